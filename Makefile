@@ -1,0 +1,67 @@
+# Everything a person or a machine does with this tree. `make test` and `make demo` set up all they need.
+
+UV_VERSION = 0.13.9
+export PYTHON ?= python3
+
+UV = .venv-uv/bin/uv
+RUN = .venv/bin
+
+.PHONY: help install system test compose-test scale chaos demo up lint format
+
+help:
+	@echo "make install   the Python environment, in .venv"
+	@echo "make system    the system packages for the demo and the tests (Debian, as root)"
+	@echo "make test      all of the above, then every test, with coverage"
+	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
+	@echo "make scale     the statements on a million finished jobs (some minutes)"
+	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
+	@echo "make demo      all of the above, then the main job on parts of its own"
+	@echo "make up        everything on this machine, in the foreground"
+	@echo "make lint      format, lint, imports, types, dependencies"
+	@echo "make format    rewrite the sources in the one format"
+
+install: .venv/.installed
+
+system:
+	@.ci/system
+
+test: system install
+	$(RUN)/pytest -n auto --cov
+
+compose-test: system install
+	@.ci/system docker-compose debootstrap
+	$(RUN)/pytest -m compose tests/compose
+
+scale: install
+	$(RUN)/pytest -m scale tests/scale
+
+chaos: system install
+	@.ci/system faketime
+	$(RUN)/python -m tests.chaos $(CHAOS)
+
+demo: system install
+	$(RUN)/wharf demo
+
+up: install
+	$(RUN)/wharf up
+
+lint: install
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/lint-imports --no-logo
+	$(RUN)/mypy
+	$(RUN)/deptry .
+
+format: install
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+.venv/.installed: pyproject.toml uv.lock $(UV)
+	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	@touch $@
+
+$(UV): Makefile
+	@.ci/system python3-venv
+	$(PYTHON) -m venv --clear .venv-uv
+	.venv-uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@

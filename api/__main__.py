@@ -1,0 +1,78 @@
+"""``python -m api``: serve the API; its settings come from the environment."""
+
+import argparse
+import asyncio
+import os
+import signal
+import socket
+import sys
+from datetime import timedelta
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from api.main import create_app, leave
+from shared.errors import SetupError
+from shared.logs import configure_logs
+from shared.settings import ApiSettings, load
+
+GRACE_SECONDS = 5
+WAIT_SECONDS = 3
+"""Who still waits for a job then is told its id; the job goes on."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="wharf api", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=3000)
+    arguments = parser.parse_args()
+    configure_logs("api")
+    try:
+        app = create_app(load(ApiSettings, os.environ))
+        asyncio.run(serve(app, arguments.host, arguments.port))
+    except SetupError as error:
+        sys.exit(f"wharf api: {error.message}. {error.remedy}".rstrip())
+
+
+async def serve(app: FastAPI, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        SetupError: it cannot start as it is set up.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan="off",
+        # A query may hold an input, and an input may hold a secret: we log our own lines.
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    async with app.router.lifespan_context(app):
+        # uvicorn takes these over, and raises the signal again once it has stopped serving.
+        for sign in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(sign, _already_stopping)
+        await Server(config, app).serve()
+
+
+class Server(uvicorn.Server):
+    """Finishes the requests that it has taken, and asks those to end that would not by then."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        leave(self._app, timedelta(seconds=WAIT_SECONDS))
+        await super().shutdown(sockets)
+
+
+def _already_stopping(_sign: int, _frame: FrameType | None) -> None: ...
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""``wharf doctor``: asks the API all that it can tell about the health of the whole."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from typing import Any
+
+import httpx2
+from pydantic import SecretStr
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from shared.settings import Settings
+
+PATIENCE = timedelta(seconds=10)
+CLOCK_MAY_DIFFER = timedelta(seconds=30)
+REMEDIES = {
+    "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
+    "migrations": "Run wharf migrate with the version that the API has.",
+    "control": "Start wharf control, and see its log.",
+}
+
+
+class DoctorSettings(Settings):
+    url: str = "http://127.0.0.1:4747"
+    api_key: SecretStr | None = None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the table; ``remedy`` is empty where nothing is wrong."""
+
+    name: str
+    found: str
+    remedy: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.remedy
+
+
+def examine(settings: DoctorSettings, now: datetime | None = None) -> list[Check]:
+    """Ask the API; ``now`` is by the clock of this machine."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    headers = {"x-api-key": key} if key else {}
+    with httpx2.Client(
+        base_url=settings.url, headers=headers, timeout=PATIENCE.total_seconds()
+    ) as client:
+        return list(_checks(client, settings, now))
+
+
+def show(checks: list[Check], console: Console) -> bool:
+    """Print them as a table; whether all is well."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "check", "found", "what to do"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        sign = "[green]ok[/green]" if check.is_good else "[red]wrong[/red]"
+        # What servers and people called themselves is shown as it is, never as markup.
+        table.add_row(sign, *(_plain(text) for text in (check.name, check.found, check.remedy)))
+    console.print(table)
+    return all(check.is_good for check in checks)
+
+
+def _checks(
+    client: httpx2.Client, settings: DoctorSettings, now: datetime | None
+) -> Iterator[Check]:
+    url = settings.url
+    try:
+        alive = client.get("/healthz")
+        ready = client.get("/readyz")
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        yield Check("API", f"{url}: {type(error).__name__}", "Check WHARF_URL, and that it runs.")
+        return
+    if not alive.is_success:
+        yield Check(
+            "API", f"{url}: status {alive.status_code}", "Check WHARF_URL: is this the API?"
+        )
+        return
+    yield from _about_api(url, alive, now or datetime.now(UTC))
+    yield from _about_readiness(ready)
+    if settings.api_key is None:
+        yield Check("API key", "none", "Set WHARF_API_KEY.")
+    else:
+        yield from _about_key(client)
+
+
+def _about_api(url: str, alive: httpx2.Response, now: datetime) -> Iterator[Check]:
+    yield Check("API", f"{url} answers in {alive.elapsed.total_seconds() * 1000:.0f} ms")
+    yield _about_version("version of the API", str(_document(alive).get("version", "unknown")))
+    date = alive.headers.get("date")
+    if date:
+        ahead = now - parsedate_to_datetime(date)
+        differs = abs(ahead) > CLOCK_MAY_DIFFER
+        yield Check(
+            "clock",
+            f"this machine is {abs(ahead.total_seconds()):.0f} s "
+            f"{'ahead of' if ahead > timedelta() else 'behind'} the API",
+            "Set both clocks by NTP." if differs else "",
+        )
+
+
+def _about_version(name: str, found: str) -> Check:
+    ours = version("wharfinger")
+    return Check(name, found, "" if found == ours else f"This is {ours}: update the older one.")
+
+
+def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
+    failing = _document(ready).get("failing")
+    if not isinstance(failing, list):
+        yield Check("readiness", f"status {ready.status_code}", "See the API's log.")
+        return
+    for name, remedy in REMEDIES.items():
+        # Without a database nothing can be said of the others.
+        if name in failing:
+            yield Check(name, "not ready", remedy)
+        elif "database" not in failing:
+            yield Check(name, "ready")
+
+
+def _about_key(client: httpx2.Client) -> Iterator[Check]:
+    try:
+        member = client.get("/api/user.get")
+        servers = client.get("/api/server.all")
+    except httpx2.HTTPError as error:
+        yield Check("API key", type(error).__name__, "See the API's log.")
+        return
+    if not member.is_success:
+        said = str(_document(member).get("message", f"status {member.status_code}"))
+        yield Check("API key", said, "Check WHARF_API_KEY.")
+        return
+    yield Check("API key", f"good, role {_document(member).get('role')}")
+    if servers.is_success:
+        yield from _about_servers(servers.json())
+    else:
+        yield Check("servers", f"status {servers.status_code}", "See the API's log.")
+
+
+def _about_servers(servers: list[dict[str, Any]]) -> Iterator[Check]:
+    if not servers:
+        yield Check("servers", "none", "Create one with server.create and start its worker.")
+    for server in servers:
+        name = f"server {server['name']}"
+        if server["online"]:
+            engine = (server["engine"] or {}).get("engineVersion", "unknown")
+            yield Check(name, f"online, Docker Engine {engine}")
+            yield _about_version(f"version of {server['name']}", str(server["workerVersion"]))
+        elif server["seenAt"]:
+            remedy = "Start its worker, and see its log; or remove the server."
+            yield Check(name, f"away since {server['seenAt']}", remedy)
+        else:
+            yield Check(name, "never joined", "Start its worker with a join token, or remove it.")
+
+
+def _document(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _plain(text: str) -> str:
+    return escape("".join(sign if sign.isprintable() else "?" for sign in text))

@@ -1,0 +1,92 @@
+"""``wharf``: starts each role as a process of its own, and asks the API for everything else."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from api.cli.doctor import DoctorSettings, examine, show
+from shared.errors import SetupError
+from shared.settings import load
+
+app = typer.Typer(
+    name="wharf",
+    help="Keeps registries, credentials and images for a fleet of Docker servers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Where everything is kept.")]
+Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The API's port.")]
+
+
+@app.command()
+def up(data_dir: DataDirectory = None, port: Port = 4747) -> None:
+    """Run everything on this machine, in the foreground; Ctrl-C stops all of it."""
+    _become("worker.local.up", *_data_dir(data_dir), "--port", str(port))
+
+
+@app.command()
+def demo() -> None:
+    """Show the main job on parts of its own: registry, servers, push, pull, cancel."""
+    _become("worker.local.demo")
+
+
+@app.command()
+def api(host: str = "127.0.0.1", port: Port = 4747) -> None:
+    """Run the API."""
+    _become("api", "--host", host, "--port", str(port))
+
+
+@app.command()
+def control() -> None:
+    """Run a control process; any number may run at once."""
+    _become("worker.control.main")
+
+
+@app.command()
+def worker() -> None:
+    """Run this server's worker; enrols at the first start with WHARF_JOIN_TOKEN."""
+    _become("worker.server")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    _become("shared.migrations")
+
+
+@app.command()
+def secrets(
+    directory: Annotated[Path, typer.Argument(help="A directory for nothing else.")],
+    address: Annotated[str, typer.Option(help="WHARF_ADDRESS of compose.yaml.")] = "127.0.0.1",
+) -> None:
+    """Make the secrets that compose.yaml asks for; what is there already stays."""
+    _become("worker.local.compose", str(directory), "--address", address)
+
+
+@app.command()
+def doctor() -> None:
+    """Ask the API (WHARF_URL, WHARF_API_KEY) whether all is well; ends with 1 where it is not."""
+    try:
+        settings = load(DoctorSettings, os.environ)
+    except SetupError as error:
+        sys.exit(f"wharf doctor: {error.message}. {error.remedy}")
+    if not show(examine(settings), Console()):
+        raise typer.Exit(1)
+
+
+def _data_dir(path: Path | None) -> tuple[str, ...]:
+    return ("--data-dir", str(path)) if path else ()
+
+
+def _become(module: str, *arguments: str) -> None:
+    os.execv(sys.executable, (sys.executable, "-m", module, *arguments))  # noqa: S606 - argv is ours
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,50 @@
+"""``job.events``: the one answer that is a stream, below ``/api/`` and, bare, ``/api/trpc/``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.context import Resources
+from api.doors.body import parse_json
+from api.doors.call import Call, Failure, perform
+from api.doors.plain import NO_STORE, plain_error
+from api.doors.trpc import flat_input
+from api.events.opening import EVENTS, Opening
+from api.events.stream import EventStream, Source, read
+from api.procedures.procedure import Flat
+
+LAST_EVENT_ID = "last-event-id"
+DESCRIPTION = """
+Each event has its number as `id`, its kind as `event` and, as `data`, what `job.one` shows of it.
+A reader that comes back with the number of the last event it had, as the header `Last-Event-ID` or
+as `lastEventId`, misses nothing and sees nothing twice. Between them come `snapshot` events without
+an id, at most four a second: `{state, attempt, progress}`, with the bytes of each layer, `rate` in
+bytes a second, `secondsLeft`, and `stalled` (`{layer, seconds}`) when no byte of a layer moved for
+30 s. The stream ends after the event that says how the job ended.
+"""
+
+
+async def answer_events(resources: Resources, request: Request) -> Response:
+    """The stream; 204 for a reader that had the last event, which keeps it from coming back."""
+    call = Call(EVENTS.name, EVENTS, lambda: _input(request))
+    [answer] = await perform(resources, request, [call])
+    if isinstance(answer, Failure):
+        return plain_error(answer)
+    opening = Opening.model_validate_json(answer.shown)
+    if opening.is_over:
+        return Response(status_code=204, headers=NO_STORE)
+    source = Source(resources.feeds, resources.pool)
+    return EventStream(read(source, opening.job_id, opening.after))
+
+
+def _input(request: Request) -> object:
+    text = request.query_params.get("input")
+    asked = parse_json(text) if text else flat_input(request)
+    # A browser repeats its first address when it comes back: what its header says is newer.
+    last = request.headers.get(LAST_EVENT_ID)
+    match asked:
+        case Flat(values=values) if last:
+            return Flat({**values, "lastEventId": last})
+        case dict() if last and last.isdecimal():
+            return {**asked, "lastEventId": int(last)}
+        case _:
+            return asked

@@ -1,0 +1,157 @@
+"""``/api/<router>.<procedure>``: GET queries, POST mutations, real schemas in ``/openapi.json``."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.security import APIKeyHeader
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.context import Resources
+from api.doors.body import parse_json, read_body, require_json
+from api.doors.call import AnyProcedure, Call, Failure, perform
+from api.doors.events import DESCRIPTION, answer_events
+from api.doors.plain import ErrorBody, plain_error, plain_response
+from api.doors.trpc import flat_input
+from api.errors import NoProcedureError
+from api.events.opening import EVENTS
+from api.events.stream import EventStream
+from api.issues import Undefined
+from api.procedures.fields import Accepted
+from api.security import HEADER
+from shared.errors import WharfError
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_ERRORS = {
+    400: "The input is refused, or the job that was waited for failed.",
+    404: "There is no such thing in the organization.",
+    409: "It is there already, or in a state that does not allow this.",
+    412: "A server is missing, or is away.",
+    413: "The body has more than 1 MiB.",
+    415: "The body is not application/json.",
+    500: "An error of ours.",
+    503: "The database does not answer, or there is no room: try again in a moment.",
+}
+_ERRORS_OF_KNOWN = {
+    401: "No API key, or not a good one.",
+    403: "The key's role is not enough.",
+    429: "The key asked too often: again after Retry-After.",
+}
+_ERROR_CONTENT = {
+    "application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}
+}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request again within 24 hours is the same job and the same answer.",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+_KEY = APIKeyHeader(name=HEADER, auto_error=False)
+
+
+def add_procedure(
+    app: FastAPI, procedure: AnyProcedure, resources: Callable[[], Resources]
+) -> None:
+    """Give a procedure its route and its place in the OpenAPI document."""
+    app.add_api_route(
+        f"/api/{procedure.name}",
+        _endpoint(procedure, resources),
+        methods=[procedure.method],
+        operation_id=procedure.name.replace(".", "-"),
+        tags=[procedure.name.partition(".")[0]],
+        summary=procedure.summary.rstrip("."),
+        description=procedure.description,
+        response_model=procedure.output,
+        responses=_responses(procedure),
+        dependencies=[Depends(_KEY)] if procedure.role else [],
+        openapi_extra=_input_schema(procedure),
+    )
+
+
+def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
+    """Give the stream of a job's events its route and its place in the document."""
+
+    async def endpoint(request: Request) -> Response:
+        return await answer_events(resources(), request)
+
+    app.add_api_route(
+        f"/api/{EVENTS.name}",
+        endpoint,
+        methods=["GET"],
+        operation_id="job-events",
+        tags=["job"],
+        summary=EVENTS.summary.rstrip("."),
+        description=DESCRIPTION,
+        status_code=200,
+        response_class=EventStream,
+        responses=_stream_responses(),
+        dependencies=[Depends(_KEY)],
+        openapi_extra=_input_schema(EVENTS),
+    )
+
+
+async def answer_unknown(resources: Resources, path: str, request: Request) -> Response:
+    """Everything else below ``/api/``: 401 without a key, else 404, whatever the method."""
+    call = Call(path, NoProcedureError("Not found"), lambda: None, guarded=True)
+    [answer] = await perform(resources, request, [call])
+    return plain_response(answer)
+
+
+def _endpoint(procedure: AnyProcedure, resources: Callable[[], Resources]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = b"" if request.method == "GET" else await read_body(request)
+        except WharfError as error:
+            return plain_error(Failure(procedure.name, error))
+
+        def read() -> object:
+            if request.method == "GET":
+                return flat_input(request)
+            if not body:
+                return Undefined.VALUE
+            require_json(request)
+            return parse_json(body)
+
+        call = Call(procedure.name, procedure, read)
+        [answer] = await perform(resources(), request, [call])
+        return plain_response(answer)
+
+    return endpoint
+
+
+def _responses(procedure: AnyProcedure) -> dict[int | str, dict[str, Any]]:
+    """All endings but the good one; one of them brings the error's schema along for the others."""
+    errors = _ERRORS | (_ERRORS_OF_KNOWN if procedure.role else {})
+    errors |= {504: "The job goes on."} if procedure.waits else {}
+    responses: dict[int | str, dict[str, Any]] = {
+        status: {"description": said, "content": _ERROR_CONTENT} for status, said in errors.items()
+    }
+    responses[400] = {"description": errors[400], "model": ErrorBody}
+    if procedure.waits:
+        responses[202] = {"description": "With Prefer: respond-async.", "model": Accepted}
+    return responses
+
+
+def _stream_responses() -> dict[int | str, dict[str, Any]]:
+    """As of a procedure; but what FastAPI makes of a model would be of the stream's type."""
+    responses = _responses(EVENTS)
+    responses[400] = {"description": _ERRORS[400], "content": _ERROR_CONTENT}
+    responses[204] = {"description": "The last event was seen already."}
+    return responses
+
+
+def _input_schema(procedure: AnyProcedure) -> dict[str, Any]:
+    schema = procedure.input.model_json_schema()
+    if procedure.kind == "mutation":
+        content = {"application/json": {"schema": schema}}
+        body = {"requestBody": {"required": True, "content": content}}
+        return body | ({"parameters": [_IDEMPOTENCY_KEY]} if procedure.submits else {})
+    required = schema.get("required", [])
+    return {
+        "parameters": [
+            {"name": name, "in": "query", "required": name in required, "schema": shape}
+            for name, shape in schema["properties"].items()
+        ]
+    }

@@ -1,0 +1,110 @@
+"""Errors that only the API knows, hung into the tree of `shared.errors`.
+
+```text
+WharfError
+├── InvalidInputError
+│   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
+│   ├── UnreadableInputError    not UTF-8, or not JSON
+│   └── PasswordNeededError     another host or username needs the password again
+├── ConflictError
+│   ├── NameTakenError
+│   ├── IdempotencyMismatchError    the key stands for another request
+│   ├── AlreadyEndedError       the job
+│   └── LastAdminKeyError
+├── NoProcedureError            404, said as tRPC says it
+├── WrongMethodError            405, ``allowed`` is the method that would do
+├── WrongMediaTypeError         415
+├── TooLargeError               413
+├── RateLimitedError            429, the key asked too often
+├── UnavailableError            503, the database does not answer
+│   └── BusyError               503, it does, and this process has no more room
+└── InternalError               500, says nothing of the cause
+```
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from shared.errors import ConflictError, InvalidInputError, WharfError
+
+Issue = dict[str, Any]
+"""One finding in the shape of zod 4, which is what clients of Dokploy parse."""
+
+
+class InvalidFieldsError(InvalidInputError):
+    def __init__(self, issues: Sequence[Issue]) -> None:
+        super().__init__("Input validation failed")
+        self.issues = list(issues)
+
+
+class UnreadableInputError(InvalidInputError):
+    code = "unreadable_input"
+
+
+class PasswordNeededError(InvalidInputError):
+    code = "password_needed"
+
+
+class NameTakenError(ConflictError):
+    code = "name_taken"
+
+
+class IdempotencyMismatchError(ConflictError):
+    code = "idempotency_mismatch"
+
+
+class AlreadyEndedError(ConflictError):
+    code = "already_ended"
+
+
+class LastAdminKeyError(ConflictError):
+    code = "last_admin_key"
+
+
+class NoProcedureError(WharfError):
+    code = "no_procedure"
+
+
+class WrongMethodError(WharfError):
+    code = "wrong_method"
+
+    def __init__(self, message: str, *, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class WrongMediaTypeError(WharfError):
+    code = "wrong_media_type"
+
+
+class TooLargeError(WharfError):
+    code = "too_large"
+
+
+class RateLimitedError(WharfError):
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, per_minute: int, *, retry_after_seconds: int) -> None:
+        super().__init__(
+            f"this API key may ask {per_minute} times a minute",
+            remedy=f"Ask again in {retry_after_seconds} s.",
+        )
+        self.retry_after_seconds = retry_after_seconds
+
+
+class UnavailableError(WharfError):
+    code = "database_unavailable"
+    retryable = True
+
+    def __init__(self, message: str = "the database does not answer") -> None:
+        super().__init__(message, remedy="Try again in a moment.")
+
+
+class BusyError(UnavailableError):
+    code = "busy"
+
+
+class InternalError(WharfError):
+    def __init__(self) -> None:
+        super().__init__("an error of ours; the API's log says which")

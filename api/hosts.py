@@ -1,0 +1,23 @@
+"""Which registry hosts are taken: a literal address is judged at once, a name at its look-up."""
+
+from shared.networks import RegistryNetworks, is_address
+from shared.reference import RegistryHost, parse_registry
+
+LOOPBACK = "127.0.0.1"
+
+
+def require_host(url: str, networks: RegistryNetworks) -> RegistryHost:
+    """The registry at ``url``; what a name resolves to is checked by whoever connects.
+
+    Raises:
+        InvalidReferenceError: not a registry URL.
+        RefusedNetworkError: an address that registries may not have here; ``localhost`` is one by
+            RFC 6761, section 6.3.
+    """
+    host = parse_registry(url)
+    hostname = host.hostname
+    if hostname == "localhost" or hostname.endswith(".localhost"):
+        networks.require(LOOPBACK)
+    elif is_address(hostname):
+        networks.require(hostname)
+    return host

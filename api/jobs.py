@@ -1,0 +1,152 @@
+"""Choose a server, submit a job to it, wait for its end: what several procedures do."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import structlog
+
+from api.context import Context
+from api.procedures.fields import Accepted, show_moment
+from api.waiting import EndedJob
+from shared.errors import FailedJobError, NotFoundError, UnmetConditionError
+from shared.faults import Fault
+from shared.jobs.state import SERVER_AWAY_AFTER, State
+from shared.jobs.store.cancel import cancel
+from shared.jobs.store.submit import Submission, submit
+
+TEST_DEADLINE = timedelta(seconds=10)
+TRANSFER_DEADLINE = timedelta(hours=24)
+
+FIND = """
+SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
+       coalesce(incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s, false)
+         AS online
+  FROM server
+ WHERE organization_id = %(organization_id)s AND server_id = %(server_id)s AND removed_at IS NULL
+"""
+OLDEST_LIVE = """
+SELECT server_id FROM server
+ WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+   AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
+   AND (NOT %(online)s OR 'quick' <> ALL (paused_classes))
+ ORDER BY created_at, server_id LIMIT 1
+"""
+
+log = structlog.get_logger()
+
+
+async def choose_server(context: Context, server_id: str | None, *, online: bool = True) -> str:
+    """The id of the server asked for, or of the organization's oldest live one.
+
+    ``online``: it has to take a quick job now, as somebody waits for its end.
+
+    Raises:
+        NotFoundError: no such server in the organization.
+        UnmetConditionError: ``server_offline`` or ``server_paused``, ``online`` being asked for;
+            ``no_server``.
+    """
+    if server_id is None:
+        return await _oldest_live(context, online=online)
+    server = await _find(context, server_id)
+    if online and server["paused"]:
+        raise UnmetConditionError(
+            "server_paused",
+            f"the server {server['name']} is paused",
+            remedy="Resume it with server.resume, or ask another server.",
+        )
+    if online and not server["online"]:
+        since = f"since {show_moment(server['seen_at'])}" if server["seen_at"] else "so far"
+        raise UnmetConditionError(
+            "server_offline",
+            f"the server {server['name']} was not heard of {since}",
+            remedy="Start its worker, or ask another server.",
+        )
+    return server_id
+
+
+async def submit_and_wait(context: Context, job: Submission) -> EndedJob | Accepted:
+    """Submit a quick job and give how it ended; at once its id, where the caller prefers that.
+
+    Raises:
+        OverdueError: it had not ended in time; it goes on.
+    """
+    resources = context.resources
+    accepted = await submit_job(context, job)
+    if context.respond_async:
+        return accepted
+    try:
+        return await resources.waiter.wait(
+            resources.pool, accepted.job_id, job.organization_id, resources.patience
+        )
+    except asyncio.CancelledError:
+        if not context.outlives:
+            await _cancel_unheard(context, job)
+        raise
+
+
+async def submit_job(context: Context, job: Submission) -> Accepted:
+    """Submit a job; gives its id at once, or that of the job which stands for it already."""
+    async with context.resources.pool.connection() as connection:
+        job_id = await submit(connection, job)
+    structlog.contextvars.bind_contextvars(job_id=job_id)
+    return Accepted(job_id=job_id)
+
+
+def require_success(ended: EndedJob) -> dict[str, Any]:
+    """The result of a job that succeeded.
+
+    Raises:
+        FailedJobError: it did not.
+    """
+    if ended.state is not State.SUCCEEDED:
+        raise FailedJobError(fault_of(ended), job_id=ended.job_id)
+    return ended.result or {}
+
+
+def fault_of(ended: EndedJob) -> Fault:
+    """What a job that did not succeed says of itself."""
+    if ended.error:
+        return Fault.model_validate(ended.error)
+    return Fault(code=ended.state.value, message=f"the job was {ended.state.value}")
+
+
+async def _cancel_unheard(context: Context, job: Submission) -> None:
+    """Nobody waits for the answer any more: do not do the work either."""
+    try:
+        async with context.resources.pool.connection() as connection:
+            await cancel(connection, job.job_id, job.organization_id, "the caller went away")
+    except psycopg.Error as error:
+        log.warning("cancel_failed", job_id=job.job_id, error=type(error).__name__)
+
+
+async def _find(context: Context, server_id: str) -> dict[str, Any]:
+    row = await _fetch(context, FIND, server_id)
+    if row is None:
+        raise NotFoundError("Server not found")
+    return row
+
+
+async def _oldest_live(context: Context, *, online: bool) -> str:
+    row = await _fetch(context, OLDEST_LIVE, None, online=online)
+    if row is None:
+        raise UnmetConditionError(
+            "no_server",
+            "the organization has no server that is online",
+            remedy="Create a server, start a worker on it with the join token, and try again.",
+        )
+    return str(row["server_id"])
+
+
+async def _fetch(
+    context: Context, query: str, server_id: str | None, *, online: bool = True
+) -> dict[str, Any] | None:
+    values = {
+        "organization_id": context.organization_id,
+        "server_id": server_id,
+        "away": SERVER_AWAY_AFTER,
+        "online": online,
+    }
+    async with context.resources.pool.connection() as connection:
+        return await (await connection.execute(query, values)).fetchone()

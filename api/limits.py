@@ -1,0 +1,165 @@
+"""How often an API key may ask: counted here and, over all API processes, in Redis.
+
+A request never waits for Redis. Each process counts for itself and, in the background, adds what it
+counted to the common counters and reads them. While Redis is away each process goes on by its own
+count; it is asked again after a pause that grows.
+
+The limit holds for any sixty seconds, as well as two counters can tell: the one of the running
+minute, and so much of the one before as of its minute is not yet a minute ago.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import redis.asyncio
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from api.errors import RateLimitedError
+
+MINUTE = 60.0
+TELL_EVERY = timedelta(milliseconds=50)
+TIMEOUT = timedelta(seconds=1)
+FIRST_PAUSE = timedelta(seconds=1)
+LONGEST_PAUSE = timedelta(seconds=30)
+KEPT_MINUTES = 2
+ROUNDING = 1e-6
+"""Who waited just as long as told is not refused for a rounding error."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Usage:
+    """What one key used: ``current`` of ``minute`` and ``previous`` of the one before it.
+
+    ``untold`` is what this process counted of ``current`` and has not yet told.
+    """
+
+    minute: int = 0
+    current: int = 0
+    previous: int = 0
+    untold: int = 0
+
+    def turn(self, now: float) -> None:
+        """Begin the minute of ``now``, in seconds since the epoch."""
+        minute = math.floor(now / MINUTE)
+        if minute == self.minute:
+            return
+        self.previous = self.current if minute == self.minute + 1 else 0
+        self.minute, self.current, self.untold = minute, 0, 0
+
+    def used(self, now: float) -> float:
+        """How much was used in the last sixty seconds."""
+        return self.current + self.previous * (1 - _part(now))
+
+    def wait(self, now: float, limit: int, wanted: int) -> float:
+        """The seconds until ``wanted`` more keep the limit, if nothing is used until then."""
+        room = limit - min(wanted, limit)
+        if self.used(now) <= room + ROUNDING:
+            return 0.0
+        if self.current <= room:
+            # Enough of the minute before has to pass out of sight.
+            return MINUTE * (1 - (room - self.current) / self.previous - _part(now))
+        return MINUTE * (1 - _part(now)) + MINUTE * (1 - room / self.current)
+
+
+@dataclass
+class RateLimiter:
+    """Keeps every key to ``per_minute`` calls; 0 is no limit, and so is no broker."""
+
+    broker_url: str | None
+    per_minute: int
+    clock: Callable[[], float] = time.time
+    refused: int = 0
+    _usages: dict[str, Usage] = field(default_factory=dict)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def require_room(self, key_id: str, wanted: int = 1) -> None:
+        """Count so many calls of a key.
+
+        Raises:
+            RateLimitedError: they are too many; they are not counted.
+        """
+        if self.broker_url is None or not self.per_minute:
+            return
+        now = self.clock()
+        usage = self._usages.setdefault(key_id, Usage())
+        usage.turn(now)
+        if wait := usage.wait(now, self.per_minute, wanted):
+            self.refused += 1
+            raise RateLimitedError(self.per_minute, retry_after_seconds=max(1, math.ceil(wait)))
+        usage.current += wanted
+        usage.untold += wanted
+        self._news.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Share the counts with the other processes while the block runs."""
+        if self.broker_url is None or not self.per_minute:
+            yield
+            return
+        client = redis.asyncio.Redis.from_url(
+            self.broker_url,
+            protocol=2,
+            socket_timeout=TIMEOUT.total_seconds(),
+            socket_connect_timeout=TIMEOUT.total_seconds(),
+            retry=Retry(NoBackoff(), 0),
+        )
+        task = asyncio.create_task(self._share(client))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.aclose()
+
+    async def _share(self, client: "redis.asyncio.Redis") -> None:
+        pause = timedelta()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                async with asyncio.timeout(TIMEOUT.total_seconds()):
+                    await self._tell(client)
+            except (RedisError, OSError) as error:
+                pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
+                log.warning("limits_apart", error=type(error).__name__)
+                self._news.set()
+            else:
+                pause = timedelta()
+            self._forget()
+            await asyncio.sleep(max(pause, TELL_EVERY).total_seconds())
+
+    async def _tell(self, client: "redis.asyncio.Redis") -> None:
+        told = [(key, usage, usage.minute, usage.untold) for key, usage in self._usages.items()]
+        told = [each for each in told if each[3]]
+        async with client.pipeline(transaction=False) as pipeline:
+            for key, _, minute, untold in told:
+                pipeline.incrby(f"limit:{key}:{minute}", untold)
+                pipeline.pexpire(f"limit:{key}:{minute}", KEPT_MINUTES * 60_000)
+                pipeline.get(f"limit:{key}:{minute - 1}")
+            answers = await pipeline.execute()
+        for index, (_, usage, minute, untold) in enumerate(told):
+            if usage.minute == minute:
+                usage.untold -= untold
+                usage.current = int(answers[3 * index]) + usage.untold
+                usage.previous = max(usage.previous, int(answers[3 * index + 2] or 0))
+
+    def _forget(self) -> None:
+        """Drop what no longer counts."""
+        oldest = math.floor(self.clock() / MINUTE) - 1
+        for key in [key for key, usage in self._usages.items() if usage.minute < oldest]:
+            del self._usages[key]
+
+
+def _part(now: float) -> float:
+    """How much of its minute has passed: 0 up to 1."""
+    return now / MINUTE % 1.0

@@ -1,0 +1,169 @@
+"""``wharf api``: the application, its doors and what it holds while it runs."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+
+import psycopg
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.context import Resources
+from api.doors.call import CallerGoneError
+from api.doors.events import answer_events
+from api.doors.openapi import add_events, add_procedure, answer_unknown
+from api.doors.trpc import answer_trpc
+from api.events.feed import Feeds
+from api.founding import found_organization, require_strong
+from api.health import answer_alive, answer_ready
+from api.limits import RateLimiter
+from api.metrics import Metrics
+from api.procedures.routers import PROCEDURES
+from api.request_id import RequestId
+from api.sessions import open_sessions
+from api.waiting import Waiter
+from shared.database import Hear, Pool, listening, open_pool
+from shared.errors import SetupError
+from shared.networks import parse_networks
+from shared.settings import ApiSettings
+from shared.vault import PublicKey
+
+CHANNELS = ("wharf_job", "wharf_progress")
+POOL_CONNECTIONS = 8
+POOL_QUEUE = 256
+POOL_SECONDS = 5.0
+"""Who gets no connection within so long is told to come back, as is at once who finds a queue."""
+
+PATIENCE = timedelta(seconds=30)
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+CLIENT_CLOSED_REQUEST = 499
+
+
+def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> FastAPI:
+    """The application; ``patience`` is how long a request waits for a job.
+
+    Raises:
+        SetupError: the vault's public key or the networks cannot be read, a weak admin key; at the
+            start of its lifespan: the database does not answer, or is not migrated.
+    """
+    require_strong(settings.admin_key)
+    vault = PublicKey.parse(settings.vault_public_key)
+    networks = parse_networks(settings.registry_networks)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            pool = await stack.enter_async_context(
+                open_pool(
+                    settings.url, size=POOL_CONNECTIONS, queue=POOL_QUEUE, seconds=POOL_SECONDS
+                )
+            )
+            await _begin(pool, settings)
+            sessions = await stack.enter_async_context(open_sessions(settings.url))
+            waiter, feeds = Waiter(), Feeds(pool)
+            limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
+            await stack.enter_async_context(limiter.running())
+            hear = _pass_on(waiter, feeds)
+            await stack.enter_async_context(listening(settings.direct_url, CHANNELS, hear))
+            app.state.resources = Resources(
+                pool=pool,
+                sessions=sessions,
+                waiter=waiter,
+                feeds=feeds,
+                limiter=limiter,
+                vault=vault,
+                networks=networks,
+                server_database_url=settings.server_database_url,
+                server_broker_url=settings.server_broker_url,
+                patience=patience,
+            )
+            yield
+
+    app = FastAPI(
+        title="Wharfinger",
+        description="Registries, credentials and images of a fleet of Docker servers.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={CallerGoneError: _answer_nobody},
+    )
+    app.add_middleware(RequestId)
+    _add_routes(app)
+    return app
+
+
+def leave(app: FastAPI, patience: timedelta) -> None:
+    """End what would last: event streams now, waits for a job after ``patience``."""
+    held: Resources = app.state.resources
+    held.feeds.leave()
+    held.waiter.leave(patience)
+
+
+def _broker_url(settings: ApiSettings) -> str | None:
+    return settings.broker_url.get_secret_value() if settings.broker_url else None
+
+
+def _pass_on(waiter: Waiter, feeds: Feeds) -> Hear:
+    def hear(channel: str, payload: str) -> None:
+        feeds.hear(channel, payload)
+        if channel != "wharf_progress":
+            waiter.hear(channel, payload)
+
+    return hear
+
+
+async def _begin(pool: Pool, settings: ApiSettings) -> None:
+    try:
+        await found_organization(pool, settings.admin_key)
+        async with pool.connection() as connection:
+            await connection.execute("SELECT FROM organization LIMIT 1")
+    except psycopg.OperationalError as error:
+        raise SetupError(
+            "the database does not answer", remedy="Check WHARF_DATABASE_URL, and that it runs."
+        ) from error
+    except psycopg.errors.UndefinedTable as error:
+        raise SetupError(
+            "the database is not migrated", remedy="Run wharf migrate first."
+        ) from error
+
+
+def _add_routes(app: FastAPI) -> None:
+    def resources() -> Resources:
+        held: Resources = app.state.resources
+        return held
+
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return answer_alive()
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        return await answer_ready(resources().pool)
+
+    metrics = Metrics()
+
+    @app.get("/metrics", include_in_schema=False)
+    async def answer_metrics() -> Response:
+        return await metrics.answer(resources())
+
+    @app.get("/api/trpc/job.events", include_in_schema=False)
+    async def events(request: Request) -> Response:
+        return await answer_events(resources(), request)
+
+    add_events(app, resources)
+
+    @app.api_route("/api/trpc/{path:path}", methods=METHODS, include_in_schema=False)
+    async def trpc(path: str, request: Request) -> Response:
+        return await answer_trpc(resources(), PROCEDURES, path, request)
+
+    for procedure in PROCEDURES.values():
+        add_procedure(app, procedure, resources)
+
+    @app.api_route("/api/{path:path}", methods=METHODS, include_in_schema=False)
+    async def unknown(path: str, request: Request) -> Response:
+        return await answer_unknown(resources(), path, request)
+
+
+async def _answer_nobody(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)

@@ -1,0 +1,1 @@
+"""The procedures, one module a router; `routers` lists them all."""

@@ -1,0 +1,215 @@
+"""Test a registry from a server: as a yes or a typed error, or as the whole report."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import SecretStr, model_validator
+
+from api.audit import audit_event
+from api.context import Context
+from api.hosts import require_host
+from api.jobs import TEST_DEADLINE, choose_server, require_success, submit_and_wait
+from api.procedures.fields import (
+    Accepted,
+    Id,
+    Input,
+    Name,
+    Password,
+    Prefix,
+    RegistryType,
+    Url,
+    Username,
+)
+from api.procedures.procedure import Procedure
+from api.procedures.registry import find_registry
+from api.waiting import EndedJob
+from shared.diagnosis import ProbeReport
+from shared.errors import InvalidReferenceError
+from shared.jobs.commands import RegistryTest
+from shared.jobs.state import State
+from shared.jobs.store.submit import Submission
+from shared.reference import RegistryHost, make_reference, parse_prefix
+from shared.vault import SealContext
+
+PROBED_NAME = "connection-test"
+NO_NAMESPACE = (
+    "There is no image prefix, and the username cannot be a namespace of Docker Hub: set a prefix."
+)
+
+
+class AdHocTest(Input):
+    registry_url: Url
+    username: Username
+    password: Password
+    registry_type: RegistryType = "cloud"
+    registry_name: Name | None = None
+    image_prefix: Prefix | None = None
+    server_id: Id | None = None
+
+
+class StoredTest(Input):
+    registry_id: Id
+    server_id: Id | None = None
+
+
+class Diagnose(Input):
+    """Either a stored registry, or a URL with username and password."""
+
+    registry_id: Id | None = None
+    registry_url: Url | None = None
+    username: Username | None = None
+    password: Password | None = None
+    registry_type: RegistryType = "cloud"
+    registry_name: Name | None = None
+    image_prefix: Prefix | None = None
+    server_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        given = (self.registry_url, self.username, self.password)
+        stored = self.registry_id is not None
+        if stored == all(value is not None for value in given) or (stored and any(given)):
+            raise ValueError("Give registryId, or registryUrl with username and password")
+        return self
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What is tested: a stored registry, or one that comes with its password."""
+
+    url: str
+    host: RegistryHost
+    username: str
+    prefix: str | None
+    registry_id: str | None = None
+    password: SecretStr | None = None
+
+
+async def try_ad_hoc(context: Context, asked: AdHocTest) -> bool | Accepted:
+    """Test a registry that is not stored: `true`, or an error that names cause and remedy."""
+    return _as_yes(await _test(context, _of_input(context, asked), asked.server_id))
+
+
+async def try_stored(context: Context, asked: StoredTest) -> bool | Accepted:
+    """Test a stored registry: `true`, or an error that names cause and remedy."""
+    candidate = await _stored(context, asked.registry_id)
+    return _as_yes(await _test(context, candidate, asked.server_id))
+
+
+async def diagnose(context: Context, asked: Diagnose) -> ProbeReport | Accepted:
+    """Test a registry and give every stage of the test, good or bad."""
+    if asked.registry_id is not None:
+        candidate = await _stored(context, asked.registry_id)
+    else:
+        candidate = _of_input(context, asked)
+    ended = await _test(context, candidate, asked.server_id)
+    return ended if isinstance(ended, Accepted) else _report(ended)
+
+
+def _as_yes(ended: EndedJob | Accepted) -> bool | Accepted:
+    if isinstance(ended, Accepted):
+        return ended
+    require_success(ended)
+    return True
+
+
+def _report(ended: EndedJob) -> ProbeReport:
+    """A test that found a fault keeps its report in the error; one that broke down has none."""
+    if ended.state is State.FAILED and ended.error and "report" in ended.error:
+        return ProbeReport.model_validate(ended.error["report"])
+    return ProbeReport.model_validate(require_success(ended))
+
+
+def _of_input(context: Context, asked: AdHocTest | Diagnose) -> _Candidate:
+    url = asked.registry_url or ""
+    return _Candidate(
+        url=url,
+        host=require_host(url, context.resources.networks),
+        username=asked.username or "",
+        prefix=asked.image_prefix,
+        password=asked.password,
+    )
+
+
+async def _stored(context: Context, registry_id: str) -> _Candidate:
+    async with context.transaction() as session:
+        registry = await find_registry(session, context, registry_id)
+    return _Candidate(
+        url=registry.registry_url,
+        host=require_host(registry.registry_url, context.resources.networks),
+        username=registry.username,
+        prefix=registry.image_prefix,
+        registry_id=registry.registry_id,
+    )
+
+
+async def _test(
+    context: Context, candidate: _Candidate, server_id: str | None
+) -> EndedJob | Accepted:
+    command = _command(candidate)
+    chosen = await choose_server(context, server_id)
+    job_id = context.job_id
+    async with context.transaction() as session:
+        tested = candidate.registry_id or job_id
+        host = candidate.host.name
+        session.add(audit_event(context, "registry.test", tested, host=host, server=chosen))
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=chosen,
+        command=command,
+        requested_by=context.caller.api_key_id,
+        registry_id=candidate.registry_id,
+        sealed_password=_seal(context, candidate, job_id),
+        deadline=TEST_DEADLINE,
+        job_id=job_id,
+    )
+    return await submit_and_wait(context, job)
+
+
+def _command(candidate: _Candidate) -> RegistryTest:
+    repository, warnings = _probed_repository(candidate)
+    return RegistryTest(
+        host=candidate.host.name,
+        username=candidate.username,
+        repository=repository,
+        registry_id=candidate.registry_id,
+        warnings=(*candidate.host.warnings, *warnings),
+    )
+
+
+def _probed_repository(candidate: _Candidate) -> tuple[str, tuple[str, ...]]:
+    """The repository whose rights are tried, and what is doubtful about it."""
+    prefix = parse_prefix(candidate.host, candidate.prefix)
+    try:
+        probed = make_reference(candidate.url, prefix, PROBED_NAME, username=candidate.username)
+    except InvalidReferenceError:
+        # An e-mail address or a robot's name logs in, yet is no namespace: the login still counts.
+        return make_reference(candidate.url, prefix, PROBED_NAME).repository, (NO_NAMESPACE,)
+    return probed.repository, ()
+
+
+def _seal(context: Context, candidate: _Candidate, job_id: str) -> str | None:
+    if candidate.password is None:
+        return None
+    bound = SealContext(
+        purpose="password",
+        organization_id=context.organization_id,
+        object_id=job_id,
+        host=candidate.host.name,
+        username=candidate.username,
+    )
+    return context.resources.vault.seal(candidate.password.get_secret_value(), bound)
+
+
+PROCEDURES = (
+    Procedure("registry.testRegistry", "mutation", AdHocTest, bool, try_ad_hoc, waits=True),
+    Procedure(
+        "registry.testRegistryById",
+        "mutation",
+        StoredTest,
+        bool,
+        try_stored,
+        waits=True,
+    ),
+    Procedure("registry.diagnose", "mutation", Diagnose, ProbeReport, diagnose, waits=True),
+)

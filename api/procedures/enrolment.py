@@ -1,0 +1,106 @@
+"""``server.enroll``: a worker shows its join token once, and what proves it from then on."""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from sqlalchemy import text
+
+from api.context import Context
+from api.procedures.fields import Input, Output
+from api.procedures.procedure import Procedure
+from api.security import hash_secret
+from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
+from shared.ids import make_id
+from shared.models import AuditEvent, Server
+from shared.vault import PublicKey, SealContext
+
+JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only how one begins
+JOIN_TOKEN_LIFETIME = timedelta(minutes=15)
+
+_B64_32_BYTES = "[A-Za-z0-9+/]{43}="
+VERIFIER = re.compile(
+    rf"SCRAM-SHA-256\$(?P<iterations>[0-9]{{4,7}}):[A-Za-z0-9+/]{{16,128}}={{0,2}}"
+    rf"\${_B64_32_BYTES}:{_B64_32_BYTES}"
+)
+"""What PostgreSQL stores of a password (its manual, pg_authid). Anything else would be taken for
+a password in clear."""
+
+MIN_ITERATIONS = 4096
+
+ENROLL = text("SELECT server_enroll(:token, :key, :verifier)")
+
+
+def _require_verifier(verifier: SecretStr) -> SecretStr:
+    match = VERIFIER.fullmatch(verifier.get_secret_value())
+    if match is None or int(match["iterations"]) < MIN_ITERATIONS:
+        raise ValueError("Invalid string: must be a SCRAM-SHA-256 verifier")
+    return verifier
+
+
+class Enroll(Input):
+    join_token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    public_key: Annotated[str, Field(max_length=200)]
+    role_verifier: Annotated[SecretStr, Field(max_length=500), AfterValidator(_require_verifier)]
+
+
+class Enrolled(Output):
+    """Who the server is, and where it finds database and broker; no password is in the URLs."""
+
+    server_id: str
+    organization_id: str
+    database_url: str
+    broker_url: str | None
+
+
+async def enroll(context: Context, asked: Enroll) -> Enrolled:
+    """Bind a server's key and database password to its join token, once."""
+    resources = context.resources
+    if resources.server_database_url is None:
+        raise UnmetConditionError(
+            "no_server_address",
+            "the control plane does not say where servers find its database",
+            remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
+        )
+    public_key = _require_key(asked.public_key)
+    token = hash_secret(asked.join_token.get_secret_value())
+    verifier = asked.role_verifier.get_secret_value()
+    async with context.transaction() as session:
+        connection = await session.connection()
+        values = {"token": token, "key": public_key, "verifier": verifier}
+        server_id = (await connection.execute(ENROLL, values)).scalar_one()
+        if server_id is None:
+            raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")
+        server = await session.get_one(Server, server_id)
+        session.add(_audit(server, public_key))
+    return Enrolled(
+        server_id=server.server_id,
+        organization_id=server.organization_id,
+        database_url=resources.server_database_url,
+        broker_url=resources.server_broker_url,
+    )
+
+
+def _audit(server: Server, public_key: str) -> AuditEvent:
+    """The token spoke for the server's organization; no API key was there."""
+    return AuditEvent(
+        audit_event_id=make_id(),
+        organization_id=server.organization_id,
+        action="server.enroll",
+        object_id=server.server_id,
+        data={"key": PublicKey.parse(public_key).key_id},
+    )
+
+
+def _require_key(written: str) -> str:
+    """A key that can be sealed to; some points of the curve are none (RFC 7748, section 6.1)."""
+    try:
+        key = PublicKey.parse(written)
+        key.seal("", SealContext("login", "", "", "", ""))
+    except (SetupError, ValueError):
+        raise InvalidInputError("publicKey is not a public key of a server") from None
+    return str(key)
+
+
+PROCEDURES = (Procedure("server.enroll", "mutation", Enroll, Enrolled, enroll, role=None),)

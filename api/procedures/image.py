@@ -1,0 +1,214 @@
+"""Images on a server: pulled from a registry, pushed to one, tagged."""
+
+import re
+from dataclasses import replace
+from typing import Self
+
+from api.context import Context
+from api.hosts import require_host
+from api.jobs import (
+    TEST_DEADLINE,
+    TRANSFER_DEADLINE,
+    choose_server,
+    require_success,
+    submit_and_wait,
+    submit_job,
+)
+from api.procedures.fields import Accepted, Id, ImageName, Input, Output, Tag
+from api.procedures.procedure import Procedure
+from api.procedures.registry import find_registry
+from api.waiting import EndedJob
+from shared.errors import InvalidReferenceError
+from shared.jobs.commands import DedupeUntil, ImagePull, ImagePush, ImageResult, ImageTag
+from shared.jobs.store.submit import Submission
+from shared.models import Registry
+from shared.reference import (
+    HUB,
+    Reference,
+    make_reference,
+    parse_prefix,
+    parse_reference,
+    parse_registry,
+)
+
+IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}")
+HUB_LIBRARY = "library/"
+
+
+class Pull(Input):
+    image: ImageName
+    registry_id: Id | None = None
+    server_id: Id | None = None
+
+
+class Push(Input):
+    """``image`` is what the server's Engine calls it; ``name`` and ``tag`` what it becomes."""
+
+    image: ImageName
+    registry_id: Id
+    server_id: Id | None = None
+    name: ImageName | None = None
+    tag: Tag | None = None
+
+
+class TagImage(Input):
+    source: ImageName
+    target: ImageName
+    server_id: Id | None = None
+
+
+class AcceptedPull(Accepted):
+    """``joined``: the job is that of an earlier request for the same image."""
+
+    joined: bool
+
+
+class ImageOutput(Output):
+    """Where the image is now; ``verifiedBy`` says who asked the registry for the digest."""
+
+    reference: str
+    digest: str | None
+    image_id: str | None
+    size_bytes: int | None
+    verified_by: str | None
+
+    @classmethod
+    def of(cls, ended: EndedJob) -> Self:
+        return cls.model_validate(ImageResult.model_validate(require_success(ended)))
+
+
+async def pull(context: Context, asked: Pull) -> AcceptedPull:
+    """Pull an image to a server; as nobody, where no registry is named.
+
+    The same image is fetched to a server once: who asks again with the same registry gets the job
+    that is there, and `joined: true`. A pull by digest is joined until it has ended. A pull by tag
+    is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
+    own, which waits for that one. A cancel ends the job for all who share it.
+    """
+    reference = _tagged(parse_reference(asked.image))
+    require_host(reference.registry, context.resources.networks)
+    if asked.registry_id is not None:
+        registry = await _registry(context, asked.registry_id)
+        if registry.host != reference.registry:
+            raise InvalidReferenceError(
+                f"the image is at {reference.registry}, the registry is {registry.host}",
+                remedy=f"Write {registry.host}/…, or name another registry.",
+            )
+    server_id = await choose_server(context, asked.server_id, online=False)
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=server_id,
+        command=ImagePull(reference=str(reference), registry_id=asked.registry_id),
+        requested_by=context.caller.api_key_id,
+        registry_id=asked.registry_id,
+        exclusive_key=f"pull:{server_id}:{reference}",
+        fair_key=_application(reference),
+        dedupe_key=f"{server_id}:{reference}:{asked.registry_id or ''}",
+        dedupe_until=DedupeUntil.ENDED if reference.digest else DedupeUntil.BEGUN,
+        deadline=TRANSFER_DEADLINE,
+        job_id=context.job_id,
+    )
+    accepted = await submit_job(context, job)
+    return AcceptedPull(job_id=accepted.job_id, joined=accepted.job_id != job.job_id)
+
+
+async def push(context: Context, asked: Push) -> Accepted:
+    """Push an image of a server to a registry, below the registry's prefix."""
+    registry = await _registry(context, asked.registry_id)
+    target = push_target(registry, asked)
+    require_host(target.registry, context.resources.networks)
+    server_id = await choose_server(context, asked.server_id, online=False)
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=server_id,
+        command=ImagePush(
+            source=asked.image, reference=str(target), registry_id=registry.registry_id
+        ),
+        requested_by=context.caller.api_key_id,
+        registry_id=registry.registry_id,
+        exclusive_key=f"push:{target}",
+        fair_key=_application(target),
+        deadline=TRANSFER_DEADLINE,
+        job_id=context.job_id,
+    )
+    return await submit_job(context, job)
+
+
+async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
+    """Give an image of a server another name."""
+    if not IMAGE_ID.fullmatch(asked.source):
+        parse_reference(asked.source)
+    target = _tagged(_require_no_digest(parse_reference(asked.target)))
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=await choose_server(context, asked.server_id),
+        command=ImageTag(source=asked.source, reference=str(target)),
+        requested_by=context.caller.api_key_id,
+        deadline=TEST_DEADLINE,
+        job_id=context.job_id,
+    )
+    ended = await submit_and_wait(context, job)
+    return ended if isinstance(ended, Accepted) else ImageOutput.of(ended)
+
+
+def push_target(registry: Registry, asked: Push) -> Reference:
+    """Where the image goes: prefix and name, the image's own path and tag by default.
+
+    Raises:
+        InvalidReferenceError: of another registry, by digest, or not the grammar.
+    """
+    own_path, own_tag = _own_name(registry, asked)
+    name = asked.name or own_path
+    names_tag = ":" in name.rpartition("/")[2]
+    target = make_reference(
+        registry.registry_url,
+        registry.image_prefix,
+        name,
+        username=registry.username,
+        tag=asked.tag or ("" if names_tag else own_tag),
+    )
+    return _tagged(_require_no_digest(target))
+
+
+def _own_name(registry: Registry, asked: Push) -> tuple[str, str]:
+    """The image's path as it goes behind a prefix, and its tag; an image id has neither."""
+    if IMAGE_ID.fullmatch(asked.image):
+        if asked.name is None:
+            raise InvalidReferenceError("an image id says no name", remedy="Give name too.")
+        return "", ""
+    image = parse_reference(asked.image)
+    host = parse_registry(registry.registry_url)
+    path = image.repository
+    if image.registry == HUB and "/" not in asked.image:
+        path = path.removeprefix(HUB_LIBRARY)
+    if image.registry == host.name and image.registry != HUB:
+        return image.name, image.tag or ""
+    prefix = parse_prefix(host, registry.image_prefix)
+    return (path.removeprefix(f"{prefix}/") if prefix else path), image.tag or ""
+
+
+def _application(reference: Reference) -> str:
+    """What takes turns with the organization's others: the images of one repository."""
+    return f"{reference.registry}/{reference.repository}"
+
+
+def _require_no_digest(reference: Reference) -> Reference:
+    if reference.digest:
+        raise InvalidReferenceError(f"{reference} has a digest; only a tag can be given")
+    return reference
+
+
+def _tagged(reference: Reference) -> Reference:
+    return reference if reference.tag or reference.digest else replace(reference, tag="latest")
+
+
+async def _registry(context: Context, registry_id: str) -> Registry:
+    async with context.transaction() as session:
+        return await find_registry(session, context, registry_id)
+
+
+PROCEDURES = (
+    Procedure("image.pull", "mutation", Pull, AcceptedPull, pull),
+    Procedure("image.push", "mutation", Push, Accepted, push),
+    Procedure("image.tag", "mutation", TagImage, ImageOutput, tag, waits=True),
+)

@@ -1,0 +1,223 @@
+"""Deployment servers: created with a join token, watched, paused, removed."""
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+from sqlalchemy import and_
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, func, insert, select, update
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.audit import audit_event
+from api.context import Context
+from api.errors import NameTakenError
+from api.procedures.enrolment import JOIN_TOKEN_LIFETIME, JOIN_TOKEN_PREFIX
+from api.procedures.fields import (
+    Document,
+    Id,
+    Input,
+    Moment,
+    Name,
+    NoInput,
+    Output,
+    Text,
+    show_document,
+)
+from api.procedures.procedure import Procedure
+from api.security import hash_secret, make_secret
+from shared.errors import NotFoundError
+from shared.ids import make_id
+from shared.jobs.commands import JobClass
+from shared.jobs.state import SERVER_AWAY_AFTER
+from shared.models import Server, ServerToken
+
+NAME_CONSTRAINT = "server_name"
+
+ONLINE = func.coalesce(
+    and_(
+        col(Server.incarnation).is_not(None),
+        col(Server.seen_at) > func.now() - SERVER_AWAY_AFTER,
+    ),
+    False,
+)
+"""Whether a server's worker was heard of lately, by PostgreSQL's clock."""
+
+
+class ServerOutput(Output):
+    """A server and whether its worker is there; ``engine`` is what its Docker Engine said.
+
+    Nothing new is sent to it while it is ``draining``, nor of its ``pausedClasses``.
+    """
+
+    server_id: str
+    name: str
+    description: str
+    created_at: Moment
+    organization_id: str
+    online: bool
+    seen_at: Moment | None
+    offline_since: Moment | None
+    worker_version: str | None
+    kinds: list[str]
+    quick_slots: int
+    transfer_slots: int
+    draining: bool
+    paused_at: Moment | None
+    paused_classes: list[JobClass]
+    engine: Document | None
+
+    @classmethod
+    def of(cls, server: Server, *, online: bool) -> Self:
+        return cls.model_validate(
+            {
+                **server.model_dump(),
+                "online": online,
+                "offline_since": None if online else server.seen_at,
+                "engine": show_document(server.engine),
+            }
+        )
+
+
+class CreatedServer(ServerOutput):
+    """``joinToken`` is shown this once and is good for one enrolment within 15 minutes."""
+
+    join_token: str
+
+
+class CreateServer(Input):
+    name: Name
+    description: Text = ""
+
+
+class ChosenServer(Input):
+    server_id: Id
+
+
+class ChosenQueue(Input):
+    """The jobs of one class of a server, or all of them."""
+
+    server_id: Id
+    job_class: Literal["quick", "transfer"] | None = None
+
+
+async def create(context: Context, asked: CreateServer) -> CreatedServer:
+    """Create a server and the token that its worker joins with."""
+    token = make_secret(JOIN_TOKEN_PREFIX)
+    server = Server(
+        server_id=make_id(),
+        organization_id=context.organization_id,
+        name=asked.name,
+        description=asked.description,
+    )
+    async with context.transaction() as session:
+        await _insert(session, server)
+        await session.exec(
+            insert(ServerToken).values(
+                token_hash=hash_secret(token),
+                server_id=server.server_id,
+                expires_at=func.now() + JOIN_TOKEN_LIFETIME,
+            )
+        )
+        session.add(audit_event(context, "server.create", server.server_id, name=server.name))
+        await session.refresh(server)
+    shown = ServerOutput.of(server, online=False)
+    return CreatedServer(**shown.model_dump(), join_token=token)
+
+
+async def get_all(context: Context, _asked: NoInput) -> list[ServerOutput]:
+    """All servers of the organization, the oldest first."""
+    query = (
+        select(Server, ONLINE)
+        .where(Server.organization_id == context.organization_id, col(Server.removed_at).is_(None))
+        .order_by(col(Server.created_at), Server.server_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [ServerOutput.of(server, online=online) for server, online in rows]
+
+
+async def one(context: Context, asked: ChosenServer) -> ServerOutput:
+    """One server."""
+    async with context.transaction() as session:
+        server, online = await _find(session, context, asked.server_id)
+    return ServerOutput.of(server, online=online)
+
+
+async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
+    """Remove a server: its worker is shut out, what waits for it is cancelled."""
+    async with context.transaction() as session:
+        server, _ = await _find(session, context, asked.server_id, lock=True)
+        await session.exec(
+            update(Server)
+            .where(col(Server.server_id) == server.server_id)
+            .values(removed_at=func.now())
+        )
+        session.add(audit_event(context, "server.remove", server.server_id, name=server.name))
+    return ServerOutput.of(server, online=False)
+
+
+async def pause(context: Context, asked: ChosenQueue) -> ServerOutput:
+    """Send a server nothing new, of one class of jobs or of all; what it has goes on."""
+    return await _set_paused(context, asked, "server.pause", set.union)
+
+
+async def resume(context: Context, asked: ChosenQueue) -> ServerOutput:
+    """Send a paused server jobs again, of one class or of all."""
+    return await _set_paused(context, asked, "server.resume", set.difference)
+
+
+async def _set_paused(
+    context: Context,
+    asked: ChosenQueue,
+    action: str,
+    change: Callable[[set[str], set[str]], set[str]],
+) -> ServerOutput:
+    chosen = {asked.job_class} if asked.job_class else {*JobClass}
+    async with context.transaction() as session:
+        server, online = await _find(session, context, asked.server_id, lock=True)
+        paused = change(set(server.paused_classes), set(chosen))
+        since = func.coalesce(Server.paused_at, func.now()) if paused else None
+        await session.exec(
+            update(Server)
+            .where(col(Server.server_id) == server.server_id)
+            .values(paused_classes=sorted(paused), paused_at=since)
+        )
+        session.add(audit_event(context, action, server.server_id, classes=sorted(chosen)))
+        await session.refresh(server)
+    return ServerOutput.of(server, online=online)
+
+
+async def _insert(session: AsyncSession, server: Server) -> None:
+    session.add(server)
+    try:
+        await session.flush()
+    except IntegrityError as error:
+        diagnosis = getattr(error.orig, "diag", None)
+        if getattr(diagnosis, "constraint_name", None) != NAME_CONSTRAINT:
+            raise
+        raise NameTakenError(f"there is a server called {server.name} already") from None
+
+
+async def _find(
+    session: AsyncSession, context: Context, server_id: str, *, lock: bool = False
+) -> tuple[Server, bool]:
+    query = select(Server, ONLINE).where(
+        Server.organization_id == context.organization_id,
+        Server.server_id == server_id,
+        col(Server.removed_at).is_(None),
+    )
+    found = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+    if found is None:
+        raise NotFoundError("Server not found")
+    server, online = found
+    return server, online
+
+
+PROCEDURES = (
+    Procedure("server.create", "mutation", CreateServer, CreatedServer, create, "admin"),
+    Procedure("server.all", "query", NoInput, list[ServerOutput], get_all),
+    Procedure("server.one", "query", ChosenServer, ServerOutput, one),
+    Procedure("server.remove", "mutation", ChosenServer, ServerOutput, remove, "admin"),
+    Procedure("server.pause", "mutation", ChosenQueue, ServerOutput, pause, "admin"),
+    Procedure("server.resume", "mutation", ChosenQueue, ServerOutput, resume, "admin"),
+)

@@ -1,0 +1,61 @@
+"""Who asks: an API key, known by its SHA-256 only."""
+
+import hashlib
+import secrets
+from typing import Literal
+
+from api.context import Caller
+from shared.database import Pool
+from shared.errors import ForbiddenError, UnauthenticatedError
+
+HEADER = "x-api-key"
+KEY_PREFIX = "wharf_"
+MAX_KEY_CHARACTERS = 512
+
+FIND = """
+WITH found AS (
+  SELECT api_key_id, organization_id, role FROM api_key
+   WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+), used AS (
+  UPDATE api_key SET last_used_at = now() FROM found
+   WHERE api_key.api_key_id = found.api_key_id
+     AND (api_key.last_used_at IS NULL OR api_key.last_used_at < now() - interval '1 minute')
+)
+SELECT * FROM found
+"""
+
+
+async def authenticate(pool: Pool, key: str | None) -> Caller:
+    """Who has this key; notes its use, once a minute at most.
+
+    Raises:
+        UnauthenticatedError: no key, or one that is unknown or has expired.
+    """
+    if not key:
+        raise UnauthenticatedError(f"no API key was given: send it as {HEADER}")
+    if len(key) > MAX_KEY_CHARACTERS:
+        raise UnauthenticatedError("this API key is not known")
+    async with pool.connection() as connection:
+        row = await (await connection.execute(FIND, (hash_secret(key),))).fetchone()
+    if row is None:
+        raise UnauthenticatedError("this API key is not known, or has expired")
+    return Caller(**row)
+
+
+def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
+    """Raises `ForbiddenError` unless the caller may do what needs this role."""
+    if role == "admin" and caller.role != "admin":
+        raise ForbiddenError(
+            "this API key may use registries and servers, not change them",
+            remedy="Use a key whose role is admin.",
+        )
+
+
+def hash_secret(secret: str) -> bytes:
+    """What we keep of a key or a token; both are 256 random bits, so no salt and no stretching."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def make_secret(prefix: str) -> str:
+    """A new key or token: the prefix and 43 signs, 256 random bits."""
+    return prefix + secrets.token_urlsafe(32)

@@ -1,0 +1,34 @@
+"""SQLModel sessions for ordinary reading and writing; the hot path uses the pool beside them."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.database import CUT_LINK, OPTIONS
+
+Sessions = async_sessionmaker[AsyncSession]
+
+CONNECTIONS = 4
+
+
+@asynccontextmanager
+async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[Sessions]:
+    """A maker of sessions on ``size`` connections at the most; closed at the end.
+
+    Rows stay readable after the commit, and no error shows the values of a statement.
+    """
+    engine = create_async_engine(
+        url.replace("postgresql://", "postgresql+psycopg://", 1),
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=10,
+        pool_pre_ping=True,
+        hide_parameters=True,
+        connect_args={"options": OPTIONS, **CUT_LINK},
+    )
+    try:
+        yield async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,105 @@
+"""Connections to PostgreSQL: a pool for statements, and a listener for hints."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+Connection = AsyncConnection[DictRow]
+Pool = AsyncConnectionPool[Connection]
+Hear = Callable[[str, str], None]
+
+POOL_CONNECTIONS = 4
+RECONNECT_SECONDS = 0.5
+CHECK_SECONDS = 5.0
+OPTIONS = "-c lock_timeout=5s -c statement_timeout=30s -c idle_in_transaction_session_timeout=5s"
+"""A frozen process keeps no lock for longer: control's gate would shut out all its replicas."""
+
+CUT_LINK: dict[str, int] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""libpq's words for: a connection over which nothing comes back is over after some 15 s."""
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def open_pool(
+    url: str, *, size: int = POOL_CONNECTIONS, queue: int = 0, seconds: float = 10
+) -> AsyncIterator[Pool]:
+    """A pool of autocommit connections with dict rows; closed at the end.
+
+    A lock is waited for 5 s, a statement runs 30 s, at the most. A connection is waited for so many
+    ``seconds``, and by ``queue`` others at once at the most (0: by any number).
+    """
+    pool = AsyncConnectionPool(
+        url,
+        connection_class=AsyncConnection[DictRow],
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "options": OPTIONS,
+            **CUT_LINK,
+        },
+        min_size=1,
+        max_size=size,
+        open=False,
+        check=AsyncConnectionPool.check_connection,
+        reconnect_timeout=0,
+        timeout=seconds,
+        max_waiting=queue,
+    )
+    await pool.open()
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+@asynccontextmanager
+async def listening(url: str, channels: tuple[str, ...], hear: Hear) -> AsyncIterator[None]:
+    """Call ``hear(channel, payload)`` for every hint while the block runs; reconnects by itself.
+
+    A hint is untrusted and can be lost: after each (re)connection ``hear("", "")`` says that
+    anything may have changed. The block begins once the first connection listens.
+    """
+    ready = asyncio.Event()
+    task = asyncio.create_task(_listen(url, channels, hear, ready))
+    try:
+        await ready.wait()
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _listen(url: str, channels: tuple[str, ...], hear: Hear, ready: asyncio.Event) -> None:
+    bounded = make_conninfo(url, **CUT_LINK)
+    while True:
+        try:
+            async with await AsyncConnection.connect(bounded, autocommit=True) as connection:
+                for channel in channels:
+                    await connection.execute(f'LISTEN "{channel}"')
+                ready.set()
+                hear("", "")
+                await _hear_all(connection, hear)
+        except (psycopg.Error, OSError) as error:
+            log.warning("listener_lost", error=type(error).__name__)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+
+async def _hear_all(connection: AsyncConnection, hear: Hear) -> None:
+    while True:
+        async for hint in connection.notifies(timeout=CHECK_SECONDS):
+            hear(hint.channel, hint.payload)
+        await connection.execute("SELECT 1")

@@ -1,0 +1,117 @@
+"""What a connection test found, stage by stage: a job's result, and what the API shows.
+
+```text
+parse → policy → dns → tcp → tls → ping → auth → pull → push → catalog → engine
+```
+
+The first hard failure ends the climb; what follows it is ``not_run``. ``engine`` is what the
+server's Docker Engine says of the same registry, and is added by whoever asks it.
+"""
+
+from enum import StrEnum
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from shared.faults import FAULTS, Fault, FaultCode
+from shared.reference import HUB, HUB_LIBRARY, RegistryHost, parse_prefix
+
+PROBE_REPOSITORY = "connection-test"
+"""The last part of the repository that a test uses; nothing is ever stored in it."""
+
+Right = Literal["pull", "push"]
+
+
+class Stage(StrEnum):
+    PARSE = "parse"
+    POLICY = "policy"
+    DNS = "dns"
+    TCP = "tcp"
+    TLS = "tls"
+    PING = "ping"
+    AUTH = "auth"
+    PULL = "pull"
+    PUSH = "push"
+    CATALOG = "catalog"
+    ENGINE = "engine"
+
+
+class Outcome(StrEnum):
+    """``warning`` goes on, ``skipped`` was not asked for, ``not_run`` came after a failure."""
+
+    OK = "ok"
+    FAILED = "failed"
+    WARNING = "warning"
+    SKIPPED = "skipped"
+    NOT_RUN = "not_run"
+
+
+def make_probe_repository(host: RegistryHost, image_prefix: str | None, username: str) -> str:
+    """The repository whose rights a test tries: ``PREFIX/connection-test``.
+
+    On Docker Hub, where every repository has a namespace, it is the username's without a prefix.
+
+    Raises:
+        InvalidReferenceError: a prefix of another registry, or no repository path.
+    """
+    namespace = parse_prefix(host, image_prefix)
+    if not namespace and host.name == HUB:
+        namespace = username.lower() or HUB_LIBRARY
+    return f"{namespace}/{PROBE_REPOSITORY}" if namespace else PROBE_REPOSITORY
+
+
+class _Record(BaseModel):
+    # Ignoring what we do not know lets an older API read a newer worker's report.
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
+    )
+
+
+class StageResult(_Record):
+    """One stage; ``evidence`` is a plain sentence that holds no secret."""
+
+    stage: Stage
+    outcome: Outcome
+    code: FaultCode | None = None
+    milliseconds: float = 0.0
+    evidence: str = ""
+    remedy: str = ""
+    retry_after_seconds: float | None = None
+
+
+class ProbeReport(_Record):
+    """The whole climb; ``host`` and ``repository`` are empty where they could not be read."""
+
+    host: str = ""
+    repository: str = ""
+    stages: tuple[StageResult, ...]
+    proved: tuple[str, ...] = ()
+    not_proved: tuple[str, ...] = ()
+
+    def fault(self) -> Fault | None:
+        """The first hard failure, or ``None`` where there is none."""
+        failed = (result for result in self.stages if result.outcome is Outcome.FAILED)
+        return next((_fault(result) for result in failed), None)
+
+    def with_stage(self, result: StageResult, *, proved: str = "", not_proved: str = "") -> Self:
+        """The report with one more stage at its end, and what that stage proved or did not."""
+        return self.model_copy(
+            update={
+                "stages": (*self.stages, result),
+                "proved": (*self.proved, *([proved] if proved else [])),
+                "not_proved": (*self.not_proved, *([not_proved] if not_proved else [])),
+            }
+        )
+
+
+def _fault(result: StageResult) -> Fault:
+    code = result.code or FaultCode.REGISTRY_ERROR
+    return Fault(
+        code=code,
+        message=result.evidence,
+        remedy=result.remedy or FAULTS[code].remedy,
+        retryable=FAULTS[code].retryable,
+        stage=result.stage,
+        retry_after_seconds=result.retry_after_seconds,
+    )

@@ -1,0 +1,1 @@
+"""Jobs: their states (`state`), what they are asked (`commands`), their statements (`store`)."""

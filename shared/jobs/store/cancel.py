@@ -1,0 +1,21 @@
+"""Wish a job away: what nobody has claimed ends at once, a running attempt is told by its beat."""
+
+from psycopg.types.json import Jsonb
+
+from shared.database import Connection
+from shared.faults import Fault
+from shared.jobs.state import State
+
+CANCEL = "SELECT job_cancel(%s, %s, %s) AS state"
+
+
+async def cancel(
+    connection: Connection, job_id: str, organization_id: str, why: str
+) -> State | None:
+    """The state after the wish; ``None`` where there is no such job or it had ended already."""
+    reason = Fault(code="cancelled", message=why)
+    cursor = await connection.execute(
+        CANCEL, (job_id, organization_id, Jsonb(reason.model_dump(mode="json")))
+    )
+    row = await cursor.fetchone()
+    return State(row["state"]) if row and row["state"] else None

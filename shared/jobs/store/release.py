@@ -1,0 +1,188 @@
+"""Hand due jobs to their servers: counting and dispatching behind one gate, any replica may try."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from shared.database import Connection
+from shared.faults import Fault
+
+GATE = "SELECT gate FROM release_gate FOR UPDATE SKIP LOCKED"
+
+MOST = 500
+"""Released at one look; the next one comes at once."""
+
+RELEASE = """
+WITH RECURSIVE queue AS (
+  -- Where jobs wait: a step in the index for each server and class, however many jobs there are.
+  (SELECT server_id, job_class FROM job WHERE state = 'queued'
+    ORDER BY server_id, job_class LIMIT 1)
+  UNION ALL
+  SELECT next.* FROM queue q CROSS JOIN LATERAL (
+    SELECT server_id, job_class FROM job
+     WHERE state = 'queued' AND (server_id, job_class) > (q.server_id, q.job_class)
+     ORDER BY server_id, job_class LIMIT 1) next
+), with_room AS MATERIALIZED (
+  SELECT q.*, s.organization_id, s.kinds, s.slots - held.jobs AS server_room
+    FROM queue q CROSS JOIN LATERAL (
+      SELECT organization_id, kinds,
+             CASE q.job_class WHEN 'quick' THEN quick_slots ELSE transfer_slots END AS slots
+        FROM server
+       WHERE server_id = q.server_id AND removed_at IS NULL AND incarnation IS NOT NULL
+         AND NOT draining AND q.job_class <> ALL (paused_classes)
+         AND seen_at > now() - interval '15 seconds'
+      OFFSET 0  -- by its key, whatever the planner thinks of how many are alive
+    ) s CROSS JOIN LATERAL (
+      SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
+         AND server_id = q.server_id AND job_class = q.job_class
+    ) held
+   WHERE s.slots > held.jobs
+), share AS MATERIALIZED (
+  SELECT q.*, o.weight, held.jobs AS organization_has,
+         CASE q.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS organization_room
+    FROM (SELECT DISTINCT organization_id, job_class FROM with_room) q
+    JOIN organization o USING (organization_id) CROSS JOIN LATERAL (
+      SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
+         AND organization_id = q.organization_id AND job_class = q.job_class
+    ) held
+), registry_room AS MATERIALIZED (
+  SELECT registry_id, max(transfer_limit) - count(*) AS registry_room
+    FROM job JOIN registry USING (registry_id)
+   WHERE state IN ('dispatched', 'running') AND job_class = 'transfer' GROUP BY registry_id
+), application AS (
+  -- The queue in the queue: a step in the index for each application.
+  SELECT q.*, first.fair_key FROM with_room q CROSS JOIN LATERAL (
+    SELECT fair_key FROM job
+     WHERE state = 'queued' AND server_id = q.server_id AND job_class = q.job_class
+     ORDER BY fair_key LIMIT 1) first
+  UNION ALL
+  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_room, next.fair_key
+    FROM application a CROSS JOIN LATERAL (
+    SELECT fair_key FROM job
+     WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
+       AND fair_key > a.fair_key
+     ORDER BY fair_key LIMIT 1) next
+), due AS (
+  -- Of each application as many as there is room for, and only those that nothing holds up.
+  SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_room, j.*
+    FROM application a CROSS JOIN LATERAL (
+      SELECT job_id, priority, run_at, registry_id, exclusive_key FROM job
+       WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
+         AND fair_key = a.fair_key AND run_at <= now() AND cancel_requested_at IS NULL
+         AND (deadline_at IS NULL OR deadline_at > now())
+         AND kind || '@' || version = ANY (a.kinds)
+         AND (NOT has_needs OR NOT EXISTS (
+           SELECT 1 FROM job_need n JOIN job needed ON needed.job_id = n.needs_job_id
+            WHERE n.job_id = job.job_id AND NOT CASE n.on_state
+              WHEN 'succeeded' THEN needed.state = 'succeeded'
+              WHEN 'failed' THEN needed.state IN ('failed', 'expired')
+              ELSE needed.finished_at IS NOT NULL END))
+         AND (exclusive_key IS NULL OR NOT EXISTS (
+           SELECT 1 FROM job other WHERE other.exclusive_key = job.exclusive_key
+              AND other.state IN ('dispatched', 'running')))
+         AND (job_class = 'quick' OR registry_id IS NULL OR registry_id NOT IN (
+           SELECT registry_id FROM registry_room WHERE registry_room <= 0))
+       ORDER BY priority DESC, run_at, job_id LIMIT a.server_room) j
+), turn AS (
+  SELECT due.*, s.weight, s.organization_has, s.organization_room, last.served_at,
+         has.jobs + row_number() OVER (PARTITION BY organization_id, job_class, fair_key
+                                       ORDER BY priority DESC, run_at, job_id) AS turn
+    FROM due JOIN share s USING (organization_id, job_class)
+    LEFT JOIN application_turn last USING (organization_id, job_class, fair_key)
+    CROSS JOIN LATERAL (
+      SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
+         AND organization_id = due.organization_id AND job_class = due.job_class
+         AND fair_key = due.fair_key) has
+   WHERE organization_room IS NULL OR organization_room > 0
+), line AS (
+  SELECT *, row_number() OVER (PARTITION BY organization_id, job_class
+                               ORDER BY priority DESC, turn, served_at NULLS FIRST, run_at, job_id
+         ) AS place
+    FROM turn
+), counted AS (
+  SELECT line.*, coalesce(registry_room, registry.transfer_limit) AS registry_room,
+         row_number() OVER (PARTITION BY server_id, job_class ORDER BY place) AS of_server,
+         row_number() OVER (PARTITION BY registry_id, job_class ORDER BY place) AS of_registry,
+         row_number() OVER (PARTITION BY coalesce(exclusive_key, job_id)
+                            ORDER BY place, job_id) AS of_key
+    FROM line LEFT JOIN registry_room USING (registry_id) LEFT JOIN registry USING (registry_id)
+), chosen AS (
+  SELECT job_id, organization_id, job_class, fair_key FROM counted
+   WHERE of_server <= server_room AND of_key = 1
+     AND (organization_room IS NULL OR place <= organization_room)
+     AND (registry_room IS NULL OR job_class = 'quick' OR of_registry <= registry_room)
+   ORDER BY job_class, (organization_has + place)::float / weight, job_id LIMIT %(most)s
+), served AS (
+  INSERT INTO application_turn (organization_id, job_class, fair_key)
+  SELECT DISTINCT organization_id, job_class, fair_key FROM chosen
+  ON CONFLICT (organization_id, job_class, fair_key) DO UPDATE SET served_at = clock_timestamp()
+), dispatched AS (
+  UPDATE job SET state = 'dispatched', attempt = attempt + 1, dispatched_at = clock_timestamp(),
+                 rung_at = clock_timestamp()
+    FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
+  RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
+            job.registry_id
+), attempts AS (
+  INSERT INTO job_attempt (job_id, attempt, server_id) SELECT job_id, attempt, server_id
+    FROM dispatched
+)
+SELECT d.*, e.public_key, p.sealed AS sealed_password, to_jsonb(r) AS registry
+  FROM dispatched d
+  JOIN server_enrolment e USING (server_id)
+  LEFT JOIN job_secret p ON p.job_id = d.job_id AND p.purpose = 'password'
+  LEFT JOIN registry r
+    ON r.registry_id = d.registry_id AND r.organization_id = d.organization_id
+"""
+
+GIVE_LOGIN = """
+INSERT INTO job_secret (job_id, purpose, attempt, sealed) VALUES (%s, 'login', %s, %s)
+"""
+
+REFUSE = """
+WITH refused AS (
+  UPDATE job SET state = 'failed', error = %(error)s
+   WHERE job_id = %(job_id)s AND attempt = %(attempt)s AND state = 'dispatched'
+  RETURNING job_id, attempt
+)
+SELECT job_close_attempt(job_id, attempt, 'failed', %(error)s) FROM refused
+"""
+
+
+@dataclass(frozen=True)
+class Released:
+    """A job that was just dispatched, with what its login is made of; secrets still sealed."""
+
+    job_id: str
+    organization_id: str
+    server_id: str
+    kind: str
+    attempt: int
+    command: dict[str, Any]
+    registry_id: str | None
+    public_key: str
+    sealed_password: str | None
+    registry: dict[str, Any] | None
+
+
+async def release(connection: Connection) -> list[Released] | None:
+    """Dispatch what is due and has room; inside the caller's transaction, publish after its commit.
+
+    ``None``: another replica is at the gate; try again soon.
+    """
+    if await (await connection.execute(GATE)).fetchone() is None:
+        return None
+    rows = await (await connection.execute(RELEASE, {"most": MOST})).fetchall()
+    return [Released(**row) for row in rows]
+
+
+async def give_login(connection: Connection, job: Released, sealed: str) -> None:
+    """Store the login of one attempt, sealed to its server."""
+    await connection.execute(GIVE_LOGIN, (job.job_id, job.attempt, sealed))
+
+
+async def refuse(connection: Connection, job: Released, fault: Fault) -> None:
+    """End a dispatched job for which no login can be made."""
+    error = Jsonb(fault.model_dump(mode="json"))
+    values = {"job_id": job.job_id, "attempt": job.attempt, "error": error}
+    await connection.execute(REFUSE, values)

@@ -1,0 +1,109 @@
+"""Accept a job: one statement, one round trip, one commit; the row is the outbox."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from psycopg.types.json import Jsonb
+
+from shared.database import Connection
+from shared.ids import make_id
+from shared.jobs.commands import RULES, Command, DedupeUntil
+
+SUBMIT = """
+WITH accepted AS (
+  INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
+                   registry_id, exclusive_key, fair_key, dedupe_key, dedupe_until, has_needs,
+                   max_failures, timeout_seconds, deadline_at, requested_by)
+  VALUES (%(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
+          %(priority)s, %(command)s, %(registry_id)s, %(exclusive_key)s, %(fair_key)s,
+          %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
+          %(timeout_seconds)s, now() + %(deadline)s, %(requested_by)s)
+  ON CONFLICT DO NOTHING
+  RETURNING job_id
+), secret AS (
+  INSERT INTO job_secret (job_id, purpose, attempt, sealed)
+  SELECT job_id, 'password', 0, %(sealed_password)s::text FROM accepted
+   WHERE %(sealed_password)s::text IS NOT NULL
+), need AS (
+  INSERT INTO job_need (job_id, needs_job_id)
+  SELECT job_id, unnest(%(needs)s::text[]) FROM accepted
+)
+SELECT job_id FROM accepted
+"""
+
+STANDS = """
+SELECT job_id FROM job WHERE job_id = %(job_id)s
+UNION ALL
+SELECT job_id FROM job
+ WHERE organization_id = %(organization_id)s AND kind = %(kind)s AND dedupe_key = %(dedupe_key)s
+   AND state IN ('queued', 'dispatched', 'running')
+ LIMIT 1
+"""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job as it is asked for. ``job_id`` is made by the caller, so that a repeat is one job.
+
+    ``sealed_password`` is a password that is given with this job only, sealed to the vault.
+    ``exclusive_key`` keeps two jobs of the same key from running at once. ``fair_key`` names the
+    application that it is for: those of an organization take turns. ``dedupe_key``: who asks for
+    the same kind with the same key gets this job, for as long as ``dedupe_until`` says.
+    ``priority``: that of its kind by default.
+    """
+
+    organization_id: str
+    server_id: str
+    command: Command
+    requested_by: str | None = None
+    registry_id: str | None = None
+    sealed_password: str | None = None
+    exclusive_key: str | None = None
+    fair_key: str = ""
+    dedupe_key: str | None = None
+    dedupe_until: DedupeUntil = DedupeUntil.ENDED
+    deadline: timedelta | None = None
+    priority: int | None = None
+    needs: Sequence[str] = ()
+    job_id: str = field(default_factory=make_id)
+
+
+async def submit(connection: Connection, job: Submission) -> str:
+    """Store the job and hint at it; gives its id, or that of the job which stands for it already.
+
+    A repeat with the same id changes nothing.
+    """
+    values = values_of(job)
+    while True:
+        for statement in (SUBMIT, STANDS):
+            row = await (await connection.execute(statement, values)).fetchone()
+            if row is not None:
+                return str(row["job_id"])
+        # The job in our way ended between the two: now there is nothing in our way.
+
+
+def values_of(job: Submission) -> dict[str, object]:
+    """What the two statements take."""
+    rule = RULES[job.command.kind]
+    return {
+        "job_id": job.job_id,
+        "organization_id": job.organization_id,
+        "server_id": job.server_id,
+        "kind": job.command.kind,
+        "version": rule.version,
+        "job_class": rule.job_class,
+        "priority": rule.priority if job.priority is None else job.priority,
+        "command": Jsonb(job.command.model_dump(mode="json")),
+        "registry_id": job.registry_id,
+        "exclusive_key": job.exclusive_key,
+        "fair_key": job.fair_key,
+        "dedupe_key": job.dedupe_key,
+        "dedupe_until": job.dedupe_until if job.dedupe_key is not None else None,
+        "max_failures": rule.max_failures,
+        "timeout_seconds": int(rule.timeout.total_seconds()),
+        "deadline": job.deadline,
+        "requested_by": job.requested_by,
+        "sealed_password": job.sealed_password,
+        "needs": list(job.needs),
+    }

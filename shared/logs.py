@@ -1,0 +1,23 @@
+"""Logs for operators: one JSON line per fact, an ``event`` and its fields."""
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(role: str, level: int = logging.INFO) -> None:
+    """Send structured lines to standard error, and the standard library's warnings with them."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

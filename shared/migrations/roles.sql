@@ -1,0 +1,141 @@
+-- Who may do what. Runs as the owner of the database (a role with CREATEROLE), after the functions.
+
+DO $$
+DECLARE
+  wanted text;
+BEGIN
+  FOREACH wanted IN ARRAY ARRAY['wharf_api', 'wharf_control', 'wharf_functions', 'wharf_servers'] LOOP
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = wanted) THEN
+      EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+    END IF;
+  END LOOP;
+  EXECUTE format('GRANT wharf_functions TO %I', current_user);
+  EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO wharf_api, wharf_control, wharf_servers', current_database());
+END $$;
+
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+GRANT USAGE ON SCHEMA public TO wharf_api, wharf_control, wharf_functions;
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM wharf_api, wharf_control, wharf_functions;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
+
+-- The API stores requests. It cannot change a server's key, forge an attempt, or change audit rows.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
+REVOKE SELECT ON public.job_secret FROM wharf_api;
+GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
+  public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
+GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
+-- Of secrets it adds the password of a job that it submits; a login is control's to give.
+ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS password_by_api ON public.job_secret;
+CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH CHECK (purpose = 'password');
+DROP POLICY IF EXISTS all_by_control ON public.job_secret;
+CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
+GRANT DELETE ON public.api_key, public.registry TO wharf_api;
+GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host)
+  ON public.registry TO wharf_api;
+GRANT UPDATE (name, description, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
+GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found TO wharf_api;
+
+-- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
+GRANT INSERT, UPDATE, DELETE ON public.control TO wharf_control;
+GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
+GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
+GRANT UPDATE (role_ready_at, quick_slots, transfer_slots) ON public.server TO wharf_control;
+GRANT DELETE ON public.server_token, public.idempotency TO wharf_control;
+GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
+  public.job_event_prune, public.job_prune TO wharf_control;
+
+-- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
+GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;
+GRANT SELECT, INSERT ON public.server_enrolment TO wharf_functions;
+GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;
+GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
+GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
+GRANT SELECT ON public.job_need TO wharf_functions;
+GRANT DELETE ON public.job, public.job_event TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
+GRANT INSERT ON public.api_key TO wharf_functions;
+GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at TO wharf_functions;
+GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
+ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
+ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
+ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
+ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;
+ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;
+ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
+ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
+ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.is_current OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.hello OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.claim OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.beat OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.event OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.finish OWNER TO wharf_functions;
+REVOKE CREATE ON SCHEMA public, worker_v1 FROM wharf_functions;
+GRANT USAGE ON SCHEMA worker_v1 TO wharf_functions, wharf_servers;
+
+-- A server role is a member of wharf_servers and may call the five, nothing else.
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM wharf_servers;
+GRANT EXECUTE ON FUNCTION worker_v1.hello, worker_v1.claim, worker_v1.beat, worker_v1.event, worker_v1.finish
+  TO wharf_servers;
+
+-- Makes the login role of an enrolled server; its password is known here only as a SCRAM verifier.
+CREATE OR REPLACE FUNCTION public.server_role_create(server text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  verifier text;
+  role text := 'wharf_server_' || server;
+BEGIN
+  SELECT e.role_verifier INTO verifier FROM public.server_enrolment e
+    JOIN public.server s USING (server_id) WHERE s.server_id = server AND s.removed_at IS NULL;
+  IF verifier IS NULL THEN
+    RAISE EXCEPTION 'server % is not enrolled', server;
+  END IF;
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
+    EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT 3'
+                   ' PASSWORD %L IN ROLE wharf_servers', role, verifier);
+    EXECUTE format('ALTER ROLE %I SET statement_timeout = ''10s''', role);
+    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''5s''', role);
+    EXECUTE format('GRANT %I TO %I', role, current_user);
+  END IF;
+END $$;
+
+-- Ends what a removed server still has open and drops its role.
+CREATE OR REPLACE FUNCTION public.server_role_drop(server text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  role text := 'wharf_server_' || server;
+BEGIN
+  IF EXISTS (SELECT 1 FROM public.server s WHERE s.server_id = server AND s.removed_at IS NULL) THEN
+    RAISE EXCEPTION 'server % is not removed', server;
+  END IF;
+  IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
+    EXECUTE format('ALTER ROLE %I NOLOGIN', role);
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = role;
+    -- Everybody may make large objects, and what a role owns would keep it from being dropped.
+    EXECUTE format('DROP OWNED BY %I', role);
+    EXECUTE format('DROP ROLE %I', role);
+  END IF;
+END $$;
+
+-- Ends server sessions whose transaction is older than that, idle or not, whatever they set their own time-outs
+-- to: the five functions take milliseconds, and the locks of an open transaction keep others waiting.
+CREATE OR REPLACE FUNCTION public.server_sessions_end(age interval) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+   WHERE usename LIKE 'wharf\_server\_%' AND datname = current_database()
+     AND xact_start < clock_timestamp() - age
+$$;
+
+REVOKE ALL ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end
+  TO wharf_control;
+
+INSERT INTO public.release_gate VALUES (1) ON CONFLICT DO NOTHING;

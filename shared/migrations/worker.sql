@@ -1,0 +1,225 @@
+-- What a server worker may do: five functions, each bound to the server that its database role is named for.
+-- A role `wharf_server_<server id>` may EXECUTE these and nothing else. Each takes one JSON document and
+-- returns one; unknown fields are ignored. Applied after Alembic by `wharf migrate`.
+
+CREATE SCHEMA IF NOT EXISTS worker_v1;
+
+CREATE OR REPLACE FUNCTION worker_v1.me() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT server_id FROM public.server
+   WHERE server_id = substr(session_user, length('wharf_server_') + 1) AND removed_at IS NULL
+$$;
+
+-- Whether the caller is the worker that speaks for its server now; the row is locked against a newer hello,
+-- and not against those who submit jobs for this server (a foreign key takes FOR KEY SHARE).
+CREATE OR REPLACE FUNCTION worker_v1.is_current(incarnation text) RETURNS boolean
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT 1 FROM public.server s
+     WHERE s.server_id = worker_v1.me() AND s.incarnation = is_current.incarnation FOR SHARE)
+$$;
+
+-- hello {incarnation, predecessor, wire_version, worker_version, kinds, engine}
+--   → {status: current, server_id, organization_id} | {status: wait, seconds} | {status: unknown}
+-- `predecessor` proves, by what the exclusively locked state directory remembers, that the worker before is
+-- dead; without that proof the new one waits until the other has not been seen for the length of a lease.
+CREATE OR REPLACE FUNCTION worker_v1.hello(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  s public.server;
+  lost record;
+BEGIN
+  IF coalesce(length(document->>'incarnation'), 0) NOT BETWEEN 1 AND 100 OR pg_column_size(document) > 65536 THEN
+    RAISE EXCEPTION 'hello: a worker names its incarnation' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  SELECT * INTO s FROM public.server WHERE server_id = worker_v1.me() FOR NO KEY UPDATE;
+  IF s.server_id IS NULL THEN
+    RETURN jsonb_build_object('status', 'unknown');
+  END IF;
+  IF s.incarnation IS NOT NULL AND s.incarnation <> document->>'incarnation'
+     AND s.incarnation IS DISTINCT FROM document->>'predecessor'
+     AND s.seen_at > now() - interval '15 seconds' THEN
+    RETURN jsonb_build_object('status', 'wait', 'seconds',
+      ceil(extract(epoch FROM s.seen_at + interval '15 seconds' - now())));
+  END IF;
+  FOR lost IN
+    UPDATE public.job j SET
+      failures = failures + 1,
+      state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                   WHEN failures + 1 >= max_failures THEN 'failed' ELSE 'queued' END,
+      run_at = now(),
+      error = jsonb_build_object('code', 'worker_lost', 'message', 'the worker of this attempt died',
+                                 'remedy', 'See the worker''s log on the server.', 'retryable', true)
+     WHERE server_id = s.server_id AND j.state = 'running' AND j.incarnation <> document->>'incarnation'
+    RETURNING job_id, attempt, error
+  LOOP
+    PERFORM public.job_close_attempt(lost.job_id, lost.attempt, 'lost', lost.error);
+  END LOOP;
+  UPDATE public.job SET rung_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
+  UPDATE public.server SET
+    incarnation = document->>'incarnation', hello_at = now(), seen_at = now(), draining = false,
+    wire_version = (document->>'wire_version')::integer,
+    worker_version = left(document->>'worker_version', 100),
+    kinds = coalesce((SELECT array_agg(left(kind #>> '{}', 100)) FROM jsonb_array_elements(
+        CASE WHEN jsonb_typeof(document->'kinds') = 'array' THEN document->'kinds' ELSE '[]' END) kind
+      WHERE jsonb_typeof(kind) = 'string'), '{}'),
+    engine = CASE WHEN jsonb_typeof(document->'engine') = 'object' AND pg_column_size(document->'engine') < 16384
+                  THEN document->'engine' END
+   WHERE server_id = s.server_id;
+  PERFORM pg_notify('wharf_release', '');
+  RETURN jsonb_build_object('status', 'current', 'server_id', s.server_id, 'organization_id', s.organization_id);
+END $$;
+
+-- claim {incarnation, job_id, attempt}
+--   → {status: claimed, kind, version, command, timeout_seconds, secrets: [{purpose, sealed}]} | {status: fenced}
+-- A repeat by the same incarnation answers the same again.
+CREATE OR REPLACE FUNCTION worker_v1.claim(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  j public.job;
+BEGIN
+  IF NOT worker_v1.is_current(document->>'incarnation') THEN
+    RETURN jsonb_build_object('status', 'superseded');
+  END IF;
+  UPDATE public.job SET
+    state = 'running', incarnation = document->>'incarnation',
+    lease_until = now() + interval '15 seconds', started_at = clock_timestamp(), progress = NULL, error = NULL,
+    -- From here on what a tag means may have been looked up: who asks later gets a job of his own.
+    dedupe_key = CASE dedupe_until WHEN 'ended' THEN dedupe_key END,
+    dedupe_until = CASE dedupe_until WHEN 'ended' THEN dedupe_until END
+   WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer
+     AND server_id = worker_v1.me() AND state = 'dispatched' AND cancel_requested_at IS NULL
+  RETURNING * INTO j;
+  IF j.job_id IS NULL THEN
+    SELECT * INTO j FROM public.job
+     WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer
+       AND server_id = worker_v1.me() AND state = 'running' AND incarnation = document->>'incarnation';
+    IF j.job_id IS NULL THEN
+      RETURN jsonb_build_object('status', 'fenced');
+    END IF;
+  ELSE
+    UPDATE public.job_attempt SET incarnation = j.incarnation, started_at = j.started_at
+     WHERE job_id = j.job_id AND attempt = j.attempt;
+  END IF;
+  RETURN jsonb_build_object(
+    'status', 'claimed', 'kind', j.kind, 'version', j.version, 'command', j.command,
+    'organization_id', j.organization_id, 'timeout_seconds', j.timeout_seconds,
+    'secrets', (SELECT coalesce(jsonb_agg(jsonb_build_object('purpose', purpose, 'sealed', sealed)), '[]')
+                  FROM public.job_secret WHERE job_id = j.job_id AND attempt = j.attempt));
+END $$;
+
+-- beat {incarnation, jobs: [{job_id, attempt, progress}], draining, leaving}
+--   → {status: current, jobs: [{job_id, attempt, cancel}]} | {status: superseded}
+-- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
+-- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more.
+CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  held jsonb;
+BEGIN
+  UPDATE public.server SET
+    seen_at = now(),
+    draining = coalesce(document->'draining' = 'true', false),
+    incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
+   WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('status', 'superseded');
+  END IF;
+  WITH told AS (
+    SELECT job->>'job_id' AS job_id, (job->>'attempt')::integer AS attempt, job->'progress' AS progress
+      FROM jsonb_array_elements(document->'jobs') job LIMIT 1000
+  ), renewed AS (
+    UPDATE public.job j SET
+      lease_until = now() + interval '15 seconds',
+      progress = CASE WHEN jsonb_typeof(told.progress) = 'object' AND pg_column_size(told.progress) < 32768
+                      THEN told.progress ELSE j.progress END
+      FROM told
+     WHERE j.job_id = told.job_id AND j.attempt = told.attempt AND j.state = 'running'
+       AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
+    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel
+  )
+  SELECT coalesce(jsonb_agg(to_jsonb(renewed)), '[]') INTO held FROM renewed;
+  IF jsonb_array_length(held) > 0 THEN
+    PERFORM pg_notify('wharf_progress', worker_v1.me());
+  END IF;
+  RETURN jsonb_build_object('status', 'current', 'jobs', held);
+END $$;
+
+-- event {incarnation, job_id, attempt, kind: progress | log, data} → {status: recorded, seq} | {status: fenced}
+CREATE OR REPLACE FUNCTION worker_v1.event(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  number integer;
+BEGIN
+  IF coalesce(document->>'kind', '') NOT IN ('progress', 'log') OR pg_column_size(document->'data') > 16384 THEN
+    RETURN jsonb_build_object('status', 'refused');
+  END IF;
+  UPDATE public.job SET event_seq = event_seq + 1
+   WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer AND state = 'running'
+     AND server_id = worker_v1.me() AND incarnation = document->>'incarnation' AND event_seq < 10000
+  RETURNING event_seq INTO number;
+  IF number IS NULL THEN
+    RETURN jsonb_build_object('status', 'fenced');
+  END IF;
+  INSERT INTO public.job_event (job_id, seq, attempt, kind, data)
+  VALUES (document->>'job_id', number, (document->>'attempt')::integer, document->>'kind', document->'data');
+  PERFORM pg_notify('wharf_job', document->>'job_id');
+  RETURN jsonb_build_object('status', 'recorded', 'seq', number);
+END $$;
+
+-- finish {incarnation, job_id, attempt, outcome: succeeded | failed | cancelled | returned, result, error, progress,
+--         jitter}
+--   → {status: recorded | already_recorded, state} | {status: fenced}
+-- A failure is tried again where its error says so and failures are left; `retry_after_seconds` is honoured up
+-- to an hour. Returned, and cancelled without a wish, go back to the queue and count as no failure.
+CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  j public.job;
+  outcome text := document->>'outcome';
+  what jsonb := CASE WHEN jsonb_typeof(document#>'{error,code}') = 'string'
+                     AND jsonb_typeof(document#>'{error,message}') = 'string' THEN document->'error' END;
+  before text;
+BEGIN
+  IF coalesce(outcome, '') NOT IN ('succeeded', 'failed', 'cancelled', 'returned')
+     OR pg_column_size(document) > 262144 THEN
+    RETURN jsonb_build_object('status', 'refused');
+  END IF;
+  IF outcome = 'failed' AND what IS NULL THEN
+    what := '{"code": "internal", "message": "failed without a word", "remedy": "", "retryable": false}';
+  END IF;
+  UPDATE public.job SET
+    failures = failures + (outcome = 'failed')::integer,
+    state = CASE
+      WHEN outcome = 'succeeded' THEN 'succeeded'
+      WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+      WHEN outcome <> 'failed' THEN 'queued'
+      WHEN (what->>'retryable')::boolean IS TRUE AND failures + 1 < max_failures THEN 'queued'
+      ELSE 'failed' END,
+    result = CASE WHEN outcome = 'succeeded' THEN 
+      CASE WHEN jsonb_typeof(document->'result') = 'object' THEN document->'result' ELSE '{}' END END,
+    error = CASE WHEN outcome <> 'succeeded' THEN what END,
+    progress = CASE WHEN jsonb_typeof(document->'progress') = 'object'
+                     AND pg_column_size(document->'progress') < 32768 THEN document->'progress' ELSE progress END,
+    run_at = CASE WHEN outcome = 'failed' THEN now() + public.job_delay(
+        failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
+        make_interval(secs => CASE WHEN what->>'retry_after_seconds' IS NOT NULL
+          THEN least((what->>'retry_after_seconds')::double precision, 3600) END))
+      ELSE now() END
+   WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer AND state = 'running'
+     AND server_id = worker_v1.me() AND incarnation = document->>'incarnation'
+     AND worker_v1.is_current(document->>'incarnation')
+  RETURNING * INTO j;
+  IF j.job_id IS NOT NULL THEN
+    PERFORM public.job_close_attempt(j.job_id, j.attempt,
+      CASE WHEN outcome = 'cancelled' AND j.state = 'queued' THEN 'returned' ELSE outcome END, what);
+    RETURN jsonb_build_object('status', 'recorded', 'state', j.state);
+  END IF;
+  SELECT a.outcome INTO before FROM public.job_attempt a
+   WHERE a.job_id = document->>'job_id' AND a.attempt = (document->>'attempt')::integer
+     AND a.server_id = worker_v1.me() AND a.incarnation = document->>'incarnation';
+  IF before IN ('succeeded', 'failed', 'cancelled', 'returned') THEN
+    RETURN jsonb_build_object('status', 'already_recorded', 'outcome', before);
+  END IF;
+  RETURN jsonb_build_object('status', 'fenced');
+END $$;

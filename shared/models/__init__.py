@@ -1,0 +1,31 @@
+"""The tables, as SQLModel classes; invariants are constraints of the schema."""
+
+from sqlmodel import SQLModel
+
+from shared.models.idempotency import Idempotency
+from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
+from shared.models.organization import ApiKey, AuditEvent, Organization
+from shared.models.registry import Registry
+from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
+
+METADATA = SQLModel.metadata
+
+__all__ = [
+    "METADATA",
+    "ApiKey",
+    "ApplicationTurn",
+    "AuditEvent",
+    "Control",
+    "Idempotency",
+    "Job",
+    "JobAttempt",
+    "JobEvent",
+    "JobNeed",
+    "JobSecret",
+    "Organization",
+    "Registry",
+    "ReleaseGate",
+    "Server",
+    "ServerEnrolment",
+    "ServerToken",
+]

@@ -1,0 +1,25 @@
+"""What was asked under an ``Idempotency-Key``, and the answer once there is one."""
+
+from typing import Any
+
+from sqlalchemy import LargeBinary
+from sqlmodel import Field, SQLModel
+
+from shared.models.columns import Moment, document, moment
+
+
+class Idempotency(SQLModel, table=True):
+    """``position`` is the call's place in its batch; ``job_id`` what the request submits.
+
+    ``request_hash`` is keyed with the API key itself, which is stored nowhere: a request may hold a
+    password, and a bare hash of it could be guessed at.
+    """
+
+    api_key_id: str = Field(primary_key=True, foreign_key="api_key.api_key_id", ondelete="CASCADE")
+    key: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.organization_id")
+    request_hash: bytes = Field(sa_type=LargeBinary)
+    job_id: str
+    answer: dict[str, Any] | None = document()
+    created_at: Moment = moment(default_now=True, index=True)

@@ -1,0 +1,230 @@
+"""Jobs and what belongs to one: attempts, secrets, events, needs."""
+
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from shared.jobs.commands import DedupeUntil, JobClass, Kind
+from shared.jobs.state import FINAL, Outcome, State
+from shared.models.columns import Moment, document, moment, one_of
+
+_FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
+_HELD = "'dispatched', 'running'"
+
+
+def _zero() -> Any:
+    return Field(default=0, sa_column_kwargs={"server_default": text("0")})
+
+
+class Job(SQLModel, table=True):
+    """One asked-for piece of work; its state changes only in ``shared/jobs/store`` and in SQL.
+
+    ``fair_key`` names what shares an organization's room evenly with its others: an application.
+    """
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "server_id"], ["server.organization_id", "server.server_id"]
+        ),
+        one_of("state", State),
+        one_of("kind", Kind),
+        one_of("job_class", JobClass),
+        CheckConstraint(
+            "(state = 'running') = (lease_until IS NOT NULL AND incarnation IS NOT NULL)",
+            name="running_has_lease",
+        ),
+        CheckConstraint(f"(state IN ({_FINAL})) = (finished_at IS NOT NULL)", name="final_has_end"),
+        CheckConstraint("(state = 'succeeded') = (result IS NOT NULL)", name="success_has_result"),
+        CheckConstraint(
+            "state NOT IN ('failed', 'expired') OR error IS NOT NULL", name="failure_has_error"
+        ),
+        CheckConstraint(f"state NOT IN ({_HELD}) OR attempt > 0", name="held_has_attempt"),
+        CheckConstraint(
+            "failures BETWEEN 0 AND attempt AND failures <= max_failures", name="failures_bounded"
+        ),
+        CheckConstraint("timeout_seconds > 0 AND max_failures > 0", name="bounds_positive"),
+        one_of("dedupe_until", DedupeUntil),
+        CheckConstraint("(dedupe_key IS NULL) = (dedupe_until IS NULL)", name="dedupe_has_end"),
+        Index(
+            "job_due",
+            *("server_id", "job_class", "fair_key", text("priority DESC"), "run_at", "job_id"),
+            postgresql_where=text("state = 'queued'"),
+        ),
+        Index("job_held", "server_id", "job_class", postgresql_where=text(f"state IN ({_HELD})")),
+        Index("job_needing", "job_id", postgresql_where=text("state = 'queued' AND has_needs")),
+        Index(
+            "job_held_for",
+            *("organization_id", "job_class", "fair_key"),
+            postgresql_where=text(f"state IN ({_HELD})"),
+        ),
+        Index(
+            "job_held_at",
+            "registry_id",
+            postgresql_where=text(f"state IN ({_HELD}) AND job_class = 'transfer'"),
+        ),
+        Index("job_ring", "rung_at", postgresql_where=text("state = 'dispatched'")),
+        Index(
+            "job_deadline",
+            "deadline_at",
+            postgresql_where=text("state IN ('queued', 'dispatched') AND deadline_at IS NOT NULL"),
+        ),
+        Index(
+            "job_exclusive",
+            "exclusive_key",
+            unique=True,
+            postgresql_where=text(f"state IN ({_HELD})"),
+        ),
+        Index(
+            "job_dedupe",
+            *("organization_id", "kind", "dedupe_key"),
+            unique=True,
+            postgresql_where=text(
+                f"dedupe_key IS NOT NULL AND state IN ('queued', {_HELD})",
+            ),
+        ),
+        Index("job_recent", "organization_id", "job_id"),
+        Index("job_in_state", "organization_id", "state", "job_id"),
+        Index("job_of_server", "server_id", "job_id"),
+    )
+
+    job_id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.organization_id")
+    server_id: str
+    kind: str
+    version: int
+    job_class: str
+    state: str = Field(default="queued", sa_column_kwargs={"server_default": text("'queued'")})
+    priority: int = _zero()
+    command: dict[str, Any] = document(nullable=False)
+    registry_id: str | None = None
+    exclusive_key: str | None = None
+    fair_key: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    attempt: int = _zero()
+    failures: int = _zero()
+    max_failures: int
+    timeout_seconds: int
+    run_at: Moment = moment(default_now=True)
+    deadline_at: Moment = moment()
+    lease_until: Moment = moment()
+    incarnation: str | None = None
+    cancel_requested_at: Moment = moment()
+    progress: dict[str, Any] | None = document()
+    result: dict[str, Any] | None = document()
+    error: dict[str, Any] | None = document()
+    dedupe_key: str | None = None
+    dedupe_until: str | None = None
+    has_needs: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    deployment_id: str | None = None
+    requested_by: str | None = None
+    event_seq: int = _zero()
+    created_at: Moment = moment(default_now=True)
+    dispatched_at: Moment = moment()
+    rung_at: Moment = moment()
+    started_at: Moment = moment()
+    finished_at: Moment = moment()
+
+
+class JobAttempt(SQLModel, table=True):
+    """One try at a job; ``incarnation`` is the worker that claimed it."""
+
+    __tablename__ = "job_attempt"
+    __table_args__ = (
+        CheckConstraint(
+            "outcome IS NULL OR outcome IN ({})".format(", ".join(f"'{o}'" for o in Outcome)),
+            name="outcome_known",
+        ),
+        CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="outcome_has_end"),
+        Index("job_attempt_open", "job_id", unique=True, postgresql_where=text("outcome IS NULL")),
+    )
+
+    job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    attempt: int = Field(primary_key=True)
+    server_id: str
+    incarnation: str | None = None
+    dispatched_at: Moment = moment(default_now=True)
+    started_at: Moment = moment()
+    ended_at: Moment = moment()
+    outcome: str | None = None
+    error: dict[str, Any] | None = document()
+
+
+class ApplicationTurn(SQLModel, table=True):
+    """When an application of an organization was last given a slot, so that they take turns."""
+
+    __tablename__ = "application_turn"
+
+    organization_id: str = Field(
+        primary_key=True, foreign_key="organization.organization_id", ondelete="CASCADE"
+    )
+    job_class: str = Field(primary_key=True)
+    fair_key: str = Field(primary_key=True)
+    served_at: Moment = Field(
+        default=None,
+        nullable=False,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("clock_timestamp()")},
+    )
+
+
+class JobSecret(SQLModel, table=True):
+    """A sealed secret of a job: a ``password`` until the job ends, a ``login`` for one attempt."""
+
+    __tablename__ = "job_secret"
+    __table_args__ = (
+        CheckConstraint(
+            "(purpose = 'password' AND attempt = 0) OR (purpose = 'login' AND attempt > 0)",
+            name="purpose_known",
+        ),
+        CheckConstraint("starts_with(sealed, 'v1.')", name="sealed"),
+    )
+
+    job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    purpose: str = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    sealed: str
+
+
+class JobEvent(SQLModel, table=True):
+    """A dated line of a job, numbered per job without gaps; at most one says how it ended."""
+
+    __tablename__ = "job_event"
+    __table_args__ = (
+        one_of("kind", ("state", "progress", "log")),
+        CheckConstraint("(kind = 'state') = (state IS NOT NULL)", name="state_said"),
+        Index(
+            "job_event_end", "job_id", unique=True, postgresql_where=text(f"state IN ({_FINAL})")
+        ),
+    )
+
+    job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    seq: int = Field(primary_key=True)
+    attempt: int
+    kind: str
+    state: str | None = None
+    data: dict[str, Any] | None = document()
+    at: Moment = moment(default_now=True)
+
+
+class JobNeed(SQLModel, table=True):
+    """``job_id`` waits until ``needs_job_id`` has ended as ``on_state`` says."""
+
+    __tablename__ = "job_need"
+    __table_args__ = (
+        one_of("on_state", ("succeeded", "failed", "ended")),
+        CheckConstraint("job_id <> needs_job_id", name="not_itself"),
+        UniqueConstraint("needs_job_id", "job_id"),
+    )
+
+    job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    needs_job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    on_state: str = Field(
+        default="succeeded", sa_column_kwargs={"server_default": text("'succeeded'")}
+    )

@@ -1,0 +1,57 @@
+"""Organizations, the keys that speak for them, and the record of what was changed."""
+
+from typing import Any
+
+from pydantic import ConfigDict
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary, text
+from sqlmodel import Field, SQLModel
+
+from shared.models.columns import Moment, document, moment, one_of
+
+
+class Organization(SQLModel, table=True):
+    """``weight`` is its share of what control does at a time, relative to the others' shares.
+
+    ``transfer_limit``: so many transfers at once on all its servers; null for any number.
+    """
+
+    __table_args__ = (CheckConstraint("weight > 0 AND transfer_limit > 0", name="limits_positive"),)
+
+    organization_id: str = Field(primary_key=True)
+    name: str
+    created_at: Moment = moment(default_now=True)
+    weight: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    transfer_limit: int | None = None
+
+
+class ApiKey(SQLModel, table=True):
+    """A key is shown once; ``key_hash`` is its SHA-256, ``start`` its first signs for display."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (one_of("role", ("admin", "member")),)
+
+    api_key_id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.organization_id", index=True)
+    name: str
+    role: str
+    start: str
+    key_hash: bytes = Field(sa_type=LargeBinary, unique=True)
+    created_at: Moment = moment(default_now=True)
+    expires_at: Moment = moment()
+    last_used_at: Moment = moment()
+
+
+class AuditEvent(SQLModel, table=True):
+    """Who did what to which thing; rows are only ever added."""
+
+    __tablename__ = "audit_event"
+    __table_args__ = (ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),)
+    model_config = ConfigDict(arbitrary_types_allowed=True)  # type: ignore[assignment]
+
+    audit_event_id: str = Field(primary_key=True)
+    organization_id: str = Field(index=True)
+    api_key_id: str | None = None
+    action: str
+    object_id: str | None = None
+    data: dict[str, Any] | None = document()
+    at: Moment = moment(default_now=True)

@@ -1,0 +1,105 @@
+"""Deployment servers, how they joined, and the control processes that look after them."""
+
+from typing import Any
+
+from sqlalchemy import ARRAY, CheckConstraint, Index, LargeBinary, String, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from shared.jobs.commands import JobClass
+from shared.models.columns import Moment, document, moment
+
+_CLASSES = ", ".join(f"'{job_class}'" for job_class in JobClass)
+
+
+def _names() -> Any:
+    return Field(
+        default_factory=list,
+        sa_type=ARRAY(String),
+        sa_column_kwargs={"server_default": text("'{}'")},
+    )
+
+
+class Server(SQLModel, table=True):
+    """``incarnation`` names the worker process that may speak for it at the moment.
+
+    Nothing new is sent while it is ``draining``, nor of those classes that a person has paused.
+    """
+
+    __table_args__ = (
+        UniqueConstraint("organization_id", "server_id"),
+        Index(
+            "server_name",
+            "organization_id",
+            "name",
+            unique=True,
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+        CheckConstraint("quick_slots >= 0 AND transfer_slots >= 0", name="slots_counted"),
+        CheckConstraint(
+            f"paused_classes <@ ARRAY[{_CLASSES}]::varchar[]", name="paused_classes_known"
+        ),
+        CheckConstraint("(paused_classes = '{}') = (paused_at IS NULL)", name="pause_has_start"),
+    )
+
+    server_id: str = Field(primary_key=True)
+    organization_id: str = Field(foreign_key="organization.organization_id")
+    name: str
+    description: str = ""
+    created_at: Moment = moment(default_now=True)
+    removed_at: Moment = moment()
+    role_ready_at: Moment = moment()
+    incarnation: str | None = None
+    hello_at: Moment = moment()
+    seen_at: Moment = moment()
+    wire_version: int | None = None
+    worker_version: str | None = None
+    kinds: list[str] = _names()
+    quick_slots: int = Field(default=16, sa_column_kwargs={"server_default": text("16")})
+    transfer_slots: int = Field(default=4, sa_column_kwargs={"server_default": text("4")})
+    engine: dict[str, Any] | None = document()
+    draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    paused_at: Moment = moment()
+    paused_classes: list[str] = _names()
+
+
+class ServerToken(SQLModel, table=True):
+    """A single-use right to enrol one server; only its SHA-256 is kept."""
+
+    __tablename__ = "server_token"
+
+    token_hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    server_id: str = Field(foreign_key="server.server_id", index=True)
+    expires_at: Moment = moment(default_now=True)
+    used_at: Moment = moment()
+
+
+class ServerEnrolment(SQLModel, table=True):
+    """What a server proved itself with; one row a server, never changed."""
+
+    __tablename__ = "server_enrolment"
+    __table_args__ = (
+        CheckConstraint("starts_with(role_verifier, 'SCRAM-SHA-256$')", name="verifier_is_scram"),
+    )
+
+    server_id: str = Field(primary_key=True, foreign_key="server.server_id")
+    public_key: str
+    role_verifier: str
+    enrolled_at: Moment = moment(default_now=True)
+
+
+class Control(SQLModel, table=True):
+    """A control process and when it was last at work."""
+
+    control_id: str = Field(primary_key=True)
+    version: str
+    started_at: Moment = moment(default_now=True)
+    seen_at: Moment = moment(default_now=True)
+
+
+class ReleaseGate(SQLModel, table=True):
+    """One row, locked around counting slots and dispatching, so that replicas do not both count."""
+
+    __tablename__ = "release_gate"
+    __table_args__ = (CheckConstraint("gate = 1", name="one_row"),)
+
+    gate: int = Field(primary_key=True)

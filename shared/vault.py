@@ -1,0 +1,147 @@
+"""Secrets at rest and in flight: sealed with HPKE (RFC 9180), opened only with their context.
+
+A sealed secret is text, ``v1.<key id>.<base64url>``: DHKEM(X25519), HKDF-SHA256, AES-256-GCM. The
+context (`SealContext`) is HPKE's ``info``: a ciphertext that is copied to another row, host, user,
+server or attempt does not open. Whoever holds a public key can seal; only the private half opens.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+
+from shared.errors import CredentialError, SetupError
+
+VERSION = "v1"
+SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class SealContext:
+    """What a secret is for; every field has to be the same again for it to open.
+
+    ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
+    single job) or ``login`` (for one server and one attempt).
+    """
+
+    purpose: str
+    organization_id: str
+    object_id: str
+    host: str
+    username: str
+    server_id: str = ""
+    attempt: int = 0
+
+    def info(self) -> bytes:
+        fields = {"format": f"wharfinger {VERSION}", **asdict(self)}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """The half that seals; its text form is ``wharf-public-v1.<base64url>``."""
+
+    key: X25519PublicKey
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises `SetupError` unless ``text`` is a public key."""
+        return cls(X25519PublicKey.from_public_bytes(_parse(text, "wharf-public-v1.")))
+
+    def __str__(self) -> str:
+        return "wharf-public-v1." + _encode(self.key.public_bytes_raw())
+
+    @property
+    def key_id(self) -> str:
+        return hashlib.sha256(self.key.public_bytes_raw()).hexdigest()[:16]
+
+    def seal(self, secret: str, context: SealContext) -> str:
+        sealed = SUITE.encrypt(secret.encode(), self.key, context.info())
+        return f"{VERSION}.{self.key_id}.{_encode(sealed)}"
+
+
+@dataclass(frozen=True, repr=False)
+class PrivateKey:
+    """The half that opens; its text form is ``wharf-private-v1.<base64url>``."""
+
+    key: X25519PrivateKey
+
+    @classmethod
+    def generate(cls) -> Self:
+        return cls(X25519PrivateKey.generate())
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises `SetupError` unless ``text`` is a private key."""
+        return cls(X25519PrivateKey.from_private_bytes(_parse(text, "wharf-private-v1.")))
+
+    def text(self) -> str:
+        """The key itself, to be kept where only its owner reads."""
+        return "wharf-private-v1." + _encode(self.key.private_bytes_raw())
+
+    @property
+    def public(self) -> PublicKey:
+        return PublicKey(self.key.public_key())
+
+    def __repr__(self) -> str:
+        return f"PrivateKey({self.public.key_id}, ***)"
+
+
+class KeyRing:
+    """Private keys by id: the current one and those that older secrets are still sealed to."""
+
+    def __init__(self, keys: Iterable[PrivateKey]) -> None:
+        self._keys = {key.public.key_id: key for key in keys}
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read keys separated by white space or commas."""
+        return cls(PrivateKey.parse(part) for part in text.replace(",", " ").split())
+
+    def open(self, sealed: str, context: SealContext) -> str:
+        """The secret.
+
+        Raises:
+            CredentialError: sealed to a key that is not here, for another context, or damaged.
+        """
+        version, _, rest = sealed.partition(".")
+        key_id, _, body = rest.partition(".")
+        key = self._keys.get(key_id)
+        if version != VERSION or key is None:
+            raise CredentialError(
+                f"the {context.purpose} for {context.host} is sealed to a key that is not here",
+                remedy="Store the password again, or give control the older private key too.",
+            )
+        try:
+            return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
+        except (InvalidTag, ValueError) as error:
+            raise CredentialError(
+                f"the {context.purpose} for {context.host} was sealed for something else",
+                remedy="Store the password again.",
+            ) from error
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decode(text: str) -> bytes:
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _parse(text: str, prefix: str) -> bytes:
+    kind = prefix.removesuffix(".")
+    try:
+        raw = _decode(text.strip().removeprefix(prefix))
+    except ValueError as error:
+        raise SetupError(f"not a {kind} key") from error
+    if not text.strip().startswith(prefix) or len(raw) != KEY_BYTES:
+        raise SetupError(f"not a {kind} key")
+    return raw

@@ -1,0 +1,49 @@
+"""Ask the application: a client, and the inputs that many tests need."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+from fastapi import FastAPI
+
+ADMIN_KEY = "wharf_test-admin-key-0123456789abcdefghijklmnopq"
+
+HUB = {
+    "registryName": "Docker Hub",
+    "registryUrl": "https://index.docker.io/v1/",
+    "username": "dockerhubuser",
+    "password": "dockerhub-token",
+    "registryType": "cloud",
+    "imagePrefix": "mycompany/",
+}
+GHCR = {
+    "registryName": "GitHub Container Registry",
+    "registryUrl": "ghcr.io",
+    "username": "github-username",
+    "password": "ghp_xxxxxxxxxxxxxxxxxxxx",
+    "registryType": "cloud",
+    "imagePrefix": "ghcr.io/myorg/",
+}
+
+
+def open_client(app: FastAPI, key: str | None) -> httpx2.AsyncClient:
+    headers = {"x-api-key": key} if key else {}
+    transport = httpx2.ASGITransport(app=app)
+    return httpx2.AsyncClient(transport=transport, base_url="http://api.test", headers=headers)
+
+
+async def create_registry(client: httpx2.AsyncClient, **changes: Any) -> dict[str, Any]:
+    answer = await client.post("/api/registry.create", json={**GHCR, **changes})
+    assert answer.status_code == 200, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once it holds; ten seconds at the most."""
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.02)

@@ -1,0 +1,131 @@
+"""``wharf doctor`` against a real process, and against what is none."""
+
+import asyncio
+import io
+import os
+import sys
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi import FastAPI
+from pydantic import SecretStr
+from rich.console import Console
+
+from api.cli.doctor import Check, DoctorSettings, examine, show
+from tests.api.asking import ADMIN_KEY
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.databases import Database
+from worker.local.processes import free_port
+
+READY = "INSERT INTO control (control_id, version) VALUES ('c', '0')"
+
+
+@pytest.fixture
+async def url(app: FastAPI) -> AsyncIterator[str]:
+    async with serving(app) as (_, url):
+        yield url
+
+
+async def ask(url: str, key: str | None = ADMIN_KEY, ahead: timedelta = timedelta()) -> list[Check]:
+    settings = DoctorSettings(url=url, api_key=SecretStr(key) if key else None)
+    return await asyncio.to_thread(examine, settings, datetime.now(UTC) + ahead)
+
+
+def wrong(checks: list[Check]) -> list[str]:
+    return [check.name for check in checks if not check.is_good]
+
+
+async def test_all_is_well(url: str, server: TestServer, database: Database) -> None:
+    database.execute(READY)
+
+    checks = await ask(url)
+
+    assert wrong(checks) == []
+    found = {check.name: check.found for check in checks}
+    assert found["API key"] == "good, role admin"
+    assert found["server alpha"] == "online, Docker Engine 28.0.0"
+    assert {"database", "migrations", "control", "clock"} <= set(found)
+
+
+async def test_each_thing_that_is_wrong_has_a_remedy(
+    url: str, server: TestServer, database: Database
+) -> None:
+    database.execute("UPDATE server SET worker_version = '0.0.1'")
+    without_control = await ask(url)
+    database.execute("UPDATE server SET seen_at = now() - interval '1 minute'")
+    database.execute(READY)
+    server_away = await ask(url)
+    clock_off = await ask(url, ahead=timedelta(minutes=5))
+
+    assert wrong(without_control) == ["control", "version of alpha"]
+    assert wrong(server_away) == ["server alpha"]
+    assert wrong(clock_off) == ["clock", "server alpha"]
+
+
+async def test_an_organization_without_a_server_can_do_nothing(
+    url: str, database: Database
+) -> None:
+    database.execute(READY)
+
+    assert wrong(await ask(url)) == ["servers"]
+
+
+async def test_a_key_that_is_missing_or_bad_is_named(url: str, database: Database) -> None:
+    database.execute(READY)
+
+    missing, bad = await ask(url, None), await ask(url, "wharf_not-a-key")
+
+    assert wrong(missing) == wrong(bad) == ["API key"]
+    assert "not known" in bad[-1].found
+    assert "not-a-key" not in str(bad)
+
+
+async def test_where_there_is_no_api_it_says_so(database: Database) -> None:
+    nobody = await ask(f"http://127.0.0.1:{free_port()}")
+    junk = await ask("no url at all")
+
+    assert wrong(nobody) == wrong(junk) == ["API"]
+
+
+async def test_the_database_being_away_hides_the_rest(url: str, app: FastAPI) -> None:
+    await app.state.resources.pool.close()
+
+    assert wrong(await ask(url)) == ["database", "API key"]
+
+
+def test_names_are_shown_as_they_are() -> None:
+    output = io.StringIO()
+
+    is_well = show(
+        [Check("server [bold]x\x1b[2J", "found", "do [link=x]")], Console(file=output, width=200)
+    )
+
+    assert not is_well
+    assert "server [bold]x?[2J" in output.getvalue()
+    assert "do [link=x]" in output.getvalue()
+
+
+async def test_the_command_ends_with_1_where_something_is_wrong(
+    url: str, server: TestServer, database: Database
+) -> None:
+    bad = await run(url)
+    database.execute(READY)
+    good = await run(url)
+
+    assert (bad[0], good[0]) == (1, 0)
+    assert "wharf control" in bad[1]
+    assert ADMIN_KEY not in bad[1] + good[1]
+
+
+async def run(url: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "api.cli.main", "doctor"),
+        env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": ADMIN_KEY, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()

@@ -1,0 +1,307 @@
+"""`job.events` on a real socket, a real database, and the functions that a worker calls."""
+
+import asyncio
+import re
+import socket
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from api.events.feed import Feeds
+from api.events.stream import Source, read
+from api.events.wire import COMMENT
+from tests.api.asking import ADMIN_KEY, until
+from tests.api.events.reading import PATH, add_logs, beat, open_reader, serving
+from tests.api.fleet import TestServer
+from tests.databases import Database
+
+READERS = 50
+
+
+async def end_one(server: TestServer) -> str:
+    """Run the job that waits to its end: five events."""
+    job = await server.next_job()
+    await server.event(job, "log", {"a_line": "Pulling"})
+    await server.finish(job, "succeeded", result={"reference": "x"})
+    return job.job_id
+
+
+@pytest.mark.parametrize("path", [PATH, "/api/trpc/job.events"])
+async def test_a_job_that_has_ended_is_told_from_its_beginning(
+    client: httpx2.AsyncClient, url: str, job_id: str, server: TestServer, path: str
+) -> None:
+    await end_one(server)
+
+    async with open_reader(url, job_id, path=path) as reader:
+        await reader.to_the_end()
+
+    shown = (await client.get("/api/job.one", params={"jobId": job_id})).json()["events"]
+    assert [told.data for told in reader.seen if told.id] == shown
+    assert reader.ids == [1, 2, 3, 4, 5]
+    assert reader.seen[4].data["data"] == {"aLine": "Pulling"}
+    assert reader.response.headers["content-type"].startswith("text/event-stream")
+    assert reader.response.headers["cache-control"] == "no-store"
+
+
+async def test_a_reader_that_comes_back_misses_nothing_and_sees_nothing_twice(
+    url: str, job_id: str, server: TestServer
+) -> None:
+    await end_one(server)
+
+    async with open_reader(url, job_id, last=3) as reader:
+        await reader.to_the_end()
+
+    assert reader.ids == [4, 5]
+
+
+async def test_the_header_is_newer_than_the_address(
+    client: httpx2.AsyncClient, job_id: str, server: TestServer
+) -> None:
+    await end_one(server)
+    asked = {"jobId": job_id, "lastEventId": "1"}
+
+    by_address = await client.get(PATH, params=asked)
+    by_header = await client.get(PATH, params=asked, headers={"last-event-id": "4"})
+    by_input = await client.get(
+        "/api/trpc/job.events", params={"input": f'{{"jobId":"{job_id}","lastEventId":4}}'}
+    )
+
+    assert by_address.text.count("id: ") == 4
+    assert by_header.text.count("id: ") == by_input.text.count("id: ") == 1
+
+
+async def test_a_reader_that_had_the_end_is_told_not_to_come_back(
+    client: httpx2.AsyncClient, job_id: str, server: TestServer
+) -> None:
+    await end_one(server)
+
+    for last in ("5", "77"):
+        answer = await client.get(PATH, params={"jobId": job_id}, headers={"last-event-id": last})
+        assert (answer.status_code, answer.content) == (204, b"")
+
+
+async def test_what_happens_is_told_while_it_happens(
+    url: str, job_id: str, server: TestServer
+) -> None:
+    async with open_reader(url, job_id) as reader:
+        await reader.until("snapshot", state="queued")
+        job = await server.next_job()
+        await reader.until("state", state="running")
+        await server.event(job, "log", {"line": "one"})
+        await reader.until("log", data={"line": "one"})
+        await server.finish(job, "failed", error={"code": "x", "message": "x", "remedy": ""})
+        ended = await reader.until("state", state="failed")
+        await reader.to_the_end()
+
+    assert reader.ids == [1, 2, 3, 4, 5]
+    assert ended.data["data"]["error"]["code"] == "x"
+    assert reader.seen[-1] is ended
+
+
+async def test_snapshots_grow_over_two_attempts_and_have_no_id(
+    url: str, job_id: str, server: TestServer
+) -> None:
+    async with open_reader(url, job_id) as reader:
+        job = await server.next_job()
+        await beat(server, job_id, 1, 600, 100)
+        await reader.until("snapshot", state="running", attempt=1)
+        await server.finish(job, "returned")
+        await server.next_job()
+        for count in (10, 20, 900):
+            await beat(server, job_id, 2, count, count)
+        while reader.snapshots[-1]["progress"]["currentBytes"] < 1800:
+            await reader.until("snapshot", attempt=2)
+
+    bytes_shown = [
+        shown["progress"]["currentBytes"] for shown in reader.snapshots if shown["progress"]
+    ]
+    assert bytes_shown == sorted(bytes_shown)
+    assert bytes_shown[0] == 700 and bytes_shown[-1] == 1800
+    assert all(told.id is None for told in reader.seen if told.name == "snapshot")
+
+
+@pytest.mark.parametrize("path", [PATH, "/api/trpc/job.events"])
+async def test_a_foreign_job_is_not_found_and_junk_is_refused(
+    client: httpx2.AsyncClient,
+    stranger: httpx2.AsyncClient,
+    job_id: str,
+    path: str,
+) -> None:
+    foreign = await stranger.get(path, params={"jobId": job_id})
+    unknown = await client.get(path, params={"jobId": "no-such-job"})
+    nobody = await client.get(path, params={"jobId": job_id}, headers={"x-api-key": ""})
+    nothing = await client.get(path)
+    junk = [
+        await client.get(path, params={"jobId": job_id}, headers={"last-event-id": last})
+        for last in ("-1", "1.5", "x", "99999999999999999999")
+    ]
+
+    assert [foreign.status_code, unknown.status_code, nobody.status_code] == [404, 404, 401]
+    assert foreign.json()["message"] == unknown.json()["message"] == "Job not found"
+    assert [answer.status_code for answer in (nothing, *junk)] == [400] * 5
+
+
+async def test_the_end_is_told_after_the_events_were_pruned(
+    url: str, job_id: str, server: TestServer, database: Database
+) -> None:
+    await end_one(server)
+    [[stored]] = database.execute("SELECT data FROM job_event WHERE seq = 5")
+    database.execute("DELETE FROM job_event")
+
+    async with open_reader(url, job_id) as reader:
+        await reader.to_the_end()
+
+    assert reader.ids == [5]
+    assert (reader.seen[-1].data["state"], reader.seen[-1].data["data"]) == ("succeeded", stored)
+
+
+async def test_a_job_that_is_pruned_while_it_is_watched_ends_the_stream(
+    url: str, job_id: str, database: Database
+) -> None:
+    async with open_reader(url, job_id) as reader:
+        await reader.until("snapshot", state="queued")
+        database.execute("DELETE FROM job")
+        await reader.to_the_end()
+
+    assert reader.ids == [1]
+
+
+async def test_many_readers_of_one_job_see_the_same_by_one_listener(
+    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+) -> None:
+    feeds: Feeds = app.state.resources.feeds
+    async with AsyncExitStack() as stack:
+        readers = [
+            await stack.enter_async_context(open_reader(url, job_id)) for _ in range(READERS)
+        ]
+        reading = [asyncio.create_task(reader.to_the_end()) for reader in readers]
+        await until(lambda: feeds.reader_count == READERS)
+        job = await server.next_job()
+        for number in range(20):
+            await server.event(job, "log", {"number": number})
+        listeners = count_listeners(database)
+        await server.finish(job, "succeeded", result={})
+        await asyncio.gather(*reading)
+
+    assert listeners == 1
+    assert {tuple(reader.ids) for reader in readers} == {tuple(range(1, 25))}
+    await until(lambda: feeds.reader_count == 0)
+
+
+async def test_a_slow_reader_is_not_queued_for_and_misses_no_event(
+    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+) -> None:
+    feeds: Feeds = app.state.resources.feeds
+    job = await server.next_job()
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as line:
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        line.sendall(
+            f"GET {PATH}?jobId={job_id} HTTP/1.1\r\nhost: x\r\nx-api-key: {ADMIN_KEY}\r\n"
+            "connection: close\r\n\r\n".encode()
+        )
+        await until(lambda: feeds.reader_count == 1)
+        for _ in range(10):
+            add_logs(database, job_id, 100, size_bytes=15_000)
+        async with open_reader(url, job_id, last=900) as quick:
+            await quick.until("log", seq=1003)
+        [feed] = feeds._feeds.values()
+        kept = sum(len(event.text) for event in feed.recent)
+        await server.finish(job, "succeeded", result={})
+        text = await asyncio.to_thread(read_all, line)
+
+    numbers = [int(number) for number in re.findall(rb"^id: (\d+)\n", text, re.MULTILINE)]
+    assert numbers == list(range(1, 1005))
+    assert kept < 2_000_000 < len(text)
+
+
+def count_listeners(database: Database) -> int:
+    """Connections of the API to this database that said LISTEN last."""
+    with database.server.administer() as connection:
+        found = connection.execute(
+            b"SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+            b" AND usename = 'wharf_api' AND (query LIKE 'LISTEN%%' OR query = 'SELECT 1')",
+            [database.name],
+        ).fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def read_all(line: socket.socket) -> bytes:
+    line.settimeout(20)
+    parts = []
+    while part := line.recv(1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def test_a_stream_survives_the_loss_of_its_listener_and_of_its_pool(
+    url: str, job_id: str, server: TestServer, database: Database
+) -> None:
+    async with open_reader(url, job_id) as reader:
+        job = await server.next_job()
+        await reader.until("state", state="running")
+        with database.server.administer() as connection:
+            connection.execute(
+                b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                b" WHERE datname = %s AND usename = 'wharf_api'",
+                [database.name],
+            )
+        await server.finish(job, "succeeded", result={})
+        await reader.to_the_end()
+
+    assert reader.ids == [1, 2, 3, 4]
+
+
+async def test_forged_hints_change_nothing(
+    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+) -> None:
+    async with open_reader(url, job_id) as reader:
+        await reader.until("snapshot", state="queued")
+        for channel in ("wharf_job", "wharf_progress"):
+            for payload in ("", job_id, server.server_id, "'; DROP TABLE job; --", "x" * 7000):
+                database.execute("SELECT pg_notify(%s, %s)", channel, payload)
+        await end_one(server)
+        await reader.to_the_end()
+
+    assert reader.ids == [1, 2, 3, 4, 5]
+
+
+async def test_a_quiet_line_is_kept_alive_with_comments(app: FastAPI, job_id: str) -> None:
+    held = app.state.resources
+    source = Source(held.feeds, held.pool, comment_every=timedelta(milliseconds=20))
+
+    stream = read(source, job_id, 0)
+    async with asyncio.timeout(10):
+        async for text in stream:
+            if text == COMMENT:
+                break
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_streams_end_in_order_when_the_process_stops(
+    app: FastAPI, job_id: str, server: TestServer
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(app) as (process, url), open_reader(url, job_id) as reader:
+        await reader.until("snapshot", state="queued")
+        begun = loop.time()
+        process.should_exit = True
+        await reader.to_the_end()
+        took = loop.time() - begun
+
+    assert took < 3
+    assert reader.ids == [1]
+
+
+async def test_a_process_that_stops_or_is_full_takes_no_new_reader(
+    app: FastAPI, client: httpx2.AsyncClient, job_id: str
+) -> None:
+    app.state.resources.feeds.leave()
+
+    answer = await client.get(PATH, params={"jobId": job_id})
+
+    assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (503, "busy")
+    assert answer.headers["retry-after"] == "1"

@@ -1,0 +1,252 @@
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from shared.vault import KeyRing, SealContext
+from tests.api.asking import create_registry
+from tests.api.fleet import TestServer, bad_error, bad_report, good_report
+from tests.databases import Database
+
+AD_HOC = {"registryUrl": "ghcr.io", "username": "github-user", "password": "ghp_secret"}
+FAULT = {
+    "code": "auth_bad_credentials",
+    "stage": "auth",
+    "remedy": bad_error()["remedy"],
+}
+
+
+async def test_the_password_of_a_test_is_sealed_for_its_job_and_gone_with_it(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, vault: KeyRing
+) -> None:
+    asking = asyncio.create_task(client.post("/api/registry.testRegistry", json=AD_HOC))
+    job = await server.next_job()
+
+    assert job.sealed_password is not None
+    context = SealContext("password", job.organization_id, job.job_id, "ghcr.io", "github-user")
+    assert vault.open(job.sealed_password, context) == "ghp_secret"
+    await server.finish(job, "succeeded", result=good_report())
+    assert (await asking).json() is True
+    assert database.execute("SELECT * FROM job_secret") == []
+
+
+async def test_a_test_tries_a_repository_below_the_prefix(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    created = await create_registry(client)
+
+    _, job = await asyncio.gather(
+        client.post("/api/registry.testRegistryById", json={"registryId": created["registryId"]}),
+        server.succeed_next(good_report()),
+    )
+
+    assert job.command == {
+        "host": "ghcr.io",
+        "username": "github-username",
+        "repository": "myorg/connection-test",
+        "registry_id": created["registryId"],
+        "warnings": [],
+    }
+    assert job.registry_id == created["registryId"]
+    assert job.sealed_password is None
+
+
+async def test_doubts_travel_as_warnings(client: httpx2.AsyncClient, server: TestServer) -> None:
+    ecr = "123456789.dkr.ecr.us-east-1.amazonaws.com"
+    hub = {**AD_HOC, "registryUrl": "", "username": "me@example.com"}
+
+    _, of_ecr = await asyncio.gather(
+        client.post("/api/registry.testRegistry", json={**AD_HOC, "registryUrl": ecr}),
+        server.succeed_next(good_report()),
+    )
+    _, of_hub = await asyncio.gather(
+        client.post("/api/registry.testRegistry", json=hub), server.succeed_next(good_report())
+    )
+
+    assert "9" in of_ecr.command["warnings"][0]
+    assert "me@example.com" not in of_hub.command["repository"]
+    assert "set a prefix" in of_hub.command["warnings"][0]
+
+
+@pytest.mark.parametrize("door", ["/api/", "/api/trpc/"])
+async def test_a_failed_test_names_cause_stage_remedy_and_job(
+    client: httpx2.AsyncClient, server: TestServer, door: str
+) -> None:
+    answer, job = await asyncio.gather(
+        client.post(f"{door}registry.testRegistry", json=AD_HOC), server.fail_next(bad_error())
+    )
+
+    assert answer.status_code == 400
+    body = answer.json()
+    assert body["message"] == "ghcr.io refuses the username and password"
+    assert body["data"]["cause"] == {**FAULT, "jobId": job.job_id}
+
+
+async def test_a_failed_test_has_the_same_cause_in_trpcs_envelope(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    answer, job = await asyncio.gather(
+        client.post("/api/trpc/registry.testRegistry?batch=1", json={"0": {"json": AD_HOC}}),
+        server.fail_next(bad_error()),
+    )
+
+    [call] = answer.json()
+    shape = call["error"]["json"]
+    assert (shape["code"], shape["data"]["code"]) == (-32600, "BAD_REQUEST")
+    assert shape["data"]["cause"] == {**FAULT, "jobId": job.job_id}
+
+
+async def test_a_diagnosis_shows_the_ladder_good_or_bad(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    created = await create_registry(client)
+
+    good, _ = await asyncio.gather(
+        client.post("/api/registry.diagnose", json={"registryId": created["registryId"]}),
+        server.succeed_next(good_report()),
+    )
+    bad, _ = await asyncio.gather(
+        client.post("/api/registry.diagnose", json=AD_HOC), server.fail_next(bad_error())
+    )
+
+    assert [stage["outcome"] for stage in good.json()["stages"]] == ["ok"] * 11
+    assert bad.status_code == 200
+    assert bad.json() == bad_report().model_dump(mode="json", by_alias=True)
+
+
+async def test_a_diagnosis_that_broke_down_is_an_error(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    lost = {"code": "worker_lost", "message": "the worker died", "retryable": False}
+
+    answer, _ = await asyncio.gather(
+        client.post("/api/registry.diagnose", json=AD_HOC), server.fail_next(lost)
+    )
+
+    assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (400, "worker_lost")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"registryUrl": "ghcr.io"},
+        {"registryId": "x", **AD_HOC},
+        {"registryId": "x", "password": "y"},
+    ],
+)
+async def test_a_diagnosis_is_of_one_registry_exactly(
+    client: httpx2.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await client.post("/api/registry.diagnose", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["issues"][0]["code"] == "custom"
+
+
+async def test_a_stored_registry_is_tested_as_it_is_stored(client: httpx2.AsyncClient) -> None:
+    created = await create_registry(client)
+
+    answer = await client.post(
+        "/api/registry.testRegistryById",
+        json={"registryId": created["registryId"], "registryUrl": "evil.example.com"},
+    )
+
+    assert answer.status_code == 400
+    assert answer.json()["issues"][0]["keys"] == ["registryUrl"]
+
+
+async def test_without_a_server_it_is_412(client: httpx2.AsyncClient) -> None:
+    answer = await client.post("/api/registry.testRegistry", json=AD_HOC)
+
+    assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (412, "no_server")
+
+
+async def test_a_server_that_never_came_is_offline(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "new"})).json()
+
+    answer = await client.post(
+        "/api/registry.testRegistry", json={**AD_HOC, "serverId": created["serverId"]}
+    )
+
+    assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (412, "server_offline")
+    assert answer.json()["message"] == "the server new was not heard of so far"
+    assert database.execute("SELECT * FROM job") == []
+
+
+async def test_a_server_that_went_away_is_offline_since_then(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    database.execute("UPDATE server SET seen_at = now() - interval '16 seconds'")
+
+    by_id = await client.post(
+        "/api/registry.testRegistry", json={**AD_HOC, "serverId": server.server_id}
+    )
+    by_choice = await client.post("/api/registry.testRegistry", json=AD_HOC)
+
+    assert "since 20" in by_id.json()["message"]
+    assert by_choice.json()["data"]["cause"]["code"] == "no_server"
+
+
+async def test_who_prefers_not_to_wait_gets_the_job(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    headers = {"prefer": "handling=lenient, respond-async"}
+
+    plain = await client.post("/api/registry.testRegistry", json=AD_HOC, headers=headers)
+    strict = await client.post(
+        "/api/trpc/registry.testRegistry", json={"json": AD_HOC}, headers=headers
+    )
+
+    assert (plain.status_code, list(plain.json())) == (202, ["jobId"])
+    assert strict.status_code == 202
+    assert list(strict.json()["result"]["data"]["json"]) == ["jobId"]
+
+
+async def test_a_caller_that_goes_away_cancels_its_test(
+    client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
+) -> None:
+    messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    sent: list[Any] = []
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/registry.testRegistry",
+        "query_string": b"",
+        "headers": [
+            (b"x-api-key", client.headers["x-api-key"].encode()),
+            (b"content-type", b"application/json"),
+        ],
+    }
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    body = httpx2.Request("POST", "http://x", json=AD_HOC).content
+    await messages.put({"type": "http.request", "body": body, "more_body": False})
+    serving = asyncio.create_task(app(scope, messages.get, send))
+    job = await server.next_job()
+    await messages.put({"type": "http.disconnect"})
+    await serving
+
+    assert database.execute(
+        "SELECT cancel_requested_at IS NOT NULL FROM job WHERE job_id = %s", job.job_id
+    ) == [(True,)]
+    await server.finish(job, "cancelled")
+    assert database.execute("SELECT state FROM job") == [("cancelled",)]
+
+
+async def test_tests_are_audited(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    await asyncio.gather(
+        client.post("/api/registry.testRegistry", json=AD_HOC), server.succeed_next(good_report())
+    )
+
+    assert database.execute(
+        "SELECT data->>'host', data->>'server' FROM audit_event WHERE action = 'registry.test'"
+    ) == [("ghcr.io", server.server_id)]

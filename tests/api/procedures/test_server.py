@@ -1,0 +1,237 @@
+import asyncio
+import hashlib
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from shared.vault import PrivateKey
+from tests.api.asking import open_client
+from tests.api.fleet import TestServer, enrol, make_verifier
+from tests.databases import Database
+
+OLD = "UPDATE server_token SET expires_at = now() - interval '1 second'"
+
+
+async def test_a_join_token_is_shown_once_and_kept_as_a_hash(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    token = created["joinToken"]
+    [(kept, minutes)] = database.execute(
+        "SELECT token_hash, round(extract(epoch FROM expires_at - now()) / 60)::int"
+        " FROM server_token"
+    )
+    assert kept == hashlib.sha256(token.encode()).digest()
+    assert minutes == 15
+    shown = await client.get("/api/server.one", params={"serverId": created["serverId"]})
+    assert "joinToken" not in shown.json()
+    assert (shown.json()["online"], shown.json()["seenAt"]) == (False, None)
+
+
+async def test_an_enrolled_server_that_says_hello_is_online(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    [shown] = (await client.get("/api/server.all")).json()
+
+    assert shown["serverId"] == server.server_id
+    assert shown["online"] is True
+    assert shown["offlineSince"] is None
+    assert shown["engine"] == {"engineVersion": "28.0.0", "insecureRegistries": []}
+
+
+async def test_a_server_not_seen_for_a_while_is_offline_since_then(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    database.execute("UPDATE server SET seen_at = now() - interval '20 seconds'")
+
+    [shown] = (await client.get("/api/server.all")).json()
+
+    assert shown["online"] is False
+    assert shown["offlineSince"] == shown["seenAt"] is not None
+
+
+async def test_the_answer_to_an_enrolment_says_who_and_where_without_passwords(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    answer = await enrol(client, created["joinToken"])
+
+    assert answer.json() == {
+        "serverId": created["serverId"],
+        "organizationId": created["organizationId"],
+        "databaseUrl": database.network_url(),
+        "brokerUrl": "redis://127.0.0.1:6379/0",
+    }
+    actions = database.execute("SELECT action FROM audit_event ORDER BY audit_event_id")
+    assert actions == [("server.create",), ("server.enroll",)]
+
+
+async def test_a_token_works_once(client: httpx2.AsyncClient, database: Database) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    answers = await asyncio.gather(*(enrol(client, created["joinToken"]) for _ in range(5)))
+
+    assert sorted(answer.status_code for answer in answers) == [200, 401, 401, 401, 401]
+    assert len(database.execute("SELECT * FROM server_enrolment")) == 1
+
+
+async def test_an_old_or_made_up_token_is_401(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    database.execute(OLD)
+
+    answers = [await enrol(client, created["joinToken"]), await enrol(client, "wharf_join_no")]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert database.execute("SELECT * FROM server_enrolment") == []
+
+
+async def test_the_token_of_a_removed_server_is_401(client: httpx2.AsyncClient) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    await client.post("/api/server.remove", json={"serverId": created["serverId"]})
+
+    assert (await enrol(client, created["joinToken"])).status_code == 401
+
+
+GOOD_KEY = str(PrivateKey.generate().public)
+
+
+@pytest.mark.parametrize(
+    "proof",
+    [
+        {"publicKey": "no key", "roleVerifier": make_verifier("p")},
+        {"publicKey": "wharf-public-v1." + "A" * 43, "roleVerifier": make_verifier("p")},
+        {"publicKey": GOOD_KEY, "roleVerifier": "a password in clear"},
+        {"publicKey": GOOD_KEY, "roleVerifier": "md5" + "0" * 32},
+        {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p") + "'; DROP ROLE x; --"},
+        {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p").replace("4096", "1")},
+        {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p") + "\n"},
+        {"publicKey": GOOD_KEY},
+    ],
+)
+async def test_a_bad_proof_is_refused_and_leaves_the_token_good(
+    client: httpx2.AsyncClient, proof: dict[str, Any]
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    token = {"joinToken": created["joinToken"]}
+
+    refused = await client.post("/api/server.enroll", json={**token, **proof})
+
+    assert refused.status_code == 400
+    assert created["joinToken"] not in refused.text
+    assert (await enrol(client, created["joinToken"])).status_code == 200
+
+
+async def test_enrolment_asks_for_no_api_key_in_any_dialect(app: FastAPI) -> None:
+    async with open_client(app, None) as nobody:
+        proof = {"joinToken": "x", "publicKey": GOOD_KEY, "roleVerifier": make_verifier("p")}
+        bare = await nobody.post("/api/trpc/server.enroll", json=proof)
+        strict = await nobody.post("/api/trpc/server.enroll", json={"json": proof})
+
+    assert "join token" in bare.json()["message"]
+    assert "join token" in strict.json()["error"]["json"]["message"]
+
+
+async def test_two_servers_of_one_name_are_a_conflict(client: httpx2.AsyncClient) -> None:
+    first = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    second = await client.post("/api/server.create", json={"name": "alpha"})
+
+    assert (second.status_code, second.json()["data"]["cause"]["code"]) == (409, "name_taken")
+    await client.post("/api/server.remove", json={"serverId": first["serverId"]})
+    assert (await client.post("/api/server.create", json={"name": "alpha"})).status_code == 200
+
+
+async def test_a_removed_server_is_gone(client: httpx2.AsyncClient, server: TestServer) -> None:
+    chosen = {"serverId": server.server_id}
+
+    first = await client.post("/api/server.remove", json=chosen)
+    second = await client.post("/api/server.remove", json=chosen)
+
+    assert (first.status_code, first.json()["name"]) == (200, "alpha")
+    assert second.status_code == 404
+    assert (await client.get("/api/server.one", params=chosen)).status_code == 404
+    assert (await client.get("/api/server.all")).json() == []
+
+
+async def test_a_paused_server_is_sent_nothing_until_it_goes_on(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    chosen = {"serverId": server.server_id}
+    pull = {"image": "nginx"}
+
+    paused = (await client.post("/api/server.pause", json=chosen)).json()
+    waiting = (await client.post("/api/image.pull", json=pull)).json()["jobId"]
+    shown = (await client.get("/api/job.one", params={"jobId": waiting})).json()
+    resumed = (await client.post("/api/server.resume", json=chosen)).json()
+
+    assert paused["pausedClasses"] == ["quick", "transfer"]
+    assert shown["waiting"]["code"] == "paused"
+    assert shown["waiting"]["since"] == paused["pausedAt"] is not None
+    assert (resumed["pausedClasses"], resumed["pausedAt"]) == ([], None)
+    assert (await server.next_job()).job_id == waiting
+    actions = database.execute("SELECT action FROM audit_event ORDER BY audit_event_id")
+    assert actions[-2:] == [("server.pause",), ("server.resume",)]
+
+
+async def test_the_classes_of_a_server_are_paused_one_by_one(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    async def change(name: str, *job_class: str) -> list[str]:
+        body = {"serverId": server.server_id, **({"jobClass": job_class[0]} if job_class else {})}
+        classes: list[str] = (await client.post(f"/api/{name}", json=body)).json()["pausedClasses"]
+        return classes
+
+    assert await change("server.pause", "transfer") == ["transfer"]
+    since = (await client.get("/api/server.all")).json()[0]["pausedAt"]
+    assert await change("server.pause", "transfer") == ["transfer"]
+    assert await change("server.pause", "quick") == ["quick", "transfer"]
+    assert await change("server.resume", "transfer") == ["quick"]
+    assert (await client.get("/api/server.all")).json()[0]["pausedAt"] == since
+    assert await change("server.resume") == []
+
+
+async def test_a_class_that_does_not_exist_is_400(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    body = {"serverId": server.server_id, "jobClass": "slow"}
+
+    assert (await client.post("/api/server.pause", json=body)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        ("paused_classes = '{quick}', paused_at = now()", "server_paused"),
+        ("draining = true", "server_offline"),
+    ],
+)
+async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, state: str, code: str
+) -> None:
+    database.execute(f"UPDATE server SET {state}")
+    body = {"source": "app:1", "target": "app:2"}
+
+    named = await client.post("/api/image.tag", json={**body, "serverId": server.server_id})
+    unnamed = await client.post("/api/image.tag", json=body)
+
+    assert (named.status_code, named.json()["data"]["cause"]["code"]) == (412, code)
+    assert unnamed.json()["data"]["cause"]["code"] == "no_server"
+
+
+async def test_a_server_whose_worker_drains_says_so(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    beat = {"incarnation": server.incarnation, "jobs": []}
+    await server.call("beat", {**beat, "draining": True})
+    draining = (await client.get("/api/server.all")).json()[0]
+    await server.call("beat", {**beat, "leaving": True})
+    gone = (await client.get("/api/server.all")).json()[0]
+
+    assert (draining["draining"], draining["online"]) == (True, True)
+    assert gone["online"] is False

@@ -1,0 +1,150 @@
+"""Organizations and roles: what is another's does not exist, what a role may not do is not done."""
+
+from typing import Any
+
+import httpx2
+
+from api.procedures.routers import PROCEDURES
+from tests.api.asking import GHCR, create_registry
+from tests.api.fleet import TestServer
+from tests.databases import Database
+
+TABLES = ("registry", "server", "server_token", "job", "job_secret", "job_event", "audit_event")
+NO_LOOK_UP = {("registry.create", "serverId"), ("registry.update", "serverId")} | {
+    ("registry.update", "organizationId")
+}
+AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
+
+# The inputs of each procedure that names a thing; ids stand for one of the other organization.
+MATRIX: list[tuple[str, dict[str, str]]] = [
+    ("registry.one", {"registryId": "registry"}),
+    ("registry.update", {"registryId": "registry", "registryName": "mine now"}),
+    ("registry.remove", {"registryId": "registry"}),
+    ("registry.testRegistry", {**AD_HOC, "serverId": "server"}),
+    ("registry.testRegistryById", {"registryId": "registry"}),
+    ("registry.testRegistryById", {"registryId": "own registry", "serverId": "server"}),
+    ("registry.diagnose", {"registryId": "registry"}),
+    ("registry.diagnose", {**AD_HOC, "serverId": "server"}),
+    ("server.one", {"serverId": "server"}),
+    ("server.remove", {"serverId": "server"}),
+    ("server.pause", {"serverId": "server"}),
+    ("server.resume", {"serverId": "server"}),
+    ("image.pull", {"image": "nginx", "serverId": "server"}),
+    ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
+    ("image.push", {"image": "app", "registryId": "registry"}),
+    ("image.push", {"image": "app", "registryId": "own registry", "serverId": "server"}),
+    ("image.tag", {"source": "a", "target": "b", "serverId": "server"}),
+    ("job.one", {"jobId": "job"}),
+    ("job.cancel", {"jobId": "job"}),
+    ("job.all", {"serverId": "server"}),
+    ("apiKey.remove", {"apiKeyId": "key"}),
+]
+
+
+def snapshot(database: Database) -> list[Any]:
+    keys = database.execute("SELECT api_key_id, role, name FROM api_key ORDER BY 1")
+    return [keys, *(database.execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES)]
+
+
+def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
+    takes = {
+        (name, alias)
+        for name, procedure in PROCEDURES.items()
+        for alias in procedure.input.model_json_schema()["properties"]
+        if alias.endswith("Id")
+    }
+
+    assert takes - NO_LOOK_UP == {
+        (name, field) for name, body in MATRIX for field in body if field.endswith("Id")
+    }
+
+
+async def test_what_is_anothers_is_not_found_and_nothing_happens(
+    client: httpx2.AsyncClient,
+    stranger: httpx2.AsyncClient,
+    server: TestServer,
+    database: Database,
+) -> None:
+    [key, *_] = (await client.get("/api/apiKey.all")).json()
+    job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
+    ids = {
+        "registry": (await create_registry(client))["registryId"],
+        "own registry": (await create_registry(stranger))["registryId"],
+        "server": server.server_id,
+        "job": job["jobId"],
+        "key": key["apiKeyId"],
+    }
+    before = snapshot(database)
+
+    for name, body in MATRIX:
+        foreign = {field: ids.get(value, value) for field, value in body.items()}
+        answer = await stranger.post(f"/api/trpc/{name}", json=foreign)
+        if name == "job.all":
+            assert answer.json()["jobs"] == []
+        else:
+            assert answer.status_code == 404, (name, answer.text)
+        assert snapshot(database) == before, name
+
+
+async def test_lists_show_only_the_callers_own(
+    client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, server: TestServer
+) -> None:
+    await create_registry(client)
+    await client.post("/api/image.pull", json={"image": "nginx"})
+
+    assert (await stranger.get("/api/registry.all")).json() == []
+    assert (await stranger.get("/api/server.all")).json() == []
+    assert (await stranger.get("/api/job.all")).json()["jobs"] == []
+    assert [key["name"] for key in (await stranger.get("/api/apiKey.all")).json()] == ["second"]
+
+
+async def test_anothers_server_is_never_the_one_chosen(
+    stranger: httpx2.AsyncClient, server: TestServer
+) -> None:
+    answer = await stranger.post("/api/registry.testRegistry", json=AD_HOC)
+
+    assert answer.json()["data"]["cause"]["code"] == "no_server"
+
+
+async def test_a_member_may_use_and_not_change(
+    client: httpx2.AsyncClient, member: httpx2.AsyncClient, database: Database
+) -> None:
+    registry = await create_registry(client)
+    chosen = {"registryId": registry["registryId"]}
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    before = snapshot(database)
+    changes: dict[str, dict[str, Any]] = {
+        "registry.create": GHCR,
+        "registry.update": {**chosen, "registryName": "x"},
+        "registry.remove": chosen,
+        "server.create": {"name": "beta"},
+        "server.remove": {"serverId": created["serverId"]},
+        "server.pause": {"serverId": created["serverId"]},
+        "server.resume": {"serverId": created["serverId"]},
+        "apiKey.create": {"name": "x", "role": "admin"},
+        "apiKey.remove": {"apiKeyId": "x"},
+    }
+
+    refused = {
+        name: (await member.post(f"/api/{name}", json=body)).status_code
+        for name, body in changes.items()
+    }
+
+    assert set(refused.values()) == {403}
+    assert snapshot(database) == before
+    assert set(refused) == {
+        name for name, procedure in PROCEDURES.items() if procedure.role == "admin"
+    }
+    assert (await member.get("/api/registry.one", params=chosen)).json() == registry
+    pulled = await member.post(
+        "/api/image.pull", json={"image": "nginx", "serverId": created["serverId"]}
+    )
+    cancelled = await member.post("/api/job.cancel", json={"jobId": pulled.json()["jobId"]})
+    assert cancelled.json() == {"state": "cancelled"}
+
+
+async def test_a_member_that_may_not_is_told_so_in_trpcs_words(member: httpx2.AsyncClient) -> None:
+    answer = await member.post("/api/trpc/registry.create", json={"json": {}})
+
+    shape = answer.json()["error"]["json"]
+    assert (answer.status_code, shape["code"], shape["data"]["code"]) == (403, -32003, "FORBIDDEN")

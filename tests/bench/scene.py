@@ -1,0 +1,83 @@
+"""What is measured on: a stack with two servers, and Docker's own command line beside it."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.journeys.jobs import Jobs
+from worker.local.fleet import Fleet, start_fleet
+from worker.local.registry import LocalRegistry
+from worker.local.stack import LocalServer, Stack
+
+USER, PASSWORD = "porter", "password-of-the-bench"
+
+
+@dataclass
+class Scene:
+    """Registries are made afresh for each round, so that nothing is there already."""
+
+    directory: Path
+    fleet: Fleet
+    stack: Stack
+    servers: list[LocalServer]
+    closing: ExitStack
+    registries: list[LocalRegistry] = field(default_factory=list)
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.stack)
+
+    def registry(self) -> tuple[LocalRegistry, str]:
+        """A new registry with a password, and its id with us."""
+        registry = LocalRegistry.start(
+            self.directory / f"registry-{len(self.registries)}",
+            address=self.fleet.address,
+            users={USER: PASSWORD},
+            bcrypt_rounds=5,
+        )
+        self.closing.callback(registry.stop)
+        self.registries.append(registry)
+        row = self.stack.call(
+            "registry.create",
+            {
+                "registryName": registry.host,
+                "registryUrl": registry.host,
+                "username": USER,
+                "password": PASSWORD,
+                "registryType": "selfHosted",
+                "imagePrefix": "bench",
+            },
+        )
+        return registry, str(row["registryId"])
+
+    def docker(self, host: int, *words: str, config: str = "cli", text: str = "") -> float:
+        """Run Docker's command line against a host's Engine; gives the seconds it took."""
+        begun = time.perf_counter()
+        subprocess.run(
+            ["docker", "--config", str(self.directory / config), *words],
+            env={**os.environ, "DOCKER_HOST": self.fleet.hosts[host].docker_host},
+            input=text,
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+        return time.perf_counter() - begun
+
+
+@contextmanager
+def open_scene() -> Iterator[Scene]:
+    with ExitStack() as closing:
+        directory = Path(closing.enter_context(TemporaryDirectory(prefix="wharf-bench-")))
+        fleet = start_fleet(closing, directory, ("bench-1", "bench-2"))
+        stack = Stack.start(directory / "wharf", address=fleet.address)
+        closing.callback(stack.stop)
+        servers = [
+            stack.add_server(host.name, host.docker_host, wrapper=host.wrapper)
+            for host in fleet.hosts
+        ]
+        yield Scene(directory, fleet, stack, servers, closing)

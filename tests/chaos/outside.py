@@ -1,0 +1,109 @@
+"""What the world outside of our database holds: the registry, the Engines, what the front saw."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import httpx2
+from pydantic import BaseModel, Field, TypeAdapter
+
+from shared.reference import Reference, parse_reference
+from tests.chaos.load import STRANGER
+from tests.chaos.scene import PASSWORD, USER, Scene
+from worker.engine.connection import Engine
+from worker.oci.manifest import ACCEPT
+
+Row = dict[str, Any]
+
+
+class _Image(BaseModel):
+    tags: list[str] | None = Field(alias="RepoTags")
+    digests: list[str] | None = Field(alias="RepoDigests")
+
+    @property
+    def names(self) -> list[str]:
+        return [*(self.tags or ()), *(self.digests or ())]
+
+
+_IMAGES = TypeAdapter(list[_Image])
+
+
+@dataclass(frozen=True)
+class Outside:
+    """``engines`` has every name of every image, by server."""
+
+    scene: Scene
+    engines: dict[str, set[str]]
+
+    @classmethod
+    def look(cls, scene: Scene) -> Self:
+        """Ask the Engines; the registry is asked when it comes to that."""
+        pairs = zip(scene.servers, scene.fleet.hosts, strict=True)
+        names = {server.server_id: asyncio.run(_names(host.docker_host)) for server, host in pairs}
+        return cls(scene, names)
+
+    def is_true(self, job: Row) -> bool:
+        """Whether a job that is said to have succeeded did what it was asked to."""
+        result = job["result"]
+        match job["kind"]:
+            case "image.push":
+                pushed = _target(job)
+                held = {self._digest(pushed), self._digest(pushed.with_digest(result["digest"]))}
+                return held == {result["digest"]}
+            case "image.pull":
+                name = f"{_target(job).name}@{result['digest']}"
+                return name in self.engines[job["server_id"]]
+            case "image.tag":
+                return self._is_tagged(job)
+            case _:
+                return bool(job["command"]["username"] != STRANGER)
+
+    def has_effect(self, job: Row) -> bool:
+        """Whether the name is there that a push or a tag was to give."""
+        match job["kind"]:
+            case "image.push":
+                return self._digest(_target(job)) is not None
+            case "image.tag":
+                return self._is_tagged(job)
+            case _:
+                return False
+
+    def late_writes(self, jobs: Iterable[Row]) -> Iterator[str]:
+        """Pushes whose tag was written after they had ended: by an attempt that was over."""
+        ended = {
+            _target(job).repository: job
+            for job in jobs
+            if job["kind"] == "image.push" and job["finished_at"] is not None
+        }
+        for put in self.scene.front.puts:
+            repository = put.path.removeprefix("/v2/").partition("/manifests/")[0]
+            job = ended.get(repository)
+            if job is not None and put.at > job["finished_at"].timestamp():
+                yield job["job_id"]
+
+    def _digest(self, reference: Reference) -> str | None:
+        """What the registry holds, asked without what is before it."""
+        answer = httpx2.head(
+            f"http://{self.scene.registry.host}/v2/{reference.repository}"
+            f"/manifests/{reference.target}",
+            headers=ACCEPT,
+            auth=(USER, PASSWORD),
+        )
+        return answer.headers.get("Docker-Content-Digest") if answer.is_success else None
+
+    def _is_tagged(self, job: Row) -> bool:
+        target = _target(job)
+        # Engines leave out the name of Docker's own registry.
+        name = f"{target.name}:{target.tag}".removeprefix("docker.io/")
+        return name in self.engines[job["server_id"]]
+
+
+def _target(job: Row) -> Reference:
+    return parse_reference(job["command"]["reference"])
+
+
+async def _names(docker_host: str) -> set[str]:
+    async with Engine.open(docker_host) as engine:
+        images = _IMAGES.validate_python(await engine.request("GET", "images/json"))
+    return {name for image in images for name in image.names}

@@ -1,0 +1,152 @@
+"""What is over and old goes, what is not stays; by the rights that control has."""
+
+from datetime import timedelta
+from functools import partial
+
+import psycopg
+import pytest
+
+from shared.ids import make_id, uuid7
+from shared.jobs.store.cancel import cancel
+from tests.control.plane import Plane
+from tests.waiting import wait_until
+from tests.world import Guest, World
+from worker.control.retention import BUSY_SECONDS, IDLE_SECONDS, Retention, forget
+
+REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction)
+KEPT = Retention(jobs=timedelta(days=30), events=timedelta(days=7))
+MILLISECONDS_A_DAY = 86_400_000
+
+
+def id_of(days_ago: float) -> str:
+    """An id as it was made so long ago."""
+    now = make_id().replace("-", "")
+    milliseconds = int(now[:12], 16) - int(days_ago * MILLISECONDS_A_DAY)
+    return uuid7(milliseconds, bytes.fromhex(now[12:]))
+
+
+async def add(world: World, guest: Guest, *, days_ago: float, ended: float | None = None) -> str:
+    """A job that was made and, unless it waits, ended so many days ago."""
+    job_id = id_of(days_ago)
+    await world.submit(guest, job_id=job_id)
+    if ended is not None:
+        await cancel(world.control, job_id, world.organization_id, "not wanted")
+        await world.owner.execute(
+            "UPDATE job SET finished_at = now() - %s WHERE job_id = %s",
+            (timedelta(days=ended), job_id),
+        )
+    return job_id
+
+
+async def ids(world: World, table: str) -> set[str]:
+    return {row["job_id"] for row in await world.rows(f"SELECT job_id FROM {table}")}
+
+
+async def test_old_jobs_go_with_all_that_belongs_to_them(world: World) -> None:
+    guest = await world.add_server()
+    old = await add(world, guest, days_ago=40, ended=31)
+    ended_late = await add(world, guest, days_ago=40, ended=29)
+    young = await add(world, guest, days_ago=29, ended=29)
+    waits = await add(world, guest, days_ago=400)
+
+    pause = await forget(world.control, KEPT)
+
+    assert await ids(world, "job") == {ended_late, young, waits}
+    assert old not in await ids(world, "job_event")
+    assert pause == IDLE_SECONDS
+
+
+async def test_events_go_sooner_and_only_those_of_ended_jobs(world: World) -> None:
+    guest = await world.add_server()
+    await add(world, guest, days_ago=9, ended=8)
+    young = await add(world, guest, days_ago=9, ended=6)
+    waits = await add(world, guest, days_ago=9)
+
+    await forget(world.control, KEPT)
+
+    assert len(await ids(world, "job")) == 3
+    assert await ids(world, "job_event") == {young, waits}
+
+
+async def test_a_job_that_another_still_needs_stays_as_long_as_that(world: World) -> None:
+    guest = await world.add_server()
+    needed = await add(world, guest, days_ago=40, ended=40)
+    waits = await add(world, guest, days_ago=39)
+    await world.owner.execute("INSERT INTO job_need VALUES (%s, %s, 'ended')", (waits, needed))
+
+    await forget(world.control, KEPT)
+    before = await ids(world, "job")
+    await cancel(world.control, waits, world.organization_id, "not wanted")
+    await forget(world.control, KEPT)
+
+    assert before == {needed, waits}
+    assert await ids(world, "job") == {waits}
+
+
+async def test_what_piled_up_goes_in_batches_the_oldest_first(world: World) -> None:
+    guest = await world.add_server()
+    jobs = [await add(world, guest, days_ago=40 - number, ended=31) for number in range(5)]
+
+    pauses, left = [], []
+    for _ in range(3):
+        pauses.append(await forget(world.control, KEPT, batch=2))
+        left.append(await ids(world, "job"))
+
+    assert left == [set(jobs[2:]), {jobs[4]}, set()]
+    assert pauses[:2] == [BUSY_SECONDS, BUSY_SECONDS]
+
+
+async def test_nothing_is_scanned_that_stays(world: World) -> None:
+    guest = await world.add_server()
+    async with world.owner.transaction(force_rollback=True):
+        await world.owner.execute("ALTER TABLE job DISABLE TRIGGER USER")
+        await world.owner.execute(
+            "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class,"
+            " command, state, finished_at, max_failures, timeout_seconds)"
+            " SELECT job_id_at(now()) || '-7000-8000-' || lpad(n::text, 12, '0'), %s, %s,"
+            " 'image.tag', 1, 'quick', '{}', 'cancelled', now(), 1, 1"
+            " FROM generate_series(1, 20000) n",
+            (world.organization_id, guest.server_id),
+        )
+        await world.owner.execute("ANALYZE job")
+
+        rows = await world.rows(
+            "EXPLAIN SELECT job_id FROM job"
+            " WHERE job_id < (SELECT job_id_at(now() - interval '30 days'))"
+            " AND finished_at < now() - interval '30 days' ORDER BY job_id LIMIT 500"
+        )
+
+    plan = "\n".join(str(row["QUERY PLAN"]) for row in rows)
+    assert "Seq Scan" not in plan
+    assert "job_pkey" in plan
+
+
+async def test_an_id_of_a_moment_is_not_above_those_made_then(world: World) -> None:
+    [row] = await world.rows("SELECT job_id_at(to_timestamp(1700000000.123)) AS id")
+
+    assert row["id"] == "018bcfe5-687b"
+    assert row["id"] < uuid7(1_700_000_000_123, bytes(10))
+    assert row["id"] > uuid7(1_700_000_000_122, b"\xff" * 10)
+
+
+@pytest.mark.parametrize("function", ["job_prune", "job_event_prune"])
+async def test_nobody_but_control_may_forget(world: World, function: str) -> None:
+    guest = await world.add_server()
+    statement = f"SELECT {function}(interval '1 day', 1)".encode()
+
+    for connection in (world.api, await guest.connection()):
+        with pytest.raises(REFUSALS):
+            await connection.execute(statement)
+
+
+async def test_a_running_control_forgets(plane: Plane) -> None:
+    world = plane.world
+    guest = await world.add_server()
+    await add(world, guest, days_ago=40, ended=31)
+
+    async with plane.open_control():
+        await wait_until(partial(has_no_job, world))
+
+
+async def has_no_job(world: World) -> bool:
+    return not await ids(world, "job")

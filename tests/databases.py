@@ -1,0 +1,66 @@
+"""Databases for tests: one embedded server a test process, one migrated template, copies of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import psycopg
+
+from shared.ids import make_id
+from shared.migrations.schema import migrate
+from worker.local.postgres import OWNER, LocalPostgres
+
+TEMPLATE = "wharf_template"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of its own; everything in it is the test's."""
+
+    server: LocalPostgres
+    name: str
+
+    @classmethod
+    def create(cls, server: LocalPostgres) -> Self:
+        """A fresh copy of the migrated template, with the grants on it."""
+        name = f"test_{make_id().replace('-', '')}"
+        server.create_database(name, template=TEMPLATE)
+        return cls(server, name)
+
+    def url(self, role: str, password: str | None = None) -> str:
+        """``postgresql://…`` for one of our roles, or for another one with its password."""
+        if password is None:
+            return self.server.url(role, self.name)
+        return f"{self.network_url().replace('://', f'://{role}:{password}@')}"
+
+    def network_url(self) -> str:
+        """What a server worker is told: address, port and name, no role."""
+        return self.server.network_url(self.name)
+
+    def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        """Run one statement as the owner; gives its rows, if it has any."""
+        with psycopg.connect(self.url(OWNER), autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def drop(self) -> None:
+        """Drop it, and the login roles of the servers that enrolled in it."""
+        roles = self.execute(
+            "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
+        )
+        self.server.drop_database(self.name)
+        with self.server.administer() as connection:
+            for (role,) in roles:
+                connection.execute(f'DROP ROLE "{role}"'.encode())
+
+
+def start_postgres(directory: Path) -> LocalPostgres:
+    """A server with the migrated template in it, on loopback and on its socket."""
+    server = LocalPostgres.start(directory, listen="127.0.0.1", durable=False)
+    try:
+        server.create_database(TEMPLATE)
+        migrate(server.url(OWNER, TEMPLATE))
+    except BaseException:
+        server.stop()
+        raise
+    return server

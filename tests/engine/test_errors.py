@@ -1,0 +1,188 @@
+"""What Engines said, word for word, and what it means."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from shared.faults import FaultCode
+from shared.reference import parse_reference
+from worker.engine.errors import MAX_WORDS, ROWS, Doing, Row, make_error
+from worker.login import Login
+
+LOGIN = Login(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
+HEAD = "unexpected status from HEAD request to https://r.example/v2/a/manifests/1:"
+RESOLVE = 'unknown: failed to resolve reference "r.example/a:1":'
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.code}-{row.verb}")
+def test_each_row_reads_its_own_example(row: Row) -> None:
+    doing = Doing(row.verb or "look", None, LOGIN)
+
+    error = make_error(row.example, doing)
+
+    assert error.code == row.code
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "code"),
+    [
+        ("log in", 'Get "http://127.0.0.1:15003/v2/": no basic auth credentials', "auth_missing"),
+        (
+            "log in",
+            'Get "http://127.0.0.1:15006/v2/": unauthorized: incorrect username or password',
+            "auth_bad_credentials",
+        ),
+        (
+            "log in",
+            (
+                'Get "https://reg.spike.test:15004/v2/": tls: failed to verify certificate: x509: '
+                "certificate signed by unknown authority"
+            ),
+            "tls_unknown_ca",
+        ),
+        ("log in", 'Get "https://r/v2/": dial tcp 127.0.0.1:15060: i/o timeout', "conn_timeout"),
+        (
+            "log in",
+            (
+                'Get "https://r/v2/": net/http: request canceled (Client.Timeout exceeded while '
+                "awaiting headers)"
+            ),
+            "conn_timeout",
+        ),
+        (
+            "log in",
+            "login attempt to http://r/v2/ failed with status: 404 Not Found",
+            "not_a_registry",
+        ),
+        (
+            "log in",
+            "login attempt to http://r/v2/ failed with status: 429 Too Many Requests",
+            "rate_limited",
+        ),
+        (
+            "log in",
+            "login attempt to http://r/v2/ failed with status: 503 Service Unavailable",
+            "registry_error",
+        ),
+        (
+            "log in",
+            (
+                'Get "https://login.example.invalid/": dial tcp: lookup login.example.invalid on '
+                "10.255.255.53:53: no such host"
+            ),
+            "dns_not_found",
+        ),
+        ("log in", 'Get "https://r/v2/": Proxy Authentication Required', "proxy_error"),
+        (
+            "pull",
+            'Head "http://r/v2/a/manifests/1": unauthorized: incorrect username or password',
+            "auth_bad_credentials",
+        ),
+        (
+            "pull",
+            "error from registry: incorrect username or password",
+            "auth_bad_credentials",
+        ),
+        ("pull", "unauthorized: authentication required", "auth_bad_credentials"),
+        ("pull", f"{RESOLVE} {HEAD} 401 Unauthorized", "auth_bad_credentials"),
+        (
+            "pull",
+            (
+                f"{RESOLVE} pull access denied, repository does not exist or may require "
+                "authorization: authorization failed: no basic auth credentials"
+            ),
+            "auth_missing",
+        ),
+        (
+            "pull",
+            (
+                "pull access denied for r.example/a, repository does not exist or may require "
+                "'docker login'"
+            ),
+            "pull_denied",
+        ),
+        (
+            "pull",
+            'failed to resolve reference "r.example/a:zzz": r.example/a:zzz: not found',
+            "image_not_found",
+        ),
+        ("pull", f"{RESOLVE} {HEAD} 429 Too Many Requests", "rate_limited"),
+        ("pull", "denied", "pull_denied"),
+        ("pull", f"{RESOLVE} {HEAD} 503 Service Unavailable", "registry_error"),
+        ("pull", "invalid reference format", "ref_invalid"),
+        ("push", "denied: requested access to the resource is denied", "push_denied"),
+        (
+            "push",
+            (
+                "push access denied, repository does not exist or may require authorization: "
+                "server message: insufficient_scope: authorization failed"
+            ),
+            "push_denied",
+        ),
+        ("push", f"unknown: {HEAD} 401 Unauthorized", "auth_bad_credentials"),
+        ("push", "tag does not exist: r.example/a:nope", "local_image_missing"),
+        ("push", "blob upload unknown to registry", "upload_corrupt"),
+        ("inspect", "No such image: r.example/a:1", "local_image_missing"),
+        ("build", "something that no Engine has said yet", "engine_refused"),
+    ],
+)
+def test_recorded_words_have_their_code(verb: str, words: str, code: str) -> None:
+    assert make_error(words, Doing(verb, None, LOGIN)).code == code
+
+
+@pytest.mark.parametrize(
+    "words", ["unauthorized: authentication required", f"{HEAD} 401 Unauthorized"]
+)
+def test_unauthorized_without_a_login_means_that_one_is_missing(words: str) -> None:
+    assert make_error(words, Doing("pull")).code == FaultCode.AUTH_MISSING
+
+
+@pytest.mark.parametrize(
+    ("repository", "tag"), [("denied/429", "EOF"), ("unauthorized", "401"), ("x509/no/such", "v2")]
+)
+def test_the_name_of_an_image_decides_nothing(repository: str, tag: str) -> None:
+    reference = parse_reference(f"r.example/{repository}:{tag}")
+    words = f"manifest for {reference} not found: manifest unknown: manifest unknown"
+
+    assert make_error(words, Doing("pull", reference, LOGIN)).code == FaultCode.IMAGE_NOT_FOUND
+
+
+def test_the_familiar_name_of_a_hub_image_decides_nothing_either() -> None:
+    reference = parse_reference("denied:EOF")
+
+    error = make_error("No such image: denied:EOF", Doing("inspect", reference))
+
+    assert error.code == FaultCode.LOCAL_IMAGE_MISSING
+
+
+def test_unknown_words_are_kept_but_cut_short() -> None:
+    error = make_error("never seen " * 1000, Doing("pull"))
+
+    assert error.message.startswith("pull: never seen never")
+    assert len(error.message) == len("pull: ") + MAX_WORDS
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Get "http://t.example/token?account=s3cr3t-x&service=x": connection refused',
+        'Patch "https://r.example/v2/a/blobs/uploads/9?_state=s3cr3t-x": EOF',
+        "Get https://b.s3.example/l?X-Amz-Signature=s3cr3t-x&X-Amz-Date=1: 403 Forbidden",
+        "Get https://alice:s3cr3t-x@r.example/v2/: EOF",
+        "sent Authorization: Bearer s3cr3t-x.y.z",
+        "sent Authorization: Basic s3cr3t-xAAA==",
+        '{"access_token": "s3cr3t-x"}',
+        "password=s3cr3t-x refused",
+    ],
+)
+def test_what_carries_a_token_is_blanked_out(words: str) -> None:
+    assert "s3cr3t-x" not in make_error(words, Doing("pull")).message
+
+
+@given(st.text(max_size=400), st.text(max_size=400))
+def test_a_secret_that_is_sent_back_is_never_shown(before: str, after: str) -> None:
+    error = make_error(f"{before}correct-horse-77{after}", Doing("pull", None, LOGIN))
+
+    assert "correct-horse-77" not in error.message
+    assert "\n" not in error.message

@@ -1,0 +1,49 @@
+"""A certificate authority for one test run, and the TLS contexts of servers that it vouches for."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import trustme
+
+
+class Authority:
+    """``directory`` gets files for programs that want files."""
+
+    def __init__(self, directory: Path, name: str = "Wharfinger test CA") -> None:
+        self.directory = directory
+        self._ca = trustme.CA(organization_name=name)
+
+    @cached_property
+    def file(self) -> Path:
+        """The authority's own certificate, in PEM."""
+        path = self.directory / "ca.crt"
+        self._ca.cert_pem.write_to_path(str(path))
+        return path
+
+    def trust(self, certificates: Path, host: str) -> Path:
+        """Lay the authority where Docker looks for it: ``certificates/HOST/ca.crt``."""
+        (certificates / host).mkdir(parents=True, exist_ok=True)
+        (certificates / host / "ca.crt").write_bytes(self.file.read_bytes())
+        return certificates
+
+    def context(self, *names: str, ends_in: timedelta = timedelta(days=90)) -> ssl.SSLContext:
+        """A server's TLS with a certificate for ``names``; a negative ``ends_in`` is expired."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._issue(names, ends_in).configure_cert(context)
+        return context
+
+    def files(
+        self, name: str, *names: str, ends_in: timedelta = timedelta(days=90)
+    ) -> tuple[Path, Path]:
+        """The same as files ``name.crt`` and ``name.key``."""
+        leaf = self._issue(names, ends_in)
+        chain, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
+        chain.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))
+        leaf.private_key_pem.write_to_path(str(key))
+        return chain, key
+
+    def _issue(self, names: tuple[str, ...], ends_in: timedelta) -> trustme.LeafCert:
+        ends = datetime.now(UTC) + ends_in
+        return self._ca.issue_cert(*names, not_before=ends - timedelta(days=365), not_after=ends)

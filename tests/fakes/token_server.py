@@ -1,0 +1,138 @@
+"""A token server as registries trust one: alice may pull and push, bob only pull, carol nothing."""
+
+import base64
+import datetime as dt
+import ssl
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jwt
+from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from tests.fakes.web import Fake, open_fake
+
+ISSUER, SERVICE = "token-server", "registry"
+ALL = frozenset({"pull", "push", "delete"})
+RIGHTS: Mapping[str, frozenset[str]] = {
+    "alice": ALL,
+    "bob": frozenset({"pull"}),
+    "carol": frozenset(),
+}
+
+
+class SigningKey:
+    """An RSA key and the self-signed certificate that registries check its tokens with."""
+
+    def __init__(self) -> None:
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, ISSUER)])
+        now = dt.datetime.now(dt.UTC)
+        self._certificate = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=30))
+            .sign(self._key, hashes.SHA256())
+        )
+
+    def write(self, path: Path) -> Path:
+        """The certificate in PEM, for a registry's ``rootcertbundle``."""
+        path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
+        return path
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        encoded = self._certificate.public_bytes(serialization.Encoding.DER)
+        headers = {"x5c": [base64.b64encode(encoded).decode()]}
+        return jwt.encode(dict(claims), self._key, algorithm="RS256", headers=headers)
+
+
+@dataclass
+class TokenServer:
+    """What it does may be changed while it runs.
+
+    ``is_opaque``: its tokens say nothing of their rights. ``refused``: actions that make it answer
+    403 when a scope names one of them. ``life_seconds`` is how long a token lasts.
+    """
+
+    key: SigningKey
+    passwords: Mapping[str, str]
+    rights: Mapping[str, frozenset[str]] = field(default_factory=lambda: RIGHTS)
+    is_opaque: bool = False
+    refused: frozenset[str] = frozenset()
+    life_seconds: int = 300
+    fake: Fake = field(default_factory=Fake)
+    scheme: str = "http"
+
+    @property
+    def realm(self) -> str:
+        return f"{self.scheme}://{self.fake.host}/token"
+
+    @property
+    def scopes(self) -> list[str]:
+        """Every scope that was asked for, in order; an empty one for none."""
+        return [request.query.get("scope", "") for request in self.fake.requests]
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        user = self._user(request)
+        if user is None:
+            return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
+        kind, _, rest = request.query.get("scope", "").partition(":")
+        name, _, asked = rest.rpartition(":")
+        actions = set(asked.split(",")) if asked else set()
+        if actions & self.refused:
+            return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
+        granted = sorted(actions & self.rights.get(user, frozenset()))
+        access = [{"type": kind, "name": name, "actions": granted}] if granted else []
+        return web.json_response(
+            {"token": self._make_token(user, access), "expires_in": self.life_seconds}
+        )
+
+    def _user(self, request: web.Request) -> str | None:
+        header = request.headers.get("Authorization")
+        if header is None:
+            return ""
+        pair = base64.b64decode(header.removeprefix("Basic "), validate=True).decode()
+        username, _, password = pair.partition(":")
+        return username if self.passwords.get(username) == password else None
+
+    def _make_token(self, user: str, access: Sequence[Mapping[str, object]]) -> str:
+        if self.is_opaque:
+            return f"opaque-{uuid.uuid4()}"
+        now = int(time.time())
+        return self.key.sign(
+            {
+                "iss": ISSUER,
+                "sub": user,
+                "aud": SERVICE,
+                "exp": now + self.life_seconds,
+                "nbf": now - 5,
+                "iat": now,
+                "jti": str(uuid.uuid4()),
+                "access": access,
+            }
+        )
+
+
+@asynccontextmanager
+async def open_token_server(
+    key: SigningKey,
+    passwords: Mapping[str, str],
+    *,
+    tls: ssl.SSLContext | None = None,
+    listen: str = "127.0.0.1",
+) -> AsyncIterator[TokenServer]:
+    server = TokenServer(key, passwords, scheme="https" if tls else "http")
+    async with open_fake(server.answer, tls=tls, listen=listen) as fake:
+        server.fake = fake
+        yield server

@@ -1,0 +1,68 @@
+"""The whole product on real parts: two servers in namespaces of their own, a registry, a stack."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from tests.journeys.jobs import Jobs
+from worker.local.engines import engines_possible
+from worker.local.fleet import Fleet, start_fleet
+from worker.local.registry import LocalRegistry
+from worker.local.stack import LocalServer, Stack
+
+PASSWORD = "pa$$ \"word' with spaces"
+
+
+@dataclass(frozen=True)
+class Port:
+    """Everything that a journey needs; servers in the order of the fleet's hosts."""
+
+    fleet: Fleet
+    stack: Stack
+    servers: list[LocalServer]
+    registry: LocalRegistry
+    registry_id: str
+    directory: Path
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.stack)
+
+
+@pytest.fixture(scope="session")
+def port() -> Iterator[Port]:
+    """Started once a test process: journeys share it and leave it as they found it."""
+    if why_not := engines_possible():
+        if os.environ.get("CI"):
+            pytest.fail(why_not)
+        pytest.skip(f"journeys need Engines of their own: {why_not}")
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="wharf-")))
+        fleet = start_fleet(stack, directory, ("dock-1", "dock-2"))
+        registry = LocalRegistry.start(
+            directory / "registry", address=fleet.address, users={"porter": PASSWORD}
+        )
+        stack.callback(registry.stop)
+        plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
+        stack.callback(plane.stop)
+        servers = [
+            plane.add_server(host.name, host.docker_host, wrapper=host.wrapper)
+            for host in fleet.hosts
+        ]
+        row = plane.call("registry.create", login(registry, PASSWORD) | {"registryName": "ours"})
+        yield Port(fleet, plane, servers, registry, row["registryId"], directory)
+
+
+def login(registry: LocalRegistry, password: str) -> dict[str, str]:
+    return {
+        "registryUrl": registry.host,
+        "username": "porter",
+        "password": password,
+        "registryType": "selfHosted",
+        "imagePrefix": "team",
+    }

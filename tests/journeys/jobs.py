@@ -1,0 +1,44 @@
+"""Ask for jobs and wait for what they become, with a deadline."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worker.local.stack import Stack
+
+FINAL = {"succeeded", "failed", "cancelled", "expired"}
+Job = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Jobs:
+    stack: Stack
+
+    def push(self, server_id: str, registry_id: str, image: str) -> str:
+        body = {"serverId": server_id, "registryId": registry_id, "image": image}
+        return str(self.stack.call("image.push", body)["jobId"])
+
+    def pull(self, server_id: str, registry_id: str, image: str) -> str:
+        body = {"serverId": server_id, "registryId": registry_id, "image": image}
+        return str(self.stack.call("image.pull", body)["jobId"])
+
+    def one(self, job_id: str) -> Job:
+        job: Job = self.stack.call("job.one", {"jobId": job_id})
+        return job
+
+    def ended(self, job_id: str, seconds: float = 60) -> Job:
+        return self.until(job_id, lambda _: False, seconds)
+
+    def moving(self, job_id: str) -> Job:
+        """The job once the first bytes of it have moved."""
+        return self.until(job_id, lambda job: bool((job["progress"] or {}).get("currentBytes")))
+
+    def until(self, job_id: str, enough: Callable[[Job], bool], seconds: float = 60) -> Job:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            job = self.one(job_id)
+            if enough(job) or job["state"] in FINAL:
+                return job
+            time.sleep(0.05)
+        raise AssertionError(f"job {job_id} is still {job['state']} after {seconds} s")

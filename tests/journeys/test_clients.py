@@ -1,0 +1,210 @@
+"""Clients that others wrote: the seed's requests by curl, tRPC's own client, Dokploy's own CLI."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.journeys.conftest import PASSWORD, Port
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+DOKPLOY = ("npx", "--no-install", "dokploy")
+NODE = Path(__file__).parent / "node"
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with our scripts and the locked packages, installed from the npm registry."""
+    if shutil.which("npm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("npm is missing: apt-get install nodejs npm")
+        pytest.skip("the clients' journeys need Node.js: apt-get install nodejs npm")
+    folder = tmp_path_factory.mktemp("node")
+    for file in NODE.glob("*.*"):
+        shutil.copy(file, folder)
+    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
+    return folder
+
+
+def run(command: list[str], folder: Path, env: dict[str, str], *, check: bool = True) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    return done.stdout + ("" if check else done.stderr)
+
+
+def environment(port: Port) -> dict[str, str]:
+    return {
+        "WHARF_URL": port.stack.url,
+        "WHARF_API_KEY": port.stack.admin_key,
+        "API_KEY": port.stack.admin_key,
+        "REGISTRY_URL": port.registry.host,
+        "REGISTRY_USER": "porter",
+        "REGISTRY_PASSWORD": PASSWORD,
+        "DOCKER_HUB_TOKEN": PASSWORD,
+        "DOKPLOY_URL": port.stack.url,
+        "DOKPLOY_API_KEY": port.stack.admin_key,
+    }
+
+
+@pytest.mark.parametrize("link", ["batched", "single"])
+def test_a_stock_trpc_client_lists_creates_tests_and_gets_typed_errors(
+    port: Port, node_modules: Path, link: str
+) -> None:
+    seen = json.loads(run(["node", "trpc.mjs"], node_modules, environment(port)))[link]
+
+    assert seen["one"] == seen["created"]
+    assert seen["removed"] == seen["created"] | {"registryName": "renamed"}
+    assert "password" not in seen["created"]
+    assert seen["tested"] is True
+    assert seen["updated"] is True
+    assert seen["wrong"]["isClientError"]
+    assert seen["wrong"]["data"]["httpStatus"] == 400
+    assert seen["wrong"]["data"]["cause"]["code"] == "auth_bad_credentials"
+    assert seen["missing"]["data"]["code"] == "NOT_FOUND"
+    assert "registryName" in seen["invalid"]["data"]["zodError"]["fieldErrors"]
+
+
+def test_the_seed_s_javascript_creates_and_tests_a_registry(port: Port, node_modules: Path) -> None:
+    seen = json.loads(run(["node", "seed.mjs"], node_modules, environment(port)))
+
+    assert seen["tested"] is True
+    port.stack.call("registry.remove", {"registryId": seen["registry"]["registryId"]})
+
+
+def test_dokploy_s_own_cli_manages_registries(port: Port, node_modules: Path) -> None:
+    def cli(*words: str) -> Any:
+        text = run(
+            [*DOKPLOY, "registry", *words, "--json"],
+            node_modules,
+            environment(port),
+        )
+        return json.loads(text)
+
+    login = [
+        *("--username", "porter", "--password", PASSWORD, "--registryUrl", port.registry.host),
+        *("--registryType", "cloud", "--imagePrefix", "team"),
+    ]
+    verified = run(
+        [*DOKPLOY, "auth", "-u", port.stack.url, "-t", port.stack.admin_key],
+        node_modules,
+        {},
+    )
+    created = cli("create", "--registryName", "by CLI", *login)
+    chosen = ["--registryId", created["registryId"]]
+
+    assert "Authenticated successfully" in verified
+    assert created["registryId"] in [row["registryId"] for row in cli("all")]
+    assert cli("one", *chosen) == created
+    assert cli("test-registry", *login) is True
+    assert cli("test-registry-by-id", *chosen) is True
+    assert cli("update", *chosen, "--registryName", "renamed") is True
+    assert cli("one", *chosen)["registryName"] == "renamed"
+    assert cli("remove", *chosen)["registryId"] == created["registryId"]
+    assert created["registryId"] not in [row["registryId"] for row in cli("all")]
+
+
+def test_every_curl_of_the_seed_works_as_pasted(port: Port, tmp_path: Path) -> None:
+    def curl(*words: str) -> Any:
+        head = ["-H", f"x-api-key: {port.stack.admin_key}"]
+        return json.loads(run(["curl", "-sS", *words, *head], tmp_path, {}))
+
+    def post(procedure: str, body: dict[str, str]) -> Any:
+        data = ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+        return curl("-X", "POST", f"{port.stack.url}/api/trpc/{procedure}", *data)
+
+    made = [post("registry.create", example) for example in SEED_CREATES]
+    rows = curl(f"{port.stack.url}/api/trpc/registry.all")
+    chosen = {"registryId": made[0]["registryId"]}
+    one = curl(
+        f"{port.stack.url}/api/trpc/registry.one",
+        *("-H", "Content-Type: application/json", "-d", json.dumps(chosen)),
+    )
+    changed = post(
+        "registry.update",
+        chosen
+        | {
+            "registryName": "Docker Hub Production",
+            "username": "newusername",
+            "password": "newpassword",
+        },
+    )
+    test = {"registryUrl": port.registry.host, "username": "porter", "password": PASSWORD}
+    tested = post("registry.testRegistry", test | {"registryType": "cloud"})
+    chosen_server = post("registry.testRegistry", test | {"serverId": port.servers[1].server_id})
+    by_id = post("registry.testRegistryById", {"registryId": port.registry_id})
+    removed = [
+        post("registry.remove", {"registryId": row["registryId"]})["registryId"] for row in made
+    ]
+
+    assert set(one) == set(SEED_FIELDS)
+    assert one == next(row for row in rows if row["registryId"] == chosen["registryId"])
+    assert [row["registryUrl"] for row in made] == [row["registryUrl"] for row in SEED_CREATES]
+    assert changed is True
+    assert tested is chosen_server is by_id is True
+    assert removed == [row["registryId"] for row in made]
+
+
+SEED_FIELDS = [
+    *("registryId", "registryName", "registryUrl", "username", "imagePrefix"),
+    *("registryType", "createdAt", "organizationId"),
+]
+HUB = {
+    "registryName": "Docker Hub",
+    "registryUrl": "https://index.docker.io/v1/",
+    "username": "dockerhubuser",
+    "password": "dockerhub-token",
+    "registryType": "cloud",
+    "imagePrefix": "mycompany/",
+}
+GHCR = {
+    "registryName": "GitHub Container Registry",
+    "registryUrl": "ghcr.io",
+    "username": "github-username",
+    "password": "ghp_xxxxxxxxxxxxxxxxxxxx",
+    "registryType": "cloud",
+    "imagePrefix": "ghcr.io/myorg/",
+}
+ECR = {
+    "registryName": "AWS ECR",
+    "registryUrl": "123456789.dkr.ecr.us-east-1.amazonaws.com",
+    "username": "AWS",
+    "password": "<ecr-token>",
+    "registryType": "cloud",
+    "imagePrefix": "123456789.dkr.ecr.us-east-1.amazonaws.com/",
+}
+GCR = {
+    "registryName": "Google Container Registry",
+    "registryUrl": "gcr.io",
+    "username": "_json_key",
+    "password": '{"type": "service_account", "private_key": "-----BEGIN\\n"}',
+    "registryType": "cloud",
+    "imagePrefix": "gcr.io/my-project/",
+}
+ACR = {
+    "registryName": "Azure Container Registry",
+    "registryUrl": "myregistry.azurecr.io",
+    "username": "myregistry",
+    "password": "<acr-password>",
+    "registryType": "cloud",
+}
+SELF_HOSTED = {
+    "registryName": "Self-Hosted Registry",
+    "registryUrl": "registry.example.com:5000",
+    "username": "admin",
+    "password": "registry-password",
+    "registryType": "selfHosted",
+}
+SEED_CREATES = [HUB, GHCR, ECR, GCR, ACR, SELF_HOSTED]

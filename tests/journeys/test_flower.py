@@ -1,0 +1,35 @@
+"""Flower, as operators see it: tasks by the name of their kind, with how they ended."""
+
+import time
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.journeys.conftest import PASSWORD, Port
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+
+def test_flower_shows_tasks_by_name_and_state_behind_a_login(port: Port) -> None:
+    url = port.stack.start_flower()
+    password = (port.stack.directory.path / "keys" / "flower.password").read_text()
+    missing = f"{port.registry.host}/team/nothing:1"
+
+    def tasks() -> list[dict[str, Any]]:
+        answer = httpx2.get(f"{url}/api/tasks", auth=("admin", password))
+        return list(answer.raise_for_status().json().values())
+
+    def failed() -> list[dict[str, Any]]:
+        """Those that Flower has seen from their beginning: it may have joined in the middle."""
+        return [task for task in tasks() if task["state"] == "FAILURE" and task["received"]]
+
+    until = time.monotonic() + 20
+    while not failed():
+        assert time.monotonic() < until, tasks()
+        port.jobs.ended(port.jobs.pull(port.servers[0].server_id, port.registry_id, missing))
+
+    assert failed()[0]["name"] == "image.pull"
+    assert "image_not_found" in failed()[0]["exception"]
+    assert httpx2.get(f"{url}/api/tasks").status_code == 401
+    assert PASSWORD not in str(tasks())

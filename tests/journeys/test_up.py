@@ -1,0 +1,123 @@
+"""``wharf up``, as a person runs it: in the foreground, ended with Ctrl-C, started again."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import httpx2
+import pytest
+
+from tests.journeys.conftest import Port
+from worker.local.processes import free_port
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+
+@contextmanager
+def running_up(data: Path, port: int, docker_host: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api.cli.main", "up", "--data-dir", str(data), "--port", str(port)],
+        env={**os.environ, "DOCKER_HOST": docker_host, "PYTHONUNBUFFERED": "1", "COLUMNS": "300"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    assert process.stdout is not None
+    seen = ""
+    while words not in seen:
+        line = process.stdout.readline()
+        assert line, f"ended before it said {words!r}: {seen}"
+        seen += line
+    return seen
+
+
+def processes_in(data: Path) -> list[str]:
+    """The command lines of processes that know of a data directory."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            about = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(data).encode() in about and int(entry.name) != os.getpid():
+            found.append((entry / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port) -> None:
+    docker_host = port.fleet.hosts[0].docker_host
+    with TemporaryDirectory(prefix="wharf-up-") as folder:
+        data = Path(folder) / "data"
+        address = free_port()
+        with running_up(data, address, docker_host) as process:
+            said = read_until(process, "Ctrl-C")
+            key = re.search(r"wharf_\S+", said)
+            assert key, said
+            headers = {"x-api-key": key[0]}
+            url = f"http://127.0.0.1:{address}/api/trpc"
+            body = {
+                "registryName": "kept",
+                "registryUrl": port.registry.host,
+                "username": "porter",
+                "password": "x",
+                "registryType": "selfHosted",
+            }
+            made = httpx2.post(f"{url}/registry.create", json=body, headers=headers).json()
+            begun = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+            took = time.monotonic() - begun
+        left = processes_in(data)
+        with running_up(data, address, docker_host) as process:
+            again = read_until(process, "Ctrl-C")
+            rows = httpx2.get(f"{url}/registry.all", headers=headers).json()
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+    assert took < 10
+    assert not left
+    assert key[0] not in again
+    assert [row["registryId"] for row in rows] == [made["registryId"]]
+    assert process.returncode == 0
+
+
+def test_a_taken_port_is_one_clear_sentence(port: Port, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        with running_up(tmp_path, number, port.fleet.hosts[0].docker_host) as process:
+            said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert f"port {number} on 127.0.0.1 is taken" in said
+    assert "Traceback" not in said
+
+
+def test_a_dead_engine_is_one_clear_sentence(tmp_path: Path) -> None:
+    nowhere = f"unix://{tmp_path}/docker.sock"
+    with running_up(tmp_path / "data", free_port(), nowhere) as process:
+        said, _ = process.communicate(timeout=30)
+
+    assert process.returncode == 1
+    assert said.strip().splitlines() == [
+        f"wharf up: no Docker Engine answers at {nowhere}. Start Docker, or set DOCKER_HOST."
+    ]

@@ -1,0 +1,319 @@
+"""However much has piled up, no statement that is run again and again reads a large table whole."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from sqlalchemy import event
+
+from api import idempotency, jobs, metrics, reasons, security, waiting
+from api.events import opening, rows
+from api.main import create_app
+from shared.database import Connection
+from shared.ids import make_id
+from shared.jobs.commands import DedupeUntil, ImagePull
+from shared.jobs.state import SERVER_AWAY_AFTER
+from shared.jobs.store import release, submit, sweep
+from shared.jobs.store.cancel import CANCEL
+from shared.settings import ApiSettings
+from shared.vault import PrivateKey
+from tests.api.asking import open_client
+from tests.scale.conftest import SMALL, Crowd
+from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
+from worker.control import prune, retention, roles
+from worker.local.cluster import SUPERUSER
+
+LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}
+"""What grows with time and use; servers are looked through by those who look at all of them."""
+
+ORGANIZATION, SERVER, API_KEY = "organization-0003", "server-000003", "key-3"
+HELD = "SELECT job_id FROM job WHERE server_id = %s AND state = 'running' ORDER BY 1"
+OF_STATE = "SELECT job_id FROM job WHERE organization_id = %s AND state = %s ORDER BY 1 LIMIT 1"
+
+UPDATED = """
+SELECT relname, n_tup_upd AS rows, n_tup_hot_upd AS in_place FROM pg_stat_xact_user_tables
+ WHERE n_tup_upd > 0 AND schemaname = 'public'
+"""
+
+
+@dataclass
+class Place:
+    """The crowd, with a connection that may be anybody, and jobs to ask about."""
+
+    crowd: Crowd
+    connection: Connection
+    held: list[str]
+    queued: str
+    succeeded: str
+
+    async def become(self, role: str) -> None:
+        await self.connection.execute(f'SET SESSION AUTHORIZATION "{role}"'.encode())
+
+    async def become_server(self) -> None:
+        """Be the one server's worker, within a transaction that is rolled back."""
+        await self.connection.execute("RESET SESSION AUTHORIZATION")
+        role = f"wharf_server_{SERVER}"
+        await self.connection.execute(f'CREATE ROLE "{role}" IN ROLE wharf_servers'.encode())
+        await self.become(role)
+
+    async def make_room(self, slots: int) -> None:
+        """Have one server take so many transfers."""
+        await self.connection.execute(
+            "UPDATE server SET transfer_slots = %s WHERE server_id = %s", (slots, SERVER)
+        )
+
+    async def call(self, function: str, **document: Any) -> dict[str, Any]:
+        cursor = await self.connection.execute(
+            f"SELECT worker_v1.{function}(%s) AS answer".encode(),
+            (Jsonb({"incarnation": "first", **document}),),
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        answer: dict[str, Any] = row["answer"]
+        return answer
+
+
+@pytest.fixture
+async def place(crowd: Crowd) -> AsyncIterator[Place]:
+    async with AsyncExitStack() as stack:
+        connection = await stack.enter_async_context(
+            await psycopg.AsyncConnection.connect(
+                crowd.database.url(SUPERUSER), autocommit=True, row_factory=dict_row
+            )
+        )
+        await connection.execute("UPDATE server SET seen_at = now()")
+        if crowd.size == SMALL:
+            # To read little whole may be quickest; what is asked is whether there is another way.
+            await connection.execute("SET enable_seqscan = off")
+        held = await (await connection.execute(HELD, (SERVER,))).fetchall()
+        named = [
+            await (await connection.execute(OF_STATE, (ORGANIZATION, state))).fetchone()
+            for state in ("queued", "succeeded")
+        ]
+        queued, succeeded = [row["job_id"] for row in named if row]
+        yield Place(crowd, connection, [row["job_id"] for row in held], queued, succeeded)
+
+
+# Statements, by their plans
+
+
+def statements_of_control() -> dict[str, tuple[str, Values | None]]:
+    swept = ("LOSE", "CALL_BACK", "RING_AGAIN", "EXPIRE", "DROP_ORPHANED", "DROP_HOPELESS")
+    return {
+        "release": (release.RELEASE, {"most": release.MOST}),
+        "refuse": (release.REFUSE, {"job_id": "x", "attempt": 1, "error": Jsonb({})}),
+        **{name: (getattr(sweep, name), None) for name in swept},
+        "roles to make": (roles.PENDING, None),
+        "roles to drop": (roles.REMOVED, None),
+        **{statement[:40]: (statement, None) for statement in prune.FORGET},
+    }
+
+
+def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
+    of_key = {
+        "api_key_id": API_KEY,
+        "key": "once",
+        "position": 0,
+        "organization_id": ORGANIZATION,
+        "request_hash": b"",
+        "job_id": "x",
+        "answer": Jsonb({}),
+    }
+    of_server = {
+        "organization_id": ORGANIZATION,
+        "server_id": SERVER,
+        "away": SERVER_AWAY_AFTER,
+        "online": True,
+    }
+    job = submit.Submission(
+        ORGANIZATION,
+        SERVER,
+        ImagePull(reference="registry.example/team/app:1"),
+        dedupe_key="pull",
+        dedupe_until=DedupeUntil.ENDED,
+        deadline=timedelta(hours=1),
+    )
+    since = {"since": place.held[0]}
+    counted = ("QUEUE_AGE", "UNDER_WAY", "ENDED", "ATTEMPTS", "TRANSFERS", "SERVERS")
+    return {
+        "submit": (submit.SUBMIT, submit.values_of(job)),
+        "stands for it": (submit.STANDS, submit.values_of(job)),
+        "API key": (security.FIND, (b"",)),
+        "server": (jobs.FIND, of_server),
+        "oldest live server": (jobs.OLDEST_LIVE, of_server),
+        "end of a job": (waiting.READ, (place.queued, ORGANIZATION)),
+        "begin once": (idempotency.BEGIN, of_key),
+        "keep": (idempotency.KEEP, of_key),
+        "why it waits": (
+            str(reasons.FACTS).replace(":job_id", "%(job_id)s"),
+            {"job_id": place.queued},
+        ),
+        "job of a stream": (rows.JOB, (place.queued,)),
+        "events of a stream": (rows.EVENTS, (place.succeeded, 0, rows.PAGE)),
+        "stream": (opening.FIND, (place.queued, ORGANIZATION)),
+        **{name: (getattr(metrics, name), since) for name in counted},
+    }
+
+
+async def test_the_plans_of_control_read_no_large_table_whole(place: Place) -> None:
+    found = {
+        name: await scanned_by_plan(place.connection, statement, values) & LARGE
+        for name, (statement, values) in statements_of_control().items()
+    }
+
+    assert {name: tables for name, tables in found.items() if tables} == {}
+
+
+async def test_the_plans_of_the_api_read_no_large_table_whole(place: Place) -> None:
+    found = {
+        name: await scanned_by_plan(place.connection, statement, values) & LARGE
+        for name, (statement, values) in statements_of_api(place).items()
+    }
+
+    assert {name: tables for name, tables in found.items() if tables} == {}
+
+
+PAGES = [
+    "job.all",
+    "job.all?state=queued",
+    "job.all?state=failed",
+    "job.all?state=succeeded",
+    f"job.all?serverId={SERVER}",
+    f"job.all?serverId={SERVER}&state=expired",
+    "job.one?jobId={queued}",
+    "job.one?jobId={succeeded}",
+    "server.all",
+    "registry.all",
+]
+
+
+async def test_the_pages_that_the_api_shows_read_no_large_table_whole(place: Place) -> None:
+    settings = {
+        "database_url": place.crowd.database.url("wharf_api"),
+        "vault_public_key": str(PrivateKey.generate().public),
+    }
+    asked: list[tuple[str, Any]] = []
+    found: dict[str, set[str]] = {}
+    app = create_app(ApiSettings.model_validate(settings))
+    async with app.router.lifespan_context(app), open_client(app, API_KEY) as client:
+        engine = app.state.resources.sessions.kw["bind"].sync_engine
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def note(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
+            asked.append((statement, values))
+
+        for page in PAGES:
+            path = page.format(queued=place.queued, succeeded=place.succeeded)
+            answer = await client.get(f"/api/{path}")
+            assert answer.status_code == 200, answer.text
+            assert answer.json()
+            for statement, values in asked:
+                scanned = await scanned_by_plan(place.connection, statement, values) & LARGE
+                if scanned:
+                    found.setdefault(page, set()).update(scanned)
+            assert asked
+            asked.clear()
+
+    assert found == {}
+
+
+# What runs inside the database, by what it reads
+
+
+async def test_a_submission_and_its_triggers_read_no_large_table_whole(place: Place) -> None:
+    command = ImagePull(reference="registry.example/team/app:1")
+
+    async def twice() -> None:
+        await place.become("wharf_api")
+        for _ in range(2):
+            job = submit.Submission(ORGANIZATION, SERVER, command, dedupe_key="pull")
+            await submit.submit(place.connection, job)
+
+    assert await scanned_by_running(place.connection, twice) & LARGE == set()
+
+
+async def test_a_release_and_a_sweep_read_no_large_table_whole(place: Place) -> None:
+    numbers = []
+
+    async def look() -> None:
+        await place.make_room(6)
+        await place.become("wharf_control")
+        numbers.append(len(await release.release(place.connection) or []))
+        await sweep.sweep(place.connection)
+
+    assert await scanned_by_running(place.connection, look) & LARGE == set()
+    assert numbers == [2]
+
+
+async def test_pruning_reads_no_large_table_whole(place: Place) -> None:
+    async def forget() -> None:
+        await place.become("wharf_control")
+        await prune.prune(place.connection)
+        await retention.forget(place.connection, retention.Retention())
+
+    assert await scanned_by_running(place.connection, forget) & LARGE == set()
+
+
+async def test_what_a_worker_says_reads_no_large_table_whole(place: Place) -> None:
+    said: dict[str, str] = {}
+
+    async def speak() -> None:
+        await place.make_room(5)
+        await place.become("wharf_control")
+        [job] = await release.release(place.connection) or []
+        await place.become_server()
+        running = {"job_id": place.held[0], "attempt": 1}
+        jobs = [{"job_id": job_id, "attempt": 1} for job_id in place.held]
+        documents: dict[str, dict[str, Any]] = {
+            "claim": {"job_id": job.job_id, "attempt": 1},
+            "beat": {"jobs": jobs},
+            "event": {**running, "kind": "log", "data": {}},
+            "finish": {**running, "outcome": "succeeded", "result": {}},
+            "hello": {"incarnation": "second", "predecessor": "first"},
+        }
+        for function, document in documents.items():
+            said[function] = (await place.call(function, **document))["status"]
+
+    assert await scanned_by_running(place.connection, speak) & LARGE == set()
+    assert list(said.values()) == ["claimed", "current", "recorded", "recorded", "current"]
+
+
+async def test_a_beat_has_no_index_changed(place: Place) -> None:
+    """What is prolonged every three seconds must leave nothing behind to be cleaned up."""
+    updated: list[dict[str, Any]] = []
+
+    async def beat() -> None:
+        await place.become_server()
+        jobs = [{"job_id": one, "attempt": 1, "progress": {"done": 1}} for one in place.held]
+        assert len((await place.call("beat", jobs=jobs))["jobs"]) == 4
+        cursor = await place.connection.execute(UPDATED)
+        updated.extend(await cursor.fetchall())
+
+    await scanned_by_running(place.connection, beat)
+    assert {row["relname"]: row["rows"] for row in updated} == {"job": 4, "server": 1}
+    assert all(row["rows"] == row["in_place"] for row in updated)
+
+
+async def test_a_cancel_reads_no_large_table_whole(place: Place) -> None:
+    async def wish() -> None:
+        await place.become("wharf_api")
+        for job_id in (place.queued, place.held[1], place.succeeded, make_id()):
+            await place.connection.execute(CANCEL, (job_id, ORGANIZATION, Jsonb({})))
+
+    assert await scanned_by_running(place.connection, wish) & LARGE == set()
+
+
+async def test_a_table_that_is_read_whole_would_be_noticed(place: Place) -> None:
+    whole = "SELECT count(*) FROM job_event WHERE kind = 'log'"
+
+    assert await scanned_by_plan(place.connection, whole) == {"job_event"}
+    found = await scanned_by_running(
+        place.connection, lambda: place.connection.execute(whole.encode())
+    )
+    assert found >= {"job_event"}

@@ -1,0 +1,166 @@
+import re
+import signal
+import subprocess
+import sys
+from base64 import b64decode
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from shared.errors import SetupError
+from tests.databases import Database
+from worker.server.identity import Enrolled, StateDirectory, scram_verifier
+
+HOLDS_THE_LOCK = """
+import sys
+from pathlib import Path
+from worker.server.identity import StateDirectory
+state = StateDirectory.open(Path(sys.argv[1]))
+state.take_turn("killed")
+print("held", flush=True)
+sys.stdin.read()
+"""
+ENROLLED = Enrolled(
+    server_id="server", organization_id="organization", database_url="postgresql://d/wharf"
+)
+
+
+def test_all_that_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    path.mkdir(mode=0o755)
+    state = StateDirectory.open(path)
+    state.public_key()
+    state.database_password()
+    state.keep_enrolled(ENROLLED)
+    state.take_turn("first")
+    state.close()
+
+    modes = {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()}
+
+    assert path.stat().st_mode & 0o777 == 0o700
+    assert modes == dict.fromkeys(modes, 0o600)
+    assert len(modes) == 5
+
+
+def test_what_was_made_once_is_kept(tmp_path: Path) -> None:
+    first = StateDirectory.open(tmp_path)
+    key, password = first.public_key(), first.database_password()
+    assert first.enrolled is None
+    first.keep_enrolled(ENROLLED)
+    first.close()
+
+    second = StateDirectory.open(tmp_path)
+
+    assert second.public_key().key_id == key.key_id
+    assert second.database_password() == password
+    assert second.enrolled == ENROLLED
+    second.close()
+
+
+def test_two_servers_have_keys_and_passwords_of_their_own(tmp_path: Path) -> None:
+    one, two = StateDirectory.open(tmp_path / "one"), StateDirectory.open(tmp_path / "two")
+
+    assert one.public_key().key_id != two.public_key().key_id
+    assert one.database_password() != two.database_password()
+    one.close()
+    two.close()
+
+
+def test_secrets_are_not_shown(tmp_path: Path) -> None:
+    state = StateDirectory.open(tmp_path)
+    password = state.database_password()
+
+    assert password.get_secret_value() not in f"{state!r} {password!r} {state.key_ring()!r}"
+    state.close()
+
+
+def test_a_second_worker_is_refused_while_the_first_lives(tmp_path: Path) -> None:
+    first = StateDirectory.open(tmp_path)
+
+    with pytest.raises(SetupError, match="another worker runs"):
+        StateDirectory.open(tmp_path)
+
+    first.close()
+    StateDirectory.open(tmp_path).close()
+
+
+def test_a_killed_worker_leaves_its_place_and_its_name(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", HOLDS_THE_LOCK, str(tmp_path)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"held\n"
+        with pytest.raises(SetupError):
+            StateDirectory.open(tmp_path)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+
+        state = StateDirectory.open(tmp_path)
+
+    assert state.take_turn("next") == "killed"
+    assert state.take_turn("after") == "next"
+    state.close()
+
+
+def test_a_first_worker_has_no_predecessor(tmp_path: Path) -> None:
+    state = StateDirectory.open(tmp_path)
+
+    assert state.take_turn("first") is None
+    state.close()
+
+
+def test_a_write_that_was_cut_off_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "server.json.new").write_text('{"server_id": "half')
+    state = StateDirectory.open(tmp_path)
+
+    before = state.enrolled
+    state.keep_enrolled(ENROLLED)
+
+    assert (before, state.enrolled) == (None, ENROLLED)
+    state.close()
+
+
+def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(SetupError, match="file") as caught:
+        StateDirectory.open(tmp_path / "file")
+
+    assert "WHARF_STATE_DIR" in caught.value.remedy
+
+
+@pytest.mark.parametrize("password", ["simple", "A-b_0" * 20, "with space and 'quotes'"])
+def test_the_verifier_is_the_one_that_postgresql_makes(database: Database, password: str) -> None:
+    with psycopg.connect(database.url("wharf_api")) as connection:
+        theirs = connection.pgconn.encrypt_password(
+            password.encode(), b"anybody", b"scram-sha-256"
+        ).decode()
+    parts = re.fullmatch(r"SCRAM-SHA-256\$(\d+):([^$]+)\$.*", theirs)
+    assert parts is not None
+
+    assert scram_verifier(password, b64decode(parts[2]), int(parts[1])) == theirs
+
+
+def test_postgresql_stores_the_verifier_as_it_is_and_lets_its_password_in(
+    database: Database,
+) -> None:
+    verifier = scram_verifier("the-password", b"0123456789abcdef")
+    with database.server.administer() as superuser:
+        superuser.execute(
+            sql.SQL("CREATE ROLE visitor LOGIN PASSWORD {} IN ROLE wharf_servers").format(
+                sql.Literal(verifier)
+            )
+        )
+        try:
+            [stored] = superuser.execute(
+                "SELECT rolpassword FROM pg_authid WHERE rolname = 'visitor'"
+            ).fetchall()
+            url = database.network_url()
+            psycopg.connect(url, user="visitor", password="the-password").close()
+            with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+                psycopg.connect(url, user="visitor", password="another")
+        finally:
+            superuser.execute("DROP ROLE visitor")
+
+    assert stored == (verifier,)

@@ -1,0 +1,245 @@
+import asyncio
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from shared.database import Connection
+from shared.jobs.store.release import Released, release
+from tests.world import KINDS, PULL, TAG, Guest, World
+
+FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
+
+
+async def released(world: World) -> list[str]:
+    return [job.job_id for job in await world.release()]
+
+
+async def end(world: World, guest: Guest, job_id: str, outcome: str = "succeeded") -> None:
+    """Let the server do a dispatched job."""
+    attempt = (await world.job(job_id))["attempt"]
+    await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+    answer = await guest.call(
+        "finish", "first", job_id=job_id, attempt=attempt, outcome=outcome, result={}, error=FAILED
+    )
+    assert answer["status"] == "recorded"
+
+
+async def test_a_due_job_is_handed_out_with_what_its_login_is_made_of(world: World) -> None:
+    guest = await world.add_server()
+    registry_id = await world.add_registry()
+    sealed = "v1.0123456789abcdef.AAAA"
+    await world.submit(guest, PULL, registry_id=registry_id, sealed_password=sealed)
+
+    [job] = await world.release()
+
+    assert (job.kind, job.attempt, job.server_id) == ("image.pull", 1, guest.server_id)
+    assert job.public_key == str(guest.key.public)
+    assert job.sealed_password == sealed
+    assert job.registry is not None
+    assert job.registry["username"] == "alice"
+
+
+async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
+    guest = await world.add_server()
+    registry_id = await world.add_registry()
+    await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
+    await world.owner.execute("UPDATE registry SET organization_id = 'theirs'")
+    await world.submit(guest, PULL, registry_id=registry_id)
+
+    [job] = await world.release()
+
+    assert job.registry is None
+
+
+async def test_a_job_is_released_once(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.submit(guest)
+
+    assert await released(world) == [job_id]
+    assert await released(world) == []
+
+
+async def test_a_job_waits_for_its_server(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.submit(guest)
+    await world.forget(guest)
+
+    assert await released(world) == []
+    await guest.call("beat", "first")
+    assert await released(world) == [job_id]
+
+
+async def test_a_job_waits_for_a_server_that_never_said_hello(world: World) -> None:
+    await world.submit(await world.add_server(None))
+
+    assert await released(world) == []
+
+
+async def test_a_job_waits_for_a_worker_that_knows_its_kind(world: World) -> None:
+    guest = await world.add_server(None)
+    await guest.hello("first", kinds=["image.tag@2", "image.pull@1"])
+    job_id = await world.submit(guest)
+
+    assert await released(world) == []
+    await guest.hello("first", kinds=KINDS)
+    assert await released(world) == [job_id]
+
+
+async def test_each_class_of_a_server_has_its_own_slots(world: World) -> None:
+    guest = await world.add_server(quick_slots=3, transfer_slots=2)
+    quick = [await world.submit(guest, TAG) for _ in range(5)]
+    transfer = [await world.submit(guest, PULL) for _ in range(5)]
+
+    assert set(await released(world)) == {*quick[:3], *transfer[:2]}
+    await end(world, guest, quick[1])
+    assert await released(world) == [quick[3]]
+    assert await released(world) == []
+
+
+async def test_a_server_without_slots_gets_nothing(world: World) -> None:
+    guest = await world.add_server(quick_slots=0)
+    await world.submit(guest)
+
+    assert await released(world) == []
+
+
+async def test_a_full_server_keeps_no_other_one_waiting(world: World) -> None:
+    full, free = await world.add_server(quick_slots=1), await world.add_server(quick_slots=1)
+    first = [await world.submit(full) for _ in range(3)]
+    other = await world.submit(free)
+
+    assert set(await released(world)) == {first[0], other}
+
+
+async def test_priority_goes_first_and_then_who_has_waited_longest(world: World) -> None:
+    guest = await world.add_server(quick_slots=1)
+    early, late, urgent = [await world.submit(guest, priority=priority) for priority in (0, 0, 5)]
+
+    order = []
+    for _ in range(3):
+        [job_id] = await released(world)
+        order.append(job_id)
+        await end(world, guest, job_id)
+
+    assert order == [urgent, early, late]
+
+
+async def test_a_job_is_released_no_earlier_than_its_moment(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.submit(guest)
+    await world.pass_time(job_id, timedelta(seconds=-30))
+
+    assert await released(world) == []
+    await world.pass_time(job_id, timedelta(seconds=31))
+    assert await released(world) == [job_id]
+
+
+async def test_a_job_beyond_its_deadline_is_not_released(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.submit(guest, deadline=timedelta(seconds=10))
+    await world.pass_time(job_id, timedelta(seconds=11))
+
+    assert await released(world) == []
+
+
+async def test_jobs_of_one_key_run_one_after_another_on_whatever_server(world: World) -> None:
+    here, there = await world.add_server(), await world.add_server()
+    first = await world.submit(here, exclusive_key="team/app:1")
+    second = await world.submit(there, exclusive_key="team/app:1")
+    other = await world.submit(there, exclusive_key="team/app:2")
+
+    assert set(await released(world)) == {first, other}
+    assert await released(world) == []
+    await end(world, here, first, "failed")
+    assert await released(world) == [second]
+
+
+async def test_the_database_itself_refuses_two_held_jobs_of_one_key(world: World) -> None:
+    guest = await world.add_server()
+    await world.dispatch(guest, exclusive_key="team/app:1")
+    second = await world.submit(guest, exclusive_key="team/app:1")
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await world.owner.execute(
+            "UPDATE job SET state = 'dispatched', attempt = 1 WHERE job_id = %s", (second,)
+        )
+
+
+@pytest.mark.parametrize(
+    ("on_state", "outcome"),
+    [("succeeded", "succeeded"), ("failed", "failed"), ("ended", "succeeded"), ("ended", "failed")],
+)
+async def test_a_job_waits_for_the_job_it_needs(world: World, on_state: str, outcome: str) -> None:
+    guest = await world.add_server()
+    needed = await world.submit(guest)
+    waiting = await world.submit(guest, needs=[needed])
+    await world.owner.execute("UPDATE job_need SET on_state = %s", (on_state,))
+
+    assert await released(world) == [needed]
+    assert await released(world) == []
+    await end(world, guest, needed, outcome)
+    await world.sweep()
+    assert await released(world) == [waiting]
+
+
+async def test_a_job_waits_for_all_the_jobs_it_needs(world: World) -> None:
+    guest = await world.add_server()
+    one, two = await world.submit(guest), await world.submit(guest)
+    waiting = await world.submit(guest, needs=[one, two])
+    await world.release()
+
+    await end(world, guest, one)
+    assert await released(world) == []
+    await end(world, guest, two)
+    assert await released(world) == [waiting]
+
+
+async def test_a_server_that_was_removed_gets_nothing(world: World) -> None:
+    guest = await world.add_server()
+    await world.submit(guest)
+    await world.api.execute("UPDATE server SET removed_at = now()")
+
+    assert await released(world) == []
+
+
+async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: World) -> None:
+    guest = await world.add_server(quick_slots=1)
+    await world.submit(guest)
+    other = await world.connect("wharf_control")
+
+    async with world.control.transaction():
+        assert len(await release(world.control) or ()) == 1
+        # Only the other replica sees this one first, and it does not see yet that the slot is used.
+        await world.submit(guest, priority=9)
+        async with other.transaction():
+            assert await release(other) is None
+
+    held = await world.rows("SELECT job_id FROM job WHERE state = 'dispatched'")
+    assert len(held) == 1
+
+
+async def test_replicas_together_never_use_more_slots_than_there_are(world: World) -> None:
+    guest = await world.add_server(quick_slots=1)
+    replicas = [await world.connect("wharf_control") for _ in range(3)]
+    jobs = {await world.submit(guest)}
+
+    for priority in range(40):
+        submitting = asyncio.create_task(world.submit(guest, priority=priority))
+        found = await asyncio.gather(*map(try_release, replicas))
+        await submitting
+        [dispatched] = [job.job_id for some in found for job in some]
+        jobs.add(dispatched)
+        await end(world, guest, dispatched)
+    assert len(jobs) >= 40
+
+
+async def try_release(connection: Connection) -> list[Released]:
+    """Try until the gate was ours, as control does."""
+    for _ in range(200):
+        async with connection.transaction():
+            jobs = await release(connection)
+        if jobs is not None:
+            return jobs
+        await asyncio.sleep(0.001)
+    pytest.fail("the gate is never free")

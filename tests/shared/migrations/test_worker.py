@@ -1,0 +1,459 @@
+"""What a server worker may say about its attempts: ``worker.sql``, called as its own role."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from shared.ids import make_id
+from tests.world import PULL, Guest, World, call
+
+SECOND = timedelta(seconds=1)
+RETRYABLE = {"code": "registry_error", "message": "busy", "remedy": "", "retryable": True}
+
+
+async def finish(guest: Guest, job_id: str, outcome: str, **document: Any) -> dict[str, Any]:
+    return await guest.call(
+        "finish", "first", **{"job_id": job_id, "attempt": 1, "outcome": outcome, **document}
+    )
+
+
+# Hello
+
+
+async def test_hello_answers_who_the_server_is(world: World) -> None:
+    guest = await world.add_server(None)
+
+    answer = await guest.hello("first")
+
+    assert answer == {
+        "status": "current",
+        "server_id": guest.server_id,
+        "organization_id": world.organization_id,
+    }
+
+
+async def test_a_new_worker_with_proof_hands_back_what_the_dead_one_held(world: World) -> None:
+    guest = await world.add_server()
+    running, unclaimed = await world.run(guest), await world.dispatch(guest)
+
+    assert (await guest.hello("second", predecessor="first"))["status"] == "current"
+
+    job = await world.job(running)
+    assert (job["state"], job["failures"], job["error"]["code"]) == ("queued", 1, "worker_lost")
+    assert await world.state(unclaimed) == "dispatched"
+    assert [job.job_id for job in await world.release()] == [running]
+
+
+@pytest.mark.parametrize("proof", [None, "a-wrong-guess"])
+async def test_a_new_worker_without_proof_waits_for_the_lease_of_the_other(
+    world: World, proof: str | None
+) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    answer = await guest.hello("second", predecessor=proof)
+
+    assert answer["status"] == "wait"
+    assert 10 < answer["seconds"] <= 15
+    assert await world.state(job_id) == "running"
+    await world.forget(guest, 16 * SECOND)
+    assert (await guest.hello("second", predecessor=proof))["status"] == "current"
+    assert await world.state(job_id) == "queued"
+
+
+async def test_a_repeated_hello_takes_nothing_from_its_own_worker(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    assert (await guest.hello("first", predecessor="zeroth"))["status"] == "current"
+
+    assert await world.state(job_id) == "running"
+
+
+async def test_a_hello_without_a_name_changes_nothing(world: World) -> None:
+    guest = await world.add_server()
+
+    for nameless in (None, "", "x" * 101):
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            await guest.call("hello", nameless, predecessor="first")
+
+    assert (await guest.call("beat", "first"))["status"] == "current"
+
+
+async def test_a_cancelled_job_of_a_dead_worker_is_cancelled(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    await world.api.execute("SELECT job_cancel(%s, %s, '{}')", (job_id, world.organization_id))
+
+    await guest.hello("second", predecessor="first")
+
+    assert await world.state(job_id) == "cancelled"
+
+
+async def test_a_removed_server_is_unknown(world: World) -> None:
+    guest = await world.add_server()
+    await world.api.execute("UPDATE server SET removed_at = now()")
+
+    assert await guest.hello("second", predecessor="first") == {"status": "unknown"}
+
+
+# Claim
+
+
+async def test_a_claim_answers_all_that_the_attempt_needs(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.dispatch(guest, PULL)
+    await world.control.execute(
+        "INSERT INTO job_secret VALUES (%s, 'login', 1, 'v1.sealed')", (job_id,)
+    )
+
+    answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
+
+    assert answer == {
+        "status": "claimed",
+        "kind": "image.pull",
+        "version": 1,
+        "command": PULL.model_dump(mode="json"),
+        "organization_id": world.organization_id,
+        "timeout_seconds": 7200,
+        "secrets": [{"purpose": "login", "sealed": "v1.sealed"}],
+    }
+
+
+async def test_a_repeated_claim_is_answered_the_same_and_changes_nothing(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.dispatch(guest)
+    first = await guest.call("claim", "first", job_id=job_id, attempt=1)
+    row = await world.job(job_id)
+
+    assert await guest.call("claim", "first", job_id=job_id, attempt=1) == first
+    assert await world.job(job_id) == row
+
+
+async def test_a_password_of_the_job_is_not_shown_to_its_worker(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.dispatch(guest, sealed_password="v1.sealed-to-the-vault")
+
+    answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
+
+    assert answer["secrets"] == []
+
+
+@pytest.mark.parametrize("attempt", [0, 2])
+async def test_another_attempt_cannot_be_claimed(world: World, attempt: int) -> None:
+    guest = await world.add_server()
+    job_id = await world.dispatch(guest)
+
+    answer = await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+
+    assert answer == {"status": "fenced"}
+
+
+async def test_a_job_of_another_server_cannot_be_claimed_or_touched(world: World) -> None:
+    owner, thief = await world.add_server(), await world.add_server()
+    unclaimed, running = await world.dispatch(owner), await world.run(owner)
+    before = [await world.job(unclaimed), await world.job(running)]
+
+    said = {"job_id": running, "attempt": 1}
+    answers = [
+        await thief.call("claim", "first", job_id=unclaimed, attempt=1),
+        await thief.call("claim", "first", **said),
+        await thief.call("event", "first", **said, kind="log", data={}),
+        await thief.call("finish", "first", **said, outcome="succeeded", result={}),
+    ]
+    beat = await thief.call("beat", "first", jobs=[said])
+
+    assert {answer["status"] for answer in answers} == {"fenced"}
+    assert beat["jobs"] == []
+    assert [await world.job(unclaimed), await world.job(running)] == before
+
+
+async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> None:
+    guest = await world.add_server()
+    old, new = await guest.connect(), await guest.connect()
+
+    for turn in range(10):
+        before, after = ("first", "second") if turn % 2 == 0 else ("second", "first")
+        job_id = await world.dispatch(guest)
+        said = {"job_id": job_id, "attempt": 1}
+        claiming = asyncio.create_task(call(old, "claim", before, **said))
+        await call(new, "hello", after, predecessor=before, kinds=[])
+        answer = await claiming
+        second = await call(new, "claim", after, **said)
+        # Either the old one came first and its claim is lost with it, or it is told to stop.
+        assert (answer["status"], second["status"]) in {
+            ("claimed", "fenced"),
+            ("superseded", "claimed"),
+        }
+        await guest.hello(after)
+        await world.owner.execute("DELETE FROM job")
+
+
+async def test_two_claims_at_once_by_one_worker_are_one_claim(world: World) -> None:
+    guest = await world.add_server()
+    one, two = await guest.connect(), await guest.connect()
+    job_id = await world.dispatch(guest)
+
+    answers = await asyncio.gather(
+        *(call(by, "claim", "first", job_id=job_id, attempt=1) for by in (one, two))
+    )
+
+    assert [answer["status"] for answer in answers] == ["claimed", "claimed"]
+    events = await world.rows("SELECT FROM job_event WHERE state = 'running'")
+    assert len(events) == 1
+
+
+# A worker that was succeeded
+
+
+async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
+    guest = await world.add_server()
+    running, unclaimed = await world.run(guest), await world.dispatch(guest)
+    await guest.hello("second", predecessor="first")
+    said = {"job_id": running, "attempt": 1}
+
+    claim = await guest.call("claim", "first", job_id=unclaimed, attempt=1)
+    beat = await guest.call("beat", "first", jobs=[said])
+    event = await guest.call("event", "first", **said, kind="log", data={})
+    end = await guest.call("finish", "first", **said, outcome="succeeded", result={})
+
+    assert [claim["status"], beat["status"]] == ["superseded", "superseded"]
+    assert [event["status"], end["status"]] == ["fenced", "fenced"]
+    assert await world.state(running) == "queued"
+
+
+# Beat
+
+
+async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: World) -> None:
+    guest = await world.add_server()
+    held, lost = await world.run(guest), await world.run(guest)
+    for job_id in (held, lost):
+        await world.pass_time(job_id, 10 * SECOND)
+    await world.owner.execute("UPDATE job SET incarnation = 'x' WHERE job_id = %s", (lost,))
+
+    jobs = [{"job_id": job_id, "attempt": 1} for job_id in (held, lost, make_id())]
+    answer = await guest.call("beat", "first", jobs=jobs)
+
+    assert answer["jobs"] == [{"job_id": held, "attempt": 1, "cancel": False}]
+    [row] = await world.rows("SELECT lease_until - now() AS left FROM job WHERE job_id = %s", held)
+    assert row["left"] > 14 * SECOND
+
+
+async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    said = {"job_id": job_id, "attempt": 1}
+    await guest.call("beat", "first", jobs=[{**said, "progress": {"done": 1}}])
+
+    for progress in (None, "text", [1], {"much": "x" * 40_000}):
+        await guest.call("beat", "first", jobs=[{**said, "progress": progress}])
+
+    assert (await world.job(job_id))["progress"] == {"done": 1}
+
+
+async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: World) -> None:
+    guest = await world.add_server()
+    await world.forget(guest, 10 * SECOND)
+
+    assert await guest.call("beat", "first") == {"status": "current", "jobs": []}
+
+    [row] = await world.rows("SELECT now() - seen_at AS silence FROM server")
+    assert row["silence"] < 5 * SECOND
+
+
+# Event
+
+
+async def test_events_are_numbered_without_gaps_and_one_is_the_end(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    said = {"job_id": job_id, "attempt": 1}
+
+    answer = await guest.call("event", "first", **said, kind="log", data={"line": "pulling"})
+    await finish(guest, job_id, "succeeded", result={})
+
+    assert answer == {"status": "recorded", "seq": 4}
+    events = await world.rows("SELECT seq, kind, state FROM job_event ORDER BY seq")
+    assert [event["seq"] for event in events] == [1, 2, 3, 4, 5]
+    states = [event["state"] for event in events]
+    assert states == ["queued", "dispatched", "running", None, "succeeded"]
+
+
+async def test_events_written_at_once_have_numbers_of_their_own(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    connections = [await guest.connect() for _ in range(2)]
+
+    async def write(number: int) -> None:
+        for line in range(20):
+            data = {"line": line}
+            said = {"job_id": job_id, "attempt": 1, "kind": "log", "data": data}
+            await call(connections[number], "event", "first", **said)
+
+    await asyncio.gather(write(0), write(1))
+
+    events = await world.rows("SELECT seq FROM job_event ORDER BY seq")
+    assert [event["seq"] for event in events] == list(range(1, 44))
+
+
+async def test_an_event_that_is_no_progress_and_no_log_is_refused(world: World) -> None:
+    guest = await world.add_server()
+    said = {"job_id": await world.run(guest), "attempt": 1}
+
+    answers = [
+        await guest.call("event", "first", **said, kind="state", data={}),
+        await guest.call("event", "first", **said, data={}),
+        await guest.call("event", "first", **said, kind="log", data={"text": "x" * 20_000}),
+    ]
+
+    assert {answer["status"] for answer in answers} == {"refused"}
+
+
+async def test_an_attempt_that_has_ended_writes_no_more_events(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    await finish(guest, job_id, "succeeded", result={})
+
+    said = {"job_id": job_id, "attempt": 1}
+    answer = await guest.call("event", "first", **said, kind="log", data={})
+
+    assert answer == {"status": "fenced"}
+
+
+# Finish
+
+
+async def test_a_success_is_recorded_with_its_result(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    answer = await finish(guest, job_id, "succeeded", result={"digest": "sha256:0"})
+
+    assert answer == {"status": "recorded", "state": "succeeded"}
+    job = await world.job(job_id)
+    assert (job["result"], job["error"]) == ({"digest": "sha256:0"}, None)
+    assert job["finished_at"] is not None
+
+
+@pytest.mark.parametrize("progress", [None, 5, "text", [1], {"text": "x" * 40_000}])
+async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
+    world: World, progress: object
+) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    told = {"job_id": job_id, "attempt": 1, "progress": {"current_bytes": 1}}
+    await guest.call("beat", "first", jobs=[told])
+
+    await finish(guest, job_id, "succeeded", result={}, progress=progress)
+
+    assert (await world.job(job_id))["progress"] == {"current_bytes": 1}
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled", "returned"])
+async def test_a_repeated_finish_is_answered_as_recorded_already(
+    world: World, outcome: str
+) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    first = await finish(guest, job_id, outcome, result={}, error=RETRYABLE)
+    row = await world.job(job_id)
+
+    again = await finish(guest, job_id, outcome, result={}, error=RETRYABLE)
+
+    assert (first["status"], again["status"]) == ("recorded", "already_recorded")
+    assert await world.job(job_id) == row
+
+
+async def test_two_finishes_at_once_are_recorded_once(world: World) -> None:
+    guest = await world.add_server()
+    one, two = await guest.connect(), await guest.connect()
+
+    for _ in range(10):
+        job_id = await world.run(guest)
+        said = {"job_id": job_id, "attempt": 1, "outcome": "failed", "error": RETRYABLE}
+        answers = await asyncio.gather(*(call(by, "finish", "first", **said) for by in (one, two)))
+
+        statuses = sorted(answer["status"] for answer in answers)
+        assert statuses == ["already_recorded", "recorded"]
+        assert (await world.job(job_id))["failures"] == 1
+
+
+async def test_a_failure_without_retry_after_waits_seconds_and_not_an_hour(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    await finish(guest, job_id, "failed", error=RETRYABLE)
+
+    [row] = await world.rows("SELECT state, run_at - now() AS left FROM job")
+    assert row["state"] == "queued"
+    assert SECOND < row["left"] <= 3 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"), [(60, 59, 60), (86_400, 3599, 3600), (-5, 1, 3)]
+)
+async def test_retry_after_is_honoured_up_to_an_hour(
+    world: World, asked: int, least: int, most: int
+) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    await finish(guest, job_id, "failed", error={**RETRYABLE, "retry_after_seconds": asked})
+
+    [row] = await world.rows("SELECT run_at - now() AS left FROM job")
+    assert least * SECOND < row["left"] <= most * SECOND
+
+
+async def test_a_failure_without_a_word_has_an_error_all_the_same(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    await finish(guest, job_id, "failed")
+
+    job = await world.job(job_id)
+    assert (job["state"], job["error"]["code"]) == ("failed", "internal")
+
+
+@pytest.mark.parametrize("outcome", [None, "lost", "expired"])
+async def test_a_word_that_is_no_outcome_is_refused(world: World, outcome: str | None) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    answer = await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome)
+
+    assert answer == {"status": "refused"}
+    assert await world.state(job_id) == "running"
+
+
+async def test_a_result_beyond_all_measure_is_refused(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+
+    answer = await finish(guest, job_id, "succeeded", result={"text": "x" * 300_000})
+
+    assert answer == {"status": "refused"}
+
+
+async def test_a_worker_whose_lease_was_lost_is_fenced_when_it_finishes(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.run(guest)
+    await world.pass_time(job_id, 16 * SECOND)
+    await world.sweep()
+
+    answer = await finish(guest, job_id, "succeeded", result={})
+
+    assert answer == {"status": "fenced"}
+    assert await world.state(job_id) == "queued"
+
+
+async def test_unknown_fields_are_ignored(world: World) -> None:
+    guest = await world.add_server()
+    job_id = await world.dispatch(guest)
+
+    answer = await guest.call("claim", "first", job_id=job_id, attempt=1, colour="blue")
+
+    assert answer["status"] == "claimed"

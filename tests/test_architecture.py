@@ -1,0 +1,90 @@
+"""What import-linter cannot say: that shared is shared, and that no new corner grows unseen.
+
+How the first rule is evaluated. Grimp draws the graph of imports. A leaf module of ``shared`` is
+*used* by a side if any module of that side imports it, itself or by way of others. ``shared`` may
+hold only what both sides use; exempt is the schema (the models and the migrations made from them:
+both sides stand on it, the worker by statements only), and ``shared.jobs.store`` counts as one
+module: the API submits, control releases, both to one state machine. A function nobody calls is
+not seen here.
+"""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+
+ROOT = Path(__file__).parent.parent
+UNITS = ("shared.jobs.store",)
+EXEMPT = ("shared.migrations.", "shared.models.")
+
+TOP = {
+    *("pyproject.toml", "README.md", "worker", "api", "shared", "tests", "compose.yaml"),
+    *("Makefile", "uv.lock", "LICENSE"),
+}
+UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
+
+# The parts of each side. A new name here is a decision about the layout, not a detail.
+PARTS = {
+    "api": {
+        *("main", "__main__", "context", "security", "doors", "procedures", "events", "web", "cli"),
+        *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
+        *("limits", "metrics", "reasons", "request_id", "sessions", "status", "waiting"),
+    },
+    "worker": {"broker", "control", "engine", "local", "login", "oci", "server"},
+    "shared": {
+        *("settings", "errors", "faults", "diagnosis", "reference", "networks", "vault"),
+        *("database", "ids", "logs", "models", "jobs", "migrations"),
+    },
+}
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    drawn = grimp.build_graph("api", "worker", "shared", cache_dir=None)
+    for unit in UNITS:
+        drawn.squash_module(unit)
+    return drawn
+
+
+def is_leaf(module: str) -> bool:
+    return module in UNITS or not graph().find_children(module)
+
+
+def shared_modules() -> set[str]:
+    leaves = {name for name in graph().find_descendants("shared") if is_leaf(name)}
+    return {name for name in leaves if not f"{name}.".startswith(EXEMPT)}
+
+
+def used_by(side: str) -> set[str]:
+    modules = {side, *graph().find_descendants(side)}
+    return {name for module in modules for name in graph().find_upstream_modules(module)}
+
+
+@pytest.mark.parametrize("side", ["api", "worker"])
+def test_shared_holds_only_what_both_sides_use(side: str) -> None:
+    unused = shared_modules() - used_by(side)
+
+    assert not unused, f"{side} uses none of {sorted(unused)}: they belong to the other side"
+
+
+@pytest.mark.parametrize("package", sorted(PARTS))
+def test_a_package_has_no_part_that_is_not_in_the_layout(package: str) -> None:
+    children = {name.rpartition(".")[2] for name in graph().find_children(package)}
+
+    assert children <= PARTS[package]
+
+
+def test_the_top_of_the_repository_shows_only_the_agreed_names() -> None:
+    visible = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+
+    assert visible - UNTRACKED <= TOP
+
+
+def test_every_package_that_is_shipped_is_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shipped = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+
+    assert shipped == set(project["tool"]["importlinter"]["root_packages"]) == set(PARTS)
+    assert shipped | {"tests"} == set(project["tool"]["mypy"]["packages"])

@@ -1,0 +1,284 @@
+"""An organization with servers in a database of its own, and everybody's connection to it."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+
+from shared.database import Connection
+from shared.ids import make_id
+from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
+from shared.jobs.store.release import Released, release
+from shared.jobs.store.submit import Submission, submit
+from shared.jobs.store.sweep import Ring, sweep
+from shared.models import METADATA
+from shared.vault import KeyRing, PrivateKey, SealContext
+from tests.databases import Database
+from worker.local.postgres import OWNER
+from worker.server.functions import CALL_SECONDS, Functions
+from worker.server.identity import Enrolled, scram_verifier
+
+TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")
+PULL = ImagePull(reference="registry.example/team/app:1")
+KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
+TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name != "release_gate"]
+HOST = "registry.example"
+PASSWORD = "what-nobody-may-see"
+
+
+@dataclass
+class Guest:
+    """A server as its worker knows it: its own key, its own password, one connection."""
+
+    server_id: str
+    organization_id: str
+    key: PrivateKey
+    password: SecretStr
+    url: str
+    stack: AsyncExitStack = field(repr=False)
+    _connection: Connection | None = None
+
+    @property
+    def role(self) -> str:
+        return f"wharf_server_{self.server_id}"
+
+    @property
+    def enrolled(self) -> Enrolled:
+        return Enrolled(
+            server_id=self.server_id, organization_id=self.organization_id, database_url=self.url
+        )
+
+    async def connect(self, **options: Any) -> Connection:
+        """A connection of the server's role, open until the world ends."""
+        return await _connect(
+            self.stack,
+            self.url,
+            user=self.role,
+            password=self.password.get_secret_value(),
+            **options,
+        )
+
+    async def connection(self) -> Connection:
+        """The worker's one connection, opened again where it was ended."""
+        if self._connection is None or self._connection.closed:
+            self._connection = await self.connect()
+        return self._connection
+
+    async def call(self, function: str, incarnation: str | None, **document: Any) -> dict[str, Any]:
+        """What one of the five functions answers."""
+        return await call(await self.connection(), function, incarnation, **document)
+
+    async def hello(
+        self, incarnation: str, predecessor: str | None = None, *, kinds: list[str] | None = None
+    ) -> dict[str, Any]:
+        return await self.call(
+            "hello",
+            incarnation,
+            predecessor=predecessor,
+            wire_version=1,
+            worker_version="1",
+            kinds=KINDS if kinds is None else kinds,
+            engine={},
+        )
+
+    def functions(
+        self, incarnation: str, *, url: str | None = None, call_seconds: float = CALL_SECONDS
+    ) -> Functions:
+        """What the worker itself uses; closed when the world ends."""
+        made = Functions(
+            url or self.url,
+            self.role,
+            self.password.get_secret_value(),
+            incarnation,
+            call_seconds=call_seconds,
+        )
+        self.stack.push_async_callback(made.close)
+        return made
+
+
+async def call(
+    connection: Connection, function: str, incarnation: str | None, **document: Any
+) -> dict[str, Any]:
+    """What a function of ``worker_v1`` answers on this connection."""
+    cursor = await connection.execute(
+        f"SELECT worker_v1.{function}(%s) AS answer",
+        (Jsonb({"incarnation": incarnation, **document}),),
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    answer: dict[str, Any] = row["answer"]
+    return answer
+
+
+@dataclass
+class World:
+    """``owner`` may do everything with the tables; the others are what the product connects as."""
+
+    database: Database
+    organization_id: str
+    vault: PrivateKey
+    owner: Connection
+    api: Connection
+    control: Connection
+    stack: AsyncExitStack = field(repr=False)
+
+    @property
+    def keys(self) -> KeyRing:
+        return KeyRing([self.vault])
+
+    async def connect(self, role: str, **options: Any) -> Connection:
+        """One more connection, open until the world ends."""
+        return await _connect(self.stack, self.database.url(role), **options)
+
+    async def add_server(
+        self, incarnation: str | None = "first", *, quick_slots: int = 16, transfer_slots: int = 4
+    ) -> Guest:
+        """An enrolled server; alive where it has an incarnation."""
+        guest = await self.enrol_server()
+        await self.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+        await self.control.execute(
+            "UPDATE server SET role_ready_at = now(), quick_slots = %s, transfer_slots = %s"
+            " WHERE server_id = %s",
+            (quick_slots, transfer_slots, guest.server_id),
+        )
+        if incarnation is not None:
+            assert (await guest.hello(incarnation))["status"] == "current"
+        return guest
+
+    async def enrol_server(self, server_id: str | None = None) -> Guest:
+        """A server that has sent its proofs and has no role yet."""
+        server_id, password = server_id or make_id(), SecretStr(secrets.token_urlsafe(32))
+        guest = Guest(
+            server_id,
+            self.organization_id,
+            PrivateKey.generate(),
+            password,
+            self.database.network_url(),
+            self.stack,
+        )
+        verifier = scram_verifier(password.get_secret_value(), secrets.token_bytes(16))
+        await self.owner.execute(
+            "INSERT INTO server (server_id, organization_id, name, description)"
+            " VALUES (%s, %s, %s, '')",
+            (server_id, self.organization_id, server_id),
+        )
+        await self.owner.execute(
+            "INSERT INTO server_enrolment (server_id, public_key, role_verifier)"
+            " VALUES (%s, %s, %s)",
+            (server_id, str(guest.key.public), verifier),
+        )
+        return guest
+
+    async def add_registry(self, *, username: str = "alice", host: str = HOST) -> str:
+        """A registry whose password is sealed to the vault."""
+        registry_id = make_id()
+        context = SealContext("credential", self.organization_id, registry_id, host, username)
+        await self.api.execute(
+            "INSERT INTO registry (registry_id, organization_id, registry_name, username, password,"
+            " registry_url, registry_type, host) VALUES (%s, %s, 'ours', %s, %s, %s, 'cloud', %s)",
+            (
+                registry_id,
+                self.organization_id,
+                username,
+                self.vault.public.seal(PASSWORD, context),
+                host,
+                host,
+            ),
+        )
+        return registry_id
+
+    async def submit(self, guest: Guest, command: Command = TAG, **changes: Any) -> str:
+        """Submit as the API does; gives the job's id."""
+        job = Submission(self.organization_id, guest.server_id, command, **changes)
+        return await submit(self.api, job)
+
+    async def release(self) -> list[Released]:
+        """What control releases now; another replica at the gate is waited for."""
+        while True:
+            async with self.control.transaction():
+                jobs = await release(self.control)
+            if jobs is not None:
+                return jobs
+
+    async def dispatch(self, guest: Guest, command: Command = TAG, **changes: Any) -> str:
+        """Submit a job and release it."""
+        job_id = await self.submit(guest, command, **changes)
+        assert job_id in {job.job_id for job in await self.release()}
+        return job_id
+
+    async def run(self, guest: Guest, incarnation: str = "first", **changes: Any) -> str:
+        """Submit a job, release it and claim its first attempt."""
+        job_id = await self.dispatch(guest, **changes)
+        answer = await guest.call("claim", incarnation, job_id=job_id, attempt=1)
+        assert answer["status"] == "claimed"
+        return job_id
+
+    async def sweep(self) -> list[Ring]:
+        return await sweep(self.control)
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        """The row."""
+        [row] = await self.rows("SELECT * FROM job WHERE job_id = %s", job_id)
+        return row
+
+    async def state(self, job_id: str) -> str:
+        return str((await self.job(job_id))["state"])
+
+    async def rows(self, query: str, *values: object) -> list[dict[str, Any]]:
+        return await (await self.owner.execute(query.encode(), values)).fetchall()
+
+    async def pass_time(self, job_id: str, time: timedelta) -> None:
+        """Make everything that the job's row remembers so much older."""
+        await self.owner.execute(
+            "UPDATE job SET run_at = run_at - %(time)s, deadline_at = deadline_at - %(time)s,"
+            " lease_until = lease_until - %(time)s, rung_at = rung_at - %(time)s"
+            " WHERE job_id = %(job_id)s",
+            {"time": time, "job_id": job_id},
+        )
+
+    async def forget(self, guest: Guest, time: timedelta = timedelta(minutes=1)) -> None:
+        """Make the server one that was not heard of for so long."""
+        await self.owner.execute(
+            "UPDATE server SET seen_at = seen_at - %s WHERE server_id = %s",
+            (time, guest.server_id),
+        )
+
+    async def empty(self) -> None:
+        """Leave the database as it was, for the next world."""
+        for row in await self.rows(
+            "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
+        ):
+            await self.owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(row["rolname"])))
+        for table in TABLES:
+            await self.owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+
+
+@asynccontextmanager
+async def open_world(database: Database) -> AsyncIterator[World]:
+    async with AsyncExitStack() as stack:
+        owner, api, control = [
+            await _connect(stack, database.url(role))
+            for role in (OWNER, "wharf_api", "wharf_control")
+        ]
+        organization_id = make_id()
+        await owner.execute(
+            "INSERT INTO organization (organization_id, name) VALUES (%s, 'ours')",
+            (organization_id,),
+        )
+        vault = PrivateKey.generate()
+        yield World(database, organization_id, vault, owner, api, control, stack)
+
+
+async def _connect(stack: AsyncExitStack, url: str, **options: Any) -> Connection:
+    connection = await AsyncConnection.connect(
+        url, autocommit=True, row_factory=dict_row, **options
+    )
+    stack.push_async_callback(connection.close)
+    return connection

@@ -1,0 +1,171 @@
+"""``wharf control``: release what is due, ring its server, sweep; any number of replicas."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import version
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout
+
+from shared.database import Connection, Pool, listening, open_pool
+from shared.errors import SetupError, WharfError
+from shared.faults import Fault
+from shared.ids import make_id
+from shared.jobs.store.release import Released, give_login, refuse, release
+from shared.jobs.store.sweep import Ring, sweep
+from shared.logs import configure_logs
+from shared.settings import ControlSettings, load
+from shared.vault import KeyRing
+from worker.control.grants import seal_grant
+from worker.control.prune import prune
+from worker.control.publish import Publisher
+from worker.control.retention import Retention, forget
+from worker.control.roles import tend_roles
+
+SWEEP_SECONDS = 1.0
+GATE_SECONDS = 0.02
+SHORTEST_SECONDS = 0.01
+"""Between two looks, however many hints there are: anybody with a role can send them."""
+HINTS = ("wharf_release",)
+SEEN = """
+INSERT INTO control (control_id, version) VALUES (%s, %s)
+ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
+"""
+UNREADABLE = Fault(
+    code="command_unreadable",
+    message="the stored command is not one that this version of control knows",
+    remedy="Update control, then ask again.",
+)
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Control:
+    """One control process: a hint or a second passing makes it look at everything again."""
+
+    pool: Pool
+    vault: KeyRing
+    publisher: Publisher
+    retention: Retention = field(default_factory=Retention)
+    control_id: str = field(default_factory=make_id)
+    _stopping: bool = False
+    _hinted: asyncio.Event = field(default_factory=asyncio.Event)
+    _swept: asyncio.Event = field(default_factory=asyncio.Event)
+    _tended: asyncio.Event = field(default_factory=asyncio.Event)
+    _pruned: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Release on every hint, sweep and tend the roles every second, prune, until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._release, self._hinted))
+            group.create_task(self._repeat(self._sweep, self._swept))
+            group.create_task(self._repeat(self._tend, self._tended))
+            group.create_task(self._repeat(self._prune, self._pruned))
+
+    def stop(self) -> None:
+        self._stopping = True
+        for event in (self._hinted, self._swept, self._tended, self._pruned):
+            event.set()
+
+    def hear(self, _channel: str, _payload: str) -> None:
+        """A hint is untrusted: it only says that there may be something to see."""
+        self._hinted.set()
+
+    async def _repeat(self, step: Callable[[], Awaitable[float]], hint: asyncio.Event) -> None:
+        while not self._stopping:
+            try:
+                pause = await step()
+            except (psycopg.Error, PoolTimeout, OSError) as error:
+                log.warning("database_away", error=type(error).__name__)
+                pause = SWEEP_SECONDS
+            await asyncio.sleep(SHORTEST_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hint.wait(), pause)
+            hint.clear()
+
+    async def _release(self) -> float:
+        async with self.pool.connection() as connection, connection.transaction():
+            jobs = await release(connection)
+            # One round trip for all of them: others wait at the gate meanwhile.
+            async with connection.pipeline():
+                given = [job for job in jobs or () if await self._give(connection, job)]
+        for job in given:
+            log.info("released", job_id=job.job_id, attempt=job.attempt, server=job.server_id)
+        await self.publisher.ring(
+            [Ring(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
+        )
+        # Where something was released there may be more that had no room in this look.
+        return SWEEP_SECONDS if jobs == [] else GATE_SECONDS
+
+    async def _give(self, connection: Connection, job: Released) -> bool:
+        """Whether the job has what it needs now; one that cannot get it ends here, alone."""
+        try:
+            sealed = seal_grant(self.vault, job)
+        except (WharfError, ValueError) as error:
+            fault = error.fault() if isinstance(error, WharfError) else UNREADABLE
+            log.warning("no_login", job_id=job.job_id, code=fault.code)
+            await refuse(connection, job, fault)
+            return False
+        if sealed is not None:
+            await give_login(connection, job, sealed)
+        return True
+
+    async def _sweep(self) -> float:
+        async with self.pool.connection() as connection:
+            await connection.execute(SEEN, (self.control_id, version("wharfinger")))
+            rings = await sweep(connection)
+        await self.publisher.ring(rings)
+        return SWEEP_SECONDS
+
+    async def _tend(self) -> float:
+        async with self.pool.connection() as connection:
+            await tend_roles(connection)
+        return SWEEP_SECONDS
+
+    async def _prune(self) -> float:
+        async with self.pool.connection() as connection:
+            await prune(connection)
+            return await forget(connection, self.retention)
+
+
+async def run(settings: ControlSettings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
+    publisher = Publisher(settings.broker_url.get_secret_value())
+    try:
+        async with open_pool(settings.url) as pool:
+            control = Control(pool, vault, publisher, _retention(settings))
+            for sign in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(sign, control.stop)
+            async with listening(settings.direct_url, HINTS, control.hear):
+                log.info("control_started", control=control.control_id)
+                await control.run()
+    finally:
+        publisher.close()
+
+
+def _retention(settings: ControlSettings) -> Retention:
+    return Retention(
+        jobs=timedelta(days=settings.job_retention_days),
+        events=timedelta(days=settings.event_retention_days),
+    )
+
+
+def main() -> None:
+    configure_logs("control")
+    try:
+        asyncio.run(run(load(ControlSettings, os.environ)))
+    except SetupError as error:
+        sys.exit(f"wharf control: {error.message} {error.remedy}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""What an Engine's words mean: the one place of the project where the text of an error decides.
+
+An Engine answers a wrong password, an unknown host and a missing image alike with 500, and a
+failed push with 200, so its words are all there is. Every row of the table carries words that an
+Engine really said (20.10 and 28.5); `tests/engine/test_errors.py` reads each of them back.
+
+Rows are tried from top to bottom. URLs and the names that were asked for are blanked out first, so
+that a repository called ``denied`` decides nothing.
+"""
+
+import re
+from dataclasses import dataclass
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.reference import Reference
+from worker.engine.redaction import READ_AT_MOST, redact
+from worker.login import Login
+
+MAX_WORDS = 300
+"""How many signs of an Engine's words a message keeps."""
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What was asked of the Engine: ``verb`` is ``pull``, ``push`` or any other short name."""
+
+    verb: str
+    reference: Reference | None = None
+    login: Login | None = None
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.reference}" if self.reference else self.verb
+
+
+@dataclass(frozen=True)
+class Row:
+    """Words that decide on ``code``; where ``verb`` is set, only while doing that."""
+
+    pattern: str
+    code: FaultCode
+    example: str
+    verb: str | None = None
+
+
+_HEAD_403 = (
+    "unexpected status from HEAD request to https://r.example/v2/a/manifests/1: 403 Forbidden"
+)
+_WEB_PAGE = "response body: invalid character '<' looking for beginning of value"
+_NO_RIGHT = "denied: requested access to the resource is denied"
+_NO_SCOPE = "server message: insufficient_scope: authorization failed"
+_UNKNOWN_NAME = "name unknown: The repository with name 'a' does not exist in the registry"
+_QUAY = "unauthorized: access to the requested resource is not authorized"
+_DENIED = r"denied|insufficient_scope|not authorized|not allowed to|403 Forbidden|permission_denied"
+
+ROWS = (
+    Row(
+        r"invalid reference format|invalid tag format|repository name must be",
+        FaultCode.REF_INVALID,
+        "invalid reference format: repository name must be lowercase",
+    ),
+    Row(
+        r"client version \S+ is too (?:new|old)",
+        FaultCode.ENGINE_API_VERSION,
+        "client version 1.51 is too new. Maximum supported API version is 1.41",
+    ),
+    Row(
+        r"containerd\.sock|cannot connect to the Docker daemon",
+        FaultCode.ENGINE_UNREACHABLE,
+        "connection error: dial unix /run/containerd/containerd.sock: connect: connection refused",
+    ),
+    Row(
+        r"[Nn]o such image|image does not exist locally|tag does not exist",
+        FaultCode.LOCAL_IMAGE_MISSING,
+        "An image does not exist locally with the tag: r.example/team/app",
+    ),
+    Row(
+        r"no space left on device",
+        FaultCode.DISK_FULL,
+        "write /var/lib/docker/tmp/GetImageBlob2262081111: no space left on device",
+    ),
+    Row(
+        r"toomanyrequests|\b429\b|Rate exceeded",
+        FaultCode.RATE_LIMITED,
+        "toomanyrequests: You have reached your pull rate limit.",
+    ),
+    Row(
+        r"proxyconnect tcp|Proxy Authentication Required",
+        FaultCode.PROXY_ERROR,
+        'Get "https://r.example/v2/": proxyconnect tcp: dial tcp 127.0.0.1:15998: connect: '
+        "connection refused",
+    ),
+    Row(
+        r'(?:Get "URL": Get|failed to fetch (?:anonymous|oauth) token: \w+) "URL": '
+        r".*(?:dial|EOF|[Tt]imeout|reset)",
+        FaultCode.AUTH_SERVER_UNREACHABLE,
+        'Get "http://r.example/v2/": Get "http://127.0.0.1:15999/token?account=a&service=x": '
+        "dial tcp 127.0.0.1:15999: connect: connection refused",
+    ),
+    Row(
+        r"signed by unknown authority",
+        FaultCode.TLS_UNKNOWN_CA,
+        'Get "https://r.example/v2/": x509: certificate signed by unknown authority',
+    ),
+    Row(
+        r"has expired or is not yet valid",
+        FaultCode.TLS_EXPIRED,
+        "x509: certificate has expired or is not yet valid: current time 2026-11-23T07:28:07Z is "
+        "after 2026-10-19T07:26:40Z",
+    ),
+    Row(
+        r"certificate is (?:not )?valid for|cannot validate certificate for",
+        FaultCode.TLS_NAME_MISMATCH,
+        "x509: certificate is valid for other.example, not wrong.spike.test",
+    ),
+    Row(
+        r"server gave HTTP response to HTTPS client|does not look like a TLS handshake",
+        FaultCode.TLS_NOT_OFFERED,
+        'Get "https://r.example/v2/": http: server gave HTTP response to HTTPS client',
+    ),
+    Row(
+        r"HTTP request to an HTTPS server",
+        FaultCode.HTTP_TO_HTTPS,
+        "Client sent an HTTP request to an HTTPS server.",
+    ),
+    Row(
+        r"tls: (?:bad certificate|certificate required)",
+        FaultCode.TLS_CLIENT_CERT,
+        "remote error: tls: certificate required",
+    ),
+    Row(r"\btls: |\bx509: ", FaultCode.TLS_FAILED, "remote error: tls: handshake failure"),
+    Row(
+        r"no such host",
+        FaultCode.DNS_NOT_FOUND,
+        "dial tcp: lookup no-such-host.invalid on 10.255.255.53:53: no such host",
+    ),
+    Row(
+        r"server misbehaving|\blookup \S+(?: on \S+)?: |name resolution",
+        FaultCode.DNS_FAILURE,
+        "dial tcp: lookup r.example on 10.0.0.53:53: read udp 10.0.0.2:9: i/o timeout",
+    ),
+    Row(
+        r"connection refused",
+        FaultCode.CONN_REFUSED,
+        "dial tcp 127.0.0.1:15999: connect: connection refused",
+    ),
+    Row(
+        r"i/o timeout|Client\.Timeout|deadline exceeded|no route to host|network is unreachable"
+        r"|connection timed out",
+        FaultCode.CONN_TIMEOUT,
+        "net/http: request canceled while waiting for connection (Client.Timeout exceeded while "
+        "awaiting headers)",
+    ),
+    Row(
+        r"\b413\b|Request Entity Too Large",
+        FaultCode.LAYER_TOO_LARGE,
+        f"error parsing HTTP 413 {_WEB_PAGE}",
+    ),
+    Row(
+        r"status:? 5\d\d|HTTP 5\d\d|\b50[0234] [A-Z]|layer verification failed",
+        FaultCode.REGISTRY_ERROR,
+        "received unexpected HTTP status: 503 Service Unavailable",
+    ),
+    Row(
+        r"(?i)immutable|ImageTagAlreadyExists",
+        FaultCode.TAG_IMMUTABLE,
+        "tag invalid: The image tag '1' already exists in the 'a' repository and cannot be "
+        "overwritten because the repository is immutable.",
+    ),
+    Row(
+        r"blob unknown|blob upload (?:invalid|unknown)|digest (?:invalid|did not match)",
+        FaultCode.UPLOAD_CORRUPT,
+        "digest invalid: provided digest did not match uploaded content",
+    ),
+    Row(
+        r"no matching manifest for|unsupported media type|specified platform|no match for platform",
+        FaultCode.PLATFORM_MISSING,
+        "no matching manifest for linux/arm64/v8 in the manifest list entries",
+    ),
+    Row(
+        r"authorization token has expired",
+        FaultCode.AUTH_EXPIRED,
+        "denied: Your authorization token has expired. Reauthenticate and try again.",
+    ),
+    Row(
+        r"no basic auth credentials",
+        FaultCode.AUTH_MISSING,
+        'Head "https://r.example/v2/a/manifests/1": no basic auth credentials',
+    ),
+    Row(
+        r"push access denied",
+        FaultCode.PUSH_DENIED,
+        "push access denied, repository does not exist",
+    ),
+    Row(
+        r"pull access denied",
+        FaultCode.PULL_DENIED,
+        "pull access denied for r.example/a, repository does not exist or may require 'docker "
+        "login': denied: requested access to the resource is denied",
+    ),
+    Row(
+        r"requested resource is not authorized|insufficient_scope",
+        FaultCode.PUSH_DENIED,
+        _NO_SCOPE,
+        "push",
+    ),
+    Row(r"requested resource is not authorized|insufficient_scope", FaultCode.PULL_DENIED, _QUAY),
+    Row(
+        r"\b401\b|incorrect username or password|authentication required|\bunauthorized\b",
+        FaultCode.AUTH_BAD_CREDENTIALS,
+        "login attempt to http://127.0.0.1:15003/v2/ failed with status: 401 Unauthorized",
+    ),
+    Row(r"name unknown|NAME_UNKNOWN", FaultCode.REPO_MISSING, _UNKNOWN_NAME, "push"),
+    Row(
+        r"error parsing HTTP 403",
+        FaultCode.BLOCKED_BY_PROXY,
+        f"error parsing HTTP 403 {_WEB_PAGE}",
+    ),
+    Row(
+        r"error parsing HTTP|failed with status: 404",
+        FaultCode.NOT_A_REGISTRY,
+        f"error parsing HTTP 404 {_WEB_PAGE}",
+    ),
+    Row(
+        r"name unknown|manifest unknown|manifest for X not found|: not found",
+        FaultCode.IMAGE_NOT_FOUND,
+        "manifest for r.example/a:zzz not found: manifest unknown: manifest unknown",
+    ),
+    Row(_DENIED, FaultCode.PUSH_DENIED, _NO_RIGHT, "push"),
+    Row(_DENIED, FaultCode.PULL_DENIED, _HEAD_403, "pull"),
+    Row(
+        r"403 Forbidden",
+        FaultCode.BLOCKED_BY_PROXY,
+        "login attempt to http://r.example/v2/ failed with status: 403 Forbidden",
+    ),
+    Row(r"denied", FaultCode.PULL_DENIED, _NO_RIGHT),
+    Row(
+        r"\bEOF\b|connection reset|TLS handshake timeout|broken pipe|closed network connection",
+        FaultCode.CONN_RESET,
+        'Get "http://127.0.0.1:15031/v2/": EOF',
+    ),
+    Row(r"context canceled", FaultCode.ENGINE_STREAM_TRUNCATED, "context canceled"),
+)
+
+_URL = re.compile(r"https?://[^\s\"'<>]+?(?=[:,.)]?(?:[\s\"'<>]|$))")
+
+
+def make_error(words: str, doing: Doing) -> EngineError:
+    """The error that an Engine's ``words`` stand for; unknown ones are ``engine_refused``."""
+    code = _code(words[:READ_AT_MOST], doing)
+    return EngineError(code, f"{doing}: {redact(words, doing.login)[:MAX_WORDS]}")
+
+
+def _code(words: str, doing: Doing) -> FaultCode:
+    text = _without_names(words, doing.reference)
+    for row in ROWS:
+        if row.verb in {None, doing.verb} and re.search(row.pattern, text):
+            return _without_login(row.code, doing)
+    return FaultCode.ENGINE_REFUSED
+
+
+def _without_login(code: FaultCode, doing: Doing) -> FaultCode:
+    """A registry says "unauthorized" to those who sent nothing, too."""
+    asked_as_nobody = doing.login is None or not doing.login.secret.get_secret_value()
+    if code is FaultCode.AUTH_BAD_CREDENTIALS and asked_as_nobody:
+        return FaultCode.AUTH_MISSING
+    return code
+
+
+def _without_names(words: str, reference: Reference | None) -> str:
+    text = _URL.sub("URL", words)
+    if reference is None:
+        return text
+    target = rf"(?:[:@]{re.escape(reference.target)})?"
+    familiar = reference.repository.removeprefix("library/")
+    for name in (reference.name, reference.repository, familiar):
+        text = re.sub(rf"(?<![\w./-]){re.escape(name)}{target}(?![\w/-])", "X", text)
+    return text

@@ -1,0 +1,113 @@
+"""What an Engine says about itself: ``/version`` and ``/info``, and what we make of them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+
+NEWEST_API = "1.51"
+"""The newest API that this code was tried with; an Engine answers older ones as well."""
+
+_CONTAINERD_STORE = "io.containerd.snapshotter.v1"
+
+
+@dataclass(frozen=True)
+class EngineVersion:
+    """``os`` and ``architecture`` are spelt as in image platforms: ``linux``, ``amd64``."""
+
+    engine: str
+    api: str
+    minimum_api: str
+    os: str
+    architecture: str
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """``insecure_registries`` are hosts and networks that this Engine speaks plain HTTP to."""
+
+    name: str
+    engine_version: str
+    api_version: str
+    os: str
+    architecture: str
+    image_store: Literal["containerd", "graph"]
+    insecure_registries: tuple[str, ...]
+    http_proxy: str
+    data_root: str
+
+
+class VersionAnswer(BaseModel):
+    version: str = Field(alias="Version")
+    api: str = Field(alias="ApiVersion", pattern=r"^\d+\.\d+$")
+    minimum_api: str = Field("1.12", alias="MinAPIVersion", pattern=r"^(\d+\.\d+)?$")
+    os: str = Field(alias="Os")
+    architecture: str = Field(alias="Arch")
+
+    def as_version(self) -> EngineVersion:
+        return EngineVersion(
+            self.version, self.api, self.minimum_api or self.api, self.os, self.architecture
+        )
+
+
+class _Index(BaseModel):
+    is_secure: bool = Field(default=True, alias="Secure")
+
+
+class _Registries(BaseModel):
+    networks: list[str] | None = Field(None, alias="InsecureRegistryCIDRs")
+    indexes: Mapping[str, _Index] | None = Field(None, alias="IndexConfigs")
+
+
+class InfoAnswer(BaseModel):
+    name: str = Field("", alias="Name")
+    data_root: str = Field("", alias="DockerRootDir")
+    http_proxy: str = Field("", alias="HttpProxy")
+    driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
+    registries: _Registries | None = Field(None, alias="RegistryConfig")
+
+    def as_info(self, version: EngineVersion, *, api_version: str) -> EngineInfo:
+        """Both answers as one; a proxy's user and password are dropped."""
+        in_containerd = ("driver-type", _CONTAINERD_STORE) in (self.driver_status or [])
+        return EngineInfo(
+            name=self.name,
+            engine_version=version.engine,
+            api_version=api_version,
+            os=version.os,
+            architecture=version.architecture,
+            image_store="containerd" if in_containerd else "graph",
+            insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
+            http_proxy=re.sub(r"//[^/@]*@", "//", self.http_proxy),
+            data_root=self.data_root,
+        )
+
+
+def choose_api_version(version: EngineVersion) -> str:
+    """The newest API that both sides speak.
+
+    Raises:
+        EngineError: ``engine_api_version``, the Engine no longer speaks any that we do.
+    """
+    if _ordered(version.minimum_api) > _ordered(NEWEST_API):
+        raise EngineError(
+            FaultCode.ENGINE_API_VERSION,
+            f"the Docker Engine {version.engine} speaks API {version.minimum_api} and newer, "
+            f"this worker up to {NEWEST_API}",
+            remedy="Install a newer worker on this server.",
+        )
+    return min(version.api, NEWEST_API, key=_ordered)
+
+
+def _ordered(api: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in api.split("."))
+
+
+def _insecure(registries: _Registries) -> tuple[str, ...]:
+    indexes = registries.indexes or {}
+    hosts = [name for name, index in indexes.items() if not index.is_secure]
+    return (*sorted(hosts), *(registries.networks or []))

@@ -1,0 +1,132 @@
+"""``wharf secrets DIRECTORY``: the files that compose.yaml hands to its services, one secret each.
+
+```text
+DIRECTORY/        0700: nobody else gets to its files, although all may read some
+  passwords.json  0600, all that was drawn by lot; the other files are made of it anew each time
+  vault.private   0644, kept: what is stored in the database opens with nothing else
+  join.token      0644, kept: empty until an operator puts in what `server.create` answered
+  …               0644
+```
+
+Compose binds a file into a container as it is, and every container has a user of its own. So the
+directory is what guards the files, and their own modes let them be read.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import bcrypt
+
+from shared.errors import SetupError
+from shared.vault import PrivateKey
+from worker.local.broker_users import RULES, make_access_list
+from worker.local.directory import PrivateDirectory
+
+POSTGRES = ("postgres", "wharf_owner", "wharf_api", "wharf_control")
+OTHERS = ("admin key", "flower login", "registry login")
+USER = "wharf"
+"""Who logs in to Flower and to the registry."""
+
+BROKER_PORT = 4749
+"""Where compose.yaml publishes the broker, for the workers of servers."""
+
+BCRYPT_ROUNDS = 10
+"""The registry checks the password at every request."""
+
+# A failing statement is logged with its text, and this one holds a password.
+OWNER_SQL = """\
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+CREATE ROLE wharf_owner LOGIN CREATEROLE PASSWORD '{password}';
+ALTER DATABASE wharf OWNER TO wharf_owner;
+"""
+
+
+def write_secrets(path: Path, address: str) -> None:
+    """Make what is missing in ``path``; ``address`` is where servers reach the broker.
+
+    Raises:
+        SetupError: the directory cannot be used.
+    """
+    directory = PrivateDirectory.open(path)
+    try:
+        drawn = directory.passwords((*POSTGRES, *(f"broker {user}" for user in RULES), *OTHERS))
+        vault = PrivateKey.parse(
+            _keep(directory, "vault.private", lambda: PrivateKey.generate().text()).split()[0]
+        )
+        _keep(directory, "join.token", str)
+        files = {
+            **_database_files(drawn),
+            **_broker_files(drawn, address),
+            "vault.public": str(vault.public),
+            "admin.key": f"wharf_{drawn['admin key']}",
+            "flower.login": f"{USER}:{drawn['flower login']}",
+            **_registry_files(drawn["registry login"]),
+        }
+        for name, text in files.items():
+            _write(directory, name, text)
+    finally:
+        directory.close()
+
+
+def _database_files(drawn: Mapping[str, str]) -> dict[str, str]:
+    def url(role: str) -> str:
+        return f"postgresql://{role}:{drawn[role]}@postgres:5432/wharf"
+
+    return {
+        "postgres.password": drawn["postgres"],
+        "owner.sql": OWNER_SQL.format(password=drawn["wharf_owner"]),
+        "owner.database.url": url("wharf_owner"),
+        "api.database.url": url("wharf_api"),
+        "api.database.password": drawn["wharf_api"],
+        "control.database.url": url("wharf_control"),
+        "control.database.password": drawn["wharf_control"],
+    }
+
+
+def _broker_files(drawn: Mapping[str, str], address: str) -> dict[str, str]:
+    passwords = {user: drawn[f"broker {user}"] for user in RULES}
+    places = {
+        "api": "redis:6379",
+        "control": "redis:6379",
+        "flower": "redis:6379",
+        "worker": f"{address}:{BROKER_PORT}",
+    }
+    urls = {
+        f"{user}.broker.url": f"redis://{user}:{passwords[user]}@{place}/0"
+        for user, place in places.items()
+    }
+    return {"users.acl": make_access_list(passwords), **urls}
+
+
+def _registry_files(password: str) -> dict[str, str]:
+    proof = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode()
+    return {"registry.password": password, "registry.htpasswd": f"{USER}:{proof}\n"}
+
+
+def _keep(directory: PrivateDirectory, name: str, make: Callable[[], str]) -> str:
+    path = directory.path / name
+    if not path.exists():
+        _write(directory, name, make())
+    return path.read_text()
+
+
+def _write(directory: PrivateDirectory, name: str, text: str) -> None:
+    directory.write(name, text).chmod(0o644)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="wharf secrets", description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--address", default="127.0.0.1")
+    arguments = parser.parse_args()
+    try:
+        write_secrets(arguments.directory, arguments.address)
+    except SetupError as error:
+        sys.exit(f"wharf secrets: {error.message}. {error.remedy}".strip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""``wharf demo``: the main job on parts of its own, and a table of what was proved."""
+
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from shared.errors import SetupError
+from worker.local.fleet import Fleet, Host, start_fleet
+from worker.local.images import make_image
+from worker.local.registry import LocalRegistry
+from worker.local.stack import LocalServer, Stack
+
+NAMES = ("dock-1", "dock-2")
+LAYERS = (24_000_000, 16_000_000, 8_000_000)
+LARGE = (160_000_000, 160_000_000)
+USER = "porter"
+PATIENCE_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+FINAL = {"succeeded", "failed", "cancelled", "expired"}
+
+
+class DemoError(Exception):
+    """Something that was to be shown did not hold."""
+
+
+@dataclass
+class Demo:
+    """The parts, and what was proved with them so far."""
+
+    console: Console
+    stack: Stack
+    fleet: Fleet
+    servers: list[LocalServer]
+    registry: LocalRegistry
+    password: str
+    proved: list[tuple[str, str, float]] = field(default_factory=list)
+    registry_id: str = ""
+    pushed: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """All steps, in their order."""
+        self._step("A registry is stored, its password sealed", self._create)
+        for server in self.servers:
+            self._step(f"{server.name} logs in, may pull and push", partial(self._test, server))
+            self._step(f"{server.name} sees a wrong password", partial(self._wrong, server))
+        self._step("An image is pushed, its digest confirmed", self._push)
+        self._step(f"{self.servers[-1].name} pulls it by that digest", self._pull)
+        self._step("A transfer is cancelled in the middle", self._cancel)
+
+    def _step(self, what: str, act: Callable[[], str]) -> None:
+        begun = time.monotonic()
+        proof = act()
+        took = time.monotonic() - begun
+        self.proved.append((what, proof, took))
+        self.console.print(f"[green]✓[/green] {what}: {proof}")
+
+    def _create(self) -> str:
+        body = self._login(self.password) | {"registryName": "Demo", "registryType": "selfHosted"}
+        row = self.stack.call("registry.create", body)
+        self.registry_id = row["registryId"]
+        if self.password in str(row):
+            raise DemoError("the API answered the password")
+        return f"{row['registryUrl']} as {row['username']}"
+
+    def _test(self, server: LocalServer) -> str:
+        body = {"registryId": self.registry_id, "serverId": server.server_id}
+        report = self.stack.call("registry.diagnose", body)
+        bad = [stage for stage in report["stages"] if stage["outcome"] == "failed"]
+        if bad:
+            raise DemoError(f"the test failed: {bad[0]}")
+        return ", ".join(stage["stage"] for stage in report["stages"] if stage["outcome"] == "ok")
+
+    def _wrong(self, server: LocalServer) -> str:
+        body = self._login("not the password") | {"serverId": server.server_id}
+        report = self.stack.call("registry.diagnose", body)
+        bad = next(stage for stage in report["stages"] if stage["outcome"] == "failed")
+        if bad["code"] != "auth_bad_credentials":
+            raise DemoError(f"a wrong password was called {bad['code']}")
+        return f"{bad['stage']}: {bad['code']}"
+
+    def _push(self) -> str:
+        make_image(self._host(0).docker_host, "demo/app:1", layer_bytes=LAYERS, seed=1)
+        body = {
+            "serverId": self.servers[0].server_id,
+            "registryId": self.registry_id,
+            "image": "demo/app:1",
+        }
+        job = self._watch("push", self.stack.call("image.push", body)["jobId"])
+        self.pushed = self._require(job, "succeeded")["result"]
+        return str(self.pushed["digest"])
+
+    def _pull(self) -> str:
+        body = {
+            "serverId": self.servers[-1].server_id,
+            "registryId": self.registry_id,
+            "image": self.pushed["reference"],
+        }
+        job = self._watch("pull", self.stack.call("image.pull", body)["jobId"])
+        result = self._require(job, "succeeded")["result"]
+        if result["digest"] != self.pushed["digest"]:
+            raise DemoError(f"another image was pulled: {result['digest']}")
+        return str(result["reference"]).partition("@")[0]
+
+    def _cancel(self) -> str:
+        make_image(self._host(0).docker_host, "demo/large:1", layer_bytes=LARGE, seed=2)
+        body = {
+            "serverId": self.servers[0].server_id,
+            "registryId": self.registry_id,
+            "image": "demo/large:1",
+        }
+        job_id = self.stack.call("image.push", body)["jobId"]
+        self._wait(job_id, lambda job: bool((job["progress"] or {}).get("currentBytes")))
+        self.stack.call("job.cancel", {"jobId": job_id})
+        begun = time.monotonic()
+        self._require(self._wait(job_id, _never), "cancelled")
+        return f"ended {time.monotonic() - begun:.1f} s after the wish"
+
+    def _watch(self, what: str, job_id: str) -> dict[str, Any]:
+        """Show a job's progress until it has ended."""
+        with _bar(self.console) as progress:
+            bar = progress.add_task(what, total=None)
+
+            def show(job: dict[str, Any]) -> bool:
+                now = job["progress"] or {}
+                total = now.get("totalBytes") or None
+                progress.update(bar, completed=now.get("currentBytes", 0), total=total)
+                return False
+
+            job = self._wait(job_id, show)
+            progress.update(bar, completed=progress.tasks[0].total)
+            return job
+
+    def _wait(self, job_id: str, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The job once it has ended, or once it is ``enough``."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            job: dict[str, Any] = self.stack.call("job.one", {"jobId": job_id})
+            if enough(job) or job["state"] in FINAL:
+                return job
+            time.sleep(LOOK_SECONDS)
+        raise DemoError(f"job {job_id} did not end in {PATIENCE_SECONDS:.0f} s")
+
+    def _require(self, job: dict[str, Any], state: str) -> dict[str, Any]:
+        if job["state"] != state:
+            raise DemoError(f"the {job['kind']} job is {job['state']}: {job['error']}")
+        return job
+
+    def _login(self, password: str) -> dict[str, str]:
+        return {
+            "registryUrl": self.registry.host,
+            "username": USER,
+            "password": password,
+            "imagePrefix": "demo",
+        }
+
+    def _host(self, number: int) -> Host:
+        return self.fleet.hosts[number]
+
+
+def _never(_job: dict[str, Any]) -> bool:
+    return False
+
+
+def main() -> None:
+    """Exit 0 where all of it held."""
+    console = Console()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with _started(console) as demo:
+            demo.run()
+            console.print(_table(demo))
+    except (SetupError, DemoError) as error:
+        sys.exit(f"wharf demo: {error} {getattr(error, 'remedy', '')}".strip())
+
+
+@contextmanager
+def _started(console: Console) -> Iterator[Demo]:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wharf-demo-")))
+        console.print("Starting Docker Engines, a registry, PostgreSQL, Valkey, API, control …")
+        fleet = start_fleet(stack, directory, NAMES)
+        if fleet.remark:
+            console.print(fleet.remark)
+        password = secrets.token_urlsafe(16)
+        registry = LocalRegistry.start(
+            directory / "registry", address=fleet.address, users={USER: password}
+        )
+        stack.callback(registry.stop)
+        plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
+        stack.callback(plane.stop)
+        flower = plane.start_flower()
+        servers = [
+            plane.add_server(host.name, host.docker_host, wrapper=host.wrapper)
+            for host in fleet.hosts
+        ]
+        console.print(f"API {plane.url}, Flower {flower}, {len(servers)} servers online.")
+        yield Demo(console, plane, fleet, servers, registry, password)
+
+
+def _table(demo: Demo) -> Table:
+    table = Table(title="Proved", show_lines=False)
+    for heading in ("what", "how", "seconds"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left")
+    for what, proof, took in demo.proved:
+        table.add_row(what, proof, f"{took:.1f}")
+    return table
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    return Progress(*columns, TransferSpeedColumn(), console=console)
+
+
+if __name__ == "__main__":
+    main()

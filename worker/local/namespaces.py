@@ -1,0 +1,154 @@
+"""Network namespaces of our own: each is a server's network, with one cable to us.
+
+A namespace lives as long as its holder, a process of ours that sleeps in it and dies with us. So
+neither it nor its cable can be left over, not even when we are killed.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from shared.errors import SetupError
+from worker.local.processes import Child
+
+NUMBERS = range(1, 255)
+DEADLINE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """One server's network: 10.77.``number``.2 on its side, 10.77.``number``.1 on ours."""
+
+    name: str
+    number: int
+    holder: Child
+
+    @classmethod
+    def create(cls, name: str, number: int | None = None) -> Self:
+        """A namespace with its cable plugged in; without a ``number`` it takes a free one.
+
+        Raises:
+            SetupError: not root, no ``ip``, or the number is taken.
+        """
+        holder = Child.start(
+            f"namespace {name}",
+            ["unshare", "--net", "--", "sleep", "infinity"],
+            log=Path(os.devnull),
+            stop_signal=signal.SIGKILL,
+        )
+        try:
+            holder.wait_until(lambda: _is_apart(holder.pid), deadline=DEADLINE)
+            namespace = cls(name, _plug_in(holder.pid, number), holder)
+            namespace.mend()
+        except BaseException:
+            holder.kill()
+            raise
+        return namespace
+
+    @property
+    def address(self) -> str:
+        """Where the server is reached, and what it is seen as."""
+        return f"10.77.{self.number}.2"
+
+    @property
+    def our_address(self) -> str:
+        """Where the server reaches what runs on our side."""
+        return f"10.77.{self.number}.1"
+
+    @property
+    def wrapper(self) -> tuple[str, ...]:
+        """What to put in front of a command that is to run on this server.
+
+        (``ip netns exec`` would give it a ``/sys`` without cgroups, and Docker cannot do that.)
+        """
+        return _enter(self.holder.pid)
+
+    def cut(self) -> None:
+        """Pull the cable: nothing gets through, and nobody is told."""
+        self._inside("ip", "link", "set", "eth0", "down")
+
+    def mend(self) -> None:
+        """Plug the cable in; its default route went with it and is laid again."""
+        self._inside("ip", "link", "set", "lo", "up")
+        self._inside("ip", "link", "set", "eth0", "up")
+        self._inside("ip", "route", "replace", "default", "via", self.our_address)
+
+    def remove(self) -> None:
+        """End the namespace and its cable; what still runs in it loses its network."""
+        with contextlib.suppress(SetupError):
+            _run("ip", "link", "delete", _cable(self.number))
+        self.holder.kill()
+
+    def _inside(self, *command: str) -> None:
+        _run(*self.wrapper, *command)
+
+
+def _plug_in(pid: int, number: int | None) -> int:
+    """Lay a cable into the namespace of ``pid``, and say which."""
+    for candidate in [number] if number is not None else _numbers(pid):
+        if _lay(_cable(candidate), pid):
+            _give_addresses(candidate, pid)
+            return candidate
+    raise SetupError(f"the network 10.77.{'x' if number is None else number}.0/24 is in use")
+
+
+def _lay(cable: str, pid: int) -> bool:
+    """Whether the name was free: the kernel gives each one away once."""
+    if _is_laid(cable):
+        return False
+    try:
+        _run("ip", *f"link add {cable} type veth peer name eth0 netns {pid}".split())
+    except SetupError:
+        if _is_laid(cable):
+            return False
+        raise
+    return True
+
+
+def _is_laid(cable: str) -> bool:
+    return Path("/sys/class/net", cable).exists()
+
+
+def _give_addresses(number: int, pid: int) -> None:
+    _run("ip", *f"address add 10.77.{number}.1/24 dev {_cable(number)}".split())
+    _run("ip", *f"link set {_cable(number)} up".split())
+    _run(*_enter(pid), *f"ip address add 10.77.{number}.2/24 dev eth0".split())
+
+
+def _numbers(pid: int) -> list[int]:
+    """Every number, from one on that differs between processes that start at once."""
+    start = pid % len(NUMBERS)
+    return [*NUMBERS[start:], *NUMBERS[:start]]
+
+
+def _enter(pid: int) -> tuple[str, ...]:
+    return ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+
+
+def _cable(number: int) -> str:
+    return f"wharf{number}"
+
+
+def _is_apart(pid: int) -> bool:
+    return Path(f"/proc/{pid}/ns/net").stat().st_ino != Path("/proc/self/ns/net").stat().st_ino
+
+
+def _program(name: str) -> str:
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if path is None:
+        raise SetupError(f"{name} is not installed")
+    return path
+
+
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run(  # noqa: S603 - our own words
+        [_program(program), *arguments], check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SetupError(f"{program} {' '.join(arguments)}: {done.stderr.strip()[:200]}")

@@ -1,0 +1,308 @@
+"""The whole product on one machine, as children: what `wharf up`, `wharf demo` and the tests start.
+
+```text
+DIRECTORY/           0700
+  postgres/ valkey/  the embedded servers, where no URL of an own one is given
+  keys/              vault and admin key, Flower's password, 0600
+  servers/NAME/      the state directory of each server worker that was started here
+  logs/              what each process printed
+```
+"""
+
+import secrets
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+
+from shared.errors import SetupError
+from shared.vault import PrivateKey
+from worker.local.directory import PrivateDirectory
+from worker.local.postgres import OWNER, LocalPostgres
+from worker.local.processes import Child, free_port, is_listening
+from worker.local.valkey import LocalValkey
+
+START = timedelta(seconds=60)
+ASK_EVERY = timedelta(milliseconds=200)
+"""How often the API is asked whether a server is there: it limits how often a key may ask."""
+
+STOP = timedelta(seconds=8)
+REGISTRIES_ON_ONE_MACHINE = "public,private,loopback"
+DRAIN_SECONDS = 4
+"""All of it has to be gone within ten seconds of Ctrl-C; running jobs are handed back."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What is not embedded: URLs of a PostgreSQL and a broker that were given to us."""
+
+    database_url: str | None = None
+    server_database_url: str | None = None
+    broker_url: str | None = None
+
+
+@dataclass
+class Stack:
+    """Started processes; `stop` ends them all, in reverse order."""
+
+    directory: PrivateDirectory
+    address: str
+    port: int
+    outside: Outside = field(default_factory=Outside)
+    children: dict[str, Child] = field(default_factory=dict)
+    rate_per_minute: int = 0
+    specs: dict[str, Callable[[], Child]] = field(default_factory=dict)
+    postgres: LocalPostgres | None = None
+    valkey: LocalValkey | None = None
+
+    @classmethod
+    def start(
+        cls,
+        directory: Path,
+        *,
+        address: str = "127.0.0.1",
+        port: int | None = None,
+        outside: Outside | None = None,
+        durable: bool = True,
+        rate_per_minute: int = 0,
+    ) -> Self:
+        """Start databases, schema, API and control, and wait until they are ready.
+
+        ``address`` is where servers reach them; ``port`` is the API's (a free one by default).
+        ``rate_per_minute`` is how often a key may ask the API; 0 is any number of times.
+
+        Raises:
+            SetupError: a port is taken, a directory is in use, or a process does not come up.
+        """
+        wanted = port or free_port(address)
+        if is_listening(address, wanted):
+            raise SetupError(
+                f"port {wanted} on {address} is taken", remedy="Choose another with --port."
+            )
+        stack = cls(
+            PrivateDirectory.open(directory),
+            address,
+            wanted,
+            outside or Outside(),
+            rate_per_minute=rate_per_minute,
+        )
+        try:
+            stack._start_databases(durable=durable)
+            stack._start_control_plane()
+        except BaseException:
+            stack.stop()
+            raise
+        return stack
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}:{self.port}"
+
+    @property
+    def admin_key(self) -> str:
+        return self._key("admin.key", lambda: "wharf_" + secrets.token_urlsafe(32))
+
+    @property
+    def vault_key(self) -> PrivateKey:
+        return PrivateKey.parse(self._key("vault.key", lambda: PrivateKey.generate().text()))
+
+    def call(self, procedure: str, body: Mapping[str, Any] | None = None) -> Any:
+        """What a procedure answers, asked with the admin key by the bare dialect.
+
+        Raises:
+            SetupError: it refused; with its message.
+        """
+        answer = httpx2.post(
+            f"{self.url}/api/trpc/{procedure}",
+            json=dict(body or {}),
+            headers={"x-api-key": self.admin_key},
+            timeout=60,
+        )
+        if answer.is_error:
+            own = self.children["api"].last_words(30) if answer.is_server_error else ""
+            raise SetupError(f"{procedure}: {answer.text[:500]} {own}".strip())
+        return answer.json()
+
+    def add_server(
+        self, name: str, docker_host: str, *, wrapper: tuple[str, ...] = ()
+    ) -> "LocalServer":
+        """Start the worker of a server, enrolled at its first start; returns once it is online."""
+        state = self.directory.path / "servers" / name
+        env = {
+            "DOCKER_HOST": docker_host,
+            "WHARF_STATE_DIR": str(state),
+            "WHARF_BROKER_URL": self._broker_url("worker"),
+            "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
+            "WHARF_DRAIN_SECONDS": str(DRAIN_SECONDS),
+            "WHARF_URL": self.url,
+        }
+        server = self._known_server(name, state) or self.call("server.create", {"name": name})
+        if "joinToken" in server:
+            env["WHARF_JOIN_TOKEN"] = server["joinToken"]
+        local = LocalServer(self, name, server["serverId"])
+        self.run(name, ("-m", "worker.server"), env, wrapper=wrapper)
+        self.children[name].wait_until(lambda: local.is_online, deadline=START, every=ASK_EVERY)
+        return local
+
+    def start_flower(self, port: int | None = None) -> str:
+        """Start Flower behind a login; gives its URL."""
+        port = port or free_port(self.address)
+        password = self._key("flower.password", lambda: secrets.token_urlsafe(16))
+        env = {
+            "CELERY_BROKER_URL": self._broker_url("flower"),
+            "FLOWER_BASIC_AUTH": f"admin:{password}",
+            "FLOWER_READ_ONLY": "True",
+            "FLOWER_MAX_TASKS": "5000",
+        }
+        command = ("-m", "celery", "flower", f"--address={self.address}", f"--port={port}")
+        self.run("flower", command, env)
+        self.children["flower"].wait_until(lambda: is_listening(self.address, port), deadline=START)
+        return f"http://{self.address}:{port}"
+
+    def run(
+        self,
+        name: str,
+        python: tuple[str, ...],
+        env: Mapping[str, str],
+        *,
+        wrapper: tuple[str, ...] = (),
+    ) -> Child:
+        """Start one Python process of ours, in place of one of that name; `revive` repeats it."""
+        log = self.directory.path / "logs" / f"{name}.log"
+
+        def start() -> Child:
+            argv = (sys.executable, *python)
+            return Child.start(name, argv, log=log, env=env, without="WHARF_", wrapper=wrapper)
+
+        if name in self.children:
+            self.children[name].stop()
+        self.specs[name] = start
+        self.children[name] = start()
+        return self.children[name]
+
+    def revive(self) -> list[str]:
+        """Start again what has ended by itself; gives the names."""
+        ended = [name for name, child in self.children.items() if not child.is_alive]
+        for name in ended:
+            self.children[name] = self.specs[name]()
+        return ended
+
+    def stop(self) -> None:
+        """Ask all processes at once to end, wait, then stop the databases."""
+        for child in self.children.values():
+            child.ask_to_stop()
+        until = time.monotonic() + STOP.total_seconds()
+        for child in reversed(list(self.children.values())):
+            child.stop(timedelta(seconds=max(until - time.monotonic(), 0.1)))
+        for database in (self.valkey, self.postgres):
+            if database is not None:
+                database.stop()
+        self.directory.close()
+
+    def _known_server(self, name: str, state: Path) -> dict[str, Any] | None:
+        """The server of an earlier start; one that never finished joining is taken away."""
+        known = {server["name"]: server for server in self.call("server.all")}
+        server = known.get(name)
+        if server is not None and not (state / "server.json").exists():
+            self.call("server.remove", {"serverId": server["serverId"]})
+            return None
+        return server
+
+    def _start_databases(self, *, durable: bool) -> None:
+        path = self.directory.path
+        if self.outside.database_url is None:
+            # Servers that enrolled were told the port: at each start it is the same one.
+            kept = path / "postgres.port"
+            port = int(kept.read_text()) if kept.exists() else None
+            self.postgres = LocalPostgres.start(
+                path / "postgres", listen=self.address, port=port, durable=durable
+            )
+            self.directory.write(kept.name, str(self.postgres.port))
+        if self.outside.broker_url is None:
+            self.valkey = LocalValkey.start(path / "valkey", listen=self.address)
+
+    def _start_control_plane(self) -> None:
+        migration = self.run(
+            "migrate", ("-m", "shared.migrations"), {"WHARF_DATABASE_URL": self._url(OWNER)}
+        )
+        if migration.process.wait(START.total_seconds()) != 0:
+            raise SetupError(f"the database cannot be migrated: {migration.last_words()}")
+        del self.children["migrate"]
+        self.run(
+            "api",
+            ("-m", "api", "--host", self.address, "--port", str(self.port)),
+            {
+                "WHARF_DATABASE_URL": self._url("wharf_api"),
+                "WHARF_VAULT_PUBLIC_KEY": str(self.vault_key.public),
+                "WHARF_ADMIN_KEY": self.admin_key,
+                "WHARF_SERVER_DATABASE_URL": self._server_database_url(),
+                "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
+                "WHARF_BROKER_URL": self._broker_url("api"),
+                "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
+            },
+        )
+        self.start_control()
+        self.children["api"].wait_until(self._is_ready, deadline=START)
+
+    def start_control(self, name: str = "control") -> None:
+        """Start a control process; more than one may run."""
+        self.run(
+            name,
+            ("-m", "worker.control.main"),
+            {
+                "WHARF_DATABASE_URL": self._url("wharf_control"),
+                "WHARF_BROKER_URL": self._broker_url("control"),
+                "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
+            },
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            return httpx2.get(f"{self.url}/readyz", timeout=5).is_success
+        except httpx2.HTTPError:
+            return False
+
+    def _url(self, role: str) -> str:
+        if self.postgres is not None:
+            return self.postgres.url(role)
+        return self.outside.database_url or ""
+
+    def _server_database_url(self) -> str:
+        if self.postgres is not None:
+            return self.postgres.network_url()
+        return self.outside.server_database_url or ""
+
+    def _broker_url(self, user: str) -> str:
+        if self.valkey is not None:
+            return self.valkey.url(user)
+        return self.outside.broker_url or ""
+
+    def _key(self, name: str, make: Callable[[], str]) -> str:
+        keys = self.directory.path / "keys"
+        keys.mkdir(mode=0o700, exist_ok=True)
+        path = keys / name
+        if not path.exists():
+            self.directory.write(f"keys/{name}", make())
+        return path.read_text()
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A server whose worker runs on this machine."""
+
+    stack: Stack
+    name: str
+    server_id: str
+
+    @property
+    def is_online(self) -> bool:
+        return bool(self.stack.call("server.one", {"serverId": self.server_id})["online"])
+
+    @property
+    def worker(self) -> Child:
+        return self.stack.children[self.name]

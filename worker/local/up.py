@@ -1,0 +1,99 @@
+"""``wharf up``: everything on this machine, in the foreground."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from rich.console import Console
+
+from shared.errors import EngineError, SetupError
+from worker.engine.connection import Engine
+from worker.local.stack import Outside, Stack
+
+DEFAULT_DATA = Path("~/.local/share/wharfinger")
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+SERVER_NAME = "this-machine"
+LOOK_SECONDS = 1.0
+RATE_PER_MINUTE = 600
+
+
+def main() -> None:
+    arguments = _parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        run(arguments.data_dir.expanduser(), arguments.port, Console())
+    except SetupError as error:
+        sys.exit(f"wharf up: {error.message}. {error.remedy}".strip())
+    except KeyboardInterrupt:
+        sys.exit("wharf up: stopped before it was up")
+
+
+def run(data: Path, port: int, console: Console) -> None:
+    """Start all, say where it is, and stop all on SIGINT or SIGTERM.
+
+    Raises:
+        SetupError: something is missing or taken, in one sentence.
+    """
+    docker_host = os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)
+    asyncio.run(_require_engine(docker_host))
+    is_first_start = not (data / "keys" / "admin.key").exists()
+    stack = Stack.start(data, port=port, outside=_outside(), rate_per_minute=RATE_PER_MINUTE)
+    try:
+        flower = stack.start_flower()
+        stack.add_server(SERVER_NAME, docker_host)
+        stop = _stop_on_signals()
+        _greet(console, stack, flower, is_first_start=is_first_start)
+        while not stop.wait(LOOK_SECONDS):
+            for name in stack.revive():
+                console.print(f"{name} ended and was started again; see {data}/logs/{name}.log")
+    finally:
+        console.print("stopping …")
+        stack.stop()
+
+
+async def _require_engine(docker_host: str) -> None:
+    try:
+        async with Engine.open(docker_host) as engine:
+            await engine.ping()
+    except EngineError as error:
+        raise SetupError(
+            f"no Docker Engine answers at {docker_host}", remedy="Start Docker, or set DOCKER_HOST."
+        ) from error
+
+
+def _outside() -> Outside:
+    return Outside(
+        database_url=os.environ.get("WHARF_DATABASE_URL"),
+        server_database_url=os.environ.get("WHARF_SERVER_DATABASE_URL"),
+        broker_url=os.environ.get("WHARF_BROKER_URL"),
+    )
+
+
+def _greet(console: Console, stack: Stack, flower: str, *, is_first_start: bool) -> None:
+    console.print(f"[bold]Wharfinger is up.[/bold]  API {stack.url}/api  (docs: {stack.url}/docs)")
+    console.print(f"Flower {flower}  (user admin, password in {stack.directory.path}/keys)")
+    if is_first_start:
+        console.print(f"Admin key, shown this once: [bold]{stack.admin_key}[/bold]")
+    console.print("Ctrl-C stops all of it.")
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: stop.set())
+    return stop
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="wharf up", description=__doc__)
+    parser.add_argument("--data-dir", type=Path, default=DEFAULT_DATA)
+    parser.add_argument("--port", type=int, default=4747)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

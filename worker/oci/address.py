@@ -1,0 +1,97 @@
+"""Which addresses a registry's host has, and whether a registry may have them.
+
+The look-up is done once and its answer is kept for the connection: a name that resolves to another
+address a moment later (DNS rebinding) changes nothing.
+"""
+
+import asyncio
+import socket
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Protocol
+
+from shared.errors import InvalidReferenceError, RegistryError
+from shared.faults import FaultCode
+from shared.networks import RegistryNetworks, is_address
+
+NOT_FOUND = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
+
+
+class Resolver(Protocol):
+    async def resolve(self, hostname: str) -> tuple[str, ...]:
+        """The addresses of a name, as text.
+
+        Raises:
+            socket.gaierror: as ``getaddrinfo`` does.
+        """
+
+
+class SystemResolver:
+    """What this machine's own resolver says: DNS, hosts file and all."""
+
+    async def resolve(self, hostname: str) -> tuple[str, ...]:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            hostname, None, type=socket.SOCK_STREAM
+        )
+        return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+def require_host(hostname: str, networks: RegistryNetworks) -> None:
+    """Check what can be checked before a look-up: a literal address.
+
+    Raises:
+        RefusedNetworkError: an address that a registry may not have here.
+        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``), which
+            programs read in different ways.
+    """
+    if is_address(hostname):
+        networks.require(hostname)
+    elif hostname.replace(".", "").isdigit():
+        raise InvalidReferenceError(f"neither a name nor an IPv4 address: {hostname}")
+
+
+async def resolve(
+    hostname: str, networks: RegistryNetworks, resolver: Resolver, deadline: timedelta
+) -> tuple[str, ...]:
+    """The addresses of a host, each one checked; a literal address is its own.
+
+    Raises:
+        RefusedNetworkError: one of them is not an address that a registry may have here.
+        RegistryError: ``dns_not_found`` or ``dns_failure``.
+    """
+    require_host(hostname, networks)
+    if is_address(hostname):
+        return (hostname,)
+    addresses = await _look_up(hostname, resolver, deadline)
+    if not addresses:
+        raise _make_not_found(hostname)
+    return tuple(str(networks.require(address)) for address in addresses)
+
+
+def are_loopback(addresses: tuple[str, ...]) -> bool:
+    """Whether a connection to any of them stays on this machine."""
+    return all(ip_address(address).is_loopback for address in addresses)
+
+
+async def _look_up(hostname: str, resolver: Resolver, deadline: timedelta) -> tuple[str, ...]:
+    try:
+        async with asyncio.timeout(deadline.total_seconds()):
+            return await resolver.resolve(hostname)
+    except socket.gaierror as error:
+        if error.errno in NOT_FOUND:
+            raise _make_not_found(hostname) from error
+        raise RegistryError(
+            FaultCode.DNS_FAILURE,
+            f"the look-up of {hostname} failed",
+            evidence=f"EAI {error.errno}",
+        ) from error
+    except (TimeoutError, UnicodeError) as error:
+        raise RegistryError(
+            FaultCode.DNS_FAILURE,
+            f"the look-up of {hostname} has no answer",
+            evidence=f"nothing within {deadline.total_seconds():g} s",
+        ) from error
+
+
+def _make_not_found(hostname: str) -> RegistryError:
+    return RegistryError(FaultCode.DNS_NOT_FOUND, f"the name {hostname} does not exist")

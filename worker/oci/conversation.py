@@ -1,0 +1,141 @@
+"""Requests to one registry: its base address, its login, its redirects, its refusals."""
+
+import asyncio
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from yarl import URL
+
+from shared.errors import CredentialError, RegistryError
+from shared.faults import FaultCode
+from shared.reference import RegistryHost
+from worker.login import Login
+from worker.oci.answers import Asked, make_answer_error
+from worker.oci.handshake import Handshake
+from worker.oci.route import Route, find_route
+from worker.oci.scope import Scope
+from worker.oci.settings import ConnectionSettings
+from worker.oci.transport import BODY_LIMIT_BYTES, Answer, Transport
+
+MAX_REDIRECTS = 3
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+
+
+class Conversation:
+    """Sends the login to the registry's own origin only, and only after a challenge."""
+
+    def __init__(
+        self,
+        host: RegistryHost,
+        login: Login | None,
+        settings: ConnectionSettings,
+        route: Route | None,
+    ) -> None:
+        if login and login.host != host.name:
+            raise CredentialError(f"a credential of {login.host} is not sent to {host.name}")
+        self.host = host
+        self.login = login if login and (login.username or login.secret) else None
+        self._settings = settings
+        self._route = route
+        self._transport = Transport(settings)
+        self.handshake = Handshake(self._transport, self.login, host.name)
+        self._is_accepted = False
+        self._lock = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self._transport.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._transport.__aexit__(kind, error, trace)
+
+    async def route(self) -> Route:
+        """The way to the registry, found once."""
+        async with self._lock:
+            if self._route is None:
+                host = self.host
+                self._route = await find_route(host.name, host.hostname, host.port, self._settings)
+            self._transport.add(self._route)
+            return self._route
+
+    async def url(self, path: str) -> URL:
+        """The address of ``/v2/`` plus ``path``, which is made of checked names."""
+        return (await self.route()).origin.with_path(f"/v2/{path}")
+
+    async def ask(
+        self,
+        method: str,
+        url: URL,
+        scope: Scope,
+        *,
+        headers: Mapping[str, str] | None = None,
+        limit_bytes: int = BODY_LIMIT_BYTES,
+    ) -> Answer:
+        """Send a request with the login for ``scope``; a 401 is answered once with a fresh proof.
+
+        Raises:
+            RegistryError: no connection, or no login for it; an answer's status is the caller's.
+        """
+        authorization = await self.handshake.find(scope)
+        answer = await self.send(method, url, authorization, headers, limit_bytes)
+        if answer.status == 401 and await self.learn(answer):
+            fresh = await self.handshake.find(scope, is_fresh=True)
+            if fresh and fresh != authorization:
+                answer = await self.send(method, url, fresh, headers, limit_bytes)
+        return answer
+
+    async def send(
+        self,
+        method: str,
+        url: URL,
+        authorization: str | None,
+        headers: Mapping[str, str] | None = None,
+        limit_bytes: int = BODY_LIMIT_BYTES,
+        *,
+        stays: bool = False,
+    ) -> Answer:
+        """One request; redirects of GET and HEAD are followed, to other origins without the login.
+
+        ``stays``: a redirect to another origin is the answer, and is not followed.
+
+        Raises:
+            RegistryError: no connection, or too many redirects.
+        """
+        own = (await self.route()).origin
+        for _ in range(MAX_REDIRECTS + 1):
+            proof = (
+                {"Authorization": authorization} if authorization and url.origin() == own else {}
+            )
+            answer = await self._transport.request(
+                method, url, headers={**(headers or {}), **proof}, limit_bytes=limit_bytes
+            )
+            if proof and answer.status != 401:
+                self._is_accepted = True
+            following = answer.location if answer.is_redirect else None
+            if following is None or method not in SAFE_METHODS:
+                return answer
+            if stays and following.origin() != own:
+                return answer
+            url = following
+        raise RegistryError(
+            FaultCode.NOT_A_REGISTRY, f"{self.host.name} leads from one address to the next"
+        )
+
+    async def learn(self, answer: Answer) -> bool:
+        """Whether a 401 of the registry itself holds a challenge that we can answer."""
+        route = await self.route()
+        own = answer.url.origin() == route.origin
+        return own and self.handshake.learn(answer.challenges, route)
+
+    def refusal(self, answer: Answer, asked: Asked, repository: str = "") -> RegistryError:
+        """The diagnosis of an answer; a 401 means the login until one was taken."""
+        if answer.status == 401 and not self._is_accepted:
+            asked = Asked.PING
+        subject = f"{self.host.name}/{repository}" if repository else self.host.name
+        return make_answer_error(answer, asked, subject, as_nobody=self.login is None)

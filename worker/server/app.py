@@ -1,0 +1,83 @@
+"""The stock Celery worker of one server: a task a kind, and nothing of Celery beyond this module.
+
+A message is ``(job id, attempt)``; it says "look", the job row decides. A failed attempt raises,
+so that Flower shows FAILURE; its message holds the code and no secret.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from celery import Celery, signals
+
+from shared.errors import SetupError
+from shared.jobs.commands import Kind
+from shared.jobs.state import Outcome
+from shared.logs import configure_logs
+from shared.settings import WorkerSettings, load
+from worker.broker import broker_settings
+from worker.server.handlers import open_work
+from worker.server.identity import StateDirectory
+from worker.server.runtime import Worker, start_worker
+
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+
+
+class AttemptFailedError(Exception):
+    """An attempt that ended badly, for Flower's eyes: the stable code and the remedy."""
+
+
+def make_app(settings: WorkerSettings) -> Celery:
+    """Celery with a task for each kind; the worker behind them starts when Celery does."""
+    broker = settings.broker_url.get_secret_value() if settings.broker_url else None
+    app = Celery("wharf.server", broker=broker, set_as_current=False)
+    app.conf.update(broker_settings(settings.server_id or "server"))
+    app.conf.update(worker_send_task_events=True, worker_hijack_root_logger=False)
+    worker: list[Worker] = []
+    for kind in Kind:
+        app.task(name=kind.value)(_run(worker))
+
+    @signals.worker_init.connect(weak=False)
+    def start(**_: Any) -> None:
+        configure_logs("worker")
+        docker_host = os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)
+        open_ours = partial(open_work, settings=settings, docker_host=docker_host)
+        try:
+            state = StateDirectory.open(settings.state_dir)
+            worker.append(start_worker(state, open_ours, _leave))
+        except SetupError as error:
+            # Celery only logs what a signal's receiver raises, and would go on without a worker.
+            sys.stderr.write(f"wharf worker: {error.message} {error.remedy}\n")
+            raise SystemExit(1) from None
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def drain(**_: Any) -> None:
+        for started in worker:
+            started.drain(timedelta(seconds=settings.drain_seconds))
+
+    @signals.worker_shutdown.connect(weak=False)
+    def close(**_: Any) -> None:
+        while worker:
+            worker.pop().close()
+
+    return app
+
+
+def _run(worker: list[Worker]) -> Callable[[str, int], None]:
+    def run(job_id: str, attempt: int) -> None:
+        end = worker[0].run(job_id, attempt)
+        if end is not None and end.outcome is Outcome.FAILED and end.fault is not None:
+            raise AttemptFailedError(f"{end.fault.code}: {end.fault.message}")
+
+    return run
+
+
+def _leave() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+app = make_app(load(WorkerSettings, os.environ))

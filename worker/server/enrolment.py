@@ -1,0 +1,88 @@
+"""Join the fleet: show a token once, send what proves us, keep every secret here."""
+
+import secrets
+import time
+from datetime import timedelta
+
+import httpx2
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from shared.errors import SetupError
+from worker.server.identity import Enrolled, StateDirectory, scram_verifier
+
+ENROLL = "/api/server.enroll"
+PATIENCE = timedelta(seconds=30)
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", hide_input_in_errors=True)
+
+    server_id: str
+    organization_id: str
+    database_url: str | None = None
+    broker_url: str | None = None
+
+
+def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
+    """Send public key and password verifier to the API at ``url``; no password travels.
+
+    Raises:
+        SetupError: the API cannot be reached, or refuses the token.
+    """
+    password = state.database_password().get_secret_value()
+    proof = {
+        "joinToken": token,
+        "publicKey": str(state.public_key()),
+        "roleVerifier": scram_verifier(password, secrets.token_bytes(16)),
+    }
+    answer = _post(url.rstrip("/") + ENROLL, proof)
+    if answer.status_code != httpx2.codes.OK:
+        raise SetupError(
+            f"{url} refuses to enrol this server: {_reason(answer)}",
+            remedy="A join token works once and for 15 minutes: make a new one.",
+        )
+    enrolled = _parse(answer)
+    state.keep_enrolled(enrolled)
+    return enrolled
+
+
+def _post(url: str, body: dict[str, str]) -> httpx2.Response:
+    until = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            return httpx2.post(url, json=body, timeout=10)
+        except httpx2.ConnectError as error:
+            if time.monotonic() > until:
+                raise SetupError(f"cannot reach {url}: {error}") from error
+            time.sleep(0.5)
+        except httpx2.HTTPError as error:
+            raise SetupError(f"cannot reach {url}: {type(error).__name__}") from error
+
+
+def _parse(answer: httpx2.Response) -> Enrolled:
+    try:
+        body = _Answer.model_validate_json(answer.content)
+    except ValidationError as error:
+        raise SetupError(
+            "what answers there is not the API of a control plane",
+            remedy="Set WHARF_URL to the address of `wharf api`.",
+        ) from error
+    if not body.database_url:
+        raise SetupError(
+            "the control plane does not say where its database is",
+            remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
+        )
+    return Enrolled(
+        server_id=body.server_id,
+        organization_id=body.organization_id,
+        database_url=body.database_url,
+        broker_url=body.broker_url,
+    )
+
+
+def _reason(answer: httpx2.Response) -> str:
+    try:
+        return str(answer.json()["message"])[:200]
+    except (ValueError, KeyError, TypeError):
+        return f"status {answer.status_code}"

@@ -1,0 +1,195 @@
+"""Say that we are here: hello once, then a beat that prolongs leases and brings back wishes.
+
+A beat goes every 3 s, at once on a hint, and after a second where there is progress to tell. A
+worker that cannot beat stops its own work before its leases run out. One that drains says so with
+its beats, and with the last of them that it leaves.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any
+
+import psycopg
+import structlog
+
+from shared.database import listening
+from shared.errors import SetupError
+from shared.jobs.commands import RULES
+from shared.jobs.state import BEAT, LEASE
+from worker.server.attempt import Attempt, Why
+from worker.server.functions import Beat, BeatAnswer, DatabaseAway, Functions
+from worker.server.identity import Enrolled
+
+WIRE_VERSION = 1
+PROGRESS = timedelta(seconds=1)
+SHORTEST = timedelta(milliseconds=200)
+"""Between two beats, however many hints there are: anybody with a role can send them."""
+FENCE = LEASE - timedelta(seconds=3)
+"""So long after the start of the last beat that was answered we stop; it takes a moment to stop."""
+
+HELLO_PATIENCE = timedelta(seconds=60)
+HELLO_AGAIN_SECONDS = 0.3
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Presence:
+    """This worker in the eyes of the control plane."""
+
+    enrolled: Enrolled
+    functions: Functions
+    attempts: dict[tuple[str, int], Attempt]
+    stop_all: Callable[[Why], None]
+    on_superseded: Callable[[], None]
+    every: timedelta = BEAT
+    fence: timedelta = FENCE
+    patience: timedelta = HELLO_PATIENCE
+    _draining: bool = False
+    _greeted: bool = False
+    _hint: asyncio.Event = field(default_factory=asyncio.Event)
+    _fencing: asyncio.TimerHandle | None = None
+
+    async def hello(self, predecessor: str | None, engine: dict[str, Any]) -> None:
+        """Become the worker that speaks for this server.
+
+        Waits for control to make our database role, and for a predecessor that may be alive.
+
+        Raises:
+            SetupError: the database is not reached within ``patience``, or the server was removed.
+        """
+        document = {
+            "predecessor": predecessor,
+            "wire_version": WIRE_VERSION,
+            "worker_version": version("wharfinger"),
+            "kinds": [f"{kind}@{rule.version}" for kind, rule in RULES.items()],
+            "engine": engine,
+        }
+        until = asyncio.get_running_loop().time() + self.patience.total_seconds()
+        while True:
+            try:
+                answer = await self.functions.hello(document)
+            except (*DatabaseAway, psycopg.Error) as error:
+                if asyncio.get_running_loop().time() > until:
+                    raise SetupError(
+                        f"the database does not let this server in: {type(error).__name__}",
+                        remedy="Check that control runs and that this server was not removed.",
+                    ) from error
+                await asyncio.sleep(HELLO_AGAIN_SECONDS)
+                continue
+            match answer.status:
+                case "current":
+                    self._greeted = True
+                    return
+                case "unknown":
+                    raise SetupError("this server was removed", remedy="Enrol it again.")
+                case "wait":
+                    log.info("waits_for_predecessor", seconds=answer.seconds)
+                    await asyncio.sleep(min(answer.seconds, 1))
+
+    def drain(self) -> None:
+        """Have nothing new sent from now on."""
+        self._draining = True
+        self._hint.set()
+
+    async def leave(self) -> None:
+        """Say goodbye, so that nobody waits for this worker; without an answer time says it."""
+        if self._greeted:
+            with contextlib.suppress(*DatabaseAway, psycopg.Error):
+                await self.functions.beat([], draining=True, leaving=True)
+
+    @contextlib.asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Beat while the block runs; hints come as soon as, and as long as, we can listen."""
+        tasks = [asyncio.create_task(step) for step in (self._beat_on(), self._listen())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._forget_fence()
+
+    async def _listen(self) -> None:
+        async with listening(self.functions.conninfo, ("wharf_beat",), self._hear):
+            await asyncio.Event().wait()
+
+    def _hear(self, channel: str, server_id: str) -> None:
+        """A hint for us, or word that the listener is connected again; others forge at will."""
+        if not channel or server_id == self.enrolled.server_id:
+            self._hint.set()
+
+    async def _beat_on(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._put_off_fence(loop.time())
+        while True:
+            started = loop.time()
+            try:
+                told = self._claimed()
+                jobs = [_beat(attempt) for attempt in told]
+                answer = await self.functions.beat(jobs, draining=self._draining)
+            except (*DatabaseAway, psycopg.Error) as error:
+                log.warning("beat_failed", error=type(error).__name__)
+                await asyncio.sleep(HELLO_AGAIN_SECONDS)
+                continue
+            if answer.status == "superseded":
+                log.warning("superseded")
+                self.stop_all(Why.LEASE_LOST)
+                self.on_superseded()
+                return
+            self._put_off_fence(started)
+            _obey(answer, told)
+            await self._pause()
+
+    def _put_off_fence(self, renewed: float) -> None:
+        """Fence ``fence`` after that moment of the loop's clock, unless it is put off again.
+
+        A timer of its own: a beat may have to wait for other calls, or hang.
+        """
+        self._forget_fence()
+        loop = asyncio.get_running_loop()
+        self._fencing = loop.call_at(renewed + self.fence.total_seconds(), self._stop_by_fence)
+
+    def _forget_fence(self) -> None:
+        if self._fencing is not None:
+            self._fencing.cancel()
+
+    def _stop_by_fence(self) -> None:
+        log.warning("fenced", attempts=len(self.attempts))
+        self.stop_all(Why.LEASE_LOST)
+        # What was claimed since has a lease from then on, and is stopped in its turn.
+        self._put_off_fence(asyncio.get_running_loop().time())
+
+    def _claimed(self) -> list[Attempt]:
+        return [attempt for attempt in self.attempts.values() if attempt.claimed]
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(min(SHORTEST, self.every).total_seconds())
+        until = asyncio.get_running_loop().time() + self.every.total_seconds()
+        while not self._hint.is_set() and (left := until - asyncio.get_running_loop().time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), min(left, PROGRESS.total_seconds()))
+            if any(attempt.has_news for attempt in self._claimed()):
+                break
+        self._hint.clear()
+
+
+def _beat(attempt: Attempt) -> Beat:
+    fresh = attempt.progress if attempt.has_news else None
+    attempt.told = attempt.progress
+    return Beat(job_id=attempt.job_id, attempt=attempt.number, progress=fresh)
+
+
+def _obey(answer: BeatAnswer, told: list[Attempt]) -> None:
+    """Stop what is no longer ours, and what somebody wishes to be cancelled."""
+    cancel = {(job.job_id, job.attempt): job.cancel for job in answer.jobs}
+    for attempt in told:
+        wish = cancel.get((attempt.job_id, attempt.number))
+        if wish is None:
+            attempt.stop(Why.LEASE_LOST)
+        elif wish:
+            attempt.stop(Why.CANCELLED)

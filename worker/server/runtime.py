@@ -1,0 +1,177 @@
+"""The worker's one event loop: it owns every connection, Celery's threads only wait for it."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from shared.errors import SetupError
+from shared.ids import make_id
+from shared.vault import KeyRing
+from worker.server.attempt import Attempt, End, Why, Work, run_attempt
+from worker.server.functions import Functions
+from worker.server.identity import Enrolled, StateDirectory
+from worker.server.presence import Presence
+
+Result = TypeVar("Result")
+
+HAND_BACK_SECONDS = 5
+
+log = structlog.get_logger()
+
+
+OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, tuple[Work, dict[str, Any]]]]
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for callers that are not asynchronous."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="loop", daemon=True)
+        self._thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
+        """Run a coroutine on the loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    def call(self, function: Callable[[], None]) -> None:
+        self.loop.call_soon_threadsafe(function)
+
+    def close(self) -> None:
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@dataclass
+class Runtime:
+    """What one worker process is running, and what it needs for it."""
+
+    enrolled: Enrolled
+    keys: KeyRing
+    functions: Functions
+    work: Work
+    attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
+    draining: bool = False
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    async def run(self, job_id: str, number: int) -> End | None:
+        """Do one attempt; ``None`` for a doubled message or one that is not ours."""
+        key = (job_id, number)
+        if key in self.attempts or self.draining:
+            return None
+        attempt = self.attempts[key] = Attempt(job_id, number)
+        task = asyncio.current_task()
+        if task is not None:
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+        with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=number):
+            try:
+                return await run_attempt(
+                    attempt, self.functions, self.keys, self.enrolled.server_id, self.work
+                )
+            finally:
+                del self.attempts[key]
+
+    def drain(self, deadline: timedelta) -> None:
+        """Take nothing new; hand back at the deadline what is still running."""
+        self.draining = True
+        asyncio.get_running_loop().call_later(deadline.total_seconds(), self.stop_all, Why.DRAINED)
+
+    async def close(self) -> None:
+        """Hand back what still runs; what cannot be told in time is left to its lease."""
+        self.draining = True
+        for _ in range(2):
+            for task in self.tasks:
+                task.cancel()
+            if self.tasks:
+                await asyncio.wait(self.tasks, timeout=HAND_BACK_SECONDS)
+
+    def stop_all(self, why: Why) -> None:
+        for attempt in list(self.attempts.values()):
+            attempt.stop(why)
+
+
+@dataclass
+class Worker:
+    """A started worker: its state directory, its loop, its runtime and its presence."""
+
+    state: StateDirectory
+    thread: LoopThread
+    runtime: Runtime
+    presence: Presence
+    closing: contextlib.AsyncExitStack
+
+    def run(self, job_id: str, number: int) -> End | None:
+        """Called in a thread of Celery's pool; returns when the attempt has ended."""
+        try:
+            return self.thread.run(self.runtime.run(job_id, number))
+        except concurrent.futures.CancelledError:
+            return None
+
+    def drain(self, deadline: timedelta) -> None:
+        def drain() -> None:
+            self.runtime.drain(deadline)
+            self.presence.drain()
+
+        self.thread.call(drain)
+
+    def close(self) -> None:
+        self.thread.run(self.closing.aclose())
+        self.thread.close()
+        self.state.close()
+
+
+def start_worker(
+    state: StateDirectory,
+    open_work: OpenWork,
+    on_superseded: Callable[[], None],
+) -> Worker:
+    """Say hello and begin to beat; returns once this process speaks for its server.
+
+    ``open_work`` opens what the handlers need and gives them, with the Engine's description.
+
+    Raises:
+        SetupError: not enrolled, or unknown to the control plane.
+    """
+    enrolled = state.enrolled
+    if enrolled is None:
+        raise SetupError("this server is not enrolled", remedy="Set WHARF_JOIN_TOKEN.")
+    thread = LoopThread()
+    try:
+        return thread.run(_start(state, enrolled, thread, open_work, on_superseded))
+    except BaseException:
+        thread.close()
+        raise
+
+
+async def _start(
+    state: StateDirectory,
+    enrolled: Enrolled,
+    thread: LoopThread,
+    open_work: OpenWork,
+    on_superseded: Callable[[], None],
+) -> Worker:
+    incarnation = make_id()
+    role = f"wharf_server_{enrolled.server_id}"
+    password = state.database_password().get_secret_value()
+    functions = Functions(enrolled.database_url, role, password, incarnation)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(functions.close)
+        work, engine = await open_work(stack)
+        runtime = Runtime(enrolled, state.key_ring(), functions, work)
+        presence = Presence(enrolled, functions, runtime.attempts, runtime.stop_all, on_superseded)
+        stack.push_async_callback(presence.leave)
+        # Before the Engine and the database go: somebody waits in a thread for each attempt.
+        stack.push_async_callback(runtime.close)
+        predecessor = state.take_turn(incarnation)
+        await presence.hello(predecessor, engine)
+        await stack.enter_async_context(presence.beating())
+        return Worker(state, thread, runtime, presence, stack.pop_all())
