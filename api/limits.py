@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from api.errors import RateLimitedError
+from shared.coroutines import end
 
 MINUTE = 60.0
 TELL_EVERY = timedelta(milliseconds=50)
@@ -117,8 +118,7 @@ class RateLimiter:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end(task)
             await client.aclose()
 
     async def _share(self, client: "redis.asyncio.Redis") -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from shared.coroutines import heard
 from shared.database import Pool
 from shared.errors import OverdueError
 from shared.jobs.state import State
@@ -101,8 +102,7 @@ class Waiter:
                 ended = await _read(pool, job_id, organization_id)
                 if ended:
                     return ended
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(hint.wait(), LOOK_EVERY.total_seconds())
+                await heard(hint, LOOK_EVERY.total_seconds())
 
 
 async def _read(pool: Pool, job_id: str, organization_id: str) -> EndedJob | None:

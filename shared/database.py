@@ -11,6 +11,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
+from shared.coroutines import end
+
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
 Hear = Callable[[str, str], None]
@@ -79,8 +81,7 @@ async def listening(url: str, channels: tuple[str, ...], hear: Hear) -> AsyncIte
         await ready.wait()
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await end(task)
 
 
 async def _listen(url: str, channels: tuple[str, ...], hear: Hear, ready: asyncio.Event) -> None:

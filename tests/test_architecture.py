@@ -34,7 +34,16 @@ PARTS = {
     },
     "worker": {"broker", "control", "engine", "local", "login", "oci", "server"},
     "shared": {
-        *("settings", "errors", "faults", "diagnosis", "reference", "networks", "vault"),
+        *(
+            "coroutines",
+            "settings",
+            "errors",
+            "faults",
+            "diagnosis",
+            "reference",
+            "networks",
+            "vault",
+        ),
         *("database", "ids", "logs", "models", "jobs", "migrations"),
     },
 }

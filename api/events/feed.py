@@ -20,6 +20,7 @@ from api.events.rows import Event, JobRow, make_end, read_events, read_job
 from api.events.transfer import TransferWatch, parse_transfer
 from api.events.wire import SnapshotOutput, write_snapshot
 from api.procedures.fields import show_document
+from shared.coroutines import heard
 from shared.database import Pool
 from shared.jobs.state import State
 
@@ -179,7 +180,7 @@ class Feeds:
                 return list(self._feeds.values())
 
     async def _run(self, feed: Feed) -> None:
-        while not feed.is_over:
+        while feed.readers and not feed.is_over:
             feed.hint.clear()
             try:
                 await self._look(feed)
@@ -188,8 +189,7 @@ class Feeds:
                 await asyncio.sleep(LOOK_EARLY.total_seconds())
                 continue
             await asyncio.sleep(LOOK_PAUSE.total_seconds())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(feed.hint.wait(), feed.pause().total_seconds())
+            await heard(feed.hint, feed.pause().total_seconds())
 
     async def _look(self, feed: Feed) -> None:
         async with self._pool.connection() as connection:

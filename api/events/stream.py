@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from api.events.feed import PACE, Feed, Feeds
 from api.events.rows import Event, read_page
 from api.events.wire import BEGINNING, COMMENT
+from shared.coroutines import end, heard
 from shared.database import Pool
 
 COMMENT_EVERY = timedelta(seconds=15)
@@ -100,10 +101,7 @@ class _Reader:
             return True
         is_behind = self.feed.snapshot != self._shown and not self.feed.is_over
         seconds = self._pause() if is_behind else self.source.comment_every.total_seconds()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.news.wait(), max(seconds, 0.001))
-            return True
-        return is_behind
+        return await heard(self.news, max(seconds, 0.001)) or is_behind
 
     def _pause(self) -> float:
         if self._shown is None:
@@ -144,9 +142,7 @@ class EventStream(Response):
             if telling.done():
                 telling.result()
         finally:
-            telling.cancel()
-            leaving.cancel()
-            await asyncio.gather(telling, leaving, return_exceptions=True)
+            await end(telling, leaving)
 
     async def _tell(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

@@ -252,3 +252,13 @@ def test_keys_that_are_quiet_are_forgotten() -> None:
     limiter._forget()
 
     assert list(limiter._usages) == ["new"]
+
+
+async def test_it_ends_at_whatever_moment_it_is_told_to(
+    broker: LocalValkey, admin: "redis.Redis"
+) -> None:
+    for moment in range(60):
+        limiter = RateLimiter(broker.url("api"), 1000)
+        async with asyncio.timeout(10), limiter.running():
+            limiter.require_room("key")
+            await asyncio.sleep(moment * 0.00002)

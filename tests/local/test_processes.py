@@ -45,8 +45,8 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
 
 def test_stop_asks_with_the_chosen_signal(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    script = "trap 'echo asked; exit 0' INT; echo ready; while :; do sleep 0.02; done"
-    child = Child.start("shell", ["sh", "-c", script], log=log, stop_signal=signal.SIGINT)
+    script = "trap 'echo asked; exit 0' USR1; echo ready; while :; do sleep 0.02; done"
+    child = Child.start("shell", ["sh", "-c", script], log=log, stop_signal=signal.SIGUSR1)
     child.wait_until(lambda: "ready" in log.read_text(), deadline=timedelta(seconds=5))
 
     child.stop()

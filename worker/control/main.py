@@ -1,7 +1,6 @@
 """``wharf control``: release what is due, ring its server, sweep; any number of replicas."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout
 
+from shared.coroutines import heard
 from shared.database import Connection, Pool, listening, open_pool
 from shared.errors import SetupError, WharfError
 from shared.faults import Fault
@@ -87,8 +87,7 @@ class Control:
                 log.warning("database_away", error=type(error).__name__)
                 pause = SWEEP_SECONDS
             await asyncio.sleep(SHORTEST_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hint.wait(), pause)
+            await heard(hint, pause)
             hint.clear()
 
     async def _release(self) -> float:

@@ -13,6 +13,7 @@ from ipaddress import ip_address, ip_network
 
 from yarl import URL
 
+from shared.coroutines import end
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.networks import Network
@@ -179,9 +180,7 @@ async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoi
     except OSError as error:
         raise make_connection_error(error, where) from error
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 async def _first(tasks: list[asyncio.Task[str]]) -> str:

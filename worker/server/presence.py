@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import structlog
 
+from shared.coroutines import end, heard
 from shared.database import listening
 from shared.errors import SetupError
 from shared.jobs.commands import RULES
@@ -109,9 +110,7 @@ class Presence:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             self._forget_fence()
 
     async def _listen(self) -> None:
@@ -171,8 +170,7 @@ class Presence:
         await asyncio.sleep(min(SHORTEST, self.every).total_seconds())
         until = asyncio.get_running_loop().time() + self.every.total_seconds()
         while not self._hint.is_set() and (left := until - asyncio.get_running_loop().time()) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hint.wait(), min(left, PROGRESS.total_seconds()))
+            await heard(self._hint, min(left, PROGRESS.total_seconds()))
             if any(attempt.has_news for attempt in self._claimed()):
                 break
         self._hint.clear()

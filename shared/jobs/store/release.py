@@ -108,11 +108,14 @@ WITH RECURSIVE queue AS (
                             ORDER BY place, job_id) AS of_key
     FROM line LEFT JOIN registry_room USING (registry_id) LEFT JOIN registry USING (registry_id)
 ), chosen AS (
-  SELECT job_id, organization_id, job_class, fair_key FROM counted
+  SELECT job_id, organization_id, job_class, fair_key,
+         row_number() OVER (ORDER BY job_class, (organization_has + place)::float / weight, job_id
+         ) AS rank
+    FROM counted
    WHERE of_server <= server_room AND of_key = 1
      AND (organization_room IS NULL OR place <= organization_room)
      AND (registry_room IS NULL OR job_class = 'quick' OR of_registry <= registry_room)
-   ORDER BY job_class, (organization_has + place)::float / weight, job_id LIMIT %(most)s
+   ORDER BY rank LIMIT %(most)s
 ), served AS (
   INSERT INTO application_turn (organization_id, job_class, fair_key)
   SELECT DISTINCT organization_id, job_class, fair_key FROM chosen
@@ -122,17 +125,19 @@ WITH RECURSIVE queue AS (
                  rung_at = clock_timestamp()
     FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
   RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
-            job.registry_id
+            job.registry_id, chosen.rank
 ), attempts AS (
   INSERT INTO job_attempt (job_id, attempt, server_id) SELECT job_id, attempt, server_id
     FROM dispatched
 )
-SELECT d.*, e.public_key, p.sealed AS sealed_password, to_jsonb(r) AS registry
+SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
+       e.public_key, p.sealed AS sealed_password, to_jsonb(r) AS registry
   FROM dispatched d
   JOIN server_enrolment e USING (server_id)
   LEFT JOIN job_secret p ON p.job_id = d.job_id AND p.purpose = 'password'
   LEFT JOIN registry r
     ON r.registry_id = d.registry_id AND r.organization_id = d.organization_id
+ ORDER BY d.rank
 """
 
 GIVE_LOGIN = """
@@ -166,7 +171,9 @@ class Released:
 
 
 async def release(connection: Connection) -> list[Released] | None:
-    """Dispatch what is due and has room; inside the caller's transaction, publish after its commit.
+    """Dispatch what is due and has room, and give it in the order in which it is to be rung.
+
+    Inside the caller's transaction; publish after its commit.
 
     ``None``: another replica is at the gate; try again soon.
     """

@@ -1,0 +1,56 @@
+import asyncio
+
+import pytest
+
+from shared import coroutines
+from shared.coroutines import end, heard
+
+
+async def swallow_a_cancel() -> None:
+    """As a library does that calls ``wait_for`` of Python 3.11 at the wrong moment."""
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def fail() -> None:
+    raise OSError("nobody asks")
+
+
+async def test_a_task_that_swallows_a_cancel_is_ended_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(coroutines, "CANCEL_AGAIN_SECONDS", 0.01)
+    stubborn = asyncio.create_task(swallow_a_cancel())
+    failed = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+
+    async with asyncio.timeout(5):
+        await end(stubborn, failed)
+
+    assert stubborn.cancelled() and failed.done()
+
+
+async def test_nothing_to_end_is_ended_at_once() -> None:
+    await end()
+
+
+async def test_an_event_is_heard_or_the_time_is_over() -> None:
+    event = asyncio.Event()
+    assert not await heard(event, 0.01)
+
+    asyncio.get_running_loop().call_soon(event.set)
+
+    assert await heard(event, 5)
+
+
+async def test_a_cancel_is_not_lost_to_an_event_that_comes_with_it() -> None:
+    event = asyncio.Event()
+    waiting = asyncio.create_task(heard(event, 5))
+    await asyncio.sleep(0)
+
+    event.set()
+    waiting.cancel()
+    await asyncio.wait({waiting})
+
+    assert waiting.cancelled()
