@@ -5,9 +5,11 @@ WharfError
 ├── InvalidInputError
 │   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
+│   ├── InvalidSourceError      nothing that an application could be built from
 │   └── PasswordNeededError     another host or username needs the password again
 ├── ConflictError
 │   ├── NameTakenError
+│   ├── InUseError              applications use what was to be removed
 │   ├── IdempotencyMismatchError    the key stands for another request
 │   ├── AlreadyEndedError       the job
 │   └── LastAdminKeyError
@@ -41,12 +43,20 @@ class UnreadableInputError(InvalidInputError):
     code = "unreadable_input"
 
 
+class InvalidSourceError(InvalidInputError):
+    code = "source_invalid"
+
+
 class PasswordNeededError(InvalidInputError):
     code = "password_needed"
 
 
 class NameTakenError(ConflictError):
     code = "name_taken"
+
+
+class InUseError(ConflictError):
+    code = "in_use"
 
 
 class IdempotencyMismatchError(ConflictError):

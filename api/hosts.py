@@ -11,13 +11,19 @@ def require_host(url: str, networks: RegistryNetworks) -> RegistryHost:
 
     Raises:
         InvalidReferenceError: not a registry URL.
-        RefusedNetworkError: an address that registries may not have here; ``localhost`` is one by
-            RFC 6761, section 6.3.
+        RefusedNetworkError: an address that registries may not have here.
     """
     host = parse_registry(url)
-    hostname = host.hostname
+    require_hostname(host.hostname, networks)
+    return host
+
+
+def require_hostname(hostname: str, networks: RegistryNetworks) -> None:
+    """Raises `RefusedNetworkError` where it writes an address that is not allowed.
+
+    ``localhost`` writes one by RFC 6761, section 6.3.
+    """
     if hostname == "localhost" or hostname.endswith(".localhost"):
         networks.require(LOOPBACK)
     elif is_address(hostname):
         networks.require(hostname)
-    return host

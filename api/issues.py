@@ -22,6 +22,7 @@ _EXPECTED = {
     "int_from_float": "number",
     "bool_type": "boolean",
     "bool_parsing": "boolean",
+    "list_type": "array",
     "model_type": "object",
     "model_attributes_type": "object",
 }
@@ -90,10 +91,22 @@ def _absent_or_unlisted(model: type[BaseModel], path: list[Any], detail: ErrorDe
 
 
 def _schema_of(model: type[BaseModel], path: list[Any]) -> Mapping[str, Any]:
-    schema = model.model_json_schema()["properties"].get(path[0], {}) if path else {}
+    """What is expected at a path, its items and the parts of its parts included."""
+    whole = model.model_json_schema()
+    found: Mapping[str, Any] = whole
+    for part in path:
+        inside = found.get("properties", {})
+        step = found.get("items", {}) if isinstance(part, int) else inside.get(part, {})
+        found = _resolved(whole, step)
+    return found
+
+
+def _resolved(whole: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
     options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
     found: Mapping[str, Any] = options[0] if options else schema
-    return found
+    name = str(found.get("$ref", "")).rpartition("/")[2]
+    named: Mapping[str, Any] = whole["$defs"][name] if name else found
+    return named
 
 
 def _invalid_type(expected: str, received: str, path: list[Any]) -> Issue:

@@ -46,7 +46,7 @@ def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
     """Raises `ForbiddenError` unless the caller may do what needs this role."""
     if role == "admin" and caller.role != "admin":
         raise ForbiddenError(
-            "this API key may use registries and servers, not change them",
+            "this API key may use what is there, not change it",
             remedy="Use a key whose role is admin.",
         )
 

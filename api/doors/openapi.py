@@ -143,7 +143,8 @@ def _stream_responses() -> dict[int | str, dict[str, Any]]:
 
 
 def _input_schema(procedure: AnyProcedure) -> dict[str, Any]:
-    schema = procedure.input.model_json_schema()
+    whole = procedure.input.model_json_schema()
+    schema = _inlined(whole, whole.get("$defs", {}))
     if procedure.kind == "mutation":
         content = {"application/json": {"schema": schema}}
         body = {"requestBody": {"required": True, "content": content}}
@@ -155,3 +156,18 @@ def _input_schema(procedure: AnyProcedure) -> dict[str, Any]:
             for name, shape in schema["properties"].items()
         ]
     }
+
+
+def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
+    """A schema without references: ``#`` would be another document once it stands in ours."""
+    match schema:
+        case {"$ref": str(reference)}:
+            rest = {key: value for key, value in schema.items() if key != "$ref"}
+            return _inlined({**definitions[reference.rpartition("/")[2]], **rest}, definitions)
+        case dict():
+            parts = {key: value for key, value in schema.items() if key != "$defs"}
+            return {key: _inlined(value, definitions) for key, value in parts.items()}
+        case list():
+            return [_inlined(item, definitions) for item in schema]
+        case _:
+            return schema

@@ -23,6 +23,7 @@ from api.procedures.fields import (
     Username,
 )
 from api.procedures.procedure import Procedure
+from api.procedures.usage import require_unused_registry
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.models import AuditEvent, Registry
@@ -140,9 +141,13 @@ async def update(context: Context, asked: UpdateRegistry) -> bool:
 
 
 async def remove(context: Context, asked: ChosenRegistry) -> RegistryOutput:
-    """Remove a registry and its password; answers what it was."""
+    """Remove a registry and its password; answers what it was.
+
+    A registry that applications use is not removed.
+    """
     async with context.transaction() as session:
         registry = await find_registry(session, context, asked.registry_id, lock=True)
+        await require_unused_registry(session, registry)
         await session.delete(registry)
         session.add(_audit(context, "registry.remove", registry))
     return RegistryOutput.model_validate(registry)

@@ -2,10 +2,26 @@
 
 from typing import Any
 
-from api.procedures import api_key, diagnosis, enrolment, image, job, registry, server, user
+from api.procedures import (
+    api_key,
+    application,
+    application_build,
+    application_source,
+    diagnosis,
+    enrolment,
+    image,
+    job,
+    registry,
+    server,
+    user,
+)
 from api.procedures.procedure import Procedure
 
-MODULES = (registry, diagnosis, server, enrolment, image, job, api_key, user)
+MODULES = (
+    *(registry, diagnosis, server, enrolment),
+    *(application, application_source, application_build),
+    *(image, job, api_key, user),
+)
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {
     procedure.name: procedure for module in MODULES for procedure in module.PROCEDURES

@@ -24,6 +24,7 @@ from api.procedures.fields import (
     show_document,
 )
 from api.procedures.procedure import Procedure
+from api.procedures.usage import require_unused_server
 from api.security import hash_secret, make_secret
 from shared.errors import NotFoundError
 from shared.ids import make_id
@@ -144,9 +145,13 @@ async def one(context: Context, asked: ChosenServer) -> ServerOutput:
 
 
 async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
-    """Remove a server: its worker is shut out, what waits for it is cancelled."""
+    """Remove a server: its worker is shut out, what waits for it is cancelled.
+
+    A server that applications use is not removed.
+    """
     async with context.transaction() as session:
         server, _ = await _find(session, context, asked.server_id, lock=True)
+        await require_unused_server(session, server)
         await session.exec(
             update(Server)
             .where(col(Server.server_id) == server.server_id)

@@ -38,6 +38,13 @@ GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, reg
   ON public.registry TO wharf_api;
 GRANT UPDATE (name, description, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
+-- An application stays what it is and its organization's: its ids are not among these.
+GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;
+GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
+  git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
+  build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
+  rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
+  latest_wins, last_version) ON public.application TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.

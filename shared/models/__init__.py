@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from shared.models.application import Application, ApplicationServer
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
@@ -13,6 +14,8 @@ METADATA = SQLModel.metadata
 __all__ = [
     "METADATA",
     "ApiKey",
+    "Application",
+    "ApplicationServer",
     "ApplicationTurn",
     "AuditEvent",
     "Control",

@@ -22,8 +22,8 @@ def moment(*, default_now: bool = False, index: bool = False) -> Any:
 
 
 def document(*, nullable: bool = True) -> Any:
-    """A JSON document."""
-    return Field(default=None, sa_type=JSONB, nullable=nullable)
+    """A JSON document; none is SQL's null."""
+    return Field(default=None, sa_type=JSONB(none_as_null=True), nullable=nullable)
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:

@@ -1,0 +1,201 @@
+"""Applications: created, shown, changed, removed. Sources and builds have modules of their own."""
+
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import col, delete, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.context import Context
+from api.errors import InvalidSourceError
+from api.procedures.application_fields import (
+    AppName,
+    Platform,
+    ServerIds,
+    SourceType,
+    make_app_name,
+)
+from api.procedures.application_output import ApplicationOutput
+from api.procedures.application_rows import (
+    SERVER_IDS,
+    application_event,
+    assign,
+    find_application,
+    flush_application,
+)
+from api.procedures.container import HealthCheck, Mounts, Ports
+from api.procedures.fields import Id, Ignored, Input, Name, NoInput, Text
+from api.procedures.procedure import Procedure
+from api.procedures.usage import require_registries, require_servers
+from shared.ids import make_id
+from shared.models import Application, ApplicationServer
+
+REGISTRIES = ("registry_id", "build_registry_id", "rollback_registry_id")
+NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
+"""What an application must have before it is built from a source, and what saves it."""
+
+
+class Settings(Input):
+    """Only what is given counts; ``null`` takes away what need not be there.
+
+    ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
+    was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
+    """
+
+    description: Text = ""
+    source_type: SourceType | None = None
+    platform: Platform | None = None
+    registry_id: Id | None = None
+    build_registry_id: Id | None = None
+    rollback_registry_id: Id | None = None
+    rollback_active: bool = False
+    build_server_id: Id | None = None
+    server_ids: ServerIds = Field(default_factory=list)
+    health_check: HealthCheck | None = None
+    ports: Ports = Field(default_factory=list)
+    mounts: Mounts = Field(default_factory=list)
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10
+    latest_wins: bool = True
+    environment_id: Ignored = None
+
+    @property
+    def targets(self) -> set[str] | None:
+        """The servers it is to run on; `None` where nothing is said of them."""
+        return set(self.server_ids) if "server_ids" in self.model_fields_set else None
+
+
+class CreateApplication(Settings):
+    """``appName`` names its repository and its containers; by default it is made of ``name``.
+
+    ``serverId``, Dokploy's word, is one of ``serverIds``.
+    """
+
+    name: Name
+    app_name: AppName | None = None
+    server_id: Id | None = None
+
+    @property
+    def targets(self) -> set[str]:
+        return {*self.server_ids, *([self.server_id] if self.server_id else [])}
+
+
+class UpdateApplication(Settings):
+    application_id: Id
+    name: Name = ""
+    app_name: AppName = ""
+    server_id: Ignored = None
+    created_at: Ignored = None
+    organization_id: Ignored = None
+
+
+class ChosenApplication(Input):
+    application_id: Id
+
+
+async def create(context: Context, asked: CreateApplication) -> ApplicationOutput:
+    """Create an application; what it is built from is saved next."""
+    application = Application(
+        application_id=make_id(),
+        organization_id=context.organization_id,
+        name=asked.name,
+        app_name=make_app_name(asked.name),
+    )
+    async with context.transaction() as session:
+        await _require_references(session, context, asked)
+        given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
+        assign(application, asked, given)
+        _require_source(application)
+        session.add(application)
+        await flush_application(session, application)
+        await _set_servers(session, application, asked)
+        session.add(application_event(context, "application.create", application))
+        found = await find_application(session, context, application.application_id)
+    return ApplicationOutput.of(*found)
+
+
+async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
+    """All applications of the organization, the oldest first."""
+    query = (
+        select(Application, SERVER_IDS)
+        .where(Application.organization_id == context.organization_id)
+        .order_by(col(Application.created_at), Application.application_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [ApplicationOutput.of(application, server_ids) for application, server_ids in rows]
+
+
+async def one(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+    """One application."""
+    async with context.transaction() as session:
+        found = await find_application(session, context, asked.application_id)
+    return ApplicationOutput.of(*found)
+
+
+async def update(context: Context, asked: UpdateApplication) -> bool:
+    """Change an application; the next build and the next deployment go by it."""
+    async with context.transaction() as session:
+        await _require_references(session, context, asked)
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        changed = assign(application, asked, asked.model_fields_set)
+        _require_source(application)
+        await flush_application(session, application)
+        if await _set_servers(session, application, asked):
+            changed.append("server_ids")
+        session.add(application_event(context, "application.update", application, changed))
+    return True
+
+
+async def remove(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+    """Remove an application and its secrets; answers what it was."""
+    async with context.transaction() as session:
+        found = await find_application(session, context, asked.application_id, lock=True)
+        await session.delete(found[0])
+        session.add(application_event(context, "application.remove", found[0]))
+    return ApplicationOutput.of(*found)
+
+
+async def _require_references(session: AsyncSession, context: Context, asked: Settings) -> None:
+    """Every registry and server that is named is the organization's, and stays while we write."""
+    await require_registries(session, context, [getattr(asked, field) for field in REGISTRIES])
+    await require_servers(session, context, [asked.build_server_id, *(asked.targets or ())])
+
+
+async def _set_servers(session: AsyncSession, application: Application, asked: Settings) -> bool:
+    if asked.targets is None:
+        return False
+    chosen = col(ApplicationServer.application_id) == application.application_id
+    await session.exec(delete(ApplicationServer).where(chosen))
+    session.add_all(
+        ApplicationServer(
+            application_id=application.application_id,
+            server_id=server_id,
+            organization_id=application.organization_id,
+        )
+        for server_id in sorted(asked.targets)
+    )
+    await session.flush()
+    return True
+
+
+def _require_source(application: Application) -> None:
+    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
+    if needed and getattr(application, needed) is None:
+        raise InvalidSourceError(
+            f"the application {application.name} has no {application.source_type} source yet",
+            remedy=f"Save it with application.{saved_by}, which chooses it too.",
+        )
+
+
+PROCEDURES = (
+    Procedure(
+        "application.create", "mutation", CreateApplication, ApplicationOutput, create, "admin"
+    ),
+    Procedure("application.all", "query", NoInput, list[ApplicationOutput], get_all),
+    Procedure("application.one", "query", ChosenApplication, ApplicationOutput, one),
+    Procedure("application.update", "mutation", UpdateApplication, bool, update, "admin"),
+    Procedure(
+        "application.remove", "mutation", ChosenApplication, ApplicationOutput, remove, "admin"
+    ),
+)

@@ -1,0 +1,100 @@
+"""How an application is built, and the variables that it is built and run with."""
+
+import json
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+from api.context import Context
+from api.procedures.application_fields import BuildType, Stage
+from api.procedures.application_rows import (
+    application_event,
+    assign,
+    find_application,
+    seal_for,
+)
+from api.procedures.fields import Id, Ignored, Input
+from api.procedures.procedure import Procedure
+from api.procedures.source_fields import ContextPath, DockerfilePath
+from api.procedures.variables import SecretVariables, Variables, parse_variables
+from shared.models import Application
+
+REPLACED = ("build_type", "dockerfile", "docker_context_path", "docker_build_stage")
+
+
+class SaveBuildType(Input):
+    """``dockerfile`` and ``dockerContextPath`` start where the build does: at the build path."""
+
+    application_id: Id
+    build_type: BuildType
+    dockerfile: DockerfilePath = "Dockerfile"
+    docker_context_path: ContextPath = "."
+    docker_build_stage: Stage | None = None
+    heroku_version: Ignored = None
+    railpack_version: Ignored = None
+    publish_directory: Ignored = None
+    is_static_spa: Ignored = None
+
+
+class SaveEnvironment(Input):
+    """Lines of ``NAME=VALUE``, as in a dotenv file; what is given replaces what was there.
+
+    ``env`` and ``buildSecrets`` are shown by no procedure but for their names; ``buildArgs`` are
+    no secrets: they can be read in the image that they build.
+    """
+
+    application_id: Id
+    env: SecretVariables | None = None
+    build_args: Variables | None = None
+    build_secrets: SecretVariables | None = None
+    create_env_file: Ignored = None
+
+
+async def save_build_type(context: Context, asked: SaveBuildType) -> bool:
+    """Say which Dockerfile builds an application, from where, and up to which stage."""
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        changed = assign(application, asked, REPLACED)
+        session.add(application_event(context, "application.saveBuildType", application, changed))
+    return True
+
+
+async def save_environment(context: Context, asked: SaveEnvironment) -> bool:
+    """Store an application's variables: of its containers, and of its builds."""
+    changed = sorted(asked.model_fields_set & {"env", "build_args", "build_secrets"})
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        if "env" in changed:
+            variables = _parse(asked.env)
+            application.env = _seal(context, application, "environment", variables)
+            application.env_names = sorted(variables)
+        if "build_secrets" in changed:
+            variables = _parse(asked.build_secrets)
+            application.build_secrets = _seal(context, application, "build_secrets", variables)
+            application.build_secret_names = sorted(variables)
+        if "build_args" in changed:
+            application.build_args = parse_variables(asked.build_args or "")
+        session.add(application_event(context, "application.saveEnvironment", application, changed))
+    return True
+
+
+def _parse(text: SecretStr | None) -> dict[str, str]:
+    return parse_variables(text.get_secret_value()) if text else {}
+
+
+def _seal(
+    context: Context, application: Application, purpose: str, variables: Mapping[str, str]
+) -> str | None:
+    if not variables:
+        return None
+    return seal_for(context, application, purpose, json.dumps(variables, ensure_ascii=False))
+
+
+PROCEDURES = (
+    Procedure(
+        "application.saveBuildType", "mutation", SaveBuildType, bool, save_build_type, "admin"
+    ),
+    Procedure(
+        "application.saveEnvironment", "mutation", SaveEnvironment, bool, save_environment, "admin"
+    ),
+)

@@ -1,0 +1,98 @@
+"""What applications use: registries and servers, kept while they are named, not removed in use."""
+
+from collections.abc import Iterable, Sequence
+
+from sqlmodel import col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.context import Context
+from api.errors import InUseError
+from shared.errors import NotFoundError
+from shared.models import Application, ApplicationServer, Registry, Server
+
+MAX_NAMES = 10
+
+
+async def require_registries(
+    session: AsyncSession, context: Context, ids: Iterable[str | None]
+) -> None:
+    """See that the organization has these, and that they stay until the transaction's end.
+
+    Raises:
+        NotFoundError: one is missing, or another organization's.
+    """
+    wanted = {wanted_id for wanted_id in ids if wanted_id}
+    query = (
+        select(Registry.registry_id)
+        .where(
+            Registry.organization_id == context.organization_id,
+            col(Registry.registry_id).in_(wanted),
+        )
+        .order_by(Registry.registry_id)
+        .with_for_update(read=True, key_share=True)
+    )
+    if wanted - set((await session.exec(query)).all()):
+        raise NotFoundError("Registry not found")
+
+
+async def require_servers(
+    session: AsyncSession, context: Context, ids: Iterable[str | None]
+) -> None:
+    """As `require_registries`; a removed server is none.
+
+    Raises:
+        NotFoundError: one is missing, removed, or another organization's.
+    """
+    wanted = {wanted_id for wanted_id in ids if wanted_id}
+    query = (
+        select(Server.server_id)
+        .where(
+            Server.organization_id == context.organization_id,
+            col(Server.server_id).in_(wanted),
+            col(Server.removed_at).is_(None),
+        )
+        .order_by(Server.server_id)
+        .with_for_update(read=True, key_share=True)
+    )
+    if wanted - set((await session.exec(query)).all()):
+        raise NotFoundError("Server not found")
+
+
+async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
+    """Raises `InUseError` while an application uses the registry; its row has to be locked."""
+    used = (
+        Application.registry_id,
+        Application.build_registry_id,
+        Application.rollback_registry_id,
+    )
+    query = select(Application.name).where(
+        Application.organization_id == registry.organization_id,
+        or_(*(column == registry.registry_id for column in used)),
+    )
+    names = (await session.exec(query.order_by(Application.name))).all()
+    _require_none(names, f"the registry {registry.registry_name}")
+
+
+async def require_unused_server(session: AsyncSession, server: Server) -> None:
+    """Raises `InUseError` while an application uses the server; its row has to be locked."""
+    runs = select(ApplicationServer.application_id).where(
+        ApplicationServer.server_id == server.server_id
+    )
+    query = select(Application.name).where(
+        Application.organization_id == server.organization_id,
+        or_(
+            Application.build_server_id == server.server_id,
+            col(Application.application_id).in_(runs),
+        ),
+    )
+    names = (await session.exec(query.order_by(Application.name))).all()
+    _require_none(names, f"the server {server.name}")
+
+
+def _require_none(names: Sequence[str], what: str) -> None:
+    if names:
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        raise InUseError(
+            f"{what} is used by applications: {', '.join(names[:MAX_NAMES])}{more}",
+            remedy="Give them another one with application.update first, or none.",
+        )
