@@ -127,13 +127,15 @@ def _invalid_format(pattern: str, path: list[Any]) -> Issue:
 
 def _size(code: str, origin: str, key: str, said: str) -> Callable[[Any, list[Any]], Issue]:
     limit = "minimum" if code == "too_small" else "maximum"
-    sign, unit = (">=", "") if code == "too_small" else ("<=", "")
-    unit = " characters" if origin == "string" else unit
+    sign = ">=" if code == "too_small" else "<="
+    units = {"string": " characters", "array": " items"}
 
     def issue(context: Any, path: list[Any]) -> Issue:
-        message = f"Too {said}: expected {origin} to {'have ' if unit else 'be '}{sign}"
+        what = "array" if context.get("field_type") == "List" else origin
+        unit = units.get(what, "")
+        message = f"Too {said}: expected {what} to {'have ' if unit else 'be '}{sign}"
         return {
-            "origin": origin,
+            "origin": what,
             "code": code,
             limit: context[key],
             "inclusive": True,

@@ -12,6 +12,7 @@ from api.context import Context
 from api.errors import NameTakenError
 from api.procedures.container import HealthCheck, Mount, Port
 from api.procedures.fields import Input
+from api.sessions import violates
 from shared.errors import NotFoundError
 from shared.models import Application, ApplicationServer, AuditEvent
 from shared.vault import SealContext
@@ -65,8 +66,7 @@ async def flush_application(session: AsyncSession, application: Application) -> 
     try:
         await session.flush()
     except IntegrityError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != NAME_CONSTRAINT:
+        if not violates(error, NAME_CONSTRAINT):
             raise
         taken = f"there is an application with the appName {application.app_name} already"
         raise NameTakenError(taken) from None

@@ -26,6 +26,7 @@ from api.procedures.fields import (
 from api.procedures.procedure import Procedure
 from api.procedures.usage import require_unused_server
 from api.security import hash_secret, make_secret
+from api.sessions import violates
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.jobs.commands import JobClass
@@ -197,8 +198,7 @@ async def _insert(session: AsyncSession, server: Server) -> None:
     try:
         await session.flush()
     except IntegrityError as error:
-        diagnosis = getattr(error.orig, "diag", None)
-        if getattr(diagnosis, "constraint_name", None) != NAME_CONSTRAINT:
+        if not violates(error, NAME_CONSTRAINT):
             raise
         raise NameTakenError(f"there is a server called {server.name} already") from None
 

@@ -40,6 +40,19 @@ async def create_registry(client: httpx2.AsyncClient, **changes: Any) -> dict[st
     return created
 
 
+async def create_application(client: httpx2.AsyncClient, **settings: Any) -> dict[str, Any]:
+    answer = await client.post("/api/application.create", json={"name": "My App", **settings})
+    assert answer.status_code == 200, answer.text
+    created: dict[str, Any] = answer.json()
+    return created
+
+
+async def show_application(client: httpx2.AsyncClient, application_id: str) -> dict[str, Any]:
+    answer = await client.get("/api/application.one", params={"applicationId": application_id})
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Return once it holds; ten seconds at the most."""
     async with asyncio.timeout(10):

@@ -5,18 +5,29 @@ from typing import Any
 import httpx2
 
 from api.procedures.routers import PROCEDURES
-from tests.api.asking import GHCR, create_registry
+from tests.api.asking import GHCR, create_application, create_registry
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
-TABLES = ("registry", "server", "server_token", "job", "job_secret", "job_event", "audit_event")
-NO_LOOK_UP = {("registry.create", "serverId"), ("registry.update", "serverId")} | {
-    ("registry.update", "organizationId")
+TABLES = (
+    *("registry", "server", "server_token", "application", "application_server"),
+    *("job", "job_secret", "job_event", "audit_event"),
+)
+NO_LOOK_UP = {
+    ("registry.create", "serverId"),
+    ("registry.update", "serverId"),
+    ("registry.update", "organizationId"),
+    ("application.create", "environmentId"),
+    ("application.update", "environmentId"),
+    ("application.update", "organizationId"),
+    ("application.update", "serverId"),
+    ("application.saveGitProvider", "customGitSSHKeyId"),
 }
+OWN = {"applicationId": "own application"}
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
 
 # The inputs of each procedure that names a thing; ids stand for one of the other organization.
-MATRIX: list[tuple[str, dict[str, str]]] = [
+MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("registry.one", {"registryId": "registry"}),
     ("registry.update", {"registryId": "registry", "registryName": "mine now"}),
     ("registry.remove", {"registryId": "registry"}),
@@ -29,6 +40,28 @@ MATRIX: list[tuple[str, dict[str, str]]] = [
     ("server.remove", {"serverId": "server"}),
     ("server.pause", {"serverId": "server"}),
     ("server.resume", {"serverId": "server"}),
+    ("application.create", {"name": "x", "registryId": "registry"}),
+    ("application.create", {"name": "x", "buildRegistryId": "registry"}),
+    ("application.create", {"name": "x", "rollbackRegistryId": "registry"}),
+    ("application.create", {"name": "x", "buildServerId": "server"}),
+    ("application.create", {"name": "x", "serverId": "server"}),
+    ("application.create", {"name": "x", "serverIds": ["server"]}),
+    ("application.one", {"applicationId": "application"}),
+    ("application.update", {"applicationId": "application", "name": "mine now"}),
+    ("application.update", {**OWN, "registryId": "registry"}),
+    ("application.update", {**OWN, "buildRegistryId": "registry"}),
+    ("application.update", {**OWN, "rollbackRegistryId": "registry"}),
+    ("application.update", {**OWN, "buildServerId": "server"}),
+    ("application.update", {**OWN, "serverIds": ["server"]}),
+    ("application.remove", {"applicationId": "application"}),
+    (
+        "application.saveGitProvider",
+        {"applicationId": "application", "customGitUrl": "https://git.example/a.git"},
+    ),
+    ("application.saveDockerProvider", {"applicationId": "application", "dockerImage": "nginx"}),
+    ("application.saveDockerProvider", {**OWN, "dockerImage": "nginx", "registryId": "registry"}),
+    ("application.saveBuildType", {"applicationId": "application", "buildType": "dockerfile"}),
+    ("application.saveEnvironment", {"applicationId": "application", "env": "A=1"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
@@ -51,11 +84,11 @@ def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
         (name, alias)
         for name, procedure in PROCEDURES.items()
         for alias in procedure.input.model_json_schema()["properties"]
-        if alias.endswith("Id")
+        if alias.endswith(("Id", "Ids"))
     }
 
     assert takes - NO_LOOK_UP == {
-        (name, field) for name, body in MATRIX for field in body if field.endswith("Id")
+        (name, field) for name, body in MATRIX for field in body if field.endswith(("Id", "Ids"))
     }
 
 
@@ -70,6 +103,8 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     ids = {
         "registry": (await create_registry(client))["registryId"],
         "own registry": (await create_registry(stranger))["registryId"],
+        "application": (await create_application(client))["applicationId"],
+        "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "job": job["jobId"],
         "key": key["apiKeyId"],
@@ -77,7 +112,12 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     before = snapshot(database)
 
     for name, body in MATRIX:
-        foreign = {field: ids.get(value, value) for field, value in body.items()}
+        foreign = {
+            field: [ids[name] for name in value]
+            if isinstance(value, list)
+            else ids.get(value, value)
+            for field, value in body.items()
+        }
         answer = await stranger.post(f"/api/trpc/{name}", json=foreign)
         if name == "job.all":
             assert answer.json()["jobs"] == []
@@ -90,9 +130,11 @@ async def test_lists_show_only_the_callers_own(
     client: httpx2.AsyncClient, stranger: httpx2.AsyncClient, server: TestServer
 ) -> None:
     await create_registry(client)
+    await create_application(client)
     await client.post("/api/image.pull", json={"image": "nginx"})
 
     assert (await stranger.get("/api/registry.all")).json() == []
+    assert (await stranger.get("/api/application.all")).json() == []
     assert (await stranger.get("/api/server.all")).json() == []
     assert (await stranger.get("/api/job.all")).json()["jobs"] == []
     assert [key["name"] for key in (await stranger.get("/api/apiKey.all")).json()] == ["second"]
@@ -112,6 +154,8 @@ async def test_a_member_may_use_and_not_change(
     registry = await create_registry(client)
     chosen = {"registryId": registry["registryId"]}
     created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    application = await create_application(client)
+    of_application = {"applicationId": application["applicationId"]}
     before = snapshot(database)
     changes: dict[str, dict[str, Any]] = {
         "registry.create": GHCR,
@@ -121,6 +165,13 @@ async def test_a_member_may_use_and_not_change(
         "server.remove": {"serverId": created["serverId"]},
         "server.pause": {"serverId": created["serverId"]},
         "server.resume": {"serverId": created["serverId"]},
+        "application.create": {"name": "x"},
+        "application.update": {**of_application, "name": "x"},
+        "application.remove": of_application,
+        "application.saveGitProvider": {**of_application, "customGitUrl": "https://git.example/a"},
+        "application.saveDockerProvider": {**of_application, "dockerImage": "nginx"},
+        "application.saveBuildType": {**of_application, "buildType": "dockerfile"},
+        "application.saveEnvironment": {**of_application, "env": "A=1"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
     }
@@ -136,6 +187,7 @@ async def test_a_member_may_use_and_not_change(
         name for name, procedure in PROCEDURES.items() if procedure.role == "admin"
     }
     assert (await member.get("/api/registry.one", params=chosen)).json() == registry
+    assert (await member.get("/api/application.all")).json() == [application]
     pulled = await member.post(
         "/api/image.pull", json={"image": "nginx", "serverId": created["serverId"]}
     )

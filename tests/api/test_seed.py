@@ -146,3 +146,43 @@ async def test_a_test_of_a_stored_registry_answers_true(
     )
 
     assert (answer.status_code, answer.json()) == (200, True)
+
+
+async def test_an_application_is_created_with_its_registries(client: httpx2.AsyncClient) -> None:
+    registry = (await ask(client, "registry.create", HUB)).json()
+    body = {
+        "name": "My App",
+        "registryId": registry["registryId"],
+        "buildRegistryId": registry["registryId"],
+    }
+
+    answer = await ask(client, "application.create", body)
+
+    assert answer.status_code == 200
+    assert {field: answer.json()[field] for field in body} == body
+
+
+async def test_an_application_is_told_where_to_push_pull_and_keep_its_images(
+    client: httpx2.AsyncClient,
+) -> None:
+    application = (await ask(client, "application.create", {"name": "My App"})).json()
+    chosen = {"applicationId": application["applicationId"]}
+    push, pull, keep = [
+        (await ask(client, "registry.create", body)).json()["registryId"] for body in CREATED[:3]
+    ]
+
+    answers = [
+        await ask(client, "application.update", body)
+        for body in (
+            {**chosen, "buildRegistryId": push, "registryId": pull},
+            {**chosen, "rollbackRegistryId": keep},
+        )
+    ]
+
+    assert [answer.json() for answer in answers] == [True, True]
+    assert (await ask(client, "application.one", chosen)).json() == {
+        **application,
+        "registryId": pull,
+        "buildRegistryId": push,
+        "rollbackRegistryId": keep,
+    }
