@@ -1,9 +1,12 @@
-"""``make bench``: all figures in one run; a table on the screen, JSON in ``.data/bench.json``."""
+"""``make bench``: all figures in one run; a table on the screen, JSON in ``.data/bench.json``.
+
+``python -m tests.bench PART …`` measures only these parts.
+"""
 
 import sys
 from pathlib import Path
 
-from tests.bench import accepting, footprint, latency, logins, transfers
+from tests.bench import accepting, footprint, latency, logins, million, readers, transfers
 from tests.bench.measure import Figure, keep, table
 from tests.bench.scene import open_scene
 
@@ -13,6 +16,8 @@ PARTS = {
     "logins": logins,
     "transfers": transfers,
     "accepting": accepting,
+    "readers": readers,
+    "million": million,
 }
 KEPT = Path(".data/bench.json")
 
