@@ -7,6 +7,7 @@ from api.procedures import (
     application,
     application_build,
     application_source,
+    build,
     diagnosis,
     enrolment,
     image,
@@ -19,7 +20,7 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, server, enrolment),
-    *(application, application_source, application_build),
+    *(application, application_source, application_build, build),
     *(image, job, api_key, user),
 )
 

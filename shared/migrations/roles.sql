@@ -40,6 +40,8 @@ GRANT UPDATE (name, description, removed_at, paused_at, paused_classes) ON publi
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application stays what it is and its organization's: its ids are not among these.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;
+-- A build is asked for by the API, and ends by what its jobs say.
+GRANT INSERT ON public.build TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
@@ -55,6 +57,7 @@ GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wha
 GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
+GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
   public.job_event_prune, public.job_prune TO wharf_control;
 

@@ -3,6 +3,7 @@
 from sqlmodel import SQLModel
 
 from shared.models.application import Application, ApplicationServer
+from shared.models.build import Build
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
@@ -18,6 +19,7 @@ __all__ = [
     "ApplicationServer",
     "ApplicationTurn",
     "AuditEvent",
+    "Build",
     "Control",
     "Idempotency",
     "Job",

@@ -23,6 +23,7 @@ from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
 from shared.settings import ControlSettings, load
 from shared.vault import KeyRing
+from worker.control.builds import settle_builds
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
@@ -121,6 +122,7 @@ class Control:
         async with self.pool.connection() as connection:
             await connection.execute(SEEN, (self.control_id, version("wharfinger")))
             rings = await sweep(connection)
+            await settle_builds(connection)
         await self.publisher.ring(rings)
         return SWEEP_SECONDS
 

@@ -1,0 +1,178 @@
+"""Builds: asked for, followed, cancelled. A build is a row and up to three jobs in a row."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import Select
+
+from api.context import Context
+from api.errors import AlreadyEndedError
+from api.jobs import choose_server
+from api.procedures.application_rows import find_application
+from api.procedures.build_order import Order, store_build
+from api.procedures.build_plan import Registries, Wish
+from api.procedures.fields import (
+    Accepted,
+    Document,
+    Id,
+    Input,
+    Moment,
+    Output,
+    Tag,
+    Text,
+    show_document,
+)
+from api.procedures.procedure import Procedure
+from api.procedures.registry import find_registry
+from api.procedures.source_fields import Branch, Commit
+from shared.errors import NotFoundError
+from shared.jobs.store.cancel import cancel as cancel_job
+from shared.models import Application, Build, Job, Registry
+
+BuildState = Literal[
+    "queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"
+]
+MAX_BUILDS = 100
+
+
+class AskBuild(Input):
+    """`tag`, `branch` and `commit` go before what the application has; a tag is made by default."""
+
+    application_id: Id
+    tag: Tag | None = None
+    branch: Branch | None = None
+    commit: Commit | None = None
+    title: Text = ""
+    description: Text = ""
+
+
+class ChosenBuild(Input):
+    build_id: Id
+
+
+class ManyBuilds(Input):
+    application_id: Id
+    limit: Annotated[int, Field(ge=1, le=MAX_BUILDS)] = 20
+
+
+class BuildOutput(Output):
+    """An image of an application; `reference` and `digest` are what to run once it succeeded.
+
+    `jobIds` are those of its steps in their order: make, push, retain.
+    """
+
+    build_id: str
+    application_id: str
+    version: int
+    title: str
+    state: BuildState
+    reference: str
+    retained: str | None
+    digest: str | None
+    revision: str | None
+    error: Document | None
+    job_ids: list[str]
+    created_at: Moment
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, build: Build, make_state: str | None) -> Self:
+        waits = make_state in {"queued", "dispatched"}
+        steps = (build.make_job_id, build.push_job_id, build.retain_job_id)
+        return cls.model_validate(
+            {
+                **build.model_dump(),
+                "state": build.outcome or ("queued" if waits else "running"),
+                "error": show_document(build.error),
+                "job_id": build.make_job_id,
+                "job_ids": [step for step in steps if step],
+            }
+        )
+
+
+class AcceptedBuild(BuildOutput, Accepted):
+    """A build that was stored; `jobId` is the job that it begins with."""
+
+
+async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
+    """Build an application's image, push it to its build registry, keep it for a rollback.
+
+    Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
+    one supersedes one that waits, unless its `latestWins` is off.
+    """
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, asked.application_id)
+        registries = await _registries(session, context, application)
+    server_id = await choose_server(context, application.build_server_id, online=False)
+    wish = Wish(asked.tag, asked.branch, asked.commit)
+    order = Order(application, registries, wish, server_id, asked.title)
+    order.plan(application.last_version + 1)  # what is wrong with it is said before it is stored
+    await store_build(context, order)
+    return AcceptedBuild.of(*await _find(context, context.job_id))
+
+
+async def one(context: Context, asked: ChosenBuild) -> BuildOutput:
+    """One build."""
+    return BuildOutput.of(*await _find(context, asked.build_id))
+
+
+async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
+    """The newest builds of an application first."""
+    query = _query(context).where(Build.application_id == asked.application_id)
+    async with context.transaction() as session:
+        await find_application(session, context, asked.application_id)
+        rows = await session.exec(query.order_by(col(Build.build_id).desc()).limit(asked.limit))
+    return [BuildOutput.of(*row) for row in rows]
+
+
+async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
+    """Cancel a build: the step that is under way, and so those behind it."""
+    found = await one(context, asked)
+    if found.finished_at is not None:
+        raise AlreadyEndedError("the build has ended already")
+    async with context.resources.pool.connection() as connection:
+        for job_id in found.job_ids:
+            await cancel_job(connection, job_id, context.organization_id, "the build was cancelled")
+    return await one(context, asked)
+
+
+async def _registries(
+    session: AsyncSession, context: Context, application: Application
+) -> Registries:
+    async def find(registry_id: str | None) -> Registry | None:
+        return await find_registry(session, context, registry_id) if registry_id else None
+
+    return Registries(
+        pull=await find(application.registry_id),
+        build=await find(application.build_registry_id),
+        rollback=await find(application.rollback_registry_id),
+    )
+
+
+async def _find(context: Context, build_id: str) -> tuple[Build, str]:
+    async with context.transaction() as session:
+        found = (
+            await session.exec(_query(context).where(Build.build_id == build_id))
+        ).one_or_none()
+    if found is None:
+        raise NotFoundError("Build not found")
+    return found
+
+
+def _query(context: Context) -> Select[Build, str]:
+    """Builds of the organization, with the state of the job that each begins with."""
+    return (
+        select(Build, Job.state)
+        .outerjoin(Job, col(Job.job_id) == Build.make_job_id)
+        .where(Build.organization_id == context.organization_id)
+    )
+
+
+PROCEDURES = (
+    Procedure("application.build", "mutation", AskBuild, AcceptedBuild, build),
+    Procedure("build.one", "query", ChosenBuild, BuildOutput, one),
+    Procedure("build.all", "query", ManyBuilds, list[BuildOutput], get_all),
+    Procedure("build.cancel", "mutation", ChosenBuild, BuildOutput, cancel),
+)

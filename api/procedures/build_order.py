@@ -1,0 +1,134 @@
+"""Store a build: its row and its jobs in one transaction, each job needing the one before."""
+
+from dataclasses import dataclass
+
+from psycopg.types.json import Jsonb
+
+from api.context import Context
+from api.jobs import TRANSFER_DEADLINE
+from api.procedures.build_plan import Plan, Registries, Wish, make_plan
+from shared.database import Connection
+from shared.errors import NotFoundError
+from shared.faults import Fault
+from shared.ids import make_id
+from shared.jobs.commands import ImageBuild, ImageCopy, ImagePull, ImagePush, Kind
+from shared.jobs.store.submit import Submission, submit
+from shared.models import Application
+
+AnyStep = ImageBuild | ImagePull | ImagePush | ImageCopy
+
+LOCK = "SELECT 1 FROM application WHERE application_id = %s AND organization_id = %s FOR UPDATE"
+STANDS = "SELECT 1 FROM build WHERE build_id = %s"
+NUMBER = """
+UPDATE application SET last_version = last_version + 1
+ WHERE application_id = %s RETURNING last_version
+"""
+INSERT = """
+INSERT INTO build (build_id, organization_id, application_id, version, title, reference, retained,
+                   make_job_id, push_job_id, retain_job_id, requested_by)
+VALUES (%(build_id)s, %(organization_id)s, %(application_id)s, %(version)s, %(title)s,
+        %(reference)s, %(retained)s, %(build_id)s, %(push_job_id)s, %(retain_job_id)s,
+        %(requested_by)s)
+"""
+SUPERSEDE = """
+SELECT job_cancel(j.job_id, j.organization_id, %s)
+  FROM build b JOIN job j ON j.job_id = b.make_job_id
+ WHERE b.application_id = %s AND b.outcome IS NULL AND j.state = 'queued' AND b.build_id <> %s
+"""
+SUPERSEDED = Fault(code="superseded", message="a newer build of the application took its place")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A build as it was asked for, and where it is carried out."""
+
+    application: Application
+    registries: Registries
+    wish: Wish
+    server_id: str
+    title: str
+
+    def plan(self, version: int) -> Plan:
+        return make_plan(self.application, self.registries, self.wish, version)
+
+
+async def store_build(context: Context, order: Order) -> None:
+    """Number it, store it, submit its jobs; what it supersedes ends. A repeat changes nothing."""
+    pool = context.resources.pool
+    async with pool.connection() as connection, connection.transaction():
+        if await _is_new(connection, context, order.application):
+            version = await _number(connection, order.application)
+            await _store(connection, context, order, version)
+
+
+async def _is_new(connection: Connection, context: Context, application: Application) -> bool:
+    """Whether this request was not carried out before; builds of one application wait here."""
+    chosen = (application.application_id, context.organization_id)
+    if await (await connection.execute(LOCK, chosen)).fetchone() is None:
+        raise NotFoundError("Application not found")
+    return await (await connection.execute(STANDS, (context.job_id,))).fetchone() is None
+
+
+async def _number(connection: Connection, application: Application) -> int:
+    cursor = await connection.execute(NUMBER, (application.application_id,))
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - locked before
+    return int(row["last_version"])
+
+
+async def _store(connection: Connection, context: Context, order: Order, version: int) -> None:
+    plan = order.plan(version)
+    jobs = _submissions(context, order, plan)
+    for job in jobs:
+        await submit(connection, job)
+    steps = {job.command.kind: job.job_id for job in jobs[1:]}
+    application = order.application
+    values = {
+        "build_id": context.job_id,
+        "organization_id": application.organization_id,
+        "application_id": application.application_id,
+        "version": version,
+        "title": order.title,
+        "reference": str(plan.reference),
+        "retained": plan.retained,
+        "push_job_id": steps.get(Kind.IMAGE_PUSH),
+        "retain_job_id": steps.get(Kind.IMAGE_COPY),
+        "requested_by": context.caller.api_key_id,
+    }
+    await connection.execute(INSERT, values)
+    if application.latest_wins:
+        why = Jsonb(SUPERSEDED.model_dump(mode="json", exclude_none=True))
+        await connection.execute(SUPERSEDE, (why, application.application_id, context.job_id))
+
+
+def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]:
+    """A job a command, each needing the one before; the first has the build's own id."""
+    jobs: list[Submission] = []
+    for command in (plan.make, plan.push, plan.retain):
+        if command is not None:
+            needs = [jobs[-1].job_id] if jobs else []
+            job_id = make_id() if jobs else context.job_id
+            jobs.append(_submission(context, order, command, job_id, needs))
+    return jobs
+
+
+def _submission(
+    context: Context, order: Order, command: AnyStep, job_id: str, needs: list[str]
+) -> Submission:
+    application = order.application
+    is_build = isinstance(command, ImageBuild)
+    sealed = {"git_token": application.git_token} if is_build and application.git_token else {}
+    exclusive = application.application_id if is_build else command.reference
+    return Submission(
+        organization_id=application.organization_id,
+        server_id=order.server_id,
+        command=command,
+        requested_by=context.caller.api_key_id,
+        registry_id=command.registry_id,
+        sealed=sealed,
+        exclusive_key=f"{command.kind}:{exclusive}",
+        fair_key=application.application_id,
+        deadline=TRANSFER_DEADLINE,
+        needs=needs,
+        job_id=job_id,
+    )

@@ -1,0 +1,141 @@
+"""What is to be done for one image of an application: pure, from its row and its registries."""
+
+from dataclasses import dataclass
+
+from shared.errors import InvalidInputError
+from shared.jobs.commands import GitSource, ImageBuild, ImageCopy, ImagePull, ImagePush
+from shared.models import Application, Registry
+from shared.reference import Reference, make_reference, parse_reference
+
+COMMIT_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a caller says of one build; it goes before what the application has."""
+
+    tag: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Registries:
+    """Those that an application names: its images come from, go to and are kept in."""
+
+    pull: Registry | None = None
+    build: Registry | None = None
+    rollback: Registry | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The commands of one build, in their order. ``reference`` is what the image is called."""
+
+    reference: Reference
+    make: ImageBuild | ImagePull
+    push: ImagePush | None = None
+    retain: ImageCopy | None = None
+
+    @property
+    def retained(self) -> str | None:
+        return self.retain.reference if self.retain else None
+
+
+def make_plan(application: Application, registries: Registries, wish: Wish, version: int) -> Plan:
+    """The plan of the build with this number.
+
+    Pushed to the build registry, and copied from there to the rollback registry where that is
+    active; where there is only the latter, it is pushed there. Never as ``latest`` alone: the tag
+    is the caller's, else the commit's first characters, else ``v`` and the version.
+
+    Raises:
+        InvalidInputError: there is nothing to build from.
+        InvalidReferenceError: the application's name and a registry's prefix make no reference.
+    """
+    commit = wish.commit or (None if wish.branch else application.git_commit)
+    tag = wish.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
+    first, second = _destinations(application, registries)
+    reference = _name(application, first, tag)
+    make = _make(application, registries.pull, reference, wish, commit)
+    if first is None:
+        return Plan(reference, make)
+    source = make.reference if isinstance(make, ImagePull) else str(reference)
+    push = ImagePush(source=source, reference=str(reference), registry_id=first.registry_id)
+    if second is None:
+        return Plan(reference, make, push)
+    retain = ImageCopy(
+        source=str(reference),
+        reference=str(_name(application, second, tag)),
+        source_registry_id=first.registry_id,
+        registry_id=second.registry_id,
+    )
+    return Plan(reference, make, push, retain)
+
+
+def _destinations(
+    application: Application, registries: Registries
+) -> tuple[Registry | None, Registry | None]:
+    """Where it is pushed, and where it is copied to from there."""
+    rollback = registries.rollback if application.rollback_active else None
+    if registries.build is None:
+        return rollback, None
+    is_same = rollback is not None and rollback.registry_id == registries.build.registry_id
+    return registries.build, None if is_same else rollback
+
+
+def _name(application: Application, registry: Registry | None, tag: str) -> Reference:
+    name = application.app_name.lower()
+    if registry is None:
+        return parse_reference(f"{name}:{tag}")
+    return make_reference(
+        registry.registry_url,
+        registry.image_prefix,
+        name,
+        username=registry.username,
+        tag=tag,
+    )
+
+
+def _make(
+    application: Application,
+    bases: Registry | None,
+    reference: Reference,
+    wish: Wish,
+    commit: str | None,
+) -> ImageBuild | ImagePull:
+    match application.source_type:
+        case "docker":
+            return _pull(application, bases)
+        case "git":
+            return ImageBuild(
+                application_id=application.application_id,
+                reference=str(reference),
+                source=GitSource(
+                    url=application.git_url or "",
+                    branch=wish.branch or application.git_branch,
+                    commit=commit,
+                    path=application.git_build_path.strip("/"),
+                    username=application.git_username or "",
+                ),
+                dockerfile=application.dockerfile,
+                context_path=application.docker_context_path,
+                stage=application.docker_build_stage,
+                build_args=application.build_args,
+                platform=application.platform,
+                base_host=bases.host if bases else None,
+                registry_id=bases.registry_id if bases else None,
+            )
+        case _:
+            raise InvalidInputError(
+                f"the application {application.name} has nothing to be built from",
+                remedy="Use application.saveGitProvider or application.saveDockerProvider.",
+            )
+
+
+def _pull(application: Application, registry: Registry | None) -> ImagePull:
+    image = parse_reference(application.docker_image or "")
+    is_theirs = registry is not None and registry.host == image.registry
+    registry_id = registry.registry_id if registry and is_theirs else None
+    named = image if image.tag or image.digest else parse_reference(f"{image}:latest")
+    return ImagePull(reference=str(named), registry_id=registry_id)

@@ -1,0 +1,51 @@
+"""Builds: one image of an application each; jobs make it, push it and retain it."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from shared.models.columns import Moment, document, moment, one_of
+
+OUTCOMES = ("succeeded", "failed", "cancelled", "superseded", "expired")
+
+
+class Build(SQLModel, table=True):
+    """What was asked for and what came of it; it stays when its jobs are pruned.
+
+    ``make_job_id`` is the job that builds, or pulls an image that is ready; there is nothing to
+    push or to retain where an application has no registry for it. ``reference`` is where the image
+    is pulled from, once it is there; ``retained`` where it is kept for a rollback.
+    """
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "application_id"],
+            ["application.organization_id", "application.application_id"],
+            ondelete="CASCADE",
+        ),
+        UniqueConstraint("application_id", "version"),
+        one_of("outcome", OUTCOMES),
+        CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="outcome_has_end"),
+        CheckConstraint("version > 0", name="version_counted"),
+        Index("build_open", "build_id", postgresql_where=text("outcome IS NULL")),
+        Index("build_of_application", "application_id", "build_id"),
+    )
+
+    build_id: str = Field(primary_key=True)
+    organization_id: str
+    application_id: str
+    version: int
+    title: str = ""
+    reference: str
+    retained: str | None = None
+    make_job_id: str
+    push_job_id: str | None = None
+    retain_job_id: str | None = None
+    outcome: str | None = None
+    digest: str | None = None
+    revision: str | None = None
+    error: dict[str, Any] | None = document()
+    requested_by: str | None = None
+    created_at: Moment = moment(default_now=True)
+    finished_at: Moment = moment()
