@@ -63,10 +63,9 @@ def migrate() -> None:
 @app.command()
 def secrets(
     directory: Annotated[Path, typer.Argument(help="A directory for nothing else.")],
-    address: Annotated[str, typer.Option(help="WHARF_ADDRESS of compose.yaml.")] = "127.0.0.1",
 ) -> None:
     """Make the secrets that compose.yaml asks for; what is there already stays."""
-    _become("worker.local.compose", str(directory), "--address", address)
+    _become("worker.local.compose", str(directory))
 
 
 @app.command()

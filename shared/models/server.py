@@ -74,16 +74,21 @@ class ServerToken(SQLModel, table=True):
 
 
 class ServerEnrolment(SQLModel, table=True):
-    """What a server proved itself with; one row a server, never changed."""
+    """What a server proves itself with; one row a server, never changed.
+
+    ``broker_hash`` is the SHA-256 of its password at the broker, as hexadecimal digits.
+    """
 
     __tablename__ = "server_enrolment"
     __table_args__ = (
         CheckConstraint("starts_with(role_verifier, 'SCRAM-SHA-256$')", name="verifier_is_scram"),
+        CheckConstraint("broker_hash ~ '^[0-9a-f]{64}$'", name="broker_hash_is_sha256"),
     )
 
     server_id: str = Field(primary_key=True, foreign_key="server.server_id")
     public_key: str
     role_verifier: str
+    broker_hash: str | None = None
     enrolled_at: Moment = moment(default_now=True)
 
 

@@ -70,6 +70,31 @@ async def test_the_answer_to_an_enrolment_says_who_and_where_without_passwords(
     assert actions == [("server.create",), ("server.enroll",)]
 
 
+async def test_of_a_password_for_the_broker_only_the_hash_is_kept(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    await enrol(client, created["joinToken"], "of the server")
+
+    [(kept,)] = database.execute("SELECT broker_hash FROM server_enrolment")
+    assert kept == hashlib.sha256(b"of the server").hexdigest()
+
+
+async def test_a_worker_from_before_broker_users_may_still_join(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    proof = {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p")}
+
+    answer = await client.post(
+        "/api/server.enroll", json={"joinToken": created["joinToken"], **proof}
+    )
+
+    assert answer.status_code == 200
+    assert database.execute("SELECT broker_hash FROM server_enrolment") == [(None,)]
+
+
 async def test_a_token_works_once(client: httpx2.AsyncClient, database: Database) -> None:
     created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
 
@@ -112,6 +137,12 @@ GOOD_KEY = str(PrivateKey.generate().public)
         {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p").replace("4096", "1")},
         {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p") + "\n"},
         {"publicKey": GOOD_KEY},
+        {
+            "publicKey": GOOD_KEY,
+            "roleVerifier": make_verifier("p"),
+            "brokerPasswordHash": "in clear",
+        },
+        {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p"), "brokerPasswordHash": "A" * 64},
     ],
 )
 async def test_a_bad_proof_is_refused_and_leaves_the_token_good(

@@ -1,0 +1,17 @@
+"""Broker users: what a server proves itself with to the broker."""
+
+from alembic import op
+import sqlalchemy as sa
+
+revision = '0003'
+down_revision = '0002'
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    # A server that enrolled before has none, and goes on with a user that it shares.
+    op.add_column('server_enrolment', sa.Column('broker_hash', sa.String(), nullable=True))
+    op.create_check_constraint('broker_hash_is_sha256', 'server_enrolment', "broker_hash ~ '^[0-9a-f]{64}$'")
+    # It takes one argument more from now on, and must not be there twice; rules.sql makes it.
+    op.execute('DROP FUNCTION IF EXISTS public.server_enroll(bytea, text, text)')
