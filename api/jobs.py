@@ -29,6 +29,7 @@ SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
 OLDEST_LIVE = """
 SELECT server_id FROM server
  WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+   AND 'deploy' = ANY (roles)
    AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
    AND (NOT %(online)s OR 'quick' <> ALL (paused_classes))
  ORDER BY created_at, server_id LIMIT 1
@@ -38,7 +39,7 @@ log = structlog.get_logger()
 
 
 async def choose_server(context: Context, server_id: str | None, *, online: bool = True) -> str:
-    """The id of the server asked for, or of the organization's oldest live one.
+    """The id of the server asked for, or of the organization's oldest live deploy server.
 
     ``online``: it has to take a quick job now, as somebody waits for its end.
 
@@ -133,7 +134,7 @@ async def _oldest_live(context: Context, *, online: bool) -> str:
     if row is None:
         raise UnmetConditionError(
             "no_server",
-            "the organization has no server that is online",
+            "the organization has no deploy server that is online",
             remedy="Create a server, start a worker on it with the join token, and try again.",
         )
     return str(row["server_id"])

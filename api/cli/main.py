@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api.cli.doctor import DoctorSettings, examine, show
+from api.cli import server
+from api.cli.client import ClientSettings
+from api.cli.doctor import examine, show
 from shared.errors import SetupError
 from shared.settings import load
 
@@ -19,6 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(server.app, name="server")
 
 DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Where everything is kept.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The API's port.")]
@@ -72,7 +75,7 @@ def secrets(
 def doctor() -> None:
     """Ask the API (WHARF_URL, WHARF_API_KEY) whether all is well; ends with 1 where it is not."""
     try:
-        settings = load(DoctorSettings, os.environ)
+        settings = load(ClientSettings, os.environ)
     except SetupError as error:
         sys.exit(f"wharf doctor: {error.message}. {error.remedy}")
     if not show(examine(settings), Console()):
