@@ -29,6 +29,7 @@ SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
 OLDEST_LIVE = """
 SELECT server_id FROM server
  WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+   AND %(role)s = ANY (roles)
    AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
    AND (NOT %(online)s OR 'quick' <> ALL (paused_classes))
  ORDER BY created_at, server_id LIMIT 1
@@ -37,8 +38,10 @@ SELECT server_id FROM server
 log = structlog.get_logger()
 
 
-async def choose_server(context: Context, server_id: str | None, *, online: bool = True) -> str:
-    """The id of the server asked for, or of the organization's oldest live one.
+async def choose_server(
+    context: Context, server_id: str | None, *, online: bool = True, role: str = "deploy"
+) -> str:
+    """The id of the server asked for, or of the organization's oldest live one with this role.
 
     ``online``: it has to take a quick job now, as somebody waits for its end.
 
@@ -48,7 +51,7 @@ async def choose_server(context: Context, server_id: str | None, *, online: bool
             ``no_server``.
     """
     if server_id is None:
-        return await _oldest_live(context, online=online)
+        return await _oldest_live(context, role, online=online)
     server = await _find(context, server_id)
     if online and server["paused"]:
         raise UnmetConditionError(
@@ -122,31 +125,25 @@ async def _cancel_unheard(context: Context, job: Submission) -> None:
 
 
 async def _find(context: Context, server_id: str) -> dict[str, Any]:
-    row = await _fetch(context, FIND, server_id)
+    row = await _fetch(context, FIND, server_id=server_id)
     if row is None:
         raise NotFoundError("Server not found")
     return row
 
 
-async def _oldest_live(context: Context, *, online: bool) -> str:
-    row = await _fetch(context, OLDEST_LIVE, None, online=online)
+async def _oldest_live(context: Context, role: str, *, online: bool) -> str:
+    row = await _fetch(context, OLDEST_LIVE, role=role, online=online)
     if row is None:
         raise UnmetConditionError(
             "no_server",
-            "the organization has no server that is online",
+            f"the organization has no {role} server that is online",
             remedy="Create a server, start a worker on it with the join token, and try again.",
         )
     return str(row["server_id"])
 
 
-async def _fetch(
-    context: Context, query: str, server_id: str | None, *, online: bool = True
-) -> dict[str, Any] | None:
-    values = {
-        "organization_id": context.organization_id,
-        "server_id": server_id,
-        "away": SERVER_AWAY_AFTER,
-        "online": online,
-    }
+async def _fetch(context: Context, query: str, **chosen: str | bool) -> dict[str, Any] | None:
+    organization = {"organization_id": context.organization_id, "away": SERVER_AWAY_AFTER}
+    values = {**organization, **chosen}
     async with context.resources.pool.connection() as connection:
         return await (await connection.execute(query, values)).fetchone()

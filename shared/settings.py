@@ -64,7 +64,10 @@ class ApiSettings(DatabaseSettings):
 
 
 class ControlSettings(DatabaseSettings):
+    """``broker_admin_url``: it may make users; without it all servers share one."""
+
     broker_url: SecretStr
+    broker_admin_url: SecretStr | None = None
     vault_private_key: SecretStr
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)

@@ -21,6 +21,7 @@ from shared.jobs.store.sweep import Ring, sweep
 from shared.models import METADATA
 from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.databases import Database
+from worker.broker_users import hash_password
 from worker.local.postgres import OWNER
 from worker.server.functions import CALL_SECONDS, Functions
 from worker.server.identity import Enrolled, scram_verifier
@@ -33,6 +34,10 @@ HOST = "registry.example"
 PASSWORD = "what-nobody-may-see"
 
 
+def _make_password() -> SecretStr:
+    return SecretStr(secrets.token_urlsafe(32))
+
+
 @dataclass
 class Guest:
     """A server as its worker knows it: its own key, its own password, one connection."""
@@ -43,6 +48,7 @@ class Guest:
     password: SecretStr
     url: str
     stack: AsyncExitStack = field(repr=False)
+    broker_password: SecretStr = field(default_factory=_make_password)
     _connection: Connection | None = None
 
     @property
@@ -154,7 +160,7 @@ class World:
 
     async def enrol_server(self, server_id: str | None = None) -> Guest:
         """A server that has sent its proofs and has no role yet."""
-        server_id, password = server_id or make_id(), SecretStr(secrets.token_urlsafe(32))
+        server_id, password = server_id or make_id(), _make_password()
         guest = Guest(
             server_id,
             self.organization_id,
@@ -170,9 +176,14 @@ class World:
             (server_id, self.organization_id, server_id),
         )
         await self.owner.execute(
-            "INSERT INTO server_enrolment (server_id, public_key, role_verifier)"
-            " VALUES (%s, %s, %s)",
-            (server_id, str(guest.key.public), verifier),
+            "INSERT INTO server_enrolment (server_id, public_key, role_verifier, broker_hash)"
+            " VALUES (%s, %s, %s, %s)",
+            (
+                server_id,
+                str(guest.key.public),
+                verifier,
+                hash_password(guest.broker_password.get_secret_value()),
+            ),
         )
         return guest
 

@@ -8,12 +8,11 @@ from importlib.metadata import version
 from typing import Any
 
 import httpx2
-from pydantic import SecretStr
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from shared.settings import Settings
+from api.cli.client import ClientSettings
+from api.cli.server import plain
 
 PATIENCE = timedelta(seconds=10)
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
@@ -22,11 +21,6 @@ REMEDIES = {
     "migrations": "Run wharf migrate with the version that the API has.",
     "control": "Start wharf control, and see its log.",
 }
-
-
-class DoctorSettings(Settings):
-    url: str = "http://127.0.0.1:4747"
-    api_key: SecretStr | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Check:
         return not self.remedy
 
 
-def examine(settings: DoctorSettings, now: datetime | None = None) -> list[Check]:
+def examine(settings: ClientSettings, now: datetime | None = None) -> list[Check]:
     """Ask the API; ``now`` is by the clock of this machine."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
     headers = {"x-api-key": key} if key else {}
@@ -60,13 +54,13 @@ def show(checks: list[Check], console: Console) -> bool:
     for check in checks:
         sign = "[green]ok[/green]" if check.is_good else "[red]wrong[/red]"
         # What servers and people called themselves is shown as it is, never as markup.
-        table.add_row(sign, *(_plain(text) for text in (check.name, check.found, check.remedy)))
+        table.add_row(sign, *(plain(text) for text in (check.name, check.found, check.remedy)))
     console.print(table)
     return all(check.is_good for check in checks)
 
 
 def _checks(
-    client: httpx2.Client, settings: DoctorSettings, now: datetime | None
+    client: httpx2.Client, settings: ClientSettings, now: datetime | None
 ) -> Iterator[Check]:
     url = settings.url
     try:
@@ -161,7 +155,3 @@ def _document(answer: httpx2.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _plain(text: str) -> str:
-    return escape("".join(sign if sign.isprintable() else "?" for sign in text))

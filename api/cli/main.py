@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from api.cli.doctor import DoctorSettings, examine, show
+from api.cli import build as builds
+from api.cli import server
+from api.cli.client import ClientSettings
+from api.cli.doctor import examine, show
 from shared.errors import SetupError
 from shared.settings import load
 
@@ -19,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(server.app, name="server")
 
 DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Where everything is kept.")]
 Port = Annotated[int, typer.Option("--port", min=1, max=65535, help="The API's port.")]
@@ -63,17 +67,46 @@ def migrate() -> None:
 @app.command()
 def secrets(
     directory: Annotated[Path, typer.Argument(help="A directory for nothing else.")],
-    address: Annotated[str, typer.Option(help="WHARF_ADDRESS of compose.yaml.")] = "127.0.0.1",
 ) -> None:
     """Make the secrets that compose.yaml asks for; what is there already stays."""
-    _become("worker.local.compose", str(directory), "--address", address)
+    _become("worker.local.compose", str(directory))
+
+
+@app.command()
+def build(
+    application: Annotated[str, typer.Argument(metavar="APP", help="Its appName, name or id.")],
+    tag: Annotated[
+        str | None, typer.Option(help="Of the image; made of commit or version.")
+    ] = None,
+    branch: Annotated[str | None, typer.Option(help="In place of the application's.")] = None,
+    commit: Annotated[str | None, typer.Option(help="In place of the branch's newest.")] = None,
+    key: Annotated[str | None, typer.Option(help="The same key twice is one build.")] = None,
+    *,
+    wait: Annotated[bool, typer.Option(help="Follow it, and end as it ended.")] = False,
+) -> None:
+    """Build an application, push it, keep it for a rollback; nothing is deployed.
+
+    With --wait it ends with 0 where the build succeeded, 1 failed, 3 cancelled, 4 superseded by a
+    newer one, 5 expired; and the image by its digest is the last line on standard output.
+    """
+    wanted = builds.Wanted(application, tag, branch, commit, key)
+    with server.speaking("build") as settings:
+        accepted = builds.start(settings, wanted)
+        if not wait:
+            sys.stdout.write(f"{accepted['buildId']}\n")
+            return
+        for line in builds.follow(settings, accepted):
+            sys.stderr.write(f"{line}\n")
+        shown = builds.ended(settings, accepted)
+    sys.stdout.write(f"{builds.summary(shown)}\n")
+    raise typer.Exit(builds.CODES[shown["state"]])
 
 
 @app.command()
 def doctor() -> None:
     """Ask the API (WHARF_URL, WHARF_API_KEY) whether all is well; ends with 1 where it is not."""
     try:
-        settings = load(DoctorSettings, os.environ)
+        settings = load(ClientSettings, os.environ)
     except SetupError as error:
         sys.exit(f"wharf doctor: {error.message}. {error.remedy}")
     if not show(examine(settings), Console()):

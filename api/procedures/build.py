@@ -105,7 +105,9 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         registries = await _registries(session, context, application)
-    server_id = await choose_server(context, application.build_server_id, online=False)
+    server_id = await choose_server(
+        context, application.build_server_id, online=False, role="build"
+    )
     wish = Wish(asked.tag, asked.branch, asked.commit)
     order = Order(application, registries, wish, server_id, asked.title)
     order.plan(application.last_version + 1)  # what is wrong with it is said before it is stored

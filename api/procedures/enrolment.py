@@ -29,7 +29,7 @@ a password in clear."""
 
 MIN_ITERATIONS = 4096
 
-ENROLL = text("SELECT server_enroll(:token, :key, :verifier)")
+ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker)")
 
 
 def _require_verifier(verifier: SecretStr) -> SecretStr:
@@ -40,9 +40,12 @@ def _require_verifier(verifier: SecretStr) -> SecretStr:
 
 
 class Enroll(Input):
+    """``brokerPasswordHash`` is a SHA-256; a worker that sends none shares the broker's user."""
+
     join_token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
     public_key: Annotated[str, Field(max_length=200)]
     role_verifier: Annotated[SecretStr, Field(max_length=500), AfterValidator(_require_verifier)]
+    broker_password_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class Enrolled(Output):
@@ -55,7 +58,7 @@ class Enrolled(Output):
 
 
 async def enroll(context: Context, asked: Enroll) -> Enrolled:
-    """Bind a server's key and database password to its join token, once."""
+    """Bind a server's key and passwords to its join token, once."""
     resources = context.resources
     if resources.server_database_url is None:
         raise UnmetConditionError(
@@ -68,7 +71,12 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
     verifier = asked.role_verifier.get_secret_value()
     async with context.transaction() as session:
         connection = await session.connection()
-        values = {"token": token, "key": public_key, "verifier": verifier}
+        values = {
+            "token": token,
+            "key": public_key,
+            "verifier": verifier,
+            "broker": asked.broker_password_hash,
+        }
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
         if server_id is None:
             raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")

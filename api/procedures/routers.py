@@ -14,12 +14,13 @@ from api.procedures import (
     job,
     registry,
     server,
+    server_check,
     user,
 )
 from api.procedures.procedure import Procedure
 
 MODULES = (
-    *(registry, diagnosis, server, enrolment),
+    *(registry, diagnosis, server, server_check, enrolment),
     *(application, application_source, application_build, build),
     *(image, job, api_key, user),
 )

@@ -1,11 +1,13 @@
-"""Deployment servers: created with a join token, watched, paused, removed."""
+"""Servers: created with a join token, watched, changed, paused, removed."""
 
-from collections.abc import Callable
-from typing import Literal, Self
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field
 from sqlalchemy import and_
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, func, insert, select, update
+from sqlmodel import col, func, insert, select
+from sqlmodel import update as sql_update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit_event
@@ -32,6 +34,7 @@ from shared.ids import make_id
 from shared.jobs.commands import JobClass
 from shared.jobs.state import SERVER_AWAY_AFTER
 from shared.models import Server, ServerToken
+from shared.models.server import ROLES
 
 NAME_CONSTRAINT = "server_name"
 
@@ -45,21 +48,31 @@ ONLINE = func.coalesce(
 """Whether a server's worker was heard of lately, by PostgreSQL's clock."""
 
 
-class ServerOutput(Output):
-    """A server and whether its worker is there; ``engine`` is what its Docker Engine said.
+RoleOfServer = Literal["deploy", "build"]
+Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
+BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
 
-    Nothing new is sent to it while it is ``draining``, nor of its ``pausedClasses``.
+
+class ServerOutput(Output):
+    """A server and whether its worker is there.
+
+    ``engine`` is what its Docker Engine last said, at most a minute ago, empty while that is away;
+    ``clockAheadSeconds`` is by how much its clock is ahead of the database's. Nothing new is
+    sent to it while it is ``draining``, nor of its ``pausedClasses``.
     """
 
     server_id: str
     name: str
     description: str
+    roles: list[RoleOfServer]
     created_at: Moment
     organization_id: str
     online: bool
     seen_at: Moment | None
     offline_since: Moment | None
     worker_version: str | None
+    clock_ahead_seconds: float | None
+    platform: str | None
     kinds: list[str]
     quick_slots: int
     transfer_slots: int
@@ -76,6 +89,7 @@ class ServerOutput(Output):
                 **server.model_dump(),
                 "online": online,
                 "offline_since": None if online else server.seen_at,
+                "platform": _platform(server.engine or {}),
                 "engine": show_document(server.engine),
             }
         )
@@ -90,6 +104,16 @@ class CreatedServer(ServerOutput):
 class CreateServer(Input):
     name: Name
     description: Text = ""
+    roles: Roles = BOTH_ROLES
+
+
+class UpdateServer(Input):
+    """What is left out stays as it is."""
+
+    server_id: Id
+    name: Name = ""
+    description: Text = ""
+    roles: Roles = BOTH_ROLES
 
 
 class ChosenServer(Input):
@@ -111,9 +135,10 @@ async def create(context: Context, asked: CreateServer) -> CreatedServer:
         organization_id=context.organization_id,
         name=asked.name,
         description=asked.description,
+        roles=sorted(set(asked.roles)),
     )
     async with context.transaction() as session:
-        await _insert(session, server)
+        await _store(session, server)
         await session.exec(
             insert(ServerToken).values(
                 token_hash=hash_secret(token),
@@ -129,20 +154,31 @@ async def create(context: Context, asked: CreateServer) -> CreatedServer:
 
 async def get_all(context: Context, _asked: NoInput) -> list[ServerOutput]:
     """All servers of the organization, the oldest first."""
-    query = (
-        select(Server, ONLINE)
-        .where(Server.organization_id == context.organization_id, col(Server.removed_at).is_(None))
-        .order_by(col(Server.created_at), Server.server_id)
-    )
-    async with context.transaction() as session:
-        rows = (await session.exec(query)).all()
-    return [ServerOutput.of(server, online=online) for server, online in rows]
+    return await _list(context)
+
+
+async def get_build_servers(context: Context, _asked: NoInput) -> list[ServerOutput]:
+    """Those servers that build, the oldest first."""
+    return [server for server in await _list(context) if "build" in server.roles]
 
 
 async def one(context: Context, asked: ChosenServer) -> ServerOutput:
     """One server."""
     async with context.transaction() as session:
-        server, online = await _find(session, context, asked.server_id)
+        server, online = await find_server(session, context, asked.server_id)
+    return ServerOutput.of(server, online=online)
+
+
+async def update(context: Context, asked: UpdateServer) -> ServerOutput:
+    """Change a server's name, its description, or what it is for."""
+    given = sorted(asked.model_fields_set - {"server_id"})
+    async with context.transaction() as session:
+        server, online = await find_server(session, context, asked.server_id, lock=True)
+        for field in given:
+            value = getattr(asked, field)
+            setattr(server, field, sorted(set(value)) if field == "roles" else value)
+        await _store(session, server)
+        session.add(audit_event(context, "server.update", server.server_id, changed=given))
     return ServerOutput.of(server, online=online)
 
 
@@ -152,10 +188,10 @@ async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
     A server that applications use is not removed.
     """
     async with context.transaction() as session:
-        server, _ = await _find(session, context, asked.server_id, lock=True)
+        server, _ = await find_server(session, context, asked.server_id, lock=True)
         await require_unused_server(session, server)
         await session.exec(
-            update(Server)
+            sql_update(Server)
             .where(col(Server.server_id) == server.server_id)
             .values(removed_at=func.now())
         )
@@ -181,11 +217,11 @@ async def _set_paused(
 ) -> ServerOutput:
     chosen = {asked.job_class} if asked.job_class else {*JobClass}
     async with context.transaction() as session:
-        server, online = await _find(session, context, asked.server_id, lock=True)
+        server, online = await find_server(session, context, asked.server_id, lock=True)
         paused = change(set(server.paused_classes), set(chosen))
         since = func.coalesce(Server.paused_at, func.now()) if paused else None
         await session.exec(
-            update(Server)
+            sql_update(Server)
             .where(col(Server.server_id) == server.server_id)
             .values(paused_classes=sorted(paused), paused_at=since)
         )
@@ -194,19 +230,36 @@ async def _set_paused(
     return ServerOutput.of(server, online=online)
 
 
-async def _insert(session: AsyncSession, server: Server) -> None:
+async def _list(context: Context) -> list[ServerOutput]:
+    query = (
+        select(Server, ONLINE)
+        .where(Server.organization_id == context.organization_id, col(Server.removed_at).is_(None))
+        .order_by(col(Server.created_at), Server.server_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [ServerOutput.of(server, online=online) for server, online in rows]
+
+
+async def _store(session: AsyncSession, server: Server) -> None:
     session.add(server)
+    name = server.name
     try:
         await session.flush()
     except IntegrityError as error:
         if not violates(error, NAME_CONSTRAINT):
             raise
-        raise NameTakenError(f"there is a server called {server.name} already") from None
+        raise NameTakenError(f"there is a server called {name} already") from None
 
 
-async def _find(
+async def find_server(
     session: AsyncSession, context: Context, server_id: str, *, lock: bool = False
 ) -> tuple[Server, bool]:
+    """The row, within the caller's organization, and whether its worker is there.
+
+    Raises:
+        NotFoundError: no such server, or another organization's.
+    """
     query = select(Server, ONLINE).where(
         Server.organization_id == context.organization_id,
         Server.server_id == server_id,
@@ -219,10 +272,18 @@ async def _find(
     return server, online
 
 
+def _platform(engine: Mapping[str, object]) -> str | None:
+    """As images name it: ``linux/amd64``."""
+    os, architecture = engine.get("os"), engine.get("architecture")
+    return f"{os}/{architecture}" if os and architecture else None
+
+
 PROCEDURES = (
     Procedure("server.create", "mutation", CreateServer, CreatedServer, create, "admin"),
     Procedure("server.all", "query", NoInput, list[ServerOutput], get_all),
+    Procedure("server.buildServers", "query", NoInput, list[ServerOutput], get_build_servers),
     Procedure("server.one", "query", ChosenServer, ServerOutput, one),
+    Procedure("server.update", "mutation", UpdateServer, ServerOutput, update, "admin"),
     Procedure("server.remove", "mutation", ChosenServer, ServerOutput, remove, "admin"),
     Procedure("server.pause", "mutation", ChosenQueue, ServerOutput, pause, "admin"),
     Procedure("server.resume", "mutation", ChosenQueue, ServerOutput, resume, "admin"),

@@ -36,7 +36,7 @@ CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functi
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host)
   ON public.registry TO wharf_api;
-GRANT UPDATE (name, description, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
+GRANT UPDATE (name, description, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application stays what it is and its organization's: its ids are not among these.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;

@@ -152,9 +152,9 @@ BEGIN
   RETURN changed.state;
 END $$;
 
--- Takes a join token and binds a server's public key and password verifier to it, once.
+-- Takes a join token and binds to it, once, a server's public key and what proves its two passwords.
 -- Gives the server's id, null where the token is unknown, used or over.
-CREATE OR REPLACE FUNCTION public.server_enroll(token bytea, key text, verifier text)
+CREATE OR REPLACE FUNCTION public.server_enroll(token bytea, key text, verifier text, broker text DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   server text;
@@ -173,7 +173,8 @@ BEGIN
   IF server IS NULL THEN
     RETURN NULL;
   END IF;
-  INSERT INTO public.server_enrolment (server_id, public_key, role_verifier) VALUES (server, key, verifier);
+  INSERT INTO public.server_enrolment (server_id, public_key, role_verifier, broker_hash)
+  VALUES (server, key, verifier, broker);
   PERFORM pg_notify('wharf_release', '');
   RETURN server;
 END $$;

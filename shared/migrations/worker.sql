@@ -108,10 +108,11 @@ BEGIN
                   FROM public.job_secret WHERE job_id = j.job_id AND attempt = j.attempt));
 END $$;
 
--- beat {incarnation, jobs: [{job_id, attempt, progress}], draining, leaving}
---   → {status: current, jobs: [{job_id, attempt, cancel}]} | {status: superseded}
+-- beat {incarnation, jobs: [{job_id, attempt, progress}], draining, leaving, engine, clock_ahead_seconds}
+--   → {status: current, jobs: [{job_id, attempt, cancel}], now} | {status: superseded}
 -- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
--- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more.
+-- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
+-- the Engine and the clock stays as it was; `now` is in seconds since the epoch.
 CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -120,6 +121,11 @@ BEGIN
   UPDATE public.server SET
     seen_at = now(),
     draining = coalesce(document->'draining' = 'true', false),
+    engine = CASE WHEN jsonb_typeof(document->'engine') = 'object' AND pg_column_size(document->'engine') < 16384
+                  THEN document->'engine' ELSE engine END,
+    clock_ahead_seconds = CASE WHEN jsonb_typeof(document->'clock_ahead_seconds') = 'number'
+                               THEN (document->>'clock_ahead_seconds')::double precision
+                               ELSE clock_ahead_seconds END,
     incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
    WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
   IF NOT FOUND THEN
@@ -142,7 +148,7 @@ BEGIN
   IF jsonb_array_length(held) > 0 THEN
     PERFORM pg_notify('wharf_progress', worker_v1.me());
   END IF;
-  RETURN jsonb_build_object('status', 'current', 'jobs', held);
+  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'now', extract(epoch FROM clock_timestamp()));
 END $$;
 
 -- event {incarnation, job_id, attempt, kind: progress | log, data} → {status: recorded, seq} | {status: fenced}

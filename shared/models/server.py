@@ -8,14 +8,18 @@ from sqlmodel import Field, SQLModel
 from shared.jobs.commands import JobClass
 from shared.models.columns import Moment, document, moment
 
+ROLES = ("deploy", "build")
+"""What a server may be for: to run what is deployed, to build it, or both."""
+
 _CLASSES = ", ".join(f"'{job_class}'" for job_class in JobClass)
+_ROLES = ", ".join(f"'{role}'" for role in ROLES)
 
 
-def _names() -> Any:
+def _names(*default: str) -> Any:
     return Field(
-        default_factory=list,
+        default_factory=lambda: list(default),
         sa_type=ARRAY(String),
-        sa_column_kwargs={"server_default": text("'{}'")},
+        sa_column_kwargs={"server_default": text(f"'{{{','.join(default)}}}'")},
     )
 
 
@@ -23,6 +27,8 @@ class Server(SQLModel, table=True):
     """``incarnation`` names the worker process that may speak for it at the moment.
 
     Nothing new is sent while it is ``draining``, nor of those classes that a person has paused.
+    ``engine`` is what its Docker Engine last said of itself, empty while that is away;
+    ``clock_ahead_seconds`` is by how much its clock is ahead of PostgreSQL's.
     """
 
     __table_args__ = (
@@ -40,6 +46,9 @@ class Server(SQLModel, table=True):
         ),
         CheckConstraint(
             f"paused_classes <@ ARRAY[{_CLASSES}]::varchar[]", name="paused_classes_known"
+        ),
+        CheckConstraint(
+            f"roles <@ ARRAY[{_ROLES}]::varchar[] AND roles <> '{{}}'", name="roles_known"
         ),
         CheckConstraint("(paused_classes = '{}') = (paused_at IS NULL)", name="pause_has_start"),
     )
@@ -64,6 +73,8 @@ class Server(SQLModel, table=True):
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     paused_at: Moment = moment()
     paused_classes: list[str] = _names()
+    roles: list[str] = _names(*ROLES)
+    clock_ahead_seconds: float | None = None
 
 
 class ServerToken(SQLModel, table=True):
@@ -78,16 +89,21 @@ class ServerToken(SQLModel, table=True):
 
 
 class ServerEnrolment(SQLModel, table=True):
-    """What a server proved itself with; one row a server, never changed."""
+    """What a server proves itself with; one row a server, never changed.
+
+    ``broker_hash`` is the SHA-256 of its password at the broker, as hexadecimal digits.
+    """
 
     __tablename__ = "server_enrolment"
     __table_args__ = (
         CheckConstraint("starts_with(role_verifier, 'SCRAM-SHA-256$')", name="verifier_is_scram"),
+        CheckConstraint("broker_hash ~ '^[0-9a-f]{64}$'", name="broker_hash_is_sha256"),
     )
 
     server_id: str = Field(primary_key=True, foreign_key="server.server_id")
     public_key: str
     role_verifier: str
+    broker_hash: str | None = None
     enrolled_at: Moment = moment(default_now=True)
 
 

@@ -126,6 +126,7 @@ async def enrol(client: httpx2.AsyncClient, token: str, words: str = "any") -> h
         "joinToken": token,
         "publicKey": str(PrivateKey.generate().public),
         "roleVerifier": make_verifier(words),
+        "brokerPasswordHash": hashlib.sha256(words.encode()).hexdigest(),
     }
     return await client.post("/api/server.enroll", json=proof, headers={"x-api-key": ""})
 

@@ -24,7 +24,7 @@ from api.main import create_app
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, open_client
 from tests.waiting import wait_until
-from worker.local.broker_users import ADMIN
+from worker.broker_users import ADMIN
 from worker.local.valkey import LocalValkey
 
 LIMIT = 20

@@ -80,7 +80,7 @@ def plane(engine: LocalEngine, built: Project) -> Iterator[Plane]:
     _write_settings(project, engine, address)
     project.docker(
         *("run", "--rm", "--network=none", f"--user={os.getuid()}", f"--volume={secrets}:/secrets"),
-        *("wharfinger-worker", "wharf", "secrets", "/secrets", f"--address={address}"),
+        *("wharfinger-worker", "wharf", "secrets", "/secrets"),
     )
     plane = Plane(project, engine, address, secrets)
     try:

@@ -12,9 +12,10 @@ import redis
 from shared.database import listening, open_pool
 from tests.waiting import wait_until
 from tests.world import Guest, World
+from worker.broker_users import ADMIN
+from worker.control.broker_users import BrokerUsers
 from worker.control.main import HINTS, Control
 from worker.control.publish import Publisher
-from worker.local.broker_users import ADMIN
 from worker.local.valkey import LocalValkey
 
 
@@ -35,14 +36,22 @@ class Plane:
     broker: LocalValkey
 
     @asynccontextmanager
-    async def open_control(self, *, hears: bool = True) -> AsyncIterator[Control]:
-        """A control process that runs while the block does; ``hears`` whether hints reach it."""
+    async def open_control(
+        self, *, hears: bool = True, makes_users: bool = False
+    ) -> AsyncIterator[Control]:
+        """A control process that runs while the block does; ``hears`` whether hints reach it.
+
+        ``makes_users``: it has the URL of the broker's administrator.
+        """
         url = self.world.database.url("wharf_control")
         publisher = Publisher(self.broker.url("control"))
         async with AsyncExitStack() as stack:
             stack.callback(publisher.close)
             pool = await stack.enter_async_context(open_pool(url))
             control = Control(pool, self.world.keys, publisher)
+            if makes_users:
+                users = BrokerUsers.open(self.broker.url(ADMIN))
+                control.broker_users = await stack.enter_async_context(users)
             if hears:
                 await stack.enter_async_context(listening(url, HINTS, control.hear))
             running = asyncio.create_task(control.run())

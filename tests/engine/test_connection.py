@@ -31,7 +31,9 @@ async def test_a_real_engine_describes_itself(engine: Engine, local_engine: Loca
     assert "_" not in info.architecture
     assert info.engine_version == version.engine
     assert info.api_version == min(version.api, "1.51", key=lambda api: int(api[2:]))
+    assert (info.oldest_api_version, info.newest_api_version) == (version.minimum_api, version.api)
     assert info.image_store in {"graph", "containerd"}
+    assert info.storage_driver
     assert "10.77.0.0/16" in info.insecure_registries
     assert info.data_root == str(local_engine.directory / "data")
     assert info.name

@@ -13,7 +13,7 @@ import psycopg
 import redis
 from psycopg import sql
 
-from worker.local.broker_users import ADMIN
+from worker.broker_users import ADMIN
 from worker.local.postgres import OWNER, LocalPostgres
 from worker.local.valkey import LocalValkey
 

@@ -14,11 +14,13 @@ import redis
 
 from tests.local.broker_app import make_app
 from tests.local.conditions import wait_until
+from worker.broker_users import hash_password, server_rules, server_user
 from worker.local.processes import Child, free_port
 from worker.local.valkey import LocalValkey
 
 READY_WITHIN = timedelta(seconds=20)
 FLOWER_LOGIN = ("ops", "of the test")
+PASSWORD = "of-server-t1"
 
 
 @dataclass
@@ -29,13 +31,13 @@ class Fleet:
     logs: Path
     flower_port: int
 
-    def start(self, process: str, user: str, *arguments: str) -> Child:
+    def start(self, process: str, url: str, *arguments: str) -> Child:
         return Child.start(
             process,
             [sys.executable, "-m", "celery", "-A", "tests.local.broker_app", *arguments],
             log=self.logs / f"{process}.log",
             env={
-                "TEST_BROKER_URL": self.valkey.url(user),
+                "TEST_BROKER_URL": url,
                 "TEST_PROCESS": process,
                 "PYTHONPATH": os.pathsep.join(sys.path),
             },
@@ -44,7 +46,7 @@ class Fleet:
     def start_flower(self) -> Child:
         return self.start(
             "flower",
-            "flower",
+            self.valkey.url("flower"),
             "flower",
             "--address=127.0.0.1",
             f"--port={self.flower_port}",
@@ -53,7 +55,7 @@ class Fleet:
 
     def start_worker(self) -> Child:
         options = "--pool threads -c 2 -Q server.t1 -n agent@t1 --without-gossip --without-mingle"
-        return self.start("t1", "worker", "worker", *options.split(), "-l", "INFO")
+        return self.start("t1", server_url(self.valkey), "worker", *options.split(), "-l", "INFO")
 
     def publish(self, *job_ids: str) -> None:
         app = make_app(self.valkey.url("control"), "control")
@@ -83,6 +85,15 @@ class Fleet:
         return all(states.get(f"{job_id}.1") == "SUCCESS" for job_id in job_ids)
 
 
+def server_url(valkey: LocalValkey) -> str:
+    return valkey.network_url().replace("://", f"://{server_user('t1')}:{PASSWORD}@")
+
+
+def make_server_user(admin: "redis.Redis") -> None:
+    rules = ("reset", "on", f"#{hash_password(PASSWORD)}", *server_rules("t1").split())
+    admin.execute_command("ACL SETUSER", server_user("t1"), *rules)  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture
 def fleet(valkey: LocalValkey, tmp_path: Path) -> Fleet:
     return Fleet(valkey, tmp_path, free_port())
@@ -95,6 +106,7 @@ def admin(valkey: LocalValkey) -> Iterator["redis.Redis"]:
 
 
 def test_celery_and_flower_work_and_nothing_is_denied(fleet: Fleet, admin: "redis.Redis") -> None:
+    make_server_user(admin)
     flower = fleet.start_flower()
     worker = fleet.start_worker()
     try:

@@ -1,6 +1,7 @@
 """Joining the fleet: what is sent, and what is made of each answer."""
 
 import asyncio
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,10 +53,12 @@ async def test_a_server_sends_what_proves_it_and_keeps_the_answer(state: StateDi
 
     assert fake.lines == ["POST /api/server.enroll"]
     [body] = bodies
-    assert set(body) == {"joinToken", "publicKey", "roleVerifier"}
+    assert set(body) == {"joinToken", "publicKey", "roleVerifier", "brokerPasswordHash"}
     assert body["joinToken"] == TOKEN
     assert PublicKey.parse(body["publicKey"]).key_id == state.public_key().key_id
     assert body["roleVerifier"].startswith("SCRAM-SHA-256$")
+    broker_password = state.broker_password().get_secret_value()
+    assert body["brokerPasswordHash"] == hashlib.sha256(broker_password.encode()).hexdigest()
     assert enrolled == state.enrolled
     assert enrolled == Enrolled(
         server_id="server",
@@ -75,7 +78,8 @@ async def test_no_password_and_no_private_key_is_sent(state: StateDirectory) -> 
     async with open_fake(answer) as fake:
         await enrol_at(fake.host, state)
 
-    assert state.database_password().get_secret_value().encode() not in bodies[0]
+    for password in (state.database_password(), state.broker_password()):
+        assert password.get_secret_value().encode() not in bodies[0]
     private = (state.path / "server.key").read_bytes()
     assert private.removeprefix(b"wharf-private-v1.") not in bodies[0]
 

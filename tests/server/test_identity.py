@@ -33,6 +33,7 @@ def test_all_that_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
     state = StateDirectory.open(path)
     state.public_key()
     state.database_password()
+    state.broker_password()
     state.keep_enrolled(ENROLLED)
     state.take_turn("first")
     state.close()
@@ -41,12 +42,13 @@ def test_all_that_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
 
     assert path.stat().st_mode & 0o777 == 0o700
     assert modes == dict.fromkeys(modes, 0o600)
-    assert len(modes) == 5
+    assert len(modes) == 6
 
 
 def test_what_was_made_once_is_kept(tmp_path: Path) -> None:
     first = StateDirectory.open(tmp_path)
     key, password = first.public_key(), first.database_password()
+    broker_password = first.broker_password()
     assert first.enrolled is None
     first.keep_enrolled(ENROLLED)
     first.close()
@@ -55,6 +57,7 @@ def test_what_was_made_once_is_kept(tmp_path: Path) -> None:
 
     assert second.public_key().key_id == key.key_id
     assert second.database_password() == password
+    assert second.broker_password() == broker_password
     assert second.enrolled == ENROLLED
     second.close()
 
@@ -63,7 +66,8 @@ def test_two_servers_have_keys_and_passwords_of_their_own(tmp_path: Path) -> Non
     one, two = StateDirectory.open(tmp_path / "one"), StateDirectory.open(tmp_path / "two")
 
     assert one.public_key().key_id != two.public_key().key_id
-    assert one.database_password() != two.database_password()
+    passwords = [s() for d in (one, two) for s in (d.database_password, d.broker_password)]
+    assert len({password.get_secret_value() for password in passwords}) == 4
     one.close()
     two.close()
 

@@ -356,3 +356,46 @@ async def test_a_worker_whose_database_is_killed_stops_its_work_and_goes_on_afte
                 assert database.execute("SELECT state FROM job") == [("running",)]
             finally:
                 again.stop()
+
+
+# The Engine and the clock
+
+
+@dataclass
+class ComingEngine:
+    """An Engine that is away at first."""
+
+    said: list[dict[str, Any]] = field(default_factory=lambda: [{}, {"version": "30"}])
+
+    async def describe(self) -> dict[str, Any]:
+        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+
+
+async def test_an_engine_that_came_later_or_was_updated_is_seen(world: World) -> None:
+    engine = ComingEngine()
+    options: dict[str, Any] = {**QUICK, "describe_every": SHORT / 6}
+    guest = await world.add_server(None)
+    server = make_server(world, guest, describe=engine.describe, **options)
+
+    async def shows(version: str) -> bool:
+        [row] = await world.rows("SELECT engine FROM server")
+        return bool(row["engine"] == {"version": version})
+
+    await server.presence.hello(None, await engine.describe())
+    async with server.presence.beating():
+        await wait_until(lambda: shows("30"))
+        engine.said = [{"version": "31"}]
+        await wait_until(lambda: shows("31"))
+
+
+async def test_a_beat_tells_how_the_clock_is(world: World) -> None:
+    guest = await world.add_server(None)
+    server = make_server(world, guest, **QUICK)
+
+    async def is_told() -> bool:
+        [row] = await world.rows("SELECT clock_ahead_seconds AS ahead FROM server")
+        return row["ahead"] is not None and abs(row["ahead"]) < 0.5
+
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        await wait_until(is_told)

@@ -21,6 +21,7 @@ from tests.world import Guest, World
 from worker.login import Grants
 from worker.server.attempt import Attempt, End, Work
 from worker.server.identity import StateDirectory
+from worker.server.machine import Describe
 from worker.server.runtime import Worker, start_worker
 
 DONE = ImageResult(reference="registry.example/team/app:1")
@@ -34,9 +35,12 @@ class Handlers:
     let_go: threading.Event = field(default_factory=threading.Event)
     closed: bool = False
 
-    async def open(self, stack: AsyncExitStack) -> tuple[Work, dict[str, Any]]:
+    async def open(self, stack: AsyncExitStack) -> tuple[Work, Describe]:
         stack.callback(self._close)
-        return self.work, {"version": "29"}
+        return self.work, self.describe
+
+    async def describe(self) -> dict[str, Any]:
+        return {"version": "29"}
 
     async def work(self, _: Command, __: Grants, attempt: Attempt) -> BaseModel:
         self.begun.append((attempt.job_id, attempt.number))

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
 from shared.settings import ControlSettings, load
 from shared.vault import KeyRing
+from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
@@ -56,6 +58,7 @@ class Control:
     vault: KeyRing
     publisher: Publisher
     retention: Retention = field(default_factory=Retention)
+    broker_users: BrokerUsers | None = None
     control_id: str = field(default_factory=make_id)
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -127,6 +130,11 @@ class Control:
         return SWEEP_SECONDS
 
     async def _tend(self) -> float:
+        if self.broker_users is not None:
+            # First: a worker whose role is made goes to the broker next.
+            async with self.pool.connection() as connection:
+                servers = await read_servers(connection)
+            await self.broker_users.tend(servers)
         async with self.pool.connection() as connection:
             await tend_roles(connection)
         return SWEEP_SECONDS
@@ -142,8 +150,8 @@ async def run(settings: ControlSettings) -> None:
     vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
-        async with open_pool(settings.url) as pool:
-            control = Control(pool, vault, publisher, _retention(settings))
+        async with open_pool(settings.url) as pool, _broker_users(settings) as users:
+            control = Control(pool, vault, publisher, _retention(settings), users)
             for sign in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sign, control.stop)
             async with listening(settings.direct_url, HINTS, control.hear):
@@ -151,6 +159,15 @@ async def run(settings: ControlSettings) -> None:
                 await control.run()
     finally:
         publisher.close()
+
+
+@asynccontextmanager
+async def _broker_users(settings: ControlSettings) -> AsyncIterator[BrokerUsers | None]:
+    if settings.broker_admin_url is None:
+        yield None
+        return
+    async with BrokerUsers.open(settings.broker_admin_url.get_secret_value()) as users:
+        yield users
 
 
 def _retention(settings: ControlSettings) -> Retention:

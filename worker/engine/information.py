@@ -29,14 +29,21 @@ class EngineVersion:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """``insecure_registries`` are hosts and networks that this Engine speaks plain HTTP to."""
+    """``insecure_registries`` are hosts and networks that this Engine speaks plain HTTP to.
+
+    ``api_version`` is the one that we speak with it, of those from ``oldest_`` to ``newest_``;
+    ``storage_driver`` is what the image store keeps its layers with: ``overlay2``, ``overlayfs``.
+    """
 
     name: str
     engine_version: str
     api_version: str
+    oldest_api_version: str
+    newest_api_version: str
     os: str
     architecture: str
     image_store: Literal["containerd", "graph"]
+    storage_driver: str
     insecure_registries: tuple[str, ...]
     http_proxy: str
     data_root: str
@@ -68,6 +75,7 @@ class InfoAnswer(BaseModel):
     name: str = Field("", alias="Name")
     data_root: str = Field("", alias="DockerRootDir")
     http_proxy: str = Field("", alias="HttpProxy")
+    driver: str = Field("", alias="Driver")
     driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
     registries: _Registries | None = Field(None, alias="RegistryConfig")
 
@@ -78,9 +86,12 @@ class InfoAnswer(BaseModel):
             name=self.name,
             engine_version=version.engine,
             api_version=api_version,
+            oldest_api_version=version.minimum_api,
+            newest_api_version=version.api,
             os=version.os,
             architecture=version.architecture,
             image_store="containerd" if in_containerd else "graph",
+            storage_driver=self.driver,
             insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
             http_proxy=re.sub(r"//[^/@]*@", "//", self.http_proxy),
             data_root=self.data_root,

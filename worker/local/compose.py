@@ -21,16 +21,13 @@ import bcrypt
 
 from shared.errors import SetupError
 from shared.vault import PrivateKey
-from worker.local.broker_users import RULES, make_access_list
+from worker.broker_users import RULES, make_access_list
 from worker.local.directory import PrivateDirectory
 
 POSTGRES = ("postgres", "wharf_owner", "wharf_api", "wharf_control")
 OTHERS = ("admin key", "flower login", "registry login")
 USER = "wharf"
 """Who logs in to Flower and to the registry."""
-
-BROKER_PORT = 4749
-"""Where compose.yaml publishes the broker, for the workers of servers."""
 
 BCRYPT_ROUNDS = 10
 """The registry checks the password at every request."""
@@ -44,8 +41,8 @@ ALTER DATABASE wharf OWNER TO wharf_owner;
 """
 
 
-def write_secrets(path: Path, address: str) -> None:
-    """Make what is missing in ``path``; ``address`` is where servers reach the broker.
+def write_secrets(path: Path) -> None:
+    """Make what is missing in ``path``.
 
     Raises:
         SetupError: the directory cannot be used.
@@ -59,7 +56,7 @@ def write_secrets(path: Path, address: str) -> None:
         _keep(directory, "join.token", str)
         files = {
             **_database_files(drawn),
-            **_broker_files(drawn, address),
+            **_broker_files(drawn),
             "vault.public": str(vault.public),
             "admin.key": f"wharf_{drawn['admin key']}",
             "flower.login": f"{USER}:{drawn['flower login']}",
@@ -86,17 +83,10 @@ def _database_files(drawn: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _broker_files(drawn: Mapping[str, str], address: str) -> dict[str, str]:
+def _broker_files(drawn: Mapping[str, str]) -> dict[str, str]:
     passwords = {user: drawn[f"broker {user}"] for user in RULES}
-    places = {
-        "api": "redis:6379",
-        "control": "redis:6379",
-        "flower": "redis:6379",
-        "worker": f"{address}:{BROKER_PORT}",
-    }
     urls = {
-        f"{user}.broker.url": f"redis://{user}:{passwords[user]}@{place}/0"
-        for user, place in places.items()
+        f"{user}.broker.url": f"redis://{user}:{passwords[user]}@redis:6379/0" for user in RULES
     }
     return {"users.acl": make_access_list(passwords), **urls}
 
@@ -120,10 +110,9 @@ def _write(directory: PrivateDirectory, name: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="wharf secrets", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--address", default="127.0.0.1")
     arguments = parser.parse_args()
     try:
-        write_secrets(arguments.directory, arguments.address)
+        write_secrets(arguments.directory)
     except SetupError as error:
         sys.exit(f"wharf secrets: {error.message}. {error.remedy}".strip())
 

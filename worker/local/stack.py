@@ -10,6 +10,7 @@ DIRECTORY/           0700
 """
 
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ import httpx2
 
 from shared.errors import SetupError
 from shared.vault import PrivateKey
+from worker.broker_users import ADMIN
 from worker.local.directory import PrivateDirectory
 from worker.local.postgres import OWNER, LocalPostgres
 from worker.local.processes import Child, free_port, is_listening
@@ -44,6 +46,8 @@ class Outside:
     database_url: str | None = None
     server_database_url: str | None = None
     broker_url: str | None = None
+    broker_admin_url: str | None = None
+    server_broker_url: str | None = None
 
 
 @dataclass
@@ -136,12 +140,13 @@ class Stack:
         env = {
             "DOCKER_HOST": docker_host,
             "WHARF_STATE_DIR": str(state),
-            "WHARF_BROKER_URL": self._broker_url("worker"),
             "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
             "WHARF_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "WHARF_URL": self.url,
         }
         server = self._known_server(name, state) or self.call("server.create", {"name": name})
+        if self._server_broker_url() is None:
+            env["WHARF_BROKER_URL"] = self._broker_url("")
         if "joinToken" in server:
             env["WHARF_JOIN_TOKEN"] = server["joinToken"]
         local = LocalServer(self, name, server["serverId"])
@@ -205,26 +210,39 @@ class Stack:
         self.directory.close()
 
     def _known_server(self, name: str, state: Path) -> dict[str, Any] | None:
-        """The server of an earlier start; one that never finished joining is taken away."""
+        """The server of an earlier start; one that never finished joining is taken away.
+
+        So is one that joined before servers had passwords of their own for the broker.
+        """
         known = {server["name"]: server for server in self.call("server.all")}
         server = known.get(name)
-        if server is not None and not (state / "server.json").exists():
+        has_joined = all((state / kept).exists() for kept in ("server.json", "broker.password"))
+        if server is not None and not has_joined:
             self.call("server.remove", {"serverId": server["serverId"]})
+            shutil.rmtree(state, ignore_errors=True)
             return None
         return server
 
     def _start_databases(self, *, durable: bool) -> None:
         path = self.directory.path
         if self.outside.database_url is None:
-            # Servers that enrolled were told the port: at each start it is the same one.
-            kept = path / "postgres.port"
-            port = int(kept.read_text()) if kept.exists() else None
+            port = self._kept_port("postgres")
             self.postgres = LocalPostgres.start(
                 path / "postgres", listen=self.address, port=port, durable=durable
             )
-            self.directory.write(kept.name, str(self.postgres.port))
+            self._keep_port("postgres", self.postgres.port)
         if self.outside.broker_url is None:
-            self.valkey = LocalValkey.start(path / "valkey", listen=self.address)
+            port = self._kept_port("valkey")
+            self.valkey = LocalValkey.start(path / "valkey", listen=self.address, port=port)
+            self._keep_port("valkey", self.valkey.port)
+
+    def _kept_port(self, name: str) -> int | None:
+        """Servers that enrolled were told the port: at each start it is the same one."""
+        kept = self.directory.path / f"{name}.port"
+        return int(kept.read_text()) if kept.exists() else None
+
+    def _keep_port(self, name: str, port: int) -> None:
+        self.directory.write(f"{name}.port", str(port))
 
     def _start_control_plane(self) -> None:
         migration = self.run(
@@ -241,6 +259,7 @@ class Stack:
                 "WHARF_VAULT_PUBLIC_KEY": str(self.vault_key.public),
                 "WHARF_ADMIN_KEY": self.admin_key,
                 "WHARF_SERVER_DATABASE_URL": self._server_database_url(),
+                "WHARF_SERVER_BROKER_URL": self._server_broker_url() or "",
                 "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
                 "WHARF_BROKER_URL": self._broker_url("api"),
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
@@ -257,6 +276,7 @@ class Stack:
             {
                 "WHARF_DATABASE_URL": self._url("wharf_control"),
                 "WHARF_BROKER_URL": self._broker_url("control"),
+                "WHARF_BROKER_ADMIN_URL": self._broker_admin_url(),
                 "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
             },
         )
@@ -281,6 +301,17 @@ class Stack:
         if self.valkey is not None:
             return self.valkey.url(user)
         return self.outside.broker_url or ""
+
+    def _broker_admin_url(self) -> str:
+        if self.valkey is not None:
+            return self.valkey.url(ADMIN)
+        return self.outside.broker_admin_url or ""
+
+    def _server_broker_url(self) -> str | None:
+        """Where servers find the broker; nothing where they cannot have users of their own."""
+        if self.valkey is not None:
+            return self.valkey.network_url()
+        return self.outside.server_broker_url if self.outside.broker_admin_url else None
 
     def _key(self, name: str, make: Callable[[], str]) -> str:
         keys = self.directory.path / "keys"

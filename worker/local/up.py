@@ -70,6 +70,8 @@ def _outside() -> Outside:
         database_url=os.environ.get("WHARF_DATABASE_URL"),
         server_database_url=os.environ.get("WHARF_SERVER_DATABASE_URL"),
         broker_url=os.environ.get("WHARF_BROKER_URL"),
+        broker_admin_url=os.environ.get("WHARF_BROKER_ADMIN_URL"),
+        server_broker_url=os.environ.get("WHARF_SERVER_BROKER_URL"),
     )
 
 

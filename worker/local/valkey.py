@@ -20,7 +20,7 @@ from typing import Self
 import redis
 
 from shared.errors import SetupError
-from worker.local.broker_users import ADMIN, RULES, make_access_list
+from worker.broker_users import ADMIN, RULES, make_access_list
 from worker.local.directory import PrivateDirectory
 from worker.local.processes import Child, on_free_port
 
@@ -82,8 +82,12 @@ class LocalValkey:
 
     def url(self, user: str) -> str:
         """``redis://USER:PASSWORD@ADDRESS:PORT/0`` of one of the users in `RULES`."""
+        return self.network_url().replace("://", f"://{user}:{self.passwords[user]}@")
+
+    def network_url(self) -> str:
+        """What a server worker is told: address and port, no user."""
         host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"redis://{user}:{self.passwords[user]}@{host}:{self.port}/0"
+        return f"redis://{host}:{self.port}/0"
 
     def is_ready(self) -> bool:
         """Whether it answers, has read its data, and is ours (it knows our password)."""

@@ -5,6 +5,7 @@ import sys
 
 from shared.errors import SetupError
 from shared.settings import WorkerSettings, load
+from worker.broker_users import server_user
 from worker.server.enrolment import enrol
 from worker.server.identity import Enrolled, StateDirectory
 
@@ -16,41 +17,50 @@ SPARE_THREADS = 16
 def main() -> None:
     try:
         settings = load(WorkerSettings, os.environ)
-        enrolled = _enrolled(settings)
-        broker_url = _broker_url(settings, enrolled)
+        server_id, broker_url = _join(settings)
     except SetupError as error:
         sys.exit(f"wharf worker: {error.message} {error.remedy}".strip())
-    os.environ.update(WHARF_SERVER_ID=enrolled.server_id, WHARF_BROKER_URL=broker_url)
+    os.environ.update(WHARF_SERVER_ID=server_id, WHARF_BROKER_URL=broker_url)
     argv = (
         *("celery", "-A", "worker.server.app", "worker", "--pool", "threads"),
         *("--concurrency", str(SLOTS + SPARE_THREADS)),
-        *("--queues", f"server.{enrolled.server_id}", "--hostname", f"server@{enrolled.server_id}"),
+        *("--queues", f"server.{server_id}", "--hostname", f"server@{server_id}"),
         *("--without-gossip", "--without-mingle", "--loglevel", "WARNING"),
     )
     os.execv(sys.executable, (sys.executable, "-m", *argv))  # noqa: S606 - argv is ours
 
 
-def _enrolled(settings: WorkerSettings) -> Enrolled:
+def _join(settings: WorkerSettings) -> tuple[str, str]:
+    """The server's id and its broker's URL, of this start or of the first one."""
     state = StateDirectory.open(settings.state_dir)
     try:
-        if state.enrolled is not None:
-            return state.enrolled
-        if settings.url is None or settings.join_token is None:
-            raise SetupError(
-                "this server is not enrolled yet",
-                remedy="Set WHARF_URL and WHARF_JOIN_TOKEN as `server.create` answered them.",
-            )
-        return enrol(state, settings.url, settings.join_token.get_secret_value())
+        enrolled = state.enrolled or _enrol(state, settings)
+        return enrolled.server_id, _broker_url(settings, state, enrolled)
     finally:
         state.close()
 
 
-def _broker_url(settings: WorkerSettings, enrolled: Enrolled) -> str:
+def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolled:
+    if settings.url is None or settings.join_token is None:
+        raise SetupError(
+            "this server is not enrolled yet",
+            remedy="Set WHARF_URL and WHARF_JOIN_TOKEN as `server.create` answered them.",
+        )
+    return enrol(state, settings.url, settings.join_token.get_secret_value())
+
+
+def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolled: Enrolled) -> str:
+    """That of a user which servers share, where one is set; else that of this server's own user."""
     if settings.broker_url is not None:
         return settings.broker_url.get_secret_value()
     if enrolled.broker_url is None:
-        raise SetupError("no broker is known", remedy="Set WHARF_BROKER_URL.")
-    return enrolled.broker_url
+        raise SetupError(
+            "the control plane did not say where its broker is",
+            remedy="Set WHARF_SERVER_BROKER_URL for the API and enrol again, or WHARF_BROKER_URL.",
+        )
+    user, password = server_user(enrolled.server_id), state.broker_password().get_secret_value()
+    scheme, _, place = enrolled.broker_url.partition("://")
+    return f"{scheme}://{user}:{password}@{place.rpartition('@')[2]}"
 
 
 if __name__ == "__main__":

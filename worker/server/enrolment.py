@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from shared.errors import SetupError
+from worker.broker_users import hash_password
 from worker.server.identity import Enrolled, StateDirectory, scram_verifier
 
 ENROLL = "/api/server.enroll"
@@ -25,7 +26,7 @@ class _Answer(BaseModel):
 
 
 def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
-    """Send public key and password verifier to the API at ``url``; no password travels.
+    """Send the public key and what proves our passwords to the API at ``url``; none travels.
 
     Raises:
         SetupError: the API cannot be reached, or refuses the token.
@@ -35,6 +36,7 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
         "joinToken": token,
         "publicKey": str(state.public_key()),
         "roleVerifier": scram_verifier(password, secrets.token_bytes(16)),
+        "brokerPasswordHash": hash_password(state.broker_password().get_secret_value()),
     }
     answer = _post(url.rstrip("/") + ENROLL, proof)
     if answer.status_code != httpx2.codes.OK:

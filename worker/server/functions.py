@@ -5,7 +5,7 @@ import contextlib
 import math
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -68,8 +68,11 @@ class Held(_Answer):
 
 
 class BeatAnswer(_Answer):
+    """``now`` is PostgreSQL's clock, in seconds since the epoch."""
+
     status: Literal["current", "superseded"]
     jobs: list[Held] = []
+    now: float | None = None
 
 
 class FinishAnswer(_Answer):
@@ -121,11 +124,25 @@ class Functions:
         )
 
     async def beat(
-        self, jobs: Sequence[Beat], *, draining: bool = False, leaving: bool = False
+        self,
+        jobs: Sequence[Beat],
+        *,
+        draining: bool = False,
+        leaving: bool = False,
+        engine: Mapping[str, Any] | None = None,
+        clock_ahead: float | None = None,
     ) -> BeatAnswer:
-        """``draining``: send nothing new; ``leaving``: this is the last word of this worker."""
-        told = [job.model_dump() for job in jobs]
-        document = {"jobs": told, "draining": draining, "leaving": leaving}
+        """``draining``: send nothing new; ``leaving``: this is the last word of this worker.
+
+        ``engine`` is its description, where there is a newer one; ``clock_ahead`` is in seconds.
+        """
+        document = {
+            "jobs": [job.model_dump() for job in jobs],
+            "draining": draining,
+            "leaving": leaving,
+            "engine": engine,
+            "clock_ahead_seconds": clock_ahead,
+        }
         return BeatAnswer.model_validate(await self._call("beat", document))
 
     async def event(self, job_id: str, attempt: int, kind: str, data: dict[str, Any]) -> None:

@@ -84,6 +84,10 @@ class StateDirectory:
         """Made at the first call; it never leaves this directory, only its verifier does."""
         return SecretStr(self._once("database.password", lambda: secrets.token_urlsafe(32)))
 
+    def broker_password(self) -> SecretStr:
+        """Made at the first call, too; only its hash leaves this directory."""
+        return SecretStr(self._once("broker.password", lambda: secrets.token_urlsafe(32)))
+
     def take_turn(self, incarnation: str) -> str | None:
         """Note who runs from now on; gives who ran before, which the lock proves dead."""
         predecessor = self._read("incarnation")

@@ -7,6 +7,7 @@ its beats, and with the last of them that it leaves.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +25,7 @@ from shared.jobs.state import BEAT, LEASE
 from worker.server.attempt import Attempt, Why
 from worker.server.functions import Beat, BeatAnswer, DatabaseAway, Functions
 from worker.server.identity import Enrolled
+from worker.server.machine import Clock, Describe
 
 WIRE_VERSION = 1
 PROGRESS = timedelta(seconds=1)
@@ -31,6 +33,9 @@ SHORTEST = timedelta(milliseconds=200)
 """Between two beats, however many hints there are: anybody with a role can send them."""
 FENCE = LEASE - timedelta(seconds=3)
 """So long after the start of the last beat that was answered we stop; it takes a moment to stop."""
+
+DESCRIBE = timedelta(minutes=1)
+"""How often the Engine is described again: disks fill, Engines come, go and are updated."""
 
 HELLO_PATIENCE = timedelta(seconds=60)
 HELLO_AGAIN_SECONDS = 0.3
@@ -47,13 +52,17 @@ class Presence:
     attempts: dict[tuple[str, int], Attempt]
     stop_all: Callable[[Why], None]
     on_superseded: Callable[[], None]
+    describe: Describe | None = None
     every: timedelta = BEAT
     fence: timedelta = FENCE
     patience: timedelta = HELLO_PATIENCE
+    describe_every: timedelta = DESCRIBE
     _draining: bool = False
     _greeted: bool = False
     _hint: asyncio.Event = field(default_factory=asyncio.Event)
     _fencing: asyncio.TimerHandle | None = None
+    _engine: dict[str, Any] | None = None
+    _clock: Clock = field(default_factory=Clock)
 
     async def hello(self, predecessor: str | None, engine: dict[str, Any]) -> None:
         """Become the worker that speaks for this server.
@@ -106,12 +115,25 @@ class Presence:
     @contextlib.asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
         """Beat while the block runs; hints come as soon as, and as long as, we can listen."""
-        tasks = [asyncio.create_task(step) for step in (self._beat_on(), self._listen())]
+        steps = (self._beat_on(), self._listen(), self._describe_on())
+        tasks = [asyncio.create_task(step) for step in steps]
         try:
             yield
         finally:
             await end(*tasks)
             self._forget_fence()
+
+    async def _describe_on(self) -> None:
+        """Have a beat say now and then how the Engine is; sooner, while there is none."""
+        if self.describe is None:
+            return
+        is_there = True
+        while True:
+            every = self.describe_every if is_there else self.describe_every / 6
+            await asyncio.sleep(every.total_seconds())
+            engine = await self.describe()
+            is_there = bool(engine)
+            self._engine = engine
 
     async def _listen(self) -> None:
         async with listening(self.functions.conninfo, ("wharf_beat",), self._hear):
@@ -127,10 +149,13 @@ class Presence:
         self._put_off_fence(loop.time())
         while True:
             started = loop.time()
+            engine, asked = self._engine, time.time()
             try:
                 told = self._claimed()
                 jobs = [_beat(attempt) for attempt in told]
-                answer = await self.functions.beat(jobs, draining=self._draining)
+                answer = await self.functions.beat(
+                    jobs, draining=self._draining, engine=engine, clock_ahead=self._clock.ahead
+                )
             except (*DatabaseAway, psycopg.Error) as error:
                 log.warning("beat_failed", error=type(error).__name__)
                 await asyncio.sleep(HELLO_AGAIN_SECONDS)
@@ -141,6 +166,9 @@ class Presence:
                 self.on_superseded()
                 return
             self._put_off_fence(started)
+            self._clock.compare(asked, time.time(), answer.now)
+            if self._engine is engine:
+                self._engine = None
             _obey(answer, told)
             await self._pause()
 

@@ -17,6 +17,7 @@ from shared.vault import KeyRing
 from worker.server.attempt import Attempt, End, Why, Work, run_attempt
 from worker.server.functions import Functions
 from worker.server.identity import Enrolled, StateDirectory
+from worker.server.machine import Describe
 from worker.server.presence import Presence
 
 Result = TypeVar("Result")
@@ -26,7 +27,7 @@ HAND_BACK_SECONDS = 5
 log = structlog.get_logger()
 
 
-OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, tuple[Work, dict[str, Any]]]]
+OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, tuple[Work, Describe]]]
 
 
 class LoopThread:
@@ -136,7 +137,7 @@ def start_worker(
 ) -> Worker:
     """Say hello and begin to beat; returns once this process speaks for its server.
 
-    ``open_work`` opens what the handlers need and gives them, with the Engine's description.
+    ``open_work`` opens what the handlers need and gives them, and what describes the Engine.
 
     Raises:
         SetupError: not enrolled, or unknown to the control plane.
@@ -165,13 +166,15 @@ async def _start(
     functions = Functions(enrolled.database_url, role, password, incarnation)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
-        work, engine = await open_work(stack)
+        work, describe = await open_work(stack)
         runtime = Runtime(enrolled, state.key_ring(), functions, work)
-        presence = Presence(enrolled, functions, runtime.attempts, runtime.stop_all, on_superseded)
+        presence = Presence(
+            enrolled, functions, runtime.attempts, runtime.stop_all, on_superseded, describe
+        )
         stack.push_async_callback(presence.leave)
         # Before the Engine and the database go: somebody waits in a thread for each attempt.
         stack.push_async_callback(runtime.close)
         predecessor = state.take_turn(incarnation)
-        await presence.hello(predecessor, engine)
+        await presence.hello(predecessor, await describe())
         await stack.enter_async_context(presence.beating())
         return Worker(state, thread, runtime, presence, stack.pop_all())

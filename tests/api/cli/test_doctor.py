@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from rich.console import Console
 
-from api.cli.doctor import Check, DoctorSettings, examine, show
+from api.cli.client import ClientSettings
+from api.cli.doctor import Check, examine, show
 from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
@@ -29,7 +30,7 @@ async def url(app: FastAPI) -> AsyncIterator[str]:
 
 
 async def ask(url: str, key: str | None = ADMIN_KEY, ahead: timedelta = timedelta()) -> list[Check]:
-    settings = DoctorSettings(url=url, api_key=SecretStr(key) if key else None)
+    settings = ClientSettings(url=url, api_key=SecretStr(key) if key else None)
     return await asyncio.to_thread(examine, settings, datetime.now(UTC) + ahead)
 
 

@@ -70,6 +70,31 @@ async def test_the_answer_to_an_enrolment_says_who_and_where_without_passwords(
     assert actions == [("server.create",), ("server.enroll",)]
 
 
+async def test_of_a_password_for_the_broker_only_the_hash_is_kept(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+
+    await enrol(client, created["joinToken"], "of the server")
+
+    [(kept,)] = database.execute("SELECT broker_hash FROM server_enrolment")
+    assert kept == hashlib.sha256(b"of the server").hexdigest()
+
+
+async def test_a_worker_from_before_broker_users_may_still_join(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    proof = {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p")}
+
+    answer = await client.post(
+        "/api/server.enroll", json={"joinToken": created["joinToken"], **proof}
+    )
+
+    assert answer.status_code == 200
+    assert database.execute("SELECT broker_hash FROM server_enrolment") == [(None,)]
+
+
 async def test_a_token_works_once(client: httpx2.AsyncClient, database: Database) -> None:
     created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
 
@@ -112,6 +137,12 @@ GOOD_KEY = str(PrivateKey.generate().public)
         {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p").replace("4096", "1")},
         {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p") + "\n"},
         {"publicKey": GOOD_KEY},
+        {
+            "publicKey": GOOD_KEY,
+            "roleVerifier": make_verifier("p"),
+            "brokerPasswordHash": "in clear",
+        },
+        {"publicKey": GOOD_KEY, "roleVerifier": make_verifier("p"), "brokerPasswordHash": "A" * 64},
     ],
 )
 async def test_a_bad_proof_is_refused_and_leaves_the_token_good(
@@ -235,3 +266,85 @@ async def test_a_server_whose_worker_drains_says_so(
 
     assert (draining["draining"], draining["online"]) == (True, True)
     assert gone["online"] is False
+
+
+async def test_a_server_is_for_both_unless_it_is_said(client: httpx2.AsyncClient) -> None:
+    both = (await client.post("/api/server.create", json={"name": "both"})).json()
+    body = {"name": "forge", "roles": ["build", "build"]}
+    forge = (await client.post("/api/server.create", json=body)).json()
+    body = {"name": "dock", "roles": ["deploy"]}
+    await client.post("/api/server.create", json=body)
+
+    builders = (await client.get("/api/server.buildServers")).json()
+
+    assert (both["roles"], forge["roles"]) == (["build", "deploy"], ["build"])
+    assert [server["name"] for server in builders] == ["both", "forge"]
+
+
+@pytest.mark.parametrize("roles", [[], ["rule"], "build", None])
+async def test_a_server_for_nothing_or_for_something_else_is_400(
+    client: httpx2.AsyncClient, roles: object
+) -> None:
+    answer = await client.post("/api/server.create", json={"name": "alpha", "roles": roles})
+
+    assert answer.status_code == 400
+
+
+async def test_an_update_changes_what_it_names(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    chosen = {"serverId": server.server_id}
+
+    renamed = (await client.post("/api/server.update", json={**chosen, "name": "beta"})).json()
+    body = {**chosen, "roles": ["build"], "description": "in the cellar"}
+    changed = (await client.post("/api/server.update", json=body)).json()
+
+    assert (renamed["name"], renamed["description"], renamed["online"]) == ("beta", "", True)
+    assert (changed["name"], changed["description"]) == ("beta", "in the cellar")
+    assert changed["roles"] == ["build"]
+    [(data,)] = database.execute(
+        "SELECT data FROM audit_event WHERE action = 'server.update' ORDER BY at DESC LIMIT 1"
+    )
+    assert data == {"changed": ["description", "roles"]}
+
+
+async def test_a_server_does_not_get_the_name_of_another(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    await client.post("/api/server.create", json={"name": "beta"})
+
+    answer = await client.post(
+        "/api/server.update", json={"serverId": server.server_id, "name": "beta"}
+    )
+
+    assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (409, "name_taken")
+
+
+async def test_a_server_that_only_builds_is_not_chosen_for_somebody_who_names_none(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    body = {"serverId": server.server_id, "roles": ["build"]}
+    await client.post("/api/server.update", json=body)
+
+    answer = await client.post("/api/image.tag", json={"source": "app:1", "target": "app:2"})
+
+    assert answer.json()["data"]["cause"]["code"] == "no_server"
+
+
+async def test_what_a_beat_says_of_engine_and_clock_is_shown(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    beat = {"incarnation": server.incarnation, "jobs": []}
+    engine = {"engine_version": "29", "os": "linux", "architecture": "arm64"}
+
+    await server.call("beat", {**beat, "engine": engine, "clock_ahead_seconds": -0.25})
+    told = (await client.get("/api/server.all")).json()[0]
+    await server.call("beat", {**beat, "engine": None, "clock_ahead_seconds": "soon"})
+    kept = (await client.get("/api/server.all")).json()[0]
+    await server.call("beat", {**beat, "engine": {}})
+    away = (await client.get("/api/server.all")).json()[0]
+
+    for shown in (told, kept):
+        assert (shown["platform"], shown["clockAheadSeconds"]) == ("linux/arm64", -0.25)
+        assert shown["engine"]["engineVersion"] == "29"
+    assert (away["platform"], away["engine"]) == (None, {})

@@ -1,13 +1,11 @@
 """The handlers, one a kind: each turns a command into a result, or raises what went wrong."""
 
 from contextlib import AsyncExitStack
-from dataclasses import asdict
-from typing import Any
+from functools import partial
 
-import structlog
 from pydantic import BaseModel
 
-from shared.errors import EngineError, InvalidInputError
+from shared.errors import InvalidInputError
 from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, RegistryTest
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
@@ -17,14 +15,13 @@ from worker.server.attempt import Attempt, Work
 from worker.server.handlers import images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
-
-log = structlog.get_logger()
+from worker.server.machine import Describe, describe_machine
 
 
 async def open_work(
     stack: AsyncExitStack, settings: WorkerSettings, docker_host: str
-) -> tuple[Work, dict[str, Any]]:
-    """Open the Engine; gives the handlers and the Engine's description (empty while it is away)."""
+) -> tuple[Work, Describe]:
+    """Open the Engine; gives the handlers, and what describes the Engine when it is asked."""
     engine = await stack.enter_async_context(Engine.open(docker_host))
     tools = Tools(engine, parse_networks(settings.registry_networks))
 
@@ -41,12 +38,4 @@ async def open_work(
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
 
-    return work, await _describe(engine)
-
-
-async def _describe(engine: Engine) -> dict[str, Any]:
-    try:
-        return asdict(await engine.info())
-    except EngineError as error:
-        log.warning("engine_away", code=error.code)
-        return {}
+    return work, partial(describe_machine, engine)

@@ -1,4 +1,4 @@
-"""Who may do what at the broker, as Valkey's access control list.
+"""Who may do what at the broker, as the access control list of Redis and Valkey.
 
 Each user may do what a stock Celery or Flower does and no more: the test that runs them finds
 ``ACL LOG`` empty. The rules hold for these settings of Celery: ``sep`` is ``:``, ``priority_steps``
@@ -13,12 +13,12 @@ ADMIN = "admin"
 
 _CONNECT = "+auth +hello +ping +select +client|setinfo +client|setname +multi +exec +watch +unwatch"
 
-_QUEUE = "~server.* ~_kombu.binding.server.* ~_kombu.binding_permanent.server.*"
+_QUEUE = "~server.{0} ~_kombu.binding.server.{0} ~_kombu.binding_permanent.server.{0}"
 
-_UNACKED = "+zadd +zrem +zrange +hset +hget +hdel"
+_UNACKED = "+zadd +zrem +zrange +hset +hget +hdel ~unacked.{0} ~unacked_index.{0}"
 """What kombu's ``QoS`` does with messages that are delivered and not yet acknowledged."""
 
-_MUTEX = "+set +get +del +evalsha +script|load"
+_MUTEX = "+set +get +del +evalsha +script|load ~unacked_mutex.{0}"
 """redis-py's ``Lock``, around the search for messages that nobody acknowledged."""
 
 _FLEETING_QUEUE = (
@@ -32,28 +32,43 @@ _FLEETING_QUEUE = (
 
 RULES: dict[str, str] = {
     ADMIN: "+@all ~* &*",
-    "control": f"{_CONNECT} +llen +sadd +lpush {_QUEUE}",
-    "worker": (
-        f"{_CONNECT} +llen +sadd +brpop +rpush +lpush {_QUEUE}"
-        f" {_UNACKED} ~unacked.* ~unacked_index.* {_MUTEX} ~unacked_mutex.*"
-        " +publish &/0.celeryev/worker.* &/0.celeryev/task.*"
-    ),
+    "control": f"{_CONNECT} +llen +sadd +lpush {_QUEUE.format('*')}",
     # A selector: it listens to events and cannot send them, asks workers and cannot overhear them.
     "flower": (
         f"{_CONNECT} {_FLEETING_QUEUE} %R~server.* %R~celery"
-        f" {_UNACKED} ~unacked.flower ~unacked_index.flower {_MUTEX} ~unacked_mutex.flower"
+        f" {_UNACKED.format('flower')} {_MUTEX.format('flower')}"
         " +psubscribe +punsubscribe &/0.celeryev/* (+publish &/0.celery.pidbox)"
     ),
     # For the rate limiter.
     "api": f"{_CONNECT} +get +set +incr +incrby +expire +pexpire +ttl +pttl +del ~limit:*",
 }
-"""The users and their rules; a server's worker shares ``worker`` with the others."""
+"""The users of the control plane and their rules; control adds one for each server."""
+
+SERVER_PREFIX = "server-"
+
+
+def server_user(server_id: str) -> str:
+    """The name of a server's own user."""
+    return f"{SERVER_PREFIX}{server_id}"
+
+
+def server_rules(server_id: str) -> str:
+    """What the stock worker of one server needs: its queue, and to say how it goes to Flower."""
+    return (
+        f"{_CONNECT} +llen +sadd +brpop +rpush +lpush {_QUEUE.format(server_id)}"
+        f" {_UNACKED.format(server_id)} {_MUTEX.format(server_id)}"
+        " +publish &/0.celeryev/worker.* &/0.celeryev/task.*"
+    )
+
+
+def hash_password(password: str) -> str:
+    """What the broker keeps of a password: its SHA-256, as hexadecimal digits."""
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def make_access_list(passwords: Mapping[str, str]) -> str:
     """The text of an ``aclfile``: hashes in place of passwords, nobody without a password."""
     lines = ["user default reset off\n"]
     for user, rules in RULES.items():
-        proof = hashlib.sha256(passwords[user].encode()).hexdigest()
-        lines.append(f"user {user} reset on #{proof} {rules}\n")
+        lines.append(f"user {user} reset on #{hash_password(passwords[user])} {rules}\n")
     return "".join(lines)

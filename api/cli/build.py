@@ -1,0 +1,165 @@
+"""``wharf build``: ask for a build from a pipeline, follow it, and end as it ended."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from api.cli.client import ClientSettings, ask, headers_of
+from shared.errors import SetupError
+
+STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
+CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "superseded": 4, "expired": 5}
+"""What the command ends with, by how the build ended; 2 is a mistake in the command itself."""
+
+LOOK_SECONDS = 0.5
+SILENT_SECONDS = 60.0
+"""The API says something every 15 s, and be it nothing."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A build as it is asked for on the command line; ``key`` is an ``Idempotency-Key``."""
+
+    application: str
+    tag: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """One server-sent event."""
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
+    """Ask for the build; gives it as the API shows it.
+
+    Raises:
+        SetupError: there is no such application, or the API refused.
+    """
+    given = {"tag": wanted.tag, "branch": wanted.branch, "commit": wanted.commit}
+    body = {name: value for name, value in given.items() if value is not None}
+    application = find_application(ask(settings, "application.all"), wanted.application)
+    key = {"Idempotency-Key": wanted.key} if wanted.key else {}
+    build: dict[str, Any] = ask(
+        settings,
+        "application.build",
+        {"applicationId": application["applicationId"], **body},
+        headers=key,
+    )
+    return build
+
+
+def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    """The application with this id, ``appName`` or, where it is the only one, name.
+
+    Raises:
+        SetupError: none is called so, or several are.
+    """
+    for field in ("applicationId", "appName", "name"):
+        found = [each for each in applications if each[field] == wanted]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise SetupError(
+                f"{len(found)} applications are called {wanted}", remedy="Use appName."
+            )
+    raise SetupError(f"there is no application {wanted}", remedy="See application.all.")
+
+
+def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
+    """What happens to a build, line by line, until it has ended."""
+    for job_id in build["jobIds"]:
+        yield from _follow_job(settings, job_id)
+
+
+def ended(settings: ClientSettings, build: dict[str, Any]) -> dict[str, Any]:
+    """The build once all of its jobs have ended; control looks at it within a second or two."""
+    while True:
+        shown: dict[str, Any] = ask(settings, "build.one", {"buildId": build["buildId"]})
+        if shown["finishedAt"] is not None:
+            return shown
+        time.sleep(LOOK_SECONDS)
+
+
+def summary(build: dict[str, Any]) -> str:
+    """The image by its digest; or why there is none."""
+    if build["state"] == "succeeded":
+        return f"{build['reference']}@{build['digest']}" if build["digest"] else build["reference"]
+    error = build["error"] or {}
+    said = f": {error['code']}: {error['message']} {error.get('remedy', '')}" if error else ""
+    return f"build {build['version']} {build['state']}{said}".strip()
+
+
+def read_events(lines: Iterable[str]) -> Iterator[Told]:
+    """The events of a ``text/event-stream`` (WHATWG HTML, section 9.2.6), without its comments."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(":")
+            fields[name] = value.removeprefix(" ")
+            continue
+        if "data" in fields:
+            data = json.loads(fields["data"])
+            yield Told(fields.get("id", ""), fields.get("event", "message"), data)
+        fields = {}
+
+
+def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
+    step = STEPS.get(ask(settings, "job.one", {"jobId": job_id})["kind"], "job")
+    last = ""
+    while True:
+        try:
+            for told in _listen(settings, job_id, last):
+                last = told.id or last
+                yield from _lines(step, told)
+                if told.data.get("state") in {"succeeded", "failed", "cancelled", "expired"}:
+                    return
+        except httpx2.HTTPError as error:
+            sys.stderr.write(f"the stream broke ({type(error).__name__}), listening again\n")
+        else:
+            # In order: it had ended before, or this API stops and another one takes over.
+            if ask(settings, "job.one", {"jobId": job_id})["finishedAt"] is not None:
+                return
+        time.sleep(LOOK_SECONDS)
+
+
+def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[Told]:
+    headers = headers_of(settings) | ({"Last-Event-ID": last} if last else {})
+    with httpx2.stream(
+        "GET",
+        f"{settings.url.rstrip('/')}/api/trpc/job.events",
+        params={"jobId": job_id},
+        headers=headers,
+        timeout=SILENT_SECONDS,
+    ) as answer:
+        if answer.status_code == httpx2.codes.OK:
+            yield from read_events(answer.iter_lines())
+
+
+def _lines(step: str, told: Told) -> Iterator[str]:
+    match told.name:
+        case "state":
+            error = (told.data.get("data") or {}).get("error") or {}
+            said = f" ({error['code']}: {error['message']})" if error else ""
+            yield f"{step}: {told.data['state']}{said}"
+        case "log":
+            for line in (told.data.get("data") or {}).get("lines", []):
+                yield _printable(line)
+        case _:
+            return
+
+
+def _printable(line: str) -> str:
+    """What a build printed, without what would steer the terminal."""
+    return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line)

@@ -1,0 +1,84 @@
+"""Ask the API as its commands do: one procedure, one answer, or a sentence that says why not."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from shared.errors import SetupError
+from shared.settings import Settings
+
+PATIENCE = timedelta(seconds=40)
+"""Longer than the API itself waits for a job."""
+
+
+class ClientSettings(Settings):
+    """Where the API is, and the key to ask it with."""
+
+    url: str = "http://127.0.0.1:4747"
+    api_key: SecretStr | None = None
+
+
+class _Cause(BaseModel):
+    remedy: str | None = None
+
+
+class _Data(BaseModel):
+    cause: _Cause | None = None
+
+
+class _Refusal(BaseModel):
+    message: str
+    data: _Data = _Data()
+
+
+def ask(
+    settings: ClientSettings,
+    procedure: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+) -> Any:
+    """What a procedure answers.
+
+    Raises:
+        SetupError: there is no API, or it refused; with its own words and remedy.
+    """
+    sent = {**headers_of(settings), **(headers or {})}
+    try:
+        answer = httpx2.post(
+            f"{settings.url.rstrip('/')}/api/trpc/{procedure}",
+            json=dict(body or {}),
+            headers=sent,
+            timeout=PATIENCE.total_seconds(),
+        )
+    except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+        raise SetupError(
+            f"{settings.url}: {type(error).__name__}", remedy="Check WHARF_URL, and that it runs."
+        ) from error
+    if not answer.is_success:
+        raise _refusal(answer)
+    return answer.json()
+
+
+def headers_of(settings: ClientSettings) -> dict[str, str]:
+    """What a request to the API needs.
+
+    Raises:
+        SetupError: there is no key.
+    """
+    if settings.api_key is None:
+        raise SetupError("there is no API key", remedy="Set WHARF_API_KEY.")
+    return {"x-api-key": settings.api_key.get_secret_value()}
+
+
+def _refusal(answer: httpx2.Response) -> SetupError:
+    try:
+        said = _Refusal.model_validate_json(answer.content)
+    except ValidationError:
+        remedy = "Check WHARF_URL: is this the API?"
+        return SetupError(f"{answer.url}: status {answer.status_code}", remedy=remedy)
+    cause = said.data.cause or _Cause()
+    return SetupError(said.message, remedy=cause.remedy or "")

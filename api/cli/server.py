@@ -1,0 +1,125 @@
+"""``wharf server``: let servers join, show them, take them away."""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from api.cli.client import ClientSettings, ask
+from shared.errors import SetupError
+from shared.settings import load
+
+app = typer.Typer(help="Servers: let them join, list them, take them away.", no_args_is_help=True)
+
+LOOPBACK = ("://127.", "://localhost", "://[::1]")
+
+
+class Role(StrEnum):
+    """What a server is for."""
+
+    DEPLOY = "deploy"
+    BUILD = "build"
+
+
+Name = Annotated[str, typer.Argument(help="What to call it.")]
+Chosen = Annotated[str, typer.Argument(metavar="NAME|ID", help="Its name or its id.")]
+Roles = Annotated[
+    list[Role] | None, typer.Option("--role", help="What it is for; both, where none is given.")
+]
+
+
+@app.command()
+def add(name: Name, role: Roles = None) -> None:
+    """Create a server; prints the line to run on it, and nothing else on standard output."""
+    with speaking("server add") as settings:
+        roles = {"roles": [each.value for each in role]} if role else {}
+        created = ask(settings, "server.create", {"name": name, **roles})
+    sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
+    console = Console(stderr=True)
+    console.print("Run it on that server within 15 minutes; it works once.")
+    if any(place in settings.url for place in LOOPBACK):
+        console.print(f"{settings.url} is this machine only: set WHARF_URL to what servers reach.")
+
+
+@app.command("list")
+def list_all() -> None:
+    """Show all servers."""
+    with speaking("server list") as settings:
+        servers = ask(settings, "server.all")
+    show(servers, Console())
+
+
+@app.command()
+def remove(server: Chosen) -> None:
+    """Remove a server: its key, its database role and its broker user are good for nothing then."""
+    with speaking("server remove") as settings:
+        found = _find(ask(settings, "server.all"), server)
+        ask(settings, "server.remove", {"serverId": found["serverId"]})
+    Console().print(f"{plain(found['name'])} is removed.")
+
+
+def join_line(url: str, token: str) -> str:
+    """What is to be run on a new server."""
+    return f"WHARF_URL={shlex.quote(url)} WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
+
+
+def show(servers: list[dict[str, Any]], console: Console) -> None:
+    """One line a server."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "state", "for", "Engine", "platform", "free", "worker", "id"):
+        table.add_column(heading, overflow="fold")
+    for server in servers:
+        table.add_row(*(plain(text) for text in _cells(server)))
+    console.print(table)
+
+
+def plain(text: str) -> str:
+    """What servers and people called themselves, shown as it is, never as markup."""
+    return escape("".join(sign if sign.isprintable() else "?" for sign in text))
+
+
+def _cells(server: dict[str, Any]) -> Iterator[str]:
+    engine = server["engine"] or {}
+    free = engine.get("diskFreeBytes")
+    yield server["name"]
+    yield _state(server)
+    yield ", ".join(server["roles"])
+    yield str(engine.get("engineVersion", "-"))
+    yield server["platform"] or "-"
+    yield f"{free / 1024**3:.1f} GiB" if isinstance(free, int) else "-"
+    yield server["workerVersion"] or "-"
+    yield server["serverId"]
+
+
+def _state(server: dict[str, Any]) -> str:
+    if not server["online"]:
+        return f"away since {server['seenAt']}" if server["seenAt"] else "never joined"
+    if server["draining"]:
+        return "draining"
+    paused = ", ".join(server["pausedClasses"])
+    return f"paused: {paused}" if paused else "online"
+
+
+def _find(servers: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+    for field in ("serverId", "name"):
+        for server in servers:
+            if server[field] == wanted:
+                return server
+    raise SetupError(f"there is no server {wanted}", remedy="See wharf server list.")
+
+
+@contextmanager
+def speaking(command: str) -> Iterator[ClientSettings]:
+    """The settings; what goes wrong inside ends the command with a sentence."""
+    try:
+        yield load(ClientSettings, os.environ)
+    except SetupError as error:
+        sys.exit(f"wharf {command}: {error.message}. {error.remedy}".strip())

@@ -1,0 +1,99 @@
+"""``wharf server`` as a person or a script runs it."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+from fastapi import FastAPI
+
+from tests.api.asking import ADMIN_KEY
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.databases import Database
+from worker.local.processes import free_port
+
+
+@pytest.fixture
+async def url(app: FastAPI) -> AsyncIterator[str]:
+    async with serving(app) as (_, url):
+        yield url
+
+
+async def wharf(url: str, *words: str, key: str = ADMIN_KEY) -> tuple[int | None, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "api.cli.main", "server", *words),
+        env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": key, "COLUMNS": "200"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_add_prints_the_one_line_to_run_there(url: str, database: Database) -> None:
+    code, out, err = await wharf(url, "add", "dock-1")
+
+    [(roles,)] = database.execute("SELECT roles FROM server WHERE name = 'dock-1'")
+    address, token, *command = out.split()
+    assert code == 0
+    assert out.count("\n") == 1
+    assert address == f"WHARF_URL={url}"
+    assert token.startswith("WHARF_JOIN_TOKEN=wharf_join_")
+    assert command == ["wharf", "worker"]
+    assert "15 minutes" in err and "this machine only" in err
+    assert roles == ["build", "deploy"]
+
+
+async def test_a_server_is_added_for_building_only(url: str, database: Database) -> None:
+    code, _, _ = await wharf(url, "add", "forge", "--role", "build")
+
+    assert code == 0
+    assert database.execute("SELECT roles FROM server") == [(["build"],)]
+
+
+async def test_list_shows_each_server_with_its_state(url: str, server: TestServer) -> None:
+    await wharf(url, "add", "[bold]later")
+
+    code, out, _ = await wharf(url, "list")
+
+    heading, online, later = out.splitlines()
+    assert code == 0
+    assert heading.split()[:2] == ["name", "state"]
+    assert online.split()[:2] == ["alpha", "online"] and server.server_id in online
+    assert later.startswith("[bold]later  never joined")
+
+
+@pytest.mark.parametrize("by", ["name", "id"])
+async def test_a_server_is_removed_by_its_name_or_its_id(
+    url: str, server: TestServer, database: Database, by: str
+) -> None:
+    code, out, _ = await wharf(url, "remove", "alpha" if by == "name" else server.server_id)
+
+    assert (code, out) == (0, "alpha is removed.\n")
+    assert database.execute("SELECT FROM server WHERE removed_at IS NULL") == []
+
+
+async def test_what_goes_wrong_is_said_in_one_sentence_without_the_key(
+    url: str, server: TestServer
+) -> None:
+    taken = await wharf(url, "add", "alpha")
+    unknown = await wharf(url, "remove", "omega")
+    bad_key = await wharf(url, "list", key="wharf_not-a-key")
+    no_key = await wharf(url, "list", key="")
+    nobody = await wharf(f"http://127.0.0.1:{free_port()}", "list")
+
+    results = (taken, unknown, bad_key, no_key, nobody)
+    said = [err for _, _, err in results]
+    words = (
+        "called alpha already",
+        "no server omega",
+        "not known",
+        "WHARF_API_KEY",
+        "ConnectError",
+    )
+    assert [code for code, _, _ in results] == [1] * 5
+    assert all(word in err for word, err in zip(words, said, strict=True)), said
+    assert not [err for err in said if "Traceback" in err or "not-a-key" in err]

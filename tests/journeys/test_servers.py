@@ -1,0 +1,42 @@
+"""Servers of the real fleet: each with its own user at the broker, each seen as it is."""
+
+import pytest
+import redis
+
+from tests.journeys.conftest import Port
+from tests.local.conditions import wait_until
+from worker.broker_users import ADMIN, server_user
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+
+def test_each_worker_is_connected_as_its_own_user_and_was_denied_nothing(port: Port) -> None:
+    for server in port.servers:
+        port.stack.call(
+            "registry.testRegistryById",
+            {"registryId": port.registry_id, "serverId": server.server_id},
+        )
+    assert port.stack.valkey is not None
+
+    with redis.Redis.from_url(port.stack.valkey.url(ADMIN), decode_responses=True) as admin:
+        connected = {client["user"] for client in admin.client_list()}
+        denied = admin.acl_log()
+
+    assert {server_user(server.server_id) for server in port.servers} <= connected
+    assert denied == []
+
+
+def test_a_server_of_the_fleet_is_seen_as_it_is_and_passes_its_checks(port: Port) -> None:
+    chosen = {"serverId": port.servers[0].server_id}
+    wait_until(lambda: port.stack.call("server.one", chosen)["clockAheadSeconds"] is not None)
+
+    shown = port.stack.call("server.one", chosen)
+    checked = port.stack.call("server.validate", chosen)
+
+    assert shown["platform"].startswith("linux/")
+    assert shown["engine"]["imageStore"] in {"graph", "containerd"}
+    assert 0 < shown["engine"]["diskFreeBytes"] <= shown["engine"]["diskTotalBytes"]
+    assert abs(shown["clockAheadSeconds"]) < 1
+    assert {check["name"] for check in checked["checks"] if check["isGood"]} >= {
+        *("enrolled", "online", "worker", "engine", "engineApi", "clock")
+    }

@@ -1,0 +1,55 @@
+"""What this server says of itself: its Engine, the disk that holds its images, its clock."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import structlog
+
+from shared.errors import EngineError
+from worker.engine.connection import Engine
+
+Describe = Callable[[], Awaitable[dict[str, Any]]]
+"""Gives what the Engine says of itself, as it is stored; empty while it is away."""
+
+SLOWEST_SECONDS = 0.5
+"""An exchange that takes longer says too little of when, within it, the other clock was read."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Clock:
+    """By how many seconds ours is ahead of PostgreSQL's, to a quarter of a second or better."""
+
+    ahead: float | None = None
+
+    def compare(self, asked: float, answered: float, theirs: float | None) -> None:
+        """Their time, read at some moment between these two of ours (RFC 5905, figure 2)."""
+        if theirs is not None and 0 <= answered - asked <= SLOWEST_SECONDS:
+            self.ahead = round((asked + answered) / 2 - theirs, 3)
+
+
+async def describe_machine(engine: Engine) -> dict[str, Any]:
+    """The Engine's own description, with the room on its disk where this process sees that."""
+    try:
+        info = await engine.info()
+    except EngineError as error:
+        log.warning("engine_away", code=error.code)
+        return {}
+    is_here = engine.docker_host.startswith("unix://")
+    return {**asdict(info), **(await asyncio.to_thread(_disk, info.data_root) if is_here else {})}
+
+
+def _disk(path: str) -> dict[str, int]:
+    """Nothing where there is no such directory: a container sees others than the Engine."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return {}
+    return {
+        "disk_free_bytes": disk.f_bavail * disk.f_frsize,
+        "disk_total_bytes": disk.f_blocks * disk.f_frsize,
+    }
