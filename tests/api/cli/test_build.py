@@ -78,6 +78,7 @@ async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
 
 @pytest.mark.parametrize(("how", "code"), [("failed", 1), ("cancelled", 3), ("superseded", 4)])
 async def test_the_exit_code_says_how_the_build_ended(
+    *,
     url: str,
     client: httpx2.AsyncClient,
     application: dict[str, Any],
