@@ -120,7 +120,7 @@ async def test_a_private_repository_opens_with_its_token_only(
 async def test_the_token_is_on_no_command_line_and_in_no_file(
     server: GitServer, directory: Path
 ) -> None:
-    server.create("app", is_private=True).commit({"big": os.urandom(30_000_000)})
+    server.create("app", is_private=True).commit({"big": os.urandom(6_000_000)})
     seen: list[str] = []
     fetching = asyncio.create_task(
         get(GitSource(url=server.url("app"), username=USER), directory, TOKEN)
@@ -289,7 +289,7 @@ async def test_a_fetch_has_an_end_and_leaves_no_process(directory: Path) -> None
 async def test_cancelling_a_fetch_ends_git_and_its_helpers(
     server: GitServer, directory: Path
 ) -> None:
-    server.create("app").commit({"big": os.urandom(40_000_000)})
+    server.create("app").commit({"big": os.urandom(10_000_000)})
     fetching = asyncio.create_task(get(GitSource(url=server.url("app")), directory))
     await wait_until(lambda: _processes(directory) > 0)
 
@@ -300,14 +300,17 @@ async def test_cancelling_a_fetch_ends_git_and_its_helpers(
     assert _processes(directory) == 0
 
 
-async def test_hooks_filters_and_links_of_a_repository_do_nothing(
-    server: GitServer, directory: Path, tmp_path: Path
+async def test_hooks_and_filters_do_not_run_and_links_stay_links(
+    server: GitServer, directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marker = tmp_path / "ran"
+    marker, hook, config = (tmp_path / name for name in ("ran", "post-checkout", "config"))
+    hook.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    hook.chmod(0o755)
+    config.write_text(f'[core]\nhooksPath = {tmp_path}\n[filter "evil"]\nsmudge = touch {marker}\n')
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
     server.create("app").commit(
         {
             ".gitattributes": b"* filter=evil\n",
-            ".githooks/post-checkout": f"#!/bin/sh\ntouch {marker}\n".encode(),
             ".gitmodules": f'[submodule "a"]\n\tpath = a\n\turl = file://{tmp_path}\n'.encode(),
             "plain": b"1",
         },

@@ -20,6 +20,17 @@ from worker.server.sources.limits import LIMITS, Limits
 
 MAX_PATH = 4096
 
+# What tarfile lets through of the formats below it; a LookupError is a link to what is not there.
+_BROKEN = (
+    tarfile.TarError,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    LookupError,
+    OSError,
+    ValueError,
+)
+
 
 async def receive(
     chunks: AsyncIterable[bytes], archive: Path, *, sha256: str = "", limits: Limits = LIMITS
@@ -62,7 +73,7 @@ def _unpack(archive: Path, directory: Path, limits: Limits) -> None:
         raise SourceError(
             FaultCode.SOURCE_INVALID, f"{error.tarinfo.name[:200]!r} is refused"
         ) from error
-    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
+    except _BROKEN as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise SourceError(FaultCode.DISK_FULL, "no room to unpack the upload") from error
         raise SourceError(
