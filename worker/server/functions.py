@@ -5,7 +5,7 @@ import contextlib
 import math
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -128,8 +128,8 @@ class Functions:
         document = {"jobs": told, "draining": draining, "leaving": leaving}
         return BeatAnswer.model_validate(await self._call("beat", document))
 
-    async def event(self, job_id: str, attempt: int, kind: str, data: dict[str, Any]) -> None:
-        document = {"job_id": job_id, "attempt": attempt, "kind": kind, "data": data}
+    async def event(self, job_id: str, attempt: int, kind: str, data: Mapping[str, Any]) -> None:
+        document = {"job_id": job_id, "attempt": attempt, "kind": kind, "data": dict(data)}
         await self._call("event", document)
 
     async def finish(

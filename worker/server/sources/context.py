@@ -55,25 +55,7 @@ async def pack(
     return await asyncio.to_thread(_pack, sources, path, dockerfile, archive, limits)
 
 
-def _pack(sources: Path, path: str, dockerfile: str, archive: Path, limits: Limits) -> Context:
-    root = _inside(sources, path)
-    recipe = _inside(sources, dockerfile)
-    if not root.is_dir():
-        raise SourceError(FaultCode.SOURCE_INVALID, f"the sources have no directory {path!r}")
-    if not recipe.is_file():
-        raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
-    written = Path(os.path.normpath(sources / dockerfile))
-    is_within = written.is_relative_to(root) and recipe.is_relative_to(root)
-    name = written.relative_to(root).as_posix() if is_within else OUTSIDE
-    ignore = _read_ignore(sources, root, recipe)
-    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        files = _add_tree(tar, root, ignore, {name, IGNORE}, limits)
-        if not is_within:
-            _add(tar, recipe, OUTSIDE)
-    return Context(archive, name, _read_text(recipe), files)
-
-
-def _inside(sources: Path, path: str) -> Path:
+def find_inside(sources: Path, path: str) -> Path:
     """What ``path`` leads to, links and all.
 
     Raises:
@@ -89,12 +71,30 @@ def _inside(sources: Path, path: str) -> Path:
     return place
 
 
+def _pack(sources: Path, path: str, dockerfile: str, archive: Path, limits: Limits) -> Context:
+    root = find_inside(sources, path)
+    recipe = find_inside(sources, dockerfile)
+    if not root.is_dir():
+        raise SourceError(FaultCode.SOURCE_INVALID, f"the sources have no directory {path!r}")
+    if not recipe.is_file():
+        raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
+    written = Path(os.path.normpath(sources / dockerfile))
+    is_within = written.is_relative_to(root) and recipe.is_relative_to(root)
+    name = written.relative_to(root).as_posix() if is_within else OUTSIDE
+    ignore = _read_ignore(sources, root, recipe)
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        files = _add_tree(tar, root, ignore, {name, IGNORE}, limits)
+        if not is_within:
+            _add(tar, recipe, OUTSIDE)
+    return Context(archive, name, _read_text(recipe), files)
+
+
 def _read_ignore(sources: Path, root: Path, recipe: Path) -> Ignore:
     beside = recipe.with_name(f"{recipe.name}.dockerignore")
     for file in (beside, root / IGNORE):
         if file.is_file():
             return parse_ignore(
-                _read_text(_inside(sources, str(file.relative_to(sources.resolve()))))
+                _read_text(find_inside(sources, str(file.relative_to(sources.resolve()))))
             )
     return Ignore()
 
