@@ -14,6 +14,7 @@ WharfError                 code, message, remedy, retryable
 ├── FailedJobError         the job that was waited for ended badly              400
 ├── RegistryError          a registry refused, or could not be reached
 ├── EngineError            a Docker Engine refused, or could not be reached
+├── SourceError            sources of a build that cannot be fetched or may not be built
 ├── CredentialError        a sealed secret does not open, or is for another place
 ├── LeaseLostError         the attempt is no longer ours: stop, write nothing
 └── SetupError             this process cannot start as it is set up
@@ -138,6 +139,10 @@ class RegistryError(_DiagnosedError):
 
 class EngineError(_DiagnosedError):
     """A Docker Engine refused or could not be reached; ``code`` is one of `FaultCode`."""
+
+
+class SourceError(_DiagnosedError):
+    """Sources that cannot be fetched or may not be built; ``code`` is one of `FaultCode`."""
 
 
 class CredentialError(WharfError):

@@ -53,6 +53,16 @@ class FaultCode(StrEnum):
     ENGINE_STALLED = "engine_stalled"
     ENGINE_REFUSED = "engine_refused"
     TRANSFER_TIMEOUT = "transfer_timeout"
+    BUILD_FAILED = "build_failed"
+    BUILD_UNSUPPORTED = "build_unsupported"
+    DOCKERFILE_INVALID = "dockerfile_invalid"
+    SOURCE_NOT_FOUND = "source_not_found"
+    SOURCE_DENIED = "source_denied"
+    SOURCE_UNREACHABLE = "source_unreachable"
+    SOURCE_TOO_LARGE = "source_too_large"
+    SOURCE_INVALID = "source_invalid"
+    SOURCE_CORRUPT = "source_corrupt"
+    REVISION_NOT_FOUND = "revision_not_found"
 
 
 @dataclass(frozen=True)
@@ -202,6 +212,41 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TRANSFER_TIMEOUT: Verdict(
         retryable=True, remedy="The attempt ran into its time limit; raise it for slow links."
+    ),
+    FaultCode.BUILD_FAILED: Verdict(
+        retryable=False, remedy="A step of the Dockerfile failed; the lines before it say why."
+    ),
+    FaultCode.BUILD_UNSUPPORTED: Verdict(
+        retryable=False,
+        remedy="The Dockerfile asks for what this server's builder cannot do: secret or ssh "
+        "mounts, or BuildKit where the Engine has none.",
+    ),
+    FaultCode.DOCKERFILE_INVALID: Verdict(
+        retryable=False, remedy="Check the Dockerfile, its path in the context, and its stages."
+    ),
+    FaultCode.SOURCE_NOT_FOUND: Verdict(
+        retryable=False,
+        remedy="Check the repository's URL; a private one needs a token that may read it.",
+    ),
+    FaultCode.SOURCE_DENIED: Verdict(
+        retryable=False,
+        remedy="Check that the token is correct, not expired, and may read the repository.",
+    ),
+    FaultCode.SOURCE_UNREACHABLE: Verdict(
+        retryable=True, remedy="Confirm that the git server can be reached from this server."
+    ),
+    FaultCode.SOURCE_TOO_LARGE: Verdict(
+        retryable=False, remedy="Make the sources smaller: leave out what the build does not need."
+    ),
+    FaultCode.SOURCE_INVALID: Verdict(
+        retryable=False,
+        remedy="The sources hold paths or links that lead out of them, or no plain files.",
+    ),
+    FaultCode.SOURCE_CORRUPT: Verdict(
+        retryable=True, remedy="The sources did not arrive whole: send them again."
+    ),
+    FaultCode.REVISION_NOT_FOUND: Verdict(
+        retryable=False, remedy="Check that the branch, tag or commit exists and was pushed."
     ),
 }
 

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from shared.faults import FaultCode
 from shared.reference import parse_reference
-from worker.engine.errors import MAX_WORDS, ROWS, Doing, Row, make_error
+from worker.engine.errors import MAX_WORDS, ROWS, Doing, Row, make_build_error, make_error
 from worker.login import Login
 
 LOGIN = Login(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
@@ -124,6 +124,30 @@ def test_each_row_reads_its_own_example(row: Row) -> None:
         ("push", "tag does not exist: r.example/a:nope", "local_image_missing"),
         ("push", "blob upload unknown to registry", "upload_corrupt"),
         ("inspect", "No such image: r.example/a:1", "local_image_missing"),
+        (
+            "build",
+            (
+                "failed to solve with frontend dockerfile.v0: failed to create LLB definition: "
+                "r.example/a:1: not found"
+            ),
+            "image_not_found",
+        ),
+        ("build", 'failed to compute cache key: "/none" not found: not found', "build_failed"),
+        ("build", "Cannot locate specified Dockerfile: none", "dockerfile_invalid"),
+        ("build", "the Dockerfile (Dockerfile) cannot be empty", "dockerfile_invalid"),
+        ("build", "failed to reach build target zz in Dockerfile", "dockerfile_invalid"),
+        ("build", "base name ($NONE) should not be blank", "dockerfile_invalid"),
+        ("build", "no active sessions", "build_unsupported"),
+        (
+            "build",
+            'network mode "nosuch" not supported by buildkit',
+            "build_unsupported",
+        ),
+        (
+            "build",
+            "Error processing tar file(exit status 1): write /x: no space left on device",
+            "disk_full",
+        ),
         ("build", "something that no Engine has said yet", "engine_refused"),
     ],
 )
@@ -186,3 +210,38 @@ def test_a_secret_that_is_sent_back_is_never_shown(before: str, after: str) -> N
 
     assert "correct-horse-77" not in error.message
     assert "\n" not in error.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The command '/bin/sh -c exit 7' returned a non-zero code: 7",
+        "executor failed running [/bin/sh -c exit 7]: exit code: 7",
+        'process "/bin/sh -c exit 7" did not complete successfully: exit code: 7',
+    ],
+)
+def test_a_failed_step_is_told_with_its_exit_code(words: str) -> None:
+    error = make_build_error(words, Doing("build"), step="RUN exit 7", output=("a", "b"))
+
+    assert error.code == FaultCode.BUILD_FAILED
+    assert error.message == "build: 'RUN exit 7' ended with exit code 7"
+
+
+def test_a_step_that_had_no_room_left_is_a_full_disk() -> None:
+    words = "The command '/bin/sh -c cp a b' returned a non-zero code: 1"
+
+    error = make_build_error(
+        words, Doing("build"), step="RUN cp a b", output=("cp: b: No space left on device", "")
+    )
+
+    assert error.code == FaultCode.DISK_FULL
+
+
+def test_the_step_shows_no_secret_of_the_login() -> None:
+    words = "The command '/bin/sh -c x' returned a non-zero code: 1"
+
+    error = make_build_error(
+        words, Doing("build", None, LOGIN), step="RUN curl -u a:correct-horse-77", output=()
+    )
+
+    assert "correct-horse-77" not in error.message

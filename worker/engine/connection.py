@@ -8,7 +8,7 @@ no time limits; and it lets at most 100 streams be open at a time.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -39,6 +39,12 @@ CONNECT = timedelta(seconds=5)
 MAX_CONTROL_CALLS = 64
 CANNOT_CONNECT = 900
 """aiodocker's own status for a connection that failed."""
+
+
+ReadAnswer = Callable[[aiohttp.ClientResponse, Call], Awaitable[JsonValue]]
+
+BUILDKIT = "2"
+"""What ``Builder-Version`` says of BuildKit (Docker Engine API, "Ping")."""
 
 
 class Engine:
@@ -85,6 +91,11 @@ class Engine:
     async def ping(self) -> None:
         """Return if the Engine answers."""
         await self._ask(Call("GET", "_ping", Doing("ping"), is_versioned=False), CONTROL)
+
+    async def offers_buildkit(self) -> bool:
+        """Whether the Engine itself prefers BuildKit for what is built over its API."""
+        call = Call("GET", "_ping", Doing("ping"), is_versioned=False)
+        return await self._ask(call, CONTROL, _builder_version) == BUILDKIT
 
     async def version(self) -> EngineVersion:
         """What the Engine says that it is, asked anew."""
@@ -157,13 +168,13 @@ class Engine:
         async with self._answer(self._streams, call) as response:
             yield JsonLines(partial(_read, response, call))
 
-    async def _ask(self, call: Call, limit: timedelta) -> JsonValue:
+    async def _ask(self, call: Call, limit: timedelta, read: ReadAnswer | None = None) -> JsonValue:
         try:
             async with (
                 asyncio.timeout(limit.total_seconds()),
                 self._answer(self._control, call) as response,
             ):
-                return await _decoded(response, call)
+                return await (read or _decoded)(response, call)
         except TimeoutError as error:
             raise self._unreachable(
                 call, f"no answer within {limit.total_seconds():g} s"
@@ -274,3 +285,9 @@ async def _decoded(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
             FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
         ) from error
     return answer
+
+
+async def _builder_version(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
+    """Engines from API 1.42 on say it in a header; before, BuildKit had to be switched on."""
+    await _decoded(response, call)
+    return response.headers.get("Builder-Version", "")

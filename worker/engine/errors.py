@@ -9,6 +9,7 @@ that a repository called ``denied`` decides nothing.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shared.errors import EngineError
@@ -54,6 +55,42 @@ _QUAY = "unauthorized: access to the requested resource is not authorized"
 _DENIED = r"denied|insufficient_scope|not authorized|not allowed to|403 Forbidden|permission_denied"
 
 ROWS = (
+    # A failed step quotes its command, which may say anything: so this one is the first.
+    Row(
+        r"returned a non-zero code: \d+|executor failed running|did not complete successfully",
+        FaultCode.BUILD_FAILED,
+        "The command '/bin/sh -c grep denied x509' returned a non-zero code: 7",
+        "build",
+    ),
+    Row(
+        r"COPY failed|ADD failed|failed to compute cache key|failed to calculate checksum",
+        FaultCode.BUILD_FAILED,
+        "COPY failed: file not found in build context or excluded by .dockerignore: stat nope: "
+        "file does not exist",
+        "build",
+    ),
+    Row(
+        r"(?:LLB definition|metadata for)\b.*no active sessions",
+        FaultCode.AUTH_MISSING,
+        "failed to solve with frontend dockerfile.v0: failed to create LLB definition: no active "
+        "sessions",
+        "build",
+    ),
+    Row(
+        r"option requires BuildKit|no active sessions|not supported by buildkit",
+        FaultCode.BUILD_UNSUPPORTED,
+        "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
+        "build",
+    ),
+    Row(
+        r"dockerfile parse error|annot locate specified Dockerfile|failed to read dockerfile: open"
+        r"|cannot be empty|failed to reach build target|target stage \S+ could not be found"
+        r"|base name \(.*\) should not be blank",
+        FaultCode.DOCKERFILE_INVALID,
+        "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile "
+        "parse error line 2: unknown instruction: RUNN",
+        "build",
+    ),
     Row(
         r"invalid reference format|invalid tag format|repository name must be",
         FaultCode.REF_INVALID,
@@ -242,6 +279,8 @@ ROWS = (
     Row(r"context canceled", FaultCode.ENGINE_STREAM_TRUNCATED, "context canceled"),
 )
 
+_EXIT_CODE = re.compile(r"(?:non-zero|exit) code: (\d+)\s*$")
+_NO_SPACE = re.compile(r"(?i)no space left on device")
 _URL = re.compile(r"https?://[^\s\"'<>]+?(?=[:,.)]?(?:[\s\"'<>]|$))")
 
 
@@ -249,6 +288,21 @@ def make_error(words: str, doing: Doing) -> EngineError:
     """The error that an Engine's ``words`` stand for; unknown ones are ``engine_refused``."""
     code = _code(words[:READ_AT_MOST], doing)
     return EngineError(code, f"{doing}: {redact(words, doing.login)[:MAX_WORDS]}")
+
+
+def make_build_error(words: str, doing: Doing, *, step: str, output: Sequence[str]) -> EngineError:
+    """The error of a build; ``step`` is where it stood, ``output`` what that printed last.
+
+    A step that had no room left fails like any other one; only its output says so.
+    """
+    error = make_error(words, doing)
+    if error.code != FaultCode.BUILD_FAILED:
+        return error
+    exit_code = _EXIT_CODE.search(words)
+    ended = f"ended with exit code {exit_code[1]}" if exit_code else f"failed: {error.message}"
+    is_full = any(_NO_SPACE.search(line) for line in output)
+    code = FaultCode.DISK_FULL if is_full else FaultCode.BUILD_FAILED
+    return EngineError(code, f"{doing}: {redact(step, doing.login)[:MAX_WORDS]!r} {ended}")
 
 
 def _code(words: str, doing: Doing) -> FaultCode:

@@ -78,7 +78,7 @@ async def pull(
             FaultCode.DIGEST_MISMATCH, f"{doing}: the Engine reports {ending.digest or 'no digest'}"
         )
     image = await inspect(engine, f"{reference.name}@{ending.digest}")
-    await _require_platform(engine, image, doing)
+    await require_platform(engine, image, doing)
     return PulledImage(ending.digest, image.image_id)
 
 
@@ -157,12 +157,12 @@ async def authenticate(engine: Engine, host: RegistryHost, login: Login) -> None
     await engine.request("POST", "auth", body=credential(login), limit=REGISTRY_ANSWER, doing=doing)
 
 
-def _separator(reference: Reference) -> str:
-    return "@" if reference.digest else ":"
+async def require_platform(engine: Engine, image: LocalImage, doing: Doing) -> None:
+    """A single-platform image comes without any complaint, whatever it was built for.
 
-
-async def _require_platform(engine: Engine, image: LocalImage, doing: Doing) -> None:
-    """A single-platform image comes without any complaint, whatever it was built for."""
+    Raises:
+        EngineError: ``platform_missing``.
+    """
     here = await engine.version()
     runs = {"", here.architecture, *_RUNS_ALSO.get(here.architecture, ())}
     if image.architecture not in runs or image.os not in {"", here.os}:
@@ -171,6 +171,10 @@ async def _require_platform(engine: Engine, image: LocalImage, doing: Doing) -> 
             f"{doing}: the image is for {image.os}/{image.architecture}, "
             f"this server is {here.os}/{here.architecture}",
         )
+
+
+def _separator(reference: Reference) -> str:
+    return "@" if reference.digest else ":"
 
 
 class _Image(BaseModel):

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,9 +32,15 @@ class Why(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
+Say = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
 @dataclass
 class Attempt:
-    """An attempt that this worker has claimed or is about to."""
+    """An attempt that this worker has claimed or is about to.
+
+    ``say`` stores an event of the job, by kind and content, while the attempt runs.
+    """
 
     job_id: str
     number: int
@@ -42,6 +49,7 @@ class Attempt:
     progress: dict[str, Any] | None = None
     told: dict[str, Any] | None = None
     claimed: bool = False
+    say: Say | None = None
 
     @property
     def has_news(self) -> bool:
@@ -95,6 +103,7 @@ async def run_attempt(
     if claim.status != "claimed":
         return None
     attempt.claimed = True
+    attempt.say = partial(functions.event, attempt.job_id, attempt.number)
     log.info("attempt_started", kind=claim.kind)
     if attempt.is_stopped:
         # Stopped while it was being claimed: it never began, and that is no failure.

@@ -145,8 +145,8 @@ class Functions:
         }
         return BeatAnswer.model_validate(await self._call("beat", document))
 
-    async def event(self, job_id: str, attempt: int, kind: str, data: dict[str, Any]) -> None:
-        document = {"job_id": job_id, "attempt": attempt, "kind": kind, "data": data}
+    async def event(self, job_id: str, attempt: int, kind: str, data: Mapping[str, Any]) -> None:
+        document = {"job_id": job_id, "attempt": attempt, "kind": kind, "data": dict(data)}
         await self._call("event", document)
 
     async def finish(

@@ -6,13 +6,20 @@ from functools import partial
 from pydantic import BaseModel
 
 from shared.errors import InvalidInputError
-from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, RegistryTest
+from shared.jobs.commands import (
+    Command,
+    ImageBuild,
+    ImagePull,
+    ImagePush,
+    ImageTag,
+    RegistryTest,
+)
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import images
+from worker.server.handlers import builds, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
@@ -35,6 +42,8 @@ async def open_work(
                 return await images.push(command, grants, attempt, tools)
             case ImageTag():
                 return await images.tag(command, attempt, tools)
+            case ImageBuild():
+                return await builds.build(command, grants, attempt, tools)
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
 

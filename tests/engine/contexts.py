@@ -1,0 +1,37 @@
+"""Contexts for builds, and a base image for them that needs no network."""
+
+import io
+import tarfile
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from worker.local.images import HERE, make_image
+
+BUSYBOX = Path("/bin/busybox")
+BASE = "docker.io/library/base:1"
+
+
+def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -> None:
+    """An image with a shell."""
+    make_image(
+        docker_host,
+        name,
+        files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX},
+        command=["/bin/sh"],
+        architecture=architecture,
+    )
+
+
+async def context(
+    dockerfile: str, files: Mapping[str, bytes] | None = None
+) -> AsyncIterator[bytes]:
+    """A tar with a Dockerfile and whatever else, in small pieces."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in {"Dockerfile": dockerfile.encode(), **(files or {})}.items():
+            header = tarfile.TarInfo(name)
+            header.size, header.mode = len(content), 0o755
+            archive.addfile(header, io.BytesIO(content))
+    buffer.seek(0)
+    while chunk := buffer.read(64 * 1024):
+        yield chunk

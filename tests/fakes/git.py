@@ -1,0 +1,143 @@
+"""A git server: real repositories behind git's own ``http-backend``, in a small web server.
+
+It speaks as the large ones do: a commit is given by its id, a private repository says 401, one that
+does not exist 404.
+"""
+
+import asyncio
+import base64
+import os
+import subprocess
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from tests.fakes.web import Fake, open_fake
+
+USER, TOKEN = "robot", "glpat-s3cret-token-77"
+
+
+@dataclass
+class GitServer:
+    """Repositories by name; those in ``private`` want `TOKEN`."""
+
+    root: Path
+    fake: Fake = field(default_factory=Fake)
+    private: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
+
+    def url(self, name: str) -> str:
+        return f"http://{self.fake.host}/{name}"
+
+    def create(self, name: str, *, is_private: bool = False) -> "Repository":
+        repository = Repository(self.root / name, self.root / f"{name}.work")
+        repository.create()
+        if is_private:
+            self.private.add(name)
+        return repository
+
+
+@dataclass(frozen=True)
+class Repository:
+    bare: Path
+    work: Path
+
+    def create(self) -> None:
+        git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare))
+        git("init", "--quiet", "--initial-branch=main", str(self.work))
+
+    def commit(
+        self,
+        files: Mapping[str, bytes],
+        *,
+        branch: str = "main",
+        links: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write files, commit them on a branch, push it; gives the commit."""
+        git("checkout", "--quiet", "-B", branch, cwd=self.work)
+        for name, content in files.items():
+            path = self.work / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        for name, target in (links or {}).items():
+            (self.work / name).symlink_to(target)
+        git("add", "--all", "--force", cwd=self.work)
+        git("commit", "--quiet", "--message=change", cwd=self.work)
+        git("push", "--quiet", "--force", str(self.bare), branch, cwd=self.work)
+        return git("rev-parse", "HEAD", cwd=self.work)
+
+    def tag(self, name: str) -> None:
+        git("tag", "--annotate", "--message=tag", name, cwd=self.work)
+        git("push", "--quiet", str(self.bare), name, cwd=self.work)
+
+
+def git(*arguments: str, cwd: Path | None = None) -> str:
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.com")
+    done = subprocess.run(
+        ["git", *who, *arguments],
+        cwd=cwd,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PATH": os.environ["PATH"], "GIT_CONFIG_GLOBAL": os.devnull, "HOME": "/nowhere"},
+    )
+    return done.stdout.strip()
+
+
+@asynccontextmanager
+async def open_git_server(root: Path) -> AsyncIterator[GitServer]:
+    """Serve until the block is left."""
+    server = GitServer(root)
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        name, _, rest = request.path.lstrip("/").partition("/")
+        if name in server.moved:
+            return web.Response(status=301, headers={"Location": f"{server.moved[name]}/{rest}?x"})
+        if not (root / name).is_dir():
+            return web.Response(status=404)
+        if name in server.private and not _has_token(request):
+            return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
+        return await _backend(root, request)
+
+    async with open_fake(answer) as fake:
+        server.fake = fake
+        yield server
+
+
+def _has_token(request: web.Request) -> bool:
+    kind, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    return kind == "Basic" and base64.b64decode(encoded).decode().partition(":")[2] == TOKEN
+
+
+async def _backend(root: Path, request: web.Request) -> web.StreamResponse:
+    """The CGI of git-http-backend(1)."""
+    body = await request.read()
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        "http-backend",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "safe.directory",
+            "GIT_CONFIG_VALUE_0": "*",
+            "REQUEST_METHOD": request.method,
+            "PATH_INFO": request.path,
+            "QUERY_STRING": request.query_string,
+            "CONTENT_TYPE": request.headers.get("Content-Type", ""),
+            "HTTP_CONTENT_ENCODING": "",
+            "REMOTE_ADDR": "127.0.0.1",
+        },
+    )
+    said, _ = await process.communicate(body)
+    head, _, content = said.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+    status = int(headers.pop("Status", "200").split()[0])
+    return web.Response(status=status, headers=headers, body=content)

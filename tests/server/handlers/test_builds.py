@@ -1,0 +1,180 @@
+"""Whole builds: from a git repository to an image on a real Engine."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from shared.errors import WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, ImageResult
+from shared.networks import parse_networks
+from tests.engine.contexts import BASE, make_base
+from tests.engine.parts import IDLE, PASSWORD, Registry
+from tests.engine.test_images import ignore
+from tests.fakes.git import TOKEN, GitServer, open_git_server
+from tests.waiting import wait_until
+from worker.engine import images
+from worker.engine.connection import Engine
+from worker.local.engines import LocalEngine
+from worker.login import GIT_TOKEN, Grant, Grants
+from worker.server.attempt import Attempt
+from worker.server.handlers import builds
+from worker.server.handlers.tools import Tools
+
+TAG = "wharf.example/team/handled:1"
+
+
+@dataclass
+class Job:
+    """A build of a repository, and what its log says."""
+
+    server: GitServer
+    tools: Tools
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.pieces)
+
+    async def run(self, grants: Grants | None = None, **command: Any) -> ImageResult:
+        source = {"url": self.server.url("app"), **command.pop("source", {})}
+        asked = ImageBuild(application_id="a", reference=TAG, source=GitSource(**source), **command)
+        attempt = Attempt("job", 1, say=self._say)
+        return await builds.build(asked, grants or Grants(), attempt, self.tools)
+
+    async def fail(self, grants: Grants | None = None, **command: Any) -> WharfError:
+        with pytest.raises(WharfError) as caught:
+            await self.run(grants, **command)
+        return caught.value
+
+    async def _say(self, kind: str, data: Mapping[str, Any]) -> None:
+        assert kind == "log"
+        self.pieces.append(data["text"])
+
+
+@pytest.fixture
+async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> AsyncIterator[Job]:
+    make_base(local_engine.docker_host)
+    async with open_git_server(tmp_path) as server:
+        yield Job(server, Tools(engine, parse_networks("public,private,loopback")))
+
+
+def workspaces() -> set[Path]:
+    return set(Path(gettempdir()).glob("wharf-build-*"))
+
+
+async def test_a_repository_becomes_an_image_that_says_where_it_is_from(job: Job) -> None:
+    commit = job.server.create("app").commit(
+        {
+            "app/Dockerfile": f"FROM {BASE}\nCOPY . /app\nRUN cat /app/hello\n".encode(),
+            "app/hello": b"ahoy",
+        }
+    )
+
+    result = await job.run(context_path="app", dockerfile="app/Dockerfile")
+
+    assert result.image_id
+    document = await job.tools.engine.request("GET", f"images/{result.image_id}/json")
+    assert isinstance(document, dict)
+    assert isinstance(document["Config"], dict)
+    assert document["Config"]["Labels"] == {
+        builds.REVISION: commit,
+        builds.SOURCE: job.server.url("app"),
+    }
+    assert (result.revision, result.reference) == (commit, TAG)
+    assert result.size_bytes
+    assert "ahoy" in job.log
+    assert commit in job.log
+
+
+async def test_the_root_of_the_sources_may_be_a_directory_of_the_repository(job: Job) -> None:
+    job.server.create("app").commit(
+        {"deep/in/Dockerfile": f"FROM {BASE}\nRUN echo deep\n".encode()}
+    )
+
+    await job.run(source={"path": "deep/in"})
+
+    assert "deep" in job.log
+
+
+async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
+    job: Job, locked_registry: Registry
+) -> None:
+    base = locked_registry.reference("team/handled-base")
+    login = locked_registry.login()
+    await images.tag(job.tools.engine, BASE, base)
+    await images.push(job.tools.engine, base, login, ignore, IDLE)
+    await images.remove(job.tools.engine, str(base), force=True)
+    job.server.create("app", is_private=True).commit(
+        {"Dockerfile": f"ARG B\nFROM $B\nRUN echo {TOKEN} and {PASSWORD}; exit 3\n".encode()}
+    )
+    grants = Grants(
+        grants=(Grant(login=login, repository=ANY_REPOSITORY, rights=frozenset({"pull"})),),
+        secrets={GIT_TOKEN: SecretStr(TOKEN)},
+    )
+
+    error = await job.fail(grants, build_args={"B": str(base)})
+
+    assert error.code == FaultCode.BUILD_FAILED
+    assert "*** and ***" in job.log
+    said = f"{error!r} {error.fault()!r} {job.log}"
+    assert "exit code 3" in said
+    assert TOKEN not in said
+    assert PASSWORD not in said
+
+
+async def test_a_base_that_nobody_has_is_named_before_the_build(
+    job: Job, registry: Registry
+) -> None:
+    base = registry.reference("team/nowhere")
+    job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})
+
+    error = await job.fail()
+
+    assert error.code == FaultCode.IMAGE_NOT_FOUND
+    assert str(base) in error.message
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ({"source": {"branch": "none"}}, FaultCode.REVISION_NOT_FOUND),
+        ({"source": {"path": "../.."}}, FaultCode.SOURCE_INVALID),
+        ({"context_path": ".."}, FaultCode.SOURCE_INVALID),
+        ({"dockerfile": "none"}, FaultCode.DOCKERFILE_INVALID),
+        ({"stage": "none"}, FaultCode.DOCKERFILE_INVALID),
+    ],
+)
+async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
+    job: Job, command: dict[str, Any], code: FaultCode
+) -> None:
+    job.server.create("app").commit({"Dockerfile": f"FROM {BASE}\n".encode()})
+
+    error = await job.fail(**command)
+
+    assert error.code == code
+    assert error.remedy
+
+
+async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> None:
+    before = workspaces()
+    job.server.create("app").commit(
+        {"Dockerfile": f"FROM {BASE}\nRUN echo begun; /bin/busybox sleep 77\n".encode()}
+    )
+    running = asyncio.create_task(job.run())
+    await wait_until(lambda: "begun" in job.log, seconds=20)
+    during = workspaces() - before
+
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert during
+    assert not during & workspaces()

@@ -1,0 +1,205 @@
+"""Build an image from its sources: fetch, pack, pull what it builds on, build."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from shared.coroutines import end
+from shared.errors import EngineError, WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import ImageBuild, ImageResult
+from shared.reference import Reference
+from worker.engine import images
+from worker.engine.build import BuildRequest
+from worker.engine.build import build as run_build
+from worker.engine.connection import Engine
+from worker.login import GIT_TOKEN, Grants, Login
+from worker.server.attempt import Attempt
+from worker.server.handlers.tools import IDLE, Tools, tell
+from worker.server.joblog import JobLog, open_log
+from worker.server.mask import Mask
+from worker.server.sources.context import Context, find_inside, pack
+from worker.server.sources.dockerfile import parse_bases
+from worker.server.sources.git import Checkout, fetch
+
+SILENCE = timedelta(hours=1)
+"""A step may compile for long without a word; whether its Engine still lives is asked besides."""
+
+ASK_SECONDS = 10.0
+MISSES = 3
+"""An Engine under load may be late with one answer, but not with three, each of them 10 s."""
+
+REVISION = "org.opencontainers.image.revision"
+SOURCE = "org.opencontainers.image.source"
+
+
+async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
+    """The image that the server's Engine has then; nothing is tagged by a build that fails.
+
+    Raises:
+        SourceError: the sources cannot be fetched, or may not be built.
+        EngineError: a base is missing, or the build failed; its message shows no secret.
+    """
+    mask = Mask(_secrets(grants))
+    try:
+        async with _workspace() as folder, open_log(_Sender(attempt), mask) as log:
+            return await _build(command, grants, attempt, tools, log=log, folder=folder)
+    except WharfError as error:
+        # A step's own words are in there, and they may say anything.
+        error.message = mask(error.message)
+        error.args = (error.message,)
+        raise
+
+
+async def _build(
+    command: ImageBuild,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+    *,
+    log: JobLog,
+    folder: Path,
+) -> ImageResult:
+    checkout = await _fetch(command, grants, tools, log, folder)
+    root = find_inside(checkout.directory, command.source.path)
+    context = await pack(root, command.context_path, command.dockerfile, folder / "context.tar")
+    log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
+    await _pull_bases(command, context, grants, attempt, tools, log=log)
+    request = _make_request(
+        command, context, checkout.commit, use_buildkit=await tools.engine.offers_buildkit()
+    )
+    logins = [grant.login for grant in grants.grants]
+    building = run_build(
+        tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
+    )
+    image_id = await _attended(tools.engine, building)
+    local = await images.inspect(tools.engine, image_id)
+    return ImageResult(
+        reference=str(command.target),
+        image_id=image_id,
+        size_bytes=local.size_bytes,
+        revision=checkout.commit,
+    )
+
+
+async def _fetch(
+    command: ImageBuild, grants: Grants, tools: Tools, log: JobLog, folder: Path
+) -> Checkout:
+    source = command.source
+    log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
+    token = grants.secrets.get(GIT_TOKEN)
+    checkout = await fetch(source, token, folder / "sources", tools.networks)
+    log.add(f"commit {checkout.commit}")
+    return checkout
+
+
+async def _pull_bases(
+    command: ImageBuild,
+    context: Context,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+    *,
+    log: JobLog,
+) -> None:
+    """Fetch the images that are built on: private ones anew, others where they are not there.
+
+    BuildKit has no other way to a private base, and an Engine's list of registries without TLS is
+    unknown to it. Those for another platform are left to the builder.
+    """
+    for base in parse_bases(context.text, command.build_args, command.stage or ""):
+        login = _login(grants, base.reference)
+        if command.platform or base.platform:
+            continue
+        if login is None and await _is_there(tools.engine, base.reference):
+            continue
+        log.add(f"pulling {base.reference}")
+        await images.pull(tools.engine, base.reference, login, tell(attempt), IDLE)
+
+
+def _login(grants: Grants, target: Reference) -> Login | None:
+    return next((grant.login for grant in grants.grants if grant.is_for(target, "pull")), None)
+
+
+async def _is_there(engine: Engine, reference: Reference) -> bool:
+    try:
+        await images.inspect(engine, str(reference))
+    except EngineError as error:
+        if error.code != FaultCode.LOCAL_IMAGE_MISSING:
+            raise
+        return False
+    return True
+
+
+def _make_request(
+    command: ImageBuild, context: Context, commit: str, *, use_buildkit: bool
+) -> BuildRequest:
+    return BuildRequest(
+        command.target,
+        context.dockerfile,
+        command.stage or "",
+        command.build_args,
+        {REVISION: commit, SOURCE: command.source.url},
+        command.platform or "",
+        use_buildkit=use_buildkit,
+    )
+
+
+async def _attended(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
+    """What ``work`` gives, unless the Engine falls silent altogether.
+
+    Raises:
+        EngineError: ``engine_stalled``, it leaves even a ping without an answer.
+    """
+    working = asyncio.create_task(work)
+    misses = 0
+    try:
+        while not working.done():
+            await asyncio.wait({working}, timeout=ASK_SECONDS)
+            misses = 0 if working.done() or await _answers(engine) else misses + 1
+            if misses == MISSES:
+                raise EngineError(
+                    FaultCode.ENGINE_STALLED, "build: the Docker Engine does not answer any more"
+                )
+        return await working
+    finally:
+        await end(working)
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        await engine.ping()
+    except EngineError:
+        return False
+    return True
+
+
+class _Sender:
+    """Stores pieces of the log as events of the job."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+
+    async def __call__(self, piece: Mapping[str, str]) -> None:
+        if self._attempt.say is not None:
+            await self._attempt.say("log", piece)
+
+
+def _secrets(grants: Grants) -> list[str]:
+    logins = [grant.login.secret for grant in grants.grants]
+    return [secret.get_secret_value() for secret in [*logins, *grants.secrets.values()]]
+
+
+@asynccontextmanager
+async def _workspace() -> AsyncIterator[Path]:
+    """A folder that only we can read, gone with the build."""
+    folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="wharf-build-")
+    try:
+        yield Path(folder)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

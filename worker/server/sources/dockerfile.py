@@ -1,0 +1,170 @@
+"""Which images a Dockerfile builds on, so that they can be fetched with the right login before.
+
+Read as BuildKit's parser does, as far as that matters here: parser directives, continuations,
+heredocs, global arguments, stages. What cannot be read is left to the builder to complain about.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from shared.errors import InvalidReferenceError
+from shared.reference import Reference, parse_reference
+
+SCRATCH = "scratch"
+
+_DIRECTIVE = re.compile(r"#\s*([a-z]+)\s*=\s*(\S+)\s*", re.IGNORECASE)
+_HEREDOC = re.compile(r"<<(-?)\s*([\"']?)([A-Za-z_][\w.]*)\2")
+_HEREDOC_INSTRUCTIONS = {"RUN", "COPY", "ADD"}
+_FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\s+")
+_MOUNT_FROM = re.compile(r"(?:^|,)from=([^,]+)")
+_ASSIGNMENT = re.compile(r"(\w+)(?:=((?:\"(?:\\.|[^\"\\])*\"|'[^']*'|\\.|[^\s\"'\\])*))?(?=\s|$)")
+_WORD = re.compile(r"'([^']*)'|\\(.)|\$(?:(\w+)|\{(\w+)(?::?([-+?])([^}]*))?\})|([^'\\$\"]+|.)")
+
+
+@dataclass(frozen=True)
+class Base:
+    """An image that a build needs; ``platform`` is empty for the one that is built for."""
+
+    reference: Reference
+    platform: str = ""
+
+
+@dataclass
+class _Reading:
+    """What has been read so far; arguments are global up to the first stage."""
+
+    build_args: Mapping[str, str]
+    arguments: dict[str, str] = field(default_factory=dict)
+    stages: list[str] = field(default_factory=list)
+    bases: dict[Base, None] = field(default_factory=dict)
+
+    def add(self, image: str, platform: str = "") -> None:
+        if image.lower() in {*self.stages, SCRATCH, ""} or image.isdigit():
+            return
+        try:
+            reference = parse_reference(image)
+        except InvalidReferenceError:
+            return
+        self.bases[Base(reference, platform)] = None
+
+
+def parse_bases(
+    dockerfile: str, build_args: Mapping[str, str] | None = None, stage: str = ""
+) -> tuple[Base, ...]:
+    """The images of ``FROM``, ``COPY --from`` and ``RUN --mount=from=``, each once, in order.
+
+    Own stages and ``scratch`` are none. What stands behind ``stage`` is not built, so not read.
+    """
+    reading = _Reading(build_args or {})
+    for name, rest in _instructions(dockerfile):
+        if name == "FROM":
+            if stage and stage.lower() in _built(reading.stages):
+                break
+            _read_from(rest, reading)
+        elif name == "ARG" and not reading.stages:
+            _read_arguments(rest, reading)
+        else:
+            _read_flags(name, rest, reading)
+    return tuple(reading.bases)
+
+
+def _built(stages: list[str]) -> set[str]:
+    """A stage is known by its name and by its number."""
+    return {*stages, str(len(stages) - 1)} if stages else set()
+
+
+def _read_from(rest: str, reading: _Reading) -> None:
+    """``[--platform=P] IMAGE [AS NAME]``."""
+    platform = ""
+    while flag := _FLAG.match(rest):
+        if flag[1] == "platform":
+            platform = expand(flag[2] or "", reading.arguments)
+        rest = rest[flag.end() :]
+    words = rest.split()
+    if words:
+        reading.add(expand(words[0], reading.arguments), platform)
+    is_named = len(words) == 3 and words[1].lower() == "as"
+    reading.stages.append(words[2].lower() if is_named else "")
+
+
+def _read_arguments(rest: str, reading: _Reading) -> None:
+    """``NAME[=DEFAULT] …``; what is given for the build goes before a default."""
+    for match in _ASSIGNMENT.finditer(rest):
+        name, default = match[1], match[2]
+        if name in reading.build_args:
+            reading.arguments[name] = reading.build_args[name]
+        elif default is not None:
+            reading.arguments[name] = expand(default, reading.arguments)
+
+
+def _read_flags(name: str, rest: str, reading: _Reading) -> None:
+    while flag := _FLAG.match(rest):
+        if name == "COPY" and flag[1] == "from":
+            reading.add(flag[2] or "")
+        elif name == "RUN" and flag[1] == "mount" and (source := _MOUNT_FROM.search(flag[2] or "")):
+            reading.add(source[1])
+        rest = rest[flag.end() :]
+
+
+def expand(text: str, arguments: Mapping[str, str]) -> str:
+    """``text`` with its variables put in, its quotes and backslashes taken off.
+
+    ``$A`` ``${A}`` ``${A:-other}`` ``${A:+other}``; what is unknown is empty.
+    """
+    return "".join(_expanded(match, arguments) for match in _WORD.finditer(text))
+
+
+def _expanded(match: re.Match[str], arguments: Mapping[str, str]) -> str:
+    quoted, escaped, bare, braced, operator, other, plain = match.groups()
+    if quoted is not None or escaped is not None:
+        return quoted if quoted is not None else escaped
+    if plain is not None:
+        return "" if plain == '"' else plain
+    value = arguments.get(bare or braced, "")
+    match operator:
+        case "-":
+            return value or expand(other, arguments)
+        case "+":
+            return expand(other, arguments) if value else ""
+        case _:
+            return value
+
+
+def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
+    """Name and rest of each instruction, its continuation lines joined, heredocs left out."""
+    lines = dockerfile.removeprefix("\ufeff").splitlines()
+    continued = re.compile(rf"{re.escape(_escape(lines))}[ \t]*$")
+    at, parts = 0, list[str]()
+    while at < len(lines):
+        line, at = lines[at], at + 1
+        if line.lstrip().startswith("#") or not line.strip():
+            continue
+        parts.append(continued.sub("", line))
+        if continued.search(line) and at < len(lines):
+            continue
+        name, rest = [*"".join(parts).split(None, 1), "", ""][:2]
+        parts.clear()
+        if name.upper() in _HEREDOC_INSTRUCTIONS:
+            at = _behind_heredocs(lines, at, rest)
+        yield name.upper(), rest
+
+
+def _escape(lines: list[str]) -> str:
+    """The sign that the directive ``# escape=`` sets; directives come first or not at all."""
+    for line in lines:
+        directive = _DIRECTIVE.fullmatch(line.strip())
+        if directive is None:
+            break
+        if directive[1].lower() == "escape" and directive[2] in {"\\", "`"}:
+            return directive[2]
+    return "\\"
+
+
+def _behind_heredocs(lines: list[str], at: int, rest: str) -> int:
+    """Where reading goes on; a heredoc without its end is none, but a shell's own matter."""
+    for dash, _, name in _HEREDOC.findall(rest):
+        stripped = [line.lstrip("\t") if dash else line for line in lines[at:]]
+        if name in stripped:
+            at += stripped.index(name) + 1
+    return at
