@@ -154,7 +154,7 @@ def _lines(step: str, told: Told) -> Iterator[str]:
             said = f" ({error['code']}: {error['message']})" if error else ""
             yield f"{step}: {told.data['state']}{said}"
         case "log":
-            for line in (told.data.get("data") or {}).get("lines", []):
+            for line in str((told.data.get("data") or {}).get("text", "")).splitlines():
                 yield _printable(line)
         case _:
             return

@@ -1,6 +1,7 @@
 """``wharf demo``: the main job on parts of its own, and a table of what was proved."""
 
 import secrets
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from shared.errors import SetupError
 from worker.local.fleet import Fleet, Host, start_fleet
 from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
+from worker.local.repository import LocalRepository
 from worker.local.stack import LocalServer, Stack
 
 NAMES = ("dock-1", "dock-2")
@@ -29,6 +31,12 @@ USER = "porter"
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
+DOCKERFILE = b"""\
+FROM scratch
+COPY busybox /bin/busybox
+RUN ["/bin/busybox", "sh", "-c", "echo built by Wharfinger > /page"]
+CMD ["/bin/busybox", "cat", "/page"]
+"""
 
 
 class DemoError(Exception):
@@ -44,10 +52,14 @@ class Demo:
     fleet: Fleet
     servers: list[LocalServer]
     registry: LocalRegistry
+    keep: LocalRegistry
+    repository: LocalRepository
     password: str
     proved: list[tuple[str, str, float]] = field(default_factory=list)
     registry_id: str = ""
+    keep_id: str = ""
     pushed: dict[str, Any] = field(default_factory=dict)
+    built: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> None:
         """All steps, in their order."""
@@ -57,6 +69,9 @@ class Demo:
             self._step(f"{server.name} sees a wrong password", partial(self._wrong, server))
         self._step("An image is pushed, its digest confirmed", self._push)
         self._step(f"{self.servers[-1].name} pulls it by that digest", self._pull)
+        self._step("An application is built from its git repository, and pushed", self._build)
+        self._step("It is kept in a second registry, byte for byte", self._retain)
+        self._step(f"{self.servers[-1].name} pulls what was kept, by its digest", self._pull_kept)
         self._step("A transfer is cancelled in the middle", self._cancel)
 
     def _step(self, what: str, act: Callable[[], str]) -> None:
@@ -67,12 +82,18 @@ class Demo:
         self.console.print(f"[green]✓[/green] {what}: {proof}")
 
     def _create(self) -> str:
-        body = self._login(self.password) | {"registryName": "Demo", "registryType": "selfHosted"}
-        row = self.stack.call("registry.create", body)
+        row = self._store("Demo", self.registry)
         self.registry_id = row["registryId"]
         if self.password in str(row):
             raise DemoError("the API answered the password")
         return f"{row['registryUrl']} as {row['username']}"
+
+    def _store(self, name: str, registry: LocalRegistry) -> dict[str, Any]:
+        body = self._login(self.password) | {"registryName": name, "registryType": "selfHosted"}
+        row: dict[str, Any] = self.stack.call(
+            "registry.create", body | {"registryUrl": registry.host}
+        )
+        return row
 
     def _test(self, server: LocalServer) -> str:
         body = {"registryId": self.registry_id, "serverId": server.server_id}
@@ -113,6 +134,47 @@ class Demo:
             raise DemoError(f"another image was pulled: {result['digest']}")
         return str(result["reference"]).partition("@")[0]
 
+    def _build(self) -> str:
+        self.keep_id = self._store("Kept", self.keep)["registryId"]
+        application = self.stack.call(
+            "application.create",
+            {
+                "name": "Demo",
+                "appName": "demo-app",
+                "buildRegistryId": self.registry_id,
+                "rollbackRegistryId": self.keep_id,
+                "rollbackActive": True,
+                "buildServerId": self.servers[0].server_id,
+            },
+        )
+        chosen = {"applicationId": application["applicationId"]}
+        source = {"customGitUrl": self.repository.url, "customGitBranch": "main"}
+        self.stack.call("application.saveGitProvider", chosen | source)
+        self.built = self.stack.call("application.build", chosen)
+        made, pushed = (
+            self._require(self._watch(what, job_id), "succeeded")["result"]
+            for what, job_id in zip(("build", "push"), self.built["jobIds"], strict=False)
+        )
+        if made["revision"] != self.repository.commit:
+            raise DemoError(f"another commit was built: {made['revision']}")
+        return f"commit {made['revision'][:12]} is {pushed['digest']}"
+
+    def _retain(self) -> str:
+        self._require(self._watch("retain", self.built["jobIds"][2]), "succeeded")
+        build_id = {"buildId": self.built["buildId"]}
+        self.built = self._until(
+            lambda: self.stack.call("build.one", build_id), lambda build: bool(build["finishedAt"])
+        )
+        if self.built["state"] != "succeeded":
+            raise DemoError(f"the build is {self.built['state']}: {self.built['error']}")
+        return str(self.built["retained"])
+
+    def _pull_kept(self) -> str:
+        image = f"{self.built['retained']}@{self.built['digest']}"
+        body = {"serverId": self.servers[-1].server_id, "registryId": self.keep_id, "image": image}
+        job = self._watch("pull", self.stack.call("image.pull", body)["jobId"])
+        return str(self._require(job, "succeeded")["result"]["digest"])
+
     def _cancel(self) -> str:
         make_image(self._host(0).docker_host, "demo/large:1", layer_bytes=LARGE, seed=2)
         body = {
@@ -144,13 +206,20 @@ class Demo:
 
     def _wait(self, job_id: str, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         """The job once it has ended, or once it is ``enough``."""
+        return self._until(
+            lambda: self.stack.call("job.one", {"jobId": job_id}),
+            lambda job: enough(job) or job["state"] in FINAL,
+        )
+
+    def _until(
+        self, look: Callable[[], dict[str, Any]], enough: Callable[[dict[str, Any]], bool]
+    ) -> dict[str, Any]:
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
-            job: dict[str, Any] = self.stack.call("job.one", {"jobId": job_id})
-            if enough(job) or job["state"] in FINAL:
-                return job
+            if enough(found := look()):
+                return found
             time.sleep(LOOK_SECONDS)
-        raise DemoError(f"job {job_id} did not end in {PATIENCE_SECONDS:.0f} s")
+        raise DemoError(f"not done in {PATIENCE_SECONDS:.0f} s: {found}")
 
     def _require(self, job: dict[str, Any], state: str) -> dict[str, Any]:
         if job["state"] != state:
@@ -189,15 +258,19 @@ def main() -> None:
 def _started(console: Console) -> Iterator[Demo]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wharf-demo-")))
-        console.print("Starting Docker Engines, a registry, PostgreSQL, Valkey, API, control …")
+        console.print("Starting Docker Engines, registries, PostgreSQL, Valkey, API, control …")
         fleet = start_fleet(stack, directory, NAMES)
         if fleet.remark:
             console.print(fleet.remark)
         password = secrets.token_urlsafe(16)
-        registry = LocalRegistry.start(
-            directory / "registry", address=fleet.address, users={USER: password}
+        registry, keep = (
+            LocalRegistry.start(directory / name, address=fleet.address, users={USER: password})
+            for name in ("registry", "keep")
         )
         stack.callback(registry.stop)
+        stack.callback(keep.stop)
+        repository = _serve_sources(directory / "git", fleet.address)
+        stack.callback(repository.stop)
         plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
         stack.callback(plane.stop)
         flower = plane.start_flower()
@@ -206,7 +279,16 @@ def _started(console: Console) -> Iterator[Demo]:
             for host in fleet.hosts
         ]
         console.print(f"API {plane.url}, Flower {flower}, {len(servers)} servers online.")
-        yield Demo(console, plane, fleet, servers, registry, password)
+        yield Demo(console, plane, fleet, servers, registry, keep, repository, password)
+
+
+def _serve_sources(directory: Path, address: str) -> LocalRepository:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise SetupError("there is no busybox here", remedy="apt-get install busybox-static")
+    directory.mkdir()
+    files = {"Dockerfile": DOCKERFILE, "busybox": Path(busybox).read_bytes()}
+    return LocalRepository.start(directory, address=address, files=files)
 
 
 def _table(demo: Demo) -> Table:

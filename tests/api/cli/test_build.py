@@ -61,7 +61,7 @@ async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
 ) -> None:
     process = await run(url, "my-app", "--tag", "1.4.2", "--wait")
     built = await server.next_job()
-    await server.event(built, "log", {"lines": ["Step 1/2 : FROM scratch", "\x1b]0;evil\x07"]})
+    await server.event(built, "log", {"text": "Step 1/2 : FROM scratch\n\x1b]0;evil\x07"})
     await server.finish(built, "succeeded", result={"reference": "x"})
     await server.succeed_next({"reference": "x", "digest": DIGEST})
     await settle(server)
