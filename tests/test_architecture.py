@@ -32,7 +32,7 @@ PARTS = {
         *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
         *("limits", "metrics", "reasons", "request_id", "sessions", "status", "waiting"),
     },
-    "worker": {"broker", "control", "engine", "local", "login", "oci", "server"},
+    "worker": {"broker", "control", "engine", "local", "login", "oci", "progress", "server"},
     "shared": {
         *(
             "coroutines",

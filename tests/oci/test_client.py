@@ -15,9 +15,9 @@ from tests.fakes.token_server import TokenServer
 from tests.fakes.web import Answer, open_fake, says
 from tests.oci.parts import PASSWORDS, make_login, open_client
 from worker.local.registry import LocalRegistry
-from worker.oci.client import Upload
 from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
+from worker.oci.uploads import Upload
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
