@@ -116,7 +116,8 @@ class BlobReader:
         is_useful = self._place_bytes - self._opened_bytes >= PROGRESS_BYTES
         self._useless = 0 if is_useful else self._useless + 1
         self._opened_bytes = self._place_bytes
-        if self._useless > MAX_USELESS:
+        has_waited = error.code == FaultCode.CONN_TIMEOUT and not is_useful
+        if has_waited or self._useless > MAX_USELESS:
             raise error
         if self._useless > 1:
             await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self._useless - 2))

@@ -43,8 +43,12 @@ async def copy_image(
     plan = await make_plan(source, source_reference)
     digest = plan.root.descriptor.digest
     _require_same(source_reference, digest, promised=target_reference.digest or digest)
-    copy = _Copy(source, source_reference, target, target_reference, Tally(plan.blobs, on_progress))
-    if await copy.find() != digest:
+    tally = Tally(plan.blobs, on_progress)
+    copy = _Copy(source, source_reference, target, target_reference, tally)
+    if await copy.find() == digest:
+        for blob in plan.blobs:
+            tally.enter(blob, LayerState.PRESENT)
+    else:
         await copy.carry_out(plan)
     held = await target.head_manifest(target_reference.repository, copy.name)
     _require_same(target_reference, held.digest, promised=digest)

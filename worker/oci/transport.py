@@ -1,6 +1,7 @@
 """HTTP exchanges with hosts whose addresses were checked and are pinned; bodies are capped."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,6 +47,11 @@ class Request:
     @property
     def is_repeatable(self) -> bool:
         return not isinstance(self.content, AsyncIterable)
+
+    @property
+    def payload(self) -> io.BytesIO | AsyncIterable[bytes] | None:
+        """The content as aiohttp wants it, which warns of bytes beyond a mebibyte."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
 
     def with_proof(self, authorization: str | None) -> Self:
         """The same with a login, where there is one."""
@@ -160,7 +166,7 @@ class Transport:
                 request.method,
                 request.url,
                 headers=request.headers,
-                data=request.content,
+                data=request.payload,
                 allow_redirects=False,
                 timeout=_make_timeout(request, self._settings.deadlines),
                 ssl=route.context or True,
