@@ -47,7 +47,7 @@ class Image:
         return sum(len(blob) for blob in self.blobs.values())
 
     @property
-    def lines(self) -> list[str]:
+    def digests(self) -> list[str]:
         """The digests of all manifests."""
         return [digest_of(content) for _, content in self.manifests]
 

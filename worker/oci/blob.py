@@ -15,7 +15,16 @@ from worker.oci.scope import PULL, Scope
 from worker.oci.stream import Stream
 from worker.oci.transport import Answer, Request
 
-RESUMABLE = frozenset({FaultCode.CONN_RESET, FaultCode.CONN_TIMEOUT, FaultCode.CONN_REFUSED})
+RESUMABLE = frozenset(
+    {
+        FaultCode.CONN_RESET,
+        FaultCode.CONN_TIMEOUT,
+        FaultCode.CONN_REFUSED,
+        FaultCode.REGISTRY_ERROR,
+    }
+)
+"""What a registry that is started anew says meanwhile is among them."""
+
 PROGRESS_BYTES = 256 * 1024
 """A connection that brought less was of no use."""
 

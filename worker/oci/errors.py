@@ -43,12 +43,7 @@ CUT = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
 def make_connection_error(error: BaseException, where: str) -> RegistryError:
-    """The diagnosis of a connection to ``where`` (``host:port``) that failed with ``error``.
-
-    Where it failed since there was nothing to send any more, that is the error.
-    """
-    if known := next((cause for cause in _causes(error) if isinstance(cause, RegistryError)), None):
-        return known
+    """The diagnosis of a connection to ``where`` (``host:port``) that failed with ``error``."""
     if tls := next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None):
         return _make_tls_error(tls, where)
     if isinstance(error, TimeoutError):

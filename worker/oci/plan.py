@@ -11,9 +11,9 @@ from worker.oci.contents import Contents, parse_contents
 from worker.oci.lanes import in_lanes
 from worker.oci.manifest import Descriptor, Manifest
 
-MAX_MANIFESTS = 1000
+MAX_MANIFESTS = 500
 MAX_MANIFESTS_BYTES = 32 * 1024 * 1024
-"""For all manifests of an image together; they are held in memory."""
+"""All manifests of an image are held in memory."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,6 @@ async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
 
 
 class _Survey:
-    """``_contents`` by digest; a manifest's digest is there as soon as it is read."""
-
     def __init__(self, source: RegistryClient, reference: Reference) -> None:
         self._source = source
         self._reference = reference

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from shared.errors import WharfError
 from worker.oci.errors import make_connection_error
 from worker.oci.route import Route, find_route_to
 from worker.oci.settings import ConnectionSettings, Deadlines
@@ -32,8 +33,7 @@ class Request:
     """What is asked of one URL.
 
     ``content`` that is a stream has its length in a header. ``streams``: the body of a good answer
-    is left to be read. Both may take as long as bytes move. ``stays``: a redirect to another origin
-    is the answer, and is not followed.
+    is left to be read. ``stays``: a redirect to another origin is the answer, and is not followed.
     """
 
     method: str
@@ -176,6 +176,10 @@ class Transport:
             async with response:
                 body = await _read(response, request.limit_bytes + 1)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(
+                own := error.__cause__, WharfError
+            ):  # the content's, not the connection's
+                raise own from own.__cause__
             raise make_connection_error(error, where) from error
         return _make_answer(request, response, body)
 
@@ -202,7 +206,8 @@ class _PinnedResolver(AbstractResolver):
 
 
 def _make_timeout(request: Request, deadlines: Deadlines) -> aiohttp.ClientTimeout:
-    if request.is_repeatable and not request.streams:
+    """What moves content may take as long as bytes move, and to be stored."""
+    if request.content is None and not request.streams:
         return aiohttp.ClientTimeout(total=deadlines.answer.total_seconds())
     return aiohttp.ClientTimeout(
         sock_connect=deadlines.tcp.total_seconds(), sock_read=deadlines.idle.total_seconds()
