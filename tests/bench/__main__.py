@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.bench import accepting, footprint, latency, logins, transfers
+from tests.bench import accepting, copies, footprint, latency, logins, transfers
 from tests.bench.measure import Figure, keep, table
 from tests.bench.scene import open_scene
 
@@ -12,6 +12,7 @@ PARTS = {
     "latency": latency,
     "logins": logins,
     "transfers": transfers,
+    "copies": copies,
     "accepting": accepting,
 }
 KEPT = Path(".data/bench.json")
