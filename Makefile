@@ -6,7 +6,7 @@ export PYTHON ?= python3
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-.PHONY: help install system test compose-test scale chaos demo up lint format
+.PHONY: help install system test compose-test bench scale chaos demo up lint format
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -15,6 +15,7 @@ help:
 	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
 	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
+	@echo "make bench     speed beside the peers', in one run (some minutes, on a quiet machine)"
 	@echo "make demo      all of the above, then the main job on parts of its own"
 	@echo "make up        everything on this machine, in the foreground"
 	@echo "make lint      format, lint, imports, types, dependencies"
@@ -31,6 +32,9 @@ test: system install
 compose-test: system install
 	@.ci/system docker-compose debootstrap
 	$(RUN)/pytest -m compose tests/compose
+
+bench: system install
+	$(RUN)/python -m tests.bench $(BENCH)
 
 scale: install
 	$(RUN)/pytest -m scale tests/scale

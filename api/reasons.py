@@ -27,7 +27,8 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
                   AND h.state IN ('dispatched', 'running')) AS held,
        (SELECT count(*) FROM job b WHERE b.server_id = j.server_id AND b.job_class = j.job_class
            AND b.state IN ('dispatched', 'running'))
-         >= CASE j.job_class WHEN 'quick' THEN s.quick_slots ELSE s.transfer_slots END AS full_up,
+         >= CASE j.job_class WHEN 'quick' THEN s.quick_slots WHEN 'build' THEN s.build_slots
+                            ELSE s.transfer_slots END AS full_up,
        s.draining,
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
        j.job_class = 'transfer' AND r.transfer_limit <= (

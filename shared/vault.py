@@ -28,7 +28,8 @@ class SealContext:
     """What a secret is for; every field has to be the same again for it to open.
 
     ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
-    single job) or ``login`` (for one server and one attempt).
+    single job), ``login`` (for one server and one attempt), or ``git_token``, ``build_secrets`` and
+    ``environment`` (of an application).
     """
 
     purpose: str

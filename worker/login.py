@@ -1,9 +1,18 @@
-"""What control gives to one server for one attempt: a login, and what it may be used for."""
+"""What control gives to one server for one attempt: logins, and what each may be used for."""
+
+from collections.abc import Iterable
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
 
 from shared.diagnosis import Right
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.jobs.commands import ANY_REPOSITORY
+from shared.reference import Reference
 from shared.vault import SealContext
+
+GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
 
 
 class Login(BaseModel):
@@ -21,14 +30,14 @@ class Login(BaseModel):
 
 
 def login_context(
-    *, organization_id: str, job_id: str, attempt: int, server_id: str, host: str
+    *, organization_id: str, job_id: str, attempt: int, server_id: str, hosts: Iterable[str]
 ) -> SealContext:
-    """What a login is bound to: this job, this attempt, this server, this host."""
+    """What logins are bound to: this job, this attempt, this server, these hosts."""
     return SealContext(
         purpose="login",
         organization_id=organization_id,
         object_id=job_id,
-        host=host,
+        host=",".join(sorted(set(hosts))),
         username="",
         server_id=server_id,
         attempt=attempt,
@@ -36,10 +45,7 @@ def login_context(
 
 
 class Grant(BaseModel):
-    """A login, the repository it is for and the rights it may be used for.
-
-    It travels sealed; a worker acts on what stands in here, never on the job's row alone.
-    """
+    """A login, the repository it is for and the rights it may be used for."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -47,9 +53,39 @@ class Grant(BaseModel):
     repository: str
     rights: frozenset[Right]
 
+    def is_for(self, target: Reference, right: Right) -> bool:
+        is_host = self.login.host == target.registry
+        is_there = self.repository in {target.repository, ANY_REPOSITORY}
+        return is_host and is_there and right in self.rights
+
+
+class Grants(BaseModel):
+    """All that one attempt is given; ``secrets`` are by purpose: the `GIT_TOKEN` of a build.
+
+    It travels sealed; a worker acts on what stands in here, never on the job's row alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    grants: tuple[Grant, ...] = ()
+    secrets: dict[str, SecretStr] = {}
+
     def sealable(self) -> str:
-        """The grant as JSON with its secret in clear: to be sealed at once."""
-        return _OpenGrant.model_validate(self.model_dump()).model_dump_json()
+        """The grants as JSON with their secrets in clear: to be sealed at once."""
+        return _OpenGrants.of(self).model_dump_json()
+
+    def login_for(self, target: Reference, right: Right) -> Login:
+        """The login that was given for just this.
+
+        Raises:
+            RegistryError: none was given for that host, repository or right.
+        """
+        for grant in self.grants:
+            if grant.is_for(target, right):
+                return grant.login
+        raise RegistryError(
+            FaultCode.AUTH_MISSING, f"no login was given for {right} at {target.name}"
+        )
 
 
 class _OpenLogin(Login):
@@ -60,3 +96,14 @@ class _OpenLogin(Login):
 
 class _OpenGrant(Grant):
     login: _OpenLogin
+
+
+class _OpenGrants(BaseModel):
+    grants: tuple[_OpenGrant, ...]
+    secrets: dict[str, str]
+
+    @classmethod
+    def of(cls, closed: Grants) -> Self:
+        grants = tuple(_OpenGrant.model_validate(grant.model_dump()) for grant in closed.grants)
+        secrets = {name: secret.get_secret_value() for name, secret in closed.secrets.items()}
+        return cls(grants=grants, secrets=secrets)

@@ -159,7 +159,7 @@ async def _test(
         command=command,
         requested_by=context.caller.api_key_id,
         registry_id=candidate.registry_id,
-        sealed_password=_seal(context, candidate, job_id),
+        sealed=_seal(context, candidate, job_id),
         deadline=TEST_DEADLINE,
         job_id=job_id,
     )
@@ -188,9 +188,9 @@ def _probed_repository(candidate: _Candidate) -> tuple[str, tuple[str, ...]]:
     return probed.repository, ()
 
 
-def _seal(context: Context, candidate: _Candidate, job_id: str) -> str | None:
+def _seal(context: Context, candidate: _Candidate, job_id: str) -> dict[str, str]:
     if candidate.password is None:
-        return None
+        return {}
     bound = SealContext(
         purpose="password",
         organization_id=context.organization_id,
@@ -198,7 +198,8 @@ def _seal(context: Context, candidate: _Candidate, job_id: str) -> str | None:
         host=candidate.host.name,
         username=candidate.username,
     )
-    return context.resources.vault.seal(candidate.password.get_secret_value(), bound)
+    password = candidate.password.get_secret_value()
+    return {bound.purpose: context.resources.vault.seal(password, bound)}
 
 
 PROCEDURES = (

@@ -61,6 +61,7 @@ class ServerOutput(Output):
     kinds: list[str]
     quick_slots: int
     transfer_slots: int
+    build_slots: int
     draining: bool
     paused_at: Moment | None
     paused_classes: list[JobClass]
@@ -97,7 +98,7 @@ class ChosenQueue(Input):
     """The jobs of one class of a server, or all of them."""
 
     server_id: Id
-    job_class: Literal["quick", "transfer"] | None = None
+    job_class: Literal["quick", "transfer", "build"] | None = None
 
 
 async def create(context: Context, asked: CreateServer) -> CreatedServer:

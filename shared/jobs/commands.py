@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from shared.diagnosis import Right
 from shared.reference import Reference, parse_reference
+
+ANY_REPOSITORY = "*"
+"""Of a login that a build uses for its base images: which ones is known once it has its sources."""
 
 
 class Kind(StrEnum):
@@ -22,6 +27,8 @@ class Kind(StrEnum):
     IMAGE_PULL = "image.pull"
     IMAGE_PUSH = "image.push"
     IMAGE_TAG = "image.tag"
+    IMAGE_BUILD = "image.build"
+    IMAGE_COPY = "image.copy"
 
 
 class JobClass(StrEnum):
@@ -29,6 +36,7 @@ class JobClass(StrEnum):
 
     QUICK = "quick"
     TRANSFER = "transfer"
+    BUILD = "build"
 
 
 class DedupeUntil(StrEnum):
@@ -95,8 +103,75 @@ class ImageTag(Command):
         return parse_reference(self.reference)
 
 
+class GitSource(BaseModel):
+    """Sources in a git repository: of a commit, or of what a branch points to when it is fetched.
+
+    ``path`` is the directory in it that is the root of everything else.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    url: str
+    branch: str | None = None
+    commit: str | None = None
+    path: str = ""
+    username: str = ""
+
+    @property
+    def host(self) -> str:
+        """``host[:port]``: where alone its token may be sent."""
+        return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+
+
+class ImageBuild(Command):
+    """Build an application's image from its sources; the Engine then calls it ``reference``.
+
+    ``base_host`` is the registry (``registry_id``) whose login is for private base images.
+    ``dockerfile`` and ``context_path`` are relative to the root of the sources.
+    """
+
+    kind: ClassVar[Kind] = Kind.IMAGE_BUILD
+
+    application_id: str
+    reference: str
+    source: GitSource
+    dockerfile: str = "Dockerfile"
+    context_path: str = "."
+    stage: str | None = None
+    build_args: dict[str, str] = {}
+    platform: str | None = None
+    base_host: str | None = None
+    registry_id: str | None = None
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
+class ImageCopy(Command):
+    """Copy an image from registry to registry as it is, with all its platforms."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_COPY
+
+    source: str
+    reference: str
+    source_registry_id: str | None = None
+    registry_id: str | None = None
+
+    @property
+    def origin(self) -> Reference:
+        return parse_reference(self.source)
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
 class ImageResult(BaseModel):
-    """Where the image is now; ``verified_by`` says who asked the registry for the digest."""
+    """Where the image is now; ``verified_by`` says who asked the registry for the digest.
+
+    ``revision`` is the commit that it was built from.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
@@ -107,13 +182,15 @@ class ImageResult(BaseModel):
     image_id: str | None = None
     size_bytes: int | None = Field(default=None, ge=0)
     verified_by: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class Rule:
     """How a kind is run: ``timeout`` bounds one attempt, ``max_failures`` all of them.
 
-    Of one class, the higher ``priority`` goes first: tests before tags, pulls before pushes.
+    Of one class, the higher ``priority`` goes first: tests before tags, pulls before pushes, and
+    copies last, as nothing that is rolled out waits for them.
     """
 
     command: type[Command]
@@ -124,24 +201,51 @@ class Rule:
     priority: int
 
 
+@dataclass(frozen=True)
+class Access:
+    """Rights at a repository that a command needs; without a registry, by the job's password."""
+
+    host: str
+    repository: str
+    rights: frozenset[Right]
+    registry_id: str | None
+
+
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
 RULES: dict[Kind, Rule] = {
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.IMAGE_TAG: Rule(ImageTag, 1, JobClass.QUICK, timedelta(seconds=18), 3, 0),
     Kind.IMAGE_PULL: Rule(ImagePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
+    Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
+    Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }
 
+_PULL: frozenset[Right] = frozenset({"pull"})
+_PUSH: frozenset[Right] = frozenset({"pull", "push"})
 
-def registry_host(command: Command) -> str:
-    """The canonical host of the registry that a command is about."""
+
+def accesses(command: Command) -> tuple[Access, ...]:
+    """What logins a command needs, and for what; none for what is done as nobody."""
     match command:
-        case RegistryTest(host=host):
-            return host
-        case ImagePull() | ImagePush() | ImageTag():
-            return command.target.registry
+        case RegistryTest():
+            return (Access(command.host, command.repository, _PUSH, command.registry_id),)
+        case ImagePull(registry_id=str()):
+            return (_access(command.target, _PULL, command.registry_id),)
+        case ImagePush():
+            return (_access(command.target, _PUSH, command.registry_id),)
+        case ImageCopy():
+            source = _access(command.origin, _PULL, command.source_registry_id)
+            target = _access(command.target, _PUSH, command.registry_id)
+            return (source, target) if command.source_registry_id else (target,)
+        case ImageBuild(base_host=str() as host, registry_id=str()):
+            return (Access(host, ANY_REPOSITORY, _PULL, command.registry_id),)
         case _:
-            raise ValueError(f"no registry in {command.kind}")
+            return ()
+
+
+def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
+    return Access(target.registry, target.repository, rights, registry_id)
 
 
 def parse_command(kind: str, document: object) -> Command:

@@ -27,10 +27,10 @@ REVOKE SELECT ON public.job_secret FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
--- Of secrets it adds the password of a job that it submits; a login is control's to give.
+-- Of secrets it adds those that are given with a job; a login is control's to give.
 ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS password_by_api ON public.job_secret;
-CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH CHECK (purpose = 'password');
+CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH CHECK (purpose <> 'login');
 DROP POLICY IF EXISTS all_by_control ON public.job_secret;
 CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
@@ -45,7 +45,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.control TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
-GRANT UPDATE (role_ready_at, quick_slots, transfer_slots) ON public.server TO wharf_control;
+GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,

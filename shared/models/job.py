@@ -175,12 +175,13 @@ class ApplicationTurn(SQLModel, table=True):
 
 
 class JobSecret(SQLModel, table=True):
-    """A sealed secret of a job: a ``password`` until the job ends, a ``login`` for one attempt."""
+    """A sealed secret: one given with its job, until that ends, or a ``login`` for one attempt."""
 
     __tablename__ = "job_secret"
     __table_args__ = (
         CheckConstraint(
-            "(purpose = 'password' AND attempt = 0) OR (purpose = 'login' AND attempt > 0)",
+            "(purpose IN ('password', 'git_token') AND attempt = 0)"
+            " OR (purpose = 'login' AND attempt > 0)",
             name="purpose_known",
         ),
         CheckConstraint("starts_with(sealed, 'v1.')", name="sealed"),

@@ -34,7 +34,10 @@ class Server(SQLModel, table=True):
             unique=True,
             postgresql_where=text("removed_at IS NULL"),
         ),
-        CheckConstraint("quick_slots >= 0 AND transfer_slots >= 0", name="slots_counted"),
+        CheckConstraint(
+            "quick_slots >= 0 AND transfer_slots >= 0 AND build_slots >= 0",
+            name="slots_counted",
+        ),
         CheckConstraint(
             f"paused_classes <@ ARRAY[{_CLASSES}]::varchar[]", name="paused_classes_known"
         ),
@@ -56,6 +59,7 @@ class Server(SQLModel, table=True):
     kinds: list[str] = _names()
     quick_slots: int = Field(default=16, sa_column_kwargs={"server_default": text("16")})
     transfer_slots: int = Field(default=4, sa_column_kwargs={"server_default": text("4")})
+    build_slots: int = Field(default=2, sa_column_kwargs={"server_default": text("2")})
     engine: dict[str, Any] | None = document()
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     paused_at: Moment = moment()

@@ -1,9 +1,21 @@
-"""``make bench``: all figures in one run; a table on the screen, JSON in ``.data/bench.json``."""
+"""``make bench``: all figures in one run; a table on the screen, JSON in ``.data/bench.json``.
+
+``python -m tests.bench PART …`` measures only these parts.
+"""
 
 import sys
 from pathlib import Path
 
-from tests.bench import accepting, copies, footprint, latency, logins, transfers
+from tests.bench import (
+    accepting,
+    copies,
+    footprint,
+    latency,
+    logins,
+    million,
+    readers,
+    transfers,
+)
 from tests.bench.measure import Figure, keep, table
 from tests.bench.scene import open_scene
 
@@ -14,6 +26,8 @@ PARTS = {
     "transfers": transfers,
     "copies": copies,
     "accepting": accepting,
+    "readers": readers,
+    "million": million,
 }
 KEPT = Path(".data/bench.json")
 

@@ -14,20 +14,21 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 def measure(scene: Scene) -> Iterator[Figure]:
     pids = {name: child.pid for name, child in scene.stack.children.items()}
-    before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
     time.sleep(SECONDS)
     for name, pid in pids.items():
-        used = (_cpu_seconds(pid) - before[name]) / SECONDS * 100
-        yield Figure(f"memory of {name}", "MB", _proportional_bytes(pid) / 1e6, goal="< 130")
+        used = (cpu_seconds(pid) - before[name]) / SECONDS * 100
+        yield Figure(f"memory of {name}", "MB", proportional_bytes(pid) / 1e6, goal="< 130")
         yield Figure(f"idle CPU of {name}", "%", used)
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def _proportional_bytes(pid: int) -> int:
+def proportional_bytes(pid: int) -> int:
+    """Its memory; what it shares with others counts in part (PSS)."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) * 1024

@@ -5,17 +5,28 @@ from typing import Any
 
 import pytest
 
-from shared.errors import CredentialError
-from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, RegistryTest
+from shared.errors import CredentialError, RegistryError
+from shared.jobs.commands import (
+    Command,
+    GitSource,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    ImageTag,
+    RegistryTest,
+)
 from shared.jobs.store.release import Released
+from shared.reference import parse_reference
 from shared.vault import KeyRing, PrivateKey, SealContext
-from worker.control.grants import seal_grant
-from worker.login import Grant, login_context
+from worker.control.grants import seal_grants
+from worker.login import GIT_TOKEN, Grant, Grants, login_context
 
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
 RING = KeyRing([VAULT])
 HOST, SECRET = "registry.example", "what-nobody-may-see"
-TEST = RegistryTest(host=HOST, username="alice", repository="team/app")
+AD_HOC = RegistryTest(host=HOST, username="alice", repository="team/app")
+TEST = AD_HOC.model_copy(update={"registry_id": "registry"})
 PULL = ImagePull(reference=f"{HOST}/team/app:1", registry_id="registry")
 PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1", registry_id="registry")
 
@@ -26,13 +37,16 @@ def context_of(job: Released) -> SealContext:
         job_id=job.job_id,
         attempt=job.attempt,
         server_id=job.server_id,
-        host=HOST,
+        hosts=[HOST],
     )
 
 
 def sealed(purpose: str = "credential", object_id: str = "registry", **changes: Any) -> str:
     context = SealContext(purpose, "organization", object_id, HOST, "alice")
     return VAULT.public.seal(SECRET, replace(context, **changes))
+
+
+WITHOUT_REGISTRY: dict[str, Any] = {"registry_id": None, "registries": {}}
 
 
 def stored(**changes: Any) -> dict[str, Any]:
@@ -49,8 +63,8 @@ def make_job(command: Command, **changes: Any) -> Released:
         command=command.model_dump(mode="json"),
         registry_id="registry",
         public_key=str(SERVER.public),
-        sealed_password=None,
-        registry=stored(),
+        sealed={},
+        registries={"registry": stored()},
     )
     return replace(job, **changes)
 
@@ -58,7 +72,8 @@ def make_job(command: Command, **changes: Any) -> Released:
 def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
     assert text is not None
     context = replace(context_of(job), **changes)
-    return Grant.model_validate_json(KeyRing([SERVER]).open(text, context))
+    [grant] = Grants.model_validate_json(KeyRing([SERVER]).open(text, context)).grants
+    return grant
 
 
 @pytest.mark.parametrize(
@@ -67,7 +82,7 @@ def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
 def test_a_grant_says_for_what_it_is_given(command: Command, rights: set[str]) -> None:
     job = make_job(command)
 
-    grant = open_grant(job, seal_grant(RING, job))
+    grant = open_grant(job, seal_grants(RING, job))
 
     assert (grant.login.host, grant.login.username) == (HOST, "alice")
     assert grant.login.secret.get_secret_value() == SECRET
@@ -88,7 +103,7 @@ def test_a_grant_says_for_what_it_is_given(command: Command, rights: set[str]) -
 )
 def test_a_grant_opens_for_its_server_and_attempt_only(changes: dict[str, Any]) -> None:
     job = make_job(PULL)
-    text = seal_grant(RING, job)
+    text = seal_grants(RING, job)
 
     with pytest.raises(CredentialError):
         open_grant(job, text, **changes)
@@ -96,7 +111,7 @@ def test_a_grant_opens_for_its_server_and_attempt_only(changes: dict[str, Any]) 
 
 def test_another_server_cannot_open_a_grant() -> None:
     job = make_job(PULL)
-    text = seal_grant(RING, job)
+    text = seal_grants(RING, job)
     assert text is not None
 
     with pytest.raises(CredentialError):
@@ -107,66 +122,134 @@ def test_another_server_cannot_open_a_grant() -> None:
     "command", [ImageTag(source="a", reference="b"), ImagePull(reference=f"{HOST}/team/app:1")]
 )
 def test_what_needs_no_login_gets_none(command: Command) -> None:
-    assert seal_grant(RING, make_job(command, registry_id=None, registry=None)) is None
+    assert seal_grants(RING, make_job(command, **WITHOUT_REGISTRY)) is None
 
 
 def test_a_password_given_with_a_job_is_used_for_that_job() -> None:
     password = sealed("password", "job")
-    job = make_job(TEST, registry_id=None, registry=None, sealed_password=password)
+    job = make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": password})
 
-    grant = open_grant(job, seal_grant(RING, job))
+    grant = open_grant(job, seal_grants(RING, job))
 
     assert grant.login.secret.get_secret_value() == SECRET
 
 
-EVIL_TEST = RegistryTest(host="evil.example", username="alice", repository="team/app")
+EVIL_TEST = AD_HOC.model_copy(update={"host": "evil.example"})
 EVIL_PULL = ImagePull(reference="evil.example/team/app:1", registry_id="registry")
-WITHOUT_REGISTRY = {"registry_id": None, "registry": None}
+EVIL_STORED_TEST = TEST.model_copy(update={"host": "evil.example"})
 
 
 @pytest.mark.parametrize(
     "job",
     [
         # The row was changed by hand, with the job or without it.
-        make_job(PULL, registry=stored(host="evil.example")),
-        make_job(EVIL_PULL, registry=stored(host="evil.example")),
-        make_job(EVIL_TEST, registry=stored(host="evil.example")),
-        make_job(PULL, registry=stored(username="mallory")),
+        make_job(PULL, registries={"registry": stored(host="evil.example")}),
+        make_job(EVIL_PULL, registries={"registry": stored(host="evil.example")}),
+        make_job(EVIL_STORED_TEST, registries={"registry": stored(host="evil.example")}),
+        make_job(PULL, registries={"registry": stored(username="mallory")}),
         # The job was changed.
         make_job(EVIL_PULL),
-        make_job(EVIL_TEST),
+        make_job(EVIL_STORED_TEST),
         # A ciphertext was copied from elsewhere.
-        make_job(PULL, registry=stored(password=sealed(organization_id="another"))),
-        make_job(PULL, registry=stored(password=sealed(object_id="another"))),
-        make_job(PULL, registry=stored(password=sealed(purpose="password"))),
+        make_job(PULL, registries={"registry": stored(password=sealed(organization_id="another"))}),
+        make_job(PULL, registries={"registry": stored(password=sealed(object_id="another"))}),
+        make_job(PULL, registries={"registry": stored(password=sealed(purpose="password"))}),
         make_job(PULL, organization_id="another"),
-        make_job(PULL, registry=stored(password="junk")),
+        make_job(PULL, registries={"registry": stored(password="junk")}),
         make_job(
             PULL,
-            registry=stored(
-                password=PrivateKey.generate().public.seal(
-                    "x", SealContext("credential", "organization", "registry", HOST, "alice")
+            registries={
+                "registry": stored(
+                    password=PrivateKey.generate().public.seal(
+                        "x", SealContext("credential", "organization", "registry", HOST, "alice")
+                    )
                 )
-            ),
+            },
         ),
         # A password of one job with another, for another host, by another user.
-        make_job(TEST, **WITHOUT_REGISTRY, sealed_password=sealed("password", "another")),
-        make_job(EVIL_TEST, **WITHOUT_REGISTRY, sealed_password=sealed("password", "job")),
-        make_job(TEST, **WITHOUT_REGISTRY, sealed_password=sealed("credential", "registry")),
+        make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": sealed("password", "another")}),
+        make_job(EVIL_TEST, **WITHOUT_REGISTRY, sealed={"password": sealed("password", "job")}),
+        make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": sealed("credential", "registry")}),
         make_job(
-            TEST.model_copy(update={"username": "mallory"}),
+            AD_HOC.model_copy(update={"username": "mallory"}),
             **WITHOUT_REGISTRY,
-            sealed_password=sealed("password", "job"),
+            sealed={"password": sealed("password", "job")},
         ),
         # There is none.
-        make_job(TEST, **WITHOUT_REGISTRY),
+        make_job(AD_HOC, **WITHOUT_REGISTRY),
         make_job(PUSH, **WITHOUT_REGISTRY),
-        make_job(PULL, registry=None),
+        make_job(PULL, registries={}),
     ],
 )
 def test_a_credential_is_used_for_nothing_but_what_it_was_stored_for(job: Released) -> None:
     with pytest.raises(CredentialError) as caught:
-        seal_grant(RING, job)
+        seal_grants(RING, job)
 
     assert caught.value.code == "credential_unreadable"
     assert SECRET not in f"{caught.value.message} {caught.value.remedy}"
+
+
+COPY = ImageCopy(
+    source=f"{HOST}/team/app:1",
+    reference="retained.example/team/app:1",
+    source_registry_id="registry",
+    registry_id="retained",
+)
+BUILD = ImageBuild(
+    application_id="application",
+    reference="app:1",
+    source=GitSource(url="https://git.example/team/app.git", username="porter"),
+    base_host=HOST,
+    registry_id="registry",
+)
+
+
+def open_grants(job: Released, hosts: list[str]) -> Grants:
+    text = seal_grants(RING, job)
+    assert text is not None
+    context = replace(context_of(job), host=",".join(hosts))
+    return Grants.model_validate_json(KeyRing([SERVER]).open(text, context))
+
+
+def test_a_copy_is_given_a_login_for_each_side_and_no_more_rights_than_it_needs() -> None:
+    retained = SealContext("credential", "organization", "retained", "retained.example", "bob")
+    other = {
+        "host": "retained.example",
+        "username": "bob",
+        "password": VAULT.public.seal("other", retained),
+    }
+    job = make_job(COPY, registries={"registry": stored(), "retained": other})
+
+    given = open_grants(job, [HOST, "retained.example"])
+
+    assert given.login_for(COPY.origin, "pull").username == "alice"
+    assert given.login_for(COPY.target, "push").username == "bob"
+    with pytest.raises(RegistryError, match="no login was given for push"):
+        given.login_for(COPY.origin, "push")
+
+
+def test_a_build_is_given_its_base_login_for_any_repository_and_its_git_token() -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    job = make_job(BUILD, sealed={GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)})
+
+    given = open_grants(job, [HOST])
+
+    assert given.secrets[GIT_TOKEN].get_secret_value() == "ghp_canary"
+    assert given.login_for(parse_reference(f"{HOST}/any/base:3"), "pull").username == "alice"
+    for other in (f"{HOST}.evil.example/any/base:3", "any/base:3"):
+        with pytest.raises(RegistryError):
+            given.login_for(parse_reference(other), "pull")
+    assert "ghp_canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"url": "https://evil.example/team/app.git"}, {"username": "mallory"}],
+)
+def test_a_git_token_is_for_its_host_and_user_only(changes: dict[str, str]) -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    moved = BUILD.model_copy(update={"source": BUILD.source.model_copy(update=changes)})
+    job = make_job(moved, sealed={GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)})
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, job)

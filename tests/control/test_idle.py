@@ -11,7 +11,7 @@ from shared.jobs.commands import Command
 from shared.vault import KeyRing
 from tests.control.plane import Plane
 from worker.local.cluster import SUPERUSER
-from worker.login import Grant
+from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.presence import Presence
 from worker.server.runtime import Runtime
@@ -56,5 +56,5 @@ def count(log: Path, begun: int, database: str) -> Counter[str]:
     return Counter(found)
 
 
-async def _no_work(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+async def _no_work(_: Command, __: Grants, ___: Attempt) -> BaseModel:
     raise AssertionError

@@ -19,8 +19,8 @@ from shared.vault import KeyRing, PrivateKey
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from tests.world import HOST, PASSWORD, PULL, Guest, World
-from worker.control.grants import seal_grant
-from worker.login import Grant
+from worker.control.grants import seal_grants
+from worker.login import Grants
 from worker.server.attempt import Attempt, End, NegativeResultError, Why, Work, run_attempt
 from worker.server.functions import Functions
 
@@ -39,9 +39,9 @@ class Trial:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, work: Work) -> End | None:
-        async def begin(command: Command, grant: Grant | None, attempt: Attempt) -> BaseModel:
+        async def begin(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
             self.begun.set()
-            return await work(command, grant, attempt)
+            return await work(command, grants, attempt)
 
         async with asyncio.timeout(20):
             return await run_attempt(
@@ -66,17 +66,17 @@ async def trial(world: World) -> Trial:
     return Trial(world, guest, attempt, guest.functions("first"), KeyRing([guest.key]))
 
 
-async def succeed(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+async def succeed(_: Command, __: Grants, ___: Attempt) -> BaseModel:
     return DONE
 
 
-async def wait_for_ever(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+async def wait_for_ever(_: Command, __: Grants, ___: Attempt) -> BaseModel:
     await asyncio.Event().wait()
     return DONE
 
 
 def fail(error: Exception) -> Work:
-    async def work(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def work(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         raise error
 
     return work
@@ -126,7 +126,7 @@ async def test_of_an_unknown_error_nothing_but_its_type_is_kept(trial: Trial) ->
 
 
 async def test_a_handler_that_gives_nothing_is_broken_and_says_so(trial: Trial) -> None:
-    async def give_nothing(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def give_nothing(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         return None  # type: ignore[return-value]
 
     await trial.run(give_nothing)
@@ -145,7 +145,7 @@ async def test_a_negative_result_is_a_failure_that_keeps_its_report(trial: Trial
 
 
 async def test_a_result_that_is_too_large_fails_the_job_at_once(trial: Trial) -> None:
-    async def give_much(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def give_much(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         return ImageResult(reference="x" * 300_000)
 
     end = await trial.run(give_much)
@@ -188,7 +188,7 @@ async def test_a_cancelled_attempt_ends_its_job(trial: Trial) -> None:
 
 
 async def test_success_that_comes_before_the_cancel_is_success(trial: Trial) -> None:
-    async def succeed_all_the_same(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def succeed_all_the_same(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -212,7 +212,7 @@ async def test_a_drained_attempt_is_handed_back_and_has_not_failed(trial: Trial)
 
 
 async def test_what_fails_while_it_is_drained_has_not_failed(trial: Trial) -> None:
-    async def fail_when_stopped(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def fail_when_stopped(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
         finally:
@@ -243,7 +243,7 @@ async def test_a_lost_lease_stops_the_work_and_nothing_is_written(trial: Trial) 
 
 
 async def test_a_lost_lease_and_an_error_on_the_way_out_write_nothing(trial: Trial) -> None:
-    async def fail_when_stopped(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def fail_when_stopped(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
         finally:
@@ -255,7 +255,7 @@ async def test_a_lost_lease_and_an_error_on_the_way_out_write_nothing(trial: Tri
 
 
 async def test_success_of_a_worker_that_was_succeeded_is_not_recorded(trial: Trial) -> None:
-    async def be_succeeded(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+    async def be_succeeded(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         await trial.guest.hello("second", predecessor="first")
         return DONE
 
@@ -266,7 +266,7 @@ async def test_success_of_a_worker_that_was_succeeded_is_not_recorded(trial: Tri
 
 
 async def test_progress_that_no_beat_has_told_is_told_at_the_end(trial: Trial) -> None:
-    async def move(_: Command, __: Grant | None, attempt: Attempt) -> BaseModel:
+    async def move(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         attempt.progress = {"current_bytes": 5, "layers": []}
         return DONE
 
@@ -295,7 +295,7 @@ async def test_a_message_that_comes_late_begins_nothing(trial: Trial) -> None:
 
 
 async def test_an_end_whose_answer_was_lost_is_told_again_and_recorded_once(trial: Trial) -> None:
-    async def tell_twice(_: Command, __: Grant | None, attempt: Attempt) -> BaseModel:
+    async def tell_twice(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         result = DONE.model_dump(mode="json", by_alias=True)
         await trial.functions.finish(attempt.job_id, 1, Outcome.SUCCEEDED, result=result)
         return DONE
@@ -314,7 +314,7 @@ async def test_an_end_is_told_until_the_database_is_back(trial: Trial, stalls: b
         url = f"postgresql://{proxy.host}/{trial.world.database.name}"
         trial.functions = trial.guest.functions("first", url=url, call_seconds=0.2)
 
-        async def lose_the_link(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+        async def lose_the_link(_: Command, __: Grants, ___: Attempt) -> BaseModel:
             if stalls:
                 proxy.stall_after_bytes = 0
             else:
@@ -358,17 +358,16 @@ async def test_an_attempt_that_is_stopped_while_it_cannot_be_claimed_is_given_up
 
 
 async def test_the_login_of_the_attempt_is_opened_for_the_handler(trial: Trial) -> None:
-    grants: list[Grant | None] = []
+    given: list[Grants] = []
 
-    async def take(_: Command, grant: Grant | None, __: Attempt) -> BaseModel:
-        grants.append(grant)
+    async def take(_: Command, grants: Grants, __: Attempt) -> BaseModel:
+        given.append(grants)
         return DONE
 
     await give(trial)
     await trial.run(take)
 
-    [grant] = grants
-    assert grant is not None
+    [[grant]] = [grants.grants for grants in given]
     assert grant.login.secret.get_secret_value() == PASSWORD
     assert (grant.login.host, grant.repository) == (HOST, "team/app")
     assert grant.rights == frozenset({"pull"})
@@ -392,7 +391,7 @@ async def give(trial: Trial) -> None:
     command = PULL.model_copy(update={"registry_id": registry_id})
     job_id = await world.submit(trial.guest, command, registry_id=registry_id)
     [job] = await world.release()
-    sealed = seal_grant(world.keys, job)
+    sealed = seal_grants(world.keys, job)
     assert sealed is not None
     await give_login(world.control, job, sealed)
     trial.attempt.job_id = job_id

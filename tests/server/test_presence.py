@@ -22,7 +22,7 @@ from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from tests.world import Guest, World, open_world
 from worker.local.postgres import LocalPostgres
-from worker.login import Grant
+from worker.login import Grants
 from worker.server.attempt import Attempt, End, Why
 from worker.server.functions import Functions
 from worker.server.presence import FENCE, Presence
@@ -65,7 +65,7 @@ class Server:
             return await self.tasks[job_id]
 
 
-async def work(_: Command, __: Grant | None, ___: Attempt) -> BaseModel:
+async def work(_: Command, __: Grants, ___: Attempt) -> BaseModel:
     await asyncio.Event().wait()
     raise AssertionError
 

@@ -18,7 +18,7 @@ from shared.jobs.commands import Command, ImageResult
 from shared.jobs.state import Outcome
 from tests.waiting import wait_until
 from tests.world import Guest, World
-from worker.login import Grant
+from worker.login import Grants
 from worker.server.attempt import Attempt, End, Work
 from worker.server.identity import StateDirectory
 from worker.server.runtime import Worker, start_worker
@@ -38,7 +38,7 @@ class Handlers:
         stack.callback(self._close)
         return self.work, {"version": "29"}
 
-    async def work(self, _: Command, __: Grant | None, attempt: Attempt) -> BaseModel:
+    async def work(self, _: Command, __: Grants, attempt: Attempt) -> BaseModel:
         self.begun.append((attempt.job_id, attempt.number))
         await wait_until(self.let_go.is_set)
         return DONE

@@ -1,90 +1,85 @@
-"""Open a stored credential for one released job and seal it to the one server that runs it."""
-
-from dataclasses import dataclass
+"""Open stored credentials for one released job and seal them to the one server that runs it."""
 
 from pydantic import SecretStr
 
-from shared.diagnosis import Right
 from shared.errors import CredentialError
-from shared.jobs.commands import (
-    Command,
-    ImagePull,
-    ImagePush,
-    RegistryTest,
-    parse_command,
-)
+from shared.jobs.commands import Access, Command, ImageBuild, accesses, parse_command
 from shared.jobs.store.release import Released
 from shared.vault import KeyRing, PublicKey, SealContext
-from worker.login import Grant, Login, login_context
+from worker.login import GIT_TOKEN, Grant, Grants, Login, login_context
 
 
-@dataclass(frozen=True)
-class _Scope:
-    host: str
-    repository: str
-    rights: frozenset[Right]
-
-
-def seal_grant(vault: KeyRing, job: Released) -> str | None:
-    """The job's grant, sealed to its server for this attempt; ``None`` where it needs no login.
+def seal_grants(vault: KeyRing, job: Released) -> str | None:
+    """The job's grants, sealed to its server for this attempt; ``None`` where it needs none.
 
     Raises:
-        CredentialError: the credential does not open, is gone, or is for another host.
+        CredentialError: a credential does not open, is gone, or is for another host.
     """
-    scope = _scope(parse_command(job.kind, job.command))
-    if scope is None:
+    command = parse_command(job.kind, job.command)
+    needed = accesses(command)
+    secrets = _open_secrets(vault, job, command)
+    if not needed and not secrets:
         return None
-    login = _open_login(vault, job, scope.host)
-    grant = Grant(login=login, repository=scope.repository, rights=scope.rights)
+    given = Grants(
+        grants=tuple(_grant(vault, job, access) for access in needed),
+        secrets=secrets,
+    )
     context = login_context(
         organization_id=job.organization_id,
         job_id=job.job_id,
         attempt=job.attempt,
         server_id=job.server_id,
-        host=scope.host,
+        hosts=(access.host for access in needed),
     )
-    return PublicKey.parse(job.public_key).seal(grant.sealable(), context)
+    return PublicKey.parse(job.public_key).seal(given.sealable(), context)
 
 
-def _scope(command: Command) -> _Scope | None:
-    match command:
-        case RegistryTest(host=host, repository=repository):
-            return _Scope(host, repository, frozenset({"pull", "push"}))
-        case ImagePull(registry_id=str()):
-            target = command.target
-            return _Scope(target.registry, target.repository, frozenset({"pull"}))
-        case ImagePush():
-            target = command.target
-            return _Scope(target.registry, target.repository, frozenset({"pull", "push"}))
-        case _:
-            return None
+def _grant(vault: KeyRing, job: Released, access: Access) -> Grant:
+    login = _open_login(vault, job, access)
+    return Grant(login=login, repository=access.repository, rights=access.rights)
 
 
-def _open_login(vault: KeyRing, job: Released, host: str) -> Login:
-    if job.registry_id is None:
+def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
+    host = access.host
+    if access.registry_id is None:
         return _login_of_job(vault, job, host)
-    if job.registry is None:
+    registry = job.registries.get(access.registry_id)
+    if registry is None:
         raise CredentialError(
-            f"the registry {job.registry_id} of this job is gone",
+            f"the registry {access.registry_id} of this job is gone",
             remedy="Create the registry again, then ask again.",
         )
-    if job.registry["host"] != host:
+    if registry["host"] != host:
         raise CredentialError(
-            f"the registry is at {job.registry['host']} now, the job is for {host}",
+            f"the registry is at {registry['host']} now, the job is for {host}",
             remedy="Ask again.",
         )
-    username = job.registry["username"]
-    context = SealContext("credential", job.organization_id, job.registry_id, host, username)
-    secret = vault.open(job.registry["password"], context)
+    username = registry["username"]
+    context = SealContext("credential", job.organization_id, access.registry_id, host, username)
+    secret = vault.open(registry["password"], context)
     return Login(host=host, username=username, secret=SecretStr(secret))
 
 
 def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
-    if job.sealed_password is None:
+    if "password" not in job.sealed:
         raise CredentialError(
             f"no credential is given for {host}", remedy="Name a registry, or give a password."
         )
     username = str(job.command.get("username", ""))
     context = SealContext("password", job.organization_id, job.job_id, host, username)
-    secret = vault.open(job.sealed_password, context)
+    secret = vault.open(job.sealed["password"], context)
     return Login(host=host, username=username, secret=SecretStr(secret))
+
+
+def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
+    """What a build is given beside logins: the token of its sources."""
+    if not isinstance(command, ImageBuild) or GIT_TOKEN not in job.sealed:
+        return {}
+    context = SealContext(
+        GIT_TOKEN,
+        job.organization_id,
+        command.application_id,
+        command.source.host,
+        command.source.username,
+    )
+    return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}

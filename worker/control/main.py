@@ -23,7 +23,7 @@ from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
 from shared.settings import ControlSettings, load
 from shared.vault import KeyRing
-from worker.control.grants import seal_grant
+from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
 from worker.control.retention import Retention, forget
@@ -107,7 +107,7 @@ class Control:
     async def _give(self, connection: Connection, job: Released) -> bool:
         """Whether the job has what it needs now; one that cannot get it ends here, alone."""
         try:
-            sealed = seal_grant(self.vault, job)
+            sealed = seal_grants(self.vault, job)
         except (WharfError, ValueError) as error:
             fault = error.fault() if isinstance(error, WharfError) else UNREADABLE
             log.warning("no_login", job_id=job.job_id, code=fault.code)

@@ -8,8 +8,8 @@ from shared.settings import WorkerSettings, load
 from worker.server.enrolment import enrol
 from worker.server.identity import Enrolled, StateDirectory
 
-SLOTS = 16 + 4
-"""Quick and transfer jobs of one server (`Server.quick_slots`, `Server.transfer_slots`)."""
+SLOTS = 16 + 4 + 2
+"""Quick, transfer and build jobs of one server (`Server.quick_slots` and so on)."""
 SPARE_THREADS = 16
 
 

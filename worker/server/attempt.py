@@ -12,10 +12,10 @@ from pydantic import BaseModel
 
 from shared.errors import LeaseLostError, WharfError
 from shared.faults import FAULTS, Fault, FaultCode
-from shared.jobs.commands import Command, parse_command, registry_host
+from shared.jobs.commands import Command, accesses, parse_command
 from shared.jobs.state import LEASE, Outcome
 from shared.vault import KeyRing
-from worker.login import Grant, login_context
+from worker.login import Grants, login_context
 from worker.server.functions import ClaimAnswer, DatabaseAway, Functions, stored
 
 TRY_AGAIN_SECONDS = 0.3
@@ -70,7 +70,7 @@ class End:
     error: dict[str, Any] | None = None
 
 
-Work = Callable[[Command, Grant | None, Attempt], Awaitable[BaseModel]]
+Work = Callable[[Command, Grants, Attempt], Awaitable[BaseModel]]
 
 
 class NegativeResultError(WharfError):
@@ -124,9 +124,9 @@ async def _work(
     limit = asyncio.timeout(claim.timeout_seconds)
     try:
         command = parse_command(claim.kind, claim.command)
-        grant = _open_grant(attempt, claim, keys, server_id)
+        grants = _open_grants(attempt, claim, command, keys, server_id)
         async with limit:
-            result = await _stoppable(attempt, work(command, grant, attempt))
+            result = await _stoppable(attempt, work(command, grants, attempt))
         return End(Outcome.SUCCEEDED, result=result.model_dump(mode="json", by_alias=True))
     except asyncio.CancelledError:
         return _stopped(attempt)
@@ -181,9 +181,9 @@ async def _finish(attempt: Attempt, functions: Functions, end: End) -> End | Non
             return end if answer.status in {"recorded", "already_recorded"} else None
 
 
-def _open_grant(
-    attempt: Attempt, claim: ClaimAnswer, keys: KeyRing, server_id: str
-) -> Grant | None:
+def _open_grants(
+    attempt: Attempt, claim: ClaimAnswer, command: Command, keys: KeyRing, server_id: str
+) -> Grants:
     for secret in claim.secrets:
         if secret.purpose == "login":
             context = login_context(
@@ -191,10 +191,10 @@ def _open_grant(
                 job_id=attempt.job_id,
                 attempt=attempt.number,
                 server_id=server_id,
-                host=registry_host(parse_command(claim.kind, claim.command)),
+                hosts=(access.host for access in accesses(command)),
             )
-            return Grant.model_validate_json(keys.open(secret.sealed, context))
-    return None
+            return Grants.model_validate_json(keys.open(secret.sealed, context))
+    return Grants()
 
 
 def _stopped(attempt: Attempt) -> End | None:

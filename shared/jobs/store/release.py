@@ -27,7 +27,8 @@ WITH RECURSIVE queue AS (
   SELECT q.*, s.organization_id, s.kinds, s.slots - held.jobs AS server_room
     FROM queue q CROSS JOIN LATERAL (
       SELECT organization_id, kinds,
-             CASE q.job_class WHEN 'quick' THEN quick_slots ELSE transfer_slots END AS slots
+             CASE q.job_class WHEN 'quick' THEN quick_slots WHEN 'build' THEN build_slots
+                              ELSE transfer_slots END AS slots
         FROM server
        WHERE server_id = q.server_id AND removed_at IS NULL AND incarnation IS NOT NULL
          AND NOT draining AND q.job_class <> ALL (paused_classes)
@@ -131,12 +132,17 @@ WITH RECURSIVE queue AS (
     FROM dispatched
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
-       e.public_key, p.sealed AS sealed_password, to_jsonb(r) AS registry
+       e.public_key, coalesce(given.sealed, '{}') AS sealed,
+       coalesce(known.registries, '{}') AS registries
   FROM dispatched d
   JOIN server_enrolment e USING (server_id)
-  LEFT JOIN job_secret p ON p.job_id = d.job_id AND p.purpose = 'password'
-  LEFT JOIN registry r
-    ON r.registry_id = d.registry_id AND r.organization_id = d.organization_id
+  CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(purpose, s.sealed) AS sealed FROM job_secret s
+     WHERE s.job_id = d.job_id AND s.attempt = 0) given
+  CROSS JOIN LATERAL (
+    SELECT jsonb_object_agg(registry_id, to_jsonb(r)) AS registries FROM registry r
+     WHERE registry_id IN (d.registry_id, d.command->>'source_registry_id')
+       AND organization_id = d.organization_id) known
  ORDER BY d.rank
 """
 
@@ -156,7 +162,10 @@ SELECT job_close_attempt(job_id, attempt, 'failed', %(error)s) FROM refused
 
 @dataclass(frozen=True)
 class Released:
-    """A job that was just dispatched, with what its login is made of; secrets still sealed."""
+    """A job that was just dispatched, with what its logins are made of; secrets still sealed.
+
+    ``sealed`` are secrets that were given with the job, by purpose; ``registries`` rows by id.
+    """
 
     job_id: str
     organization_id: str
@@ -166,8 +175,8 @@ class Released:
     command: dict[str, Any]
     registry_id: str | None
     public_key: str
-    sealed_password: str | None
-    registry: dict[str, Any] | None
+    sealed: dict[str, str]
+    registries: dict[str, dict[str, Any]]
 
 
 async def release(connection: Connection) -> list[Released] | None:

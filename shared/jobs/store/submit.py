@@ -1,6 +1,6 @@
 """Accept a job: one statement, one round trip, one commit; the row is the outbox."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -23,8 +23,8 @@ WITH accepted AS (
   RETURNING job_id
 ), secret AS (
   INSERT INTO job_secret (job_id, purpose, attempt, sealed)
-  SELECT job_id, 'password', 0, %(sealed_password)s::text FROM accepted
-   WHERE %(sealed_password)s::text IS NOT NULL
+  SELECT job_id, purpose, 0, sealed FROM accepted,
+         unnest(%(purposes)s::text[], %(sealed)s::text[]) AS given (purpose, sealed)
 ), need AS (
   INSERT INTO job_need (job_id, needs_job_id)
   SELECT job_id, unnest(%(needs)s::text[]) FROM accepted
@@ -46,7 +46,7 @@ SELECT job_id FROM job
 class Submission:
     """A job as it is asked for. ``job_id`` is made by the caller, so that a repeat is one job.
 
-    ``sealed_password`` is a password that is given with this job only, sealed to the vault.
+    ``sealed`` are secrets that are given with this job only, sealed to the vault, by their purpose.
     ``exclusive_key`` keeps two jobs of the same key from running at once. ``fair_key`` names the
     application that it is for: those of an organization take turns. ``dedupe_key``: who asks for
     the same kind with the same key gets this job, for as long as ``dedupe_until`` says.
@@ -58,7 +58,7 @@ class Submission:
     command: Command
     requested_by: str | None = None
     registry_id: str | None = None
-    sealed_password: str | None = None
+    sealed: Mapping[str, str] = field(default_factory=dict)
     exclusive_key: str | None = None
     fair_key: str = ""
     dedupe_key: str | None = None
@@ -104,6 +104,7 @@ def values_of(job: Submission) -> dict[str, object]:
         "timeout_seconds": int(rule.timeout.total_seconds()),
         "deadline": job.deadline,
         "requested_by": job.requested_by,
-        "sealed_password": job.sealed_password,
+        "purposes": list(job.sealed),
+        "sealed": list(job.sealed.values()),
         "needs": list(job.needs),
     }

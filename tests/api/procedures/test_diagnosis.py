@@ -24,9 +24,8 @@ async def test_the_password_of_a_test_is_sealed_for_its_job_and_gone_with_it(
     asking = asyncio.create_task(client.post("/api/registry.testRegistry", json=AD_HOC))
     job = await server.next_job()
 
-    assert job.sealed_password is not None
     context = SealContext("password", job.organization_id, job.job_id, "ghcr.io", "github-user")
-    assert vault.open(job.sealed_password, context) == "ghp_secret"
+    assert vault.open(job.sealed["password"], context) == "ghp_secret"
     await server.finish(job, "succeeded", result=good_report())
     assert (await asking).json() is True
     assert database.execute("SELECT * FROM job_secret") == []
@@ -50,7 +49,7 @@ async def test_a_test_tries_a_repository_below_the_prefix(
         "warnings": [],
     }
     assert job.registry_id == created["registryId"]
-    assert job.sealed_password is None
+    assert job.sealed == {}
 
 
 async def test_doubts_travel_as_warnings(client: httpx2.AsyncClient, server: TestServer) -> None:

@@ -170,7 +170,7 @@ async def test_a_paused_server_is_sent_nothing_until_it_goes_on(
     shown = (await client.get("/api/job.one", params={"jobId": waiting})).json()
     resumed = (await client.post("/api/server.resume", json=chosen)).json()
 
-    assert paused["pausedClasses"] == ["quick", "transfer"]
+    assert paused["pausedClasses"] == ["build", "quick", "transfer"]
     assert shown["waiting"]["code"] == "paused"
     assert shown["waiting"]["since"] == paused["pausedAt"] is not None
     assert (resumed["pausedClasses"], resumed["pausedAt"]) == ([], None)

@@ -102,7 +102,7 @@ class Walk:
     async def refuse(self) -> None:
         control = self.world.control
         attempt = self.life.attempt - self.chance.choice([0, 1])
-        job = Released(self.job_id, "", "", "image.tag", attempt, {}, None, "", None, None)
+        job = Released(self.job_id, "", "", "image.tag", attempt, {}, None, "", {}, {})
         await self.at_once(control, lambda: refuse(control, job, FAULT))
         await self.requires(lives.refuse(self.life) if attempt == self.life.attempt else None)
 

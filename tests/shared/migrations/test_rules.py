@@ -18,7 +18,7 @@ async def secrets_of(world: World, job_id: str) -> set[str]:
 
 
 async def dispatch_with_secrets(world: World, guest: Guest) -> str:
-    job_id = await world.dispatch(guest, sealed_password=SEALED)
+    job_id = await world.dispatch(guest, sealed={"password": SEALED})
     await world.control.execute(
         "INSERT INTO job_secret VALUES (%s, 'login', 1, %s)", (job_id, SEALED)
     )
@@ -45,7 +45,7 @@ async def test_a_login_goes_with_its_attempt_and_the_password_stays(
 async def test_all_secrets_go_with_the_job(world: World) -> None:
     guest = await world.add_server()
     done, cancelled = [await dispatch_with_secrets(world, guest) for _ in range(2)]
-    waiting = await world.submit(guest, sealed_password=SEALED)
+    waiting = await world.submit(guest, sealed={"password": SEALED})
 
     await guest.call("claim", "first", job_id=done, attempt=1)
     await guest.call("finish", "first", job_id=done, attempt=1, outcome="succeeded", result={})

@@ -135,7 +135,7 @@ async def test_a_repeated_claim_is_answered_the_same_and_changes_nothing(world: 
 
 async def test_a_password_of_the_job_is_not_shown_to_its_worker(world: World) -> None:
     guest = await world.add_server()
-    job_id = await world.dispatch(guest, sealed_password="v1.sealed-to-the-vault")
+    job_id = await world.dispatch(guest, sealed={"password": "v1.sealed-to-the-vault"})
 
     answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
 

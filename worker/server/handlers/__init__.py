@@ -12,7 +12,7 @@ from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, Regist
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
-from worker.login import Grant
+from worker.login import Grants
 from worker.server.attempt import Attempt, Work
 from worker.server.handlers import images
 from worker.server.handlers.registries import run_test
@@ -28,14 +28,14 @@ async def open_work(
     engine = await stack.enter_async_context(Engine.open(docker_host))
     tools = Tools(engine, parse_networks(settings.registry_networks))
 
-    async def work(command: Command, grant: Grant | None, attempt: Attempt) -> BaseModel:
+    async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         match command:
             case RegistryTest():
-                return await run_test(command, grant, tools)
+                return await run_test(command, grants, tools)
             case ImagePull():
-                return await images.pull(command, grant, attempt, tools)
+                return await images.pull(command, grants, attempt, tools)
             case ImagePush():
-                return await images.push(command, grant, attempt, tools)
+                return await images.push(command, grants, attempt, tools)
             case ImageTag():
                 return await images.tag(command, attempt, tools)
             case _:

@@ -11,10 +11,10 @@ from shared.jobs.commands import ImagePull, ImagePush, ImageResult, ImageTag
 from shared.reference import Reference
 from worker.engine import images
 from worker.engine.transfer import OnProgress
-from worker.login import Grant, Login
+from worker.login import Grants, Login
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt, Why
-from worker.server.handlers.tools import IDLE, Tools, require_grant, tell
+from worker.server.handlers.tools import IDLE, Tools, tell
 
 LAST_STEP_SECONDS = 3.0
 """A cancel has to be over within five; an Engine that needs longer may still do it afterwards."""
@@ -22,12 +22,10 @@ LAST_STEP_SECONDS = 3.0
 Result = TypeVar("Result")
 
 
-async def pull(
-    command: ImagePull, grant: Grant | None, attempt: Attempt, tools: Tools
-) -> ImageResult:
+async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Fetch the image; the Engine checks each layer against the digest that it reports."""
     target = command.target
-    login = require_grant(grant, target, "pull") if command.registry_id else None
+    login = grants.login_for(target, "pull") if command.registry_id else None
     pulled = await images.pull(tools.engine, target, login, tell(attempt), IDLE)
     local = await images.inspect(tools.engine, pulled.image_id)
     return ImageResult(
@@ -39,9 +37,7 @@ async def pull(
     )
 
 
-async def push(
-    command: ImagePush, grant: Grant | None, attempt: Attempt, tools: Tools
-) -> ImageResult:
+async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Give the image its name in the registry, send it, and ask the registry for its digest.
 
     Cancelled before the registry has the tag, it is stopped; after that it is too late, and it has
@@ -51,7 +47,7 @@ async def push(
         RegistryError: ``digest_mismatch`` where the registry answers another digest.
     """
     target = command.target
-    login = require_grant(grant, target, "push")
+    login = grants.login_for(target, "push")
     local = await images.inspect(tools.engine, command.source)
     await images.tag(tools.engine, local.image_id, target)
     step = _Step(tell(attempt))

@@ -9,7 +9,7 @@ from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import RegistryTest
 from shared.reference import parse_registry
 from worker.engine import images
-from worker.login import Grant, Login
+from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
 from worker.oci.settings import ConnectionSettings
 from worker.server.attempt import NegativeResultError
@@ -19,15 +19,16 @@ ASKED_TOO = "Docker on this server logs in there too"
 ENGINE_SECONDS = 5.0
 
 
-async def run_test(command: RegistryTest, grant: Grant | None, tools: Tools) -> ProbeReport:
+async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> ProbeReport:
     """The report of a registry that passed every stage.
 
     Raises:
         NegativeResultError: a stage failed; it carries the whole report.
         RegistryError: ``auth_missing``, without a login there is nothing to test.
     """
-    if grant is None:
+    if not grants.grants:
         raise RegistryError(FaultCode.AUTH_MISSING, f"no login was given for {command.host}")
+    [grant] = grants.grants
     settings, away = await _settings(tools)
     report = await probe(
         ProbeRequest(

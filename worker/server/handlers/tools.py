@@ -6,13 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.diagnosis import Right
-from shared.errors import RegistryError, WharfError
-from shared.faults import FaultCode
+from shared.errors import WharfError
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.connection import Engine
-from worker.login import Grant, Login
+from worker.login import Login
 from worker.oci.client import RegistryClient
 from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
@@ -61,23 +59,6 @@ class Tools:
                     held = await registry.get_manifest(reference.repository, reference.target)
                     return held.descriptor.digest if held.is_of(image_id) else None
         return None
-
-
-def require_grant(grant: Grant | None, target: Reference, right: Right) -> Login:
-    """The login of a grant that was given for just this.
-
-    Raises:
-        RegistryError: no grant, or one for another host, repository or right.
-    """
-    if grant is None:
-        raise RegistryError(FaultCode.AUTH_MISSING, f"no login was given for {target.name}")
-    given = (grant.login.host, grant.repository)
-    if given != (target.registry, target.repository) or right not in grant.rights:
-        raise RegistryError(
-            FaultCode.AUTH_MISSING,
-            f"the login that was given is not for {right} at {target.name}",
-        )
-    return grant.login
 
 
 def tell(attempt: Attempt) -> Callable[[TransferProgress], None]:

@@ -29,15 +29,14 @@ async def test_a_due_job_is_handed_out_with_what_its_login_is_made_of(world: Wor
     guest = await world.add_server()
     registry_id = await world.add_registry()
     sealed = "v1.0123456789abcdef.AAAA"
-    await world.submit(guest, PULL, registry_id=registry_id, sealed_password=sealed)
+    await world.submit(guest, PULL, registry_id=registry_id, sealed={"password": sealed})
 
     [job] = await world.release()
 
     assert (job.kind, job.attempt, job.server_id) == ("image.pull", 1, guest.server_id)
     assert job.public_key == str(guest.key.public)
-    assert job.sealed_password == sealed
-    assert job.registry is not None
-    assert job.registry["username"] == "alice"
+    assert job.sealed == {"password": sealed}
+    assert job.registries[registry_id]["username"] == "alice"
 
 
 async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
@@ -49,7 +48,7 @@ async def test_a_registry_of_another_organization_is_not_handed_out(world: World
 
     [job] = await world.release()
 
-    assert job.registry is None
+    assert job.registries == {}
 
 
 async def test_a_job_is_released_once(world: World) -> None:

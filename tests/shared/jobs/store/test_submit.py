@@ -32,7 +32,9 @@ async def test_a_repeat_with_the_same_id_is_the_same_job(world: World) -> None:
     guest = await world.add_server()
     first = await world.submit(guest)
 
-    again = await world.submit(guest, PULL, job_id=first, sealed_password=SEALED, needs=[first])
+    again = await world.submit(
+        guest, PULL, job_id=first, sealed={"password": SEALED}, needs=[first]
+    )
 
     assert again == first
     [job] = await world.rows("SELECT kind FROM job")
@@ -56,7 +58,7 @@ async def test_two_submissions_at_once_with_one_id_are_one_job(world: World) -> 
 async def test_a_password_is_kept_apart_from_the_job(world: World) -> None:
     guest = await world.add_server()
 
-    job_id = await world.submit(guest, sealed_password=SEALED)
+    job_id = await world.submit(guest, sealed={"password": SEALED})
 
     assert SEALED not in str(await world.job(job_id))
     [secret] = await world.rows("SELECT purpose, attempt, sealed FROM job_secret")
@@ -67,7 +69,7 @@ async def test_a_password_that_is_not_sealed_is_refused(world: World) -> None:
     guest = await world.add_server()
 
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
-        await world.submit(guest, sealed_password=PASSWORD)
+        await world.submit(guest, sealed={"password": PASSWORD})
 
     assert caught.value.diag.constraint_name == "sealed"
     assert await world.rows("SELECT FROM job") == []
@@ -112,7 +114,7 @@ async def test_who_asks_for_the_same_gets_the_same_job_until_it_has_ended(world:
     guest = await world.add_server()
     first = await world.run(guest, dedupe_key="same")
 
-    again = await world.submit(guest, dedupe_key="same", sealed_password=SEALED)
+    again = await world.submit(guest, dedupe_key="same", sealed={"password": SEALED})
     await guest.call("finish", "first", job_id=first, attempt=1, outcome="succeeded", result={})
     later = await world.submit(guest, dedupe_key="same")
 
