@@ -32,7 +32,10 @@ PARTS = {
         *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
         *("limits", "metrics", "reasons", "request_id", "sessions", "status", "waiting"),
     },
-    "worker": {"broker", "broker_users", "control", "engine", "local", "login", "oci", "server"},
+    "worker": {
+        *("broker", "broker_users", "control", "engine", "local", "login"),
+        *("oci", "progress", "server"),
+    },
     "shared": {
         *(
             "coroutines",

@@ -6,7 +6,16 @@
 import sys
 from pathlib import Path
 
-from tests.bench import accepting, footprint, latency, logins, million, readers, transfers
+from tests.bench import (
+    accepting,
+    copies,
+    footprint,
+    latency,
+    logins,
+    million,
+    readers,
+    transfers,
+)
 from tests.bench.measure import Figure, keep, table
 from tests.bench.scene import open_scene
 
@@ -15,6 +24,7 @@ PARTS = {
     "latency": latency,
     "logins": logins,
     "transfers": transfers,
+    "copies": copies,
     "accepting": accepting,
     "readers": readers,
     "million": million,

@@ -16,10 +16,10 @@ from tests.engine.parts import IDLE, Registry, open_scripted
 from tests.proxies import open_proxy
 from worker.engine import images
 from worker.engine.connection import Engine
-from worker.engine.progress import TransferProgress
 from worker.local.engines import LocalEngine
 from worker.local.images import make_image
 from worker.login import Login
+from worker.progress import TransferProgress
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 FOREIGN = "s390x"

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from worker.engine.progress import MAX_LAYERS, LayerState, ProgressSum
+from worker.engine.progress import ProgressSum
+from worker.progress import MAX_LAYERS, LayerState
 
 STATUSES = [
     "Pulling fs layer",

@@ -1,5 +1,6 @@
 """What the tests of registry traffic build their cases from."""
 
+import base64
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def make_login(host: str, username: str = "alice", secret: str | None = None) ->
     """The right password unless another is given."""
     chosen = PASSWORDS[username] if secret is None else secret
     return Login(host=host, username=username, secret=SecretStr(chosen))
+
+
+def basic(username: str = "alice") -> dict[str, str]:
+    """The header that proves a login by Basic."""
+    pair = f"{username}:{PASSWORDS[username]}".encode()
+    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 def open_client(

@@ -68,6 +68,24 @@ def test_codes_are_read_where_there_are_any(body: bytes, codes: tuple[str, ...])
         (make_answer(401), Asked.PULL, FaultCode.PULL_DENIED),
         (make_answer(401), Asked.PUSH, FaultCode.PUSH_DENIED),
         (make_answer(401), Asked.PING, FaultCode.AUTH_BAD_CREDENTIALS),
+        (make_answer(401), Asked.TAG, FaultCode.PUSH_DENIED),
+        (make_answer(409), Asked.TAG, FaultCode.TAG_IMMUTABLE),
+        (make_answer(413), Asked.PUSH, FaultCode.LAYER_TOO_LARGE),
+        (
+            make_answer(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
+            Asked.TAG,
+            FaultCode.TAG_IMMUTABLE,
+        ),
+        (
+            make_answer(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
+            Asked.PULL,
+            FaultCode.REF_INVALID,
+        ),
+        (
+            make_answer(400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}'),
+            Asked.TAG,
+            FaultCode.UPLOAD_CORRUPT,
+        ),
         (make_answer(403, method="HEAD"), Asked.PULL, FaultCode.PULL_DENIED),
         (
             make_answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),

@@ -1,6 +1,5 @@
 """The client's requests against real registries, and against ones that keep to less."""
 
-import base64
 import hashlib
 import json
 
@@ -13,11 +12,11 @@ from shared.errors import CredentialError, InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
 from tests.fakes.token_server import TokenServer
 from tests.fakes.web import Answer, open_fake, says
-from tests.oci.parts import PASSWORDS, make_login, open_client
+from tests.oci.parts import basic, make_login, open_client
 from worker.local.registry import LocalRegistry
-from worker.oci.client import Upload
 from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
+from worker.oci.uploads import Upload
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode()
@@ -34,11 +33,6 @@ async def put_manifest(host: str, repository: str, tag: str, headers: dict[str, 
         session.put(url, data=MANIFEST, headers=headers) as answer,
     ):
         assert answer.status == 201, await answer.text()
-
-
-def basic(username: str = "alice") -> dict[str, str]:
-    pair = f"{username}:{PASSWORDS[username]}".encode()
-    return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
 
 async def test_a_tag_and_a_digest_are_described_alike(

@@ -1,74 +1,19 @@
 """How far a pull or a push is, added up from an Engine's lines; pure, fed by `images`.
 
 An Engine counts a layer's bytes twice (downloading, then extracting), starts again after a broken
-connection, and lets ``current`` run past ``total`` when pushing. Here bytes are those that moved
-over the network, never more than the total, and never fewer than before.
+connection, and lets ``current`` run past ``total`` when pushing. Here that is put right.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from pydantic import JsonValue
 
 from worker.engine.stream import JsonObject
-
-MAX_LAYERS = 128
-"""Overlay file systems stop at 127 layers; a longer list is a hostile one."""
+from worker.progress import MAX_LAYERS, LayerProgress, LayerState, TransferProgress
 
 _MAX_ID = 64
 _MAX_BYTES = 1 << 50
-
-
-class LayerState(StrEnum):
-    WAITING = "waiting"
-    MOVING = "moving"
-    RETRYING = "retrying"
-    VERIFYING = "verifying"
-    EXTRACTING = "extracting"
-    PRESENT = "present"
-    DONE = "done"
-
-
-@dataclass(frozen=True)
-class LayerProgress:
-    """One layer; ``id`` is the Engine's short one, ``total_bytes`` is 0 until it is known."""
-
-    id: str
-    state: LayerState
-    current_bytes: int = 0
-    total_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class TransferProgress:
-    """A moment of a transfer: its layers in the Engine's order, and their sums."""
-
-    layers: tuple[LayerProgress, ...] = ()
-    current_bytes: int = 0
-    total_bytes: int = 0
-
-    @property
-    def is_last_step(self) -> bool:
-        """Whether every layer has arrived: of a push, only the writing of its tag is left."""
-        return bool(self.layers) and all(layer.state in _THERE for layer in self.layers)
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """As it is stored with the job: at most 128 layers of four fields."""
-        return {
-            "current_bytes": self.current_bytes,
-            "total_bytes": self.total_bytes,
-            "layers": [
-                {
-                    "id": layer.id,
-                    "state": layer.state.value,
-                    "current_bytes": layer.current_bytes,
-                    "total_bytes": layer.total_bytes,
-                }
-                for layer in self.layers
-            ],
-        }
-
 
 _STATES = {
     "Pulling fs layer": LayerState.WAITING,
@@ -85,7 +30,6 @@ _STATES = {
     "Layer already exists": LayerState.PRESENT,
 }
 _PREFIXES = {"Retrying in": LayerState.RETRYING, "Mounted from": LayerState.PRESENT}
-_THERE = {LayerState.PRESENT, LayerState.DONE}
 _BYTES_ARRIVED = {LayerState.VERIFYING, LayerState.EXTRACTING, LayerState.DONE}
 
 

@@ -14,8 +14,9 @@ from shared.faults import FaultCode
 from worker.engine.connection import Engine
 from worker.engine.credentials import registry_auth
 from worker.engine.errors import Doing, make_error
-from worker.engine.progress import ProgressSum, TransferProgress
+from worker.engine.progress import ProgressSum
 from worker.engine.stream import JsonObject
+from worker.progress import TransferProgress
 
 OnProgress = Callable[[TransferProgress], None]
 """Called for every change, several hundred times a second: coalescing is the caller's."""

@@ -26,6 +26,7 @@ class Asked(StrEnum):
     PING = "speak to"
     PULL = "pull from"
     PUSH = "push to"
+    TAG = "write a tag in"
     CATALOG = "list"
 
 
@@ -33,8 +34,23 @@ DENIED = {
     Asked.PING: FaultCode.AUTH_BAD_CREDENTIALS,
     Asked.PULL: FaultCode.PULL_DENIED,
     Asked.PUSH: FaultCode.PUSH_DENIED,
+    Asked.TAG: FaultCode.PUSH_DENIED,
     Asked.CATALOG: FaultCode.PULL_DENIED,
 }
+
+CORRUPT_CODES = frozenset(
+    {
+        "BLOB_UPLOAD_INVALID",
+        "BLOB_UPLOAD_UNKNOWN",
+        "DIGEST_INVALID",
+        "MANIFEST_BLOB_UNKNOWN",
+        "SIZE_INVALID",
+    }
+)
+"""Something of what was sent did not arrive, or not as it was: sent again it may."""
+
+IMMUTABLE_STATUSES = frozenset({409, 412})
+"""How a registry refuses to move a tag; ECR says 400 and TAG_INVALID."""
 
 
 class _OciError(BaseModel):
@@ -113,6 +129,10 @@ def _diagnose(
 ) -> FaultCode:
     if "TOOMANYREQUESTS" in codes:
         return FaultCode.RATE_LIMITED
+    if CORRUPT_CODES & set(codes):
+        return FaultCode.UPLOAD_CORRUPT
+    if asked is Asked.TAG and (answer.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes):
+        return FaultCode.TAG_IMMUTABLE
     match answer.status:
         case 429:
             code = FaultCode.RATE_LIMITED
@@ -124,6 +144,8 @@ def _diagnose(
             code = _diagnose_forbidden(answer, codes, asked)
         case 404:
             code = _diagnose_not_found(answer, codes, asked)
+        case 413:
+            code = FaultCode.LAYER_TOO_LARGE
         case status:
             code = _diagnose_other(status, codes)
     return code
@@ -140,7 +162,7 @@ def _diagnose_forbidden(answer: Answer, codes: tuple[str, ...], asked: Asked) ->
 def _diagnose_not_found(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode:
     if asked is Asked.PING or answer.is_html:
         return FaultCode.NOT_A_REGISTRY
-    if asked is Asked.PUSH or "NAME_UNKNOWN" in codes:
+    if asked in {Asked.PUSH, Asked.TAG} or "NAME_UNKNOWN" in codes:
         return FaultCode.REPO_MISSING
     return FaultCode.IMAGE_NOT_FOUND
 

@@ -5,45 +5,25 @@ request ──► 401 + challenge ──► Basic, or a token for the scope ─�
 ```
 """
 
-from dataclasses import dataclass
 from types import TracebackType
-from typing import NoReturn, Self
-
-from yarl import URL
+from typing import Self
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from shared.reference import RegistryHost, require_digest, require_repository, require_tag
+from shared.reference import RegistryHost, require_repository
 from worker.login import Login
+from worker.oci import manifests
 from worker.oci.answers import Asked, is_registry, make_no_registry, make_strange
+from worker.oci.blob import BlobReader
 from worker.oci.conversation import Conversation
 from worker.oci.handshake import Proof
 from worker.oci.listing import list_entries
-from worker.oci.manifest import (
-    ACCEPT,
-    MANIFEST_LIMIT_BYTES,
-    Descriptor,
-    Manifest,
-    measure_manifest,
-    parse_descriptor,
-    parse_manifest,
-)
+from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.route import Route
-from worker.oci.scope import Scope
+from worker.oci.scope import PULL, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
-from worker.oci.transport import Answer
-
-PULL = frozenset({"pull"})
-PUSH = frozenset({"pull", "push"})
-PUSH_AND_CANCEL = frozenset({"pull", "push", "delete"})
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A begun upload; ``location`` is the registry's own address for it."""
-
-    repository: str
-    location: URL
+from worker.oci.transport import Request
+from worker.oci.uploads import Upload, Uploads
 
 
 class RegistryClient:
@@ -91,7 +71,7 @@ class RegistryClient:
             RegistryError: ``not_a_registry`` for a web page and for what only looks alike.
         """
         talk = self._conversation
-        answer = await talk.send("GET", await talk.url(""), None, stays=True)
+        answer = await talk.send(Request("GET", await talk.url(""), stays=True), None)
         if answer.status == 200 and is_registry(answer):
             self._is_open = True
         elif answer.status == 401 and await talk.learn(answer):
@@ -118,7 +98,7 @@ class RegistryClient:
                 f"{self._name} lets everybody in without asking for a password",
             )
         proof, authorization = await talk.handshake.prove(scopes)
-        answer = await talk.send("GET", await talk.url(""), authorization, stays=True)
+        answer = await talk.send(Request("GET", await talk.url(""), stays=True), authorization)
         if answer.status == 401 and proof.realm_host and talk.login:
             raise _make_untrusted_token(self._name, proof)
         if answer.status != 200:
@@ -133,28 +113,31 @@ class RegistryClient:
         Raises:
             RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
         """
-        require_repository(repository)
-        is_digest = ":" in target
-        (require_digest if is_digest else require_tag)(target)
-        descriptor = await self._describe(repository, target)
-        if is_digest and descriptor.digest != target:
-            raise RegistryError(
-                FaultCode.DIGEST_MISMATCH,
-                f"{self._name}/{repository} answers other content than was asked for",
-                evidence=f"{descriptor.digest} for {target}",
-            )
-        return descriptor
+        return await manifests.describe(self._conversation, repository, target)
 
-    async def get_manifest(self, repository: str, tag: str) -> Manifest:
-        """What a tag stands for, read and measured.
+    async def get_manifest(self, repository: str, target: str) -> Manifest:
+        """What a tag or digest stands for, read and measured.
 
         Raises:
-            RegistryError: ``image_not_found``, ``pull_denied`` …
+            RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
         """
-        require_repository(repository)
-        require_tag(tag)
-        answer = await self._get_manifest(repository, tag)
-        return parse_manifest(answer) or _raise(make_strange(answer, self._name))
+        return await manifests.fetch(self._conversation, repository, target)
+
+    async def put_manifest(self, repository: str, target: str, manifest: Manifest) -> None:
+        """Store a manifest under a tag or under its own digest; what it names is there already.
+
+        Raises:
+            RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` …
+        """
+        await manifests.store(self._conversation, repository, target, manifest)
+
+    def read_blob(self, repository: str, blob: Descriptor) -> BlobReader:
+        """The chunks of a blob, to be iterated over and closed."""
+        return BlobReader(self._conversation, repository, blob)
+
+    def uploads(self, repository: str, *, mounts: str = "") -> Uploads:
+        """The way into a repository, for blobs; ``mounts`` as in `Uploads`."""
+        return Uploads(self._conversation, repository, mounts)
 
     async def list_tags(self, repository: str, limit: int) -> tuple[str, ...]:
         """At most ``limit`` tags, in the registry's order."""
@@ -173,15 +156,7 @@ class RegistryClient:
         Raises:
             RegistryError: ``push_denied``, ``repo_missing`` …
         """
-        require_repository(repository)
-        talk = self._conversation
-        url = await talk.url(f"{repository}/blobs/uploads/")
-        answer = await talk.ask("POST", url, Scope(repository, PUSH))
-        if answer.status != 202:
-            raise talk.refusal(answer, Asked.PUSH, repository)
-        if answer.location is None:
-            raise make_strange(answer, f"{self._name}/{repository}")
-        return Upload(repository, answer.location)
+        return await self.uploads(repository).start()
 
     async def cancel_upload(self, upload: Upload) -> None:
         """Have the registry forget a begun upload.
@@ -197,27 +172,9 @@ class RegistryClient:
                 evidence=upload.location.host or "",
             )
         scope = Scope(upload.repository, PUSH_AND_CANCEL)
-        answer = await talk.ask("DELETE", upload.location, scope)
+        answer = await talk.ask(Request("DELETE", upload.location), scope)
         if answer.status not in {200, 202, 204, 404}:
             raise talk.refusal(answer, Asked.PUSH, upload.repository)
-
-    async def _describe(self, repository: str, target: str) -> Descriptor:
-        talk, scope = self._conversation, Scope(repository, PULL)
-        url = await talk.url(f"{repository}/manifests/{target}")
-        answer = await talk.ask("HEAD", url, scope, headers=ACCEPT)
-        descriptor = parse_descriptor(answer) if answer.status == 200 else None
-        if descriptor or answer.status not in {200, 405}:
-            return descriptor or _raise(talk.refusal(answer, Asked.PULL, repository))
-        answer = await self._get_manifest(repository, target)
-        return measure_manifest(answer) or _raise(make_strange(answer, self._name))
-
-    async def _get_manifest(self, repository: str, target: str) -> Answer:
-        talk, scope = self._conversation, Scope(repository, PULL)
-        url = await talk.url(f"{repository}/manifests/{target}")
-        answer = await talk.ask("GET", url, scope, headers=ACCEPT, limit_bytes=MANIFEST_LIMIT_BYTES)
-        if answer.status != 200:
-            raise talk.refusal(answer, Asked.PULL, repository)
-        return answer
 
 
 def _make_untrusted_token(name: str, proof: Proof) -> RegistryError:
@@ -227,7 +184,3 @@ def _make_untrusted_token(name: str, proof: Proof) -> RegistryError:
         remedy="Check username and password; if they are right, the registry does not trust its "
         "token server (keys, issuer, clocks).",
     )
-
-
-def _raise(error: RegistryError) -> NoReturn:
-    raise error

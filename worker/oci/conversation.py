@@ -1,7 +1,7 @@
 """Requests to one registry: its base address, its login, its redirects, its refusals."""
 
 import asyncio
-from collections.abc import Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +16,7 @@ from worker.oci.handshake import Handshake
 from worker.oci.route import Route, find_route
 from worker.oci.scope import Scope
 from worker.oci.settings import ConnectionSettings
-from worker.oci.transport import BODY_LIMIT_BYTES, Answer, Transport
+from worker.oci.transport import Answer, Request, Transport
 
 MAX_REDIRECTS = 3
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -36,7 +36,7 @@ class Conversation:
             raise CredentialError(f"a credential of {login.host} is not sent to {host.name}")
         self.host = host
         self.login = login if login and (login.username or login.secret) else None
-        self._settings = settings
+        self.settings = settings
         self._route = route
         self._transport = Transport(settings)
         self.handshake = Handshake(self._transport, self.login, host.name)
@@ -60,7 +60,7 @@ class Conversation:
         async with self._lock:
             if self._route is None:
                 host = self.host
-                self._route = await find_route(host.name, host.hostname, host.port, self._settings)
+                self._route = await find_route(host.name, host.hostname, host.port, self.settings)
             self._transport.add(self._route)
             return self._route
 
@@ -68,61 +68,40 @@ class Conversation:
         """The address of ``/v2/`` plus ``path``, which is made of checked names."""
         return (await self.route()).origin.with_path(f"/v2/{path}")
 
-    async def ask(
-        self,
-        method: str,
-        url: URL,
-        scope: Scope,
-        *,
-        headers: Mapping[str, str] | None = None,
-        limit_bytes: int = BODY_LIMIT_BYTES,
-    ) -> Answer:
+    async def ask(self, request: Request, scope: Scope) -> Answer:
         """Send a request with the login for ``scope``; a 401 is answered once with a fresh proof.
+
+        Not so where its content is a stream, which cannot be sent twice.
 
         Raises:
             RegistryError: no connection, or no login for it; an answer's status is the caller's.
         """
         authorization = await self.handshake.find(scope)
-        answer = await self.send(method, url, authorization, headers, limit_bytes)
-        if answer.status == 401 and await self.learn(answer):
+        answer = await self.send(request, authorization)
+        if answer.status == 401 and request.is_repeatable and await self.learn(answer):
             fresh = await self.handshake.find(scope, is_fresh=True)
             if fresh and fresh != authorization:
-                answer = await self.send(method, url, fresh, headers, limit_bytes)
+                answer = await self.send(request, fresh)
         return answer
 
-    async def send(
-        self,
-        method: str,
-        url: URL,
-        authorization: str | None,
-        headers: Mapping[str, str] | None = None,
-        limit_bytes: int = BODY_LIMIT_BYTES,
-        *,
-        stays: bool = False,
-    ) -> Answer:
+    async def send(self, request: Request, authorization: str | None) -> Answer:
         """One request; redirects of GET and HEAD are followed, to other origins without the login.
-
-        ``stays``: a redirect to another origin is the answer, and is not followed.
 
         Raises:
             RegistryError: no connection, or too many redirects.
         """
         own = (await self.route()).origin
         for _ in range(MAX_REDIRECTS + 1):
-            proof = (
-                {"Authorization": authorization} if authorization and url.origin() == own else {}
-            )
-            answer = await self._transport.request(
-                method, url, headers={**(headers or {}), **proof}, limit_bytes=limit_bytes
-            )
+            proof = authorization if request.url.origin() == own else None
+            answer = await self._transport.request(request.with_proof(proof))
             if proof and answer.status != 401:
                 self._is_accepted = True
             following = answer.location if answer.is_redirect else None
-            if following is None or method not in SAFE_METHODS:
+            if following is None or request.method not in SAFE_METHODS:
                 return answer
-            if stays and following.origin() != own:
+            if request.stays and following.origin() != own:
                 return answer
-            url = following
+            request = replace(request, url=following)
         raise RegistryError(
             FaultCode.NOT_A_REGISTRY, f"{self.host.name} leads from one address to the next"
         )

@@ -8,7 +8,7 @@ from yarl import URL
 from worker.oci.answers import make_strange
 from worker.oci.conversation import Conversation
 from worker.oci.scope import Scope
-from worker.oci.transport import Answer
+from worker.oci.transport import Answer, Request
 
 PAGE_ENTRIES = 100
 PAGE_LIMIT_BYTES = 1024 * 1024
@@ -34,7 +34,7 @@ async def list_entries(
     url: URL | None = first.with_query(n=min(limit, PAGE_ENTRIES))
     entries: dict[str, None] = {}
     while url and len(entries) < limit:
-        answer = await talk.ask("GET", url, scope, limit_bytes=PAGE_LIMIT_BYTES)
+        answer = await talk.ask(Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope)
         if answer.status != 200:
             repository = scope.name if scope.kind == "repository" else ""
             raise talk.refusal(answer, scope.asked, repository)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.oci.transport import Answer
 
@@ -36,6 +36,7 @@ class Manifest:
     """``config`` is the digest of an image's configuration; an index has none."""
 
     descriptor: Descriptor
+    content: bytes = field(repr=False)
     config: str | None
 
     def is_of(self, image_id: str) -> bool:
@@ -54,16 +55,11 @@ def parse_descriptor(answer: Answer) -> Descriptor | None:
 
 def parse_manifest(answer: Answer) -> Manifest | None:
     """What the content of a GET says; ``None`` where it is no manifest of the four kinds."""
-    descriptor = measure_manifest(answer)
-    return Manifest(descriptor, _config(answer.body)) if descriptor else None
-
-
-def measure_manifest(answer: Answer) -> Descriptor | None:
-    """What the content of a GET is; ``None`` where it is no manifest of the four kinds."""
     if answer.is_cut or answer.content_type not in MANIFEST_TYPES:
         return None
-    digest = hashlib.sha256(answer.body).hexdigest()
-    return Descriptor(answer.content_type, f"sha256:{digest}", len(answer.body))
+    digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
+    descriptor = Descriptor(answer.content_type, digest, len(answer.body))
+    return Manifest(descriptor, answer.body, _config(answer.body))
 
 
 def _config(body: bytes) -> str | None:

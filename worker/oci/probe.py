@@ -17,12 +17,13 @@ from shared.networks import is_address
 from shared.reference import RegistryHost, parse_registry, require_repository
 from worker.login import Login
 from worker.oci.address import require_host
-from worker.oci.client import PULL, PUSH, PUSH_AND_CANCEL, RegistryClient, Upload
+from worker.oci.client import RegistryClient
 from worker.oci.handshake import Proof
 from worker.oci.ladder import Finding, Ladder
 from worker.oci.route import Endpoint, Route, connect, find_endpoint, negotiate
-from worker.oci.scope import Scope
+from worker.oci.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
+from worker.oci.uploads import Upload
 
 WHOLE = timedelta(seconds=15)
 CANCEL = timedelta(seconds=3)

@@ -9,20 +9,35 @@ from pydantic import BaseModel, ConfigDict
 
 from worker.oci.answers import Asked
 
+PULL = frozenset({"pull"})
+PUSH = frozenset({"pull", "push"})
+PUSH_AND_CANCEL = frozenset({"pull", "push", "delete"})
+
 
 @dataclass(frozen=True)
 class Scope:
-    """``repository:team/app:pull,push`` or ``registry:catalog:*``."""
+    """``repository:team/app:pull,push`` or ``registry:catalog:*``.
+
+    ``mounts`` is another repository that blobs are wished from: a token is asked for ``pull`` there
+    as well, and serves without it.
+    """
 
     name: str
     actions: frozenset[str]
     kind: str = "repository"
+    mounts: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{','.join(sorted(self.actions, key=_in_order))}"
 
     def covers(self, other: "Scope") -> bool:
-        return (self.kind, self.name) == (other.kind, other.name) and self.actions >= other.actions
+        is_same = (self.kind, self.name) == (other.kind, other.name)
+        return is_same and self.actions >= other.actions and other.mounts in {"", self.mounts}
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Everything to ask a token server for."""
+        return (str(self), str(Scope(self.mounts, PULL))) if self.mounts else (str(self),)
 
     @property
     def asked(self) -> Asked:

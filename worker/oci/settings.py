@@ -11,12 +11,16 @@ from worker.oci.certificate import CERTIFICATES_DIRECTORY
 
 @dataclass(frozen=True)
 class Deadlines:
-    """How long each step may take; ``answer`` is one HTTP exchange."""
+    """How long each step may take; ``answer`` is one HTTP exchange.
+
+    The transfer of a blob may take as long as it needs, but no byte of it longer than ``idle``.
+    """
 
     dns: timedelta = timedelta(seconds=3)
     tcp: timedelta = timedelta(seconds=3)
     tls: timedelta = timedelta(seconds=5)
     answer: timedelta = timedelta(seconds=10)
+    idle: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)

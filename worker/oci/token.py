@@ -21,7 +21,7 @@ from worker.oci.challenge import Challenge
 from worker.oci.realm import Realm, parse_realm, require_as_safe
 from worker.oci.route import Route
 from worker.oci.scope import Scope, read_granted
-from worker.oci.transport import Answer, Transport
+from worker.oci.transport import Answer, Request, Transport
 
 CLIENT_ID = "wharfinger"
 DEFAULT_LIFE_SECONDS = 60.0
@@ -134,16 +134,19 @@ class TokenSource:
         return token
 
     async def _ask(self, scope: Scope | None) -> Answer:
-        query = {"service": self._realm.service, "client_id": CLIENT_ID}
+        query: dict[str, str | tuple[str, ...]] = {
+            "service": self._realm.service,
+            "client_id": CLIENT_ID,
+        }
         headers = {}
         if self._login:
             query["account"] = self._login.username
             headers["Authorization"] = make_basic(self._login)
         if scope:
-            query["scope"] = str(scope)
+            query["scope"] = scope.parts
         url = self._realm.url.extend_query({k: v for k, v in query.items() if v})
         try:
-            return await self._transport.request("GET", url, headers=headers)
+            return await self._transport.request(Request("GET", url, headers))
         except RegistryError as error:
             raise _make_unreachable(self._realm, error) from error
 

@@ -1,9 +1,10 @@
 """HTTP exchanges with hosts whose addresses were checked and are pinned; bodies are capped."""
 
 import asyncio
+import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field, replace
 from socket import AddressFamily, gaierror
 from types import TracebackType
 from typing import Self
@@ -12,21 +13,59 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from shared.errors import RegistryError
+from shared.errors import WharfError
 from worker.oci.errors import make_connection_error
 from worker.oci.route import Route, find_route_to
-from worker.oci.settings import ConnectionSettings
+from worker.oci.settings import ConnectionSettings, Deadlines
+from worker.oci.stream import Stream
 
 BODY_LIMIT_BYTES = 64 * 1024
+READ_BYTES = 128 * 1024
+"""Of a streamed body twice so much is held at the most; more is left to the other end."""
+
+STREAMED = frozenset({200, 206})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 USER_AGENT = "wharfinger"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one URL.
+
+    ``content`` that is a stream has its length in a header. ``streams``: the body of a good answer
+    is left to be read. ``stays``: a redirect to another origin is the answer, and is not followed.
+    """
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
+    limit_bytes: int = BODY_LIMIT_BYTES
+    streams: bool = False
+    stays: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        return not isinstance(self.content, AsyncIterable)
+
+    @property
+    def payload(self) -> io.BytesIO | AsyncIterable[bytes] | None:
+        """The content as aiohttp wants it, which warns of bytes beyond a mebibyte."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
+
+    def with_proof(self, authorization: str | None) -> Self:
+        """The same with a login, where there is one."""
+        if authorization is None:
+            return self
+        return replace(self, headers={**self.headers, "Authorization": authorization})
 
 
 @dataclass(frozen=True)
 class Answer:
     """An HTTP answer with as much of its body as was asked for.
 
-    ``headers`` know no case; ``challenges`` are all values of ``WWW-Authenticate``.
+    ``headers`` know no case; ``challenges`` are all values of ``WWW-Authenticate``. ``stream`` is
+    the body that was asked for as one, to be closed by whoever asked.
     """
 
     method: str
@@ -36,6 +75,7 @@ class Answer:
     body: bytes
     challenges: tuple[str, ...] = ()
     is_cut: bool = False
+    stream: Stream | None = None
 
     @property
     def content_type(self) -> str:
@@ -75,13 +115,12 @@ class Transport:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        deadline = self._settings.deadlines.answer.total_seconds()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 resolver=_PinnedResolver(self._routes), use_dns_cache=False
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=deadline),
+            read_bufsize=READ_BYTES,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         )
         return self
@@ -111,42 +150,38 @@ class Transport:
             self.add(await find_route_to(origin, self._settings))
         return self._routes[origin]
 
-    async def request(
-        self,
-        method: str,
-        url: URL,
-        *,
-        headers: Mapping[str, str],
-        limit_bytes: int = BODY_LIMIT_BYTES,
-    ) -> Answer:
+    async def request(self, request: Request) -> Answer:
         """Exchange one request for one answer; redirects are the caller's matter.
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: no connection, or one that was cut.
+            RegistryError: no connection, or one that was cut; or what the content raised.
         """
-        route = await self.find_route(url)
+        route = await self.find_route(request.url)
         if self._session is None:
             raise RuntimeError("the transport is used outside of its context")
+        where = f"{route.hostname}:{route.port}"
         try:
-            async with self._session.request(
-                method, url, headers=headers, allow_redirects=False, ssl=route.context or True
-            ) as response:
-                body = await _read(response, limit_bytes + 1)
-                return Answer(
-                    method=method,
-                    url=url,
-                    status=response.status,
-                    headers=response.headers,
-                    body=body[:limit_bytes],
-                    challenges=tuple(response.headers.getall("WWW-Authenticate", ())),
-                    is_cut=len(body) > limit_bytes,
-                )
+            response = await self._session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.payload,
+                allow_redirects=False,
+                timeout=_make_timeout(request, self._settings.deadlines),
+                ssl=route.context or True,
+            )
+            if request.streams and response.status in STREAMED:
+                return _make_answer(request, response, stream=Stream(response, where))
+            async with response:
+                body = await _read(response, request.limit_bytes + 1)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._diagnose(error, route) from error
-
-    def _diagnose(self, error: Exception, route: Route) -> RegistryError:
-        return make_connection_error(error, f"{route.hostname}:{route.port}")
+            if isinstance(
+                own := error.__cause__, WharfError
+            ):  # the content's, not the connection's
+                raise own from own.__cause__
+            raise make_connection_error(error, where) from error
+        return _make_answer(request, response, body)
 
 
 class _PinnedResolver(AbstractResolver):
@@ -170,9 +205,36 @@ class _PinnedResolver(AbstractResolver):
         await asyncio.sleep(0)
 
 
+def _make_timeout(request: Request, deadlines: Deadlines) -> aiohttp.ClientTimeout:
+    """What moves content may take as long as bytes move, and to be stored."""
+    if request.content is None and not request.streams:
+        return aiohttp.ClientTimeout(total=deadlines.answer.total_seconds())
+    return aiohttp.ClientTimeout(
+        sock_connect=deadlines.tcp.total_seconds(), sock_read=deadlines.idle.total_seconds()
+    )
+
+
 def _make_result(host: str, port: int, address: str) -> ResolveResult:
     family = AddressFamily.AF_INET6 if ":" in address else AddressFamily.AF_INET
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+
+
+def _make_answer(
+    request: Request,
+    response: aiohttp.ClientResponse,
+    body: bytes = b"",
+    stream: Stream | None = None,
+) -> Answer:
+    return Answer(
+        method=request.method,
+        url=request.url,
+        status=response.status,
+        headers=response.headers,
+        body=body[: request.limit_bytes],
+        challenges=tuple(response.headers.getall("WWW-Authenticate", ())),
+        is_cut=len(body) > request.limit_bytes,
+        stream=stream,
+    )
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:

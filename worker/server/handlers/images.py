@@ -10,9 +10,9 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull, ImagePush, ImageResult, ImageTag
 from shared.reference import Reference
 from worker.engine import images
-from worker.engine.progress import TransferProgress
 from worker.engine.transfer import OnProgress
 from worker.login import Grants, Login
+from worker.progress import TransferProgress
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.tools import IDLE, Tools, tell
 

@@ -10,11 +10,11 @@ from shared.errors import WharfError
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.connection import Engine
-from worker.engine.progress import TransferProgress
 from worker.login import Login
 from worker.oci.client import RegistryClient
 from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
+from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
 
 IDLE = timedelta(seconds=60)

@@ -1,0 +1,114 @@
+"""An image from one registry to another, or within one: everything below it, byte for byte.
+
+```text
+what the reference stands for now ──► layers, four at a time ──► configurations
+    ──► manifests, each before who names it ──► the tag ──► the target is asked for it
+```
+
+So a copy that fails has changed no tag, and what it brought is not sent again by the next one.
+"""
+
+from collections.abc import Callable
+from contextlib import closing
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.reference import Reference
+from worker.oci.client import RegistryClient
+from worker.oci.lanes import in_lanes
+from worker.oci.manifest import Descriptor
+from worker.oci.plan import Plan, make_plan
+from worker.oci.tally import Tally
+from worker.progress import LayerState, TransferProgress
+
+NOT_THERE = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING, FaultCode.PULL_DENIED})
+"""What registries say of an image that they do not have; some deny what does not exist."""
+
+
+async def copy_image(
+    source: RegistryClient,
+    source_reference: Reference,
+    target: RegistryClient,
+    target_reference: Reference,
+    on_progress: Callable[[TransferProgress], None],
+) -> Descriptor:
+    """Bring an image to ``target_reference``; gives what the target answers for it in the end.
+
+    A digest in ``target_reference`` is a promise. A cancel stops all traffic at once.
+
+    Raises:
+        RegistryError: either registry refused or could not be reached; ``digest_mismatch`` where
+            the source has something else than was promised, or the target does in the end.
+    """
+    plan = await make_plan(source, source_reference)
+    digest = plan.root.descriptor.digest
+    _require_same(source_reference, digest, promised=target_reference.digest or digest)
+    tally = Tally(plan.blobs, on_progress)
+    copy = _Copy(source, source_reference, target, target_reference, tally)
+    if await copy.find() == digest:
+        for blob in plan.blobs:
+            tally.enter(blob, LayerState.PRESENT)
+    else:
+        await copy.carry_out(plan)
+    held = await target.head_manifest(target_reference.repository, copy.name)
+    _require_same(target_reference, held.digest, promised=digest)
+    return held
+
+
+class _Copy:
+    def __init__(
+        self,
+        source: RegistryClient,
+        source_reference: Reference,
+        target: RegistryClient,
+        target_reference: Reference,
+        tally: Tally,
+    ) -> None:
+        self._source = source
+        self._source_repository = source_reference.repository
+        self._target = target
+        self._repository = target_reference.repository
+        self.name = target_reference.tag or target_reference.target
+        self._tally = tally
+        is_within = source_reference.registry == target_reference.registry
+        self._mounts = is_within and self._source_repository != self._repository
+        self._uploads = target.uploads(
+            self._repository, mounts=self._source_repository if self._mounts else ""
+        )
+
+    async def find(self) -> str | None:
+        """The digest of what the target has under the name already."""
+        try:
+            return (await self._target.head_manifest(self._repository, self.name)).digest
+        except RegistryError as error:
+            if error.code not in NOT_THERE:
+                raise
+            return None
+
+    async def carry_out(self, plan: Plan) -> None:
+        await in_lanes(plan.layers, self._bring)
+        await in_lanes(plan.configs, self._bring)
+        for child in plan.children:
+            await self._target.put_manifest(self._repository, child.descriptor.digest, child)
+        await self._target.put_manifest(self._repository, self.name, plan.root)
+
+    async def _bring(self, blob: Descriptor) -> None:
+        if await self._uploads.has(blob.digest):
+            self._tally.enter(blob, LayerState.PRESENT)
+            return
+        begin = self._uploads.mount(blob.digest) if self._mounts else self._uploads.start()
+        upload = await begin
+        if upload is None:
+            self._tally.enter(blob, LayerState.PRESENT)
+            return
+        self._tally.enter(blob, LayerState.MOVING)
+        with closing(self._source.read_blob(self._source_repository, blob)) as chunks:
+            await self._uploads.finish(upload, blob, self._tally.count(blob, chunks))
+        self._tally.enter(blob, LayerState.DONE)
+
+
+def _require_same(where: Reference, found: str, *, promised: str) -> None:
+    if found != promised:
+        raise RegistryError(
+            FaultCode.DIGEST_MISMATCH, f"{where} is {found}, and should be {promised}"
+        )

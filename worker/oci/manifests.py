@@ -1,0 +1,89 @@
+"""Manifests of a registry: described, fetched and stored, byte for byte."""
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.reference import require_digest, require_repository, require_tag
+from worker.oci.answers import Asked, make_strange
+from worker.oci.conversation import Conversation
+from worker.oci.manifest import (
+    ACCEPT,
+    MANIFEST_LIMIT_BYTES,
+    Descriptor,
+    Manifest,
+    parse_descriptor,
+    parse_manifest,
+)
+from worker.oci.scope import PULL, PUSH, Scope
+from worker.oci.transport import Answer, Request
+
+
+async def describe(talk: Conversation, repository: str, target: str) -> Descriptor:
+    """The descriptor of a tag or digest; computed from the content where headers lack.
+
+    Raises:
+        RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
+    """
+    path = _path(repository, target)
+    answer = await talk.ask(Request("HEAD", await talk.url(path), ACCEPT), Scope(repository, PULL))
+    descriptor = parse_descriptor(answer) if answer.status == 200 else None
+    if descriptor is None and answer.status in {200, 405}:
+        return (await fetch(talk, repository, target)).descriptor
+    if descriptor is None:
+        raise talk.refusal(answer, Asked.PULL, repository)
+    _require_as_asked(talk, repository, target, descriptor.digest)
+    return descriptor
+
+
+async def fetch(talk: Conversation, repository: str, target: str) -> Manifest:
+    """What a tag or digest stands for, measured.
+
+    Raises:
+        RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
+    """
+    url = await talk.url(_path(repository, target))
+    request = Request("GET", url, ACCEPT, limit_bytes=MANIFEST_LIMIT_BYTES)
+    answer = await talk.ask(request, Scope(repository, PULL))
+    if answer.status != 200:
+        raise talk.refusal(answer, Asked.PULL, repository)
+    manifest = parse_manifest(answer)
+    if manifest is None:
+        raise make_strange(answer, f"{talk.host.name}/{repository}")
+    _require_as_asked(talk, repository, target, manifest.descriptor.digest)
+    return manifest
+
+
+async def store(talk: Conversation, repository: str, target: str, manifest: Manifest) -> None:
+    """Give a tag or its own digest to a manifest, whose blobs and children are there already.
+
+    Raises:
+        RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` where something of it
+            is not there, ``digest_mismatch`` …
+    """
+    url = await talk.url(_path(repository, target))
+    headers = {"Content-Type": manifest.descriptor.media_type}
+    request = Request("PUT", url, headers, content=manifest.content)
+    answer = await talk.ask(request, Scope(repository, PUSH))
+    if answer.status not in {200, 201}:
+        raise talk.refusal(answer, Asked.PUSH if ":" in target else Asked.TAG, repository)
+    require_stored(talk, repository, answer, manifest.descriptor.digest)
+
+
+def require_stored(talk: Conversation, repository: str, answer: Answer, digest: str) -> None:
+    """Raises ``digest_mismatch`` where the registry says that it stored something else."""
+    stored = answer.headers.get("Docker-Content-Digest", digest)
+    _require_as_asked(talk, repository, digest, stored)
+
+
+def _require_as_asked(talk: Conversation, repository: str, target: str, found: str) -> None:
+    if ":" in target and target != found:
+        raise RegistryError(
+            FaultCode.DIGEST_MISMATCH,
+            f"{talk.host.name}/{repository} answers other content than was asked for",
+            evidence=f"{found[:80]} for {target}",
+        )
+
+
+def _path(repository: str, target: str) -> str:
+    require_repository(repository)
+    (require_digest if ":" in target else require_tag)(target)
+    return f"{repository}/manifests/{target}"
