@@ -1,4 +1,4 @@
-"""A git repository behind git's own ``http-backend``: where the demo's servers fetch sources from."""
+"""A git repository behind git's own ``http-backend``: what the demo builds from."""
 
 import os
 import subprocess
