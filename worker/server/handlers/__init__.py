@@ -8,13 +8,13 @@ import structlog
 from pydantic import BaseModel
 
 from shared.errors import EngineError, InvalidInputError
-from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, RegistryTest
+from shared.jobs.commands import Command, ImageCopy, ImagePull, ImagePush, ImageTag, RegistryTest
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import images
+from worker.server.handlers import copies, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 
@@ -38,6 +38,8 @@ async def open_work(
                 return await images.push(command, grants, attempt, tools)
             case ImageTag():
                 return await images.tag(command, attempt, tools)
+            case ImageCopy():
+                return await copies.copy(command, grants, attempt, tools)
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
 
