@@ -244,6 +244,12 @@ def accesses(command: Command) -> tuple[Access, ...]:
             return ()
 
 
+def hosts_of(command: Command) -> frozenset[str]:
+    """All hosts that a command's secrets are for: of registries, and of a build's sources."""
+    hosts = {access.host for access in accesses(command)}
+    return frozenset(hosts | {command.source.host} if isinstance(command, ImageBuild) else hosts)
+
+
 def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
     return Access(target.registry, target.repository, rights, registry_id)
 

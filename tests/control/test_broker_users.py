@@ -99,10 +99,15 @@ async def test_rights_that_somebody_gave_by_hand_are_taken_back(plane: Plane) ->
         await wait_for(partial(is_let_in, plane.broker, guest))
         with redis.Redis.from_url(plane.broker.url(ADMIN)) as admin:
             admin.execute_command("ACL SETUSER", name, "+@all", "~*")
-            assert control.broker_users is not None
-            control.broker_users.set_again_at = 0  # a minute later
+            users = control.broker_users
+            assert users is not None
+
+            def is_denied_a_minute_later() -> bool:
+                users.set_again_at = 0
+                return is_denied(client, "KEYS", "*")
+
             with connect(plane.broker, guest) as client:
-                await wait_for(lambda: is_denied(client, "KEYS", "*"))
+                await wait_for(is_denied_a_minute_later)
 
 
 def is_denied(client: redis.Redis, *command: str) -> bool:

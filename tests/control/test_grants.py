@@ -232,7 +232,7 @@ def test_a_build_is_given_its_base_login_for_any_repository_and_its_git_token() 
     bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
     job = make_job(BUILD, sealed={GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)})
 
-    given = open_grants(job, [HOST])
+    given = open_grants(job, ["git.example", HOST])
 
     assert given.secrets[GIT_TOKEN].get_secret_value() == "ghp_canary"
     assert given.login_for(parse_reference(f"{HOST}/any/base:3"), "pull").username == "alice"

@@ -3,7 +3,7 @@
 from pydantic import SecretStr
 
 from shared.errors import CredentialError
-from shared.jobs.commands import Access, Command, ImageBuild, accesses, parse_command
+from shared.jobs.commands import Access, Command, ImageBuild, accesses, hosts_of, parse_command
 from shared.jobs.store.release import Released
 from shared.vault import KeyRing, PublicKey, SealContext
 from worker.login import GIT_TOKEN, Grant, Grants, Login, login_context
@@ -29,7 +29,7 @@ def seal_grants(vault: KeyRing, job: Released) -> str | None:
         job_id=job.job_id,
         attempt=job.attempt,
         server_id=job.server_id,
-        hosts=(access.host for access in needed),
+        hosts=hosts_of(command),
     )
     return PublicKey.parse(job.public_key).seal(given.sealable(), context)
 

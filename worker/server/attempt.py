@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from shared.errors import LeaseLostError, WharfError
 from shared.faults import FAULTS, Fault, FaultCode
-from shared.jobs.commands import Command, accesses, parse_command
+from shared.jobs.commands import Command, hosts_of, parse_command
 from shared.jobs.state import LEASE, Outcome
 from shared.vault import KeyRing
 from worker.login import Grants, login_context
@@ -200,7 +200,7 @@ def _open_grants(
                 job_id=attempt.job_id,
                 attempt=attempt.number,
                 server_id=server_id,
-                hosts=(access.host for access in accesses(command)),
+                hosts=hosts_of(command),
             )
             return Grants.model_validate_json(keys.open(secret.sealed, context))
     return Grants()

@@ -9,6 +9,7 @@ from shared.errors import InvalidInputError
 from shared.jobs.commands import (
     Command,
     ImageBuild,
+    ImageCopy,
     ImagePull,
     ImagePush,
     ImageTag,
@@ -19,7 +20,7 @@ from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import builds, images
+from worker.server.handlers import builds, copies, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
@@ -44,6 +45,8 @@ async def open_work(
                 return await images.tag(command, attempt, tools)
             case ImageBuild():
                 return await builds.build(command, grants, attempt, tools)
+            case ImageCopy():
+                return await copies.copy(command, grants, attempt, tools)
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
 

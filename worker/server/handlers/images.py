@@ -1,25 +1,16 @@
 """Pull, push and tag through the server's Engine; a push is believed when the registry says so."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull, ImagePush, ImageResult, ImageTag
 from shared.reference import Reference
 from worker.engine import images
-from worker.engine.transfer import OnProgress
 from worker.login import Grants, Login
-from worker.progress import TransferProgress
 from worker.server.attempt import Attempt, Why
+from worker.server.handlers.last_step import LastStep, carry_out
 from worker.server.handlers.tools import IDLE, Tools, tell
-
-LAST_STEP_SECONDS = 3.0
-"""A cancel has to be over within five; an Engine that needs longer may still do it afterwards."""
-
-Result = TypeVar("Result")
 
 
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
@@ -50,9 +41,9 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     login = grants.login_for(target, "push")
     local = await images.inspect(tools.engine, command.source)
     await images.tag(tools.engine, local.image_id, target)
-    step = _Step(tell(attempt))
+    step = LastStep(tell(attempt))
     try:
-        digest = await _carry_out(_send(tools, target, login, step), attempt, lambda: step.is_last)
+        digest = await carry_out(_send(tools, target, login, step), attempt, lambda: step.is_last)
     except asyncio.CancelledError:
         wished = attempt.why is Why.CANCELLED
         held = await tools.find(target, login, local.image_id) if wished else None
@@ -70,7 +61,7 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
 
 async def tag(command: ImageTag, attempt: Attempt, tools: Tools) -> ImageResult:
     """Give a local image another name; that is too short to be stopped."""
-    return await _carry_out(_tag(command, tools), attempt, lambda: True)
+    return await carry_out(_tag(command, tools), attempt, lambda: True)
 
 
 async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
@@ -81,19 +72,7 @@ async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
     )
 
 
-@dataclass
-class _Step:
-    """Passes progress on and remembers whether a push has come to its last step."""
-
-    tell: OnProgress
-    is_last: bool = False
-
-    def __call__(self, progress: TransferProgress) -> None:
-        self.is_last = progress.is_last_step
-        self.tell(progress)
-
-
-async def _send(tools: Tools, target: Reference, login: Login, step: _Step) -> str:
+async def _send(tools: Tools, target: Reference, login: Login, step: LastStep) -> str:
     """The digest that the Engine has sent and the registry holds."""
     pushed = await images.push(tools.engine, target, login, step, IDLE)
     held = await tools.confirm(target, login)
@@ -103,26 +82,3 @@ async def _send(tools: Tools, target: Reference, login: Login, step: _Step) -> s
             f"{target} is {held.digest} at the registry, {pushed.digest} was pushed",
         )
     return held.digest
-
-
-async def _carry_out(
-    work: Coroutine[Any, Any, Result], attempt: Attempt, is_last_step: Callable[[], bool]
-) -> Result:
-    """What ``work`` gives; cancelled by wish in its last step, it has time to come to its end.
-
-    Raises:
-        asyncio.CancelledError: it was stopped before that.
-    """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        is_too_late = attempt.why is Why.CANCELLED and is_last_step()
-        try:
-            await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_too_late else 0)
-        finally:
-            task.cancel()
-        await asyncio.wait({task})
-        if task.cancelled() or task.exception():
-            raise
-        return task.result()

@@ -1,0 +1,49 @@
+"""The last step of a job, the writing of a tag: too short to be stopped, it is waited for."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from shared.coroutines import end
+from worker.progress import TransferProgress
+from worker.server.attempt import Attempt, Why
+
+LAST_STEP_SECONDS = 3.0
+"""A cancel has to be over within five; an Engine that needs longer may still do it afterwards."""
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class LastStep:
+    """Passes progress on and remembers whether a transfer has come to its last step."""
+
+    tell: Callable[[TransferProgress], None]
+    is_last: bool = False
+
+    def __call__(self, progress: TransferProgress) -> None:
+        self.is_last = progress.is_last_step
+        self.tell(progress)
+
+
+async def carry_out(
+    work: Coroutine[Any, Any, Result], attempt: Attempt, is_last_step: Callable[[], bool]
+) -> Result:
+    """What ``work`` gives; cancelled by wish in its last step, it has time to come to its end.
+
+    Raises:
+        asyncio.CancelledError: it was stopped before that.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        is_too_late = attempt.why is Why.CANCELLED and is_last_step()
+        try:
+            await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_too_late else 0)
+        finally:
+            await end(task)
+        if task.cancelled() or task.exception():
+            raise
+        return task.result()
