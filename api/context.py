@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.events.feed import Feeds
 from api.limits import RateLimiter
 from api.sessions import Sessions
+from api.uploads.store import ContextStore
 from api.waiting import Waiter
 from shared.database import Pool
 from shared.ids import make_id
@@ -24,7 +25,7 @@ class Resources:
     """What the API process holds; none of it opens a stored password.
 
     ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
-    told, without any password.
+    told, without any password. ``contexts`` is where uploads are kept; without one none are taken.
     """
 
     pool: Pool
@@ -36,6 +37,7 @@ class Resources:
     networks: RegistryNetworks
     server_database_url: str | None
     server_broker_url: str | None
+    contexts: ContextStore | None
     patience: timedelta
 
 

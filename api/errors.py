@@ -6,6 +6,9 @@ WharfError
 │   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
 │   ├── InvalidSourceError      nothing that an application could be built from
+│   ├── NoContextError          nothing was uploaded for it to be built from
+│   ├── ChecksumError           an upload that is not what its sender says
+│   ├── IncompleteUploadError   an upload that does not come to its end
 │   └── PasswordNeededError     another host or username needs the password again
 ├── ConflictError
 │   ├── NameTakenError
@@ -45,6 +48,18 @@ class UnreadableInputError(InvalidInputError):
 
 class InvalidSourceError(InvalidInputError):
     code = "source_invalid"
+
+
+class NoContextError(InvalidInputError):
+    code = "no_context"
+
+
+class ChecksumError(InvalidInputError):
+    code = "checksum_mismatch"
+
+
+class IncompleteUploadError(InvalidInputError):
+    code = "upload_incomplete"
 
 
 class PasswordNeededError(InvalidInputError):

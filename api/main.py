@@ -12,8 +12,9 @@ from starlette.responses import Response
 from api.context import Resources
 from api.doors.call import CallerGoneError
 from api.doors.events import answer_events
-from api.doors.openapi import add_events, add_procedure, answer_unknown
+from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
 from api.doors.trpc import answer_trpc
+from api.doors.uploads import answer_context
 from api.events.feed import Feeds
 from api.founding import found_organization, require_strong
 from api.health import answer_alive, answer_ready
@@ -22,6 +23,8 @@ from api.metrics import Metrics
 from api.procedures.routers import PROCEDURES
 from api.request_id import RequestId
 from api.sessions import open_sessions
+from api.uploads.store import ContextStore
+from api.uploads.tidying import tidying
 from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
@@ -45,7 +48,8 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
 
     Raises:
         SetupError: the vault's public key or the networks cannot be read, a weak admin key; at the
-            start of its lifespan: the database does not answer, or is not migrated.
+            start of its lifespan: the database does not answer, or is not migrated, or uploads
+            cannot be kept where they should be.
     """
     require_strong(settings.admin_key)
     vault = PublicKey.parse(settings.vault_public_key)
@@ -60,6 +64,9 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 )
             )
             await _begin(pool, settings)
+            contexts = _open_contexts(settings)
+            if contexts is not None:
+                await stack.enter_async_context(tidying(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
             waiter, feeds = Waiter(), Feeds(pool)
             limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
@@ -76,6 +83,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 networks=networks,
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
+                contexts=contexts,
                 patience=patience,
             )
             yield
@@ -102,6 +110,12 @@ def leave(app: FastAPI, patience: timedelta) -> None:
 
 def _broker_url(settings: ApiSettings) -> str | None:
     return settings.broker_url.get_secret_value() if settings.broker_url else None
+
+
+def _open_contexts(settings: ApiSettings) -> ContextStore | None:
+    if settings.data_dir is None:
+        return None
+    return ContextStore.open(settings.data_dir, settings.context_max_bytes)
 
 
 def _pass_on(waiter: Waiter, feeds: Feeds) -> Hear:
@@ -152,6 +166,11 @@ def _add_routes(app: FastAPI) -> None:
         return await answer_events(resources(), request)
 
     add_events(app, resources)
+    add_upload(app, resources)
+
+    @app.get("/api/contexts/{context_id}", include_in_schema=False)
+    async def context(context_id: str, request: Request) -> Response:
+        return await answer_context(resources(), context_id, request)
 
     @app.api_route("/api/trpc/{path:path}", methods=METHODS, include_in_schema=False)
     async def trpc(path: str, request: Request) -> Response:

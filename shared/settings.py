@@ -54,6 +54,8 @@ class MigrationSettings(DatabaseSettings):
 
 
 class ApiSettings(DatabaseSettings):
+    """``data_dir`` keeps uploaded contexts; all API processes need the same one."""
+
     vault_public_key: str
     admin_key: SecretStr | None = None
     registry_networks: str = DEFAULT_NETWORKS
@@ -61,6 +63,8 @@ class ApiSettings(DatabaseSettings):
     server_broker_url: str | None = None
     broker_url: SecretStr | None = None
     api_rate_per_minute: int = Field(default=600, ge=0)
+    data_dir: Path | None = None
+    context_max_bytes: int = Field(default=512 * 1024**2, ge=1)
 
 
 class ControlSettings(DatabaseSettings):
@@ -74,7 +78,10 @@ class ControlSettings(DatabaseSettings):
 
 
 class WorkerSettings(Settings):
-    """A server worker's; the join token is needed only until it is enrolled."""
+    """A server worker's; the join token is needed only until it is enrolled.
+
+    ``url`` is the API's; what it was at the last start is kept in the state directory.
+    """
 
     url: str | None = None
     join_token: SecretStr | None = None

@@ -30,7 +30,7 @@ PARTS = {
     "api": {
         *("main", "__main__", "context", "security", "doors", "procedures", "events", "web", "cli"),
         *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
-        *("limits", "metrics", "reasons", "request_id", "sessions", "status", "waiting"),
+        *("limits", "metrics", "reasons", "request_id", "sessions", "status", "uploads", "waiting"),
     },
     "worker": {
         *("broker", "broker_users", "control", "engine", "local", "login"),

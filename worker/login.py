@@ -13,6 +13,7 @@ from shared.reference import Reference
 from shared.vault import SealContext
 
 GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
+CONTEXT_TOKEN = "context_token"  # noqa: S105 - likewise
 
 
 class Login(BaseModel):
@@ -60,7 +61,7 @@ class Grant(BaseModel):
 
 
 class Grants(BaseModel):
-    """All that one attempt is given; ``secrets`` are by purpose: the `GIT_TOKEN` of a build.
+    """All that one attempt is given; ``secrets`` are by purpose: what a build's sources need.
 
     It travels sealed; a worker acts on what stands in here, never on the job's row alone.
     """

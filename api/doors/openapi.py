@@ -14,12 +14,14 @@ from api.doors.call import AnyProcedure, Call, Failure, perform
 from api.doors.events import DESCRIPTION, answer_events
 from api.doors.plain import ErrorBody, plain_error, plain_response
 from api.doors.trpc import flat_input
+from api.doors.uploads import MEDIA_TYPES, UPLOAD_HEADERS, answer_upload
 from api.errors import NoProcedureError
 from api.events.opening import EVENTS
 from api.events.stream import EventStream
 from api.issues import Undefined
 from api.procedures.fields import Accepted
 from api.security import HEADER
+from api.uploads.receiving import UPLOAD
 from shared.errors import WharfError
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -92,6 +94,35 @@ def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
     )
 
 
+def add_upload(app: FastAPI, resources: Callable[[], Resources]) -> None:
+    """Give the upload of a context its route and its place in the document."""
+
+    async def endpoint(request: Request) -> Response:
+        return await answer_upload(resources(), request)
+
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}
+    asked = UPLOAD.input.model_json_schema()["properties"]["applicationId"]
+    chosen = {"name": "applicationId", "in": "query", "required": True, "schema": asked}
+    app.add_api_route(
+        f"/api/{UPLOAD.name}",
+        endpoint,
+        methods=["POST"],
+        operation_id="application-uploadContext",
+        tags=["application"],
+        summary=UPLOAD.summary.rstrip("."),
+        description=UPLOAD.description,
+        response_model=UPLOAD.output,
+        responses=_responses(UPLOAD)
+        | {413: _said("The context is larger than it may be.")}
+        | {415: _said(f"The body is none of {', '.join(MEDIA_TYPES)}.")},
+        dependencies=[Depends(_KEY)],
+        openapi_extra={
+            "requestBody": {"required": True, "content": content},
+            "parameters": [chosen, *UPLOAD_HEADERS],
+        },
+    )
+
+
 async def answer_unknown(resources: Resources, path: str, request: Request) -> Response:
     """Everything else below ``/api/``: 401 without a key, else 404, whatever the method."""
     call = Call(path, NoProcedureError("Not found"), lambda: None, guarded=True)
@@ -126,7 +157,7 @@ def _responses(procedure: AnyProcedure) -> dict[int | str, dict[str, Any]]:
     errors = _ERRORS | (_ERRORS_OF_KNOWN if procedure.role else {})
     errors |= {504: "The job goes on."} if procedure.waits else {}
     responses: dict[int | str, dict[str, Any]] = {
-        status: {"description": said, "content": _ERROR_CONTENT} for status, said in errors.items()
+        status: _said(description) for status, description in errors.items()
     }
     responses[400] = {"description": errors[400], "model": ErrorBody}
     if procedure.waits:
@@ -134,10 +165,14 @@ def _responses(procedure: AnyProcedure) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
+def _said(description: str) -> dict[str, Any]:
+    return {"description": description, "content": _ERROR_CONTENT}
+
+
 def _stream_responses() -> dict[int | str, dict[str, Any]]:
     """As of a procedure; but what FastAPI makes of a model would be of the stream's type."""
     responses = _responses(EVENTS)
-    responses[400] = {"description": _ERRORS[400], "content": _ERROR_CONTENT}
+    responses[400] = _said(_ERRORS[400])
     responses[204] = {"description": "The last event was seen already."}
     return responses
 

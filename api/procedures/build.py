@@ -11,6 +11,7 @@ from api.context import Context
 from api.errors import AlreadyEndedError
 from api.jobs import choose_server
 from api.procedures.application_rows import find_application
+from api.procedures.build_context import choose_context
 from api.procedures.build_order import Order, store_build
 from api.procedures.build_plan import Registries, Wish
 from api.procedures.fields import (
@@ -27,7 +28,7 @@ from api.procedures.fields import (
 from api.procedures.procedure import Procedure
 from api.procedures.registry import find_registry
 from api.procedures.source_fields import Branch, Commit
-from shared.errors import NotFoundError
+from shared.errors import InvalidInputError, NotFoundError
 from shared.jobs.store.cancel import cancel as cancel_job
 from shared.models import Application, Build, Job, Registry
 
@@ -38,9 +39,13 @@ MAX_BUILDS = 100
 
 
 class AskBuild(Input):
-    """`tag`, `branch` and `commit` go before what the application has; a tag is made by default."""
+    """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
+
+    So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
+    """
 
     application_id: Id
+    context_id: Id | None = None
     tag: Tag | None = None
     branch: Branch | None = None
     commit: Commit | None = None
@@ -105,10 +110,16 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         registries = await _registries(session, context, application)
+        upload = await choose_context(session, application, asked.context_id)
     server_id = await choose_server(
         context, application.build_server_id, online=False, role="build"
     )
-    wish = Wish(asked.tag, asked.branch, asked.commit)
+    if upload and (asked.branch or asked.commit):
+        raise InvalidInputError(
+            "a context that was uploaded has no branch and no commit",
+            remedy="Give contextId, or branch and commit; a tag goes with both.",
+        )
+    wish = Wish(asked.tag, asked.branch, asked.commit, upload)
     order = Order(application, registries, wish, server_id, asked.title)
     order.plan(application.last_version + 1)  # what is wrong with it is said before it is stored
     await store_build(context, order)

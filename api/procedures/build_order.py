@@ -11,7 +11,7 @@ from shared.database import Connection
 from shared.errors import NotFoundError
 from shared.faults import Fault
 from shared.ids import make_id
-from shared.jobs.commands import ImageBuild, ImageCopy, ImagePull, ImagePush, Kind
+from shared.jobs.commands import GitSource, ImageBuild, ImageCopy, ImagePull, ImagePush, Kind
 from shared.jobs.store.submit import Submission, submit
 from shared.models import Application
 
@@ -112,12 +112,19 @@ def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]
     return jobs
 
 
+def _sealed(command: AnyStep, application: Application) -> dict[str, str]:
+    match command:
+        case ImageBuild(source=GitSource()) if application.git_token:
+            return {"git_token": application.git_token}
+        case _:
+            return {}
+
+
 def _submission(
     context: Context, order: Order, command: AnyStep, job_id: str, needs: list[str]
 ) -> Submission:
     application = order.application
     is_build = isinstance(command, ImageBuild)
-    sealed = {"git_token": application.git_token} if is_build and application.git_token else {}
     exclusive = application.application_id if is_build else command.reference
     return Submission(
         organization_id=application.organization_id,
@@ -125,7 +132,7 @@ def _submission(
         command=command,
         requested_by=context.caller.api_key_id,
         registry_id=command.registry_id,
-        sealed=sealed,
+        sealed=_sealed(command, application),
         exclusive_key=f"{command.kind}:{exclusive}",
         fair_key=application.application_id,
         deadline=TRANSFER_DEADLINE,

@@ -3,7 +3,14 @@
 from dataclasses import dataclass
 
 from shared.errors import InvalidInputError
-from shared.jobs.commands import GitSource, ImageBuild, ImageCopy, ImagePull, ImagePush
+from shared.jobs.commands import (
+    GitSource,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    UploadSource,
+)
 from shared.models import Application, Registry
 from shared.reference import Reference, make_reference, parse_reference
 
@@ -12,11 +19,15 @@ COMMIT_CHARACTERS = 12
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller says of one build; it goes before what the application has."""
+    """What a caller says of one build; it goes before what the application has.
+
+    ``upload`` is the context that it is built from, if it is from one.
+    """
 
     tag: str | None = None
     branch: str | None = None
     commit: str | None = None
+    upload: UploadSource | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,7 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
         InvalidInputError: there is nothing to build from.
         InvalidReferenceError: the application's name and a registry's prefix make no reference.
     """
-    commit = wish.commit or (None if wish.branch else application.git_commit)
+    commit = None if wish.upload else _commit(application, wish)
     tag = wish.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
     first, second = _destinations(application, registries)
     reference = _name(application, first, tag)
@@ -71,6 +82,10 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
         registry_id=second.registry_id,
     )
     return Plan(reference, make, push, retain)
+
+
+def _commit(application: Application, wish: Wish) -> str | None:
+    return wish.commit or (None if wish.branch else application.git_commit)
 
 
 def _destinations(
@@ -104,33 +119,36 @@ def _make(
     wish: Wish,
     commit: str | None,
 ) -> ImageBuild | ImagePull:
-    match application.source_type:
-        case "docker":
-            return _pull(application, bases)
-        case "git":
-            return ImageBuild(
-                application_id=application.application_id,
-                reference=str(reference),
-                source=GitSource(
-                    url=application.git_url or "",
-                    branch=wish.branch or application.git_branch,
-                    commit=commit,
-                    path=application.git_build_path.strip("/"),
-                    username=application.git_username or "",
-                ),
-                dockerfile=application.dockerfile,
-                context_path=application.docker_context_path,
-                stage=application.docker_build_stage,
-                build_args=application.build_args,
-                platform=application.platform,
-                base_host=bases.host if bases else None,
-                registry_id=bases.registry_id if bases else None,
-            )
-        case _:
-            raise InvalidInputError(
-                f"the application {application.name} has nothing to be built from",
-                remedy="Use application.saveGitProvider or application.saveDockerProvider.",
-            )
+    if application.source_type == "docker" and wish.upload is None:
+        return _pull(application, bases)
+    return ImageBuild(
+        application_id=application.application_id,
+        reference=str(reference),
+        source=wish.upload or _git(application, wish, commit),
+        dockerfile=application.dockerfile,
+        context_path=application.docker_context_path,
+        stage=application.docker_build_stage,
+        build_args=application.build_args,
+        platform=application.platform,
+        base_host=bases.host if bases else None,
+        registry_id=bases.registry_id if bases else None,
+    )
+
+
+def _git(application: Application, wish: Wish, commit: str | None) -> GitSource:
+    if application.source_type != "git":
+        raise InvalidInputError(
+            f"the application {application.name} has nothing to be built from",
+            remedy="Use application.saveGitProvider or application.saveDockerProvider, or upload "
+            "a context and give its contextId.",
+        )
+    return GitSource(
+        url=application.git_url or "",
+        branch=wish.branch or application.git_branch,
+        commit=commit,
+        path=application.git_build_path.strip("/"),
+        username=application.git_username or "",
+    )
 
 
 def _pull(application: Application, registry: Registry | None) -> ImagePull:

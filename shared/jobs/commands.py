@@ -7,10 +7,10 @@ ignores fields that it does not know.
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.alias_generators import to_camel
 
 from shared.diagnosis import Right
@@ -111,6 +111,7 @@ class GitSource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    kind: Literal["git"] = "git"
     url: str
     branch: str | None = None
     commit: str | None = None
@@ -121,6 +122,29 @@ class GitSource(BaseModel):
     def host(self) -> str:
         """``host[:port]``: where alone its token may be sent."""
         return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+
+
+class UploadSource(BaseModel):
+    """Sources that were sent as a tar: a context that the API keeps, and what it has to be."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["upload"] = "upload"
+    context_id: str
+    size_bytes: int
+    sha256: str
+
+
+def _kind_of_source(source: object) -> str:
+    """Commands that were stored before there were uploads do not say it."""
+    kind = source.get("kind", "git") if isinstance(source, dict) else getattr(source, "kind", "")
+    return str(kind)
+
+
+Source = Annotated[
+    Annotated[GitSource, Tag("git")] | Annotated[UploadSource, Tag("upload")],
+    Discriminator(_kind_of_source),
+]
 
 
 class ImageBuild(Command):
@@ -134,7 +158,7 @@ class ImageBuild(Command):
 
     application_id: str
     reference: str
-    source: GitSource
+    source: Source
     dockerfile: str = "Dockerfile"
     context_path: str = "."
     stage: str | None = None
@@ -245,9 +269,13 @@ def accesses(command: Command) -> tuple[Access, ...]:
 
 
 def hosts_of(command: Command) -> frozenset[str]:
-    """All hosts that a command's secrets are for: of registries, and of a build's sources."""
-    hosts = {access.host for access in accesses(command)}
-    return frozenset(hosts | {command.source.host} if isinstance(command, ImageBuild) else hosts)
+    """All hosts that a command's secrets are for: of registries, and of a build's git server."""
+    hosts = frozenset(access.host for access in accesses(command))
+    match command:
+        case ImageBuild(source=GitSource() as source):
+            return hosts | {source.host}
+        case _:
+            return hosts
 
 
 def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:

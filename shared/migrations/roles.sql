@@ -47,6 +47,9 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
   latest_wins, last_version) ON public.application TO wharf_api;
+-- Of an attempt's right to fetch a context it notes that it was used; it gives none.
+GRANT INSERT ON public.context TO wharf_api;
+GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
@@ -58,6 +61,8 @@ GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public
 GRANT DELETE ON public.server_token, public.idempotency TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
+GRANT INSERT ON public.context_token TO wharf_control;
+GRANT DELETE ON public.context TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
   public.job_event_prune, public.job_prune TO wharf_control;
 

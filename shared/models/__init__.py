@@ -4,6 +4,7 @@ from sqlmodel import SQLModel
 
 from shared.models.application import Application, ApplicationServer
 from shared.models.build import Build
+from shared.models.context import BuildContext, ContextToken
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
@@ -20,6 +21,8 @@ __all__ = [
     "ApplicationTurn",
     "AuditEvent",
     "Build",
+    "BuildContext",
+    "ContextToken",
     "Control",
     "Idempotency",
     "Job",

@@ -47,6 +47,20 @@ async def create_application(client: httpx2.AsyncClient, **settings: Any) -> dic
     return created
 
 
+async def upload_context(
+    client: httpx2.AsyncClient, application_id: str, content: bytes = b"a tar"
+) -> dict[str, Any]:
+    answer = await client.post(
+        "/api/application.uploadContext",
+        params={"applicationId": application_id},
+        content=content,
+        headers={"content-type": "application/x-tar"},
+    )
+    assert answer.status_code == 200, answer.text
+    kept: dict[str, Any] = answer.json()
+    return kept
+
+
 async def show_application(client: httpx2.AsyncClient, application_id: str) -> dict[str, Any]:
     answer = await client.get("/api/application.one", params={"applicationId": application_id})
     shown: dict[str, Any] = answer.json()

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -26,7 +27,7 @@ def vault(vault_key: PrivateKey) -> KeyRing:
 
 
 @pytest.fixture
-def settings(database: Database, vault_key: PrivateKey) -> ApiSettings:
+def settings(database: Database, vault_key: PrivateKey, tmp_path: Path) -> ApiSettings:
     return ApiSettings.model_validate(
         {
             "database_url": database.url("wharf_api"),
@@ -34,6 +35,7 @@ def settings(database: Database, vault_key: PrivateKey) -> ApiSettings:
             "admin_key": ADMIN_KEY,
             "server_database_url": database.network_url(),
             "server_broker_url": "redis://127.0.0.1:6379/0",
+            "data_dir": tmp_path / "data",
         }
     )
 

@@ -5,12 +5,13 @@ from typing import Any
 import httpx2
 
 from api.procedures.routers import PROCEDURES
-from tests.api.asking import GHCR, create_application, create_registry
+from tests.api.asking import GHCR, create_application, create_registry, upload_context
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server"),
+    *("build", "context", "context_token"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -64,6 +65,11 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("application.saveDockerProvider", {**OWN, "dockerImage": "nginx", "registryId": "registry"}),
     ("application.saveBuildType", {"applicationId": "application", "buildType": "dockerfile"}),
     ("application.saveEnvironment", {"applicationId": "application", "env": "A=1"}),
+    ("application.build", {"applicationId": "application"}),
+    ("application.build", {**OWN, "contextId": "context"}),
+    ("build.one", {"buildId": "build"}),
+    ("build.all", {"applicationId": "application"}),
+    ("build.cancel", {"buildId": "build"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
@@ -102,12 +108,18 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
+    application = await create_application(client)
+    context = await upload_context(client, application["applicationId"])
+    built = {"applicationId": application["applicationId"], "contextId": context["contextId"]}
+    build = (await client.post("/api/application.build", json=built)).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
         "own registry": (await create_registry(stranger))["registryId"],
-        "application": (await create_application(client))["applicationId"],
+        "application": application["applicationId"],
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
+        "context": context["contextId"],
+        "build": build["buildId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
     }

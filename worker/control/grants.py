@@ -3,14 +3,26 @@
 from pydantic import SecretStr
 
 from shared.errors import CredentialError
-from shared.jobs.commands import Access, Command, ImageBuild, accesses, hosts_of, parse_command
+from shared.jobs.commands import (
+    Access,
+    Command,
+    GitSource,
+    ImageBuild,
+    accesses,
+    hosts_of,
+    parse_command,
+)
 from shared.jobs.store.release import Released
 from shared.vault import KeyRing, PublicKey, SealContext
-from worker.login import GIT_TOKEN, Grant, Grants, Login, login_context
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, Login, login_context
 
 
-def seal_grants(vault: KeyRing, job: Released) -> str | None:
+def seal_grants(
+    vault: KeyRing, job: Released, context_token: SecretStr | None = None
+) -> str | None:
     """The job's grants, sealed to its server for this attempt; ``None`` where it needs none.
+
+    ``context_token`` is what a build fetches its uploaded context with.
 
     Raises:
         CredentialError: a credential does not open, is gone, or is for another host.
@@ -18,6 +30,8 @@ def seal_grants(vault: KeyRing, job: Released) -> str | None:
     command = parse_command(job.kind, job.command)
     needed = accesses(command)
     secrets = _open_secrets(vault, job, command)
+    if context_token is not None:
+        secrets[CONTEXT_TOKEN] = context_token
     if not needed and not secrets:
         return None
     given = Grants(
@@ -72,14 +86,16 @@ def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
 
 
 def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
-    """What a build is given beside logins: the token of its sources."""
-    if not isinstance(command, ImageBuild) or GIT_TOKEN not in job.sealed:
-        return {}
-    context = SealContext(
-        GIT_TOKEN,
-        job.organization_id,
-        command.application_id,
-        command.source.host,
-        command.source.username,
-    )
-    return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}
+    """What a build is given beside logins: the token of its repository."""
+    match command:
+        case ImageBuild(source=GitSource() as source) if GIT_TOKEN in job.sealed:
+            context = SealContext(
+                GIT_TOKEN,
+                job.organization_id,
+                command.application_id,
+                source.host,
+                source.username,
+            )
+            return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}
+        case _:
+            return {}

@@ -26,6 +26,7 @@ from shared.settings import ControlSettings, load
 from shared.vault import KeyRing
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
+from worker.control.context_tokens import keep_token, make_token
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
@@ -111,7 +112,8 @@ class Control:
     async def _give(self, connection: Connection, job: Released) -> bool:
         """Whether the job has what it needs now; one that cannot get it ends here, alone."""
         try:
-            sealed = seal_grants(self.vault, job)
+            token = make_token(job)
+            sealed = seal_grants(self.vault, job, token)
         except (WharfError, ValueError) as error:
             fault = error.fault() if isinstance(error, WharfError) else UNREADABLE
             log.warning("no_login", job_id=job.job_id, code=fault.code)
@@ -119,6 +121,8 @@ class Control:
             return False
         if sealed is not None:
             await give_login(connection, job, sealed)
+        if token is not None:
+            await keep_token(connection, job, token)
         return True
 
     async def _sweep(self) -> float:

@@ -1,7 +1,7 @@
-"""Forget what is over and old: events first, then whole jobs, in small batches.
+"""Forget what is over and old: events first, then whole jobs and contexts, in small batches.
 
 The two functions in ``rules.sql`` remove only what has ended; control has no other right to delete
-a job.
+a job. Of a context the row goes; its file is the API's, which removes what no row knows.
 """
 
 from dataclasses import dataclass
@@ -18,13 +18,28 @@ BUSY_SECONDS = 1.0
 
 EVENTS = "SELECT job_event_prune(%s, %s) AS removed"
 JOBS = "SELECT job_prune(%s, %s) AS removed"
+CONTEXTS = """
+WITH old AS (
+  SELECT context_id FROM context c
+   WHERE created_at < now() - %s
+     AND NOT EXISTS (SELECT 1 FROM build b
+                      WHERE b.application_id = c.application_id AND b.outcome IS NULL)
+   ORDER BY context_id LIMIT %s
+), gone AS (
+  DELETE FROM context USING old WHERE context.context_id = old.context_id RETURNING 1
+)
+SELECT count(*) AS removed FROM gone
+"""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long after its end a job is kept, and how long its events are."""
+    """How long after its end a job is kept, and how long its events are.
+
+    A context is kept as long as a job, and while its application is being built.
+    """
 
     jobs: timedelta = timedelta(days=30)
     events: timedelta = timedelta(days=7)
@@ -34,9 +49,10 @@ async def forget(connection: Connection, retention: Retention, *, batch: int = B
     """Remove one batch of each; gives the seconds until the next is due."""
     events = await _remove(connection, EVENTS, retention.events, batch)
     jobs = await _remove(connection, JOBS, retention.jobs, batch)
-    if events or jobs:
-        log.info("forgotten", jobs=jobs, events=events)
-    return BUSY_SECONDS if batch in (events, jobs) else IDLE_SECONDS
+    contexts = await _remove(connection, CONTEXTS, retention.jobs, batch)
+    if events or jobs or contexts:
+        log.info("forgotten", jobs=jobs, events=events, contexts=contexts)
+    return BUSY_SECONDS if batch in (events, jobs, contexts) else IDLE_SECONDS
 
 
 async def _remove(connection: Connection, statement: str, age: timedelta, batch: int) -> int:

@@ -4,6 +4,7 @@
 DIRECTORY/           0700
   postgres/ valkey/  the embedded servers, where no URL of an own one is given
   keys/              vault and admin key, Flower's password, 0600
+  contexts/          what was uploaded to be built from
   servers/NAME/      the state directory of each server worker that was started here
   logs/              what each process printed
 ```
@@ -263,6 +264,7 @@ class Stack:
                 "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
                 "WHARF_BROKER_URL": self._broker_url("api"),
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
+                "WHARF_DATA_DIR": str(self.directory.path),
             },
         )
         self.start_control()

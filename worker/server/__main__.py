@@ -17,10 +17,12 @@ SPARE_THREADS = 16
 def main() -> None:
     try:
         settings = load(WorkerSettings, os.environ)
-        server_id, broker_url = _join(settings)
+        enrolled, broker_url = _join(settings)
     except SetupError as error:
         sys.exit(f"wharf worker: {error.message} {error.remedy}".strip())
+    server_id = enrolled.server_id
     os.environ.update(WHARF_SERVER_ID=server_id, WHARF_BROKER_URL=broker_url)
+    os.environ.update({"WHARF_URL": enrolled.api_url} if enrolled.api_url else {})
     argv = (
         *("celery", "-A", "worker.server.app", "worker", "--pool", "threads"),
         *("--concurrency", str(SLOTS + SPARE_THREADS)),
@@ -30,12 +32,16 @@ def main() -> None:
     os.execv(sys.executable, (sys.executable, "-m", *argv))  # noqa: S606 - argv is ours
 
 
-def _join(settings: WorkerSettings) -> tuple[str, str]:
-    """The server's id and its broker's URL, of this start or of the first one."""
+def _join(settings: WorkerSettings) -> tuple[Enrolled, str]:
+    """Who this server is and its broker's URL, of this start or of the first one."""
     state = StateDirectory.open(settings.state_dir)
     try:
         enrolled = state.enrolled or _enrol(state, settings)
-        return enrolled.server_id, _broker_url(settings, state, enrolled)
+        if settings.url not in {None, enrolled.api_url}:
+            # The API has moved, or the server joined before its address was kept.
+            enrolled = enrolled.model_copy(update={"api_url": settings.url})
+            state.keep_enrolled(enrolled)
+        return enrolled, _broker_url(settings, state, enrolled)
     finally:
         state.close()
 

@@ -44,7 +44,7 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
             f"{url} refuses to enrol this server: {_reason(answer)}",
             remedy="A join token works once and for 15 minutes: make a new one.",
         )
-    enrolled = _parse(answer)
+    enrolled = _parse(answer).model_copy(update={"api_url": url})
     state.keep_enrolled(enrolled)
     return enrolled
 

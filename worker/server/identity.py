@@ -25,12 +25,16 @@ SCRAM_ITERATIONS = 4096
 
 
 class Enrolled(BaseModel):
-    """What the control plane answered when this server joined."""
+    """What the control plane answered when this server joined, and where its API is.
+
+    ``api_url`` is unknown to one that joined before it mattered, until it is told `WHARF_URL`.
+    """
 
     server_id: str
     organization_id: str
     database_url: str
     broker_url: str | None = None
+    api_url: str | None = None
 
 
 @dataclass

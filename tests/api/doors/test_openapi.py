@@ -63,8 +63,8 @@ async def test_the_document_describes_every_procedure_with_its_answer(
 ) -> None:
     document = (await client.get("/openapi.json")).json()
 
-    stream = {"/api/job.events"}
-    assert set(document["paths"]) == {f"/api/{name}" for name in PROCEDURES} | stream
+    streams = {"/api/job.events", "/api/application.uploadContext"}
+    assert set(document["paths"]) == {f"/api/{name}" for name in PROCEDURES} | streams
     for name, procedure in PROCEDURES.items():
         route = document["paths"][f"/api/{name}"][procedure.method.lower()]
         schema = route["responses"]["200"]["content"]["application/json"]["schema"]

@@ -88,6 +88,7 @@ async def test_an_image_is_built_pushed_and_retained_in_this_order(yard: Yard) -
 
     assert [job.job_id for job in (made, pushed, retained)] == asked["jobIds"]
     assert made.command["source"] == {
+        "kind": "git",
         "url": "https://git.example.com/team/app.git",
         "branch": "main",
         "commit": None,

@@ -31,7 +31,7 @@ async def open_work(
 ) -> tuple[Work, Describe]:
     """Open the Engine; gives the handlers, and what describes the Engine when it is asked."""
     engine = await stack.enter_async_context(Engine.open(docker_host))
-    tools = Tools(engine, parse_networks(settings.registry_networks))
+    tools = Tools(engine, parse_networks(settings.registry_networks), settings.url)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         match command:

@@ -5,27 +5,32 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
+
 from shared.coroutines import end
 from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageBuild, ImageResult
+from shared.jobs.commands import GitSource, ImageBuild, ImageResult, UploadSource
 from shared.reference import Reference
 from worker.engine import images
 from worker.engine.build import BuildRequest
 from worker.engine.build import build as run_build
 from worker.engine.connection import Engine
-from worker.login import GIT_TOKEN, Grants, Login
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grants, Login
 from worker.server.attempt import Attempt
 from worker.server.handlers.tools import IDLE, Tools, tell
 from worker.server.joblog import JobLog, open_log
 from worker.server.mask import Mask
 from worker.server.sources.context import Context, find_inside, pack
 from worker.server.sources.dockerfile import parse_bases
-from worker.server.sources.git import Checkout, fetch
+from worker.server.sources.download import download
+from worker.server.sources.git import fetch
+from worker.server.sources.upload import unpack
 
 SILENCE = timedelta(hours=1)
 """A step may compile for long without a word; whether its Engine still lives is asked besides."""
@@ -36,6 +41,20 @@ MISSES = 3
 
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is built from; a git repository says of which ``commit`` and ``url`` it is."""
+
+    root: Path
+    commit: str | None = None
+    url: str | None = None
+
+    @property
+    def labels(self) -> dict[str, str]:
+        labels = {REVISION: self.commit, SOURCE: self.url}
+        return {name: value for name, value in labels.items() if value}
 
 
 async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
@@ -65,13 +84,13 @@ async def _build(
     log: JobLog,
     folder: Path,
 ) -> ImageResult:
-    checkout = await _fetch(command, grants, tools, log, folder)
-    root = find_inside(checkout.directory, command.source.path)
-    context = await pack(root, command.context_path, command.dockerfile, folder / "context.tar")
+    sources = await _fetch(command, grants, tools, log, folder)
+    archive = folder / "context.tar"
+    context = await pack(sources.root, command.context_path, command.dockerfile, archive)
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     await _pull_bases(command, context, grants, attempt, tools, log=log)
     request = _make_request(
-        command, context, checkout.commit, use_buildkit=await tools.engine.offers_buildkit()
+        command, context, sources.labels, use_buildkit=await tools.engine.offers_buildkit()
     )
     logins = [grant.login for grant in grants.grants]
     building = run_build(
@@ -83,19 +102,40 @@ async def _build(
         reference=str(command.target),
         image_id=image_id,
         size_bytes=local.size_bytes,
-        revision=checkout.commit,
+        revision=sources.commit,
     )
 
 
 async def _fetch(
     command: ImageBuild, grants: Grants, tools: Tools, log: JobLog, folder: Path
-) -> Checkout:
-    source = command.source
+) -> Sources:
+    match command.source:
+        case GitSource() as source:
+            return await _fetch_git(source, grants.secrets.get(GIT_TOKEN), tools, log, folder)
+        case UploadSource() as source:
+            token = grants.secrets.get(CONTEXT_TOKEN)
+            return await _fetch_upload(source, token, tools, log, folder)
+
+
+async def _fetch_git(
+    source: GitSource, token: SecretStr | None, tools: Tools, log: JobLog, folder: Path
+) -> Sources:
     log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
-    token = grants.secrets.get(GIT_TOKEN)
     checkout = await fetch(source, token, folder / "sources", tools.networks)
     log.add(f"commit {checkout.commit}")
-    return checkout
+    return Sources(find_inside(checkout.directory, source.path), checkout.commit, source.url)
+
+
+async def _fetch_upload(
+    source: UploadSource, token: SecretStr | None, tools: Tools, log: JobLog, folder: Path
+) -> Sources:
+    log.add(f"fetching context {source.context_id}, {source.size_bytes} bytes")
+    archive, root = folder / "upload.tar", folder / "sources"
+    await download(source, tools.api_url, token, archive)
+    await asyncio.to_thread(root.mkdir)
+    await unpack(archive, root)
+    await asyncio.to_thread(archive.unlink)
+    return Sources(root)
 
 
 async def _pull_bases(
@@ -137,14 +177,14 @@ async def _is_there(engine: Engine, reference: Reference) -> bool:
 
 
 def _make_request(
-    command: ImageBuild, context: Context, commit: str, *, use_buildkit: bool
+    command: ImageBuild, context: Context, labels: dict[str, str], *, use_buildkit: bool
 ) -> BuildRequest:
     return BuildRequest(
         command.target,
         context.dockerfile,
         command.stage or "",
         command.build_args,
-        {REVISION: commit, SOURCE: command.source.url},
+        labels,
         command.platform or "",
         use_buildkit=use_buildkit,
     )

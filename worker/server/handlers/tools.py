@@ -26,10 +26,11 @@ LOOK_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Tools:
-    """The Engine of this server and the networks that registries may be in."""
+    """The Engine of this server, the networks that registries may be in, where the API is."""
 
     engine: Engine
     networks: RegistryNetworks
+    api_url: str | None = None
 
     async def connection_settings(self) -> ConnectionSettings:
         """How registries are reached: plain HTTP only where this server's Engine lists it.

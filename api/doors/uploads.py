@@ -1,0 +1,90 @@
+"""The two bodies that are no JSON: a context as it is uploaded, and as a server fetches it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+
+from api.context import Resources
+from api.doors.call import Call, Failure, perform
+from api.doors.plain import NO_STORE, plain_error, plain_response
+from api.doors.trpc import flat_input
+from api.errors import IncompleteUploadError, WrongMediaTypeError
+from api.uploads.checksum import CONTENT_DIGEST, CONTENT_SHA256, parse_checksums
+from api.uploads.fetching import FETCH, Fetched
+from api.uploads.receiving import UPLOAD, Upload
+from shared.errors import NotFoundError, WharfError
+
+MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
+STALL_SECONDS = 60.0
+UPLOAD_HEADERS = [
+    {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+    for name, said in (
+        ("Content-Digest", "The body's SHA-256: `sha-256=:<base64>:`."),
+        ("x-content-sha256", "The same in hexadecimal."),
+    )
+]
+
+
+async def answer_upload(resources: Resources, request: Request) -> Response:
+    """The context as it is kept; its body is read once its sender is known, and may send it."""
+    try:
+        upload = _read_head(request)
+    except WharfError as error:
+        return await _refuse(resources, request, error)
+    call = Call(UPLOAD.name, upload.procedure, lambda: flat_input(request))
+    [answer] = await perform(resources, request, [call])
+    return plain_response(answer)
+
+
+async def answer_context(resources: Resources, context_id: str, request: Request) -> Response:
+    """The file, for the token of a running attempt; for all else there is nothing here."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = {"contextId": context_id, "token": token if scheme.lower() == "bearer" else ""}
+    [answer] = await perform(resources, request, [Call(FETCH.name, FETCH, lambda: given)])
+    if isinstance(answer, Failure):
+        is_ours = answer.http >= 500
+        return plain_error(answer if is_ours else Failure(FETCH.name, NotFoundError("Not found")))
+    assert resources.contexts  # noqa: S101 - it was found there
+    path = resources.contexts.path(Fetched.model_validate_json(answer.shown).context_id)
+    return FileResponse(path, media_type="application/octet-stream", headers=NO_STORE)
+
+
+async def _refuse(resources: Resources, request: Request, error: WharfError) -> Response:
+    """To those who have a key; others are told that first."""
+    call = Call(UPLOAD.name, error, lambda: None, guarded=True)
+    [answer] = await perform(resources, request, [call])
+    return plain_response(answer)
+
+
+def _read_head(request: Request) -> Upload:
+    """Raises `WrongMediaTypeError`, `InvalidInputError`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in MEDIA_TYPES:
+        raise WrongMediaTypeError(f"a context is sent as one of {', '.join(MEDIA_TYPES)}")
+    headers = request.headers
+    announced = headers.get("content-length", "0")
+    return Upload(
+        chunks=_chunks(request),
+        announced_bytes=int(announced) if announced.isdecimal() else 0,
+        expected=parse_checksums(headers.getlist(CONTENT_DIGEST), headers.getlist(CONTENT_SHA256)),
+    )
+
+
+async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
+    """Raises `IncompleteUploadError` where the body does not come to its end."""
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(STALL_SECONDS):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            yield chunk
+    except ClientDisconnect:
+        raise IncompleteUploadError("the upload broke off", remedy="Send it again.") from None
+    except TimeoutError:
+        raise IncompleteUploadError(
+            f"nothing of the upload came for {STALL_SECONDS:g} s", remedy="Send it again."
+        ) from None

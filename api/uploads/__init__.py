@@ -1,0 +1,1 @@
+"""Build contexts that callers upload and that servers fetch."""

@@ -1,0 +1,57 @@
+"""What the sender of a body says that its SHA-256 is."""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+
+from shared.errors import InvalidInputError
+
+CONTENT_DIGEST = "content-digest"
+CONTENT_SHA256 = "x-content-sha256"
+
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]{64}")
+_BYTES = re.compile(r":([A-Za-z0-9+/]{43}=):")
+
+
+def parse_checksums(digests: Iterable[str], plain: Iterable[str]) -> frozenset[str]:
+    """The checksums that the two headers give, in hexadecimal; none where nothing is said.
+
+    ``digests`` are values of ``Content-Digest`` (RFC 9530, section 2:
+    ``sha-256=:<base64>:``); other algorithms in them are passed over. ``plain`` are values of
+    ``x-content-sha256``, hexadecimal.
+
+    Raises:
+        InvalidInputError: what is given as a SHA-256 is none.
+    """
+    return frozenset([*map(_plain, plain), *_digests(digests)])
+
+
+def _plain(value: str) -> str:
+    if not _HEXADECIMAL.fullmatch(value.strip()):
+        raise _unreadable(CONTENT_SHA256)
+    return value.strip().lower()
+
+
+def _digests(values: Iterable[str]) -> Iterator[str]:
+    for member in ",".join(values).split(","):
+        name, _, value = member.strip().partition("=")
+        if name.lower() == "sha-256":
+            found = _BYTES.fullmatch(value)
+            if found is None:
+                raise _unreadable(CONTENT_DIGEST)
+            yield _decode(found[1]).hex()
+
+
+def _decode(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise _unreadable(CONTENT_DIGEST) from error
+
+
+def _unreadable(header: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"the header {header} holds no SHA-256",
+        remedy="Content-Digest is sha-256=:<base64>:, x-content-sha256 is hexadecimal.",
+    )
