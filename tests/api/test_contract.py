@@ -36,6 +36,10 @@ CHECKS = [
 PUBLIC_KEY = str(PrivateKey.generate().public)
 
 
+for kind in ("application/x-tar", "application/gzip"):
+    schemathesis.serializer.alias(kind, "application/octet-stream")
+
+
 def _settings(database_url: str) -> ApiSettings:
     return ApiSettings.model_validate(
         {"database_url": database_url, "vault_public_key": PUBLIC_KEY, "admin_key": ADMIN_KEY}
@@ -53,7 +57,10 @@ def url(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> It
         "api",
         [sys.executable, "-m", "api", "--port", str(port)],
         log=tmp_path_factory.mktemp("api") / "api.log",
-        env=environment(_settings(database.url("wharf_api"))),
+        env={
+            **environment(_settings(database.url("wharf_api"))),
+            "WHARF_DATA_DIR": str(tmp_path_factory.mktemp("data")),
+        },
     )
     try:
         child.wait_until(

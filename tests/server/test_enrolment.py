@@ -65,6 +65,7 @@ async def test_a_server_sends_what_proves_it_and_keeps_the_answer(state: StateDi
         organization_id="organization",
         database_url="postgresql://database/wharf",
         broker_url="redis://broker/0",
+        api_url=f"http://{fake.host}/",
     )
 
 
