@@ -15,12 +15,14 @@ from shared.jobs.commands import (
     ImagePush,
     ImageTag,
     RegistryTest,
+    UploadSource,
 )
 from shared.jobs.store.release import Released
 from shared.reference import parse_reference
 from shared.vault import KeyRing, PrivateKey, SealContext
+from worker.control.context_tokens import make_token
 from worker.control.grants import seal_grants
-from worker.login import GIT_TOKEN, Grant, Grants, login_context
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, login_context
 
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
 RING = KeyRing([VAULT])
@@ -240,6 +242,40 @@ def test_a_build_is_given_its_base_login_for_any_repository_and_its_git_token() 
         with pytest.raises(RegistryError):
             given.login_for(parse_reference(other), "pull")
     assert "ghp_canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+UPLOAD = ImageBuild(
+    application_id="application",
+    reference="app:1",
+    source=UploadSource(context_id="context", size_bytes=7, sha256="0" * 64),
+)
+
+
+def test_a_build_of_an_upload_is_given_a_token_of_its_attempt_and_nothing_of_git() -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    sealed_token = {GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)}
+    job = make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=sealed_token)
+    first, second = make_token(job), make_token(job)
+    assert first
+    assert second
+
+    text = seal_grants(RING, job, first)
+
+    assert text is not None
+    context = replace(context_of(job), host="")
+    given = Grants.model_validate_json(KeyRing([SERVER]).open(text, context))
+    assert {name: secret.get_secret_value() for name, secret in given.secrets.items()} == {
+        CONTEXT_TOKEN: first.get_secret_value()
+    }
+    assert first != second
+    assert len(first.get_secret_value()) >= 43
+    with pytest.raises(CredentialError):
+        KeyRing([SERVER]).open(text, replace(context, attempt=3))
+
+
+@pytest.mark.parametrize("command", [BUILD, COPY, PULL, AD_HOC])
+def test_what_builds_from_no_upload_is_given_no_token(command: Command) -> None:
+    assert make_token(make_job(command)) is None
 
 
 @pytest.mark.parametrize(

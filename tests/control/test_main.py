@@ -3,15 +3,19 @@
 import time
 from datetime import timedelta
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from shared.jobs.commands import ImageBuild, UploadSource
+from shared.vault import KeyRing
 from tests.control.plane import Plane
 from tests.waiting import wait_until
 from tests.world import HOST, PASSWORD, PULL, Guest, World
 from worker.local.postgres import LocalPostgres
 from worker.local.valkey import LocalValkey
+from worker.login import CONTEXT_TOKEN, Grants, login_context
 
 SECOND = timedelta(seconds=1)
 
@@ -145,6 +149,43 @@ async def test_a_login_goes_to_the_one_server_with_the_job(plane: Plane) -> None
     [secret] = answer["secrets"]
     assert secret["purpose"] == "login"
     assert PASSWORD not in str(answer)
+
+
+async def test_each_attempt_of_a_build_gets_a_token_of_its_own_for_its_context(
+    plane: Plane,
+) -> None:
+    world = plane.world
+    guest = await world.add_server()
+    source = UploadSource(context_id="context", size_bytes=7, sha256="0" * 64)
+    command = ImageBuild(application_id="application", reference="app:1", source=source)
+    failed = {"code": "source_unreachable", "message": "cut", "retryable": True}
+    tokens = []
+
+    async with plane.open_control():
+        job_id = await world.submit(guest, command)
+        for attempt in (1, 2):
+            await wait_until(partial(is_in, world, job_id, "dispatched"))
+            this = {"job_id": job_id, "attempt": attempt}
+            [secret] = (await guest.call("claim", "first", **this))["secrets"]
+            context = login_context(
+                organization_id=world.organization_id,
+                server_id=guest.server_id,
+                hosts=[],
+                **this,
+            )
+            text = KeyRing([guest.key]).open(secret["sealed"], context)
+            tokens.append(Grants.model_validate_json(text).secrets[CONTEXT_TOKEN])
+            await guest.call("finish", "first", **this, outcome="failed", error=failed)
+            await world.owner.execute("UPDATE job SET run_at = now()")
+
+    rows = await world.rows("SELECT * FROM context_token WHERE attempt < 3 ORDER BY attempt")
+    assert [(row["attempt"], row["context_id"], row["used_at"]) for row in rows] == [
+        (1, "context", None),
+        (2, "context", None),
+    ]
+    hashes = [sha256(token.get_secret_value().encode()).digest() for token in tokens]
+    assert [row["token_hash"] for row in rows] == hashes
+    assert hashes[0] != hashes[1]
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,46 @@ async def test_a_job_that_another_still_needs_stays_as_long_as_that(world: World
     assert await ids(world, "job") == {waits}
 
 
+async def add_context(world: World, application: str, *, days_ago: float) -> str:
+    await world.api.execute(
+        "INSERT INTO application (application_id, organization_id, name, app_name, description,"
+        " git_build_path, build_type, dockerfile, docker_context_path)"
+        " VALUES (%s, %s, %s, %s, '', '/', 'dockerfile', 'Dockerfile', '.')"
+        " ON CONFLICT DO NOTHING",
+        (application, world.organization_id, application, application),
+    )
+    context_id = make_id()
+    await world.api.execute(
+        "INSERT INTO context (context_id, organization_id, application_id, size_bytes, sha256,"
+        " created_at) VALUES (%s, %s, %s, 1, repeat('0', 64), now() - %s)",
+        (context_id, world.organization_id, application, timedelta(days=days_ago)),
+    )
+    return context_id
+
+
+async def contexts(world: World) -> set[str]:
+    return {row["context_id"] for row in await world.rows("SELECT context_id FROM context")}
+
+
+async def test_contexts_go_as_jobs_do_and_stay_while_they_are_built_from(world: World) -> None:
+    await add_context(world, "done", days_ago=31)
+    young = await add_context(world, "done", days_ago=29)
+    used = await add_context(world, "busy", days_ago=31)
+    await world.owner.execute(
+        "INSERT INTO build (build_id, organization_id, application_id, version, title, reference,"
+        " make_job_id) VALUES ('build', %s, 'busy', 1, '', 'busy:1', 'job')",
+        (world.organization_id,),
+    )
+
+    await forget(world.control, KEPT)
+    before = await contexts(world)
+    await world.owner.execute("UPDATE build SET outcome = 'failed', finished_at = now()")
+    await forget(world.control, KEPT)
+
+    assert before == {young, used}
+    assert await contexts(world) == {young}
+
+
 async def test_what_piled_up_goes_in_batches_the_oldest_first(world: World) -> None:
     guest = await world.add_server()
     jobs = [await add(world, guest, days_ago=40 - number, ended=31) for number in range(5)]

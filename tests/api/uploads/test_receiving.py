@@ -7,6 +7,8 @@ import os
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -16,6 +18,7 @@ from api.main import create_app
 from api.uploads import store
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, create_application, open_client, until, upload_context
+from tests.api.events.reading import serving
 from tests.databases import Database
 
 URL = "/api/application.uploadContext"
@@ -37,6 +40,10 @@ def files(kept: Path) -> list[str]:
     return sorted(path.name for path in kept.iterdir())
 
 
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
 @pytest.mark.parametrize(
     "kind", ["application/x-tar", "application/gzip", "Application/Octet-Stream; a=b"]
 )
@@ -55,64 +62,65 @@ async def test_what_was_sent_is_kept_and_named(
     shown = answer.json()
     assert (answer.status_code, shown["sizeBytes"], shown["sha256"]) == (200, 300_000, sha256)
     assert files(kept) == [shown["contextId"]]
-    file = kept / shown["contextId"]
-    assert file.read_bytes() == content
-    assert (file.stat().st_mode & 0o777, kept.stat().st_mode & 0o777) == (0o600, 0o700)
+    assert (kept / shown["contextId"]).read_bytes() == content
+    assert [mode(kept), mode(kept / shown["contextId"])] == [0o700, 0o600]
     assert database.execute("SELECT context_id, application_id, sha256 FROM context") == [
         (shown["contextId"], chosen["applicationId"], sha256)
     ]
 
 
-@pytest.mark.parametrize("header", ["x-content-sha256", "Content-Digest"])
-@pytest.mark.parametrize("is_right", [True, False])
-async def test_a_checksum_that_is_given_decides(
-    client: httpx2.AsyncClient,
-    chosen: dict[str, str],
-    kept: Path,
-    database: Database,
-    header: str,
-    is_right: bool,  # noqa: FBT001 - from a parameter
-) -> None:
-    digest = hashlib.sha256(b"a tar" if is_right else b"another").digest()
+def checksums(content: bytes) -> list[dict[str, str]]:
+    """The headers that say what the SHA-256 of some content is."""
+    digest = hashlib.sha256(content).digest()
     text = f"sha-512=:AA==:, sha-256=:{base64.b64encode(digest).decode()}:"
-    value = digest.hex().upper() if header.startswith("x-") else text
+    return [{"x-content-sha256": digest.hex().upper()}, {"Content-Digest": text}]
 
-    answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, header: value})
 
-    if is_right:
-        assert answer.status_code == 200, answer.text
-    else:
-        assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (
-            400,
-            "checksum_mismatch",
-        )
-        assert (files(kept), database.execute("SELECT FROM context")) == ([], [])
+@pytest.mark.parametrize("header", checksums(b"a tar"))
+async def test_what_has_the_checksum_that_is_given_is_kept(
+    client: httpx2.AsyncClient, chosen: dict[str, str], header: dict[str, str]
+) -> None:
+    answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, **header})
+
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("header", checksums(b"another"))
+async def test_what_has_another_checksum_than_is_given_is_not_kept(
+    client: httpx2.AsyncClient, chosen: dict[str, str], kept: Path, header: dict[str, str]
+) -> None:
+    answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, **header})
+
+    cause = answer.json()["data"]["cause"]
+    assert (answer.status_code, cause["code"]) == (400, "checksum_mismatch")
+    assert cause["remedy"]
+    assert files(kept) == []
 
 
 @pytest.mark.parametrize(
-    ("query", "headers", "content", "status"),
+    ("status", "changes"),
     [
-        ({}, {"content-type": "application/json"}, b"{}", 415),
-        ({}, {}, b"x", 415),
-        ({}, {**TAR, "x-content-sha256": "abc"}, b"x", 400),
-        ({}, {**TAR, "content-digest": "sha-256=:AA==:"}, b"x", 400),
-        ({}, {**TAR, "idempotency-key": "k"}, b"x", 400),
-        ({}, TAR, b"", 400),
-        ({"applicationId": "nowhere"}, TAR, b"x", 404),
-        ({"applicationId": ""}, TAR, b"x", 400),
-        ({"more": "x"}, TAR, b"x", 400),
+        (415, {"headers": {"content-type": "application/json"}}),
+        (415, {"headers": {}}),
+        (400, {"headers": {**TAR, "x-content-sha256": "abc"}}),
+        (400, {"headers": {**TAR, "content-digest": "sha-256=:AA==:"}}),
+        (400, {"headers": {**TAR, "idempotency-key": "k"}}),
+        (400, {"content": b""}),
+        (404, {"params": {"applicationId": "nowhere"}}),
+        (400, {"params": {"applicationId": ""}}),
+        (400, {"params": {}}),
     ],
 )
 async def test_what_cannot_be_kept_is_refused_and_leaves_nothing(
     client: httpx2.AsyncClient,
     chosen: dict[str, str],
     kept: Path,
-    query: dict[str, str],
-    headers: dict[str, str],
-    content: bytes,
     status: int,
+    changes: dict[str, Any],
 ) -> None:
-    answer = await client.post(URL, params={**chosen, **query}, content=content, headers=headers)
+    good = {"params": chosen, "content": b"x", "headers": TAR}
+
+    answer = await client.post(URL, **{**good, **changes})
 
     assert answer.status_code == status, answer.text
     assert answer.json()["message"]
@@ -213,23 +221,19 @@ async def test_an_upload_is_rate_limited_as_every_call(settings: ApiSettings, ke
 async def test_an_upload_that_breaks_off_leaves_nothing(
     app: FastAPI, chosen: dict[str, str], kept: Path, database: Database
 ) -> None:
-    begun = asyncio.Event()
-
-    async def pieces() -> AsyncIterator[bytes]:
-        yield b"begun"
-        begun.set()
-        await asyncio.Event().wait()
-
-    async with open_client(app, ADMIN_KEY) as client:
-        sending = asyncio.create_task(
-            client.post(URL, params=chosen, content=pieces(), headers=TAR)
-        )
-        await begun.wait()
+    head = (
+        f"POST {URL}?applicationId={chosen['applicationId']} HTTP/1.1\r\nHost: api.test\r\n"
+        f"x-api-key: {ADMIN_KEY}\r\nContent-Type: application/x-tar\r\nContent-Length: 1000\r\n"
+    )
+    async with serving(app) as (_, url):
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+        writer.write(f"{head}\r\nonly the beginning".encode())
         await until(lambda: len(files(kept)) == 1)
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)
+        writer.close()
+        await writer.wait_closed()
 
-    await until(lambda: files(kept) == [])
+        await until(lambda: files(kept) == [])
+
     assert database.execute("SELECT FROM context") == []
 
 

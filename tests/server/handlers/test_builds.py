@@ -1,28 +1,40 @@
 """Whole builds: from a git repository to an image on a real Engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+import gzip
+import hashlib
+import tarfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import pytest
+from aiohttp import web
 from pydantic import SecretStr
 
 from shared.errors import WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, ImageResult
+from shared.jobs.commands import (
+    ANY_REPOSITORY,
+    GitSource,
+    ImageBuild,
+    ImageResult,
+    UploadSource,
+)
 from shared.networks import parse_networks
-from tests.engine.contexts import BASE, make_base
+from tests.engine.contexts import BASE, context, make_base
 from tests.engine.parts import IDLE, PASSWORD, Registry
 from tests.engine.test_images import ignore
 from tests.fakes.git import TOKEN, GitServer, open_git_server
+from tests.fakes.web import open_fake
+from tests.server.sources.test_upload import entry, make_tar
 from tests.waiting import wait_until
 from worker.engine import images
 from worker.engine.connection import Engine
 from worker.local.engines import LocalEngine
-from worker.login import GIT_TOKEN, Grant, Grants
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds
 from worker.server.handlers.tools import Tools
@@ -63,6 +75,38 @@ async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Asyn
     make_base(local_engine.docker_host)
     async with open_git_server(tmp_path) as server:
         yield Job(server, Tools(engine, parse_networks("public,private,loopback")))
+
+
+@dataclass
+class Kept:
+    """An API that has one context, and gives it for one token."""
+
+    content: bytes
+
+    @property
+    def source(self) -> UploadSource:
+        return UploadSource(
+            context_id="context",
+            size_bytes=len(self.content),
+            sha256=hashlib.sha256(self.content).hexdigest(),
+        )
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        is_right = request.headers["authorization"] == f"Bearer {TOKEN}"
+        if request.path != "/api/contexts/context" or not is_right:
+            return web.Response(status=404)
+        return web.Response(body=self.content)
+
+
+async def build_upload(job: Job, content: bytes, **command: Any) -> ImageResult:
+    """Build what an API has, as an attempt that was given a token for it."""
+    kept = Kept(content)
+    grants = Grants(secrets={CONTEXT_TOKEN: SecretStr(TOKEN)})
+    async with open_fake(kept) as api:
+        tools = replace(job.tools, api_url=f"http://{api.host}")
+        asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
+        attempt = Attempt("job", 1, say=job._say)
+        return await builds.build(asked, grants, attempt, tools)
 
 
 def workspaces() -> set[Path]:
@@ -160,6 +204,55 @@ async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
 
     assert error.code == code
     assert error.remedy
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
+    job: Job, pack: Callable[[bytes], bytes]
+) -> None:
+    dockerfile = f"FROM {BASE}\nCOPY hello /hello\nRUN cat /hello; echo {TOKEN}\n"
+    hello = f"ahoy by {pack.__name__}"  # another file, so that no step is found in the cache
+    tar = b"".join([chunk async for chunk in context(dockerfile, {"hello": hello.encode()})])
+    before = workspaces()
+
+    result = await build_upload(job, pack(tar))
+
+    document = await job.tools.engine.request("GET", f"images/{result.image_id}/json")
+    assert isinstance(document, dict)
+    assert isinstance(document["Config"], dict)
+    assert not document["Config"].get("Labels")
+    assert (result.revision, result.reference) == (None, TAG)
+    assert hello in job.log
+    assert TOKEN not in job.log
+    assert workspaces() <= before
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        entry("../evil"),
+        entry("/etc/evil"),
+        entry("out", tarfile.SYMTYPE, "/etc/passwd"),
+        entry("out", tarfile.LNKTYPE, "../../evil"),
+        entry("null", tarfile.CHRTYPE),
+        entry("disk", tarfile.BLKTYPE),
+        entry("pipe", tarfile.FIFOTYPE),
+    ],
+    ids=lambda header: f"{header.name} {header.type!r}",
+)
+async def test_an_evil_context_is_refused_and_nothing_is_built(
+    job: Job, evil: tarfile.TarInfo
+) -> None:
+    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
+    before = workspaces()
+
+    with pytest.raises(WharfError) as caught:
+        await build_upload(job, make_tar(entry("Dockerfile"), evil, content=recipe))
+
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_INVALID, False)
+    assert caught.value.remedy
+    assert "begun" not in job.log
+    assert workspaces() <= before
 
 
 async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> None:

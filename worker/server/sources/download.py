@@ -15,7 +15,9 @@ from shared.faults import FaultCode
 from shared.jobs.commands import UploadSource
 from shared.networks import parse_networks
 from worker.oci.address import SystemResolver, resolve
+from worker.oci.errors import make_connection_error
 from worker.server.sources.limits import LIMITS, Limits
+from worker.server.sources.refs import innermost
 from worker.server.sources.upload import receive
 
 DNS = timedelta(seconds=5)
@@ -24,6 +26,12 @@ ANYWHERE = parse_networks("public,private,loopback")
 """The operator's own word says where the API is; link-local and metadata addresses are none."""
 
 GONE_REMEDY = "Upload the context again, then build again."
+_TLS_REMEDY = {
+    FaultCode.TLS_UNKNOWN_CA: "Add the API's CA to this server's trusted certificates.",
+    FaultCode.TLS_EXPIRED: "Renew the API's certificate, or correct this server's clock.",
+    FaultCode.TLS_NAME_MISMATCH: "Set WHARF_URL to a name that the API's certificate is valid for.",
+    FaultCode.TLS_NOT_OFFERED: "The API speaks plain HTTP there: put TLS in front of it.",
+}
 UNREACHABLE_REMEDY = "Check that this server reaches the API, and WHARF_URL in its environment."
 
 
@@ -63,8 +71,11 @@ async def download(
 
 async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archive: Path) -> None:
     address = await _look_up(api)
+    trust = await asyncio.to_thread(httpx2.create_ssl_context)  # as at the enrolment
     try:
-        async with httpx2.AsyncClient(timeout=SILENCE_SECONDS, trust_env=False) as client:
+        async with httpx2.AsyncClient(
+            timeout=SILENCE_SECONDS, verify=trust, trust_env=False
+        ) as client:
             answer = await client.send(_request(client, api, address, source, token), stream=True)
             try:
                 _require_good(answer, source, api)
@@ -72,11 +83,7 @@ async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archi
             finally:
                 await answer.aclose()
     except httpx2.TransportError as error:
-        raise SourceError(
-            FaultCode.SOURCE_UNREACHABLE,
-            f"the context was not fetched from {api.netloc}: {type(error).__name__}",
-            remedy=UNREACHABLE_REMEDY,
-        ) from error
+        raise _unreachable(error, api) from error
 
 
 def _parse(url: str) -> SplitResult:
@@ -127,6 +134,18 @@ def _request(
         },
         extensions={"sni_hostname": api.hostname},
     )
+
+
+def _unreachable(error: httpx2.TransportError, api: SplitResult) -> SourceError:
+    if isinstance(error, httpx2.TimeoutException):
+        code, message = FaultCode.SOURCE_UNREACHABLE, f"{api.netloc} does not answer in time"
+    else:
+        found = make_connection_error(innermost(error), api.netloc)
+        code, message = FaultCode(found.code), found.message
+    if code not in _TLS_REMEDY:
+        code = FaultCode.SOURCE_UNREACHABLE
+    remedy = _TLS_REMEDY.get(code, UNREACHABLE_REMEDY)
+    return SourceError(code, f"the context was not fetched: {message}", remedy=remedy)
 
 
 def _require_good(answer: httpx2.Response, source: UploadSource, api: SplitResult) -> None:

@@ -241,10 +241,11 @@ def _unreachable(error: httpx2.TransportError, remote: Remote) -> SourceError:
     where = f"{remote.hostname}:{remote.port}"
     if isinstance(error, httpx2.TimeoutException):
         return SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer in time")
-    return _as_source_error(make_connection_error(_innermost(error), where))
+    return _as_source_error(make_connection_error(innermost(error), where))
 
 
-def _innermost(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
+    """What happened at the socket, out of what a library made of it."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
