@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
@@ -17,7 +18,7 @@ from api.uploads.receiving import UPLOAD, Upload
 from shared.errors import NotFoundError, WharfError
 
 MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
-STALL_SECONDS = 60.0
+STALL = timedelta(seconds=60)
 UPLOAD_HEADERS = [
     {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
     for name, said in (
@@ -66,18 +67,22 @@ def _read_head(request: Request) -> Upload:
     headers = request.headers
     announced = headers.get("content-length", "0")
     return Upload(
-        chunks=_chunks(request),
+        chunks=read_chunks(request),
         announced_bytes=int(announced) if announced.isdecimal() else 0,
         expected=parse_checksums(headers.getlist(CONTENT_DIGEST), headers.getlist(CONTENT_SHA256)),
     )
 
 
-async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
-    """Raises `IncompleteUploadError` where the body does not come to its end."""
+async def read_chunks(request: Request, stall: timedelta = STALL) -> AsyncGenerator[bytes, None]:
+    """The body, piece by piece.
+
+    Raises:
+        IncompleteUploadError: it does not come to its end, or nothing of it comes for so long.
+    """
     stream = request.stream()
     try:
         while True:
-            async with asyncio.timeout(STALL_SECONDS):
+            async with asyncio.timeout(stall.total_seconds()):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
@@ -86,5 +91,5 @@ async def _chunks(request: Request) -> AsyncGenerator[bytes, None]:
         raise IncompleteUploadError("the upload broke off", remedy="Send it again.") from None
     except TimeoutError:
         raise IncompleteUploadError(
-            f"nothing of the upload came for {STALL_SECONDS:g} s", remedy="Send it again."
+            f"nothing of the upload came for {stall.total_seconds():g} s", remedy="Send it again."
         ) from None

@@ -165,17 +165,19 @@ async def test_each_attempt_of_a_build_gets_a_token_of_its_own_for_its_context(
         job_id = await world.submit(guest, command)
         for attempt in (1, 2):
             await wait_until(partial(is_in, world, job_id, "dispatched"))
-            this = {"job_id": job_id, "attempt": attempt}
-            [secret] = (await guest.call("claim", "first", **this))["secrets"]
+            claimed = await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+            [secret] = claimed["secrets"]
             context = login_context(
                 organization_id=world.organization_id,
+                job_id=job_id,
+                attempt=attempt,
                 server_id=guest.server_id,
                 hosts=[],
-                **this,
             )
             text = KeyRing([guest.key]).open(secret["sealed"], context)
             tokens.append(Grants.model_validate_json(text).secrets[CONTEXT_TOKEN])
-            await guest.call("finish", "first", **this, outcome="failed", error=failed)
+            end = {"attempt": attempt, "outcome": "failed", "error": failed}
+            await guest.call("finish", "first", job_id=job_id, **end)
             await world.owner.execute("UPDATE job SET run_at = now()")
 
     rows = await world.rows("SELECT * FROM context_token WHERE attempt < 3 ORDER BY attempt")

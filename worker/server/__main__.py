@@ -17,7 +17,7 @@ SPARE_THREADS = 16
 def main() -> None:
     try:
         settings = load(WorkerSettings, os.environ)
-        enrolled, broker_url = _join(settings)
+        enrolled, broker_url = join(settings)
     except SetupError as error:
         sys.exit(f"wharf worker: {error.message} {error.remedy}".strip())
     server_id = enrolled.server_id
@@ -32,7 +32,7 @@ def main() -> None:
     os.execv(sys.executable, (sys.executable, "-m", *argv))  # noqa: S606 - argv is ours
 
 
-def _join(settings: WorkerSettings) -> tuple[Enrolled, str]:
+def join(settings: WorkerSettings) -> tuple[Enrolled, str]:
     """Who this server is and its broker's URL, of this start or of the first one."""
     state = StateDirectory.open(settings.state_dir)
     try:

@@ -1,6 +1,7 @@
 """Builds as callers ask for them: a row and jobs in a row, on a real database."""
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,12 @@ import pytest
 
 from shared.jobs.store.release import Released, release
 from shared.vault import KeyRing
-from tests.api.asking import create_application, create_registry, show_application
+from tests.api.asking import (
+    create_application,
+    create_registry,
+    show_application,
+    upload_context,
+)
 from tests.api.fleet import TestServer
 from tests.databases import Database
 from worker.control.builds import settle_builds
@@ -238,6 +244,69 @@ async def test_what_has_no_source_is_not_built(
     assert "nothing to be built from" in answer.json()["message"]
     assert database.execute("SELECT build_id FROM build") == []
     assert database.execute("SELECT job_id FROM job") == []
+
+
+@pytest.fixture
+async def shed(client: httpx2.AsyncClient, server: TestServer) -> Yard:
+    """An application that is built from uploads."""
+    application = await create_application(client, appName="shed", sourceType="drop")
+    return Yard(client, server, application["applicationId"])
+
+
+async def test_the_newest_upload_is_built_unless_another_is_named(shed: Yard) -> None:
+    old = await upload_context(shed.client, shed.application_id, b"old")
+    new = await upload_context(shed.client, shed.application_id, b"new")
+
+    await shed.build()
+    newest = await shed.succeed("image.build")
+    named = await shed.build(contextId=old["contextId"], tag="1.0")
+    older = await shed.succeed("image.build")
+
+    assert newest.command["source"] == {
+        "kind": "upload",
+        "context_id": new["contextId"],
+        "size_bytes": 3,
+        "sha256": hashlib.sha256(b"new").hexdigest(),
+    }
+    assert older.command["source"]["context_id"] == old["contextId"]
+    assert (newest.command["reference"], named["reference"]) == (
+        "docker.io/library/shed:v1",
+        "docker.io/library/shed:1.0",
+    )
+
+
+async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag(
+    yard: Yard,
+) -> None:
+    changed = {"applicationId": yard.application_id, **GIT, "customGitCommit": COMMIT}
+    await yard.client.post("/api/application.saveGitProvider", json=changed)
+    kept = await upload_context(yard.client, yard.application_id)
+
+    asked = await yard.build(contextId=kept["contextId"])
+    job = await yard.server.next_job()
+
+    assert job.command["source"]["context_id"] == kept["contextId"]
+    assert job.sealed == {}
+    assert asked["reference"] == "ghcr.io/myorg/my-app:v1"
+
+
+async def test_what_cannot_be_built_from_an_upload_says_why(
+    shed: Yard, yard: Yard, database: Database
+) -> None:
+    chosen = {"applicationId": shed.application_id}
+    before = await shed.client.post("/api/application.build", json=chosen)
+    kept = await upload_context(shed.client, shed.application_id)
+    foreign = await shed.client.post(
+        "/api/application.build",
+        json={"applicationId": yard.application_id, "contextId": kept["contextId"]},
+    )
+    both = await shed.client.post("/api/application.build", json={**chosen, "branch": "main"})
+
+    cause = before.json()["data"]["cause"]
+    assert (before.status_code, cause["code"]) == (400, "no_context")
+    assert "application.uploadContext" in cause["remedy"]
+    assert (foreign.status_code, both.status_code) == (404, 400)
+    assert database.execute("SELECT FROM build") == []
 
 
 async def test_another_organization_s_builds_are_not_there(

@@ -6,6 +6,7 @@ import hashlib
 import os
 import tracemalloc
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,7 +14,10 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 from fastapi import FastAPI
+from starlette.requests import Request
 
+from api.doors.uploads import read_chunks
+from api.errors import IncompleteUploadError
 from api.main import create_app
 from api.uploads import store
 from shared.settings import ApiSettings
@@ -235,6 +239,21 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
         await until(lambda: files(kept) == [])
 
     assert database.execute("SELECT FROM context") == []
+
+
+async def test_a_sender_that_falls_silent_is_not_waited_for_without_end() -> None:
+    messages = [{"type": "http.request", "body": b"begun", "more_body": True}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        return await asyncio.Event().wait()
+
+    chunks = read_chunks(Request({"type": "http"}, receive), timedelta(milliseconds=50))
+
+    assert await anext(chunks) == b"begun"
+    with pytest.raises(IncompleteUploadError, match=r"0\.05 s"):
+        await anext(chunks)
 
 
 async def test_a_context_whose_application_went_meanwhile_is_not_found(

@@ -169,6 +169,15 @@ async def test_without_an_address_or_a_token_nothing_is_asked(
     assert api.requests == []
 
 
+async def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "context.tar").symlink_to("/dev/full")
+
+    async with open_fake(good) as api:
+        error = await fail(f"http://{api.host}", tmp_path)
+
+    assert error.code == FaultCode.DISK_FULL
+
+
 async def test_what_would_be_too_large_is_not_asked_for(tmp_path: Path) -> None:
     async with open_fake(good) as api:
         error = await fail(f"http://{api.host}", tmp_path, limits=Limits(total_bytes=1000))

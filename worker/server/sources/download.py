@@ -1,6 +1,7 @@
 """Fetch an uploaded context from the API, once, with the token of this attempt."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from ipaddress import ip_address
@@ -82,6 +83,10 @@ async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archi
                 await receive(_only(answer, source), archive, sha256=source.sha256)
             finally:
                 await answer.aclose()
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        raise SourceError(FaultCode.DISK_FULL, "no room to keep the context") from error
     except httpx2.TransportError as error:
         raise _unreachable(error, api) from error
 
