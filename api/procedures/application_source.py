@@ -103,7 +103,8 @@ async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> b
     async with context.transaction() as session:
         await require_registries(session, context, [asked.registry_id])
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set)
+        given = asked.model_fields_set & {"docker_image", "registry_id"}
+        changed = assign(application, asked, given)
         application.source_type = "docker"
         event = application_event(context, "application.saveDockerProvider", application, changed)
         session.add(event)
