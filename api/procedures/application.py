@@ -29,8 +29,8 @@ from api.procedures.procedure import Procedure
 from api.procedures.usage import require_registries, require_servers
 from shared.ids import make_id
 from shared.models import Application, ApplicationServer
+from shared.models.application import REGISTRIES
 
-REGISTRIES = ("registry_id", "build_registry_id", "rollback_registry_id")
 PLAIN = frozenset(
     {
         *("name", "app_name", "description", "source_type", "platform", "build_server_id"),

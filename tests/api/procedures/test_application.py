@@ -31,7 +31,7 @@ async def test_an_application_is_shown_with_what_it_was_given_and_sensible_defau
     created = await create_application(client, description="the shop")
 
     assert re.fullmatch(r"my-app-[a-z0-9]{6}", created["appName"])
-    expected = {
+    expected: dict[str, Any] = {
         "name": "My App",
         "description": "the shop",
         "sourceType": None,
