@@ -91,6 +91,7 @@ async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
         _set_login(context, application, asked, url)
         changed = assign(application, asked, REPLACED)
+        changed += sorted(asked.model_fields_set & {"git_token", "git_username"})
         application.source_type = "git"
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)

@@ -89,8 +89,9 @@ async def test_a_token_is_sealed_for_its_host_and_shown_by_nothing(
     assert vault.open(sealed, context) == TOKEN
     shown = await client.get("/api/application.one", params={"applicationId": application_id})
     assert shown.json()["hasCustomGitToken"] is True
-    everything = answer.text + shown.text + str(database.execute("SELECT data FROM audit_event"))
-    assert "hush" not in everything
+    events = str(database.execute("SELECT data FROM audit_event"))
+    assert "'git_token'" in events
+    assert "hush" not in answer.text + shown.text + events
 
 
 async def test_a_token_stays_with_its_host_and_goes_when_it_is_taken_away(
