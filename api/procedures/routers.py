@@ -8,6 +8,7 @@ from api.procedures import (
     enrolment,
     image,
     job,
+    matrix,
     registry,
     server,
     server_check,
@@ -15,7 +16,7 @@ from api.procedures import (
 )
 from api.procedures.procedure import Procedure
 
-MODULES = (registry, diagnosis, server, server_check, enrolment, image, job, api_key, user)
+MODULES = (registry, diagnosis, matrix, server, server_check, enrolment, image, job, api_key, user)
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {
     procedure.name: procedure for module in MODULES for procedure in module.PROCEDURES

@@ -25,6 +25,10 @@ MATRIX: list[tuple[str, dict[str, str]]] = [
     ("registry.testRegistryById", {"registryId": "own registry", "serverId": "server"}),
     ("registry.diagnose", {"registryId": "registry"}),
     ("registry.diagnose", {**AD_HOC, "serverId": "server"}),
+    ("registry.testOnServers", {"registryIds": "registry"}),
+    ("registry.testOnServers", {"registryIds": "own registry", "serverIds": "server"}),
+    ("registry.matrix", {"registryId": "registry"}),
+    ("registry.matrix", {"serverId": "server"}),
     ("server.one", {"serverId": "server"}),
     ("server.update", {"serverId": "server", "name": "mine now"}),
     ("server.validate", {"serverId": "server"}),
@@ -53,11 +57,11 @@ def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
         (name, alias)
         for name, procedure in PROCEDURES.items()
         for alias in procedure.input.model_json_schema()["properties"]
-        if alias.endswith("Id")
+        if alias.endswith(("Id", "Ids"))
     }
 
     assert takes - NO_LOOK_UP == {
-        (name, field) for name, body in MATRIX for field in body if field.endswith("Id")
+        (name, field) for name, body in MATRIX for field in body if field.endswith(("Id", "Ids"))
     }
 
 
@@ -79,7 +83,10 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     before = snapshot(database)
 
     for name, body in MATRIX:
-        foreign = {field: ids.get(value, value) for field, value in body.items()}
+        foreign = {
+            field: [ids[value]] if field.endswith("Ids") else ids.get(value, value)
+            for field, value in body.items()
+        }
         answer = await stranger.post(f"/api/trpc/{name}", json=foreign)
         if name == "job.all":
             assert answer.json()["jobs"] == []
