@@ -12,6 +12,7 @@ from api.procedures import (
     enrolment,
     image,
     job,
+    matrix,
     registry,
     server,
     server_check,
@@ -20,7 +21,7 @@ from api.procedures import (
 from api.procedures.procedure import Procedure
 
 MODULES = (
-    *(registry, diagnosis, server, server_check, enrolment),
+    *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
     *(image, job, api_key, user),
 )

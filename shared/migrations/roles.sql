@@ -55,7 +55,7 @@ GRANT INSERT, UPDATE, DELETE ON public.control TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
-GRANT DELETE ON public.server_token, public.idempotency TO wharf_control;
+GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
@@ -70,8 +70,9 @@ GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
-GRANT INSERT ON public.api_key TO wharf_functions;
-GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at TO wharf_functions;
+GRANT INSERT ON public.api_key, public.registry_check TO wharf_functions;
+GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add
+  TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;

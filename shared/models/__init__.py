@@ -7,7 +7,7 @@ from shared.models.build import Build
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
-from shared.models.registry import Registry
+from shared.models.registry import Registry, RegistryCheck
 from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
 
 METADATA = SQLModel.metadata
@@ -29,6 +29,7 @@ __all__ = [
     "JobSecret",
     "Organization",
     "Registry",
+    "RegistryCheck",
     "ReleaseGate",
     "Server",
     "ServerEnrolment",

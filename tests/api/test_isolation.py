@@ -10,7 +10,7 @@ from tests.api.fleet import TestServer
 from tests.databases import Database
 
 TABLES = (
-    *("registry", "server", "server_token", "application", "application_server"),
+    *("registry", "server", "server_token", "application", "application_server", "build"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -36,6 +36,10 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("registry.testRegistryById", {"registryId": "own registry", "serverId": "server"}),
     ("registry.diagnose", {"registryId": "registry"}),
     ("registry.diagnose", {**AD_HOC, "serverId": "server"}),
+    ("registry.testOnServers", {"registryIds": ["registry"]}),
+    ("registry.testOnServers", {"registryIds": ["own registry"], "serverIds": ["server"]}),
+    ("registry.matrix", {"registryId": "registry"}),
+    ("registry.matrix", {"serverId": "server"}),
     ("server.one", {"serverId": "server"}),
     ("server.update", {"serverId": "server", "name": "mine now"}),
     ("server.validate", {"serverId": "server"}),
@@ -64,6 +68,10 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("application.saveDockerProvider", {**OWN, "dockerImage": "nginx", "registryId": "registry"}),
     ("application.saveBuildType", {"applicationId": "application", "buildType": "dockerfile"}),
     ("application.saveEnvironment", {"applicationId": "application", "env": "A=1"}),
+    ("application.build", {"applicationId": "application"}),
+    ("build.all", {"applicationId": "application"}),
+    ("build.one", {"buildId": "build"}),
+    ("build.cancel", {"buildId": "build"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
@@ -79,6 +87,14 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
 def snapshot(database: Database) -> list[Any]:
     keys = database.execute("SELECT api_key_id, role, name FROM api_key ORDER BY 1")
     return [keys, *(database.execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES)]
+
+
+async def build_something(client: httpx2.AsyncClient) -> dict[str, Any]:
+    chosen = {"applicationId": (await create_application(client))["applicationId"]}
+    source = {**chosen, "customGitUrl": "https://git.example/a.git"}
+    assert (await client.post("/api/application.saveGitProvider", json=source)).is_success
+    built: dict[str, Any] = (await client.post("/api/application.build", json=chosen)).json()
+    return built
 
 
 def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
@@ -105,7 +121,8 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     ids = {
         "registry": (await create_registry(client))["registryId"],
         "own registry": (await create_registry(stranger))["registryId"],
-        "application": (await create_application(client))["applicationId"],
+        "application": (built := await build_something(client))["applicationId"],
+        "build": built["buildId"],
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "job": job["jobId"],
