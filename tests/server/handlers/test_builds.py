@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -26,6 +25,7 @@ from worker.login import GIT_TOKEN, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds
 from worker.server.handlers.tools import Tools
+from worker.server.workspaces import Workspaces
 
 TAG = "wharf.example/team/handled:1"
 
@@ -62,11 +62,8 @@ class Job:
 async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> AsyncIterator[Job]:
     make_base(local_engine.docker_host)
     async with open_git_server(tmp_path) as server:
-        yield Job(server, Tools(engine, parse_networks("public,private,loopback")))
-
-
-def workspaces() -> set[Path]:
-    return set(Path(gettempdir()).glob("wharf-build-*"))
+        networks = parse_networks("public,private,loopback")
+        yield Job(server, Tools(engine, networks, Workspaces.open(tmp_path / "builds")))
 
 
 async def test_a_repository_becomes_an_image_that_says_where_it_is_from(job: Job) -> None:
@@ -163,13 +160,12 @@ async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
 
 
 async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> None:
-    before = workspaces()
     job.server.create("app").commit(
         {"Dockerfile": f"FROM {BASE}\nRUN echo begun; /bin/busybox sleep 77\n".encode()}
     )
     running = asyncio.create_task(job.run())
     await wait_until(lambda: "begun" in job.log, seconds=20)
-    during = workspaces() - before
+    during = list(job.tools.workspaces.directory.iterdir())
 
     running.cancel()
     async with asyncio.timeout(5):
@@ -177,4 +173,4 @@ async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> No
             await running
 
     assert during
-    assert not during & workspaces()
+    assert list(job.tools.workspaces.directory.iterdir()) == []

@@ -24,6 +24,7 @@ from worker.server.handlers import builds, copies, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
+from worker.server.workspaces import Workspaces
 
 
 async def open_work(
@@ -31,7 +32,8 @@ async def open_work(
 ) -> tuple[Work, Describe]:
     """Open the Engine; gives the handlers, and what describes the Engine when it is asked."""
     engine = await stack.enter_async_context(Engine.open(docker_host))
-    tools = Tools(engine, parse_networks(settings.registry_networks))
+    workspaces = Workspaces.open(settings.state_dir / "builds")
+    tools = Tools(engine, parse_networks(settings.registry_networks), workspaces)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         match command:

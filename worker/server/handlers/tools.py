@@ -16,6 +16,7 @@ from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
+from worker.server.workspaces import Workspaces
 
 IDLE = timedelta(seconds=60)
 """A transfer in which no byte moves for so long is stalled: the Engine itself retries for 25 s."""
@@ -26,10 +27,11 @@ LOOK_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Tools:
-    """The Engine of this server and the networks that registries may be in."""
+    """The Engine of this server, the networks that registries may be in, where builds may work."""
 
     engine: Engine
     networks: RegistryNetworks
+    workspaces: Workspaces
 
     async def connection_settings(self) -> ConnectionSettings:
         """How registries are reached: plain HTTP only where this server's Engine lists it.
