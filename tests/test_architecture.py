@@ -35,6 +35,7 @@ PARTS = {
     "worker": {"broker", "control", "engine", "local", "login", "oci", "server"},
     "shared": {
         *(
+            "compose",
             "coroutines",
             "settings",
             "errors",

@@ -2,10 +2,20 @@
 
 from typing import Any
 
-from api.procedures import api_key, diagnosis, enrolment, image, job, registry, server, user
+from api.procedures import (
+    api_key,
+    compose,
+    diagnosis,
+    enrolment,
+    image,
+    job,
+    registry,
+    server,
+    user,
+)
 from api.procedures.procedure import Procedure
 
-MODULES = (registry, diagnosis, server, enrolment, image, job, api_key, user)
+MODULES = (registry, diagnosis, server, enrolment, image, compose, job, api_key, user)
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {
     procedure.name: procedure for module in MODULES for procedure in module.PROCEDURES

@@ -5,9 +5,10 @@ connection, and lets ``current`` run past ``total`` when pushing. Here bytes are
 over the network, never more than the total, and never fewer than before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Self
 
 from pydantic import JsonValue
 
@@ -48,10 +49,26 @@ class TransferProgress:
     current_bytes: int = 0
     total_bytes: int = 0
 
+    @classmethod
+    def of(cls, layers: Iterable[LayerProgress]) -> Self:
+        """The layers with their sums."""
+        layers = tuple(layers)
+        return cls(
+            layers,
+            sum(layer.current_bytes for layer in layers),
+            sum(layer.total_bytes for layer in layers),
+        )
+
     @property
     def is_last_step(self) -> bool:
         """Whether every layer has arrived: of a push, only the writing of its tag is left."""
         return bool(self.layers) and all(layer.state in _THERE for layer in self.layers)
+
+    def as_layer(self, name: str) -> LayerProgress:
+        """All of it as one line of a larger transfer: in the state of what is still under way."""
+        states = {layer.state for layer in self.layers}
+        state = next((state for state in _UNDER_WAY if state in states), LayerState.EXTRACTING)
+        return LayerProgress(name, state, self.current_bytes, self.total_bytes)
 
     def as_json(self) -> dict[str, JsonValue]:
         """As it is stored with the job: at most 128 layers of four fields."""
@@ -85,6 +102,13 @@ _STATES = {
     "Layer already exists": LayerState.PRESENT,
 }
 _PREFIXES = {"Retrying in": LayerState.RETRYING, "Mounted from": LayerState.PRESENT}
+_UNDER_WAY = (
+    LayerState.MOVING,
+    LayerState.RETRYING,
+    LayerState.VERIFYING,
+    LayerState.EXTRACTING,
+    LayerState.WAITING,
+)
 _THERE = {LayerState.PRESENT, LayerState.DONE}
 _BYTES_ARRIVED = {LayerState.VERIFYING, LayerState.EXTRACTING, LayerState.DONE}
 
@@ -109,12 +133,7 @@ class ProgressSum:
 
     def snapshot(self) -> TransferProgress:
         """The sums of this moment."""
-        layers = tuple(self._layers.values())
-        return TransferProgress(
-            layers,
-            sum(layer.current_bytes for layer in layers),
-            sum(layer.total_bytes for layer in layers),
-        )
+        return TransferProgress.of(self._layers.values())
 
 
 def _state(status: JsonValue) -> LayerState | None:

@@ -8,13 +8,20 @@ import structlog
 from pydantic import BaseModel
 
 from shared.errors import EngineError, InvalidInputError
-from shared.jobs.commands import Command, ImagePull, ImagePush, ImageTag, RegistryTest
+from shared.jobs.commands import (
+    Command,
+    ComposePull,
+    ImagePull,
+    ImagePush,
+    ImageTag,
+    RegistryTest,
+)
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import images
+from worker.server.handlers import compose, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 
@@ -34,6 +41,8 @@ async def open_work(
                 return await run_test(command, grants, tools)
             case ImagePull():
                 return await images.pull(command, grants, attempt, tools)
+            case ComposePull():
+                return await compose.pull(command, grants, attempt, tools)
             case ImagePush():
                 return await images.push(command, grants, attempt, tools)
             case ImageTag():
