@@ -1,5 +1,6 @@
 """Compose files: their images pulled to a server and pinned by digest."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
@@ -40,7 +41,8 @@ async def pull(context: Context, asked: PullCompose) -> Accepted:
     fits best, and as nobody where there is none. A variable needs a default, as `${TAG:-1.4}`. The
     file is kept with its job: leave passwords in an `env_file`.
     """
-    file = read_compose(asked.compose_file)
+    # A large one takes half a second, in which others want answers.
+    file = await asyncio.to_thread(read_compose, asked.compose_file)
     hosts = {image.reference.registry for image in file.images}
     for host in sorted(hosts):
         require_host(host, context.resources.networks)

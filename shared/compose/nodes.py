@@ -19,8 +19,9 @@ MAX_DEPTH = 64
 BYTE_ORDER_MARK = "\ufeff"
 TEXT_TAG = "tag:yaml.org,2002:str"
 
-_PROPERTIES = re.compile(r"(?:[&!]\S*\s+(?:#.*\s+)*)*")
-_BLOCK_HEADER = re.compile(r"[|>].*")
+_LINE = "[^\r\n\x85\u2028\u2029]*"
+_PROPERTIES = re.compile(rf"(?:[&!]\S*\s+(?:#{_LINE}\s+)*)*")
+_BLOCK_HEADER = re.compile(rf"[|>]{_LINE}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,10 +13,12 @@ TABLES = ("registry", "server", "server_token", "job", "job_secret", "job_event"
 NO_LOOK_UP = {("registry.create", "serverId"), ("registry.update", "serverId")} | {
     ("registry.update", "organizationId")
 }
+IDS = ("Id", "Ids")
+COMPOSE = "services: {web: {image: nginx}}"
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
 
 # The inputs of each procedure that names a thing; ids stand for one of the other organization.
-MATRIX: list[tuple[str, dict[str, str]]] = [
+MATRIX: list[tuple[str, dict[str, str | list[str]]]] = [
     ("registry.one", {"registryId": "registry"}),
     ("registry.update", {"registryId": "registry", "registryName": "mine now"}),
     ("registry.remove", {"registryId": "registry"}),
@@ -34,6 +36,8 @@ MATRIX: list[tuple[str, dict[str, str]]] = [
     ("image.push", {"image": "app", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "own registry", "serverId": "server"}),
     ("image.tag", {"source": "a", "target": "b", "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "registryIds": ["own registry", "registry"]}),
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
@@ -51,11 +55,11 @@ def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
         (name, alias)
         for name, procedure in PROCEDURES.items()
         for alias in procedure.input.model_json_schema()["properties"]
-        if alias.endswith("Id")
+        if alias.endswith(IDS)
     }
 
     assert takes - NO_LOOK_UP == {
-        (name, field) for name, body in MATRIX for field in body if field.endswith("Id")
+        (name, field) for name, body in MATRIX for field in body if field.endswith(IDS)
     }
 
 
@@ -77,7 +81,12 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     before = snapshot(database)
 
     for name, body in MATRIX:
-        foreign = {field: ids.get(value, value) for field, value in body.items()}
+        foreign = {
+            field: ids.get(value, value)
+            if isinstance(value, str)
+            else [ids[each] for each in value]
+            for field, value in body.items()
+        }
         answer = await stranger.post(f"/api/trpc/{name}", json=foreign)
         if name == "job.all":
             assert answer.json()["jobs"] == []
