@@ -12,7 +12,7 @@ FILE = """\
 services:
   web:
     image: "{host}/team/web:1"  # in front
-  worker: {{image: {host}/team/work:${{TAG:-2}}, command: [work]}}
+  worker: {{image: "{host}/team/work:${{TAG:-2}}", command: [work]}}
   again: {{image: "{host}/team/web:1"}}
   built: {{build: .}}
 """

@@ -131,13 +131,13 @@ async def test_anothers_registries_are_never_taken(
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "refused"),
     [
-        ("services: [", "compose_invalid", "not YAML"),
-        ("services: {web: {image: 'a:${TAG}'}}", "compose_invalid", "image of web: the variable"),
-        ("services: {web: {image: 'UPPER'}}", "ref_invalid", "image of web"),
-        ("services: {web: {image: '169.254.169.254/a'}}", "network_refused", "169.254.169.254"),
-        ("services: {web: {image: 'localhost:5000/a'}}", "network_refused", "127.0.0.1"),
+        ("services: [", ("compose_invalid", "not YAML")),
+        ("services: {web: {image: 'a:${TAG}'}}", ("compose_invalid", "image of web: the variable")),
+        ("services: {web: {image: 'UPPER'}}", ("ref_invalid", "image of web")),
+        ("services: {web: {image: '169.254.169.254/a'}}", ("network_refused", "169.254.169.254")),
+        ("services: {web: {image: 'localhost:5000/a'}}", ("network_refused", "127.0.0.1")),
     ],
 )
 async def test_a_file_that_cannot_be_pinned_is_refused(
@@ -145,11 +145,11 @@ async def test_a_file_that_cannot_be_pinned_is_refused(
     server: TestServer,
     database: Database,
     text: str,
-    code: str,
-    said: str,
+    refused: tuple[str, str],
 ) -> None:
     answer = await ask(client, composeFile=text)
 
+    code, said = refused
     assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (400, code)
     assert said in answer.json()["message"]
     assert database.execute("SELECT * FROM job") == []
