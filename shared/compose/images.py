@@ -28,6 +28,8 @@ MAX_SERVICES = 200
 MAX_IMAGES = 50
 MAX_IMAGE_CHARACTERS = 700
 MERGE = "<<"
+MAX_MERGED = 200
+"""Into one service: each is walked through again for every service that merges it."""
 
 _SERVICE = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
@@ -129,6 +131,8 @@ def _find(mapping: Mapping, key: str) -> Node | None:
         if (value := current.get(key)) is not None:
             return value
         todo.extend(reversed(_merged(current)))
+        if len(seen) + len(todo) > MAX_MERGED:
+            raise InvalidComposeError(f"a service merges in more than {MAX_MERGED} mappings")
     return None
 
 

@@ -7,6 +7,7 @@ one node however often it is used, and who opens too many brackets is stopped at
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import yaml
 from yaml.resolver import Resolver
@@ -65,10 +66,18 @@ class Mapping:
         Raises:
             InvalidComposeError: the key stands there twice; readers differ in which one counts.
         """
-        found = [value for name, value in self.pairs if scalar_value(name) == key]
+        found = self._values.get(key, [])
         if len(found) > 1:
             raise InvalidComposeError(f"the key {key} stands twice in one mapping")
         return found[0] if found else None
+
+    @cached_property
+    def _values(self) -> dict[str, list["Node"]]:
+        values: dict[str, list[Node]] = {}
+        for key, value in self.pairs:
+            if (name := scalar_value(key)) is not None:
+                values.setdefault(name, []).append(value)
+        return values
 
 
 @dataclass(frozen=True, eq=False)

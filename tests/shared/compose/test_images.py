@@ -127,6 +127,7 @@ def test_a_byte_order_mark_and_signs_beyond_ascii_move_nothing() -> None:
 BOMB = "a0: &a0 {x: y}\n" + "".join(
     f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 100)
 )
+MERGING = ", ".join(f"s{n}: {{<<: *a}}" for n in range(200))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,9 @@ BOMB = "a0: &a0 {x: y}\n" + "".join(
         ("#" * (MAX_BYTES + 1), "at most 192 KiB"),
         (f"services: {{{', '.join(f's{n}: {{image: a}}' for n in range(51))}}}", "this one 51"),
         (f"services: {{{', '.join(f's{n}: {{}}' for n in range(201))}}}", "1 to 200 services"),
-        (f"{BOMB}services: {{web: *a99}}", "this one 0"),
+        (f"{BOMB}services: {{web: *a99}}", "more than 200 mappings"),
+        (f"a: &a {{<<: [{'{},' * 50_000}]}}\nservices: {{web: {{<<: *a}}}}", "more than 200"),
+        (f"a: &a {{{'a,' * 90_000}}}\nservices: {{{MERGING}}}", "this one 0"),
     ],
 )
 def test_what_cannot_be_pinned_is_refused_at_once(text: str, said: str) -> None:
@@ -171,7 +174,7 @@ def test_what_cannot_be_pinned_is_refused_at_once(text: str, said: str) -> None:
         read_compose(text)
 
     assert said in caught.value.message
-    assert time.process_time() - begun < 2
+    assert time.process_time() - begun < 5
 
 
 def test_the_largest_file_pinned_fits_into_a_result() -> None:
