@@ -8,6 +8,7 @@ from api.procedures import (
     application_build,
     application_source,
     build,
+    compose,
     diagnosis,
     enrolment,
     image,
@@ -23,7 +24,7 @@ from api.procedures.procedure import Procedure
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
-    *(image, job, api_key, user),
+    *(image, compose, job, api_key, user),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

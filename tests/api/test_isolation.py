@@ -23,7 +23,9 @@ NO_LOOK_UP = {
     ("application.update", "serverId"),
     ("application.saveGitProvider", "customGitSSHKeyId"),
 }
+IDS = ("Id", "Ids")
 OWN = {"applicationId": "own application"}
+COMPOSE = "services: {web: {image: nginx}}"
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
 
 # The inputs of each procedure that names a thing; ids stand for one of the other organization.
@@ -77,6 +79,8 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("image.push", {"image": "app", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "own registry", "serverId": "server"}),
     ("image.tag", {"source": "a", "target": "b", "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "registryIds": ["own registry", "registry"]}),
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
@@ -102,11 +106,11 @@ def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
         (name, alias)
         for name, procedure in PROCEDURES.items()
         for alias in procedure.input.model_json_schema()["properties"]
-        if alias.endswith(("Id", "Ids"))
+        if alias.endswith(IDS)
     }
 
     assert takes - NO_LOOK_UP == {
-        (name, field) for name, body in MATRIX for field in body if field.endswith(("Id", "Ids"))
+        (name, field) for name, body in MATRIX for field in body if field.endswith(IDS)
     }
 
 
