@@ -76,6 +76,18 @@ async def test_the_result_is_shown_with_its_job(
     assert (job["state"], job["result"]) == ("succeeded", result)
 
 
+async def test_a_list_of_jobs_leaves_the_long_texts_out(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    await ask(client)
+    await server.succeed_next({"composeFile": "services: {}", "images": [], "withoutImage": []})
+
+    [job] = (await client.get("/api/job.all")).json()["jobs"]
+
+    assert "compose" not in job["command"] and job["command"]["images"]
+    assert job["result"] == {"images": [], "withoutImage": []}
+
+
 async def test_of_several_registries_the_one_with_the_longest_prefix_of_the_image_is_taken(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
