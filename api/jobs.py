@@ -26,6 +26,13 @@ SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
   FROM server
  WHERE organization_id = %(organization_id)s AND server_id = %(server_id)s AND removed_at IS NULL
 """
+LIVE = """
+SELECT server_id FROM server
+ WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+   AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
+   AND 'quick' <> ALL (paused_classes)
+ ORDER BY created_at, server_id
+"""
 OLDEST_LIVE = """
 SELECT server_id FROM server
  WHERE organization_id = %(organization_id)s AND removed_at IS NULL
@@ -67,6 +74,14 @@ async def choose_server(
             remedy="Start its worker, or ask another server.",
         )
     return server_id
+
+
+async def find_live_servers(context: Context) -> list[str]:
+    """The ids of all servers that take a quick job now, the oldest first."""
+    values = {"organization_id": context.organization_id, "away": SERVER_AWAY_AFTER}
+    async with context.resources.pool.connection() as connection:
+        rows = await (await connection.execute(LIVE, values)).fetchall()
+    return [row["server_id"] for row in rows]
 
 
 async def submit_and_wait(context: Context, job: Submission) -> EndedJob | Accepted:

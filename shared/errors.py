@@ -4,6 +4,7 @@
 WharfError                 code, message, remedy, retryable
 ├── InvalidInputError      input that is refused before anything happens        400
 │   ├── InvalidReferenceError    an image reference, host, prefix or tag
+│   ├── InvalidComposeError      a compose file
 │   └── RefusedNetworkError      an address that registries may not have here
 ├── UnauthenticatedError   no key, or not a good one                            401
 ├── ForbiddenError         a good key without the right                         403
@@ -22,6 +23,8 @@ WharfError                 code, message, remedy, retryable
 
 A message says what failed on what, the remedy what to do about it. Neither ever holds a secret.
 """
+
+from typing import Self
 
 from shared.faults import FAULTS, Fault, FaultCode
 
@@ -52,6 +55,10 @@ class InvalidInputError(WharfError, ValueError):
 
 class InvalidReferenceError(InvalidInputError):
     code = "ref_invalid"
+
+
+class InvalidComposeError(InvalidInputError):
+    code = "compose_invalid"
 
 
 class RefusedNetworkError(InvalidInputError):
@@ -119,6 +126,16 @@ class _DiagnosedError(WharfError):
         self.retryable = FAULTS[code].retryable
         self.evidence = evidence
         self.retry_after_seconds = retry_after_seconds
+
+    def within(self, whole: str) -> Self:
+        """The same error as a part of ``whole``, which its message then begins with."""
+        return type(self)(
+            FaultCode(self.code),
+            f"{whole}: {self.message}",
+            remedy=self.remedy,
+            evidence=self.evidence,
+            retry_after_seconds=self.retry_after_seconds,
+        )
 
     def fault(self) -> Fault:
         return (

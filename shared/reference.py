@@ -89,6 +89,10 @@ class Reference:
         """What a manifest is asked for by: the digest where there is one, else the tag."""
         return self.digest or self.tag or "latest"
 
+    def tagged(self) -> Self:
+        """Itself; where it has neither tag nor digest, with the tag that Docker then takes."""
+        return self if self.tag or self.digest else replace(self, tag="latest")
+
     def with_digest(self, digest: str) -> Self:
         return replace(self, digest=digest)
 

@@ -40,6 +40,11 @@ class SealContext:
     server_id: str = ""
     attempt: int = 0
 
+    @property
+    def place(self) -> str:
+        """What a message says it is for."""
+        return self.host or self.object_id
+
     def info(self) -> bytes:
         fields = {"format": f"wharfinger {VERSION}", **asdict(self)}
         return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
@@ -117,15 +122,15 @@ class KeyRing:
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.host} is sealed to a key that is not here",
-                remedy="Store the password again, or give control the older private key too.",
+                f"the {context.purpose} for {context.place} is sealed to a key that is not here",
+                remedy="Store it again, or give control the older private key too.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
         except (InvalidTag, ValueError) as error:
             raise CredentialError(
-                f"the {context.purpose} for {context.host} was sealed for something else",
-                remedy="Store the password again.",
+                f"the {context.purpose} for {context.place} was sealed for something else",
+                remedy="Store it again.",
             ) from error
 
 

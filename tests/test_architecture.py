@@ -38,6 +38,7 @@ PARTS = {
     },
     "shared": {
         *(
+            "compose",
             "coroutines",
             "settings",
             "errors",

@@ -3,8 +3,10 @@
 Bytes are those that moved over the network, never more than the total and never fewer than before.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
 from pydantic import JsonValue
 
@@ -27,6 +29,15 @@ class LayerState(StrEnum):
         return self in {LayerState.PRESENT, LayerState.DONE}
 
 
+UNDER_WAY = (
+    LayerState.MOVING,
+    LayerState.RETRYING,
+    LayerState.VERIFYING,
+    LayerState.EXTRACTING,
+    LayerState.WAITING,
+)
+
+
 @dataclass(frozen=True)
 class LayerProgress:
     """One layer; ``id`` is a short one, ``total_bytes`` is 0 until it is known."""
@@ -45,10 +56,26 @@ class TransferProgress:
     current_bytes: int = 0
     total_bytes: int = 0
 
+    @classmethod
+    def of(cls, layers: Iterable[LayerProgress]) -> Self:
+        """The layers with their sums."""
+        layers = tuple(layers)
+        return cls(
+            layers,
+            sum(layer.current_bytes for layer in layers),
+            sum(layer.total_bytes for layer in layers),
+        )
+
     @property
     def is_last_step(self) -> bool:
         """Whether every layer has arrived: of a push or a copy, only the tag is left to write."""
         return bool(self.layers) and all(layer.state.is_there for layer in self.layers)
+
+    def as_layer(self, name: str) -> LayerProgress:
+        """All of it as one line of a larger transfer: in the state of what is still under way."""
+        states = {layer.state for layer in self.layers}
+        state = next((state for state in UNDER_WAY if state in states), LayerState.EXTRACTING)
+        return LayerProgress(name, state, self.current_bytes, self.total_bytes)
 
     def as_json(self) -> dict[str, JsonValue]:
         """As it is stored with the job: at most 128 layers of four fields."""

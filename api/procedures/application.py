@@ -29,8 +29,14 @@ from api.procedures.procedure import Procedure
 from api.procedures.usage import require_registries, require_servers
 from shared.ids import make_id
 from shared.models import Application, ApplicationServer
+from shared.models.application import REGISTRIES
 
-REGISTRIES = ("registry_id", "build_registry_id", "rollback_registry_id")
+CHANGEABLE = {
+    *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
+    *("rollback_active", "rollbacks_to_keep", "latest_wins", *REGISTRIES),
+    *("health_check", "ports", "mounts", "replicas"),
+}
+"""The columns that create and update set to what is asked."""
 NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
 """What an application must have before it is built from a source, and what saves it."""
 
@@ -104,7 +110,7 @@ async def create(context: Context, asked: CreateApplication) -> ApplicationOutpu
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
-        assign(application, asked, given)
+        assign(application, asked, given & CHANGEABLE)
         _require_source(application)
         session.add(application)
         await flush_application(session, application)
@@ -138,7 +144,7 @@ async def update(context: Context, asked: UpdateApplication) -> bool:
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set)
+        changed = assign(application, asked, asked.model_fields_set & CHANGEABLE)
         _require_source(application)
         await flush_application(session, application)
         if await _set_servers(session, application, asked):

@@ -1,6 +1,6 @@
 """The rows of applications: found within the organization, changed field by field."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import ARRAY, String
 from sqlalchemy.exc import IntegrityError
@@ -49,12 +49,11 @@ async def find_application(
     return application, server_ids
 
 
-def assign(application: Application, asked: Input, fields: Iterable[str]) -> list[str]:
-    """Set those fields that are columns to what is asked; gives their names, sorted."""
-    columns = sorted(set(fields) & set(Application.model_fields) - {"application_id"})
-    for column in columns:
-        setattr(application, column, _storable(getattr(asked, column)))
-    return columns
+def assign(application: Application, asked: Input, fields: Collection[str]) -> list[str]:
+    """Set columns to what is asked for them; gives their names, sorted."""
+    for field in fields:
+        setattr(application, field, _storable(getattr(asked, field)))
+    return sorted(fields)
 
 
 async def flush_application(session: AsyncSession, application: Application) -> None:
@@ -63,12 +62,12 @@ async def flush_application(session: AsyncSession, application: Application) -> 
     Raises:
         NameTakenError: another application of the organization has its ``appName``.
     """
+    taken = f"there is an application with the appName {application.app_name} already"
     try:
         await session.flush()
     except IntegrityError as error:
         if not violates(error, NAME_CONSTRAINT):
             raise
-        taken = f"there is an application with the appName {application.app_name} already"
         raise NameTakenError(taken) from None
 
 

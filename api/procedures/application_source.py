@@ -91,6 +91,7 @@ async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
         _set_login(context, application, asked, url)
         changed = assign(application, asked, REPLACED)
+        changed += sorted(asked.model_fields_set & {"git_token", "git_username"})
         application.source_type = "git"
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)
@@ -103,7 +104,8 @@ async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> b
     async with context.transaction() as session:
         await require_registries(session, context, [asked.registry_id])
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set)
+        given = asked.model_fields_set & {"docker_image", "registry_id"}
+        changed = assign(application, asked, given)
         application.source_type = "docker"
         event = application_event(context, "application.saveDockerProvider", application, changed)
         session.add(event)

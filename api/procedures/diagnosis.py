@@ -28,6 +28,7 @@ from shared.errors import InvalidReferenceError
 from shared.jobs.commands import RegistryTest
 from shared.jobs.state import State
 from shared.jobs.store.submit import Submission
+from shared.models import Registry
 from shared.reference import RegistryHost, make_reference, parse_prefix
 from shared.vault import SealContext
 
@@ -131,9 +132,18 @@ def _of_input(context: Context, asked: AdHocTest | Diagnose) -> _Candidate:
     )
 
 
+def stored_test(context: Context, registry: Registry) -> RegistryTest:
+    """The command that tests a stored registry."""
+    return _command(_of_row(context, registry))
+
+
 async def _stored(context: Context, registry_id: str) -> _Candidate:
     async with context.transaction() as session:
         registry = await find_registry(session, context, registry_id)
+    return _of_row(context, registry)
+
+
+def _of_row(context: Context, registry: Registry) -> _Candidate:
     return _Candidate(
         url=registry.registry_url,
         host=require_host(registry.registry_url, context.resources.networks),

@@ -37,8 +37,9 @@ class Input(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        if isinstance(value, str) and ("\0" in value or not _is_unicode(value)):
-            raise ValueError("Invalid string: holds a NUL or half of a surrogate pair")
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
+                raise ValueError("Invalid string: holds a NUL or half of a surrogate pair")
         return value
 
 

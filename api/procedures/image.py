@@ -1,7 +1,6 @@
 """Images on a server: pulled from a registry, pushed to one, tagged."""
 
 import re
-from dataclasses import replace
 from typing import Self
 
 from api.context import Context
@@ -85,7 +84,7 @@ async def pull(context: Context, asked: Pull) -> AcceptedPull:
     is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
     own, which waits for that one. A cancel ends the job for all who share it.
     """
-    reference = _tagged(parse_reference(asked.image))
+    reference = parse_reference(asked.image).tagged()
     require_host(reference.registry, context.resources.networks)
     if asked.registry_id is not None:
         registry = await _registry(context, asked.registry_id)
@@ -138,7 +137,7 @@ async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
     """Give an image of a server another name."""
     if not IMAGE_ID.fullmatch(asked.source):
         parse_reference(asked.source)
-    target = _tagged(_require_no_digest(parse_reference(asked.target)))
+    target = _require_no_digest(parse_reference(asked.target)).tagged()
     job = Submission(
         organization_id=context.organization_id,
         server_id=await choose_server(context, asked.server_id),
@@ -167,7 +166,7 @@ def push_target(registry: Registry, asked: Push) -> Reference:
         username=registry.username,
         tag=asked.tag or ("" if names_tag else own_tag),
     )
-    return _tagged(_require_no_digest(target))
+    return _require_no_digest(target).tagged()
 
 
 def _own_name(registry: Registry, asked: Push) -> tuple[str, str]:
@@ -196,10 +195,6 @@ def _require_no_digest(reference: Reference) -> Reference:
     if reference.digest:
         raise InvalidReferenceError(f"{reference} has a digest; only a tag can be given")
     return reference
-
-
-def _tagged(reference: Reference) -> Reference:
-    return reference if reference.tag or reference.digest else replace(reference, tag="latest")
 
 
 async def _registry(context: Context, registry_id: str) -> Registry:

@@ -1,5 +1,6 @@
 """Jobs: listed, looked into, cancelled."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field
@@ -22,6 +23,8 @@ StateName = Literal[
 ]
 MAX_JOBS = 200
 SHOWN_EVENTS = 1000
+LONG = {"compose", "composeFile"}
+"""Texts of up to 192 KiB, which a list leaves out; `job.one` has them."""
 
 
 class JobOutput(Output):
@@ -51,9 +54,12 @@ class JobOutput(Output):
     cancel_requested_at: Moment | None
 
     @classmethod
-    def of(cls, job: Job) -> Self:
-        documents = ("command", "progress", "result", "error")
-        shown = {name: show_document(getattr(job, name)) for name in documents}
+    def of(cls, job: Job, *, without: Collection[str] = ()) -> Self:
+        shown = {}
+        for name in ("command", "progress", "result", "error"):
+            document = show_document(getattr(job, name))
+            kept = document and {key: document[key] for key in document if key not in without}
+            shown[name] = kept
         return cls.model_validate({**job.model_dump(), **shown})
 
 
@@ -113,7 +119,7 @@ async def get_all(context: Context, asked: ManyJobs) -> JobPage:
     page = rows[: asked.limit]
     more = len(rows) > asked.limit
     return JobPage(
-        jobs=[JobOutput.of(job) for job in page],
+        jobs=[JobOutput.of(job, without=LONG) for job in page],
         next_cursor=page[-1].job_id if more else None,
     )
 

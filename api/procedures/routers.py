@@ -8,10 +8,12 @@ from api.procedures import (
     application_build,
     application_source,
     build,
+    compose,
     diagnosis,
     enrolment,
     image,
     job,
+    matrix,
     registry,
     server,
     server_check,
@@ -20,9 +22,9 @@ from api.procedures import (
 from api.procedures.procedure import Procedure
 
 MODULES = (
-    *(registry, diagnosis, server, server_check, enrolment),
+    *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
-    *(image, job, api_key, user),
+    *(image, compose, job, api_key, user),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

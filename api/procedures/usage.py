@@ -9,6 +9,7 @@ from api.context import Context
 from api.errors import InUseError
 from shared.errors import NotFoundError
 from shared.models import Application, ApplicationServer, Registry, Server
+from shared.models.application import REGISTRIES
 
 MAX_NAMES = 10
 
@@ -60,14 +61,9 @@ async def require_servers(
 
 async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
     """Raises `InUseError` while an application uses the registry; its row has to be locked."""
-    used = (
-        Application.registry_id,
-        Application.build_registry_id,
-        Application.rollback_registry_id,
-    )
     query = select(Application.name).where(
         Application.organization_id == registry.organization_id,
-        or_(*(column == registry.registry_id for column in used)),
+        or_(*(getattr(Application, column) == registry.registry_id for column in REGISTRIES)),
     )
     names = (await session.exec(query.order_by(Application.name))).all()
     _require_none(names, f"the registry {registry.registry_name}")

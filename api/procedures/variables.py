@@ -45,21 +45,25 @@ def parse_variables(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     position = 0
     while position < len(text):
-        line = text.count("\n", 0, position) + 1
         entry = _ENTRY.match(text, position)
         if entry is None:
-            raise ValueError(f"Invalid variables: line {line} is not NAME=VALUE")
-        position = entry.end()
+            raise _invalid(text, position, "is not NAME=VALUE")
+        if entry["name"] in found:
+            raise _invalid(text, position, "gives a name for the second time")
         if name := entry["name"]:
-            if name in found:
-                raise ValueError(f"Invalid variables: line {line} gives a name for the second time")
             found[name] = _value(entry)
+        position = entry.end()
     return found
 
 
 def show_variables(variables: dict[str, str]) -> str:
     """The lines that `parse_variables` reads as these, sorted by name."""
     return "\n".join(f"{name}={_quoted(variables[name])}" for name in sorted(variables))
+
+
+def _invalid(text: str, position: int, why: str) -> ValueError:
+    line = text.count("\n", 0, position) + 1
+    return ValueError(f"Invalid variables: line {line} {why}")
 
 
 def _value(entry: re.Match[str]) -> str:

@@ -4,6 +4,7 @@ Commands are JSON in snake_case and carry a version; results are JSON as the API
 ignores fields that it does not know.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     IMAGE_TAG = "image.tag"
     IMAGE_BUILD = "image.build"
     IMAGE_COPY = "image.copy"
+    COMPOSE_PULL = "compose.pull"
 
 
 class JobClass(StrEnum):
@@ -191,6 +193,29 @@ class ImageCopy(Command):
         return parse_reference(self.reference)
 
 
+class ComposeImage(BaseModel):
+    """An image of a compose file, and the services that run it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    services: tuple[str, ...]
+    reference: str
+    registry_id: str | None = None
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
+class ComposePull(Command):
+    """Pull the images of a compose file, and pin it: ``compose`` is its text."""
+
+    kind: ClassVar[Kind] = Kind.COMPOSE_PULL
+
+    compose: str
+    images: tuple[ComposeImage, ...]
+
+
 class ImageResult(BaseModel):
     """Where the image is now; ``verified_by`` says who asked the registry for the digest.
 
@@ -207,6 +232,30 @@ class ImageResult(BaseModel):
     size_bytes: int | None = Field(default=None, ge=0)
     verified_by: str | None = None
     revision: str | None = None
+
+
+class PinnedImage(BaseModel):
+    """What a service runs from now on; ``reference`` holds the digest too."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+    service: str
+    reference: str
+    digest: str
+
+
+class ComposeResult(BaseModel):
+    """The pinned file; ``without_image`` are the services that it leaves as they were."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+    compose_file: str
+    images: tuple[PinnedImage, ...]
+    without_image: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -240,6 +289,7 @@ RULES: dict[Kind, Rule] = {
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.IMAGE_TAG: Rule(ImageTag, 1, JobClass.QUICK, timedelta(seconds=18), 3, 0),
     Kind.IMAGE_PULL: Rule(ImagePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
+    Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
@@ -251,21 +301,29 @@ _PUSH: frozenset[Right] = frozenset({"pull", "push"})
 
 def accesses(command: Command) -> tuple[Access, ...]:
     """What logins a command needs, and for what; none for what is done as nobody."""
+    return tuple(_needed(command))
+
+
+def _needed(command: Command) -> Iterator[Access]:
     match command:
         case RegistryTest():
-            return (Access(command.host, command.repository, _PUSH, command.registry_id),)
+            yield Access(command.host, command.repository, _PUSH, command.registry_id)
         case ImagePull(registry_id=str()):
-            return (_access(command.target, _PULL, command.registry_id),)
+            yield _access(command.target, _PULL, command.registry_id)
         case ImagePush():
-            return (_access(command.target, _PUSH, command.registry_id),)
+            yield _access(command.target, _PUSH, command.registry_id)
         case ImageCopy():
-            source = _access(command.origin, _PULL, command.source_registry_id)
-            target = _access(command.target, _PUSH, command.registry_id)
-            return (source, target) if command.source_registry_id else (target,)
+            if command.source_registry_id:
+                yield _access(command.origin, _PULL, command.source_registry_id)
+            yield _access(command.target, _PUSH, command.registry_id)
         case ImageBuild(base_host=str() as host, registry_id=str()):
-            return (Access(host, ANY_REPOSITORY, _PULL, command.registry_id),)
+            yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
+        case ComposePull():
+            for image in command.images:
+                if image.registry_id:
+                    yield _access(image.target, _PULL, image.registry_id)
         case _:
-            return ()
+            pass
 
 
 def hosts_of(command: Command) -> frozenset[str]:

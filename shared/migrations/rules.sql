@@ -56,6 +56,19 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- Keeps how a test of a stored registry ended, for longer than its job is kept.
+CREATE OR REPLACE FUNCTION public.registry_check_add(job public.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  INSERT INTO public.registry_check (job_id, organization_id, registry_id, server_id, state, code, stage, milliseconds)
+  VALUES (job.job_id, job.organization_id, job.registry_id, job.server_id, job.state,
+          left(job.error->>'code', 100), left(job.error->>'stage', 100),
+          CASE WHEN job.state IN ('succeeded', 'failed')
+               THEN extract(epoch FROM job.finished_at - job.started_at) * 1000 END);
+EXCEPTION WHEN foreign_key_violation THEN
+  NULL;  -- The registry was removed meanwhile, and its history with it.
+END $$;
+
 CREATE OR REPLACE FUNCTION public.job_after_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -74,6 +87,9 @@ BEGIN
   END IF;
   IF NEW.state IN ('succeeded', 'failed', 'cancelled', 'expired') THEN
     DELETE FROM public.job_secret WHERE job_id = NEW.job_id;
+    IF NEW.kind = 'registry.test' AND NEW.registry_id IS NOT NULL THEN
+      PERFORM public.registry_check_add(NEW);
+    END IF;
     PERFORM pg_notify('wharf_job', NEW.job_id);
     PERFORM pg_notify('wharf_release', '');
   ELSIF NEW.state = 'queued' THEN

@@ -8,7 +8,7 @@ from shared.models.context import BuildContext, ContextToken
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
-from shared.models.registry import Registry
+from shared.models.registry import Registry, RegistryCheck
 from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
 
 METADATA = SQLModel.metadata
@@ -32,6 +32,7 @@ __all__ = [
     "JobSecret",
     "Organization",
     "Registry",
+    "RegistryCheck",
     "ReleaseGate",
     "Server",
     "ServerEnrolment",

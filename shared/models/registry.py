@@ -1,8 +1,9 @@
-"""The registry table: the seed document's fields, the password sealed."""
+"""Registries, with the seed document's fields, the password sealed, and how their tests ended."""
 
-from sqlalchemy import CheckConstraint, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.jobs.state import FINAL
 from shared.models.columns import Moment, moment, one_of
 
 
@@ -30,3 +31,34 @@ class Registry(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.organization_id")
     host: str
     transfer_limit: int = Field(default=8, sa_column_kwargs={"server_default": text("8")})
+
+
+class RegistryCheck(SQLModel, table=True):
+    """How one test of a registry from a server ended; kept for longer than the job itself.
+
+    A trigger adds the row as the job ends. ``milliseconds`` are those of its last attempt.
+    """
+
+    __tablename__ = "registry_check"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "registry_id"],
+            ["registry.organization_id", "registry.registry_id"],
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "server_id"], ["server.organization_id", "server.server_id"]
+        ),
+        one_of("state", sorted(FINAL)),
+        Index("registry_check_newest", "registry_id", "server_id", "checked_at"),
+    )
+
+    job_id: str = Field(primary_key=True)
+    organization_id: str
+    registry_id: str
+    server_id: str
+    state: str
+    code: str | None = None
+    stage: str | None = None
+    milliseconds: float | None = None
+    checked_at: Moment = moment(default_now=True, index=True)

@@ -56,18 +56,25 @@ class TestServer:
         """Release until there is a job for this server, then claim it."""
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
-            async with self.control.connection() as connection, connection.transaction():
-                jobs = await release(connection) or []
-                for job in jobs:
-                    await give_login(connection, job, "v1.test.login")
-            if jobs:
+            if jobs := await self.release():
                 [job] = jobs
-                self.seen.append(job)
-                claimed = await self._attempt("claim", job)
-                assert claimed["status"] == "claimed"
+                await self.claim(job)
                 return job
             await asyncio.sleep(0.01)
         raise AssertionError("no job came")
+
+    async def release(self) -> list[Released]:
+        """What control releases now, for whatever server."""
+        async with self.control.connection() as connection, connection.transaction():
+            jobs = await release(connection) or []
+            for job in jobs:
+                await give_login(connection, job, "v1.test.login")
+        return jobs
+
+    async def claim(self, job: Released) -> None:
+        self.seen.append(job)
+        claimed = await self._attempt("claim", job)
+        assert claimed["status"] == "claimed"
 
     async def finish(self, job: Released, outcome: str, **more: Any) -> None:
         answer = await self._attempt("finish", job, outcome=outcome, **more)

@@ -10,8 +10,8 @@ from tests.api.fleet import TestServer
 from tests.databases import Database
 
 TABLES = (
-    *("registry", "server", "server_token", "application", "application_server"),
-    *("build", "context", "context_token"),
+    *("registry", "server", "server_token", "application", "application_server", "build"),
+    *("context", "context_token"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -24,7 +24,9 @@ NO_LOOK_UP = {
     ("application.update", "serverId"),
     ("application.saveGitProvider", "customGitSSHKeyId"),
 }
+IDS = ("Id", "Ids")
 OWN = {"applicationId": "own application"}
+COMPOSE = "services: {web: {image: nginx}}"
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "p"}
 
 # The inputs of each procedure that names a thing; ids stand for one of the other organization.
@@ -37,6 +39,10 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("registry.testRegistryById", {"registryId": "own registry", "serverId": "server"}),
     ("registry.diagnose", {"registryId": "registry"}),
     ("registry.diagnose", {**AD_HOC, "serverId": "server"}),
+    ("registry.testOnServers", {"registryIds": ["registry"]}),
+    ("registry.testOnServers", {"registryIds": ["own registry"], "serverIds": ["server"]}),
+    ("registry.matrix", {"registryId": "registry"}),
+    ("registry.matrix", {"serverId": "server"}),
     ("server.one", {"serverId": "server"}),
     ("server.update", {"serverId": "server", "name": "mine now"}),
     ("server.validate", {"serverId": "server"}),
@@ -67,14 +73,16 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("application.saveEnvironment", {"applicationId": "application", "env": "A=1"}),
     ("application.build", {"applicationId": "application"}),
     ("application.build", {**OWN, "contextId": "context"}),
-    ("build.one", {"buildId": "build"}),
     ("build.all", {"applicationId": "application"}),
+    ("build.one", {"buildId": "build"}),
     ("build.cancel", {"buildId": "build"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "own registry", "serverId": "server"}),
     ("image.tag", {"source": "a", "target": "b", "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "serverId": "server"}),
+    ("compose.pull", {"composeFile": COMPOSE, "registryIds": ["own registry", "registry"]}),
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
@@ -87,16 +95,24 @@ def snapshot(database: Database) -> list[Any]:
     return [keys, *(database.execute(f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES)]
 
 
+async def build_something(client: httpx2.AsyncClient) -> dict[str, Any]:
+    chosen = {"applicationId": (await create_application(client))["applicationId"]}
+    source = {**chosen, "customGitUrl": "https://git.example/a.git"}
+    assert (await client.post("/api/application.saveGitProvider", json=source)).is_success
+    built: dict[str, Any] = (await client.post("/api/application.build", json=chosen)).json()
+    return built
+
+
 def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
     takes = {
         (name, alias)
         for name, procedure in PROCEDURES.items()
         for alias in procedure.input.model_json_schema()["properties"]
-        if alias.endswith(("Id", "Ids"))
+        if alias.endswith(IDS)
     }
 
     assert takes - NO_LOOK_UP == {
-        (name, field) for name, body in MATRIX for field in body if field.endswith(("Id", "Ids"))
+        (name, field) for name, body in MATRIX for field in body if field.endswith(IDS)
     }
 
 
@@ -108,18 +124,14 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
-    application = await create_application(client)
-    context = await upload_context(client, application["applicationId"])
-    built = {"applicationId": application["applicationId"], "contextId": context["contextId"]}
-    build = (await client.post("/api/application.build", json=built)).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
         "own registry": (await create_registry(stranger))["registryId"],
-        "application": application["applicationId"],
+        "application": (built := await build_something(client))["applicationId"],
+        "build": built["buildId"],
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
-        "context": context["contextId"],
-        "build": build["buildId"],
+        "context": (await upload_context(client, built["applicationId"]))["contextId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
     }

@@ -82,3 +82,38 @@ def test_a_long_unknown_key_is_cut() -> None:
     [issue] = caught.value.issues
     assert len(issue["keys"]) == 20
     assert len(issue["keys"][0]) == 60
+
+
+NESTED: list[tuple[dict[str, Any], list[str | int], str]] = [
+    ({"mounts": "x"}, ["mounts"], "Invalid input: expected array, received string"),
+    ({"ports": [1]}, ["ports", 0], "Invalid input: expected object, received number"),
+    (
+        {"ports": [{"publishedPort": 1}]},
+        ["ports", 0, "targetPort"],
+        "Invalid input: expected number, received undefined",
+    ),
+    (
+        {"ports": [{"publishedPort": 1, "targetPort": 1, "protocol": "x"}]},
+        ["ports", 0, "protocol"],
+        'Invalid option: expected one of "tcp"|"udp"',
+    ),
+    (
+        {"healthCheck": {}},
+        ["healthCheck", "command"],
+        "Invalid input: expected array, received undefined",
+    ),
+    (
+        {"healthCheck": {"command": []}},
+        ["healthCheck", "command"],
+        "Too small: expected array to have >=1 items",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "path", "message"), NESTED)
+def test_an_issue_says_what_is_expected_deep_inside(
+    change: dict[str, Any], path: list[str | int], message: str
+) -> None:
+    [issue] = issues_of(PROCEDURES["application.create"], {"name": "x", **change})
+
+    assert (issue["path"], issue["message"]) == (path, message)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench import (
     accepting,
+    building,
     copies,
     footprint,
     latency,
@@ -25,6 +26,7 @@ PARTS = {
     "logins": logins,
     "transfers": transfers,
     "copies": copies,
+    "building": building,
     "accepting": accepting,
     "readers": readers,
     "million": million,

@@ -28,7 +28,7 @@ def make_images(docker: Docker, directory: Path) -> None:
 
 
 def _import_python(docker: Docker, root: Path) -> None:
-    packages = "--include=python3,python3-venv,ca-certificates"
+    packages = "--include=python3,python3-venv,ca-certificates,git"
     run(("debootstrap", "--variant=minbase", packages, "bookworm", str(root)), seconds=900)
     shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     shutil.rmtree(root / "var" / "cache" / "apt")

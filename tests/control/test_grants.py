@@ -8,6 +8,8 @@ import pytest
 from shared.errors import CredentialError, RegistryError
 from shared.jobs.commands import (
     Command,
+    ComposeImage,
+    ComposePull,
     GitSource,
     ImageBuild,
     ImageCopy,
@@ -228,6 +230,31 @@ def test_a_copy_is_given_a_login_for_each_side_and_no_more_rights_than_it_needs(
     assert given.login_for(COPY.target, "push").username == "bob"
     with pytest.raises(RegistryError, match="no login was given for push"):
         given.login_for(COPY.origin, "push")
+
+
+COMPOSE = ComposePull(
+    compose="",
+    images=(
+        ComposeImage(services=("web",), reference=f"{HOST}/team/web:1", registry_id="registry"),
+        ComposeImage(services=("db",), reference="docker.io/library/postgres:18"),
+        ComposeImage(services=("job",), reference=f"{HOST}/team/job:1", registry_id="registry"),
+    ),
+)
+
+
+def test_a_compose_file_is_given_a_login_for_each_image_that_has_a_registry() -> None:
+    job = make_job(COMPOSE)
+
+    given = open_grants(job, [HOST])
+
+    web, postgres, work = (image.target for image in COMPOSE.images)
+    assert given.login_for(web, "pull").username == "alice"
+    assert given.login_for(work, "pull").username == "alice"
+    for target in (postgres, parse_reference(f"{HOST}/team/other:1")):
+        with pytest.raises(RegistryError, match="no login was given for pull"):
+            given.login_for(target, "pull")
+    with pytest.raises(RegistryError, match="no login was given for push"):
+        given.login_for(web, "push")
 
 
 def test_a_build_is_given_its_base_login_for_any_repository_and_its_git_token() -> None:

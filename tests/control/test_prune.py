@@ -47,3 +47,17 @@ async def test_old_join_tokens_are_forgotten(world: World) -> None:
     await prune(world.control)
 
     assert await world.rows("SELECT token_hash FROM server_token") == [{"token_hash": b"fresh"}]
+
+
+async def test_how_tests_of_registries_ended_is_kept_for_a_year(world: World) -> None:
+    guest, registry_id = await world.add_server(), await world.add_registry()
+    for job_id, age in (("old", "367 days"), ("fresh", "364 days")):
+        await world.owner.execute(
+            "INSERT INTO registry_check (job_id, organization_id, registry_id, server_id, state,"
+            " checked_at) VALUES (%s, %s, %s, %s, 'succeeded', now() - %s::interval)",
+            (job_id, world.organization_id, registry_id, guest.server_id, age),
+        )
+
+    await prune(world.control)
+
+    assert await world.rows("SELECT job_id FROM registry_check") == [{"job_id": "fresh"}]

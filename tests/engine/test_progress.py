@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
@@ -114,6 +115,29 @@ def test_layers_are_counted_up_to_a_cap() -> None:
         progress.feed(line(f"{number:012x}", "Downloading", 1, 1))
 
     assert len(progress.snapshot().layers) == progress.snapshot().total_bytes == MAX_LAYERS
+
+
+@pytest.mark.parametrize(
+    ("statuses", "state"),
+    [
+        ([], LayerState.EXTRACTING),
+        (["Waiting", "Already exists"], LayerState.WAITING),
+        (["Downloading", "Extracting", "Waiting"], LayerState.MOVING),
+        (["Retrying in 5 seconds", "Pull complete"], LayerState.RETRYING),
+        (["Extracting", "Pull complete"], LayerState.EXTRACTING),
+        (["Already exists", "Pull complete"], LayerState.EXTRACTING),
+    ],
+)
+def test_an_image_is_a_line_of_a_larger_transfer(statuses: list[str], state: LayerState) -> None:
+    transfer = ProgressSum()
+    for number, status in enumerate(statuses):
+        transfer.feed(line(str(number), "Downloading", 40, 100))
+        transfer.feed(line(str(number), status))
+
+    shown = transfer.snapshot().as_layer("web")
+
+    assert (shown.id, shown.state) == ("web", state)
+    assert shown.total_bytes == 100 * len(statuses)
 
 
 def test_the_last_step_is_when_every_layer_has_arrived() -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import jwt
 from aiohttp import web
@@ -57,12 +58,29 @@ class SigningKey:
         return jwt.encode(dict(claims), self._key, algorithm="RS256", headers=headers)
 
 
+@dataclass(frozen=True)
+class _Scope:
+    kind: str
+    name: str
+    actions: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        kind, _, rest = text.partition(":")
+        name, _, asked = rest.rpartition(":")
+        return cls(kind, name, frozenset(asked.split(",") if asked else ()))
+
+    def grant(self, rights: frozenset[str]) -> dict[str, object]:
+        return {"type": self.kind, "name": self.name, "actions": sorted(self.actions & rights)}
+
+
 @dataclass
 class TokenServer:
     """What it does may be changed while it runs.
 
     ``is_opaque``: its tokens say nothing of their rights. ``refused``: actions that make it answer
-    403 when a scope names one of them. ``life_seconds`` is how long a token lasts.
+    403 when a scope names one of them; ``forbidden``: repositories that do so. ``life_seconds`` is
+    how long a token lasts.
     """
 
     key: SigningKey
@@ -70,6 +88,7 @@ class TokenServer:
     rights: Mapping[str, frozenset[str]] = field(default_factory=lambda: RIGHTS)
     is_opaque: bool = False
     refused: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
     life_seconds: int = 300
     fake: Fake = field(default_factory=Fake)
     scheme: str = "http"
@@ -87,13 +106,11 @@ class TokenServer:
         user = self._user(request)
         if user is None:
             return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
-        kind, _, rest = request.query.get("scope", "").partition(":")
-        name, _, asked = rest.rpartition(":")
-        actions = set(asked.split(",")) if asked else set()
-        if actions & self.refused:
+        scopes = [_Scope.parse(text) for text in request.query.getall("scope", [])]
+        if any(one.actions & self.refused or one.name in self.forbidden for one in scopes):
             return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
-        granted = sorted(actions & self.rights.get(user, frozenset()))
-        access = [{"type": kind, "name": name, "actions": granted}] if granted else []
+        rights = self.rights.get(user, frozenset())
+        access = [one.grant(rights) for one in scopes if one.actions & rights]
         return web.json_response(
             {"token": self._make_token(user, access), "expires_in": self.life_seconds}
         )

@@ -1,6 +1,7 @@
 """A job that is cancelled, in every phase: it ends within 5 s, and then no byte flows any more."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -111,6 +112,11 @@ def quay(port: Port) -> Iterator[Quay]:
         yield Quay(port, link, front, loop, row["registryId"])
 
 
+def _moved(job: Job, line: str) -> int:
+    layers = (job["progress"] or {}).get("layers", [])
+    return sum(layer["currentBytes"] for layer in layers if layer["id"] == line)
+
+
 def ask(port: Port, procedure: str, body: dict[str, str]) -> str:
     """The id of a job that is not waited for."""
     headers = {"x-api-key": port.stack.admin_key, "prefer": "respond-async"}
@@ -173,6 +179,25 @@ def test_a_running_pull_stops(quay: Quay) -> None:
     quay.port.jobs.moving(job_id)
 
     quay.require_end(job_id, quay.cancel(job_id))
+
+
+def test_a_running_pull_of_a_compose_file_stops_and_pins_nothing(quay: Quay) -> None:
+    for name, seed in (("small", 36), ("large", 37)):
+        quay.make_image(f"team/{name}:1", seed=seed, layer_bytes=LAYER_BYTES if seed > 36 else 1000)
+        assert quay.port.jobs.ended(quay.push(f"team/{name}:1"))["state"] == "succeeded"
+    images = {name: {"image": f"{quay.link.host}/team/{name}:1"} for name in ("small", "large")}
+    quay.link.bytes_per_second = SLOW
+    body = {
+        "composeFile": json.dumps({"services": images}),
+        "serverId": quay.port.servers[1].server_id,
+        "registryIds": [quay.registry_id],
+    }
+    job_id = str(quay.port.stack.call("compose.pull", body)["jobId"])
+    quay.port.jobs.until(job_id, lambda job: _moved(job, "large") > 0)
+
+    job = quay.require_end(job_id, quay.cancel(job_id))
+
+    assert job["result"] is None
 
 
 def test_a_running_test_stops(quay: Quay) -> None:

@@ -1,5 +1,7 @@
 """Servers of the real fleet: each with its own user at the broker, each seen as it is."""
 
+import time
+
 import pytest
 import redis
 
@@ -40,3 +42,26 @@ def test_a_server_of_the_fleet_is_seen_as_it_is_and_passes_its_checks(port: Port
     assert {check["name"] for check in checked["checks"] if check["isGood"]} >= {
         *("enrolled", "online", "worker", "engine", "engineApi", "clock")
     }
+
+
+def test_a_killed_server_is_away_within_fifteen_seconds_and_its_jobs_wait(port: Port) -> None:
+    server = port.servers[1]
+    image = f"{port.registry.host}/team/not-there:1"
+    seen_at = port.stack.call("server.one", {"serverId": server.server_id})["seenAt"]
+    begun = time.monotonic()
+    server.worker.kill()
+    wait_until(lambda: not server.is_online, seconds=20)
+    away_after = time.monotonic() - begun
+    job_id = port.jobs.pull(server.server_id, port.registry_id, image)
+    waiting = port.jobs.one(job_id)
+    shown = port.stack.call("server.one", {"serverId": server.server_id})
+
+    assert port.stack.revive() == [server.name]
+    job = port.jobs.ended(job_id)
+
+    # It was last heard of up to a beat before it was killed.
+    assert away_after < 16
+    assert (waiting["state"], waiting["waiting"]["code"]) == ("queued", "server_offline")
+    assert shown["offlineSince"] >= seen_at
+    assert job["error"]["code"] == "image_not_found"
+    wait_until(lambda: server.is_online)

@@ -188,6 +188,24 @@ async def test_where_nothing_can_be_mounted_everything_is_sent(
     await Depot(registry.host, "kept/app", basic()).require("1", image)
 
 
+async def test_where_nothing_can_be_mounted_what_is_there_is_not_sent(
+    registries: Registries, settings: ConnectionSettings
+) -> None:
+    registry = registries.start()
+    image = two_platforms("mountless")
+    await Depot(registry.host, "team/app", basic()).put("1", image)
+    await Depot(registry.host, "kept/app", basic()).put_blobs(image)
+
+    async def refuse(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=405) if "mount" in request.query else None
+
+    async with open_front(registry.host, refuse) as front:
+        await copy(f"{front.host}/team/app:1", f"{front.host}/kept/app:1", settings)
+
+    await Depot(registry.host, "kept/app", basic()).require("1", image)
+    assert not [line for line in front.lines if line.startswith("PUT") and "/blobs/" in line]
+
+
 async def test_a_mount_asks_for_both_repositories_in_one_token(
     token_registry: LocalRegistry,
     token_server: TokenServer,

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from aiohttp import web
 
-from shared.errors import RegistryError
+from shared.errors import RefusedNetworkError, RegistryError
 from shared.faults import FaultCode
 from tests.fakes.front import open_front
 from tests.fakes.web import open_fake
@@ -296,6 +296,44 @@ async def test_a_blob_that_is_stored_elsewhere_is_fetched_without_the_login(
 
     await Depot(target.host, "app", basic()).require("1", SMALL)
     assert len(store.requests) == len(SMALL.blobs) and store.authorizations == []
+
+
+async def test_a_blob_at_the_metadata_service_is_not_fetched(
+    pair: Pair, settings: ConnectionSettings
+) -> None:
+    source, target = pair
+    await Depot(source.host, "app", basic()).put("1", SMALL)
+
+    async def keep(request: web.Request) -> web.StreamResponse | None:
+        if request.method != "GET" or "/blobs/" not in request.path:
+            return None
+        return web.Response(status=307, headers={"Location": "http://169.254.169.254/latest"})
+
+    async with open_front(source.host, keep) as front:
+        with pytest.raises(RefusedNetworkError):
+            await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
+
+    await require_no_tag(target)
+
+
+async def test_a_part_that_begins_too_late_is_not_taken(
+    pair: Pair, settings: ConnectionSettings
+) -> None:
+    source, target = pair
+    await Depot(source.host, "app", basic()).put("1", SMALL)
+
+    async def keep(request: web.Request) -> web.StreamResponse | None:
+        if "/blobs/" not in request.path or not asks_for(request, SMALL):
+            return None
+        headers = {"Content-Range": "bytes 7-204799/204800"}
+        return web.Response(status=206, body=layer_of(SMALL)[7:], headers=headers)
+
+    async with open_front(source.host, keep) as front:
+        with pytest.raises(RegistryError) as caught:
+            await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
+
+    assert caught.value.code == FaultCode.REGISTRY_ERROR
+    await require_no_tag(target)
 
 
 async def test_an_upload_that_belongs_elsewhere_is_sent_without_the_login(

@@ -22,6 +22,7 @@ from worker.login import Grant, Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.copies import copy
 from worker.server.handlers.tools import Tools
+from worker.server.workspaces import Workspaces
 
 IMAGE = two_platforms("job")
 
@@ -35,7 +36,8 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
         open_scripted(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
-        yield Tools(engine, parse_networks("loopback"))
+        workspaces = Workspaces.open(tmp_path / "builds")
+        yield Tools(engine, parse_networks("loopback"), workspaces)
 
 
 @pytest.fixture

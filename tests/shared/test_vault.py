@@ -120,6 +120,13 @@ def test_an_error_names_the_place_and_not_the_secret() -> None:
     assert caught.value.code == "credential_unreadable"
 
 
+def test_an_error_names_the_object_of_what_is_for_no_host() -> None:
+    context = SealContext("environment", "organization", "application", "", "")
+
+    with pytest.raises(CredentialError, match="the environment for application was sealed"):
+        RING.open(KEY.public.seal(SECRET, CONTEXT), context)
+
+
 def test_keys_survive_as_text() -> None:
     assert PrivateKey.parse(KEY.text()).public.key_id == KEY.public.key_id
     assert PublicKey.parse(f" {KEY.public}\n").key_id == KEY.public.key_id

@@ -53,12 +53,7 @@ class ProgressSum:
 
     def snapshot(self) -> TransferProgress:
         """The sums of this moment."""
-        layers = tuple(self._layers.values())
-        return TransferProgress(
-            layers,
-            sum(layer.current_bytes for layer in layers),
-            sum(layer.total_bytes for layer in layers),
-        )
+        return TransferProgress.of(self._layers.values())
 
 
 def _state(status: JsonValue) -> LayerState | None:

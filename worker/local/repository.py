@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 from shared.errors import SetupError
 
 NAME = "app.git"
-AUTHOR = ("-c", "user.name=Wharfinger", "-c", "user.email=demo@example.com")
+SETTINGS = ("user.name=Wharfinger", "user.email=demo@example.com", "core.compression=0")
+"""What is in it was made to be moved: to press it together would only take time."""
+
 ENVIRONMENT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
 
@@ -56,6 +58,7 @@ class LocalRepository:
 
 def _make(bare: Path, work: Path, files: Mapping[str, bytes]) -> str:
     _git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    _git("config", "core.compression", "0", cwd=bare)
     _git("init", "--quiet", "--initial-branch=main", str(work))
     for name, content in files.items():
         path = work / name
@@ -69,7 +72,7 @@ def _make(bare: Path, work: Path, files: Mapping[str, bytes]) -> str:
 
 def _git(*words: str, cwd: Path | None = None) -> str:
     ran = subprocess.run(  # noqa: S603 - the words are ours
-        ("git", *AUTHOR, *words),  # noqa: S607 - as a person would
+        ("git", *(part for setting in SETTINGS for part in ("-c", setting)), *words),  # noqa: S607 - as a person would
         cwd=cwd,
         env={**os.environ, **ENVIRONMENT},
         capture_output=True,

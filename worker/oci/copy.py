@@ -19,6 +19,7 @@ from worker.oci.lanes import in_lanes
 from worker.oci.manifest import Descriptor
 from worker.oci.plan import Plan, make_plan
 from worker.oci.tally import Tally
+from worker.oci.uploads import Upload
 from worker.progress import LayerState, TransferProgress
 
 NOT_THERE = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING, FaultCode.PULL_DENIED})
@@ -93,11 +94,7 @@ class _Copy:
         await self._target.put_manifest(self._repository, self.name, plan.root)
 
     async def _bring(self, blob: Descriptor) -> None:
-        if await self._uploads.has(blob.digest):
-            self._tally.enter(blob, LayerState.PRESENT)
-            return
-        begin = self._uploads.mount(blob.digest) if self._mounts else self._uploads.start()
-        upload = await begin
+        upload = await self._begin(blob)
         if upload is None:
             self._tally.enter(blob, LayerState.PRESENT)
             return
@@ -105,6 +102,14 @@ class _Copy:
         with closing(self._source.read_blob(self._source_repository, blob)) as chunks:
             await self._uploads.finish(upload, blob, self._tally.count(blob, chunks))
         self._tally.enter(blob, LayerState.DONE)
+
+    async def _begin(self, blob: Descriptor) -> Upload | None:
+        """An upload for what the target does not have, and cannot take over by itself."""
+        if not self._mounts:
+            return None if await self._uploads.has(blob.digest) else await self._uploads.start()
+        # A blob that is there can be mounted too: asking for it first would double the requests.
+        upload = await self._uploads.mount(blob.digest)
+        return None if upload and await self._uploads.has(blob.digest) else upload
 
 
 def _require_same(where: Reference, found: str, *, promised: str) -> None:

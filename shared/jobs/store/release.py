@@ -141,7 +141,10 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
      WHERE s.job_id = d.job_id AND s.attempt = 0) given
   CROSS JOIN LATERAL (
     SELECT jsonb_object_agg(registry_id, to_jsonb(r)) AS registries FROM registry r
-     WHERE registry_id IN (d.registry_id, d.command->>'source_registry_id')
+     -- All that the command names: its own, the source of a copy, those of a compose file.
+     WHERE registry_id = ANY (
+         ARRAY[d.registry_id, d.command->>'source_registry_id'] || ARRAY(
+           SELECT id #>> '{}' FROM jsonb_path_query(d.command, '$.images[*].registry_id') id))
        AND organization_id = d.organization_id) known
  ORDER BY d.rank
 """

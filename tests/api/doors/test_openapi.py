@@ -1,5 +1,11 @@
 """The OpenAPI door, and the document that describes it."""
 
+import json
+import re
+from functools import reduce
+from operator import getitem
+from typing import Any
+
 import httpx2
 import pytest
 from fastapi import FastAPI
@@ -77,3 +83,22 @@ async def test_a_password_is_in_no_answer_of_the_document(client: httpx2.AsyncCl
 
     for shape in document["components"]["schemas"].values():
         assert "password" not in shape.get("properties", {})
+
+
+async def test_every_reference_of_the_document_is_to_something_in_it(
+    client: httpx2.AsyncClient,
+) -> None:
+    text = (await client.get("/openapi.json")).text
+    document = json.loads(text)
+
+    for reference in set(re.findall(r'"\$ref":"#/([^"]+)"', text)):
+        assert isinstance(reduce(getitem, reference.split("/"), document), dict)
+
+    ports = _body_of(document, "application.create")["properties"]["ports"]
+    assert set(ports["items"]["required"]) == {"publishedPort", "targetPort"}
+
+
+def _body_of(document: dict[str, Any], name: str) -> dict[str, Any]:
+    content = document["paths"][f"/api/{name}"]["post"]["requestBody"]["content"]
+    schema: dict[str, Any] = content["application/json"]["schema"]
+    return schema

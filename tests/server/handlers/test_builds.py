@@ -7,7 +7,6 @@ import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -38,6 +37,7 @@ from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds
 from worker.server.handlers.tools import Tools
+from worker.server.workspaces import Workspaces
 
 TAG = "wharf.example/team/handled:1"
 
@@ -74,7 +74,8 @@ class Job:
 async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> AsyncIterator[Job]:
     make_base(local_engine.docker_host)
     async with open_git_server(tmp_path) as server:
-        yield Job(server, Tools(engine, parse_networks("public,private,loopback")))
+        networks = parse_networks("public,private,loopback")
+        yield Job(server, Tools(engine, networks, Workspaces.open(tmp_path / "builds")))
 
 
 @dataclass
@@ -107,10 +108,6 @@ async def build_upload(job: Job, content: bytes, **command: Any) -> ImageResult:
         asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
         attempt = Attempt("job", 1, say=job._say)
         return await builds.build(asked, grants, attempt, tools)
-
-
-def workspaces() -> set[Path]:
-    return set(Path(gettempdir()).glob("wharf-build-*"))
 
 
 async def test_a_repository_becomes_an_image_that_says_where_it_is_from(job: Job) -> None:
@@ -213,7 +210,6 @@ async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
     dockerfile = f"FROM {BASE}\nCOPY hello /hello\nRUN cat /hello; echo {TOKEN}\n"
     hello = f"ahoy by {pack.__name__}"  # another file, so that no step is found in the cache
     tar = b"".join([chunk async for chunk in context(dockerfile, {"hello": hello.encode()})])
-    before = workspaces()
 
     result = await build_upload(job, pack(tar))
 
@@ -224,7 +220,7 @@ async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
     assert (result.revision, result.reference) == (None, TAG)
     assert hello in job.log
     assert TOKEN not in job.log
-    assert workspaces() <= before
+    assert list(job.tools.workspaces.directory.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -244,7 +240,6 @@ async def test_an_evil_context_is_refused_and_nothing_is_built(
     job: Job, evil: tarfile.TarInfo
 ) -> None:
     recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
-    before = workspaces()
 
     with pytest.raises(WharfError) as caught:
         await build_upload(job, make_tar(entry("Dockerfile"), evil, content=recipe))
@@ -252,17 +247,16 @@ async def test_an_evil_context_is_refused_and_nothing_is_built(
     assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_INVALID, False)
     assert caught.value.remedy
     assert "begun" not in job.log
-    assert workspaces() <= before
+    assert list(job.tools.workspaces.directory.iterdir()) == []
 
 
 async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> None:
-    before = workspaces()
     job.server.create("app").commit(
         {"Dockerfile": f"FROM {BASE}\nRUN echo begun; /bin/busybox sleep 77\n".encode()}
     )
     running = asyncio.create_task(job.run())
     await wait_until(lambda: "begun" in job.log, seconds=20)
-    during = workspaces() - before
+    during = list(job.tools.workspaces.directory.iterdir())
 
     running.cancel()
     async with asyncio.timeout(5):
@@ -270,4 +264,4 @@ async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> No
             await running
 
     assert during
-    assert not during & workspaces()
+    assert list(job.tools.workspaces.directory.iterdir()) == []

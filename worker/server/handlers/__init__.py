@@ -1,5 +1,6 @@
 """The handlers, one a kind: each turns a command into a result, or raises what went wrong."""
 
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel
 from shared.errors import InvalidInputError
 from shared.jobs.commands import (
     Command,
+    ComposePull,
     ImageBuild,
     ImageCopy,
     ImagePull,
@@ -20,10 +22,11 @@ from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import builds, copies, images
+from worker.server.handlers import builds, compose, copies, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
+from worker.server.workspaces import Workspaces
 
 
 async def open_work(
@@ -31,23 +34,29 @@ async def open_work(
 ) -> tuple[Work, Describe]:
     """Open the Engine; gives the handlers, and what describes the Engine when it is asked."""
     engine = await stack.enter_async_context(Engine.open(docker_host))
-    tools = Tools(engine, parse_networks(settings.registry_networks), settings.url)
+    networks = parse_networks(settings.registry_networks)
+    workspaces = Workspaces.open(settings.state_dir / "builds")
+    tools = Tools(engine, networks, workspaces, settings.url)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
+        working: Awaitable[BaseModel]
         match command:
             case RegistryTest():
-                return await run_test(command, grants, tools)
+                working = run_test(command, grants, tools)
             case ImagePull():
-                return await images.pull(command, grants, attempt, tools)
+                working = images.pull(command, grants, attempt, tools)
+            case ComposePull():
+                working = compose.pull(command, grants, attempt, tools)
             case ImagePush():
-                return await images.push(command, grants, attempt, tools)
+                working = images.push(command, grants, attempt, tools)
             case ImageTag():
-                return await images.tag(command, attempt, tools)
+                working = images.tag(command, attempt, tools)
             case ImageBuild():
-                return await builds.build(command, grants, attempt, tools)
+                working = builds.build(command, grants, attempt, tools)
             case ImageCopy():
-                return await copies.copy(command, grants, attempt, tools)
+                working = copies.copy(command, grants, attempt, tools)
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
+        return await working
 
     return work, partial(describe_machine, engine)

@@ -1,10 +1,7 @@
 """Build an image from its sources: fetch, pack, pull what it builds on, build."""
 
 import asyncio
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -66,7 +63,7 @@ async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: To
     """
     mask = Mask(_secrets(grants))
     try:
-        async with _workspace() as folder, open_log(_Sender(attempt), mask) as log:
+        async with tools.workspaces.folder() as folder, open_log(_Sender(attempt), mask) as log:
             return await _build(command, grants, attempt, tools, log=log, folder=folder)
     except WharfError as error:
         # A step's own words are in there, and they may say anything.
@@ -233,13 +230,3 @@ class _Sender:
 def _secrets(grants: Grants) -> list[str]:
     logins = [grant.login.secret for grant in grants.grants]
     return [secret.get_secret_value() for secret in [*logins, *grants.secrets.values()]]
-
-
-@asynccontextmanager
-async def _workspace() -> AsyncIterator[Path]:
-    """A folder that only we can read, gone with the build."""
-    folder = await asyncio.to_thread(tempfile.mkdtemp, prefix="wharf-build-")
-    try:
-        yield Path(folder)
-    finally:
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)

@@ -16,6 +16,7 @@ from worker.oci.manifest import Descriptor
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
+from worker.server.workspaces import Workspaces
 
 IDLE = timedelta(seconds=60)
 """A transfer in which no byte moves for so long is stalled: the Engine itself retries for 25 s."""
@@ -26,10 +27,14 @@ LOOK_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class Tools:
-    """The Engine of this server, the networks that registries may be in, where the API is."""
+    """What works on this server and where: its Engine, registries' networks, builds' folders.
+
+    ``api_url`` is where uploaded contexts are fetched.
+    """
 
     engine: Engine
     networks: RegistryNetworks
+    workspaces: Workspaces
     api_url: str | None = None
 
     async def connection_settings(self) -> ConnectionSettings:

@@ -5,8 +5,9 @@ import psycopg
 import pytest
 
 from shared.database import Connection
+from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy
 from shared.jobs.store.release import Released, release
-from tests.world import KINDS, PULL, TAG, Guest, World
+from tests.world import HOST, KINDS, PULL, TAG, Guest, World
 
 FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
 
@@ -49,6 +50,29 @@ async def test_a_registry_of_another_organization_is_not_handed_out(world: World
     [job] = await world.release()
 
     assert job.registries == {}
+
+
+async def test_all_registries_that_a_command_names_are_handed_out(world: World) -> None:
+    guest = await world.add_server()
+    first, second, theirs, _unnamed = [await world.add_registry() for _ in range(4)]
+    await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
+    await world.owner.execute(
+        "UPDATE registry SET organization_id = 'theirs' WHERE registry_id = %s", (theirs,)
+    )
+    images = tuple(
+        ComposeImage(services=(f"s{n}",), reference=f"{HOST}/app:{n}", registry_id=registry_id)
+        for n, registry_id in enumerate([first, second, None, theirs])
+    )
+    await world.submit(guest, ComposePull(compose="", images=images), registry_id=first)
+    await world.submit(
+        guest,
+        ImageCopy(source="a", reference="b", source_registry_id=second, registry_id=first),
+        registry_id=first,
+    )
+
+    jobs = await world.release()
+
+    assert [set(job.registries) for job in jobs] == [{first, second}, {first, second}]
 
 
 async def test_a_job_is_released_once(world: World) -> None:

@@ -1,0 +1,97 @@
+"""An application of a real git repository, built, pushed and retained by ``wharf build``."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.conftest import PASSWORD, Port, login
+from worker.local.registry import LocalRegistry
+from worker.local.repository import LocalRepository
+
+pytestmark = pytest.mark.xdist_group("journeys")
+
+DOCKERFILE = b'FROM scratch\nCOPY page /page\nLABEL of="the journey"\n'
+BROKEN = b"FROM scratch\nCOPY nothing /nothing\n"
+
+
+@pytest.fixture
+def keep(port: Port, tmp_path: Path) -> Iterator[LocalRegistry]:
+    registry = LocalRegistry.start(
+        tmp_path / "keep", address=port.fleet.address, users={"porter": PASSWORD}
+    )
+    yield registry
+    registry.stop()
+
+
+def serve(port: Port, directory: Path, dockerfile: bytes) -> LocalRepository:
+    directory.mkdir()
+    files = {"Dockerfile": dockerfile, "page": b"ahoy"}
+    return LocalRepository.start(directory, address=port.fleet.address, files=files)
+
+
+def create(port: Port, name: str, repository: LocalRepository, **settings: object) -> str:
+    made = port.stack.call(
+        "application.create",
+        {"name": name, "appName": name, "buildRegistryId": port.registry_id, **settings},
+    )
+    source = {"applicationId": made["applicationId"], "customGitUrl": repository.url}
+    port.stack.call("application.saveGitProvider", source)
+    return str(made["applicationId"])
+
+
+def wharf_build(port: Port, *words: str) -> subprocess.CompletedProcess[str]:
+    key = {"WHARF_URL": port.stack.url, "WHARF_API_KEY": port.stack.admin_key}
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli.main", "build", *words, "--wait"],
+        env={**os.environ, **key},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_pipeline_s_build_is_pushed_and_retained_and_pulled_by_its_digest_elsewhere(
+    port: Port, keep: LocalRegistry, tmp_path: Path
+) -> None:
+    kept = port.stack.call(
+        "registry.create",
+        login(keep, PASSWORD) | {"registryName": "keep", "registryUrl": keep.host},
+    )
+    repository = serve(port, tmp_path / "git", DOCKERFILE)
+    try:
+        settings = {"rollbackRegistryId": kept["registryId"], "rollbackActive": True}
+        application_id = create(port, "built-app", repository, **settings)
+        ran = wharf_build(port, "built-app", "--tag", "1.0")
+    finally:
+        repository.stop()
+
+    assert ran.returncode == 0, ran.stderr
+    image, _, digest = ran.stdout.strip().partition("@")
+    assert image == f"{port.registry.host}/team/built-app:1.0"
+    [build] = port.stack.call("build.all", {"applicationId": application_id})
+    assert (build["digest"], build["revision"]) == (digest, repository.commit)
+    assert "LABEL of" in ran.stderr and "retain: succeeded" in ran.stderr
+    pulled = port.jobs.pull(
+        port.servers[1].server_id, kept["registryId"], f"{build['retained']}@{digest}"
+    )
+    assert port.jobs.ended(pulled)["result"]["digest"] == digest
+
+
+def test_a_build_that_fails_says_which_step_and_leaves_no_tag(port: Port, tmp_path: Path) -> None:
+    repository = serve(port, tmp_path / "git", BROKEN)
+    try:
+        create(port, "broken-app", repository)
+        ran = wharf_build(port, "broken-app")
+    finally:
+        repository.stop()
+
+    assert ran.returncode == 1
+    assert ran.stdout.startswith("build 1 failed: ")
+    pull = port.jobs.pull(
+        port.servers[0].server_id, port.registry_id, f"{port.registry.host}/team/broken-app:v1"
+    )
+    assert port.jobs.ended(pull)["error"]["code"] == "image_not_found"
