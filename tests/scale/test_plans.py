@@ -130,6 +130,7 @@ def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
         "server_id": SERVER,
         "away": SERVER_AWAY_AFTER,
         "online": True,
+        "role": "deploy",
     }
     job = submit.Submission(
         ORGANIZATION,

@@ -89,6 +89,8 @@ async def test_a_good_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
         [entry("a", tarfile.LNKTYPE, "/etc/passwd")],
         [entry("a", tarfile.LNKTYPE, "../evil")],
         [entry("s", tarfile.SYMTYPE, "t"), entry("h", tarfile.LNKTYPE, "s")],
+        [entry(".", tarfile.SYMTYPE, "a")],
+        [entry("a/..", tarfile.REGTYPE)],
         [entry("null", tarfile.CHRTYPE)],
         [entry("disk", tarfile.BLKTYPE)],
         [entry("pipe", tarfile.FIFOTYPE)],
@@ -97,6 +99,12 @@ async def test_a_good_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
 )
 async def test_an_evil_member_is_refused(tmp_path: Path, headers: list[tarfile.TarInfo]) -> None:
     assert await code(tmp_path, make_tar(*headers)) == FaultCode.SOURCE_INVALID
+
+
+async def test_a_link_in_place_of_a_directory_is_no_whole_tar(tmp_path: Path) -> None:
+    replaced = make_tar(entry("a", tarfile.DIRTYPE), entry("a", tarfile.SYMTYPE, "a"))
+
+    assert await code(tmp_path, replaced) == FaultCode.SOURCE_CORRUPT
 
 
 PARTS = st.sampled_from(["a", "b", "..", ".", "", "/", "a/..", "\u202e", "~", "C:", "\\"])

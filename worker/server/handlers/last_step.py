@@ -9,7 +9,7 @@ from shared.coroutines import end
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt, Why
 
-LAST_STEP_SECONDS = 3.0
+LAST_STEP_SECONDS = 2.5
 """A cancel has to be over within five; an Engine that needs longer may still do it afterwards."""
 
 Result = TypeVar("Result")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.errors import WharfError
+from shared.errors import RegistryError, WharfError
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.connection import Engine
 from worker.login import Login
 from worker.oci.client import RegistryClient
-from worker.oci.manifest import Descriptor
+from worker.oci.copy import NOT_THERE
+from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
@@ -21,8 +22,12 @@ from worker.server.workspaces import Workspaces
 IDLE = timedelta(seconds=60)
 """A transfer in which no byte moves for so long is stalled: the Engine itself retries for 25 s."""
 
-LOOK_SECONDS = 1.5
-"""For a look at the registry after a cancel, which has to be over within five."""
+LOOK_SECONDS = 1.8
+LOOKS = (0.0, 0.2, 0.3, 0.5)
+"""Pauses between looks at the registry after a cancel, which has to be over within five.
+
+An Engine that was let go may just have sent the tag, and a registry takes a moment to write it.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,20 @@ class Tools:
                 settings = await self.connection_settings()
                 host = parse_registry(reference.registry)
                 async with RegistryClient(host, login, settings) as registry:
-                    held = await registry.get_manifest(reference.repository, reference.target)
-                    return held.descriptor.digest if held.is_of(image_id) else None
+                    for pause in LOOKS:
+                        await asyncio.sleep(pause)
+                        held = await _look(registry, reference)
+                        if held is not None:
+                            return held.descriptor.digest if held.is_of(image_id) else None
+        return None
+
+
+async def _look(registry: RegistryClient, reference: Reference) -> Manifest | None:
+    try:
+        return await registry.get_manifest(reference.repository, reference.target)
+    except RegistryError as error:
+        if error.code not in NOT_THERE:
+            raise
         return None
 
 

@@ -20,13 +20,15 @@ from worker.server.sources.limits import LIMITS, Limits
 
 MAX_PATH = 4096
 
-# What tarfile lets through of the formats below it; a LookupError is a link to what is not there.
+# What tarfile lets through of the formats below it; a LookupError is a link to what is not there, a
+# RecursionError one in place of a directory.
 _BROKEN = (
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
     EOFError,
     LookupError,
+    RecursionError,
     OSError,
     ValueError,
 )
@@ -104,6 +106,8 @@ class _Members:
         if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
             raise _refused(name, "it is no file, directory or link")
         path = posixpath.normpath(name)
+        if path == "." and not member.isdir():
+            raise _refused(name, "it stands for the context itself")
         if self._is_behind_link(path):
             raise _refused(name, "it lies behind a link")
         if member.issym():
