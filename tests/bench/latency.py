@@ -14,6 +14,7 @@ import psycopg
 from tests.bench.bare_celery import make_app
 from tests.bench.measure import Figure, percentile
 from tests.bench.scene import Scene
+from worker.broker_users import ADMIN
 from worker.local.images import make_image
 from worker.local.processes import Child
 
@@ -77,7 +78,7 @@ def _bare_celery(scene: Scene) -> list[float]:
         "bare celery",
         [sys.executable, *words, *options, "--loglevel=WARNING"],
         log=log,
-        env={"BENCH_BROKER_URL": scene.stack.valkey.url("worker")},
+        env={"BENCH_BROKER_URL": scene.stack.valkey.url(ADMIN)},
     )
     app = make_app(scene.stack.valkey.url("control"), "control")
     try:
