@@ -1,6 +1,7 @@
 """Connections to PostgreSQL: a pool for statements, and a listener for hints."""
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -56,7 +57,7 @@ async def open_pool(
         min_size=1,
         max_size=size,
         open=False,
-        check=AsyncConnectionPool.check_connection,
+        check=require_open,
         reconnect_timeout=0,
         timeout=seconds,
         max_waiting=queue,
@@ -66,6 +67,18 @@ async def open_pool(
         yield pool
     finally:
         await pool.close()
+
+
+async def require_open(connection: Connection) -> None:
+    """Raises `psycopg.OperationalError` where the server has hung up.
+
+    It is asked only where it said something unasked, as one that ends does: a round trip before
+    each statement would double the price of the short ones.
+    """
+    watch = select.poll()
+    watch.register(connection.fileno(), select.POLLIN)
+    if watch.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 @asynccontextmanager

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.bench.measure import Figure, median
-from tests.bench.scene import PASSWORD, USER, Scene
+from tests.bench.scene import PASSWORD, USER, Scene, seconds_until
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
 
 ROUNDS = 3
 LAYERS = 4
 LAYER_BYTES = 40_000_000
-LOOK_SECONDS = 0.02
 DOCKERFILE = "FROM scratch\n" + "".join(f"COPY layer-{n} /layer-{n}\n" for n in range(LAYERS))
 
 
@@ -43,12 +42,12 @@ def _ours(scene: Scene, number: int, repository: LocalRepository) -> float:
     chosen = {"applicationId": application["applicationId"]}
     source = {"customGitUrl": repository.url, "customGitBranch": "main"}
     scene.stack.call("application.saveGitProvider", chosen | source)
-    begun = time.perf_counter()
-    build = _ended(scene, scene.stack.call("application.build", chosen)["buildId"])
-    took = time.perf_counter() - begun
+    begun = time.time()
+    build_id = scene.call("application.build", chosen)["buildId"]
+    build = scene.ended("build.one", {"buildId": build_id})
     assert build["state"] == "succeeded", build
     _clean(scene, build["reference"])
-    return took
+    return seconds_until(build["finishedAt"], begun)
 
 
 def _settings(scene: Scene, number: int) -> dict[str, Any]:
@@ -61,14 +60,6 @@ def _settings(scene: Scene, number: int) -> dict[str, Any]:
         "rollbackActive": True,
         "buildServerId": scene.servers[0].server_id,
     }
-
-
-def _ended(scene: Scene, build_id: str) -> dict[str, Any]:
-    while True:
-        build: dict[str, Any] = scene.stack.call("build.one", {"buildId": build_id})
-        if build["finishedAt"] is not None:
-            return build
-        time.sleep(LOOK_SECONDS)
 
 
 def _commands(scene: Scene, number: int, repository: LocalRepository) -> float:

@@ -3,18 +3,22 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from tests.journeys.jobs import Jobs
+import httpx2
+
 from worker.local.fleet import Fleet, start_fleet
 from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer, Stack
 
 USER, PASSWORD = "porter", "password-of-the-bench"
+LOOK_SECONDS = 0.2
 
 
 @dataclass
@@ -26,11 +30,22 @@ class Scene:
     stack: Stack
     servers: list[LocalServer]
     closing: ExitStack
+    client: httpx2.Client
     registries: list[LocalRegistry] = field(default_factory=list)
 
-    @property
-    def jobs(self) -> Jobs:
-        return Jobs(self.stack)
+    def call(self, procedure: str, body: Mapping[str, object]) -> Any:
+        """What a procedure answers, on a connection that is there: what is measured is not ours."""
+        answer = self.client.post(f"/api/trpc/{procedure}", json=dict(body))
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def ended(self, query: str, chosen: Mapping[str, object]) -> dict[str, Any]:
+        """A job or a build once it has ended; asked so seldom that it takes nothing from it."""
+        while True:
+            found: dict[str, Any] = self.call(query, chosen)
+            if found["finishedAt"] is not None:
+                return found
+            time.sleep(LOOK_SECONDS)
 
     def registry(self) -> tuple[LocalRegistry, str]:
         """A new registry with a password, and its id with us."""
@@ -80,4 +95,12 @@ def open_scene() -> Iterator[Scene]:
             stack.add_server(host.name, host.docker_host, wrapper=host.wrapper)
             for host in fleet.hosts
         ]
-        yield Scene(directory, fleet, stack, servers, closing)
+        client = closing.enter_context(
+            httpx2.Client(base_url=stack.url, headers={"x-api-key": stack.admin_key}, timeout=60)
+        )
+        yield Scene(directory, fleet, stack, servers, closing, client)
+
+
+def seconds_until(moment: str, begun: float) -> float:
+    """From ``begun`` (of this machine's clock) to what a job or a build says of its end."""
+    return datetime.fromisoformat(moment).timestamp() - begun

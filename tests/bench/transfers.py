@@ -1,11 +1,11 @@
 """Push and pull of a 240 MB image as jobs, against Docker's command line on the same Engines."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from tests.bench.measure import Figure, median
-from tests.bench.scene import PASSWORD, USER, Scene
-from tests.journeys.jobs import Job
+from tests.bench.scene import PASSWORD, USER, Scene, seconds_until
 from worker.local.images import make_image
 
 LAYERS = (50_000_000,) * 4 + (20_000_000,) * 2
@@ -29,13 +29,11 @@ def measure(scene: Scene) -> Iterator[Figure]:
 
 def _ours(scene: Scene) -> tuple[float, float]:
     registry, registry_id = scene.registry()
-    pushed, push = _job(
-        scene, lambda: scene.jobs.push(scene.servers[0].server_id, registry_id, IMAGE)
-    )
+    source, target = (server.server_id for server in scene.servers)
+    ours = {"registryId": registry_id}
+    pushed, push = _job(scene, "image.push", ours | {"serverId": source, "image": IMAGE})
     reference = pushed["result"]["reference"]
-    _, pull = _job(
-        scene, lambda: scene.jobs.pull(scene.servers[1].server_id, registry_id, reference)
-    )
+    _, pull = _job(scene, "image.pull", ours | {"serverId": target, "image": reference})
     scene.docker(1, "image", "prune", "--all", "--force")
     scene.docker(0, "image", "rm", f"{registry.host}/{IMAGE}")
     return push, pull
@@ -54,8 +52,9 @@ def _cli(scene: Scene) -> tuple[float, float]:
     return push, pull
 
 
-def _job(scene: Scene, ask: Callable[[], str]) -> tuple[Job, float]:
-    begun = time.perf_counter()
-    job = scene.jobs.ended(ask())
+def _job(scene: Scene, procedure: str, body: dict[str, str]) -> tuple[dict[str, Any], float]:
+    """A job once it has ended, and the seconds from asking for it until then."""
+    begun = time.time()
+    job = scene.ended("job.one", {"jobId": scene.call(procedure, body)["jobId"]})
     assert job["state"] == "succeeded", job["error"]
-    return job, time.perf_counter() - begun
+    return job, seconds_until(job["finishedAt"], begun)
