@@ -13,8 +13,13 @@ from urllib.parse import urlsplit
 from shared.errors import SetupError
 
 NAME = "app.git"
-SETTINGS = ("user.name=Wharfinger", "user.email=demo@example.com", "core.compression=0")
+PLAIN = {"core.compression": "0", "core.bigFileThreshold": "1m"}
 """What is in it was made to be moved: to press it together would only take time."""
+
+SETTINGS = (
+    *("user.name=Wharfinger", "user.email=demo@example.com"),
+    *(f"{name}={value}" for name, value in PLAIN.items()),
+)
 
 ENVIRONMENT = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
@@ -58,7 +63,8 @@ class LocalRepository:
 
 def _make(bare: Path, work: Path, files: Mapping[str, bytes]) -> str:
     _git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
-    _git("config", "core.compression", "0", cwd=bare)
+    for name, value in PLAIN.items():
+        _git("config", name, value, cwd=bare)
     _git("init", "--quiet", "--initial-branch=main", str(work))
     for name, content in files.items():
         path = work / name
