@@ -1,5 +1,6 @@
 """The faults: each is entered when it begins and left when it is over."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -120,6 +121,20 @@ def engine_frozen(scene: Scene, target: int, _: Random) -> Iterator[None]:
 
 
 @contextmanager
+def disk_full(scene: Scene, target: int, _: Random) -> Iterator[None]:
+    """Not a byte more fits; an Engine that does not live through it is started again afterwards."""
+    filler = scene.disk(target) / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(1_000_000)):
+            pass
+    yield
+    filler.unlink()
+    if not scene.engine(target).is_answering():
+        scene.engine(target).kill()
+        scene.start_engine(target)
+
+
+@contextmanager
 def cable_pulled(scene: Scene, target: int, _: Random) -> Iterator[None]:
     namespace = scene.fleet.hosts[target].namespace
     assert namespace is not None
@@ -213,6 +228,7 @@ ALL = (
     Kind("Postgres kill -9", ("postgres",), 1, postgres_ended(hard=True)),
     Kind("Engine killed", ("engine",), 2, engine_killed, 2),
     Kind("Engine frozen", ("engine",), 12, engine_frozen, 2),
+    Kind("disk full", ("engine",), 8, disk_full, 2),
     Kind("server cut off", ("worker",), 20, cable_pulled, 2),
     Kind("link slow", ("link",), 8, link_slow),
     Kind("link cuts", ("link",), 6, link_cutting),

@@ -1,6 +1,7 @@
 """What faults are let loose on: two servers, two control processes, a registry behind a link."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from worker.server.runtime import LoopThread
 
 USER, PASSWORD = "porter", "password of the porter"
 CONTROLS = ("control", "control-2")
+HOSTS = ("chaos-1", "chaos-2")
 SMALL_BYTES, LARGE_BYTES = 60_000, 3_000_000
+DISK_BYTES = 1_000_000_000
 
 CLOCKS = ("+600s", "-600s")
 """How wrong the clocks of the two servers' workers are, where that can be had."""
@@ -72,6 +75,10 @@ class Scene:
         assert engine is not None
         return engine
 
+    def disk(self, target: int) -> Path:
+        """Where an Engine stores its images: a disk of its own, so that it can be filled."""
+        return self.engine(target).directory / "data"
+
     def broker(self) -> redis.Redis:
         """A client of the broker's administrator; close it."""
         return redis.Redis.from_url(self.valkey.url(ADMIN))
@@ -112,7 +119,9 @@ def open_scene(*, images: int, clock: Path | None = None) -> Iterator[Scene]:
     """Start everything, and stop it when the block is left; with ``clock`` the workers' are off."""
     with ExitStack() as closing:
         directory = Path(closing.enter_context(TemporaryDirectory(prefix="wharf-chaos-")))
-        fleet = start_fleet(closing, directory, ("chaos-1", "chaos-2"))
+        for name in HOSTS:
+            closing.enter_context(_small_disk(directory / name / "data"))
+        fleet = start_fleet(closing, directory, HOSTS)
         registry = LocalRegistry.start(
             directory / "registry",
             address=fleet.address,
@@ -141,6 +150,18 @@ def open_scene(*, images: int, clock: Path | None = None) -> Iterator[Scene]:
         yield Scene(
             directory, fleet, stack, servers, registry, registry_id, link, front, loop, images
         )
+
+
+@contextmanager
+def _small_disk(place: Path) -> Iterator[None]:
+    """A disk in memory, which outlives the Engine that uses it."""
+    place.mkdir(parents=True)
+    options = f"size={DISK_BYTES}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def find_clock() -> Path | None:
