@@ -46,8 +46,8 @@ def test_each_server_proves_a_right_password_and_names_a_wrong_one(port: Port) -
 
 
 def test_a_cancelled_push_ends_within_five_seconds_and_leaves_no_tag(port: Port) -> None:
-    make_image(port.fleet.hosts[0].docker_host, "team/large:1", layer_bytes=LARGE, seed=7)
-    job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/large:1")
+    make_image(port.fleet.hosts[0].docker_host, "team/cancelled:1", layer_bytes=LARGE, seed=7)
+    job_id = port.jobs.push(port.servers[0].server_id, port.registry_id, "team/cancelled:1")
     port.jobs.moving(job_id)
 
     begun = time.monotonic()
@@ -56,7 +56,7 @@ def test_a_cancelled_push_ends_within_five_seconds_and_leaves_no_tag(port: Port)
 
     assert job["state"] == "cancelled"
     assert time.monotonic() - begun < 5
-    wanted = f"{port.registry.host}/team/large:1"
+    wanted = f"{port.registry.host}/team/cancelled:1"
     pull = port.jobs.pull(port.servers[1].server_id, port.registry_id, wanted)
     assert port.jobs.ended(pull)["error"]["code"] == "image_not_found"
 
