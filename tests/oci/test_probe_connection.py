@@ -14,7 +14,7 @@ from tests.fakes.sockets import open_socket, reset, say
 from tests.fakes.web import Fake, open_fake, says
 from tests.oci.parts import Registries, make_login, make_settings, outcomes, stage
 from worker.local.namespaces import Namespace
-from worker.local.processes import Child, free_port, is_listening
+from worker.local.processes import Child, free_port
 from worker.local.registry import LocalRegistry
 from worker.oci.address import Resolver
 from worker.oci.probe import ProbeRequest, probe
@@ -157,9 +157,11 @@ async def test_a_server_that_wants_a_certificate_of_ours_is_told(
     port, (chain, key) = free_port(), authority.files("mutual", "127.0.0.1")
     serve = f"openssl s_server -accept {port} -cert {chain} -key {key} -CAfile {authority.file}"
     argv = [*serve.split(), "-Verify", "1", "-verify_return_error", "-www", "-tls1_3"]
-    child = Child.start("openssl", argv, log=tmp_path / "openssl.log")
+    log = tmp_path / "openssl.log"
+    child = Child.start("openssl", argv, log=log)
     try:
-        child.wait_until(lambda: is_listening("127.0.0.1", port), deadline=timedelta(seconds=5))
+        # Not by connecting: it ends where a client has gone before it was let in.
+        child.wait_until(lambda: "ACCEPT" in log.read_text(), deadline=timedelta(seconds=20))
         host = f"127.0.0.1:{port}"
         settings = make_settings(certificates=authority.trust(tmp_path, host))
         report = await probe(ProbeRequest(host), settings)

@@ -286,19 +286,27 @@ async def test_what_a_worker_says_reads_no_large_table_whole(place: Place) -> No
 
 
 async def test_a_beat_has_no_index_changed(place: Place) -> None:
-    """What is prolonged every three seconds must leave nothing behind to be cleaned up."""
+    """What is prolonged every three seconds must leave nothing behind to be cleaned up.
+
+    A page that is full, or that somebody looks at, makes one of them the exception; a changed index
+    would make it the rule.
+    """
     updated: list[dict[str, Any]] = []
 
     async def beat() -> None:
+        updated.clear()
         await place.become_server()
         jobs = [{"job_id": one, "attempt": 1, "progress": {"done": 1}} for one in place.held]
         assert len((await place.call("beat", jobs=jobs))["jobs"]) == 4
         cursor = await place.connection.execute(UPDATED)
         updated.extend(await cursor.fetchall())
 
-    await scanned_by_running(place.connection, beat)
-    assert {row["relname"]: row["rows"] for row in updated} == {"job": 4, "server": 1}
-    assert all(row["rows"] == row["in_place"] for row in updated)
+    in_place = []
+    for _ in range(5):
+        await scanned_by_running(place.connection, beat)
+        assert {row["relname"]: row["rows"] for row in updated} == {"job": 4, "server": 1}
+        in_place.append(all(row["rows"] == row["in_place"] for row in updated))
+    assert any(in_place)
 
 
 async def test_a_cancel_reads_no_large_table_whole(place: Place) -> None:
