@@ -93,7 +93,7 @@ async def test_it_is_not_ready_without_its_database_and_comes_back(
     with database.server.administer() as connection:
         connection.execute(f"{with_database} false".encode())
         connection.execute(
-            b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+            b"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
             [database.name],
         )
         ready = await client.get("/readyz")

@@ -83,7 +83,7 @@ async def test_a_wait_survives_the_loss_of_its_listener(
     )
 
     database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
         " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
     )
     await server.succeed_next({"reference": "x"})

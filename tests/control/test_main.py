@@ -103,7 +103,7 @@ async def test_control_goes_on_when_its_database_sessions_are_cut(
     async with plane.open_control():
         with postgres.administer() as superuser:
             superuser.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 " WHERE usename = 'wharf_control' AND pid <> %s",
                 (plane.world.control.info.backend_pid,),
             )

@@ -37,7 +37,7 @@ async def test_a_cut_connection_is_opened_again_at_the_next_call(
     await functions.beat([])
     with world.database.server.administer() as superuser:
         superuser.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE %s",
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE %s",
             ("wharf\\_server\\_%",),
         )
 

@@ -42,7 +42,8 @@ async def end_sessions(postgres: LocalPostgres, role: str) -> None:
     """End what that role has open, as a restart of the server would."""
     with postgres.administer() as superuser:
         superuser.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (role,)
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = %s",
+            (role,),
         )
 
 

@@ -43,7 +43,7 @@ AS_A_SERVER = [
     "SET log_statement = 'all'",
     "SET session_replication_role = 'replica'",
     "LOAD 'plpgsql'",
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'wharf_control'",
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'wharf_control'",
 ]
 AS_THE_API = [
     "SELECT sealed FROM job_secret",

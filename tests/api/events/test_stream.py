@@ -245,7 +245,7 @@ async def test_a_stream_survives_the_loss_of_its_listener_and_of_its_pool(
         await reader.until("state", state="running")
         with database.server.administer() as connection:
             connection.execute(
-                b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                b"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
                 b" WHERE datname = %s AND usename = 'wharf_api'",
                 [database.name],
             )
