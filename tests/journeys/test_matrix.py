@@ -33,7 +33,7 @@ def servers(port: Port) -> Iterator[list[LocalServer]]:
         )
     yield added
     for server in added:
-        port.stack.call("server.remove", {"serverId": server.server_id})
+        port.stack.remove_server(server)
 
 
 @pytest.fixture

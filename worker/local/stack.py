@@ -155,6 +155,12 @@ class Stack:
         self.children[name].wait_until(lambda: local.is_online, deadline=START, every=ASK_EVERY)
         return local
 
+    def remove_server(self, server: "LocalServer") -> None:
+        """Take a server's rights away and end its worker; `revive` knows it no more."""
+        self.call("server.remove", {"serverId": server.server_id})
+        del self.specs[server.name]
+        self.children.pop(server.name).stop()
+
     def start_flower(self, port: int | None = None) -> str:
         """Start Flower behind a login; gives its URL."""
         port = port or free_port(self.address)
