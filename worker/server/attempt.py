@@ -39,7 +39,8 @@ Say = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 class Attempt:
     """An attempt that this worker has claimed or is about to.
 
-    ``say`` stores an event of the job, by kind and content, while the attempt runs.
+    ``say`` stores an event of the job, by kind and content, while the attempt runs. It
+    ``is_too_late`` once a stop has met what cannot be stopped: how that ends is how it ended.
     """
 
     job_id: str
@@ -49,6 +50,7 @@ class Attempt:
     progress: dict[str, Any] | None = None
     told: dict[str, Any] | None = None
     claimed: bool = False
+    is_too_late: bool = False
     say: Say | None = None
 
     @property
@@ -109,7 +111,12 @@ async def run_attempt(
         # Stopped while it was being claimed: it never began, and that is no failure.
         return await _finish(attempt, functions, End(Outcome.RETURNED))
     end = await _work(attempt, claim, keys, server_id, work)
-    if end and end.outcome is Outcome.FAILED and attempt.why is not None:
+    if (
+        end
+        and end.outcome is Outcome.FAILED
+        and attempt.why is not None
+        and not attempt.is_too_late
+    ):
         # What fails on its way out was stopped, whatever it says of itself.
         end = _stopped(attempt)
     return await _finish(attempt, functions, end) if end else None

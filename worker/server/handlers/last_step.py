@@ -32,6 +32,9 @@ async def carry_out(
 ) -> Result:
     """What ``work`` gives; cancelled by wish in its last step, it has time to come to its end.
 
+    An Engine may have done what it reports as failed (one with a full disk has the tag that it
+    refused), so a failure there is told as one, and never as "cancelled".
+
     Raises:
         asyncio.CancelledError: it was stopped before that.
     """
@@ -39,11 +42,12 @@ async def carry_out(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        is_too_late = attempt.why is Why.CANCELLED and is_last_step()
+        is_last = attempt.why is Why.CANCELLED and is_last_step()
         try:
-            await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_too_late else 0)
+            await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_last else 0)
+            attempt.is_too_late = is_last and task.done()
         finally:
             await end(task)
-        if task.cancelled() or task.exception():
+        if task.cancelled() or (task.exception() and not attempt.is_too_late):
             raise
         return task.result()
