@@ -54,6 +54,7 @@ class FaultCode(StrEnum):
     ENGINE_REFUSED = "engine_refused"
     TRANSFER_TIMEOUT = "transfer_timeout"
     BUILD_FAILED = "build_failed"
+    BUILD_SECRET_MISSING = "build_secret_missing"  # noqa: S105 - a code
     BUILD_UNSUPPORTED = "build_unsupported"
     DOCKERFILE_INVALID = "dockerfile_invalid"
     SOURCE_NOT_FOUND = "source_not_found"
@@ -216,10 +217,15 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.BUILD_FAILED: Verdict(
         retryable=False, remedy="A step of the Dockerfile failed; the lines before it say why."
     ),
+    FaultCode.BUILD_SECRET_MISSING: Verdict(
+        retryable=False,
+        remedy="The Dockerfile mounts a secret that the application does not have: give it in "
+        "buildSecrets of application.saveEnvironment.",
+    ),
     FaultCode.BUILD_UNSUPPORTED: Verdict(
         retryable=False,
-        remedy="The Dockerfile asks for what this server's builder cannot do: secret or ssh "
-        "mounts, or BuildKit where the Engine has none.",
+        remedy="The Dockerfile asks for what this server's builder cannot do: ssh mounts, or "
+        "BuildKit where the Engine has none.",
     ),
     FaultCode.DOCKERFILE_INVALID: Verdict(
         retryable=False, remedy="Check the Dockerfile, its path in the context, and its stages."

@@ -1,6 +1,6 @@
 """What control gives to one server for one attempt: logins, and what each may be used for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
@@ -14,6 +14,7 @@ from shared.vault import SealContext
 
 GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
 CONTEXT_TOKEN = "context_token"  # noqa: S105 - likewise
+BUILD_SECRETS = "build_secrets"
 
 
 class Login(BaseModel):
@@ -61,8 +62,10 @@ class Grant(BaseModel):
 
 
 class Grants(BaseModel):
-    """All that one attempt is given; ``secrets`` are by purpose: what a build's sources need.
+    """All that one attempt is given.
 
+    ``secrets`` are by purpose: what a build's sources need. ``build_secrets`` are by the ids under
+    which its steps mount them.
     It travels sealed; a worker acts on what stands in here, never on the job's row alone.
     """
 
@@ -70,6 +73,7 @@ class Grants(BaseModel):
 
     grants: tuple[Grant, ...] = ()
     secrets: dict[str, SecretStr] = {}
+    build_secrets: dict[str, SecretStr] = {}
 
     def sealable(self) -> str:
         """The grants as JSON with their secrets in clear: to be sealed at once."""
@@ -102,9 +106,17 @@ class _OpenGrant(Grant):
 class _OpenGrants(BaseModel):
     grants: tuple[_OpenGrant, ...]
     secrets: dict[str, str]
+    build_secrets: dict[str, str]
 
     @classmethod
     def of(cls, closed: Grants) -> Self:
         grants = tuple(_OpenGrant.model_validate(grant.model_dump()) for grant in closed.grants)
-        secrets = {name: secret.get_secret_value() for name, secret in closed.secrets.items()}
-        return cls(grants=grants, secrets=secrets)
+        return cls(
+            grants=grants,
+            secrets=_opened(closed.secrets),
+            build_secrets=_opened(closed.build_secrets),
+        )
+
+
+def _opened(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: secret.get_secret_value() for name, secret in secrets.items()}

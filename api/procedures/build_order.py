@@ -113,11 +113,14 @@ def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]
 
 
 def _sealed(command: AnyStep, application: Application) -> dict[str, str]:
-    match command:
-        case ImageBuild(source=GitSource()) if application.git_token:
-            return {"git_token": application.git_token}
-        case _:
-            return {}
+    """What a build is given of its application's secrets, as it is stored there."""
+    if not isinstance(command, ImageBuild):
+        return {}
+    given = {
+        "git_token": application.git_token if isinstance(command.source, GitSource) else None,
+        "build_secrets": application.build_secrets,
+    }
+    return {purpose: sealed for purpose, sealed in given.items() if sealed}
 
 
 def _submission(

@@ -24,7 +24,7 @@ from shared.reference import parse_reference
 from shared.vault import KeyRing, PrivateKey, SealContext
 from worker.control.context_tokens import make_token
 from worker.control.grants import seal_grants
-from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, login_context
+from worker.login import BUILD_SECRETS, CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, login_context
 
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
 RING = KeyRing([VAULT])
@@ -276,6 +276,29 @@ UPLOAD = ImageBuild(
     reference="app:1",
     source=UploadSource(context_id="context", size_bytes=7, sha256="0" * 64),
 )
+
+
+def seal_build_secrets(organization: str = "organization", application: str = "application") -> str:
+    context = SealContext(BUILD_SECRETS, organization, application, "", "")
+    return VAULT.public.seal('{"npm": "npm_canary", "pip": "pip_canary"}', context)
+
+
+def test_a_build_is_given_the_secrets_that_its_steps_may_mount() -> None:
+    job = make_job(UPLOAD, **WITHOUT_REGISTRY, sealed={BUILD_SECRETS: seal_build_secrets()})
+
+    given = open_grants(job, [])
+
+    opened = {name: secret.get_secret_value() for name, secret in given.build_secrets.items()}
+    assert opened == {"npm": "npm_canary", "pip": "pip_canary"}
+    assert "canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize("changes", [{"application": "other"}, {"organization": "other"}])
+def test_build_secrets_are_for_their_application_only(changes: dict[str, str]) -> None:
+    sealed = {BUILD_SECRETS: seal_build_secrets(**changes)}
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=sealed))
 
 
 def test_a_build_of_an_upload_is_given_a_token_of_its_attempt_and_nothing_of_git() -> None:

@@ -1,6 +1,7 @@
 """Builds on a real Engine, by both builders: how they succeed, and how each failure is named."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from pydantic import SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_reference
 from tests.engine.contexts import BASE, context, make_base
-from tests.engine.parts import IDLE, Registry, open_scripted
+from tests.engine.parts import IDLE, PASSWORD, Registry, open_scripted
 from tests.engine.test_images import ignore
 from tests.fakes.certificates import Authority
 from tests.local.rooms import processes_in, room_of
@@ -138,7 +140,7 @@ async def test_a_failed_build_leaves_the_tag_where_it_was(builder: Builder) -> N
         ("FROM $NONE\n", {}, FaultCode.DOCKERFILE_INVALID),
         ("FROM base:1\nCOPY none /\n", {}, FaultCode.BUILD_FAILED),
         (
-            "FROM base:1\nRUN --mount=type=secret,id=a,required=true cat /run/secrets/a\n",
+            "FROM base:1\nRUN --mount=type=ssh,required=true true\n",
             {},
             FaultCode.BUILD_UNSUPPORTED,
         ),
@@ -189,6 +191,55 @@ async def test_a_private_base_opens_with_its_login_only(
     assert "wr0ng-secret" not in f"{wrong!r} {wrong.fault()!r}"
 
 
+async def test_a_step_reads_a_secret_that_is_in_no_layer_and_no_history(
+    buildkit: Builder, tmp_path: Path
+) -> None:
+    secrets = {"token": SecretStr("s3cret-of-a-build"), "long": SecretStr("x" * 200_000)}
+    buildkit.request = replace(buildkit.request, secrets=secrets)
+    mounts = "--mount=type=secret,id=token --mount=type=secret,id=long"
+    step = f"RUN {mounts} cd /run/secrets; md5sum token >/sum; wc -c <long; echo kept >/kept"
+
+    await buildkit.build(
+        context(f"FROM {BASE}\n{step}\nRUN cat /sum; test ! -s /run/secrets/token\n")
+    )
+
+    archive = tmp_path / "image.tar"
+    words = ("--host", buildkit.engine.docker_host, "save", "--output", archive, str(TAG))
+    saving = await asyncio.create_subprocess_exec("docker", *words)
+    assert await saving.wait() == 0
+    image = archive.read_bytes()
+    assert hashlib.md5(b"s3cret-of-a-build", usedforsecurity=False).hexdigest() in buildkit.log
+    assert "200000" in buildkit.log
+    assert b"kept\n" in image
+    assert b"s3cret-of-a-build" not in image
+    assert "s3cret-of-a-build" not in f"{buildkit.log} {buildkit.request!r}"
+
+
+async def test_a_secret_that_is_mounted_and_not_given_is_named(buildkit: Builder) -> None:
+    mount = "--mount=type=secret,id=other,required=true"
+
+    error = await buildkit.fail(context(f"FROM {BASE}\nRUN {mount} cat /run/secrets/other\n"))
+
+    assert error.code == FaultCode.BUILD_SECRET_MISSING
+    assert "other" in error.message
+
+
+async def test_an_engine_without_sessions_builds_nothing_with_buildkit(tmp_path: Path) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"message": "page not found"}, status=404)
+
+    async with (
+        open_scripted(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        builder = Builder(engine, BuildRequest(TAG, use_buildkit=True))
+        error = await builder.fail(context("FROM scratch\n"))
+
+    assert error.code == FaultCode.BUILD_UNSUPPORTED
+    assert "404" in error.message
+    assert scripted.asked == ["/session"]
+
+
 async def test_buildkit_builds_on_a_private_base_that_was_pulled_before(
     buildkit: Builder, locked_registry: Registry
 ) -> None:
@@ -208,8 +259,14 @@ async def test_buildkit_says_which_of_missing_and_private_a_base_is(
     certificate = authority.files("registry", address)
     opened = LocalRegistry.start(tmp_path / "o", address=address, certificate=certificate)
     locked = LocalRegistry.start(
-        tmp_path / "l", address=address, certificate=certificate, users={}, bcrypt_rounds=4
+        tmp_path / "l",
+        address=address,
+        certificate=certificate,
+        users={"alice": PASSWORD},
+        bcrypt_rounds=4,
     )
+    known = Login(host=locked.host, username="alice", secret=SecretStr(PASSWORD))
+    foreign = Login(host="r.example", username="eve", secret=SecretStr("wr0ng-secret"))
     for local in (opened, locked):
         own_engine.trust(local.host, authority.file.read_bytes())
     own_engine.kill()  # BuildKit of 20.10 reads certificates at the Engine's start, and only then
@@ -218,15 +275,19 @@ async def test_buildkit_says_which_of_missing_and_private_a_base_is(
         async with Engine.open(restarted.docker_host) as engine:
             builder = Builder(engine, BuildRequest(TAG, use_buildkit=True))
             errors = [
-                await builder.fail(context(f"FROM {local.host}/a:1\n"))
-                for local in (opened, locked)
+                await builder.fail(context(f"FROM {local.host}/a:1\n"), *logins)
+                for local, logins in ((opened, ()), (locked, ()), (locked, (known, foreign)))
             ]
     finally:
         restarted.kill()
         opened.stop()
         locked.stop()
 
-    assert [error.code for error in errors] == [FaultCode.IMAGE_NOT_FOUND, FaultCode.AUTH_MISSING]
+    assert [error.code for error in errors] == [
+        FaultCode.IMAGE_NOT_FOUND,
+        FaultCode.AUTH_MISSING,
+        FaultCode.IMAGE_NOT_FOUND,
+    ]
 
 
 @pytest.mark.parametrize("platform", ["", "linux/s390x"])

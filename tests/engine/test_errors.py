@@ -138,6 +138,8 @@ def test_each_row_reads_its_own_example(row: Row) -> None:
         ("build", "failed to reach build target zz in Dockerfile", "dockerfile_invalid"),
         ("build", "base name ($NONE) should not be blank", "dockerfile_invalid"),
         ("build", "no active sessions", "build_unsupported"),
+        ("build", 'no SSH key "" forwarded from the client', "build_unsupported"),
+        ("build", "failed to solve: secret npmrc: not found", "build_secret_missing"),
         (
             "build",
             'network mode "nosuch" not supported by buildkit',

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.contexts import BASE, make_base
 from tests.journeys.conftest import PASSWORD, Port, login
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
@@ -79,6 +80,28 @@ def test_a_pipeline_s_build_is_pushed_and_retained_and_pulled_by_its_digest_else
         port.servers[1].server_id, kept["registryId"], f"{build['retained']}@{digest}"
     )
     assert port.jobs.ended(pulled)["result"]["digest"] == digest
+
+
+def test_a_build_s_step_reads_a_secret_that_nobody_is_shown(port: Port, tmp_path: Path) -> None:
+    host, server = port.fleet.hosts[0], port.servers[0]
+    make_base(host.docker_host)
+    step = "RUN --mount=type=secret,id=NPM_TOKEN cat /run/secrets/NPM_TOKEN; echo was read"
+    repository = serve(port, tmp_path / "git", f"FROM {BASE}\n{step}\n".encode())
+    try:
+        application_id = create(port, "secret-app", repository, buildServerId=server.server_id)
+        port.stack.call(
+            "application.saveEnvironment",
+            {"applicationId": application_id, "buildSecrets": "NPM_TOKEN=npm_canary"},
+        )
+        ran = wharf_build(port, "secret-app")
+    finally:
+        repository.stop()
+
+    assert ran.returncode == 0, ran.stderr
+    assert "***was read" in ran.stderr
+    [build] = port.stack.call("build.all", {"applicationId": application_id})
+    kept = [port.stack.call("job.one", {"jobId": job_id}) for job_id in build["jobIds"]]
+    assert "npm_canary" not in f"{ran.stderr} {ran.stdout} {build} {kept}"
 
 
 def test_a_build_that_fails_says_which_step_and_leaves_no_tag(port: Port, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Open stored credentials for one released job and seal them to the one server that runs it."""
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter
 
 from shared.errors import CredentialError
 from shared.jobs.commands import (
@@ -14,7 +14,17 @@ from shared.jobs.commands import (
 )
 from shared.jobs.store.release import Released
 from shared.vault import KeyRing, PublicKey, SealContext
-from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, Login, login_context
+from worker.login import (
+    BUILD_SECRETS,
+    CONTEXT_TOKEN,
+    GIT_TOKEN,
+    Grant,
+    Grants,
+    Login,
+    login_context,
+)
+
+_SECRETS = TypeAdapter(dict[str, SecretStr])
 
 
 def seal_grants(
@@ -32,11 +42,13 @@ def seal_grants(
     secrets = _open_secrets(vault, job, command)
     if context_token is not None:
         secrets[CONTEXT_TOKEN] = context_token
-    if not needed and not secrets:
+    build_secrets = _open_build_secrets(vault, job, command)
+    if not (needed or secrets or build_secrets):
         return None
     given = Grants(
         grants=tuple(_grant(vault, job, access) for access in needed),
         secrets=secrets,
+        build_secrets=build_secrets,
     )
     context = login_context(
         organization_id=job.organization_id,
@@ -99,3 +111,11 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
             return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}
         case _:
             return {}
+
+
+def _open_build_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
+    """Those of the application as it was when the build was asked for, by their names."""
+    if not isinstance(command, ImageBuild) or BUILD_SECRETS not in job.sealed:
+        return {}
+    context = SealContext(BUILD_SECRETS, job.organization_id, command.application_id, "", "")
+    return _SECRETS.validate_json(vault.open(job.sealed[BUILD_SECRETS], context))

@@ -7,9 +7,12 @@ properly, and then has just that image, for the platform that was wanted, under 
 import base64
 import json
 from collections import deque
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+
+from pydantic import SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
@@ -18,6 +21,7 @@ from worker.engine import images
 from worker.engine.connection import Engine
 from worker.engine.credentials import credential
 from worker.engine.errors import Doing, make_build_error
+from worker.engine.session import Offer, open_session
 from worker.engine.stream import JsonObject
 from worker.engine.text import TextLines
 from worker.engine.trace import Trace
@@ -36,7 +40,8 @@ class BuildRequest:
 
     ``dockerfile`` is a path in the context, ``stage`` the last stage to build (empty: all),
     ``platform`` ``os/architecture`` (empty: the Engine's), ``network`` what RUN steps may use
-    (``host``, ``none``; empty: the Engine's bridge).
+    (``host``, ``none``; empty: the Engine's bridge). ``secrets`` are what steps of BuildKit may
+    mount, by their ids; the classic builder knows none.
     """
 
     tag: Reference
@@ -47,6 +52,7 @@ class BuildRequest:
     platform: str = ""
     network: str = ""
     use_buildkit: bool = False
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
         """The query of ``POST /build``; what is empty is left to the Engine."""
@@ -77,8 +83,8 @@ async def build(
     """Build ``context`` (a tar) and give the image's id; cancelling it ends the running step.
 
     ``on_line`` gets the build's log, line by line, with whatever secrets are printed there.
-    ``logins`` are for private bases: the classic builder takes them along, BuildKit over this door
-    cannot, and needs its private bases pulled before. ``idle`` is how long a step may be silent.
+    ``logins`` are for private bases: the classic builder takes them along, BuildKit asks for them,
+    and for secrets, over a session. ``idle`` is how long a step may be silent.
 
     Raises:
         EngineError: ``build_failed`` with the step and its exit code, ``dockerfile_invalid``,
@@ -87,20 +93,35 @@ async def build(
     """
     doing = Doing("build", request.tag, next(iter(logins), None))
     log = _BuildLog()
-    async with engine.stream(
-        "POST",
-        "build",
-        params=request.params(),
-        headers={"Content-Type": "application/x-tar", **_registry_config(logins)},
-        data=aiter(context),
-        idle=idle,
-        doing=doing,
-    ) as lines:
+    async with (
+        _session(engine, request, logins) as session,
+        engine.stream(
+            "POST",
+            "build",
+            params=request.params() | session,
+            headers={"Content-Type": "application/x-tar", **_registry_config(logins)},
+            data=aiter(context),
+            idle=idle,
+            doing=doing,
+        ) as lines,
+    ):
         async for line in lines:
             for text in log.feed(line):
                 on_line(text)
             _require_no_error(line, log, doing)
     return await _require_image(engine, request, log.image_id, doing)
+
+
+@asynccontextmanager
+async def _session(
+    engine: Engine, request: BuildRequest, logins: Sequence[Login]
+) -> AsyncIterator[dict[str, str]]:
+    """What the query says of a session, while there is one."""
+    if not request.use_buildkit:
+        yield {}
+        return
+    async with open_session(engine.docker_host, Offer(request.secrets, logins)) as session_id:
+        yield {"session": session_id}
 
 
 class _BuildLog:

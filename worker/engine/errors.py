@@ -77,7 +77,13 @@ ROWS = (
         "build",
     ),
     Row(
-        r"option requires BuildKit|no active sessions|not supported by buildkit",
+        r"\bsecret \S+(?: not found)?: not found",
+        FaultCode.BUILD_SECRET_MISSING,
+        "secret npmrc not found: not found",
+        "build",
+    ),
+    Row(
+        r"option requires BuildKit|no active sessions|not supported by buildkit|no SSH key",
         FaultCode.BUILD_UNSUPPORTED,
         "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
         "build",

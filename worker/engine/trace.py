@@ -8,19 +8,13 @@ in it makes us raise, and what we cannot read is left out.
 import base64
 import binascii
 import codecs
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from worker.engine.protobuf import read_bytes, read_messages, read_number, read_text
 from worker.engine.text import TextLines
-
-Field = tuple[int, int | bytes]
-"""The number of a field, and a number or the bytes of a string or of another message."""
 
 MAX_STEPS = 10_000
 """What is told apart in one build; a Dockerfile has some dozens."""
-
-_VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
-_MAX_VARINT_BYTES = 10
 
 
 @dataclass(frozen=True)
@@ -58,11 +52,11 @@ def parse_status(encoded: str) -> Status:
         content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
         return Status()
-    parts = list(_messages(content))
+    parts = list(read_messages(content))
     return Status(
         tuple(_vertex(part) for number, part in parts if number == 1),
         tuple(_log(part) for number, part in parts if number == 3),
-        tuple(_text(part, 3) for number, part in parts if number == 4),
+        tuple(read_text(part, 3) for number, part in parts if number == 4),
     )
 
 
@@ -147,70 +141,22 @@ def _outcome(vertex: Vertex) -> str:
 
 def _vertex(content: bytes) -> Vertex:
     """1 digest, 2 inputs, 3 name, 4 cached, 5 started, 6 completed, 7 error."""
-    numbers = {number: value for number, value in _fields(content) if isinstance(value, int)}
     return Vertex(
-        _text(content, 1),
-        _text(content, 3),
-        bool(numbers.get(4)),
+        read_text(content, 1),
+        read_text(content, 3),
+        bool(read_number(content, 4)),
         _time(content, 5),
         _time(content, 6),
-        _text(content, 7),
+        read_text(content, 7),
     )
 
 
 def _log(content: bytes) -> VertexLog:
     """1 vertex, 2 timestamp, 3 stream, 4 msg."""
-    return VertexLog(_text(content, 1), _last(content, 4))
+    return VertexLog(read_text(content, 1), read_bytes(content, 4))
 
 
 def _time(content: bytes, number: int) -> float:
     """A ``google.protobuf.Timestamp``: 1 seconds, 2 nanoseconds."""
-    parts = {key: value for key, value in _fields(_last(content, number)) if isinstance(value, int)}
-    return parts.get(1, 0) + parts.get(2, 0) / 1e9
-
-
-def _text(content: bytes, number: int) -> str:
-    return _last(content, number).decode(errors="replace")
-
-
-def _last(content: bytes, number: int) -> bytes:
-    """The bytes of a field; of a repeated one the last, as protocol buffers have it."""
-    return dict(_messages(content)).get(number, b"")
-
-
-def _messages(content: bytes) -> Iterator[tuple[int, bytes]]:
-    for number, value in _fields(content):
-        if isinstance(value, bytes):
-            yield number, value
-
-
-def _fields(content: bytes) -> Iterator[Field]:
-    """The fields of one message, up to where it breaks off (protobuf.dev, "Encoding")."""
-    at = 0
-    while at < len(content):
-        key, at = _varint(content, at)
-        kind = key & 7
-        if kind == _VARINT:
-            value, at = _varint(content, at)
-            if at <= len(content):
-                yield key >> 3, value
-        elif kind in {_FIXED_64, _FIXED_32}:
-            at += 8 if kind == _FIXED_64 else 4
-        elif kind == _BYTES:
-            size, at = _varint(content, at)
-            if at + size > len(content):
-                return
-            yield key >> 3, content[at : at + size]
-            at += size
-        else:
-            return
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends: behind the content if it is broken."""
-    value = 0
-    for index, byte in enumerate(content[at : at + _MAX_VARINT_BYTES]):
-        value |= (byte & 0x7F) << (7 * index)
-        if byte < 0x80:
-            return value, at + index + 1
-    return 0, len(content) + 1
+    moment = read_bytes(content, number)
+    return read_number(moment, 1) + read_number(moment, 2) / 1e9

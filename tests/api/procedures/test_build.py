@@ -123,6 +123,25 @@ async def test_the_git_token_goes_sealed_with_the_build_and_opens_for_its_host(
     assert seal_grants(vault, job) is not None
 
 
+async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_other_jobs(
+    yard: Yard, vault: KeyRing
+) -> None:
+    saved = await yard.client.post(
+        "/api/application.saveEnvironment",
+        json={"applicationId": yard.application_id, "buildSecrets": "NPM_TOKEN=npm_canary"},
+    )
+    assert saved.status_code == 200, saved.text
+    await yard.build()
+
+    made = await yard.succeed("image.build", revision=COMMIT)
+    pushed = await yard.succeed("image.push", digest=DIGEST)
+
+    assert set(made.sealed) == {"git_token", "build_secrets"}
+    assert "canary" not in str(made)
+    assert seal_grants(vault, made) is not None
+    assert pushed.sealed == {}
+
+
 async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:
     asked = await yard.build()
     fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}

@@ -170,6 +170,19 @@ async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_show
     assert PASSWORD not in said
 
 
+async def test_a_secret_is_mounted_whatever_builder_the_engine_prefers_and_not_shown(
+    job: Job,
+) -> None:
+    step = "RUN --mount=type=secret,id=NPM_TOKEN cat /run/secrets/NPM_TOKEN; echo as well"
+    job.server.create("app").commit({"Dockerfile": f"FROM {BASE}\n{step}\n".encode()})
+    grants = Grants(build_secrets={"NPM_TOKEN": SecretStr("npm_canary")})
+
+    await job.run(grants)
+
+    assert "***as well" in job.log
+    assert "npm_canary" not in job.log
+
+
 async def test_a_base_that_nobody_has_is_named_before_the_build(
     job: Job, registry: Registry
 ) -> None:

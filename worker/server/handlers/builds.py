@@ -86,8 +86,13 @@ async def _build(
     context = await pack(sources.root, command.context_path, command.dockerfile, archive)
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     await _pull_bases(command, context, grants, attempt, tools, log=log)
+    secrets = grants.build_secrets
     request = _make_request(
-        command, context, sources.labels, use_buildkit=await tools.engine.offers_buildkit()
+        command,
+        context,
+        sources.labels,
+        secrets,
+        use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
     )
     logins = [grant.login for grant in grants.grants]
     building = run_build(
@@ -174,8 +179,14 @@ async def _is_there(engine: Engine, reference: Reference) -> bool:
 
 
 def _make_request(
-    command: ImageBuild, context: Context, labels: dict[str, str], *, use_buildkit: bool
+    command: ImageBuild,
+    context: Context,
+    labels: dict[str, str],
+    secrets: Mapping[str, SecretStr],
+    *,
+    use_buildkit: bool,
 ) -> BuildRequest:
+    """Secrets need BuildKit, whatever the Engine itself prefers."""
     return BuildRequest(
         command.target,
         context.dockerfile,
@@ -184,6 +195,7 @@ def _make_request(
         labels,
         command.platform or "",
         use_buildkit=use_buildkit,
+        secrets=secrets,
     )
 
 
@@ -229,4 +241,5 @@ class _Sender:
 
 def _secrets(grants: Grants) -> list[str]:
     logins = [grant.login.secret for grant in grants.grants]
-    return [secret.get_secret_value() for secret in [*logins, *grants.secrets.values()]]
+    others = [*grants.secrets.values(), *grants.build_secrets.values()]
+    return [secret.get_secret_value() for secret in [*logins, *others]]

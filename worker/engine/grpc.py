@@ -1,0 +1,154 @@
+"""Unary gRPC calls, answered over one connection that somebody else opened.
+
+A builder asks so for what a build may have. The frames are h2's; how calls lie in them is
+``doc/PROTOCOL-HTTP2.md`` of the gRPC project.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from urllib.parse import quote
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset
+
+Method = Callable[[bytes], bytes]
+"""Answers one message with one message; raises `CallError`."""
+
+MAX_REQUEST = 64 * 1024
+MAX_CALLS = 100
+"""Calls at a time; h2 holds the other side to it."""
+
+_READ_BYTES = 64 * 1024
+_HEAD_BYTES = 5
+_ANSWER = ((":status", "200"), ("content-type", "application/grpc"))
+
+
+class Status(IntEnum):
+    """Those of ``doc/statuscodes.md`` that are used here."""
+
+    OK = 0
+    NOT_FOUND = 5
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+
+
+class CallError(Exception):
+    """The call has no answer, and this is what its caller hears."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass
+class _Call:
+    path: str
+    content: bytearray = field(default_factory=bytearray)
+
+
+@dataclass
+class _Reply:
+    content: memoryview
+    status: Status
+    message: str
+
+
+async def serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
+) -> None:
+    """Answer calls of ``methods`` (``/package.Service/Method``) until the other side hangs up.
+
+    Raises:
+        h2.exceptions.ProtocolError: what it sends is no HTTP/2.
+        OSError: the connection broke.
+    """
+    service = _Service(methods)
+    writer.write(service.begin())
+    while content := await reader.read(_READ_BYTES):
+        writer.write(service.feed(content))
+        await writer.drain()
+
+
+class _Service:
+    """The calls of one connection, without its input and output."""
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = methods
+        self._calls: dict[int, _Call] = {}
+        self._replies: dict[int, _Reply] = {}
+        self._wire = H2Connection(H2Configuration(client_side=False))
+        self._wire.local_settings.max_concurrent_streams = MAX_CALLS
+
+    def begin(self) -> bytes:
+        self._wire.initiate_connection()
+        return self._wire.data_to_send()
+
+    def feed(self, content: bytes) -> bytes:
+        """What is to be sent after these bytes came."""
+        for event in self._wire.receive_data(content):
+            self._hear(event)
+        for stream in list(self._replies):
+            self._send(stream)
+        return self._wire.data_to_send()
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case RequestReceived(stream_id=stream, headers=headers):
+                self._calls[stream] = _Call(dict(headers)[b":path"].decode(errors="replace"))
+            case DataReceived(stream_id=stream, data=data, flow_controlled_length=length):
+                self._wire.acknowledge_received_data(length, stream)
+                call = self._calls[stream]
+                call.content += data[: MAX_REQUEST + _HEAD_BYTES + 1 - len(call.content)]
+            case StreamEnded(stream_id=stream):
+                self._replies[stream] = self._reply(self._calls.pop(stream))
+                self._wire.send_headers(stream, _ANSWER)
+            case StreamReset(stream_id=stream):
+                self._calls.pop(stream, None)
+                self._replies.pop(stream, None)
+            case _:
+                pass  # settings, pings and windows are h2's own matter
+
+    def _reply(self, call: _Call) -> _Reply:
+        try:
+            answer = self._method(call.path)(_message(call.content))
+        except CallError as error:
+            return _Reply(memoryview(b""), error.status, error.message)
+        head = b"\0" + len(answer).to_bytes(4, "big")
+        return _Reply(memoryview(head + answer), Status.OK, "")
+
+    def _method(self, path: str) -> Method:
+        if path not in self._methods:
+            raise CallError(Status.UNIMPLEMENTED, f"{path} is not offered here")
+        return self._methods[path]
+
+    def _send(self, stream: int) -> None:
+        """As much of a reply as the other side has room for, and its end."""
+        reply = self._replies[stream]
+        while reply.content:
+            room = self._wire.local_flow_control_window(stream)
+            size = min(room, self._wire.max_outbound_frame_size, len(reply.content))
+            if size <= 0:
+                return
+            self._wire.send_data(stream, bytes(reply.content[:size]))
+            reply.content = reply.content[size:]
+        self._wire.send_headers(
+            stream,
+            (("grpc-status", str(int(reply.status))), ("grpc-message", quote(reply.message))),
+            end_stream=True,
+        )
+        del self._replies[stream]
+
+
+def _message(content: bytearray) -> bytes:
+    """The one message of a call: a byte that says "not compressed", its length, itself."""
+    if len(content) > MAX_REQUEST + _HEAD_BYTES:
+        raise CallError(Status.RESOURCE_EXHAUSTED, "the message is too long")
+    head, message = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
+    if len(head) < _HEAD_BYTES or head[0] or int.from_bytes(head[1:], "big") != len(message):
+        raise CallError(Status.INTERNAL, "not one message, uncompressed")
+    return bytes(message)
