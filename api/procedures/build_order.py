@@ -11,7 +11,15 @@ from shared.database import Connection
 from shared.errors import NotFoundError
 from shared.faults import Fault
 from shared.ids import make_id
-from shared.jobs.commands import GitSource, ImageBuild, ImageCopy, ImagePull, ImagePush, Kind
+from shared.jobs.accesses import exclusive_key
+from shared.jobs.commands import (
+    GitSource,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    Kind,
+)
 from shared.jobs.store.submit import Submission, submit
 from shared.models import Application
 
@@ -127,8 +135,6 @@ def _submission(
     context: Context, order: Order, command: AnyStep, job_id: str, needs: list[str]
 ) -> Submission:
     application = order.application
-    is_build = isinstance(command, ImageBuild)
-    exclusive = application.application_id if is_build else command.reference
     return Submission(
         organization_id=application.organization_id,
         server_id=order.server_id,
@@ -136,7 +142,7 @@ def _submission(
         requested_by=context.caller.api_key_id,
         registry_id=command.registry_id,
         sealed=_sealed(command, application),
-        exclusive_key=f"{command.kind}:{exclusive}",
+        exclusive_key=exclusive_key(command, order.server_id),
         fair_key=application.application_id,
         deadline=TRANSFER_DEADLINE,
         needs=needs,

@@ -1,4 +1,4 @@
-"""Images on a server: pulled from a registry, pushed to one, tagged."""
+"""Images: pulled to a server, pushed from it, tagged there, copied from registry to registry."""
 
 import re
 from typing import Self
@@ -18,7 +18,15 @@ from api.procedures.procedure import Procedure
 from api.procedures.registry import find_registry
 from api.waiting import EndedJob
 from shared.errors import InvalidReferenceError
-from shared.jobs.commands import DedupeUntil, ImagePull, ImagePush, ImageResult, ImageTag
+from shared.jobs.accesses import exclusive_key
+from shared.jobs.commands import (
+    DedupeUntil,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    ImageResult,
+    ImageTag,
+)
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
 from shared.reference import (
@@ -45,6 +53,17 @@ class Push(Input):
 
     image: ImageName
     registry_id: Id
+    server_id: Id | None = None
+    name: ImageName | None = None
+    tag: Tag | None = None
+
+
+class Copy(Input):
+    """``image`` is at a registry, with its host; ``name`` and ``tag`` are what it becomes."""
+
+    image: ImageName
+    registry_id: Id
+    source_registry_id: Id | None = None
     server_id: Id | None = None
     name: ImageName | None = None
     tag: Tag | None = None
@@ -84,23 +103,16 @@ async def pull(context: Context, asked: Pull) -> AcceptedPull:
     is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
     own, which waits for that one. A cancel ends the job for all who share it.
     """
-    reference = parse_reference(asked.image).tagged()
-    require_host(reference.registry, context.resources.networks)
-    if asked.registry_id is not None:
-        registry = await _registry(context, asked.registry_id)
-        if registry.host != reference.registry:
-            raise InvalidReferenceError(
-                f"the image is at {reference.registry}, the registry is {registry.host}",
-                remedy=f"Write {registry.host}/…, or name another registry.",
-            )
+    reference = await _source(context, asked.image, asked.registry_id)
     server_id = await choose_server(context, asked.server_id, online=False)
+    command = ImagePull(reference=str(reference), registry_id=asked.registry_id)
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
-        command=ImagePull(reference=str(reference), registry_id=asked.registry_id),
+        command=command,
         requested_by=context.caller.api_key_id,
         registry_id=asked.registry_id,
-        exclusive_key=f"pull:{server_id}:{reference}",
+        exclusive_key=exclusive_key(command, server_id),
         fair_key=_application(reference),
         dedupe_key=f"{server_id}:{reference}:{asked.registry_id or ''}",
         dedupe_until=DedupeUntil.ENDED if reference.digest else DedupeUntil.BEGUN,
@@ -116,21 +128,31 @@ async def push(context: Context, asked: Push) -> Accepted:
     registry = await _registry(context, asked.registry_id)
     target = push_target(registry, asked)
     require_host(target.registry, context.resources.networks)
-    server_id = await choose_server(context, asked.server_id, online=False)
-    job = Submission(
-        organization_id=context.organization_id,
-        server_id=server_id,
-        command=ImagePush(
-            source=asked.image, reference=str(target), registry_id=registry.registry_id
-        ),
-        requested_by=context.caller.api_key_id,
+    command = ImagePush(source=asked.image, reference=str(target), registry_id=registry.registry_id)
+    return await _transfer(context, command, target, asked.server_id)
+
+
+async def copy(context: Context, asked: Copy) -> Accepted:
+    """Copy an image to another registry as it is: all platforms, byte for byte.
+
+    The server passes the bytes on; its Engine has no part in it. What the other registry has
+    already is not sent, and within one registry nothing is.
+    """
+    source = await _source(context, asked.image, asked.source_registry_id)
+    registry = await _registry(context, asked.registry_id)
+    target = push_target(registry, asked)
+    require_host(target.registry, context.resources.networks)
+    if not source.tag and asked.tag is None and not _names_tag(asked.name or ""):
+        raise InvalidReferenceError("a digest says no tag", remedy="Give tag too.")
+    if target.name == source.name and target.tag == source.tag:
+        raise InvalidReferenceError(f"{target} would be copied onto itself")
+    command = ImageCopy(
+        source=str(source),
+        reference=str(target),
+        source_registry_id=asked.source_registry_id,
         registry_id=registry.registry_id,
-        exclusive_key=f"push:{target}",
-        fair_key=_application(target),
-        deadline=TRANSFER_DEADLINE,
-        job_id=context.job_id,
     )
-    return await submit_job(context, job)
+    return await _transfer(context, command, target, asked.server_id)
 
 
 async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
@@ -150,7 +172,39 @@ async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
     return ended if isinstance(ended, Accepted) else ImageOutput.of(ended)
 
 
-def push_target(registry: Registry, asked: Push) -> Reference:
+async def _transfer(
+    context: Context, command: ImagePush | ImageCopy, target: Reference, server_id: str | None
+) -> Accepted:
+    chosen = await choose_server(context, server_id, online=False)
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=chosen,
+        command=command,
+        requested_by=context.caller.api_key_id,
+        registry_id=command.registry_id,
+        exclusive_key=exclusive_key(command, chosen),
+        fair_key=_application(target),
+        deadline=TRANSFER_DEADLINE,
+        job_id=context.job_id,
+    )
+    return await submit_job(context, job)
+
+
+async def _source(context: Context, image: str, registry_id: str | None) -> Reference:
+    """Where the image is, which has to be at that registry if one is named."""
+    reference = parse_reference(image).tagged()
+    require_host(reference.registry, context.resources.networks)
+    if registry_id is not None:
+        registry = await _registry(context, registry_id)
+        if registry.host != reference.registry:
+            raise InvalidReferenceError(
+                f"the image is at {reference.registry}, the registry is {registry.host}",
+                remedy=f"Write {registry.host}/…, or name another registry.",
+            )
+    return reference
+
+
+def push_target(registry: Registry, asked: Push | Copy) -> Reference:
     """Where the image goes: prefix and name, the image's own path and tag by default.
 
     Raises:
@@ -158,18 +212,21 @@ def push_target(registry: Registry, asked: Push) -> Reference:
     """
     own_path, own_tag = _own_name(registry, asked)
     name = asked.name or own_path
-    names_tag = ":" in name.rpartition("/")[2]
     target = make_reference(
         registry.registry_url,
         registry.image_prefix,
         name,
         username=registry.username,
-        tag=asked.tag or ("" if names_tag else own_tag),
+        tag=asked.tag or ("" if _names_tag(name) else own_tag),
     )
     return _require_no_digest(target).tagged()
 
 
-def _own_name(registry: Registry, asked: Push) -> tuple[str, str]:
+def _names_tag(name: str) -> bool:
+    return ":" in name.rpartition("/")[2]
+
+
+def _own_name(registry: Registry, asked: Push | Copy) -> tuple[str, str]:
     """The image's path as it goes behind a prefix, and its tag; an image id has neither."""
     if IMAGE_ID.fullmatch(asked.image):
         if asked.name is None:
@@ -205,5 +262,6 @@ async def _registry(context: Context, registry_id: str) -> Registry:
 PROCEDURES = (
     Procedure("image.pull", "mutation", Pull, AcceptedPull, pull),
     Procedure("image.push", "mutation", Push, Accepted, push),
+    Procedure("image.copy", "mutation", Copy, Accepted, copy),
     Procedure("image.tag", "mutation", TagImage, ImageOutput, tag, waits=True),
 )

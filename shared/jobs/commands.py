@@ -4,7 +4,6 @@ Commands are JSON in snake_case and carry a version; results are JSON as the API
 ignores fields that it does not know.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from pydantic.alias_generators import to_camel
 
-from shared.diagnosis import Right
 from shared.reference import Reference, parse_reference
 
 ANY_REPOSITORY = "*"
@@ -274,16 +272,6 @@ class Rule:
     priority: int
 
 
-@dataclass(frozen=True)
-class Access:
-    """Rights at a repository that a command needs; without a registry, by the job's password."""
-
-    host: str
-    repository: str
-    rights: frozenset[Right]
-    registry_id: str | None
-
-
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
 RULES: dict[Kind, Rule] = {
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
@@ -294,50 +282,6 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }
-
-_PULL: frozenset[Right] = frozenset({"pull"})
-_PUSH: frozenset[Right] = frozenset({"pull", "push"})
-
-
-def accesses(command: Command) -> tuple[Access, ...]:
-    """What logins a command needs, and for what; none for what is done as nobody."""
-    return tuple(_needed(command))
-
-
-def _needed(command: Command) -> Iterator[Access]:
-    match command:
-        case RegistryTest():
-            yield Access(command.host, command.repository, _PUSH, command.registry_id)
-        case ImagePull(registry_id=str()):
-            yield _access(command.target, _PULL, command.registry_id)
-        case ImagePush():
-            yield _access(command.target, _PUSH, command.registry_id)
-        case ImageCopy():
-            if command.source_registry_id:
-                yield _access(command.origin, _PULL, command.source_registry_id)
-            yield _access(command.target, _PUSH, command.registry_id)
-        case ImageBuild(base_host=str() as host, registry_id=str()):
-            yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
-        case ComposePull():
-            for image in command.images:
-                if image.registry_id:
-                    yield _access(image.target, _PULL, image.registry_id)
-        case _:
-            pass
-
-
-def hosts_of(command: Command) -> frozenset[str]:
-    """All hosts that a command's secrets are for: of registries, and of a build's git server."""
-    hosts = frozenset(access.host for access in accesses(command))
-    match command:
-        case ImageBuild(source=GitSource() as source):
-            return hosts | {source.host}
-        case _:
-            return hosts
-
-
-def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
-    return Access(target.registry, target.repository, rights, registry_id)
 
 
 def parse_command(kind: str, document: object) -> Command:

@@ -314,7 +314,7 @@ async def test_a_key_is_refused_where_it_would_promise_nothing_and_ignored_by_qu
 def test_what_submits_a_job_takes_a_key() -> None:
     assert {name for name, procedure in PROCEDURES.items() if procedure.submits} == {
         *("registry.testRegistry", "registry.testRegistryById", "registry.diagnose"),
-        *("image.pull", "image.push", "image.tag"),
+        *("image.pull", "image.push", "image.copy", "image.tag"),
         *("application.build", "compose.pull"),
     }
 

@@ -80,6 +80,15 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "own registry", "serverId": "server"}),
+    ("image.copy", {"image": "quay.io/a/b", "registryId": "registry"}),
+    (
+        "image.copy",
+        {"image": "ghcr.io/a/b", "registryId": "own registry", "sourceRegistryId": "registry"},
+    ),
+    (
+        "image.copy",
+        {"image": "quay.io/a/b", "registryId": "own registry", "serverId": "server"},
+    ),
     ("image.tag", {"source": "a", "target": "b", "serverId": "server"}),
     ("compose.pull", {"composeFile": COMPOSE, "serverId": "server"}),
     ("compose.pull", {"composeFile": COMPOSE, "registryIds": ["own registry", "registry"]}),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine.contexts import BASE, make_base
 from tests.journeys.conftest import PASSWORD, Port, login
+from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
 
@@ -26,6 +27,32 @@ def keep(port: Port, tmp_path: Path) -> Iterator[LocalRegistry]:
     )
     yield registry
     registry.stop()
+
+
+def test_an_image_is_copied_to_another_registry_as_it_is(port: Port, keep: LocalRegistry) -> None:
+    make_image(port.fleet.hosts[0].docker_host, "team/copied:1", layer_bytes=(50_000,))
+    kept = port.stack.call(
+        "registry.create",
+        login(keep, PASSWORD) | {"registryName": "copies", "registryUrl": keep.host},
+    )
+    pushed = port.jobs.ended(
+        port.jobs.push(port.servers[0].server_id, port.registry_id, "team/copied:1")
+    )["result"]
+    wish = {
+        "image": pushed["reference"],
+        "sourceRegistryId": port.registry_id,
+        "registryId": kept["registryId"],
+        "tag": "stable",
+    }
+
+    copied = port.jobs.ended(port.stack.call("image.copy", wish)["jobId"])
+
+    assert copied["state"] == "succeeded", copied
+    assert copied["result"]["digest"] == pushed["digest"]
+    pulled = port.jobs.pull(
+        port.servers[1].server_id, kept["registryId"], copied["result"]["reference"]
+    )
+    assert port.jobs.ended(pulled)["result"]["digest"] == pushed["digest"]
 
 
 def serve(port: Port, directory: Path, dockerfile: bytes) -> LocalRepository:

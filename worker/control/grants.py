@@ -3,13 +3,11 @@
 from pydantic import SecretStr, TypeAdapter
 
 from shared.errors import CredentialError
+from shared.jobs.accesses import Access, accesses, hosts_of
 from shared.jobs.commands import (
-    Access,
     Command,
     GitSource,
     ImageBuild,
-    accesses,
-    hosts_of,
     parse_command,
 )
 from shared.jobs.store.release import Released

@@ -13,7 +13,11 @@ from pydantic import BaseModel
 
 from shared.errors import LeaseLostError, WharfError
 from shared.faults import FAULTS, Fault, FaultCode
-from shared.jobs.commands import Command, hosts_of, parse_command
+from shared.jobs.accesses import hosts_of
+from shared.jobs.commands import (
+    Command,
+    parse_command,
+)
 from shared.jobs.state import LEASE, Outcome
 from shared.vault import KeyRing
 from worker.login import Grants, login_context

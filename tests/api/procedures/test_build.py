@@ -142,6 +142,21 @@ async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_o
     assert pushed.sealed == {}
 
 
+async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
+    yard: Yard, database: Database
+) -> None:
+    await yard.build()
+    [registry_id] = {
+        row[0] for row in database.execute("SELECT build_registry_id FROM application")
+    }
+
+    body = {"image": "my-app:v1", "registryId": registry_id}
+    assert (await yard.client.post("/api/image.push", json=body)).status_code == 200
+
+    pushes = database.execute("SELECT exclusive_key FROM job WHERE kind = 'image.push'")
+    assert pushes == [("push:ghcr.io/myorg/my-app:v1",)] * 2
+
+
 async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:
     asked = await yard.build()
     fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}

@@ -201,6 +201,65 @@ async def test_a_bad_push_is_refused(
     assert database.execute("SELECT * FROM job") == []
 
 
+@pytest.mark.parametrize(
+    ("body", "names"),
+    [
+        ({"image": "quay.io/team/app:2"}, ("quay.io/team/app:2", "ghcr.io/myorg/team/app:2")),
+        ({"image": "nginx"}, ("docker.io/library/nginx:latest", "ghcr.io/myorg/nginx:latest")),
+        (
+            {"image": f"quay.io/team/app@{DIGEST}", "name": "app", "tag": "stable"},
+            (f"quay.io/team/app@{DIGEST}", "ghcr.io/myorg/app:stable"),
+        ),
+        (
+            {"image": "ghcr.io/myorg/app:2", "tag": "stable"},
+            ("ghcr.io/myorg/app:2", "ghcr.io/myorg/app:stable"),
+        ),
+    ],
+)
+async def test_a_copy_goes_below_the_prefix_of_the_other_registry(
+    client: httpx2.AsyncClient,
+    server: TestServer,
+    database: Database,
+    body: dict[str, str],
+    names: tuple[str, str],
+) -> None:
+    registry = await create_registry(client)
+    source, reference = names
+
+    answer = await ask(client, "image.copy", {**body, "registryId": registry["registryId"]})
+
+    assert answer.status_code == 200, answer.text
+    assert job_row(database, "command") == {
+        "source": source,
+        "reference": reference,
+        "source_registry_id": None,
+        "registry_id": registry["registryId"],
+    }
+    assert job_row(database, "exclusive_key") == f"push:{reference}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"image": f"quay.io/team/app@{DIGEST}"},
+        {"image": "ghcr.io/myorg/app:2"},
+        {"image": "quay.io/team/app:2", "name": "quay.io/team/app"},
+        {"image": "quay.io/team/app:2", "sourceRegistryId": "own"},
+        {"image": "127.0.0.1/team/app:2"},
+    ],
+)
+async def test_a_bad_copy_is_refused(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, body: dict[str, str]
+) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    named = {name: registry_id if value == "own" else value for name, value in body.items()}
+
+    answer = await ask(client, "image.copy", {**named, "registryId": registry_id})
+
+    assert answer.status_code == 400, answer.text
+    assert database.execute("SELECT * FROM job") == []
+
+
 async def test_a_transfer_may_wait_for_its_server(
     client: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -3,12 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
+from shared.jobs.accesses import hosts_of
 from shared.jobs.commands import (
     GitSource,
     ImageBuild,
     Kind,
     UploadSource,
-    hosts_of,
     parse_command,
 )
 

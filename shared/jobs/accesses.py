@@ -1,0 +1,88 @@
+"""What a command needs and touches: logins, hosts, and what no other job may do meanwhile."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from shared.diagnosis import Right
+from shared.jobs.commands import (
+    ANY_REPOSITORY,
+    Command,
+    ComposePull,
+    GitSource,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+    ImagePush,
+    RegistryTest,
+)
+from shared.reference import Reference
+
+_PULL: frozenset[Right] = frozenset({"pull"})
+_PUSH: frozenset[Right] = frozenset({"pull", "push"})
+
+
+@dataclass(frozen=True)
+class Access:
+    """Rights at a repository that a command needs; without a registry, by the job's password."""
+
+    host: str
+    repository: str
+    rights: frozenset[Right]
+    registry_id: str | None
+
+
+def accesses(command: Command) -> tuple[Access, ...]:
+    """What logins a command needs, and for what; none for what is done as nobody."""
+    return tuple(_needed(command))
+
+
+def _needed(command: Command) -> Iterator[Access]:
+    match command:
+        case RegistryTest():
+            yield Access(command.host, command.repository, _PUSH, command.registry_id)
+        case ImagePull(registry_id=str()):
+            yield _access(command.target, _PULL, command.registry_id)
+        case ImagePush():
+            yield _access(command.target, _PUSH, command.registry_id)
+        case ImageCopy():
+            if command.source_registry_id:
+                yield _access(command.origin, _PULL, command.source_registry_id)
+            yield _access(command.target, _PUSH, command.registry_id)
+        case ImageBuild(base_host=str() as host, registry_id=str()):
+            yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
+        case ComposePull():
+            for image in command.images:
+                if image.registry_id:
+                    yield _access(image.target, _PULL, image.registry_id)
+        case _:
+            pass
+
+
+def exclusive_key(command: Command, server_id: str) -> str | None:
+    """What two jobs may not do at once; ``None`` where they cannot be in each other's way.
+
+    A tag is written by one of them at a time, wherever its image comes from.
+    """
+    match command:
+        case ImagePush() | ImageCopy():
+            return f"push:{command.reference}"
+        case ImagePull():
+            return f"pull:{server_id}:{command.reference}"
+        case ImageBuild():
+            return f"build:{command.application_id}"
+        case _:
+            return None
+
+
+def hosts_of(command: Command) -> frozenset[str]:
+    """All hosts that a command's secrets are for: of registries, and of a build's git server."""
+    hosts = frozenset(access.host for access in accesses(command))
+    match command:
+        case ImageBuild(source=GitSource() as source):
+            return hosts | {source.host}
+        case _:
+            return hosts
+
+
+def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
+    return Access(target.registry, target.repository, rights, registry_id)
