@@ -151,7 +151,9 @@ BEGIN
   RETURN jsonb_build_object('status', 'current', 'jobs', held, 'now', extract(epoch FROM clock_timestamp()));
 END $$;
 
--- event {incarnation, job_id, attempt, kind: progress | log, data} → {status: recorded, seq} | {status: fenced}
+-- event {incarnation, job_id, attempt, number, kind: progress | log, data}
+--   → {status: recorded, seq} | {status: already_recorded} | {status: fenced}
+-- `number` grows from 1 within the attempt: what is told again after a lost answer is not stored again.
 CREATE OR REPLACE FUNCTION worker_v1.event(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -160,13 +162,20 @@ BEGIN
   IF coalesce(document->>'kind', '') NOT IN ('progress', 'log') OR pg_column_size(document->'data') > 16384 THEN
     RETURN jsonb_build_object('status', 'refused');
   END IF;
-  UPDATE public.job SET event_seq = event_seq + 1
+  SELECT event_seq + 1 INTO number FROM public.job
    WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer AND state = 'running'
      AND server_id = worker_v1.me() AND incarnation = document->>'incarnation' AND event_seq < 10000
-  RETURNING event_seq INTO number;
+     FOR NO KEY UPDATE;
   IF number IS NULL THEN
     RETURN jsonb_build_object('status', 'fenced');
   END IF;
+  UPDATE public.job_attempt SET told = coalesce((document->>'number')::integer, told + 1)
+   WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer
+     AND told < coalesce((document->>'number')::integer, told + 1);
+  IF NOT FOUND THEN
+    RETURN jsonb_build_object('status', 'already_recorded');
+  END IF;
+  UPDATE public.job SET event_seq = number WHERE job_id = document->>'job_id';
   INSERT INTO public.job_event (job_id, seq, attempt, kind, data)
   VALUES (document->>'job_id', number, (document->>'attempt')::integer, document->>'kind', document->'data');
   PERFORM pg_notify('wharf_job', document->>'job_id');

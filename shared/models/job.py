@@ -133,7 +133,7 @@ class Job(SQLModel, table=True):
 
 
 class JobAttempt(SQLModel, table=True):
-    """One try at a job; ``incarnation`` is the worker that claimed it."""
+    """One try at a job; ``incarnation`` is the worker that claimed it, ``told`` its last event."""
 
     __tablename__ = "job_attempt"
     __table_args__ = (
@@ -154,6 +154,7 @@ class JobAttempt(SQLModel, table=True):
     ended_at: Moment = moment()
     outcome: str | None = None
     error: dict[str, Any] | None = document()
+    told: int = _zero()
 
 
 class ApplicationTurn(SQLModel, table=True):

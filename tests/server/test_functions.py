@@ -128,10 +128,35 @@ async def test_text_that_the_database_cannot_hold_spoils_no_end(
 async def test_an_event_is_written(world: World, guest: Guest, functions: Functions) -> None:
     job_id = await world.run(guest)
 
-    await functions.event(job_id, 1, "log", {"line": "pulling"})
+    await functions.event(job_id, 1, 1, "log", {"line": "pulling"})
 
     [event] = await world.rows("SELECT data FROM job_event WHERE kind = 'log'")
     assert event["data"] == {"line": "pulling"}
+
+
+async def test_an_event_that_is_told_again_is_stored_once(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+
+    for number, line in ((1, "one"), (1, "one"), (2, "two"), (4, "four"), (2, "two")):
+        await functions.event(job_id, 1, number, "log", {"line": line})
+
+    events = await world.rows("SELECT seq, data FROM job_event WHERE kind = 'log' ORDER BY seq")
+    assert [event["data"]["line"] for event in events] == ["one", "two", "four"]
+    assert [event["seq"] for event in events] == [events[0]["seq"] + step for step in range(3)]
+
+
+async def test_the_events_of_a_worker_that_does_not_count_them_are_all_stored(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+    uncounted = {"job_id": job_id, "attempt": 1, "kind": "log", "data": {}}
+
+    for _ in range(2):
+        assert (await guest.call("event", "first", **uncounted))["status"] == "recorded"
+
+    assert len(await world.rows("SELECT FROM job_event WHERE kind = 'log'")) == 2
 
 
 async def test_the_password_is_in_no_error(world: World, guest: Guest) -> None:

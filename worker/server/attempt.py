@@ -36,14 +36,14 @@ class Why(StrEnum):
     LEASE_LOST = "lease_lost"
 
 
-Say = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+Say = Callable[[int, str, Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass
 class Attempt:
     """An attempt that this worker has claimed or is about to.
 
-    ``say`` stores an event of the job, by kind and content, while the attempt runs. It
+    ``say`` stores an event of the job, by number, kind and content, while the attempt runs. It
     ``is_too_late`` once a stop has met what cannot be stopped: how that ends is how it ended.
     """
 

@@ -145,8 +145,17 @@ class Functions:
         }
         return BeatAnswer.model_validate(await self._call("beat", document))
 
-    async def event(self, job_id: str, attempt: int, kind: str, data: Mapping[str, Any]) -> None:
-        document = {"job_id": job_id, "attempt": attempt, "kind": kind, "data": dict(data)}
+    async def event(
+        self, job_id: str, attempt: int, number: int, kind: str, data: Mapping[str, Any]
+    ) -> None:
+        """Store the attempt's event of this ``number``, which grows from 1; a repeat is none."""
+        document = {
+            "job_id": job_id,
+            "attempt": attempt,
+            "number": number,
+            "kind": kind,
+            "data": dict(data),
+        }
         await self._call("event", document)
 
     async def finish(

@@ -17,8 +17,8 @@ from shared.coroutines import end, heard
 from worker.server.functions import DatabaseAway
 from worker.server.mask import Mask
 
-Send = Callable[[Mapping[str, str]], Awaitable[None]]
-"""Stores one piece of the log; it may be repeated after `DatabaseAway`."""
+Send = Callable[[int, Mapping[str, str]], Awaitable[None]]
+"""Stores a piece of the log by its number, from 1 on; repeated with it after `DatabaseAway`."""
 
 MAX_LINE = 4_000
 """Signs of one line that are kept; whoever writes more on a line writes for no reader."""
@@ -109,13 +109,15 @@ async def open_log(
 
 
 async def _send(kept: JobLog, send: Send, pace: Pace, done: asyncio.Event) -> None:
-    sent, unsent, is_last = 0, deque[str](), False
+    made, sent, unsent, is_last = 0, 0, deque[tuple[int, str]](), False
     while not is_last:
         is_late = sent > pace.pieces // 2
         is_last = await heard(done, (pace.slow if is_late else pace.every).total_seconds())
-        unsent.extend(kept.take())
+        for piece in kept.take():
+            made += 1
+            unsent.append((made, piece))
         while unsent and sent < pace.pieces:
-            if not await _is_sent(send, unsent[0]):
+            if not await _is_sent(send, *unsent[0]):
                 break
             unsent.popleft()
             sent += 1
@@ -125,9 +127,9 @@ async def _send(kept: JobLog, send: Send, pace: Pace, done: asyncio.Event) -> No
             unsent.popleft()
 
 
-async def _is_sent(send: Send, piece: str) -> bool:
+async def _is_sent(send: Send, number: int, piece: str) -> bool:
     try:
-        await send({"text": piece})
+        await send(number, {"text": piece})
     except DatabaseAway as error:
         log.warning("log_again", error=type(error).__name__)
         return False

@@ -65,7 +65,7 @@ class Job:
             await self.run(grants, **command)
         return caught.value
 
-    async def _say(self, kind: str, data: Mapping[str, Any]) -> None:
+    async def _say(self, _: int, kind: str, data: Mapping[str, Any]) -> None:
         assert kind == "log"
         self.pieces.append(data["text"])
 

@@ -234,9 +234,9 @@ class _Sender:
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
 
-    async def __call__(self, piece: Mapping[str, str]) -> None:
+    async def __call__(self, number: int, piece: Mapping[str, str]) -> None:
         if self._attempt.say is not None:
-            await self._attempt.say("log", piece)
+            await self._attempt.say(number, "log", piece)
 
 
 def _secrets(grants: Grants) -> list[str]:
