@@ -39,8 +39,8 @@ class SaveBuildType(Input):
 class SaveEnvironment(Input):
     """Lines of ``NAME=VALUE``, as in a dotenv file; what is given replaces what was there.
 
-    ``env`` and ``buildSecrets`` are shown by no procedure but for their names; ``buildArgs`` are
-    no secrets: they can be read in the image that they build.
+    ``env`` and ``buildSecrets`` are shown by no procedure but for their names. The steps of a build
+    can read its secrets, so whoever may build can; ``buildArgs`` can be read in the image besides.
     """
 
     application_id: Id

@@ -144,7 +144,7 @@ async def copy(context: Context, asked: Copy) -> Accepted:
     require_host(target.registry, context.resources.networks)
     if not source.tag and asked.tag is None and not _names_tag(asked.name or ""):
         raise InvalidReferenceError("a digest says no tag", remedy="Give tag too.")
-    if target.name == source.name and target.tag == source.tag:
+    if not source.digest and target == source:
         raise InvalidReferenceError(f"{target} would be copied onto itself")
     command = ImageCopy(
         source=str(source),

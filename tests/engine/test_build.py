@@ -224,9 +224,34 @@ async def test_a_secret_that_is_mounted_and_not_given_is_named(buildkit: Builder
     assert "other" in error.message
 
 
-async def test_an_engine_without_sessions_builds_nothing_with_buildkit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, FaultCode.BUILD_UNSUPPORTED), (503, FaultCode.ENGINE_UNREACHABLE)],
+)
+async def test_a_build_with_secrets_needs_a_session(
+    tmp_path: Path, status: int, code: FaultCode
+) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"message": "page not found"}, status=404)
+        return web.json_response({"message": "not for you"}, status=status)
+
+    async with (
+        open_scripted(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        request = BuildRequest(TAG, use_buildkit=True, secrets={"a": SecretStr("b")})
+        error = await Builder(engine, request).fail(context("FROM scratch\n"))
+
+    assert error.code == code
+    assert str(status) in error.message
+    assert scripted.asked == ["/session"]
+
+
+async def test_a_build_without_secrets_does_without_a_session_that_is_refused(
+    tmp_path: Path,
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        status = 403 if request.path == "/session" else 500
+        return web.json_response({"message": "dockerfile parse error"}, status=status)
 
     async with (
         open_scripted(tmp_path, answer) as scripted,
@@ -235,9 +260,7 @@ async def test_an_engine_without_sessions_builds_nothing_with_buildkit(tmp_path:
         builder = Builder(engine, BuildRequest(TAG, use_buildkit=True))
         error = await builder.fail(context("FROM scratch\n"))
 
-    assert error.code == FaultCode.BUILD_UNSUPPORTED
-    assert "404" in error.message
-    assert scripted.asked == ["/session"]
+    assert error.code == FaultCode.DOCKERFILE_INVALID
 
 
 async def test_buildkit_builds_on_a_private_base_that_was_pulled_before(

@@ -68,8 +68,12 @@ class Caller:
         self.answers[stream] = Answer()
         return self.answers[stream]
 
-    def _send(self) -> None:
-        """As much of the calls as there is room for."""
+    def send(self) -> None:
+        self.queue()
+        self.writer.write(self.wire.data_to_send())
+
+    def queue(self) -> None:
+        """As much of the calls as there is room for, not yet on its way."""
         for stream, content in list(self.unsent.items()):
             size = min(self.wire.local_flow_control_window(stream), 16_384, len(content))
             if size == len(content):
@@ -78,12 +82,11 @@ class Caller:
             elif size:
                 self.wire.send_data(stream, content[:size])
                 self.unsent[stream] = content[size:]
-        self.writer.write(self.wire.data_to_send())
 
     async def ended(self, *answers: Answer) -> None:
         async with asyncio.timeout(10):
             while not all(answer.has_ended for answer in answers):
-                self._send()
+                self.send()
                 self._hear(await self.reader.read(64 * 1024))
 
     def _hear(self, content: bytes) -> None:
@@ -198,6 +201,38 @@ async def test_what_is_no_call_of_ours_is_refused_and_the_next_one_answered(
 
     assert (wrong.status, wrong.content) == (status, b"")
     assert right.message == b"right"
+
+
+async def test_a_call_that_is_taken_back_at_once_harms_no_other_one(caller: Caller) -> None:
+    taken_back = caller.call(ECHO, framed(b"never mind"))
+    [stream] = caller.answers
+    caller.queue()
+    caller.wire.reset_stream(stream)
+    answer = caller.call(ECHO, framed(b"still here"))
+
+    await caller.ended(answer)
+
+    assert answer.message == b"still here"
+    assert not taken_back.has_ended
+
+
+async def test_who_takes_leave_in_the_middle_of_a_call_is_no_error(caller: Caller) -> None:
+    caller.call(LONG, framed(b""))
+    caller.queue()
+    caller.wire.close_connection()
+
+    caller.send()
+
+
+async def test_a_call_without_a_path_is_refused(caller: Caller) -> None:
+    stream = caller.wire.get_next_available_stream_id()
+    answer = caller.answers[stream] = Answer()
+    tunnel = ((":method", "CONNECT"), (":authority", "test"))
+    caller.wire.send_headers(stream, tunnel, end_stream=True)
+
+    await caller.ended(answer)
+
+    assert answer.status == Status.UNIMPLEMENTED
 
 
 async def test_what_is_no_http_2_ends_the_connection(line: Line) -> None:

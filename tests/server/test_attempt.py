@@ -202,6 +202,30 @@ async def test_success_that_comes_before_the_cancel_is_success(trial: Trial) -> 
     assert (await trial.job())["state"] == "succeeded"
 
 
+async def test_a_last_step_that_fails_after_the_cancel_has_failed_and_the_job_says_why(
+    trial: Trial,
+) -> None:
+    async def fail_at_the_end(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            attempt.is_too_late = True
+        raise EngineError(FaultCode.DISK_FULL, "no space left")
+
+    running = asyncio.create_task(trial.run(fail_at_the_end))
+    await trial.begun.wait()
+    organization = trial.world.organization_id
+    await cancel(trial.world.api, trial.attempt.job_id, organization, "not wanted")
+
+    trial.attempt.stop(Why.CANCELLED)
+    end = await running
+
+    assert end is not None
+    assert end.outcome is Outcome.FAILED
+    job = await trial.job()
+    assert (job["state"], job["error"]["code"]) == ("cancelled", "disk_full")
+
+
 async def test_a_drained_attempt_is_handed_back_and_has_not_failed(trial: Trial) -> None:
     end = await trial.stop_running(Why.DRAINED, wait_for_ever)
 

@@ -8,7 +8,7 @@ import base64
 import json
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -116,12 +116,17 @@ async def build(
 async def _session(
     engine: Engine, request: BuildRequest, logins: Sequence[Login]
 ) -> AsyncIterator[dict[str, str]]:
-    """What the query says of a session, while there is one."""
-    if not request.use_buildkit:
-        yield {}
-        return
-    async with open_session(engine.docker_host, Offer(request.secrets, logins)) as session_id:
-        yield {"session": session_id}
+    """What the query says of a session, while there is one: only secrets cannot do without."""
+    async with AsyncExitStack() as stack:
+        query = {}
+        if request.use_buildkit:
+            opening = open_session(engine.docker_host, Offer(request.secrets, logins))
+            try:
+                query["session"] = await stack.enter_async_context(opening)
+            except EngineError as error:
+                if request.secrets or error.code != FaultCode.BUILD_UNSUPPORTED:
+                    raise
+        yield query
 
 
 class _BuildLog:

@@ -12,15 +12,20 @@ from urllib.parse import quote
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import DataReceived, Event, RequestReceived, StreamEnded, StreamReset
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    RequestReceived,
+    StreamEnded,
+    StreamReset,
+)
+from h2.exceptions import ProtocolError
 
 Method = Callable[[bytes], bytes]
 """Answers one message with one message; raises `CallError`."""
 
 MAX_REQUEST = 64 * 1024
-MAX_CALLS = 100
-"""Calls at a time; h2 holds the other side to it."""
-
 _READ_BYTES = 64 * 1024
 _HEAD_BYTES = 5
 _ANSWER = ((":status", "200"), ("content-type", "application/grpc"))
@@ -53,9 +58,12 @@ class _Call:
 
 @dataclass
 class _Reply:
+    """An answer, as far as it was not sent yet."""
+
     content: memoryview
     status: Status
     message: str
+    is_begun: bool = False
 
 
 async def serve(
@@ -69,9 +77,14 @@ async def serve(
     """
     service = _Service(methods)
     writer.write(service.begin())
-    while content := await reader.read(_READ_BYTES):
-        writer.write(service.feed(content))
-        await writer.drain()
+    try:
+        while content := await reader.read(_READ_BYTES):
+            service.feed(content)
+            writer.write(service.unsent())
+            await writer.drain()
+    except ProtocolError:
+        writer.write(service.unsent())  # it is told what was wrong
+        raise
 
 
 class _Service:
@@ -82,34 +95,37 @@ class _Service:
         self._calls: dict[int, _Call] = {}
         self._replies: dict[int, _Reply] = {}
         self._wire = H2Connection(H2Configuration(client_side=False))
-        self._wire.local_settings.max_concurrent_streams = MAX_CALLS
 
     def begin(self) -> bytes:
         self._wire.initiate_connection()
+        return self.unsent()
+
+    def unsent(self) -> bytes:
         return self._wire.data_to_send()
 
-    def feed(self, content: bytes) -> bytes:
-        """What is to be sent after these bytes came."""
+    def feed(self, content: bytes) -> None:
+        """Hear all that came, then answer: a call may be taken back in the same breath."""
         for event in self._wire.receive_data(content):
             self._hear(event)
         for stream in list(self._replies):
             self._send(stream)
-        return self._wire.data_to_send()
 
     def _hear(self, event: Event) -> None:
         match event:
             case RequestReceived(stream_id=stream, headers=headers):
-                self._calls[stream] = _Call(dict(headers)[b":path"].decode(errors="replace"))
+                path = dict(headers).get(b":path", b"")
+                self._calls[stream] = _Call(path.decode(errors="replace"))
             case DataReceived(stream_id=stream, data=data, flow_controlled_length=length):
                 self._wire.acknowledge_received_data(length, stream)
                 call = self._calls[stream]
                 call.content += data[: MAX_REQUEST + _HEAD_BYTES + 1 - len(call.content)]
             case StreamEnded(stream_id=stream):
                 self._replies[stream] = self._reply(self._calls.pop(stream))
-                self._wire.send_headers(stream, _ANSWER)
             case StreamReset(stream_id=stream):
                 self._calls.pop(stream, None)
                 self._replies.pop(stream, None)
+            case ConnectionTerminated():
+                self._replies.clear()
             case _:
                 pass  # settings, pings and windows are h2's own matter
 
@@ -129,6 +145,9 @@ class _Service:
     def _send(self, stream: int) -> None:
         """As much of a reply as the other side has room for, and its end."""
         reply = self._replies[stream]
+        if not reply.is_begun:
+            self._wire.send_headers(stream, _ANSWER)
+            reply.is_begun = True
         while reply.content:
             room = self._wire.local_flow_control_window(stream)
             size = min(room, self._wire.max_outbound_frame_size, len(reply.content))

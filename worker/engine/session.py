@@ -33,6 +33,7 @@ CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
 
 _SERVING = 1
 _SWITCHED = "HTTP/1.1 101 "
+_SERVER_ERROR = "HTTP/1.1 5"
 
 log = structlog.get_logger()
 
@@ -70,7 +71,8 @@ async def open_session(docker_host: str, offer: Offer) -> AsyncIterator[str]:
     """A session for one build, by its id; it ends with the block.
 
     Raises:
-        EngineError: ``engine_unreachable``, or ``build_unsupported`` where there are no sessions.
+        EngineError: ``engine_unreachable``, or ``build_unsupported`` where it is refused, as by a
+            proxy before the Engine that lets only some calls pass.
     """
     session_id, methods = secrets.token_hex(16), offer.methods()
     async with _connection(docker_host) as (reader, writer):
@@ -97,11 +99,13 @@ def _canonical(host: str) -> str:
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
 ) -> None:
-    """A session that breaks is the build's trouble, and the build says so itself."""
+    """A session that breaks is the build's trouble: hung up on, the build says so itself."""
     try:
         await serve(reader, writer, methods)
     except (ProtocolError, OSError) as error:
         log.warning("build_session_lost", error=type(error).__name__)
+    finally:
+        writer.close()
 
 
 @asynccontextmanager
@@ -142,8 +146,9 @@ async def _turn(
         head = await reader.readuntil(b"\r\n\r\n")
     status = head.decode(errors="replace").partition("\r\n")[0]
     if not status.startswith(_SWITCHED):
+        is_ill = status.startswith(_SERVER_ERROR)
         raise EngineError(
-            FaultCode.BUILD_UNSUPPORTED,
+            FaultCode.ENGINE_UNREACHABLE if is_ill else FaultCode.BUILD_UNSUPPORTED,
             f"build: the Docker Engine at {docker_host} opens no session: {status}",
         )
 

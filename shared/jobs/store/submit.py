@@ -47,9 +47,9 @@ class Submission:
     """A job as it is asked for. ``job_id`` is made by the caller, so that a repeat is one job.
 
     ``sealed`` are secrets that are given with this job only, sealed to the vault, by their purpose.
-    ``exclusive_key`` keeps two jobs of the same key from running at once. ``fair_key`` names the
-    application that it is for: those of an organization take turns. ``dedupe_key``: who asks for
-    the same kind with the same key gets this job, for as long as ``dedupe_until`` says.
+    ``exclusive_key``: two jobs of an organization with the same do not run at once. ``fair_key``
+    names the application that it is for: those of an organization take turns. ``dedupe_key``: who
+    asks for the same kind with the same key gets this job, for as long as ``dedupe_until`` says.
     ``priority``: that of its kind by default.
     """
 
@@ -96,7 +96,7 @@ def values_of(job: Submission) -> dict[str, object]:
         "priority": rule.priority if job.priority is None else job.priority,
         "command": Jsonb(job.command.model_dump(mode="json")),
         "registry_id": job.registry_id,
-        "exclusive_key": job.exclusive_key,
+        "exclusive_key": job.exclusive_key and f"{job.organization_id}:{job.exclusive_key}",
         "fair_key": job.fair_key,
         "dedupe_key": job.dedupe_key,
         "dedupe_until": job.dedupe_until if job.dedupe_key is not None else None,

@@ -154,7 +154,8 @@ async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
     assert (await yard.client.post("/api/image.push", json=body)).status_code == 200
 
     pushes = database.execute("SELECT exclusive_key FROM job WHERE kind = 'image.push'")
-    assert pushes == [("push:ghcr.io/myorg/my-app:v1",)] * 2
+    assert len(pushes) == 2
+    assert len(set(pushes)) == 1
 
 
 async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:

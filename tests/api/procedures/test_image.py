@@ -20,6 +20,13 @@ def job_row(database: Database, column: str) -> Any:
     return value
 
 
+def exclusive_key(database: Database) -> str:
+    """Without the organization that it begins with."""
+    organization_id, _, key = job_row(database, "exclusive_key").partition(":")
+    assert organization_id == job_row(database, "organization_id")
+    return str(key)
+
+
 async def test_a_pull_is_a_job_at_once(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
@@ -32,7 +39,7 @@ async def test_a_pull_is_a_job_at_once(
         "registry_id": None,
     }
     expected = f"pull:{server.server_id}:docker.io/library/nginx:latest"
-    assert job_row(database, "exclusive_key") == expected
+    assert exclusive_key(database) == expected
 
 
 async def test_a_pull_by_tag_is_joined_until_it_has_begun(
@@ -159,7 +166,7 @@ async def test_a_push_goes_below_the_prefix(
         "reference": reference,
         "registry_id": registry["registryId"],
     }
-    assert job_row(database, "exclusive_key") == f"push:{reference}"
+    assert exclusive_key(database) == f"push:{reference}"
 
 
 async def test_a_push_of_an_image_already_named_for_the_registry_keeps_its_name(
@@ -214,6 +221,10 @@ async def test_a_bad_push_is_refused(
             {"image": "ghcr.io/myorg/app:2", "tag": "stable"},
             ("ghcr.io/myorg/app:2", "ghcr.io/myorg/app:stable"),
         ),
+        (
+            {"image": f"ghcr.io/myorg/app:stable@{DIGEST}", "tag": "stable"},
+            (f"ghcr.io/myorg/app:stable@{DIGEST}", "ghcr.io/myorg/app:stable"),
+        ),
     ],
 )
 async def test_a_copy_goes_below_the_prefix_of_the_other_registry(
@@ -235,7 +246,7 @@ async def test_a_copy_goes_below_the_prefix_of_the_other_registry(
         "source_registry_id": None,
         "registry_id": registry["registryId"],
     }
-    assert job_row(database, "exclusive_key") == f"push:{reference}"
+    assert exclusive_key(database) == f"push:{reference}"
 
 
 @pytest.mark.parametrize(

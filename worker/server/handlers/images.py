@@ -2,7 +2,7 @@
 
 import asyncio
 
-from shared.errors import RegistryError, WharfError
+from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull, ImagePush, ImageResult, ImageTag
 from shared.reference import Reference
@@ -44,7 +44,7 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     step = LastStep(tell(attempt))
     try:
         digest = await carry_out(_send(tools, target, login, step), attempt, lambda: step.is_last)
-    except (asyncio.CancelledError, WharfError):
+    except (asyncio.CancelledError, EngineError):
         wished = attempt.why is Why.CANCELLED
         held = await tools.find(target, login, local.image_id) if wished else None
         if held is None:

@@ -32,8 +32,9 @@ async def carry_out(
 ) -> Result:
     """What ``work`` gives; cancelled by wish in its last step, it has time to come to its end.
 
-    An Engine may have done what it reports as failed (one with a full disk has the tag that it
-    refused), so a failure there is told as one, and never as "cancelled".
+    An Engine may have done what it reports as failed: one with a full disk has the tag that it
+    refused. So the attempt has then failed and was not stopped; its job is cancelled all the same,
+    and shows why.
 
     Raises:
         asyncio.CancelledError: it was stopped before that.
