@@ -1,10 +1,12 @@
 """A git repository behind git's own ``http-backend``: what the demo builds from."""
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import parse_headers
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
@@ -102,22 +104,23 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
             """Nobody asks."""
 
         def _answer(self, body: bytes) -> None:
-            ran = subprocess.run(
+            with subprocess.Popen(
                 ("git", "http-backend"),  # noqa: S607 - as a person would
-                input=body,
                 env={**os.environ, **ENVIRONMENT, **self._request(root)},
-                capture_output=True,
-                check=False,
-            )
-            head, _, content = ran.stdout.partition(b"\r\n\r\n")
-            pairs = (line.partition(": ")[::2] for line in head.decode().splitlines())
-            headers = dict(pairs)
-            self.send_response(int(headers.pop("Status", "200").split()[0]))
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            ) as backend:
+                assert backend.stdin  # noqa: S101 - piped
+                assert backend.stdout  # noqa: S101 - likewise
+                backend.stdin.write(body)
+                backend.stdin.close()
+                head = parse_headers(backend.stdout)
+                self.send_response(int(head.get("Status", "200").split()[0]))
+                del head["Status"]
+                for name, value in head.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                shutil.copyfileobj(backend.stdout, self.wfile)  # its end ends the connection
 
         def _request(self, root: Path) -> dict[str, str]:
             asked = urlsplit(self.path)

@@ -27,6 +27,8 @@ _SETTINGS = {
     "core.autocrlf": "false",
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
+    # As a clone does it: less than 100 objects would be unpacked, and each pressed together anew.
+    "fetch.unpackLimit": "1",
     "submodule.recurse": "false",
     "gc.auto": "0",
     "maintenance.auto": "false",
