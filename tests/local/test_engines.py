@@ -127,6 +127,20 @@ def test_when_we_are_killed_everything_ends_with_us(tmp_path: Path) -> None:
     wait_until(lambda: f"wharf{number}" not in cables() - before)
 
 
+def test_what_containerd_leaves_behind_is_in_the_engine_s_own_directory(
+    running: LocalEngine,
+) -> None:
+    [containerd] = [
+        pid
+        for pid in processes_in(room_of(running.dockerd))
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "containerd"
+    ]
+
+    os.kill(containerd, signal.SIGUSR1)  # dockerd does this to one that does not answer
+
+    wait_until(lambda: list((running.directory / "run").glob("containerd.*.stacks.log")) != [])
+
+
 def test_a_frozen_engine_accepts_and_does_not_answer(running: LocalEngine) -> None:
     running.freeze()
     frozen = running.is_answering()

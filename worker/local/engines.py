@@ -76,6 +76,7 @@ class LocalEngine:
             "dockerd",
             [*_room(directory, disk_bytes), *_dockerd(directory, namespace, insecure_registries)],
             log=directory / "dockerd.log",
+            env={"TMPDIR": str(directory / "run")},  # containerd leaves there what it died of
             wrapper=namespace.wrapper if namespace else (),
             stop_signal=signal.SIGKILL,
         )
