@@ -14,7 +14,7 @@ WharfError
 │   ├── NameTakenError
 │   ├── InUseError              applications use what was to be removed
 │   ├── IdempotencyMismatchError    the key stands for another request
-│   ├── AlreadyEndedError       the job, or the build
+│   ├── AlreadyEndedError       the job, the build or the deployment
 │   └── LastAdminKeyError
 ├── NoProcedureError            404, said as tRPC says it
 ├── WrongMethodError            405, ``allowed`` is the method that would do

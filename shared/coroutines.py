@@ -7,7 +7,10 @@ them, and whoever cancels a task once and then waits for its end may wait for ev
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 CANCEL_AGAIN_SECONDS = 0.5
 """Longer than tasks need to tidy up, which the second cancel would break off."""
@@ -19,6 +22,15 @@ async def heard(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             await event.wait()
     return event.is_set()
+
+
+async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
+    """What ``work`` gives, whatever cancels come meanwhile: so it has to bound its own time."""
+    task = asyncio.create_task(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+    return task.result()
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:

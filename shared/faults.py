@@ -54,6 +54,11 @@ class FaultCode(StrEnum):
     ENGINE_REFUSED = "engine_refused"
     TRANSFER_TIMEOUT = "transfer_timeout"
     BUILD_FAILED = "build_failed"
+    CONTAINER_MISSING = "container_missing"
+    CONTAINER_UNHEALTHY = "container_unhealthy"
+    CONTAINER_EXITED = "container_exited"
+    PORT_TAKEN = "port_taken"
+    NAME_TAKEN = "name_taken"
     BUILD_SECRET_MISSING = "build_secret_missing"  # noqa: S105 - a code
     BUILD_UNSUPPORTED = "build_unsupported"
     DOCKERFILE_INVALID = "dockerfile_invalid"
@@ -216,6 +221,27 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.BUILD_FAILED: Verdict(
         retryable=False, remedy="A step of the Dockerfile failed; the lines before it say why."
+    ),
+    FaultCode.CONTAINER_MISSING: Verdict(
+        retryable=True,
+        remedy="The container was removed meanwhile; it is tried again.",
+    ),
+    FaultCode.CONTAINER_UNHEALTHY: Verdict(
+        retryable=False,
+        remedy="The new container did not pass its health check; what ran before still runs.",
+    ),
+    FaultCode.CONTAINER_EXITED: Verdict(
+        retryable=False,
+        remedy="The new container ended by itself, its last lines say why; what ran before still "
+        "runs.",
+    ),
+    FaultCode.PORT_TAKEN: Verdict(
+        retryable=False,
+        remedy="Another program on the server listens there: stop it, or publish another port.",
+    ),
+    FaultCode.NAME_TAKEN: Verdict(
+        retryable=False,
+        remedy="A container of this name was made by somebody else: rename or remove it.",
     ),
     FaultCode.BUILD_SECRET_MISSING: Verdict(
         retryable=False,

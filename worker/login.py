@@ -15,6 +15,7 @@ from shared.vault import SealContext
 GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
 CONTEXT_TOKEN = "context_token"  # noqa: S105 - likewise
 BUILD_SECRETS = "build_secrets"
+ENVIRONMENT = "environment"
 
 
 class Login(BaseModel):
@@ -65,7 +66,7 @@ class Grants(BaseModel):
     """All that one attempt is given.
 
     ``secrets`` are by purpose: what a build's sources need. ``build_secrets`` are by the ids under
-    which its steps mount them.
+    which its steps mount them, ``environment`` are the variables that a container gets.
     It travels sealed; a worker acts on what stands in here, never on the job's row alone.
     """
 
@@ -74,6 +75,7 @@ class Grants(BaseModel):
     grants: tuple[Grant, ...] = ()
     secrets: dict[str, SecretStr] = {}
     build_secrets: dict[str, SecretStr] = {}
+    environment: dict[str, SecretStr] = {}
 
     def sealable(self) -> str:
         """The grants as JSON with their secrets in clear: to be sealed at once."""
@@ -107,6 +109,7 @@ class _OpenGrants(BaseModel):
     grants: tuple[_OpenGrant, ...]
     secrets: dict[str, str]
     build_secrets: dict[str, str]
+    environment: dict[str, str]
 
     @classmethod
     def of(cls, closed: Grants) -> Self:
@@ -115,6 +118,7 @@ class _OpenGrants(BaseModel):
             grants=grants,
             secrets=_opened(closed.secrets),
             build_secrets=_opened(closed.build_secrets),
+            environment=_opened(closed.environment),
         )
 
 

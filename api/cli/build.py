@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,16 +48,31 @@ def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
         SetupError: there is no such application, or the API refused.
     """
     given = {"tag": wanted.tag, "branch": wanted.branch, "commit": wanted.commit}
+    return ask_for(settings, "application.build", wanted.application, given, key=wanted.key)
+
+
+def ask_for(
+    settings: ClientSettings,
+    procedure: str,
+    application: str,
+    given: Mapping[str, str | None],
+    *,
+    key: str | None,
+) -> dict[str, Any]:
+    """Ask for something that is done to an application, with what is given of it.
+
+    Raises:
+        SetupError: there is no such application, or the API refused.
+    """
     body = {name: value for name, value in given.items() if value is not None}
-    application = find_application(ask(settings, "application.all"), wanted.application)
-    key = {"Idempotency-Key": wanted.key} if wanted.key else {}
-    build: dict[str, Any] = ask(
+    found = find_application(ask(settings, "application.all"), application)
+    asked: dict[str, Any] = ask(
         settings,
-        "application.build",
-        {"applicationId": application["applicationId"], **body},
-        headers=key,
+        procedure,
+        {"applicationId": found["applicationId"], **body},
+        headers={"Idempotency-Key": key} if key else {},
     )
-    return build
+    return asked
 
 
 def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
@@ -96,9 +111,15 @@ def summary(build: dict[str, Any]) -> str:
     """The image by its digest; or why there is none."""
     if build["state"] == "succeeded":
         return f"{build['reference']}@{build['digest']}" if build["digest"] else build["reference"]
-    error = build["error"] or {}
-    said = f": {error['code']}: {error['message']} {error.get('remedy', '')}" if error else ""
-    return f"build {build['version']} {build['state']}{said}".strip()
+    return f"build {build['version']} {build['state']}{said(build['error'])}"
+
+
+def said(error: Mapping[str, Any] | None) -> str:
+    """What went wrong, for the end of a line; nothing where nothing did."""
+    if not error:
+        return ""
+    why = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
+    return f": {_printable(' '.join(why.split()))}"
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Told]:
@@ -151,8 +172,8 @@ def _lines(step: str, told: Told) -> Iterator[str]:
     match told.name:
         case "state":
             error = (told.data.get("data") or {}).get("error") or {}
-            said = f" ({error['code']}: {error['message']})" if error else ""
-            yield f"{step}: {told.data['state']}{said}"
+            why = f" ({error['code']}: {error['message']})" if error else ""
+            yield f"{step}: {told.data['state']}{why}"
         case "log":
             for line in str((told.data.get("data") or {}).get("text", "")).splitlines():
                 yield _printable(line)
@@ -161,5 +182,5 @@ def _lines(step: str, told: Told) -> Iterator[str]:
 
 
 def _printable(line: str) -> str:
-    """What a build printed, without what would steer the terminal."""
+    """What was printed elsewhere, without what would steer the terminal."""
     return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line)

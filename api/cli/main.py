@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from api.cli import build as builds
+from api.cli import deploy as deployments
 from api.cli import server
 from api.cli.client import ClientSettings
 from api.cli.doctor import examine, show
@@ -99,6 +100,35 @@ def build(
             sys.stderr.write(f"{line}\n")
         shown = builds.ended(settings, accepted)
     sys.stdout.write(f"{builds.summary(shown)}\n")
+    raise typer.Exit(builds.CODES[shown["state"]])
+
+
+@app.command()
+def deploy(
+    application: Annotated[str, typer.Argument(metavar="APP", help="Its appName, name or id.")],
+    build_id: Annotated[
+        str | None, typer.Option("--build", help="Its id; else the newest that succeeded.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="What to call the deployment.")] = None,
+    key: Annotated[str | None, typer.Option(help="The same key twice is one deployment.")] = None,
+    *,
+    wait: Annotated[bool, typer.Option(help="Follow it, and end as it ended.")] = False,
+) -> None:
+    """Run a build of an application on its servers, in place of what runs there.
+
+    With --wait it ends with 0 where it succeeded on all servers, 1 failed, 3 cancelled, 5 expired;
+    and the image by its digest is the last line on standard output.
+    """
+    wanted = deployments.Wanted(application, build_id, title, key)
+    with server.speaking("deploy") as settings:
+        accepted = deployments.start(settings, wanted)
+        if not wait:
+            sys.stdout.write(f"{accepted['deploymentId']}\n")
+            return
+        for line in deployments.follow(settings, accepted):
+            sys.stderr.write(f"{line}\n")
+        shown = deployments.one(settings, accepted)
+    sys.stdout.write(f"{deployments.summary(shown)}\n")
     raise typer.Exit(builds.CODES[shown["state"]])
 
 

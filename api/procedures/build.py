@@ -109,7 +109,7 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     """
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
-        registries = await _registries(session, context, application)
+        registries = await find_registries(session, context, application)
         upload = await choose_context(session, application, asked.context_id)
     server_id = await choose_server(
         context, application.build_server_id, online=False, role="build"
@@ -151,9 +151,11 @@ async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
     return await one(context, asked)
 
 
-async def _registries(
+async def find_registries(
     session: AsyncSession, context: Context, application: Application
 ) -> Registries:
+    """Those that the application names."""
+
     async def find(registry_id: str | None) -> Registry | None:
         return await find_registry(session, context, registry_id) if registry_id else None
 

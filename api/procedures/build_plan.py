@@ -1,6 +1,6 @@
 """What is to be done for one image of an application: pure, from its row and its registries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.errors import InvalidInputError
 from shared.jobs.commands import (
@@ -58,7 +58,8 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
 
     Pushed to the build registry, and copied from there to the rollback registry where that is
     active; where there is only the latter, it is pushed there. Never as ``latest`` alone: the tag
-    is the caller's, else the commit's first characters, else ``v`` and the version.
+    is the caller's, else the commit's first characters, else ``v`` and the version. A ready image
+    that is pushed nowhere is called what it is pulled by.
 
     Raises:
         InvalidInputError: there is nothing to build from.
@@ -70,7 +71,7 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
     reference = _name(application, first, tag)
     make = _make(application, registries.pull, reference, wish, commit)
     if first is None:
-        return Plan(reference, make)
+        return Plan(replace(make.target, digest=None), make)
     source = make.reference if isinstance(make, ImagePull) else str(reference)
     push = ImagePush(source=source, reference=str(reference), registry_id=first.registry_id)
     if second is None:

@@ -9,6 +9,7 @@ from api.procedures import (
     application_source,
     build,
     compose,
+    deployment,
     diagnosis,
     enrolment,
     image,
@@ -23,7 +24,7 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
-    *(application, application_source, application_build, build),
+    *(application, application_source, application_build, build, deployment),
     *(image, compose, job, api_key, user),
 )
 

@@ -8,6 +8,7 @@ from shared.jobs.commands import (
     ANY_REPOSITORY,
     Command,
     ComposePull,
+    ContainerReplace,
     GitSource,
     ImageBuild,
     ImageCopy,
@@ -70,6 +71,8 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"pull:{server_id}:{command.reference}"
         case ImageBuild():
             return f"build:{command.application_id}"
+        case ContainerReplace():
+            return f"container:{server_id}:{command.application_id}"
         case _:
             return None
 

@@ -29,6 +29,7 @@ class Kind(StrEnum):
     IMAGE_BUILD = "image.build"
     IMAGE_COPY = "image.copy"
     COMPOSE_PULL = "compose.pull"
+    CONTAINER_REPLACE = "container.replace"
 
 
 class JobClass(StrEnum):
@@ -214,6 +215,75 @@ class ComposePull(Command):
     images: tuple[ComposeImage, ...]
 
 
+class HealthProbe(BaseModel):
+    """A command that ends with 0 in a healthy container, and how often it is run."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    command: tuple[str, ...]
+    interval_seconds: int = 30
+    timeout_seconds: int = 30
+    start_period_seconds: int = 0
+    retries: int = 3
+
+
+class PublishedPort(BaseModel):
+    """``target_port`` of a container, reached at ``published_port`` of its server."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    published_port: int
+    target_port: int
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+class Mounted(BaseModel):
+    """A directory of the server (``bind``) or a named ``volume``, at ``mount_path``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: Literal["bind", "volume"]
+    source: str
+    mount_path: str
+    read_only: bool = False
+
+
+class ContainerReplace(Command):
+    """Run an image in place of what an application's container ran so far, if it gets healthy.
+
+    ``reference`` has a digest, and the server has that image. The environment travels sealed.
+    """
+
+    kind: ClassVar[Kind] = Kind.CONTAINER_REPLACE
+
+    application_id: str
+    deployment_id: str
+    name: str
+    reference: str
+    platform: str | None = None
+    health_check: HealthProbe | None = None
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[Mounted, ...] = ()
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
+class ContainerResult(BaseModel):
+    """What runs now; ``gap_seconds`` is how long nothing answered at a published port."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+    reference: str
+    digest: str
+    image_id: str
+    container_id: str
+    gap_seconds: float = Field(ge=0)
+
+
 class ImageResult(BaseModel):
     """Where the image is now; ``verified_by`` says who asked the registry for the digest.
 
@@ -280,6 +350,9 @@ RULES: dict[Kind, Rule] = {
     Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
+    Kind.CONTAINER_REPLACE: Rule(
+        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 3, 2
+    ),
     Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }
 

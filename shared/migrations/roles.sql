@@ -40,8 +40,9 @@ GRANT UPDATE (name, description, roles, removed_at, paused_at, paused_classes) O
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application stays what it is and its organization's: its ids are not among these.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;
--- A build is asked for by the API, and ends by what its jobs say.
+-- A build and a deployment are asked for by the API, and end by what their jobs say.
 GRANT INSERT ON public.build TO wharf_api;
+GRANT INSERT ON public.deployment, public.deployment_server TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
@@ -61,6 +62,8 @@ GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
+GRANT UPDATE (outcome, error, finished_at) ON public.deployment TO wharf_control;
+GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
 GRANT INSERT ON public.context_token TO wharf_control;
 GRANT DELETE ON public.context TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,

@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from shared.models.application import Application, ApplicationServer
 from shared.models.build import Build
 from shared.models.context import BuildContext, ContextToken
+from shared.models.deployment import Deployment, DeploymentServer
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
@@ -24,6 +25,8 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "Deployment",
+    "DeploymentServer",
     "Idempotency",
     "Job",
     "JobAttempt",

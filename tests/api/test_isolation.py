@@ -6,12 +6,13 @@ import httpx2
 
 from api.procedures.routers import PROCEDURES
 from tests.api.asking import GHCR, create_application, create_registry, upload_context
+from tests.api.deploying import create_deployable, deploy
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server", "build"),
-    *("context", "context_token"),
+    *("context", "context_token", "deployment", "deployment_server"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -76,6 +77,12 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("build.all", {"applicationId": "application"}),
     ("build.one", {"buildId": "build"}),
     ("build.cancel", {"buildId": "build"}),
+    ("application.deploy", {"applicationId": "application"}),
+    ("application.deploy", {**OWN, "buildId": "build"}),
+    ("deployment.all", {"applicationId": "application"}),
+    ("deployment.allByServer", {"serverId": "server"}),
+    ("deployment.one", {"deploymentId": "deployment"}),
+    ("deployment.cancel", {"deploymentId": "deployment"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
@@ -132,12 +139,14 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     database: Database,
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
+    deployable = await create_deployable(client, [server])
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
         "own registry": (await create_registry(stranger))["registryId"],
         "application": (built := await build_something(client))["applicationId"],
         "build": built["buildId"],
+        "deployment": (await deploy(client, deployable["applicationId"]))["deploymentId"],
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],

@@ -10,6 +10,7 @@ from shared.jobs.commands import (
     Command,
     ComposeImage,
     ComposePull,
+    ContainerReplace,
     GitSource,
     ImageBuild,
     ImageCopy,
@@ -24,7 +25,15 @@ from shared.reference import parse_reference
 from shared.vault import KeyRing, PrivateKey, SealContext
 from worker.control.context_tokens import make_token
 from worker.control.grants import seal_grants
-from worker.login import BUILD_SECRETS, CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants, login_context
+from worker.login import (
+    BUILD_SECRETS,
+    CONTEXT_TOKEN,
+    ENVIRONMENT,
+    GIT_TOKEN,
+    Grant,
+    Grants,
+    login_context,
+)
 
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
 RING = KeyRing([VAULT])
@@ -299,6 +308,53 @@ def test_build_secrets_are_for_their_application_only(changes: dict[str, str]) -
 
     with pytest.raises(CredentialError):
         seal_grants(RING, make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=sealed))
+
+
+REPLACE = ContainerReplace(
+    application_id="application",
+    deployment_id="deployment",
+    name="my-app",
+    reference=f"{HOST}/team/app@sha256:{'a' * 64}",
+)
+
+
+def seal_environment(**changes: Any) -> str:
+    context = SealContext(ENVIRONMENT, "organization", "application", "", "")
+    return VAULT.public.seal('{"TOKEN": "env_canary"}', replace(context, **changes))
+
+
+def test_a_container_is_given_the_environment_of_its_application() -> None:
+    job = make_job(REPLACE, **WITHOUT_REGISTRY, sealed={ENVIRONMENT: seal_environment()})
+
+    given = open_grants(job, [])
+
+    opened = {name: secret.get_secret_value() for name, secret in given.environment.items()}
+    assert opened == {"TOKEN": "env_canary"}
+    assert (given.build_secrets, given.secrets, given.grants) == ({}, {}, ())
+    assert "canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"object_id": "other"}, {"organization_id": "other"}, {"purpose": BUILD_SECRETS}],
+)
+def test_an_environment_is_for_its_application_only(changes: dict[str, str]) -> None:
+    sealed = {ENVIRONMENT: seal_environment(**changes)}
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY, sealed=sealed))
+
+
+def test_a_container_without_an_environment_is_given_nothing() -> None:
+    assert seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY)) is None
+
+
+def test_an_environment_is_no_build_s_and_build_secrets_are_no_container_s() -> None:
+    environment = {ENVIRONMENT: seal_environment()}
+    secrets = {BUILD_SECRETS: seal_build_secrets()}
+
+    assert seal_grants(RING, make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=environment)) is None
+    assert seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY, sealed=secrets)) is None
 
 
 def test_a_build_of_an_upload_is_given_a_token_of_its_attempt_and_nothing_of_git() -> None:

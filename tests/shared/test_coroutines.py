@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared import coroutines
-from shared.coroutines import end, heard
+from shared.coroutines import end, heard, uninterrupted
 
 
 async def swallow_a_cancel() -> None:
@@ -54,3 +54,32 @@ async def test_a_cancel_is_not_lost_to_an_event_that_comes_with_it() -> None:
     await asyncio.wait({waiting})
 
     assert waiting.cancelled()
+
+
+async def test_what_must_not_be_interrupted_ends_whatever_cancels_come() -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    done = []
+
+    async def put_back() -> str:
+        begun.set()
+        await may_end.wait()
+        done.append("put back")
+        return "done"
+
+    working = asyncio.create_task(uninterrupted(put_back()))
+    await begun.wait()
+    for _ in range(3):
+        working.cancel()
+        await asyncio.sleep(0)
+    may_end.set()
+
+    assert await working == "done"
+    assert done == ["put back"]
+
+
+async def test_what_is_not_interrupted_may_fail() -> None:
+    async def fail() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await uninterrupted(fail())

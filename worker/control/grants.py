@@ -6,6 +6,7 @@ from shared.errors import CredentialError
 from shared.jobs.accesses import Access, accesses, hosts_of
 from shared.jobs.commands import (
     Command,
+    ContainerReplace,
     GitSource,
     ImageBuild,
     parse_command,
@@ -15,6 +16,7 @@ from shared.vault import KeyRing, PublicKey, SealContext
 from worker.login import (
     BUILD_SECRETS,
     CONTEXT_TOKEN,
+    ENVIRONMENT,
     GIT_TOKEN,
     Grant,
     Grants,
@@ -22,7 +24,7 @@ from worker.login import (
     login_context,
 )
 
-_SECRETS = TypeAdapter(dict[str, SecretStr])
+_VARIABLES = TypeAdapter(dict[str, SecretStr])
 
 
 def seal_grants(
@@ -40,13 +42,15 @@ def seal_grants(
     secrets = _open_secrets(vault, job, command)
     if context_token is not None:
         secrets[CONTEXT_TOKEN] = context_token
-    build_secrets = _open_build_secrets(vault, job, command)
-    if not (needed or secrets or build_secrets):
+    build_secrets = _open_variables(vault, job, command, BUILD_SECRETS, of=ImageBuild)
+    environment = _open_variables(vault, job, command, ENVIRONMENT, of=ContainerReplace)
+    if not (needed or secrets or build_secrets or environment):
         return None
     given = Grants(
         grants=tuple(_grant(vault, job, access) for access in needed),
         secrets=secrets,
         build_secrets=build_secrets,
+        environment=environment,
     )
     context = login_context(
         organization_id=job.organization_id,
@@ -111,9 +115,16 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
             return {}
 
 
-def _open_build_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
-    """Those of the application as it was when the build was asked for, by their names."""
-    if not isinstance(command, ImageBuild) or BUILD_SECRETS not in job.sealed:
+def _open_variables(
+    vault: KeyRing,
+    job: Released,
+    command: Command,
+    purpose: str,
+    *,
+    of: type[ImageBuild] | type[ContainerReplace],
+) -> dict[str, SecretStr]:
+    """Those of the application as it was when the job was asked for, by their names."""
+    if not isinstance(command, of) or purpose not in job.sealed:
         return {}
-    context = SealContext(BUILD_SECRETS, job.organization_id, command.application_id, "", "")
-    return _SECRETS.validate_json(vault.open(job.sealed[BUILD_SECRETS], context))
+    context = SealContext(purpose, job.organization_id, command.application_id, "", "")
+    return _VARIABLES.validate_json(vault.open(job.sealed[purpose], context))

@@ -27,6 +27,7 @@ from shared.vault import KeyRing
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
+from worker.control.deployments import settle_deployments
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
@@ -130,6 +131,7 @@ class Control:
             await connection.execute(SEEN, (self.control_id, version("wharfinger")))
             rings = await sweep(connection)
             await settle_builds(connection)
+            await settle_deployments(connection)
         await self.publisher.ring(rings)
         return SWEEP_SECONDS
 

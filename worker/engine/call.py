@@ -24,7 +24,7 @@ class Call:
     doing: Doing
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    data: bytes | AsyncIterator[bytes] | None = None
+    data: bytes | AsyncIterator[bytes] | None = field(default=None, repr=False)
     watchdog: Watchdog | None = None
     is_versioned: bool = True
 

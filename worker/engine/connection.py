@@ -31,12 +31,14 @@ from worker.engine.information import (
     choose_api_version,
 )
 from worker.engine.stream import JsonLines, Watchdog
+from worker.engine.text import join_frames
 
 CONTROL = timedelta(seconds=10)
 """The whole time of a short call: an Engine that is slower than that hangs."""
 
 CONNECT = timedelta(seconds=5)
 MAX_CONTROL_CALLS = 64
+MAX_OUTPUT = 64 * 1024
 CANNOT_CONNECT = 900
 """aiodocker's own status for a connection that failed."""
 
@@ -134,14 +136,22 @@ class Engine:
         method: str,
         path: str,
         *,
+        params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        body: JsonValue = None,
         limit: timedelta = CONTROL,
         doing: Doing | None = None,
     ) -> Answer:
         """The answer of such a call, which has to be of this shape."""
         named = doing or Doing(f"{method} {path}")
-        value = await self.request(method, path, headers=headers, limit=limit, doing=named)
+        value = await self.request(
+            method, path, params=params, headers=headers, body=body, limit=limit, doing=named
+        )
         return validated(answer, value, named)
+
+    async def output(self, path: str, *, params: Mapping[str, str], doing: Doing) -> str:
+        """What a container printed, `MAX_OUTPUT` bytes of it at most."""
+        return str(await self._ask(Call("GET", path, doing, params), CONTROL, _printed))
 
     @asynccontextmanager
     async def stream(
@@ -285,6 +295,18 @@ async def _decoded(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
             FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
         ) from error
     return answer
+
+
+async def _printed(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
+    content = b""
+    try:
+        while len(content) < MAX_OUTPUT and (chunk := await response.content.readany()):
+            content += chunk
+    except aiohttp.ClientError as error:
+        raise EngineError(
+            FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
+        ) from error
+    return join_frames(content)
 
 
 async def _builder_version(response: aiohttp.ClientResponse, call: Call) -> JsonValue:

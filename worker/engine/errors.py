@@ -98,6 +98,31 @@ ROWS = (
         "build",
     ),
     Row(
+        r"No such container",
+        FaultCode.CONTAINER_MISSING,
+        "No such container: my-app",
+    ),
+    Row(
+        r"already in use by container",
+        FaultCode.NAME_TAKEN,
+        'Conflict. The container name "/my-app" is already in use by container "5f0c". You have to '
+        "remove (or rename) that container to be able to reuse that name.",
+    ),
+    Row(
+        r"port is already allocated|address already in use",
+        FaultCode.PORT_TAKEN,
+        "driver failed programming external connectivity on endpoint my-app (5f0c): Bind for "
+        "0.0.0.0:80 failed: port is already allocated",
+        "start container",
+    ),
+    Row(
+        r"OCI runtime create failed|failed to create (?:shim )?task|exec format error",
+        FaultCode.CONTAINER_EXITED,
+        "OCI runtime create failed: container_linux.go:380: starting container process caused: "
+        'exec: "none": executable file not found in $PATH: unknown',
+        "start container",
+    ),
+    Row(
         r"invalid reference format|invalid tag format|repository name must be",
         FaultCode.REF_INVALID,
         "invalid reference format: repository name must be lowercase",

@@ -6,6 +6,7 @@ MAX_LINE = 64 * 1024
 """More signs of one line are dropped. Whoever masks secrets needs lines that are not cut earlier:
 half a secret would go unnoticed."""
 
+_FRAME_HEAD = 8
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -43,3 +44,16 @@ class TextLines:
             self._parts.append(kept)
         self._kept += len(kept)
         self._dropped += len(piece) - len(kept)
+
+
+def join_frames(content: bytes) -> str:
+    """What a container without a terminal printed: eight bytes before each piece say its length.
+
+    A piece that is cut is taken as far as it came (Docker Engine API, "Stream format").
+    """
+    pieces = []
+    while len(content) >= _FRAME_HEAD:
+        end = _FRAME_HEAD + int.from_bytes(content[4:_FRAME_HEAD], "big")
+        pieces.append(content[_FRAME_HEAD:end])
+        content = content[end:]
+    return b"".join(pieces).decode(errors="replace")

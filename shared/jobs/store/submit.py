@@ -14,11 +14,12 @@ SUBMIT = """
 WITH accepted AS (
   INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
                    registry_id, exclusive_key, fair_key, dedupe_key, dedupe_until, has_needs,
-                   max_failures, timeout_seconds, deadline_at, requested_by)
+                   max_failures, timeout_seconds, deadline_at, deployment_id, requested_by)
   VALUES (%(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
           %(priority)s, %(command)s, %(registry_id)s, %(exclusive_key)s, %(fair_key)s,
           %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
-          %(timeout_seconds)s, now() + %(deadline)s, %(requested_by)s)
+          %(timeout_seconds)s, now() + %(deadline)s, %(deployment_id)s,
+          %(requested_by)s)
   ON CONFLICT DO NOTHING
   RETURNING job_id
 ), secret AS (
@@ -66,6 +67,7 @@ class Submission:
     deadline: timedelta | None = None
     priority: int | None = None
     needs: Sequence[str] = ()
+    deployment_id: str | None = None
     job_id: str = field(default_factory=make_id)
 
 
@@ -103,6 +105,7 @@ def values_of(job: Submission) -> dict[str, object]:
         "max_failures": rule.max_failures,
         "timeout_seconds": int(rule.timeout.total_seconds()),
         "deadline": job.deadline,
+        "deployment_id": job.deployment_id,
         "requested_by": job.requested_by,
         "purposes": list(job.sealed),
         "sealed": list(job.sealed.values()),

@@ -10,6 +10,7 @@ from shared.errors import InvalidInputError
 from shared.jobs.commands import (
     Command,
     ComposePull,
+    ContainerReplace,
     ImageBuild,
     ImageCopy,
     ImagePull,
@@ -22,7 +23,7 @@ from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import builds, compose, copies, images
+from worker.server.handlers import builds, compose, containers, copies, images
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
@@ -53,6 +54,8 @@ async def open_work(
                 working = images.tag(command, attempt, tools)
             case ImageBuild():
                 working = builds.build(command, grants, attempt, tools)
+            case ContainerReplace():
+                working = containers.replace_container(command, grants, attempt, tools)
             case ImageCopy():
                 working = copies.copy(command, grants, attempt, tools)
             case _:

@@ -20,7 +20,7 @@ from worker.engine.build import build as run_build
 from worker.engine.connection import Engine
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grants, Login
 from worker.server.attempt import Attempt
-from worker.server.handlers.tools import IDLE, Tools, tell
+from worker.server.handlers.tools import IDLE, Tools, sender, tell
 from worker.server.joblog import JobLog, open_log
 from worker.server.mask import Mask
 from worker.server.sources.context import Context, find_inside, pack
@@ -63,7 +63,7 @@ async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: To
     """
     mask = Mask(_secrets(grants))
     try:
-        async with tools.workspaces.folder() as folder, open_log(_Sender(attempt), mask) as log:
+        async with tools.workspaces.folder() as folder, open_log(sender(attempt), mask) as log:
             return await _build(command, grants, attempt, tools, log=log, folder=folder)
     except WharfError as error:
         # A step's own words are in there, and they may say anything.
@@ -226,17 +226,6 @@ async def _answers(engine: Engine) -> bool:
     except EngineError:
         return False
     return True
-
-
-class _Sender:
-    """Stores pieces of the log as events of the job."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-
-    async def __call__(self, number: int, piece: Mapping[str, str]) -> None:
-        if self._attempt.say is not None:
-            await self._attempt.say(number, "log", piece)
 
 
 def _secrets(grants: Grants) -> list[str]:

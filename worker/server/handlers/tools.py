@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,6 +17,7 @@ from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
+from worker.server.joblog import Send
 from worker.server.workspaces import Workspaces
 
 IDLE = timedelta(seconds=60)
@@ -28,6 +29,16 @@ LOOKS = (0.0, 0.2, 0.3, 0.5)
 
 An Engine that was let go may just have sent the tag, and a registry takes a moment to write it.
 """
+
+
+def sender(attempt: Attempt) -> Send:
+    """Stores pieces of a log as events of the attempt's job."""
+
+    async def send(number: int, piece: Mapping[str, str]) -> None:
+        if attempt.say is not None:
+            await attempt.say(number, "log", piece)
+
+    return send
 
 
 @dataclass(frozen=True)

@@ -447,7 +447,7 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
     quick, transfers = (
         ["registry.test", "image.tag"],
         [
-            *("image.pull", "compose.pull"),
+            *("image.pull", "compose.pull", "container.replace"),
             *("image.push", "image.copy"),
         ],
     )

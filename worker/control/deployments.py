@@ -1,0 +1,51 @@
+"""End deployments whose jobs have ended: level-triggered statements, any replica may run them."""
+
+from shared.database import Connection
+
+# A worker's numbers are what its server says: none may keep others from being settled.
+SETTLE_SERVERS = """
+WITH told AS (
+  SELECT s.deployment_id, s.server_id, max(j.finished_at) AS finished_at,
+         (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
+         (array_agg(j.error ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS error,
+         max(left(j.result->>'containerId', 64)) AS container_id,
+         max(CASE WHEN jsonb_typeof(j.result->'gapSeconds') = 'number' THEN
+           round(least(greatest((j.result->>'gapSeconds')::numeric, 0), 86400), 3)::float END
+         ) AS gap_seconds
+    FROM deployment_server s
+   CROSS JOIN unnest(ARRAY[pull_job_id, replace_job_id]) WITH ORDINALITY AS steps (job_id, step)
+    JOIN job j ON j.job_id = steps.job_id
+   WHERE s.outcome IS NULL
+   GROUP BY s.deployment_id, s.server_id HAVING bool_and(j.finished_at IS NOT NULL)
+)
+UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = told.error,
+  container_id = told.container_id, gap_seconds = told.gap_seconds, finished_at = told.finished_at
+  FROM told
+ WHERE s.deployment_id = told.deployment_id AND s.server_id = told.server_id AND s.outcome IS NULL
+"""
+
+SETTLE = """
+WITH told AS (
+  SELECT deployment_id, max(s.finished_at) AS finished_at,
+         (array_agg(s.outcome ORDER BY rank, s.finished_at, server_id))[1] AS worst,
+         (array_agg(s.error ORDER BY rank, s.finished_at, server_id))[1] AS error
+    FROM deployment d JOIN deployment_server s USING (deployment_id)
+   CROSS JOIN LATERAL (SELECT array_position(
+     ARRAY['failed', 'cancelled', 'expired', 'succeeded'], s.outcome::text)) AS ranks (rank)
+   WHERE d.outcome IS NULL
+   GROUP BY deployment_id HAVING bool_and(s.outcome IS NOT NULL)
+)
+UPDATE deployment d SET outcome = worst, error = told.error, finished_at = told.finished_at
+  FROM told WHERE d.deployment_id = told.deployment_id AND d.outcome IS NULL
+"""
+
+
+async def settle_deployments(connection: Connection) -> None:
+    """Keep with each deployment how it ended, on each server and as a whole.
+
+    A server ends as the first of its jobs that did not succeed. The whole succeeded where all of
+    its servers did; else it failed if one failed, was cancelled if one was, and has expired
+    otherwise, with the error of the first server that ended so.
+    """
+    await connection.execute(SETTLE_SERVERS)
+    await connection.execute(SETTLE)

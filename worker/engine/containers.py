@@ -1,0 +1,266 @@
+"""Containers on one Engine: make, start, stop, name, look at, remove."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pydantic import BaseModel, Field, JsonValue, SecretStr
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
+from worker.engine.connection import CONTROL, Engine
+from worker.engine.errors import Doing
+
+STOP = timedelta(seconds=10)
+"""What a container has to end by itself, as `docker stop` gives it; then it is killed."""
+
+LAST_LINES = 20
+_SECOND = 1_000_000_000
+"""An Engine counts in nanoseconds."""
+
+
+@dataclass(frozen=True)
+class ContainerSpec:
+    """What a container is made of; ``image_id`` is one that the Engine holds."""
+
+    image_id: str
+    labels: Mapping[str, str]
+    environment: Mapping[str, SecretStr] = field(default_factory=dict)
+    health_check: HealthProbe | None = None
+    ports: Sequence[PublishedPort] = ()
+    mounts: Sequence[Mounted] = ()
+
+    @property
+    def published(self) -> frozenset[str]:
+        """The server's ports that it takes, ``80/tcp``."""
+        return frozenset(f"{port.published_port}/{port.protocol}" for port in self.ports)
+
+    def body(self) -> dict[str, JsonValue]:
+        """That of ``POST /containers/create``, with the environment in clear."""
+        document: dict[str, JsonValue] = {
+            "Image": self.image_id,
+            "Labels": dict(self.labels),
+            "Env": [f"{name}={value.get_secret_value()}" for name, value in self._variables()],
+            "ExposedPorts": {_target(port): {} for port in self.ports},
+            "HostConfig": {
+                "RestartPolicy": {"Name": "unless-stopped"},
+                "PortBindings": {
+                    _target(port): [{"HostPort": str(port.published_port)}] for port in self.ports
+                },
+                "Mounts": [_mount(mount) for mount in self.mounts],
+            },
+        }
+        if self.health_check is not None:
+            document["Healthcheck"] = _health_check(self.health_check)
+        return document
+
+    def _variables(self) -> list[tuple[str, SecretStr]]:
+        return sorted(self.environment.items())
+
+
+@dataclass(frozen=True)
+class Health:
+    """``starting``, ``healthy`` or ``unhealthy``, and what the last probe said."""
+
+    status: str
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as the Engine sees it; ``health`` is ``None`` where nothing asks for it.
+
+    ``published`` are its server's ports, ``80/tcp``, that it takes while it runs.
+    """
+
+    container_id: str
+    name: str
+    image_id: str
+    labels: Mapping[str, str]
+    published: frozenset[str]
+    is_running: bool
+    restarts: int
+    exit_code: int
+    error: str
+    health: Health | None
+
+
+async def find(engine: Engine, label: str, value: str) -> list[Container]:
+    """All containers with this label, also those that do not run."""
+    doing = Doing("list containers")
+    filters = json.dumps({"label": [f"{label}={value}"]})
+    params = {"all": "true", "filters": filters}
+    answer = await engine.request("GET", "containers/json", params=params, doing=doing)
+    listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
+    return [await inspect(engine, one.container_id) for one in listed]
+
+
+async def inspect(engine: Engine, name: str) -> Container:
+    """The container of this name or id.
+
+    Raises:
+        EngineError: ``container_missing``.
+    """
+    doing = Doing(f"inspect container {name}")
+    answer = await engine.request_as(_Inspected, "GET", f"containers/{name}/json", doing=doing)
+    return answer.as_container()
+
+
+async def create(engine: Engine, name: str, spec: ContainerSpec) -> str:
+    """Make a container of this name, not started yet; gives its id.
+
+    Raises:
+        EngineError: ``name_taken``, or what the Engine does not like about it.
+    """
+    doing = Doing(f"create container {name}")
+    params = {"name": name}
+    answer = await engine.request_as(
+        _Created, "POST", "containers/create", params=params, body=spec.body(), doing=doing
+    )
+    return answer.container_id
+
+
+async def start(engine: Engine, container_id: str) -> None:
+    """Start it; one that runs already is left alone.
+
+    Raises:
+        EngineError: ``port_taken``, ``container_exited`` where its command cannot be run.
+    """
+    doing = Doing("start container")
+    await engine.request("POST", f"containers/{container_id}/start", limit=STOP, doing=doing)
+
+
+async def stop(engine: Engine, container_id: str) -> None:
+    """End it, by force after `STOP`; one that does not run is left alone."""
+    doing = Doing(f"stop container {container_id[:12]}")
+    params = {"t": str(int(STOP.total_seconds()))}
+    path = f"containers/{container_id}/stop"
+    await engine.request("POST", path, params=params, limit=STOP + CONTROL, doing=doing)
+
+
+async def rename(engine: Engine, container_id: str, name: str) -> None:
+    """Raises `EngineError` (``name_taken``)."""
+    doing = Doing(f"rename container {container_id[:12]}")
+    path = f"containers/{container_id}/rename"
+    await engine.request("POST", path, params={"name": name}, doing=doing)
+
+
+async def remove(engine: Engine, container_id: str) -> None:
+    """Remove it with its unnamed volumes, also while it runs; one that is gone already is fine."""
+    doing = Doing(f"remove container {container_id[:12]}")
+    params = {"force": "true", "v": "true"}
+    try:
+        await engine.request(
+            "DELETE", f"containers/{container_id}", params=params, limit=STOP, doing=doing
+        )
+    except EngineError as error:
+        if error.code != FaultCode.CONTAINER_MISSING:
+            raise
+
+
+async def last_lines(engine: Engine, container_id: str) -> str:
+    """What it printed last, both streams in the order in which they were written."""
+    params = {"stdout": "true", "stderr": "true", "tail": str(LAST_LINES)}
+    doing = Doing(f"read the log of container {container_id[:12]}")
+    return await engine.output(f"containers/{container_id}/logs", params=params, doing=doing)
+
+
+def _target(port: PublishedPort) -> str:
+    return f"{port.target_port}/{port.protocol}"
+
+
+def _mount(mount: Mounted) -> dict[str, JsonValue]:
+    return {
+        "Type": mount.type,
+        "Source": mount.source,
+        "Target": mount.mount_path,
+        "ReadOnly": mount.read_only,
+    }
+
+
+def _health_check(probe: HealthProbe) -> dict[str, JsonValue]:
+    return {
+        "Test": ["CMD", *probe.command],
+        "Interval": probe.interval_seconds * _SECOND,
+        "Timeout": probe.timeout_seconds * _SECOND,
+        "StartPeriod": probe.start_period_seconds * _SECOND,
+        "Retries": probe.retries,
+    }
+
+
+class _Listed(BaseModel):
+    container_id: str = Field(alias="Id")
+
+
+class _Created(BaseModel):
+    container_id: str = Field(alias="Id")
+
+
+class _Probe(BaseModel):
+    output: str = Field(default="", alias="Output")
+
+
+class _Health(BaseModel):
+    status: str = Field(alias="Status")
+    log: list[_Probe] | None = Field(default=None, alias="Log")
+
+    def as_health(self) -> Health | None:
+        if self.status in {"", "none"}:
+            return None
+        said = self.log[-1].output if self.log else ""
+        return Health(self.status, re.sub(r"\s+", " ", said).strip())
+
+
+class _State(BaseModel):
+    running: bool = Field(alias="Running")
+    restarting: bool = Field(default=False, alias="Restarting")
+    exit_code: int = Field(default=0, alias="ExitCode")
+    error: str = Field(default="", alias="Error")
+    health: _Health | None = Field(default=None, alias="Health")
+
+
+class _Config(BaseModel):
+    labels: dict[str, str] | None = Field(default=None, alias="Labels")
+
+
+class _Binding(BaseModel):
+    port: str = Field(default="", alias="HostPort")
+
+
+class _HostConfig(BaseModel):
+    bindings: dict[str, list[_Binding] | None] | None = Field(default=None, alias="PortBindings")
+
+    @property
+    def published(self) -> frozenset[str]:
+        return frozenset(
+            f"{binding.port}/{target.partition('/')[2]}"
+            for target, bindings in (self.bindings or {}).items()
+            for binding in bindings or ()
+        )
+
+
+class _Inspected(BaseModel):
+    container_id: str = Field(alias="Id")
+    name: str = Field(alias="Name")
+    image_id: str = Field(alias="Image")
+    restarts: int = Field(default=0, alias="RestartCount")
+    state: _State = Field(alias="State")
+    config: _Config = Field(alias="Config")
+    host_config: _HostConfig = Field(alias="HostConfig")
+
+    def as_container(self) -> Container:
+        return Container(
+            container_id=self.container_id,
+            name=self.name.removeprefix("/"),
+            image_id=self.image_id,
+            labels=self.config.labels or {},
+            published=self.host_config.published,
+            is_running=self.state.running and not self.state.restarting,
+            restarts=self.restarts,
+            exit_code=self.state.exit_code,
+            error=self.state.error,
+            health=self.state.health.as_health() if self.state.health else None,
+        )
