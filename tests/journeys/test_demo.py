@@ -23,6 +23,9 @@ PROVED = (
     "An application is built from its git repository, and pushed",
     "It is kept in a second registry, byte for byte",
     "dock-2 pulls what was kept, by its digest",
+    "It runs on dock-1 and dock-2, healthy",
+    "A broken version is refused, the first goes on answering",
+    "A good version takes its place",
     "A transfer is cancelled in the middle",
 )
 

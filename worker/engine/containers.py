@@ -14,6 +14,10 @@ from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
 from worker.engine.connection import CONTROL, Engine
 from worker.engine.errors import Doing
 
+APPLICATION = "io.wharfinger.application"
+DEPLOYMENT = "io.wharfinger.deployment"
+"""The labels by which we know our containers."""
+
 STOP = timedelta(seconds=10)
 """What a container has to end by itself, as `docker stop` gives it; then it is killed."""
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.errors import SetupError
+from worker.local.demo_deployment import DOCKERFILE
 from worker.local.demo_steps import USER, Demo, DemoError
 from worker.local.fleet import start_fleet
 from worker.local.registry import LocalRegistry
@@ -20,12 +21,6 @@ from worker.local.repository import LocalRepository
 from worker.local.stack import Stack
 
 NAMES = ("dock-1", "dock-2")
-DOCKERFILE = b"""\
-FROM scratch
-COPY busybox /bin/busybox
-RUN ["/bin/busybox", "sh", "-c", "echo built by Wharfinger > /page"]
-CMD ["/bin/busybox", "cat", "/page"]
-"""
 
 
 def main() -> None:

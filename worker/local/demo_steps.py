@@ -9,8 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from worker.local.demo_deployment import DemoDeployment
 from worker.local.fleet import Fleet, Host
 from worker.local.images import make_image
+from worker.local.processes import free_port
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
 from worker.local.stack import LocalServer, Stack
@@ -44,6 +46,7 @@ class Demo:
     keep_id: str = ""
     pushed: dict[str, Any] = field(default_factory=dict)
     built: dict[str, Any] = field(default_factory=dict)
+    deployment: DemoDeployment = field(init=False)
 
     def run(self) -> None:
         """All steps, in their order."""
@@ -56,7 +59,18 @@ class Demo:
         self._step("An application is built from its git repository, and pushed", self._build)
         self._step("It is kept in a second registry, byte for byte", self._retain)
         self._step(f"{self.servers[-1].name} pulls what was kept, by its digest", self._pull_kept)
+        self._deployments()
         self._step("A transfer is cancelled in the middle", self._cancel)
+
+    def _deployments(self) -> None:
+        everywhere = " and ".join(server.name for server in self.servers)
+        try:
+            self._step(f"It runs on {everywhere}, healthy", self._deploy)
+            broken = "A broken version is refused, the first goes on answering"
+            self._step(broken, self._deploy_broken)
+            self._step("A good version takes its place", self._deploy_good)
+        finally:
+            self.deployment.clear()
 
     def _step(self, what: str, act: Callable[[], str]) -> None:
         begun = time.monotonic()
@@ -131,7 +145,11 @@ class Demo:
                 "buildServerId": self.servers[0].server_id,
             },
         )
-        chosen = {"applicationId": application["applicationId"]}
+        application_id = application["applicationId"]
+        self.deployment = DemoDeployment(
+            self.stack, self.fleet, self.servers, application_id, free_port(), self._until
+        )
+        chosen = {"applicationId": application_id}
         source = {"customGitUrl": self.repository.url, "customGitBranch": "main"}
         self.stack.call("application.saveGitProvider", chosen | source)
         self.built = self.stack.call("application.build", chosen)
@@ -158,6 +176,37 @@ class Demo:
         body = {"serverId": self.servers[-1].server_id, "registryId": self.keep_id, "image": image}
         job = self._watch("pull", self.stack.call("image.pull", body)["jobId"])
         return str(self._require(job, "succeeded")["result"]["digest"])
+
+    def _deploy(self) -> str:
+        self.deployment.prepare()
+        return self._require_running("version 1", self.deployment.deploy())
+
+    def _deploy_broken(self) -> str:
+        self.deployment.build(2, healthy="no")
+        with self.deployment.polling() as heard:
+            deployment = self.deployment.deploy()
+        error = deployment["error"] or {}
+        if error.get("code") != "container_unhealthy":
+            raise DemoError(f"the broken version is {deployment['state']}: {error}")
+        others = {answer for answers in heard for answer in answers} - {"version 1"}
+        if others or not heard:
+            raise DemoError(f"meanwhile was answered: {sorted(others)}")
+        return f"{error['code']}, {len(heard)} requests a server, all answered"
+
+    def _deploy_good(self) -> str:
+        self.deployment.build(3, healthy="yes")
+        deployment = self.deployment.deploy()
+        gaps = [server["gapSeconds"] for server in deployment["servers"]]
+        said = self._require_running("version 3", deployment)
+        return f"{said}, {max(gaps):.1f} s without an answer"
+
+    def _require_running(self, version: str, deployment: dict[str, Any]) -> str:
+        if deployment["state"] != "succeeded":
+            raise DemoError(f"the deployment is {deployment['state']}: {deployment['error']}")
+        answers = self.deployment.answers()
+        if set(answers) != {version}:
+            raise DemoError(f"the servers answer {answers}")
+        return f"{version} answers at port {self.deployment.port}"
 
     def _cancel(self) -> str:
         make_image(self._host(0).docker_host, "demo/large:1", layer_bytes=LARGE, seed=2)

@@ -22,6 +22,11 @@ class Host:
     namespace: Namespace | None = None
     engine: LocalEngine | None = None
 
+    @property
+    def address(self) -> str:
+        """Where the ports of its containers are."""
+        return self.engine.address if self.engine else "127.0.0.1"
+
 
 @dataclass(frozen=True)
 class Fleet:

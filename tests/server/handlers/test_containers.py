@@ -25,12 +25,12 @@ from tests.engine.test_images import ignore
 from tests.waiting import wait_until
 from worker.engine import containers, images
 from worker.engine.connection import Engine
-from worker.engine.containers import Container
+from worker.engine.containers import APPLICATION, DEPLOYMENT, Container
 from worker.local.engines import LocalEngine
 from worker.local.images import make_image
 from worker.login import Grants
 from worker.server.attempt import Attempt, Why
-from worker.server.handlers.containers import APPLICATION, DEPLOYMENT, Gate, replace_container
+from worker.server.handlers.containers import Gate, replace_container
 from worker.server.handlers.tools import Tools
 from worker.server.workspaces import Workspaces
 

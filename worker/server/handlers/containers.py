@@ -26,7 +26,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, ContainerResult
 from worker.engine import containers, images
 from worker.engine.connection import Engine
-from worker.engine.containers import Container, ContainerSpec
+from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
 from worker.engine.errors import Doing
 from worker.engine.images import LocalImage
 from worker.login import Grants
@@ -35,9 +35,6 @@ from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.tools import Tools, sender
 from worker.server.joblog import JobLog, open_log
 from worker.server.mask import Mask
-
-APPLICATION = "io.wharfinger.application"
-DEPLOYMENT = "io.wharfinger.deployment"
 
 PUT_BACK_SECONDS = 4.0
 """A cancel has to be over within five."""
