@@ -59,6 +59,7 @@ class FaultCode(StrEnum):
     CONTAINER_EXITED = "container_exited"
     PORT_TAKEN = "port_taken"
     NAME_TAKEN = "name_taken"
+    NOT_PUT_BACK = "not_put_back"
     BUILD_SECRET_MISSING = "build_secret_missing"  # noqa: S105 - a code
     BUILD_UNSUPPORTED = "build_unsupported"
     DOCKERFILE_INVALID = "dockerfile_invalid"
@@ -242,6 +243,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.NAME_TAKEN: Verdict(
         retryable=False,
         remedy="A container of this name was made by somebody else: rename or remove it.",
+    ),
+    FaultCode.NOT_PUT_BACK: Verdict(
+        retryable=True,
+        remedy="The new container failed, and what ran before could not be started again; it is "
+        "tried again. Look at the Docker Engine of this server.",
     ),
     FaultCode.BUILD_SECRET_MISSING: Verdict(
         retryable=False,

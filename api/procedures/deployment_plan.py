@@ -1,5 +1,6 @@
 """What is to be done on each server of a deployment: pure, from an application and its build."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,11 @@ from shared.jobs.commands import (
 )
 from shared.models import Application, Build
 from shared.reference import Reference, parse_reference, require_digest
+
+MAX_HEALTH_SECONDS = 600
+"""An attempt has half an hour, and may have to wait for the check twice."""
+
+_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)")
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,11 @@ def make_plan(
 
     Raises:
         UnmetConditionError: ``build_not_succeeded``, or ``build_not_pushed``, so that no other
-            server could pull it; ``too_many_replicas``.
+            server could pull it; ``too_many_replicas``, ``app_name_unusable``,
+            ``health_check_too_slow``.
     """
     reference = _image(build)
-    if application.replicas > 1:
-        raise UnmetConditionError(
-            "too_many_replicas",
-            f"the application {application.name} has {application.replicas} replicas, a server "
-            "runs one container of it",
-            remedy="Set replicas to 1 with application.update.",
-        )
+    _require_runnable(application)
     replace = ContainerReplace(
         application_id=application.application_id,
         deployment_id=deployment_id,
@@ -54,6 +55,31 @@ def make_plan(
     )
     registry_id = _registry_id(registries, build, reference)
     return Plan(reference, ImagePull(reference=str(reference), registry_id=registry_id), replace)
+
+
+def _require_runnable(application: Application) -> None:
+    if application.replicas > 1:
+        raise UnmetConditionError(
+            "too_many_replicas",
+            f"the application {application.name} has {application.replicas} replicas, a server "
+            "runs one container of it",
+            remedy="Set replicas to 1 with application.update.",
+        )
+    if not _CONTAINER_NAME.fullmatch(application.app_name):
+        raise UnmetConditionError(
+            "app_name_unusable",
+            f"no container can be called {application.app_name}",
+            remedy="Choose another appName: two signs or more, a letter or a digit first, and "
+            "neither .new nor .old at its end.",
+        )
+    probe = _probe(application.health_check)
+    if probe is not None and probe.longest_seconds > MAX_HEALTH_SECONDS:
+        raise UnmetConditionError(
+            "health_check_too_slow",
+            f"the health check may take {probe.longest_seconds} s to decide, a deployment waits "
+            f"{MAX_HEALTH_SECONDS} s",
+            remedy="Lower intervalSeconds, timeoutSeconds, retries or startPeriodSeconds.",
+        )
 
 
 def _image(build: Build) -> Reference:

@@ -226,6 +226,12 @@ class HealthProbe(BaseModel):
     start_period_seconds: int = 0
     retries: int = 3
 
+    @property
+    def longest_seconds(self) -> int:
+        """When it has decided at the latest."""
+        each = self.interval_seconds + self.timeout_seconds
+        return self.start_period_seconds + each * self.retries
+
 
 class PublishedPort(BaseModel):
     """``target_port`` of a container, reached at ``published_port`` of its server."""
@@ -342,6 +348,8 @@ class Rule:
     priority: int
 
 
+# What replaces a container is tried until an Engine that was updated is back: it may have to put
+# back what ran before.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
 RULES: dict[Kind, Rule] = {
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
@@ -351,7 +359,7 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.CONTAINER_REPLACE: Rule(
-        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 3, 2
+        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2
     ),
     Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }

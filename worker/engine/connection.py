@@ -306,7 +306,8 @@ async def _printed(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
         raise EngineError(
             FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
         ) from error
-    return join_frames(content)
+    text = join_frames(content)
+    return text if len(content) < MAX_OUTPUT else text.rpartition("\n")[0]
 
 
 async def _builder_version(response: aiohttp.ClientResponse, call: Call) -> JsonValue:

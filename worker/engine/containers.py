@@ -1,7 +1,6 @@
 """Containers on one Engine: make, start, stop, name, look at, remove."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,15 +50,24 @@ class ContainerSpec:
             "ExposedPorts": {_target(port): {} for port in self.ports},
             "HostConfig": {
                 "RestartPolicy": {"Name": "unless-stopped"},
-                "PortBindings": {
-                    _target(port): [{"HostPort": str(port.published_port)}] for port in self.ports
-                },
+                "PortBindings": self._bindings(),
                 "Mounts": [_mount(mount) for mount in self.mounts],
             },
         }
         if self.health_check is not None:
             document["Healthcheck"] = _health_check(self.health_check)
         return document
+
+    def _bindings(self) -> dict[str, JsonValue]:
+        """One port of a container may be reached at several of its server."""
+        return {
+            target: [
+                {"HostPort": str(port.published_port)}
+                for port in self.ports
+                if _target(port) == target
+            ]
+            for target in map(_target, self.ports)
+        }
 
     def _variables(self) -> list[tuple[str, SecretStr]]:
         return sorted(self.environment.items())
@@ -77,7 +85,8 @@ class Health:
 class Container:
     """A container as the Engine sees it; ``health`` is ``None`` where nothing asks for it.
 
-    ``published`` are its server's ports, ``80/tcp``, that it takes while it runs.
+    ``published`` are its server's ports, ``80/tcp``, that it takes while it runs. It ``may_run``
+    also while it is between two of its restarts.
     """
 
     container_id: str
@@ -86,20 +95,22 @@ class Container:
     labels: Mapping[str, str]
     published: frozenset[str]
     is_running: bool
+    may_run: bool
     restarts: int
     exit_code: int
     error: str
     health: Health | None
 
 
-async def find(engine: Engine, label: str, value: str) -> list[Container]:
-    """All containers with this label, also those that do not run."""
+async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
+    """All containers with this label, running or not; of any value where none is given."""
     doing = Doing("list containers")
-    filters = json.dumps({"label": [f"{label}={value}"]})
+    filters = json.dumps({"label": [f"{label}={value}" if value else label]})
     params = {"all": "true", "filters": filters}
     answer = await engine.request("GET", "containers/json", params=params, doing=doing)
     listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
-    return [await inspect(engine, one.container_id) for one in listed]
+    seen = [await _inspect_if_there(engine, one.container_id) for one in listed]
+    return [container for container in seen if container is not None]
 
 
 async def inspect(engine: Engine, name: str) -> Container:
@@ -111,6 +122,15 @@ async def inspect(engine: Engine, name: str) -> Container:
     doing = Doing(f"inspect container {name}")
     answer = await engine.request_as(_Inspected, "GET", f"containers/{name}/json", doing=doing)
     return answer.as_container()
+
+
+async def _inspect_if_there(engine: Engine, container_id: str) -> Container | None:
+    try:
+        return await inspect(engine, container_id)
+    except EngineError as error:
+        if error.code != FaultCode.CONTAINER_MISSING:
+            raise
+        return None
 
 
 async def create(engine: Engine, name: str, spec: ContainerSpec) -> str:
@@ -145,6 +165,20 @@ async def stop(engine: Engine, container_id: str) -> None:
     await engine.request("POST", path, params=params, limit=STOP + CONTROL, doing=doing)
 
 
+async def kill(engine: Engine, container_id: str) -> None:
+    """End it at once; one that does not run is left alone."""
+    doing = Doing(f"kill container {container_id[:12]}")
+    path = f"containers/{container_id}/stop"
+    await engine.request("POST", path, params={"t": "0"}, limit=STOP, doing=doing)
+
+
+async def restart(engine: Engine, container_id: str) -> None:
+    """Have it run from its start, also where it is just about to end."""
+    doing = Doing("start container")
+    path = f"containers/{container_id}/restart"
+    await engine.request("POST", path, params={"t": "1"}, limit=STOP, doing=doing)
+
+
 async def rename(engine: Engine, container_id: str, name: str) -> None:
     """Raises `EngineError` (``name_taken``)."""
     doing = Doing(f"rename container {container_id[:12]}")
@@ -152,10 +186,13 @@ async def rename(engine: Engine, container_id: str, name: str) -> None:
     await engine.request("POST", path, params={"name": name}, doing=doing)
 
 
-async def remove(engine: Engine, container_id: str) -> None:
-    """Remove it with its unnamed volumes, also while it runs; one that is gone already is fine."""
+async def remove(engine: Engine, container_id: str, *, with_volumes: bool = False) -> None:
+    """Remove it, also while it runs; one that is gone already is fine.
+
+    ``with_volumes``: those too that have no name, where nothing can be in them that is missed.
+    """
     doing = Doing(f"remove container {container_id[:12]}")
-    params = {"force": "true", "v": "true"}
+    params = {"force": "true", **({"v": "true"} if with_volumes else {})}
     try:
         await engine.request(
             "DELETE", f"containers/{container_id}", params=params, limit=STOP, doing=doing
@@ -215,7 +252,7 @@ class _Health(BaseModel):
         if self.status in {"", "none"}:
             return None
         said = self.log[-1].output if self.log else ""
-        return Health(self.status, re.sub(r"\s+", " ", said).strip())
+        return Health(self.status, said)
 
 
 class _State(BaseModel):
@@ -263,6 +300,7 @@ class _Inspected(BaseModel):
             labels=self.config.labels or {},
             published=self.host_config.published,
             is_running=self.state.running and not self.state.restarting,
+            may_run=self.state.running or self.state.restarting,
             restarts=self.restarts,
             exit_code=self.state.exit_code,
             error=self.state.error,

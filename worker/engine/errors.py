@@ -98,7 +98,7 @@ ROWS = (
         "build",
     ),
     Row(
-        r"No such container",
+        r"No such container|removal of container \S+ is already in progress",
         FaultCode.CONTAINER_MISSING,
         "No such container: my-app",
     ),

@@ -328,6 +328,13 @@ async def test_a_cancelled_deployment_ends_on_all_its_servers(
     [
         ("DELETE FROM application_server", "no_target_server"),
         ("UPDATE application SET replicas = 2", "too_many_replicas"),
+        ("UPDATE application SET app_name = 'a'", "app_name_unusable"),
+        ("UPDATE application SET app_name = 'web.new'", "app_name_unusable"),
+        ("UPDATE application SET app_name = '_web'", "app_name_unusable"),
+        (
+            'UPDATE application SET health_check = \'{"command": ["a"], "retries": 50}\'',
+            "health_check_too_slow",
+        ),
         ("UPDATE build SET digest = NULL", "build_not_pushed"),
         ("UPDATE build SET outcome = 'failed'", "build_not_succeeded"),
         ("UPDATE build SET outcome = NULL, finished_at = NULL", "build_not_succeeded"),

@@ -30,7 +30,8 @@ from worker.local.engines import LocalEngine
 from worker.local.images import make_image
 from worker.login import Grants
 from worker.server.attempt import Attempt, Why
-from worker.server.handlers.containers import Gate, replace_container
+from worker.server.handlers.containers import replace_container
+from worker.server.handlers.sites import Gate, tidy_all
 from worker.server.handlers.tools import Tools
 from worker.server.workspaces import Workspaces
 
@@ -293,6 +294,72 @@ async def test_a_cancel_before_the_switch_leaves_what_ran_before(yard: Yard) -> 
     await yard.only()
 
 
+async def test_a_cancel_while_the_one_before_ends_has_it_run_again(yard: Yard) -> None:
+    ports = (PublishedPort(published_port=8305, target_port=8080),)
+    slow = SERVE.replace("'exit 0'", "'/bin/busybox sleep 2; exit 0'")
+    await yard.deploy(await yard.image("1", slow), ports=ports)
+    before = await yard.only()
+    second = await yard.serving("2")
+    attempt = Attempt("job", 1)
+    attempt.task = asyncio.create_task(yard.deploy(second, attempt=attempt, ports=ports))
+    place = (yard.local.address, 8305)
+    await wait_until(partial(is_created, yard, ports), seconds=20)
+
+    begun = time.monotonic()
+    attempt.stop(Why.CANCELLED)
+    with pytest.raises(asyncio.CancelledError):
+        await attempt.task
+
+    assert time.monotonic() - begun < 5
+    assert (await yard.only()).container_id == before.container_id
+    await wait_until(lambda: answer(place) == "1")
+
+
+async def test_what_a_dead_worker_left_is_put_right_at_the_next_start(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    await containers.stop(yard.engine, kept.container_id)
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+
+    await tidy_all(yard.engine)
+
+    assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_after_a_change_of_name_the_one_before_is_replaced_all_the_same(yard: Yard) -> None:
+    ports = (PublishedPort(published_port=8306, target_port=8080),)
+    await yard.deploy(await yard.serving("1"), ports=ports)
+
+    result = await yard.deploy(await yard.serving("2"), ports=ports, name=f"{yard.name}-renamed")
+
+    [container] = await yard.found()
+    assert (container.name, container.container_id) == (
+        f"{yard.name}-renamed",
+        result.container_id,
+    )
+
+
+async def test_two_published_ports_may_lead_to_the_same_one(yard: Yard) -> None:
+    ports = tuple(PublishedPort(published_port=port, target_port=8080) for port in (8307, 8308))
+
+    await yard.deploy(await yard.serving("1"), ports=ports)
+
+    for port in ports:
+        place = (yard.local.address, port.published_port)
+        await wait_until(partial(is_answering, place, "1"))
+
+
+async def test_a_secret_is_hidden_before_a_message_is_cut(yard: Yard) -> None:
+    secret = "correct-horse  battery-staple"
+    filler = "/bin/busybox printf %485s x | /bin/busybox tr ' ' x"
+    script = f'echo "$PASSWORD $({filler})"; exit 3'
+
+    error = await yard.fail(await yard.image("1", script), {"PASSWORD": secret})
+
+    assert "staple" not in f"{error!r} {yard.pieces}"
+
+
 @pytest.mark.parametrize("names", [("", ".new"), (".old", ".new"), ("", ".old")])
 @pytest.mark.parametrize("is_running", [True, False])
 async def test_what_an_attempt_left_behind_is_put_right_by_the_next_one(
@@ -322,6 +389,19 @@ async def test_the_same_deployment_again_changes_nothing(yard: Yard) -> None:
 
     assert again == first
     assert await yard.document() == before
+
+
+async def is_created(yard: Yard, ports: tuple[PublishedPort, ...]) -> bool:
+    """The new one with its ports: right after that the one before is asked to end."""
+    wanted = {f"{port.published_port}/tcp" for port in ports}
+    return any(
+        found.name == f"{yard.name}.new" and found.published == wanted
+        for found in await yard.found()
+    )
+
+
+def is_answering(place: tuple[str, int], said: str) -> bool:
+    return answer(place) == said
 
 
 async def is_starting(yard: Yard) -> bool:

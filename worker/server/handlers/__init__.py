@@ -1,12 +1,12 @@
 """The handlers, one a kind: each turns a command into a result, or raises what went wrong."""
 
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from pydantic import BaseModel
 
-from shared.errors import InvalidInputError
+from shared.errors import EngineError, InvalidInputError
 from shared.jobs.commands import (
     Command,
     ComposePull,
@@ -25,6 +25,7 @@ from worker.login import Grants
 from worker.server.attempt import Attempt, Work
 from worker.server.handlers import builds, compose, containers, copies, images
 from worker.server.handlers.registries import run_test
+from worker.server.handlers.sites import tidy_all
 from worker.server.handlers.tools import Tools
 from worker.server.machine import Describe, describe_machine
 from worker.server.workspaces import Workspaces
@@ -37,6 +38,8 @@ async def open_work(
     engine = await stack.enter_async_context(Engine.open(docker_host))
     networks = parse_networks(settings.registry_networks)
     workspaces = Workspaces.open(settings.state_dir / "builds")
+    with suppress(EngineError):
+        await tidy_all(engine)
     tools = Tools(engine, networks, workspaces, settings.url)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:

@@ -1,0 +1,163 @@
+"""An application's containers on one Engine: what runs, what was left behind, what is healthy.
+
+The names say how far an attempt came that nobody finished: NAME.new was not switched to; beside a
+NAME, NAME.old was switched from, and without one it is what ran before.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.jobs.commands import ContainerReplace
+from worker.engine import containers
+from worker.engine.connection import Engine
+from worker.engine.containers import APPLICATION, Container
+from worker.engine.text import TextLines
+from worker.server.joblog import JobLog
+from worker.server.mask import Mask
+
+NEW, OLD = ".new", ".old"
+MAX_WORDS = 500
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How often a new container is looked at, and how long one without a check has to run."""
+
+    every: timedelta = timedelta(seconds=0.5)
+    steady: timedelta = timedelta(seconds=5)
+
+
+async def tidy_all(engine: Engine) -> None:
+    """Put right what a worker left that died: to be called before anything else is begun."""
+    for application_id in {
+        found.labels[APPLICATION]
+        for found in await containers.find(engine, APPLICATION)
+        if found.name.endswith((NEW, OLD))
+    }:
+        current = await tidy(engine, application_id)
+        log.info("tidied", application=application_id, runs=current is not None)
+
+
+async def tidy(
+    engine: Engine, application_id: str, name: str = "", *, is_stopping: bool = False
+) -> Container | None:
+    """What the application runs, after whatever an attempt left behind is put right.
+
+    ``name`` is what its container should be called; before a change of name it is called another.
+    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. What was left
+    behind goes last: while it is there, another attempt knows that there is something to be done.
+    """
+    found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
+    bases = sorted({key.removesuffix(NEW).removesuffix(OLD) for key in found})
+    base = name if name in bases or not bases else bases[0]
+    current, new, old = found.get(base), found.get(f"{base}{NEW}"), found.get(f"{base}{OLD}")
+    if new is not None:
+        await containers.kill(engine, new.container_id)
+    if old is not None and current is None:
+        await containers.rename(engine, old.container_id, base)
+        current, old = old, None
+        is_left = True
+    else:
+        is_left = new is not None
+    if current is not None and is_stopping:
+        await containers.restart(engine, current.container_id)
+    elif current is not None and is_left and not current.may_run:
+        await containers.start(engine, current.container_id)
+    if old is not None:
+        await containers.stop(engine, old.container_id)
+        await containers.remove(engine, old.container_id)
+    if new is not None:
+        await containers.remove(engine, new.container_id, with_volumes=True)
+    return await containers.inspect(engine, current.container_id) if current else None
+
+
+@dataclass
+class Site:
+    """Where one deployment of an application is carried out."""
+
+    engine: Engine
+    command: ContainerReplace
+    log: JobLog
+    mask: Mask
+    gate: Gate = field(default_factory=Gate)
+
+    @property
+    def new_name(self) -> str:
+        return f"{self.command.name}{NEW}"
+
+    @property
+    def old_name(self) -> str:
+        return f"{self.command.name}{OLD}"
+
+    async def tidy(self, *, is_stopping: bool = False) -> Container | None:
+        """As `tidy`, for this application."""
+        command = self.command
+        return await tidy(
+            self.engine, command.application_id, command.name, is_stopping=is_stopping
+        )
+
+    async def require_free_names(self) -> None:
+        """Raises `EngineError` (``name_taken``) where somebody else has a name that we need."""
+        for name in (self.command.name, self.new_name, self.old_name):
+            labels = await self._labels(name)
+            if labels is not None and labels.get(APPLICATION) != self.command.application_id:
+                raise EngineError(
+                    FaultCode.NAME_TAKEN,
+                    f"deploy {self.command.target}: the container {name} is not of this "
+                    "application",
+                )
+
+    async def require_healthy(self, container_id: str) -> Container:
+        """Wait until its health check passes; without one, until it has run for a while.
+
+        Raises:
+            EngineError: ``container_unhealthy``, ``container_exited``.
+        """
+        begun = time.monotonic()
+        while True:
+            seen = await containers.inspect(self.engine, container_id)
+            if not seen.is_running or seen.restarts:
+                raise await self._exited(seen)
+            match seen.health:
+                case None if time.monotonic() - begun >= self.gate.steady.total_seconds():
+                    return seen
+                case containers.Health(status="healthy"):
+                    return seen
+                case containers.Health(status="unhealthy", said=said):
+                    raise EngineError(
+                        FaultCode.CONTAINER_UNHEALTHY,
+                        f"deploy {self.command.target}: its health check says "
+                        f"{self._shown(said)[:MAX_WORDS] or 'nothing'}",
+                    )
+            await asyncio.sleep(self.gate.every.total_seconds())
+
+    async def _labels(self, name: str) -> Mapping[str, str] | None:
+        try:
+            return (await containers.inspect(self.engine, name)).labels
+        except EngineError as error:
+            if error.code != FaultCode.CONTAINER_MISSING:
+                raise
+            return None
+
+    async def _exited(self, seen: Container) -> EngineError:
+        words = await containers.last_lines(self.engine, seen.container_id)
+        for line in TextLines().feed(f"{words}\n"):
+            self.log.add(line)
+        said = self._shown(seen.error) or self._shown(words)[-MAX_WORDS:] or "without a word"
+        return EngineError(
+            FaultCode.CONTAINER_EXITED,
+            f"deploy {self.command.target}: it ended with exit code {seen.exit_code}: {said}",
+        )
+
+    def _shown(self, text: str) -> str:
+        """On one line, without secrets: those go before anything is cut, or half of one stays."""
+        return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
