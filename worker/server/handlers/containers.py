@@ -69,9 +69,6 @@ async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerRes
     current = await site.tidy()
     image = await images.inspect(engine, command.reference)
     await images.require_platform(engine, image, Doing("deploy", command.target))
-    if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
-        return _result(command, await site.require_healthy(current.container_id), 0.0)
-    await site.require_free_names()
     spec = ContainerSpec(
         image.image_id,
         {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id},
@@ -80,6 +77,9 @@ async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerRes
         command.ports,
         command.mounts,
     )
+    if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
+        return _result(command, spec, await site.require_healthy(current.container_id), 0.0)
+    await site.require_free_names()
     switch = _Switch(site, current)
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
     if current is not None:
@@ -101,7 +101,7 @@ class _Switch:
         try:
             gap_seconds = await self._start(spec)
             seen = await self.site.require_healthy(self.new_id)
-            result = _result(self.site.command, seen, gap_seconds)
+            result = _result(self.site.command, spec, seen, gap_seconds)
             self.is_last_step = True
             await self._rename()
         except asyncio.CancelledError:
@@ -173,7 +173,14 @@ async def _retire(site: Site, old: Container, attempt: Attempt) -> None:
         site.log.add("what ran before could not be removed; the next deployment does it")
 
 
-def _result(command: ContainerReplace, seen: Container, gap_seconds: float) -> ContainerResult:
+def _result(
+    command: ContainerReplace, spec: ContainerSpec, seen: Container, gap_seconds: float
+) -> ContainerResult:
+    if seen.image_id != spec.image_id:
+        raise EngineError(
+            FaultCode.DIGEST_MISMATCH,
+            f"deploy {command.target}: another image runs, {seen.image_id}",
+        )
     return ContainerResult(
         reference=command.reference,
         digest=command.target.digest or "",
