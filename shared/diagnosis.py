@@ -20,7 +20,7 @@ from shared.reference import HUB, HUB_LIBRARY, RegistryHost, parse_prefix
 PROBE_REPOSITORY = "connection-test"
 """The last part of the repository that a test uses; nothing is ever stored in it."""
 
-Right = Literal["pull", "push"]
+Right = Literal["pull", "push", "delete"]
 
 
 class Stage(StrEnum):

@@ -19,14 +19,8 @@ from api.procedures.registry import find_registry
 from api.waiting import EndedJob
 from shared.errors import InvalidReferenceError
 from shared.jobs.accesses import exclusive_key
-from shared.jobs.commands import (
-    DedupeUntil,
-    ImageCopy,
-    ImagePull,
-    ImagePush,
-    ImageResult,
-    ImageTag,
-)
+from shared.jobs.commands import DedupeUntil, ImageCopy, ImagePull, ImagePush, ImageTag
+from shared.jobs.results import ImageResult
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
 from shared.reference import (

@@ -12,14 +12,18 @@ from shared.jobs.commands import (
     GitSource,
     ImageBuild,
     ImageCopy,
+    ImageDelete,
+    ImageProve,
     ImagePull,
     ImagePush,
     RegistryTest,
+    ServiceReplace,
 )
 from shared.reference import Reference
 
 _PULL: frozenset[Right] = frozenset({"pull"})
 _PUSH: frozenset[Right] = frozenset({"pull", "push"})
+_DELETE: frozenset[Right] = frozenset({"pull", "delete"})
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,20 @@ def _needed(command: Command) -> Iterator[Access]:
     match command:
         case RegistryTest():
             yield Access(command.host, command.repository, _PUSH, command.registry_id)
-        case ImagePull(registry_id=str()):
-            yield _access(command.target, _PULL, command.registry_id)
-        case ImagePush():
-            yield _access(command.target, _PUSH, command.registry_id)
-        case ImageCopy():
-            if command.source_registry_id:
-                yield _access(command.origin, _PULL, command.source_registry_id)
-            yield _access(command.target, _PUSH, command.registry_id)
         case ImageBuild(base_host=str() as host, registry_id=str()):
             yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
+        case ImagePull() | ImageProve() | ServiceReplace():
+            yield from _pull(command.target, command.registry_id)
+        case ImagePush():
+            yield _access(command.target, _PUSH, command.registry_id)
+        case ImageDelete():
+            yield _access(command.target, _DELETE, command.registry_id)
+        case ImageCopy():
+            yield from _pull(command.origin, command.source_registry_id)
+            yield _access(command.target, _PUSH, command.registry_id)
         case ComposePull():
             for image in command.images:
-                if image.registry_id:
-                    yield _access(image.target, _PULL, image.registry_id)
+                yield from _pull(image.target, image.registry_id)
         case _:
             pass
 
@@ -71,7 +75,9 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"pull:{server_id}:{command.reference}"
         case ImageBuild():
             return f"build:{command.application_id}"
-        case ContainerReplace():
+        case ImageDelete():
+            return f"delete:{command.reference}"
+        case ContainerReplace() | ServiceReplace():
             return f"container:{server_id}:{command.application_id}"
         case _:
             return None
@@ -89,3 +95,9 @@ def hosts_of(command: Command) -> frozenset[str]:
 
 def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
     return Access(target.registry, target.repository, rights, registry_id)
+
+
+def _pull(target: Reference, registry_id: str | None) -> Iterator[Access]:
+    """None without a registry: it is pulled as nobody."""
+    if registry_id:
+        yield _access(target, _PULL, registry_id)

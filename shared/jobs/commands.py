@@ -1,7 +1,6 @@
-"""What a job of each kind is asked and answers: stored commands and results, without secrets.
+"""What a job of each kind is asked: stored commands, without secrets.
 
-Commands are JSON in snake_case and carry a version; results are JSON as the API shows it. A peer
-ignores fields that it does not know.
+A command is JSON in snake_case and carries a version. A peer ignores fields that it does not know.
 """
 
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 from shared.reference import Reference, parse_reference
 
@@ -28,8 +26,11 @@ class Kind(StrEnum):
     IMAGE_TAG = "image.tag"
     IMAGE_BUILD = "image.build"
     IMAGE_COPY = "image.copy"
+    IMAGE_PROVE = "image.prove"
+    IMAGE_DELETE = "image.delete"
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
+    SERVICE_REPLACE = "service.replace"
 
 
 class JobClass(StrEnum):
@@ -192,6 +193,32 @@ class ImageCopy(Command):
         return parse_reference(self.reference)
 
 
+class ImageProve(Command):
+    """See that an image is whole at its registry: ``reference`` has a digest."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_PROVE
+
+    reference: str
+    registry_id: str | None = None
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
+class ImageDelete(Command):
+    """Delete an image from its registry, with all tags that name it: ``reference`` has a digest."""
+
+    kind: ClassVar[Kind] = Kind.IMAGE_DELETE
+
+    reference: str
+    registry_id: str
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
 class ComposeImage(BaseModel):
     """An image of a compose file, and the services that run it."""
 
@@ -276,60 +303,28 @@ class ContainerReplace(Command):
         return parse_reference(self.reference)
 
 
-class ContainerResult(BaseModel):
-    """What runs now; ``gap_seconds`` is how long nothing answered at a published port."""
+class ServiceReplace(Command):
+    """Run an image as a Swarm service of so many replicas, in place of what it ran so far.
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-    reference: str
-    digest: str
-    image_id: str
-    container_id: str
-    gap_seconds: float = Field(ge=0)
-
-
-class ImageResult(BaseModel):
-    """Where the image is now; ``verified_by`` says who asked the registry for the digest.
-
-    ``revision`` is the commit that it was built from.
+    As `ContainerReplace`, but that the Swarm's nodes pull it, with the login of ``registry_id``.
     """
 
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
+    kind: ClassVar[Kind] = Kind.SERVICE_REPLACE
 
+    application_id: str
+    deployment_id: str
+    name: str
     reference: str
-    digest: str | None = None
-    image_id: str | None = None
-    size_bytes: int | None = Field(default=None, ge=0)
-    verified_by: str | None = None
-    revision: str | None = None
+    registry_id: str | None = None
+    replicas: int = 1
+    platform: str | None = None
+    health_check: HealthProbe | None = None
+    ports: tuple[PublishedPort, ...] = ()
+    mounts: tuple[Mounted, ...] = ()
 
-
-class PinnedImage(BaseModel):
-    """What a service runs from now on; ``reference`` holds the digest too."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-    service: str
-    reference: str
-    digest: str
-
-
-class ComposeResult(BaseModel):
-    """The pinned file; ``without_image`` are the services that it leaves as they were."""
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-    compose_file: str
-    images: tuple[PinnedImage, ...]
-    without_image: tuple[str, ...]
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
 
 
 @dataclass(frozen=True)
@@ -358,6 +353,9 @@ RULES: dict[Kind, Rule] = {
     Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
+    Kind.IMAGE_PROVE: Rule(ImageProve, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
+    Kind.IMAGE_DELETE: Rule(ImageDelete, 1, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
+    Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2
     ),

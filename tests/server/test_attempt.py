@@ -11,7 +11,8 @@ from structlog.testing import capture_logs
 
 from shared.errors import EngineError, LeaseLostError, RegistryError
 from shared.faults import Fault, FaultCode
-from shared.jobs.commands import Command, ImageResult
+from shared.jobs.commands import Command
+from shared.jobs.results import ImageResult
 from shared.jobs.state import Outcome
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.release import give_login

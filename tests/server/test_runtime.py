@@ -14,7 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from shared.errors import SetupError
-from shared.jobs.commands import Command, ImageResult
+from shared.jobs.commands import Command
+from shared.jobs.results import ImageResult
 from shared.jobs.state import Outcome
 from tests.waiting import wait_until
 from tests.world import Guest, World

@@ -9,6 +9,7 @@ from shared.jobs.commands import (
     ContainerReplace,
     GitSource,
     ImageBuild,
+    ServiceReplace,
     parse_command,
 )
 from shared.jobs.store.release import Released
@@ -25,6 +26,10 @@ from worker.login import (
 )
 
 _VARIABLES = TypeAdapter(dict[str, SecretStr])
+_TAKES: dict[str, tuple[type[ImageBuild | ContainerReplace | ServiceReplace], ...]] = {
+    BUILD_SECRETS: (ImageBuild,),
+    ENVIRONMENT: (ContainerReplace, ServiceReplace),
+}
 
 
 def seal_grants(
@@ -42,8 +47,8 @@ def seal_grants(
     secrets = _open_secrets(vault, job, command)
     if context_token is not None:
         secrets[CONTEXT_TOKEN] = context_token
-    build_secrets = _open_variables(vault, job, command, BUILD_SECRETS, of=ImageBuild)
-    environment = _open_variables(vault, job, command, ENVIRONMENT, of=ContainerReplace)
+    build_secrets = _open_variables(vault, job, command, BUILD_SECRETS)
+    environment = _open_variables(vault, job, command, ENVIRONMENT)
     if not (needed or secrets or build_secrets or environment):
         return None
     given = Grants(
@@ -116,15 +121,11 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
 
 
 def _open_variables(
-    vault: KeyRing,
-    job: Released,
-    command: Command,
-    purpose: str,
-    *,
-    of: type[ImageBuild] | type[ContainerReplace],
+    vault: KeyRing, job: Released, command: Command, purpose: str
 ) -> dict[str, SecretStr]:
     """Those of the application as it was when the job was asked for, by their names."""
-    if not isinstance(command, of) or purpose not in job.sealed:
+    takes = _TAKES[purpose]
+    if purpose not in job.sealed or not isinstance(command, takes):
         return {}
     context = SealContext(purpose, job.organization_id, command.application_id, "", "")
     return _VARIABLES.validate_json(vault.open(job.sealed[purpose], context))

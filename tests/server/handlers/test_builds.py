@@ -15,13 +15,8 @@ from pydantic import SecretStr
 
 from shared.errors import WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import (
-    ANY_REPOSITORY,
-    GitSource,
-    ImageBuild,
-    ImageResult,
-    UploadSource,
-)
+from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
+from shared.jobs.results import ImageResult
 from shared.networks import parse_networks
 from tests.engine.contexts import BASE, context, make_base
 from tests.engine.parts import IDLE, PASSWORD, Registry

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, ContainerResult, HealthProbe, PublishedPort
+from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
+from shared.jobs.results import ContainerResult
 from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.contexts import BUSYBOX

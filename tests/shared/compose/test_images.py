@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from shared.compose.images import MAX_BYTES, MAX_IMAGES, ComposeFile, read_compose
 from shared.errors import InvalidInputError
-from shared.jobs.commands import ComposeResult, PinnedImage
+from shared.jobs.results import ComposeResult, PinnedImage
 
 DIGEST = f"sha256:{'ab' * 32}"
 OTHER = f"sha256:{'cd' * 32}"

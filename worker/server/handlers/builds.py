@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from shared.coroutines import end
 from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource, ImageBuild, ImageResult, UploadSource
+from shared.jobs.commands import GitSource, ImageBuild, UploadSource
+from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
 from worker.engine.build import BuildRequest

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from shared.compose.images import read_compose
 from shared.errors import EngineError, RegistryError
-from shared.jobs.commands import ComposeImage, ComposePull, ComposeResult, PinnedImage
+from shared.jobs.commands import ComposeImage, ComposePull
+from shared.jobs.results import ComposeResult, PinnedImage
 from shared.reference import Reference
 from worker.engine import images
 from worker.engine.transfer import OnProgress

@@ -19,7 +19,8 @@ import structlog
 from shared.coroutines import uninterrupted
 from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, ContainerResult
+from shared.jobs.commands import ContainerReplace
+from shared.jobs.results import ContainerResult
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
 from worker.engine.errors import Doing

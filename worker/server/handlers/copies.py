@@ -2,7 +2,8 @@
 
 from contextlib import AsyncExitStack
 
-from shared.jobs.commands import ImageCopy, ImageResult
+from shared.jobs.commands import ImageCopy
+from shared.jobs.results import ImageResult
 from shared.reference import Reference, parse_registry
 from worker.login import Grants, Login
 from worker.oci.client import RegistryClient

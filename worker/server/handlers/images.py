@@ -4,7 +4,8 @@ import asyncio
 
 from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImagePull, ImagePush, ImageResult, ImageTag
+from shared.jobs.commands import ImagePull, ImagePush, ImageTag
+from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
 from worker.login import Grants, Login

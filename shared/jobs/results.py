@@ -1,0 +1,77 @@
+"""What a job of each kind answers: results without secrets, as the API shows them."""
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+
+class ImageResult(_Result):
+    """Where the image is now; ``verified_by`` says who asked the registry for the digest.
+
+    ``revision`` is the commit that it was built from.
+    """
+
+    reference: str
+    digest: str | None = None
+    image_id: str | None = None
+    size_bytes: int | None = Field(default=None, ge=0)
+    verified_by: str | None = None
+    revision: str | None = None
+
+
+class ContainerResult(_Result):
+    """What runs now; ``gap_seconds`` is how long nothing answered at a published port."""
+
+    reference: str
+    digest: str
+    image_id: str
+    container_id: str
+    gap_seconds: float = Field(ge=0)
+
+
+class PinnedImage(_Result):
+    """What a service runs from now on; ``reference`` holds the digest too."""
+
+    service: str
+    reference: str
+    digest: str
+
+
+class ComposeResult(_Result):
+    """The pinned file; ``without_image`` are the services that it leaves as they were."""
+
+    compose_file: str
+    images: tuple[PinnedImage, ...]
+    without_image: tuple[str, ...]
+
+
+class ProofResult(_Result):
+    """An image that is whole at its registry: all its blobs are there, ``size_bytes`` of them."""
+
+    reference: str
+    digest: str
+    blobs: int = Field(ge=0)
+    size_bytes: int = Field(ge=0)
+
+
+class DeleteResult(_Result):
+    """An image that a registry has not; ``was_there`` tells whether it was deleted just now."""
+
+    reference: str
+    digest: str
+    was_there: bool
+
+
+class ServiceResult(_Result):
+    """What a Swarm runs now, on all of its ``replicas``; ``service_id`` is the Engine's."""
+
+    reference: str
+    digest: str
+    service_id: str
+    replicas: int = Field(ge=0)
+    gap_seconds: float = Field(ge=0)
