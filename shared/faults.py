@@ -60,6 +60,10 @@ class FaultCode(StrEnum):
     PORT_TAKEN = "port_taken"
     NAME_TAKEN = "name_taken"
     NOT_PUT_BACK = "not_put_back"
+    NOT_A_SWARM_MANAGER = "not_a_swarm_manager"
+    NO_SUITABLE_NODE = "no_suitable_node"
+    SERVICE_MISSING = "service_missing"
+    SERVICE_CHANGED = "service_changed"
     BUILD_SECRET_MISSING = "build_secret_missing"  # noqa: S105 - a code
     BUILD_UNSUPPORTED = "build_unsupported"
     DOCKERFILE_INVALID = "dockerfile_invalid"
@@ -242,12 +246,28 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.NAME_TAKEN: Verdict(
         retryable=False,
-        remedy="A container of this name was made by somebody else: rename or remove it.",
+        remedy="A container or service of this name is somebody else's: rename or remove it.",
     ),
     FaultCode.NOT_PUT_BACK: Verdict(
         retryable=True,
         remedy="The new container failed, and what ran before could not be started again; it is "
         "tried again. Look at the Docker Engine of this server.",
+    ),
+    FaultCode.NOT_A_SWARM_MANAGER: Verdict(
+        retryable=False,
+        remedy="Run docker swarm init on this server, choose one that manages a Swarm, or give the "
+        "application the runtime container.",
+    ),
+    FaultCode.NO_SUITABLE_NODE: Verdict(
+        retryable=False,
+        remedy="No node of the Swarm can take it: see docker node ls; a port in mode host is there "
+        "once a node.",
+    ),
+    FaultCode.SERVICE_MISSING: Verdict(
+        retryable=True, remedy="The service was removed meanwhile; it is tried again."
+    ),
+    FaultCode.SERVICE_CHANGED: Verdict(
+        retryable=True, remedy="Somebody else changed the service meanwhile; it is tried again."
     ),
     FaultCode.BUILD_SECRET_MISSING: Verdict(
         retryable=False,

@@ -57,11 +57,15 @@ class HealthCheck(Input):
 
 
 class Port(Input):
-    """``targetPort`` of the container, reached at ``publishedPort`` of its server."""
+    """``targetPort`` of the container, reached at ``publishedPort`` of its server.
+
+    Of a Swarm's service: ``ingress`` at every node, ``host`` at those that run it.
+    """
 
     published_port: PortNumber
     target_port: PortNumber
     protocol: Literal["tcp", "udp"] = "tcp"
+    publish_mode: Literal["ingress", "host"] = "ingress"
 
 
 class Mount(Input):

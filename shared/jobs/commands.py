@@ -261,13 +261,17 @@ class HealthProbe(BaseModel):
 
 
 class PublishedPort(BaseModel):
-    """``target_port`` of a container, reached at ``published_port`` of its server."""
+    """``target_port`` of a container, reached at ``published_port`` of its server.
+
+    Of a service, ``ingress`` is reached at every node of its Swarm, ``host`` at those that run it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     published_port: int
     target_port: int
     protocol: Literal["tcp", "udp"] = "tcp"
+    publish_mode: Literal["ingress", "host"] = "ingress"
 
 
 class Mounted(BaseModel):

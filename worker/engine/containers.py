@@ -15,7 +15,10 @@ from worker.engine.errors import Doing
 
 APPLICATION = "io.wharfinger.application"
 DEPLOYMENT = "io.wharfinger.deployment"
-"""The labels by which we know our containers."""
+"""The labels by which we know our containers and services."""
+
+_TASK = "com.docker.swarm.task.id"
+"""What a Swarm has put onto a container is its own: only it starts and ends that."""
 
 STOP = timedelta(seconds=10)
 """What a container has to end by itself, as `docker stop` gives it; then it is killed."""
@@ -51,11 +54,11 @@ class ContainerSpec:
             "HostConfig": {
                 "RestartPolicy": {"Name": "unless-stopped"},
                 "PortBindings": self._bindings(),
-                "Mounts": [_mount(mount) for mount in self.mounts],
+                "Mounts": [mount_document(mount) for mount in self.mounts],
             },
         }
         if self.health_check is not None:
-            document["Healthcheck"] = _health_check(self.health_check)
+            document["Healthcheck"] = health_document(self.health_check)
         return document
 
     def _bindings(self) -> dict[str, JsonValue]:
@@ -103,14 +106,17 @@ class Container:
 
 
 async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
-    """All containers with this label, running or not; of any value where none is given."""
+    """All containers with this label, running or not; of any value where none is given.
+
+    Those of services are left to their Swarm.
+    """
     doing = Doing("list containers")
     filters = json.dumps({"label": [f"{label}={value}" if value else label]})
     params = {"all": "true", "filters": filters}
     answer = await engine.request("GET", "containers/json", params=params, doing=doing)
     listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
     seen = [await _inspect_if_there(engine, one.container_id) for one in listed]
-    return [container for container in seen if container is not None]
+    return [one for one in seen if one is not None and _TASK not in one.labels]
 
 
 async def inspect(engine: Engine, name: str) -> Container:
@@ -213,7 +219,7 @@ def _target(port: PublishedPort) -> str:
     return f"{port.target_port}/{port.protocol}"
 
 
-def _mount(mount: Mounted) -> dict[str, JsonValue]:
+def mount_document(mount: Mounted) -> dict[str, JsonValue]:
     return {
         "Type": mount.type,
         "Source": mount.source,
@@ -222,7 +228,7 @@ def _mount(mount: Mounted) -> dict[str, JsonValue]:
     }
 
 
-def _health_check(probe: HealthProbe) -> dict[str, JsonValue]:
+def health_document(probe: HealthProbe) -> dict[str, JsonValue]:
     return {
         "Test": ["CMD", *probe.command],
         "Interval": probe.interval_seconds * _SECOND,

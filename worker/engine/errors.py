@@ -103,6 +103,50 @@ ROWS = (
         "No such container: my-app",
     ),
     Row(
+        r"service \S+ not found",
+        FaultCode.SERVICE_MISSING,
+        "service my-app not found",
+    ),
+    Row(
+        r"update out of sequence",
+        FaultCode.SERVICE_CHANGED,
+        "rpc error: code = Unknown desc = update out of sequence",
+    ),
+    Row(
+        r"name conflicts with an existing object",
+        FaultCode.NAME_TAKEN,
+        "rpc error: code = AlreadyExists desc = name conflicts with an existing object: service "
+        "my-app already exists",
+    ),
+    Row(
+        r"is already in use by service|host-mode port already in use",
+        FaultCode.PORT_TAKEN,
+        "rpc error: code = InvalidArgument desc = port '80' is already in use by service 'my-app' "
+        "(zb5w) as an ingress port",
+    ),
+    Row(
+        r"unsupported platform on",
+        FaultCode.PLATFORM_MISSING,
+        "no suitable node (unsupported platform on 2 nodes)",
+    ),
+    Row(
+        r"no suitable node",
+        FaultCode.NO_SUITABLE_NODE,
+        "no suitable node (2 nodes not available for new tasks)",
+    ),
+    Row(
+        r"unhealthy container",
+        FaultCode.CONTAINER_UNHEALTHY,
+        "task: non-zero exit (137): dockerexec: unhealthy container",
+        "start container",
+    ),
+    Row(
+        r"task: non-zero exit",
+        FaultCode.CONTAINER_EXITED,
+        "task: non-zero exit (7)",
+        "start container",
+    ),
+    Row(
         r"already in use by container",
         FaultCode.NAME_TAKEN,
         'Conflict. The container name "/my-app" is already in use by container "5f0c". You have to '

@@ -13,6 +13,8 @@ from shared.faults import FaultCode
 NEWEST_API = "1.51"
 """The newest API that this code was tried with; an Engine answers older ones as well."""
 
+Swarm = Literal["manager", "worker", "inactive"]
+
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
@@ -33,6 +35,7 @@ class EngineInfo:
 
     ``api_version`` is the one that we speak with it, of those from ``oldest_`` to ``newest_``;
     ``storage_driver`` is what the image store keeps its layers with: ``overlay2``, ``overlayfs``.
+    ``swarm`` is what it is in a Swarm that it can use at the moment.
     """
 
     name: str
@@ -47,6 +50,7 @@ class EngineInfo:
     insecure_registries: tuple[str, ...]
     http_proxy: str
     data_root: str
+    swarm: Swarm
 
 
 class VersionAnswer(BaseModel):
@@ -71,6 +75,16 @@ class _Registries(BaseModel):
     indexes: Mapping[str, _Index] | None = Field(None, alias="IndexConfigs")
 
 
+class _Swarm(BaseModel):
+    state: str = Field("", alias="LocalNodeState")
+    is_manager: bool = Field(default=False, alias="ControlAvailable")
+
+    def as_swarm(self) -> Swarm:
+        if self.state != "active":
+            return "inactive"
+        return "manager" if self.is_manager else "worker"
+
+
 class InfoAnswer(BaseModel):
     name: str = Field("", alias="Name")
     data_root: str = Field("", alias="DockerRootDir")
@@ -78,6 +92,7 @@ class InfoAnswer(BaseModel):
     driver: str = Field("", alias="Driver")
     driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
     registries: _Registries | None = Field(None, alias="RegistryConfig")
+    swarm: _Swarm | None = Field(None, alias="Swarm")
 
     def as_info(self, version: EngineVersion, *, api_version: str) -> EngineInfo:
         """Both answers as one; a proxy's user and password are dropped."""
@@ -95,6 +110,7 @@ class InfoAnswer(BaseModel):
             insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
             http_proxy=re.sub(r"//[^/@]*@", "//", self.http_proxy),
             data_root=self.data_root,
+            swarm=self.swarm.as_swarm() if self.swarm else "inactive",
         )
 
 

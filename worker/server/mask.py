@@ -4,7 +4,10 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote, quote_plus
+
+from shared.errors import WharfError
 
 HIDDEN = "***"
 MIN_SIGNS = 4
@@ -25,6 +28,17 @@ class Mask:
     def __call__(self, text: str) -> str:
         """``text`` with each secret blanked out."""
         return text if self._is_empty else self._pattern.sub(HIDDEN, text)
+
+
+@contextmanager
+def masking(mask: Mask) -> Iterator[None]:
+    """Take the secrets out of what an error says that leaves the block."""
+    try:
+        yield
+    except WharfError as error:
+        error.message = mask(error.message)
+        error.args = (error.message,)
+        raise
 
 
 def _lines(secret: str) -> Iterator[str]:

@@ -17,13 +17,14 @@ from shared.jobs.commands import (
     ImagePush,
     ImageTag,
     RegistryTest,
+    ServiceReplace,
 )
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import builds, compose, containers, copies, images
+from worker.server.handlers import builds, compose, containers, copies, images, services
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.sites import tidy_all
 from worker.server.handlers.tools import Tools
@@ -43,26 +44,35 @@ async def open_work(
     tools = Tools(engine, networks, workspaces, settings.url)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
-        working: Awaitable[BaseModel]
-        match command:
-            case RegistryTest():
-                working = run_test(command, grants, tools)
-            case ImagePull():
-                working = images.pull(command, grants, attempt, tools)
-            case ComposePull():
-                working = compose.pull(command, grants, attempt, tools)
-            case ImagePush():
-                working = images.push(command, grants, attempt, tools)
-            case ImageTag():
-                working = images.tag(command, attempt, tools)
-            case ImageBuild():
-                working = builds.build(command, grants, attempt, tools)
-            case ContainerReplace():
-                working = containers.replace_container(command, grants, attempt, tools)
-            case ImageCopy():
-                working = copies.copy(command, grants, attempt, tools)
-            case _:
-                raise InvalidInputError(f"no handler for {command.kind}")
-        return await working
+        return await _begin(command, grants, attempt, tools)
 
     return work, partial(describe_machine, engine)
+
+
+def _begin(
+    command: Command, grants: Grants, attempt: Attempt, tools: Tools
+) -> Awaitable[BaseModel]:
+    """The work of one kind, to be waited for."""
+    working: Awaitable[BaseModel]
+    match command:
+        case RegistryTest():
+            working = run_test(command, grants, tools)
+        case ImagePull():
+            working = images.pull(command, grants, attempt, tools)
+        case ComposePull():
+            working = compose.pull(command, grants, attempt, tools)
+        case ImagePush():
+            working = images.push(command, grants, attempt, tools)
+        case ImageTag():
+            working = images.tag(command, attempt, tools)
+        case ImageBuild():
+            working = builds.build(command, grants, attempt, tools)
+        case ContainerReplace():
+            working = containers.replace_container(command, grants, attempt, tools)
+        case ServiceReplace():
+            working = services.replace_service(command, grants, attempt, tools)
+        case ImageCopy():
+            working = copies.copy(command, grants, attempt, tools)
+        case _:
+            raise InvalidInputError(f"no handler for {command.kind}")
+    return working

@@ -30,7 +30,7 @@ from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.sites import Gate, Site
 from worker.server.handlers.tools import Tools, sender
 from worker.server.joblog import open_log
-from worker.server.mask import Mask
+from worker.server.mask import Mask, masking
 
 PUT_BACK_AT_ONCE = timedelta(seconds=4)
 """A cancel has to be over within five."""
@@ -55,14 +55,10 @@ async def replace_container(
             ``not_put_back``. Its message shows nothing of the environment.
     """
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
-    try:
+    with masking(mask):
         async with open_log(sender(attempt), mask) as job_log:
             site = Site(tools.engine, command, job_log, mask, gate or Gate())
             return await _replace(site, grants, attempt)
-    except WharfError as error:
-        error.message = mask(error.message)
-        error.args = (error.message,)
-        raise
 
 
 async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerResult:

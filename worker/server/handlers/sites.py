@@ -30,10 +30,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Gate:
-    """How often a new container is looked at, and how long one without a check has to run."""
+    """How often a new container is looked at, and how long one without a check has to run.
+
+    A Swarm's task is given a node within ``placed``, or there is none for it.
+    """
 
     every: timedelta = timedelta(seconds=0.5)
     steady: timedelta = timedelta(seconds=5)
+    placed: timedelta = timedelta(seconds=15)
 
 
 async def tidy_all(engine: Engine) -> None:
@@ -78,6 +82,11 @@ async def tidy(
     if new is not None:
         await containers.remove(engine, new.container_id, with_volumes=True)
     return await containers.inspect(engine, current.container_id) if current else None
+
+
+def on_one_line(masked: str) -> str:
+    """Secrets have to be gone before: where anything is cut, half of one would stay."""
+    return " ".join(" ".join(TextLines().feed(f"{masked}\n")).split())
 
 
 @dataclass
@@ -159,5 +168,4 @@ class Site:
         )
 
     def _shown(self, text: str) -> str:
-        """On one line, without secrets: those go before anything is cut, or half of one stays."""
-        return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
+        return on_one_line(self.mask(text))

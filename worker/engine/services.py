@@ -1,0 +1,321 @@
+"""Services of the Swarm that an Engine manages: make, change, roll back, look at, remove."""
+
+import itertools
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import AwareDatetime, BaseModel, Field, JsonValue
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from worker.engine.connection import Engine
+from worker.engine.containers import DEPLOYMENT, LAST_LINES
+from worker.engine.credentials import registry_auth
+from worker.engine.errors import Doing
+from worker.engine.service_spec import ServiceSpec
+from worker.login import Login
+
+CHANGES = 5
+"""How often a change is tried that another one was faster than."""
+
+Changed = TypeVar("Changed")
+
+_OVER = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
+_BROKEN = {"complete", "failed", "rejected"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One container of a service, planned, running or over, as its manager sees it.
+
+    ``turn`` and ``deployment`` are those of the spec that it was made by. It ``is_wanted`` until
+    the Swarm has it end. ``at`` is when its state was last told, by its node's clock.
+    """
+
+    task_id: str
+    slot: int
+    node_id: str
+    turn: int
+    deployment: str
+    image: str
+    is_wanted: bool
+    state: str
+    at: datetime
+    error: str
+    exit_code: int
+    container_id: str
+
+    @property
+    def is_running(self) -> bool:
+        return self.is_wanted and self.state == "running"
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in _OVER
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it ended by itself, or could not begin."""
+        return self.state in _BROKEN
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as its manager sees it; ``image`` is what its spec asks for.
+
+    ``update`` is the state of its last update and ``update_says`` the Swarm's words for it, empty
+    where there was none. ``document`` is its whole spec, with the environment in clear.
+    """
+
+    service_id: str
+    version: int
+    name: str
+    labels: Mapping[str, str]
+    image: str
+    replicas: int
+    turn: int
+    update: str
+    update_says: str
+    has_previous: bool
+    document: Mapping[str, JsonValue] = field(repr=False)
+
+    @property
+    def deployment(self) -> str:
+        return self.labels.get(DEPLOYMENT, "")
+
+    def made(self, task: Task) -> bool:
+        """Whether a task is of the spec that it has now."""
+        return (task.turn, task.deployment) == (self.turn, self.deployment)
+
+
+async def find(engine: Engine, label: str, value: str) -> list[Service]:
+    """All services with this label."""
+    return await _list(engine, {"label": [f"{label}={value}"]})
+
+
+async def named(engine: Engine, name: str) -> Service | None:
+    """The service of just this name."""
+    listed = await _list(engine, {"name": [name]})  # it may be the beginning of others, too
+    return next((service for service in listed if service.name == name), None)
+
+
+async def inspect(engine: Engine, service_id: str) -> Service:
+    """Raises `EngineError` (``service_missing``)."""
+    doing = Doing("inspect service")
+    answer = await engine.request_as(_Service, "GET", f"services/{service_id}", doing=doing)
+    return answer.as_service()
+
+
+async def create(engine: Engine, spec: ServiceSpec, login: Login | None) -> str:
+    """Make a service, whose tasks then begin; gives its id.
+
+    Raises:
+        EngineError: ``name_taken``, ``port_taken``, or what the Engine does not like about it.
+    """
+    doing = Doing("deploy", spec.reference, login)
+    headers = registry_auth(doing)
+    answer = await engine.request_as(
+        _Created, "POST", "services/create", headers=headers, body=spec.body(), doing=doing
+    )
+    return answer.service_id
+
+
+async def update(engine: Engine, service_id: str, spec: ServiceSpec, login: Login | None) -> int:
+    """Give a service another spec, and its nodes this login from now on; gives the turn.
+
+    Raises:
+        EngineError: ``service_missing``, ``port_taken``, or what the Engine does not like about it.
+    """
+    doing = Doing("deploy", spec.reference, login)
+
+    async def change(service: Service) -> int:
+        turn = service.version
+        body = spec.body(service.document, turn)
+        await _change(engine, service, body, doing, headers=registry_auth(doing))
+        return turn
+
+    return await _newest(engine, service_id, change)
+
+
+async def put_back(engine: Engine, service_id: str, deployment: str) -> None:
+    """Give it the spec and the login back that it had before; remove it where there was none.
+
+    Left alone where its spec is not of this deployment: the Swarm may have done it by itself.
+    """
+
+    async def change(service: Service) -> None:
+        if service.deployment != deployment:
+            return
+        if not service.has_previous:
+            await remove(engine, service_id)
+            return
+        params = {"rollback": "previous", "registryAuthFrom": "previous-spec"}
+        doing = Doing("roll back service")
+        await _change(engine, service, dict(service.document), doing, params=params)
+
+    await _newest(engine, service_id, change)
+
+
+async def remove(engine: Engine, service_id: str) -> None:
+    """Remove it with its tasks, which the Swarm then ends; one that is gone is fine."""
+    try:
+        await engine.request("DELETE", f"services/{service_id}", doing=Doing("remove service"))
+    except EngineError as error:
+        if error.code != FaultCode.SERVICE_MISSING:
+            raise
+
+
+async def tasks(engine: Engine, service_id: str) -> list[Task]:
+    """Its tasks from the oldest on, also those that are over as far as the Swarm keeps them."""
+    params = {"filters": json.dumps({"service": [service_id]})}
+    answer = await engine.request("GET", "tasks", params=params, doing=Doing("list tasks"))
+    listed = answer if isinstance(answer, list) else []
+    found = [_Task.model_validate(item) for item in listed]
+    return [task.as_task() for task in sorted(found, key=lambda task: task.created_at)]
+
+
+async def last_lines(engine: Engine, task_id: str) -> str:
+    """What a task printed last, on whatever node it was."""
+    params = {"stdout": "true", "stderr": "true", "tail": str(LAST_LINES)}
+    return await engine.output(f"tasks/{task_id}/logs", params=params, doing=Doing("read its log"))
+
+
+async def _newest(
+    engine: Engine, service_id: str, change: Callable[[Service], Awaitable[Changed]]
+) -> Changed:
+    """Change a service as it is now: a change of the Swarm's own may always be faster."""
+    tries = itertools.count(1)
+    while True:
+        try:
+            return await change(await inspect(engine, service_id))
+        except EngineError as error:
+            if error.code != FaultCode.SERVICE_CHANGED or next(tries) == CHANGES:
+                raise
+
+
+async def _change(
+    engine: Engine,
+    service: Service,
+    body: JsonValue,
+    doing: Doing,
+    *,
+    params: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    path = f"services/{service.service_id}/update"
+    version = {"version": str(service.version), **(params or {})}
+    await engine.request("POST", path, params=version, headers=headers, body=body, doing=doing)
+
+
+async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[Service]:
+    params = {"filters": json.dumps(filters)}
+    answer = await engine.request("GET", "services", params=params, doing=Doing("list services"))
+    listed = answer if isinstance(answer, list) else []
+    return [_Service.model_validate(item).as_service() for item in listed]
+
+
+class _Created(BaseModel):
+    service_id: str = Field(alias="ID")
+
+
+class _Version(BaseModel):
+    index: int = Field(alias="Index")
+
+
+class _ContainerSpec(BaseModel):
+    image: str = Field("", alias="Image")
+    labels: dict[str, str] | None = Field(None, alias="Labels")
+
+
+class _TaskSpec(BaseModel):
+    container: _ContainerSpec = Field(
+        default_factory=lambda: _ContainerSpec.model_validate({}), alias="ContainerSpec"
+    )
+    turn: int = Field(0, alias="ForceUpdate")
+
+
+class _Replicated(BaseModel):
+    replicas: int = Field(0, alias="Replicas")
+
+
+class _Mode(BaseModel):
+    replicated: _Replicated | None = Field(None, alias="Replicated")
+
+
+class _Spec(BaseModel):
+    name: str = Field(alias="Name")
+    labels: dict[str, str] | None = Field(None, alias="Labels")
+    task: _TaskSpec = Field(alias="TaskTemplate")
+    mode: _Mode = Field(alias="Mode")
+
+
+class _Update(BaseModel):
+    state: str = Field("", alias="State")
+    message: str = Field("", alias="Message")
+
+
+class _Service(BaseModel):
+    service_id: str = Field(alias="ID")
+    version: _Version = Field(alias="Version")
+    document: dict[str, JsonValue] = Field(alias="Spec")
+    previous: dict[str, JsonValue] | None = Field(None, alias="PreviousSpec")
+    update: _Update | None = Field(None, alias="UpdateStatus")
+
+    def as_service(self) -> Service:
+        spec = _Spec.model_validate(self.document)
+        replicated = spec.mode.replicated
+        return Service(
+            service_id=self.service_id,
+            version=self.version.index,
+            name=spec.name,
+            labels=spec.labels or {},
+            image=spec.task.container.image,
+            replicas=replicated.replicas if replicated else 0,
+            turn=spec.task.turn,
+            update=self.update.state if self.update else "",
+            update_says=self.update.message if self.update else "",
+            has_previous=self.previous is not None,
+            document=self.document,
+        )
+
+
+class _ContainerStatus(BaseModel):
+    container_id: str = Field("", alias="ContainerID")
+    exit_code: int = Field(0, alias="ExitCode")
+
+
+class _TaskStatus(BaseModel):
+    at: AwareDatetime = Field(alias="Timestamp")
+    state: str = Field(alias="State")
+    error: str = Field("", alias="Err")
+    container: _ContainerStatus | None = Field(None, alias="ContainerStatus")
+
+
+class _Task(BaseModel):
+    task_id: str = Field(alias="ID")
+    created_at: AwareDatetime = Field(alias="CreatedAt")
+    slot: int = Field(0, alias="Slot")
+    node_id: str = Field("", alias="NodeID")
+    spec: _TaskSpec = Field(alias="Spec")
+    wanted: str = Field("", alias="DesiredState")
+    status: _TaskStatus = Field(alias="Status")
+
+    def as_task(self) -> Task:
+        container = self.status.container
+        return Task(
+            task_id=self.task_id,
+            slot=self.slot,
+            node_id=self.node_id,
+            turn=self.spec.turn,
+            deployment=(self.spec.container.labels or {}).get(DEPLOYMENT, ""),
+            image=self.spec.container.image,
+            is_wanted=self.wanted in {"ready", "running"},
+            state=self.status.state,
+            at=self.status.at,
+            error=self.status.error,
+            exit_code=container.exit_code if container else 0,
+            container_id=container.container_id if container else "",
+        )

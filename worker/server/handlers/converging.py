@@ -1,0 +1,197 @@
+"""Waiting until a service runs as it was asked for: all of it, only that, and healthy.
+
+A Swarm accepts what it cannot run. So it is looked at again and again: its spec, which it may have
+rolled back by itself, and its tasks, which say more of what went wrong than it does.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from worker.engine import images, services
+from worker.engine.service_spec import parallelism
+from worker.engine.services import Service, Task
+from worker.server.handlers.swarms import SwarmSite
+from worker.server.handlers.tasks import container_here, explain, unplaced
+
+PULL = timedelta(minutes=10)
+"""What nodes have for pulling the image, all at the same time."""
+
+LONGEST = timedelta(minutes=25)
+"""An attempt has half an hour, and needs some of it to see what ran before run again."""
+
+ENDING = timedelta(seconds=30)
+"""What old tasks have to end; a Swarm gives them ten seconds, and waits for nodes that are away."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A service and its tasks at one moment: of what was asked for last, and all others."""
+
+    service: Service
+    ours: tuple[Task, ...]
+    others: tuple[Task, ...]
+
+    @property
+    def running(self) -> tuple[Task, ...]:
+        return tuple(task for task in self.ours if task.is_running)
+
+    @property
+    def ending(self) -> tuple[Task, ...]:
+        """Others that have to end and did not so far."""
+        return tuple(task for task in self.others if not task.is_wanted and not task.is_over)
+
+    def gap_seconds(self) -> float:
+        """The longest time between the end of a task and the run of the one in its place."""
+        gaps = [
+            min((new.at - old.at).total_seconds() for old in self.others if _gave_way(old, new))
+            for new in self.running
+            if any(_gave_way(old, new) for old in self.others)
+        ]
+        return round(max(gaps, default=0.0), 3)
+
+
+@dataclass
+class _Timer:
+    """Since when something has been so."""
+
+    what: object = None
+    since: float = 0.0
+
+    def lasts(self, what: object) -> timedelta:
+        """For how long it has been just this."""
+        now = time.monotonic()
+        if what != self.what:
+            self.what, self.since = what, now
+        return timedelta(seconds=now - self.since)
+
+
+@dataclass
+class Convergence:
+    """One wait for one service; ``turn`` is that of the spec that was asked for."""
+
+    site: SwarmSite
+    service_id: str
+    turn: int
+    running: _Timer = field(default_factory=_Timer)
+    unplaced: _Timer = field(default_factory=_Timer)
+    ending: _Timer = field(default_factory=_Timer)
+    seen: dict[str, Task] = field(default_factory=dict)
+    told: str = ""
+
+    async def wait(self) -> Look:
+        """Return when it runs as it was asked for.
+
+        Raises:
+            EngineError: why it does not; by then the Swarm may be about to roll it back, or not.
+        """
+        until = time.monotonic() + self._patience().total_seconds()
+        while True:
+            look = await self._look()
+            self._tell(look)
+            await self._require_well(look)
+            if self._is_done(look):
+                await self._require_images(look)
+                return look
+            if time.monotonic() > until:
+                raise self._overdue(look)
+            await asyncio.sleep(self.site.gate.every.total_seconds())
+
+    async def _look(self) -> Look:
+        service = await services.inspect(self.site.engine, self.service_id)
+        tasks = await services.tasks(self.site.engine, self.service_id)
+        ours, others = list[Task](), list[Task]()
+        for task in tasks:
+            (ours if self._is_ours(task) else others).append(task)
+        return Look(service, tuple(ours), tuple(others))
+
+    def _is_ours(self, task: Task) -> bool:
+        return (task.turn, task.deployment) == (self.turn, self.site.command.deployment_id)
+
+    def _tell(self, look: Look) -> None:
+        count = f"{len(look.running)} of {self.site.command.replicas} run"
+        if count != self.told:
+            self.told = count
+            self.site.log.add(count)
+
+    async def _require_well(self, look: Look) -> None:
+        gone = [self.seen[key] for key in self.seen.keys() - {task.task_id for task in look.ours}]
+        self.seen = {task.task_id: task for task in look.ours}
+        for task in look.ours:
+            if task.is_broken:
+                raise await explain(self.site, task)
+        if gone:  # a Swarm may be set up to forget tasks at once
+            raise self.site.error(
+                FaultCode.CONTAINER_EXITED, "it ended, and the Swarm keeps nothing of it"
+            )
+        service = look.service
+        if service.deployment != self.site.command.deployment_id or service.update == "paused":
+            says = self.site.shown(service.update_says) or "somebody else changed the service"
+            raise self.site.error(FaultCode.ENGINE_REFUSED, says)
+        self._require_placed(look)
+
+    def _require_placed(self, look: Look) -> None:
+        """While another task ends, it may be that one's port that is waited for."""
+        waiting = [task for task in look.ours if task.is_wanted and _is_unplaced(task)]
+        is_stuck = bool(waiting) and not look.ending
+        if self.unplaced.lasts(is_stuck) > self.site.gate.placed and is_stuck:
+            raise unplaced(self.site, waiting[0])
+
+    def _is_done(self, look: Look) -> bool:
+        command, running = self.site.command, look.running
+        lasted = self.running.lasts(frozenset(task.task_id for task in running))
+        if len(running) != command.replicas or look.service.update not in {"", "completed"}:
+            return False
+        if command.health_check is None and lasted < self.site.gate.steady:
+            return False
+        if any(task.is_wanted for task in look.others):
+            return False
+        if self.ending.lasts(bool(look.ending)) < ENDING and look.ending:
+            return False
+        if look.ending:
+            self.site.log.add("what ran before has not ended yet; the Swarm sees to it")
+        return True
+
+    async def _require_images(self, look: Look) -> None:
+        """By its digest everywhere, and where a container can be seen, just that image."""
+        wanted = f"{self.site.command.target.name}@{self.site.command.target.digest}"
+        for task in look.running:
+            here = await container_here(self.site, task)
+            if here is not None:
+                local = await images.inspect(self.site.engine, wanted)
+                is_it = here.image_id == local.image_id
+            else:
+                is_it = True
+            if task.image != wanted or not is_it:
+                raise self.site.error(
+                    FaultCode.DIGEST_MISMATCH, f"another image runs, {task.image}"
+                )
+
+    def _patience(self) -> timedelta:
+        command, check = self.site.command, self.site.command.health_check
+        each = timedelta(seconds=check.longest_seconds) if check else 2 * self.site.gate.steady
+        turns = -(-command.replicas // parallelism(command.replicas))
+        return min(PULL + turns * (each + ENDING), LONGEST)
+
+    def _overdue(self, look: Look) -> EngineError:
+        late = [task for task in look.ours if task.is_wanted and not task.is_running]
+        if self.site.command.health_check and any(task.state == "starting" for task in late):
+            return self.site.error(
+                FaultCode.CONTAINER_UNHEALTHY, "its health check has not passed in time"
+            )
+        states = ", ".join(sorted({task.state for task in late})) or look.service.update
+        return self.site.error(
+            FaultCode.TRANSFER_TIMEOUT,
+            f"{len(look.running)} of {self.site.command.replicas} run in time, others are {states}",
+        )
+
+
+def _is_unplaced(task: Task) -> bool:
+    return task.state == "pending" and bool(task.error)
+
+
+def _gave_way(old: Task, new: Task) -> bool:
+    return old.slot == new.slot and old.is_over and old.at <= new.at

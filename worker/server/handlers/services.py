@@ -1,0 +1,164 @@
+"""Replace an application's Swarm service: all of its tasks run as asked for, or as before.
+
+```text
+no service yet     create it; not well: remove it again
+one of ours        update it; not well: the Swarm rolls it back, or is told to
+one of this        a worker died, or stopped, after it had begun: go on waiting
+deployment
+```
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+
+from shared.coroutines import uninterrupted
+from shared.errors import EngineError, WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import ServiceReplace
+from shared.jobs.results import ServiceResult
+from worker.engine import services
+from worker.engine.service_spec import STOP_FIRST, order
+from worker.engine.services import Service
+from worker.login import Grants
+from worker.server.attempt import Attempt, Why
+from worker.server.handlers.converging import Convergence, Look
+from worker.server.handlers.last_step import carry_out
+from worker.server.handlers.sites import Gate
+from worker.server.handlers.swarms import SwarmSite
+from worker.server.handlers.tools import Tools, sender
+from worker.server.joblog import open_log
+from worker.server.mask import Mask, masking
+
+PUT_BACK_AT_ONCE = timedelta(seconds=4)
+"""A cancel has to be over within five; what was put back then comes to run by itself."""
+
+PUT_BACK = timedelta(seconds=90)
+
+GOES_ON = {
+    FaultCode.ENGINE_UNREACHABLE,
+    FaultCode.ENGINE_STREAM_TRUNCATED,
+    FaultCode.ENGINE_API_VERSION,
+}
+"""An Engine that is away is asked for nothing; its Swarm goes on, and the next attempt waits on."""
+
+STAYS = {Why.DRAINED, Why.LEASE_LOST}
+"""Stops after which another attempt takes up what this one began."""
+
+log = structlog.get_logger()
+
+
+async def replace_service(
+    command: ServiceReplace,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+    gate: Gate | None = None,
+) -> ServiceResult:
+    """What the Swarm runs then: so many tasks, all of just the image that was asked for.
+
+    Raises:
+        EngineError: ``not_a_swarm_manager``, ``name_taken``, ``no_suitable_node``,
+            ``platform_missing``, ``container_unhealthy``, ``container_exited``, ``port_taken``,
+            ``local_image_missing``: what ran before runs again; or ``not_put_back``. Its message
+            shows nothing of the environment.
+    """
+    mask = Mask(value.get_secret_value() for value in grants.environment.values())
+    with masking(mask):
+        async with open_log(sender(attempt), mask) as job_log:
+            site = SwarmSite(tools.engine, command, job_log, mask, gate or Gate())
+            return await _replace(site, grants, attempt)
+
+
+async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> ServiceResult:
+    await site.require_manager()
+    current = await site.find()
+    if current is None:
+        await site.require_free_name()
+    rollout = _Rollout(site, attempt, current)
+    if current is not None and current.deployment != site.command.deployment_id:
+        rollout.ran = len(await site.running(current))
+    return await carry_out(rollout.carry_out(grants), attempt, lambda: rollout.is_last_step)
+
+
+@dataclass
+class _Rollout:
+    """One spec in place of another one, or of none; ``ran`` tasks ran before, if that is known."""
+
+    site: SwarmSite
+    attempt: Attempt
+    current: Service | None
+    ran: int | None = None
+    is_last_step: bool = False
+
+    async def carry_out(self, grants: Grants) -> ServiceResult:
+        try:
+            convergence = await self._begin(grants)
+            look = await convergence.wait()
+            self.is_last_step = True
+        except asyncio.CancelledError:
+            if self.attempt.why not in STAYS:
+                await uninterrupted(self._put_back(PUT_BACK_AT_ONCE))
+            raise
+        except WharfError as error:
+            if error.code in GOES_ON:
+                raise
+            if not await uninterrupted(self._put_back(PUT_BACK, is_waited_for=True)):
+                raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
+            raise
+        return self._result(look)
+
+    async def _begin(self, grants: Grants) -> Convergence:
+        """To its end: an Engine that was let go does it all the same, and nobody knew of it."""
+        site, command, current = self.site, self.site.command, self.current
+        if current is not None and current.deployment == command.deployment_id:
+            site.log.add("it has begun before: waiting on")
+            return Convergence(site, current.service_id, current.turn)
+        login = grants.login_for(command.target, "pull") if command.registry_id else None
+        name = current.name if current else command.name
+        spec = await site.spec(grants.environment, login, name)
+        if current is None:
+            site.log.add(f"starting {spec.replicas} of {command.reference} as the service {name}")
+            making = services.create(site.engine, spec, login)
+            return Convergence(site, await uninterrupted(making), 0)
+        site.log.add(f"changing the service {name} to {spec.replicas} of {command.reference}")
+        changing = services.update(site.engine, current.service_id, spec, login)
+        return Convergence(site, current.service_id, await uninterrupted(changing))
+
+    async def _put_back(self, limit: timedelta, *, is_waited_for: bool = False) -> bool:
+        """Undo what was done; without a wait, the Swarm goes on with it by itself."""
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                found = await self.site.find()
+                if found is not None:
+                    deployment = self.site.command.deployment_id
+                    await services.put_back(self.site.engine, found.service_id, deployment)
+                if is_waited_for:
+                    await self._wait_until_back()
+        except (EngineError, TimeoutError) as error:
+            log.warning("not_put_back", error=type(error).__name__)
+            self.site.log.add("what ran before could not be put back")
+            return False
+        self.site.log.add("what ran before is put back")
+        return True
+
+    async def _wait_until_back(self) -> None:
+        while (service := await self.site.find()) is not None:
+            wanted = service.replicas if self.ran is None else min(service.replicas, self.ran)
+            if len(await self.site.running(service)) >= wanted:
+                return
+            await asyncio.sleep(self.site.gate.every.total_seconds())
+
+    def _result(self, look: Look) -> ServiceResult:
+        command = self.site.command
+        gap_seconds = look.gap_seconds() if order(command.ports) == STOP_FIRST else 0.0
+        self.site.log.add(f"all run, {gap_seconds:.1f} s without an answer")
+        return ServiceResult(
+            reference=command.reference,
+            digest=command.target.digest or "",
+            service_id=look.service.service_id,
+            replicas=len(look.running),
+            gap_seconds=gap_seconds,
+        )

@@ -1,0 +1,109 @@
+"""The Swarm that one deployment of an application is carried out in: what runs, what may run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import SecretStr
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.jobs.commands import ServiceReplace
+from worker.engine import images, services
+from worker.engine.connection import Engine
+from worker.engine.containers import APPLICATION, DEPLOYMENT
+from worker.engine.nodes import Node, known, nodes
+from worker.engine.service_spec import STOP_FIRST, ServiceSpec, order
+from worker.engine.services import Service, Task
+from worker.login import Login
+from worker.server.handlers.sites import Gate, on_one_line
+from worker.server.joblog import JobLog
+from worker.server.mask import Mask
+
+
+@dataclass
+class SwarmSite:
+    """Where one deployment of a service is carried out; ``engine`` is that of a manager."""
+
+    engine: Engine
+    command: ServiceReplace
+    log: JobLog
+    mask: Mask
+    gate: Gate = field(default_factory=Gate)
+
+    def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
+        return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
+
+    def shown(self, text: str) -> str:
+        """On one line, without secrets."""
+        return on_one_line(self.mask(text))
+
+    async def require_manager(self) -> None:
+        """Raises `EngineError` (``not_a_swarm_manager``)."""
+        info = await self.engine.info()
+        if info.swarm != "manager":
+            what = "a worker of a Swarm" if info.swarm == "worker" else "in no Swarm"
+            raise self.error(
+                FaultCode.NOT_A_SWARM_MANAGER, f"the Docker Engine of {info.name} is {what}"
+            )
+
+    async def find(self) -> Service | None:
+        """The application's service; a Swarm cannot rename one, so it may have another name."""
+        command = self.command
+        found = await services.find(self.engine, APPLICATION, command.application_id)
+        found.sort(key=lambda service: service.name != command.name)
+        return found[0] if found else None
+
+    async def require_free_name(self) -> None:
+        """Raises `EngineError` (``name_taken``) where somebody else has a service of the name."""
+        name = self.command.name
+        if await services.named(self.engine, name) is not None:
+            raise self.error(FaultCode.NAME_TAKEN, f"the service {name} is not of this application")
+
+    async def running(self, service: Service) -> list[Task]:
+        """Its tasks that run by the spec that it has now."""
+        tasks = await services.tasks(self.engine, service.service_id)
+        return [task for task in tasks if task.is_running and service.made(task)]
+
+    async def spec(
+        self, environment: Mapping[str, SecretStr], login: Login | None, name: str
+    ) -> ServiceSpec:
+        """What is to run, once its registry has shown the image and there are nodes for it.
+
+        The nodes pull by themselves, and say no more of why they could not than that there is no
+        such image: so the registry is asked here, with the same login.
+
+        Raises:
+            EngineError: ``platform_missing``, ``no_suitable_node``, or what the registry says.
+        """
+        command = self.command
+        held = await images.distribution(self.engine, command.target, login)
+        spec = ServiceSpec(
+            name=name,
+            reference=command.target,
+            labels={APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id},
+            replicas=command.replicas,
+            environment=environment,
+            health_check=command.health_check,
+            ports=command.ports,
+            mounts=command.mounts,
+            platforms=known(held.platforms),
+            steady=self.gate.steady,
+        )
+        self._require_nodes(spec, await nodes(self.engine))
+        return spec
+
+    def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> None:
+        fit = [node for node in there if node.runs(spec.platforms)]
+        if not fit:
+            has = sorted({f"{node.os}/{node.architecture}" for node in there})
+            raise self.error(
+                FaultCode.PLATFORM_MISSING,
+                f"the image is for {', '.join(spec.platforms)}, the nodes are {', '.join(has)}",
+            )
+        ready = sum(node.is_ready for node in fit)
+        needed = spec.replicas if order(spec.ports) == STOP_FIRST else 1
+        if ready < needed:
+            raise self.error(
+                FaultCode.NO_SUITABLE_NODE,
+                f"{needed} nodes are needed for {spec.replicas} replicas, {ready} are ready",
+            )
