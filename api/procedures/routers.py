@@ -9,6 +9,7 @@ from api.procedures import (
     application_source,
     build,
     compose,
+    deploy,
     deployment,
     diagnosis,
     enrolment,
@@ -16,6 +17,7 @@ from api.procedures import (
     job,
     matrix,
     registry,
+    rollback,
     server,
     server_check,
     user,
@@ -24,7 +26,8 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
-    *(application, application_source, application_build, build, deployment),
+    *(application, application_source, application_build, build),
+    *(deploy, deployment, rollback),
     *(image, compose, job, api_key, user),
 )
 
