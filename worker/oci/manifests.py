@@ -5,6 +5,7 @@ from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository, require_tag
 from worker.oci.answers import Asked, make_strange
 from worker.oci.conversation import Conversation
+from worker.oci.handshake import REFUSED_SCOPE
 from worker.oci.manifest import (
     ACCEPT,
     MANIFEST_LIMIT_BYTES,
@@ -25,7 +26,6 @@ The distribution project's registry wants ``delete``, an old one ``*``; some tok
 word only beside ``push``, and Quay's does not know it: there ``push`` is enough.
 """
 
-REFUSED = frozenset({FaultCode.PUSH_DENIED, FaultCode.PULL_DENIED})
 DAMAGED = "The registry keeps other bytes under this digest: push the image again."
 
 
@@ -110,21 +110,26 @@ async def delete(talk: Conversation, repository: str, digest: str) -> bool:
     refusals: list[RegistryError] = []
     for actions in DELETES:
         try:
-            return await _delete(talk, request, Scope(repository, actions))
+            answer = await talk.ask(request, Scope(repository, actions))
         except RegistryError as error:
-            if error.code not in REFUSED or not talk.handshake.has_scopes:
+            if error.code not in REFUSED_SCOPE:
                 raise
             refusals.append(error)
+            continue
+        if answer.status not in {401, 403}:
+            return _was_there(talk, repository, answer)
+        refusals.append(talk.refusal(answer, Asked.DELETE, repository))
+        if not talk.handshake.has_scopes:
+            break
     raise refusals[0]
 
 
-async def _delete(talk: Conversation, request: Request, scope: Scope) -> bool:
-    answer = await talk.ask(request, scope)
+def _was_there(talk: Conversation, repository: str, answer: Answer) -> bool:
     if answer.status in {200, 202, 204}:
         return True
     if answer.status == 404 and not answer.is_html:
         return False
-    raise talk.refusal(answer, Asked.DELETE, scope.name)
+    raise talk.refusal(answer, Asked.DELETE, repository)
 
 
 def require_stored(talk: Conversation, repository: str, answer: Answer, digest: str) -> None:
