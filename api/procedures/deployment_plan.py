@@ -53,8 +53,13 @@ def make_plan(
         ports=tuple(PublishedPort.model_validate(port) for port in application.ports),
         mounts=tuple(_mount(mount) for mount in application.mounts),
     )
-    registry_id = _registry_id(registries, build, reference)
-    return Plan(reference, ImagePull(reference=str(reference), registry_id=registry_id), replace)
+    pull = ImagePull(
+        reference=str(reference),
+        registry_id=_registry_id(registries, build, reference),
+        preflight=True,
+        platform=application.platform,
+    )
+    return Plan(reference, pull, replace)
 
 
 def _require_runnable(application: Application) -> None:

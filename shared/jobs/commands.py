@@ -70,10 +70,17 @@ class RegistryTest(Command):
 
 
 class ImagePull(Command):
+    """Pull an image: of an index the one for ``platform``, or for the server's own.
+
+    ``preflight``: pull it only if it is sure to come to its end, and not at all where it is there.
+    """
+
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
 
     reference: str
     registry_id: str | None = None
+    preflight: bool = False
+    platform: str | None = None
 
     @property
     def target(self) -> Reference:
