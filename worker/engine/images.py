@@ -13,7 +13,7 @@ from worker.engine.credentials import credential, registry_auth, require_host
 from worker.engine.errors import Doing
 from worker.engine.transfer import OnProgress, transfer
 from worker.login import Login
-from worker.platforms import Platform
+from worker.oci.platform import Platform
 
 REGISTRY_ANSWER = timedelta(seconds=75)
 """An Engine gives a silent registry 15 s, an unreachable one 30 s, and may try twice."""

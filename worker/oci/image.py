@@ -12,7 +12,7 @@ from shared.reference import Reference
 from worker.oci.client import RegistryClient
 from worker.oci.contents import INDEX_TYPES, parse_contents
 from worker.oci.manifest import Descriptor, Manifest
-from worker.platforms import Platform
+from worker.oci.platform import Platform
 
 MAX_DEPTH = 4
 """An index may name another one; nobody needs more of them in a row."""

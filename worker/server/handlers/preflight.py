@@ -24,7 +24,7 @@ from worker.login import Grants, Login
 from worker.oci.client import RegistryClient
 from worker.oci.image import RemoteImage, find_image, make_missing
 from worker.oci.lanes import in_lanes
-from worker.platforms import Platform, parse_platform
+from worker.oci.platform import Platform, parse_platform
 from worker.server.attempt import Attempt
 from worker.server.handlers.tools import Tools, sender
 from worker.server.joblog import JobLog, open_log

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.platforms import parse_platform
+from worker.oci.platform import parse_platform
 
 
 @pytest.mark.parametrize(
