@@ -10,6 +10,7 @@ from api.procedures import (
     build,
     compose,
     deployment,
+    deployment_logs,
     diagnosis,
     enrolment,
     image,
@@ -24,7 +25,8 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
-    *(application, application_source, application_build, build, deployment),
+    *(application, application_source, application_build, build),
+    *(deployment, deployment_logs),
     *(image, compose, job, api_key, user),
 )
 
