@@ -151,8 +151,8 @@ async def test_without_a_tail_there_are_a_hundred_lines_at_the_most(desk: Desk) 
 
 
 @pytest.mark.parametrize("tail", [0, -1, 10_001, "many"])
-async def test_a_tail_out_of_bounds_is_refused(desk: Desk, tail: object) -> None:
-    params = {"deploymentId": await desk.deploy(), "tail": tail}
+async def test_a_tail_out_of_bounds_is_refused(desk: Desk, tail: int | str) -> None:
+    params: dict[str, int | str] = {"deploymentId": await desk.deploy(), "tail": tail}
 
     answer = await desk.client.get("/api/deployment.readLogs", params=params)
 
