@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants, Login
 from worker.server.attempt import Attempt
 from worker.server.handlers.images import pull
-from worker.server.handlers.preflight import UNPACKED_TIMES, count_shared
+from worker.server.handlers.preflight import UNPACKED_TIMES, Preflight, count_shared
 from worker.server.handlers.tools import Tools
 from worker.server.workspaces import Workspaces
 
@@ -92,7 +92,7 @@ def dock(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Dock:
 
 def _make_dock(engine: Engine, local: LocalEngine, directory: Path) -> Dock:
     workspaces = Workspaces.open(directory / "builds")
-    return Dock(engine, local, Tools(engine, parse_networks("private,loopback"), workspaces))
+    return Dock(engine, local, Tools(engine, parse_networks("private"), workspaces))
 
 
 async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: Registry) -> None:
@@ -209,22 +209,27 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
     assert f"{target} is for {offered}, not for linux/{HERE}" in error.message
 
 
-async def test_of_an_index_the_servers_own_image_is_pulled(dock: Dock, registry: Registry) -> None:
+@pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])
+async def test_of_an_index_the_servers_own_image_is_pulled(
+    dock: Dock, registry: Registry, platform: str | None
+) -> None:
     pushed = await dock.push(registry.reference("fly/index"), seed=508)
     await dock.forget(pushed)
     index = await _put_index(pushed, "s390x", HERE)
 
-    result, _ = await dock.pull(index)
-    again, _ = await dock.pull(index)
+    result, _ = await dock.pull(index, platform=platform)
+    again, _ = await dock.pull(index, platform=platform)
 
     assert (result.digest, result.verified_by) == (index.digest, "server")
     assert (again.image_id, again.verified_by) == (result.image_id, None)
 
 
+@pytest.mark.parametrize("networks", ["loopback", "private"])
 @pytest.mark.parametrize("architecture", [HERE, "s390x"])
 async def test_a_registry_that_only_the_engine_gets_to_is_asked_by_the_engine(
-    dock: Dock, namespace: Namespace, tmp_path: Path, architecture: str
+    dock: Dock, namespace: Namespace, tmp_path: Path, architecture: str, networks: str
 ) -> None:
+    dock.tools = replace(dock.tools, networks=parse_networks(networks))
     inner = LocalRegistry.start(tmp_path / "registry", wrapper=namespace.wrapper)
     try:
         target = Reference(inner.host, "fly/inner", "1")
@@ -239,6 +244,17 @@ async def test_a_registry_that_only_the_engine_gets_to_is_asked_by_the_engine(
             assert error.code == FaultCode.PLATFORM_MISSING
     finally:
         inner.stop()
+
+
+async def test_an_image_without_an_index_is_pulled_for_the_platform_that_it_is_for(
+    dock: Dock, registry: Registry
+) -> None:
+    pushed = await dock.push(registry.reference("fly/single"), seed=513)
+    await dock.forget(pushed)
+
+    result, _ = await dock.pull(pushed, platform=f"linux/{HERE}")
+
+    assert (result.digest, result.verified_by) == (pushed.digest, "server")
 
 
 async def test_a_platform_that_the_server_does_not_run_is_refused(
@@ -270,6 +286,21 @@ async def test_what_has_no_room_is_refused_before_it_is_fetched(
     assert re.search(r" (29|30) MB are free$", error.message)
     assert error.remedy
     assert result.digest == fitting.digest
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "shown"),
+    [
+        (5_120_000_000, "12 of 15 layers are here, 34 MB to fetch, 5.1 GB free"),
+        (999_400, "12 of 15 layers are here, 34 MB to fetch, 1.0 MB free"),
+        (None, "12 of 15 layers are here, 34 MB to fetch"),
+    ],
+)
+def test_what_was_found_is_shown_on_one_line(free_bytes: int | None, shown: str) -> None:
+    found = Preflight(15, 12, 400_000_000, 34_000_000, free_bytes)
+
+    assert str(found) == shown
+    assert found.needed_bytes == 34_000_000 * (1 + UNPACKED_TIMES)
 
 
 @given(

@@ -12,7 +12,7 @@ What does not hold is refused before anything is changed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import EngineError, RegistryError
+from shared.errors import EngineError, RefusedNetworkError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
@@ -43,6 +43,7 @@ MAX_IMAGES = 1000
 
 CLOSED = frozenset(
     {
+        FaultCode.NETWORK_REFUSED,
         FaultCode.DNS_NOT_FOUND,
         FaultCode.DNS_FAILURE,
         FaultCode.CONN_REFUSED,
@@ -114,7 +115,7 @@ async def _look_ahead(
 ) -> None:
     try:
         image = await _ask_registry(target, wanted, login, tools)
-    except RegistryError as error:
+    except (RegistryError, RefusedNetworkError) as error:
         if error.code not in CLOSED:
             raise
         await _ask_engine(target, wanted, login, tools.engine)
