@@ -11,6 +11,7 @@ from api.procedures import (
     compose,
     deploy,
     deployment,
+    deployment_logs,
     diagnosis,
     enrolment,
     image,
@@ -27,7 +28,7 @@ from api.procedures.procedure import Procedure
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
-    *(deploy, deployment, rollback),
+    *(deploy, deployment, deployment_logs, rollback),
     *(image, compose, job, api_key, user),
 )
 

@@ -130,7 +130,11 @@ async def _store_server(
     is_first = server_id == order.server_ids[0] and image.made_by is None
     pull_id = order.deployment_id if is_first else make_id()
     pull = ImagePull(
-        reference=image.reference, registry_id=image.registry_id, made_by=image.made_by
+        reference=image.reference,
+        registry_id=image.registry_id,
+        preflight=True,
+        platform=order.settings.platform,
+        made_by=image.made_by,
     )
     needs = [image.made_by] if image.made_by else []
     await submit(connection, _submission(order, pull, server_id, pull_id, needs))

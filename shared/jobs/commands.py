@@ -70,9 +70,11 @@ class RegistryTest(Command):
 
 
 class ImagePull(Command):
-    """``made_by`` is a job: its result says which digest the reference gets when this is released.
+    """Pull an image: of an index the one for ``platform``, or for the server's own.
 
-    Then it is gone.
+    ``preflight``: pull it only if it is sure to come to its end, and not at all where it is there.
+    ``made_by`` is a job: its result says which digest the reference gets when this is released, and
+    then it is gone.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
@@ -80,6 +82,8 @@ class ImagePull(Command):
     reference: str
     registry_id: str | None = None
     made_by: str | None = None
+    preflight: bool = False
+    platform: str | None = None
 
     @property
     def target(self) -> Reference:

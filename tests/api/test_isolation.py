@@ -89,6 +89,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("deployment.allByServer", {"serverId": "server"}),
     ("deployment.one", {"deploymentId": "deployment"}),
     ("deployment.cancel", {"deploymentId": "deployment"}),
+    ("deployment.readLogs", {"deploymentId": "deployment"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),

@@ -104,6 +104,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
     assert [pulled.job_id, ran.job_id] == place["jobIds"]
     assert pulled.command["reference"] == ran.command["reference"] == IMAGE
     assert pulled.command["registry_id"] == quay.application["buildRegistryId"]
+    assert (pulled.command["preflight"], pulled.command["platform"]) == (True, "linux/amd64")
     assert ran.command == {
         "application_id": quay.application_id,
         "deployment_id": asked["deploymentId"],
