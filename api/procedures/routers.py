@@ -9,13 +9,16 @@ from api.procedures import (
     application_source,
     build,
     compose,
+    deploy,
     deployment,
+    deployment_logs,
     diagnosis,
     enrolment,
     image,
     job,
     matrix,
     registry,
+    rollback,
     server,
     server_check,
     user,
@@ -24,7 +27,8 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
-    *(application, application_source, application_build, build, deployment),
+    *(application, application_source, application_build, build),
+    *(deploy, deployment, deployment_logs, rollback),
     *(image, compose, job, api_key, user),
 )
 
