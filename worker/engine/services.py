@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -11,8 +11,9 @@ from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
+from shared.jobs.commands import PublishedPort
 from worker.engine.connection import Engine
-from worker.engine.containers import DEPLOYMENT, LAST_LINES
+from worker.engine.containers import APPLICATION, DEPLOYMENT, LAST_LINES
 from worker.engine.credentials import registry_auth
 from worker.engine.errors import Doing
 from worker.engine.service_spec import ServiceSpec
@@ -170,11 +171,21 @@ async def remove(engine: Engine, service_id: str) -> None:
 
 async def tasks(engine: Engine, service_id: str) -> list[Task]:
     """Its tasks from the oldest on, also those that are over as far as the Swarm keeps them."""
-    params = {"filters": json.dumps({"service": [service_id]})}
-    answer = await engine.request("GET", "tasks", params=params, doing=Doing("list tasks"))
-    listed = answer if isinstance(answer, list) else []
-    found = [_Task.model_validate(item) for item in listed]
+    found = await _tasks(engine, {"service": [service_id]})
     return [task.as_task() for task in sorted(found, key=lambda task: task.created_at)]
+
+
+async def nodes_using(
+    engine: Engine, ports: Sequence[PublishedPort], application_id: str
+) -> set[str]:
+    """The ids of nodes where tasks of anybody but this application have one of these ports."""
+    wanted = {(port.published_port, port.protocol) for port in ports}
+    return {
+        task.node_id
+        for task in await _tasks(engine, {"desired-state": ["running"]})
+        if (task.spec.container.labels or {}).get(APPLICATION) != application_id
+        and task.status.ports & wanted
+    }
 
 
 async def last_lines(engine: Engine, task_id: str) -> str:
@@ -208,6 +219,13 @@ async def _change(
     path = f"services/{service.service_id}/update"
     version = {"version": str(service.version), **(params or {})}
     await engine.request("POST", path, params=version, headers=headers, body=body, doing=doing)
+
+
+async def _tasks(engine: Engine, filters: dict[str, list[str]]) -> list["_Task"]:
+    params = {"filters": json.dumps(filters)}
+    answer = await engine.request("GET", "tasks", params=params, doing=Doing("list tasks"))
+    listed = answer if isinstance(answer, list) else []
+    return [_Task.model_validate(item) for item in listed]
 
 
 async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[Service]:
@@ -287,11 +305,27 @@ class _ContainerStatus(BaseModel):
     exit_code: int = Field(0, alias="ExitCode")
 
 
+class _Port(BaseModel):
+    published: int = Field(0, alias="PublishedPort")
+    protocol: str = Field("tcp", alias="Protocol")
+
+
+class _PortStatus(BaseModel):
+    ports: list[_Port] | None = Field(None, alias="Ports")
+
+
 class _TaskStatus(BaseModel):
     at: AwareDatetime = Field(alias="Timestamp")
     state: str = Field(alias="State")
     error: str = Field("", alias="Err")
     container: _ContainerStatus | None = Field(None, alias="ContainerStatus")
+    on_node: _PortStatus | None = Field(None, alias="PortStatus")
+
+    @property
+    def ports(self) -> set[tuple[int, str]]:
+        """Those of its node that it has: published in mode host."""
+        found = (self.on_node.ports if self.on_node else None) or []
+        return {(port.published, port.protocol) for port in found}
 
 
 class _Task(BaseModel):

@@ -1,6 +1,7 @@
 """Swarm services replaced on a real Engine: the healthy run, the others leave what ran before."""
 
 import asyncio
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -214,6 +215,19 @@ async def joined(yard: Yard, local: LocalEngine) -> AsyncIterator[Engine]:
             await yard.engine.request("DELETE", f"nodes/{node_id}", params={"force": "true"})
 
 
+def lay_cable(one: Namespace, other: Namespace) -> None:
+    """Let two servers reach each other; we pass nothing on between them."""
+    there = str(other.holder.pid)
+    run(one, "link", "add", "peer", "type", "veth", "peer", "name", "peer", "netns", there)
+    for here, far in ((one, other), (other, one)):
+        run(here, "link", "set", "peer", "up")
+        run(here, "route", "add", far.address, "dev", "peer", "src", here.address)
+
+
+def run(namespace: Namespace, *arguments: str) -> None:
+    subprocess.run([*namespace.wrapper, "ip", *arguments], check=True)
+
+
 async def is_ready(engine: Engine, node_id: str) -> bool:
     return any(node.node_id == node_id and node.is_ready for node in await nodes(engine))
 
@@ -300,11 +314,11 @@ async def test_with_a_port_of_the_node_the_old_version_ends_first_and_the_gap_is
 
 
 @pytest.mark.parametrize(
-    ("script", "check", "code", "words"),
+    ("version", "code", "words"),
     [
-        (SERVE, ILL, FaultCode.CONTAINER_UNHEALTHY, "not well"),
-        ("echo cannot go on; exit 7", None, FaultCode.CONTAINER_EXITED, "code 7"),
-        ("echo cannot go on; exit 0", None, FaultCode.CONTAINER_EXITED, "cannot go on"),
+        ((SERVE, ILL), FaultCode.CONTAINER_UNHEALTHY, "not well"),
+        (("echo cannot go on; exit 7", None), FaultCode.CONTAINER_EXITED, "code 7"),
+        (("echo cannot go on; exit 0", None), FaultCode.CONTAINER_EXITED, "cannot go on"),
     ],
 )
 @pytest.mark.parametrize(
@@ -312,12 +326,12 @@ async def test_with_a_port_of_the_node_the_old_version_ends_first_and_the_gap_is
 )
 async def test_what_does_not_run_well_is_rolled_back(
     yard: Yard,
-    script: str,
-    check: HealthProbe | None,
+    version: tuple[str, HealthProbe | None],
     code: FaultCode,
     words: str,
     ports: tuple[PublishedPort, ...],
 ) -> None:
+    script, check = version
     first = await yard.image("1")
     await yard.deploy(first, ports=ports)
 
@@ -424,7 +438,7 @@ async def test_so_many_replicas_run_as_are_asked_for(yard: Yard) -> None:
     assert await yard.digests() == [reference] * 3
 
 
-async def test_a_port_of_another_service_is_named_and_what_ran_before_runs_again(
+async def test_a_port_of_another_service_is_named_before_anything_ends(
     yard: Yard,
 ) -> None:
     theirs, ours = (
@@ -435,11 +449,12 @@ async def test_a_port_of_another_service_is_named_and_what_ran_before_runs_again
     other = replace(yard, name=f"{yard.name}-other")
     await other.deploy(first, ports=(theirs,))
     await yard.deploy(first, ports=(ours,))
+    before = await yard.running()
 
     error = await yard.fail(first, ports=(ours, theirs))
 
     assert error.code == FaultCode.PORT_TAKEN
-    await wait_until(lambda: answer((yard.local.address, 8404)) == "1")
+    assert await yard.is_back(before)
     await other.clear()
 
 
@@ -489,11 +504,13 @@ async def test_a_node_that_never_logged_in_pulls_with_the_login_that_it_is_hande
     ports = (PublishedPort(published_port=8406, target_port=8080, publish_mode="host"),)
     reference = await yard.image("1")
     with open_node(tmp_path / "second") as local:
+        assert yard.local.namespace is not None
+        assert local.namespace is not None
+        lay_cable(yard.local.namespace, local.namespace)
         async with joined(yard, local) as second:
             result = await yard.deploy(reference, ports=ports, replicas=2)
 
             assert result.replicas == 2
             assert len({task.node_id for task in await yard.running()}) == 2
-            pulled = await images.inspect(second, reference)
-            assert reference in pulled.digests
+            await images.inspect(second, reference)
             await wait_until(lambda: answer((local.address, 8406)) == "1")

@@ -73,7 +73,8 @@ class SwarmSite:
         such image: so the registry is asked here, with the same login.
 
         Raises:
-            EngineError: ``platform_missing``, ``no_suitable_node``, or what the registry says.
+            EngineError: ``platform_missing``, ``no_suitable_node``, ``port_taken``, or what the
+                registry says.
         """
         command = self.command
         held = await images.distribution(self.engine, command.target, login)
@@ -89,10 +90,24 @@ class SwarmSite:
             platforms=known(held.platforms),
             steady=self.gate.steady,
         )
-        self._require_nodes(spec, await nodes(self.engine))
+        ready = self._require_nodes(spec, await nodes(self.engine))
+        if order(spec.ports) == STOP_FIRST:
+            await self._require_ports(spec, ready)
         return spec
 
-    def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> None:
+    async def _require_ports(self, spec: ServiceSpec, ready: set[str]) -> None:
+        """A Swarm would end what runs, find no node, and need a minute to have it run again."""
+        ports = [port for port in spec.ports if port.publish_mode == "host"]
+        taken = await services.nodes_using(self.engine, ports, self.command.application_id)
+        if len(ready - taken) < spec.replicas:
+            numbers = ", ".join(str(port.published_port) for port in ports)
+            raise self.error(
+                FaultCode.PORT_TAKEN,
+                f"another service has the port on {len(ready & taken)} nodes, of {numbers}",
+            )
+
+    def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> set[str]:
+        """The ids of those that are ready and for the image."""
         fit = [node for node in there if node.runs(spec.platforms)]
         if not fit:
             has = sorted({f"{node.os}/{node.architecture}" for node in there})
@@ -100,10 +115,11 @@ class SwarmSite:
                 FaultCode.PLATFORM_MISSING,
                 f"the image is for {', '.join(spec.platforms)}, the nodes are {', '.join(has)}",
             )
-        ready = sum(node.is_ready for node in fit)
+        ready = {node.node_id for node in fit if node.is_ready}
         needed = spec.replicas if order(spec.ports) == STOP_FIRST else 1
-        if ready < needed:
+        if len(ready) < needed:
             raise self.error(
                 FaultCode.NO_SUITABLE_NODE,
-                f"{needed} nodes are needed for {spec.replicas} replicas, {ready} are ready",
+                f"{needed} nodes are needed for {spec.replicas} replicas, {len(ready)} are ready",
             )
+        return ready
