@@ -100,7 +100,7 @@ async def test_all_settings_are_kept(client: httpx2.AsyncClient, server: TestSer
         "replicas": 3,
         "rollbacksToKeep": 0,
         "healthCheck": HEALTH_CHECK,
-        "ports": [PORT],
+        "ports": [{**PORT, "publishMode": "host"}],
         "mounts": [BIND, VOLUME],
     }
 
@@ -110,7 +110,7 @@ async def test_all_settings_are_kept(client: httpx2.AsyncClient, server: TestSer
     expected = {
         **settings,
         "healthCheck": {**HEALTH_CHECK, **defaults},
-        "ports": [{**PORT, "protocol": "tcp"}],
+        "ports": [{**PORT, "protocol": "tcp", "publishMode": "host"}],
         "mounts": [
             {**BIND, "volumeName": None, "readOnly": False},
             {**VOLUME, "mountPath": "/cache", "hostPath": None},

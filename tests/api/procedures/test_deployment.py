@@ -30,7 +30,7 @@ UNHEALTHY = {"code": "container_unhealthy", "message": "it ended with 1", "retry
 RUN = {
     "platform": "linux/amd64",
     "healthCheck": {"command": ["/up"], "retries": 5},
-    "ports": [{"publishedPort": 80, "targetPort": 8080}],
+    "ports": [{"publishedPort": 80, "targetPort": 8080, "publishMode": "host"}],
     "mounts": [
         {"type": "bind", "hostPath": "/srv/data", "mountPath": "/data", "readOnly": True},
         {"type": "volume", "volumeName": "cache", "mountPath": "/cache"},
@@ -118,7 +118,14 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
             "start_period_seconds": 0,
             "retries": 5,
         },
-        "ports": [{"published_port": 80, "target_port": 8080, "protocol": "tcp"}],
+        "ports": [
+            {
+                "published_port": 80,
+                "target_port": 8080,
+                "protocol": "tcp",
+                "publish_mode": "host",
+            }
+        ],
         "mounts": [
             {"type": "bind", "source": "/srv/data", "mount_path": "/data", "read_only": True},
             {"type": "volume", "source": "cache", "mount_path": "/cache", "read_only": False},
