@@ -91,6 +91,7 @@ class _Rollout:
     attempt: Attempt
     current: Service | None
     ran: int | None = None
+    has_begun: bool = False
     is_last_step: bool = False
 
     async def carry_out(self, grants: Grants) -> ServiceResult:
@@ -99,11 +100,11 @@ class _Rollout:
             look = await convergence.wait()
             self.is_last_step = True
         except asyncio.CancelledError:
-            if self.attempt.why not in STAYS:
+            if self.has_begun and self.attempt.why not in STAYS:
                 await uninterrupted(self._put_back(PUT_BACK_AT_ONCE))
             raise
         except WharfError as error:
-            if error.code in GOES_ON:
+            if not self.has_begun or error.code in GOES_ON:
                 raise
             if not await uninterrupted(self._put_back(PUT_BACK, is_waited_for=True)):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
@@ -114,11 +115,13 @@ class _Rollout:
         """To its end: an Engine that was let go does it all the same, and nobody knew of it."""
         site, command, current = self.site, self.site.command, self.current
         if current is not None and current.deployment == command.deployment_id:
+            self.has_begun = True
             site.log.add("it has begun before: waiting on")
             return Convergence(site, current.service_id, current.turn)
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
+        self.has_begun = True
         if current is None:
             site.log.add(f"starting {spec.replicas} of {command.reference} as the service {name}")
             making = services.create(site.engine, spec, login)
@@ -129,6 +132,7 @@ class _Rollout:
 
     async def _put_back(self, limit: timedelta, *, is_waited_for: bool = False) -> bool:
         """Undo what was done; without a wait, the Swarm goes on with it by itself."""
+        self.site.log.add("putting back what ran before")
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 found = await self.site.find()
@@ -141,7 +145,6 @@ class _Rollout:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
             return False
-        self.site.log.add("what ran before is put back")
         return True
 
     async def _wait_until_back(self) -> None:
