@@ -116,6 +116,16 @@ def parallelism(replicas: int) -> int:
     return max(1, replicas // 10)
 
 
+def as_it_was(previous: Mapping[str, JsonValue]) -> JsonValue:
+    """The body of an update that goes back to this; however it goes, nothing follows it by itself.
+
+    Its tasks that still run are those that it asks for, and stay.
+    """
+    back = previous.get("RollbackConfig")
+    config = dict(back) if isinstance(back, dict) else {}
+    return {**previous, "UpdateConfig": {**config, "FailureAction": "continue"}}
+
+
 def _over(before: dict[str, JsonValue], ours: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Objects are merged, anything else of ours replaces what there was."""
     merged = dict(before)
