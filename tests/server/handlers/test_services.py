@@ -23,17 +23,17 @@ from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.contexts import BUSYBOX
 from tests.engine.parts import IDLE, Registry, require_real_parts
-from tests.engine.test_images import ignore
+from tests.engine.test_images import FOREIGN, ignore
 from tests.server.handlers.test_containers import SERVE, answer
 from tests.waiting import wait_until
 from worker.engine import containers, images, services
 from worker.engine.connection import Engine
-from worker.engine.containers import APPLICATION
+from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.nodes import nodes
 from worker.engine.service_spec import ServiceSpec
 from worker.engine.services import Service, Task
 from worker.local.engines import LocalEngine
-from worker.local.images import make_image
+from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
 from worker.login import Grant, Grants, Login
 from worker.server.attempt import Attempt, Why
@@ -64,13 +64,14 @@ class Yard:
     tools: Tools
     name: str
     login: Login
+    gate: Gate = SOON
     pieces: list[str] = field(default_factory=list)
 
     @property
     def application_id(self) -> str:
         return f"id-of-{self.name}"
 
-    async def image(self, version: str, script: str = SERVE) -> str:
+    async def image(self, version: str, script: str = SERVE, *, architecture: str = HERE) -> str:
         """An image that runs this, by its digest; it is in the registry and nowhere else."""
         target = self.registry.reference(f"team/{self.name}", version)
         make_image(
@@ -78,6 +79,7 @@ class Yard:
             str(target),
             files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX},
             command=["/bin/sh", "-c", script, version],
+            architecture=architecture,
         )
         pushed = await images.push(self.engine, target, self.login, ignore, IDLE)
         await self.engine.request("DELETE", f"images/{target}", params={"force": "true"})
@@ -105,7 +107,7 @@ class Yard:
         running = attempt or Attempt("job", 1)
         running.say = self._say
         return await replace_service(
-            command, self._grants(command, environment or {}), running, self.tools, SOON
+            command, self._grants(command, environment or {}), running, self.tools, self.gate
         )
 
     async def fail(
@@ -215,6 +217,23 @@ async def joined(yard: Yard, local: LocalEngine) -> AsyncIterator[Engine]:
             await yard.engine.request("DELETE", f"nodes/{node_id}", params={"force": "true"})
 
 
+@asynccontextmanager
+async def forgetting(engine: Engine) -> AsyncIterator[None]:
+    """The Swarm keeps no task that is over until the block is left."""
+    await remember(engine, 0)
+    try:
+        yield
+    finally:
+        await remember(engine, 5)
+
+
+async def remember(engine: Engine, tasks: int) -> None:
+    swarm: Any = await engine.request("GET", "swarm")
+    body = {**swarm["Spec"], "Orchestration": {"TaskHistoryRetentionLimit": tasks}}
+    params = {"version": str(swarm["Version"]["Index"])}
+    await engine.request("POST", "swarm/update", params=params, body=body)
+
+
 def lay_cable(one: Namespace, other: Namespace) -> None:
     """Let two servers reach each other; we pass nothing on between them."""
     there = str(other.holder.pid)
@@ -276,6 +295,22 @@ async def test_a_wrong_login_is_refused_before_anything_is_made(yard: Yard) -> N
     assert error.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert "wrong-horse-88" not in f"{error!r} {error.fault()!r} {yard.pieces}"
     assert await services.find(yard.engine, APPLICATION, yard.application_id) == []
+
+
+async def test_what_its_registry_does_not_have_or_no_node_can_run_touches_nothing(
+    yard: Yard,
+) -> None:
+    first, foreign = await yard.image("1"), await yard.image("2", architecture=FOREIGN)
+    absent = f"{first.partition('@')[0]}@sha256:{'0' * 64}"
+    await yard.deploy(first)
+    before = await yard.only()
+
+    missing, unfit = await yard.fail(absent), await yard.fail(foreign)
+
+    after = await yard.only()
+    assert (missing.code, unfit.code) == (FaultCode.IMAGE_NOT_FOUND, FaultCode.PLATFORM_MISSING)
+    assert f"linux/{FOREIGN}" in unfit.message
+    assert (after.version, after.document) == (before.version, before.document)
 
 
 async def test_without_a_port_of_the_node_a_new_version_runs_before_the_old_one_ends(
@@ -358,6 +393,33 @@ async def test_a_first_version_that_does_not_run_leaves_no_service(yard: Yard) -
     assert await services.find(yard.engine, APPLICATION, yard.application_id) == []
 
 
+async def test_a_task_that_its_swarm_forgets_at_once_is_missed(yard: Yard) -> None:
+    seldom = replace(yard, gate=replace(SOON, every=timedelta(seconds=1.5)))
+    reference = await yard.image("1", "exit 7")
+
+    async with forgetting(yard.engine):
+        error = await seldom.fail(reference)
+
+    assert (error.code, "keeps nothing" in error.message) == (FaultCode.CONTAINER_EXITED, True)
+
+
+async def test_a_service_keeps_its_name_as_no_swarm_can_rename_one(yard: Yard) -> None:
+    first, second = await yard.image("1"), await yard.image("2")
+    made = await yard.deploy(first)
+
+    result = await yard.deploy(second, name=f"{yard.name}-renamed")
+
+    service = await yard.only()
+    assert (result.service_id, service.name) == (made.service_id, yard.name)
+    assert await yard.digests() == [second]
+
+
+async def test_a_container_of_a_service_is_none_that_is_replaced_by_itself(yard: Yard) -> None:
+    await yard.deploy(await yard.image("1"))
+
+    assert await containers.find(yard.engine, APPLICATION, yard.application_id) == []
+
+
 async def test_an_engine_that_manages_no_swarm_is_refused_with_what_to_do(
     yard: Yard, engine: Engine
 ) -> None:
@@ -386,9 +448,9 @@ async def test_a_service_of_somebody_else_s_is_left_alone(yard: Yard) -> None:
 
 @pytest.mark.parametrize("why", [Why.LEASE_LOST, Why.DRAINED])
 async def test_the_next_attempt_waits_on_for_what_a_stopped_one_began(yard: Yard, why: Why) -> None:
-    slow = WELL.model_copy(update={"interval_seconds": 3})
+    slow = WELL.model_copy(update={"interval_seconds": 2})
     first, second = await yard.image("1"), await yard.image("2")
-    await yard.deploy(first, health_check=slow)
+    await yard.deploy(first)
     command = yard.command(second, health_check=slow)
     attempt = Attempt("job", 1)
     await yard.begin(command, attempt)
@@ -428,14 +490,42 @@ async def test_a_cancel_puts_back_what_ran_before(yard: Yard) -> None:
     await wait_until(partial(yard.is_back, before), seconds=IN_PLACE)
 
 
+async def test_a_cancel_of_a_first_deployment_leaves_no_service(yard: Yard) -> None:
+    attempt = Attempt("job", 1)
+    await yard.begin(yard.command(await yard.image("1"), health_check=NEVER), attempt)
+
+    attempt.stop(Why.CANCELLED)
+    assert attempt.task is not None
+    with pytest.raises(asyncio.CancelledError):
+        await attempt.task
+
+    assert await services.find(yard.engine, APPLICATION, yard.application_id) == []
+
+
+async def test_a_task_that_no_node_takes_is_not_waited_for_for_ever(yard: Yard) -> None:
+    command = yard.command(await yard.image("1"))
+    labels = {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id}
+    spec = ServiceSpec(yard.name, command.target, labels, platforms=(f"linux/{FOREIGN}",))
+    await services.create(yard.engine, spec, yard.login)
+
+    with pytest.raises(EngineError) as caught:
+        await yard.deploy(command)
+
+    assert caught.value.code == FaultCode.PLATFORM_MISSING
+    assert await services.find(yard.engine, APPLICATION, yard.application_id) == []
+
+
 async def test_so_many_replicas_run_as_are_asked_for(yard: Yard) -> None:
     reference = await yard.image("1")
     await yard.deploy(reference)
 
-    result = await yard.deploy(reference, replicas=3)
+    more = await yard.deploy(reference, replicas=3)
+    all_three = await yard.digests()
+    fewer = await yard.deploy(reference, replicas=1)
 
-    assert result.replicas == 3
-    assert await yard.digests() == [reference] * 3
+    assert (more.replicas, fewer.replicas) == (3, 1)
+    assert all_three == [reference] * 3
+    assert await yard.digests() == [reference]
 
 
 async def test_a_port_of_another_service_is_named_before_anything_ends(

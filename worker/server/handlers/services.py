@@ -35,7 +35,8 @@ from worker.server.mask import Mask, masking
 PUT_BACK_AT_ONCE = timedelta(seconds=4)
 """A cancel has to be over within five; what was put back then comes to run by itself."""
 
-PUT_BACK = timedelta(seconds=90)
+RUNS_AGAIN = timedelta(seconds=90)
+"""What tasks that were put back have to run again, with what a health check may take besides."""
 
 GOES_ON = {
     FaultCode.ENGINE_UNREACHABLE,
@@ -101,12 +102,12 @@ class _Rollout:
             self.is_last_step = True
         except asyncio.CancelledError:
             if self.has_begun and self.attempt.why not in STAYS:
-                await uninterrupted(self._put_back(PUT_BACK_AT_ONCE))
+                await uninterrupted(self._put_back())
             raise
         except WharfError as error:
             if not self.has_begun or error.code in GOES_ON:
                 raise
-            if not await uninterrupted(self._put_back(PUT_BACK, is_waited_for=True)):
+            if not (await uninterrupted(self._put_back()) and await self._is_back()):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
         return self._result(look)
@@ -130,22 +131,34 @@ class _Rollout:
         changing = services.update(site.engine, current.service_id, spec, login)
         return Convergence(site, current.service_id, await uninterrupted(changing))
 
-    async def _put_back(self, limit: timedelta, *, is_waited_for: bool = False) -> bool:
-        """Undo what was done; without a wait, the Swarm goes on with it by itself."""
+    async def _put_back(self) -> bool:
+        """Whether the Swarm was told to undo what was done; it then does that by itself."""
         self.site.log.add("putting back what ran before")
         try:
-            async with asyncio.timeout(limit.total_seconds()):
+            async with asyncio.timeout(PUT_BACK_AT_ONCE.total_seconds()):
                 found = await self.site.find()
                 if found is not None:
                     deployment = self.site.command.deployment_id
                     await services.put_back(self.site.engine, found.service_id, deployment)
-                if is_waited_for:
-                    await self._wait_until_back()
         except (EngineError, TimeoutError) as error:
-            log.warning("not_put_back", error=type(error).__name__)
-            self.site.log.add("what ran before could not be put back")
-            return False
+            return self._is_not_back(error)
         return True
+
+    async def _is_back(self) -> bool:
+        """Whether what ran before runs again; it may have as slow a health check as this one."""
+        check = self.site.command.health_check
+        limit = RUNS_AGAIN + timedelta(seconds=check.longest_seconds if check else 0)
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                await self._wait_until_back()
+        except (EngineError, TimeoutError) as error:
+            return self._is_not_back(error)
+        return True
+
+    def _is_not_back(self, error: Exception) -> bool:
+        log.warning("not_put_back", error=type(error).__name__)
+        self.site.log.add("what ran before could not be put back")
+        return False
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:
