@@ -224,7 +224,7 @@ async def test_what_no_server_could_pull_is_not_built(
     answer = await client.post("/api/application.deploy", json=chosen)
 
     assert answer.json()["data"]["cause"]["code"] == "build_not_pushed"
-    assert database.execute("SELECT FROM build") == []
+    assert database.execute("SELECT 1 FROM build") == []
 
 
 async def test_a_ready_image_is_looked_up_and_runs_by_its_digest(
