@@ -96,7 +96,6 @@ AS_THE_API = [
     "CREATE ROLE mine",
 ]
 AS_CONTROL = [
-    "INSERT INTO job (job_id) VALUES ('a')",
     "DELETE FROM job",
     "INSERT INTO job_event (job_id, seq, attempt, kind) VALUES ('a', 9, 1, 'log')",
     "UPDATE registry SET host = 'mine'",
@@ -106,8 +105,9 @@ AS_CONTROL = [
     "UPDATE application SET env = 'v1.'",
     "DELETE FROM application",
     "DELETE FROM application_server",
-    "INSERT INTO deployment (deployment_id) VALUES ('a')",
-    "UPDATE deployment SET digest = 'mine'",
+    "DELETE FROM deployment",
+    "UPDATE deployment SET settings = '{}'",
+    "UPDATE deployment SET application_id = 'mine'",
     "UPDATE deployment_server SET server_id = 'mine'",
     "INSERT INTO context (context_id) VALUES ('a')",
     "UPDATE context SET sha256 = ''",
