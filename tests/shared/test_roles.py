@@ -46,6 +46,9 @@ AS_A_SERVER = [
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'wharf_control'",
 ]
 AS_THE_API = [
+    "INSERT INTO rollback (rollback_id) VALUES ('a')",
+    "UPDATE rollback SET proved_at = now()",
+    "DELETE FROM rollback",
     "SELECT sealed FROM job_secret",
     "DELETE FROM job_secret",
     "UPDATE server_enrolment SET public_key = 'mine'",
