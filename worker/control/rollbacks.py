@@ -20,6 +20,11 @@ from shared.reference import Reference, parse_reference
 PROOF_DEADLINE = timedelta(hours=1)
 DELETE_DEADLINE = timedelta(hours=1)
 
+# Asked every second, so that all the rest is asked only where there is something to do.
+IS_DUE = """
+SELECT EXISTS (SELECT FROM deployment WHERE point_due)
+    OR EXISTS (SELECT FROM rollback WHERE dropped_at IS NULL AND proof_job_id IS NOT NULL) AS is_due
+"""
 # Its build has ended: the image is where it is retained, or will never be.
 TO_PROVE = """
 SELECT d.deployment_id, d.organization_id, d.application_id, d.retained, d.digest,
@@ -144,6 +149,9 @@ DELETE FROM rollback r
 
 async def write_points(connection: Connection) -> None:
     """Have what was deployed proved where it is retained; what is proved becomes a point."""
+    looked = await (await connection.execute(IS_DUE)).fetchone()
+    if looked is None or not looked["is_due"]:
+        return
     for due in await (await connection.execute(TO_PROVE)).fetchall():
         named = parse_reference(due["retained"])
         image = str(Reference(named.registry, named.repository, digest=due["digest"]))
