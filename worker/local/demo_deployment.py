@@ -64,11 +64,14 @@ class DemoDeployment:
     def roll_back(self, digest: str) -> dict[str, Any]:
         """The deployment that goes back to this image, once it has ended; where it is offered."""
         found = self.until(
-            lambda: {"points": self.stack.call("rollback.all", self._chosen)},
-            lambda answer: any(point["digest"] == digest for point in answer["points"]),
+            lambda: {"points": self._offered(digest)}, lambda answer: bool(answer["points"])
         )
-        [point] = [point for point in found["points"] if point["digest"] == digest]
+        [point] = found["points"]
         return self._ended("rollback.rollback", {"rollbackId": point["rollbackId"]})
+
+    def _offered(self, digest: str) -> list[dict[str, Any]]:
+        points = self.stack.call("rollback.all", self._chosen)
+        return [point for point in points if point["offered"] and point["digest"] == digest]
 
     def _ended(self, procedure: str, body: dict[str, Any]) -> dict[str, Any]:
         deployment_id = self.stack.call(procedure, body)["deploymentId"]
