@@ -62,6 +62,7 @@ class FaultCode(StrEnum):
     PORT_TAKEN = "port_taken"
     NAME_TAKEN = "name_taken"
     NOT_PUT_BACK = "not_put_back"
+    OTHER_RUNTIME = "other_runtime"
     NOT_A_SWARM_MANAGER = "not_a_swarm_manager"
     NO_SUITABLE_NODE = "no_suitable_node"
     SERVICE_MISSING = "service_missing"
@@ -264,6 +265,11 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=True,
         remedy="The new container failed, and what ran before could not be started again; it is "
         "tried again. Look at the Docker Engine of this server.",
+    ),
+    FaultCode.OTHER_RUNTIME: Verdict(
+        retryable=False,
+        remedy="Remove that on this server (docker rm --force, docker service rm) and deploy "
+        "again, or give the application its former runtime.",
     ),
     FaultCode.NOT_A_SWARM_MANAGER: Verdict(
         retryable=False,

@@ -12,7 +12,6 @@ from api.hosts import require_host
 from api.procedures.application_fields import (
     AppName,
     Platform,
-    RuntimeName,
     ServerIds,
     SourceType,
     make_app_name,
@@ -31,6 +30,7 @@ from api.procedures.procedure import Procedure
 from api.procedures.source_fields import Branch, GitAddress, parse_git_url
 from api.procedures.usage import require_registries, require_servers
 from shared.deployments.order import OnFailure
+from shared.deployments.settings import Runtime
 from shared.ids import make_id
 from shared.models import Application, ApplicationServer
 from shared.models.application import REGISTRIES
@@ -52,7 +52,8 @@ class Settings(Input):
 
     ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
     was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
-    ``runtime``: a plain ``container`` on each server, or ``none``, for the image alone.
+    ``runtime``: a plain ``container`` on each server, a ``service`` of ``replicas`` on the Swarm
+    that each manages, or ``none``, for the image alone.
     ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the rest ``stop``, and
     with ``rollback`` those that were changed get back what they had.
     """
@@ -70,7 +71,7 @@ class Settings(Input):
     ports: Ports = Field(default_factory=list)
     mounts: Mounts = Field(default_factory=list)
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    runtime: RuntimeName = "container"
+    runtime: Runtime = "container"
     rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
     rollout_on_failure: OnFailure = "stop"
     rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10

@@ -15,6 +15,7 @@ MAX_HEALTH_SECONDS = 600
 """An attempt has half an hour, and may have to wait for the check twice."""
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)")
+_SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
 _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
@@ -98,15 +99,9 @@ def require_runnable(name: str, settings: RunSettings) -> None:
             "too_many_replicas",
             f"the application {name} has {settings.replicas} replicas, a server runs one container "
             "of it",
-            remedy="Set replicas to 1 with application.update.",
+            remedy="Set replicas to 1 with application.update, or runtime to service.",
         )
-    if not _CONTAINER_NAME.fullmatch(settings.name):
-        raise UnmetConditionError(
-            "app_name_unusable",
-            f"no container can be called {settings.name}",
-            remedy="Choose another appName: two signs or more, a letter or a digit first, and "
-            "neither .new nor .old at its end.",
-        )
+    _require_name(settings)
     probe = settings.health_check
     if probe is not None and probe.longest_seconds > MAX_HEALTH_SECONDS:
         raise UnmetConditionError(
@@ -114,6 +109,23 @@ def require_runnable(name: str, settings: RunSettings) -> None:
             f"the health check may take {probe.longest_seconds} s to decide, a deployment waits "
             f"{MAX_HEALTH_SECONDS} s",
             remedy="Lower intervalSeconds, timeoutSeconds, retries or startPeriodSeconds.",
+        )
+
+
+def _require_name(settings: RunSettings) -> None:
+    if settings.runtime == "service" and not _SERVICE_NAME.fullmatch(settings.name):
+        raise UnmetConditionError(
+            "app_name_unusable",
+            f"no service can be called {settings.name}",
+            remedy="Choose another appName: letters, digits, - and _, a letter or a digit at both "
+            "ends.",
+        )
+    if settings.runtime == "container" and not _CONTAINER_NAME.fullmatch(settings.name):
+        raise UnmetConditionError(
+            "app_name_unusable",
+            f"no container can be called {settings.name}",
+            remedy="Choose another appName: two signs or more, a letter or a digit first, and "
+            "neither .new nor .old at its end.",
         )
 
 

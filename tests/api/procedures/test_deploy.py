@@ -262,12 +262,10 @@ async def test_an_application_that_is_not_run_is_only_pulled(
 async def test_a_service_is_given_its_replicas_and_the_login_that_its_nodes_pull_with(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any], database: Database
 ) -> None:
-    refused = await client.post(
-        "/api/application.update",
-        json={"applicationId": application["applicationId"], "runtime": "service"},
-    )
-    assert refused.status_code == 400
-    database.execute("UPDATE application SET runtime = 'service', replicas = 3")
+    changes = {"runtime": "service", "replicas": 3}
+    chosen = {"applicationId": application["applicationId"]}
+    changed = await client.post("/api/application.update", json={**chosen, **changes})
+    assert changed.status_code == 200
     await deploy(client, application)
     await make(server)
     [pulled] = await take(server, "image.pull")

@@ -341,6 +341,11 @@ async def test_a_cancelled_deployment_ends_on_all_its_servers(
         ("UPDATE application SET app_name = 'web.new'", "app_name_unusable"),
         ("UPDATE application SET app_name = '_web'", "app_name_unusable"),
         (
+            "UPDATE application SET runtime = 'service', app_name = 'my.web'",
+            "app_name_unusable",
+        ),
+        ("UPDATE application SET runtime = 'service', app_name = 'web-'", "app_name_unusable"),
+        (
             'UPDATE application SET health_check = \'{"command": ["a"], "retries": 50}\'',
             "health_check_too_slow",
         ),

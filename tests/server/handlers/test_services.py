@@ -17,8 +17,8 @@ from pydantic import JsonValue, SecretStr
 from shared.diagnosis import Right
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import HealthProbe, PublishedPort, ServiceReplace
-from shared.jobs.results import ServiceResult
+from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
+from shared.jobs.results import ContainerResult, ServiceResult
 from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.contexts import BUSYBOX
@@ -37,6 +37,7 @@ from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
 from worker.login import Grant, Grants, Login
 from worker.server.attempt import Attempt, Why
+from worker.server.handlers.containers import replace_container
 from worker.server.handlers.services import replace_service
 from worker.server.handlers.sites import Gate
 from worker.server.handlers.tools import Tools
@@ -105,7 +106,7 @@ class Yard:
     ) -> ServiceResult:
         command = self.command(asked, **changes) if isinstance(asked, str) else asked
         running = attempt or Attempt("job", 1)
-        running.say = self._say
+        running.say = self.say
         return await replace_service(
             command, self._grants(command, environment or {}), running, self.tools, self.gate
         )
@@ -157,7 +158,7 @@ class Yard:
             environment={name: SecretStr(value) for name, value in environment.items()},
         )
 
-    async def _say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
+    async def say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
         self.pieces.append(data["text"])
 
 
@@ -429,6 +430,35 @@ async def test_an_engine_that_manages_no_swarm_is_refused_with_what_to_do(
 
     assert error.code == FaultCode.NOT_A_SWARM_MANAGER
     assert "docker swarm init" in error.fault().remedy
+
+
+async def test_what_runs_in_the_other_runtime_is_neither_doubled_nor_ended(yard: Yard) -> None:
+    one = await yard.image("one")
+    command = yard.command(one)
+    plain = ContainerReplace.model_validate(command.model_dump())
+
+    async def run_plain() -> ContainerResult:
+        running = Attempt("job", 1, say=yard.say)
+        return await replace_container(plain, Grants(), running, yard.tools, SOON)
+
+    await yard.deploy(command)
+    before = await yard.running()
+    await images.pull(yard.engine, command.target, yard.login, ignore, IDLE)
+    with pytest.raises(EngineError) as caught:
+        await run_plain()
+    assert caught.value.code == FaultCode.OTHER_RUNTIME
+    assert f"as the service {yard.name}" in str(caught.value)
+    assert await yard.is_back(before)
+
+    await yard.clear()
+    await run_plain()
+    error = await yard.fail(one)
+    assert error.code == FaultCode.OTHER_RUNTIME
+    [container] = await containers.find(yard.engine, APPLICATION, yard.application_id)
+    assert f"as the container {container.name}" in str(error)
+    assert container.is_running
+    await containers.remove(yard.engine, container.container_id)
+    await yard.deploy(one)
 
 
 async def test_a_service_of_somebody_else_s_is_left_alone(yard: Yard) -> None:

@@ -76,6 +76,8 @@ async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerRes
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
         return _result(command, spec, await site.require_healthy(current.container_id), 0.0)
+    if current is None:
+        await site.require_no_service()
     await site.require_free_names()
     switch = _Switch(site, current)
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)

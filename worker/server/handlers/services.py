@@ -61,10 +61,10 @@ async def replace_service(
     """What the Swarm runs then: so many tasks, all of just the image that was asked for.
 
     Raises:
-        EngineError: ``not_a_swarm_manager``, ``name_taken``, ``no_suitable_node``,
-            ``platform_missing``, ``container_unhealthy``, ``container_exited``, ``port_taken``,
-            ``local_image_missing``: what ran before runs again; or ``not_put_back``. Its message
-            shows nothing of the environment.
+        EngineError: ``not_a_swarm_manager``, ``other_runtime``, ``name_taken``,
+            ``no_suitable_node``, ``platform_missing``, ``container_unhealthy``,
+            ``container_exited``, ``port_taken``, ``local_image_missing``: what ran before runs
+            again; or ``not_put_back``. Its message shows nothing of the environment.
     """
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
@@ -77,6 +77,7 @@ async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> Service
     await site.require_manager()
     current = await site.find()
     if current is None:
+        await site.require_no_container()
         await site.require_free_name()
     rollout = _Rollout(site, attempt, current)
     if current is not None and current.deployment != site.command.deployment_id:

@@ -15,7 +15,7 @@ import structlog
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace
-from worker.engine import containers
+from worker.engine import containers, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, Container
 from worker.engine.text import TextLines
@@ -113,6 +113,17 @@ class Site:
         return await tidy(
             self.engine, command.application_id, command.name, is_stopping=is_stopping
         )
+
+    async def require_no_service(self) -> None:
+        """Raises `EngineError` (``other_runtime``) where it runs as a service of a Swarm."""
+        if (await self.engine.info()).swarm != "manager":
+            return
+        application_id = self.command.application_id
+        for service in await services.find(self.engine, APPLICATION, application_id):
+            raise EngineError(
+                FaultCode.OTHER_RUNTIME,
+                f"deploy {self.command.target}: it runs here as the service {service.name}",
+            )
 
     async def require_free_names(self) -> None:
         """Raises `EngineError` (``name_taken``) where somebody else has a name that we need."""

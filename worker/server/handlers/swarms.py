@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ServiceReplace
-from worker.engine import images, services
+from worker.engine import containers, images, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.nodes import Node, known, nodes
@@ -52,6 +52,15 @@ class SwarmSite:
         found = await services.find(self.engine, APPLICATION, command.application_id)
         found.sort(key=lambda service: service.name != command.name)
         return found[0] if found else None
+
+    async def require_no_container(self) -> None:
+        """Raises `EngineError` (``other_runtime``) where it runs as a plain container."""
+        for container in await containers.find(
+            self.engine, APPLICATION, self.command.application_id
+        ):
+            raise self.error(
+                FaultCode.OTHER_RUNTIME, f"it runs here as the container {container.name}"
+            )
 
     async def require_free_name(self) -> None:
         """Raises `EngineError` (``name_taken``) where somebody else has a service of the name."""
