@@ -110,7 +110,7 @@ def connections_dropped(scene: Scene, _: int, __: Random) -> Iterator[None]:
 def engine_killed(scene: Scene, target: int, _: Random) -> Iterator[None]:
     scene.engine(target).kill()
     yield
-    scene.start_engine(target)
+    scene.engine(target).start_again()
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def disk_full(scene: Scene, target: int, _: Random) -> Iterator[None]:
     filler.unlink()
     if not scene.engine(target).is_answering():
         scene.engine(target).kill()
-        scene.start_engine(target)
+        scene.engine(target).start_again()
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tests.serving import open_loop, serving
 from worker.broker_users import ADMIN
 from worker.control.publish import Publisher
 from worker.local.engines import LocalEngine
-from worker.local.fleet import REGISTRY_NETWORK, Fleet, start_fleet
+from worker.local.fleet import Fleet, start_fleet
 from worker.local.images import make_image
 from worker.local.postgres import OWNER, LocalPostgres
 from worker.local.processes import Child
@@ -104,14 +104,6 @@ class Scene:
         if empty:
             shutil.rmtree(old.directory.path / "data")
         self.stack.valkey = LocalValkey.start(old.directory.path, listen=old.address, port=old.port)
-
-    def start_engine(self, target: int) -> None:
-        """Start a killed Engine again where it was."""
-        engine = self.engine(target)
-        fresh = LocalEngine.start(
-            engine.directory, namespace=engine.namespace, insecure_registries=(REGISTRY_NETWORK,)
-        )
-        engine.child, engine.dockerd = fresh.child, fresh.dockerd
 
 
 @contextmanager

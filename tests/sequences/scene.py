@@ -12,8 +12,7 @@ from typing import Any
 
 from tests.engine.contexts import BUSYBOX
 from worker.engine.containers import APPLICATION
-from worker.local.engines import LocalEngine
-from worker.local.fleet import REGISTRY_NETWORK, Fleet, start_fleet
+from worker.local.fleet import Fleet, start_fleet
 from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer, Stack
@@ -111,10 +110,7 @@ class Scene:
         engine = self.fleet.hosts[host].engine
         assert engine is not None
         engine.kill()
-        fresh = LocalEngine.start(
-            engine.directory, namespace=engine.namespace, insecure_registries=(REGISTRY_NETWORK,)
-        )
-        engine.child, engine.dockerd = fresh.child, fresh.dockerd
+        engine.start_again()
 
 
 @contextmanager

@@ -47,6 +47,7 @@ class LocalEngine:
     directory: Path
     namespace: Namespace | None
     child: Child
+    insecure_registries: tuple[str, ...] = ()
     dockerd: int = field(default=0)
 
     @classmethod
@@ -80,7 +81,7 @@ class LocalEngine:
             wrapper=namespace.wrapper if namespace else (),
             stop_signal=signal.SIGKILL,
         )
-        engine = cls(directory, namespace, child)
+        engine = cls(directory, namespace, child, insecure_registries)
         try:
             child.wait_until(engine.is_answering, deadline=READY)
             engine.dockerd = _only_child(child.pid)
@@ -131,6 +132,15 @@ class LocalEngine:
                 self.child.process.wait(PATIENCE.total_seconds())
         self.child.kill()
         _remove_cgroups(self.cgroup)
+
+    def start_again(self) -> None:
+        """Continue where it was killed."""
+        fresh = self.start(
+            self.directory,
+            namespace=self.namespace,
+            insecure_registries=self.insecure_registries,
+        )
+        self.child, self.dockerd = fresh.child, fresh.dockerd
 
     def freeze(self) -> None:
         """Let it hang: connections are accepted, nothing answers."""
