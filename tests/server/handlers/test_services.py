@@ -355,6 +355,8 @@ async def test_with_a_port_of_the_node_the_old_version_ends_first_and_the_gap_is
         ((SERVE, ILL), FaultCode.CONTAINER_UNHEALTHY, "not well"),
         (("echo cannot go on; exit 7", None), FaultCode.CONTAINER_EXITED, "code 7"),
         (("echo cannot go on; exit 0", None), FaultCode.CONTAINER_EXITED, "cannot go on"),
+        (("echo cannot go on; exit 7", WELL), FaultCode.CONTAINER_EXITED, "code 7"),
+        (("echo cannot go on; exit 0", WELL), FaultCode.CONTAINER_EXITED, "cannot go on"),
     ],
 )
 @pytest.mark.parametrize(

@@ -31,8 +31,12 @@ async def explain(site: SwarmSite, task: Task) -> EngineError:
     here = await container_here(site, task)
     place = await _place(site, task)
     said = site.shown(words)[-MAX_WORDS:]
+    refused = _code(task) == FaultCode.CONTAINER_UNHEALTHY
     match here:
-        case Container(health=Health(status="unhealthy", said=probe)):
+        # An Engine calls any container with a check unhealthy that is over, whatever ended it.
+        case Container(health=Health(status="unhealthy", said=probe)) if refused or (
+            probe and not task.error
+        ):
             probed = site.shown(probe)[:MAX_WORDS] or "nothing"
             return site.error(FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}")
         case None if task.state == "complete" and site.command.health_check:
