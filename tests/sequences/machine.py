@@ -4,11 +4,19 @@ import secrets
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
+from tests.local.conditions import wait_until
 from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 
 HOSTS = (0, 1)
+AGAIN = 30
 
 
 class Deployments(RuleBasedStateMachine):
@@ -24,6 +32,10 @@ class Deployments(RuleBasedStateMachine):
             self.scene.builds.again(self.scene.builds.password)
         self.registries = {name: self._store(name) for name in ("sources", "builds", "keep")}
         self.name = f"app-{secrets.token_hex(4)}"
+
+    @initialize(runtime=st.sampled_from(("container", "service")))
+    def create(self, runtime: str) -> None:
+        self.runtime = runtime
         made = self.scene.stack.call(
             "application.create",
             {
@@ -37,6 +49,7 @@ class Deployments(RuleBasedStateMachine):
                 "buildServerId": self.scene.servers[0].server_id,
                 "serverIds": [server.server_id for server in self.scene.servers],
                 "healthCheck": HEALTHY,
+                "runtime": runtime,
             },
         )
         self.application_id = str(made["applicationId"])
@@ -115,18 +128,31 @@ class Deployments(RuleBasedStateMachine):
     def what_is_recorded_is_what_runs(self) -> None:
         wanted = [] if self.current is None else [(self.name, self.current)]
         for host in HOSTS:
-            assert self.scene.running(host, self.application_id) == wanted, host
+            self._require_running(host, wanted)
         shown = self.scene.stack.call("deployment.all", {"applicationId": self.application_id})
         recorded = [each["digest"] for each in shown if each["state"] == "succeeded"]
         assert [self.by_digest[digest] for digest in recorded[:1]] == [image for _, image in wanted]
 
     def teardown(self) -> None:
         for host in HOSTS:
+            for name in self.scene.services(host, self.application_id):
+                self.scene.docker(host, "service", "rm", name)
             for name, _ in self.scene.running(host, self.application_id):
-                self.scene.docker(host, "rm", "--force", name)
+                if self.runtime == "container":
+                    self.scene.docker(host, "rm", "--force", name)
         self.scene.stack.call("application.remove", {"applicationId": self.application_id})
         for registry_id in self.registries.values():
             self.scene.stack.call("registry.remove", {"registryId": registry_id})
+
+    def _require_running(self, host: int, wanted: list[tuple[str, str]]) -> None:
+        if self.runtime == "service":
+            # After a restart of its Engine, a Swarm takes some seconds to start another task.
+            wait_until(
+                lambda: self.scene.running(host, self.application_id) == wanted, seconds=AGAIN
+            )
+        services = [name for name, _ in wanted if self.runtime == "service"]
+        assert self.scene.services(host, self.application_id) == services, host
+        assert self.scene.running(host, self.application_id) == wanted, host
 
     def _deploy(self, number: int) -> dict[str, Any]:
         chosen = {"applicationId": self.application_id}

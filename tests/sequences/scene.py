@@ -21,6 +21,11 @@ USER = "porter"
 GOOD, BROKEN = 4, 1
 HEALTHY = {"command": ["/bin/busybox", "true"], "intervalSeconds": 1}
 ENDED_WITHIN = 90
+SHOWN = (
+    '{{.Name}},{{index .Config.Labels "com.docker.swarm.service.name"}},'
+    "{{if .State.Running}}{{.Image}}{{end}}"
+)
+LASTING = "trap 'exit 0' TERM; /bin/busybox sleep 99999 & wait"
 
 
 @dataclass
@@ -86,13 +91,24 @@ class Scene:
         return done.stdout.strip()
 
     def running(self, host: int, application_id: str) -> list[tuple[str, str]]:
-        """Name and image id of an application's containers; of one that stands still no image."""
+        """Name and image id of an application's containers; of one that stands still no image.
+
+        A task has the name of its service; those that are over are kept by their Swarm.
+        """
         label = f"label={APPLICATION}={application_id}"
         ids = self.docker(host, "ps", "--all", "--quiet", "--filter", label).split()
-        shape = "{{.Name}} {{if .State.Running}}{{.Image}}{{end}}"
-        seen = [self.docker(host, "inspect", "--format", shape, each) for each in ids]
-        parts = [each.partition(" ") for each in seen]
-        return [(name.lstrip("/"), image) for name, _, image in parts]
+        seen = [self.docker(host, "inspect", "--format", SHOWN, each).split(",") for each in ids]
+        return [
+            (service or name.lstrip("/"), image)
+            for name, service, image in seen
+            if image or not service
+        ]
+
+    def services(self, host: int, application_id: str) -> list[str]:
+        label = f"label={APPLICATION}={application_id}"
+        return self.docker(
+            host, "service", "ls", "--filter", label, "--format", "{{.Name}}"
+        ).split()
 
     def ended(self, deployment_id: str) -> dict[str, Any]:
         until = time.monotonic() + ENDED_WITHIN
@@ -132,6 +148,8 @@ def open_scene() -> Iterator[Scene]:
             for host in fleet.hosts
         ]
         scene = Scene(fleet, stack, servers, sources, builds, keep)
+        for number, host in enumerate(fleet.hosts):
+            scene.docker(number, "swarm", "init", "--advertise-addr", host.address)
         _push_versions(scene)
         yield scene
 
@@ -143,13 +161,13 @@ def _push_versions(scene: Scene) -> None:
     scene.docker(0, *config, *login)
     for number in range(GOOD + BROKEN):
         image = f"{host}/sources/app:{number}"
-        command = ("/bin/busybox", "sleep", "99999") if number < GOOD else ("/bin/busybox", "false")
+        command = LASTING if number < GOOD else "exit 1"
         make_image(
             scene.fleet.hosts[0].docker_host,
             image,
             seed=number,
-            files={"/bin/busybox": BUSYBOX},
-            command=command,
+            files={"/bin/busybox": BUSYBOX, "/bin/sh": BUSYBOX},
+            command=("/bin/sh", "-c", command),
         )
         scene.docker(0, *config, "push", image)
         image_id = scene.docker(0, "image", "inspect", "--format", "{{.Id}}", image)
