@@ -30,7 +30,9 @@ def main() -> None:
         )
         run_state_machine_as_test(Deployments, settings=chosen)
     took = time.monotonic() - begun
-    print(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")  # noqa: T201
+    lines = [f"{count:5} {what}" for what, count in sorted(Deployments.told.items())]
+    lines.append(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")
+    print("\n".join(lines))  # noqa: T201
 
 
 if __name__ == "__main__":

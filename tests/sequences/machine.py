@@ -1,6 +1,7 @@
 """The state machine: an application whose servers must run what is recorded, whatever happens."""
 
 import secrets
+from collections import Counter
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -16,13 +17,18 @@ from tests.local.conditions import wait_until
 from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 
 HOSTS = (0, 1)
+RUNTIMES = ("container", "service")
 AGAIN = 30
 
 
 class Deployments(RuleBasedStateMachine):
-    """``current`` is the image id that both servers must run; before the first, none."""
+    """``current`` is the image id that both servers must run; before the first, none.
+
+    ``told`` counts what was done in all sequences, and how it ended.
+    """
 
     scene: ClassVar[Scene]
+    told: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,8 +39,8 @@ class Deployments(RuleBasedStateMachine):
         self.registries = {name: self._store(name) for name in ("sources", "builds", "keep")}
         self.name = f"app-{secrets.token_hex(4)}"
 
-    @initialize(runtime=st.sampled_from(("container", "service")))
-    def create(self, runtime: str) -> None:
+    @initialize(runtime=st.sampled_from(RUNTIMES), number=st.integers(0, GOOD - 1))
+    def begin(self, runtime: str, number: int) -> None:
         self.runtime = runtime
         made = self.scene.stack.call(
             "application.create",
@@ -53,6 +59,7 @@ class Deployments(RuleBasedStateMachine):
             },
         )
         self.application_id = str(made["applicationId"])
+        self.deploy(number)
 
     def _store(self, name: str) -> str:
         registry = getattr(self.scene, name)
@@ -101,10 +108,12 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS))
     def prune(self, host: int) -> None:
+        self.told["prune"] += 1
         self.scene.docker(host, "image", "prune", "--all", "--force")
 
     @rule()
     def rotate(self) -> None:
+        self.told["rotate"] += 1
         password = secrets.token_hex(8)
         self.scene.keep.again(password)
         change = {"registryId": self.registries["keep"], "password": password}
@@ -113,6 +122,7 @@ class Deployments(RuleBasedStateMachine):
     @precondition(lambda self: self.scene.builds.is_up)
     @rule()
     def build_registry_down(self) -> None:
+        self.told["build registry down"] += 1
         self.scene.builds.stop()
 
     @precondition(lambda self: not self.scene.builds.is_up)
@@ -122,6 +132,7 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS))
     def restart_engine(self, host: int) -> None:
+        self.told["restart Engine"] += 1
         self.scene.restart_engine(host)
 
     @invariant()
@@ -161,4 +172,6 @@ class Deployments(RuleBasedStateMachine):
         return self._ended("application.deploy", chosen)
 
     def _ended(self, procedure: str, asked: dict[str, Any]) -> dict[str, Any]:
-        return self.scene.ended(self.scene.stack.call(procedure, asked)["deploymentId"])
+        deployment = self.scene.ended(self.scene.stack.call(procedure, asked)["deploymentId"])
+        self.told[f"{procedure} of a {self.runtime}: {deployment['state']}"] += 1
+        return deployment
