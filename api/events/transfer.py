@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.procedures.fields import Output
 
 STALLED_AFTER = timedelta(seconds=30)
+SHORTEST = timedelta(milliseconds=1)
+"""What moves in less time than that tells nothing of a rate."""
+
 SMOOTHING = timedelta(seconds=5)
 """After so long, what a rate was before counts for a third of it."""
 
@@ -163,7 +166,7 @@ class TransferWatch:
             return
         self._unmeasured_bytes += moved_bytes
         passed = now - self._measured
-        if passed <= 0:
+        if passed < SHORTEST.total_seconds():
             return
         rate = self._unmeasured_bytes / passed
         weight = 1 - math.exp(-passed / SMOOTHING.total_seconds())

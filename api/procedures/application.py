@@ -28,7 +28,11 @@ from api.procedures.container import HealthCheck, Mounts, Ports
 from api.procedures.fields import Id, Ignored, ImageName, Input, Name, NoInput, Text
 from api.procedures.procedure import Procedure
 from api.procedures.source_fields import Branch, GitAddress, parse_git_url
-from api.procedures.usage import require_registries, require_servers
+from api.procedures.usage import (
+    require_idle_application,
+    require_registries,
+    require_servers,
+)
 from shared.deployments.order import OnFailure
 from shared.deployments.settings import Runtime
 from shared.ids import make_id
@@ -172,9 +176,14 @@ async def update(context: Context, asked: UpdateApplication) -> bool:
 
 
 async def remove(context: Context, asked: ChosenApplication) -> ApplicationOutput:
-    """Remove an application and its secrets; answers what it was."""
+    """Remove an application and its secrets; answers what it was. What runs of it goes on.
+
+    Raises:
+        InUseError: it is being built or deployed.
+    """
     async with context.transaction() as session:
         found = await find_application(session, context, asked.application_id, lock=True)
+        await require_idle_application(session, found[0])
         await session.delete(found[0])
         session.add(application_event(context, "application.remove", found[0]))
     return ApplicationOutput.of(*found)

@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.context import Context
 from api.errors import InUseError
 from shared.errors import NotFoundError
-from shared.models import Application, ApplicationServer, Registry, Server
+from shared.models import Application, ApplicationServer, Build, Deployment, Job, Registry, Server
 from shared.models.application import REGISTRIES
 
 MAX_NAMES = 10
@@ -83,6 +83,27 @@ async def require_unused_server(session: AsyncSession, server: Server) -> None:
     )
     names = (await session.exec(query.order_by(Application.name))).all()
     _require_none(names, f"the server {server.name}")
+
+
+async def require_idle_application(session: AsyncSession, application: Application) -> None:
+    """Raises `InUseError` while it is built or deployed; its row has to be locked."""
+    chosen = application.application_id
+    builds = await session.exec(
+        select(Build).where(Build.application_id == chosen, col(Build.outcome).is_(None))
+    )
+    deployments = select(Deployment.deployment_id).where(
+        Deployment.application_id == chosen, col(Deployment.outcome).is_(None)
+    )
+    of_builds = [job_id for build in builds for job_id in build.job_ids]
+    goes_on = select(Job.job_id).where(
+        col(Job.finished_at).is_(None),
+        or_(col(Job.job_id).in_(of_builds), col(Job.deployment_id).in_(deployments)),
+    )
+    if (await session.exec(goes_on.limit(1))).first() is not None:
+        raise InUseError(
+            f"the application {application.name} is being built or deployed",
+            remedy="Wait for it, or end it with application.cancelDeployment or build.cancel.",
+        )
 
 
 def _require_none(names: Sequence[str], what: str) -> None:

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.events.transfer import (
@@ -65,6 +65,7 @@ def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
 
 
 @given(st.lists(moments, min_size=1, max_size=20))
+@example([(told(a=0), 0, 0.0), (told(a=1), 0, 5e-324)])
 def test_what_is_shown_is_of_one_piece(
     told_at: list[tuple[TransferTold, int, float]],
 ) -> None:

@@ -411,14 +411,17 @@ async def test_deployments_are_listed_the_newest_first_by_application_and_by_ser
     assert await ids("deployment.allByServer", serverId=there) == [oldest]
 
 
-async def test_a_removed_application_takes_its_deployments_with_it(
+async def test_an_application_is_removed_with_its_deployments_once_none_is_open(
     quay: Quay, database: Database
 ) -> None:
-    await quay.deploy()
+    asked = await quay.deploy()
+    removing = {"applicationId": quay.application_id}
 
-    answer = await quay.client.post(
-        "/api/application.remove", json={"applicationId": quay.application_id}
-    )
+    refused = await quay.client.post("/api/application.remove", json=removing)
+    chosen = {"deploymentId": asked["deploymentId"]}
+    await quay.client.post("/api/deployment.cancel", json=chosen)
+    answer = await quay.client.post("/api/application.remove", json=removing)
 
+    assert (refused.status_code, refused.json()["data"]["cause"]["code"]) == (409, "in_use")
     assert answer.status_code == 200
     assert database.execute("SELECT 1 FROM deployment_server") == []
