@@ -119,6 +119,14 @@ async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
     return [one for one in seen if one is not None and _TASK not in one.labels]
 
 
+async def publishing(engine: Engine, ports: Sequence[PublishedPort]) -> list[str]:
+    """The names of containers that have one of these ports of their host; no Swarm's tasks."""
+    wanted = {(port.published_port, port.protocol) for port in ports}
+    answer = await engine.request("GET", "containers/json", doing=Doing("list containers"))
+    listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
+    return [one.name for one in listed if one.published & wanted and _TASK not in one.labels]
+
+
 async def inspect(engine: Engine, name: str) -> Container:
     """The container of this name or id.
 
@@ -238,8 +246,24 @@ def health_document(probe: HealthProbe) -> dict[str, JsonValue]:
     }
 
 
+class _Published(BaseModel):
+    port: int = Field(0, alias="PublicPort")
+    protocol: str = Field("", alias="Type")
+
+
 class _Listed(BaseModel):
     container_id: str = Field(alias="Id")
+    names: list[str] = Field(default_factory=list, alias="Names")
+    labels: dict[str, str] = Field(default_factory=dict, alias="Labels")
+    ports: list[_Published] | None = Field(None, alias="Ports")
+
+    @property
+    def name(self) -> str:
+        return self.names[0].lstrip("/") if self.names else self.container_id
+
+    @property
+    def published(self) -> set[tuple[int, str]]:
+        return {(each.port, each.protocol) for each in self.ports or [] if each.port}
 
 
 class _Created(BaseModel):

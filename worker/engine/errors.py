@@ -108,6 +108,12 @@ ROWS = (
         "service my-app not found",
     ),
     Row(
+        r"does not have a leader",
+        FaultCode.ENGINE_UNREACHABLE,
+        "rpc error: code = Unknown desc = The swarm does not have a leader. It's possible that too "
+        "few managers are online. Make sure more than half of the managers are online.",
+    ),
+    Row(
         r"update out of sequence",
         FaultCode.SERVICE_CHANGED,
         "rpc error: code = Unknown desc = update out of sequence",
@@ -125,7 +131,7 @@ ROWS = (
         "(zb5w) as an ingress port",
     ),
     Row(
-        r"unsupported platform on",
+        r"no suitable node \(unsupported platform on \d+ nodes?\)",
         FaultCode.PLATFORM_MISSING,
         "no suitable node (unsupported platform on 2 nodes)",
     ),

@@ -13,7 +13,7 @@ from shared.faults import FaultCode
 NEWEST_API = "1.51"
 """The newest API that this code was tried with; an Engine answers older ones as well."""
 
-Swarm = Literal["manager", "worker", "inactive"]
+Swarm = Literal["manager", "worker", "inactive", "pending", "locked", "error"]
 
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
@@ -35,7 +35,8 @@ class EngineInfo:
 
     ``api_version`` is the one that we speak with it, of those from ``oldest_`` to ``newest_``;
     ``storage_driver`` is what the image store keeps its layers with: ``overlay2``, ``overlayfs``.
-    ``swarm`` is what it is in a Swarm that it can use at the moment.
+    ``swarm`` is what it is in a Swarm, or why it is nothing in it at the moment; ``node_id`` is its
+    name there.
     """
 
     name: str
@@ -51,6 +52,7 @@ class EngineInfo:
     http_proxy: str
     data_root: str
     swarm: Swarm
+    node_id: str
 
 
 class VersionAnswer(BaseModel):
@@ -76,13 +78,20 @@ class _Registries(BaseModel):
 
 
 class _Swarm(BaseModel):
-    state: str = Field("", alias="LocalNodeState")
+    state: Literal["active", "inactive", "pending", "locked", "error", ""] = Field(
+        "", alias="LocalNodeState"
+    )
     is_manager: bool = Field(default=False, alias="ControlAvailable")
+    node_id: str = Field("", alias="NodeID")
 
     def as_swarm(self) -> Swarm:
-        if self.state != "active":
-            return "inactive"
-        return "manager" if self.is_manager else "worker"
+        match self.state:
+            case "active":
+                return "manager" if self.is_manager else "worker"
+            case "":
+                return "inactive"
+            case other:
+                return other
 
 
 class InfoAnswer(BaseModel):
@@ -92,7 +101,7 @@ class InfoAnswer(BaseModel):
     driver: str = Field("", alias="Driver")
     driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
     registries: _Registries | None = Field(None, alias="RegistryConfig")
-    swarm: _Swarm | None = Field(None, alias="Swarm")
+    swarm: _Swarm = Field(default_factory=lambda: _Swarm.model_validate({}), alias="Swarm")
 
     def as_info(self, version: EngineVersion, *, api_version: str) -> EngineInfo:
         """Both answers as one; a proxy's user and password are dropped."""
@@ -110,7 +119,8 @@ class InfoAnswer(BaseModel):
             insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
             http_proxy=re.sub(r"//[^/@]*@", "//", self.http_proxy),
             data_root=self.data_root,
-            swarm=self.swarm.as_swarm() if self.swarm else "inactive",
+            swarm=self.swarm.as_swarm(),
+            node_id=self.swarm.node_id,
         )
 
 

@@ -20,12 +20,13 @@ _NO_PLATFORM = "unknown/"
 
 @dataclass(frozen=True)
 class Node:
-    """One Engine of a Swarm; it ``is_ready`` if it takes new tasks now."""
+    """One Engine of a Swarm; ``is_up`` if it is there, ``is_ready`` if it takes new tasks now."""
 
     node_id: str
     name: str
     os: str
     architecture: str
+    is_up: bool
     is_ready: bool
 
     def runs(self, platforms: Sequence[str]) -> bool:
@@ -92,5 +93,6 @@ class _Node(BaseModel):
             self.description.name,
             here.os,
             _SPELT.get(here.architecture, here.architecture),
+            self.status.state == "ready",
             self.status.state == "ready" and self.spec.availability == "active",
         )

@@ -5,7 +5,6 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
 
 from pydantic import AwareDatetime, BaseModel, Field, JsonValue
 
@@ -21,8 +20,6 @@ from worker.login import Login
 
 CHANGES = 5
 """How often a change is tried that another one was faster than."""
-
-Changed = TypeVar("Changed")
 
 _OVER = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 _BROKEN = {"complete", "failed", "rejected"}
@@ -88,6 +85,11 @@ class Service:
     def deployment(self) -> str:
         return self.labels.get(DEPLOYMENT, "")
 
+    @property
+    def is_as_made(self) -> bool:
+        """Whether nobody has changed it so far, its Swarm neither."""
+        return self.previous is None and not self.update
+
     def made(self, task: Task) -> bool:
         """Whether a task is of the spec that it has now."""
         return (task.turn, task.deployment) == (self.turn, self.deployment)
@@ -114,50 +116,74 @@ async def inspect(engine: Engine, service_id: str) -> Service:
 async def create(engine: Engine, spec: ServiceSpec, login: Login | None) -> str:
     """Make a service, whose tasks then begin; gives its id.
 
+    One of the same deployment is taken as it is: another manager of the Swarm was asked, too.
+
     Raises:
         EngineError: ``name_taken``, ``port_taken``, or what the Engine does not like about it.
     """
     doing = Doing("deploy", spec.reference, login)
     headers = registry_auth(doing)
-    answer = await engine.request_as(
-        _Created, "POST", "services/create", headers=headers, body=spec.body(), doing=doing
-    )
+    try:
+        answer = await engine.request_as(
+            _Created, "POST", "services/create", headers=headers, body=spec.body(), doing=doing
+        )
+    except EngineError as error:
+        there = await named(engine, spec.name) if error.code == FaultCode.NAME_TAKEN else None
+        if there is None or there.deployment != spec.labels[DEPLOYMENT]:
+            raise
+        return there.service_id
     return answer.service_id
 
 
-async def update(engine: Engine, service_id: str, spec: ServiceSpec, login: Login | None) -> int:
-    """Give a service another spec, and its nodes this login from now on; gives the turn.
+async def update(engine: Engine, service_id: str, spec: ServiceSpec, login: Login | None) -> None:
+    """Give a service another spec, and its nodes this login from now on.
+
+    Once for a deployment, whichever managers of the Swarm are asked: after a second time, what ran
+    before it would not be the previous spec any more.
 
     Raises:
         EngineError: ``service_missing``, ``port_taken``, or what the Engine does not like about it.
     """
     doing = Doing("deploy", spec.reference, login)
 
-    async def change(service: Service) -> int:
-        turn = service.version
-        body = spec.body(service.document, turn)
-        await _change(engine, service, body, doing, headers=registry_auth(doing))
-        return turn
+    async def change(service: Service) -> None:
+        if service.deployment != spec.labels[DEPLOYMENT]:
+            body = spec.body(service.document, turn=service.version)
+            await _change(engine, service, body, doing, headers=registry_auth(doing))
 
-    return await _newest(engine, service_id, change)
+    await _newest(engine, service_id, change)
 
 
-async def put_back(engine: Engine, service_id: str, deployment: str) -> None:
+async def put_back(
+    engine: Engine, service_id: str, deployment: str, before: Mapping[str, JsonValue] | None
+) -> None:
     """Give it the spec and the login back that it had before; remove it where there was none.
+
+    ``before`` is the spec that this deployment found: empty where it made the service, none where
+    nobody knows; then it has to be the service's previous one.
 
     Left alone where its spec is not of this deployment: the Swarm may have done it by itself. Or
     be about to: it exchanges the spec for the previous one, and after ``rollback=previous``, which
     does so too, that would be the one that failed (10 of 30 times on 20.10). Of an update it knows.
+
+    Raises:
+        EngineError: ``not_put_back``, as somebody changed it since, and nobody knows it.
     """
+    doing = Doing("put back service")
 
     async def change(service: Service) -> None:
         if service.deployment != deployment:
             return
-        if service.previous is None:
+        previous = service.previous
+        if previous is not None and _Spec.model_validate(previous).deployment != deployment:
+            params = {"registryAuthFrom": "previous-spec"}
+            await _change(engine, service, as_it_was(previous), doing, params=params)
+        elif before:
+            await _change(engine, service, as_it_was(before), doing)
+        elif before is not None or service.is_as_made:
             await remove(engine, service_id)
-            return
-        params, doing = {"registryAuthFrom": "previous-spec"}, Doing("put back service")
-        await _change(engine, service, as_it_was(service.previous), doing, params=params)
+        else:
+            raise EngineError(FaultCode.NOT_PUT_BACK, f"{doing}: what it was before is unknown")
 
     await _newest(engine, service_id, change)
 
@@ -197,16 +223,18 @@ async def last_lines(engine: Engine, task_id: str) -> str:
 
 
 async def _newest(
-    engine: Engine, service_id: str, change: Callable[[Service], Awaitable[Changed]]
-) -> Changed:
+    engine: Engine, service_id: str, change: Callable[[Service], Awaitable[None]]
+) -> None:
     """Change a service as it is now: a change of the Swarm's own may always be faster."""
     tries = itertools.count(1)
     while True:
         try:
-            return await change(await inspect(engine, service_id))
+            await change(await inspect(engine, service_id))
         except EngineError as error:
             if error.code != FaultCode.SERVICE_CHANGED or next(tries) == CHANGES:
                 raise
+        else:
+            return
 
 
 async def _change(
@@ -270,6 +298,10 @@ class _Spec(BaseModel):
     labels: dict[str, str] | None = Field(None, alias="Labels")
     task: _TaskSpec = Field(alias="TaskTemplate")
     mode: _Mode = Field(alias="Mode")
+
+    @property
+    def deployment(self) -> str:
+        return (self.labels or {}).get(DEPLOYMENT, "")
 
 
 class _Update(BaseModel):

@@ -12,6 +12,7 @@ from datetime import timedelta
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from worker.engine import images, services
+from worker.engine.nodes import nodes
 from worker.engine.service_spec import parallelism
 from worker.engine.services import Service, Task
 from worker.server.handlers.swarms import SwarmSite
@@ -71,13 +72,17 @@ class _Timer:
 
 @dataclass
 class Convergence:
-    """One wait for one service; ``turn`` is that of the spec that was asked for."""
+    """One wait for one service.
+
+    How tasks end that were there ``before`` says nothing: it may be with their Engine, or another
+    attempt's. Others take their place, and end by themselves if it was not.
+    """
 
     site: SwarmSite
     service_id: str
-    turn: int
+    before: frozenset[str] = frozenset()
     running: _Timer = field(default_factory=_Timer)
-    unplaced: _Timer = field(default_factory=_Timer)
+    stuck: _Timer = field(default_factory=_Timer)
     ending: _Timer = field(default_factory=_Timer)
     seen: dict[str, Task] = field(default_factory=dict)
     told: str = ""
@@ -93,7 +98,9 @@ class Convergence:
             look = await self._look()
             self._tell(look)
             await self._require_well(look)
-            if self._is_done(look):
+            is_ending = await self._is_ending(look)
+            self._require_placed(look, is_ending=is_ending)
+            if self._is_done(look, is_ending=is_ending):
                 await self._require_images(look)
                 return look
             if time.monotonic() > until:
@@ -105,11 +112,15 @@ class Convergence:
         tasks = await services.tasks(self.site.engine, self.service_id)
         ours, others = list[Task](), list[Task]()
         for task in tasks:
-            (ours if self._is_ours(task) else others).append(task)
+            (ours if self._is_ours(task, service) else others).append(task)
         return Look(service, tuple(ours), tuple(others))
 
-    def _is_ours(self, task: Task) -> bool:
-        return (task.turn, task.deployment) == (self.turn, self.site.command.deployment_id)
+    def _is_ours(self, task: Task, service: Service) -> bool:
+        """Of what was asked for, in the turn that the service has of it, if it still has one."""
+        deployment = self.site.command.deployment_id
+        return task.deployment == deployment and (
+            task.turn == service.turn or service.deployment != deployment
+        )
 
     def _tell(self, look: Look) -> None:
         count = f"{len(look.running)} of {self.site.command.replicas} run"
@@ -118,29 +129,47 @@ class Convergence:
             self.site.log.add(count)
 
     async def _require_well(self, look: Look) -> None:
-        gone = [self.seen[key] for key in self.seen.keys() - {task.task_id for task in look.ours}]
+        there = {task.task_id for task in (*look.ours, *look.others)}
+        gone = [task for task in self.seen.values() if task.task_id not in there]
         self.seen = {task.task_id: task for task in look.ours}
         for task in look.ours:
-            if task.is_broken:
+            if task.is_broken and task.task_id not in self.before:
                 raise await explain(self.site, task)
-        if gone:  # a Swarm may be set up to forget tasks at once
+        # A Swarm may be set up to forget tasks at once.
+        if any(task.is_wanted and task.task_id not in self.before for task in gone):
             raise self.site.error(
                 FaultCode.CONTAINER_EXITED, "it ended, and the Swarm keeps nothing of it"
             )
-        service = look.service
-        if service.deployment != self.site.command.deployment_id or service.update == "paused":
-            says = self.site.shown(service.update_says) or "somebody else changed the service"
-            raise self.site.error(FaultCode.ENGINE_REFUSED, says)
-        self._require_placed(look)
+        self._require_unchanged(look.service)
 
-    def _require_placed(self, look: Look) -> None:
+    def _require_unchanged(self, service: Service) -> None:
+        """By a person, or by the Swarm, which rolls back what it does not find well."""
+        asked = self.site.command
+        if service.deployment != asked.deployment_id or service.update == "paused":
+            says = self.site.shown(service.update_says) or "somebody else changed the service"
+            raise self.site.error(FaultCode.SERVICE_CHANGED, says)
+        if (service.image, service.replicas) != (self._image, asked.replicas):
+            raise self.site.error(
+                FaultCode.SERVICE_CHANGED,
+                f"somebody else changed it to {service.replicas} of {service.image}",
+            )
+
+    async def _is_ending(self, look: Look) -> bool:
+        """Whether old tasks end that are waited for; those on nodes that are away not for long."""
+        lasted = self.ending.lasts(bool(look.ending))
+        if not look.ending or lasted < ENDING:
+            return bool(look.ending)
+        up = {node.node_id for node in await nodes(self.site.engine) if node.is_up}
+        return any(task.node_id in up for task in look.ending)
+
+    def _require_placed(self, look: Look, *, is_ending: bool) -> None:
         """While another task ends, it may be that one's port that is waited for."""
         waiting = [task for task in look.ours if task.is_wanted and _is_unplaced(task)]
-        is_stuck = bool(waiting) and not look.ending
-        if self.unplaced.lasts(is_stuck) > self.site.gate.placed and is_stuck:
+        is_stuck = bool(waiting) and not is_ending
+        if self.stuck.lasts(is_stuck) > self.site.gate.placed and is_stuck:
             raise unplaced(self.site, waiting[0])
 
-    def _is_done(self, look: Look) -> bool:
+    def _is_done(self, look: Look, *, is_ending: bool) -> bool:
         command, running = self.site.command, look.running
         lasted = self.running.lasts(frozenset(task.task_id for task in running))
         if len(running) != command.replicas or look.service.update not in {"", "completed"}:
@@ -149,7 +178,7 @@ class Convergence:
             return False
         if any(task.is_wanted for task in look.others):
             return False
-        if self.ending.lasts(bool(look.ending)) < ENDING and look.ending:
+        if is_ending:
             return False
         if look.ending:
             self.site.log.add("what ran before has not ended yet; the Swarm sees to it")
@@ -157,18 +186,20 @@ class Convergence:
 
     async def _require_images(self, look: Look) -> None:
         """By its digest everywhere, and where a container can be seen, just that image."""
-        wanted = f"{self.site.command.target.name}@{self.site.command.target.digest}"
         for task in look.running:
             here = await container_here(self.site, task)
-            if here is not None:
-                local = await images.inspect(self.site.engine, wanted)
-                is_it = here.image_id == local.image_id
-            else:
-                is_it = True
-            if task.image != wanted or not is_it:
+            is_it = here is None or here.image_id == await self._image_id()
+            if task.image != self._image or not is_it:
                 raise self.site.error(
                     FaultCode.DIGEST_MISMATCH, f"another image runs, {task.image}"
                 )
+
+    @property
+    def _image(self) -> str:
+        return f"{self.site.command.target.name}@{self.site.command.target.digest}"
+
+    async def _image_id(self) -> str:
+        return (await images.inspect(self.site.engine, self._image)).image_id
 
     def _patience(self) -> timedelta:
         command, check = self.site.command, self.site.command.health_check

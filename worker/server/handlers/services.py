@@ -9,10 +9,12 @@ deployment
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
+from pydantic import JsonValue
 
 from shared.coroutines import uninterrupted
 from shared.errors import EngineError, WharfError
@@ -44,9 +46,6 @@ GOES_ON = {
     FaultCode.ENGINE_API_VERSION,
 }
 """An Engine that is away is asked for nothing; its Swarm goes on, and the next attempt waits on."""
-
-STAYS = {Why.DRAINED, Why.LEASE_LOST}
-"""Stops after which another attempt takes up what this one began."""
 
 log = structlog.get_logger()
 
@@ -80,18 +79,25 @@ async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> Service
         await site.require_no_container()
         await site.require_free_name()
     rollout = _Rollout(site, attempt, current)
-    if current is not None and current.deployment != site.command.deployment_id:
-        rollout.ran = len(await site.running(current))
+    if current is None:
+        rollout.before = {}
+    elif current.deployment != site.command.deployment_id:
+        rollout.before, rollout.ran = current.document, len(await site.running(current))
     return await carry_out(rollout.carry_out(grants), attempt, lambda: rollout.is_last_step)
 
 
 @dataclass
 class _Rollout:
-    """One spec in place of another one, or of none; ``ran`` tasks ran before, if that is known."""
+    """One spec in place of another one, or of none.
+
+    ``before`` and ``ran`` are the spec and how many tasks ran of it before this deployment; empty
+    where there was no service, none where another attempt or another manager has begun with it.
+    """
 
     site: SwarmSite
     attempt: Attempt
     current: Service | None
+    before: Mapping[str, JsonValue] | None = field(default=None, repr=False)
     ran: int | None = None
     has_begun: bool = False
     is_last_step: bool = False
@@ -102,7 +108,7 @@ class _Rollout:
             look = await convergence.wait()
             self.is_last_step = True
         except asyncio.CancelledError:
-            if self.has_begun and self.attempt.why not in STAYS:
+            if self.has_begun and self.attempt.why is not Why.LEASE_LOST:
                 await uninterrupted(self._put_back())
             raise
         except WharfError as error:
@@ -119,7 +125,8 @@ class _Rollout:
         if current is not None and current.deployment == command.deployment_id:
             self.has_begun = True
             site.log.add("it has begun before: waiting on")
-            return Convergence(site, current.service_id, current.turn)
+            there = await services.tasks(site.engine, current.service_id)
+            return Convergence(site, current.service_id, frozenset(one.task_id for one in there))
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
@@ -127,10 +134,11 @@ class _Rollout:
         if current is None:
             site.log.add(f"starting {spec.replicas} of {command.reference} as the service {name}")
             making = services.create(site.engine, spec, login)
-            return Convergence(site, await uninterrupted(making), 0)
+            return Convergence(site, await uninterrupted(making))
         site.log.add(f"changing the service {name} to {spec.replicas} of {command.reference}")
         changing = services.update(site.engine, current.service_id, spec, login)
-        return Convergence(site, current.service_id, await uninterrupted(changing))
+        await uninterrupted(changing)
+        return Convergence(site, current.service_id)
 
     async def _put_back(self) -> bool:
         """Whether the Swarm was told to undo what was done; it then does that by itself."""
@@ -140,7 +148,9 @@ class _Rollout:
                 found = await self.site.find()
                 if found is not None:
                     deployment = self.site.command.deployment_id
-                    await services.put_back(self.site.engine, found.service_id, deployment)
+                    await services.put_back(
+                        self.site.engine, found.service_id, deployment, self.before
+                    )
         except (EngineError, TimeoutError) as error:
             return self._is_not_back(error)
         return True

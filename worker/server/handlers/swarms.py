@@ -1,13 +1,13 @@
 """The Swarm that one deployment of an application is carried out in: what runs, what may run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import ServiceReplace
+from shared.jobs.commands import PublishedPort, ServiceReplace
 from worker.engine import containers, images, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, DEPLOYMENT
@@ -38,19 +38,39 @@ class SwarmSite:
         return on_one_line(self.mask(text))
 
     async def require_manager(self) -> None:
-        """Raises `EngineError` (``not_a_swarm_manager``)."""
+        """Raises `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
         info = await self.engine.info()
-        if info.swarm != "manager":
-            what = "a worker of a Swarm" if info.swarm == "worker" else "in no Swarm"
-            raise self.error(
-                FaultCode.NOT_A_SWARM_MANAGER, f"the Docker Engine of {info.name} is {what}"
-            )
+        here = f"the Docker Engine of {info.name}"
+        match info.swarm:
+            case "manager":
+                return
+            case "inactive":
+                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is in no Swarm")
+            case "worker":
+                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is a worker of a Swarm")
+            case "locked":
+                raise self.error(
+                    FaultCode.NOT_A_SWARM_MANAGER,
+                    f"the Swarm of {here} is locked",
+                    remedy="Unlock it: docker swarm unlock.",
+                )
+            case state:
+                raise self.error(FaultCode.ENGINE_UNREACHABLE, f"the Swarm of {here} is {state}")
 
     async def find(self) -> Service | None:
-        """The application's service; a Swarm cannot rename one, so it may have another name."""
-        command = self.command
-        found = await services.find(self.engine, APPLICATION, command.application_id)
-        found.sort(key=lambda service: service.name != command.name)
+        """The application's service; a Swarm cannot rename one, so it may have another name.
+
+        Raises:
+            EngineError: ``name_taken``, as two say that they are.
+        """
+        found = await services.find(self.engine, APPLICATION, self.command.application_id)
+        if len(found) > 1:
+            names = " and ".join(sorted(service.name for service in found))
+            raise self.error(
+                FaultCode.NAME_TAKEN,
+                f"{names} have the application's label",
+                remedy=f"Remove all but one of them, or their label {APPLICATION}.",
+            )
         return found[0] if found else None
 
     async def require_no_container(self) -> None:
@@ -100,20 +120,29 @@ class SwarmSite:
             steady=self.gate.steady,
         )
         ready = self._require_nodes(spec, await nodes(self.engine))
-        if order(spec.ports) == STOP_FIRST:
-            await self._require_ports(spec, ready)
+        await self._require_ports(spec, ready)
         return spec
 
     async def _require_ports(self, spec: ServiceSpec, ready: set[str]) -> None:
-        """A Swarm would end what runs, find no node, and need a minute to have it run again."""
-        ports = [port for port in spec.ports if port.publish_mode == "host"]
+        """Of its Engine and of the Swarm's services; what other nodes run besides, nobody sees.
+
+        A Swarm does not look for containers that have a port already. And of one in mode host it
+        would end what runs, find no node, and need a minute to have it run again.
+        """
+        ingress = [port for port in spec.ports if port.publish_mode == "ingress"]
+        if names := await containers.publishing(self.engine, ingress):
+            raise self._port_taken(ingress, f"the container {', '.join(names)} has")
+        if not (ports := [port for port in spec.ports if port.publish_mode == "host"]):
+            return
         taken = await services.nodes_using(self.engine, ports, self.command.application_id)
+        if await containers.publishing(self.engine, ports):
+            taken.add((await self.engine.info()).node_id)
         if len(ready - taken) < spec.replicas:
-            numbers = ", ".join(str(port.published_port) for port in ports)
-            raise self.error(
-                FaultCode.PORT_TAKEN,
-                f"another service has the port on {len(ready & taken)} nodes, of {numbers}",
-            )
+            raise self._port_taken(ports, f"on {len(ready & taken)} nodes somebody else has")
+
+    def _port_taken(self, ports: Sequence[PublishedPort], who: str) -> EngineError:
+        numbers = ", ".join(str(port.published_port) for port in ports)
+        return self.error(FaultCode.PORT_TAKEN, f"{who} the port, of {numbers}")
 
     def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> set[str]:
         """The ids of those that are ready and for the image."""
@@ -129,6 +158,6 @@ class SwarmSite:
         if len(ready) < needed:
             raise self.error(
                 FaultCode.NO_SUITABLE_NODE,
-                f"{needed} nodes are needed for {spec.replicas} replicas, {len(ready)} are ready",
+                f"ready nodes: {len(ready)}, needed for {spec.replicas} replicas: {needed}",
             )
         return ready

@@ -8,6 +8,7 @@ from worker.engine import containers, services
 from worker.engine.containers import Container, Health
 from worker.engine.errors import Doing, make_error
 from worker.engine.nodes import nodes
+from worker.engine.redaction import redact
 from worker.engine.services import Task
 from worker.engine.text import TextLines
 from worker.server.handlers.sites import MAX_WORDS
@@ -50,7 +51,7 @@ async def explain(site: SwarmSite, task: Task) -> EngineError:
 
 def unplaced(site: SwarmSite, task: Task) -> EngineError:
     """The error of a task that no node was found for."""
-    return site.error(_code(task), site.shown(task.error)[:MAX_WORDS])
+    return site.error(_code(task), _said(site, task))
 
 
 async def container_here(site: SwarmSite, task: Task) -> Container | None:
@@ -65,10 +66,15 @@ async def container_here(site: SwarmSite, task: Task) -> Container | None:
 def _by_words(site: SwarmSite, task: Task, place: str, said: str) -> EngineError:
     code = _code(task)
     if code == FaultCode.CONTAINER_EXITED:
-        words = said or site.shown(task.error)[:MAX_WORDS] or "without a word"
+        words = said or _said(site, task) or "without a word"
         return site.error(code, f"it ended with exit code {task.exit_code} on {place}: {words}")
     remedy = NOT_PULLED if code == FaultCode.LOCAL_IMAGE_MISSING else ""
-    return site.error(code, f"{place} says {site.shown(task.error)[:MAX_WORDS]}", remedy=remedy)
+    return site.error(code, f"{place} says {_said(site, task)}", remedy=remedy)
+
+
+def _said(site: SwarmSite, task: Task) -> str:
+    """What its node says of it, without secrets."""
+    return site.shown(redact(task.error))[:MAX_WORDS]
 
 
 def _code(task: Task) -> FaultCode:

@@ -1,270 +1,41 @@
 """Swarm services replaced on a real Engine: the healthy run, the others leave what ran before."""
 
 import asyncio
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import JsonValue, SecretStr
 
-from shared.diagnosis import Right
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
+from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
-from shared.networks import parse_networks
-from shared.reference import Reference
-from tests.engine.contexts import BUSYBOX
-from tests.engine.parts import IDLE, Registry, require_real_parts
+from tests.engine.parts import IDLE
 from tests.engine.test_images import FOREIGN, ignore
+from tests.server.handlers.services.yard import (
+    ILL,
+    IN_PLACE,
+    NEVER,
+    SOON,
+    WELL,
+    Yard,
+    forgetting,
+    joined,
+    lay_cable,
+    open_node,
+)
 from tests.server.handlers.test_containers import SERVE, answer
 from tests.waiting import wait_until
 from worker.engine import containers, images, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, DEPLOYMENT
-from worker.engine.nodes import nodes
 from worker.engine.service_spec import ServiceSpec
-from worker.engine.services import Service, Task
-from worker.local.engines import LocalEngine
-from worker.local.images import HERE, make_image
-from worker.local.namespaces import Namespace
-from worker.login import Grant, Grants, Login
+from worker.login import Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.containers import replace_container
-from worker.server.handlers.services import replace_service
-from worker.server.handlers.sites import Gate
-from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
-
-SOON = Gate(
-    every=timedelta(milliseconds=50),
-    steady=timedelta(milliseconds=400),
-    placed=timedelta(seconds=2),
-)
-WELL = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
-ILL = HealthProbe(command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1)
-NEVER = WELL.model_copy(update={"interval_seconds": 3600})
-IN_PLACE = 30
-LISTEN = "0.0.0.0:2377"
-
-
-@dataclass
-class Yard:
-    """A Swarm of one Engine, an application on it, and what its deployments log."""
-
-    engine: Engine
-    local: LocalEngine
-    registry: Registry
-    tools: Tools
-    name: str
-    login: Login
-    gate: Gate = SOON
-    pieces: list[str] = field(default_factory=list)
-
-    @property
-    def application_id(self) -> str:
-        return f"id-of-{self.name}"
-
-    async def image(self, version: str, script: str = SERVE, *, architecture: str = HERE) -> str:
-        """An image that runs this, by its digest; it is in the registry and nowhere else."""
-        target = self.registry.reference(f"team/{self.name}", version)
-        make_image(
-            self.local.docker_host,
-            str(target),
-            files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX},
-            command=["/bin/sh", "-c", script, version],
-            architecture=architecture,
-        )
-        pushed = await images.push(self.engine, target, self.login, ignore, IDLE)
-        await self.engine.request("DELETE", f"images/{target}", params={"force": "true"})
-        return str(Reference(target.registry, target.repository, digest=pushed.digest))
-
-    def command(self, reference: str, **changes: Any) -> ServiceReplace:
-        asked = ServiceReplace(
-            application_id=self.application_id,
-            deployment_id=str(time.monotonic_ns()),
-            name=self.name,
-            reference=reference,
-            registry_id="locked",
-        )
-        return asked.model_copy(update=changes)
-
-    async def deploy(
-        self,
-        asked: str | ServiceReplace,
-        environment: Mapping[str, str] | None = None,
-        *,
-        attempt: Attempt | None = None,
-        **changes: Any,
-    ) -> ServiceResult:
-        command = self.command(asked, **changes) if isinstance(asked, str) else asked
-        running = attempt or Attempt("job", 1)
-        running.say = self.say
-        return await replace_service(
-            command, self._grants(command, environment or {}), running, self.tools, self.gate
-        )
-
-    async def fail(
-        self, reference: str, *environment: Mapping[str, str], **changes: Any
-    ) -> EngineError:
-        with pytest.raises(EngineError) as caught:
-            await self.deploy(reference, *environment, **changes)
-        return caught.value
-
-    async def begin(self, command: ServiceReplace, attempt: Attempt) -> None:
-        """Return when the Swarm has begun to start what was asked for."""
-        attempt.task = asyncio.create_task(self.deploy(command, attempt=attempt))
-        await wait_until(partial(self.is_starting, command.deployment_id), seconds=IN_PLACE)
-
-    async def is_starting(self, deployment_id: str) -> bool:
-        found = await services.find(self.engine, APPLICATION, self.application_id)
-        tasks = [
-            task for one in found for task in await services.tasks(self.engine, one.service_id)
-        ]
-        return any(task.deployment == deployment_id and task.state == "starting" for task in tasks)
-
-    async def only(self) -> Service:
-        """The application's one service."""
-        [service] = await services.find(self.engine, APPLICATION, self.application_id)
-        return service
-
-    async def running(self) -> list[Task]:
-        """Everything of the application that runs, of whichever spec."""
-        tasks = await services.tasks(self.engine, (await self.only()).service_id)
-        return [task for task in tasks if task.is_running]
-
-    async def digests(self) -> list[str]:
-        return [task.image for task in await self.running()]
-
-    async def is_back(self, before: list[Task]) -> bool:
-        """Whether just these tasks run."""
-        return {task.task_id for task in await self.running()} == {task.task_id for task in before}
-
-    async def clear(self) -> None:
-        for service in await services.find(self.engine, APPLICATION, self.application_id):
-            await services.remove(self.engine, service.service_id)
-
-    def _grants(self, command: ServiceReplace, environment: Mapping[str, str]) -> Grants:
-        rights = frozenset[Right]({"pull"})
-        return Grants(
-            grants=(Grant(login=self.login, repository=command.target.repository, rights=rights),),
-            environment={name: SecretStr(value) for name, value in environment.items()},
-        )
-
-    async def say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
-        self.pieces.append(data["text"])
-
-
-@contextmanager
-def open_node(directory: Path) -> Iterator[LocalEngine]:
-    """An Engine in a network of its own, in no Swarm so far."""
-    own = Namespace.create("swarm-tests")
-    try:
-        running = LocalEngine.start(directory, namespace=own, insecure_registries=("10.77.0.0/16",))
-        try:
-            yield running
-        finally:
-            running.stop()
-    finally:
-        own.remove()
-
-
-@pytest.fixture(scope="module")
-def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
-    require_real_parts()
-    with open_node(tmp_path_factory.mktemp("swarm")) as node:
-        yield node
-
-
-@pytest.fixture
-async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
-    """Its manager; the first who asks makes it one."""
-    async with Engine.open(manager.docker_host) as opened:
-        if (await opened.info()).swarm == "inactive":
-            body: JsonValue = {"ListenAddr": LISTEN, "AdvertiseAddr": manager.address}
-            await opened.request("POST", "swarm/init", body=body, limit=timedelta(seconds=30))
-        yield opened
-
-
-@asynccontextmanager
-async def joined(yard: Yard, local: LocalEngine) -> AsyncIterator[Engine]:
-    """A second node of the Swarm until the block is left."""
-    tokens: Any = await yard.engine.request("GET", "swarm")
-    body: JsonValue = {
-        "ListenAddr": LISTEN,
-        "AdvertiseAddr": local.address,
-        "RemoteAddrs": [f"{yard.local.address}:2377"],
-        "JoinToken": tokens["JoinTokens"]["Worker"],
-    }
-    async with Engine.open(local.docker_host) as engine:
-        await engine.request("POST", "swarm/join", body=body, limit=timedelta(seconds=30))
-        info: Any = await engine.request("GET", "info")
-        node_id = info["Swarm"]["NodeID"]
-        await wait_until(partial(is_ready, yard.engine, node_id), seconds=IN_PLACE)
-        try:
-            yield engine
-        finally:
-            await yard.clear()
-            await engine.request(
-                "POST", "swarm/leave", params={"force": "true"}, limit=timedelta(seconds=30)
-            )
-            await yard.engine.request("DELETE", f"nodes/{node_id}", params={"force": "true"})
-
-
-@asynccontextmanager
-async def forgetting(engine: Engine) -> AsyncIterator[None]:
-    """The Swarm keeps no task that is over until the block is left."""
-    await remember(engine, 0)
-    try:
-        yield
-    finally:
-        await remember(engine, 5)
-
-
-async def remember(engine: Engine, tasks: int) -> None:
-    swarm: Any = await engine.request("GET", "swarm")
-    body = {**swarm["Spec"], "Orchestration": {"TaskHistoryRetentionLimit": tasks}}
-    params = {"version": str(swarm["Version"]["Index"])}
-    await engine.request("POST", "swarm/update", params=params, body=body)
-
-
-def lay_cable(one: Namespace, other: Namespace) -> None:
-    """Let two servers reach each other; we pass nothing on between them."""
-    there = str(other.holder.pid)
-    run(one, "link", "add", "peer", "type", "veth", "peer", "name", "peer", "netns", there)
-    for here, far in ((one, other), (other, one)):
-        run(here, "link", "set", "peer", "up")
-        run(here, "route", "add", far.address, "dev", "peer", "src", here.address)
-
-
-def run(namespace: Namespace, *arguments: str) -> None:
-    subprocess.run([*namespace.wrapper, "ip", *arguments], check=True)
-
-
-async def is_ready(engine: Engine, node_id: str) -> bool:
-    return any(node.node_id == node_id and node.is_ready for node in await nodes(engine))
-
-
-@pytest.fixture
-async def yard(
-    swarm: Engine,
-    manager: LocalEngine,
-    locked_registry: Registry,
-    tmp_path: Path,
-    request: pytest.FixtureRequest,
-) -> AsyncIterator[Yard]:
-    tools = Tools(swarm, parse_networks("private"), Workspaces.open(tmp_path / "builds"))
-    name = f"app-{abs(hash(request.node.name)) % 10**8}"
-    yard = Yard(swarm, manager, locked_registry, tools, name, locked_registry.login())
-    yield yard
-    await yard.clear()
 
 
 async def test_a_first_deployment_runs_just_the_image_that_its_registry_gives_for_the_login(
@@ -478,8 +249,7 @@ async def test_a_service_of_somebody_else_s_is_left_alone(yard: Yard) -> None:
     await services.remove(yard.engine, service_id)
 
 
-@pytest.mark.parametrize("why", [Why.LEASE_LOST, Why.DRAINED])
-async def test_the_next_attempt_waits_on_for_what_a_stopped_one_began(yard: Yard, why: Why) -> None:
+async def test_the_next_attempt_waits_on_for_what_one_began_that_lost_its_lease(yard: Yard) -> None:
     slow = WELL.model_copy(update={"interval_seconds": 2})
     first, second = await yard.image("1"), await yard.image("2")
     await yard.deploy(first)
@@ -487,24 +257,24 @@ async def test_the_next_attempt_waits_on_for_what_a_stopped_one_began(yard: Yard
     attempt = Attempt("job", 1)
     await yard.begin(command, attempt)
     begun = await yard.only()
-    attempt.stop(why)
+    attempt.stop(Why.LEASE_LOST)
     assert attempt.task is not None
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
     await yard.deploy(command, attempt=Attempt("job", 2))
 
-    after = await yard.only()
     made = [
         task
-        for task in await services.tasks(yard.engine, after.service_id)
+        for task in await services.tasks(yard.engine, begun.service_id)
         if task.deployment == command.deployment_id
     ]
-    assert after.turn == begun.turn
+    assert (await yard.only()).document == begun.document
     assert [(task.image, task.is_running) for task in made] == [(second, True)]
 
 
-async def test_a_cancel_puts_back_what_ran_before(yard: Yard) -> None:
+@pytest.mark.parametrize("why", [Why.CANCELLED, Why.DRAINED])
+async def test_a_stop_puts_back_what_ran_before(yard: Yard, why: Why) -> None:
     first, second = await yard.image("1"), await yard.image("2")
     await yard.deploy(first)
     before = await yard.running()
@@ -512,7 +282,7 @@ async def test_a_cancel_puts_back_what_ran_before(yard: Yard) -> None:
     await yard.begin(yard.command(second, health_check=NEVER), attempt)
 
     begun = time.monotonic()
-    attempt.stop(Why.CANCELLED)
+    attempt.stop(why)
     assert attempt.task is not None
     with pytest.raises(asyncio.CancelledError):
         await attempt.task

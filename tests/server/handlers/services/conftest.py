@@ -1,0 +1,48 @@
+"""The Swarm that a file's tests share, and an application of each one's own."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from shared.networks import parse_networks
+from tests.engine.parts import Registry, require_real_parts
+from tests.server.handlers.services.yard import LISTEN, Yard, open_node
+from worker.engine.connection import Engine
+from worker.local.engines import LocalEngine
+from worker.server.handlers.tools import Tools
+from worker.server.workspaces import Workspaces
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
+    require_real_parts()
+    with open_node(tmp_path_factory.mktemp("swarm")) as node:
+        yield node
+
+
+@pytest.fixture
+async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
+    """Its manager; the first who asks makes it one."""
+    async with Engine.open(manager.docker_host) as opened:
+        if (await opened.info()).swarm == "inactive":
+            body: JsonValue = {"ListenAddr": LISTEN, "AdvertiseAddr": manager.address}
+            await opened.request("POST", "swarm/init", body=body, limit=timedelta(seconds=30))
+        yield opened
+
+
+@pytest.fixture
+async def yard(
+    swarm: Engine,
+    manager: LocalEngine,
+    locked_registry: Registry,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Yard]:
+    tools = Tools(swarm, parse_networks("private"), Workspaces.open(tmp_path / "builds"))
+    name = f"app-{abs(hash(request.node.name)) % 10**8}"
+    yard = Yard(swarm, manager, locked_registry, tools, name, locked_registry.login())
+    yield yard
+    await yard.clear()
