@@ -6,6 +6,7 @@ WharfError
 │   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
 │   ├── InvalidSourceError      nothing that an application could be built from
+│   ├── InvalidUrlError         not where messages could be sent to
 │   ├── NoContextError          nothing was uploaded for it to be built from
 │   ├── ChecksumError           an upload that is not what its sender says
 │   ├── IncompleteUploadError   an upload that does not come to its end
@@ -48,6 +49,10 @@ class UnreadableInputError(InvalidInputError):
 
 class InvalidSourceError(InvalidInputError):
     code = "source_invalid"
+
+
+class InvalidUrlError(InvalidInputError):
+    code = "url_invalid"
 
 
 class NoContextError(InvalidInputError):

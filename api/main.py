@@ -28,7 +28,7 @@ from api.uploads.tidying import tidying
 from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
-from shared.networks import parse_networks
+from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
 
@@ -54,6 +54,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
     require_strong(settings.admin_key)
     vault = PublicKey.parse(settings.vault_public_key)
     networks = parse_networks(settings.registry_networks)
+    webhook_networks = parse_webhook_networks(settings.webhook_networks)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,6 +82,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 limiter=limiter,
                 vault=vault,
                 networks=networks,
+                webhook_networks=webhook_networks,
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,

@@ -48,7 +48,7 @@ PARTS = {
             "networks",
             "vault",
         ),
-        *("database", "ids", "logs", "models", "jobs", "migrations"),
+        *("database", "ids", "logs", "models", "jobs", "migrations", "webhooks"),
     },
 }
 

@@ -19,13 +19,15 @@ from api.procedures import (
     server,
     server_check,
     user,
+    webhook,
+    webhook_delivery,
 )
 from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build, deployment),
-    *(image, compose, job, api_key, user),
+    *(image, compose, job, webhook, webhook_delivery, api_key, user),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

@@ -13,6 +13,7 @@ from tests.databases import Database
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server", "build"),
     *("context", "context_token", "deployment", "deployment_server"),
+    *("webhook", "webhook_delivery", "deploy_hook"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -102,6 +103,11 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
+    ("webhook.one", {"webhookId": "webhook"}),
+    ("webhook.update", {"webhookId": "webhook", "enabled": False}),
+    ("webhook.remove", {"webhookId": "webhook"}),
+    ("webhook.deliveries", {"webhookId": "webhook"}),
+    ("webhook.redeliver", {"deliveryId": "delivery"}),
     ("apiKey.remove", {"apiKeyId": "key"}),
 ]
 
@@ -139,7 +145,10 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     database: Database,
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
+    webhook = {"url": "https://hooks.example/a"}
+    told = (await client.post("/api/webhook.create", json=webhook)).json()["webhookId"]
     deployable = await create_deployable(client, [server])
+    sent = await client.get("/api/webhook.deliveries", params={"webhookId": told})
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
@@ -150,6 +159,8 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],
+        "webhook": told,
+        "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
     }
@@ -176,7 +187,9 @@ async def test_lists_show_only_the_callers_own(
     await create_registry(client)
     await create_application(client)
     await client.post("/api/image.pull", json={"image": "nginx"})
+    await client.post("/api/webhook.create", json={"url": "https://hooks.example/a"})
 
+    assert (await stranger.get("/api/webhook.all")).json() == []
     assert (await stranger.get("/api/registry.all")).json() == []
     assert (await stranger.get("/api/application.all")).json() == []
     assert (await stranger.get("/api/server.all")).json() == []
@@ -217,6 +230,9 @@ async def test_a_member_may_use_and_not_change(
         "application.saveDockerProvider": {**of_application, "dockerImage": "nginx"},
         "application.saveBuildType": {**of_application, "buildType": "dockerfile"},
         "application.saveEnvironment": {**of_application, "env": "A=1"},
+        "webhook.create": {"url": "https://hooks.example/a"},
+        "webhook.update": {"webhookId": "x", "enabled": False},
+        "webhook.remove": {"webhookId": "x"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
     }
