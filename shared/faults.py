@@ -35,6 +35,7 @@ class FaultCode(StrEnum):
     PUSH_DENIED = "push_denied"
     REPO_MISSING = "repo_missing"
     IMAGE_NOT_FOUND = "image_not_found"
+    IMAGE_INCOMPLETE = "image_incomplete"
     LOCAL_IMAGE_MISSING = "local_image_missing"
     NOT_A_REGISTRY = "not_a_registry"
     BLOCKED_BY_PROXY = "blocked_by_proxy"
@@ -45,6 +46,7 @@ class FaultCode(StrEnum):
     PLATFORM_MISSING = "platform_missing"
     UPLOAD_CORRUPT = "upload_corrupt"
     TAG_IMMUTABLE = "tag_immutable"
+    DELETE_UNSUPPORTED = "delete_unsupported"
     LAYER_TOO_LARGE = "layer_too_large"
     DIGEST_MISMATCH = "digest_mismatch"
     ENGINE_UNREACHABLE = "engine_unreachable"
@@ -165,6 +167,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.IMAGE_NOT_FOUND: Verdict(
         retryable=False, remedy="Check that the image exists, and its name and tag."
     ),
+    FaultCode.IMAGE_INCOMPLETE: Verdict(
+        retryable=False,
+        remedy="The registry has lost a part of the image: push or build it again, or restore the "
+        "registry's storage.",
+    ),
     FaultCode.LOCAL_IMAGE_MISSING: Verdict(
         retryable=False, remedy="The server has no such image: build, pull or tag it first."
     ),
@@ -194,6 +201,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TAG_IMMUTABLE: Verdict(
         retryable=False, remedy="The registry does not let this tag be moved: choose a new one."
+    ),
+    FaultCode.DELETE_UNSUPPORTED: Verdict(
+        retryable=False,
+        remedy="The registry does not delete images for us: allow it there (docker-registry: "
+        "REGISTRY_STORAGE_DELETE_ENABLED=true), or remove the image by hand.",
     ),
     FaultCode.LAYER_TOO_LARGE: Verdict(
         retryable=False,

@@ -40,6 +40,7 @@ PARTS = {
         *(
             "compose",
             "coroutines",
+            "deployments",
             "settings",
             "errors",
             "faults",

@@ -27,6 +27,8 @@ from api.procedures.container import HealthCheck, Mounts, Ports
 from api.procedures.fields import Id, Ignored, Input, Name, NoInput, Text
 from api.procedures.procedure import Procedure
 from api.procedures.usage import require_registries, require_servers
+from shared.deployments.order import OnFailure
+from shared.deployments.settings import Runtime
 from shared.ids import make_id
 from shared.models import Application, ApplicationServer
 from shared.models.application import REGISTRIES
@@ -35,6 +37,7 @@ CHANGEABLE = {
     *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
     *("rollback_active", "rollbacks_to_keep", "latest_wins", *REGISTRIES),
     *("health_check", "ports", "mounts", "replicas"),
+    *("runtime", "rollout_batch", "rollout_on_failure"),
 }
 """The columns that create and update set to what is asked."""
 NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
@@ -46,6 +49,9 @@ class Settings(Input):
 
     ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
     was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
+    ``runtime``: a plain ``container`` on each server, a ``service`` of its Swarm, or ``none``, for
+    the image alone. ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the
+    rest ``stop``, and with ``rollback`` those that were changed get back what they had.
     """
 
     description: Text = ""
@@ -61,6 +67,9 @@ class Settings(Input):
     ports: Ports = Field(default_factory=list)
     mounts: Mounts = Field(default_factory=list)
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    runtime: Runtime = "container"
+    rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
+    rollout_on_failure: OnFailure = "stop"
     rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10
     latest_wins: bool = True
     environment_id: Ignored = None

@@ -9,6 +9,8 @@ from api.procedures.application_fields import BuildType, SourceType
 from api.procedures.container import HealthCheck, Mounts, Ports
 from api.procedures.fields import Moment, Output, show_document
 from api.procedures.variables import show_variables
+from shared.deployments.order import OnFailure
+from shared.deployments.settings import Runtime
 from shared.models import Application
 
 
@@ -45,6 +47,9 @@ class ApplicationOutput(Output):
     ports: Ports
     mounts: Mounts
     replicas: int
+    runtime: Runtime
+    rollout_batch: int
+    rollout_on_failure: OnFailure
     rollbacks_to_keep: int
     latest_wins: bool
     last_version: int

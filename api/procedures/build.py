@@ -107,6 +107,12 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
     one supersedes one that waits, unless its `latestWins` is off.
     """
+    await store_build(context, await order_build(context, asked))
+    return AcceptedBuild.of(*await _find(context, context.job_id))
+
+
+async def order_build(context: Context, asked: AskBuild) -> Order:
+    """What is asked for, with all that is wrong with it said before anything is stored."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         registries = await find_registries(session, context, application)
@@ -121,9 +127,8 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
         )
     wish = Wish(asked.tag, asked.branch, asked.commit, upload)
     order = Order(application, registries, wish, server_id, asked.title)
-    order.plan(application.last_version + 1)  # what is wrong with it is said before it is stored
-    await store_build(context, order)
-    return AcceptedBuild.of(*await _find(context, context.job_id))
+    order.plan(application.last_version + 1)
+    return order
 
 
 async def one(context: Context, asked: ChosenBuild) -> BuildOutput:

@@ -1,5 +1,6 @@
 """Store a build: its row and its jobs in one transaction, each job needing the one before."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg.types.json import Jsonb
@@ -26,7 +27,10 @@ from shared.models import Application
 AnyStep = ImageBuild | ImagePull | ImagePush | ImageCopy
 
 LOCK = "SELECT 1 FROM application WHERE application_id = %s AND organization_id = %s FOR UPDATE"
-STANDS = "SELECT 1 FROM build WHERE build_id = %s"
+STANDS = """
+SELECT 1 FROM build WHERE build_id = %(request_id)s
+UNION ALL SELECT 1 FROM deployment WHERE deployment_id = %(request_id)s
+"""
 NUMBER = """
 UPDATE application SET last_version = last_version + 1
  WHERE application_id = %s RETURNING last_version
@@ -60,21 +64,43 @@ class Order:
         return make_plan(self.application, self.registries, self.wish, version)
 
 
+@dataclass(frozen=True)
+class Built:
+    """A build that was stored: its plan, and the job whose result has its digest."""
+
+    plan: Plan
+    made_by: str
+
+
 async def store_build(context: Context, order: Order) -> None:
     """Number it, store it, submit its jobs; what it supersedes ends. A repeat changes nothing."""
     pool = context.resources.pool
     async with pool.connection() as connection, connection.transaction():
-        if await _is_new(connection, context, order.application):
-            version = await _number(connection, order.application)
-            await _store(connection, context, order, version)
+        if await is_new(connection, context, order.application):
+            await add_build(connection, context, order)
 
 
-async def _is_new(connection: Connection, context: Context, application: Application) -> bool:
-    """Whether this request was not carried out before; builds of one application wait here."""
+async def is_new(connection: Connection, context: Context, application: Application) -> bool:
+    """Whether this request was not carried out before; those of one application wait here.
+
+    Raises:
+        NotFoundError: the application was removed meanwhile.
+    """
     chosen = (application.application_id, context.organization_id)
     if await (await connection.execute(LOCK, chosen)).fetchone() is None:
         raise NotFoundError("Application not found")
-    return await (await connection.execute(STANDS, (context.job_id,))).fetchone() is None
+    stored = {"request_id": context.job_id}
+    return await (await connection.execute(STANDS, stored)).fetchone() is None
+
+
+async def add_build(connection: Connection, context: Context, order: Order) -> Built:
+    """As `store_build`, within the transaction of who has asked whether it `is_new`."""
+    version = await _number(connection, order.application)
+    plan = order.plan(version)
+    jobs = _submissions(context, order, plan)
+    await _store(connection, context, order, version, jobs)
+    pushing = [job.job_id for job in jobs if job.command is plan.push]
+    return Built(plan, (pushing or [jobs[0].job_id])[0])
 
 
 async def _number(connection: Connection, application: Application) -> int:
@@ -84,9 +110,14 @@ async def _number(connection: Connection, application: Application) -> int:
     return int(row["last_version"])
 
 
-async def _store(connection: Connection, context: Context, order: Order, version: int) -> None:
+async def _store(
+    connection: Connection,
+    context: Context,
+    order: Order,
+    version: int,
+    jobs: Sequence[Submission],
+) -> None:
     plan = order.plan(version)
-    jobs = _submissions(context, order, plan)
     for job in jobs:
         await submit(connection, job)
     steps = {job.command.kind: job.job_id for job in jobs[1:]}

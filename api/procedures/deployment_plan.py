@@ -1,18 +1,13 @@
-"""What is to be done on each server of a deployment: pure, from an application and its build."""
+"""What is run on each server of a deployment: pure, from an application and its image."""
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
-from api.procedures.build_plan import Registries
+from api.procedures.build_plan import Plan, Registries
+from shared.deployments.order import Image, OnFailure, Retained, Rollout
+from shared.deployments.settings import RunSettings
 from shared.errors import UnmetConditionError
-from shared.jobs.commands import (
-    ContainerReplace,
-    HealthProbe,
-    ImagePull,
-    Mounted,
-    PublishedPort,
-)
+from shared.jobs.commands import ImageBuild
 from shared.models import Application, Build
 from shared.reference import Reference, parse_reference, require_digest
 
@@ -20,59 +15,99 @@ MAX_HEALTH_SECONDS = 600
 """An attempt has half an hour, and may have to wait for the check twice."""
 
 _CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)")
+_ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The commands for one server, in their order; ``reference`` holds the digest, and no tag."""
+def settings_of(application: Application) -> RunSettings:
+    """How the application is run now.
 
-    reference: Reference
-    pull: ImagePull
-    replace: ContainerReplace
+    Raises:
+        UnmetConditionError: ``too_many_replicas``, ``app_name_unusable``,
+            ``health_check_too_slow``.
+    """
+    settings = RunSettings.model_validate(
+        {
+            "runtime": application.runtime,
+            "name": application.app_name,
+            "replicas": application.replicas,
+            "platform": application.platform,
+            "health_check": application.health_check,
+            "ports": application.ports,
+            "mounts": [_mount(mount) for mount in application.mounts],
+        }
+    )
+    require_runnable(application.name, settings)
+    return settings
 
 
-def make_plan(
-    application: Application, registries: Registries, build: Build, deployment_id: str
-) -> Plan:
-    """Pull what the build made, and run it as the application says now.
+def rollout_of(application: Application) -> Rollout:
+    """In which batches its servers are changed, and what a failure does."""
+    return Rollout(application.rollout_batch, _ON_FAILURE[application.rollout_on_failure])
+
+
+def image_of(registries: Registries, build: Build) -> Image:
+    """Where a build's image is pulled from, by its digest: the tag may be another's by now.
 
     Raises:
         UnmetConditionError: ``build_not_succeeded``, or ``build_not_pushed``, so that no other
-            server could pull it; ``too_many_replicas``, ``app_name_unusable``,
-            ``health_check_too_slow``.
+            server could pull it.
     """
-    reference = _image(build)
-    _require_runnable(application)
-    replace = ContainerReplace(
-        application_id=application.application_id,
-        deployment_id=deployment_id,
-        name=application.app_name,
-        reference=str(reference),
-        platform=application.platform,
-        health_check=_probe(application.health_check),
-        ports=tuple(PublishedPort.model_validate(port) for port in application.ports),
-        mounts=tuple(_mount(mount) for mount in application.mounts),
-    )
-    registry_id = _registry_id(registries, build, reference)
-    return Plan(reference, ImagePull(reference=str(reference), registry_id=registry_id), replace)
+    if build.outcome != "succeeded":
+        raise UnmetConditionError(
+            "build_not_succeeded",
+            f"the build {build.version} has {build.outcome or 'not ended'}",
+            remedy="Choose another one, see build.all; or none, to build anew.",
+        )
+    if build.digest is None:
+        raise _not_pushed(f"the build {build.version} is")
+    require_digest(build.digest)
+    named = parse_reference(build.reference)
+    image = Reference(named.registry, named.repository, digest=build.digest)
+    return Image(str(image), build.digest, _registry_id(registries, build, image))
 
 
-def _require_runnable(application: Application) -> None:
-    if application.replicas > 1:
+def image_to_make(plan: Plan, made_by: str) -> Image:
+    """Where the image is pulled from that a build is to make; what it is, the job will say.
+
+    Raises:
+        UnmetConditionError: ``build_not_pushed``, as nothing says where to.
+    """
+    pushed = plan.push or plan.make
+    if isinstance(pushed, ImageBuild):
+        raise _not_pushed("what is built is")
+    return Image(str(plan.reference), None, pushed.registry_id, made_by)
+
+
+def retained_of(
+    application: Application, registries: Registries, *places: str | None
+) -> Retained | None:
+    """Which of an image's places is in the rollback registry, if the application wants one."""
+    registry = registries.rollback
+    if registry is None or not application.rollback_active:
+        return None
+    for place in places:
+        if place and parse_reference(place).registry == registry.host:
+            return Retained(place, registry.registry_id)
+    return None
+
+
+def require_runnable(name: str, settings: RunSettings) -> None:
+    """Raises `UnmetConditionError`, as `settings_of`."""
+    if settings.runtime == "container" and settings.replicas > 1:
         raise UnmetConditionError(
             "too_many_replicas",
-            f"the application {application.name} has {application.replicas} replicas, a server "
-            "runs one container of it",
-            remedy="Set replicas to 1 with application.update.",
+            f"the application {name} has {settings.replicas} replicas, a server runs one container "
+            "of it",
+            remedy="Set replicas to 1, or runtime to service, with application.update.",
         )
-    if not _CONTAINER_NAME.fullmatch(application.app_name):
+    if not _CONTAINER_NAME.fullmatch(settings.name):
         raise UnmetConditionError(
             "app_name_unusable",
-            f"no container can be called {application.app_name}",
+            f"no container can be called {settings.name}",
             remedy="Choose another appName: two signs or more, a letter or a digit first, and "
             "neither .new nor .old at its end.",
         )
-    probe = _probe(application.health_check)
+    probe = settings.health_check
     if probe is not None and probe.longest_seconds > MAX_HEALTH_SECONDS:
         raise UnmetConditionError(
             "health_check_too_slow",
@@ -82,23 +117,12 @@ def _require_runnable(application: Application) -> None:
         )
 
 
-def _image(build: Build) -> Reference:
-    """Where it is pulled from, by its digest alone: the tag may be another image's by now."""
-    if build.outcome != "succeeded":
-        raise UnmetConditionError(
-            "build_not_succeeded",
-            f"the build {build.version} has {build.outcome or 'not ended'}",
-            remedy="Choose another one, see build.all; or none, which is the newest that did.",
-        )
-    if build.digest is None:
-        raise UnmetConditionError(
-            "build_not_pushed",
-            f"the build {build.version} is in no registry, only on the server that built it",
-            remedy="Give the application a buildRegistryId with application.update, build again.",
-        )
-    require_digest(build.digest)
-    named = parse_reference(build.reference)
-    return Reference(named.registry, named.repository, digest=build.digest)
+def _not_pushed(what: str) -> UnmetConditionError:
+    return UnmetConditionError(
+        "build_not_pushed",
+        f"{what} in no registry, only on the server that built it",
+        remedy="Give the application a buildRegistryId with application.update, build again.",
+    )
 
 
 def _registry_id(registries: Registries, build: Build, image: Reference) -> str | None:
@@ -110,12 +134,6 @@ def _registry_id(registries: Registries, build: Build, image: Reference) -> str 
     return None
 
 
-def _probe(stored: dict[str, Any] | None) -> HealthProbe | None:
-    return None if stored is None else HealthProbe.model_validate(stored)
-
-
-def _mount(stored: dict[str, Any]) -> Mounted:
+def _mount(stored: dict[str, Any]) -> dict[str, Any]:
     """A directory's path or a volume's name is its source, by its type."""
-    return Mounted.model_validate(
-        {**stored, "source": stored["host_path"] or stored["volume_name"]}
-    )
+    return {**stored, "source": stored["host_path"] or stored["volume_name"]}

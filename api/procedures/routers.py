@@ -9,13 +9,16 @@ from api.procedures import (
     application_source,
     build,
     compose,
+    deploy,
     deployment,
+    deployment_logs,
     diagnosis,
     enrolment,
     image,
     job,
     matrix,
     registry,
+    rollback,
     server,
     server_check,
     user,
@@ -26,7 +29,8 @@ from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
-    *(application, application_source, application_build, build, deployment),
+    *(application, application_source, application_build, build),
+    *(deploy, deployment, deployment_logs, rollback),
     *(image, compose, job, webhook, webhook_delivery, api_key, user),
 )
 

@@ -70,10 +70,20 @@ class RegistryTest(Command):
 
 
 class ImagePull(Command):
+    """Pull an image: of an index the one for ``platform``, or for the server's own.
+
+    ``preflight``: pull it only if it is sure to come to its end, and not at all where it is there.
+    ``made_by`` is a job: its result says which digest the reference gets when this is released, and
+    then it is gone.
+    """
+
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
 
     reference: str
     registry_id: str | None = None
+    made_by: str | None = None
+    preflight: bool = False
+    platform: str | None = None
 
     @property
     def target(self) -> Reference:
@@ -284,7 +294,8 @@ class Mounted(BaseModel):
 class ContainerReplace(Command):
     """Run an image in place of what an application's container ran so far, if it gets healthy.
 
-    ``reference`` has a digest, and the server has that image. The environment travels sealed.
+    ``reference`` has a digest once it is released (see `ImagePull`), and the server has that image.
+    The environment travels sealed.
     """
 
     kind: ClassVar[Kind] = Kind.CONTAINER_REPLACE
@@ -297,6 +308,7 @@ class ContainerReplace(Command):
     health_check: HealthProbe | None = None
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[Mounted, ...] = ()
+    made_by: str | None = None
 
     @property
     def target(self) -> Reference:
@@ -321,6 +333,7 @@ class ServiceReplace(Command):
     health_check: HealthProbe | None = None
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[Mounted, ...] = ()
+    made_by: str | None = None
 
     @property
     def target(self) -> Reference:

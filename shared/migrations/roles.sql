@@ -43,11 +43,13 @@ GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_a
 -- A build and a deployment are asked for by the API, and end by what their jobs say.
 GRANT INSERT ON public.build TO wharf_api;
 GRANT INSERT ON public.deployment, public.deployment_server TO wharf_api;
+-- A rollback point is control's to write, after a proof; the API asks for proofs, and gives points up.
+GRANT UPDATE (proof_job_id, dropped_at) ON public.rollback TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
-  latest_wins, last_version) ON public.application TO wharf_api;
+  latest_wins, last_version, runtime, rollout_batch, rollout_on_failure) ON public.application TO wharf_api;
 -- Of an attempt's right to fetch a context it notes that it was used; it gives none.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
@@ -56,7 +58,8 @@ GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) O
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found TO wharf_api;
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs
+  TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -67,7 +70,13 @@ GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
-GRANT UPDATE (outcome, error, finished_at) ON public.deployment TO wharf_control;
+GRANT UPDATE (outcome, error, finished_at, reference, digest, point_due, proof_job_id) ON public.deployment
+  TO wharf_control;
+-- An application it only locks, which needs a right to change it.
+GRANT UPDATE (last_version) ON public.application TO wharf_control;
+-- What it submits itself: proofs and deletions of retained images, and what puts back a failed deployment.
+GRANT INSERT ON public.job, public.job_need, public.deployment, public.deployment_server TO wharf_control;
+GRANT INSERT, UPDATE, DELETE ON public.rollback TO wharf_control;
 GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
 GRANT INSERT ON public.context_token TO wharf_control;
 GRANT DELETE ON public.context TO wharf_control;
@@ -77,7 +86,7 @@ GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
   ON public.webhook_delivery TO wharf_control;
 GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
-  public.job_event_prune, public.job_prune, public.job_id_at TO wharf_control;
+  public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs TO wharf_control;
 
 -- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
 GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;

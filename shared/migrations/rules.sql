@@ -168,6 +168,19 @@ BEGIN
   RETURN changed.state;
 END $$;
 
+-- Whether an image is what some server of the organization runs: of its deployments of one application there, the
+-- last that succeeded is.
+CREATE OR REPLACE FUNCTION public.image_runs(organization text, image text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (
+    SELECT FROM public.deployment d JOIN public.deployment_server s USING (deployment_id)
+     WHERE d.organization_id = organization AND d.digest = image AND s.outcome = 'succeeded'
+       AND NOT EXISTS (
+         SELECT FROM public.deployment_server later JOIN public.deployment newer USING (deployment_id)
+          WHERE later.server_id = s.server_id AND newer.application_id = d.application_id
+            AND later.outcome = 'succeeded' AND newer.deployment_id > d.deployment_id))
+$$;
+
 -- Takes a join token and binds to it, once, a server's public key and what proves its two passwords.
 -- Gives the server's id, null where the token is unknown, used or over.
 CREATE OR REPLACE FUNCTION public.server_enroll(token bytea, key text, verifier text, broker text DEFAULT NULL)

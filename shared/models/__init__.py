@@ -11,6 +11,7 @@ from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
 from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import Registry, RegistryCheck
+from shared.models.rollback import Rollback
 from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
 from shared.models.webhook import Webhook, WebhookDelivery
 
@@ -41,6 +42,7 @@ __all__ = [
     "Registry",
     "RegistryCheck",
     "ReleaseGate",
+    "Rollback",
     "Server",
     "ServerEnrolment",
     "ServerToken",

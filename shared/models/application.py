@@ -37,8 +37,9 @@ def _empty(kind: Any, make: Any, said: str) -> Any:
     )
 
 
-def _at_first(*, value: int) -> Any:
-    return Field(default=value, sa_column_kwargs={"server_default": text(str(value).lower())})
+def _at_first(*, value: int | str) -> Any:
+    said = f"'{value}'" if isinstance(value, str) else str(value).lower()
+    return Field(default=value, sa_column_kwargs={"server_default": text(said)})
 
 
 class Application(SQLModel, table=True):
@@ -73,6 +74,9 @@ class Application(SQLModel, table=True):
         CheckConstraint(
             "(build_secrets IS NULL) = (build_secret_names = '{}')", name="build_secrets_named"
         ),
+        one_of("runtime", ("container", "service", "none")),
+        one_of("rollout_on_failure", ("stop", "rollback")),
+        CheckConstraint("rollout_batch >= 0", name="rollout_batch_not_negative"),
         CheckConstraint(
             "replicas > 0 AND rollbacks_to_keep >= 0 AND last_version >= 0", name="counts_positive"
         ),
@@ -111,6 +115,9 @@ class Application(SQLModel, table=True):
     ports: list[dict[str, Any]] = _empty(JSONB, list, "[]")
     mounts: list[dict[str, Any]] = _empty(JSONB, list, "[]")
     replicas: int = _at_first(value=1)
+    runtime: str = _at_first(value="container")
+    rollout_batch: int = _at_first(value=0)
+    rollout_on_failure: str = _at_first(value="stop")
     rollbacks_to_keep: int = _at_first(value=10)
     latest_wins: bool = _at_first(value=True)
     last_version: int = _at_first(value=0)

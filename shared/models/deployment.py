@@ -7,13 +7,18 @@ from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, moment, one_of
 
-OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
+OUTCOMES = ("succeeded", "failed", "cancelled", "superseded", "expired")
+SERVER_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 
 class Deployment(SQLModel, table=True):
     """What was asked for and what came of it; it stays when its jobs are pruned.
 
-    ``reference`` is what is run: where the build's image is, by its ``digest`` and no tag.
+    ``reference`` is what is run: where the image is, by its ``digest`` and no tag once that is
+    known. The build is made for it where both have one id. ``settings`` are how it is run, without
+    secrets; ``retained`` is where a rollback will find the image; ``point_due`` until there is a
+    point of it, or none can be. It may go back to ``rollback_id``, or put back what ran before
+    ``undoes``, which failed.
     """
 
     __table_args__ = (
@@ -26,6 +31,25 @@ class Deployment(SQLModel, table=True):
         one_of("outcome", OUTCOMES),
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="outcome_has_end"),
         CheckConstraint("reference LIKE '%@' || digest", name="reference_pinned"),
+        one_of("on_failure", ("stop", "rollback")),
+        CheckConstraint(
+            "(retained IS NULL) = (retained_registry_id IS NULL)", name="retained_somewhere"
+        ),
+        Index("deployment_point_due", "deployment_id", postgresql_where=text("point_due")),
+        Index(
+            "deployment_undoes",
+            *("undoes", "reference"),
+            unique=True,
+            postgresql_where=text("undoes IS NOT NULL"),
+        ),
+        Index(
+            "deployment_failed",
+            "finished_at",
+            postgresql_where=text(
+                "on_failure = 'rollback' AND outcome IN ('failed', 'cancelled', 'expired')"
+            ),
+        ),
+        Index("deployment_digest", "organization_id", "digest"),
         Index("deployment_open", "deployment_id", postgresql_where=text("outcome IS NULL")),
         Index("deployment_of_application", "application_id", "deployment_id"),
         Index("deployment_of_build", "build_id"),
@@ -38,7 +62,16 @@ class Deployment(SQLModel, table=True):
     title: str = ""
     description: str = ""
     reference: str
-    digest: str
+    digest: str | None = None
+    registry_id: str | None = None
+    settings: dict[str, Any] = document(nullable=False)
+    on_failure: str = "stop"
+    retained: str | None = None
+    retained_registry_id: str | None = None
+    point_due: bool = False
+    proof_job_id: str | None = None
+    rollback_id: str | None = None
+    undoes: str | None = None
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     requested_by: str | None = None
@@ -47,7 +80,7 @@ class Deployment(SQLModel, table=True):
 
 
 class DeploymentServer(SQLModel, table=True):
-    """One server of a deployment: a job that pulls the image, and one that runs it.
+    """One server of a deployment: a job that pulls the image, and one that runs it, if one does.
 
     ``container_id`` is what runs there since; ``gap_seconds`` how long nothing answered meanwhile.
     """
@@ -62,7 +95,7 @@ class DeploymentServer(SQLModel, table=True):
         ForeignKeyConstraint(
             ["organization_id", "server_id"], ["server.organization_id", "server.server_id"]
         ),
-        one_of("outcome", OUTCOMES),
+        one_of("outcome", SERVER_OUTCOMES),
         CheckConstraint("(outcome IS NULL) = (finished_at IS NULL)", name="outcome_has_end"),
         CheckConstraint("gap_seconds >= 0", name="gap_not_negative"),
         Index("deployment_server_open", "deployment_id", postgresql_where=text("outcome IS NULL")),
@@ -73,7 +106,7 @@ class DeploymentServer(SQLModel, table=True):
     server_id: str = Field(primary_key=True)
     organization_id: str
     pull_job_id: str
-    replace_job_id: str
+    replace_job_id: str | None = None
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     container_id: str | None = None

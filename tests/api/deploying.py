@@ -10,9 +10,12 @@ from tests.api.asking import create_application, create_registry
 from tests.api.fleet import TestServer
 from worker.control.builds import settle_builds
 from worker.control.deployments import settle_deployments
+from worker.control.put_back import put_back
+from worker.control.rollbacks import tend_points, write_points
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 CONTAINER = "c" * 64
+KEEP = "keep.example"
 
 
 async def create_deployable(
@@ -20,9 +23,11 @@ async def create_deployable(
 ) -> dict[str, Any]:
     """An application of these servers with one build, which the first of them has pushed."""
     registry = await create_registry(client)
+    keep = await create_registry(client, registryUrl=KEEP, imagePrefix="myorg")
     application = await create_application(
         client,
         buildRegistryId=registry["registryId"],
+        rollbackRegistryId=keep["registryId"],
         serverIds=[server.server_id for server in servers],
         **settings,
     )
@@ -37,31 +42,36 @@ async def create_deployable(
 async def build(
     client: httpx2.AsyncClient, server: TestServer, application_id: str, digest: str = DIGEST
 ) -> dict[str, Any]:
-    """A build whose image was pushed and has this digest."""
+    """A build whose image was pushed, and retained if it is to be, and has this digest."""
     answer = await client.post("/api/application.build", json={"applicationId": application_id})
     assert answer.status_code == 200, answer.text
     await server.succeed_next({"reference": "x"})
-    await server.succeed_next({"reference": "x", "digest": digest})
-    await settle(server)
     built: dict[str, Any] = answer.json()
+    for _ in built["jobIds"][1:]:
+        await server.succeed_next({"reference": "x", "digest": digest})
+    await settle(server)
     return built
 
 
 async def deploy(client: httpx2.AsyncClient, application_id: str, **asked: Any) -> dict[str, Any]:
+    """A deployment of the build that is named, or of the newest one."""
     body = {"applicationId": application_id, **asked}
-    answer = await client.post("/api/application.deploy", json=body)
+    procedure = "deploy" if "buildId" in asked else "redeploy"
+    answer = await client.post(f"/api/application.{procedure}", json=body)
     assert answer.status_code == 200, answer.text
     accepted: dict[str, Any] = answer.json()
     return accepted
 
 
 async def settle(server: TestServer) -> None:
-    """As control does: what needs a job that failed ends a sweep later."""
-    for _ in range(2):
-        await server.sweep()
+    """As control does."""
+    await server.sweep()
     async with server.control.connection() as connection:
         await settle_builds(connection)
         await settle_deployments(connection)
+        await put_back(connection)
+        await write_points(connection)
+        await tend_points(connection)
 
 
 async def replace_next(server: TestServer, **result: Any) -> Released:
@@ -72,3 +82,34 @@ async def replace_next(server: TestServer, **result: Any) -> Released:
     told = {**ran, "containerId": CONTAINER, "gapSeconds": 0.0, **result}
     await server.finish(job, "succeeded", result=told)
     return job
+
+
+async def prove_next(server: TestServer) -> Released:
+    """The next job is to prove an image, and finds it whole."""
+    job = await server.next_job()
+    assert job.kind == "image.prove"
+    digest = job.command["reference"].partition("@")[2]
+    told = {"reference": job.command["reference"], "digest": digest, "blobs": 2, "sizeBytes": 3}
+    await server.finish(job, "succeeded", result=told)
+    await settle(server)
+    return job
+
+
+async def make_point(
+    client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
+) -> dict[str, Any]:
+    """The point of a deployment of the newest build, to this server alone."""
+    await deploy(client, application["applicationId"])
+    await server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(server)
+    await settle(server)
+    await prove_next(server)
+    return (await points(client, application["applicationId"]))[0]
+
+
+async def points(client: httpx2.AsyncClient, application_id: str) -> list[dict[str, Any]]:
+    """Those that are offered, or are not, what ran last first."""
+    answer = await client.get("/api/rollback.all", params={"applicationId": application_id})
+    assert answer.status_code == 200, answer.text
+    shown: list[dict[str, Any]] = answer.json()
+    return shown

@@ -20,6 +20,7 @@ from shared.diagnosis import Outcome, ProbeReport, Stage, StageResult
 from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.jobs.commands import RULES
+from shared.jobs.store.pin import pin
 from shared.jobs.store.release import Released, give_login, release
 from shared.jobs.store.sweep import sweep
 from shared.vault import PrivateKey
@@ -66,7 +67,7 @@ class TestServer:
     async def release(self) -> list[Released]:
         """What control releases now, for whatever server."""
         async with self.control.connection() as connection, connection.transaction():
-            jobs = await release(connection) or []
+            jobs = [await pin(connection, job) for job in await release(connection) or []]
             for job in jobs:
                 await give_login(connection, job, "v1.test.login")
         return jobs

@@ -6,13 +6,13 @@ import httpx2
 
 from api.procedures.routers import PROCEDURES
 from tests.api.asking import GHCR, create_application, create_registry, upload_context
-from tests.api.deploying import create_deployable, deploy
+from tests.api.deploying import create_deployable, deploy, make_point
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server", "build"),
-    *("context", "context_token", "deployment", "deployment_server"),
+    *("context", "context_token", "deployment", "deployment_server", "rollback"),
     *("webhook", "webhook_delivery", "deploy_hook"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
@@ -80,10 +80,17 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("build.cancel", {"buildId": "build"}),
     ("application.deploy", {"applicationId": "application"}),
     ("application.deploy", {**OWN, "buildId": "build"}),
+    ("application.redeploy", {"applicationId": "application"}),
+    ("application.deploy", {**OWN, "contextId": "context"}),
+    ("application.cancelDeployment", {"applicationId": "application"}),
+    ("rollback.all", {"applicationId": "application"}),
+    ("rollback.rollback", {"rollbackId": "rollback"}),
+    ("rollback.delete", {"rollbackId": "rollback"}),
     ("deployment.all", {"applicationId": "application"}),
     ("deployment.allByServer", {"serverId": "server"}),
     ("deployment.one", {"deploymentId": "deployment"}),
     ("deployment.cancel", {"deploymentId": "deployment"}),
+    ("deployment.readLogs", {"deploymentId": "deployment"}),
     ("image.pull", {"image": "nginx", "serverId": "server"}),
     ("image.pull", {"image": "ghcr.io/a/b", "registryId": "registry"}),
     ("image.push", {"image": "app", "registryId": "registry"}),
@@ -147,7 +154,8 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     [key, *_] = (await client.get("/api/apiKey.all")).json()
     webhook = {"url": "https://hooks.example/a"}
     told = (await client.post("/api/webhook.create", json=webhook)).json()["webhookId"]
-    deployable = await create_deployable(client, [server])
+    deployable = await create_deployable(client, [server], rollbackActive=True)
+    point = await make_point(client, server, deployable)
     sent = await client.get("/api/webhook.deliveries", params={"webhookId": told})
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
     ids = {
@@ -156,6 +164,7 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
         "application": (built := await build_something(client))["applicationId"],
         "build": built["buildId"],
         "deployment": (await deploy(client, deployable["applicationId"]))["deploymentId"],
+        "rollback": point["rollbackId"],
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],

@@ -14,6 +14,8 @@ from shared.jobs.commands import (
     GitSource,
     ImageBuild,
     ImageCopy,
+    ImageDelete,
+    ImageProve,
     ImagePull,
     ImagePush,
     ImageTag,
@@ -42,6 +44,9 @@ AD_HOC = RegistryTest(host=HOST, username="alice", repository="team/app")
 TEST = AD_HOC.model_copy(update={"registry_id": "registry"})
 PULL = ImagePull(reference=f"{HOST}/team/app:1", registry_id="registry")
 PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1", registry_id="registry")
+WITH_DIGEST = f"{HOST}/team/app:1@sha256:{'a' * 64}"
+PROVE = ImageProve(reference=WITH_DIGEST, registry_id="registry")
+DELETE = ImageDelete(reference=WITH_DIGEST, registry_id="registry")
 
 
 def context_of(job: Released) -> SealContext:
@@ -90,7 +95,14 @@ def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
 
 
 @pytest.mark.parametrize(
-    ("command", "rights"), [(PULL, {"pull"}), (PUSH, {"pull", "push"}), (TEST, {"pull", "push"})]
+    ("command", "rights"),
+    [
+        (PULL, {"pull"}),
+        (PUSH, {"pull", "push"}),
+        (TEST, {"pull", "push"}),
+        (PROVE, {"pull"}),
+        (DELETE, {"pull", "delete"}),
+    ],
 )
 def test_a_grant_says_for_what_it_is_given(command: Command, rights: set[str]) -> None:
     job = make_job(command)

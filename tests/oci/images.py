@@ -110,6 +110,10 @@ class Depot:
                 await self._put_manifest(session, digest_of(content), kind, content)
             await self._put_manifest(session, tag, *image.manifests[-1])
 
+    async def put_manifest(self, name: str, kind: str, content: bytes) -> None:
+        async with aiohttp.ClientSession(headers=self.headers) as session:
+            await self._put_manifest(session, name, kind, content)
+
     async def put_blobs(self, image: Image) -> None:
         async with aiohttp.ClientSession(headers=self.headers) as session:
             for digest, blob in image.blobs.items():

@@ -33,6 +33,7 @@ class Registries:
         *,
         certificate: tuple[Path, Path] | None = None,
         token_realm: TokenRealm | None = None,
+        deletes: bool = True,
     ) -> LocalRegistry:
         """With htpasswd for everybody in `PASSWORDS`, or with a token server."""
         registry = LocalRegistry.start(
@@ -41,6 +42,7 @@ class Registries:
             certificate=certificate,
             token_realm=token_realm,
             bcrypt_rounds=ROUNDS,
+            deletes=deletes,
         )
         self.started.append(registry)
         return registry

@@ -71,6 +71,8 @@ def test_codes_are_read_where_there_are_any(body: bytes, codes: tuple[str, ...])
         (make_answer(401), Asked.TAG, FaultCode.PUSH_DENIED),
         (make_answer(409), Asked.TAG, FaultCode.TAG_IMMUTABLE),
         (make_answer(413), Asked.PUSH, FaultCode.LAYER_TOO_LARGE),
+        (make_answer(401), Asked.DELETE, FaultCode.PUSH_DENIED),
+        (make_answer(405), Asked.DELETE, FaultCode.DELETE_UNSUPPORTED),
         (
             make_answer(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
             Asked.TAG,

@@ -10,34 +10,24 @@ from aiohttp import web
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImageCopy
-from shared.networks import parse_networks
-from tests.engine.parts import open_scripted
 from tests.fakes.front import open_front
 from tests.oci.copying import two_platforms
 from tests.oci.images import Depot, Image
 from tests.oci.parts import Registries, basic, make_login
-from worker.engine.connection import Engine
+from tests.server.parts import open_tools
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.copies import copy
 from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
 
 IMAGE = two_platforms("job")
 
 
 @pytest.fixture
 async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
-    async def answer(_: web.Request) -> web.StreamResponse:
-        return web.json_response({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}})
-
-    async with (
-        open_scripted(tmp_path, answer) as scripted,
-        Engine.open(scripted.docker_host) as engine,
-    ):
-        workspaces = Workspaces.open(tmp_path / "builds")
-        yield Tools(engine, parse_networks("loopback"), workspaces)
+    async with open_tools(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = tol
  WHERE s.deployment_id = told.deployment_id AND s.server_id = told.server_id AND s.outcome IS NULL
 """
 
+# Of a deployment whose own build came to nothing, that is told.
 SETTLE = """
 WITH told AS (
   SELECT deployment_id, max(s.finished_at) AS finished_at,
@@ -34,9 +35,18 @@ WITH told AS (
      ARRAY['failed', 'cancelled', 'expired', 'succeeded'], s.outcome::text)) AS ranks (rank)
    WHERE d.outcome IS NULL
    GROUP BY deployment_id HAVING bool_and(s.outcome IS NOT NULL)
+), judged AS (
+  SELECT told.*, b.outcome AS build_outcome, b.error AS build_error,
+         worst IN ('cancelled', 'expired') AND b.build_id IS NOT NULL
+           AND b.outcome IS DISTINCT FROM 'succeeded' AS is_unbuilt
+    FROM told LEFT JOIN build b ON b.build_id = told.deployment_id
 )
-UPDATE deployment d SET outcome = worst, error = told.error, finished_at = told.finished_at
-  FROM told WHERE d.deployment_id = told.deployment_id AND d.outcome IS NULL
+UPDATE deployment d SET
+  outcome = CASE WHEN is_unbuilt THEN build_outcome ELSE worst END,
+  error = CASE WHEN is_unbuilt THEN build_error ELSE judged.error END,
+  finished_at = judged.finished_at, point_due = point_due AND worst = 'succeeded'
+  FROM judged WHERE d.deployment_id = judged.deployment_id AND d.outcome IS NULL
+   AND NOT (is_unbuilt AND build_outcome IS NULL)
 """
 
 
@@ -45,7 +55,8 @@ async def settle_deployments(connection: Connection) -> None:
 
     A server ends as the first of its jobs that did not succeed. The whole succeeded where all of
     its servers did; else it failed if one failed, was cancelled if one was, and has expired
-    otherwise, with the error of the first server that ended so.
+    otherwise, with the error of the first server that ended so; where its own build came to
+    nothing, it ends as that.
     """
     await connection.execute(SETTLE_SERVERS)
     await connection.execute(SETTLE)

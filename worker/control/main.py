@@ -19,6 +19,7 @@ from shared.database import Connection, Pool, listening, open_pool
 from shared.errors import SetupError, WharfError
 from shared.faults import Fault
 from shared.ids import make_id
+from shared.jobs.store.pin import pin
 from shared.jobs.store.release import Released, give_login, refuse, release
 from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
@@ -33,8 +34,10 @@ from worker.control.deployments import settle_deployments
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
+from worker.control.put_back import put_back
 from worker.control.retention import Retention, forget
 from worker.control.roles import tend_roles
+from worker.control.rollbacks import tend_points, write_points
 from worker.oci.settings import ConnectionSettings
 
 POOL_CONNECTIONS = 5
@@ -133,6 +136,7 @@ class Control:
     async def _give(self, connection: Connection, job: Released) -> bool:
         """Whether the job has what it needs now; one that cannot get it ends here, alone."""
         try:
+            job = await pin(connection, job)
             token = make_token(job)
             sealed = seal_grants(self.vault, job, token)
         except (WharfError, ValueError) as error:
@@ -152,6 +156,8 @@ class Control:
             rings = await sweep(connection)
             await settle_builds(connection)
             await settle_deployments(connection)
+            await put_back(connection)
+            await write_points(connection)
         await self.publisher.ring(rings)
         return SWEEP_SECONDS
 
@@ -167,6 +173,7 @@ class Control:
 
     async def _prune(self) -> float:
         async with self.pool.connection() as connection:
+            await tend_points(connection)
             await prune(connection)
             return await forget(connection, self.retention)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from shared.errors import EngineError, InvalidReferenceError
 from shared.faults import FaultCode
@@ -13,22 +13,30 @@ from worker.engine.credentials import credential, registry_auth, require_host
 from worker.engine.errors import Doing
 from worker.engine.transfer import OnProgress, transfer
 from worker.login import Login
+from worker.oci.platform import Platform
 
 REGISTRY_ANSWER = timedelta(seconds=75)
 """An Engine gives a silent registry 15 s, an unreachable one 30 s, and may try twice."""
 
-_RUNS_ALSO = {"amd64": {"386"}, "arm64": {"arm"}}
-
 
 @dataclass(frozen=True)
 class LocalImage:
-    """An image that an Engine holds; its id is no digest of a registry's."""
+    """An image that an Engine holds; its id is no digest of a registry's.
+
+    ``diff_ids`` are the digests of what its layers hold, the lowest first.
+    """
 
     image_id: str
     repo_digests: tuple[Reference, ...]
     os: str
     architecture: str
     size_bytes: int
+    variant: str = ""
+    diff_ids: tuple[str, ...] = ()
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.os, self.architecture, self.variant)
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,12 @@ async def pull(
     login: Login | None,
     on_progress: OnProgress,
     idle: timedelta,
+    *,
+    platform: str | None = None,
 ) -> PulledImage:
     """Fetch one image; cancelling it stops the Engine's download.
+
+    Of an index the Engine takes the image for its own platform, unless it is given one.
 
     Raises:
         EngineError: ``auth_missing`` where the login belongs to another host (nothing is sent),
@@ -70,6 +82,8 @@ async def pull(
     """
     doing = Doing("pull", reference, login)
     params = {"fromImage": reference.name, "tag": reference.target}
+    if platform:
+        params["platform"] = platform
     ending = await transfer(
         engine, "images/create", params, doing, on_progress=on_progress, idle=idle
     )
@@ -126,6 +140,12 @@ async def inspect(engine: Engine, name: str) -> LocalImage:
     return answer.as_image()
 
 
+async def list_ids(engine: Engine) -> tuple[str, ...]:
+    """The ids of all images that the Engine holds, the newest first."""
+    answer = await engine.request_as(_List, "GET", "images/json", doing=Doing("list images"))
+    return tuple(dict.fromkeys(image.image_id for image in answer.root))
+
+
 async def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Take a name from a local image, and the image away with its last name."""
     params = {"force": "true"} if force else {}
@@ -163,18 +183,26 @@ async def require_platform(engine: Engine, image: LocalImage, doing: Doing) -> N
     Raises:
         EngineError: ``platform_missing``.
     """
-    here = await engine.version()
-    runs = {"", here.architecture, *_RUNS_ALSO.get(here.architecture, ())}
-    if image.architecture not in runs or image.os not in {"", here.os}:
+    here = await find_platform(engine)
+    if not here.runs(image.platform):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{doing}: the image is for {image.os}/{image.architecture}, "
-            f"this server is {here.os}/{here.architecture}",
+            f"{doing}: the image is for {image.platform}, this server is {here}",
         )
+
+
+async def find_platform(engine: Engine) -> Platform:
+    """What the Engine's server is."""
+    version = await engine.version()
+    return Platform(version.os, version.architecture)
 
 
 def _separator(reference: Reference) -> str:
     return "@" if reference.digest else ":"
+
+
+class _RootFS(BaseModel):
+    layers: list[str] | None = Field(None, alias="Layers")
 
 
 class _Image(BaseModel):
@@ -182,7 +210,9 @@ class _Image(BaseModel):
     repo_digests: list[str] | None = Field(None, alias="RepoDigests")
     os: str = Field("", alias="Os")
     architecture: str = Field("", alias="Architecture")
+    variant: str = Field("", alias="Variant")
     size_bytes: int = Field(0, alias="Size")
+    root_fs: _RootFS = Field(_RootFS(), alias="RootFS")
 
     def as_image(self) -> LocalImage:
         names = [name for name in self.repo_digests or [] if not name.startswith("<none>")]
@@ -192,7 +222,17 @@ class _Image(BaseModel):
             self.os,
             self.architecture,
             self.size_bytes,
+            self.variant,
+            tuple(self.root_fs.layers or ()),
         )
+
+
+class _Listed(BaseModel):
+    image_id: str = Field(alias="Id")
+
+
+class _List(RootModel[list[_Listed]]):
+    """What an Engine answers when it is asked for all its images."""
 
 
 class _Platform(BaseModel):

@@ -59,13 +59,14 @@ class LocalRegistry:
         certificate: tuple[Path, Path] | None = None,
         token_realm: TokenRealm | None = None,
         bcrypt_rounds: int = BCRYPT_ROUNDS,
+        deletes: bool = True,
         wrapper: Sequence[str] = (),
     ) -> Self:
         """Start a registry that keeps its images in ``directory``; ``port`` is a free one.
 
         ``users`` are passwords by name; without them and without ``token_realm`` everybody is let
-        in. ``certificate`` is a chain and its key: without it plain HTTP is spoken. ``wrapper`` is
-        as in `Child.start`.
+        in. ``certificate`` is a chain and its key: without it plain HTTP is spoken. ``deletes``:
+        whether images may be deleted. ``wrapper`` is as in `Child.start`.
 
         Raises:
             SetupError: the program is missing, a password cannot be kept, or it does not come up.
@@ -78,7 +79,9 @@ class LocalRegistry:
         directory.mkdir(parents=True, exist_ok=True)
         auth = _make_auth(directory, users, token_realm, bcrypt_rounds)
         directory = directory.absolute()
-        configure = partial(_make_configuration, directory, address, auth, certificate)
+        configure = partial(
+            _make_configuration, directory, address, auth, certificate, deletes=deletes
+        )
         start = partial(cls._start, directory, address, configure, wrapper)
         return on_free_port(address, start) if port is None else start(port)
 
@@ -125,6 +128,8 @@ def _make_configuration(
     auth: Mapping[str, object],
     certificate: tuple[Path, Path] | None,
     port: int,
+    *,
+    deletes: bool,
 ) -> dict[str, object]:
     tls = {"certificate": str(certificate[0]), "key": str(certificate[1])} if certificate else None
     return {
@@ -132,7 +137,7 @@ def _make_configuration(
         "log": {"level": "info", "accesslog": {"disabled": True}},
         "storage": {
             "filesystem": {"rootdirectory": str(directory / "data")},
-            "delete": {"enabled": True},
+            "delete": {"enabled": deletes},
         },
         "http": {
             "addr": f"{address}:{port}",

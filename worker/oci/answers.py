@@ -27,6 +27,7 @@ class Asked(StrEnum):
     PULL = "pull from"
     PUSH = "push to"
     TAG = "write a tag in"
+    DELETE = "delete from"
     CATALOG = "list"
 
 
@@ -35,6 +36,7 @@ DENIED = {
     Asked.PULL: FaultCode.PULL_DENIED,
     Asked.PUSH: FaultCode.PUSH_DENIED,
     Asked.TAG: FaultCode.PUSH_DENIED,
+    Asked.DELETE: FaultCode.PUSH_DENIED,
     Asked.CATALOG: FaultCode.PULL_DENIED,
 }
 
@@ -51,6 +53,9 @@ CORRUPT_CODES = frozenset(
 
 IMMUTABLE_STATUSES = frozenset({409, 412})
 """How a registry refuses to move a tag; ECR says 400 and TAG_INVALID."""
+
+KEPT_STATUSES = frozenset({405, 412})
+"""How a registry refuses to delete: all images, or by a rule this one (Harbor)."""
 
 
 class _OciError(BaseModel):
@@ -131,8 +136,8 @@ def _diagnose(
         return FaultCode.RATE_LIMITED
     if CORRUPT_CODES & set(codes):
         return FaultCode.UPLOAD_CORRUPT
-    if asked is Asked.TAG and (answer.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes):
-        return FaultCode.TAG_IMMUTABLE
+    if rule := _find_rule(answer, codes, asked):
+        return rule
     match answer.status:
         case 429:
             code = FaultCode.RATE_LIMITED
@@ -149,6 +154,15 @@ def _diagnose(
         case status:
             code = _diagnose_other(status, codes)
     return code
+
+
+def _find_rule(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode | None:
+    """What a registry lets nobody do."""
+    if asked is Asked.TAG and (answer.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes):
+        return FaultCode.TAG_IMMUTABLE
+    if asked is Asked.DELETE and (answer.status in KEPT_STATUSES or "UNSUPPORTED" in codes):
+        return FaultCode.DELETE_UNSUPPORTED
+    return None
 
 
 def _diagnose_forbidden(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode:

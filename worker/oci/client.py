@@ -19,6 +19,7 @@ from worker.oci.conversation import Conversation
 from worker.oci.handshake import Proof
 from worker.oci.listing import list_entries
 from worker.oci.manifest import Descriptor, Manifest
+from worker.oci.presence import require_present
 from worker.oci.route import Route
 from worker.oci.scope import PULL, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
@@ -130,6 +131,32 @@ class RegistryClient:
             RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` …
         """
         await manifests.store(self._conversation, repository, target, manifest)
+
+    async def has_manifest(self, repository: str, digest: str) -> bool:
+        """Whether the repository holds a manifest.
+
+        Raises:
+            RegistryError: ``pull_denied`` …
+        """
+        return await manifests.has(self._conversation, repository, digest)
+
+    async def delete_manifest(self, repository: str, digest: str) -> bool:
+        """Delete a manifest and its tags, but not its children; ``False`` where there was none.
+
+        What a registry answers is to be checked by `has_manifest`.
+
+        Raises:
+            RegistryError: ``delete_unsupported``, ``push_denied`` …
+        """
+        return await manifests.delete(self._conversation, repository, digest)
+
+    async def require_blob(self, repository: str, blob: Descriptor) -> None:
+        """See that the repository holds a blob of this size, without reading it.
+
+        Raises:
+            RegistryError: ``image_incomplete``, ``pull_denied`` …
+        """
+        await require_present(self._conversation, repository, blob)
 
     def read_blob(self, repository: str, blob: Descriptor) -> BlobReader:
         """The chunks of a blob, to be iterated over and closed."""

@@ -51,6 +51,11 @@ class Handshake:
             return True
         return False
 
+    @property
+    def has_scopes(self) -> bool:
+        """Whether a proof is for a scope; Basic is the same for all."""
+        return self._challenge is not None and self._challenge.scheme == "bearer"
+
     async def find(self, scope: Scope, *, is_fresh: bool = False) -> str | None:
         """The value of ``Authorization``; ``None`` before any challenge.
 

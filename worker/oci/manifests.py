@@ -5,6 +5,7 @@ from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository, require_tag
 from worker.oci.answers import Asked, make_strange
 from worker.oci.conversation import Conversation
+from worker.oci.handshake import REFUSED_SCOPE
 from worker.oci.manifest import (
     ACCEPT,
     MANIFEST_LIMIT_BYTES,
@@ -13,8 +14,19 @@ from worker.oci.manifest import (
     parse_descriptor,
     parse_manifest,
 )
-from worker.oci.scope import PULL, PUSH, Scope
+from worker.oci.scope import DELETE, EVERYTHING, PULL, PUSH, PUSH_AND_CANCEL, Scope
 from worker.oci.transport import Answer, Request
+
+MISSING = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING})
+
+DELETES = (DELETE, PUSH_AND_CANCEL, PUSH, EVERYTHING)
+"""What a token server is asked for, until one is not refused.
+
+The distribution project's registry wants ``delete``, an old one ``*``; some token servers know the
+word only beside ``push``, and Quay's does not know it: there ``push`` is enough.
+"""
+
+DAMAGED = "The registry keeps other bytes under this digest: push the image again."
 
 
 async def describe(talk: Conversation, repository: str, target: str) -> Descriptor:
@@ -68,6 +80,58 @@ async def store(talk: Conversation, repository: str, target: str, manifest: Mani
     require_stored(talk, repository, answer, manifest.descriptor.digest)
 
 
+async def has(talk: Conversation, repository: str, digest: str) -> bool:
+    """Whether the repository holds a manifest.
+
+    Raises:
+        RegistryError: ``pull_denied`` …
+    """
+    require_digest(digest)
+    try:
+        await describe(talk, repository, digest)
+    except RegistryError as error:
+        if error.code not in MISSING:
+            raise
+        return False
+    return True
+
+
+async def delete(talk: Conversation, repository: str, digest: str) -> bool:
+    """Delete one manifest, with all tags that name it; ``False`` where there was none.
+
+    The children of an index stay, as other indexes may name them too: what nobody names any more is
+    for the registry's garbage collection (OCI distribution, "Deleting Manifests").
+
+    Raises:
+        RegistryError: ``delete_unsupported``, ``push_denied`` …
+    """
+    require_digest(digest)
+    request = Request("DELETE", await talk.url(_path(repository, digest)))
+    refusals: list[RegistryError] = []
+    for actions in DELETES:
+        try:
+            answer = await talk.ask(request, Scope(repository, actions))
+        except RegistryError as error:
+            if error.code not in REFUSED_SCOPE:
+                raise
+            refusals.append(error)
+            continue
+        if answer.status not in {401, 403}:
+            return _was_there(talk, repository, answer)
+        refusals.append(talk.refusal(answer, Asked.DELETE, repository))
+        if not talk.handshake.has_scopes:
+            break
+    raise refusals[0]
+
+
+def _was_there(talk: Conversation, repository: str, answer: Answer) -> bool:
+    if answer.status in {200, 202, 204}:
+        return True
+    if answer.status == 404 and not answer.is_html:
+        return False
+    raise talk.refusal(answer, Asked.DELETE, repository)
+
+
 def require_stored(talk: Conversation, repository: str, answer: Answer, digest: str) -> None:
     """Raises ``digest_mismatch`` where the registry says that it stored something else."""
     stored = answer.headers.get("Docker-Content-Digest", digest)
@@ -79,6 +143,7 @@ def _require_as_asked(talk: Conversation, repository: str, target: str, found: s
         raise RegistryError(
             FaultCode.DIGEST_MISMATCH,
             f"{talk.host.name}/{repository} answers other content than was asked for",
+            remedy=DAMAGED,
             evidence=f"{found[:80]} for {target}",
         )
 

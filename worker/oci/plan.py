@@ -10,6 +10,7 @@ from worker.oci.client import RegistryClient
 from worker.oci.contents import Contents, parse_contents
 from worker.oci.lanes import in_lanes
 from worker.oci.manifest import Descriptor, Manifest
+from worker.oci.manifests import MISSING
 
 MAX_MANIFESTS = 500
 MAX_MANIFESTS_BYTES = 32 * 1024 * 1024
@@ -37,8 +38,9 @@ async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
     """Ask a registry what a reference stands for now, once, and for everything below it.
 
     Raises:
-        RegistryError: ``image_not_found``, ``pull_denied`` …, and ``registry_error`` for manifests
-            that cannot be read or are too many.
+        RegistryError: ``image_not_found``, ``pull_denied`` …; ``image_incomplete`` where it names a
+            manifest that is not there, and ``registry_error`` for manifests that cannot be read or
+            are too many.
     """
     root = await source.get_manifest(reference.repository, reference.target)
     return await _Survey(source, reference).explore(root)
@@ -73,7 +75,16 @@ class _Survey:
         return named - set(self._contents)
 
     async def _fetch(self, digest: str) -> None:
-        self._add(await self._source.get_manifest(self._reference.repository, digest))
+        try:
+            self._add(await self._source.get_manifest(self._reference.repository, digest))
+        except RegistryError as error:
+            if error.code not in MISSING:
+                raise
+            raise RegistryError(
+                FaultCode.IMAGE_INCOMPLETE,
+                f"{self._reference} names a manifest that is not there: {digest}",
+                evidence=error.evidence,
+            ) from error
 
     def _add(self, manifest: Manifest) -> None:
         digest = manifest.descriptor.digest

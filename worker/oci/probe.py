@@ -20,6 +20,7 @@ from worker.oci.address import require_host
 from worker.oci.client import RegistryClient
 from worker.oci.handshake import Proof
 from worker.oci.ladder import Finding, Ladder
+from worker.oci.manifests import MISSING
 from worker.oci.route import Endpoint, Route, connect, find_endpoint, negotiate
 from worker.oci.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
@@ -29,7 +30,6 @@ WHOLE = timedelta(seconds=15)
 CANCEL = timedelta(seconds=3)
 RENEW_BEFORE = timedelta(days=21)
 BOTH_RIGHTS: frozenset[Right] = frozenset({"pull", "push"})
-MISSING = frozenset({FaultCode.REPO_MISSING, FaultCode.IMAGE_NOT_FOUND})
 
 
 @dataclass(frozen=True)

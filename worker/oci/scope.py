@@ -12,6 +12,8 @@ from worker.oci.answers import Asked
 PULL = frozenset({"pull"})
 PUSH = frozenset({"pull", "push"})
 PUSH_AND_CANCEL = frozenset({"pull", "push", "delete"})
+DELETE = frozenset({"pull", "delete"})
+EVERYTHING = frozenset("*")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Scope:
     def asked(self) -> Asked:
         if self.kind != "repository":
             return Asked.CATALOG
-        return Asked.PUSH if "push" in self.actions else Asked.PULL
+        if "push" in self.actions:
+            return Asked.PUSH
+        return Asked.DELETE if "delete" in self.actions else Asked.PULL
 
 
 def read_granted(value: str, scope: Scope | None) -> frozenset[str] | None:

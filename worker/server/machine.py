@@ -39,8 +39,22 @@ async def describe_machine(engine: Engine) -> dict[str, Any]:
     except EngineError as error:
         log.warning("engine_away", code=error.code)
         return {}
+    return {**asdict(info), **await _find_disk(engine, info.data_root)}
+
+
+async def find_free_bytes(engine: Engine) -> int | None:
+    """The room on the disk that holds the Engine's images; ``None`` where it cannot be seen.
+
+    Raises:
+        EngineError: the Engine does not answer.
+    """
+    info = await engine.info()
+    return (await _find_disk(engine, info.data_root)).get("disk_free_bytes")
+
+
+async def _find_disk(engine: Engine, data_root: str) -> dict[str, int]:
     is_here = engine.docker_host.startswith("unix://")
-    return {**asdict(info), **(await asyncio.to_thread(_disk, info.data_root) if is_here else {})}
+    return await asyncio.to_thread(_disk, data_root) if is_here else {}
 
 
 def _disk(path: str) -> dict[str, int]:

@@ -98,7 +98,10 @@ class Ring:
 
 async def sweep(connection: Connection) -> list[Ring]:
     """Apply all that is due; gives the attempts to ring for again."""
-    for statement in (LOSE, CALL_BACK, EXPIRE, DROP_ORPHANED, DROP_HOPELESS):
+    for statement in (LOSE, CALL_BACK, EXPIRE, DROP_ORPHANED):
         await connection.execute(statement)
+    # What needs a job that was dropped is dropped next: a whole chain, and no circle is stored.
+    while (await connection.execute(DROP_HOPELESS)).rowcount:
+        pass
     rows = await (await connection.execute(RING_AGAIN)).fetchall()
     return [Ring(**row) for row in rows]

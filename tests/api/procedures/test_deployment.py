@@ -104,6 +104,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
     assert [pulled.job_id, ran.job_id] == place["jobIds"]
     assert pulled.command["reference"] == ran.command["reference"] == IMAGE
     assert pulled.command["registry_id"] == quay.application["buildRegistryId"]
+    assert (pulled.command["preflight"], pulled.command["platform"]) == (True, "linux/amd64")
     assert ran.command == {
         "application_id": quay.application_id,
         "deployment_id": asked["deploymentId"],
@@ -122,6 +123,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
             {"type": "bind", "source": "/srv/data", "mount_path": "/data", "read_only": True},
             {"type": "volume", "source": "cache", "mount_path": "/cache", "read_only": False},
         ],
+        "made_by": None,
     }
     shown = await quay.one(asked)
     assert (shown["state"], shown["error"], shown["title"]) == ("succeeded", None, "first")
@@ -368,7 +370,7 @@ async def test_what_was_not_built_yet_is_not_deployed(
     ).json()
     chosen = {"applicationId": other["applicationId"]}
 
-    newest = await client.post("/api/application.deploy", json=chosen)
+    newest = await client.post("/api/application.redeploy", json=chosen)
     foreign = await client.post(
         "/api/application.deploy", json={**chosen, "buildId": built["buildId"]}
     )

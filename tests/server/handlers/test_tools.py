@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from shared.networks import parse_networks
 from shared.reference import parse_reference
-from tests.engine.parts import open_scripted
 from tests.fakes.web import open_fake
 from tests.oci.parts import make_login
-from worker.engine.connection import Engine
+from tests.server.parts import open_tools
 from worker.server.handlers.tools import LOOKS, Tools
-from worker.server.workspaces import Workspaces
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_ID, OTHER_ID = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
@@ -26,14 +23,8 @@ DIGEST = f"sha256:{hashlib.sha256(MANIFEST.encode()).hexdigest()}"
 
 @pytest.fixture
 async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
-    async def answer(_: web.Request) -> web.StreamResponse:
-        return web.json_response({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}})
-
-    async with (
-        open_scripted(tmp_path, answer) as scripted,
-        Engine.open(scripted.docker_host) as engine,
-    ):
-        yield Tools(engine, parse_networks("loopback"), Workspaces.open(tmp_path / "builds"))
+    async with open_tools(tmp_path) as opened:
+        yield opened
 
 
 class SlowRegistry:

@@ -13,6 +13,8 @@ from shared.jobs.commands import (
     ContainerReplace,
     ImageBuild,
     ImageCopy,
+    ImageDelete,
+    ImageProve,
     ImagePull,
     ImagePush,
     ImageTag,
@@ -23,7 +25,7 @@ from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt, Work
-from worker.server.handlers import builds, compose, containers, copies, images
+from worker.server.handlers import builds, compose, containers, copies, images, proofs
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.sites import tidy_all
 from worker.server.handlers.tools import Tools
@@ -45,8 +47,8 @@ async def open_work(
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         working: Awaitable[BaseModel]
         match command:
-            case RegistryTest():
-                working = run_test(command, grants, tools)
+            case RegistryTest() | ImageCopy() | ImageProve() | ImageDelete():
+                working = _at_registry(command, grants, attempt, tools)
             case ImagePull():
                 working = images.pull(command, grants, attempt, tools)
             case ComposePull():
@@ -59,10 +61,26 @@ async def open_work(
                 working = builds.build(command, grants, attempt, tools)
             case ContainerReplace():
                 working = containers.replace_container(command, grants, attempt, tools)
-            case ImageCopy():
-                working = copies.copy(command, grants, attempt, tools)
             case _:
                 raise InvalidInputError(f"no handler for {command.kind}")
         return await working
 
     return work, partial(describe_machine, engine)
+
+
+def _at_registry(
+    command: RegistryTest | ImageCopy | ImageProve | ImageDelete,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+) -> Awaitable[BaseModel]:
+    """What is done with registries alone; the Engine is only asked how they are reached."""
+    match command:
+        case RegistryTest():
+            return run_test(command, grants, tools)
+        case ImageCopy():
+            return copies.copy(command, grants, attempt, tools)
+        case ImageProve():
+            return proofs.prove(command, grants, tools)
+        case ImageDelete():
+            return proofs.delete(command, grants, attempt, tools)

@@ -11,14 +11,29 @@ from worker.engine import images
 from worker.login import Grants, Login
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.last_step import LastStep, carry_out
+from worker.server.handlers.preflight import prepare
 from worker.server.handlers.tools import IDLE, Tools, tell
 
 
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
-    """Fetch the image; the Engine checks each layer against the digest that it reports."""
+    """Fetch the image; the Engine checks each layer against the digest that it reports.
+
+    With a preflight it is refused before that where it would fail, and one that is there already is
+    answered without its registry, which then nobody has asked for the digest.
+    """
     target = command.target
+    here = await prepare(command, grants, attempt, tools) if command.preflight else None
+    if here is not None:
+        return ImageResult(
+            reference=command.reference,
+            digest=target.digest,
+            image_id=here.image_id,
+            size_bytes=here.size_bytes,
+        )
     login = grants.login_for(target, "pull") if command.registry_id else None
-    pulled = await images.pull(tools.engine, target, login, tell(attempt), IDLE)
+    pulled = await images.pull(
+        tools.engine, target, login, tell(attempt), IDLE, platform=command.platform
+    )
     local = await images.inspect(tools.engine, pulled.image_id)
     return ImageResult(
         reference=str(target.with_digest(pulled.digest)),

@@ -1,0 +1,1 @@
+"""Deployments as both sides store them: the API for its callers, control for what it puts back."""

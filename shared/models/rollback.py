@@ -1,0 +1,59 @@
+"""Rollback points: images that an application ran, and that are whole where they are kept."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from shared.models.columns import Moment, document, moment
+
+
+class Rollback(SQLModel, table=True):
+    """One image of an application, by its digest at a registry, and how it was run.
+
+    Written once the image was proved there, and proved again from time to time: ``proof_job_id``
+    is a proof that was asked for, ``checked_at`` when the last one ended, ``proof_error`` what it
+    said, if it was bad. ``used_at`` is when it last became what runs. Once ``dropped_at``, it is
+    offered no more, and goes when its bytes are deleted, which ``delete_job_id`` does.
+    """
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "application_id"],
+            ["application.organization_id", "application.application_id"],
+            ondelete="CASCADE",
+        ),
+        UniqueConstraint("organization_id", "rollback_id"),
+        CheckConstraint("reference LIKE '%@' || digest", name="reference_pinned"),
+        Index(
+            "rollback_of_application",
+            *("application_id", "digest", "settings_hash"),
+            unique=True,
+            postgresql_where=text("dropped_at IS NULL"),
+        ),
+        Index("rollback_checked", "checked_at", postgresql_where=text("dropped_at IS NULL")),
+        Index("rollback_dropped", "dropped_at", postgresql_where=text("dropped_at IS NOT NULL")),
+        Index("rollback_at", "reference"),
+    )
+
+    rollback_id: str = Field(primary_key=True)
+    organization_id: str
+    application_id: str
+    deployment_id: str
+    build_id: str = Field(foreign_key="build.build_id", ondelete="CASCADE")
+    version: int
+    reference: str
+    digest: str
+    registry_id: str | None = Field(
+        default=None, foreign_key="registry.registry_id", ondelete="SET NULL"
+    )
+    settings: dict[str, Any] = document(nullable=False)
+    settings_hash: str
+    proof_job_id: str | None = None
+    proof_error: dict[str, Any] | None = document()
+    proved_at: Moment = moment(default_now=True)
+    checked_at: Moment = moment(default_now=True)
+    delete_job_id: str | None = None
+    created_at: Moment = moment(default_now=True)
+    used_at: Moment = moment(default_now=True)
+    dropped_at: Moment = moment()

@@ -1,0 +1,37 @@
+"""What handlers work with that ask the Engine for nothing but how registries are reached."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from shared.networks import parse_networks
+from tests.engine.parts import open_scripted
+from worker.engine.connection import Engine
+from worker.server.handlers.tools import Tools
+from worker.server.workspaces import Workspaces
+
+
+@asynccontextmanager
+async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
+    """The address of an Engine that says no more than that registries may be on loopback."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/info"):
+            return web.json_response({"message": "not here"}, status=404)
+        return web.json_response({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}})
+
+    async with open_scripted(directory, answer) as scripted:
+        yield scripted.docker_host
+
+
+@asynccontextmanager
+async def open_tools(directory: Path) -> AsyncIterator[Tools]:
+    """With such an Engine."""
+    async with (
+        open_loopback_engine(directory) as docker_host,
+        Engine.open(docker_host) as engine,
+    ):
+        workspaces = Workspaces.open(directory / "builds")
+        yield Tools(engine, parse_networks("loopback"), workspaces)

@@ -1,0 +1,192 @@
+"""Rollback points: written after a proof, proved again, dropped by count, deleted at last.
+
+```text
+deployment succeeded ─► proof ─► point ─┬─► proof, once a day and when it is asked for
+                                        └─► dropped (too many, or given up) ─► deleted ─► gone
+```
+
+All is level-triggered: any replica may do any of it at any time. A point's bytes are deleted only
+while nothing runs them, is to run them or points to them.
+"""
+
+from datetime import timedelta
+
+from shared.database import Connection
+from shared.jobs.accesses import exclusive_key
+from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.store.submit import Submission, submit
+from shared.reference import Reference, parse_reference
+
+PROOF_DEADLINE = timedelta(hours=1)
+DELETE_DEADLINE = timedelta(hours=1)
+
+# Its build has ended: the image is where it is retained, or will never be.
+TO_PROVE = """
+SELECT d.deployment_id, d.organization_id, d.application_id, d.retained, d.digest,
+       d.retained_registry_id AS registry_id, s.server_id
+  FROM deployment d JOIN build b USING (build_id)
+ CROSS JOIN LATERAL (
+   SELECT server_id FROM deployment_server s JOIN server USING (server_id)
+    WHERE s.deployment_id = d.deployment_id AND server.removed_at IS NULL
+    ORDER BY seen_at > now() - interval '15 seconds' DESC NULLS LAST, server_id LIMIT 1) s
+  LEFT JOIN job proof ON proof.job_id = d.proof_job_id
+ WHERE point_due AND d.outcome = 'succeeded' AND b.outcome = 'succeeded'
+   AND (d.proof_job_id IS NULL OR proof.job_id IS NULL
+        OR proof.state <> 'succeeded' AND proof.finished_at < now() - interval '10 minutes')
+ LIMIT 100
+"""
+NOTE_PROOF = "UPDATE deployment SET proof_job_id = %s WHERE deployment_id = %s"
+
+# One deployment is one point; the same image run in the same way again is the same point.
+WRITE = """
+WITH proved AS (
+  SELECT d.*, proof.finished_at AS proved_at, proof.command->>'reference' AS proved_reference,
+         b.version
+    FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+    JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
+   WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+   ORDER BY d.deployment_id DESC LIMIT 1
+), written AS (
+  INSERT INTO rollback (rollback_id, organization_id, application_id, deployment_id, build_id,
+                        version, reference, digest, registry_id, settings, settings_hash,
+                        proved_at, checked_at, used_at)
+  SELECT deployment_id, organization_id, application_id, deployment_id, build_id, version,
+         proved_reference, digest, retained_registry_id, settings, md5(settings::text),
+         proved_at, proved_at, finished_at
+    FROM proved
+  ON CONFLICT (application_id, digest, settings_hash) WHERE dropped_at IS NULL DO UPDATE
+    SET deployment_id = excluded.deployment_id, build_id = excluded.build_id,
+        version = excluded.version, reference = excluded.reference,
+        registry_id = excluded.registry_id, proved_at = excluded.proved_at,
+        checked_at = excluded.checked_at, proof_error = NULL,
+        used_at = greatest(rollback.used_at, excluded.used_at)
+  RETURNING 1
+)
+UPDATE deployment d SET point_due = false FROM proved WHERE d.deployment_id = proved.deployment_id
+RETURNING d.deployment_id
+"""
+GIVE_UP = """
+UPDATE deployment d SET point_due = false FROM build b
+ WHERE b.build_id = d.build_id AND point_due AND d.outcome IS NOT NULL
+   AND (b.outcome <> 'succeeded' OR d.finished_at < now() - interval '1 day'
+        OR NOT EXISTS (SELECT FROM registry r WHERE r.registry_id = d.retained_registry_id))
+"""
+
+TO_PROVE_AGAIN = """
+SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.registry_id, s.server_id
+  FROM rollback r CROSS JOIN LATERAL (
+   SELECT server_id FROM application_server a JOIN server USING (server_id)
+    WHERE a.application_id = r.application_id AND server.removed_at IS NULL
+      AND seen_at > now() - interval '15 seconds'
+    ORDER BY server_id LIMIT 1) s
+ WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND proof_job_id IS NULL
+   AND checked_at < now() - CASE WHEN proof_error IS NULL THEN interval '1 day'
+                                 ELSE interval '1 hour' END
+ ORDER BY checked_at LIMIT 100
+"""
+NOTE_PROOF_AGAIN = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
+SETTLE_PROOFS = """
+UPDATE rollback r SET proof_job_id = NULL, checked_at = j.finished_at,
+  proof_error = CASE WHEN j.state = 'succeeded' THEN NULL
+    ELSE coalesce(j.error, '{"code": "cancelled", "message": "the proof was cancelled"}') END,
+  proved_at = CASE WHEN j.state = 'succeeded' THEN j.finished_at ELSE proved_at END
+  FROM job j WHERE j.job_id = r.proof_job_id AND j.finished_at IS NOT NULL
+"""
+FORGET_PROOFS = """
+UPDATE rollback SET proof_job_id = NULL
+ WHERE proof_job_id IS NOT NULL AND NOT EXISTS (SELECT FROM job WHERE job_id = proof_job_id)
+"""
+
+DROP_OLD = """
+WITH many AS (
+  SELECT application_id, rollbacks_to_keep FROM rollback JOIN application USING (application_id)
+   WHERE dropped_at IS NULL
+   GROUP BY application_id, rollbacks_to_keep HAVING count(*) > rollbacks_to_keep
+), counted AS (
+  SELECT rollback_id, rollbacks_to_keep,
+         row_number() OVER (PARTITION BY application_id ORDER BY used_at DESC, rollback_id DESC)
+           AS place
+    FROM rollback JOIN many USING (application_id) WHERE dropped_at IS NULL
+     AND NOT image_runs(organization_id, digest)
+)
+UPDATE rollback r SET dropped_at = now() FROM counted
+ WHERE r.rollback_id = counted.rollback_id AND place > rollbacks_to_keep
+"""
+TO_DELETE = """
+SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.registry_id, s.server_id
+  FROM rollback r LEFT JOIN job j ON j.job_id = r.delete_job_id
+ CROSS JOIN LATERAL (
+   SELECT server_id FROM server
+    WHERE organization_id = r.organization_id AND removed_at IS NULL
+      AND seen_at > now() - interval '15 seconds'
+    ORDER BY EXISTS (SELECT FROM application_server a WHERE a.server_id = server.server_id
+                        AND a.application_id = r.application_id) DESC, server_id LIMIT 1) s
+ WHERE dropped_at IS NOT NULL AND r.registry_id IS NOT NULL
+   AND (delete_job_id IS NULL OR j.job_id IS NULL
+        OR j.finished_at < now() - interval '1 hour' AND j.state <> 'succeeded')
+   AND NOT image_runs(r.organization_id, r.digest)
+   AND NOT EXISTS (SELECT FROM rollback other WHERE other.reference = r.reference
+                      AND other.dropped_at IS NULL)
+   AND NOT EXISTS (SELECT FROM deployment d WHERE d.application_id = r.application_id
+                      AND (d.outcome IS NULL OR d.point_due AND d.digest = r.digest))
+   AND NOT EXISTS (SELECT FROM build b WHERE b.application_id = r.application_id
+                      AND b.outcome IS NULL)
+ ORDER BY dropped_at LIMIT 100
+"""
+NOTE_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
+SETTLE_DELETIONS = """
+DELETE FROM rollback r
+ WHERE dropped_at IS NOT NULL AND (registry_id IS NULL OR dropped_at < now() - interval '7 days'
+   OR EXISTS (SELECT FROM job j WHERE j.job_id = r.delete_job_id
+                 AND (j.state = 'succeeded' OR j.error->>'code' = 'delete_unsupported')))
+"""
+
+
+async def write_points(connection: Connection) -> None:
+    """Have what was deployed proved where it is retained; what is proved becomes a point."""
+    for due in await (await connection.execute(TO_PROVE)).fetchall():
+        named = parse_reference(due["retained"])
+        image = str(Reference(named.registry, named.repository, digest=due["digest"]))
+        job_id = await _submit(connection, ImageProve, due, image, PROOF_DEADLINE)
+        await connection.execute(NOTE_PROOF, (job_id, due["deployment_id"]))
+    while await (await connection.execute(WRITE)).fetchone() is not None:
+        pass
+    await connection.execute(GIVE_UP)
+    await connection.execute(SETTLE_PROOFS)
+
+
+async def tend_points(connection: Connection) -> None:
+    """Prove points again, drop those that are too many, delete what was dropped."""
+    for due in await (await connection.execute(TO_PROVE_AGAIN)).fetchall():
+        job_id = await _submit(connection, ImageProve, due, due["reference"], PROOF_DEADLINE)
+        await connection.execute(NOTE_PROOF_AGAIN, (job_id, due["rollback_id"]))
+    await connection.execute(FORGET_PROOFS)
+    await connection.execute(DROP_OLD)
+    for due in await (await connection.execute(TO_DELETE)).fetchall():
+        job_id = await _submit(connection, ImageDelete, due, due["reference"], DELETE_DEADLINE)
+        await connection.execute(NOTE_DELETION, (job_id, due["rollback_id"]))
+    await connection.execute(SETTLE_DELETIONS)
+
+
+async def _submit(
+    connection: Connection,
+    kind: type[ImageProve | ImageDelete],
+    due: dict[str, str],
+    image: str,
+    deadline: timedelta,
+) -> str:
+    """The job, or the one that does just that already."""
+    command = kind(reference=image, registry_id=due["registry_id"])
+    return await submit(
+        connection,
+        Submission(
+            organization_id=due["organization_id"],
+            server_id=due["server_id"],
+            command=command,
+            registry_id=due["registry_id"],
+            exclusive_key=exclusive_key(command, due["server_id"]),
+            fair_key=due["application_id"],
+            dedupe_key=image,
+            deadline=deadline,
+        ),
+    )

@@ -1,0 +1,102 @@
+"""See that an image is whole at its registry, and delete one there; no Engine moves anything."""
+
+import asyncio
+from datetime import timedelta
+
+from shared.errors import InvalidReferenceError, RegistryError
+from shared.faults import FaultCode
+from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.results import DeleteResult, ProofResult
+from shared.reference import Reference, parse_registry
+from worker.login import Grants, Login
+from worker.oci.client import RegistryClient
+from worker.oci.plan import Plan
+from worker.oci.wholeness import require_whole
+from worker.server.attempt import Attempt
+from worker.server.handlers.last_step import LastStep, carry_out
+from worker.server.handlers.tools import Tools, tell
+
+PROVED_WITHIN = timedelta(seconds=15)
+"""So a slow registry is named as such before the attempt is over, as in a connection test."""
+
+
+async def prove(
+    command: ImageProve, grants: Grants, tools: Tools, *, within: timedelta = PROVED_WITHIN
+) -> ProofResult:
+    """All that a copy would move is there: `require_whole` says what is looked at.
+
+    Raises:
+        RegistryError: ``image_not_found``, ``image_incomplete``, ``digest_mismatch``: it is not
+            whole. Any other code, ``conn_timeout`` for a slow registry among them: nobody knows.
+    """
+    target, digest = _parse(command.target)
+    login = grants.login_for(target, "pull") if command.registry_id else None
+    try:
+        async with asyncio.timeout(within.total_seconds()):
+            plan = await _look(target, login, tools)
+    except TimeoutError as error:
+        raise RegistryError(
+            FaultCode.CONN_TIMEOUT,
+            f"{target} was not seen whole within {within.total_seconds():g} s",
+        ) from error
+    return ProofResult(
+        reference=str(target),
+        digest=digest,
+        blobs=len(plan.blobs),
+        size_bytes=sum(blob.size_bytes for blob in plan.blobs),
+    )
+
+
+async def delete(
+    command: ImageDelete, grants: Grants, attempt: Attempt, tools: Tools
+) -> DeleteResult:
+    """Delete just the manifest that was asked for, and its tags; then see that it is gone.
+
+    Of an index only itself: its children may belong to other indexes too, and are left to the
+    registry's garbage collection. One that is gone already is a success, so that an attempt whose
+    answer was lost can be repeated. Cancelled once the registry was asked, it is too late.
+
+    Raises:
+        RegistryError: ``delete_unsupported``, ``push_denied`` …; ``registry_error`` where the
+            registry says that it did and still has it.
+    """
+    target, digest = _parse(command.target)
+    login = grants.login_for(target, "delete")
+    step = LastStep(tell(attempt))
+    was_there = await carry_out(
+        _delete(target, digest, login, tools, step), attempt, lambda: step.is_last
+    )
+    return DeleteResult(reference=str(target), digest=digest, was_there=was_there)
+
+
+async def _look(target: Reference, login: Login | None, tools: Tools) -> Plan:
+    async with await _open(target, login, tools) as registry:
+        return await require_whole(registry, target)
+
+
+async def _delete(
+    target: Reference, digest: str, login: Login, tools: Tools, step: LastStep
+) -> bool:
+    """Whether it was there."""
+    async with await _open(target, login, tools) as registry:
+        if not await registry.has_manifest(target.repository, digest):
+            return False
+        step.is_last = True
+        was_there = await registry.delete_manifest(target.repository, digest)
+        if await registry.has_manifest(target.repository, digest):
+            raise RegistryError(
+                FaultCode.REGISTRY_ERROR,
+                f"{target} is still there, though its registry took the request to delete it",
+            )
+    return was_there
+
+
+async def _open(target: Reference, login: Login | None, tools: Tools) -> RegistryClient:
+    settings = await tools.connection_settings()
+    return RegistryClient(parse_registry(target.registry), login, settings)
+
+
+def _parse(target: Reference) -> tuple[Reference, str]:
+    if target.digest is None:
+        raise InvalidReferenceError(f"{target} has no digest")
+    return target, target.digest
