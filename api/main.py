@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.context import Resources
 from api.doors.call import CallerGoneError
+from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
 from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
 from api.doors.trpc import answer_trpc
@@ -169,6 +170,7 @@ def _add_routes(app: FastAPI) -> None:
 
     add_events(app, resources)
     add_upload(app, resources)
+    add_deploy_hooks(app, resources, METHODS)
 
     @app.get("/api/contexts/{context_id}", include_in_schema=False)
     async def context(context_id: str, request: Request) -> Response:

@@ -10,6 +10,7 @@ from api.procedures import (
     build,
     compose,
     deploy,
+    deploy_hook,
     deployment,
     deployment_logs,
     diagnosis,
@@ -30,7 +31,7 @@ from api.procedures.procedure import Procedure
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
-    *(deploy, deployment, deployment_logs, rollback),
+    *(deploy, deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, api_key, user),
 )
 

@@ -115,6 +115,9 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("webhook.remove", {"webhookId": "webhook"}),
     ("webhook.deliveries", {"webhookId": "webhook"}),
     ("webhook.redeliver", {"deliveryId": "delivery"}),
+    ("deployHook.create", {"applicationId": "application"}),
+    ("deployHook.all", {"applicationId": "application"}),
+    ("deployHook.remove", {"hookId": "hook"}),
     ("apiKey.remove", {"apiKeyId": "key"}),
 ]
 
@@ -130,6 +133,13 @@ async def build_something(client: httpx2.AsyncClient) -> dict[str, Any]:
     assert (await client.post("/api/application.saveGitProvider", json=source)).is_success
     built: dict[str, Any] = (await client.post("/api/application.build", json=chosen)).json()
     return built
+
+
+async def create_hook(client: httpx2.AsyncClient) -> str:
+    chosen = {"applicationId": (await create_application(client))["applicationId"]}
+    image = {**chosen, "dockerImage": "nginx"}
+    await client.post("/api/application.saveDockerProvider", json=image)
+    return str((await client.post("/api/deployHook.create", json=chosen)).json()["hookId"])
 
 
 def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
@@ -169,6 +179,7 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],
         "webhook": told,
+        "hook": await create_hook(client),
         "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
@@ -242,6 +253,8 @@ async def test_a_member_may_use_and_not_change(
         "webhook.create": {"url": "https://hooks.example/a"},
         "webhook.update": {"webhookId": "x", "enabled": False},
         "webhook.remove": {"webhookId": "x"},
+        "deployHook.create": of_application,
+        "deployHook.remove": {"hookId": "x"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
     }
