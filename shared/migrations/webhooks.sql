@@ -21,18 +21,21 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     'remedy', left(error->>'remedy', 2000)) END
 $$;
 
--- Stores a message for each endpoint of the organization that wants this kind. An endpoint that is being removed at
+-- Stores a message for each endpoint of the organization that wants this kind, and hints at it. An endpoint that is being removed at
 -- this moment is waited for, and then is none: the foreign key would have the whole transaction fail.
 CREATE OR REPLACE FUNCTION public.webhook_add(
   organization text, kind text, subject text, ended_at timestamptz, data jsonb
 ) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
-  INSERT INTO public.webhook_delivery (delivery_id, organization_id, webhook_id, event, subject_id, payload)
-  SELECT public.new_id(), w.organization_id, w.webhook_id, kind, subject,
-         jsonb_build_object('type', kind, 'timestamp', public.show_moment(ended_at), 'data', data)
-    FROM public.webhook w
-   WHERE w.organization_id = organization AND w.disabled_at IS NULL AND kind = ANY (w.events)
-     FOR KEY SHARE OF w
-  ON CONFLICT DO NOTHING
+  WITH added AS (
+    INSERT INTO public.webhook_delivery (delivery_id, organization_id, webhook_id, event, subject_id, payload)
+    SELECT public.new_id(), w.organization_id, w.webhook_id, kind, subject,
+           jsonb_build_object('type', kind, 'timestamp', public.show_moment(ended_at), 'data', data)
+      FROM public.webhook w
+     WHERE w.organization_id = organization AND w.disabled_at IS NULL AND kind = ANY (w.events)
+       FOR KEY SHARE OF w
+    ON CONFLICT DO NOTHING RETURNING 1
+  )
+  SELECT pg_notify('wharf_webhook', '') FROM added LIMIT 1
 $$;
 
 -- Neither the command nor the whole result is told: a compose file may be in both.

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -74,7 +75,9 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def open_endpoint(*statuses: int, port: int = 0) -> AsyncIterator[Endpoint]:
+async def open_endpoint(
+    *statuses: int, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Endpoint]:
     endpoint = Endpoint()
     endpoint.says(*(statuses or (200,)))
 
@@ -87,7 +90,7 @@ async def open_endpoint(*statuses: int, port: int = 0) -> AsyncIterator[Endpoint
         said = endpoint.answers.pop(0) if len(endpoint.answers) > 1 else endpoint.answers[0]
         return web.Response(status=said.status, headers=said.headers)
 
-    async with open_fake(answer, port=port) as fake:
+    async with open_fake(answer, port=port, tls=tls) as fake:
         endpoint.host = fake.host
         yield endpoint
 

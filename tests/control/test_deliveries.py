@@ -1,16 +1,13 @@
 """Messages of webhooks: sent, signed, tried again, given up, and in nobody's way."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
 from shared.database import Pool, open_pool
-from shared.networks import parse_webhook_networks
 from tests.control.endpoints import (
     add_webhook,
     deliver,
@@ -20,12 +17,8 @@ from tests.control.endpoints import (
     open_endpoint,
     rows,
 )
-from tests.control.plane import Plane
-from tests.waiting import wait_until
 from tests.world import Guest, World
 from worker.control.deliveries import MOST_FOR_ONE, PAUSES, Deliveries
-from worker.local.processes import Child, free_port
-from worker.oci.settings import ConnectionSettings
 
 
 @pytest.fixture
@@ -128,59 +121,6 @@ async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
     assert (row["status"], row["failed_at"] is None) == (410, False)
 
 
-async def test_a_redirect_is_not_followed(
-    world: World, guest: Guest, deliveries: Deliveries
-) -> None:
-    async with open_endpoint() as elsewhere, open_endpoint() as endpoint:
-        endpoint.says(307, Location=elsewhere.url)
-        await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
-        await deliver(deliveries)
-
-    [row] = await rows(world)
-    assert (row["status"], row["delivered_at"]) == (307, None)
-    assert elsewhere.messages == []
-
-
-@pytest.mark.parametrize(
-    ("url", "networks", "code"),
-    [
-        ("http://127.0.0.1:{port}/", "public,private", "network_refused"),
-        ("http://localhost:{port}/", "public,private", "network_refused"),
-        ("http://169.254.169.254/latest/meta-data", "public,private,loopback", "network_refused"),
-        ("http://127.0.0.1:{port}/", "public,private,loopback", "conn_refused"),
-        ("http://93.184.216.34/", "public,private", "tls_not_offered"),
-        ("http://name.invalid/", "public,private", "dns_not_found"),
-    ],
-)
-async def test_it_says_why_nothing_was_answered(
-    world: World, pool: Pool, url: str, networks: str, code: str
-) -> None:
-    settings = ConnectionSettings(parse_webhook_networks(networks))
-    guest = await world.add_server()
-    await add_webhook(world, url.format(port=free_port()))
-    await end_job(world, guest.server_id)
-
-    await deliver(Deliveries(pool, world.keys, settings))
-
-    [row] = await rows(world)
-    assert (row["status"], row["code"], row["attempts"]) == (None, code, 1)
-    assert row["due_at"] is not None
-
-
-async def test_a_secret_signs_nothing_for_another_host(
-    world: World, guest: Guest, deliveries: Deliveries
-) -> None:
-    async with open_endpoint() as endpoint:
-        await add_webhook(world, endpoint.url, bound_to="hooks.example")
-        await end_job(world, guest.server_id)
-        await deliver(deliveries)
-
-    [row] = await rows(world)
-    assert row["code"] == "credential_unreadable"
-    assert endpoint.messages == []
-
-
 async def test_a_slow_endpoint_keeps_others_from_nothing(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
@@ -208,37 +148,6 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
     assert len({message.id for message in slow.messages}) == 3 * MOST_FOR_ONE + 1
 
 
-async def test_what_a_control_process_died_over_is_sent_again_under_the_same_id(
-    plane: Plane, deliveries: Deliveries, tmp_path: Path
-) -> None:
-    world = plane.world
-    guest = await world.add_server()
-    control = start_control(plane, tmp_path / "control.log")
-    try:
-        async with open_endpoint() as endpoint:
-
-            async def kill() -> None:
-                control.kill()
-
-            endpoint.begins = kill
-            await add_webhook(world, endpoint.url)
-            await end_job(world, guest.server_id)
-            await endpoint.wait_for(1)
-            endpoint.begins = None
-            await deliver(deliveries)
-            before = len(endpoint.messages)
-            await make_due(world)  # its lease is over
-            await deliver(deliveries)
-    finally:
-        control.kill()
-
-    assert before == 1
-    assert len({message.id for message in endpoint.messages}) == 1
-    assert len(endpoint.messages) == 2
-    [row] = await rows(world)
-    assert (row["attempts"], row["status"]) == (2, 200)
-
-
 async def test_replicas_send_each_message_once(world: World, guest: Guest, pool: Pool) -> None:
     replicas = [make_deliveries(world, pool) for _ in range(3)]
     async with open_endpoint() as endpoint:
@@ -249,36 +158,3 @@ async def test_replicas_send_each_message_once(world: World, guest: Guest, pool:
             await asyncio.gather(*(deliver(replica) for replica in replicas))
 
     assert len({message.id for message in endpoint.messages}) == len(endpoint.messages) == 12
-
-
-async def test_a_running_control_delivers_also_what_waited_for_a_receiver(plane: Plane) -> None:
-    world = plane.world
-    guest = await world.add_server()
-    port = free_port()
-    await add_webhook(world, f"http://127.0.0.1:{port}/")
-    job_id = await end_job(world, guest.server_id)
-
-    async with plane.open_control() as control:
-        control._deliveries.settings = make_deliveries(world, control.pool).settings
-
-        async def has_failed() -> bool:
-            return [row["code"] for row in await rows(world)] == ["conn_refused"]
-
-        await wait_until(has_failed)
-        async with open_endpoint(port=port) as endpoint:
-            await make_due(world)
-            [message] = await endpoint.wait_for(1)
-
-    assert message.content["data"]["jobId"] == job_id
-
-
-def start_control(plane: Plane, log: Path) -> Child:
-    """A process of its own, which may be killed."""
-    env = {
-        "WHARF_DATABASE_URL": plane.world.database.url("wharf_control"),
-        "WHARF_BROKER_URL": plane.broker.url("control"),
-        "WHARF_VAULT_PRIVATE_KEY": plane.world.vault.text(),
-        "WHARF_WEBHOOK_NETWORKS": "public,private,loopback",
-    }
-    command = [sys.executable, "-m", "worker.control.main"]
-    return Child.start("control", command, log=log, env=env, without="WHARF_")

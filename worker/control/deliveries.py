@@ -20,7 +20,10 @@ from shared.vault import KeyRing
 from worker.control.posting import Delivery, Posted, post
 from worker.oci.settings import ConnectionSettings
 
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 5.0
+HINT = "wharf_webhook"
+"""What is heard when there is a new message; for those that are tried again there is the time."""
+
 LEASE = timedelta(seconds=60)
 """Longer than an attempt may take by far."""
 

@@ -29,7 +29,7 @@ from shared.vault import KeyRing
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
-from worker.control.deliveries import Deliveries
+from worker.control.deliveries import HINT, Deliveries
 from worker.control.deployments import settle_deployments
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
@@ -47,7 +47,7 @@ SWEEP_SECONDS = 1.0
 GATE_SECONDS = 0.02
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
-HINTS = ("wharf_release",)
+HINTS = ("wharf_release", HINT)
 WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_NETWORKS)
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
@@ -84,7 +84,7 @@ class Control:
         self._deliveries = Deliveries(self.pool, self.vault, settings)
 
     async def run(self) -> None:
-        """Release on every hint; sweep, tend, deliver every second; prune; until `stop`."""
+        """Release and deliver on hints; sweep and tend every second; prune; until `stop`."""
         try:
             await self._run()
         finally:
@@ -104,9 +104,12 @@ class Control:
             event.set()
         self._deliveries.news.set()
 
-    def hear(self, _channel: str, _payload: str) -> None:
+    def hear(self, channel: str, _payload: str) -> None:
         """A hint is untrusted: it only says that there may be something to see."""
-        self._hinted.set()
+        if channel != HINT:
+            self._hinted.set()
+        if channel in {HINT, ""}:
+            self._deliveries.news.set()
 
     async def _repeat(self, step: Callable[[], Awaitable[float]], hint: asyncio.Event) -> None:
         while not self._stopping:

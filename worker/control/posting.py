@@ -55,10 +55,16 @@ class Posted:
         return self.status == GONE
 
 
-async def post(delivery: Delivery, vault: KeyRing, settings: ConnectionSettings) -> Posted:
+async def post(
+    delivery: Delivery,
+    vault: KeyRing,
+    settings: ConnectionSettings,
+    *,
+    within: timedelta = ATTEMPT,
+) -> Posted:
     """Send it once, and follow no redirect."""
     try:
-        async with asyncio.timeout(ATTEMPT.total_seconds()):
+        async with asyncio.timeout(within.total_seconds()):
             return Posted(status=await _exchange(_sign(delivery, vault), settings))
     except TimeoutError:
         return Posted(code=FaultCode.CONN_TIMEOUT)
