@@ -6,7 +6,7 @@ export PYTHON ?= python3
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-.PHONY: help install system test compose-test bench scale chaos demo up lint format
+.PHONY: help install system test compose-test bench scale chaos sequences demo up lint format
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -15,6 +15,7 @@ help:
 	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
 	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
+	@echo "make sequences 50 random sequences of deployments, rollbacks and faults on two Engines"
 	@echo "make bench     speed beside the peers', in one run (some minutes, on a quiet machine)"
 	@echo "make demo      all of the above, then the main job on parts of its own"
 	@echo "make up        everything on this machine, in the foreground"
@@ -42,6 +43,9 @@ scale: install
 chaos: system install
 	@.ci/system faketime
 	$(RUN)/python -m tests.chaos $(CHAOS)
+
+sequences: system install
+	$(RUN)/python -m tests.sequences $(SEQUENCES)
 
 demo: system install
 	$(RUN)/wharf demo

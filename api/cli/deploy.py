@@ -1,20 +1,28 @@
-"""``wharf deploy``: bring a build to an application's servers, and end as that ended."""
+"""``wharf deploy`` and ``wharf rollback``: change what servers run, and end as that ended."""
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from api.cli.build import LOOK_SECONDS, ask_for, said
+from api.cli import build as builds
+from api.cli.build import LOOK_SECONDS, ask_for, find_application, said
 from api.cli.client import ClientSettings, ask
+from shared.errors import SetupError
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A deployment as it is asked for on the command line; ``key`` is an ``Idempotency-Key``."""
+    """A deployment as it is asked for on the command line; ``key`` is an ``Idempotency-Key``.
+
+    It is built first, from ``branch`` or ``commit``, unless a ``build`` is named.
+    """
 
     application: str
     build: str | None = None
+    tag: str | None = None
+    branch: str | None = None
+    commit: str | None = None
     title: str | None = None
     key: str | None = None
 
@@ -25,12 +33,50 @@ def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
     Raises:
         SetupError: there is no such application or build, or the API refused.
     """
-    given = {"buildId": wanted.build, "title": wanted.title}
+    given = {
+        "buildId": wanted.build,
+        "tag": wanted.tag,
+        "branch": wanted.branch,
+        "commit": wanted.commit,
+        "title": wanted.title,
+    }
     return ask_for(settings, "application.deploy", wanted.application, given, key=wanted.key)
+
+
+def roll_back(
+    settings: ClientSettings, application: str, point: str | None, *, key: str | None
+) -> dict[str, Any]:
+    """Ask for a rollback to a point, or to the last that is offered and does not run.
+
+    Raises:
+        SetupError: there is no such application or point, or the API refused.
+    """
+    found = find_application(ask(settings, "application.all"), application)
+    chosen = {"applicationId": found["applicationId"]}
+    offered = [
+        each["rollbackId"]
+        for each in ask(settings, "rollback.all", chosen)
+        if each["offered"] and not each["isRunning"]
+    ]
+    if point is None and not offered:
+        raise SetupError(
+            f"there is nothing to roll {application} back to", remedy="See rollback.all."
+        )
+    asked: dict[str, Any] = ask(
+        settings,
+        "rollback.rollback",
+        {"rollbackId": point or offered[0]},
+        headers={"Idempotency-Key": key} if key else {},
+    )
+    return asked
 
 
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:
     """What becomes of a deployment on each server, line by line, until it has ended."""
+    if deployment["buildId"] == deployment["deploymentId"]:
+        build = ask(settings, "build.one", {"buildId": deployment["buildId"]})
+        # What is retained for a rollback is nothing that the servers wait for.
+        yield from builds.follow(settings, {**build, "jobIds": build["jobIds"][:2]})
     names = {server["serverId"]: server["name"] for server in ask(settings, "server.all")}
     states: dict[str, str] = {}
     while True:

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -106,28 +106,50 @@ def build(
 @app.command()
 def deploy(
     application: Annotated[str, typer.Argument(metavar="APP", help="Its appName, name or id.")],
+    *,
     build_id: Annotated[
-        str | None, typer.Option("--build", help="Its id; else the newest that succeeded.")
+        str | None, typer.Option("--build", help="The id of a build to deploy, instead of one.")
     ] = None,
+    tag: Annotated[str | None, typer.Option(help="What to call the image.")] = None,
+    branch: Annotated[str | None, typer.Option(help="Of its repository.")] = None,
+    commit: Annotated[str | None, typer.Option(help="Of its repository.")] = None,
     title: Annotated[str | None, typer.Option(help="What to call the deployment.")] = None,
     key: Annotated[str | None, typer.Option(help="The same key twice is one deployment.")] = None,
+    wait: Annotated[bool, typer.Option(help="Follow it, and end as it ended.")] = False,
+) -> None:
+    """Build an application and run it on its servers, in place of what runs there.
+
+    With --wait it ends with 0 where it succeeded on all servers, 1 failed, 3 cancelled,
+    4 superseded, 5 expired; and the image by its digest is the last line on standard output.
+    """
+    wanted = deployments.Wanted(application, build_id, tag, branch, commit, title, key)
+    with server.speaking("deploy") as settings:
+        _follow(settings, deployments.start(settings, wanted), wait=wait)
+
+
+@app.command()
+def rollback(
+    application: Annotated[str, typer.Argument(metavar="APP", help="Its appName, name or id.")],
+    point: Annotated[
+        str | None, typer.Option("--to", help="The id of a point; else the last that ran before.")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="The same key twice is one rollback.")] = None,
     *,
     wait: Annotated[bool, typer.Option(help="Follow it, and end as it ended.")] = False,
 ) -> None:
-    """Run a build of an application on its servers, in place of what runs there.
+    """Run again what an application ran before; with --wait it ends as `wharf deploy` does."""
+    with server.speaking("rollback") as settings:
+        accepted = deployments.roll_back(settings, application, point, key=key)
+        _follow(settings, accepted, wait=wait)
 
-    With --wait it ends with 0 where it succeeded on all servers, 1 failed, 3 cancelled, 5 expired;
-    and the image by its digest is the last line on standard output.
-    """
-    wanted = deployments.Wanted(application, build_id, title, key)
-    with server.speaking("deploy") as settings:
-        accepted = deployments.start(settings, wanted)
-        if not wait:
-            sys.stdout.write(f"{accepted['deploymentId']}\n")
-            return
-        for line in deployments.follow(settings, accepted):
-            sys.stderr.write(f"{line}\n")
-        shown = deployments.one(settings, accepted)
+
+def _follow(settings: ClientSettings, accepted: dict[str, Any], *, wait: bool) -> None:
+    if not wait:
+        sys.stdout.write(f"{accepted['deploymentId']}\n")
+        return
+    for line in deployments.follow(settings, accepted):
+        sys.stderr.write(f"{line}\n")
+    shown = deployments.one(settings, accepted)
     sys.stdout.write(f"{deployments.summary(shown)}\n")
     raise typer.Exit(builds.CODES[shown["state"]])
 

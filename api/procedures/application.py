@@ -8,9 +8,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
 from api.errors import InvalidSourceError
+from api.hosts import require_host
 from api.procedures.application_fields import (
     AppName,
     Platform,
+    RuntimeName,
     ServerIds,
     SourceType,
     make_app_name,
@@ -24,14 +26,15 @@ from api.procedures.application_rows import (
     flush_application,
 )
 from api.procedures.container import HealthCheck, Mounts, Ports
-from api.procedures.fields import Id, Ignored, Input, Name, NoInput, Text
+from api.procedures.fields import Id, Ignored, ImageName, Input, Name, NoInput, Text
 from api.procedures.procedure import Procedure
+from api.procedures.source_fields import Branch, GitAddress, parse_git_url
 from api.procedures.usage import require_registries, require_servers
 from shared.deployments.order import OnFailure
-from shared.deployments.settings import Runtime
 from shared.ids import make_id
 from shared.models import Application, ApplicationServer
 from shared.models.application import REGISTRIES
+from shared.reference import parse_reference
 
 CHANGEABLE = {
     *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
@@ -49,9 +52,9 @@ class Settings(Input):
 
     ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
     was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
-    ``runtime``: a plain ``container`` on each server, a ``service`` of its Swarm, or ``none``, for
-    the image alone. ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the
-    rest ``stop``, and with ``rollback`` those that were changed get back what they had.
+    ``runtime``: a plain ``container`` on each server, or ``none``, for the image alone.
+    ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the rest ``stop``, and
+    with ``rollback`` those that were changed get back what they had.
     """
 
     description: Text = ""
@@ -67,7 +70,7 @@ class Settings(Input):
     ports: Ports = Field(default_factory=list)
     mounts: Mounts = Field(default_factory=list)
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
-    runtime: Runtime = "container"
+    runtime: RuntimeName = "container"
     rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
     rollout_on_failure: OnFailure = "stop"
     rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10
@@ -83,12 +86,16 @@ class Settings(Input):
 class CreateApplication(Settings):
     """``appName`` names its repository and its containers; by default it is made of ``name``.
 
-    ``serverId``, Dokploy's word, is one of ``serverIds``.
+    ``serverId``, Dokploy's word, is one of ``serverIds``. A public repository or a ready image may
+    be given at once, and is what it is built from; more is said by what saves its source.
     """
 
     name: Name
     app_name: AppName | None = None
     server_id: Id | None = None
+    docker_image: ImageName | None = None
+    git_url: GitAddress | None = Field(default=None, alias="customGitUrl")
+    git_branch: Branch | None = Field(default=None, alias="customGitBranch")
 
     @property
     def targets(self) -> set[str]:
@@ -119,6 +126,7 @@ async def create(context: Context, asked: CreateApplication) -> ApplicationOutpu
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
+        _set_source(context, application, asked)
         assign(application, asked, given & CHANGEABLE)
         _require_source(application)
         session.add(application)
@@ -192,6 +200,19 @@ async def _set_servers(session: AsyncSession, application: Application, asked: S
     )
     await session.flush()
     return True
+
+
+def _set_source(context: Context, application: Application, asked: CreateApplication) -> None:
+    """What is given of sources with the application itself; `sourceType` chooses between two."""
+    networks = context.resources.networks
+    if asked.docker_image is not None:
+        require_host(parse_reference(asked.docker_image).registry, networks)
+        application.docker_image = asked.docker_image
+        application.source_type = "docker"
+    if asked.git_url is not None:
+        application.git_host = parse_git_url(asked.git_url, networks).host
+        application.git_url, application.git_branch = asked.git_url, asked.git_branch
+        application.source_type = "git"
 
 
 def _require_source(application: Application) -> None:

@@ -66,6 +66,10 @@ BuildType = Annotated[
     Literal["dockerfile"],
     _unless(_OTHER_BUILDS, "{} is not built here: use dockerfile, with a Dockerfile in the source"),
 ]
+RuntimeName = Annotated[
+    Literal["container", "none"],
+    _unless(("service",), "no {} of a Swarm is run here yet: use container"),
+]
 Platform = Annotated[str, Field(max_length=60, pattern=_PLATFORM)]
 Stage = Annotated[str, Field(max_length=128, pattern=_STAGE)]
 ServerIds = Annotated[list[Id], Field(max_length=100), AfterValidator(_unique_ids)]

@@ -85,14 +85,13 @@ class BuildOutput(Output):
     @classmethod
     def of(cls, build: Build, make_state: str | None) -> Self:
         waits = make_state in {"queued", "dispatched"}
-        steps = (build.make_job_id, build.push_job_id, build.retain_job_id)
         return cls.model_validate(
             {
                 **build.model_dump(),
                 "state": build.outcome or ("queued" if waits else "running"),
                 "error": show_document(build.error),
                 "job_id": build.make_job_id,
-                "job_ids": [step for step in steps if step],
+                "job_ids": build.job_ids,
             }
         )
 

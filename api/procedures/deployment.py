@@ -95,15 +95,12 @@ async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[
     for each in found:
         await _cancel(context, each)
     ids = [each.deployment.deployment_id for each in found]
-    chosen = deployments(context).where(col(Deployment.deployment_id).in_(ids))
-    async with context.transaction() as session:
-        now = await read_deployments(session, chosen, MAX_DEPLOYMENTS)
-    return [DeploymentOutput.of(each) for each in now]
+    return [DeploymentOutput.of(await find_deployment(context, each)) for each in ids]
 
 
 async def _cancel(context: Context, found: Found) -> None:
     """All of its jobs, those first that others need."""
-    jobs = [job for place in found.places for job in _steps(place.server)]
+    jobs = [job_id for place in found.places for job_id in place.server.job_ids]
     async with context.resources.pool.connection() as connection:
         for job_id in [*await _making(context, found.deployment), *jobs]:
             await cancel_job(connection, job_id, context.organization_id, WHY)
@@ -115,13 +112,7 @@ async def _making(context: Context, deployment: Deployment) -> list[str]:
         return []
     query = select(Build).where(Build.build_id == deployment.build_id)
     async with context.transaction() as session:
-        build = (await session.exec(query)).one()
-    steps = (build.make_job_id, build.push_job_id, build.retain_job_id)
-    return [step for step in steps if step is not None]
-
-
-def _steps(server: DeploymentServer) -> list[str]:
-    return [step for step in (server.pull_job_id, server.replace_job_id) if step is not None]
+        return (await session.exec(query)).one().job_ids
 
 
 PROCEDURES = (

@@ -60,13 +60,12 @@ class ServerOutput(Output):
     def of(cls, place: Place) -> Self:
         server = place.server
         waits = place.pull_state in WAITING
-        steps = (server.pull_job_id, server.replace_job_id)
         return cls.model_validate(
             {
                 **server.model_dump(),
                 "state": server.outcome or ("queued" if waits else "running"),
                 "error": show_document(server.error),
-                "job_ids": [step for step in steps if step],
+                "job_ids": server.job_ids,
             }
         )
 

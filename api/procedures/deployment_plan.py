@@ -98,7 +98,7 @@ def require_runnable(name: str, settings: RunSettings) -> None:
             "too_many_replicas",
             f"the application {name} has {settings.replicas} replicas, a server runs one container "
             "of it",
-            remedy="Set replicas to 1, or runtime to service, with application.update.",
+            remedy="Set replicas to 1 with application.update.",
         )
     if not _CONTAINER_NAME.fullmatch(settings.name):
         raise UnmetConditionError(

@@ -22,12 +22,11 @@ from api.procedures.fields import Document, Id, Input, Moment, Output, show_docu
 from api.procedures.procedure import Procedure
 from api.waiting import EndedJob
 from shared.deployments.order import Image, Retained
+from shared.deployments.retained import ask, note_proof
 from shared.deployments.settings import RunSettings
 from shared.errors import NotFoundError, OverdueError, UnmetConditionError
-from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import ImageProve
 from shared.jobs.state import State
-from shared.jobs.store.submit import Submission, submit
 from shared.models import Rollback
 
 FRESH = timedelta(minutes=1)
@@ -38,9 +37,6 @@ LASTS = timedelta(days=2)
 
 PATIENCE = timedelta(seconds=10)
 """A query waits so long for proofs, all of them at once."""
-
-
-NOTE_PROOF = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
 
 
 class ManyRollbacks(Input):
@@ -86,9 +82,9 @@ class RollbackOutput(Output):
     created_at: Moment
 
     @classmethod
-    def of(cls, point: Point) -> Self:
+    def of(cls, point: Point, now: datetime) -> Self:
         row = point.row
-        is_recent = row.proved_at is not None and datetime.now(UTC) - row.proved_at < LASTS
+        is_recent = row.proved_at is not None and now - row.proved_at < LASTS
         return cls.model_validate(
             {
                 **row.model_dump(),
@@ -108,7 +104,8 @@ async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput
         _, server_ids = await find_application(session, context, asked.application_id)
         points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
     await _prove(context, [point.row for point in points], server_ids)
-    return [RollbackOutput.of(point) for point in points]
+    now = datetime.now(UTC)
+    return [RollbackOutput.of(point, now) for point in points]
 
 
 async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
@@ -149,13 +146,13 @@ async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
     async with context.transaction() as session:
         point = await _find(session, context, asked.rollback_id)
         # The API may write no other column, so it does not write the row as a whole.
-        point.row.dropped_at = datetime.now(UTC)
+        point.row.dropped_at = now = datetime.now(UTC)
         session.add(
             audit_event(
                 context, "rollback.delete", point.row.rollback_id, reference=point.row.reference
             )
         )
-        shown = RollbackOutput.of(point)
+        shown = RollbackOutput.of(point, now)
     return shown.model_copy(update={"offered": False})
 
 
@@ -214,22 +211,17 @@ def _note(row: Rollback, ended: EndedJob) -> None:
 
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:
-    command = ImageProve(reference=row.reference, registry_id=row.registry_id)
-    job = Submission(
-        organization_id=row.organization_id,
-        server_id=server_id,
-        command=command,
-        requested_by=context.caller.api_key_id,
-        registry_id=row.registry_id,
-        exclusive_key=exclusive_key(command, server_id),
-        fair_key=row.application_id,
-        dedupe_key=row.reference,
-        deadline=PATIENCE,
-    )
     async with context.resources.pool.connection() as connection, connection.transaction():
-        job_id = await submit(connection, job)
-        noted = (job_id, row.rollback_id)
-        await connection.execute(NOTE_PROOF, noted)
+        job_id = await ask(
+            connection,
+            ImageProve(reference=row.reference, registry_id=row.registry_id),
+            organization_id=row.organization_id,
+            application_id=row.application_id,
+            server_id=server_id,
+            deadline=PATIENCE,
+            requested_by=context.caller.api_key_id,
+        )
+        await note_proof(connection, row.rollback_id, job_id)
     return job_id
 
 

@@ -16,7 +16,7 @@ from shared.database import Connection
 from shared.deployments.settings import RunSettings
 from shared.ids import make_id
 from shared.jobs.accesses import exclusive_key
-from shared.jobs.commands import ContainerReplace, ImagePull, ServiceReplace
+from shared.jobs.commands import ImagePull, Replace, ServiceReplace
 from shared.jobs.store.submit import Submission, submit
 
 DEADLINE = timedelta(hours=24)
@@ -158,19 +158,20 @@ async def _store_server(
 
 def _submission(
     order: Order,
-    command: ImagePull | ContainerReplace | ServiceReplace,
+    command: ImagePull | Replace,
     server_id: str,
     job_id: str,
     needs: Sequence[str],
 ) -> Submission:
-    is_given = order.environment is not None and not isinstance(command, ImagePull)
+    env = order.environment if isinstance(command, Replace) else None
+    pulls = isinstance(command, ImagePull | ServiceReplace)
     return Submission(
         organization_id=order.organization_id,
         server_id=server_id,
         command=command,
         requested_by=order.requested_by,
-        registry_id=None if isinstance(command, ContainerReplace) else command.registry_id,
-        sealed={"environment": order.environment} if is_given and order.environment else {},
+        registry_id=order.image.registry_id if pulls else None,
+        sealed={"environment": env} if env else {},
         exclusive_key=exclusive_key(command, server_id),
         fair_key=order.application_id,
         deadline=DEADLINE,

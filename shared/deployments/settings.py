@@ -9,6 +9,7 @@ from shared.jobs.commands import (
     HealthProbe,
     Mounted,
     PublishedPort,
+    Replace,
     ServiceReplace,
 )
 
@@ -36,7 +37,7 @@ class RunSettings(BaseModel):
         *,
         registry_id: str | None,
         made_by: str | None,
-    ) -> ContainerReplace | ServiceReplace | None:
+    ) -> Replace | None:
         """What runs the image on a server; the login goes along where the Engine pulls itself."""
         fields = {
             **self.model_dump(),

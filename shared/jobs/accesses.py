@@ -8,7 +8,6 @@ from shared.jobs.commands import (
     ANY_REPOSITORY,
     Command,
     ComposePull,
-    ContainerReplace,
     GitSource,
     ImageBuild,
     ImageCopy,
@@ -17,6 +16,7 @@ from shared.jobs.commands import (
     ImagePull,
     ImagePush,
     RegistryTest,
+    Replace,
     ServiceReplace,
 )
 from shared.reference import Reference
@@ -77,7 +77,7 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"build:{command.application_id}"
         case ImageDelete():
             return f"delete:{command.reference}"
-        case ContainerReplace() | ServiceReplace():
+        case Replace():
             return f"container:{server_id}:{command.application_id}"
         case _:
             return None

@@ -57,6 +57,16 @@ class Command(BaseModel):
     kind: ClassVar[Kind]
 
 
+class ImageCommand(Command):
+    """One that is about the image of this ``reference``, or makes it."""
+
+    reference: str
+
+    @property
+    def target(self) -> Reference:
+        return parse_reference(self.reference)
+
+
 class RegistryTest(Command):
     """Test a login from a server; ``repository`` is the one whose rights are tried."""
 
@@ -69,7 +79,7 @@ class RegistryTest(Command):
     warnings: tuple[str, ...] = ()
 
 
-class ImagePull(Command):
+class ImagePull(ImageCommand):
     """Pull an image: of an index the one for ``platform``, or for the server's own.
 
     ``preflight``: pull it only if it is sure to come to its end, and not at all where it is there.
@@ -79,40 +89,25 @@ class ImagePull(Command):
 
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
 
-    reference: str
     registry_id: str | None = None
     made_by: str | None = None
     preflight: bool = False
     platform: str | None = None
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
-
-class ImagePush(Command):
+class ImagePush(ImageCommand):
     """Push what the Engine calls ``source`` as ``reference``; the two may be the same."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_PUSH
 
     source: str
-    reference: str
     registry_id: str | None = None
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
-
-class ImageTag(Command):
+class ImageTag(ImageCommand):
     kind: ClassVar[Kind] = Kind.IMAGE_TAG
 
     source: str
-    reference: str
-
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
 
 class GitSource(BaseModel):
@@ -159,7 +154,7 @@ Source = Annotated[
 ]
 
 
-class ImageBuild(Command):
+class ImageBuild(ImageCommand):
     """Build an application's image from its sources; the Engine then calls it ``reference``.
 
     ``base_host`` is the registry (``registry_id``) whose login is for private base images.
@@ -169,7 +164,6 @@ class ImageBuild(Command):
     kind: ClassVar[Kind] = Kind.IMAGE_BUILD
 
     application_id: str
-    reference: str
     source: Source
     dockerfile: str = "Dockerfile"
     context_path: str = "."
@@ -179,18 +173,13 @@ class ImageBuild(Command):
     base_host: str | None = None
     registry_id: str | None = None
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
-
-class ImageCopy(Command):
+class ImageCopy(ImageCommand):
     """Copy an image from registry to registry as it is, with all its platforms."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_COPY
 
     source: str
-    reference: str
     source_registry_id: str | None = None
     registry_id: str | None = None
 
@@ -198,35 +187,21 @@ class ImageCopy(Command):
     def origin(self) -> Reference:
         return parse_reference(self.source)
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
-
-class ImageProve(Command):
+class ImageProve(ImageCommand):
     """See that an image is whole at its registry: ``reference`` has a digest."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_PROVE
 
-    reference: str
     registry_id: str | None = None
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
-
-class ImageDelete(Command):
+class ImageDelete(ImageCommand):
     """Delete an image from its registry, with all tags that name it: ``reference`` has a digest."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_DELETE
 
-    reference: str
     registry_id: str
-
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
 
 class ComposeImage(BaseModel):
@@ -291,53 +266,39 @@ class Mounted(BaseModel):
     read_only: bool = False
 
 
-class ContainerReplace(Command):
-    """Run an image in place of what an application's container ran so far, if it gets healthy.
+class Replace(ImageCommand):
+    """Run an image in place of what an application ran so far, if it gets healthy.
 
-    ``reference`` has a digest once it is released (see `ImagePull`), and the server has that image.
+    ``reference`` has a digest once it is released (see `ImagePull`).
     The environment travels sealed.
     """
-
-    kind: ClassVar[Kind] = Kind.CONTAINER_REPLACE
 
     application_id: str
     deployment_id: str
     name: str
-    reference: str
     platform: str | None = None
     health_check: HealthProbe | None = None
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[Mounted, ...] = ()
     made_by: str | None = None
 
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
+
+class ContainerReplace(Replace):
+    """As one container of the server, which has the image already."""
+
+    kind: ClassVar[Kind] = Kind.CONTAINER_REPLACE
 
 
-class ServiceReplace(Command):
-    """Run an image as a Swarm service of so many replicas, in place of what it ran so far.
+class ServiceReplace(Replace):
+    """As a Swarm service of so many replicas.
 
-    As `ContainerReplace`, but that the Swarm's nodes pull it, with the login of ``registry_id``.
+    The Swarm's nodes pull the image, with the login of ``registry_id``.
     """
 
     kind: ClassVar[Kind] = Kind.SERVICE_REPLACE
 
-    application_id: str
-    deployment_id: str
-    name: str
-    reference: str
     registry_id: str | None = None
     replicas: int = 1
-    platform: str | None = None
-    health_check: HealthProbe | None = None
-    ports: tuple[PublishedPort, ...] = ()
-    mounts: tuple[Mounted, ...] = ()
-    made_by: str | None = None
-
-    @property
-    def target(self) -> Reference:
-        return parse_reference(self.reference)
 
 
 @dataclass(frozen=True)

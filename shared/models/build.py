@@ -49,3 +49,8 @@ class Build(SQLModel, table=True):
     requested_by: str | None = None
     created_at: Moment = moment(default_now=True)
     finished_at: Moment = moment()
+
+    @property
+    def job_ids(self) -> list[str]:
+        """Those of its steps, in their order."""
+        return [s for s in (self.make_job_id, self.push_job_id, self.retain_job_id) if s]

@@ -112,3 +112,8 @@ class DeploymentServer(SQLModel, table=True):
     container_id: str | None = None
     gap_seconds: float | None = None
     finished_at: Moment = moment()
+
+    @property
+    def job_ids(self) -> list[str]:
+        """Those of its steps, in their order."""
+        return [step for step in (self.pull_job_id, self.replace_job_id) if step]

@@ -315,7 +315,8 @@ def test_what_submits_a_job_takes_a_key() -> None:
     assert {name for name, procedure in PROCEDURES.items() if procedure.submits} == {
         *("registry.testRegistry", "registry.testRegistryById", "registry.diagnose"),
         *("image.pull", "image.push", "image.copy", "image.tag"),
-        *("application.build", "application.deploy", "compose.pull"),
+        *("application.build", "application.deploy", "application.redeploy"),
+        *("rollback.rollback", "compose.pull"),
     }
 
 

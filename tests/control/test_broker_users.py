@@ -40,7 +40,7 @@ async def test_a_server_is_let_in_with_its_own_password_before_it_can_say_hello(
     guest = await plane.world.enrol_server()
 
     async def has_role() -> bool:
-        return bool(await plane.world.rows("SELECT FROM server WHERE role_ready_at IS NOT NULL"))
+        return bool(await plane.world.rows("SELECT 1 FROM server WHERE role_ready_at IS NOT NULL"))
 
     async with plane.open_control(makes_users=True):
         await wait_until(has_role)
@@ -151,7 +151,7 @@ async def test_control_goes_on_while_the_broker_is_away(world: World, tmp_path: 
         guest = await world.enrol_server()
 
         async def has_role() -> bool:
-            return bool(await world.rows("SELECT FROM server WHERE role_ready_at IS NOT NULL"))
+            return bool(await world.rows("SELECT 1 FROM server WHERE role_ready_at IS NOT NULL"))
 
         await wait_until(has_role)
 

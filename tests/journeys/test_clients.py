@@ -4,12 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engine.contexts import make_base
 from tests.journeys.conftest import PASSWORD, Port
+from tests.journeys.test_builds import serve
+from tests.journeys.test_deployments import dockerfile
+from tests.local.conditions import wait_until
 
 pytestmark = pytest.mark.xdist_group("journeys")
 
@@ -77,11 +82,55 @@ def test_a_stock_trpc_client_lists_creates_tests_and_gets_typed_errors(
     assert "registryName" in seen["invalid"]["data"]["zodError"]["fieldErrors"]
 
 
-def test_the_seed_s_javascript_creates_and_tests_a_registry(port: Port, node_modules: Path) -> None:
-    seen = json.loads(run(["node", "seed.mjs"], node_modules, environment(port)))
+def test_the_seed_s_complete_workflow_runs_the_image_that_it_pushed(
+    port: Port, node_modules: Path, tmp_path: Path
+) -> None:
+    make_base(port.fleet.hosts[0].docker_host)
+    repository = serve(port, tmp_path / "git", dockerfile("one", "well"))
+    config = {
+        "appName": "my-app",
+        "customGitUrl": repository.url,
+        "buildServerId": port.servers[0].server_id,
+        "serverIds": [server.server_id for server in port.servers],
+    }
+
+    seen = json.loads(
+        run(
+            ["node", "seed.mjs"],
+            node_modules,
+            environment(port) | {"OTHER_CONFIG": json.dumps(config)},
+        )
+    )
 
     assert seen["tested"] is True
+    chosen = {"deploymentId": seen["deployment"]["deploymentId"]}
+    wait_until(partial(has_ended, port, chosen), seconds=60)
+    shown = port.stack.call("deployment.one", chosen)
+    repository.stop()
+    assert (shown["state"], shown["error"]) == ("succeeded", None)
+    assert shown["reference"] == f"{port.registry.host}/mycompany/my-app@{shown['digest']}"
+    for host in port.fleet.hosts:
+        assert running(host.docker_host, "my-app") == shown["reference"]
+        docker(host.docker_host, "rm", "--force", "my-app")
+    application = {"applicationId": seen["application"]["applicationId"]}
+    port.stack.call("application.remove", application)
     port.stack.call("registry.remove", {"registryId": seen["registry"]["registryId"]})
+
+
+def has_ended(port: Port, chosen: dict[str, str]) -> bool:
+    return port.stack.call("deployment.one", chosen)["finishedAt"] is not None
+
+
+def running(docker_host: str, name: str) -> str:
+    """The image of a running container by the digest that its Engine has for it."""
+    state = docker(docker_host, "inspect", "--format", "{{.State.Running}} {{.Image}}", name)
+    is_running, _, image_id = state.strip().partition(" ")
+    assert is_running == "true"
+    return docker(docker_host, "inspect", "--format", "{{index .RepoDigests 0}}", image_id).strip()
+
+
+def docker(docker_host: str, *words: str) -> str:
+    return run(["docker", *words], Path.cwd(), {"DOCKER_HOST": docker_host})
 
 
 def test_dokploy_s_own_cli_manages_registries(port: Port, node_modules: Path) -> None:

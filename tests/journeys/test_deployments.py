@@ -11,7 +11,7 @@ import pytest
 
 from tests.engine.contexts import BASE, make_base
 from tests.journeys.conftest import Port
-from tests.journeys.test_builds import create, serve, wharf_build
+from tests.journeys.test_builds import create, serve
 from tests.local.conditions import wait_until
 
 pytestmark = pytest.mark.xdist_group("journeys")
@@ -45,13 +45,11 @@ def test_a_good_version_runs_on_each_server_and_a_broken_one_on_none(
         ports=[{"publishedPort": PUBLISHED, "targetPort": 8080}],
         healthCheck=HEALTHY,
     )
-    assert wharf_build(port, "deployed-app").returncode == 0
-    repository.stop()
 
     good = wharf_deploy(port, "deployed-app")
+    repository.stop()
     deployed = port.stack.call("deployment.all", {"applicationId": application_id})[0]
-    build_version(port, application_id, tmp_path / "git-2", dockerfile("two", "ill"))
-    broken = wharf_deploy(port, "deployed-app")
+    broken = deploy_version(port, application_id, tmp_path / "git-2", dockerfile("two", "ill"))
     refused = port.stack.call("deployment.all", {"applicationId": application_id})[0]
 
     assert good.returncode == 0, good.stderr
@@ -63,13 +61,15 @@ def test_a_good_version_runs_on_each_server_and_a_broken_one_on_none(
         wait_until(partial(is_answering, (host.address, PUBLISHED), "one"))
 
 
-def build_version(port: Port, application_id: str, directory: Path, content: bytes) -> None:
+def deploy_version(
+    port: Port, application_id: str, directory: Path, content: bytes
+) -> subprocess.CompletedProcess[str]:
     repository = serve(port, directory, content)
     source = {"applicationId": application_id, "customGitUrl": repository.url}
     port.stack.call("application.saveGitProvider", source)
-    built = wharf_build(port, "deployed-app")
+    deployed = wharf_deploy(port, "deployed-app")
     repository.stop()
-    assert built.returncode == 0, built.stderr
+    return deployed
 
 
 def wharf_deploy(port: Port, *words: str) -> subprocess.CompletedProcess[str]:

@@ -118,7 +118,7 @@ async def test_hello_waits_until_control_has_made_the_role(world: World) -> None
     await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
     await waiting
 
-    assert await world.rows("SELECT FROM server WHERE incarnation = 'first'")
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
 
 
 async def test_hello_gives_up_on_a_database_that_lets_nobody_in(world: World) -> None:
@@ -149,7 +149,7 @@ async def test_hello_waits_for_a_worker_that_may_be_alive(world: World) -> None:
     await world.forget(guest)
     await waiting
 
-    assert await world.rows("SELECT FROM server WHERE incarnation = 'first'")
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
 
 
 # Beats
@@ -235,7 +235,7 @@ async def test_a_drain_is_told_at_once_and_what_runs_goes_on(world: World, serve
     await server.presence.hello("first", ENGINE)
 
     async def is_told() -> bool:
-        return bool(await world.rows("SELECT FROM server WHERE draining"))
+        return bool(await world.rows("SELECT 1 FROM server WHERE draining"))
 
     async with server.presence.beating():
         job_id = await server.begin()
@@ -264,7 +264,7 @@ async def test_who_was_never_greeted_says_no_goodbye(world: World) -> None:
 
     await server.presence.leave()
 
-    assert await world.rows("SELECT FROM server WHERE incarnation = 'another'")
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'another'")
 
 
 async def test_a_goodbye_that_nobody_hears_is_no_error(tmp_path: Path) -> None:

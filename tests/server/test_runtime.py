@@ -135,7 +135,7 @@ async def test_a_draining_worker_is_sent_nothing_new(place: Place) -> None:
     worker.drain(timedelta(seconds=30))
 
     async def is_told() -> bool:
-        return bool(await place.world.rows("SELECT FROM server WHERE draining"))
+        return bool(await place.world.rows("SELECT 1 FROM server WHERE draining"))
 
     await wait_until(is_told)
     await place.world.submit(place.guest)

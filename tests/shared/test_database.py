@@ -129,7 +129,7 @@ async def test_a_listener_leaves_no_session_behind(world: World) -> None:
         pass
 
     async def is_alone() -> bool:
-        query = "SELECT FROM pg_stat_activity WHERE query = 'LISTEN \"wharf_job\"'"
+        query = "SELECT 1 FROM pg_stat_activity WHERE query = 'LISTEN \"wharf_job\"'"
         return not await world.rows(query)
 
     await wait_until(is_alone)
@@ -143,4 +143,4 @@ async def test_a_statement_of_the_pool_does_not_wait_for_ever_for_a_lock(world: 
         async with world.owner.transaction():
             await world.owner.execute("LOCK TABLE job")
             with pytest.raises(errors.LockNotAvailable):
-                await waiting.execute("SELECT FROM job")
+                await waiting.execute("SELECT 1 FROM job")

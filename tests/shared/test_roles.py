@@ -46,6 +46,9 @@ AS_A_SERVER = [
     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'wharf_control'",
 ]
 AS_THE_API = [
+    "INSERT INTO rollback (rollback_id) VALUES ('a')",
+    "UPDATE rollback SET proved_at = now()",
+    "DELETE FROM rollback",
     "SELECT sealed FROM job_secret",
     "DELETE FROM job_secret",
     "UPDATE server_enrolment SET public_key = 'mine'",
@@ -104,7 +107,6 @@ AS_THE_API = [
     "CREATE ROLE mine",
 ]
 AS_CONTROL = [
-    "INSERT INTO job (job_id) VALUES ('a')",
     "DELETE FROM job",
     "INSERT INTO job_event (job_id, seq, attempt, kind) VALUES ('a', 9, 1, 'log')",
     "UPDATE registry SET host = 'mine'",
@@ -114,8 +116,9 @@ AS_CONTROL = [
     "UPDATE application SET env = 'v1.'",
     "DELETE FROM application",
     "DELETE FROM application_server",
-    "INSERT INTO deployment (deployment_id) VALUES ('a')",
-    "UPDATE deployment SET digest = 'mine'",
+    "DELETE FROM deployment",
+    "UPDATE deployment SET settings = '{}'",
+    "UPDATE deployment SET application_id = 'mine'",
     "UPDATE deployment_server SET server_id = 'mine'",
     "INSERT INTO context (context_id) VALUES ('a')",
     "UPDATE context SET sha256 = ''",
@@ -179,7 +182,7 @@ async def test_a_server_reads_and_writes_no_table(world: World) -> None:
     statements = [
         pattern.format(f"public.{row['tablename']}")
         for row in tables
-        for pattern in ("SELECT FROM {}", "DELETE FROM {}", "LOCK TABLE {}", "TRUNCATE {}")
+        for pattern in ("SELECT 1 FROM {}", "DELETE FROM {}", "LOCK TABLE {}", "TRUNCATE {}")
     ]
 
     assert await allowed(await guest.connection(), statements) == []
@@ -356,7 +359,7 @@ async def test_a_removed_server_is_shown_the_door_and_cannot_come_back(world: Wo
         await connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
         await guest.connect()
-    assert await world.rows("SELECT FROM pg_roles WHERE rolname = %s", guest.role) == []
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
 
 
 async def test_a_server_cannot_make_large_objects_in_an_embedded_database(world: World) -> None:
@@ -377,8 +380,8 @@ async def test_a_removed_server_cannot_stay_by_owning_something(world: World) ->
 
     await tend_roles(world.control)
 
-    assert await world.rows("SELECT FROM pg_roles WHERE rolname = %s", guest.role) == []
-    assert await world.rows("SELECT FROM pg_largeobject_metadata") == []
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
+    assert await world.rows("SELECT 1 FROM pg_largeobject_metadata") == []
 
 
 async def test_a_removed_server_cannot_stay_by_holding_locks(world: World) -> None:
@@ -390,7 +393,7 @@ async def test_a_removed_server_cannot_stay_by_holding_locks(world: World) -> No
 
     await tend_roles(world.control)
 
-    assert await world.rows("SELECT FROM pg_roles WHERE rolname = %s", guest.role) == []
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
 
 
 async def test_a_server_in_a_long_transaction_keeps_no_job_from_being_submitted(

@@ -6,10 +6,9 @@ from shared.errors import CredentialError
 from shared.jobs.accesses import Access, accesses, hosts_of
 from shared.jobs.commands import (
     Command,
-    ContainerReplace,
     GitSource,
     ImageBuild,
-    ServiceReplace,
+    Replace,
     parse_command,
 )
 from shared.jobs.store.release import Released
@@ -26,10 +25,7 @@ from worker.login import (
 )
 
 _VARIABLES = TypeAdapter(dict[str, SecretStr])
-_TAKES: dict[str, tuple[type[ImageBuild | ContainerReplace | ServiceReplace], ...]] = {
-    BUILD_SECRETS: (ImageBuild,),
-    ENVIRONMENT: (ContainerReplace, ServiceReplace),
-}
+_TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVIRONMENT: Replace}
 
 
 def seal_grants(
@@ -124,8 +120,7 @@ def _open_variables(
     vault: KeyRing, job: Released, command: Command, purpose: str
 ) -> dict[str, SecretStr]:
     """Those of the application as it was when the job was asked for, by their names."""
-    takes = _TAKES[purpose]
-    if purpose not in job.sealed or not isinstance(command, takes):
+    if purpose not in job.sealed or not isinstance(command, _TAKES[purpose]):
         return {}
     context = SealContext(purpose, job.organization_id, command.application_id, "", "")
     return _VARIABLES.validate_json(vault.open(job.sealed[purpose], context))

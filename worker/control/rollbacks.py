@@ -12,14 +12,17 @@ while nothing runs them, is to run them or points to them.
 from datetime import timedelta
 
 from shared.database import Connection
-from shared.jobs.accesses import exclusive_key
+from shared.deployments.retained import ask, note_proof
 from shared.jobs.commands import ImageDelete, ImageProve
-from shared.jobs.store.submit import Submission, submit
 from shared.reference import Reference, parse_reference
 
-PROOF_DEADLINE = timedelta(hours=1)
-DELETE_DEADLINE = timedelta(hours=1)
+DEADLINE = timedelta(hours=1)
 
+# Asked every second, so that all the rest is asked only where there is something to do.
+IS_DUE = """
+SELECT EXISTS (SELECT FROM deployment WHERE point_due)
+    OR EXISTS (SELECT FROM rollback WHERE dropped_at IS NULL AND proof_job_id IS NOT NULL) AS is_due
+"""
 # Its build has ended: the image is where it is retained, or will never be.
 TO_PROVE = """
 SELECT d.deployment_id, d.organization_id, d.application_id, d.retained, d.digest,
@@ -84,7 +87,6 @@ SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.regist
                                  ELSE interval '1 hour' END
  ORDER BY checked_at LIMIT 100
 """
-NOTE_PROOF_AGAIN = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
 SETTLE_PROOFS = """
 UPDATE rollback r SET proof_job_id = NULL, checked_at = j.finished_at,
   proof_error = CASE WHEN j.state = 'succeeded' THEN NULL
@@ -144,10 +146,13 @@ DELETE FROM rollback r
 
 async def write_points(connection: Connection) -> None:
     """Have what was deployed proved where it is retained; what is proved becomes a point."""
+    looked = await (await connection.execute(IS_DUE)).fetchone()
+    if looked is None or not looked["is_due"]:
+        return
     for due in await (await connection.execute(TO_PROVE)).fetchall():
         named = parse_reference(due["retained"])
         image = str(Reference(named.registry, named.repository, digest=due["digest"]))
-        job_id = await _submit(connection, ImageProve, due, image, PROOF_DEADLINE)
+        job_id = await _ask(connection, ImageProve, due, image)
         await connection.execute(NOTE_PROOF, (job_id, due["deployment_id"]))
     while await (await connection.execute(WRITE)).fetchone() is not None:
         pass
@@ -158,35 +163,24 @@ async def write_points(connection: Connection) -> None:
 async def tend_points(connection: Connection) -> None:
     """Prove points again, drop those that are too many, delete what was dropped."""
     for due in await (await connection.execute(TO_PROVE_AGAIN)).fetchall():
-        job_id = await _submit(connection, ImageProve, due, due["reference"], PROOF_DEADLINE)
-        await connection.execute(NOTE_PROOF_AGAIN, (job_id, due["rollback_id"]))
+        job_id = await _ask(connection, ImageProve, due, due["reference"])
+        await note_proof(connection, due["rollback_id"], job_id)
     await connection.execute(FORGET_PROOFS)
     await connection.execute(DROP_OLD)
     for due in await (await connection.execute(TO_DELETE)).fetchall():
-        job_id = await _submit(connection, ImageDelete, due, due["reference"], DELETE_DEADLINE)
+        job_id = await _ask(connection, ImageDelete, due, due["reference"])
         await connection.execute(NOTE_DELETION, (job_id, due["rollback_id"]))
     await connection.execute(SETTLE_DELETIONS)
 
 
-async def _submit(
-    connection: Connection,
-    kind: type[ImageProve | ImageDelete],
-    due: dict[str, str],
-    image: str,
-    deadline: timedelta,
+async def _ask(
+    connection: Connection, kind: type[ImageProve | ImageDelete], due: dict[str, str], image: str
 ) -> str:
-    """The job, or the one that does just that already."""
-    command = kind(reference=image, registry_id=due["registry_id"])
-    return await submit(
+    return await ask(
         connection,
-        Submission(
-            organization_id=due["organization_id"],
-            server_id=due["server_id"],
-            command=command,
-            registry_id=due["registry_id"],
-            exclusive_key=exclusive_key(command, due["server_id"]),
-            fair_key=due["application_id"],
-            dedupe_key=image,
-            deadline=deadline,
-        ),
+        kind(reference=image, registry_id=due["registry_id"]),
+        organization_id=due["organization_id"],
+        application_id=due["application_id"],
+        server_id=due["server_id"],
+        deadline=DEADLINE,
     )

@@ -140,6 +140,16 @@ async def inspect(engine: Engine, name: str) -> LocalImage:
     return answer.as_image()
 
 
+async def find(engine: Engine, name: str) -> LocalImage | None:
+    """As `inspect`; ``None`` where the Engine holds no such image."""
+    try:
+        return await inspect(engine, name)
+    except EngineError as error:
+        if error.code != FaultCode.LOCAL_IMAGE_MISSING:
+            raise
+        return None
+
+
 async def list_ids(engine: Engine) -> tuple[str, ...]:
     """The ids of all images that the Engine holds, the newest first."""
     answer = await engine.request_as(_List, "GET", "images/json", doing=Doing("list images"))

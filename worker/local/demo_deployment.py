@@ -51,19 +51,30 @@ class DemoDeployment:
         }
         self.stack.call("application.update", self._chosen | settings)
 
-    def build(self, version: int, healthy: str) -> None:
-        """Build a version of it; the whole way, up to the registry that retains it."""
+    def deploy(self, build_id: str) -> dict[str, Any]:
+        """The deployment of a build, once it has ended."""
+        return self._ended("application.deploy", self._chosen | {"buildId": build_id})
+
+    def build_and_deploy(self, version: int, healthy: str) -> dict[str, Any]:
+        """The deployment of a new version, once it has ended."""
         variables = f"VERSION={version}\nHEALTHY={healthy}"
         self.stack.call("application.saveEnvironment", self._chosen | {"buildArgs": variables})
-        build_id = self.stack.call("application.build", self._chosen)["buildId"]
-        self.until(
-            lambda: self.stack.call("build.one", {"buildId": build_id}),
-            lambda build: bool(build["finishedAt"]),
-        )
+        return self._ended("application.deploy", self._chosen)
 
-    def deploy(self) -> dict[str, Any]:
-        """The deployment of the newest build, once it has ended."""
-        deployment_id = self.stack.call("application.deploy", self._chosen)["deploymentId"]
+    def roll_back(self, digest: str) -> dict[str, Any]:
+        """The deployment that goes back to this image, once it has ended; where it is offered."""
+        found = self.until(
+            lambda: {"points": self._offered(digest)}, lambda answer: bool(answer["points"])
+        )
+        [point] = found["points"]
+        return self._ended("rollback.rollback", {"rollbackId": point["rollbackId"]})
+
+    def _offered(self, digest: str) -> list[dict[str, Any]]:
+        points = self.stack.call("rollback.all", self._chosen)
+        return [point for point in points if point["offered"] and point["digest"] == digest]
+
+    def _ended(self, procedure: str, body: dict[str, Any]) -> dict[str, Any]:
+        deployment_id = self.stack.call(procedure, body)["deploymentId"]
         return self.until(
             lambda: self.stack.call("deployment.one", {"deploymentId": deployment_id}),
             lambda deployment: bool(deployment["finishedAt"]),

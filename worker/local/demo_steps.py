@@ -59,8 +59,8 @@ class Demo:
         self._step("An application is built from its git repository, and pushed", self._build)
         self._step("It is kept in a second registry, byte for byte", self._retain)
         self._step(f"{self.servers[-1].name} pulls what was kept, by its digest", self._pull_kept)
-        self._deployments()
         self._step("A transfer is cancelled in the middle", self._cancel)
+        self._deployments()
 
     def _deployments(self) -> None:
         everywhere = " and ".join(server.name for server in self.servers)
@@ -69,6 +69,8 @@ class Demo:
             broken = "A broken version is refused, the first goes on answering"
             self._step(broken, self._deploy_broken)
             self._step("A good version takes its place", self._deploy_good)
+            back = "Rolled back to the first, with the build registry stopped"
+            self._step(back, self._roll_back)
         finally:
             self.deployment.clear()
 
@@ -179,12 +181,11 @@ class Demo:
 
     def _deploy(self) -> str:
         self.deployment.prepare()
-        return self._require_running("version 1", self.deployment.deploy())
+        return self._require_running("version 1", self.deployment.deploy(self.built["buildId"]))
 
     def _deploy_broken(self) -> str:
-        self.deployment.build(2, healthy="no")
         with self.deployment.polling() as heard:
-            deployment = self.deployment.deploy()
+            deployment = self.deployment.build_and_deploy(2, healthy="no")
         error = deployment["error"] or {}
         if error.get("code") != "container_unhealthy":
             raise DemoError(f"the broken version is {deployment['state']}: {error}")
@@ -194,11 +195,15 @@ class Demo:
         return f"{error['code']}, {len(heard)} requests a server, all answered"
 
     def _deploy_good(self) -> str:
-        self.deployment.build(3, healthy="yes")
-        deployment = self.deployment.deploy()
+        deployment = self.deployment.build_and_deploy(3, healthy="yes")
         gaps = [server["gapSeconds"] for server in deployment["servers"]]
         said = self._require_running("version 3", deployment)
         return f"{said}, {max(gaps):.1f} s without an answer"
+
+    def _roll_back(self) -> str:
+        self.registry.stop()
+        deployment = self.deployment.roll_back(self.built["digest"])
+        return self._require_running("version 1", deployment)
 
     def _require_running(self, version: str, deployment: dict[str, Any]) -> str:
         if deployment["state"] != "succeeded":

@@ -17,12 +17,13 @@ from shared.reference import Reference
 from worker.oci.client import RegistryClient
 from worker.oci.lanes import in_lanes
 from worker.oci.manifest import Descriptor
+from worker.oci.manifests import MISSING
 from worker.oci.plan import Plan, make_plan
 from worker.oci.tally import Tally
 from worker.oci.uploads import Upload
 from worker.progress import LayerState, TransferProgress
 
-NOT_THERE = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING, FaultCode.PULL_DENIED})
+NOT_THERE = MISSING | {FaultCode.PULL_DENIED}
 """What registries say of an image that they do not have; some deny what does not exist."""
 
 

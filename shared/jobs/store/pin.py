@@ -31,7 +31,9 @@ async def pin(connection: Connection, job: Released) -> Released:
     Raises:
         UnmetConditionError: ``digest_unknown``: what made the image did not say, or says nonsense.
     """
-    made_by = job.command.get("made_by")
+    # What is no command at all is told by who reads it next.
+    stored: object = job.command
+    made_by = stored.get("made_by") if isinstance(stored, dict) else None
     if made_by is None:
         return job
     row = await (await connection.execute(FIND, (made_by, job.organization_id))).fetchone()

@@ -11,7 +11,17 @@ import pytest
 from fastapi import FastAPI
 
 from tests.api.asking import ADMIN_KEY
-from tests.api.deploying import DIGEST, create_deployable, replace_next, settle
+from tests.api.deploying import (
+    DIGEST,
+    OTHER,
+    build,
+    create_deployable,
+    deploy,
+    make_point,
+    prove_next,
+    replace_next,
+    settle,
+)
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -30,10 +40,10 @@ async def application(client: httpx2.AsyncClient, server: TestServer) -> dict[st
     return await create_deployable(client, [server], appName="my-app")
 
 
-async def run(url: str, *words: str) -> asyncio.subprocess.Process:
+async def run(url: str, *words: str, command: str = "deploy") -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "api.cli.main", "deploy", *words),
+        *("-m", "api.cli.main", command, *words),
         env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": ADMIN_KEY},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -48,10 +58,17 @@ async def deployments(
     return shown
 
 
+async def newest(client: httpx2.AsyncClient, application: dict[str, Any]) -> str:
+    """The id of its newest build."""
+    chosen = {"applicationId": application["applicationId"]}
+    return str((await client.get("/api/build.all", params=chosen)).json()[0]["buildId"])
+
+
 async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
-    url: str, application: dict[str, Any], server: TestServer
+    url: str, client: httpx2.AsyncClient, application: dict[str, Any], server: TestServer
 ) -> None:
-    process = await run(url, "my-app", "--title", "1.4.2", "--wait")
+    build_id = await newest(client, application)
+    process = await run(url, "my-app", "--build", build_id, "--title", "1.4.2", "--wait")
     assert process.stderr is not None
     assert await process.stderr.readline() == b"alpha: queued\n"
     await server.succeed_next(PULLED)
@@ -77,7 +94,8 @@ async def test_the_exit_code_says_how_the_deployment_ended(
     how: str,
     code: int,
 ) -> None:
-    process = await run(url, application["applicationId"], "--wait")
+    build_id = await newest(client, application)
+    process = await run(url, application["applicationId"], "--build", build_id, "--wait")
     assert process.stderr is not None
     assert b"alpha: queued" in await process.stderr.readline()
     [deployment] = await deployments(client, application)
@@ -121,3 +139,56 @@ async def test_a_build_that_is_not_there_is_said_in_one_sentence(
     out, err = await process.communicate()
 
     assert (process.returncode, out, err) == (1, b"", b"wharf deploy: Build not found.\n")
+
+
+async def test_what_is_built_first_is_told_on_the_way(
+    url: str, application: dict[str, Any], server: TestServer
+) -> None:
+    process = await run(url, "my-app", "--tag", "v7", "--wait")
+    for _ in ("build", "push", "pull"):
+        await server.succeed_next(PULLED)
+    await replace_next(server)
+    await settle(server)
+
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err
+    assert out.decode() == f"ghcr.io/myorg/my-app@{DIGEST}\n"
+    told = err.decode().splitlines()
+    assert "build: succeeded" in told
+    assert "push: succeeded" in told
+    assert told[-1] == "alpha: succeeded"
+
+
+async def test_an_operator_rolls_back_to_what_ran_before(
+    url: str, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_deployable(client, [server], appName="kept", rollbackActive=True)
+    point = await make_point(client, server, application)
+    nothing = await (await run(url, "kept", command="rollback")).communicate()
+    await build(client, server, application["applicationId"], OTHER)
+    await deploy(client, application["applicationId"])
+    await server.succeed_next({"reference": "x", "digest": OTHER})
+    await replace_next(server)
+    await settle(server)
+    await prove_next(server)
+
+    process = await run(url, "kept", "--wait", command="rollback")
+    await server.succeed_next(PULLED)
+    await replace_next(server)
+    await settle(server)
+    out, err = await process.communicate()
+
+    assert process.returncode == 0, err
+    assert out.decode() == f"{point['reference']}\n"
+    assert nothing[1].decode().startswith("wharf rollback: there is nothing to roll kept back to")
+
+
+async def test_a_rollback_to_a_point_that_is_not_there_is_said_in_one_sentence(
+    url: str, application: dict[str, Any]
+) -> None:
+    process = await run(url, "my-app", "--to", "nothing", command="rollback")
+
+    out, err = await process.communicate()
+
+    assert (process.returncode, out, err) == (1, b"", b"wharf rollback: Rollback not found.\n")

@@ -73,7 +73,7 @@ async def test_a_server_is_removed_by_its_name_or_its_id(
     code, out, _ = await wharf(url, "remove", "alpha" if by == "name" else server.server_id)
 
     assert (code, out) == (0, "alpha is removed.\n")
-    assert database.execute("SELECT FROM server WHERE removed_at IS NULL") == []
+    assert database.execute("SELECT 1 FROM server WHERE removed_at IS NULL") == []
 
 
 async def test_what_goes_wrong_is_said_in_one_sentence_without_the_key(

@@ -341,7 +341,7 @@ async def test_what_cannot_be_built_from_an_upload_says_why(
     assert (before.status_code, cause["code"]) == (400, "no_context")
     assert "application.uploadContext" in cause["remedy"]
     assert (foreign.status_code, both.status_code) == (404, 400)
-    assert database.execute("SELECT FROM build") == []
+    assert database.execute("SELECT 1 FROM build") == []
 
 
 async def test_another_organization_s_builds_are_not_there(

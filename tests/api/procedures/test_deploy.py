@@ -224,7 +224,7 @@ async def test_what_no_server_could_pull_is_not_built(
     answer = await client.post("/api/application.deploy", json=chosen)
 
     assert answer.json()["data"]["cause"]["code"] == "build_not_pushed"
-    assert database.execute("SELECT FROM build") == []
+    assert database.execute("SELECT 1 FROM build") == []
 
 
 async def test_a_ready_image_is_looked_up_and_runs_by_its_digest(
@@ -260,9 +260,14 @@ async def test_an_application_that_is_not_run_is_only_pulled(
 
 
 async def test_a_service_is_given_its_replicas_and_the_login_that_its_nodes_pull_with(
-    client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
+    client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any], database: Database
 ) -> None:
-    await update(client, application, runtime="service", replicas=3)
+    refused = await client.post(
+        "/api/application.update",
+        json={"applicationId": application["applicationId"], "runtime": "service"},
+    )
+    assert refused.status_code == 400
+    database.execute("UPDATE application SET runtime = 'service', replicas = 3")
     await deploy(client, application)
     await make(server)
     [pulled] = await take(server, "image.pull")

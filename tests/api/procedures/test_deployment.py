@@ -357,7 +357,7 @@ async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
     cause = answer.json()["data"]["cause"]
     assert (answer.status_code, cause["code"]) == (412, code)
     assert cause["remedy"]
-    assert database.execute("SELECT FROM deployment") == []
+    assert database.execute("SELECT 1 FROM deployment") == []
     assert database.execute("SELECT job_id FROM job") == before
 
 
@@ -409,4 +409,4 @@ async def test_a_removed_application_takes_its_deployments_with_it(
     )
 
     assert answer.status_code == 200
-    assert database.execute("SELECT FROM deployment_server") == []
+    assert database.execute("SELECT 1 FROM deployment_server") == []

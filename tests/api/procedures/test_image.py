@@ -37,6 +37,9 @@ async def test_a_pull_is_a_job_at_once(
     assert job_row(database, "command") == {
         "reference": "docker.io/library/nginx:latest",
         "registry_id": None,
+        "made_by": None,
+        "preflight": False,
+        "platform": None,
     }
     expected = f"pull:{server.server_id}:docker.io/library/nginx:latest"
     assert exclusive_key(database) == expected

@@ -1,4 +1,5 @@
-// The first two steps of the seed document's workflow, with its missing `.json()` added.
+// The seed document's complete workflow, with its missing `.json()` added; of its two helpers, which
+// it does not show, each is one request.
 const address = process.env.WHARF_URL;
 
 // 1. Create registry
@@ -30,4 +31,30 @@ const tested = await fetch(`${address}/api/trpc/registry.testRegistryById`, {
   }),
 }).then((answer) => answer.json());
 
-console.log(JSON.stringify({ registry, tested }));
+const createApplication = (settings) => call("application.create", settings);
+const deployApplication = (applicationId) => call("application.deploy", { applicationId });
+
+// 3. Use in application
+const application = await createApplication({
+  name: "My App",
+  registryId: registry.registryId, // Pull from this registry
+  buildRegistryId: registry.registryId, // Push to this registry
+  ...JSON.parse(process.env.OTHER_CONFIG),
+});
+
+// 4. Build and push
+const deployment = await deployApplication(application.applicationId);
+
+console.log(JSON.stringify({ registry, tested, application, deployment }));
+
+async function call(procedure, body) {
+  const answer = await fetch(`${address}/api/trpc/${procedure}`, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/json",
+      "x-api-key": process.env.API_KEY,
+    },
+    body: JSON.stringify(body),
+  });
+  return answer.json();
+}

@@ -203,7 +203,7 @@ async def test_two_claims_at_once_by_one_worker_are_one_claim(world: World) -> N
     )
 
     assert [answer["status"] for answer in answers] == ["claimed", "claimed"]
-    events = await world.rows("SELECT FROM job_event WHERE state = 'running'")
+    events = await world.rows("SELECT 1 FROM job_event WHERE state = 'running'")
     assert len(events) == 1
 
 

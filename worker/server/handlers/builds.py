@@ -159,7 +159,7 @@ async def _pull_bases(
         login = _login(grants, base.reference)
         if command.platform or base.platform:
             continue
-        if login is None and await _is_there(tools.engine, base.reference):
+        if login is None and await images.find(tools.engine, str(base.reference)):
             continue
         log.add(f"pulling {base.reference}")
         await images.pull(tools.engine, base.reference, login, tell(attempt), IDLE)
@@ -167,16 +167,6 @@ async def _pull_bases(
 
 def _login(grants: Grants, target: Reference) -> Login | None:
     return next((grant.login for grant in grants.grants if grant.is_for(target, "pull")), None)
-
-
-async def _is_there(engine: Engine, reference: Reference) -> bool:
-    try:
-        await images.inspect(engine, str(reference))
-    except EngineError as error:
-        if error.code != FaultCode.LOCAL_IMAGE_MISSING:
-            raise
-        return False
-    return True
 
 
 def _make_request(

@@ -142,7 +142,7 @@ async def _find_wanted(command: ImagePull, engine: Engine) -> Platform:
 async def _find_here(target: Reference, engine: Engine, wanted: Platform) -> LocalImage | None:
     if target.digest is None:
         return None
-    found = await _inspect(engine, f"{target.name}@{target.digest}")
+    found = await images.find(engine, f"{target.name}@{target.digest}")
     return found if found and wanted.runs(found.platform) else None
 
 
@@ -180,20 +180,11 @@ async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
     held: list[tuple[str, ...]] = []
 
     async def look(image_id: str) -> None:
-        if found := await _inspect(engine, image_id):
+        if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
     await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], look)
     return held
-
-
-async def _inspect(engine: Engine, name: str) -> LocalImage | None:
-    try:
-        return await images.inspect(engine, name)
-    except EngineError as error:
-        if error.code != FaultCode.LOCAL_IMAGE_MISSING:
-            raise
-        return None
 
 
 def _require_room(target: Reference, found: Preflight) -> None:

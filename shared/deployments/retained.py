@@ -1,0 +1,40 @@
+"""What is asked about a retained image: whether it is whole where it is kept, or to delete it."""
+
+from datetime import timedelta
+
+from shared.database import Connection
+from shared.jobs.accesses import exclusive_key
+from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.store.submit import Submission, submit
+
+NOTE_PROOF = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
+
+
+async def ask(
+    connection: Connection,
+    command: ImageProve | ImageDelete,
+    *,
+    organization_id: str,
+    application_id: str,
+    server_id: str,
+    deadline: timedelta,
+    requested_by: str | None = None,
+) -> str:
+    """The id of the job that does it, or of the one that does just that already."""
+    job = Submission(
+        organization_id=organization_id,
+        server_id=server_id,
+        command=command,
+        requested_by=requested_by,
+        registry_id=command.registry_id,
+        exclusive_key=exclusive_key(command, server_id),
+        fair_key=application_id,
+        dedupe_key=command.reference,
+        deadline=deadline,
+    )
+    return await submit(connection, job)
+
+
+async def note_proof(connection: Connection, rollback_id: str, job_id: str) -> None:
+    """Tell a rollback point by which job it is proved again."""
+    await connection.execute(NOTE_PROOF, (job_id, rollback_id))

@@ -1,0 +1,325 @@
+"""Rollback points: there after a proof, true when they are offered, gone with their bytes."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.jobs.store.release import Released
+from tests.api.asking import create_registry
+from tests.api.deploying import (
+    DIGEST,
+    KEEP,
+    OTHER,
+    build,
+    create_deployable,
+    deploy,
+    make_point,
+    points,
+    prove_next,
+    replace_next,
+    settle,
+)
+from tests.api.fleet import TestServer
+from tests.databases import Database
+
+KEPT = f"{KEEP}/myorg/my-app@{DIGEST}"
+MISSING = {"code": "image_not_found", "message": "there is no such image", "retryable": False}
+STALE = "UPDATE rollback SET checked_at = now() - interval '5 minutes'"
+A_DAY_LATER = "UPDATE rollback SET checked_at = checked_at - interval '25 hours'"
+
+
+@dataclass
+class Yard:
+    """An application that is retained, and the server that runs it."""
+
+    client: httpx2.AsyncClient
+    server: TestServer
+    database: Database
+    application: dict[str, Any]
+
+    @property
+    def application_id(self) -> str:
+        return str(self.application["applicationId"])
+
+    async def point(self) -> dict[str, Any]:
+        return await make_point(self.client, self.server, self.application)
+
+    async def points(self) -> list[dict[str, Any]]:
+        return await points(self.client, self.application_id)
+
+    async def run(self, digest: str) -> list[str]:
+        """Build another version and run it; gives the images that were deleted on that."""
+        await build(self.client, self.server, self.application_id, digest)
+        await deploy(self.client, self.application_id)
+        await self.server.succeed_next({"reference": "x", "digest": digest})
+        await replace_next(self.server)
+        jobs = await self.released()
+        for job in jobs:
+            await self.server.claim(job)
+            image = job.command["reference"]
+            told = {"reference": image, "digest": image.partition("@")[2], "wasThere": True}
+            await self.server.finish(job, "succeeded", result=told)
+        await settle(self.server)
+        return [job.command["reference"] for job in jobs if job.kind == "image.delete"]
+
+    async def roll_back(self, point: dict[str, Any]) -> dict[str, Any]:
+        chosen = {"rollbackId": point["rollbackId"]}
+        answer = await self.client.post("/api/rollback.rollback", json=chosen)
+        assert answer.status_code == 200, answer.text
+        asked: dict[str, Any] = answer.json()
+        return asked
+
+    async def update(self, **changes: Any) -> None:
+        body = {"applicationId": self.application_id, **changes}
+        assert (await self.client.post("/api/application.update", json=body)).is_success
+
+    async def drop(self, point: dict[str, Any]) -> httpx2.Response:
+        chosen = {"rollbackId": point["rollbackId"]}
+        return await self.client.post("/api/rollback.delete", json=chosen)
+
+    async def released(self) -> list[Released]:
+        await settle(self.server)
+        return await self.server.release()
+
+
+@pytest.fixture
+async def yard(client: httpx2.AsyncClient, server: TestServer, database: Database) -> Yard:
+    application = await create_deployable(client, [server], appName="my-app", rollbackActive=True)
+    return Yard(client, server, database, application)
+
+
+async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
+    yard: Yard,
+) -> None:
+    asked = await deploy(yard.client, yard.application_id)
+    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(yard.server)
+    await settle(yard.server)
+    before = await yard.points()
+
+    proof = await prove_next(yard.server)
+
+    assert before == []
+    assert proof.command["reference"] == KEPT
+    assert set(proof.registries) == {yard.application["rollbackRegistryId"]}
+    [point] = await yard.points()
+    assert (point["reference"], point["digest"]) == (KEPT, DIGEST)
+    assert (point["deploymentId"], point["version"]) == (asked["deploymentId"], 1)
+    assert (point["offered"], point["isRunning"], point["error"]) == (True, True, None)
+
+
+async def test_there_is_no_point_of_what_is_not_there(yard: Yard) -> None:
+    await deploy(yard.client, yard.application_id)
+    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(yard.server)
+    await settle(yard.server)
+
+    await yard.server.fail_next(MISSING)
+
+    assert await yard.released() == []
+    assert await yard.points() == []
+    yard.database.execute("UPDATE job SET finished_at = finished_at - interval '11 minutes'")
+    [again] = await yard.released()
+    assert again.kind == "image.prove"
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+async def test_there_is_no_point_of_what_did_not_run(yard: Yard, how: str) -> None:
+    asked = await deploy(yard.client, yard.application_id)
+    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+    if how == "failed":
+        await yard.server.fail_next({**MISSING, "code": "container_unhealthy"})
+    else:
+        chosen = {"deploymentId": asked["deploymentId"]}
+        await yard.client.post("/api/deployment.cancel", json=chosen)
+
+    assert await yard.released() == []
+    assert await yard.points() == []
+
+
+async def test_there_is_no_point_where_nothing_is_retained(yard: Yard) -> None:
+    await yard.update(rollbackActive=False)
+
+    await deploy(yard.client, yard.application_id)
+    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(yard.server)
+
+    assert await yard.released() == []
+
+
+async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(yard: Yard) -> None:
+    await yard.update(ports=[{"publishedPort": 80, "targetPort": 8080}])
+    first = await yard.point()
+    await yard.update(ports=[])
+    await yard.run(OTHER)
+
+    asked = await yard.roll_back(first)
+
+    assert (asked["rollbackId"], asked["reference"]) == (first["rollbackId"], KEPT)
+    assert asked["title"] == "Roll back to version 1"
+    pulled = await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+    ran = await replace_next(yard.server)
+    assert pulled.command["reference"] == ran.command["reference"] == KEPT
+    assert set(pulled.registries) == {yard.application["rollbackRegistryId"]}
+    assert [port["published_port"] for port in ran.command["ports"]] == [80]
+    await settle(yard.server)
+    await prove_next(yard.server)
+    newest, older = await yard.points()
+    assert newest["rollbackId"] == first["rollbackId"]
+    assert (newest["deploymentId"], newest["isRunning"]) == (asked["deploymentId"], True)
+    assert (older["digest"], older["isRunning"]) == (OTHER, False)
+
+
+async def test_a_rollback_is_asked_for_with_the_credential_of_now(
+    yard: Yard, database: Database
+) -> None:
+    point = await yard.point()
+    chosen = {"registryId": yard.application["rollbackRegistryId"], "password": "rotated"}
+    assert (await yard.client.post("/api/registry.update", json=chosen)).is_success
+    [(stored,)] = database.execute(
+        "SELECT password FROM registry WHERE registry_id = %s", chosen["registryId"]
+    )
+
+    await yard.roll_back(point)
+    [pulled] = await yard.released()
+
+    assert pulled.registries[chosen["registryId"]]["password"] == stored
+
+
+async def test_the_same_image_run_in_the_same_way_is_one_point_and_otherwise_another(
+    yard: Yard,
+) -> None:
+    await yard.point()
+    await yard.point()
+    alike = await yard.points()
+    await yard.update(healthCheck={"command": ["/up"]})
+    await yard.point()
+
+    assert len(alike) == 1
+    assert len(await yard.points()) == 2
+
+
+async def test_a_point_is_proved_again_before_it_is_offered(yard: Yard) -> None:
+    await yard.point()
+    yard.database.execute(STALE)
+    chosen = {"applicationId": yard.application_id}
+    asking = yard.client.get("/api/rollback.all", params=chosen)
+
+    async def refute() -> None:
+        await yard.server.fail_next(MISSING)
+
+    answer, _ = await asyncio.gather(asking, refute())
+
+    [point] = answer.json()
+    assert (point["offered"], point["error"]["code"]) == (False, "image_not_found")
+    await settle(yard.server)
+    [again] = await yard.points()
+    assert (again["offered"], again["error"]["code"]) == (False, "image_not_found")
+
+
+async def test_a_point_is_proved_once_a_day(yard: Yard) -> None:
+    await yard.point()
+    assert await yard.released() == []
+    yard.database.execute(A_DAY_LATER)
+
+    [proof] = await yard.released()
+
+    assert (proof.kind, proof.command["reference"]) == ("image.prove", KEPT)
+    await yard.server.claim(proof)
+    told = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
+    await yard.server.finish(proof, "succeeded", result=told)
+    await settle(yard.server)
+    assert [point["offered"] for point in await yard.points()] == [True]
+    assert await yard.released() == []
+
+
+async def test_a_point_whose_registry_was_removed_is_not_offered(yard: Yard) -> None:
+    point = await yard.point()
+    other = await create_registry(yard.client, registryUrl="other.example", imagePrefix="myorg")
+    await yard.update(rollbackRegistryId=other["registryId"])
+    chosen = {"registryId": yard.application["rollbackRegistryId"]}
+    removed = await yard.client.post("/api/registry.remove", json=chosen)
+    assert removed.status_code == 200, removed.text
+
+    [shown] = await yard.points()
+    answer = await yard.client.post(
+        "/api/rollback.rollback", json={"rollbackId": point["rollbackId"]}
+    )
+
+    assert shown["offered"] is False
+    assert answer.json()["data"]["cause"]["code"] == "registry_removed"
+
+
+async def test_what_is_too_many_goes_and_its_bytes_with_it(yard: Yard) -> None:
+    await yard.update(rollbacksToKeep=0)
+    await yard.point()
+    kept = await yard.points()
+
+    deleted = await yard.run(OTHER)
+
+    assert [point["digest"] for point in kept] == [DIGEST]
+    assert deleted == [KEPT]
+    assert [point["digest"] for point in await yard.points()] == [OTHER]
+    assert yard.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
+
+
+async def test_a_point_that_is_given_up_is_deleted_once_nothing_runs_it(yard: Yard) -> None:
+    point = await yard.point()
+
+    answer = await yard.drop(point)
+
+    assert (answer.status_code, answer.json()["offered"]) == (200, False)
+    assert await yard.points() == []
+    assert await yard.released() == []
+    refused = await yard.client.post(
+        "/api/rollback.rollback", json={"rollbackId": point["rollbackId"]}
+    )
+    assert refused.status_code == 404
+    assert await yard.run(OTHER) == [KEPT]
+    assert yard.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
+
+
+async def test_bytes_that_another_point_is_of_stay(yard: Yard) -> None:
+    point = await yard.point()
+    await yard.update(healthCheck={"command": ["/up"]})
+    await yard.point()
+    await yard.run(OTHER)
+
+    await yard.drop(point)
+
+    assert await yard.released() == []
+    assert len(await yard.points()) == 2
+
+
+async def test_nothing_is_deleted_while_something_may_yet_run_it(yard: Yard) -> None:
+    point = await yard.point()
+    await yard.run(OTHER)
+    await yard.roll_back(point)
+    await yard.drop(point)
+
+    kinds = [job.kind for job in await yard.released()]
+
+    assert kinds == ["image.pull"]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_gone"), [("delete_unsupported", True), ("registry_unreachable", False)]
+)
+async def test_a_registry_that_deletes_nothing_does_not_keep_the_point(
+    *, yard: Yard, code: str, is_gone: bool
+) -> None:
+    point = await yard.point()
+    await yard.run(OTHER)
+    await yard.drop(point)
+    [job] = await yard.released()
+    await yard.server.claim(job)
+    await yard.server.finish(job, "failed", error={**MISSING, "code": code})
+
+    await settle(yard.server)
+
+    left = yard.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NOT NULL")
+    assert len(left) == (0 if is_gone else 1)
+    assert await yard.released() == []

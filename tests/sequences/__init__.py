@@ -1,0 +1,1 @@
+"""Random sequences of what operators and machines do, on two real Engines, checked at each step."""
