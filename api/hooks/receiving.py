@@ -152,9 +152,12 @@ def _pushed_to(application: Application, registries: Registries) -> set[str]:
 
 
 def _event_id(told: Told, push: Push) -> str | None:
-    """What the sender calls it, where it does: then the same again is the same."""
-    named = (told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
-    return next((name for name in named if name), push.event_id)
+    """What the sender calls it, where it does: then the same again is the same.
+
+    By its body first, which every signature covers, while GitHub's covers no header.
+    """
+    named = (push.event_id, told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
+    return next((name for name in named if name), None)
 
 
 async def _find(context: Context, token: str) -> DeployHook:

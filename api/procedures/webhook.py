@@ -144,13 +144,16 @@ async def find_webhook(
 ) -> Webhook:
     """The row, within the caller's organization; with ``lock`` until the transaction's end.
 
+    Locked, it still takes messages: what ends a job is kept waiting by nobody.
+
     Raises:
         NotFoundError: no such webhook, or another organization's.
     """
     query = select(Webhook).where(
         Webhook.organization_id == context.organization_id, Webhook.webhook_id == webhook_id
     )
-    webhook = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+    query = query.with_for_update(key_share=True) if lock else query
+    webhook = (await session.exec(query)).one_or_none()
     if webhook is None:
         raise NotFoundError("Webhook not found")
     return webhook

@@ -22,7 +22,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Stores a message for each endpoint of the organization that wants this kind, and hints at it. An endpoint that is being removed at
--- this moment is waited for, and then is none: the foreign key would have the whole transaction fail.
+-- this moment is told nothing any more: to wait would be to wait until all messages to it are gone. Nothing else locks one so.
 CREATE OR REPLACE FUNCTION public.webhook_add(
   organization text, kind text, subject text, ended_at timestamptz, data jsonb
 ) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -32,7 +32,7 @@ CREATE OR REPLACE FUNCTION public.webhook_add(
            jsonb_build_object('type', kind, 'timestamp', public.show_moment(ended_at), 'data', data)
       FROM public.webhook w
      WHERE w.organization_id = organization AND w.disabled_at IS NULL AND kind = ANY (w.events)
-       FOR KEY SHARE OF w
+       FOR KEY SHARE OF w SKIP LOCKED
     ON CONFLICT DO NOTHING RETURNING 1
   )
   SELECT pg_notify('wharf_webhook', '') FROM added LIMIT 1
@@ -71,7 +71,7 @@ BEGIN
     jsonb_build_object(
       'deploymentId', NEW.deployment_id, 'applicationId', NEW.application_id, 'buildId', NEW.build_id,
       'title', NEW.title, 'state', NEW.outcome, 'reference', NEW.reference, 'digest', NEW.digest,
-      'error', public.webhook_error(NEW.error),
+      'rollbackId', NEW.rollback_id, 'undoes', NEW.undoes, 'error', public.webhook_error(NEW.error),
       'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
   RETURN NULL;
 END $$;

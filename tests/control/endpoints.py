@@ -95,17 +95,18 @@ async def open_endpoint(
         yield endpoint
 
 
-async def add_webhook(world: World, url: str, *events: str, bound_to: str | None = None) -> str:
-    """As the API stores one; ``bound_to`` is another host than the URL's."""
-    webhook_id = make_id()
-    host = bound_to or url.split("/")[2]
-    context = SealContext("webhook", world.organization_id, webhook_id, host, "")
+async def add_webhook(
+    world: World, url: str, *events: str, organization_id: str | None = None
+) -> str:
+    """As the API stores one."""
+    webhook_id, organization_id = make_id(), organization_id or world.organization_id
+    context = SealContext("webhook", organization_id, webhook_id, url.split("/")[2], "")
     await world.api.execute(
         "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
         " VALUES (%s, %s, %s, %s, %s)",
         (
             webhook_id,
-            world.organization_id,
+            organization_id,
             url,
             list(events or ("job.ended",)),
             world.vault.public.seal(SECRET, context),

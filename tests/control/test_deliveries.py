@@ -17,8 +17,9 @@ from tests.control.endpoints import (
     open_endpoint,
     rows,
 )
+from tests.waiting import wait_until
 from tests.world import Guest, World
-from worker.control.deliveries import MOST_FOR_ONE, PAUSES, Deliveries
+from worker.control.deliveries import MOST_AT_ONCE, MOST_FOR_ONE, PAUSES, Deliveries
 
 
 @pytest.fixture
@@ -146,6 +147,35 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
             await deliver(deliveries)
 
     assert len({message.id for message in slow.messages}) == 3 * MOST_FOR_ONE + 1
+
+
+async def test_what_gets_free_is_given_to_who_has_least_of_it(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    leave = asyncio.Semaphore(0)
+    await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
+    async with open_endpoint() as slow, open_endpoint() as quick:
+
+        async def hang() -> None:
+            await leave.acquire()
+
+        slow.begins = hang
+        for _ in range(10):
+            await add_webhook(world, slow.url)
+        for _ in range(MOST_FOR_ONE + 1):
+            await end_job(world, guest.server_id)
+        await deliveries.look()
+        await slow.wait_for(MOST_AT_ONCE)
+        await add_webhook(world, quick.url, organization_id="other")
+        await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
+        leave.release()
+        await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
+        await deliveries.look()
+        await quick.wait_for(1)
+        assert len(slow.messages) == MOST_AT_ONCE
+        for _ in range(MOST_AT_ONCE):
+            leave.release()
+        await wait_until(lambda: not deliveries._sending)
 
 
 async def test_replicas_send_each_message_once(world: World, guest: Guest, pool: Pool) -> None:

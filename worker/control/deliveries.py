@@ -29,7 +29,8 @@ LEASE = timedelta(seconds=60)
 
 MOST_AT_ONCE = 32
 MOST_FOR_ONE = 4
-"""At once, by one control process: a slow endpoint keeps others from nothing."""
+"""At once, by one control process: a slow endpoint keeps others from nothing. Where all is taken,
+what gets free is given to the organization that has least of it."""
 
 PAUSES = (
     *(timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30)),
@@ -41,19 +42,25 @@ LEAVE_SECONDS = 2.0
 """What is being sent when control stops may still come to its end within so long."""
 
 TAKE = """
-WITH taken AS (
+WITH busy AS (
+  SELECT * FROM unnest(%(organizations)s::text[], %(webhooks)s::text[])
+             AS busy (organization_id, webhook_id)
+), taken AS (
   SELECT d.delivery_id, w.url, w.secret
     FROM webhook w
    CROSS JOIN LATERAL (
      SELECT delivery_id, due_at FROM webhook_delivery
       WHERE webhook_id = w.webhook_id AND due_at <= now()
       ORDER BY due_at
-      LIMIT greatest(0, %(for_one)s - (SELECT count(*) FROM unnest(%(busy)s::text[]) AS busy (id)
-                                        WHERE busy.id = w.webhook_id))
+      LIMIT greatest(0, %(for_one)s - (SELECT count(*) FROM busy
+                                        WHERE busy.webhook_id = w.webhook_id))
         FOR UPDATE SKIP LOCKED
    ) d
    WHERE w.disabled_at IS NULL
-   ORDER BY d.due_at LIMIT %(room)s
+   ORDER BY row_number() OVER (PARTITION BY w.organization_id ORDER BY d.due_at)
+            + (SELECT count(*) FROM busy WHERE busy.organization_id = w.organization_id),
+            d.due_at
+   LIMIT %(room)s
 )
 UPDATE webhook_delivery d SET attempts = attempts + 1, due_at = now() + %(lease)s
   FROM taken WHERE d.delivery_id = taken.delivery_id
@@ -85,7 +92,7 @@ class Deliveries:
     settings: ConnectionSettings
     pauses: Sequence[timedelta] = PAUSES
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    _sending: dict[asyncio.Task[None], str] = field(default_factory=dict)
+    _sending: dict[asyncio.Task[None], Delivery] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def look(self) -> float:
@@ -93,7 +100,7 @@ class Deliveries:
         room = MOST_AT_ONCE - len(self._sending)
         for delivery in await self._take(room) if room else ():
             task = asyncio.create_task(self._deliver(delivery))
-            self._sending[task] = delivery.webhook_id
+            self._sending[task] = delivery
             task.add_done_callback(self._ended)
         return LOOK_SECONDS
 
@@ -104,8 +111,10 @@ class Deliveries:
             await end(*self._sending)
 
     async def _take(self, room: int) -> list[Delivery]:
+        sending = self._sending.values()
         values = {
-            "busy": list(self._sending.values()),
+            "organizations": [delivery.organization_id for delivery in sending],
+            "webhooks": [delivery.webhook_id for delivery in sending],
             "for_one": MOST_FOR_ONE,
             "room": room,
             "lease": LEASE,
@@ -132,9 +141,9 @@ class Deliveries:
             "pause": None if is_last else self.pauses[delivery.attempts - 1],
         }
         async with self._turn, self.pool.connection() as connection, connection.transaction():
-            await connection.execute(NOTE, values)
-            if posted.is_gone:
+            if posted.is_gone:  # first: who removes a webhook locks it before its messages, too
                 await connection.execute(DISABLE, (delivery.webhook_id, delivery.url))
+            await connection.execute(NOTE, values)
         log.info(
             "webhook_delivered" if posted.is_delivered else "webhook_not_delivered",
             delivery=delivery.delivery_id,

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from tests.api.asking import create_application, create_registry, open_client
 from tests.api.deploying import DIGEST
 from tests.api.fleet import TestServer
-from tests.api.hooks.test_pushes import HUB, distribution
+from tests.api.hooks.test_pushes import GITHUB, HUB, distribution
 from tests.api.hooks.test_signature import github, standard
 from tests.databases import Database
 
@@ -161,12 +161,24 @@ async def test_the_same_push_told_again_is_one_deployment(hook: Hook, database: 
 
 
 async def test_the_sender_s_own_id_says_what_is_the_same(hook: Hook, database: Database) -> None:
-    first = await hook.deployed(distribution("1.0"), **{"x-github-delivery": "a"})
-    again = await hook.deployed(distribution("1.0"), **{"x-github-delivery": "a"})
-    other = await hook.deployed(distribution("1.0"), **{"x-github-delivery": "b"})
+    first = await hook.deployed(GITHUB, **{"x-github-delivery": "a"})
+    again = await hook.deployed(GITHUB, **{"x-github-delivery": "a"})
+    other = await hook.deployed(GITHUB, **{"x-github-delivery": "b"})
 
     assert first["deploymentId"] == again["deploymentId"] != other["deploymentId"]
     assert count(database)[0] == 2
+
+
+async def test_a_push_that_was_caught_is_no_new_one_under_another_header(
+    hook: Hook, database: Database
+) -> None:
+    body = as_bytes(distribution("1.0"))
+    first = await hook.call(body, **github(body, hook.secret))
+    for name in ("x-github-delivery", "webhook-id"):
+        again = await hook.call(body, **github(body, hook.secret), **{name: "another"})
+        assert again.json() == first.json()
+
+    assert count(database)[0] == 1
 
 
 @pytest.mark.parametrize(

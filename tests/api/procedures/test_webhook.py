@@ -1,16 +1,21 @@
 """Webhooks: kept with a secret that is shown once, changed, removed; what was sent to them."""
 
+import asyncio
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
 from shared.vault import KeyRing, SealContext
+from tests.api.asking import until
 from tests.api.deploying import DIGEST, create_deployable, deploy, replace_next, settle
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from worker.local.postgres import OWNER
 
 URL = "https://Hooks.Example:8443/team/a?key=b"
+WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 ALL = ["build.ended", "deployment.ended", "job.ended"]
 
 
@@ -183,6 +188,25 @@ async def test_a_message_is_sent_again_on_request(
     await change(client, webhook_id, enabled=False)
     refused = await client.post("/api/webhook.redeliver", json=chosen)
     assert refused.json()["data"]["cause"]["code"] == "webhook_disabled"
+
+
+async def test_an_endpoint_that_is_being_changed_takes_messages_and_holds_no_job_up(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> None:
+    webhook_id = (await create(client))["webhookId"]
+    await client.post("/api/image.pull", json={"image": "nginx"})
+    job = await server.next_job()
+
+    async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as held:
+        await held.execute("LOCK TABLE audit_event IN EXCLUSIVE MODE")
+        changing = asyncio.create_task(change(client, webhook_id, events=ALL))
+        await until(lambda: database.execute(WAITING) != [])
+        async with asyncio.timeout(5):
+            await server.finish(job, "succeeded", result={"reference": "nginx"})
+
+    await changing
+    [told] = await sent(client, webhook_id)
+    assert told["payload"]["data"]["jobId"] == job.job_id
 
 
 async def test_what_was_changed_stands_in_the_record_and_no_path(
