@@ -178,6 +178,27 @@ async def test_what_gets_free_is_given_to_who_has_least_of_it(
         await wait_until(lambda: not deliveries._sending)
 
 
+async def test_what_could_not_be_noted_is_sent_again_under_the_same_id(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        async with open_pool(world.database.url("wharf_control")) as pool:
+            endpoint.begins = pool.close
+            await deliver(make_deliveries(world, pool))
+        endpoint.begins = None
+        [unnoted] = await rows(world)
+        await make_due(world)  # its lease is over
+        await deliver(deliveries)
+
+    assert (unnoted["attempts"], unnoted["status"]) == (1, None)
+    assert len({message.id for message in endpoint.messages}) == 1
+    assert len(endpoint.messages) == 2
+    [row] = await rows(world)
+    assert (row["attempts"], row["status"]) == (2, 200)
+
+
 async def test_replicas_send_each_message_once(world: World, guest: Guest, pool: Pool) -> None:
     replicas = [make_deliveries(world, pool) for _ in range(3)]
     async with open_endpoint() as endpoint:

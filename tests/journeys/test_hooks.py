@@ -8,7 +8,7 @@ import pytest
 
 from tests.control.endpoints import Endpoint, open_endpoint
 from tests.engine.contexts import BUSYBOX
-from tests.journeys.conftest import PASSWORD, Port, login
+from tests.journeys.conftest import PASSWORD, Port
 from tests.local.conditions import wait_until
 from tests.serving import open_loop, serving
 from worker.local.images import make_image

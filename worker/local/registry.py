@@ -186,7 +186,9 @@ def _tell(listener: Listener | None) -> dict[str, object]:
         "name": "listener",
         "url": listener.url,
         "headers": {"Authorization": [listener.authorization]},
-        **{"timeout": "5s", "threshold": 3, "backoff": "1s"},
+        "timeout": "5s",
+        "threshold": 3,
+        "backoff": "1s",
     }
     return {"notifications": {"endpoints": [endpoint]}}
 
