@@ -35,6 +35,7 @@ class Resources:
     limiter: RateLimiter
     vault: PublicKey
     networks: RegistryNetworks
+    webhook_networks: RegistryNetworks
     server_database_url: str | None
     server_broker_url: str | None
     contexts: ContextStore | None

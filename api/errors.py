@@ -6,6 +6,7 @@ WharfError
 │   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
 │   ├── InvalidSourceError      nothing that an application could be built from
+│   ├── InvalidUrlError         not where messages could be sent to
 │   ├── NoContextError          nothing was uploaded for it to be built from
 │   ├── ChecksumError           an upload that is not what its sender says
 │   ├── IncompleteUploadError   an upload that does not come to its end
@@ -16,6 +17,7 @@ WharfError
 │   ├── IdempotencyMismatchError    the key stands for another request
 │   ├── AlreadyEndedError       the job, the build or the deployment
 │   └── LastAdminKeyError
+├── SignatureError              401, a deploy hook's caller does not prove to be who may call it
 ├── NoProcedureError            404, said as tRPC says it
 ├── WrongMethodError            405, ``allowed`` is the method that would do
 ├── WrongMediaTypeError         415
@@ -30,7 +32,7 @@ WharfError
 from collections.abc import Sequence
 from typing import Any
 
-from shared.errors import ConflictError, InvalidInputError, WharfError
+from shared.errors import ConflictError, InvalidInputError, UnauthenticatedError, WharfError
 
 Issue = dict[str, Any]
 """One finding in the shape of zod 4, which is what clients of Dokploy parse."""
@@ -48,6 +50,10 @@ class UnreadableInputError(InvalidInputError):
 
 class InvalidSourceError(InvalidInputError):
     code = "source_invalid"
+
+
+class InvalidUrlError(InvalidInputError):
+    code = "url_invalid"
 
 
 class NoContextError(InvalidInputError):
@@ -84,6 +90,10 @@ class AlreadyEndedError(ConflictError):
 
 class LastAdminKeyError(ConflictError):
     code = "last_admin_key"
+
+
+class SignatureError(UnauthenticatedError):
+    code = "signature_invalid"
 
 
 class NoProcedureError(WharfError):

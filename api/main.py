@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.context import Resources
 from api.doors.call import CallerGoneError
+from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
 from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
 from api.doors.trpc import answer_trpc
@@ -28,7 +29,7 @@ from api.uploads.tidying import tidying
 from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
-from shared.networks import parse_networks
+from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
 
@@ -54,6 +55,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
     require_strong(settings.admin_key)
     vault = PublicKey.parse(settings.vault_public_key)
     networks = parse_networks(settings.registry_networks)
+    webhook_networks = parse_webhook_networks(settings.webhook_networks)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,6 +83,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 limiter=limiter,
                 vault=vault,
                 networks=networks,
+                webhook_networks=webhook_networks,
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
@@ -167,6 +170,7 @@ def _add_routes(app: FastAPI) -> None:
 
     add_events(app, resources)
     add_upload(app, resources)
+    add_deploy_hooks(app, resources, METHODS)
 
     @app.get("/api/contexts/{context_id}", include_in_schema=False)
     async def context(context_id: str, request: Request) -> Response:

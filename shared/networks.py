@@ -1,4 +1,4 @@
-"""Which addresses a registry may have (``WHARF_REGISTRY_NETWORKS``).
+"""Which addresses a registry may have (``WHARF_REGISTRY_NETWORKS``), or a webhook's endpoint.
 
 A registry test makes our servers connect to a host that a caller names, so the answer must not
 depend on what a DNS name resolves to at the moment: every address is checked after the look-up.
@@ -13,16 +13,24 @@ from shared.errors import RefusedNetworkError, SetupError
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+REGISTRY_SETTING = "WHARF_REGISTRY_NETWORKS"
+WEBHOOK_SETTING = "WHARF_WEBHOOK_NETWORKS"
+
 METADATA = ip_address("fd00:ec2::254")
 """Amazon's metadata service over IPv6; its IPv4 one is link-local and so refused anyway."""
 
 
 @dataclass(frozen=True)
 class RegistryNetworks:
-    """``public``, ``private`` and ``loopback`` by word, any other network by CIDR."""
+    """``public``, ``private`` and ``loopback`` by word, any other network by CIDR.
+
+    ``setting`` is the variable that says so, ``what`` is what has its addresses there.
+    """
 
     words: frozenset[str]
     networks: tuple[Network, ...] = ()
+    setting: str = REGISTRY_SETTING
+    what: str = "a registry"
 
     def require(self, text: str) -> Address:
         """The address that ``text`` writes.
@@ -34,8 +42,8 @@ class RegistryNetworks:
         address = _plain(ip_address(text))
         if _is_never_allowed(address) or not self._has(address):
             raise RefusedNetworkError(
-                f"{address} is not an address that a registry may have here",
-                remedy="WHARF_REGISTRY_NETWORKS names the allowed networks.",
+                f"{address} is not an address that {self.what} may have here",
+                remedy=f"{self.setting} names the allowed networks.",
             )
         return address
 
@@ -43,7 +51,13 @@ class RegistryNetworks:
         return _word(address) in self.words or any(address in network for network in self.networks)
 
 
-def parse_networks(text: str) -> RegistryNetworks:
+NEARBY = RegistryNetworks(frozenset({"private", "loopback"}))
+"""Where a webhook's message may go in clear."""
+
+
+def parse_networks(
+    text: str, setting: str = REGISTRY_SETTING, what: str = "a registry"
+) -> RegistryNetworks:
     """Read ``"public,private,10.0.0.0/8"``.
 
     Raises:
@@ -51,7 +65,13 @@ def parse_networks(text: str) -> RegistryNetworks:
     """
     parts = {part.strip() for part in text.split(",") if part.strip()}
     words = parts & {"public", "private", "loopback"}
-    return RegistryNetworks(frozenset(words), tuple(_networks(sorted(parts - words))))
+    networks = tuple(_networks(sorted(parts - words), setting))
+    return RegistryNetworks(frozenset(words), networks, setting, what)
+
+
+def parse_webhook_networks(text: str) -> RegistryNetworks:
+    """The same for endpoints of webhooks; raises `SetupError` too."""
+    return parse_networks(text, WEBHOOK_SETTING, "a webhook")
 
 
 def is_address(host: str) -> bool:
@@ -63,13 +83,13 @@ def is_address(host: str) -> bool:
     return True
 
 
-def _networks(texts: Iterable[str]) -> Iterable[Network]:
+def _networks(texts: Iterable[str], setting: str) -> Iterable[Network]:
     for text in texts:
         try:
             yield ip_network(text)
         except ValueError as error:
             raise SetupError(
-                f"WHARF_REGISTRY_NETWORKS: {text!r} is neither public, private, loopback nor a CIDR"
+                f"{setting}: {text!r} is neither public, private, loopback nor a CIDR"
             ) from error
 
 

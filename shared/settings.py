@@ -59,6 +59,7 @@ class ApiSettings(DatabaseSettings):
     vault_public_key: str
     admin_key: SecretStr | None = None
     registry_networks: str = DEFAULT_NETWORKS
+    webhook_networks: str = DEFAULT_NETWORKS
     server_database_url: str | None = None
     server_broker_url: str | None = None
     broker_url: SecretStr | None = None
@@ -75,6 +76,7 @@ class ControlSettings(DatabaseSettings):
     vault_private_key: SecretStr
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
+    webhook_networks: str = DEFAULT_NETWORKS
 
 
 class WorkerSettings(Settings):

@@ -29,7 +29,8 @@ class SealContext:
 
     ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
     single job) or ``login`` (for one server and one attempt); of an application ``git_token``,
-    ``environment`` and ``build_secrets``, the last two for no host and no username.
+    ``environment`` and ``build_secrets``, the last two for no host and no username; ``webhook`` for
+    an endpoint's host.
     """
 
     purpose: str

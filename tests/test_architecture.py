@@ -28,6 +28,7 @@ UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
 # The parts of each side. A new name here is a decision about the layout, not a detail.
 PARTS = {
     "api": {
+        "hooks",
         *("main", "__main__", "context", "security", "doors", "procedures", "events", "web", "cli"),
         *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
         *("limits", "metrics", "reasons", "request_id", "sessions", "status", "uploads", "waiting"),
@@ -49,7 +50,7 @@ PARTS = {
             "networks",
             "vault",
         ),
-        *("database", "ids", "logs", "models", "jobs", "migrations"),
+        *("database", "ids", "logs", "models", "jobs", "migrations", "webhooks"),
     },
 }
 

@@ -110,8 +110,11 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     return AcceptedBuild.of(*await _find(context, context.job_id))
 
 
-async def order_build(context: Context, asked: AskBuild) -> Order:
-    """What is asked for, with all that is wrong with it said before anything is stored."""
+async def order_build(context: Context, asked: AskBuild, *, image_tag: str | None = None) -> Order:
+    """What is asked for, with all that is wrong with it said before anything is stored.
+
+    ``image_tag`` goes before that of the application's ready image.
+    """
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         registries = await find_registries(session, context, application)
@@ -124,7 +127,7 @@ async def order_build(context: Context, asked: AskBuild) -> Order:
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = Wish(asked.tag, asked.branch, asked.commit, upload)
+    wish = Wish(asked.tag, asked.branch, asked.commit, upload, image_tag)
     order = Order(application, registries, wish, server_id, asked.title)
     order.plan(application.last_version + 1)
     return order

@@ -21,13 +21,15 @@ COMMIT_CHARACTERS = 12
 class Wish:
     """What a caller says of one build; it goes before what the application has.
 
-    ``upload`` is the context that it is built from, if it is from one.
+    ``upload`` is the context that it is built from, if it is from one; ``image_tag`` is that of the
+    ready image which is pulled.
     """
 
     tag: str | None = None
     branch: str | None = None
     commit: str | None = None
     upload: UploadSource | None = None
+    image_tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _make(
     commit: str | None,
 ) -> ImageBuild | ImagePull:
     if application.source_type == "docker" and wish.upload is None:
-        return _pull(application, bases)
+        return _pull(application, bases, wish.image_tag)
     return ImageBuild(
         application_id=application.application_id,
         reference=str(reference),
@@ -152,8 +154,9 @@ def _git(application: Application, wish: Wish, commit: str | None) -> GitSource:
     )
 
 
-def _pull(application: Application, registry: Registry | None) -> ImagePull:
+def _pull(application: Application, registry: Registry | None, tag: str | None) -> ImagePull:
     image = parse_reference(application.docker_image or "")
+    image = replace(image, tag=tag, digest=None) if tag else image
     is_theirs = registry is not None and registry.host == image.registry
     registry_id = registry.registry_id if registry and is_theirs else None
     named = image if image.tag or image.digest else parse_reference(f"{image}:latest")

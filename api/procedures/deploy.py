@@ -46,8 +46,16 @@ async def redeploy(context: Context, asked: AskDeploymentOf) -> AcceptedDeployme
     return await _deploy_build(context, asked, None)
 
 
-async def _build_and_deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
-    building = await order_build(context, asked)
+async def deploy_image(context: Context, application_id: str, tag: str) -> AcceptedDeployment:
+    """Deploy an application's ready image as it is under this tag, which it also gets of ours."""
+    asked = Deploy.model_validate({"applicationId": application_id, "tag": tag})
+    return await _build_and_deploy(context, asked, image_tag=tag)
+
+
+async def _build_and_deploy(
+    context: Context, asked: Deploy, *, image_tag: str | None = None
+) -> AcceptedDeployment:
+    building = await order_build(context, asked, image_tag=image_tag)
     target = await find_target(context, asked.application_id)
     # What is wrong with it is said before anything is stored.
     target.require_server()

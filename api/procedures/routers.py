@@ -10,6 +10,7 @@ from api.procedures import (
     build,
     compose,
     deploy,
+    deploy_hook,
     deployment,
     deployment_logs,
     diagnosis,
@@ -22,14 +23,16 @@ from api.procedures import (
     server,
     server_check,
     user,
+    webhook,
+    webhook_delivery,
 )
 from api.procedures.procedure import Procedure
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, enrolment),
     *(application, application_source, application_build, build),
-    *(deploy, deployment, deployment_logs, rollback),
-    *(image, compose, job, api_key, user),
+    *(deploy, deployment, deployment_logs, rollback, deploy_hook),
+    *(image, compose, job, webhook, webhook_delivery, api_key, user),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

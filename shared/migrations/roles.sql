@@ -53,6 +53,11 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
 -- Of an attempt's right to fetch a context it notes that it was used; it gives none.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
+-- Of webhooks it says who is told; of a message only that it is to be sent again. It makes none.
+GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) ON public.webhook TO wharf_api;
+GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
+GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
+GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs
   TO wharf_api;
 
@@ -75,8 +80,13 @@ GRANT INSERT, UPDATE, DELETE ON public.rollback TO wharf_control;
 GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
 GRANT INSERT ON public.context_token TO wharf_control;
 GRANT DELETE ON public.context TO wharf_control;
+-- It sends messages, and forgets them; an endpoint that says that it is gone is told nothing any more.
+GRANT UPDATE (disabled_at, disabled_code) ON public.webhook TO wharf_control;
+GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
+  ON public.webhook_delivery TO wharf_control;
+GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
-  public.job_event_prune, public.job_prune, public.image_runs TO wharf_control;
+  public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs TO wharf_control;
 
 -- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
 GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;
@@ -88,11 +98,17 @@ GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check TO wharf_functions;
-GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add
-  TO wharf_functions;
+-- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
+GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
+GRANT INSERT ON public.webhook_delivery TO wharf_functions;
+GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
+  public.new_id, public.show_moment, public.webhook_error, public.webhook_add TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
+ALTER FUNCTION public.job_after_end OWNER TO wharf_functions;
+ALTER FUNCTION public.build_after_end OWNER TO wharf_functions;
+ALTER FUNCTION public.deployment_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;
 ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;

@@ -5,6 +5,7 @@ from sqlmodel import SQLModel
 from shared.models.application import Application, ApplicationServer
 from shared.models.build import Build
 from shared.models.context import BuildContext, ContextToken
+from shared.models.deploy_hook import DeployHook, DeployHookEvent
 from shared.models.deployment import Deployment, DeploymentServer
 from shared.models.idempotency import Idempotency
 from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
@@ -12,6 +13,7 @@ from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import Registry, RegistryCheck
 from shared.models.rollback import Rollback
 from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
+from shared.models.webhook import Webhook, WebhookDelivery
 
 METADATA = SQLModel.metadata
 
@@ -26,6 +28,8 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "DeployHook",
+    "DeployHookEvent",
     "Deployment",
     "DeploymentServer",
     "Idempotency",
@@ -42,4 +46,6 @@ __all__ = [
     "Server",
     "ServerEnrolment",
     "ServerToken",
+    "Webhook",
+    "WebhookDelivery",
 ]

@@ -13,6 +13,7 @@ from tests.databases import Database
 TABLES = (
     *("registry", "server", "server_token", "application", "application_server", "build"),
     *("context", "context_token", "deployment", "deployment_server", "rollback"),
+    *("webhook", "webhook_delivery", "deploy_hook"),
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
@@ -109,6 +110,14 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("job.one", {"jobId": "job"}),
     ("job.cancel", {"jobId": "job"}),
     ("job.all", {"serverId": "server"}),
+    ("webhook.one", {"webhookId": "webhook"}),
+    ("webhook.update", {"webhookId": "webhook", "enabled": False}),
+    ("webhook.remove", {"webhookId": "webhook"}),
+    ("webhook.deliveries", {"webhookId": "webhook"}),
+    ("webhook.redeliver", {"deliveryId": "delivery"}),
+    ("deployHook.create", {"applicationId": "application"}),
+    ("deployHook.all", {"applicationId": "application"}),
+    ("deployHook.remove", {"hookId": "hook"}),
     ("apiKey.remove", {"apiKeyId": "key"}),
 ]
 
@@ -124,6 +133,13 @@ async def build_something(client: httpx2.AsyncClient) -> dict[str, Any]:
     assert (await client.post("/api/application.saveGitProvider", json=source)).is_success
     built: dict[str, Any] = (await client.post("/api/application.build", json=chosen)).json()
     return built
+
+
+async def create_hook(client: httpx2.AsyncClient) -> str:
+    chosen = {"applicationId": (await create_application(client))["applicationId"]}
+    image = {**chosen, "dockerImage": "nginx"}
+    await client.post("/api/application.saveDockerProvider", json=image)
+    return str((await client.post("/api/deployHook.create", json=chosen)).json()["hookId"])
 
 
 def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
@@ -146,8 +162,11 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
     database: Database,
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
+    webhook = {"url": "https://hooks.example/a"}
+    told = (await client.post("/api/webhook.create", json=webhook)).json()["webhookId"]
     deployable = await create_deployable(client, [server], rollbackActive=True)
     point = await make_point(client, server, deployable)
+    sent = await client.get("/api/webhook.deliveries", params={"webhookId": told})
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
@@ -159,6 +178,9 @@ async def test_what_is_anothers_is_not_found_and_nothing_happens(
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],
+        "webhook": told,
+        "hook": await create_hook(client),
+        "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
     }
@@ -185,7 +207,9 @@ async def test_lists_show_only_the_callers_own(
     await create_registry(client)
     await create_application(client)
     await client.post("/api/image.pull", json={"image": "nginx"})
+    await client.post("/api/webhook.create", json={"url": "https://hooks.example/a"})
 
+    assert (await stranger.get("/api/webhook.all")).json() == []
     assert (await stranger.get("/api/registry.all")).json() == []
     assert (await stranger.get("/api/application.all")).json() == []
     assert (await stranger.get("/api/server.all")).json() == []
@@ -226,6 +250,11 @@ async def test_a_member_may_use_and_not_change(
         "application.saveDockerProvider": {**of_application, "dockerImage": "nginx"},
         "application.saveBuildType": {**of_application, "buildType": "dockerfile"},
         "application.saveEnvironment": {**of_application, "env": "A=1"},
+        "webhook.create": {"url": "https://hooks.example/a"},
+        "webhook.update": {"webhookId": "x", "enabled": False},
+        "webhook.remove": {"webhookId": "x"},
+        "deployHook.create": of_application,
+        "deployHook.remove": {"hookId": "x"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
     }

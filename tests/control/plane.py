@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import redis
 
 from shared.database import listening, open_pool
+from tests.control.endpoints import ANYWHERE
 from tests.waiting import wait_until
 from tests.world import Guest, World
 from worker.broker_users import ADMIN
@@ -48,7 +49,7 @@ class Plane:
         async with AsyncExitStack() as stack:
             stack.callback(publisher.close)
             pool = await stack.enter_async_context(open_pool(url))
-            control = Control(pool, self.world.keys, publisher)
+            control = Control(pool, self.world.keys, publisher, webhook_networks=ANYWHERE)
             if makes_users:
                 users = BrokerUsers.open(self.broker.url(ADMIN))
                 control.broker_users = await stack.enter_async_context(users)

@@ -8,6 +8,7 @@ import pytest
 
 from shared.ids import make_id, uuid7
 from shared.jobs.store.cancel import cancel
+from tests.control.endpoints import add_webhook, end_job
 from tests.control.plane import Plane
 from tests.waiting import wait_until
 from tests.world import Guest, World
@@ -121,6 +122,26 @@ async def test_contexts_go_as_jobs_do_and_stay_while_they_are_built_from(world: 
 
     assert before == {young, used}
     assert await contexts(world) == {young}
+
+
+async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) -> None:
+    guest = await world.add_server()
+    await add_webhook(world, "http://10.0.0.1/")
+    for days_ago in (8, 6, 9):
+        job_id = await end_job(world, guest.server_id)
+        await world.owner.execute(
+            "UPDATE webhook_delivery SET delivery_id = %s WHERE subject_id = %s",
+            (id_of(days_ago), job_id),
+        )
+    await world.owner.execute(
+        "UPDATE webhook_delivery SET due_at = NULL, delivered_at = now() WHERE subject_id = %s",
+        (job_id,),
+    )
+
+    await forget(world.control, KEPT)
+
+    [row] = await world.rows("SELECT delivery_id FROM webhook_delivery")
+    assert row["delivery_id"][:7] == id_of(6)[:7]
 
 
 async def test_what_piled_up_goes_in_batches_the_oldest_first(world: World) -> None:

@@ -38,7 +38,11 @@ class Fake:
 
 @asynccontextmanager
 async def open_fake(
-    answer: Answer, *, tls: ssl.SSLContext | None = None, listen: str = "127.0.0.1"
+    answer: Answer,
+    *,
+    tls: ssl.SSLContext | None = None,
+    listen: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Fake]:
     """Serve until the block is left."""
     fake = Fake(listen)
@@ -56,7 +60,7 @@ async def open_fake(
         max_line_size=MAX_HEADER_BYTES,
     )
     await runner.setup()
-    await web.TCPSite(runner, listen, 0, ssl_context=tls).start()
+    await web.TCPSite(runner, listen, port, ssl_context=tls).start()
     fake.port = runner.addresses[0][1]
     try:
         yield fake

@@ -23,11 +23,13 @@ from shared.jobs.store.pin import pin
 from shared.jobs.store.release import Released, give_login, refuse, release
 from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
-from shared.settings import ControlSettings, load
+from shared.networks import RegistryNetworks, parse_webhook_networks
+from shared.settings import DEFAULT_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
+from worker.control.deliveries import HINT, Deliveries
 from worker.control.deployments import settle_deployments
 from worker.control.grants import seal_grants
 from worker.control.prune import prune
@@ -36,12 +38,17 @@ from worker.control.put_back import put_back
 from worker.control.retention import Retention, forget
 from worker.control.roles import tend_roles
 from worker.control.rollbacks import tend_points, write_points
+from worker.oci.settings import ConnectionSettings
+
+POOL_CONNECTIONS = 5
+"""One for each thing that `Control` does beside the others."""
 
 SWEEP_SECONDS = 1.0
 GATE_SECONDS = 0.02
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
-HINTS = ("wharf_release",)
+HINTS = ("wharf_release", HINT)
+WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_NETWORKS)
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
@@ -64,6 +71,7 @@ class Control:
     publisher: Publisher
     retention: Retention = field(default_factory=Retention)
     broker_users: BrokerUsers | None = None
+    webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
     control_id: str = field(default_factory=make_id)
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -71,22 +79,37 @@ class Control:
     _tended: asyncio.Event = field(default_factory=asyncio.Event)
     _pruned: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def __post_init__(self) -> None:
+        settings = ConnectionSettings(self.webhook_networks)
+        self._deliveries = Deliveries(self.pool, self.vault, settings)
+
     async def run(self) -> None:
-        """Release on every hint, sweep and tend the roles every second, prune, until `stop`."""
+        """Release and deliver on hints; sweep and tend every second; prune; until `stop`."""
+        try:
+            await self._run()
+        finally:
+            await self._deliveries.close()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._release, self._hinted))
             group.create_task(self._repeat(self._sweep, self._swept))
             group.create_task(self._repeat(self._tend, self._tended))
             group.create_task(self._repeat(self._prune, self._pruned))
+            group.create_task(self._repeat(self._deliveries.look, self._deliveries.news))
 
     def stop(self) -> None:
         self._stopping = True
         for event in (self._hinted, self._swept, self._tended, self._pruned):
             event.set()
+        self._deliveries.news.set()
 
-    def hear(self, _channel: str, _payload: str) -> None:
+    def hear(self, channel: str, _payload: str) -> None:
         """A hint is untrusted: it only says that there may be something to see."""
-        self._hinted.set()
+        if channel != HINT:
+            self._hinted.set()
+        if channel in {HINT, ""}:
+            self._deliveries.news.set()
 
     async def _repeat(self, step: Callable[[], Awaitable[float]], hint: asyncio.Event) -> None:
         while not self._stopping:
@@ -161,10 +184,14 @@ class Control:
 async def run(settings: ControlSettings) -> None:
     """Run until SIGTERM or SIGINT."""
     vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
+    networks = parse_webhook_networks(settings.webhook_networks)
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
-        async with open_pool(settings.url) as pool, _broker_users(settings) as users:
-            control = Control(pool, vault, publisher, _retention(settings), users)
+        async with (
+            open_pool(settings.url, size=POOL_CONNECTIONS) as pool,
+            _broker_users(settings) as users,
+        ):
+            control = Control(pool, vault, publisher, _retention(settings), users, networks)
             for sign in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sign, control.stop)
             async with listening(settings.direct_url, HINTS, control.hear):

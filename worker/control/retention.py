@@ -1,4 +1,4 @@
-"""Forget what is over and old: events first, then whole jobs and contexts, in small batches.
+"""Forget what is over and old: events and messages, whole jobs, contexts; in small batches.
 
 The two functions in ``rules.sql`` remove only what has ended; control has no other right to delete
 a job. Of a context the row goes; its file is the API's, which removes what no row knows.
@@ -30,13 +30,24 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
+# Ids begin with their time; what an endpoint was not told within days it need not know.
+DELIVERIES = """
+WITH old AS (
+  SELECT delivery_id FROM webhook_delivery
+   WHERE delivery_id < (SELECT job_id_at(now() - %s))
+   ORDER BY delivery_id LIMIT %s FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM webhook_delivery d USING old WHERE d.delivery_id = old.delivery_id RETURNING 1
+)
+SELECT count(*) AS removed FROM gone
+"""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Retention:
-    """How long after its end a job is kept, and how long its events are.
+    """How long after its end a job is kept, and how long its events and webhooks' messages are.
 
     A context is kept as long as a job, and while its application is being built.
     """
@@ -48,11 +59,13 @@ class Retention:
 async def forget(connection: Connection, retention: Retention, *, batch: int = BATCH) -> float:
     """Remove one batch of each; gives the seconds until the next is due."""
     events = await _remove(connection, EVENTS, retention.events, batch)
+    deliveries = await _remove(connection, DELIVERIES, retention.events, batch)
     jobs = await _remove(connection, JOBS, retention.jobs, batch)
     contexts = await _remove(connection, CONTEXTS, retention.jobs, batch)
-    if events or jobs or contexts:
-        log.info("forgotten", jobs=jobs, events=events, contexts=contexts)
-    return BUSY_SECONDS if batch in (events, jobs, contexts) else IDLE_SECONDS
+    removed = {"jobs": jobs, "events": events, "contexts": contexts, "deliveries": deliveries}
+    if any(removed.values()):
+        log.info("forgotten", **removed)
+    return BUSY_SECONDS if batch in removed.values() else IDLE_SECONDS
 
 
 async def _remove(connection: Connection, statement: str, age: timedelta, batch: int) -> int:

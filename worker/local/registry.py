@@ -11,7 +11,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,14 @@ class TokenRealm:
     certificate: Path
 
 
+@dataclass(frozen=True)
+class Listener:
+    """Who is told what is pushed and pulled: a URL, and the ``Authorization`` it is called with."""
+
+    url: str
+    authorization: str = field(repr=False)
+
+
 @dataclass
 class LocalRegistry:
     """One running registry; ``host`` is how images name it."""
@@ -58,6 +66,7 @@ class LocalRegistry:
         users: Mapping[str, str] | None = None,
         certificate: tuple[Path, Path] | None = None,
         token_realm: TokenRealm | None = None,
+        listener: Listener | None = None,
         bcrypt_rounds: int = BCRYPT_ROUNDS,
         deletes: bool = True,
         wrapper: Sequence[str] = (),
@@ -77,10 +86,10 @@ class LocalRegistry:
                 remedy="Install Debian's package docker-registry.",
             )
         directory.mkdir(parents=True, exist_ok=True)
-        auth = _make_auth(directory, users, token_realm, bcrypt_rounds)
+        parts = _make_auth(directory, users, token_realm, bcrypt_rounds) | _tell(listener)
         directory = directory.absolute()
         configure = partial(
-            _make_configuration, directory, address, auth, certificate, deletes=deletes
+            _make_configuration, directory, address, parts, certificate, deletes=deletes
         )
         start = partial(cls._start, directory, address, configure, wrapper)
         return on_free_port(address, start) if port is None else start(port)
@@ -125,7 +134,7 @@ class LocalRegistry:
 def _make_configuration(
     directory: Path,
     address: str,
-    auth: Mapping[str, object],
+    parts: Mapping[str, object],
     certificate: tuple[Path, Path] | None,
     port: int,
     *,
@@ -144,7 +153,7 @@ def _make_configuration(
             "secret": secrets.token_hex(16),
             **({"tls": tls} if tls else {}),
         },
-        **({"auth": auth} if auth else {}),
+        **parts,
     }
 
 
@@ -155,20 +164,33 @@ def _make_auth(
     rounds: int,
 ) -> dict[str, object]:
     if realm:
-        return {
-            "token": {
-                "realm": realm.url,
-                "service": realm.service,
-                "issuer": realm.issuer,
-                "rootcertbundle": str(realm.certificate),
-            }
+        token = {
+            "realm": realm.url,
+            "service": realm.service,
+            "issuer": realm.issuer,
+            "rootcertbundle": str(realm.certificate),
         }
+        return {"auth": {"token": token}}
     if users is None:
         return {}
     file = directory / "htpasswd"
     file.touch(mode=0o600)
     file.write_text("".join(_make_line(name, word, rounds) for name, word in users.items()))
-    return {"htpasswd": {"realm": "registry", "path": str(file.absolute())}}
+    return {"auth": {"htpasswd": {"realm": "registry", "path": str(file.absolute())}}}
+
+
+def _tell(listener: Listener | None) -> dict[str, object]:
+    if listener is None:
+        return {}
+    endpoint = {
+        "name": "listener",
+        "url": listener.url,
+        "headers": {"Authorization": [listener.authorization]},
+        "timeout": "5s",
+        "threshold": 3,
+        "backoff": "1s",
+    }
+    return {"notifications": {"endpoints": [endpoint]}}
 
 
 def _make_line(name: str, password: str, rounds: int) -> str:

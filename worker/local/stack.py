@@ -35,7 +35,7 @@ ASK_EVERY = timedelta(milliseconds=200)
 """How often the API is asked whether a server is there: it limits how often a key may ask."""
 
 STOP = timedelta(seconds=8)
-REGISTRIES_ON_ONE_MACHINE = "public,private,loopback"
+NETWORKS_ON_ONE_MACHINE = "public,private,loopback"
 DRAIN_SECONDS = 4
 """All of it has to be gone within ten seconds of Ctrl-C; running jobs are handed back."""
 
@@ -141,7 +141,7 @@ class Stack:
         env = {
             "DOCKER_HOST": docker_host,
             "WHARF_STATE_DIR": str(state),
-            "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
+            "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             "WHARF_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "WHARF_URL": self.url,
         }
@@ -267,7 +267,8 @@ class Stack:
                 "WHARF_ADMIN_KEY": self.admin_key,
                 "WHARF_SERVER_DATABASE_URL": self._server_database_url(),
                 "WHARF_SERVER_BROKER_URL": self._server_broker_url() or "",
-                "WHARF_REGISTRY_NETWORKS": REGISTRIES_ON_ONE_MACHINE,
+                "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,
+                "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
                 "WHARF_BROKER_URL": self._broker_url("api"),
                 "WHARF_API_RATE_PER_MINUTE": str(self.rate_per_minute),
                 "WHARF_DATA_DIR": str(self.directory.path),
@@ -286,6 +287,7 @@ class Stack:
                 "WHARF_BROKER_URL": self._broker_url("control"),
                 "WHARF_BROKER_ADMIN_URL": self._broker_admin_url(),
                 "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
+                "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             },
         )
 

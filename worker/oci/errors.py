@@ -7,6 +7,7 @@ import errno
 import ssl
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TypeGuard
 
 import aiohttp
 
@@ -44,7 +45,7 @@ CUT = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 def make_connection_error(error: BaseException, where: str) -> RegistryError:
     """The diagnosis of a connection to ``where`` (``host:port``) that failed with ``error``."""
-    if tls := next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None):
+    if tls := next((cause for cause in _causes(error) if _is_openssl_s(cause)), None):
         return _make_tls_error(tls, where)
     if isinstance(error, TimeoutError):
         return RegistryError(FaultCode.CONN_TIMEOUT, f"{where} does not answer in time")
@@ -77,6 +78,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause is not None:
         yield cause
         cause = cause.__cause__
+
+
+def _is_openssl_s(error: BaseException) -> TypeGuard[ssl.SSLError]:
+    # aiohttp's own are of the same classes, and know neither verify code nor reason.
+    return isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError)
 
 
 def _make_tls_error(error: ssl.SSLError, where: str) -> RegistryError:

@@ -1,0 +1,1 @@
+"""Deploy hooks: a registry says what was pushed, and it is deployed."""

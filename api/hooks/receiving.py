@@ -1,0 +1,189 @@
+"""Take what a registry says of a push, and deploy what was pushed: once, and what was asked for."""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+
+from pydantic import RootModel
+from sqlmodel import select
+
+from api.context import Caller, Context
+from api.doors.body import parse_json
+from api.hooks.pushes import Push, parse_pushes
+from api.hooks.secrets import open_secret
+from api.hooks.signature import require_signed
+from api.procedures.application_rows import find_application
+from api.procedures.build import find_registries
+from api.procedures.build_plan import Registries, Wish, make_plan
+from api.procedures.deploy import deploy_image
+from api.procedures.fields import Input, Output
+from api.procedures.procedure import Procedure
+from api.security import hash_secret
+from shared.errors import NotFoundError
+from shared.models import Application, DeployHook
+from shared.reference import Reference, parse_reference
+from shared.webhooks import ID_HEADER
+
+GITHUB_ID_HEADER = "x-github-delivery"
+
+USED = """
+UPDATE deploy_hook SET last_used_at = now()
+ WHERE hook_id = %s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
+KEEP = """
+WITH kept AS (
+  INSERT INTO deploy_hook_event (hook_id, event_hash, deployment_id)
+  VALUES (%(hook_id)s, %(event_hash)s, %(deployment_id)s)
+  ON CONFLICT DO NOTHING RETURNING deployment_id
+)
+SELECT deployment_id FROM kept
+UNION ALL
+SELECT deployment_id FROM deploy_hook_event
+ WHERE hook_id = %(hook_id)s AND event_hash = %(event_hash)s AND NOT EXISTS (SELECT FROM kept)
+"""
+
+
+class Told(Input):
+    """A request as it came; names of headers are in lower case."""
+
+    token: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Deployed(Output):
+    """The deployment that stands for the push; a push that is told again has the same one."""
+
+    deployment_id: str
+    application_id: str
+    image: str
+
+
+class Ignored(Output):
+    """Nothing is done, and the sender need not try again; ``ignored`` is a stable code."""
+
+    ignored: str
+    message: str
+
+
+class Received(RootModel[Deployed | Ignored]):
+    """What a registry is answered."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image's tag that was pushed, and is to be deployed."""
+
+    image: Reference
+    push: Push
+
+    @property
+    def name(self) -> str:
+        return str(replace(self.image, tag=self.push.tag, digest=None))
+
+
+async def receive(context: Context, told: Told) -> Received:
+    """Deploy the newest push that the hook is for.
+
+    Raises:
+        NotFoundError: there is no hook with this token.
+        SignatureError: it was not sent by who has the hook's secret.
+        UnmetConditionError: the application cannot be deployed.
+    """
+    hook = await _find(context, told.token)
+    context.resources.limiter.require_room(hook.hook_id)
+    secret = open_secret(hook.sealed_secret, told.token, hook.hook_id)
+    require_signed(
+        told.headers, told.body, secret, now=time.time(), required=hook.require_signature
+    )
+    # It may what every key may: ask for deployments of its own organization.
+    caller = Caller(hook.organization_id, hook.hook_id, "member")
+    context = replace(context, caller=caller)
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, hook.application_id)
+        registries = await find_registries(session, context, application)
+    chosen = choose(application, registries, hook.tag_filter, parse_pushes(parse_json(told.body)))
+    if isinstance(chosen, Ignored):
+        return Received(chosen)
+    deployment_id = await _keep(context, hook, _event_id(told, chosen.push))
+    context = replace(context, job_id=deployment_id, outlives=True)
+    deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
+    return Received(
+        Deployed(
+            deployment_id=deployed.deployment_id,
+            application_id=hook.application_id,
+            image=chosen.name,
+        )
+    )
+
+
+def choose(
+    application: Application, registries: Registries, tag_filter: str, pushes: list[Push]
+) -> Chosen | Ignored:
+    """The newest push of the application's image with such a tag; pure.
+
+    What we push ourselves would have it deployed, and so pushed, again and again.
+    """
+    if application.source_type != "docker":
+        return Ignored(
+            ignored="source_not_docker", message="the application is built, not taken as it is"
+        )
+    image = parse_reference(application.docker_image or "")
+    if not pushes:
+        return Ignored(ignored="no_push", message="the request tells of no push of a tag")
+    ours = [push for push in pushes if push.is_of(image)]
+    if not ours:
+        return Ignored(ignored="other_repository", message=f"it is not {image.name}")
+    if image.name in _pushed_to(application, registries):
+        return Ignored(
+            ignored="own_push", message=f"the application's builds are pushed to {image.name} too"
+        )
+    wanted = [push for push in ours if push.passes(tag_filter)]
+    if not wanted:
+        return Ignored(ignored="tag_not_wanted", message=f"the tag is not one of {tag_filter}")
+    return Chosen(image, wanted[-1])
+
+
+def _pushed_to(application: Application, registries: Registries) -> set[str]:
+    """The repositories that its builds are written to."""
+    plan = make_plan(application, registries, Wish(), application.last_version + 1)
+    written = (plan.push.reference if plan.push else None, plan.retained)
+    return {parse_reference(reference).name for reference in written if reference}
+
+
+def _event_id(told: Told, push: Push) -> str | None:
+    """What the sender calls it, where it does: then the same again is the same.
+
+    By its body first, which every signature covers, while GitHub's covers no header.
+    """
+    named = (push.event_id, told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
+    return next((name for name in named if name), None)
+
+
+async def _find(context: Context, token: str) -> DeployHook:
+    query = select(DeployHook).where(DeployHook.token_hash == hash_secret(token))
+    async with context.transaction() as session:
+        hook = (await session.exec(query)).one_or_none()
+    if hook is None:
+        raise NotFoundError("Not found")
+    return hook
+
+
+async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str:
+    """Note that the hook was used; gives the id of the deployment that stands for the event."""
+    values = {
+        "hook_id": hook.hook_id,
+        "event_hash": hashlib.sha256((event_id or "").encode()).digest(),
+        "deployment_id": context.job_id,
+    }
+    async with context.resources.pool.connection() as connection:
+        await connection.execute(USED, (hook.hook_id,))
+        while event_id is not None:
+            row = await (await connection.execute(KEEP, values)).fetchone()
+            if row is not None:
+                return str(row["deployment_id"])
+            # Somebody else's row was stored while ours was tried: now it is there to be read.
+    return context.job_id
+
+
+RECEIVE = Procedure("deploy", "mutation", Told, Received, receive, role=None)

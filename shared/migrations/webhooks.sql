@@ -1,0 +1,87 @@
+-- Who is told when something ends: a message for each endpoint that wants it, in the very statement that ends it,
+-- so that none is lost and none is there twice. Control sends them. Applied like rules.sql.
+
+-- A new identifier, as shared.ids makes them: UUIDv7 (RFC 9562), sorted by time.
+CREATE OR REPLACE FUNCTION public.new_id() RETURNS text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  SELECT public.job_id_at(clock_timestamp()) || '-7' || substr(gen_random_uuid()::text, 16)
+$$;
+
+-- 2024-01-15T10:30:00.000Z
+CREATE OR REPLACE FUNCTION public.show_moment(moment timestamptz) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
+
+-- What is told of an error: evidence and reports stay here.
+CREATE OR REPLACE FUNCTION public.webhook_error(error jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN error IS NOT NULL THEN jsonb_build_object(
+    'code', left(error->>'code', 100), 'message', left(error->>'message', 2000),
+    'remedy', left(error->>'remedy', 2000)) END
+$$;
+
+-- Stores a message for each endpoint of the organization that wants this kind, and hints at it. An endpoint that is being removed at
+-- this moment is told nothing any more: to wait would be to wait until all messages to it are gone. Nothing else locks one so.
+CREATE OR REPLACE FUNCTION public.webhook_add(
+  organization text, kind text, subject text, ended_at timestamptz, data jsonb
+) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+  WITH added AS (
+    INSERT INTO public.webhook_delivery (delivery_id, organization_id, webhook_id, event, subject_id, payload)
+    SELECT public.new_id(), w.organization_id, w.webhook_id, kind, subject,
+           jsonb_build_object('type', kind, 'timestamp', public.show_moment(ended_at), 'data', data)
+      FROM public.webhook w
+     WHERE w.organization_id = organization AND w.disabled_at IS NULL AND kind = ANY (w.events)
+       FOR KEY SHARE OF w SKIP LOCKED
+    ON CONFLICT DO NOTHING RETURNING 1
+  )
+  SELECT pg_notify('wharf_webhook', '') FROM added LIMIT 1
+$$;
+
+-- Neither the command nor the whole result is told: a compose file may be in both.
+CREATE OR REPLACE FUNCTION public.job_after_end() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF EXISTS (SELECT FROM public.webhook w WHERE w.organization_id = NEW.organization_id) THEN
+    PERFORM public.webhook_add(NEW.organization_id, 'job.ended', NEW.job_id, NEW.finished_at, jsonb_build_object(
+      'jobId', NEW.job_id, 'kind', NEW.kind, 'state', NEW.state, 'serverId', NEW.server_id,
+      'applicationId', left(NEW.command->>'application_id', 100), 'deploymentId', NEW.deployment_id,
+      'reference', left(NEW.result->>'reference', 700), 'digest', left(NEW.result->>'digest', 100),
+      'error', public.webhook_error(NEW.error), 'attempt', NEW.attempt,
+      'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
+  END IF;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION public.build_after_end() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.webhook_add(NEW.organization_id, 'build.ended', NEW.build_id, NEW.finished_at, jsonb_build_object(
+    'buildId', NEW.build_id, 'applicationId', NEW.application_id, 'version', NEW.version, 'title', NEW.title,
+    'state', NEW.outcome, 'reference', NEW.reference, 'retained', NEW.retained, 'digest', NEW.digest,
+    'revision', NEW.revision, 'error', public.webhook_error(NEW.error),
+    'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE FUNCTION public.deployment_after_end() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.webhook_add(NEW.organization_id, 'deployment.ended', NEW.deployment_id, NEW.finished_at,
+    jsonb_build_object(
+      'deploymentId', NEW.deployment_id, 'applicationId', NEW.application_id, 'buildId', NEW.build_id,
+      'title', NEW.title, 'state', NEW.outcome, 'reference', NEW.reference, 'digest', NEW.digest,
+      'rollbackId', NEW.rollback_id, 'undoes', NEW.undoes, 'error', public.webhook_error(NEW.error),
+      'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER job_after_end AFTER UPDATE OF state ON public.job
+  FOR EACH ROW WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL)
+  EXECUTE FUNCTION public.job_after_end();
+CREATE OR REPLACE TRIGGER build_after_end AFTER UPDATE OF outcome ON public.build
+  FOR EACH ROW WHEN (OLD.outcome IS NULL AND NEW.outcome IS NOT NULL)
+  EXECUTE FUNCTION public.build_after_end();
+CREATE OR REPLACE TRIGGER deployment_after_end AFTER UPDATE OF outcome ON public.deployment
+  FOR EACH ROW WHEN (OLD.outcome IS NULL AND NEW.outcome IS NOT NULL)
+  EXECUTE FUNCTION public.deployment_after_end();

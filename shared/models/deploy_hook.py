@@ -1,0 +1,45 @@
+"""Deploy hooks: what a registry calls when an image was pushed, so that it is deployed."""
+
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from shared.models.columns import Moment, moment
+
+
+class DeployHook(SQLModel, table=True):
+    """A URL with a token in it, of which only the SHA-256 is known here.
+
+    ``sealed_secret`` opens with that token alone: who has the database has neither.
+    """
+
+    __tablename__ = "deploy_hook"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "application_id"],
+            ["application.organization_id", "application.application_id"],
+            ondelete="CASCADE",
+        ),
+        CheckConstraint("tag_filter <> ''", name="filter_given"),
+        Index("deploy_hook_of_application", "application_id", "hook_id"),
+    )
+
+    hook_id: str = Field(primary_key=True)
+    organization_id: str
+    application_id: str
+    token_hash: bytes = Field(sa_type=LargeBinary, unique=True)
+    sealed_secret: bytes = Field(sa_type=LargeBinary)
+    tag_filter: str
+    require_signature: bool
+    created_at: Moment = moment(default_now=True)
+    last_used_at: Moment = moment()
+
+
+class DeployHookEvent(SQLModel, table=True):
+    """A push that was told under an id of its sender, and the deployment it stands for."""
+
+    __tablename__ = "deploy_hook_event"
+
+    hook_id: str = Field(primary_key=True, foreign_key="deploy_hook.hook_id", ondelete="CASCADE")
+    event_hash: bytes = Field(primary_key=True, sa_type=LargeBinary)
+    deployment_id: str
+    created_at: Moment = moment(default_now=True, index=True)

@@ -1,0 +1,211 @@
+"""Messages of webhooks: sent, signed, tried again, given up, and in nobody's way."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from shared.database import Pool, open_pool
+from tests.control.endpoints import (
+    add_webhook,
+    deliver,
+    end_job,
+    make_deliveries,
+    make_due,
+    open_endpoint,
+    rows,
+)
+from tests.waiting import wait_until
+from tests.world import Guest, World
+from worker.control.deliveries import MOST_AT_ONCE, MOST_FOR_ONE, PAUSES, Deliveries
+
+
+@pytest.fixture
+async def pool(world: World) -> AsyncIterator[Pool]:
+    async with open_pool(world.database.url("wharf_control")) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def deliveries(world: World, pool: Pool) -> AsyncIterator[Deliveries]:
+    made = make_deliveries(world, pool)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def guest(world: World) -> Guest:
+    return await world.add_server()
+
+
+async def test_what_ended_is_told_once_signed_as_the_standard_says(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        job_id = await end_job(world, guest.server_id)
+        await deliver(deliveries)
+        await deliver(deliveries)
+
+    [message] = endpoint.messages
+    assert message.path == "/told?by=wharf"
+    assert message.headers["content-type"] == "application/json"
+    assert message.headers["webhook-signature"] == message.signature()
+    assert abs(int(message.headers["webhook-timestamp"]) - time.time()) < 10
+    assert list(message.content) == ["type", "timestamp", "data"]
+    assert message.content["data"]["jobId"] == job_id
+    [row] = await rows(world)
+    assert (row["delivery_id"], row["status"], row["attempts"]) == (message.id, 200, 1)
+    assert row["delivered_at"] is not None
+
+
+async def test_what_was_refused_is_sent_again_as_it_was_under_the_same_id(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    async with open_endpoint(500, 429, 204) as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        for _ in range(3):
+            await deliver(deliveries)
+            await deliver(deliveries)  # nothing is due before its pause is over
+            await make_due(world)
+
+    assert len(endpoint.messages) == 3
+    assert len({(message.id, message.body) for message in endpoint.messages}) == 1
+    assert all(m.headers["webhook-signature"] == m.signature() for m in endpoint.messages)
+    [row] = await rows(world)
+    assert (row["status"], row["attempts"], row["due_at"]) == (204, 3, None)
+
+
+async def test_pauses_grow_and_after_a_day_it_is_given_up(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    pauses = []
+    async with open_endpoint(503) as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        for _ in PAUSES:
+            await deliver(deliveries)
+            [row] = await world.rows("SELECT due_at - now() AS pause FROM webhook_delivery")
+            pauses.append(row["pause"])
+            await make_due(world)
+        await deliver(deliveries)
+        await deliver(deliveries)
+
+    second = timedelta(seconds=1)
+    for pause, wanted in zip(pauses, PAUSES, strict=True):
+        assert wanted - second < pause < wanted * 1.1
+    assert timedelta(hours=23) < sum(PAUSES, timedelta()) < timedelta(hours=25)
+    [row] = await rows(world)
+    assert (row["attempts"], row["status"], row["due_at"]) == (len(PAUSES) + 1, 503, None)
+    assert row["failed_at"] is not None
+    assert len(endpoint.messages) == len(PAUSES) + 1
+
+
+async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    async with open_endpoint(410) as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        await deliver(deliveries)
+        await end_job(world, guest.server_id)
+        await deliver(deliveries)
+
+    assert len(endpoint.messages) == 1
+    [webhook] = await world.rows("SELECT disabled_at, disabled_code FROM webhook")
+    assert webhook["disabled_at"] is not None
+    assert webhook["disabled_code"] == "gone"
+    [row] = await rows(world)
+    assert (row["status"], row["failed_at"] is None) == (410, False)
+
+
+async def test_a_slow_endpoint_keeps_others_from_nothing(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    hangs = asyncio.Event()
+    async with open_endpoint() as slow, open_endpoint() as quick:
+
+        async def hang() -> None:
+            await hangs.wait()
+
+        slow.begins = hang
+        await add_webhook(world, slow.url)
+        for _ in range(3 * MOST_FOR_ONE):
+            await end_job(world, guest.server_id)
+        await deliveries.look()
+        await slow.wait_for(MOST_FOR_ONE)
+        await add_webhook(world, quick.url)
+        await end_job(world, guest.server_id)
+        await deliveries.look()
+        await quick.wait_for(1)
+        assert len(slow.messages) == MOST_FOR_ONE
+        hangs.set()
+        for _ in range(4):
+            await deliver(deliveries)
+
+    assert len({message.id for message in slow.messages}) == 3 * MOST_FOR_ONE + 1
+
+
+async def test_what_gets_free_is_given_to_who_has_least_of_it(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    leave = asyncio.Semaphore(0)
+    await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
+    async with open_endpoint() as slow, open_endpoint() as quick:
+
+        async def hang() -> None:
+            await leave.acquire()
+
+        slow.begins = hang
+        for _ in range(10):
+            await add_webhook(world, slow.url)
+        for _ in range(MOST_FOR_ONE + 1):
+            await end_job(world, guest.server_id)
+        await deliveries.look()
+        await slow.wait_for(MOST_AT_ONCE)
+        await add_webhook(world, quick.url, organization_id="other")
+        await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
+        leave.release()
+        await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
+        await deliveries.look()
+        await quick.wait_for(1)
+        assert len(slow.messages) == MOST_AT_ONCE
+        for _ in range(MOST_AT_ONCE):
+            leave.release()
+        await wait_until(lambda: not deliveries._sending)
+
+
+async def test_what_could_not_be_noted_is_sent_again_under_the_same_id(
+    world: World, guest: Guest, deliveries: Deliveries
+) -> None:
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        async with open_pool(world.database.url("wharf_control")) as pool:
+            endpoint.begins = pool.close
+            await deliver(make_deliveries(world, pool))
+        endpoint.begins = None
+        [unnoted] = await rows(world)
+        await make_due(world)  # its lease is over
+        await deliver(deliveries)
+
+    assert (unnoted["attempts"], unnoted["status"]) == (1, None)
+    assert len({message.id for message in endpoint.messages}) == 1
+    assert len(endpoint.messages) == 2
+    [row] = await rows(world)
+    assert (row["attempts"], row["status"]) == (2, 200)
+
+
+async def test_replicas_send_each_message_once(world: World, guest: Guest, pool: Pool) -> None:
+    replicas = [make_deliveries(world, pool) for _ in range(3)]
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        for _ in range(12):
+            await end_job(world, guest.server_id)
+        while len(endpoint.messages) < 12:
+            await asyncio.gather(*(deliver(replica) for replica in replicas))
+
+    assert len({message.id for message in endpoint.messages}) == len(endpoint.messages) == 12
