@@ -1,6 +1,7 @@
 """The state machine: an application whose servers must run what is recorded, whatever happens."""
 
 import secrets
+import time
 from collections import Counter
 from typing import Any, ClassVar
 
@@ -13,16 +14,19 @@ from hypothesis.stateful import (
     rule,
 )
 
+from shared.errors import SetupError
 from tests.local.conditions import wait_until
 from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 
 HOSTS = (0, 1)
 RUNTIMES = ("container", "service")
 AGAIN = 30
+MOMENTS = (0.0, 0.5, 1.0, 2.0, 4.0)
+"""Seconds until a cancel: while it is pulled, begins, gets healthy, has ended."""
 
 
 class Deployments(RuleBasedStateMachine):
-    """``current`` is the image id that both servers must run; before the first, none.
+    """``current`` is the image id that each server must run; before its first, none.
 
     ``told`` counts what was done in all sequences, and how it ended.
     """
@@ -32,7 +36,7 @@ class Deployments(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.current: str | None = None
+        self.current: dict[int, str | None] = dict.fromkeys(HOSTS)
         self.by_digest: dict[str, str] = {}
         if not self.scene.builds.is_up:
             self.scene.builds.again(self.scene.builds.password)
@@ -78,17 +82,37 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, GOOD - 1))
     def deploy(self, number: int) -> None:
-        deployment = self._deploy(number)
-        if self.scene.builds.is_up:
-            assert deployment["state"] == "succeeded", deployment
-            self.current = self.scene.images[number]
-            self.by_digest[deployment["digest"]] = self.current
-        else:
-            assert deployment["state"] == "failed", deployment
+        deployment = self._ended(self._ask(number))
+        expected = "succeeded" if self.scene.builds.is_up else "failed"
+        assert deployment["state"] == expected, deployment
+        self._note(deployment, number)
+
+    @precondition(lambda self: self.scene.builds.is_up)
+    @rule(number=st.integers(0, GOOD - 1), other=st.integers(0, GOOD - 1))
+    def deploy_twice_at_once(self, number: int, other: int) -> None:
+        asked = self._ask(number), self._ask(other)
+        first, second = (self._ended(each) for each in asked)
+        assert first["state"] != "failed", first
+        assert second["state"] == "succeeded", second
+        self._note(first, number)
+        self._note(second, other)
+
+    @rule(number=st.integers(0, GOOD - 1), seconds=st.sampled_from(MOMENTS))
+    def cancel(self, number: int, seconds: float) -> None:
+        asked = self._ask(number)
+        time.sleep(seconds)
+        try:
+            chosen = {"deploymentId": asked["deploymentId"]}
+            self.scene.stack.call("deployment.cancel", chosen)
+        except SetupError as error:
+            assert "already_ended" in str(error), error  # noqa: PT017 - it may be, or not
+        deployment = self._ended(asked)
+        assert deployment["state"] != "failed" or not self.scene.builds.is_up, deployment
+        self._note(deployment, number)
 
     @rule(number=st.integers(GOOD, GOOD + BROKEN - 1))
     def deploy_broken(self, number: int) -> None:
-        deployment = self._deploy(number)
+        deployment = self._ended(self._ask(number))
         assert deployment["state"] == "failed", deployment
         if self.scene.builds.is_up:
             assert deployment["error"]["code"] == "container_exited", deployment
@@ -101,10 +125,10 @@ class Deployments(RuleBasedStateMachine):
         if points:
             point = points[data.draw(st.integers(0, len(points) - 1))]
             asked = {"rollbackId": point["rollbackId"]}
-            deployment = self._ended("rollback.rollback", asked)
+            deployment = self._ended(self.scene.stack.call("rollback.rollback", asked))
             assert deployment["state"] == "succeeded", deployment
             assert deployment["digest"] == point["digest"]
-            self.current = self.by_digest[point["digest"]]
+            self._note(deployment)
 
     @rule(host=st.sampled_from(HOSTS))
     def prune(self, host: int) -> None:
@@ -137,12 +161,13 @@ class Deployments(RuleBasedStateMachine):
 
     @invariant()
     def what_is_recorded_is_what_runs(self) -> None:
-        wanted = [] if self.current is None else [(self.name, self.current)]
+        chosen = {"applicationId": self.application_id, "limit": 50}
+        shown = self.scene.stack.call("deployment.all", chosen)
         for host in HOSTS:
-            self._require_running(host, wanted)
-        shown = self.scene.stack.call("deployment.all", {"applicationId": self.application_id})
-        recorded = [each["digest"] for each in shown if each["state"] == "succeeded"]
-        assert [self.by_digest[digest] for digest in recorded[:1]] == [image for _, image in wanted]
+            current = self.current[host]
+            self._require_running(host, [] if current is None else [(self.name, current)])
+            recorded = [each["digest"] for each in shown if self._succeeded(each, host)]
+            assert [self.by_digest[digest] for digest in recorded[:1]] == [current][: len(recorded)]
 
     def teardown(self) -> None:
         for host in HOSTS:
@@ -165,13 +190,31 @@ class Deployments(RuleBasedStateMachine):
         assert self.scene.services(host, self.application_id) == services, host
         assert self.scene.running(host, self.application_id) == wanted, host
 
-    def _deploy(self, number: int) -> dict[str, Any]:
+    def _succeeded(self, deployment: dict[str, Any], host: int) -> bool:
+        server_id = self.scene.servers[host].server_id
+        return any(
+            place["serverId"] == server_id and place["state"] == "succeeded"
+            for place in deployment["servers"]
+        )
+
+    def _note(self, deployment: dict[str, Any], number: int | None = None) -> None:
+        """What it changed; ``number`` is the version that it is to have deployed."""
+        digest = deployment["digest"]
+        if digest is not None and number is not None:
+            self.by_digest[digest] = self.scene.images[number]
+        for host in HOSTS:
+            if self._succeeded(deployment, host):
+                self.current[host] = self.by_digest[digest]
+
+    def _ask(self, number: int) -> dict[str, Any]:
         chosen = {"applicationId": self.application_id}
         image = f"{self.scene.sources.host}/sources/app:{number}"
         self.scene.stack.call("application.saveDockerProvider", chosen | {"dockerImage": image})
-        return self._ended("application.deploy", chosen)
+        asked: dict[str, Any] = self.scene.stack.call("application.deploy", chosen)
+        return asked
 
-    def _ended(self, procedure: str, asked: dict[str, Any]) -> dict[str, Any]:
-        deployment = self.scene.ended(self.scene.stack.call(procedure, asked)["deploymentId"])
-        self.told[f"{procedure} of a {self.runtime}: {deployment['state']}"] += 1
+    def _ended(self, asked: dict[str, Any]) -> dict[str, Any]:
+        deployment = self.scene.ended(asked["deploymentId"])
+        what = "rollback" if deployment["rollbackId"] else "deployment"
+        self.told[f"{what} of a {self.runtime}: {deployment['state']}"] += 1
         return deployment
