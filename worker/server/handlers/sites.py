@@ -32,7 +32,7 @@ log = structlog.get_logger()
 class Gate:
     """How often a new container is looked at, and how long one without a check has to run."""
 
-    every: timedelta = timedelta(seconds=0.5)
+    every: timedelta = timedelta(seconds=0.2)
     steady: timedelta = timedelta(seconds=5)
 
 
