@@ -40,6 +40,14 @@ class Version:
     retained: str
 
 
+@dataclass(frozen=True)
+class Deployed:
+    """Seconds from the call until its caller saw that it runs everywhere, and the gap as told."""
+
+    seconds: float
+    gap_seconds: float
+
+
 @dataclass
 class Application:
     """Its image brings its own health check; it runs on some of the scene's servers."""
@@ -69,14 +77,14 @@ class Application:
         where = {"serverIds": [server.server_id for server in servers]}
         self.scene.stack.call("application.update", self.chosen | where)
 
-    def deploy(self, version: Version) -> float:
-        """Seconds from the call until its caller sees that it runs everywhere."""
+    def deploy(self, version: Version) -> Deployed:
+        """Run a version in place of what runs."""
         return self._succeeded(
             version, "application.deploy", self.chosen | {"buildId": version.build_id}
         )
 
-    def roll_back(self, version: Version) -> float:
-        """Likewise, to the point of a version that has one."""
+    def roll_back(self, version: Version) -> Deployed:
+        """Likewise, by the version's rollback point."""
         asked = {"rollbackId": self._points()[version.digest]}
         return self._succeeded(version, "rollback.rollback", asked)
 
@@ -110,14 +118,15 @@ class Application:
         points = self.scene.call("rollback.all", self.chosen)
         return {point["digest"]: point["rollbackId"] for point in points if point["offered"]}
 
-    def _succeeded(self, version: Version, procedure: str, asked: Mapping[str, object]) -> float:
+    def _succeeded(self, version: Version, procedure: str, asked: Mapping[str, object]) -> Deployed:
         begun = time.perf_counter()
         chosen = {"deploymentId": self.scene.call(procedure, asked)["deploymentId"]}
         deployment = self.scene.ended("deployment.one", chosen, SEEN_SECONDS)
         took = time.perf_counter() - begun
         assert deployment["state"] == "succeeded", deployment
         assert deployment["digest"] == version.digest, deployment
-        return took
+        gaps = [server["gapSeconds"] or 0.0 for server in deployment["servers"]]
+        return Deployed(took, max(gaps))
 
 
 @contextmanager
