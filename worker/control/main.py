@@ -41,7 +41,10 @@ SWEEP_SECONDS = 1.0
 GATE_SECONDS = 0.02
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
-HINTS = ("wharf_release",)
+SETTLE = "wharf_settle"
+"""A job of a deployment has ended, and so may the deployment have."""
+
+HINTS = ("wharf_release", SETTLE)
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
@@ -72,7 +75,7 @@ class Control:
     _pruned: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Release on every hint, sweep and tend the roles every second, prune, until `stop`."""
+        """Release and settle on hints, sweep and tend every second, prune, until `stop`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._repeat(self._release, self._hinted))
             group.create_task(self._repeat(self._sweep, self._swept))
@@ -84,9 +87,9 @@ class Control:
         for event in (self._hinted, self._swept, self._tended, self._pruned):
             event.set()
 
-    def hear(self, _channel: str, _payload: str) -> None:
+    def hear(self, channel: str, _payload: str) -> None:
         """A hint is untrusted: it only says that there may be something to see."""
-        self._hinted.set()
+        (self._swept if channel == SETTLE else self._hinted).set()
 
     async def _repeat(self, step: Callable[[], Awaitable[float]], hint: asyncio.Event) -> None:
         while not self._stopping:
