@@ -91,10 +91,12 @@ def _roll_back(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[F
             sides = _Sides(scene, ours, theirs, versions)
             what = f"roll back a {runtime}, {how}"
             yield _figure(what, list(sides.rounds(ROUNDS)), BY_HAND, "≤ 1.2")
-            pulled = list(sides.pulled_rounds(OTHER_ROUNDS))
-            yield _figure(f"{what}, image pulled", pulled, BY_HAND)
             quick = list(sides.rounds(OTHER_ROUNDS, "--update-monitor", "1s"))
             yield _figure(what, quick, f"{BY_HAND} --update-monitor 1s")
+            theirs.update(versions[1].pushed, "--update-monitor", "5s")
+            # At the end: then nothing is left of where the image was pulled from before.
+            pulled = list(sides.pulled_rounds(OTHER_ROUNDS))
+            yield _figure(f"{what}, image pulled", pulled, BY_HAND)
 
 
 def _figure(name: str, rounds: Sequence[tuple[float, float]], peer: str, goal: str = "") -> Figure:
