@@ -54,6 +54,7 @@ class Application:
 
     scene: Scene
     name: str
+    runtime: str
     application_id: str
     servers: list[LocalServer]
     versions: list[Version] = field(default_factory=list)
@@ -95,6 +96,16 @@ class Application:
             assert time.monotonic() < until, "there is no rollback point"
             time.sleep(LOOK_SECONDS)
 
+    def clear(self) -> None:
+        """Take it off the servers where it runs."""
+        if self.runtime != "service":
+            self.seen().clear()
+            return
+        names = {server.name for server in self.servers}
+        for number, host in enumerate(self.scene.fleet.hosts):
+            if host.name in names:
+                self.scene.docker(number, "service", "rm", self.name)
+
     def seen(self) -> DemoDeployment:
         """Who polls it from outside, at the published port of its servers."""
         fleet = self.scene.fleet
@@ -130,21 +141,24 @@ class Application:
 
 
 @contextmanager
-def open_application(scene: Scene, name: str, **settings: object) -> Iterator[Application]:
+def open_application(
+    scene: Scene, name: str, runtime: str, ports: Sequence[Mapping[str, object]] = ()
+) -> Iterator[Application]:
     """It is built on the first server, and taken off all of its servers when the block is left."""
     directory = scene.directory / name
     directory.mkdir()
     files = {"Dockerfile": FILE, "busybox": BUSYBOX.read_bytes()}
     repository = LocalRepository.start(directory, address=scene.fleet.address, files=files)
-    made = scene.stack.call("application.create", _settings(scene, name) | settings)
-    application = Application(scene, name, made["applicationId"], [])
+    settings = {**_settings(scene, name), "runtime": runtime, "ports": list(ports)}
+    made = scene.stack.call("application.create", settings)
+    application = Application(scene, name, runtime, made["applicationId"], [])
     source = {"customGitUrl": repository.url, "customGitBranch": "main"}
     scene.stack.call("application.saveGitProvider", application.chosen | source)
     try:
         yield application
     finally:
         repository.stop()
-        application.seen().clear()
+        application.clear()
         scene.stack.call("application.remove", application.chosen)
 
 

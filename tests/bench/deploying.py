@@ -76,7 +76,7 @@ class _Sides:
 
 def _roll_back(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[Figure]:
     name = f"bench-back-{runtime}-{len(ports)}"
-    with open_application(scene, name, runtime=runtime, ports=ports) as ours:
+    with open_application(scene, name, runtime, ports) as ours:
         ours.move([scene.servers[OURS]])
         versions = ours.build(), ours.build()
         for version in versions:
@@ -110,7 +110,7 @@ def _gap(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[Figure]
     One who asks at the wrong moment waits until the network asks again for it, a second later.
     """
     gaps, told, failed = [], [], []
-    with open_application(scene, f"bench-gap-{runtime}", runtime=runtime, ports=ports) as ours:
+    with open_application(scene, f"bench-gap-{runtime}", runtime, ports) as ours:
         ours.move([scene.servers[OURS]])
         ours.deploy(ours.build())
         for _ in range(GAP_ROUNDS):
@@ -141,7 +141,7 @@ def _spread(scene: Scene, runtime: str) -> Iterator[Figure]:
     with (
         _more_servers(scene, most) as wide,
         _swarms(wide, runtime, range(most)),
-        open_application(wide, f"bench-wide-{runtime}", runtime=runtime) as ours,
+        open_application(wide, f"bench-wide-{runtime}", runtime) as ours,
     ):
         for _ in range(SERVER_ROUNDS * len(SERVER_COUNTS) + 1):
             ours.build()
