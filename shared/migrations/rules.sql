@@ -92,6 +92,9 @@ BEGIN
     END IF;
     PERFORM pg_notify('wharf_job', NEW.job_id);
     PERFORM pg_notify('wharf_release', '');
+    IF NEW.deployment_id IS NOT NULL THEN
+      PERFORM pg_notify('wharf_settle', '');
+    END IF;
   ELSIF NEW.state = 'queued' THEN
     PERFORM pg_notify('wharf_release', '');
   END IF;

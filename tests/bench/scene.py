@@ -39,13 +39,15 @@ class Scene:
         assert answer.is_success, answer.text
         return answer.json()
 
-    def ended(self, query: str, chosen: Mapping[str, object]) -> dict[str, Any]:
+    def ended(
+        self, query: str, chosen: Mapping[str, object], look_seconds: float = LOOK_SECONDS
+    ) -> dict[str, Any]:
         """A job or a build once it has ended; asked so seldom that it takes nothing from it."""
         while True:
             found: dict[str, Any] = self.call(query, chosen)
             if found["finishedAt"] is not None:
                 return found
-            time.sleep(LOOK_SECONDS)
+            time.sleep(look_seconds)
 
     def registry(self) -> tuple[LocalRegistry, str]:
         """A new registry with a password, and its id with us."""
@@ -73,7 +75,12 @@ class Scene:
     def docker(self, host: int, *words: str, config: str = "cli", text: str = "") -> float:
         """Run Docker's command line against a host's Engine; gives the seconds it took."""
         begun = time.perf_counter()
-        subprocess.run(
+        self.docker_says(host, *words, config=config, text=text)
+        return time.perf_counter() - begun
+
+    def docker_says(self, host: int, *words: str, config: str = "cli", text: str = "") -> str:
+        """What it prints."""
+        done = subprocess.run(
             ["docker", "--config", str(self.directory / config), *words],
             env={**os.environ, "DOCKER_HOST": self.fleet.hosts[host].docker_host},
             input=text,
@@ -81,7 +88,7 @@ class Scene:
             check=True,
             capture_output=True,
         )
-        return time.perf_counter() - begun
+        return done.stdout
 
 
 @contextmanager

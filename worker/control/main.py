@@ -47,7 +47,13 @@ SWEEP_SECONDS = 1.0
 GATE_SECONDS = 0.02
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
-HINTS = ("wharf_release", HINT)
+RELEASE = "wharf_release"
+"""There is a job to be released."""
+
+SETTLE = "wharf_settle"
+"""A job of a deployment has ended, and so may the deployment have."""
+
+HINTS = (RELEASE, SETTLE, HINT)
 WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_NETWORKS)
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
@@ -84,7 +90,7 @@ class Control:
         self._deliveries = Deliveries(self.pool, self.vault, settings)
 
     async def run(self) -> None:
-        """Release and deliver on hints; sweep and tend every second; prune; until `stop`."""
+        """Release, settle and deliver on hints; sweep and tend every second; prune."""
         try:
             await self._run()
         finally:
@@ -106,8 +112,10 @@ class Control:
 
     def hear(self, channel: str, _payload: str) -> None:
         """A hint is untrusted: it only says that there may be something to see."""
-        if channel != HINT:
+        if channel in {RELEASE, ""}:
             self._hinted.set()
+        if channel in {SETTLE, ""}:
+            self._swept.set()
         if channel in {HINT, ""}:
             self._deliveries.news.set()
 

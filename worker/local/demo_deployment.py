@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,14 @@ HEALTH_CHECK = {"command": ["/bin/busybox", "grep", "yes", "/healthy"], "interva
 
 Until = Callable[[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], bool]], dict[str, Any]]
 """Asks until what is found is enough."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What each server said, and when all of them had, by the clock of `time.monotonic`."""
+
+    at: float
+    answers: list[str]
 
 
 @dataclass
@@ -85,14 +94,15 @@ class DemoDeployment:
         return [_answer(f"http://{host.address}:{self.port}/") for host in self.fleet.hosts]
 
     @contextmanager
-    def polling(self) -> Iterator[list[list[str]]]:
+    def polling(self) -> Iterator[list[Heard]]:
         """All that the servers say while the block runs."""
-        heard: list[list[str]] = []
+        heard: list[Heard] = []
         over = threading.Event()
 
         def poll() -> None:
             while not over.wait(0.05):
-                heard.append(self.answers())
+                answers = self.answers()
+                heard.append(Heard(time.monotonic(), answers))
 
         listener = threading.Thread(target=poll, name="listener")
         listener.start()

@@ -189,7 +189,7 @@ class Demo:
         error = deployment["error"] or {}
         if error.get("code") != "container_unhealthy":
             raise DemoError(f"the broken version is {deployment['state']}: {error}")
-        others = {answer for answers in heard for answer in answers} - {"version 1"}
+        others = {answer for each in heard for answer in each.answers} - {"version 1"}
         if others or not heard:
             raise DemoError(f"meanwhile was answered: {sorted(others)}")
         return f"{error['code']}, {len(heard)} requests a server, all answered"

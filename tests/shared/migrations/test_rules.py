@@ -132,7 +132,7 @@ async def test_anybody_may_send_junk_as_a_hint_and_it_changes_nothing(world: Wor
     before = await world.job(job_id)
     forger = await (await world.add_server()).connection()
 
-    for channel in ("wharf_release", "wharf_job", "wharf_beat", "wharf_progress"):
+    for channel in ("wharf_release", "wharf_settle", "wharf_job", "wharf_beat", "wharf_progress"):
         for payload in ("", job_id, "'; DROP TABLE job; --", "x" * 7000):
             await forger.execute("SELECT pg_notify(%s, %s)", (channel, payload))
 

@@ -35,7 +35,7 @@ class Gate:
     A Swarm's task is given a node within ``placed``, or there is none for it.
     """
 
-    every: timedelta = timedelta(seconds=0.5)
+    every: timedelta = timedelta(seconds=0.2)
     steady: timedelta = timedelta(seconds=5)
     placed: timedelta = timedelta(seconds=15)
 
