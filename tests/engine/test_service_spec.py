@@ -1,5 +1,6 @@
 """What a Swarm is asked for, without a Swarm."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -37,10 +38,15 @@ def test_what_a_person_added_to_a_service_stays_and_what_is_ours_is_replaced() -
 
 def test_without_a_health_check_each_new_task_is_watched_before_the_next_is_touched() -> None:
     check = HealthProbe(command=("true",))
-    watched: Any = ServiceSpec("app", TARGET, {}, steady=timedelta(seconds=5)).body()
-    checked: Any = ServiceSpec("app", TARGET, {}, health_check=check).body()
+    spec = ServiceSpec("app", TARGET, {}, replicas=2, steady=timedelta(seconds=5))
+    watched: Any = spec.body()
+    alone: Any = replace(spec, replicas=1).body()
+    checked: Any = replace(spec, health_check=check).body()
+    by_itself: Any = replace(spec, is_checked=True).body()
 
     assert watched["UpdateConfig"]["Delay"] == watched["UpdateConfig"]["Monitor"] == 5 * 10**9
+    assert alone["UpdateConfig"]["Delay"] == 0
+    assert checked["UpdateConfig"] == by_itself["UpdateConfig"]
     assert checked["UpdateConfig"]["Delay"] == 0
 
 

@@ -78,10 +78,14 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Health:
-    """``starting``, ``healthy`` or ``unhealthy``, and what the last probe said."""
+    """``starting``, ``healthy`` or ``unhealthy``, what the last probe said, how many failed last.
+
+    An Engine calls any container with a check unhealthy that is over, whatever ended it.
+    """
 
     status: str
     said: str = ""
+    failed: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,11 @@ class Container:
     exit_code: int
     error: str
     health: Health | None
+
+    @property
+    def is_well(self) -> bool:
+        """Whether it runs, and its health check, if it has one, passes."""
+        return self.is_running and (self.health is None or self.health.status == "healthy")
 
 
 async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
@@ -276,13 +285,14 @@ class _Probe(BaseModel):
 
 class _Health(BaseModel):
     status: str = Field(alias="Status")
+    failed: int = Field(default=0, alias="FailingStreak")
     log: list[_Probe] | None = Field(default=None, alias="Log")
 
     def as_health(self) -> Health | None:
         if self.status in {"", "none"}:
             return None
         said = self.log[-1].output if self.log else ""
-        return Health(self.status, said)
+        return Health(self.status, said, self.failed)
 
 
 class _State(BaseModel):

@@ -23,7 +23,8 @@ REGISTRY_ANSWER = timedelta(seconds=75)
 class LocalImage:
     """An image that an Engine holds; its id is no digest of a registry's.
 
-    ``diff_ids`` are the digests of what its layers hold, the lowest first.
+    ``diff_ids`` are the digests of what its layers hold, the lowest first. It ``is_checked`` if it
+    has a health check of its own.
     """
 
     image_id: str
@@ -33,6 +34,7 @@ class LocalImage:
     size_bytes: int
     variant: str = ""
     diff_ids: tuple[str, ...] = ()
+    is_checked: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -215,6 +217,20 @@ class _RootFS(BaseModel):
     layers: list[str] | None = Field(None, alias="Layers")
 
 
+class _Health(BaseModel):
+    test: list[str] | None = Field(None, alias="Test")
+
+
+class _Config(BaseModel):
+    health: _Health | None = Field(None, alias="Healthcheck")
+
+    @property
+    def is_checked(self) -> bool:
+        """``["NONE"]`` takes away the check of the image below."""
+        test = (self.health.test if self.health else None) or ["NONE"]
+        return test[0] != "NONE"
+
+
 class _Image(BaseModel):
     image_id: str = Field(alias="Id")
     repo_digests: list[str] | None = Field(None, alias="RepoDigests")
@@ -223,6 +239,7 @@ class _Image(BaseModel):
     variant: str = Field("", alias="Variant")
     size_bytes: int = Field(0, alias="Size")
     root_fs: _RootFS = Field(_RootFS(), alias="RootFS")
+    config: _Config | None = Field(None, alias="Config")
 
     def as_image(self) -> LocalImage:
         names = [name for name in self.repo_digests or [] if not name.startswith("<none>")]
@@ -234,6 +251,7 @@ class _Image(BaseModel):
             self.size_bytes,
             self.variant,
             tuple(self.root_fs.layers or ()),
+            is_checked=self.config is not None and self.config.is_checked,
         )
 
 

@@ -32,7 +32,8 @@ SHORTLY = timedelta(seconds=1)
 class ServiceSpec:
     """``reference`` has a digest; ``platforms`` are those that the image is for, if that is known.
 
-    A task without a health check has to run for ``steady``.
+    A task without a health check, whether the image ``is_checked`` or it is given one, has to run
+    for ``steady``.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ServiceSpec:
     ports: Sequence[PublishedPort] = ()
     mounts: Sequence[Mounted] = ()
     platforms: Sequence[str] = ()
+    is_checked: bool = False
     steady: timedelta = timedelta(seconds=5)
 
     def body(self, before: Mapping[str, JsonValue] | None = None, turn: int = 0) -> JsonValue:
@@ -85,10 +87,12 @@ class ServiceSpec:
         }
 
     def _update(self) -> dict[str, JsonValue]:
-        watched = SHORTLY if self.health_check else self.steady
+        is_checked = self.is_checked or self.health_check is not None
+        watched = SHORTLY if is_checked else self.steady
+        is_one_step = self.replicas <= parallelism(self.replicas)
         return {
             "Parallelism": parallelism(self.replicas),
-            "Delay": 0 if self.health_check else _nanoseconds(self.steady),
+            "Delay": 0 if is_checked or is_one_step else _nanoseconds(self.steady),
             "Monitor": _nanoseconds(watched),
             "MaxFailureRatio": 0,
             "FailureAction": "rollback",

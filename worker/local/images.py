@@ -21,6 +21,9 @@ from shared.reference import parse_reference
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 """This machine's architecture as images spell it."""
 
+_SECOND = 1_000_000_000
+"""In the nanoseconds of an image's configuration."""
+
 
 def make_image(
     docker_host: str,
@@ -30,12 +33,14 @@ def make_image(
     seed: int = 0,
     files: Mapping[str, Path] | None = None,
     command: Sequence[str] = (),
+    health_check: Sequence[str] = (),
     architecture: str = HERE,
 ) -> None:
     """Load an image into the Engine at ``unix:///…`` under ``name``.
 
     It has a layer of random bytes for each size, and one of ``files`` (path in the image → file of
-    ours, executable). It is held in memory while it is made.
+    ours, executable). It is held in memory while it is made. ``health_check`` is a command that an
+    Engine asks each second.
 
     Raises:
         SetupError: the Engine does not take it.
@@ -43,7 +48,7 @@ def make_image(
     layers = [_random_layer(f"{seed}/{index}", size) for index, size in enumerate(layer_bytes)]
     if files:
         layers.append(_files_layer(files))
-    config = _config(layers, command, architecture)
+    config = _config(layers, command, health_check, architecture)
     _load(docker_host, _archive(name, config, layers))
 
 
@@ -64,12 +69,15 @@ def _files_layer(files: Mapping[str, Path]) -> bytes:
     )
 
 
-def _config(layers: Sequence[bytes], command: Sequence[str], architecture: str) -> bytes:
-    """The image's configuration (OCI image spec, config.md)."""
+def _config(
+    layers: Sequence[bytes], command: Sequence[str], health_check: Sequence[str], architecture: str
+) -> bytes:
+    """The image's configuration (OCI image spec, config.md), with Docker's health check."""
+    checked = {"Healthcheck": {"Test": ["CMD", *health_check], "Interval": _SECOND, "Retries": 1}}
     document = {
         "architecture": architecture,
         "os": "linux",
-        "config": {"Cmd": list(command)},
+        "config": {"Cmd": list(command), **(checked if health_check else {})},
         "created": "1970-01-01T00:00:00Z",
         "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "wharf"} for _ in layers],
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sha256(layer)}" for layer in layers]},

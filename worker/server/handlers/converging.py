@@ -13,7 +13,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from worker.engine import images, services
 from worker.engine.nodes import nodes
-from worker.engine.service_spec import parallelism
+from worker.engine.service_spec import SHORTLY, parallelism
 from worker.engine.services import Service, Task
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tasks import container_here, explain, unplaced
@@ -100,8 +100,7 @@ class Convergence:
             await self._require_well(look)
             is_ending = await self._is_ending(look)
             self._require_placed(look, is_ending=is_ending)
-            if self._is_done(look, is_ending=is_ending):
-                await self._require_images(look)
+            if self._is_done(look, is_ending=is_ending) and await self._is_seen_well(look):
                 return look
             if time.monotonic() > until:
                 raise self._overdue(look)
@@ -174,7 +173,7 @@ class Convergence:
         lasted = self.running.lasts(frozenset(task.task_id for task in running))
         if len(running) != command.replicas or look.service.update not in {"", "completed"}:
             return False
-        if command.health_check is None and lasted < self.site.gate.steady:
+        if lasted < (SHORTLY if self.site.is_checked else self.site.gate.steady):
             return False
         if any(task.is_wanted for task in look.others):
             return False
@@ -184,8 +183,11 @@ class Convergence:
             self.site.log.add("what ran before has not ended yet; the Swarm sees to it")
         return True
 
-    async def _require_images(self, look: Look) -> None:
-        """By its digest everywhere, and where a container can be seen, just that image."""
+    async def _is_seen_well(self, look: Look) -> bool:
+        """By its digest everywhere; where a container can be seen, just that image, and healthy.
+
+        For a moment a task is called running, too, whose health check has its program end well.
+        """
         for task in look.running:
             here = await container_here(self.site, task)
             is_it = here is None or here.image_id == await self._image_id()
@@ -193,6 +195,9 @@ class Convergence:
                 raise self.site.error(
                     FaultCode.DIGEST_MISMATCH, f"another image runs, {task.image}"
                 )
+            if here is not None and not here.is_well:
+                return False
+        return True
 
     @property
     def _image(self) -> str:
@@ -209,7 +214,7 @@ class Convergence:
 
     def _overdue(self, look: Look) -> EngineError:
         late = [task for task in look.ours if task.is_wanted and not task.is_running]
-        if self.site.command.health_check and any(task.state == "starting" for task in late):
+        if self.site.is_checked and any(task.state == "starting" for task in late):
             return self.site.error(
                 FaultCode.CONTAINER_UNHEALTHY, "its health check has not passed in time"
             )

@@ -74,6 +74,7 @@ async def replace_service(
 
 async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> ServiceResult:
     await site.require_manager()
+    await site.see_image()
     current = await site.find()
     if current is None:
         await site.require_no_container()

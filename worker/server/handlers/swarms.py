@@ -22,13 +22,17 @@ from worker.server.mask import Mask
 
 @dataclass
 class SwarmSite:
-    """Where one deployment of a service is carried out; ``engine`` is that of a manager."""
+    """Where one deployment of a service is carried out; ``engine`` is that of a manager.
+
+    What runs ``is_checked`` if the application or the image has a health check.
+    """
 
     engine: Engine
     command: ServiceReplace
     log: JobLog
     mask: Mask
     gate: Gate = field(default_factory=Gate)
+    is_checked: bool = False
 
     def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
         return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
@@ -36,6 +40,12 @@ class SwarmSite:
     def shown(self, text: str) -> str:
         """On one line, without secrets."""
         return on_one_line(self.mask(text))
+
+    async def see_image(self) -> None:
+        """Learn whether it has a health check of its own, where the Engine has it."""
+        image = await images.find(self.engine, str(self.command.target))
+        given = self.command.health_check is not None
+        self.is_checked = given or (image is not None and image.is_checked)
 
     async def require_manager(self) -> None:
         """Raises `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
@@ -117,6 +127,7 @@ class SwarmSite:
             ports=command.ports,
             mounts=command.mounts,
             platforms=known(held.platforms),
+            is_checked=self.is_checked,
             steady=self.gate.steady,
         )
         ready = self._require_nodes(spec, await nodes(self.engine))

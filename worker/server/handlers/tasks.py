@@ -34,13 +34,12 @@ async def explain(site: SwarmSite, task: Task) -> EngineError:
     said = site.shown(words)[-MAX_WORDS:]
     refused = _code(task) == FaultCode.CONTAINER_UNHEALTHY
     match here:
-        # An Engine calls any container with a check unhealthy that is over, whatever ended it.
-        case Container(health=Health(status="unhealthy", said=probe)) if refused or (
-            probe and not task.error
+        case Container(health=Health(status="unhealthy", said=probe, failed=failed)) if refused or (
+            failed and not task.error
         ):
             probed = site.shown(probe)[:MAX_WORDS] or "nothing"
             return site.error(FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}")
-        case None if task.state == "complete" and site.command.health_check:
+        case None if task.state == "complete" and site.is_checked:
             # A program that ends well when it is told to: its node tells nobody who told it.
             return site.error(
                 FaultCode.CONTAINER_UNHEALTHY,

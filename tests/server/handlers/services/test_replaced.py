@@ -151,6 +151,20 @@ async def test_what_does_not_run_well_is_rolled_back(
     assert await yard.digests() == [first]
 
 
+async def test_the_health_check_of_an_image_decides_as_a_given_one_does(yard: Yard) -> None:
+    for_ever = replace(yard, gate=replace(SOON, steady=timedelta(hours=1)))
+    well = await yard.image("1", health_check=("/bin/busybox", "true"))
+    ill = await yard.image("2", health_check=("/bin/busybox", "false"))
+    for reference in (well, ill):  # as the job before has done
+        await images.pull(yard.engine, yard.command(reference).target, yard.login, ignore, IDLE)
+
+    await for_ever.deploy(well)
+    error = await for_ever.fail(ill)
+
+    assert error.code == FaultCode.CONTAINER_UNHEALTHY
+    assert await yard.digests() == [well]
+
+
 async def test_what_its_health_check_refuses_touches_nothing_that_runs(yard: Yard) -> None:
     await yard.deploy(await yard.image("1"))
     before = await yard.running()

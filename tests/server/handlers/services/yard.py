@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,7 +67,14 @@ class Yard:
     def application_id(self) -> str:
         return f"id-of-{self.name}"
 
-    async def image(self, version: str, script: str = SERVE, *, architecture: str = HERE) -> str:
+    async def image(
+        self,
+        version: str,
+        script: str = SERVE,
+        *,
+        health_check: Sequence[str] = (),
+        architecture: str = HERE,
+    ) -> str:
         """An image that runs this, by its digest; it is in the registry and nowhere else."""
         target = self.registry.reference(f"team/{self.name}", version)
         make_image(
@@ -75,6 +82,7 @@ class Yard:
             str(target),
             files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX},
             command=["/bin/sh", "-c", script, version],
+            health_check=health_check,
             architecture=architecture,
         )
         pushed = await images.push(self.engine, target, self.login, ignore, IDLE)
