@@ -12,7 +12,7 @@ from tests.bench.scene import Scene
 from worker.local.demo_deployment import TARGET_PORT, Heard
 from worker.local.fleet import Fleet, start_fleet
 
-RUNTIMES = ("container",)
+RUNTIMES = ("container", "service")
 PUBLISH_MODES: Mapping[str, Sequence[str | None]] = {
     "container": (None,),
     "service": ("host",),  # its other one, ingress, needs IPVS
