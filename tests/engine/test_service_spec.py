@@ -9,8 +9,9 @@ from pydantic import SecretStr
 
 from shared.jobs.commands import HealthProbe, PublishedPort
 from shared.reference import Reference
+from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.nodes import Node, known, placement
-from worker.engine.service_spec import ServiceSpec, order, parallelism
+from worker.engine.service_spec import TRIAL, ServiceSpec, order, parallelism
 
 TARGET = Reference("r.example", "team/app", digest="sha256:" + "0" * 64)
 INGRESS = PublishedPort(published_port=80, target_port=8080)
@@ -58,6 +59,24 @@ def test_only_a_port_of_the_node_has_the_old_task_end_first(
     ports: tuple[PublishedPort, ...], wanted: str
 ) -> None:
     assert order(ports) == wanted
+
+
+def test_a_trial_is_in_the_networks_of_what_runs_under_none_of_its_names_and_ports() -> None:
+    labels = {APPLICATION: "a", DEPLOYMENT: "2"}
+    spec = ServiceSpec("a" * 63, TARGET, labels, replicas=3, ports=(HOST,))
+    networks = [{"Target": "n1", "Aliases": ["db"]}]
+    before: Any = {
+        "Labels": {APPLICATION: "a", DEPLOYMENT: "1", "of": "a person"},
+        "TaskTemplate": {"Networks": networks, "ContainerSpec": {"Labels": {APPLICATION: "a"}}},
+    }
+
+    body: Any = spec.trial(before)
+
+    task = body["TaskTemplate"]
+    assert task["Networks"] == [{"Target": "n1"}]
+    assert body["Labels"] == task["ContainerSpec"]["Labels"] == {TRIAL: "a", DEPLOYMENT: "2"}
+    assert (body["EndpointSpec"]["Ports"], body["Mode"]["Replicated"]["Replicas"]) == ([], 1)
+    assert body["Name"] == f"{'a' * 57}-trial"
 
 
 @pytest.mark.parametrize(("replicas", "wanted"), [(1, 1), (19, 1), (20, 2), (100, 10)])

@@ -12,17 +12,23 @@ next one is touched.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from pydantic import JsonValue, SecretStr
 
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
 from shared.reference import Reference
-from worker.engine.containers import health_document, mount_document
+from worker.engine.containers import APPLICATION, DEPLOYMENT, health_document, mount_document
 from worker.engine.nodes import placement
 
 START_FIRST, STOP_FIRST = "start-first", "stop-first"
+
+TRIAL = "io.wharfinger.trial"
+"""The label of a service that only tries a version out: its application's id."""
+
+LONGEST_NAME = 63
+_SUFFIX = "-trial"
 
 SHORTLY = timedelta(seconds=1)
 """How long a task is still watched that has passed its health check."""
@@ -48,7 +54,9 @@ class ServiceSpec:
     is_checked: bool = False
     steady: timedelta = timedelta(seconds=5)
 
-    def body(self, before: Mapping[str, JsonValue] | None = None, turn: int = 0) -> JsonValue:
+    def body(
+        self, before: Mapping[str, JsonValue] | None = None, turn: int = 0
+    ) -> dict[str, JsonValue]:
         """That of create and update, with the environment in clear.
 
         What stands in the spec ``before`` and is nothing of ours, as networks or constraints that a
@@ -56,6 +64,31 @@ class ServiceSpec:
         number differs, so they also tell which turn they are of.
         """
         return _over(dict(before or {}), self._ours(turn))
+
+    @property
+    def trial_name(self) -> str:
+        return f"{self.name[: LONGEST_NAME - len(_SUFFIX)]}{_SUFFIX}"
+
+    def trial(self, before: Mapping[str, JsonValue]) -> JsonValue:
+        """That of create, for one task of it beside what runs by the spec ``before``.
+
+        It has no ports, answers to no name in its networks, and is ended at once.
+        """
+        body = replace(self, name=self.trial_name, replicas=1, ports=()).body(before)
+        labels: JsonValue = {
+            TRIAL: self.labels[APPLICATION],
+            DEPLOYMENT: self.labels[DEPLOYMENT],
+        }
+        task = _part(body, "TaskTemplate")
+        container = {**_part(task, "ContainerSpec"), "Labels": labels, "StopGracePeriod": 1}
+        networks = task.get("Networks")
+        targets: list[JsonValue] = [
+            {"Target": network.get("Target")}
+            for network in (networks if isinstance(networks, list) else [])
+            if isinstance(network, dict)
+        ]
+        task = {**task, "ContainerSpec": container, "Networks": targets}
+        return {**body, "Labels": labels, "TaskTemplate": task}
 
     def _ours(self, turn: int) -> dict[str, JsonValue]:
         return {
@@ -128,6 +161,11 @@ def as_it_was(previous: Mapping[str, JsonValue]) -> JsonValue:
     back = previous.get("RollbackConfig")
     config = dict(back) if isinstance(back, dict) else {}
     return {**previous, "UpdateConfig": {**config, "FailureAction": "continue"}}
+
+
+def _part(document: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
+    part = document.get(key)
+    return part if isinstance(part, dict) else {}
 
 
 def _over(before: dict[str, JsonValue], ours: Mapping[str, JsonValue]) -> dict[str, JsonValue]:

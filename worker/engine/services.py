@@ -121,18 +121,14 @@ async def create(engine: Engine, spec: ServiceSpec, login: Login | None) -> str:
     Raises:
         EngineError: ``name_taken``, ``port_taken``, or what the Engine does not like about it.
     """
-    doing = Doing("deploy", spec.reference, login)
-    headers = registry_auth(doing)
-    try:
-        answer = await engine.request_as(
-            _Created, "POST", "services/create", headers=headers, body=spec.body(), doing=doing
-        )
-    except EngineError as error:
-        there = await named(engine, spec.name) if error.code == FaultCode.NAME_TAKEN else None
-        if there is None or there.deployment != spec.labels[DEPLOYMENT]:
-            raise
-        return there.service_id
-    return answer.service_id
+    return await _make(engine, spec, login, spec.name, spec.body())
+
+
+async def create_trial(
+    engine: Engine, spec: ServiceSpec, login: Login | None, before: Service
+) -> str:
+    """As `create`, but one task of it beside the service that it is to change, without ports."""
+    return await _make(engine, spec, login, spec.trial_name, spec.trial(before.document))
 
 
 async def update(engine: Engine, service_id: str, spec: ServiceSpec, login: Login | None) -> None:
@@ -197,6 +193,13 @@ async def remove(engine: Engine, service_id: str) -> None:
             raise
 
 
+async def end(engine: Engine, service: Service) -> None:
+    """Have its tasks end, without removing it."""
+    mode: JsonValue = {"Replicated": {"Replicas": 0}}
+    body: JsonValue = {**service.document, "Mode": mode}
+    await _change(engine, service, body, Doing("end service"))
+
+
 async def tasks(engine: Engine, service_id: str) -> list[Task]:
     """Its tasks from the oldest on, also those that are over as far as the Swarm keeps them."""
     found = await _tasks(engine, {"service": [service_id]})
@@ -220,6 +223,23 @@ async def last_lines(engine: Engine, task_id: str) -> str:
     """What a task printed last, on whatever node it was."""
     params = {"stdout": "true", "stderr": "true", "tail": str(LAST_LINES)}
     return await engine.output(f"tasks/{task_id}/logs", params=params, doing=Doing("read its log"))
+
+
+async def _make(
+    engine: Engine, spec: ServiceSpec, login: Login | None, name: str, body: JsonValue
+) -> str:
+    doing = Doing("deploy", spec.reference, login)
+    headers = registry_auth(doing)
+    try:
+        answer = await engine.request_as(
+            _Created, "POST", "services/create", headers=headers, body=body, doing=doing
+        )
+    except EngineError as error:
+        there = await named(engine, name) if error.code == FaultCode.NAME_TAKEN else None
+        if there is None or there.deployment != spec.labels[DEPLOYMENT]:
+            raise
+        return there.service_id
+    return answer.service_id
 
 
 async def _newest(

@@ -2,7 +2,8 @@
 
 ```text
 no service yet     create it; not well: remove it again
-one of ours        update it; not well: the Swarm rolls it back, or is told to
+one of ours        try it out, where the Swarm would end what runs too early; then
+                   update it; not well: the Swarm rolls it back, or is told to
 one of this        a worker died, or stopped, after it had begun: go on waiting
 deployment
 ```
@@ -26,6 +27,7 @@ from worker.engine.service_spec import STOP_FIRST, order
 from worker.engine.services import Service
 from worker.login import Grants
 from worker.server.attempt import Attempt, Why
+from worker.server.handlers import trial
 from worker.server.handlers.converging import Convergence, Look
 from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.sites import Gate
@@ -75,6 +77,7 @@ async def replace_service(
 async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> ServiceResult:
     await site.require_manager()
     await site.see_image()
+    await trial.remove_trials(site)
     current = await site.find()
     if current is None:
         await site.require_no_container()
@@ -131,6 +134,8 @@ class _Rollout:
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
+        if current is not None and self.ran and trial.is_needed(site, spec):
+            await trial.try_out(site, spec, login, current)
         self.has_begun = True
         if current is None:
             site.log.add(f"starting {spec.replicas} of {command.reference} as the service {name}")

@@ -71,7 +71,7 @@ async def test_what_two_managers_refuse_leaves_what_ran_before(yard: Yard) -> No
     refused = await deploy_twice(yard, yard.command(two, health_check=ILL))
 
     assert all(isinstance(error, EngineError) for error in refused), refused
-    assert await yard.is_back(before)
+    await wait_until(partial(yard.is_back, before), seconds=IN_PLACE)
 
 
 async def test_a_first_version_that_two_managers_refuse_leaves_no_service(yard: Yard) -> None:
