@@ -28,11 +28,13 @@ def main() -> None:
             database=None,
             print_blob=False,
         )
-        run_state_machine_as_test(Deployments, settings=chosen)
+        try:
+            run_state_machine_as_test(Deployments, settings=chosen)
+        finally:
+            for what, count in sorted(Deployments.told.items()):
+                print(f"{count:5} {what}")  # noqa: T201
     took = time.monotonic() - begun
-    lines = [f"{count:5} {what}" for what, count in sorted(Deployments.told.items())]
-    lines.append(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")
-    print("\n".join(lines))  # noqa: T201
+    print(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")  # noqa: T201
 
 
 if __name__ == "__main__":

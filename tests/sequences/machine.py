@@ -46,6 +46,7 @@ class Deployments(RuleBasedStateMachine):
     @initialize(runtime=st.sampled_from(RUNTIMES), number=st.integers(0, GOOD - 1))
     def begin(self, runtime: str, number: int) -> None:
         self.runtime = runtime
+        self.told[f"sequence of a {runtime}"] += 1
         made = self.scene.stack.call(
             "application.create",
             {

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -97,12 +97,17 @@ class Scene:
         """
         label = f"label={APPLICATION}={application_id}"
         ids = self.docker(host, "ps", "--all", "--quiet", "--filter", label).split()
-        seen = [self.docker(host, "inspect", "--format", SHOWN, each).split(",") for each in ids]
         return [
             (service or name.lstrip("/"), image)
-            for name, service, image in seen
+            for name, service, image in (self._shown(host, each) for each in ids)
             if image or not service
         ]
+
+    def _shown(self, host: int, container_id: str) -> list[str]:
+        """Its name, its service, its image id; of what its Swarm has removed meanwhile nothing."""
+        with suppress(subprocess.CalledProcessError):
+            return self.docker(host, "inspect", "--format", SHOWN, container_id).split(",")
+        return [container_id, "removed", ""]
 
     def services(self, host: int, application_id: str) -> list[str]:
         label = f"label={APPLICATION}={application_id}"
