@@ -104,6 +104,27 @@ async def test_pauses_grow_and_after_a_day_it_is_given_up(
     assert len(endpoint.messages) == len(PAUSES) + 1
 
 
+async def test_a_defect_of_ours_is_an_attempt_that_failed(
+    world: World, guest: Guest, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliveries = make_deliveries(world, pool, pauses=PAUSES[:1])
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        await world.owner.execute("UPDATE webhook_delivery SET payload = '{\"unheard\": 1}'")
+        await deliver(deliveries)
+        [first] = await rows(world)
+        await make_due(world)
+        await deliver(deliveries)
+
+    [last] = await rows(world)
+    assert (first["code"], first["attempts"], first["failed_at"]) == ("internal", 1, None)
+    assert (last["code"], last["attempts"], last["due_at"]) == ("internal", 2, None)
+    assert last["failed_at"] is not None
+    logged = capsys.readouterr().out
+    assert "KeyError" in logged and "unheard" not in logged
+
+
 async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:

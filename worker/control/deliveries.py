@@ -124,7 +124,11 @@ class Deliveries:
         return [Delivery(**row) for row in rows]
 
     async def _deliver(self, delivery: Delivery) -> None:
-        posted = await post(delivery, self.vault, self.settings)
+        try:
+            posted = await post(delivery, self.vault, self.settings)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last attempt is the end
+            _log_defect(error)
+            posted = Posted(code="internal")
         try:
             await self._note(delivery, posted)
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -158,4 +162,9 @@ class Deliveries:
         self.news.set()
         if not task.cancelled() and (error := task.exception()):
             # Nobody waits for it; it is sent again after its lease.
-            log.error("defect", error=type(error).__name__)
+            _log_defect(error)
+
+
+def _log_defect(error: BaseException) -> None:
+    """What kind it is; its text may hold values, so it stays out."""
+    log.error("defect", error=type(error).__name__)
