@@ -27,13 +27,20 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """What this machine's own resolver says: DNS, hosts file and all."""
+    """What this machine's own resolver says, asked in a thread of the loop's."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            hostname, None, type=socket.SOCK_STREAM
-        )
-        return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return await asyncio.to_thread(look_up, hostname)
+
+
+def look_up(hostname: str) -> tuple[str, ...]:
+    """What this machine's own resolver says: DNS, hosts file and all; blocks.
+
+    Raises:
+        socket.gaierror: as ``getaddrinfo`` does.
+    """
+    found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def require_host(hostname: str, networks: RegistryNetworks) -> None:
