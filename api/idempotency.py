@@ -20,6 +20,7 @@ from starlette.requests import Request
 
 from api.context import Context
 from api.errors import IdempotencyMismatchError
+from api.first import insert_or_read
 from api.security import HEADER as API_KEY_HEADER
 from shared.errors import FailedJobError, InvalidInputError
 from shared.faults import Fault
@@ -132,7 +133,7 @@ async def answer_once(
         "request_hash": request_hash,
         "job_id": context.job_id,
     }
-    begun = await _begin(context, values)
+    begun = _Begun(**await insert_or_read(context.resources.pool, BEGIN, values))
     if begun.request_hash != request_hash:
         raise IdempotencyMismatchError(
             "this Idempotency-Key was used for another request",
@@ -150,15 +151,6 @@ async def answer_once(
             return shown, True
         kept = _Kept(shown=shown.decode())
     return (await _keep(context, values, kept)).open(), False
-
-
-async def _begin(context: Context, values: dict[str, object]) -> _Begun:
-    while True:
-        async with context.resources.pool.connection() as connection:
-            row = await (await connection.execute(BEGIN, values)).fetchone()
-        if row is not None:
-            return _Begun(**row)
-        # Somebody else's row was stored while ours was tried: now it is there to be read.
 
 
 async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:
