@@ -142,6 +142,24 @@ async def test_there_is_room_for_twenty(client: httpx2.AsyncClient) -> None:
     assert answer.json()["data"]["cause"]["code"] == "too_many_webhooks"
 
 
+async def test_there_is_room_for_no_more_where_many_are_made_at_once(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    for number in range(19):
+        await create(client, f"https://hooks.example/{number}")
+
+    async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as held:
+        await held.execute("LOCK TABLE audit_event IN EXCLUSIVE MODE")
+        asked = [client.post("/api/webhook.create", json={"url": URL}) for _ in range(3)]
+        making = asyncio.gather(*asked)
+        await until(lambda: len(database.execute(WAITING)) >= 2)
+        await held.rollback()
+        answers = await making
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
+    assert len((await client.get("/api/webhook.all")).json()) == 20
+
+
 async def test_a_build_a_deployment_and_their_jobs_are_told_of(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
