@@ -96,6 +96,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_number(host: str) -> bool:
+    """Whether it is numbers and dots and no address (``127.1``): programs read it differently."""
+    return host.replace(".", "").isdigit() and not is_address(host)
+
+
 def _networks(texts: Iterable[str], setting: str) -> Iterable[Network]:
     for text in texts:
         try:

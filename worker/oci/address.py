@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
-from shared.networks import RegistryNetworks, is_address
+from shared.networks import RegistryNetworks, is_address, is_number
 
 NOT_FOUND = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
@@ -48,12 +48,11 @@ def require_host(hostname: str, networks: RegistryNetworks) -> None:
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
-        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``), which
-            programs read in different ways.
+        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``).
     """
     if is_address(hostname):
         networks.require(hostname)
-    elif hostname.replace(".", "").isdigit():
+    elif is_number(hostname):
         raise InvalidReferenceError(f"neither a name nor an IPv4 address: {hostname}")
 
 
