@@ -20,8 +20,8 @@ from starlette.requests import Request
 
 from api.context import Context
 from api.errors import IdempotencyMismatchError
-from api.first import insert_or_read
 from api.security import HEADER as API_KEY_HEADER
+from shared.database import Pool
 from shared.errors import FailedJobError, InvalidInputError
 from shared.faults import Fault
 
@@ -151,6 +151,16 @@ async def answer_once(
             return shown, True
         kept = _Kept(shown=shown.decode())
     return (await _keep(context, values, kept)).open(), False
+
+
+async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) -> dict[str, Any]:
+    """The row that ``statement`` inserts, or reads where somebody has stored it before."""
+    while True:
+        async with pool.connection() as connection:
+            row = await (await connection.execute(statement, values)).fetchone()
+        if row is not None:
+            return row
+        # Somebody else's row was stored while ours was tried: now it is there to be read.
 
 
 async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:

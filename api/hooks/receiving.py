@@ -9,10 +9,10 @@ from sqlmodel import select
 
 from api.context import Caller, Context
 from api.doors.body import parse_json
-from api.first import insert_or_read
 from api.hooks.pushes import Push, parse_pushes
 from api.hooks.secrets import open_secret
 from api.hooks.signature import Proof, require_signed
+from api.idempotency import insert_or_read
 from api.procedures.application_rows import find_application
 from api.procedures.build import find_registries
 from api.procedures.build_plan import Registries, Wish, make_plan
@@ -188,7 +188,7 @@ async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str
         await connection.execute(USED, (hook.hook_id,))
     if event_id is None:
         return context.job_id
-    values = {
+    values: dict[str, object] = {
         "hook_id": hook.hook_id,
         # JSON may hold half of a surrogate pair.
         "event_hash": hashlib.sha256(event_id.encode(errors="surrogatepass")).digest(),
