@@ -6,7 +6,7 @@ from shared.models import AuditEvent
 
 
 def audit_event(
-    context: Context, action: str, object_id: str, **data: str | list[str] | None
+    context: Context, action: str, object_id: str, **data: str | bool | list[str] | None
 ) -> AuditEvent:
     """The row for one change; ``data`` holds names and hosts, never a secret."""
     return AuditEvent(

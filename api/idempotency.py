@@ -21,6 +21,7 @@ from starlette.requests import Request
 from api.context import Context
 from api.errors import IdempotencyMismatchError
 from api.security import HEADER as API_KEY_HEADER
+from shared.database import Pool
 from shared.errors import FailedJobError, InvalidInputError
 from shared.faults import Fault
 
@@ -132,7 +133,7 @@ async def answer_once(
         "request_hash": request_hash,
         "job_id": context.job_id,
     }
-    begun = await _begin(context, values)
+    begun = _Begun(**await insert_or_read(context.resources.pool, BEGIN, values))
     if begun.request_hash != request_hash:
         raise IdempotencyMismatchError(
             "this Idempotency-Key was used for another request",
@@ -152,12 +153,13 @@ async def answer_once(
     return (await _keep(context, values, kept)).open(), False
 
 
-async def _begin(context: Context, values: dict[str, object]) -> _Begun:
+async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) -> dict[str, Any]:
+    """The row that ``statement`` inserts, or reads where somebody has stored it before."""
     while True:
-        async with context.resources.pool.connection() as connection:
-            row = await (await connection.execute(BEGIN, values)).fetchone()
+        async with pool.connection() as connection:
+            row = await (await connection.execute(statement, values)).fetchone()
         if row is not None:
-            return _Begun(**row)
+            return row
         # Somebody else's row was stored while ours was tried: now it is there to be read.
 
 

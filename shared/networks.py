@@ -16,8 +16,20 @@ Network = IPv4Network | IPv6Network
 REGISTRY_SETTING = "WHARF_REGISTRY_NETWORKS"
 WEBHOOK_SETTING = "WHARF_WEBHOOK_NETWORKS"
 
-METADATA = ip_address("fd00:ec2::254")
-"""Amazon's metadata service over IPv6; its IPv4 one is link-local and so refused anyway."""
+METADATA = frozenset(
+    ip_address(text)
+    for text in (
+        *("100.100.100.200", "192.0.0.192", "168.63.129.16"),  # Alibaba, Oracle, Azure
+        *("fd00:ec2::254", "fd20:ce::254"),  # Amazon, Google
+    )
+)
+"""Clouds' metadata services; 169.254.169.254 is link-local and so refused anyway."""
+
+EMBEDDING = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+"""Their last 32 bits are an IPv4 address that gateways pass it on to (RFC 4291, 2765, 6052)."""
+
+LOCAL_EMBEDDING = IPv6Network("64:ff9b:1::/48")
+"""The same, at a place that each site chooses (RFC 8215): nobody can say to which address."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +45,15 @@ class RegistryNetworks:
     what: str = "a registry"
 
     def require(self, text: str) -> Address:
-        """The address that ``text`` writes.
+        """The address that ``text`` writes; one that holds an IPv4 address is judged by that.
 
         Raises:
             RefusedNetworkError: not among the networks, or one that is never allowed (link-local,
                 metadata, multicast, unspecified, reserved).
         """
         address = _plain(ip_address(text))
-        if _is_never_allowed(address) or not self._has(address):
+        judged = _embedded(address)
+        if _is_never_allowed(judged) or not self._has(judged):
             raise RefusedNetworkError(
                 f"{address} is not an address that {self.what} may have here",
                 remedy=f"{self.setting} names the allowed networks.",
@@ -83,6 +96,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_number(host: str) -> bool:
+    """Whether it is numbers and dots and no address (``127.1``): programs read it differently."""
+    return host.replace(".", "").isdigit() and not is_address(host)
+
+
 def _networks(texts: Iterable[str], setting: str) -> Iterable[Network]:
     for text in texts:
         try:
@@ -98,13 +116,23 @@ def _plain(address: Address) -> Address:
     return mapped or address
 
 
+def _embedded(address: Address) -> Address:
+    """What it leads to by 6to4 or a gateway: the IPv4 address in it, else itself."""
+    if isinstance(address, IPv4Address) or address.is_loopback or address.is_unspecified:
+        return address
+    if any(address in network for network in EMBEDDING):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.sixtofour or address
+
+
 def _is_never_allowed(address: Address) -> bool:
     return (
         address.is_link_local
         or address.is_multicast
         or address.is_unspecified
-        or (address.is_reserved and not address.is_global)
-        or address == METADATA
+        or (address.is_reserved and not address.is_global and not address.is_loopback)
+        or address in METADATA
+        or address in LOCAL_EMBEDDING
     )
 
 

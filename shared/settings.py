@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from shared.errors import SetupError
 
 DEFAULT_NETWORKS = "public,private"
+DEFAULT_WEBHOOK_NETWORKS = "public"
+"""Control itself posts there whatever any organization's admin says."""
 
 
 class Settings(BaseModel):
@@ -59,7 +61,7 @@ class ApiSettings(DatabaseSettings):
     vault_public_key: str
     admin_key: SecretStr | None = None
     registry_networks: str = DEFAULT_NETWORKS
-    webhook_networks: str = DEFAULT_NETWORKS
+    webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
     server_database_url: str | None = None
     server_broker_url: str | None = None
     broker_url: SecretStr | None = None
@@ -76,7 +78,7 @@ class ControlSettings(DatabaseSettings):
     vault_private_key: SecretStr
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
-    webhook_networks: str = DEFAULT_NETWORKS
+    webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
 
 
 class WorkerSettings(Settings):

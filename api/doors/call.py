@@ -14,7 +14,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from starlette.requests import Request
 
 from api.context import NOBODY, Caller, Context, Resources
-from api.errors import BusyError, InternalError, UnavailableError
+from api.errors import BusyError, InternalError, NoProcedureError, UnavailableError
 from api.idempotency import Repeatable, answer_once, read_key
 from api.procedures.fields import Accepted
 from api.procedures.procedure import Procedure
@@ -32,6 +32,8 @@ AWAY = (
     sqlalchemy.exc.InterfaceError,
     sqlalchemy.exc.TimeoutError,
 )
+
+UNKNOWN = "unknown"
 
 log = structlog.get_logger()
 
@@ -54,6 +56,11 @@ class Call:
         if isinstance(self.procedure, Procedure):
             return self.procedure.role is not None
         return self.guarded
+
+    @property
+    def logged(self) -> str:
+        """Its name for the log. What names no procedure stays out: it may be a mistyped secret."""
+        return UNKNOWN if isinstance(self.procedure, NoProcedureError) else self.path[:100]
 
 
 @dataclass(frozen=True)
@@ -144,10 +151,10 @@ async def _answer(
     except AWAY as error:
         answer = Failure(call.path, _unavailable(resources, error))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client learns nothing of it
-        _log_defect(call.path, error)
+        _log_defect(call.logged, error)
         answer = Failure(call.path, InternalError())
     milliseconds = round((time.monotonic() - began) * 1000, 1)
-    log.info("call", procedure=call.path[:100], status=answer.http, milliseconds=milliseconds)
+    log.info("call", procedure=call.logged, status=answer.http, milliseconds=milliseconds)
     return answer
 
 
@@ -242,8 +249,8 @@ def _presentable(error: WharfError) -> WharfError:
     return InternalError()
 
 
-def _log_defect(path: str, error: Exception) -> None:
+def _log_defect(name: str, error: Exception) -> None:
     """Where it went wrong and what kind it is; an error's text may hold values, so it stays out."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("defect", procedure=path[:100], error=type(error).__name__, places=places)
+    log.error("defect", procedure=name, error=type(error).__name__, places=places)

@@ -39,7 +39,7 @@ class Push:
         return is_there and self.repository == image.repository
 
     def passes(self, tag_filter: str) -> bool:
-        """Whether the tag is one of the filter's: a glob, as a shell has it."""
+        """Whether the tag is one of the filter's: a glob, with ``[!…]`` for any sign but these."""
         return fnmatchcase(self.tag, tag_filter)
 
 

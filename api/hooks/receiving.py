@@ -11,7 +11,8 @@ from api.context import Caller, Context
 from api.doors.body import parse_json
 from api.hooks.pushes import Push, parse_pushes
 from api.hooks.secrets import open_secret
-from api.hooks.signature import require_signed
+from api.hooks.signature import Proof, require_signed
+from api.idempotency import insert_or_read
 from api.procedures.application_rows import find_application
 from api.procedures.build import find_registries
 from api.procedures.build_plan import Registries, Wish, make_plan
@@ -19,7 +20,7 @@ from api.procedures.deploy import deploy_image
 from api.procedures.fields import Input, Output
 from api.procedures.procedure import Procedure
 from api.security import hash_secret
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, DeployHook
 from shared.reference import Reference, parse_reference
 from shared.webhooks import ID_HEADER
@@ -85,35 +86,44 @@ class Chosen:
 async def receive(context: Context, told: Told) -> Received:
     """Deploy the newest push that the hook is for.
 
+    Registries repeat what is not answered well, and some hold back all that comes later: so it is
+    where the application cannot be deployed as it is.
+
     Raises:
         NotFoundError: there is no hook with this token.
         SignatureError: it was not sent by who has the hook's secret.
-        UnmetConditionError: the application cannot be deployed.
     """
     hook = await _find(context, told.token)
     context.resources.limiter.require_room(hook.hook_id)
     secret = open_secret(hook.sealed_secret, told.token, hook.hook_id)
-    require_signed(
+    proof = require_signed(
         told.headers, told.body, secret, now=time.time(), required=hook.require_signature
     )
     # It may what every key may: ask for deployments of its own organization.
     caller = Caller(hook.organization_id, hook.hook_id, "member")
     context = replace(context, caller=caller)
+    try:
+        return Received(await _deploy(context, hook, told, proof))
+    except UnmetConditionError as error:
+        return Received(Ignored(ignored=error.code, message=error.message))
+
+
+async def _deploy(
+    context: Context, hook: DeployHook, told: Told, proof: Proof | None
+) -> Deployed | Ignored:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, hook.application_id)
         registries = await find_registries(session, context, application)
     chosen = choose(application, registries, hook.tag_filter, parse_pushes(parse_json(told.body)))
     if isinstance(chosen, Ignored):
-        return Received(chosen)
-    deployment_id = await _keep(context, hook, _event_id(told, chosen.push))
+        return chosen
+    deployment_id = await _keep(context, hook, _event_id(told, chosen.push, proof))
     context = replace(context, job_id=deployment_id, outlives=True)
     deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
-    return Received(
-        Deployed(
-            deployment_id=deployed.deployment_id,
-            application_id=hook.application_id,
-            image=chosen.name,
-        )
+    return Deployed(
+        deployment_id=deployed.deployment_id,
+        application_id=hook.application_id,
+        image=chosen.name,
     )
 
 
@@ -151,11 +161,14 @@ def _pushed_to(application: Application, registries: Registries) -> set[str]:
     return {parse_reference(reference).name for reference in written if reference}
 
 
-def _event_id(told: Told, push: Push) -> str | None:
+def _event_id(told: Told, push: Push, proof: Proof | None) -> str | None:
     """What the sender calls it, where it does: then the same again is the same.
 
-    By its body first, which every signature covers, while GitHub's covers no header.
+    By its body first, which every signature covers. GitHub's covers no header, and what GitHub
+    sends again is the same to the byte.
     """
+    if proof == "github":
+        return hashlib.sha256(told.body).hexdigest()
     named = (push.event_id, told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
     return next((name for name in named if name), None)
 
@@ -171,19 +184,18 @@ async def _find(context: Context, token: str) -> DeployHook:
 
 async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str:
     """Note that the hook was used; gives the id of the deployment that stands for the event."""
-    values = {
-        "hook_id": hook.hook_id,
-        "event_hash": hashlib.sha256((event_id or "").encode()).digest(),
-        "deployment_id": context.job_id,
-    }
     async with context.resources.pool.connection() as connection:
         await connection.execute(USED, (hook.hook_id,))
-        while event_id is not None:
-            row = await (await connection.execute(KEEP, values)).fetchone()
-            if row is not None:
-                return str(row["deployment_id"])
-            # Somebody else's row was stored while ours was tried: now it is there to be read.
-    return context.job_id
+    if event_id is None:
+        return context.job_id
+    values: dict[str, object] = {
+        "hook_id": hook.hook_id,
+        # JSON may hold half of a surrogate pair.
+        "event_hash": hashlib.sha256(event_id.encode(errors="surrogatepass")).digest(),
+        "deployment_id": context.job_id,
+    }
+    row = await insert_or_read(context.resources.pool, KEEP, values)
+    return str(row["deployment_id"])
 
 
 RECEIVE = Procedure("deploy", "mutation", Told, Received, receive, role=None)

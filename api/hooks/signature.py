@@ -7,9 +7,12 @@ the secret itself as ``Authorization``, for those that can only send a header as
 import hashlib
 import hmac
 from collections.abc import Mapping
+from typing import Literal
 
 from api.errors import SignatureError
 from shared.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
+
+Proof = Literal["standard", "github", "secret"]
 
 GITHUB_HEADER = "x-hub-signature-256"
 GITHUB_PREFIX = "sha256="
@@ -19,8 +22,8 @@ TOLERANCE_SECONDS = 300
 
 def require_signed(
     headers: Mapping[str, str], body: bytes, secret: str, *, now: float, required: bool = True
-) -> None:
-    """Check what the headers (lower-case names) prove of the body as it came.
+) -> Proof | None:
+    """Check what the headers (lower-case names) prove of the body as it came, and say by which way.
 
     ``required``: proving nothing will not do; a wrong proof never does.
 
@@ -29,19 +32,23 @@ def require_signed(
     """
     if SIGNATURE_HEADER in headers:
         _require_standard(headers, body, secret, now)
-    elif GITHUB_HEADER in headers:
+        return "standard"
+    if GITHUB_HEADER in headers:
         made = hmac.digest(secret.encode(), body, hashlib.sha256).hex()
         _require_same(headers[GITHUB_HEADER], GITHUB_PREFIX + made)
-    elif "authorization" in headers:
+        return "github"
+    if "authorization" in headers:
         scheme, _, rest = headers["authorization"].partition(" ")
         given = rest if scheme.lower() == "bearer" else headers["authorization"]
         _require_same(given.strip(), secret)
-    elif required:
+        return "secret"
+    if required:
         raise SignatureError(
             "the request is not signed",
             remedy="Send webhook-signature, X-Hub-Signature-256, or the secret as Authorization; "
             "for a sender that can do nothing of that, make a hook with requireSignature false.",
         )
+    return None
 
 
 def _require_standard(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> None:

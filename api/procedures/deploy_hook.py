@@ -14,7 +14,7 @@ from api.procedures.procedure import Procedure
 from api.security import hash_secret, make_secret
 from shared.errors import NotFoundError, UnmetConditionError
 from shared.ids import make_id
-from shared.models import DeployHook
+from shared.models import AuditEvent, DeployHook
 from shared.webhooks import make_secret as make_signing_secret
 
 PATH = "/api/deploy/"
@@ -84,7 +84,7 @@ async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook
                 remedy="Choose a ready image with application.saveDockerProvider.",
             )
         session.add(hook)
-        session.add(audit_event(context, "deployHook.create", hook_id, tag_filter=hook.tag_filter))
+        session.add(_audit_created(context, hook))
     shown = DeployHookOutput.model_validate(hook)
     return CreatedDeployHook(**shown.model_dump(), url=PATH + token, secret=secret)
 
@@ -111,6 +111,16 @@ async def remove(context: Context, asked: ChosenDeployHook) -> DeployHookOutput:
         await session.delete(hook)
         session.add(audit_event(context, "deployHook.remove", hook.hook_id))
     return DeployHookOutput.model_validate(hook)
+
+
+def _audit_created(context: Context, hook: DeployHook) -> AuditEvent:
+    return audit_event(
+        context,
+        "deployHook.create",
+        hook.hook_id,
+        tag_filter=hook.tag_filter,
+        require_signature=hook.require_signature,
+    )
 
 
 PROCEDURES = (

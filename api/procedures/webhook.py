@@ -3,6 +3,7 @@
 from typing import Self
 
 from pydantic import Field
+from sqlalchemy import text
 from sqlmodel import col, func, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -18,6 +19,9 @@ from shared.webhooks import EVENTS, EventName, host_of, make_secret, seal_contex
 
 MAX_WEBHOOKS = 20
 """Of an organization: each is a row more in the statement that ends a job."""
+
+ONE_BY_ONE = text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE")
+"""Until the transaction's end nobody else makes one. Messages for it are taken meanwhile."""
 
 
 class WebhookOutput(Output):
@@ -160,6 +164,7 @@ async def find_webhook(
 
 
 async def _require_room(session: AsyncSession, context: Context) -> None:
+    await (await session.connection()).execute(ONE_BY_ONE)
     ours = Webhook.organization_id == context.organization_id
     counted = await session.exec(select(func.count(col(Webhook.webhook_id))).where(ours))
     if counted.one() >= MAX_WEBHOOKS:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from api.errors import InvalidUrlError
 from api.hosts import require_hostname
 from shared.errors import RefusedNetworkError
-from shared.networks import NEARBY, RegistryNetworks, is_address
+from shared.networks import NEARBY, RegistryNetworks, is_address, is_number
 from shared.webhooks import DEFAULT_PORTS, EventName
 
 MAX_URL_CHARACTERS = 1000
@@ -54,8 +54,7 @@ def _require_plain(parts: SplitResult) -> str:
             remedy="Messages are signed: check webhook-signature with the secret.",
         )
     hostname = parts.hostname or ""
-    is_number = hostname.replace(".", "").isdigit() and not is_address(hostname)
-    if not _HOSTNAME.fullmatch(hostname) or len(hostname) > 253 or is_number:
+    if not _HOSTNAME.fullmatch(hostname) or len(hostname) > 253 or is_number(hostname):
         raise InvalidUrlError("the URL has no host that can be used")
     return hostname
 

@@ -20,7 +20,7 @@ from tests.fakes.web import open_fake
 from tests.waiting import wait_until
 from tests.world import World
 from worker.control.deliveries import Deliveries
-from worker.oci.settings import ConnectionSettings
+from worker.oci.settings import ConnectionSettings, Deadlines
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 ANYWHERE = parse_webhook_networks("public,private,loopback")
@@ -127,8 +127,11 @@ async def end_job(world: World, server_id: str) -> str:
     return job_id
 
 
-def make_deliveries(world: World, pool: Pool, **changes: Any) -> Deliveries:
-    return Deliveries(pool, world.keys, ConnectionSettings(ANYWHERE), **changes)
+def make_deliveries(
+    world: World, pool: Pool, deadlines: Deadlines | None = None, **changes: Any
+) -> Deliveries:
+    settings = ConnectionSettings(ANYWHERE, deadlines=deadlines or Deadlines())
+    return Deliveries(pool, world.keys, settings, **changes)
 
 
 async def deliver(deliveries: Deliveries) -> None:

@@ -1,9 +1,13 @@
 """Messages of webhooks: sent, signed, tried again, given up, and in nobody's way."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -20,6 +24,7 @@ from tests.control.endpoints import (
 from tests.waiting import wait_until
 from tests.world import Guest, World
 from worker.control.deliveries import MOST_AT_ONCE, MOST_FOR_ONE, PAUSES, Deliveries
+from worker.oci.settings import Deadlines
 
 
 @pytest.fixture
@@ -104,6 +109,27 @@ async def test_pauses_grow_and_after_a_day_it_is_given_up(
     assert len(endpoint.messages) == len(PAUSES) + 1
 
 
+async def test_a_defect_of_ours_is_an_attempt_that_failed(
+    world: World, guest: Guest, pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deliveries = make_deliveries(world, pool, pauses=PAUSES[:1])
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url)
+        await end_job(world, guest.server_id)
+        await world.owner.execute("UPDATE webhook_delivery SET payload = '{\"unheard\": 1}'")
+        await deliver(deliveries)
+        [first] = await rows(world)
+        await make_due(world)
+        await deliver(deliveries)
+
+    [last] = await rows(world)
+    assert (first["code"], first["attempts"], first["failed_at"]) == ("internal", 1, None)
+    assert (last["code"], last["attempts"], last["due_at"]) == ("internal", 2, None)
+    assert last["failed_at"] is not None
+    logged = capsys.readouterr().out
+    assert "KeyError" in logged and "unheard" not in logged
+
+
 async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
@@ -176,6 +202,85 @@ async def test_what_gets_free_is_given_to_who_has_least_of_it(
         for _ in range(MOST_AT_ONCE):
             leave.release()
         await wait_until(lambda: not deliveries._sending)
+
+
+@dataclass
+class SlowNames:
+    """What a machine's resolver does: ``hooks.example`` is here; for others it blocks."""
+
+    answers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    asked: list[str] = field(default_factory=list)
+
+    def look_up(self, hostname: str) -> tuple[str, ...]:
+        if hostname != "hooks.example":
+            self.asked.append(hostname)
+            self.answers.acquire(timeout=30)
+        return ("127.0.0.1",)
+
+
+@pytest.fixture
+async def names(world: World, pool: Pool) -> AsyncIterator[tuple[SlowNames, Deliveries]]:
+    """Names of which some are slow, and who waits for them a tenth of a second."""
+    names = SlowNames()
+    deadlines = Deadlines(dns=timedelta(seconds=0.1))
+    deliveries = make_deliveries(world, pool, deadlines, look_up=names.look_up)
+    yield names, deliveries
+    names.answers.release(2 * MOST_AT_ONCE)
+    await deliveries.close()
+
+
+async def add_slow(world: World, guest: Guest, *, many: int) -> None:
+    for number in range(many):
+        await add_webhook(world, f"https://slow-{number}.example/")
+    for _ in range(2 * MOST_FOR_ONE):
+        await end_job(world, guest.server_id)
+
+
+async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thread_of_others(
+    world: World, guest: Guest, names: tuple[SlowNames, Deliveries]
+) -> None:
+    slow, deliveries = names
+    common = ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(common)
+    await add_slow(world, guest, many=1)
+    for _ in range(3):
+        await deliveries.look()
+        await wait_until(partial(has_failed, world, MOST_FOR_ONE))
+        await make_due(world)
+    async with open_endpoint() as endpoint:
+        await add_webhook(world, endpoint.url.replace("127.0.0.1", "hooks.example"))
+        await end_job(world, guest.server_id)
+        await deliveries.look()
+        await endpoint.wait_for(1)
+        async with asyncio.timeout(5):
+            await asyncio.to_thread(time.monotonic)
+
+    assert len(slow.asked) == MOST_FOR_ONE
+
+
+async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
+    world: World, guest: Guest, names: tuple[SlowNames, Deliveries]
+) -> None:
+    slow, deliveries = names
+    await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
+    await add_slow(world, guest, many=MOST_AT_ONCE // MOST_FOR_ONE + 1)
+    await deliveries.look()
+    await wait_until(partial(has_failed, world, MOST_AT_ONCE))
+    await make_due(world)
+    async with open_endpoint() as endpoint:
+        url = endpoint.url.replace("127.0.0.1", "hooks.example")
+        await add_webhook(world, url, organization_id="other")
+        await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
+        slow.answers.release()
+        await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
+        await deliveries.look()
+        await endpoint.wait_for(1)
+
+    assert len(slow.asked) == MOST_AT_ONCE
+
+
+async def has_failed(world: World, many: int) -> bool:
+    return len([row for row in await rows(world) if row["code"] == "dns_failure"]) >= many
 
 
 async def test_what_could_not_be_noted_is_sent_again_under_the_same_id(

@@ -9,6 +9,7 @@ import pytest
 from shared.ids import make_id
 from shared.networks import parse_webhook_networks
 from shared.vault import KeyRing, PrivateKey, SealContext
+from shared.webhooks import host_of
 from tests.control.endpoints import ANYWHERE, SECRET, open_endpoint
 from tests.fakes.certificates import Authority
 from tests.fakes.names import Names, SilentNames
@@ -24,7 +25,7 @@ LOCAL = ConnectionSettings(ANYWHERE, resolver=Names({"hooks.example": ("127.0.0.
 
 def make_delivery(url: str, bound_to: str | None = None) -> Delivery:
     webhook_id = make_id()
-    context = SealContext("webhook", "organization", webhook_id, bound_to or url.split("/")[2], "")
+    context = SealContext("webhook", "organization", webhook_id, bound_to or host_of(url), "")
     return Delivery(
         delivery_id=make_id(),
         organization_id="organization",
@@ -63,6 +64,8 @@ async def test_a_name_is_looked_up_once_and_its_address_kept() -> None:
         ("https://169.254.169.254/", "public,private,loopback", "network_refused"),
         ("http://127.0.0.1:{port}/", "public,private,loopback", "conn_refused"),
         ("https://127.0.0.1:{port}/", "public,private,loopback", "conn_refused"),
+        ("https://127.0.0.77:443/", "public,private,loopback", "conn_refused"),
+        ("http://127.0.0.77:80/", "public,private,loopback", "conn_refused"),
         ("http://93.184.216.34/", "public,private", "tls_not_offered"),
         ("http://public.example/", "public,private", "tls_not_offered"),
         ("http://unknown.example/", "public,private", "dns_not_found"),
@@ -98,6 +101,17 @@ async def test_over_tls_the_certificate_is_checked(tmp_path: Path) -> None:
 
     assert (unknown, trusted) == (Posted(code="tls_unknown_ca"), Posted(status=200))
     assert len(endpoint.messages) == 1
+
+
+async def test_an_international_name_is_looked_up_as_it_is_asked_for() -> None:
+    name = "xn--bcher-kva.example"
+    settings = ConnectionSettings(ANYWHERE, resolver=Names({name: ("127.0.0.1",)}))
+    async with open_endpoint() as endpoint:
+        host = endpoint.host.replace("127.0.0.1", name)
+        posted = await post(make_delivery(f"http://{host}/"), KEYS, settings)
+
+    [message] = endpoint.messages
+    assert (posted, message.headers["host"]) == (Posted(status=200), host)
 
 
 async def test_a_redirect_is_not_followed() -> None:

@@ -24,33 +24,6 @@ async def test_what_was_asked_once_is_forgotten_after_a_day(world: World) -> Non
     assert await world.rows("SELECT key FROM idempotency") == [{"key": "fresh"}]
 
 
-async def test_what_a_registry_told_once_is_forgotten_after_a_day(world: World) -> None:
-    await world.owner.execute(
-        "INSERT INTO application (application_id, organization_id, name, app_name, description,"
-        " git_build_path, build_type, dockerfile, docker_context_path)"
-        " VALUES ('a', %s, 'a', 'a', '', '/', 'dockerfile', 'Dockerfile', '.')",
-        (world.organization_id,),
-    )
-    await world.api.execute(
-        "INSERT INTO deploy_hook (hook_id, organization_id, application_id, token_hash,"
-        " sealed_secret, tag_filter, require_signature)"
-        " VALUES ('hook', %s, 'a', '', '', '*', true)",
-        (world.organization_id,),
-    )
-    for event, age in (("old", "25 hours"), ("fresh", "23 hours")):
-        await world.api.execute(
-            "INSERT INTO deploy_hook_event (hook_id, event_hash, deployment_id, created_at)"
-            " VALUES ('hook', %s, %s, now() - %s::interval)",
-            (event.encode(), event, age),
-        )
-
-    await prune(world.control)
-
-    assert await world.rows("SELECT deployment_id FROM deploy_hook_event") == [
-        {"deployment_id": "fresh"}
-    ]
-
-
 async def test_turns_that_nobody_waits_for_any_more_are_forgotten(world: World) -> None:
     guest = await world.add_server()
     await world.dispatch(guest, fair_key="gone")

@@ -84,7 +84,7 @@ async def test_a_job_that_another_still_needs_stays_as_long_as_that(world: World
     assert await ids(world, "job") == {waits}
 
 
-async def add_context(world: World, application: str, *, days_ago: float) -> str:
+async def add_application(world: World, application: str) -> None:
     await world.api.execute(
         "INSERT INTO application (application_id, organization_id, name, app_name, description,"
         " git_build_path, build_type, dockerfile, docker_context_path)"
@@ -92,6 +92,35 @@ async def add_context(world: World, application: str, *, days_ago: float) -> str
         " ON CONFLICT DO NOTHING",
         (application, world.organization_id, application, application),
     )
+
+
+async def test_a_push_is_known_to_be_told_again_for_as_long_as_jobs_are_kept(world: World) -> None:
+    await add_application(world, "a")
+    await world.api.execute(
+        "INSERT INTO deploy_hook (hook_id, organization_id, application_id, token_hash,"
+        " sealed_secret, tag_filter, require_signature)"
+        " VALUES ('hook', %s, 'a', '', '', '*', true)",
+        (world.organization_id,),
+    )
+    for event, age in (("old", 31), ("older", 32), ("young", 29)):
+        await world.api.execute(
+            "INSERT INTO deploy_hook_event (hook_id, event_hash, deployment_id, created_at)"
+            " VALUES ('hook', %s, %s, now() - %s)",
+            (event.encode(), event, timedelta(days=age)),
+        )
+
+    pause = await forget(world.control, KEPT, batch=1)
+    left = await world.rows("SELECT deployment_id FROM deploy_hook_event ORDER BY 1")
+    await forget(world.control, KEPT)
+
+    assert pause == BUSY_SECONDS
+    assert [row["deployment_id"] for row in left] == ["old", "young"]
+    [row] = await world.rows("SELECT deployment_id FROM deploy_hook_event")
+    assert row["deployment_id"] == "young"
+
+
+async def add_context(world: World, application: str, *, days_ago: float) -> str:
+    await add_application(world, application)
     context_id = make_id()
     await world.api.execute(
         "INSERT INTO context (context_id, organization_id, application_id, size_bytes, sha256,"

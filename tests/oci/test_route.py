@@ -21,8 +21,9 @@ from worker.local.namespaces import Namespace
 from worker.oci.address import SystemResolver, resolve
 from worker.oci.certificate import make_context, parse_certificate
 from worker.oci.errors import make_connection_error
-from worker.oci.route import connect, find_endpoint, find_route, find_route_to
+from worker.oci.route import connect, find_endpoint, find_origin, find_route, find_route_to
 from worker.oci.settings import Deadlines
+from worker.oci.transport import Transport
 
 NAME = "registry.example.test"
 OK = says(200)
@@ -86,6 +87,25 @@ async def test_a_url_keeps_its_scheme_or_is_refused(network: Namespace) -> None:
 
     assert plain.context is None
     assert refused.value.code == downgraded.value.code == FaultCode.TLS_NOT_OFFERED
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://127.0.0.1:443/token", "https://127.0.0.1"),
+        ("http://127.0.0.1:80/token", "http://127.0.0.1"),
+        ("https://127.0.0.1:80/token", "https://127.0.0.1:80"),
+        ("https://xn--bcher-kva.example:443/", "https://xn--bcher-kva.example"),
+    ],
+)
+async def test_a_port_that_the_scheme_has_anyway_may_be_written_out(url: str, origin: str) -> None:
+    names = Names({"xn--bcher-kva.example": ("127.0.0.1",)})
+    transport = Transport(make_settings(resolver=names))
+
+    route = await transport.find_route(URL(url))
+
+    assert route.origin == URL(origin) == find_origin(URL(url))
+    assert await transport.find_route(URL(origin)) is route
 
 
 async def test_a_url_to_a_refused_network_has_no_route() -> None:

@@ -7,7 +7,8 @@ So an endpoint may get a message twice, always under the same id.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import psycopg
@@ -17,7 +18,9 @@ from psycopg_pool import PoolTimeout
 from shared.coroutines import end
 from shared.database import Pool
 from shared.vault import KeyRing
+from worker.control.names import LookUp, OwnNames
 from worker.control.posting import Delivery, Posted, post
+from worker.oci.address import look_up
 from worker.oci.settings import ConnectionSettings
 
 LOOK_SECONDS = 5.0
@@ -85,15 +88,20 @@ log = structlog.get_logger()
 
 @dataclass
 class Deliveries:
-    """What one control process sends. It uses one connection at a time; ``news`` says to look."""
+    """What one control process sends. It uses one connection at a time; ``news`` says to look.
+
+    Names are looked up by ``look_up``, in as many threads as deliveries there can be at once.
+    """
 
     pool: Pool
     vault: KeyRing
     settings: ConnectionSettings
     pauses: Sequence[timedelta] = PAUSES
+    look_up: LookUp = look_up
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: dict[asyncio.Task[None], Delivery] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MOST_AT_ONCE))
 
     async def look(self) -> float:
         """Begin to send what is due, as far as there is room; gives the seconds to wait then."""
@@ -109,6 +117,7 @@ class Deliveries:
         if self._sending:
             await asyncio.wait(self._sending, timeout=LEAVE_SECONDS)
             await end(*self._sending)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _take(self, room: int) -> list[Delivery]:
         sending = self._sending.values()
@@ -124,7 +133,16 @@ class Deliveries:
         return [Delivery(**row) for row in rows]
 
     async def _deliver(self, delivery: Delivery) -> None:
-        posted = await post(delivery, self.vault, self.settings)
+        names = OwnNames(self._threads, self.look_up)
+        await self._attempt(delivery, replace(self.settings, resolver=names))
+        await names.end()
+
+    async def _attempt(self, delivery: Delivery, settings: ConnectionSettings) -> None:
+        try:
+            posted = await post(delivery, self.vault, settings)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last attempt is the end
+            _log_defect(error)
+            posted = Posted(code="internal")
         try:
             await self._note(delivery, posted)
         except (psycopg.OperationalError, PoolTimeout) as error:
@@ -158,4 +176,9 @@ class Deliveries:
         self.news.set()
         if not task.cancelled() and (error := task.exception()):
             # Nobody waits for it; it is sent again after its lease.
-            log.error("defect", error=type(error).__name__)
+            _log_defect(error)
+
+
+def _log_defect(error: BaseException) -> None:
+    """What kind it is; its text may hold values, so it stays out."""
+    log.error("defect", error=type(error).__name__)

@@ -24,7 +24,7 @@ from shared.jobs.store.release import Released, give_login, refuse, release
 from shared.jobs.store.sweep import Ring, sweep
 from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_webhook_networks
-from shared.settings import DEFAULT_NETWORKS, ControlSettings, load
+from shared.settings import DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
@@ -54,7 +54,7 @@ SETTLE = "wharf_settle"
 """A job of a deployment has ended, and so may the deployment have."""
 
 HINTS = (RELEASE, SETTLE, HINT)
-WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_NETWORKS)
+WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()

@@ -115,7 +115,8 @@ async def _find_route(url: URL, settings: ConnectionSettings) -> Route:
     """
     if url.scheme == "https":
         return await find_route_to(url, settings)
-    endpoint = await find_endpoint(url.host or "", url.host or "", url.port, settings)
+    hostname = url.raw_host or ""
+    endpoint = await find_endpoint(hostname, hostname, url.port, settings)
     try:
         for address in endpoint.addresses:
             NEARBY.require(address)

@@ -6,7 +6,6 @@ FORGET = (
     "DELETE FROM control WHERE seen_at < now() - interval '1 hour'",
     "DELETE FROM server_token WHERE expires_at < now() - interval '1 day'",
     "DELETE FROM idempotency WHERE created_at < now() - interval '24 hours'",
-    "DELETE FROM deploy_hook_event WHERE created_at < now() - interval '24 hours'",
     "DELETE FROM registry_check WHERE checked_at < now() - interval '1 year'",
     "DELETE FROM application_turn WHERE served_at < now() - interval '1 hour'",
 )

@@ -1,4 +1,4 @@
-"""Forget what is over and old: events and messages, whole jobs, contexts; in small batches.
+"""Forget what is over and old: events and messages, jobs, pushes, contexts; in small batches.
 
 The two functions in ``rules.sql`` remove only what has ended; control has no other right to delete
 a job. Of a context the row goes; its file is the API's, which removes what no row knows.
@@ -41,6 +41,18 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
+# A push that is told again is the deployment that it was: for as long as that has its jobs.
+PUSHES = """
+WITH old AS (
+  SELECT hook_id, event_hash FROM deploy_hook_event
+   WHERE created_at < now() - %s
+   ORDER BY created_at LIMIT %s
+), gone AS (
+  DELETE FROM deploy_hook_event e USING old
+   WHERE e.hook_id = old.hook_id AND e.event_hash = old.event_hash RETURNING 1
+)
+SELECT count(*) AS removed FROM gone
+"""
 
 log = structlog.get_logger()
 
@@ -49,7 +61,8 @@ log = structlog.get_logger()
 class Retention:
     """How long after its end a job is kept, and how long its events and webhooks' messages are.
 
-    A context is kept as long as a job, and while its application is being built.
+    What a registry told is kept as long as a job, and a context is, and while its application is
+    being built.
     """
 
     jobs: timedelta = timedelta(days=30)
@@ -61,8 +74,15 @@ async def forget(connection: Connection, retention: Retention, *, batch: int = B
     events = await _remove(connection, EVENTS, retention.events, batch)
     deliveries = await _remove(connection, DELIVERIES, retention.events, batch)
     jobs = await _remove(connection, JOBS, retention.jobs, batch)
+    pushes = await _remove(connection, PUSHES, retention.jobs, batch)
     contexts = await _remove(connection, CONTEXTS, retention.jobs, batch)
-    removed = {"jobs": jobs, "events": events, "contexts": contexts, "deliveries": deliveries}
+    removed = {
+        "jobs": jobs,
+        "events": events,
+        "contexts": contexts,
+        "deliveries": deliveries,
+        "pushes": pushes,
+    }
     if any(removed.values()):
         log.info("forgotten", **removed)
     return BUSY_SECONDS if batch in removed.values() else IDLE_SECONDS

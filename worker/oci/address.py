@@ -12,7 +12,7 @@ from typing import Protocol
 
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
-from shared.networks import RegistryNetworks, is_address
+from shared.networks import RegistryNetworks, is_address, is_number
 
 NOT_FOUND = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
@@ -27,13 +27,20 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """What this machine's own resolver says: DNS, hosts file and all."""
+    """What this machine's own resolver says, asked in a thread of the loop's."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            hostname, None, type=socket.SOCK_STREAM
-        )
-        return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+        return await asyncio.to_thread(look_up, hostname)
+
+
+def look_up(hostname: str) -> tuple[str, ...]:
+    """What this machine's own resolver says: DNS, hosts file and all; blocks.
+
+    Raises:
+        socket.gaierror: as ``getaddrinfo`` does.
+    """
+    found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def require_host(hostname: str, networks: RegistryNetworks) -> None:
@@ -41,12 +48,11 @@ def require_host(hostname: str, networks: RegistryNetworks) -> None:
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
-        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``), which
-            programs read in different ways.
+        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``).
     """
     if is_address(hostname):
         networks.require(hostname)
-    elif hostname.replace(".", "").isdigit():
+    elif is_number(hostname):
         raise InvalidReferenceError(f"neither a name nor an IPv4 address: {hostname}")
 
 

@@ -20,7 +20,7 @@ from worker.oci.handshake import Proof
 from worker.oci.listing import list_entries
 from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.presence import require_present
-from worker.oci.route import Route
+from worker.oci.route import Route, find_origin
 from worker.oci.scope import PULL, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
 from worker.oci.transport import Request
@@ -192,7 +192,7 @@ class RegistryClient:
             RegistryError: it does not let us, or it keeps its uploads under another address.
         """
         talk = self._conversation
-        if upload.location.origin() != (await talk.route()).origin:
+        if find_origin(upload.location) != (await talk.route()).origin:
             raise RegistryError(
                 FaultCode.REGISTRY_ERROR,
                 f"{self._name} keeps its uploads under another address",

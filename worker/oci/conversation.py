@@ -13,7 +13,7 @@ from shared.reference import RegistryHost
 from worker.login import Login
 from worker.oci.answers import Asked, make_answer_error
 from worker.oci.handshake import Handshake
-from worker.oci.route import Route, find_route
+from worker.oci.route import Route, find_origin, find_route
 from worker.oci.scope import Scope
 from worker.oci.settings import ConnectionSettings
 from worker.oci.transport import Answer, Request, Transport
@@ -92,14 +92,14 @@ class Conversation:
         """
         own = (await self.route()).origin
         for _ in range(MAX_REDIRECTS + 1):
-            proof = authorization if request.url.origin() == own else None
+            proof = authorization if find_origin(request.url) == own else None
             answer = await self._transport.request(request.with_proof(proof))
             if proof and answer.status != 401:
                 self._is_accepted = True
             following = answer.location if answer.is_redirect else None
             if following is None or request.method not in SAFE_METHODS:
                 return answer
-            if request.stays and following.origin() != own:
+            if request.stays and find_origin(following) != own:
                 return answer
             request = replace(request, url=following)
         raise RegistryError(
@@ -109,7 +109,7 @@ class Conversation:
     async def learn(self, answer: Answer) -> bool:
         """Whether a 401 of the registry itself holds a challenge that we can answer."""
         route = await self.route()
-        own = answer.url.origin() == route.origin
+        own = find_origin(answer.url) == route.origin
         return own and self.handshake.learn(answer.challenges, route)
 
     def refusal(self, answer: Answer, asked: Asked, repository: str = "") -> RegistryError:

@@ -7,6 +7,7 @@ from yarl import URL
 
 from worker.oci.answers import make_strange
 from worker.oci.conversation import Conversation
+from worker.oci.route import find_origin
 from worker.oci.scope import Scope
 from worker.oci.transport import Answer, Request
 
@@ -65,4 +66,4 @@ def _parse_next(answer: Answer, first: URL) -> URL | None:
         url = answer.url.join(URL(found[1])) if found else None
     except ValueError:
         return None
-    return url if url and url.origin() == first.origin() else None
+    return url if url and find_origin(url) == find_origin(first) else None

@@ -34,7 +34,7 @@ def parse_realm(challenge: Challenge, registry: str, route: Route) -> Realm:
         RegistryError: ``auth_unsafe_realm``.
     """
     url = _parse_url(challenge.parameters.get("realm", ""), registry)
-    own = url.host == route.hostname
+    own = url.raw_host == route.hostname
     if url.scheme != "https" and (route.context or not (own or _is_loopback(url.host or ""))):
         raise _make_unsafe(registry, f"{url.scheme}://{url.host} is not HTTPS")
     known = own or url.host == KNOWN_REALM_HOSTS.get(registry)

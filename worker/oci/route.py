@@ -68,6 +68,11 @@ class Route:
         return self.context is not None and not self.doubt
 
 
+def find_origin(url: URL) -> URL:
+    """Where a URL leads to, as `Route.origin` is: the same, whether its port is written or not."""
+    return URL.build(scheme=url.scheme, host=url.raw_host or "", port=url.port)
+
+
 async def find_endpoint(
     name: str, hostname: str, port: int | None, settings: ConnectionSettings
 ) -> Endpoint:
@@ -146,7 +151,7 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
         RefusedNetworkError: an address that a registry may not have here.
         RegistryError: ``tls_not_offered`` for plain HTTP to elsewhere; no address, no connection.
     """
-    hostname, port = url.host or "", url.port or 443
+    hostname, port = url.raw_host or "", url.port or 443
     name = hostname if url.is_default_port() else f"{hostname}:{port}"
     endpoint = await find_endpoint(name, hostname, port, settings)
     if url.scheme == "https":

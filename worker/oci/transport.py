@@ -15,7 +15,7 @@ from yarl import URL
 
 from shared.errors import WharfError
 from worker.oci.errors import make_connection_error
-from worker.oci.route import Route, find_route_to
+from worker.oci.route import Route, find_origin, find_route_to
 from worker.oci.settings import ConnectionSettings, Deadlines
 from worker.oci.stream import Stream
 
@@ -145,7 +145,7 @@ class Transport:
             RefusedNetworkError: an address that a registry may not have here.
             RegistryError: no address, no connection, or plain HTTP where it may not be.
         """
-        origin = url.origin()
+        origin = find_origin(url)
         if origin not in self._routes:
             self.add(await find_route_to(origin, self._settings))
         return self._routes[origin]

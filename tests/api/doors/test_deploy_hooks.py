@@ -181,6 +181,29 @@ async def test_a_push_that_was_caught_is_no_new_one_under_another_header(
     assert count(database)[0] == 1
 
 
+async def test_what_github_signed_is_told_apart_by_its_body_which_alone_is_signed(
+    hook: Hook, database: Database
+) -> None:
+    ids: list[dict[str, str]] = [{"x-github-delivery": "a"}, {"x-github-delivery": "b"}, {}]
+    body, later = as_bytes(GITHUB), as_bytes({**GITHUB, "at": "later"})
+    first, *again = [
+        await hook.deployed(body, **github(body, hook.secret), **given) for given in ids
+    ]
+    other = await hook.deployed(later, **github(later, hook.secret), **ids[0])
+
+    assert again == [first] * 2
+    assert other["deploymentId"] != first["deploymentId"]
+    assert count(database)[0] == 2
+
+
+async def test_an_id_may_be_what_no_text_is(hook: Hook, database: Database) -> None:
+    body = distribution("1.0")
+    body["events"][0]["id"] = "\ud800"
+
+    assert await hook.deployed(body) == await hook.deployed(body)
+    assert count(database)[0] == 1
+
+
 @pytest.mark.parametrize(
     ("body", "ignored"),
     [
@@ -223,16 +246,19 @@ async def test_what_is_pushed_by_its_own_builds_starts_no_circle(
     assert count(database) == (0, 0)
 
 
-async def test_an_application_that_cannot_be_deployed_is_a_failed_condition(
-    client: httpx2.AsyncClient, hook: Hook
+async def test_a_refusal_that_lasts_does_not_have_the_sender_try_for_ever(
+    client: httpx2.AsyncClient, hook: Hook, server: TestServer
 ) -> None:
     nowhere = {"applicationId": hook.application_id, "serverIds": []}
     assert (await client.post("/api/application.update", json=nowhere)).is_success
 
-    answer = await hook.call(distribution("1.0"))
+    refused = await hook.deployed(distribution("1.0"))
+    somewhere = {**nowhere, "serverIds": [server.server_id]}
+    assert (await client.post("/api/application.update", json=somewhere)).is_success
+    deployed = await hook.deployed(distribution("1.0"))
 
-    assert answer.status_code == 412
-    assert answer.json()["data"]["cause"]["code"] == "no_target_server"
+    assert (refused["ignored"], "no server" in refused["message"]) == ("no_target_server", True)
+    assert deployed["image"] == "ghcr.io/team/app:1.0"
 
 
 async def test_what_cannot_be_read_is_refused(hook: Hook) -> None:
@@ -268,3 +294,30 @@ async def test_no_token_and_no_secret_is_logged_or_answered(
     assert "procedure" in seen
     assert token not in seen
     assert hook.secret not in seen
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/api/Deploy/{}", {}),
+        ("/api/trpc/deploy/{}", {}),
+        ("/api/trpc/deploy/{}", {"json": {"json": {}}}),
+        ("/api/trpc/deploy/{},server.all", {"params": {"batch": "1"}, "json": {}}),
+    ],
+)
+async def test_a_token_is_not_logged_where_its_path_is_mistyped(
+    client: httpx2.AsyncClient,
+    hook: Hook,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    more: dict[str, Any],
+) -> None:
+    token = hook.url.rpartition("/")[2]
+    capsys.readouterr()
+
+    for caller in (hook.caller, client):
+        await caller.post(path.format(token), **more)
+
+    logged = capsys.readouterr().out
+    assert "procedure=unknown" in logged
+    assert token not in logged

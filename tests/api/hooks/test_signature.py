@@ -52,7 +52,9 @@ def several() -> dict[str, str]:
     ],
 )
 def test_who_has_the_secret_is_heard(headers: dict[str, str]) -> None:
-    require_signed(headers, BODY, SECRET, now=NOW)
+    proof = require_signed(headers, BODY, SECRET, now=NOW)
+
+    assert (proof == "github") == ("x-hub-signature-256" in headers)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,15 @@ async def test_a_hook_that_was_removed_is_not_known_any_more(
     assert (await client.post(first["url"], json={})).status_code == 404
 
 
+async def test_what_was_made_stands_in_the_record(
+    client: httpx2.AsyncClient, database: Database, application_id: str
+) -> None:
+    await create(client, application_id, tagFilter="v*", requireSignature=False)
+
+    [(data,)] = database.execute("SELECT data FROM audit_event WHERE action = 'deployHook.create'")
+    assert data == {"tag_filter": "v*", "require_signature": False}
+
+
 @pytest.mark.parametrize("tag_filter", ["", " ", "a b", "ä", "x" * 129])
 async def test_a_filter_that_no_tag_could_pass_is_refused(
     client: httpx2.AsyncClient, application_id: str, tag_filter: str

@@ -111,6 +111,8 @@ async def test_only_what_is_given_changes(client: httpx2.AsyncClient) -> None:
         ("https://169.254.169.254/latest", "network_refused"),
         ("https://127.0.0.1/", "network_refused"),
         ("http://localhost:9000/", "network_refused"),
+        ("http://10.0.0.1/", "network_refused"),
+        ("https://10.0.0.1/", "network_refused"),
         ("http://93.184.216.34/", "network_refused"),
     ],
 )
@@ -134,12 +136,30 @@ async def test_events_are_some_of_those_that_there_are(
 
 async def test_there_is_room_for_twenty(client: httpx2.AsyncClient) -> None:
     for number in range(20):
-        await create(client, f"http://10.0.0.1/{number}")
+        await create(client, f"https://hooks.example/{number}")
 
     answer = await client.post("/api/webhook.create", json={"url": URL})
 
     assert answer.status_code == 412
     assert answer.json()["data"]["cause"]["code"] == "too_many_webhooks"
+
+
+async def test_there_is_room_for_no_more_where_many_are_made_at_once(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    for number in range(19):
+        await create(client, f"https://hooks.example/{number}")
+
+    async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as held:
+        await held.execute("LOCK TABLE audit_event IN EXCLUSIVE MODE")
+        asked = [client.post("/api/webhook.create", json={"url": URL}) for _ in range(3)]
+        making = asyncio.gather(*asked)
+        await until(lambda: len(database.execute(WAITING)) >= 2)
+        await held.rollback()
+        answers = await making
+
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412]
+    assert len((await client.get("/api/webhook.all")).json()) == 20
 
 
 async def test_a_build_a_deployment_and_their_jobs_are_told_of(
