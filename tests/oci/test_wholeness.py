@@ -193,3 +193,28 @@ async def test_an_index_whose_attestation_is_lost_is_not_whole(
     error = await refused(stored.host, settings, image)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and digest_of(statement) in error.message
+
+
+async def test_a_registry_that_fails_meanwhile_says_nothing_of_the_image(
+    stored: Stored, settings: ConnectionSettings
+) -> None:
+    async def fail(request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=503) if LAYER in request.path else None
+
+    async with open_front(stored.host, fail) as front:
+        error = await refused(front.host, settings)
+
+    assert error.code == FaultCode.REGISTRY_ERROR and error.retryable
+
+
+async def test_an_image_that_is_not_whole_is_not_copied(
+    stored: Stored, registries: Registries, settings: ConnectionSettings
+) -> None:
+    target = registries.start()
+    stored.storage.data(IMAGE.digests[0]).unlink()
+
+    with pytest.raises(RegistryError) as caught:
+        await copy(f"{stored.host}/team/app:1", f"{target.host}/app:1", settings)
+
+    assert caught.value.code == FaultCode.IMAGE_INCOMPLETE
+    assert (await Depot(target.host, "app", basic()).get("tags/list"))[0] == 404
