@@ -172,7 +172,7 @@ class Deployments(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for host in HOSTS:
-            for name in self.scene.services(host, self.application_id):
+            for name in self.scene.services(host):
                 self.scene.docker(host, "service", "rm", name)
             for name, _ in self.scene.running(host, self.application_id):
                 if self.runtime == "container":
@@ -188,7 +188,7 @@ class Deployments(RuleBasedStateMachine):
                 lambda: self.scene.running(host, self.application_id) == wanted, seconds=AGAIN
             )
         services = [name for name, _ in wanted if self.runtime == "service"]
-        assert self.scene.services(host, self.application_id) == services, host
+        assert self.scene.services(host) == services, host
         assert self.scene.running(host, self.application_id) == wanted, host
 
     def _succeeded(self, deployment: dict[str, Any], host: int) -> bool:

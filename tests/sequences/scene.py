@@ -109,11 +109,9 @@ class Scene:
             return self.docker(host, "inspect", "--format", SHOWN, container_id).split(",")
         return [container_id, "removed", ""]
 
-    def services(self, host: int, application_id: str) -> list[str]:
-        label = f"label={APPLICATION}={application_id}"
-        return self.docker(
-            host, "service", "ls", "--filter", label, "--format", "{{.Name}}"
-        ).split()
+    def services(self, host: int) -> list[str]:
+        """All of a host's Swarm: each sequence removes its own."""
+        return self.docker(host, "service", "ls", "--format", "{{.Name}}").split()
 
     def ended(self, deployment_id: str) -> dict[str, Any]:
         until = time.monotonic() + ENDED_WITHIN
