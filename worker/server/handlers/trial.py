@@ -41,8 +41,9 @@ async def try_out(
     site.log.add("trying it out beside what runs, without its ports")
     alone = replace(site, command=site.command.model_copy(update={"replicas": 1, "ports": ()}))
     try:
+        before = await _tasks_so_far(site)
         making = services.create_trial(site.engine, spec, login, current)
-        await Convergence(alone, await uninterrupted(making)).wait()
+        await Convergence(alone, await uninterrupted(making), before).wait()
     finally:
         await uninterrupted(remove_trials(site, only_ours=True))
 
@@ -51,12 +52,26 @@ async def remove_trials(site: SwarmSite, *, only_ours: bool = False) -> None:
     """Those of this deployment, or those that others left behind; what they run has ended then."""
     try:
         async with asyncio.timeout(ENDED.total_seconds()):
-            for service in await services.find(site.engine, TRIAL, site.command.application_id):
-                if (service.deployment == site.command.deployment_id) == only_ours:
-                    await _remove(site, service)
+            for service in await _trials(site, ours=only_ours):
+                await _remove(site, service)
     except (EngineError, TimeoutError) as error:
         # The next deployment finds it, and removes it.
         log.warning("trial_not_removed", error=type(error).__name__)
+
+
+async def _tasks_so_far(site: SwarmSite) -> frozenset[str]:
+    """Of a trial that an attempt left whose Engine died."""
+    left = [
+        await services.tasks(site.engine, service.service_id)
+        for service in await _trials(site, ours=True)
+    ]
+    return frozenset(task.task_id for tasks in left for task in tasks)
+
+
+async def _trials(site: SwarmSite, *, ours: bool) -> list[Service]:
+    """Of the application: those of this deployment, or of others."""
+    found = await services.find(site.engine, TRIAL, site.command.application_id)
+    return [one for one in found if (one.deployment == site.command.deployment_id) == ours]
 
 
 async def _remove(site: SwarmSite, service: Service) -> None:

@@ -11,7 +11,7 @@ from shared.jobs.commands import HealthProbe, PublishedPort
 from tests.server.handlers.services.yard import ILL, IN_PLACE, NEVER, WELL, Yard
 from tests.server.handlers.test_containers import SERVE
 from tests.waiting import wait_until
-from worker.engine import services
+from worker.engine import containers, services
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.service_spec import TRIAL, ServiceSpec
 from worker.server.attempt import Attempt, Why
@@ -102,6 +102,29 @@ async def test_a_trial_that_a_dead_worker_left_is_removed_by_the_next_deployment
     await yard.deploy(two)
 
     assert await trials(yard) == []
+
+
+async def test_a_trial_whose_task_ended_with_its_engine_is_tried_on(yard: Yard) -> None:
+    one, two = await yard.image("1"), await yard.image("2")
+    await yard.deploy(one, ports=(HOST,))
+    command = yard.command(two, health_check=WELL, ports=(HOST,))
+    labels = {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id}
+    spec = ServiceSpec(yard.name, command.target, labels, health_check=WELL)
+    await services.create_trial(yard.engine, spec, yard.login, await yard.only())
+    await wait_until(partial(is_tried, yard), seconds=IN_PLACE)
+    [trial] = await trials(yard)
+    [task] = await services.tasks(yard.engine, trial.service_id)
+    await containers.remove(yard.engine, task.container_id)
+    await wait_until(partial(is_broken, yard, trial), seconds=IN_PLACE)
+
+    await yard.deploy(command)
+
+    assert await yard.digests() == [two]
+    assert await trials(yard) == []
+
+
+async def is_broken(yard: Yard, trial: services.Service) -> bool:
+    return any(task.is_broken for task in await services.tasks(yard.engine, trial.service_id))
 
 
 async def test_a_version_that_is_refused_says_why_as_always(yard: Yard) -> None:
