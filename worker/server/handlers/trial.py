@@ -12,6 +12,7 @@ import structlog
 
 from shared.coroutines import uninterrupted
 from shared.errors import EngineError
+from shared.faults import FaultCode
 from worker.engine import services
 from worker.engine.service_spec import STOP_FIRST, TRIAL, ServiceSpec, order
 from worker.engine.services import Service
@@ -35,6 +36,9 @@ async def try_out(
 ) -> None:
     """Return once one task of it was well; it is gone again then.
 
+    Another manager of the Swarm may be trying the same out; then the first to know removes it, and
+    goes on.
+
     Raises:
         EngineError: why it is not. Nothing else was touched.
     """
@@ -44,6 +48,9 @@ async def try_out(
         before = await _tasks_so_far(site)
         making = services.create_trial(site.engine, spec, login, current)
         await Convergence(alone, await uninterrupted(making), before).wait()
+    except EngineError as error:
+        if error.code != FaultCode.SERVICE_MISSING or not await _has_begun(site):
+            raise
     finally:
         await uninterrupted(remove_trials(site, only_ours=True))
 
@@ -57,6 +64,11 @@ async def remove_trials(site: SwarmSite, *, only_ours: bool = False) -> None:
     except (EngineError, TimeoutError) as error:
         # The next deployment finds it, and removes it.
         log.warning("trial_not_removed", error=type(error).__name__)
+
+
+async def _has_begun(site: SwarmSite) -> bool:
+    service = await site.find()
+    return service is not None and service.deployment == site.command.deployment_id
 
 
 async def _tasks_so_far(site: SwarmSite) -> frozenset[str]:

@@ -16,7 +16,7 @@ from tests.server.handlers.services.yard import ILL, IN_PLACE, NEVER, WELL, Yard
 from tests.waiting import wait_until
 from worker.engine import containers, images, services
 from worker.engine.containers import APPLICATION, DEPLOYMENT, ContainerSpec
-from worker.engine.service_spec import ServiceSpec
+from worker.engine.service_spec import TRIAL, ServiceSpec
 from worker.server.attempt import Attempt
 
 ATTEMPTS = 4
@@ -57,10 +57,29 @@ async def test_two_managers_of_one_swarm_make_and_change_one_service(yard: Yard)
     one, two = await yard.image("1"), await yard.image("2")
 
     made = await deploy_twice(yard, yard.command(one))
-    changed = await deploy_twice(yard, yard.command(two))
+    changed = await deploy_twice(yard, yard.command(two, health_check=WELL))
 
     assert [type(result) for result in made + changed] == [ServiceResult] * 4
     assert await yard.digests() == [two]
+
+
+async def test_two_managers_of_one_swarm_try_it_out_once(yard: Yard) -> None:
+    one, two = await yard.image("1"), await yard.image("2")
+    await yard.deploy(one)
+    command = yard.command(two)
+
+    results = await deploy_twice(yard, command)
+    await deploy_until_done(yard, command)
+
+    for result in results:  # who sees the other's trial gone before its change tries again
+        assert isinstance(result, ServiceResult) or is_retryable(result), result
+    assert any(isinstance(result, ServiceResult) for result in results)
+    assert await yard.digests() == [two]
+    assert await services.find(yard.engine, TRIAL, yard.application_id) == []
+
+
+def is_retryable(error: BaseException) -> bool:
+    return isinstance(error, EngineError) and FAULTS[FaultCode(error.code)].retryable
 
 
 async def test_what_two_managers_refuse_leaves_what_ran_before(yard: Yard) -> None:
@@ -149,7 +168,7 @@ async def deploy_until_done(yard: Yard, command: ServiceReplace) -> None:
         try:
             await yard.deploy(command, attempt=Attempt("job", number))
         except EngineError as error:
-            if not FAULTS[FaultCode(error.code)].retryable or number == ATTEMPTS:
+            if not is_retryable(error) or number == ATTEMPTS:
                 raise
         else:
             return
