@@ -1,7 +1,7 @@
 """What is run on each server of a deployment: pure, from an application and its image."""
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from api.procedures.build_plan import Plan, Registries
 from shared.deployments.order import Image, OnFailure, Retained, Rollout
@@ -14,8 +14,22 @@ from shared.reference import Reference, parse_reference, require_digest
 MAX_HEALTH_SECONDS = 600
 """An attempt has half an hour, and may have to wait for the check twice."""
 
-_CONTAINER_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)")
-_SERVICE_NAME = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?")
+
+class _Names(NamedTuple):
+    pattern: re.Pattern[str]
+    rule: str
+
+
+_NAMES = {
+    "container": _Names(
+        re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)"),
+        "two signs or more, a letter or a digit first, and neither .new nor .old at its end",
+    ),
+    "service": _Names(
+        re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?"),
+        "letters, digits, - and _, a letter or a digit at both ends",
+    ),
+}
 _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
@@ -113,19 +127,12 @@ def require_runnable(name: str, settings: RunSettings) -> None:
 
 
 def _require_name(settings: RunSettings) -> None:
-    if settings.runtime == "service" and not _SERVICE_NAME.fullmatch(settings.name):
+    names = _NAMES.get(settings.runtime)
+    if names is not None and not names.pattern.fullmatch(settings.name):
         raise UnmetConditionError(
             "app_name_unusable",
-            f"no service can be called {settings.name}",
-            remedy="Choose another appName: letters, digits, - and _, a letter or a digit at both "
-            "ends.",
-        )
-    if settings.runtime == "container" and not _CONTAINER_NAME.fullmatch(settings.name):
-        raise UnmetConditionError(
-            "app_name_unusable",
-            f"no container can be called {settings.name}",
-            remedy="Choose another appName: two signs or more, a letter or a digit first, and "
-            "neither .new nor .old at its end.",
+            f"no {settings.runtime} can be called {settings.name}",
+            remedy=f"Choose another appName: {names.rule}.",
         )
 
 

@@ -139,7 +139,7 @@ def _spread(scene: Scene, runtime: str) -> Iterator[Figure]:
     times: dict[int, list[float]] = {count: [] for count in SERVER_COUNTS}
     most = max(SERVER_COUNTS)
     with (
-        _more_servers(scene, most) as wide,
+        _more_servers(scene, most, runtime) as wide,
         _swarms(wide, runtime, range(most)),
         open_application(wide, f"bench-wide-{runtime}", runtime) as ours,
     ):
@@ -162,9 +162,9 @@ def _spread(scene: Scene, runtime: str) -> Iterator[Figure]:
 
 
 @contextmanager
-def _more_servers(scene: Scene, count: int) -> Iterator[Scene]:
-    """The scene with as many servers as that, for a while."""
-    names = tuple(f"bench-{number + 1}" for number in range(len(scene.servers), count))
+def _more_servers(scene: Scene, count: int, runtime: str) -> Iterator[Scene]:
+    """The scene with as many servers as that, for a while; a name that was removed is used up."""
+    names = tuple(f"{runtime}-{number + 1}" for number in range(len(scene.servers), count))
     with ExitStack() as closing:
         more = start_fleet(closing, scene.directory, names)
         fleet = Fleet(scene.fleet.address, scene.fleet.hosts + more.hosts)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -133,21 +133,28 @@ def app(port: Port, request: pytest.FixtureRequest) -> Iterator[App]:
             docker(port, host, "rm", "--force", container)
 
 
+@contextmanager
+def cut_off(port: Port, host: int) -> Iterator[None]:
+    """Its cable is pulled until the block is left."""
+    far = port.fleet.hosts[host].namespace
+    assert far is not None
+    far.cut()
+    try:
+        yield
+    finally:
+        far.mend()
+
+
 def test_a_server_that_vanishes_in_a_rolling_deploy_gets_its_turn_when_it_is_back(
     port: Port, app: App
 ) -> None:
     app.update(rolloutBatch=1)
     assert app.deploy("one")["state"] == "succeeded"
-    far = port.fleet.hosts[1].namespace
-    assert far is not None
 
-    far.cut()
-    try:
+    with cut_off(port, 1):
         asked = app.ask("two")
         wait_until(lambda: app.states(asked)[0] == "succeeded", seconds=ENDED_WITHIN)
         meanwhile = app.one(asked)
-    finally:
-        far.mend()
     ended = app.ended(asked)
 
     assert meanwhile["finishedAt"] is None
@@ -160,17 +167,12 @@ def test_a_rolling_deploy_that_waits_for_a_server_which_is_gone_can_be_cancelled
 ) -> None:
     app.update(rolloutBatch=1)
     assert app.deploy("one")["state"] == "succeeded"
-    far = port.fleet.hosts[1].namespace
-    assert far is not None
 
-    far.cut()
-    try:
+    with cut_off(port, 1):
         asked = app.ask("two")
         wait_until(lambda: app.states(asked)[0] == "succeeded", seconds=ENDED_WITHIN)
         port.stack.call("deployment.cancel", {"deploymentId": asked})
         ended = app.ended(asked)
-    finally:
-        far.mend()
 
     assert (ended["state"], ended["error"]["code"]) == ("cancelled", "cancelled")
     assert [place["state"] for place in ended["servers"]] == ["succeeded", "cancelled"]

@@ -27,13 +27,10 @@ from worker.engine.errors import Doing
 from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import Gate, Site
+from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate, Site
 from worker.server.handlers.tools import Tools, sender
 from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
-
-PUT_BACK_AT_ONCE = timedelta(seconds=4)
-"""A cancel has to be over within five."""
 
 PUT_BACK = timedelta(seconds=60)
 

@@ -14,7 +14,7 @@ from shared.faults import FaultCode
 from worker.engine import images, services
 from worker.engine.nodes import nodes
 from worker.engine.service_spec import SHORTLY, parallelism
-from worker.engine.services import Service, Task
+from worker.engine.service_state import Service, Task
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tasks import container_here, explain, unplaced
 

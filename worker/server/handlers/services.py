@@ -10,7 +10,7 @@ deployment
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -24,20 +24,17 @@ from shared.jobs.commands import ServiceReplace
 from shared.jobs.results import ServiceResult
 from worker.engine import services
 from worker.engine.service_spec import STOP_FIRST, order
-from worker.engine.services import Service
+from worker.engine.service_state import Service
 from worker.login import Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers import trial
 from worker.server.handlers.converging import Convergence, Look
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import Gate
+from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tools import Tools, sender
 from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
-
-PUT_BACK_AT_ONCE = timedelta(seconds=4)
-"""A cancel has to be over within five; what was put back then comes to run by itself."""
 
 RUNS_AGAIN = timedelta(seconds=90)
 """What tasks that were put back have to run again, with what a health check may take besides."""
@@ -149,33 +146,29 @@ class _Rollout:
     async def _put_back(self) -> bool:
         """Whether the Swarm was told to undo what was done; it then does that by itself."""
         self.site.log.add("putting back what ran before")
-        try:
-            async with asyncio.timeout(PUT_BACK_AT_ONCE.total_seconds()):
-                found = await self.site.find()
-                if found is not None:
-                    deployment = self.site.command.deployment_id
-                    await services.put_back(
-                        self.site.engine, found.service_id, deployment, self.before
-                    )
-        except (EngineError, TimeoutError) as error:
-            return self._is_not_back(error)
-        return True
+        return await self._is_done(self._tell_back(), PUT_BACK_AT_ONCE)
 
     async def _is_back(self) -> bool:
         """Whether what ran before runs again; it may have as slow a health check as this one."""
         check = self.site.command.health_check
-        limit = RUNS_AGAIN + timedelta(seconds=check.longest_seconds if check else 0)
+        longest = timedelta(seconds=check.longest_seconds if check else 0)
+        return await self._is_done(self._wait_until_back(), RUNS_AGAIN + longest)
+
+    async def _is_done(self, step: Coroutine[object, object, None], limit: timedelta) -> bool:
         try:
             async with asyncio.timeout(limit.total_seconds()):
-                await self._wait_until_back()
+                await step
         except (EngineError, TimeoutError) as error:
-            return self._is_not_back(error)
+            log.warning("not_put_back", error=type(error).__name__)
+            self.site.log.add("what ran before could not be put back")
+            return False
         return True
 
-    def _is_not_back(self, error: Exception) -> bool:
-        log.warning("not_put_back", error=type(error).__name__)
-        self.site.log.add("what ran before could not be put back")
-        return False
+    async def _tell_back(self) -> None:
+        found = await self.site.find()
+        if found is not None:
+            deployment = self.site.command.deployment_id
+            await services.put_back(self.site.engine, found.service_id, deployment, self.before)
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:

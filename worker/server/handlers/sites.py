@@ -14,7 +14,7 @@ import structlog
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace
+from shared.jobs.commands import ContainerReplace, Replace
 from worker.engine import containers, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, Container
@@ -26,6 +26,10 @@ NEW, OLD = ".new", ".old"
 MAX_WORDS = 500
 
 log = structlog.get_logger()
+
+
+PUT_BACK_AT_ONCE = timedelta(seconds=4)
+"""A cancel has to be over within five; what is put back may come to run after that."""
 
 
 @dataclass(frozen=True)
@@ -84,20 +88,29 @@ async def tidy(
     return await containers.inspect(engine, current.container_id) if current else None
 
 
-def on_one_line(masked: str) -> str:
-    """Secrets have to be gone before: where anything is cut, half of one would stay."""
-    return " ".join(" ".join(TextLines().feed(f"{masked}\n")).split())
-
-
 @dataclass
-class Site:
-    """Where one deployment of an application is carried out."""
+class Place:
+    """Where one deployment of an application is carried out, in whatever runtime."""
 
     engine: Engine
-    command: ContainerReplace
+    command: Replace
     log: JobLog
     mask: Mask
     gate: Gate = field(default_factory=Gate)
+
+    def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
+        return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
+
+    def shown(self, text: str) -> str:
+        """On one line, without secrets: those go before anything is cut, or half of one stays."""
+        return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
+
+
+@dataclass
+class Site(Place):
+    """Where it is carried out as one container of the server."""
+
+    command: ContainerReplace
 
     @property
     def new_name(self) -> str:
@@ -120,20 +133,15 @@ class Site:
             return
         application_id = self.command.application_id
         for service in await services.find(self.engine, APPLICATION, application_id):
-            raise EngineError(
-                FaultCode.OTHER_RUNTIME,
-                f"deploy {self.command.target}: it runs here as the service {service.name}",
-            )
+            raise self.error(FaultCode.OTHER_RUNTIME, f"it runs here as the service {service.name}")
 
     async def require_free_names(self) -> None:
         """Raises `EngineError` (``name_taken``) where somebody else has a name that we need."""
         for name in (self.command.name, self.new_name, self.old_name):
             labels = await self._labels(name)
             if labels is not None and labels.get(APPLICATION) != self.command.application_id:
-                raise EngineError(
-                    FaultCode.NAME_TAKEN,
-                    f"deploy {self.command.target}: the container {name} is not of this "
-                    "application",
+                raise self.error(
+                    FaultCode.NAME_TAKEN, f"the container {name} is not of this application"
                 )
 
     async def require_healthy(self, container_id: str) -> Container:
@@ -153,10 +161,9 @@ class Site:
                 case containers.Health(status="healthy"):
                     return seen
                 case containers.Health(status="unhealthy", said=said):
-                    raise EngineError(
-                        FaultCode.CONTAINER_UNHEALTHY,
-                        f"deploy {self.command.target}: its health check says "
-                        f"{self._shown(said)[:MAX_WORDS] or 'nothing'}",
+                    probed = self.shown(said)[:MAX_WORDS] or "nothing"
+                    raise self.error(
+                        FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}"
                     )
             await asyncio.sleep(self.gate.every.total_seconds())
 
@@ -172,11 +179,7 @@ class Site:
         words = await containers.last_lines(self.engine, seen.container_id)
         for line in TextLines().feed(f"{words}\n"):
             self.log.add(line)
-        said = self._shown(seen.error) or self._shown(words)[-MAX_WORDS:] or "without a word"
-        return EngineError(
-            FaultCode.CONTAINER_EXITED,
-            f"deploy {self.command.target}: it ended with exit code {seen.exit_code}: {said}",
+        said = self.shown(seen.error) or self.shown(words)[-MAX_WORDS:] or "without a word"
+        return self.error(
+            FaultCode.CONTAINER_EXITED, f"it ended with exit code {seen.exit_code}: {said}"
         )
-
-    def _shown(self, text: str) -> str:
-        return on_one_line(self.mask(text))

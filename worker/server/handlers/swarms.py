@@ -1,7 +1,7 @@
 """The Swarm that one deployment of an application is carried out in: what runs, what may run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
@@ -9,37 +9,23 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
 from worker.engine import containers, images, services
-from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.nodes import Node, known, nodes
 from worker.engine.service_spec import STOP_FIRST, ServiceSpec, order
-from worker.engine.services import Service, Task
+from worker.engine.service_state import Service, Task
 from worker.login import Login
-from worker.server.handlers.sites import Gate, on_one_line
-from worker.server.joblog import JobLog
-from worker.server.mask import Mask
+from worker.server.handlers.sites import Place
 
 
 @dataclass
-class SwarmSite:
+class SwarmSite(Place):
     """Where one deployment of a service is carried out; ``engine`` is that of a manager.
 
     What runs ``is_checked`` if the application or the image has a health check.
     """
 
-    engine: Engine
     command: ServiceReplace
-    log: JobLog
-    mask: Mask
-    gate: Gate = field(default_factory=Gate)
     is_checked: bool = False
-
-    def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
-        return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
-
-    def shown(self, text: str) -> str:
-        """On one line, without secrets."""
-        return on_one_line(self.mask(text))
 
     async def see_image(self) -> None:
         """Learn whether it has a health check of its own, where the Engine has it."""

@@ -9,7 +9,7 @@ from worker.engine.containers import Container, Health
 from worker.engine.errors import Doing, make_error
 from worker.engine.nodes import nodes
 from worker.engine.redaction import redact
-from worker.engine.services import Task
+from worker.engine.service_state import Task
 from worker.engine.text import TextLines
 from worker.server.handlers.sites import MAX_WORDS
 from worker.server.handlers.swarms import SwarmSite

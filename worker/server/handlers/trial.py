@@ -15,7 +15,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from worker.engine import services
 from worker.engine.service_spec import STOP_FIRST, TRIAL, ServiceSpec, order
-from worker.engine.services import Service
+from worker.engine.service_state import Service
 from worker.login import Login
 from worker.server.handlers.converging import Convergence
 from worker.server.handlers.swarms import SwarmSite

@@ -14,12 +14,13 @@ from tests.waiting import wait_until
 from worker.engine import containers, services
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.service_spec import TRIAL, ServiceSpec
+from worker.engine.service_state import Service
 from worker.server.attempt import Attempt, Why
 
 HOST = PublishedPort(published_port=8407, target_port=8080, publish_mode="host")
 
 
-async def trials(yard: Yard) -> list[services.Service]:
+async def trials(yard: Yard) -> list[Service]:
     return await services.find(yard.engine, TRIAL, yard.application_id)
 
 
@@ -123,7 +124,7 @@ async def test_a_trial_whose_task_ended_with_its_engine_is_tried_on(yard: Yard) 
     assert await trials(yard) == []
 
 
-async def is_broken(yard: Yard, trial: services.Service) -> bool:
+async def is_broken(yard: Yard, trial: Service) -> bool:
     return any(task.is_broken for task in await services.tasks(yard.engine, trial.service_id))
 
 

@@ -28,7 +28,7 @@ from worker.engine import images, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION
 from worker.engine.nodes import nodes
-from worker.engine.services import Service, Task
+from worker.engine.service_state import Service, Task
 from worker.local.engines import LocalEngine
 from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
