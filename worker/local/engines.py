@@ -145,6 +145,8 @@ class LocalEngine:
     def freeze(self) -> None:
         """Let it hang: connections are accepted, nothing answers."""
         os.kill(self.dockerd, signal.SIGSTOP)
+        # Each thread stops when it next meets the signal; until then one may still answer.
+        self.child.wait_until(lambda: _is_stopped(self.dockerd), deadline=PATIENCE)
 
     def thaw(self) -> None:
         """Let it go on."""
@@ -243,6 +245,14 @@ def _dockerd(
     network = [] if namespace else _NO_NETWORK
     insecure = [f"--insecure-registry={name}" for name in insecure_registries]
     return ["dockerd", *(f"{flag}={value}" for flag, value in places.items()), *network, *insecure]
+
+
+def _is_stopped(pid: int) -> bool:
+    """Whether all its threads are, or wait for a disk: the state behind the name in proc(5)."""
+    with contextlib.suppress(OSError):  # a thread that ended meanwhile
+        stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats} <= {"T", "D"}
+    return False
 
 
 def _only_child(pid: int) -> int:
