@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ pytestmark = pytest.mark.xdist_group("journeys")
 
 WELL = "trap 'exit 0' TERM; /bin/busybox sleep 99999 & wait"
 SLOW_TO_END = "trap 'sleep 3; exit 0' TERM; /bin/busybox sleep 99999 & wait"
+SERVING = (
+    "trap 'exit 0' TERM; /bin/busybox mkdir /www; echo $0 > /www/index.html;"
+    " /bin/busybox httpd -p 8080 -h /www; /bin/busybox sleep 99999 & wait"
+)
+ANSWERS = {
+    "command": ["/bin/busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"],
+    "intervalSeconds": 1,
+}
 HEALTHY = {"command": ["/bin/busybox", "true"], "intervalSeconds": 1}
 ENDED_WITHIN = 90
 
@@ -134,6 +143,64 @@ def app(port: Port, request: pytest.FixtureRequest) -> Iterator[App]:
 
 
 @contextmanager
+def asking(app: App, host: int) -> Iterator[list[str]]:
+    """What it answers on a host while the block runs, as a router in front of all its containers
+    would hear it; nothing where none answers.
+    """
+    heard: list[str] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            heard.append(
+                next(filter(None, (get(app, host, each) for each in addresses(app, host))), "")
+            )
+
+    router = threading.Thread(target=ask, name="router")
+    router.start()
+    try:
+        wait_until(lambda: len(heard) > 1)
+        yield heard
+    finally:
+        over.set()
+        router.join()
+
+
+def addresses(app: App, host: int) -> list[str]:
+    """Of all that run; one may have ended since it was listed."""
+    label = f"label={APPLICATION}={app.application_id}"
+    shape = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
+    found: list[str] = []
+    for container in docker(app.port, host, "ps", "--quiet", "--filter", label).split():
+        with suppress(subprocess.CalledProcessError):
+            found += docker(app.port, host, "inspect", "--format", shape, container).split()
+    return found
+
+
+def get(app: App, host: int, address: str) -> str:
+    wrapper = app.port.fleet.hosts[host].wrapper
+    asked = subprocess.run(
+        [*wrapper, "timeout", "2", "busybox", "wget", "-q", "-O", "-", f"http://{address}:8080/"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return asked.stdout.strip()
+
+
+@contextmanager
+def swarms(port: Port) -> Iterator[None]:
+    """Each server manages one of its own."""
+    for host, there in enumerate(port.fleet.hosts):
+        docker(port, host, "swarm", "init", "--advertise-addr", there.address)
+    try:
+        yield
+    finally:
+        for host in range(len(port.fleet.hosts)):
+            docker(port, host, "swarm", "leave", "--force")
+
+
+@contextmanager
 def cut_off(port: Port, host: int) -> Iterator[None]:
     """Its cable is pulled until the block is left."""
     far = port.fleet.hosts[host].namespace
@@ -239,21 +306,35 @@ def test_what_a_failed_rollout_changed_is_put_back_where_that_is_wished(
 def test_a_service_is_deployed_refused_and_changed_on_the_swarm_of_each_server(
     port: Port, app: App
 ) -> None:
-    for host, there in enumerate(port.fleet.hosts):
-        docker(port, host, "swarm", "init", "--advertise-addr", there.address)
-    try:
+    with swarms(port):
         app.update(runtime="service", replicas=2)
         first = app.deploy("one")
         broken = app.deploy("bad", "exit 3")
         meanwhile = [sorted(app.versions(host)) for host in (0, 1)]
         second = app.deploy("two")
         wait_until(lambda: [app.versions(host) for host in (0, 1)] == [["two"] * 2] * 2)
-    finally:
-        for host in (0, 1):
-            docker(port, host, "swarm", "leave", "--force")
 
     assert first["state"] == "succeeded", first
     assert (broken["state"], broken["error"]["code"]) == ("failed", "container_exited"), broken
     assert meanwhile == [["one", "one"], ["one", "one"]]
     assert second["state"] == "succeeded", second
     assert PASSWORD not in str((first, broken, second))
+
+
+@pytest.mark.parametrize("runtime", ["container", "service"])
+def test_where_two_versions_can_listen_at_once_each_request_is_answered(
+    port: Port, app: App, runtime: str
+) -> None:
+    with swarms(port):
+        app.update(runtime=runtime, healthCheck=ANSWERS)
+        assert app.deploy("one", SERVING)["state"] == "succeeded"
+        with asking(app, 0) as while_refused:
+            refused = app.deploy("bad", "exit 3")
+        with asking(app, 0) as while_replaced:
+            good = app.deploy("two", SERVING)
+        for host in (0, 1) if runtime == "service" else ():
+            docker(port, host, "service", "rm", app.name)
+
+    assert (refused["state"], good["state"]) == ("failed", "succeeded")
+    assert set(while_refused) == {"one"}
+    assert set(while_replaced) == {"one", "two"}
