@@ -151,8 +151,11 @@ async def _answer(
     except AWAY as error:
         answer = Failure(call.path, _unavailable(resources, error))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client learns nothing of it
-        _log_defect(call.logged, error)
-        answer = Failure(call.path, InternalError())
+        if _cost_its_connection(error):
+            answer = Failure(call.path, _unavailable(resources, error))
+        else:
+            _log_defect(call.logged, error)
+            answer = Failure(call.path, InternalError())
     milliseconds = round((time.monotonic() - began) * 1000, 1)
     log.info("call", procedure=call.logged, status=answer.http, milliseconds=milliseconds)
     return answer
@@ -221,6 +224,11 @@ async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) 
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _cost_its_connection(error: Exception) -> bool:
+    """Whatever it is called: to PostgreSQL, a transaction left idle is an internal error."""
+    return isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
 
 
 def _unavailable(resources: Resources, error: Exception) -> UnavailableError:

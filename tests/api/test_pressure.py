@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import time
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import event
 
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, until
@@ -141,3 +144,23 @@ async def test_a_database_that_is_gone_is_not_called_busy(
     answer = await client.get("/api/registry.all")
 
     assert answer.json()["data"]["cause"]["code"] == "database_unavailable"
+
+
+async def test_a_transaction_that_was_ended_while_its_process_was_frozen_can_be_sent_again(
+    client: httpx2.AsyncClient, app: FastAPI
+) -> None:
+    engine = app.state.resources.sessions.kw["bind"].sync_engine
+
+    def be_frozen(connection: Any, cursor: Any, *_: object) -> None:
+        cursor.execute("SET LOCAL idle_in_transaction_session_timeout = '10ms'")
+        socket = connection.connection.driver_connection.fileno()
+        assert select.select([socket], [], [], 10)[0], "not hung up on"
+
+    event.listen(engine, "before_cursor_execute", be_frozen, once=True)
+    ended = await client.get("/api/registry.all")
+    again = await client.get("/api/registry.all")
+
+    cause = ended.json()["data"]["cause"]
+    assert (ended.status_code, cause["code"]) == (503, "database_unavailable")
+    assert ended.headers["retry-after"]
+    assert again.status_code == 200
