@@ -30,6 +30,12 @@ ANSWERS = {
     "intervalSeconds": 1,
 }
 HEALTHY = {"command": ["/bin/busybox", "true"], "intervalSeconds": 1}
+STARTING = {
+    "command": ["/bin/busybox", "false"],
+    "intervalSeconds": 1,
+    "timeoutSeconds": 1,
+    "retries": 90,
+}
 ENDED_WITHIN = 90
 
 
@@ -76,12 +82,15 @@ class App:
         return self.one(deployment_id)
 
     def containers(self, host: int) -> dict[str, str]:
-        """The version of each that runs on a host, by name."""
+        """The version of each that runs on a host, by name, but for those just gone."""
         label = f"label={APPLICATION}={self.application_id}"
         shape = "{{.Names}} {{.ID}}"
         listed = docker(self.port, host, "ps", "--filter", label, "--format", shape)
-        found = dict(line.split() for line in listed.splitlines())
-        return {name: self._version(host, each) for name, each in found.items()}
+        found: dict[str, str] = {}
+        for name, container in (line.split() for line in listed.splitlines()):
+            with suppress(subprocess.CalledProcessError):
+                found[name] = self._version(host, container)
+        return found
 
     def versions(self, host: int) -> list[str]:
         return list(self.containers(host).values())
@@ -275,6 +284,35 @@ def is_ending(port: Port, app: App) -> bool:
     return False
 
 
+@pytest.mark.parametrize("runtime", ["container", "service"])
+def test_what_is_cancelled_while_its_worker_is_dead_is_put_right_by_the_next_one(
+    port: Port, app: App, runtime: str
+) -> None:
+    with swarms(port):
+        app.update(runtime=runtime)
+        assert app.deploy("one")["state"] == "succeeded"
+        app.update(healthCheck=STARTING)
+        asked = app.ask("two")
+        wait_until(lambda: "two" in app.versions(1), seconds=ENDED_WITHIN)
+        port.servers[1].worker.kill()
+        port.stack.call("deployment.cancel", {"deploymentId": asked})
+        cancelled = app.ended(asked)
+        meanwhile = app.versions(1)
+        port.stack.revive()
+        wait_until(
+            lambda: [app.versions(host) for host in (0, 1)] == [["one"]] * 2, seconds=ENDED_WITHIN
+        )
+        remove_service(port, app, runtime)
+
+    assert [place["state"] for place in cancelled["servers"]] == ["cancelled"] * 2
+    assert "two" in meanwhile
+
+
+def remove_service(port: Port, app: App, runtime: str) -> None:
+    for host in (0, 1) if runtime == "service" else ():
+        docker(port, host, "service", "rm", app.name)
+
+
 def test_what_a_failed_rollout_changed_is_put_back_where_that_is_wished(
     port: Port, app: App
 ) -> None:
@@ -332,8 +370,7 @@ def test_where_two_versions_can_listen_at_once_each_request_is_answered(
             refused = app.deploy("bad", "exit 3")
         with asking(app, 0) as while_replaced:
             good = app.deploy("two", SERVING)
-        for host in (0, 1) if runtime == "service" else ():
-            docker(port, host, "service", "rm", app.name)
+        remove_service(port, app, runtime)
 
     assert (refused["state"], good["state"]) == ("failed", "succeeded")
     assert set(while_refused) == {"one"}

@@ -20,7 +20,7 @@ from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 
 HOSTS = (0, 1)
 RUNTIMES = ("container", "service")
-AGAIN = 30
+AGAIN = 90
 MOMENTS = (0.0, 0.5, 1.0, 2.0, 4.0)
 """Seconds until a cancel: while it is pulled, begins, gets healthy, has ended."""
 
@@ -102,13 +102,23 @@ class Deployments(RuleBasedStateMachine):
     def cancel(self, number: int, seconds: float) -> None:
         asked = self._ask(number)
         time.sleep(seconds)
-        try:
-            chosen = {"deploymentId": asked["deploymentId"]}
-            self.scene.stack.call("deployment.cancel", chosen)
-        except SetupError as error:
-            assert "already_ended" in str(error), error  # noqa: PT017 - it may be, or not
-        deployment = self._ended(asked)
+        deployment = self._cancelled(asked)
         assert deployment["state"] != "failed" or not self.scene.builds.is_up, deployment
+        self._note(deployment, number)
+
+    @rule(
+        number=st.integers(0, GOOD - 1),
+        seconds=st.sampled_from(MOMENTS),
+        host=st.sampled_from(HOSTS),
+        dies=st.sampled_from(("worker", "Engine")),
+    )
+    def cancel_what_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
+        self.told[f"cancel with a dead {dies}"] += 1
+        without = self.scene.without_worker if dies == "worker" else self.scene.without_engine
+        asked = self._ask(number)
+        time.sleep(seconds)
+        with without(host):
+            deployment = self._cancelled(asked)
         self._note(deployment, number)
 
     @rule(number=st.integers(GOOD, GOOD + BROKEN - 1))
@@ -182,14 +192,15 @@ class Deployments(RuleBasedStateMachine):
             self.scene.stack.call("registry.remove", {"registryId": registry_id})
 
     def _require_running(self, host: int, wanted: list[tuple[str, str]]) -> None:
-        if self.runtime == "service":
-            # After a restart of its Engine, a Swarm takes some seconds to start another task.
-            wait_until(
-                lambda: self.scene.running(host, self.application_id) == wanted, seconds=AGAIN
-            )
+        """After a restart: a Swarm takes some time, and what was left is put right in some, too."""
         services = [name for name, _ in wanted if self.runtime == "service"]
-        assert self.scene.services(host) == services, host
-        assert self.scene.running(host, self.application_id) == wanted, host
+        wait_until(
+            lambda: (
+                self.scene.services(host) == services
+                and self.scene.running(host, self.application_id) == wanted
+            ),
+            seconds=AGAIN,
+        )
 
     def _succeeded(self, deployment: dict[str, Any], host: int) -> bool:
         server_id = self.scene.servers[host].server_id
@@ -213,6 +224,14 @@ class Deployments(RuleBasedStateMachine):
         self.scene.stack.call("application.saveDockerProvider", chosen | {"dockerImage": image})
         asked: dict[str, Any] = self.scene.stack.call("application.deploy", chosen)
         return asked
+
+    def _cancelled(self, asked: dict[str, Any]) -> dict[str, Any]:
+        try:
+            chosen = {"deploymentId": asked["deploymentId"]}
+            self.scene.stack.call("deployment.cancel", chosen)
+        except SetupError as error:
+            assert "already_ended" in str(error), error  # noqa: PT017 - it may be, or not
+        return self._ended(asked)
 
     def _ended(self, asked: dict[str, Any]) -> dict[str, Any]:
         deployment = self.scene.ended(asked["deploymentId"])

@@ -126,10 +126,28 @@ class Scene:
 
     def restart_engine(self, host: int) -> None:
         """Kill it, and start it again where it was."""
+        with self.without_engine(host):
+            pass
+
+    @contextmanager
+    def without_engine(self, host: int) -> Iterator[None]:
+        """It is killed, and started again where it was when the block is left."""
         engine = self.fleet.hosts[host].engine
         assert engine is not None
         engine.kill()
-        engine.start_again()
+        try:
+            yield
+        finally:
+            engine.start_again()
+
+    @contextmanager
+    def without_worker(self, host: int) -> Iterator[None]:
+        """It is killed, and started again when the block is left."""
+        self.servers[host].worker.kill()
+        try:
+            yield
+        finally:
+            self.stack.revive()
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from shared.networks import parse_networks
 from tests.engine.parts import open_scripted
 from worker.engine.connection import Engine
 from worker.server.handlers.tools import Tools
+from worker.server.handlers.unfinished import Unfinished
 from worker.server.workspaces import Workspaces
 
 
@@ -33,5 +34,14 @@ async def open_tools(directory: Path) -> AsyncIterator[Tools]:
         open_loopback_engine(directory) as docker_host,
         Engine.open(docker_host) as engine,
     ):
-        workspaces = Workspaces.open(directory / "builds")
-        yield Tools(engine, parse_networks("loopback"), workspaces)
+        yield make_tools(engine, "loopback", directory)
+
+
+def make_tools(engine: Engine, networks: str, directory: Path) -> Tools:
+    """For an Engine, with all that a worker keeps below this directory."""
+    return Tools(
+        engine,
+        parse_networks(networks),
+        Workspaces.open(directory / "builds"),
+        Unfinished(engine, directory / "begun.json"),
+    )

@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from worker.local.demo_deployment import DemoDeployment
 from worker.local.fleet import Fleet, Host
@@ -230,16 +231,18 @@ class Demo:
     def _watch(self, what: str, job_id: str) -> dict[str, Any]:
         """Show a job's progress until it has ended."""
         with _bar(self.console) as progress:
-            bar = progress.add_task(what, total=None)
+            bar = progress.add_task(what, total=None, moved="")
 
             def show(job: dict[str, Any]) -> bool:
                 now = job["progress"] or {}
-                total = now.get("totalBytes") or None
-                progress.update(bar, completed=now.get("currentBytes", 0), total=total)
+                if total := now.get("totalBytes"):
+                    moved = f"{decimal(now['currentBytes'])} of {decimal(total)}"
+                    progress.update(bar, completed=now["currentBytes"], total=total, moved=moved)
                 return False
 
             job = self._wait(job_id, show)
-            progress.update(bar, completed=progress.tasks[0].total)
+            whole = progress.tasks[0].total or 1
+            progress.update(bar, completed=whole, total=whole)
             return job
 
     def _wait(self, job_id: str, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -281,5 +284,5 @@ def _never(_job: dict[str, Any]) -> bool:
 
 
 def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    return Progress(*columns, TransferSpeedColumn(), console=console)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[moved]}"))
+    return Progress(*columns, TimeElapsedColumn(), console=console)

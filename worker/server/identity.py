@@ -19,6 +19,7 @@ from pydantic import BaseModel, SecretStr
 
 from shared.errors import SetupError
 from shared.vault import KeyRing, PrivateKey, PublicKey
+from worker.server.files import write_whole
 
 SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (``scram_iterations``); the password has 256 random bits anyway."""
@@ -115,13 +116,7 @@ class StateDirectory:
             return None
 
     def _write(self, name: str, text: str) -> None:
-        fresh = self.path / f"{name}.new"
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path / name)
+        write_whole(self.path / name, text)
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = SCRAM_ITERATIONS) -> str:

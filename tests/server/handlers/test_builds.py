@@ -17,12 +17,12 @@ from shared.errors import WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
-from shared.networks import parse_networks
 from tests.engine.contexts import BASE, context, make_base
 from tests.engine.parts import IDLE, PASSWORD, Registry
 from tests.engine.test_images import ignore
 from tests.fakes.git import TOKEN, GitServer, open_git_server
 from tests.fakes.web import open_fake
+from tests.server.parts import make_tools
 from tests.server.sources.test_upload import entry, make_tar
 from tests.waiting import wait_until
 from worker.engine import images
@@ -32,7 +32,6 @@ from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds
 from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
 
 TAG = "wharf.example/team/handled:1"
 
@@ -69,8 +68,7 @@ class Job:
 async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> AsyncIterator[Job]:
     make_base(local_engine.docker_host)
     async with open_git_server(tmp_path) as server:
-        networks = parse_networks("public,private,loopback")
-        yield Job(server, Tools(engine, networks, Workspaces.open(tmp_path / "builds")))
+        yield Job(server, make_tools(engine, "public,private,loopback", tmp_path))
 
 
 @dataclass

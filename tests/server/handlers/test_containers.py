@@ -18,11 +18,11 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult
-from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.contexts import BUSYBOX
 from tests.engine.parts import IDLE, Registry
 from tests.engine.test_images import ignore
+from tests.server.parts import make_tools
 from tests.waiting import wait_until
 from worker.engine import containers, images
 from worker.engine.connection import Engine
@@ -32,9 +32,8 @@ from worker.local.images import make_image
 from worker.login import Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.containers import replace_container
-from worker.server.handlers.sites import Gate, tidy_all
+from worker.server.handlers.sites import Gate
 from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
 
 SOON = Gate(every=timedelta(milliseconds=50), steady=timedelta(milliseconds=400))
 WELL = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
@@ -145,7 +144,7 @@ async def yard(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Any:
-    tools = Tools(engine, parse_networks("private"), Workspaces.open(tmp_path / "builds"))
+    tools = make_tools(engine, "private", tmp_path)
     name = f"app-{abs(hash(request.node.name)) % 10**8}"
     yard = Yard(engine, local_engine, registry, tools, name)
     yield yard
@@ -323,9 +322,67 @@ async def test_what_a_dead_worker_left_is_put_right_at_the_next_start(yard: Yard
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
 
-    await tidy_all(yard.engine)
+    await yard.tools.unfinished.put_right()
 
     assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_what_is_left_behind_is_put_right_while_the_worker_runs(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    unfinished = replace(yard.tools.unfinished, every=timedelta(milliseconds=50))
+
+    async with unfinished.watching():
+        await wait_until(partial(is_called, yard, yard.name))
+
+    assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_what_an_attempt_works_at_is_not_put_right(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    slow = WELL.model_copy(update={"interval_seconds": 2})
+    second = yard.deploy(await yard.serving("2"), health_check=slow)
+    deploying = asyncio.create_task(second)
+    await wait_until(partial(is_starting, yard))
+
+    await yard.tools.unfinished.put_right()
+
+    result = await deploying
+    assert (await yard.only()).container_id == result.container_id
+
+
+async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(yard: Yard) -> None:
+    ports = (PublishedPort(published_port=8309, target_port=8080),)
+    slow = SERVE.replace("'exit 0'", "'/bin/busybox sleep 2; exit 0'")
+    await yard.deploy(await yard.image("1", slow), ports=ports)
+    before = await yard.only()
+    second = await yard.serving("2")
+    attempt = Attempt("job", 1)
+    attempt.task = asyncio.create_task(yard.deploy(second, attempt=attempt, ports=ports))
+    place = (yard.local.address, 8309)
+    await wait_until(partial(is_created, yard, ports), seconds=20)
+
+    yard.local.freeze()
+    attempt.stop(Why.CANCELLED)
+    with pytest.raises(EngineError) as caught:
+        await attempt.task
+    yard.local.thaw()
+    await yard.tools.unfinished.put_right()
+
+    assert caught.value.code == FaultCode.NOT_PUT_BACK
+    assert attempt.is_too_late
+    assert (await yard.only()).container_id == before.container_id
+    await wait_until(lambda: answer(place) == "1")
+
+
+async def test_a_note_of_a_service_is_forgotten_where_there_is_no_swarm(yard: Yard) -> None:
+    unfinished = replace(yard.tools.unfinished, grace=timedelta())
+    unfinished.note("app", "deployment")
+
+    await unfinished.put_right()
+
+    assert not unfinished.begun
 
 
 async def test_after_a_change_of_name_the_one_before_is_replaced_all_the_same(yard: Yard) -> None:
@@ -403,6 +460,10 @@ async def is_created(yard: Yard, ports: tuple[PublishedPort, ...]) -> bool:
 
 def is_answering(place: tuple[str, int], said: str) -> bool:
     return answer(place) == said
+
+
+async def is_called(yard: Yard, name: str) -> bool:
+    return [found.name for found in await yard.found()] == [name]
 
 
 async def is_starting(yard: Yard) -> bool:

@@ -69,3 +69,27 @@ async def test_before_the_last_step_and_for_other_reasons_it_is_stopped(
         await stop(Step(), attempt, why, lambda: is_last)
 
     assert not attempt.is_too_late
+
+
+@pytest.mark.parametrize(
+    ("why", "raised"), [(Why.CANCELLED, EngineError), (Why.DRAINED, asyncio.CancelledError)]
+)
+async def test_what_could_not_be_put_back_is_shown_where_it_was_cancelled(
+    why: Why, raised: type[BaseException]
+) -> None:
+    attempt = Attempt("job", 1)
+
+    with pytest.raises(raised):
+        await stop(Stuck(), attempt, why, lambda: False)
+
+    assert attempt.is_too_late == (why is Why.CANCELLED)
+
+
+class Stuck(Step):
+    """Work that cannot undo what it did."""
+
+    async def work(self) -> str:
+        try:
+            return await super().work()
+        except asyncio.CancelledError:
+            raise EngineError(FaultCode.NOT_PUT_BACK, "not put back") from None

@@ -22,6 +22,7 @@ from shared.reference import Reference
 from tests.engine.parts import IDLE, Registry
 from tests.engine.test_images import ignore
 from tests.oci.images import INDEX, Depot, describe
+from tests.server.parts import make_tools
 from worker.engine import images
 from worker.engine.connection import Engine
 from worker.local.engines import LocalEngine
@@ -33,7 +34,6 @@ from worker.server.attempt import Attempt
 from worker.server.handlers.images import pull
 from worker.server.handlers.preflight import UNPACKED_TIMES, Preflight, count_shared
 from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
 
 LARGE = 300_000
 DISK_BYTES = 30_000_000
@@ -91,8 +91,7 @@ def dock(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Dock:
 
 
 def _make_dock(engine: Engine, local: LocalEngine, directory: Path) -> Dock:
-    workspaces = Workspaces.open(directory / "builds")
-    return Dock(engine, local, Tools(engine, parse_networks("private"), workspaces))
+    return Dock(engine, local, make_tools(engine, "private", directory))
 
 
 async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: Registry) -> None:

@@ -1,12 +1,12 @@
 """The handlers, one a kind: each turns a command into a result, or raises what went wrong."""
 
 from collections.abc import Awaitable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from functools import partial
 
 from pydantic import BaseModel
 
-from shared.errors import EngineError, InvalidInputError
+from shared.errors import InvalidInputError
 from shared.jobs.commands import (
     Command,
     ComposePull,
@@ -28,8 +28,8 @@ from worker.login import Grants
 from worker.server.attempt import Attempt, Work
 from worker.server.handlers import builds, compose, containers, copies, images, proofs, services
 from worker.server.handlers.registries import run_test
-from worker.server.handlers.sites import tidy_all
 from worker.server.handlers.tools import Tools
+from worker.server.handlers.unfinished import Unfinished
 from worker.server.machine import Describe, describe_machine
 from worker.server.workspaces import Workspaces
 
@@ -41,9 +41,10 @@ async def open_work(
     engine = await stack.enter_async_context(Engine.open(docker_host))
     networks = parse_networks(settings.registry_networks)
     workspaces = Workspaces.open(settings.state_dir / "builds")
-    with suppress(EngineError):
-        await tidy_all(engine)
-    tools = Tools(engine, networks, workspaces, settings.url)
+    unfinished = Unfinished(engine, settings.state_dir / "begun.json")
+    await unfinished.put_right()
+    await stack.enter_async_context(unfinished.watching())
+    tools = Tools(engine, networks, workspaces, unfinished, settings.url)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, tools)

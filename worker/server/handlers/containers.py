@@ -53,7 +53,10 @@ async def replace_container(
     """
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
-        async with open_log(sender(attempt), mask) as job_log:
+        async with (
+            open_log(sender(attempt), mask) as job_log,
+            tools.unfinished.working(command.application_id),
+        ):
             site = Site(tools.engine, command, job_log, mask, gate or Gate())
             return await _replace(site, grants, attempt)
 
@@ -101,7 +104,8 @@ class _Switch:
             self.is_last_step = True
             await self._rename()
         except asyncio.CancelledError:
-            await uninterrupted(self._put_back(PUT_BACK_AT_ONCE))
+            if not await uninterrupted(self._put_back(PUT_BACK_AT_ONCE)):
+                raise self.site.not_put_back() from None
             raise
         except WharfError as error:
             if not await uninterrupted(self._put_back(PUT_BACK)):

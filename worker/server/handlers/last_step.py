@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from shared.coroutines import end
+from shared.errors import EngineError
+from shared.faults import FaultCode
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt, Why
 
@@ -34,7 +36,7 @@ async def carry_out(
 
     An Engine may have done what it reports as failed: one with a full disk has the tag that it
     refused. So the attempt has then failed and was not stopped; its job is cancelled all the same,
-    and shows why.
+    and shows why. So it does where what ran before could not be put back.
 
     Raises:
         asyncio.CancelledError: it was stopped before that.
@@ -43,12 +45,19 @@ async def carry_out(
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        is_last = attempt.why is Why.CANCELLED and is_last_step()
+        is_wish = attempt.why is Why.CANCELLED
+        is_last = is_wish and is_last_step()
         try:
             await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_last else 0)
             attempt.is_too_late = is_last and task.done()
         finally:
             await end(task)
+        attempt.is_too_late |= is_wish and _is_not_put_back(task)
         if task.cancelled() or (task.exception() and not attempt.is_too_late):
             raise
         return task.result()
+
+
+def _is_not_put_back(task: asyncio.Task[Any]) -> bool:
+    error = None if task.cancelled() else task.exception()
+    return isinstance(error, EngineError) and error.code == FaultCode.NOT_PUT_BACK

@@ -33,6 +33,7 @@ from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tools import Tools, sender
+from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
 
@@ -66,12 +67,17 @@ async def replace_service(
     """
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
-        async with open_log(sender(attempt), mask) as job_log:
+        async with (
+            open_log(sender(attempt), mask) as job_log,
+            tools.unfinished.working(command.application_id),
+        ):
             site = SwarmSite(tools.engine, command, job_log, mask, gate or Gate())
-            return await _replace(site, grants, attempt)
+            return await _replace(site, grants, attempt, tools.unfinished)
 
 
-async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> ServiceResult:
+async def _replace(
+    site: SwarmSite, grants: Grants, attempt: Attempt, unfinished: Unfinished
+) -> ServiceResult:
     await site.require_manager()
     await site.see_image()
     await trial.remove_trials(site)
@@ -79,7 +85,7 @@ async def _replace(site: SwarmSite, grants: Grants, attempt: Attempt) -> Service
     if current is None:
         await site.require_no_container()
         await site.require_free_name()
-    rollout = _Rollout(site, attempt, current)
+    rollout = _Rollout(site, attempt, unfinished, current)
     if current is None:
         rollout.before = {}
     elif current.deployment != site.command.deployment_id:
@@ -97,6 +103,7 @@ class _Rollout:
 
     site: SwarmSite
     attempt: Attempt
+    unfinished: Unfinished
     current: Service | None
     before: Mapping[str, JsonValue] | None = field(default=None, repr=False)
     ran: int | None = None
@@ -109,8 +116,9 @@ class _Rollout:
             look = await convergence.wait()
             self.is_last_step = True
         except asyncio.CancelledError:
-            if self.has_begun and self.attempt.why is not Why.LEASE_LOST:
-                await uninterrupted(self._put_back())
+            is_ours = self.has_begun and self.attempt.why is not Why.LEASE_LOST
+            if is_ours and not await uninterrupted(self._put_back()):
+                raise self.site.not_put_back() from None
             raise
         except WharfError as error:
             if not self.has_begun or error.code in GOES_ON:
@@ -118,12 +126,14 @@ class _Rollout:
             if not (await uninterrupted(self._put_back()) and await self._is_back()):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
+        self.unfinished.forget(self.site.command.application_id)
         return self._result(look)
 
     async def _begin(self, grants: Grants) -> Convergence:
         """To its end: an Engine that was let go does it all the same, and nobody knew of it."""
         site, command, current = self.site, self.site.command, self.current
         if current is not None and current.deployment == command.deployment_id:
+            self._note()
             self.has_begun = True
             site.log.add("it has begun before: waiting on")
             there = await services.tasks(site.engine, current.service_id)
@@ -131,6 +141,7 @@ class _Rollout:
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
+        self._note()
         if current is not None and self.ran and trial.is_needed(site, spec):
             await trial.try_out(site, spec, login, current)
         self.has_begun = True
@@ -142,6 +153,10 @@ class _Rollout:
         changing = services.update(site.engine, current.service_id, spec, login)
         await uninterrupted(changing)
         return Convergence(site, current.service_id)
+
+    def _note(self) -> None:
+        command = self.site.command
+        self.unfinished.note(command.application_id, command.deployment_id)
 
     async def _put_back(self) -> bool:
         """Whether the Swarm was told to undo what was done; it then does that by itself."""
@@ -169,6 +184,7 @@ class _Rollout:
         if found is not None:
             deployment = self.site.command.deployment_id
             await services.put_back(self.site.engine, found.service_id, deployment, self.before)
+        self.unfinished.forget(self.site.command.application_id)
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:

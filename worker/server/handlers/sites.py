@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-import structlog
-
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, Replace
@@ -24,9 +22,6 @@ from worker.server.mask import Mask
 
 NEW, OLD = ".new", ".old"
 MAX_WORDS = 500
-
-log = structlog.get_logger()
-
 
 PUT_BACK_AT_ONCE = timedelta(seconds=4)
 """A cancel has to be over within five; what is put back may come to run after that."""
@@ -42,17 +37,6 @@ class Gate:
     every: timedelta = timedelta(seconds=0.2)
     steady: timedelta = timedelta(seconds=5)
     placed: timedelta = timedelta(seconds=15)
-
-
-async def tidy_all(engine: Engine) -> None:
-    """Put right what a worker left that died: to be called before anything else is begun."""
-    for application_id in {
-        found.labels[APPLICATION]
-        for found in await containers.find(engine, APPLICATION)
-        if found.name.endswith((NEW, OLD))
-    }:
-        current = await tidy(engine, application_id)
-        log.info("tidied", application=application_id, runs=current is not None)
 
 
 async def tidy(
@@ -100,6 +84,14 @@ class Place:
 
     def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
         return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
+
+    def not_put_back(self) -> EngineError:
+        """Of a deployment that was stopped while its Engine was away."""
+        return self.error(
+            FaultCode.NOT_PUT_BACK,
+            "it was stopped, and what ran before could not be put back",
+            remedy="That is done once the Docker Engine of this server answers.",
+        )
 
     def shown(self, text: str) -> str:
         """On one line, without secrets: those go before anything is cut, or half of one stays."""

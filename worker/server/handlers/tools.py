@@ -17,6 +17,7 @@ from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
+from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import Send
 from worker.server.workspaces import Workspaces
 
@@ -45,12 +46,14 @@ def sender(attempt: Attempt) -> Send:
 class Tools:
     """What works on this server and where: its Engine, registries' networks, builds' folders.
 
-    ``api_url`` is where uploaded contexts are fetched.
+    ``unfinished`` knows what deployments have begun, ``api_url`` is where uploaded contexts are
+    fetched.
     """
 
     engine: Engine
     networks: RegistryNetworks
     workspaces: Workspaces
+    unfinished: Unfinished
     api_url: str | None = None
 
     async def connection_settings(self) -> ConnectionSettings:

@@ -7,13 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from shared.networks import parse_networks
 from tests.engine.parts import Registry, require_real_parts
 from tests.server.handlers.services.yard import LISTEN, Yard, open_node
+from tests.server.parts import make_tools
 from worker.engine.connection import Engine
 from worker.local.engines import LocalEngine
-from worker.server.handlers.tools import Tools
-from worker.server.workspaces import Workspaces
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +39,7 @@ async def yard(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Yard]:
-    tools = Tools(swarm, parse_networks("private"), Workspaces.open(tmp_path / "builds"))
+    tools = make_tools(swarm, "private", tmp_path)
     name = f"app-{abs(hash(request.node.name)) % 10**8}"
     yard = Yard(swarm, manager, locked_registry, tools, name, locked_registry.login())
     yield yard

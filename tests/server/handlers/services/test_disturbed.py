@@ -1,10 +1,7 @@
 """Services that others touch while they are replaced: managers, persons, dying Engines."""
 
 import asyncio
-import copy
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -12,7 +9,16 @@ from shared.errors import EngineError
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
 from shared.jobs.results import ServiceResult
-from tests.server.handlers.services.yard import ILL, IN_PLACE, NEVER, WELL, Yard
+from tests.server.handlers.services.yard import (
+    ILL,
+    IN_PLACE,
+    NEVER,
+    WELL,
+    Document,
+    Yard,
+    change,
+    scale,
+)
 from tests.waiting import wait_until
 from worker.engine import containers, images, services
 from worker.engine.containers import APPLICATION, DEPLOYMENT, ContainerSpec
@@ -21,7 +27,6 @@ from worker.server.attempt import Attempt
 
 ATTEMPTS = 4
 SLOWLY = WELL.model_copy(update={"interval_seconds": 3})
-Document = dict[str, Any]
 
 
 async def deploy_twice(
@@ -30,23 +35,6 @@ async def deploy_twice(
     """As two managers of one Swarm do that are both servers of the application."""
     both = (yard.deploy(command), yard.deploy(command))
     return await asyncio.gather(*both, return_exceptions=True)
-
-
-async def change(yard: Yard, how: Callable[[Document], object]) -> None:
-    """As a person does, with an Engine's own tools."""
-    service = await yard.only()
-    document: Any = copy.deepcopy(dict(service.document))
-    how(document)
-    await yard.engine.request(
-        "POST",
-        f"services/{service.service_id}/update",
-        params={"version": str(service.version)},
-        body=document,
-    )
-
-
-def scale(replicas: int, document: Document) -> None:
-    document["Mode"]["Replicated"]["Replicas"] = replicas
 
 
 def force(document: Document) -> None:

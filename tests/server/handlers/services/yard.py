@@ -1,9 +1,10 @@
 """A Swarm of one Engine and an application on it; a second node, when it is wanted."""
 
 import asyncio
+import copy
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -48,6 +49,8 @@ ILL = HealthProbe(command=("/bin/sh", "-c", "echo not well; exit 1"), interval_s
 NEVER = WELL.model_copy(update={"interval_seconds": 3600})
 IN_PLACE = 30
 LISTEN = "0.0.0.0:2377"
+
+Document = dict[str, Any]
 
 
 @dataclass
@@ -163,6 +166,23 @@ class Yard:
 
     async def say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
         self.pieces.append(data["text"])
+
+
+async def change(yard: Yard, how: Callable[[Document], object]) -> None:
+    """As a person does, with an Engine's own tools."""
+    service = await yard.only()
+    document: Any = copy.deepcopy(dict(service.document))
+    how(document)
+    await yard.engine.request(
+        "POST",
+        f"services/{service.service_id}/update",
+        params={"version": str(service.version)},
+        body=document,
+    )
+
+
+def scale(replicas: int, document: Document) -> None:
+    document["Mode"]["Replicated"]["Replicas"] = replicas
 
 
 @contextmanager
