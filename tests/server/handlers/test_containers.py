@@ -327,6 +327,63 @@ async def test_what_a_dead_worker_left_is_put_right_at_the_next_start(yard: Yard
     assert (await yard.only()).container_id == kept.container_id
 
 
+async def switch_and_die(yard: Yard) -> Container:
+    """What ran before, by the way from the switch to its end; its deployment is noted."""
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    await containers.stop(yard.engine, kept.container_id)
+    await yard.leave(await yard.serving("2"), yard.name)
+    yard.tools.unfinished.note(f"id-of-{yard.name}", "died")
+    return kept
+
+
+async def test_a_switch_that_nobody_finished_is_undone(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    unfinished = replace(yard.tools.unfinished, grace=timedelta())
+
+    await unfinished.put_right()
+
+    assert (await yard.only()).container_id == kept.container_id
+    assert not unfinished.begun
+
+
+async def test_a_switch_is_left_to_another_attempt_for_a_while(yard: Yard) -> None:
+    await switch_and_die(yard)
+    before = sorted(found.name for found in await yard.found())
+
+    await replace(yard.tools.unfinished, grace=timedelta(minutes=1)).put_right()
+
+    assert sorted(found.name for found in await yard.found()) == before
+
+
+async def test_another_attempt_finishes_the_switch(yard: Yard) -> None:
+    await switch_and_die(yard)
+
+    result = await yard.deploy(await yard.serving("2"), deployment_id="died")
+
+    assert (await yard.only()).container_id == result.container_id
+    assert not yard.tools.unfinished.begun
+
+
+async def test_a_switch_that_nobody_finished_is_undone_before_the_next_deployment(
+    yard: Yard,
+) -> None:
+    kept = await switch_and_die(yard)
+
+    await yard.fail(await yard.image("3", "exit 7"))
+
+    assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_a_deployment_leaves_no_note(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+
+    await yard.deploy(await yard.serving("2"))
+
+    assert not yard.tools.unfinished.begun
+
+
 async def test_what_is_left_behind_is_put_right_while_the_worker_runs(yard: Yard) -> None:
     await yard.deploy(await yard.serving("1"))
     kept = await yard.only()

@@ -29,6 +29,7 @@ from worker.server.attempt import Attempt
 from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate, Site
 from worker.server.handlers.tools import Tools, sender
+from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
 
@@ -55,13 +56,15 @@ async def replace_container(
     with masking(mask):
         async with (
             open_log(sender(attempt), mask) as job_log,
-            tools.unfinished.working(command.application_id),
+            tools.unfinished.working(command),
         ):
             site = Site(tools.engine, command, job_log, mask, gate or Gate())
-            return await _replace(site, grants, attempt)
+            return await _replace(site, grants, attempt, tools.unfinished)
 
 
-async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerResult:
+async def _replace(
+    site: Site, grants: Grants, attempt: Attempt, unfinished: Unfinished
+) -> ContainerResult:
     command, engine = site.command, site.engine
     current = await site.tidy()
     image = await images.inspect(engine, command.reference)
@@ -75,14 +78,16 @@ async def _replace(site: Site, grants: Grants, attempt: Attempt) -> ContainerRes
         command.mounts,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
-        return _result(command, spec, await site.require_healthy(current.container_id), 0.0)
+        result = _result(command, spec, await site.require_healthy(current.container_id), 0.0)
+        unfinished.forget(command.application_id)
+        return result
     if current is None:
         await site.require_no_service()
     await site.require_free_names()
-    switch = _Switch(site, current)
+    switch = _Switch(site, unfinished, current)
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
     if current is not None:
-        await _retire(site, current, attempt)
+        await _retire(site, unfinished, current, attempt)
     return result
 
 
@@ -91,6 +96,7 @@ class _Switch:
     """One container in place of another one, or of none."""
 
     site: Site
+    unfinished: Unfinished
     current: Container | None
     is_last_step: bool = False
     is_stopping: bool = False
@@ -142,16 +148,18 @@ class _Switch:
         self.new_id = await uninterrupted(making)
 
     async def _rename(self) -> None:
-        engine = self.site.engine
+        engine, command = self.site.engine, self.site.command
         if self.current is not None:
+            self.unfinished.note(command.application_id, command.deployment_id)
             await containers.rename(engine, self.current.container_id, self.site.old_name)
-        await containers.rename(engine, self.new_id, self.site.command.name)
+        await containers.rename(engine, self.new_id, command.name)
 
     async def _put_back(self, limit: timedelta) -> bool:
         """Undo what was done; where that fails too, the names tell the next attempt."""
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 await self.site.tidy(is_stopping=self.is_stopping)
+                self.unfinished.forget(self.site.command.application_id)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
@@ -159,13 +167,14 @@ class _Switch:
         return True
 
 
-async def _retire(site: Site, old: Container, attempt: Attempt) -> None:
+async def _retire(site: Site, unfinished: Unfinished, old: Container, attempt: Attempt) -> None:
     """Give it time to end, unless somebody wants to; the new one runs, whatever becomes of it."""
     try:
         if not attempt.is_stopped:
             await containers.stop(site.engine, old.container_id)
     except (asyncio.CancelledError, EngineError) as error:
         log.info("killed", container=old.name, why=type(error).__name__)
+    unfinished.forget(site.command.application_id)
     try:
         await uninterrupted(containers.remove(site.engine, old.container_id))
     except EngineError as error:

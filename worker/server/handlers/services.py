@@ -69,7 +69,7 @@ async def replace_service(
     with masking(mask):
         async with (
             open_log(sender(attempt), mask) as job_log,
-            tools.unfinished.working(command.application_id),
+            tools.unfinished.working(command),
         ):
             site = SwarmSite(tools.engine, command, job_log, mask, gate or Gate())
             return await _replace(site, grants, attempt, tools.unfinished)

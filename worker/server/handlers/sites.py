@@ -15,7 +15,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, Replace
 from worker.engine import containers, services
 from worker.engine.connection import Engine
-from worker.engine.containers import APPLICATION, Container
+from worker.engine.containers import APPLICATION, DEPLOYMENT, Container
 from worker.engine.text import TextLines
 from worker.server.joblog import JobLog
 from worker.server.mask import Mask
@@ -70,6 +70,15 @@ async def tidy(
     if new is not None:
         await containers.remove(engine, new.container_id, with_volumes=True)
     return await containers.inspect(engine, current.container_id) if current else None
+
+
+async def switched(engine: Engine, application_id: str, deployment_id: str) -> Container | None:
+    """What a deployment has put in the place of one that is still there: they can change back."""
+    found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
+    for name, container in found.items():
+        if container.labels.get(DEPLOYMENT) == deployment_id and f"{name}{OLD}" in found:
+            return container
+    return None
 
 
 @dataclass

@@ -1,8 +1,9 @@
 """What deployments have begun on this Engine and nobody has finished: put right once it can be.
 
-A worker may die, or its Engine may be away when what ran before is to be put back. Names of
-containers say so by themselves. Of services a note is kept in the worker's state directory, from
-before the first change until all is well or as it was.
+A worker may die, or its Engine may be away when what ran before is to be put back. The names of
+containers say that by themselves, up to the switch. From there until the old one goes, and of
+services from before the first change until all is well or as it was, a note is kept in the worker's
+state directory.
 """
 
 import asyncio
@@ -20,24 +21,25 @@ import structlog
 from shared.coroutines import end
 from shared.errors import EngineError
 from shared.faults import FaultCode
+from shared.jobs.commands import Replace
 from worker.engine import containers, services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION
 from worker.engine.service_spec import TRIAL
 from worker.server.files import write_whole
-from worker.server.handlers.sites import NEW, OLD, tidy
+from worker.server.handlers.sites import NEW, OLD, switched, tidy
 
 EVERY = timedelta(seconds=5)
 
 ANOTHER_ATTEMPT = timedelta(seconds=30)
-"""A Swarm goes on without a worker; the next attempt, if there is to be one, finds more done."""
+"""What has come so far needs nobody; the next attempt, if there is to be one, only finishes it."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Unfinished:
-    """``begun`` says which deployment has begun to change which application's service."""
+    """``begun`` says by which deployment an application is being changed."""
 
     engine: Engine
     path: Path
@@ -57,9 +59,15 @@ class Unfinished:
         self._left_at = dict.fromkeys(self.begun, time.monotonic())
 
     @asynccontextmanager
-    async def working(self, application_id: str) -> AsyncIterator[None]:
-        """An attempt's work at an application: nothing of it is put right meanwhile."""
+    async def working(self, command: Replace) -> AsyncIterator[None]:
+        """An attempt's work at an application: nothing of it is put right meanwhile.
+
+        What another deployment has begun is put right first: else it were what ran before this one.
+        """
+        application_id = command.application_id
         async with self._turns[application_id]:
+            if self.begun.get(application_id) not in {None, command.deployment_id}:
+                await self._undo(application_id)
             self._at_work[application_id] += 1
         try:
             yield
@@ -68,11 +76,11 @@ class Unfinished:
             self._left_at[application_id] = time.monotonic()
 
     def note(self, application_id: str, deployment_id: str) -> None:
-        """To be called before a deployment changes the first thing of a service."""
+        """To be called before a deployment changes what it could not tell from its own work."""
         self._keep({**self.begun, application_id: deployment_id})
 
     def forget(self, application_id: str) -> None:
-        """To be called once all is well, or the Swarm was told to put back what ran before."""
+        """To be called once all is well, or what ran before is put back."""
         if application_id in self.begun:
             self._keep({key: self.begun[key] for key in self.begun.keys() - {application_id}})
 
@@ -115,25 +123,33 @@ class Unfinished:
                 return
             try:
                 await act(application_id)
-            except EngineError as error:
-                log.warning("not_put_right", application=application_id, error=error.code)
+            except (EngineError, OSError) as error:
+                log.warning("not_put_right", application=application_id, error=str(error))
 
     async def _tidy(self, application_id: str) -> None:
+        begun = self.begun.get(application_id)
+        if begun and await switched(self.engine, application_id, begun):
+            return
         current = await tidy(self.engine, application_id)
         log.info("tidied", application=application_id, runs=current is not None)
 
     async def _undo(self, application_id: str) -> None:
+        deployment_id = self.begun[application_id]
+        if new := await switched(self.engine, application_id, deployment_id):
+            await containers.kill(self.engine, new.container_id)
+            await containers.remove(self.engine, new.container_id, with_volumes=True)
+            await tidy(self.engine, application_id)
+        elif (await self.engine.info()).swarm not in {"inactive", "worker"}:
+            await self._undo_service(application_id, deployment_id)
+        self.forget(application_id)
+        log.info("put_right", application=application_id)
+
+    async def _undo_service(self, application_id: str, deployment_id: str) -> None:
         """Have the Swarm go back to what it had; what is no longer of that deployment it has."""
-        if (swarm := (await self.engine.info()).swarm) != "manager":
-            if swarm == "inactive":
-                self.forget(application_id)
-            return
         for trial in await services.find(self.engine, TRIAL, application_id):
             await services.remove(self.engine, trial.service_id)
         for service in await services.find(self.engine, APPLICATION, application_id):
-            await self._put_back(service.service_id, self.begun[application_id])
-        self.forget(application_id)
-        log.info("put_right", application=application_id)
+            await self._put_back(service.service_id, deployment_id)
 
     async def _put_back(self, service_id: str, deployment_id: str) -> None:
         try:

@@ -85,6 +85,19 @@ async def test_another_attempt_has_its_time_to_go_on(yard: Yard) -> None:
     assert (await yard.only()).deployment == command.deployment_id
 
 
+async def test_what_a_dead_worker_began_is_put_back_before_the_next_deployment(
+    yard: Yard,
+) -> None:
+    await yard.deploy(await yard.image("1"))
+    before = await yard.running()
+    await begin_and_die(yard)
+
+    await yard.fail(await yard.image("3"), health_check=ILL)
+
+    assert (await yard.only()).image == before[0].image
+    assert not next_worker(yard).begun
+
+
 async def test_what_an_attempt_works_at_is_left_to_it(yard: Yard) -> None:
     await yard.deploy(await yard.image("1"))
     yard.tools = replace(yard.tools, unfinished=next_worker(yard))
