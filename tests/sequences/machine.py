@@ -21,7 +21,7 @@ from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 HOSTS = (0, 1)
 RUNTIMES = ("container", "service")
 AGAIN = 90
-MOMENTS = (0.0, 0.5, 1.0, 2.0, 4.0)
+MOMENTS = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 """Seconds until a cancel: while it is pulled, begins, gets healthy, has ended."""
 
 
