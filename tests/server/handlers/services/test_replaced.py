@@ -15,6 +15,7 @@ from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
 from tests.engine.parts import IDLE
 from tests.engine.test_images import FOREIGN, ignore
+from tests.server.handlers.containers.yard import SERVE, answer
 from tests.server.handlers.services.yard import (
     ILL,
     IN_PLACE,
@@ -27,7 +28,6 @@ from tests.server.handlers.services.yard import (
     lay_cable,
     open_node,
 )
-from tests.server.handlers.test_containers import SERVE, answer
 from tests.waiting import wait_until
 from worker.engine import containers, images, services
 from worker.engine.connection import Engine

@@ -8,8 +8,8 @@ import pytest
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, PublishedPort
+from tests.server.handlers.containers.yard import SERVE
 from tests.server.handlers.services.yard import ILL, IN_PLACE, NEVER, WELL, Yard
-from tests.server.handlers.test_containers import SERVE
 from tests.waiting import wait_until
 from worker.engine import containers, services
 from worker.engine.containers import APPLICATION, DEPLOYMENT

@@ -23,7 +23,7 @@ from shared.reference import Reference
 from tests.engine.contexts import BUSYBOX
 from tests.engine.parts import IDLE, Registry
 from tests.engine.test_images import ignore
-from tests.server.handlers.test_containers import SERVE
+from tests.server.handlers.containers.yard import SERVE
 from tests.waiting import wait_until
 from worker.engine import images, services
 from worker.engine.connection import Engine
