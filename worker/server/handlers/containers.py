@@ -27,7 +27,7 @@ from worker.engine.errors import Doing
 from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate, Site
+from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate, Site, switch_back
 from worker.server.handlers.tools import Tools, sender
 from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
@@ -158,8 +158,10 @@ class _Switch:
         """Undo what was done; where that fails too, the names tell the next attempt."""
         try:
             async with asyncio.timeout(limit.total_seconds()):
+                command = self.site.command
+                await switch_back(self.site.engine, command.application_id, command.deployment_id)
                 await self.site.tidy(is_stopping=self.is_stopping)
-                self.unfinished.forget(self.site.command.application_id)
+                self.unfinished.forget(command.application_id)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")

@@ -81,6 +81,15 @@ async def switched(engine: Engine, application_id: str, deployment_id: str) -> C
     return None
 
 
+async def switch_back(engine: Engine, application_id: str, deployment_id: str) -> bool:
+    """Remove what is `switched`, if it is; by its name, what is left is what ran before."""
+    new = await switched(engine, application_id, deployment_id)
+    if new is not None:
+        await containers.kill(engine, new.container_id)
+        await containers.remove(engine, new.container_id, with_volumes=True)
+    return new is not None
+
+
 @dataclass
 class Place:
     """Where one deployment of an application is carried out, in whatever runtime."""

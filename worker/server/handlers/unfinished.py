@@ -27,7 +27,7 @@ from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION
 from worker.engine.service_spec import TRIAL
 from worker.server.files import write_whole
-from worker.server.handlers.sites import NEW, OLD, switched, tidy
+from worker.server.handlers.sites import NEW, OLD, switch_back, switched, tidy
 
 EVERY = timedelta(seconds=5)
 
@@ -135,9 +135,7 @@ class Unfinished:
 
     async def _undo(self, application_id: str) -> None:
         deployment_id = self.begun[application_id]
-        if new := await switched(self.engine, application_id, deployment_id):
-            await containers.kill(self.engine, new.container_id)
-            await containers.remove(self.engine, new.container_id, with_volumes=True)
+        if await switch_back(self.engine, application_id, deployment_id):
             await tidy(self.engine, application_id)
         elif (await self.engine.info()).swarm not in {"inactive", "worker"}:
             await self._undo_service(application_id, deployment_id)
