@@ -51,6 +51,7 @@ class Unfinished:
         default_factory=lambda: defaultdict(asyncio.Lock), init=False
     )
     _left_at: dict[str, float] = field(default_factory=dict, init=False)
+    _has_looked: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         """Read the notes of the worker before; they count as just written."""
@@ -96,7 +97,11 @@ class Unfinished:
     async def put_right(self) -> None:
         """All that no attempt works at; what the Engine refuses, or is away for, stays."""
         with suppress(EngineError):
-            for application_id in await self._left_containers():
+            left = await self._left_containers()
+            # Later on only what we worked at: another worker may use this Engine, too.
+            ours = left & self._left_at.keys() if self._has_looked else left
+            self._has_looked = True
+            for application_id in ours:
                 await self._when_idle(application_id, self._tidy)
         for application_id in list(self.begun):
             await self._when_idle(application_id, self._undo, self.grace)
