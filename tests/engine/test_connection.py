@@ -2,17 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from pydantic import JsonValue
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
 from tests.engine.parts import open_scripted
+from worker.engine import containers, services
 from worker.engine.connection import Engine
 from worker.engine.stream import JsonLines
 from worker.local.engines import LocalEngine
@@ -253,6 +255,24 @@ async def test_what_is_no_engine_is_an_error_with_a_code(
         scripted.is_sane = False
         with pytest.raises(EngineError):
             await engine.version()
+
+
+@pytest.mark.parametrize("said", [{}, [{}], [{"ID": "1", "Version": {"Index": 1}, "Spec": {}}]])
+@pytest.mark.parametrize("ask", [containers.find, services.find])
+async def test_a_list_of_another_shape_is_an_error_with_a_code(
+    tmp_path: Path, ask: Callable[..., Awaitable[object]], said: JsonValue
+) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.json_response(said)
+
+    async with (
+        open_scripted(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        with pytest.raises(EngineError) as caught:
+            await ask(engine, "label", "value")
+
+    assert caught.value.code == FaultCode.ENGINE_REFUSED
 
 
 async def test_a_hundred_open_streams_do_not_keep_a_call_waiting(engine: Engine) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from pydantic import BaseModel, Field, JsonValue, SecretStr
+from pydantic import BaseModel, Field, JsonValue, RootModel, SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
@@ -122,18 +122,17 @@ async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
     doing = Doing("list containers")
     filters = json.dumps({"label": [f"{label}={value}" if value else label]})
     params = {"all": "true", "filters": filters}
-    answer = await engine.request("GET", "containers/json", params=params, doing=doing)
-    listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
-    seen = [await _inspect_if_there(engine, one.container_id) for one in listed]
+    answer = await engine.request_as(_List, "GET", "containers/json", params=params, doing=doing)
+    seen = [await _inspect_if_there(engine, one.container_id) for one in answer.root]
     return [one for one in seen if one is not None and _TASK not in one.labels]
 
 
 async def publishing(engine: Engine, ports: Sequence[PublishedPort]) -> list[str]:
     """The names of containers that have one of these ports of their host; no Swarm's tasks."""
     wanted = {(port.published_port, port.protocol) for port in ports}
-    answer = await engine.request("GET", "containers/json", doing=Doing("list containers"))
-    listed = [_Listed.model_validate(item) for item in answer] if isinstance(answer, list) else []
-    return [one.name for one in listed if one.published & wanted and _TASK not in one.labels]
+    doing = Doing("list containers")
+    answer = await engine.request_as(_List, "GET", "containers/json", doing=doing)
+    return [one.name for one in answer.root if one.published & wanted and _TASK not in one.labels]
 
 
 async def inspect(engine: Engine, name: str) -> Container:
@@ -273,6 +272,10 @@ class _Listed(BaseModel):
     @property
     def published(self) -> set[tuple[int, str]]:
         return {(each.port, each.protocol) for each in self.ports or [] if each.port}
+
+
+class _List(RootModel[list[_Listed]]):
+    """What is answered to ``GET /containers/json``."""
 
 
 class _Created(BaseModel):

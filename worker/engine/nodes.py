@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, RootModel
 
 from worker.engine.connection import Engine
 from worker.engine.errors import Doing
@@ -39,9 +39,8 @@ class Node:
 
 async def nodes(engine: Engine) -> list[Node]:
     """All nodes of the Swarm that this Engine manages."""
-    answer = await engine.request("GET", "nodes", doing=Doing("list nodes"))
-    listed = answer if isinstance(answer, list) else []
-    return [_Node.model_validate(item).as_node() for item in listed]
+    answer = await engine.request_as(_List, "GET", "nodes", doing=Doing("list nodes"))
+    return [node.as_node() for node in answer.root]
 
 
 def known(platforms: Sequence[str]) -> tuple[str, ...]:
@@ -96,3 +95,7 @@ class _Node(BaseModel):
             self.status.state == "ready",
             self.status.state == "ready" and self.spec.availability == "active",
         )
+
+
+class _List(RootModel[list[_Node]]):
+    """What is answered to ``GET /nodes``."""

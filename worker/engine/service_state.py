@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, Field, JsonValue
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue
 
 from worker.engine.containers import DEPLOYMENT
 
@@ -73,6 +74,10 @@ class Service:
         return self.labels.get(DEPLOYMENT, "")
 
     @property
+    def previous_deployment(self) -> str:
+        return _Spec.model_validate(self.previous).deployment if self.previous else ""
+
+    @property
     def is_as_made(self) -> bool:
         """Whether nobody has changed it so far, its Swarm neither."""
         return self.previous is None and not self.update
@@ -106,7 +111,7 @@ class _Mode(BaseModel):
     replicated: _Replicated | None = Field(None, alias="Replicated")
 
 
-class SpecAnswer(BaseModel):
+class _Spec(BaseModel):
     name: str = Field(alias="Name")
     labels: dict[str, str] | None = Field(None, alias="Labels")
     task: _TaskSpec = Field(alias="TaskTemplate")
@@ -117,6 +122,15 @@ class SpecAnswer(BaseModel):
         return (self.labels or {}).get(DEPLOYMENT, "")
 
 
+def _checked(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """As it is, to be given back one day; it has to be the shape of a spec."""
+    _Spec.model_validate(document)
+    return document
+
+
+_Document = Annotated[dict[str, JsonValue], AfterValidator(_checked)]
+
+
 class _Update(BaseModel):
     state: str = Field("", alias="State")
     message: str = Field("", alias="Message")
@@ -125,12 +139,12 @@ class _Update(BaseModel):
 class ServiceAnswer(BaseModel):
     service_id: str = Field(alias="ID")
     version: _Version = Field(alias="Version")
-    document: dict[str, JsonValue] = Field(alias="Spec")
-    previous: dict[str, JsonValue] | None = Field(None, alias="PreviousSpec")
+    document: _Document = Field(alias="Spec")
+    previous: _Document | None = Field(None, alias="PreviousSpec")
     update: _Update | None = Field(None, alias="UpdateStatus")
 
     def as_service(self) -> Service:
-        spec = SpecAnswer.model_validate(self.document)
+        spec = _Spec.model_validate(self.document)
         replicated = spec.mode.replicated
         return Service(
             service_id=self.service_id,

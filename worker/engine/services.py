@@ -4,7 +4,7 @@ import itertools
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field, JsonValue, RootModel
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
@@ -14,7 +14,7 @@ from worker.engine.containers import APPLICATION, DEPLOYMENT, LAST_LINES
 from worker.engine.credentials import registry_auth
 from worker.engine.errors import Doing
 from worker.engine.service_spec import ServiceSpec, as_it_was
-from worker.engine.service_state import Service, ServiceAnswer, SpecAnswer, Task, TaskAnswer
+from worker.engine.service_state import Service, ServiceAnswer, Task, TaskAnswer
 from worker.login import Login
 
 CHANGES = 5
@@ -97,7 +97,7 @@ async def put_back(
         if service.deployment != deployment:
             return
         previous = service.previous
-        if previous is not None and SpecAnswer.model_validate(previous).deployment != deployment:
+        if previous is not None and service.previous_deployment != deployment:
             params = {"registryAuthFrom": "previous-spec"}
             await _change(engine, service, as_it_was(previous), doing, params=params)
         elif before:
@@ -199,16 +199,23 @@ async def _change(
 
 async def _tasks(engine: Engine, filters: dict[str, list[str]]) -> list[TaskAnswer]:
     params = {"filters": json.dumps(filters)}
-    answer = await engine.request("GET", "tasks", params=params, doing=Doing("list tasks"))
-    listed = answer if isinstance(answer, list) else []
-    return [TaskAnswer.model_validate(item) for item in listed]
+    doing = Doing("list tasks")
+    return (await engine.request_as(_Tasks, "GET", "tasks", params=params, doing=doing)).root
 
 
 async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[Service]:
     params = {"filters": json.dumps(filters)}
-    answer = await engine.request("GET", "services", params=params, doing=Doing("list services"))
-    listed = answer if isinstance(answer, list) else []
-    return [ServiceAnswer.model_validate(item).as_service() for item in listed]
+    doing = Doing("list services")
+    answer = await engine.request_as(_Services, "GET", "services", params=params, doing=doing)
+    return [service.as_service() for service in answer.root]
+
+
+class _Tasks(RootModel[list[TaskAnswer]]):
+    """What is answered to ``GET /tasks``."""
+
+
+class _Services(RootModel[list[ServiceAnswer]]):
+    """What is answered to ``GET /services``."""
 
 
 class _Created(BaseModel):
