@@ -108,15 +108,18 @@ BEGIN
                   FROM public.job_secret WHERE job_id = j.job_id AND attempt = j.attempt));
 END $$;
 
--- beat {incarnation, jobs: [{job_id, attempt, progress}], draining, leaving, engine, clock_ahead_seconds}
---   → {status: current, jobs: [{job_id, attempt, cancel}], now} | {status: superseded}
+-- beat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
+--       clock_ahead_seconds}
+--   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now} | {status: superseded}
 -- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
 -- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
--- the Engine and the clock stays as it was; `now` is in seconds since the epoch.
+-- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
+-- those have `ended` that the caller will get no further attempt at, as far as there still is a record of them.
 CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   held jsonb;
+  ended jsonb;
 BEGIN
   UPDATE public.server SET
     seen_at = now(),
@@ -148,7 +151,15 @@ BEGIN
   IF jsonb_array_length(held) > 0 THEN
     PERFORM pg_notify('wharf_progress', worker_v1.me());
   END IF;
-  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'now', extract(epoch FROM clock_timestamp()));
+  SELECT coalesce(jsonb_agg(told.job_id), '[]') INTO ended
+    FROM (SELECT DISTINCT job #>> '{}' AS job_id FROM jsonb_array_elements(
+            CASE WHEN jsonb_typeof(document->'begun') = 'array' THEN document->'begun' ELSE '[]' END) job
+           LIMIT 1000) told
+   WHERE NOT EXISTS (
+     SELECT 1 FROM public.job j
+      WHERE j.job_id = told.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
+  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended,
+                            'now', extract(epoch FROM clock_timestamp()));
 END $$;
 
 -- event {incarnation, job_id, attempt, number, kind: progress | log, data}

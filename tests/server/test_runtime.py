@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -20,10 +20,9 @@ from shared.jobs.state import Outcome
 from tests.waiting import wait_until
 from tests.world import Guest, World
 from worker.login import Grants
-from worker.server.attempt import Attempt, End, Work
+from worker.server.attempt import Attempt, End
 from worker.server.identity import StateDirectory
-from worker.server.machine import Describe
-from worker.server.runtime import Worker, start_worker
+from worker.server.runtime import Opened, Worker, start_worker
 
 DONE = ImageResult(reference="registry.example/team/app:1")
 
@@ -34,11 +33,18 @@ class Handlers:
 
     begun: list[tuple[str, int]] = field(default_factory=list)
     let_go: threading.Event = field(default_factory=threading.Event)
+    ended: set[str] = field(default_factory=set)
     closed: bool = False
 
-    async def open(self, stack: AsyncExitStack) -> tuple[Work, Describe]:
+    async def open(self, stack: AsyncExitStack) -> Opened:
         stack.callback(self._close)
-        return self.work, self.describe
+        return Opened(self.work, self.describe, self)
+
+    def job_ids(self) -> list[str]:
+        return ["job-of-nobody"]
+
+    def have_ended(self, job_ids: Collection[str]) -> None:
+        self.ended.update(job_ids)
 
     async def describe(self) -> dict[str, Any]:
         return {"version": "29"}
@@ -98,6 +104,12 @@ async def place(world: World, tmp_path: Path) -> AsyncIterator[Place]:
         made.handlers.let_go.set()
         for worker in list(made.workers):
             await made.close(worker)
+
+
+async def test_the_worker_is_told_which_of_its_jobs_have_ended(place: Place) -> None:
+    await place.start()
+
+    await wait_until(lambda: place.handlers.ended == {"job-of-nobody"})
 
 
 async def test_a_job_is_done_for_whoever_waits_in_a_thread(place: Place) -> None:

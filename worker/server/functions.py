@@ -68,10 +68,14 @@ class Held(_Answer):
 
 
 class BeatAnswer(_Answer):
-    """``now`` is PostgreSQL's clock, in seconds since the epoch."""
+    """``now`` is PostgreSQL's clock, in seconds since the epoch.
+
+    ``ended`` are those of the jobs begun of which there will be no further attempt.
+    """
 
     status: Literal["current", "superseded"]
     jobs: list[Held] = []
+    ended: list[str] = []
     now: float | None = None
 
 
@@ -127,17 +131,20 @@ class Functions:
         self,
         jobs: Sequence[Beat],
         *,
+        begun: Sequence[str] = (),
         draining: bool = False,
         leaving: bool = False,
         engine: Mapping[str, Any] | None = None,
         clock_ahead: float | None = None,
     ) -> BeatAnswer:
-        """``draining``: send nothing new; ``leaving``: this is the last word of this worker.
+        """``begun``: jobs that left something here, of which is asked whether they have ended.
 
+        ``draining``: send nothing new; ``leaving``: this is the last word of this worker.
         ``engine`` is its description, where there is a newer one; ``clock_ahead`` is in seconds.
         """
         document = {
             "jobs": [job.model_dump() for job in jobs],
+            "begun": list(begun),
             "draining": draining,
             "leaving": leaving,
             "engine": engine,

@@ -8,11 +8,11 @@ its beats, and with the last of them that it leaves.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 import structlog
@@ -43,6 +43,16 @@ HELLO_AGAIN_SECONDS = 0.3
 log = structlog.get_logger()
 
 
+class Begun(Protocol):
+    """What keeps the jobs that left something here, until it is told that they have ended."""
+
+    def job_ids(self) -> Sequence[str]:
+        """Of which it wants to be told."""
+
+    def have_ended(self, job_ids: Collection[str]) -> None:
+        """There is no further attempt at these."""
+
+
 @dataclass
 class Presence:
     """This worker in the eyes of the control plane."""
@@ -53,6 +63,7 @@ class Presence:
     stop_all: Callable[[Why], None]
     on_superseded: Callable[[], None]
     describe: Describe | None = None
+    begun: Begun | None = None
     every: timedelta = BEAT
     fence: timedelta = FENCE
     patience: timedelta = HELLO_PATIENCE
@@ -154,7 +165,11 @@ class Presence:
                 told = self._claimed()
                 jobs = [_beat(attempt) for attempt in told]
                 answer = await self.functions.beat(
-                    jobs, draining=self._draining, engine=engine, clock_ahead=self._clock.ahead
+                    jobs,
+                    begun=self.begun.job_ids() if self.begun else (),
+                    draining=self._draining,
+                    engine=engine,
+                    clock_ahead=self._clock.ahead,
                 )
             except (*DatabaseAway, psycopg.Error) as error:
                 log.warning("beat_failed", error=type(error).__name__)
@@ -170,6 +185,8 @@ class Presence:
             if self._engine is engine:
                 self._engine = None
             _obey(answer, told)
+            if self.begun:
+                self.begun.have_ended(answer.ended)
             await self._pause()
 
     def _put_off_fence(self, renewed: float) -> None:

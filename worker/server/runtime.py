@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
@@ -18,7 +18,7 @@ from worker.server.attempt import Attempt, End, Why, Work, run_attempt
 from worker.server.functions import Functions
 from worker.server.identity import Enrolled, StateDirectory
 from worker.server.machine import Describe
-from worker.server.presence import Presence
+from worker.server.presence import Begun, Presence
 
 Result = TypeVar("Result")
 
@@ -27,7 +27,15 @@ HAND_BACK_SECONDS = 5
 log = structlog.get_logger()
 
 
-OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, tuple[Work, Describe]]]
+class Opened(NamedTuple):
+    """What does the work, what describes its Engine, and what it has begun there."""
+
+    work: Work
+    describe: Describe
+    begun: Begun
+
+
+OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, Opened]]
 
 
 class LoopThread:
@@ -137,7 +145,7 @@ def start_worker(
 ) -> Worker:
     """Say hello and begin to beat; returns once this process speaks for its server.
 
-    ``open_work`` opens what the handlers need and gives them, and what describes the Engine.
+    ``open_work`` opens what the handlers need, and gives them.
 
     Raises:
         SetupError: not enrolled, or unknown to the control plane.
@@ -166,15 +174,21 @@ async def _start(
     functions = Functions(enrolled.database_url, role, password, incarnation)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
-        work, describe = await open_work(stack)
-        runtime = Runtime(enrolled, state.key_ring(), functions, work)
+        opened = await open_work(stack)
+        runtime = Runtime(enrolled, state.key_ring(), functions, opened.work)
         presence = Presence(
-            enrolled, functions, runtime.attempts, runtime.stop_all, on_superseded, describe
+            enrolled,
+            functions,
+            runtime.attempts,
+            runtime.stop_all,
+            on_superseded,
+            opened.describe,
+            opened.begun,
         )
         stack.push_async_callback(presence.leave)
         # Before the Engine and the database go: somebody waits in a thread for each attempt.
         stack.push_async_callback(runtime.close)
         predecessor = state.take_turn(incarnation)
-        await presence.hello(predecessor, await describe())
+        await presence.hello(predecessor, await opened.describe())
         await stack.enter_async_context(presence.beating())
         return Worker(state, thread, runtime, presence, stack.pop_all())

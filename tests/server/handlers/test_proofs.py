@@ -320,7 +320,7 @@ async def test_both_kinds_are_done_by_a_worker(registry: LocalRegistry, tmp_path
     given, attempt = grants(registry.host), Attempt("job", 1)
 
     async with open_loopback_engine(tmp_path) as docker_host, AsyncExitStack() as stack:
-        work, _ = await open_work(stack, settings, docker_host)
+        work, *_ = await open_work(stack, settings, docker_host)
         proved = await work(to_prove(registry.host), given, attempt)
         deleted = await work(to_delete(registry.host), given, attempt)
 

@@ -269,6 +269,31 @@ async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: Wor
     assert row["silence"] < 5 * SECOND
 
 
+async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: World) -> None:
+    guest, other = await world.add_server(), await world.add_server("another")
+    running, over, unknown = await world.run(guest), await world.run(guest), make_id()
+    await finish(guest, over, "failed", error=RETRYABLE | {"retryable": False})
+    retried = await world.run(guest)
+    await finish(guest, retried, "failed", error=RETRYABLE)
+    elsewhere = await world.dispatch(other)
+
+    begun = [running, over, retried, elsewhere, unknown]
+    answer = await guest.call("beat", "first", begun=begun)
+
+    assert sorted(answer["ended"]) == sorted([over, elsewhere, unknown])
+
+
+@pytest.mark.parametrize("begun", [None, "job", {}, [], [None], [["x"]]])
+async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
+    world: World, begun: Any
+) -> None:
+    guest = await world.add_server()
+
+    answer = await guest.call("beat", "first", begun=begun)
+
+    assert answer["status"] == "current"
+
+
 # Event
 
 

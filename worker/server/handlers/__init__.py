@@ -25,23 +25,26 @@ from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.engine.connection import Engine
 from worker.login import Grants
-from worker.server.attempt import Attempt, Work
+from worker.server.attempt import Attempt
 from worker.server.handlers import builds, compose, containers, copies, images, proofs, services
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.handlers.unfinished import Unfinished
-from worker.server.machine import Describe, describe_machine
+from worker.server.machine import describe_machine
+from worker.server.runtime import Opened
 from worker.server.workspaces import Workspaces
 
 
-async def open_work(
-    stack: AsyncExitStack, settings: WorkerSettings, docker_host: str
-) -> tuple[Work, Describe]:
-    """Open the Engine; gives the handlers, and what describes the Engine when it is asked."""
+async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host: str) -> Opened:
+    """Open the Engine for all the handlers; what the worker before left there is put right first.
+
+    Raises:
+        SetupError: the state directory has something that cannot be read.
+    """
     engine = await stack.enter_async_context(Engine.open(docker_host))
     networks = parse_networks(settings.registry_networks)
     workspaces = Workspaces.open(settings.state_dir / "builds")
-    unfinished = Unfinished(engine, settings.state_dir / "begun.json")
+    unfinished = Unfinished(engine, settings.state_dir / "unfinished.json")
     await unfinished.put_right()
     await stack.enter_async_context(unfinished.watching())
     tools = Tools(engine, networks, workspaces, unfinished, settings.url)
@@ -49,7 +52,7 @@ async def open_work(
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, tools)
 
-    return work, partial(describe_machine, engine)
+    return Opened(work, partial(describe_machine, engine), unfinished)
 
 
 def _begin(

@@ -27,7 +27,7 @@ from worker.engine.errors import Doing
 from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate, Site, switch_back
+from worker.server.handlers.sites import AWAY, PUT_BACK_AT_ONCE, Gate, Site, switch_back
 from worker.server.handlers.tools import Tools, sender
 from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
@@ -66,7 +66,8 @@ async def _replace(
     site: Site, grants: Grants, attempt: Attempt, unfinished: Unfinished
 ) -> ContainerResult:
     command, engine = site.command, site.engine
-    current = await site.tidy()
+    left = await site.switched() if unfinished.has_begun(command) else None
+    current = left.old if left else await site.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
     await images.require_platform(engine, image, Doing("deploy", command.target))
     spec = ContainerSpec(
@@ -78,26 +79,41 @@ async def _replace(
         command.mounts,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
-        result = _result(command, spec, await site.require_healthy(current.container_id), 0.0)
-        unfinished.forget(command.application_id)
-        return result
-    if current is None:
-        await site.require_no_service()
-    await site.require_free_names()
-    switch = _Switch(site, unfinished, current)
+        return await carry_out(_look_again(site, spec, current), attempt, lambda: True)
+    if left is None:
+        if current is None:
+            await site.require_no_service()
+        await site.require_free_names()
+    switch = _Switch(site, attempt, unfinished, current, left.new if left else None)
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
-    if current is not None:
-        await _retire(site, unfinished, current, attempt)
+    await _retire(site, unfinished, current, attempt)
     return result
+
+
+async def _look_again(site: Site, spec: ContainerSpec, current: Container) -> ContainerResult:
+    """At what an attempt before has done: what ran before that is gone."""
+    try:
+        return _result(site.command, spec, await site.require_healthy(current.container_id), 0.0)
+    except asyncio.CancelledError:
+        raise site.not_put_back() from None
+    except EngineError as error:
+        if error.code in AWAY:
+            raise
+        raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
 
 
 @dataclass
 class _Switch:
-    """One container in place of another one, or of none."""
+    """One container in place of another one, or of none.
+
+    ``switched`` is the one that an attempt before has put there, and may not have looked at since.
+    """
 
     site: Site
+    attempt: Attempt
     unfinished: Unfinished
     current: Container | None
+    switched: Container | None = None
     is_last_step: bool = False
     is_stopping: bool = False
     new_id: str = ""
@@ -114,7 +130,8 @@ class _Switch:
                 raise self.site.not_put_back() from None
             raise
         except WharfError as error:
-            if not await uninterrupted(self._put_back(PUT_BACK)):
+            limit = PUT_BACK_AT_ONCE if self.attempt.is_stopped else PUT_BACK
+            if not await uninterrupted(self._put_back(limit)):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
         self.site.log.add(f"switched, {gap_seconds:.1f} s without an answer")
@@ -123,6 +140,10 @@ class _Switch:
     async def _start(self, spec: ContainerSpec) -> float:
         """Seconds from the stop of what ran before to the start of what runs instead."""
         engine, current = self.site.engine, self.current
+        if self.switched is not None:
+            self.site.log.add("it is switched already: is it healthy still?")
+            self.new_id = self.switched.container_id
+            return 0.0
         if current is None or not current.may_run or not current.published & spec.published:
             await self._start_beside(spec)
             return 0.0
@@ -144,24 +165,26 @@ class _Switch:
 
     async def _create(self, spec: ContainerSpec) -> None:
         """To its end: an Engine that was let go makes it all the same, and nobody knew of it."""
+        self.unfinished.note(self.site.command, self.attempt.job_id)
         making = containers.create(self.site.engine, self.site.new_name, spec)
         self.new_id = await uninterrupted(making)
 
     async def _rename(self) -> None:
         engine, command = self.site.engine, self.site.command
+        if self.switched is not None:
+            return
         if self.current is not None:
-            self.unfinished.note(command.application_id, command.deployment_id)
             await containers.rename(engine, self.current.container_id, self.site.old_name)
         await containers.rename(engine, self.new_id, command.name)
 
     async def _put_back(self, limit: timedelta) -> bool:
-        """Undo what was done; where that fails too, the names tell the next attempt."""
+        """Undo what was done; where that fails too, the note and the names tell what is left."""
         try:
             async with asyncio.timeout(limit.total_seconds()):
                 command = self.site.command
                 await switch_back(self.site.engine, command.application_id, command.deployment_id)
                 await self.site.tidy(is_stopping=self.is_stopping)
-                self.unfinished.forget(command.application_id)
+                self.unfinished.forget(command)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
@@ -169,19 +192,25 @@ class _Switch:
         return True
 
 
-async def _retire(site: Site, unfinished: Unfinished, old: Container, attempt: Attempt) -> None:
+async def _retire(
+    site: Site, unfinished: Unfinished, old: Container | None, attempt: Attempt
+) -> None:
     """Give it time to end, unless somebody wants to; the new one runs, whatever becomes of it."""
+    if old is None:
+        unfinished.forget(site.command)
+        return
     try:
         if not attempt.is_stopped:
             await containers.stop(site.engine, old.container_id)
     except (asyncio.CancelledError, EngineError) as error:
         log.info("killed", container=old.name, why=type(error).__name__)
-    unfinished.forget(site.command.application_id)
+    unfinished.forget(site.command)
     try:
         await uninterrupted(containers.remove(site.engine, old.container_id))
     except EngineError as error:
         log.warning("not_retired", container=old.name, error=error.code)
-        site.log.add("what ran before could not be removed; the next deployment does it")
+        site.log.add("what ran before could not be removed; that is done later")
+        unfinished.note(site.command, attempt.job_id, is_done=True)
 
 
 def _result(

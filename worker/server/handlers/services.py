@@ -30,7 +30,7 @@ from worker.server.attempt import Attempt, Why
 from worker.server.handlers import trial
 from worker.server.handlers.converging import Convergence, Look
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import PUT_BACK_AT_ONCE, Gate
+from worker.server.handlers.sites import AWAY, PUT_BACK_AT_ONCE, Gate
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tools import Tools, sender
 from worker.server.handlers.unfinished import Unfinished
@@ -39,13 +39,6 @@ from worker.server.mask import Mask, masking
 
 RUNS_AGAIN = timedelta(seconds=90)
 """What tasks that were put back have to run again, with what a health check may take besides."""
-
-GOES_ON = {
-    FaultCode.ENGINE_UNREACHABLE,
-    FaultCode.ENGINE_STREAM_TRUNCATED,
-    FaultCode.ENGINE_API_VERSION,
-}
-"""An Engine that is away is asked for nothing; its Swarm goes on, and the next attempt waits on."""
 
 log = structlog.get_logger()
 
@@ -121,19 +114,21 @@ class _Rollout:
                 raise self.site.not_put_back() from None
             raise
         except WharfError as error:
-            if not self.has_begun or error.code in GOES_ON:
-                raise
+            if self.has_begun and error.code in AWAY and self.attempt.why is Why.CANCELLED:
+                raise self.site.not_put_back() from error
+            if not self.has_begun or error.code in AWAY:
+                raise  # Its Swarm goes on, and the next attempt waits on.
             if not (await uninterrupted(self._put_back()) and await self._is_back()):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
-        self.unfinished.forget(self.site.command.application_id)
+        self.unfinished.forget(self.site.command)
         return self._result(look)
 
     async def _begin(self, grants: Grants) -> Convergence:
         """To its end: an Engine that was let go does it all the same, and nobody knew of it."""
         site, command, current = self.site, self.site.command, self.current
         if current is not None and current.deployment == command.deployment_id:
-            self._note()
+            self.unfinished.note(command, self.attempt.job_id)
             self.has_begun = True
             site.log.add("it has begun before: waiting on")
             there = await services.tasks(site.engine, current.service_id)
@@ -141,7 +136,7 @@ class _Rollout:
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
-        self._note()
+        self.unfinished.note(command, self.attempt.job_id)
         if current is not None and self.ran and trial.is_needed(site, spec):
             await trial.try_out(site, spec, login, current)
         self.has_begun = True
@@ -153,10 +148,6 @@ class _Rollout:
         changing = services.update(site.engine, current.service_id, spec, login)
         await uninterrupted(changing)
         return Convergence(site, current.service_id)
-
-    def _note(self) -> None:
-        command = self.site.command
-        self.unfinished.note(command.application_id, command.deployment_id)
 
     async def _put_back(self) -> bool:
         """Whether the Swarm was told to undo what was done; it then does that by itself."""
@@ -184,7 +175,7 @@ class _Rollout:
         if found is not None:
             deployment = self.site.command.deployment_id
             await services.put_back(self.site.engine, found.service_id, deployment, self.before)
-        self.unfinished.forget(self.site.command.application_id)
+        self.unfinished.forget(self.site.command)
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:

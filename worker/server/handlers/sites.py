@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import structlog
+
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, Replace
@@ -20,11 +22,21 @@ from worker.engine.text import TextLines
 from worker.server.joblog import JobLog
 from worker.server.mask import Mask
 
+log = structlog.get_logger()
+
 NEW, OLD = ".new", ".old"
 MAX_WORDS = 500
 
 PUT_BACK_AT_ONCE = timedelta(seconds=4)
 """A cancel has to be over within five; what is put back may come to run after that."""
+
+
+AWAY = {
+    FaultCode.ENGINE_UNREACHABLE,
+    FaultCode.ENGINE_STREAM_TRUNCATED,
+    FaultCode.ENGINE_API_VERSION,
+}
+"""An Engine that is away is asked for nothing; when it is back, the next attempt goes on."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,19 @@ class Gate:
 
 
 async def tidy(
-    engine: Engine, application_id: str, name: str = "", *, is_stopping: bool = False
+    engine: Engine,
+    application_id: str,
+    name: str = "",
+    *,
+    is_stopping: bool = False,
+    must_run: bool = True,
 ) -> Container | None:
     """What the application runs, after whatever an attempt left behind is put right.
 
     ``name`` is what its container should be called; before a change of name it is called another.
-    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. What was left
-    behind goes last: while it is there, another attempt knows that there is something to be done.
+    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. Unless it
+    ``must_run``, one that the Engine will not start again is left stopped. What was left behind
+    goes last: while it is there, another attempt knows that there is something to be done.
     """
     found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
     bases = sorted({key.removesuffix(NEW).removesuffix(OLD) for key in found})
@@ -63,7 +81,7 @@ async def tidy(
     if current is not None and is_stopping:
         await containers.restart(engine, current.container_id)
     elif current is not None and is_left and not current.may_run:
-        await containers.start(engine, current.container_id)
+        await _start(engine, current, must_run=must_run)
     if old is not None:
         await containers.stop(engine, old.container_id)
         await containers.remove(engine, old.container_id)
@@ -72,22 +90,41 @@ async def tidy(
     return await containers.inspect(engine, current.container_id) if current else None
 
 
-async def switched(engine: Engine, application_id: str, deployment_id: str) -> Container | None:
-    """What a deployment has put in the place of one that is still there: they can change back."""
+@dataclass(frozen=True)
+class Switched:
+    """What a deployment has put in the place of ``old``, if there was one."""
+
+    new: Container
+    old: Container | None
+
+
+async def switched(engine: Engine, application_id: str, deployment_id: str) -> Switched | None:
+    """How they are called, if a deployment has switched."""
     found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
     for name, container in found.items():
-        if container.labels.get(DEPLOYMENT) == deployment_id and f"{name}{OLD}" in found:
-            return container
+        is_its = container.labels.get(DEPLOYMENT) == deployment_id
+        if is_its and not name.endswith((NEW, OLD)):
+            return Switched(container, found.get(f"{name}{OLD}"))
     return None
 
 
-async def switch_back(engine: Engine, application_id: str, deployment_id: str) -> bool:
-    """Remove what is `switched`, if it is; by its name, what is left is what ran before."""
-    new = await switched(engine, application_id, deployment_id)
-    if new is not None:
-        await containers.kill(engine, new.container_id)
-        await containers.remove(engine, new.container_id, with_volumes=True)
-    return new is not None
+async def switch_back(engine: Engine, application_id: str, deployment_id: str) -> None:
+    """By their names, what a deployment has switched is not: the rest is for `tidy`.
+
+    Only for a deployment that is not done: what it took the place of has to be there still.
+    """
+    left = await switched(engine, application_id, deployment_id)
+    if left is not None:
+        await containers.rename(engine, left.new.container_id, f"{left.new.name}{NEW}")
+
+
+async def _start(engine: Engine, container: Container, *, must_run: bool) -> None:
+    try:
+        await containers.start(engine, container.container_id)
+    except EngineError as error:
+        if must_run or error.code in AWAY:
+            raise
+        log.warning("not_started_again", container=container.name, error=error.code)
 
 
 @dataclass
@@ -104,11 +141,12 @@ class Place:
         return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
 
     def not_put_back(self) -> EngineError:
-        """Of a deployment that was stopped while its Engine was away."""
+        """Of a deployment that was stopped when it was too late, or its Engine away."""
         return self.error(
             FaultCode.NOT_PUT_BACK,
             "it was stopped, and what ran before could not be put back",
-            remedy="That is done once the Docker Engine of this server answers.",
+            remedy="It is put back once the Docker Engine of this server answers, unless somebody "
+            "changed it since: look at what runs there.",
         )
 
     def shown(self, text: str) -> str:
@@ -130,12 +168,20 @@ class Site(Place):
     def old_name(self) -> str:
         return f"{self.command.name}{OLD}"
 
-    async def tidy(self, *, is_stopping: bool = False) -> Container | None:
+    async def tidy(self, *, is_stopping: bool = False, must_run: bool = True) -> Container | None:
         """As `tidy`, for this application."""
         command = self.command
         return await tidy(
-            self.engine, command.application_id, command.name, is_stopping=is_stopping
+            self.engine,
+            command.application_id,
+            command.name,
+            is_stopping=is_stopping,
+            must_run=must_run,
         )
+
+    async def switched(self) -> Switched | None:
+        """As `switched`, for this deployment."""
+        return await switched(self.engine, self.command.application_id, self.command.deployment_id)
 
     async def require_no_service(self) -> None:
         """Raises `EngineError` (``other_runtime``) where it runs as a service of a Swarm."""

@@ -1,89 +1,127 @@
 """What deployments have begun on this Engine and nobody has finished: put right once it can be.
 
-A worker may die, or its Engine may be away when what ran before is to be put back. The names of
-containers say that by themselves, up to the switch. From there until the old one goes, and of
-services from before the first change until all is well or as it was, a note is kept in the worker's
-state directory.
+A worker may die, or its Engine may be away when what ran before is to be put back. So before a
+deployment changes anything, a note of it is kept in the worker's state directory; it is dropped
+when all is well, or as it was. What is left of a note while no attempt works at it:
+
+```text
+container, not switched   put right at once: the next attempt begins anyway
+container, switched       left to the next attempt while it runs and there may be one; then undone
+service                   left to the next attempt while there may be one; then undone
+done                      what is left behind is removed
+```
+
+Whether there may be another attempt, the database says: the beats ask it.
 """
 
 import asyncio
-import json
-import time
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Literal
 
 import structlog
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from shared.coroutines import end
-from shared.errors import EngineError
+from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from shared.jobs.commands import Replace
-from worker.engine import containers, services
+from shared.jobs.commands import Replace, ServiceReplace
+from worker.engine import services
 from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION
 from worker.engine.service_spec import TRIAL
 from worker.server.files import write_whole
-from worker.server.handlers.sites import NEW, OLD, switch_back, switched, tidy
+from worker.server.handlers.sites import AWAY, switch_back, switched, tidy
 
 EVERY = timedelta(seconds=5)
-
-ANOTHER_ATTEMPT = timedelta(seconds=30)
-"""What has come so far needs nobody; the next attempt, if there is to be one, only finishes it."""
 
 log = structlog.get_logger()
 
 
+class Note(BaseModel):
+    """The deployment that changes an application; ``is_done``: only leftovers are to be removed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    deployment_id: str
+    job_id: str
+    runtime: Literal["container", "service"]
+    is_done: bool = False
+
+
+_NOTES = TypeAdapter(dict[str, Note])
+
+
 @dataclass
 class Unfinished:
-    """``begun`` says by which deployment an application is being changed."""
+    """``begun`` has a note for each application that is being changed.
+
+    Raises:
+        SetupError: the notes of the worker before cannot be read.
+    """
 
     engine: Engine
     path: Path
-    grace: timedelta = ANOTHER_ATTEMPT
     every: timedelta = EVERY
-    begun: dict[str, str] = field(default_factory=dict, init=False)
-    _at_work: Counter[str] = field(default_factory=Counter, init=False)
+    begun: dict[str, Note] = field(default_factory=dict, init=False)
+    _ended: frozenset[str] = field(default=frozenset(), init=False)
     _turns: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock), init=False
     )
-    _left_at: dict[str, float] = field(default_factory=dict, init=False)
-    _has_looked: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        """Read the notes of the worker before; they count as just written."""
-        if self.path.exists():
-            self.begun = json.loads(self.path.read_text())
-        self._left_at = dict.fromkeys(self.begun, time.monotonic())
+        try:
+            if self.path.exists():
+                self.begun = _NOTES.validate_json(self.path.read_bytes())
+        except (OSError, ValidationError) as error:
+            raise SetupError(
+                f"{self.path} cannot be read: {type(error).__name__}",
+                remedy="Look at what this server's applications run, then remove the file.",
+            ) from None
 
     @asynccontextmanager
     async def working(self, command: Replace) -> AsyncIterator[None]:
-        """An attempt's work at an application: nothing of it is put right meanwhile.
+        """An attempt's work at an application: one at a time, and nothing is put right meanwhile.
 
         What another deployment has begun is put right first: else it were what ran before this one.
         """
-        application_id = command.application_id
-        async with self._turns[application_id]:
-            if self.begun.get(application_id) not in {None, command.deployment_id}:
-                await self._undo(application_id)
-            self._at_work[application_id] += 1
-        try:
+        async with self._turns[command.application_id]:
+            await self._make_way(command)
             yield
-        finally:
-            self._at_work[application_id] -= 1
-            self._left_at[application_id] = time.monotonic()
 
-    def note(self, application_id: str, deployment_id: str) -> None:
-        """To be called before a deployment changes what it could not tell from its own work."""
-        self._keep({**self.begun, application_id: deployment_id})
+    def has_begun(self, command: Replace) -> bool:
+        """Whether the deployment has begun to change what ran before, which is still there."""
+        note = self.begun.get(command.application_id)
+        return note is not None and _is_of(note, command) and not note.is_done
 
-    def forget(self, application_id: str) -> None:
+    def note(self, command: Replace, job_id: str, *, is_done: bool = False) -> None:
+        """To be called before anything is changed that another attempt might have to undo."""
+        note = Note(
+            deployment_id=command.deployment_id,
+            job_id=job_id,
+            runtime="service" if isinstance(command, ServiceReplace) else "container",
+            is_done=is_done,
+        )
+        if self.begun.get(command.application_id) != note:
+            self._keep({**self.begun, command.application_id: note})
+
+    def forget(self, command: Replace) -> None:
         """To be called once all is well, or what ran before is put back."""
-        if application_id in self.begun:
-            self._keep({key: self.begun[key] for key in self.begun.keys() - {application_id}})
+        note = self.begun.get(command.application_id)
+        if note is not None and _is_of(note, command):
+            self._drop(command.application_id)
+
+    def job_ids(self) -> Sequence[str]:
+        """The jobs of which it matters whether they have ended."""
+        return [note.job_id for note in self.begun.values() if not note.is_done]
+
+    def have_ended(self, job_ids: Collection[str]) -> None:
+        """There will be no further attempt at these."""
+        self._ended = frozenset(job_ids)
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -95,62 +133,67 @@ class Unfinished:
             await end(task)
 
     async def put_right(self) -> None:
-        """All that no attempt works at; what the Engine refuses, or is away for, stays."""
-        with suppress(EngineError):
-            left = await self._left_containers()
-            # Later on only what we worked at: another worker may use this Engine, too.
-            ours = left & self._left_at.keys() if self._has_looked else left
-            self._has_looked = True
-            for application_id in ours:
-                await self._when_idle(application_id, self._tidy)
+        """All that no attempt works at; what the Engine refuses, or is away for, stays noted."""
         for application_id in list(self.begun):
-            await self._when_idle(application_id, self._undo, self.grace)
+            if not self._turns[application_id].locked():
+                async with self._turns[application_id]:
+                    await self._put_right(application_id)
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self.every.total_seconds())
             await self.put_right()
 
-    async def _left_containers(self) -> set[str]:
-        """The applications that have some; names say what is left, as `tidy` reads them."""
-        found = await containers.find(self.engine, APPLICATION)
-        return {one.labels[APPLICATION] for one in found if one.name.endswith((NEW, OLD))}
+    async def _put_right(self, application_id: str) -> None:
+        note = self.begun.get(application_id)
+        try:
+            if note is not None and await self._is_right(application_id, note):
+                self._drop(application_id)
+                log.info("put_right", application=application_id)
+        except EngineError as error:
+            log.warning("not_put_right", application=application_id, error=error.code)
+        except OSError as error:
+            log.warning("not_put_right", application=application_id, error=type(error).__name__)
 
-    async def _when_idle(
-        self,
-        application_id: str,
-        act: Callable[[str], Awaitable[None]],
-        grace: timedelta = timedelta(),
-    ) -> None:
-        async with self._turns[application_id]:
-            idle_for = time.monotonic() - self._left_at.get(application_id, 0)
-            if self._at_work[application_id] or idle_for < grace.total_seconds():
-                return
-            try:
-                await act(application_id)
-            except (EngineError, OSError) as error:
-                log.warning("not_put_right", application=application_id, error=str(error))
+    async def _is_right(self, application_id: str, note: Note) -> bool:
+        """Put it right, unless that is left to the next attempt."""
+        has_ended = note.job_id in self._ended
+        if note.runtime == "service":
+            if has_ended:
+                await self._undo_service(application_id, note.deployment_id)
+            return has_ended
+        if not note.is_done:
+            left = await switched(self.engine, application_id, note.deployment_id)
+            if left is not None and left.new.may_run and not has_ended:
+                return False
+            await switch_back(self.engine, application_id, note.deployment_id)
+        await tidy(self.engine, application_id)
+        return True
 
-    async def _tidy(self, application_id: str) -> None:
-        begun = self.begun.get(application_id)
-        if begun and await switched(self.engine, application_id, begun):
+    async def _make_way(self, command: Replace) -> None:
+        application_id = command.application_id
+        note = self.begun.get(application_id)
+        if note is None or note.is_done or _is_of(note, command):
             return
-        current = await tidy(self.engine, application_id)
-        log.info("tidied", application=application_id, runs=current is not None)
-
-    async def _undo(self, application_id: str) -> None:
-        deployment_id = self.begun[application_id]
-        if await switch_back(self.engine, application_id, deployment_id):
-            await tidy(self.engine, application_id)
-        elif (await self.engine.info()).swarm not in {"inactive", "worker"}:
-            await self._undo_service(application_id, deployment_id)
-        self.forget(application_id)
-        log.info("put_right", application=application_id)
+        if note.runtime == "container":
+            # The rest is for whoever deploys: by its names, nothing is switched any more.
+            await switch_back(self.engine, application_id, note.deployment_id)
+            return
+        try:
+            await self._undo_service(application_id, note.deployment_id)
+        except EngineError as error:
+            if error.code in AWAY:
+                raise
+            # A port that was taken since, perhaps: what comes now may do without it.
+            log.warning("not_put_right", application=application_id, error=error.code)
 
     async def _undo_service(self, application_id: str, deployment_id: str) -> None:
         """Have the Swarm go back to what it had; what is no longer of that deployment it has."""
+        if (await self.engine.info()).swarm in {"inactive", "worker"}:
+            return
         for trial in await services.find(self.engine, TRIAL, application_id):
-            await services.remove(self.engine, trial.service_id)
+            if trial.deployment == deployment_id:
+                await services.remove(self.engine, trial.service_id)
         for service in await services.find(self.engine, APPLICATION, application_id):
             await self._put_back(service.service_id, deployment_id)
 
@@ -163,6 +206,13 @@ class Unfinished:
             # Somebody changed it since, and knows what it should be.
             log.warning("left_as_it_is", service=service_id)
 
-    def _keep(self, begun: dict[str, str]) -> None:
-        write_whole(self.path, json.dumps(begun))
+    def _drop(self, application_id: str) -> None:
+        self._keep({key: self.begun[key] for key in self.begun.keys() - {application_id}})
+
+    def _keep(self, begun: dict[str, Note]) -> None:
+        write_whole(self.path, _NOTES.dump_json(begun).decode())
         self.begun = begun
+
+
+def _is_of(note: Note, command: Replace) -> bool:
+    return note.deployment_id == command.deployment_id

@@ -4,12 +4,15 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
-from shared.errors import EngineError
+from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
+from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from tests.server.handlers.containers.yard import (
+    ILL,
     WELL,
     Yard,
     answer,
@@ -19,49 +22,76 @@ from tests.server.handlers.containers.yard import (
 from tests.waiting import wait_until
 from worker.engine import containers
 from worker.engine.containers import Container
-from worker.server.attempt import Why
+from worker.server.attempt import Attempt, Why
+from worker.server.handlers.unfinished import Unfinished
+
+JOB = "job"
 
 
-async def test_what_a_dead_worker_left_is_put_right_at_the_next_start(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    await containers.stop(yard.engine, kept.container_id)
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-
-    await yard.tools.unfinished.put_right()
-
-    assert (await yard.only()).container_id == kept.container_id
+def died(yard: Yard, **changes: Any) -> ContainerReplace:
+    """The deployment that nobody finished."""
+    return yard.command("", deployment_id="died", **changes)
 
 
-async def switch_and_die(yard: Yard) -> Container:
+def next_worker(yard: Yard) -> Unfinished:
+    return Unfinished(yard.engine, yard.tools.unfinished.path)
+
+
+async def switch_and_die(yard: Yard, health_check: HealthProbe | None = None) -> Container:
     """What ran before, by the way from the switch to its end; its deployment is noted."""
     await yard.deploy(await yard.serving("1"))
     kept = await yard.only()
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await containers.stop(yard.engine, kept.container_id)
-    await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(f"id-of-{yard.name}", "died")
+    await yard.leave(await yard.serving("2"), yard.name, health_check)
+    yard.tools.unfinished.note(died(yard), JOB)
     return kept
 
 
-async def test_a_switch_that_nobody_finished_is_undone(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    unfinished = replace(yard.tools.unfinished, grace=timedelta())
+async def die_before_the_switch(yard: Yard) -> Container:
+    """What ran before and was stopped, beside what is to take its place."""
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    await containers.stop(yard.engine, kept.container_id)
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+    yard.tools.unfinished.note(died(yard), JOB)
+    return kept
 
-    await unfinished.put_right()
+
+async def names(yard: Yard) -> list[str]:
+    return sorted(found.name for found in await yard.found())
+
+
+async def test_what_was_not_switched_is_put_right_by_the_next_worker(yard: Yard) -> None:
+    kept = await die_before_the_switch(yard)
+
+    await next_worker(yard).put_right()
 
     assert (await yard.only()).container_id == kept.container_id
-    assert not unfinished.begun
+    assert not next_worker(yard).begun
 
 
-async def test_a_switch_is_left_to_another_attempt_for_a_while(yard: Yard) -> None:
-    await switch_and_die(yard)
-    before = sorted(found.name for found in await yard.found())
+async def test_a_switch_is_undone_once_its_job_has_ended(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    unfinished = next_worker(yard)
 
-    await replace(yard.tools.unfinished, grace=timedelta(minutes=1)).put_right()
+    await unfinished.put_right()
+    before = await names(yard)
+    unfinished.have_ended(unfinished.job_ids())
+    await unfinished.put_right()
 
-    assert sorted(found.name for found in await yard.found()) == before
+    assert before == sorted([yard.name, f"{yard.name}.old"])
+    assert (await yard.only()).container_id == kept.container_id
+    assert not next_worker(yard).begun
+
+
+async def test_a_switch_to_what_does_not_run_is_undone_at_once(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    await containers.stop(yard.engine, yard.name)
+
+    await next_worker(yard).put_right()
+
+    assert (await yard.only()).container_id == kept.container_id
 
 
 async def test_another_attempt_finishes_the_switch(yard: Yard) -> None:
@@ -71,6 +101,66 @@ async def test_another_attempt_finishes_the_switch(yard: Yard) -> None:
 
     assert (await yard.only()).container_id == result.container_id
     assert not yard.tools.unfinished.begun
+
+
+async def test_what_is_ill_when_another_attempt_looks_at_it_is_switched_back(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    await containers.stop(yard.engine, yard.name)
+
+    error = await yard.fail(await yard.serving("2"), deployment_id="died")
+
+    assert error.code == FaultCode.CONTAINER_EXITED
+    assert (await yard.only()).container_id == kept.container_id
+    assert not yard.tools.unfinished.begun
+
+
+async def test_a_cancel_while_another_attempt_looks_at_it_switches_back(yard: Yard) -> None:
+    kept = await switch_and_die(yard, WELL.model_copy(update={"interval_seconds": 3600}))
+    attempt = Attempt(JOB, 2)
+    again = yard.command(await yard.serving("2"), deployment_id="died")
+    attempt.task = asyncio.create_task(yard.deploy(again, attempt=attempt))
+    await wait_until(lambda: any("switched already" in piece for piece in yard.pieces))
+
+    attempt.stop(Why.CANCELLED)
+    with pytest.raises(asyncio.CancelledError):
+        await attempt.task
+
+    assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_a_first_version_that_is_ill_when_another_attempt_looks_at_it_is_removed(
+    yard: Yard,
+) -> None:
+    await yard.leave(await yard.serving("1"), yard.name)
+    await containers.stop(yard.engine, yard.name)
+    yard.tools.unfinished.note(died(yard), JOB)
+
+    error = await yard.fail(await yard.serving("1"), deployment_id="died")
+
+    assert error.code == FaultCode.CONTAINER_EXITED
+    assert await names(yard) == []
+
+
+async def test_a_first_version_of_a_job_that_has_ended_is_removed(yard: Yard) -> None:
+    await yard.leave(await yard.serving("1"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB)
+    unfinished = next_worker(yard)
+    unfinished.have_ended([JOB])
+
+    await unfinished.put_right()
+
+    assert await names(yard) == []
+
+
+async def test_of_what_is_done_and_ill_since_nobody_says_that_it_was_put_back(yard: Yard) -> None:
+    reference = await yard.serving("1")
+    await yard.deploy(reference, deployment_id="done")
+    await containers.stop(yard.engine, yard.name)
+
+    error = await yard.fail(reference, deployment_id="done")
+
+    assert error.code == FaultCode.NOT_PUT_BACK
+    assert await names(yard) == [yard.name]
 
 
 async def test_a_switch_that_nobody_finished_is_undone_before_the_next_deployment(
@@ -83,21 +173,69 @@ async def test_a_switch_that_nobody_finished_is_undone_before_the_next_deploymen
     assert (await yard.only()).container_id == kept.container_id
 
 
+async def test_what_cannot_be_started_again_keeps_no_other_version_from_running(
+    yard: Yard,
+) -> None:
+    port, other = 8311, 8312
+    await yard.deploy(await yard.serving("1"), ports=ports(port))
+    kept = await yard.only()
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    await containers.stop(yard.engine, kept.container_id)
+    await yard.leave(await yard.serving("2"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB)
+    taking = containers.ContainerSpec(kept.image_id, {}, ports=ports(port))
+    stranger = await containers.create(yard.engine, f"stranger-of-{yard.name}", taking)
+    await containers.start(yard.engine, stranger)
+
+    try:
+        await yard.deploy(await yard.serving("3"), ports=ports(other))
+    finally:
+        await containers.remove(yard.engine, stranger)
+
+    assert (await yard.only()).container_id != kept.container_id
+    await wait_until(lambda: answer((yard.local.address, other)) == "3")
+
+
+def ports(published: int) -> tuple[PublishedPort, ...]:
+    return (PublishedPort(published_port=published, target_port=8080),)
+
+
 async def test_a_deployment_leaves_no_note(yard: Yard) -> None:
     await yard.deploy(await yard.serving("1"))
+    after_first = next_worker(yard).begun
 
     await yard.deploy(await yard.serving("2"))
+    after_second = next_worker(yard).begun
+    await yard.fail(await yard.serving("3"), health_check=ILL)
 
-    assert not yard.tools.unfinished.begun
+    assert after_first == after_second == next_worker(yard).begun == {}
 
 
-async def test_what_is_left_behind_is_put_right_while_the_worker_runs(yard: Yard) -> None:
+async def test_what_could_not_be_removed_is_removed_later(yard: Yard) -> None:
     await yard.deploy(await yard.serving("1"))
     kept = await yard.only()
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    unfinished = replace(yard.tools.unfinished, every=timedelta(milliseconds=50))
+    await yard.leave(await yard.serving("2"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB, is_done=True)
+    unfinished = next_worker(yard)
+    unfinished.have_ended([JOB])
+
+    await unfinished.put_right()
+
+    assert (await yard.only()).container_id != kept.container_id
+    assert not next_worker(yard).begun
+
+
+async def test_what_is_left_is_put_right_while_the_worker_runs_again_and_again(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    unfinished = replace(next_worker(yard), every=timedelta(milliseconds=50))
 
     async with unfinished.watching():
+        unfinished.have_ended(unfinished.job_ids())
+        await wait_until(partial(is_called, yard, yard.name))
+        async with unfinished.working(died(yard)):
+            unfinished.note(died(yard), JOB)
+            await yard.leave(await yard.serving("2"), f"{yard.name}.new")
         await wait_until(partial(is_called, yard, yard.name))
 
     assert (await yard.only()).container_id == kept.container_id
@@ -116,6 +254,25 @@ async def test_what_an_attempt_works_at_is_not_put_right(yard: Yard) -> None:
     assert (await yard.only()).container_id == result.container_id
 
 
+async def test_a_second_attempt_waits_until_the_first_has_left(yard: Yard) -> None:
+    first, second = asyncio.Event(), asyncio.Event()
+
+    async def work(begun: asyncio.Event, let_go: asyncio.Event) -> None:
+        async with yard.tools.unfinished.working(died(yard)):
+            begun.set()
+            await let_go.wait()
+
+    let_go = asyncio.Event()
+    one = asyncio.create_task(work(first, let_go))
+    other = asyncio.create_task(work(second, let_go))
+    await first.wait()
+    meanwhile = second.is_set()
+    let_go.set()
+    await asyncio.gather(one, other)
+
+    assert (meanwhile, second.is_set()) == (False, True)
+
+
 async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(yard: Yard) -> None:
     before, attempt = await yard.begin_to_end("1", 8309)
 
@@ -132,10 +289,9 @@ async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(
     await wait_until(lambda: answer((yard.local.address, 8309)) == "1")
 
 
-async def test_a_note_of_a_service_is_forgotten_where_there_is_no_swarm(yard: Yard) -> None:
-    unfinished = replace(yard.tools.unfinished, grace=timedelta())
-    unfinished.note("app", "deployment")
+@pytest.mark.parametrize("kept", [b"", b"[]", b"\xff", b'{"app": "deployment"}'])
+def test_notes_that_cannot_be_read_keep_the_worker_from_starting(yard: Yard, kept: bytes) -> None:
+    yard.tools.unfinished.path.write_bytes(kept)
 
-    await unfinished.put_right()
-
-    assert not unfinished.begun
+    with pytest.raises(SetupError, match="cannot be read"):
+        next_worker(yard)

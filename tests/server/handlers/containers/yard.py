@@ -129,11 +129,13 @@ class Yard:
         await wait_until(partial(is_created, self, ports), seconds=20)
         return before, attempt
 
-    async def leave(self, reference: str, name: str) -> None:
+    async def leave(
+        self, reference: str, name: str, health_check: HealthProbe | None = None
+    ) -> None:
         """A container of the application as an attempt that died leaves it."""
         image = await images.inspect(self.engine, reference)
         labels = {APPLICATION: f"id-of-{self.name}", DEPLOYMENT: "died"}
-        spec = containers.ContainerSpec(image.image_id, labels)
+        spec = containers.ContainerSpec(image.image_id, labels, health_check=health_check)
         await containers.start(self.engine, await containers.create(self.engine, name, spec))
 
     async def clear(self) -> None:
