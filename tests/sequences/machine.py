@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from hypothesis import strategies as st
@@ -19,10 +20,11 @@ from tests.local.conditions import wait_until
 from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
 
 HOSTS = (0, 1)
+MORTAL = ("worker", "Engine")
 RUNTIMES = ("container", "service")
 AGAIN = 90
 MOMENTS = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
-"""Seconds until a cancel: while it is pulled, begins, gets healthy, has ended."""
+"""Seconds until a cancel or a death: while it is pulled, begins, gets healthy, has ended."""
 
 
 class Deployments(RuleBasedStateMachine):
@@ -110,15 +112,30 @@ class Deployments(RuleBasedStateMachine):
         number=st.integers(0, GOOD - 1),
         seconds=st.sampled_from(MOMENTS),
         host=st.sampled_from(HOSTS),
-        dies=st.sampled_from(("worker", "Engine")),
+        dies=st.sampled_from(MORTAL),
     )
     def cancel_what_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
         self.told[f"cancel with a dead {dies}"] += 1
-        without = self.scene.without_worker if dies == "worker" else self.scene.without_engine
         asked = self._ask(number)
         time.sleep(seconds)
-        with without(host):
+        with self._without(dies, host):
             deployment = self._cancelled(asked)
+        self._note(deployment, number)
+
+    @rule(
+        number=st.integers(0, GOOD - 1),
+        seconds=st.sampled_from(MOMENTS),
+        host=st.sampled_from(HOSTS),
+        dies=st.sampled_from(MORTAL),
+    )
+    def deploy_while_one_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
+        self.told[f"deploy with a dead {dies}"] += 1
+        asked = self._ask(number)
+        time.sleep(seconds)
+        with self._without(dies, host):
+            pass
+        deployment = self._ended(asked)
+        assert deployment["state"] == "succeeded" or not self.scene.builds.is_up, deployment
         self._note(deployment, number)
 
     @rule(number=st.integers(GOOD, GOOD + BROKEN - 1))
@@ -190,6 +207,11 @@ class Deployments(RuleBasedStateMachine):
         self.scene.stack.call("application.remove", {"applicationId": self.application_id})
         for registry_id in self.registries.values():
             self.scene.stack.call("registry.remove", {"registryId": registry_id})
+
+    def _without(self, dies: str, host: int) -> AbstractContextManager[None]:
+        if dies == "worker":
+            return self.scene.without_worker(host)
+        return self.scene.without_engine(host)
 
     def _require_running(self, host: int, wanted: list[tuple[str, str]]) -> None:
         """After a restart: a Swarm takes some time, and what was left is put right in some, too."""

@@ -23,6 +23,7 @@ class Node:
     """One Engine of a Swarm; ``is_up`` if it is there, ``is_ready`` if it takes new tasks now."""
 
     node_id: str
+    version: int
     name: str
     os: str
     architecture: str
@@ -61,6 +62,10 @@ def placement(platforms: Sequence[str]) -> list[JsonValue]:
     ]
 
 
+class _Version(BaseModel):
+    index: int = Field(0, alias="Index")
+
+
 class _Spec(BaseModel):
     availability: str = Field("active", alias="Availability")
 
@@ -81,6 +86,7 @@ class _Description(BaseModel):
 
 class _Node(BaseModel):
     node_id: str = Field(alias="ID")
+    version: _Version = Field(alias="Version")
     spec: _Spec = Field(alias="Spec")
     status: _Status = Field(alias="Status")
     description: _Description = Field(alias="Description")
@@ -89,6 +95,7 @@ class _Node(BaseModel):
         here = self.description.platform
         return Node(
             self.node_id,
+            self.version.index,
             self.description.name,
             here.os,
             _SPELT.get(here.architecture, here.architecture),

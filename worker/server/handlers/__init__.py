@@ -36,7 +36,7 @@ from worker.server.workspaces import Workspaces
 
 
 async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host: str) -> Opened:
-    """Open the Engine for all the handlers; what the worker before left there is put right first.
+    """Open the Engine for all the handlers, and put right what the worker before left there.
 
     Raises:
         SetupError: the state directory has something that cannot be read.
@@ -45,7 +45,6 @@ async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host
     networks = parse_networks(settings.registry_networks)
     workspaces = Workspaces.open(settings.state_dir / "builds")
     unfinished = Unfinished(engine, settings.state_dir / "unfinished.json")
-    await unfinished.put_right()
     await stack.enter_async_context(unfinished.watching())
     tools = Tools(engine, networks, workspaces, unfinished, settings.url)
 

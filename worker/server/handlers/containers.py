@@ -11,6 +11,7 @@ not healthy         NAME.new is removed, NAME is started again if it was stopped
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -34,6 +35,8 @@ from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
 
 PUT_BACK = timedelta(seconds=60)
+
+GONE = "What ran before is gone: deploy again, or roll back."
 
 log = structlog.get_logger()
 
@@ -66,7 +69,10 @@ async def _replace(
     site: Site, grants: Grants, attempt: Attempt, unfinished: Unfinished
 ) -> ContainerResult:
     command, engine = site.command, site.engine
-    left = await site.switched() if unfinished.has_begun(command) else None
+    note = unfinished.noted(command)
+    left = await site.switched() if note else None
+    if left is not None and left.old is None and note is not None and note.had_before:
+        left = None  # Somebody removed that: there is no way back.
     current = left.old if left else await site.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
     await images.require_platform(engine, image, Doing("deploy", command.target))
@@ -79,7 +85,9 @@ async def _replace(
         command.mounts,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
-        return await carry_out(_look_again(site, spec, current), attempt, lambda: True)
+        result = await carry_out(_look_again(site, spec, current), attempt, lambda: True)
+        unfinished.forget(command)
+        return result
     if left is None:
         if current is None:
             await site.require_no_service()
@@ -95,11 +103,11 @@ async def _look_again(site: Site, spec: ContainerSpec, current: Container) -> Co
     try:
         return _result(site.command, spec, await site.require_healthy(current.container_id), 0.0)
     except asyncio.CancelledError:
-        raise site.not_put_back() from None
+        raise site.error(FaultCode.NOT_PUT_BACK, "it was done already", remedy=GONE) from None
     except EngineError as error:
         if error.code in AWAY:
             raise
-        raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
+        raise EngineError(FaultCode.NOT_PUT_BACK, error.message, remedy=GONE) from error
 
 
 @dataclass
@@ -154,6 +162,7 @@ class _Switch:
         await self._create(spec)
         stopped_at = time.monotonic()
         self.is_stopping = True
+        self._note()
         await containers.stop(engine, current.container_id)
         await containers.start(engine, self.new_id)
         return time.monotonic() - stopped_at
@@ -165,9 +174,17 @@ class _Switch:
 
     async def _create(self, spec: ContainerSpec) -> None:
         """To its end: an Engine that was let go makes it all the same, and nobody knew of it."""
-        self.unfinished.note(self.site.command, self.attempt.job_id)
+        self._note()
         making = containers.create(self.site.engine, self.site.new_name, spec)
         self.new_id = await uninterrupted(making)
+
+    def _note(self) -> None:
+        self.unfinished.note(
+            self.site.command,
+            self.attempt.job_id,
+            had_before=self.current is not None,
+            is_stopping=self.is_stopping,
+        )
 
     async def _rename(self) -> None:
         engine, command = self.site.engine, self.site.command
@@ -183,12 +200,15 @@ class _Switch:
             async with asyncio.timeout(limit.total_seconds()):
                 command = self.site.command
                 await switch_back(self.site.engine, command.application_id, command.deployment_id)
-                await self.site.tidy(is_stopping=self.is_stopping)
-                self.unfinished.forget(command)
+                # What an attempt before switched from, that one may have asked to end.
+                is_stopping = self.is_stopping or self.switched is not None
+                await self.site.tidy(is_stopping=is_stopping)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
             return False
+        with suppress(OSError):  # It is put back; a note that stays is looked at again.
+            self.unfinished.forget(command)
         return True
 
 
@@ -204,13 +224,14 @@ async def _retire(
             await containers.stop(site.engine, old.container_id)
     except (asyncio.CancelledError, EngineError) as error:
         log.info("killed", container=old.name, why=type(error).__name__)
-    unfinished.forget(site.command)
+    unfinished.note(site.command, attempt.job_id, is_done=True)
     try:
         await uninterrupted(containers.remove(site.engine, old.container_id))
     except EngineError as error:
         log.warning("not_retired", container=old.name, error=error.code)
         site.log.add("what ran before could not be removed; that is done later")
-        unfinished.note(site.command, attempt.job_id, is_done=True)
+    else:
+        unfinished.forget(site.command)
 
 
 def _result(

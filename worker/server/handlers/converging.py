@@ -75,12 +75,15 @@ class Convergence:
     """One wait for one service.
 
     How tasks end that were there ``before`` says nothing: it may be with their Engine, or another
-    attempt's. Others take their place, and end by themselves if it was not.
+    attempt's. Others take their place, and end by themselves if it was not. So it is with those
+    that are over when a node has joined anew: an Engine that starts again takes its time to answer,
+    and is not seen to be away.
     """
 
     site: SwarmSite
     service_id: str
     before: frozenset[str] = frozenset()
+    joined: dict[str, int] = field(default_factory=dict)
     running: _Timer = field(default_factory=_Timer)
     stuck: _Timer = field(default_factory=_Timer)
     ending: _Timer = field(default_factory=_Timer)
@@ -94,6 +97,7 @@ class Convergence:
             EngineError: why it does not; by then the Swarm may be about to roll it back, or not.
         """
         until = time.monotonic() + self._patience().total_seconds()
+        await self._has_node_joined()
         while True:
             look = await self._look()
             self._tell(look)
@@ -129,17 +133,28 @@ class Convergence:
 
     async def _require_well(self, look: Look) -> None:
         there = {task.task_id for task in (*look.ours, *look.others)}
-        gone = [task for task in self.seen.values() if task.task_id not in there]
-        self.seen = {task.task_id: task for task in look.ours}
-        for task in look.ours:
-            if task.is_broken and task.task_id not in self.before:
-                raise await explain(self.site, task)
         # A Swarm may be set up to forget tasks at once.
-        if any(task.is_wanted and task.task_id not in self.before for task in gone):
+        gone = [task for key, task in self.seen.items() if key not in there and task.is_wanted]
+        self.seen = {task.task_id: task for task in look.ours}
+        broken = [task for task in look.ours if task.is_broken]
+        over = {task.task_id: task for task in (*broken, *gone) if task.task_id not in self.before}
+        if over and await self._has_node_joined():
+            self.site.log.add("it ended with an Engine that has started again: waiting on")
+            self.before |= over.keys()
+        elif over:
+            task = next(iter(over.values()))
+            if task.is_broken:
+                raise await explain(self.site, task)
             raise self.site.error(
                 FaultCode.CONTAINER_EXITED, "it ended, and the Swarm keeps nothing of it"
             )
         self._require_unchanged(look.service)
+
+    async def _has_node_joined(self) -> bool:
+        """Whether one has since this was asked last; by its version, which nothing else changes."""
+        before = self.joined
+        self.joined = {node.node_id: node.version for node in await nodes(self.site.engine)}
+        return self.joined != before
 
     def _require_unchanged(self, service: Service) -> None:
         """By a person, or by the Swarm, which rolls back what it does not find well."""

@@ -52,8 +52,11 @@ async def carry_out(
             attempt.is_too_late = is_last and task.done()
         finally:
             await end(task)
-        attempt.is_too_late |= is_wish and _is_not_put_back(task)
-        if task.cancelled() or (task.exception() and not attempt.is_too_late):
+        is_stuck = _is_not_put_back(task)
+        attempt.is_too_late |= is_wish and is_stuck
+        # Without a reason it is out of time, and failed in either way.
+        is_told = attempt.is_too_late or (attempt.why is None and is_stuck)
+        if task.cancelled() or (task.exception() and not is_told):
             raise
         return task.result()
 

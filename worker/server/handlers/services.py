@@ -11,6 +11,7 @@ deployment
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -175,7 +176,8 @@ class _Rollout:
         if found is not None:
             deployment = self.site.command.deployment_id
             await services.put_back(self.site.engine, found.service_id, deployment, self.before)
-        self.unfinished.forget(self.site.command)
+        with suppress(OSError):  # It is put back; a note that stays is looked at again.
+            self.unfinished.forget(self.site.command)
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:

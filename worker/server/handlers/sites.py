@@ -57,36 +57,40 @@ async def tidy(
     name: str = "",
     *,
     is_stopping: bool = False,
+    is_begun: bool = False,
     must_run: bool = True,
 ) -> Container | None:
     """What the application runs, after whatever an attempt left behind is put right.
 
     ``name`` is what its container should be called; before a change of name it is called another.
-    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. Unless it
+    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. ``is_begun``: a
+    deployment has begun, so one that does not run does not for a reason of ours. Unless it
     ``must_run``, one that the Engine will not start again is left stopped. What was left behind
     goes last: while it is there, another attempt knows that there is something to be done.
     """
-    found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
-    bases = sorted({key.removesuffix(NEW).removesuffix(OLD) for key in found})
-    base = name if name in bases or not bases else bases[0]
-    current, new, old = found.get(base), found.get(f"{base}{NEW}"), found.get(f"{base}{OLD}")
-    if new is not None:
-        await containers.kill(engine, new.container_id)
-    if old is not None and current is None:
-        await containers.rename(engine, old.container_id, base)
-        current, old = old, None
+    found = sorted(
+        await containers.find(engine, APPLICATION, application_id), key=lambda one: one.name
+    )
+    new = [one for one in found if one.name.endswith(NEW)]
+    old = [one for one in found if one.name.endswith(OLD)]
+    named = [one for one in found if one not in new and one not in old]
+    current = next((one for one in named if one.name == name), named[0] if named else None)
+    is_left = bool(new)
+    for one in new:
+        await containers.kill(engine, one.container_id)
+    if current is None and old:
+        current = old.pop()
+        await containers.rename(engine, current.container_id, current.name.removesuffix(OLD))
         is_left = True
-    else:
-        is_left = new is not None
-    if current is not None and is_stopping:
-        await containers.restart(engine, current.container_id)
-    elif current is not None and is_left and not current.may_run:
-        await _start(engine, current, must_run=must_run)
-    if old is not None:
-        await containers.stop(engine, old.container_id)
-        await containers.remove(engine, old.container_id)
-    if new is not None:
-        await containers.remove(engine, new.container_id, with_volumes=True)
+    if current is not None:
+        may_stand = current.may_run or not (is_left or is_begun)
+        if is_stopping or not may_stand:
+            await _start(engine, current, must_run=must_run)
+    for one in old:
+        await containers.stop(engine, one.container_id)
+        await containers.remove(engine, one.container_id)
+    for one in new:
+        await containers.remove(engine, one.container_id, with_volumes=True)
     return await containers.inspect(engine, current.container_id) if current else None
 
 
@@ -119,8 +123,9 @@ async def switch_back(engine: Engine, application_id: str, deployment_id: str) -
 
 
 async def _start(engine: Engine, container: Container, *, must_run: bool) -> None:
+    """From its start, as it may just be about to end."""
     try:
-        await containers.start(engine, container.container_id)
+        await containers.restart(engine, container.container_id)
     except EngineError as error:
         if must_run or error.code in AWAY:
             raise
@@ -168,7 +173,9 @@ class Site(Place):
     def old_name(self) -> str:
         return f"{self.command.name}{OLD}"
 
-    async def tidy(self, *, is_stopping: bool = False, must_run: bool = True) -> Container | None:
+    async def tidy(
+        self, *, is_stopping: bool = False, is_begun: bool = False, must_run: bool = True
+    ) -> Container | None:
         """As `tidy`, for this application."""
         command = self.command
         return await tidy(
@@ -176,6 +183,7 @@ class Site(Place):
             command.application_id,
             command.name,
             is_stopping=is_stopping,
+            is_begun=is_begun,
             must_run=must_run,
         )
 

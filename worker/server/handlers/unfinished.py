@@ -5,17 +5,18 @@ deployment changes anything, a note of it is kept in the worker's state director
 when all is well, or as it was. What is left of a note while no attempt works at it:
 
 ```text
-container, not switched   put right at once: the next attempt begins anyway
+container, not switched   put right at once: the next attempt begins anew
 container, switched       left to the next attempt while it runs and there may be one; then undone
 service                   left to the next attempt while there may be one; then undone
 done                      what is left behind is removed
 ```
 
-Whether there may be another attempt, the database says: the beats ask it.
+Whether there may be another attempt, the database says: the beats ask it. A note is dropped when it
+was put right twice: an Engine that hung may yet do what it was asked for before.
 """
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,10 +33,10 @@ from shared.faults import FaultCode
 from shared.jobs.commands import Replace, ServiceReplace
 from worker.engine import services
 from worker.engine.connection import Engine
-from worker.engine.containers import APPLICATION
+from worker.engine.containers import APPLICATION, Container
 from worker.engine.service_spec import TRIAL
 from worker.server.files import write_whole
-from worker.server.handlers.sites import AWAY, switch_back, switched, tidy
+from worker.server.handlers.sites import switch_back, switched, tidy
 
 EVERY = timedelta(seconds=5)
 
@@ -43,14 +44,21 @@ log = structlog.get_logger()
 
 
 class Note(BaseModel):
-    """The deployment that changes an application; ``is_done``: only leftovers are to be removed."""
+    """The deployment that changes an application.
+
+    ``had_before`` and ``is_stopping`` are of a container that ran before: there was one, and it was
+    asked to end. ``is_done``: only leftovers are to be removed. ``is_right``: that was seen once.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     deployment_id: str
     job_id: str
     runtime: Literal["container", "service"]
+    had_before: bool = False
+    is_stopping: bool = False
     is_done: bool = False
+    is_right: bool = False
 
 
 _NOTES = TypeAdapter(dict[str, Note])
@@ -69,6 +77,7 @@ class Unfinished:
     every: timedelta = EVERY
     begun: dict[str, Note] = field(default_factory=dict, init=False)
     _ended: frozenset[str] = field(default=frozenset(), init=False)
+    _at_work: Counter[str] = field(default_factory=Counter, init=False)
     _turns: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock), init=False
     )
@@ -89,22 +98,27 @@ class Unfinished:
 
         What another deployment has begun is put right first: else it were what ran before this one.
         """
-        async with self._turns[command.application_id]:
-            await self._make_way(command)
-            yield
+        self._at_work[command.application_id] += 1
+        try:
+            async with self._turns[command.application_id]:
+                await self._make_way(command)
+                yield
+        finally:
+            self._at_work[command.application_id] -= 1
 
-    def has_begun(self, command: Replace) -> bool:
-        """Whether the deployment has begun to change what ran before, which is still there."""
+    def noted(self, command: Replace) -> Note | None:
+        """What this deployment has begun, unless it is done: it can be undone."""
         note = self.begun.get(command.application_id)
-        return note is not None and _is_of(note, command) and not note.is_done
+        is_it = note is not None and _is_of(note, command) and not note.is_done
+        return note if is_it else None
 
-    def note(self, command: Replace, job_id: str, *, is_done: bool = False) -> None:
+    def note(self, command: Replace, job_id: str, **what: bool) -> None:
         """To be called before anything is changed that another attempt might have to undo."""
         note = Note(
             deployment_id=command.deployment_id,
             job_id=job_id,
             runtime="service" if isinstance(command, ServiceReplace) else "container",
-            is_done=is_done,
+            **what,
         )
         if self.begun.get(command.application_id) != note:
             self._keep({**self.begun, command.application_id: note})
@@ -127,6 +141,7 @@ class Unfinished:
     async def watching(self) -> AsyncIterator[None]:
         """Put right what can be, now and then, while the block runs."""
         task = asyncio.create_task(self._watch())
+        task.add_done_callback(_tell_end)
         try:
             yield
         finally:
@@ -135,21 +150,26 @@ class Unfinished:
     async def put_right(self) -> None:
         """All that no attempt works at; what the Engine refuses, or is away for, stays noted."""
         for application_id in list(self.begun):
-            if not self._turns[application_id].locked():
+            if not self._at_work[application_id]:
                 async with self._turns[application_id]:
                     await self._put_right(application_id)
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self.every.total_seconds())
             await self.put_right()
+            await asyncio.sleep(self.every.total_seconds())
 
     async def _put_right(self, application_id: str) -> None:
         note = self.begun.get(application_id)
         try:
-            if note is not None and await self._is_right(application_id, note):
+            if note is None or not await self._is_right(application_id, note):
+                return
+            if note.is_right:
                 self._drop(application_id)
                 log.info("put_right", application=application_id)
+            else:
+                seen = note.model_copy(update={"is_right": True, "is_stopping": False})
+                self._keep({**self.begun, application_id: seen})
         except EngineError as error:
             log.warning("not_put_right", application=application_id, error=error.code)
         except OSError as error:
@@ -157,35 +177,61 @@ class Unfinished:
 
     async def _is_right(self, application_id: str, note: Note) -> bool:
         """Put it right, unless that is left to the next attempt."""
-        has_ended = note.job_id in self._ended
+        if note.job_id not in self._ended and await self._may_go_on(application_id, note):
+            return False
         if note.runtime == "service":
-            if has_ended:
-                await self._undo_service(application_id, note.deployment_id)
-            return has_ended
-        if not note.is_done:
-            left = await switched(self.engine, application_id, note.deployment_id)
-            if left is not None and left.new.may_run and not has_ended:
-                return False
-            await switch_back(self.engine, application_id, note.deployment_id)
-        await tidy(self.engine, application_id)
+            await self._undo_service(application_id, note.deployment_id)
+            return True
+        await self._undo_container(application_id, note, must_run=True)
         return True
 
     async def _make_way(self, command: Replace) -> None:
+        """For an attempt that is about to begin."""
         application_id = command.application_id
         note = self.begun.get(application_id)
-        if note is None or note.is_done or _is_of(note, command):
+        if note is None or (_is_of(note, command) and await self._may_go_on(application_id, note)):
             return
         if note.runtime == "container":
-            # The rest is for whoever deploys: by its names, nothing is switched any more.
-            await switch_back(self.engine, application_id, note.deployment_id)
+            current = await self._undo_container(application_id, note, must_run=False)
+            if current is None or current.may_run:
+                self._drop(application_id)
             return
         try:
             await self._undo_service(application_id, note.deployment_id)
         except EngineError as error:
-            if error.code in AWAY:
+            if error.code != FaultCode.PORT_TAKEN:
                 raise
-            # A port that was taken since, perhaps: what comes now may do without it.
+            # By somebody else since; what comes now may do without it.
             log.warning("not_put_right", application=application_id, error=error.code)
+        else:
+            self._drop(application_id)
+
+    async def _may_go_on(self, application_id: str, note: Note) -> bool:
+        """Whether another attempt of the same deployment could finish it."""
+        if note.is_done or note.runtime == "service":
+            return not note.is_done
+        left = await switched(self.engine, application_id, note.deployment_id)
+        return left is not None and left.new.may_run
+
+    async def _undo_container(
+        self, application_id: str, note: Note, *, must_run: bool
+    ) -> Container | None:
+        """What runs then; where nothing is left of what ran before, what took its place."""
+        left = None
+        if not note.is_done:
+            left = await switched(self.engine, application_id, note.deployment_id)
+        if left is not None and left.old is None and note.had_before:
+            log.warning("left_as_it_is", container=left.new.name)
+        elif left is not None:
+            await switch_back(self.engine, application_id, note.deployment_id)
+        return await tidy(
+            self.engine,
+            application_id,
+            # What was switched from was asked to end, too.
+            is_stopping=note.is_stopping or (left is not None and left.old is not None),
+            is_begun=not note.is_done,
+            must_run=must_run,
+        )
 
     async def _undo_service(self, application_id: str, deployment_id: str) -> None:
         """Have the Swarm go back to what it had; what is no longer of that deployment it has."""
@@ -212,6 +258,11 @@ class Unfinished:
     def _keep(self, begun: dict[str, Note]) -> None:
         write_whole(self.path, _NOTES.dump_json(begun).decode())
         self.begun = begun
+
+
+def _tell_end(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("keeper_broken", error=type(error).__name__)
 
 
 def _is_of(note: Note, command: Replace) -> bool:

@@ -181,6 +181,21 @@ async def test_a_cancel_while_the_one_before_ends_has_it_run_again(yard: Yard) -
     await wait_until(lambda: answer((yard.local.address, 8305)) == "1")
 
 
+async def test_an_engine_that_starts_again_unnoticed_refuses_no_good_version(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    two = await yard.serving("2")
+    slow = WELL.model_copy(update={"interval_seconds": 3})
+    deploying = asyncio.create_task(yard.deploy(two, health_check=slow))
+    await wait_until(partial(is_starting, yard))
+
+    # Nobody looks meanwhile: this is the loop that the attempt runs in.
+    yard.local.kill()
+    yard.local.start_again()
+    result = await deploying
+
+    assert (await yard.only()).container_id == result.container_id
+
+
 async def test_after_a_change_of_name_the_one_before_is_replaced_all_the_same(yard: Yard) -> None:
     ports = (PublishedPort(published_port=8306, target_port=8080),)
     await yard.deploy(await yard.serving("1"), ports=ports)

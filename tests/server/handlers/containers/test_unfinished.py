@@ -1,6 +1,9 @@
 """Containers that a deployment has begun to replace and nobody has finished."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,6 +16,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from tests.server.handlers.containers.yard import (
     ILL,
+    SERVE,
     WELL,
     Yard,
     answer,
@@ -21,7 +25,7 @@ from tests.server.handlers.containers.yard import (
 )
 from tests.waiting import wait_until
 from worker.engine import containers
-from worker.engine.containers import Container
+from worker.engine.containers import DEPLOYMENT, Container
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.unfinished import Unfinished
 
@@ -44,7 +48,7 @@ async def switch_and_die(yard: Yard, health_check: HealthProbe | None = None) ->
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), yard.name, health_check)
-    yard.tools.unfinished.note(died(yard), JOB)
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
     return kept
 
 
@@ -54,8 +58,25 @@ async def die_before_the_switch(yard: Yard) -> Container:
     kept = await yard.only()
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB)
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
     return kept
+
+
+async def put_right(unfinished: Unfinished) -> None:
+    """As it does by and by, until the notes are dropped."""
+    await unfinished.put_right()
+    await unfinished.put_right()
+
+
+SLOW_TO_END = SERVE.replace("'exit 0'", "'/bin/busybox sleep 3; exit 0'")
+
+
+async def require_still_running(yard: Yard, kept: Container) -> None:
+    """Also when what was asked to end would have done so."""
+    until = time.monotonic() + 4
+    while time.monotonic() < until:
+        assert (await yard.only()).container_id == kept.container_id
+        await asyncio.sleep(0.1)
 
 
 async def names(yard: Yard) -> list[str]:
@@ -65,7 +86,7 @@ async def names(yard: Yard) -> list[str]:
 async def test_what_was_not_switched_is_put_right_by_the_next_worker(yard: Yard) -> None:
     kept = await die_before_the_switch(yard)
 
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     assert (await yard.only()).container_id == kept.container_id
     assert not next_worker(yard).begun
@@ -78,7 +99,7 @@ async def test_a_switch_is_undone_once_its_job_has_ended(yard: Yard) -> None:
     await unfinished.put_right()
     before = await names(yard)
     unfinished.have_ended(unfinished.job_ids())
-    await unfinished.put_right()
+    await put_right(unfinished)
 
     assert before == sorted([yard.name, f"{yard.name}.old"])
     assert (await yard.only()).container_id == kept.container_id
@@ -104,12 +125,11 @@ async def test_another_attempt_finishes_the_switch(yard: Yard) -> None:
 
 
 async def test_what_is_ill_when_another_attempt_looks_at_it_is_switched_back(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    await containers.stop(yard.engine, yard.name)
+    kept = await switch_and_die(yard, ILL)
 
     error = await yard.fail(await yard.serving("2"), deployment_id="died")
 
-    assert error.code == FaultCode.CONTAINER_EXITED
+    assert error.code == FaultCode.CONTAINER_UNHEALTHY
     assert (await yard.only()).container_id == kept.container_id
     assert not yard.tools.unfinished.begun
 
@@ -131,14 +151,126 @@ async def test_a_cancel_while_another_attempt_looks_at_it_switches_back(yard: Ya
 async def test_a_first_version_that_is_ill_when_another_attempt_looks_at_it_is_removed(
     yard: Yard,
 ) -> None:
-    await yard.leave(await yard.serving("1"), yard.name)
-    await containers.stop(yard.engine, yard.name)
+    await yard.leave(await yard.serving("1"), yard.name, ILL)
     yard.tools.unfinished.note(died(yard), JOB)
 
     error = await yard.fail(await yard.serving("1"), deployment_id="died")
 
-    assert error.code == FaultCode.CONTAINER_EXITED
+    assert error.code == FaultCode.CONTAINER_UNHEALTHY
     assert await names(yard) == []
+
+
+async def test_what_does_not_run_when_another_attempt_looks_at_it_is_made_anew(yard: Yard) -> None:
+    await switch_and_die(yard)
+    await containers.stop(yard.engine, yard.name)
+
+    result = await yard.deploy(await yard.serving("2"), deployment_id="died")
+
+    assert (await yard.only()).container_id == result.container_id
+    assert not yard.tools.unfinished.begun
+
+
+async def test_without_what_ran_before_there_is_no_way_back(yard: Yard) -> None:
+    kept = await switch_and_die(yard)
+    await containers.remove(yard.engine, kept.container_id)
+    unfinished = next_worker(yard)
+    unfinished.have_ended([JOB])
+
+    await put_right(unfinished)
+
+    assert (await yard.only()).labels[DEPLOYMENT] == "died"
+    assert not next_worker(yard).begun
+
+
+async def test_what_is_just_about_to_end_is_started_again_by_the_next_worker(yard: Yard) -> None:
+    await yard.deploy(await yard.image("1", SLOW_TO_END))
+    kept = await yard.only()
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True, is_stopping=True)
+    stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
+    await asyncio.sleep(0.3)
+
+    await put_right(next_worker(yard))
+
+    await require_still_running(yard, kept)
+    await stopping
+
+
+async def test_what_was_switched_from_and_is_about_to_end_is_started_again(yard: Yard) -> None:
+    await yard.deploy(await yard.image("1", SLOW_TO_END))
+    kept = await yard.only()
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    await yard.leave(await yard.serving("2"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
+    await asyncio.sleep(0.3)
+    unfinished = next_worker(yard)
+    unfinished.have_ended([JOB])
+
+    await put_right(unfinished)
+
+    await require_still_running(yard, kept)
+    await stopping
+
+
+@pytest.mark.parametrize("before", ["a-", "z-"])
+async def test_after_a_change_of_name_what_ran_before_is_put_back_too(
+    yard: Yard, before: str
+) -> None:
+    former = f"{before}{yard.name}"
+    await yard.deploy(await yard.serving("1"), name=former)
+    [kept] = await yard.found()
+    await containers.stop(yard.engine, kept.container_id)
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True, is_stopping=True)
+
+    await put_right(next_worker(yard))
+
+    [found] = await yard.found()
+    assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
+
+
+async def test_a_version_of_another_name_that_is_ill_leaves_what_ran_before(yard: Yard) -> None:
+    port = ports(8313)
+    former = f"z-{yard.name}"
+    await yard.deploy(await yard.serving("1"), name=former, ports=port)
+    [kept] = await yard.found()
+
+    await yard.fail(await yard.serving("2"), ports=port, health_check=ILL)
+
+    [found] = await yard.found()
+    assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
+
+
+async def test_what_an_engine_was_late_with_is_put_right_at_the_second_look(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    unfinished = next_worker(yard)
+
+    await unfinished.put_right()
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+    await unfinished.put_right()
+
+    assert (await yard.only()).container_id == kept.container_id
+    assert not next_worker(yard).begun
+
+
+async def test_what_cannot_be_started_again_stays_noted_until_it_can_be(yard: Yard) -> None:
+    port = ports(8314)
+    await yard.deploy(await yard.serving("1"), ports=port)
+    kept = await yard.only()
+    await containers.stop(yard.engine, kept.container_id)
+    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    async with stranger(yard, kept, port):
+        await put_right(next_worker(yard))
+        error = await yard.fail(f"{kept.image_id[:-3]}000")
+        meanwhile = (await yard.found())[0].is_running
+
+    await put_right(next_worker(yard))
+
+    assert (error.code, meanwhile) == (FaultCode.LOCAL_IMAGE_MISSING, False)
+    assert (await yard.only()).container_id == kept.container_id
 
 
 async def test_a_first_version_of_a_job_that_has_ended_is_removed(yard: Yard) -> None:
@@ -147,7 +279,7 @@ async def test_a_first_version_of_a_job_that_has_ended_is_removed(yard: Yard) ->
     unfinished = next_worker(yard)
     unfinished.have_ended([JOB])
 
-    await unfinished.put_right()
+    await put_right(unfinished)
 
     assert await names(yard) == []
 
@@ -183,17 +315,26 @@ async def test_what_cannot_be_started_again_keeps_no_other_version_from_running(
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), yard.name)
     yard.tools.unfinished.note(died(yard), JOB)
-    taking = containers.ContainerSpec(kept.image_id, {}, ports=ports(port))
-    stranger = await containers.create(yard.engine, f"stranger-of-{yard.name}", taking)
-    await containers.start(yard.engine, stranger)
 
-    try:
+    async with stranger(yard, kept, ports(port)):
         await yard.deploy(await yard.serving("3"), ports=ports(other))
-    finally:
-        await containers.remove(yard.engine, stranger)
 
     assert (await yard.only()).container_id != kept.container_id
     await wait_until(lambda: answer((yard.local.address, other)) == "3")
+
+
+@asynccontextmanager
+async def stranger(
+    yard: Yard, kept: Container, taking: tuple[PublishedPort, ...]
+) -> AsyncIterator[None]:
+    """Somebody else's container that has the ports."""
+    spec = containers.ContainerSpec(kept.image_id, {}, ports=taking)
+    container_id = await containers.create(yard.engine, f"stranger-of-{yard.name}", spec)
+    try:
+        await containers.start(yard.engine, container_id)
+        yield
+    finally:
+        await containers.remove(yard.engine, container_id)
 
 
 def ports(published: int) -> tuple[PublishedPort, ...]:
@@ -217,10 +358,8 @@ async def test_what_could_not_be_removed_is_removed_later(yard: Yard) -> None:
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await yard.leave(await yard.serving("2"), yard.name)
     yard.tools.unfinished.note(died(yard), JOB, is_done=True)
-    unfinished = next_worker(yard)
-    unfinished.have_ended([JOB])
 
-    await unfinished.put_right()
+    await put_right(next_worker(yard))
 
     assert (await yard.only()).container_id != kept.container_id
     assert not next_worker(yard).begun
@@ -250,6 +389,7 @@ async def test_what_an_attempt_works_at_is_not_put_right(yard: Yard) -> None:
 
     await yard.tools.unfinished.put_right()
 
+    assert not deploying.done()
     result = await deploying
     assert (await yard.only()).container_id == result.container_id
 
@@ -281,11 +421,11 @@ async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(
     with pytest.raises(EngineError) as caught:
         await attempt.task  # type: ignore[misc]
     yard.local.thaw()
-    await yard.tools.unfinished.put_right()
+    await put_right(yard.tools.unfinished)
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.is_too_late
-    assert (await yard.only()).container_id == before.container_id
+    await require_still_running(yard, before)
     await wait_until(lambda: answer((yard.local.address, 8309)) == "1")
 
 

@@ -146,6 +146,27 @@ async def test_an_engine_that_dies_while_it_changes_to_a_good_version_runs_it_in
     assert await yard.digests() == [two, two]
 
 
+async def test_an_engine_that_starts_again_unnoticed_refuses_no_good_version(yard: Yard) -> None:
+    one, two = await yard.image("1"), await yard.image("2")
+    await yard.deploy(one)
+    command = yard.command(two, health_check=SLOWLY)
+    attempt = Attempt("job", 1)
+    await yard.begin(command, attempt)
+    assert attempt.task is not None
+
+    # Nobody looks meanwhile: this is the loop that the attempt runs in.
+    yard.local.kill()
+    yard.local.start_again()
+    try:
+        await attempt.task
+    except EngineError as error:
+        if not is_retryable(error):
+            raise
+        await deploy_until_done(yard, command)
+
+    assert await yard.digests() == [two]
+
+
 async def runs(yard: Yard, image: str) -> bool:
     return image in await yard.digests()
 

@@ -39,6 +39,12 @@ def next_worker(yard: Yard, *, ended: bool = True) -> Unfinished:
     return unfinished
 
 
+async def put_right(unfinished: Unfinished) -> None:
+    """As it does by and by, until the notes are dropped."""
+    await unfinished.put_right()
+    await unfinished.put_right()
+
+
 async def has_no_service(yard: Yard) -> bool:
     return not await services.find(yard.engine, APPLICATION, yard.application_id)
 
@@ -48,7 +54,7 @@ async def test_what_a_dead_worker_began_is_put_back_by_the_next_one(yard: Yard) 
     before = await yard.running()
     await begin_and_die(yard)
 
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     assert (await yard.only()).image == before[0].image
     await wait_until(partial(yard.is_back, before), seconds=IN_PLACE)
@@ -58,7 +64,7 @@ async def test_what_a_dead_worker_began_is_put_back_by_the_next_one(yard: Yard) 
 async def test_a_first_version_that_a_dead_worker_began_is_removed(yard: Yard) -> None:
     await begin_and_die(yard)
 
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     assert await has_no_service(yard)
     assert not next_worker(yard).begun
@@ -78,7 +84,7 @@ async def test_what_a_dead_worker_tried_out_is_removed_and_nothing_else(yard: Ya
     await try_out(yard, one, "of-another-manager")
     yard.tools.unfinished.note(yard.command(one, deployment_id="died"), JOB)
 
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     [left] = await services.find(yard.engine, TRIAL, yard.application_id)
     await services.remove(yard.engine, left.service_id)
@@ -90,7 +96,7 @@ async def test_what_there_will_be_another_attempt_at_is_left_to_it(yard: Yard) -
     await yard.deploy(await yard.image("1"))
     command = await begin_and_die(yard)
 
-    await next_worker(yard, ended=False).put_right()
+    await put_right(next_worker(yard, ended=False))
 
     assert (await yard.only()).deployment == command.deployment_id
     assert next_worker(yard).begun
@@ -184,7 +190,7 @@ async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(
     with pytest.raises(EngineError) as caught:
         await attempt.task  # type: ignore[misc]
     yard.local.thaw()
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.is_too_late
@@ -196,7 +202,7 @@ async def test_what_a_person_changed_since_is_left_as_it_is(yard: Yard) -> None:
     command = await begin_and_die(yard)
     await change(yard, partial(scale, 2))
 
-    await next_worker(yard).put_right()
+    await put_right(next_worker(yard))
 
     assert (await yard.only()).deployment == command.deployment_id
     assert not next_worker(yard).begun
