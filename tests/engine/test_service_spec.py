@@ -102,7 +102,7 @@ def test_the_environment_is_not_in_what_a_spec_shows_of_itself() -> None:
     ],
 )
 def test_a_node_runs_images_for_what_it_is(platforms: tuple[str, ...], *, runs: bool) -> None:
-    assert Node("id", "n1", "linux", "amd64", is_up=True, is_ready=True).runs(platforms) is runs
+    assert Node("id", 1, "n1", "linux", "amd64", is_up=True, is_ready=True).runs(platforms) is runs
 
 
 def test_attestations_are_no_platforms_and_misleading_names_leave_the_node_open() -> None:

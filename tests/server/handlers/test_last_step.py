@@ -85,6 +85,17 @@ async def test_what_could_not_be_put_back_is_shown_where_it_was_cancelled(
     assert attempt.is_too_late == (why is Why.CANCELLED)
 
 
+async def test_what_could_not_be_put_back_is_told_when_time_was_over() -> None:
+    step = Stuck()
+    work = asyncio.create_task(carry_out(step.work(), Attempt("job", 1), lambda: False))
+    await step.begun.wait()
+
+    work.cancel()
+
+    with pytest.raises(EngineError):
+        await work
+
+
 class Stuck(Step):
     """Work that cannot undo what it did."""
 

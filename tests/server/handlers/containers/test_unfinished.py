@@ -13,7 +13,7 @@ import pytest
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
+from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
 from tests.server.handlers.containers.yard import (
     ILL,
     SERVE,
@@ -303,6 +303,21 @@ async def test_a_switch_that_nobody_finished_is_undone_before_the_next_deploymen
     await yard.fail(await yard.image("3", "exit 7"))
 
     assert (await yard.only()).container_id == kept.container_id
+
+
+async def test_what_was_begun_in_the_other_runtime_is_gone_before_the_next_deployment(
+    yard: Yard,
+) -> None:
+    await yard.leave(await yard.serving("1"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB)
+    service = ServiceReplace(
+        application_id=f"id-of-{yard.name}", deployment_id="next", name=yard.name, reference="app:1"
+    )
+
+    async with yard.tools.unfinished.working(service):
+        left = await names(yard)
+
+    assert left == []
 
 
 async def test_what_cannot_be_started_again_keeps_no_other_version_from_running(

@@ -1,6 +1,8 @@
 """Services that others touch while they are replaced: managers, persons, dying Engines."""
 
 import asyncio
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -13,6 +15,7 @@ from tests.server.handlers.services.yard import (
     ILL,
     IN_PLACE,
     NEVER,
+    SOON,
     WELL,
     Document,
     Yard,
@@ -149,9 +152,11 @@ async def test_an_engine_that_dies_while_it_changes_to_a_good_version_runs_it_in
 async def test_an_engine_that_starts_again_unnoticed_refuses_no_good_version(yard: Yard) -> None:
     one, two = await yard.image("1"), await yard.image("2")
     await yard.deploy(one)
-    command = yard.command(two, health_check=SLOWLY)
+    command = yard.command(two, health_check=WELL)
     attempt = Attempt("job", 1)
+    yard.gate = replace(SOON, every=timedelta(seconds=2))
     await yard.begin(command, attempt)
+    await wait_until(partial(runs, yard, two), seconds=IN_PLACE)
     assert attempt.task is not None
 
     # Nobody looks meanwhile: this is the loop that the attempt runs in.
