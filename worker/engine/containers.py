@@ -93,7 +93,7 @@ class Container:
     """A container as the Engine sees it; ``health`` is ``None`` where nothing asks for it.
 
     ``published`` are its server's ports, ``80/tcp``, that it takes while it runs. It ``may_run``
-    also while it is between two of its restarts.
+    also while it is between two of its restarts; ``started_at`` tells its last run from others.
     """
 
     container_id: str
@@ -104,6 +104,7 @@ class Container:
     is_running: bool
     may_run: bool
     restarts: int
+    started_at: str
     exit_code: int
     error: str
     health: Health | None
@@ -301,6 +302,7 @@ class _Health(BaseModel):
 class _State(BaseModel):
     running: bool = Field(alias="Running")
     restarting: bool = Field(default=False, alias="Restarting")
+    started_at: str = Field(default="", alias="StartedAt")
     exit_code: int = Field(default=0, alias="ExitCode")
     error: str = Field(default="", alias="Error")
     health: _Health | None = Field(default=None, alias="Health")
@@ -345,6 +347,7 @@ class _Inspected(BaseModel):
             is_running=self.state.running and not self.state.restarting,
             may_run=self.state.running or self.state.restarting,
             restarts=self.restarts,
+            started_at=self.state.started_at,
             exit_code=self.state.exit_code,
             error=self.state.error,
             health=self.state.health.as_health() if self.state.health else None,

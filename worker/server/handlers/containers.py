@@ -28,7 +28,7 @@ from worker.engine.errors import Doing
 from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.last_step import carry_out
-from worker.server.handlers.sites import AWAY, PUT_BACK_AT_ONCE, Gate, Site, switch_back
+from worker.server.handlers.sites import AWAY, PUT_BACK_AT_ONCE, Before, Gate, Site, switch_back
 from worker.server.handlers.tools import Tools, sender
 from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
@@ -71,7 +71,7 @@ async def _replace(
     command, engine = site.command, site.engine
     note = unfinished.noted(command)
     left = await site.switched() if note else None
-    if left is not None and left.old is None and note is not None and note.had_before:
+    if left is not None and left.old is None and note is not None and note.before is not None:
         left = None  # Somebody removed that: there is no way back.
     current = left.old if left else await site.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
@@ -92,9 +92,13 @@ async def _replace(
         if current is None:
             await site.require_no_service()
         await site.require_free_names()
-    switch = _Switch(site, attempt, unfinished, current, left.new if left else None)
+    switch = _Switch(site, attempt, unfinished, current)
+    if left is not None and note is not None:
+        switch.switched, switch.before = left.new, note.before
+    elif current is not None:
+        switch.before = Before(ran=current.may_run or unfinished.ran_before(command))
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
-    await _retire(site, unfinished, current, attempt)
+    await switch.retire()
     return result
 
 
@@ -114,7 +118,8 @@ async def _look_again(site: Site, spec: ContainerSpec, current: Container) -> Co
 class _Switch:
     """One container in place of another one, or of none.
 
-    ``switched`` is the one that an attempt before has put there, and may not have looked at since.
+    ``switched`` is the one that an attempt before has put there, and may not have looked at since;
+    ``before`` says how ``current`` was.
     """
 
     site: Site
@@ -122,8 +127,8 @@ class _Switch:
     unfinished: Unfinished
     current: Container | None
     switched: Container | None = None
+    before: Before | None = None
     is_last_step: bool = False
-    is_stopping: bool = False
     new_id: str = ""
 
     async def carry_out(self, spec: ContainerSpec) -> ContainerResult:
@@ -160,9 +165,8 @@ class _Switch:
         await containers.remove(engine, self.new_id, with_volumes=True)
         self.site.log.add("it is healthy: now with its ports, in place of what ran before")
         await self._create(spec)
+        await self._note_end(current)
         stopped_at = time.monotonic()
-        self.is_stopping = True
-        self._note()
         await containers.stop(engine, current.container_id)
         await containers.start(engine, self.new_id)
         return time.monotonic() - stopped_at
@@ -179,12 +183,14 @@ class _Switch:
         self.new_id = await uninterrupted(making)
 
     def _note(self) -> None:
-        self.unfinished.note(
-            self.site.command,
-            self.attempt.job_id,
-            had_before=self.current is not None,
-            is_stopping=self.is_stopping,
-        )
+        self.unfinished.note(self.site.command, self.attempt.job_id, before=self.before)
+
+    async def _note_end(self, current: Container) -> None:
+        """To be called before it is asked to end."""
+        seen = await containers.inspect(self.site.engine, current.container_id)
+        ran = seen.may_run or (self.before is not None and self.before.ran)
+        self.before = Before(ran=ran, ended_run=seen.started_at)
+        self._note()
 
     async def _rename(self) -> None:
         engine, command = self.site.engine, self.site.command
@@ -200,9 +206,7 @@ class _Switch:
             async with asyncio.timeout(limit.total_seconds()):
                 command = self.site.command
                 await switch_back(self.site.engine, command.application_id, command.deployment_id)
-                # What an attempt before switched from, that one may have asked to end.
-                is_stopping = self.is_stopping or self.switched is not None
-                await self.site.tidy(is_stopping=is_stopping)
+                await self.site.tidy(before=self.before)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
@@ -211,27 +215,26 @@ class _Switch:
             self.unfinished.forget(command)
         return True
 
-
-async def _retire(
-    site: Site, unfinished: Unfinished, old: Container | None, attempt: Attempt
-) -> None:
-    """Give it time to end, unless somebody wants to; the new one runs, whatever becomes of it."""
-    if old is None:
-        unfinished.forget(site.command)
-        return
-    try:
-        if not attempt.is_stopped:
-            await containers.stop(site.engine, old.container_id)
-    except (asyncio.CancelledError, EngineError) as error:
-        log.info("killed", container=old.name, why=type(error).__name__)
-    unfinished.note(site.command, attempt.job_id, is_done=True)
-    try:
-        await uninterrupted(containers.remove(site.engine, old.container_id))
-    except EngineError as error:
-        log.warning("not_retired", container=old.name, error=error.code)
-        site.log.add("what ran before could not be removed; that is done later")
-    else:
-        unfinished.forget(site.command)
+    async def retire(self) -> None:
+        """Give what ran before time to end, unless somebody wants to; the new one runs anyway."""
+        site, old = self.site, self.current
+        if old is None:
+            self.unfinished.forget(site.command)
+            return
+        try:
+            if not self.attempt.is_stopped:
+                await self._note_end(old)
+                await containers.stop(site.engine, old.container_id)
+        except (asyncio.CancelledError, EngineError) as error:
+            log.info("killed", container=old.name, why=type(error).__name__)
+        self.unfinished.note(site.command, self.attempt.job_id, is_done=True)
+        try:
+            await uninterrupted(containers.remove(site.engine, old.container_id))
+        except EngineError as error:
+            log.warning("not_retired", container=old.name, error=error.code)
+            site.log.add("what ran before could not be removed; that is done later")
+        else:
+            self.unfinished.forget(site.command)
 
 
 def _result(

@@ -140,7 +140,7 @@ class Convergence:
         over = {task.task_id: task for task in (*broken, *gone) if task.task_id not in self.before}
         if over and await self._has_node_joined():
             self.site.log.add("it ended with an Engine that has started again: waiting on")
-            self.before |= over.keys()
+            self.before |= there | over.keys()
         elif over:
             task = next(iter(over.values()))
             if task.is_broken:
@@ -151,7 +151,10 @@ class Convergence:
         self._require_unchanged(look.service)
 
     async def _has_node_joined(self) -> bool:
-        """Whether one has since this was asked last; by its version, which nothing else changes."""
+        """Whether one has since this was asked last: it has another version then.
+
+        It has when a person changes it, too. Then the next task that ends is believed.
+        """
         before = self.joined
         self.joined = {node.node_id: node.version for node in await nodes(self.site.engine)}
         return self.joined != before

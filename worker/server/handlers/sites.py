@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
+from pydantic import BaseModel, ConfigDict
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
@@ -51,20 +52,30 @@ class Gate:
     placed: timedelta = timedelta(seconds=15)
 
 
+class Before(BaseModel):
+    """What there was before a deployment: whether it ran, and which run was asked to end, if one.
+
+    A run is told by when it began: one that was started again since is another.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    ran: bool
+    ended_run: str | None = None
+
+
 async def tidy(
     engine: Engine,
     application_id: str,
     name: str = "",
     *,
-    is_stopping: bool = False,
-    is_begun: bool = False,
+    before: Before | None = None,
     must_run: bool = True,
 ) -> Container | None:
     """What the application runs, after whatever an attempt left behind is put right.
 
     ``name`` is what its container should be called; before a change of name it is called another.
-    ``is_stopping``: the Engine was asked to stop it, and may not be done with that. ``is_begun``: a
-    deployment has begun, so one that does not run does not for a reason of ours. Unless it
+    ``before`` says how it was; where nobody knows, it ran if anything was left behind. Unless it
     ``must_run``, one that the Engine will not start again is left stopped. What was left behind
     goes last: while it is there, another attempt knows that there is something to be done.
     """
@@ -75,16 +86,16 @@ async def tidy(
     old = [one for one in found if one.name.endswith(OLD)]
     named = [one for one in found if one not in new and one not in old]
     current = next((one for one in named if one.name == name), named[0] if named else None)
-    is_left = bool(new)
+    is_left = bool(new or old)
     for one in new:
         await containers.kill(engine, one.container_id)
     if current is None and old:
         current = old.pop()
         await containers.rename(engine, current.container_id, current.name.removesuffix(OLD))
-        is_left = True
     if current is not None:
-        may_stand = current.may_run or not (is_left or is_begun)
-        if is_stopping or not may_stand:
+        ran = is_left if before is None else before.ran
+        is_ending = before is not None and current.started_at == before.ended_run
+        if ran and (is_ending or not current.may_run):
             await _start(engine, current, must_run=must_run)
     for one in old:
         await containers.stop(engine, one.container_id)
@@ -174,7 +185,7 @@ class Site(Place):
         return f"{self.command.name}{OLD}"
 
     async def tidy(
-        self, *, is_stopping: bool = False, is_begun: bool = False, must_run: bool = True
+        self, *, before: Before | None = None, must_run: bool = True
     ) -> Container | None:
         """As `tidy`, for this application."""
         command = self.command
@@ -182,8 +193,7 @@ class Site(Place):
             self.engine,
             command.application_id,
             command.name,
-            is_stopping=is_stopping,
-            is_begun=is_begun,
+            before=before,
             must_run=must_run,
         )
 

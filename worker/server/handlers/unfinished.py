@@ -11,8 +11,9 @@ service                   left to the next attempt while there may be one; then 
 done                      what is left behind is removed
 ```
 
-Whether there may be another attempt, the database says: the beats ask it. A note is dropped when it
-was put right twice: an Engine that hung may yet do what it was asked for before.
+Whether there may be another attempt, the database says: the beats ask it. It is put right twice
+before the note goes: an Engine that hung may yet do what it was asked for before. What the Engine
+refuses is tried again.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ from worker.engine.connection import Engine
 from worker.engine.containers import APPLICATION, Container
 from worker.engine.service_spec import TRIAL
 from worker.server.files import write_whole
-from worker.server.handlers.sites import switch_back, switched, tidy
+from worker.server.handlers.sites import AWAY, Before, switch_back, switched, tidy
 
 EVERY = timedelta(seconds=5)
 
@@ -46,8 +47,8 @@ log = structlog.get_logger()
 class Note(BaseModel):
     """The deployment that changes an application.
 
-    ``had_before`` and ``is_stopping`` are of a container that ran before: there was one, and it was
-    asked to end. ``is_done``: only leftovers are to be removed. ``is_right``: that was seen once.
+    ``before`` is of a container that was there before it. ``is_done``: only leftovers are to be
+    removed. ``is_right``: it was put right once.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -55,8 +56,7 @@ class Note(BaseModel):
     deployment_id: str
     job_id: str
     runtime: Literal["container", "service"]
-    had_before: bool = False
-    is_stopping: bool = False
+    before: Before | None = None
     is_done: bool = False
     is_right: bool = False
 
@@ -112,13 +112,26 @@ class Unfinished:
         is_it = note is not None and _is_of(note, command) and not note.is_done
         return note if is_it else None
 
-    def note(self, command: Replace, job_id: str, **what: bool) -> None:
+    def ran_before(self, command: Replace) -> bool:
+        """Whether something was to run, or to be started again, when the last deployment began."""
+        note = self.begun.get(command.application_id)
+        return note is not None and note.before is not None and note.before.ran
+
+    def note(
+        self,
+        command: Replace,
+        job_id: str,
+        *,
+        before: Before | None = None,
+        is_done: bool = False,
+    ) -> None:
         """To be called before anything is changed that another attempt might have to undo."""
         note = Note(
             deployment_id=command.deployment_id,
             job_id=job_id,
             runtime="service" if isinstance(command, ServiceReplace) else "container",
-            **what,
+            before=before,
+            is_done=is_done,
         )
         if self.begun.get(command.application_id) != note:
             self._keep({**self.begun, command.application_id: note})
@@ -168,7 +181,7 @@ class Unfinished:
                 self._drop(application_id)
                 log.info("put_right", application=application_id)
             else:
-                seen = note.model_copy(update={"is_right": True, "is_stopping": False})
+                seen = note.model_copy(update={"is_right": True})
                 self._keep({**self.begun, application_id: seen})
         except EngineError as error:
             log.warning("not_put_right", application=application_id, error=error.code)
@@ -199,9 +212,9 @@ class Unfinished:
         try:
             await self._undo_service(application_id, note.deployment_id)
         except EngineError as error:
-            if error.code != FaultCode.PORT_TAKEN:
+            if error.code in AWAY or error.code == FaultCode.SERVICE_CHANGED:
                 raise
-            # By somebody else since; what comes now may do without it.
+            # A port that somebody took since, perhaps: what comes now may do without it.
             log.warning("not_put_right", application=application_id, error=error.code)
         else:
             self._drop(application_id)
@@ -220,18 +233,13 @@ class Unfinished:
         left = None
         if not note.is_done:
             left = await switched(self.engine, application_id, note.deployment_id)
-        if left is not None and left.old is None and note.had_before:
+        before = note.before or Before(ran=False)
+        if left is not None and left.old is None and note.before is not None:
             log.warning("left_as_it_is", container=left.new.name)
+            before = Before(ran=False)
         elif left is not None:
             await switch_back(self.engine, application_id, note.deployment_id)
-        return await tidy(
-            self.engine,
-            application_id,
-            # What was switched from was asked to end, too.
-            is_stopping=note.is_stopping or (left is not None and left.old is not None),
-            is_begun=not note.is_done,
-            must_run=must_run,
-        )
+        return await tidy(self.engine, application_id, before=before, must_run=must_run)
 
     async def _undo_service(self, application_id: str, deployment_id: str) -> None:
         """Have the Swarm go back to what it had; what is no longer of that deployment it has."""

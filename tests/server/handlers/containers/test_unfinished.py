@@ -25,11 +25,13 @@ from tests.server.handlers.containers.yard import (
 )
 from tests.waiting import wait_until
 from worker.engine import containers
-from worker.engine.containers import DEPLOYMENT, Container
+from worker.engine.containers import Container
 from worker.server.attempt import Attempt, Why
+from worker.server.handlers.sites import Before
 from worker.server.handlers.unfinished import Unfinished
 
 JOB = "job"
+RAN = Before(ran=True)
 
 
 def died(yard: Yard, **changes: Any) -> ContainerReplace:
@@ -48,7 +50,7 @@ async def switch_and_die(yard: Yard, health_check: HealthProbe | None = None) ->
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), yard.name, health_check)
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
     return kept
 
 
@@ -58,8 +60,13 @@ async def die_before_the_switch(yard: Yard) -> Container:
     kept = await yard.only()
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
     return kept
+
+
+def ending(container: Container) -> Before:
+    """It ran, and was asked to end."""
+    return Before(ran=True, ended_run=container.started_at)
 
 
 async def put_right(unfinished: Unfinished) -> None:
@@ -172,13 +179,15 @@ async def test_what_does_not_run_when_another_attempt_looks_at_it_is_made_anew(y
 
 async def test_without_what_ran_before_there_is_no_way_back(yard: Yard) -> None:
     kept = await switch_and_die(yard)
+    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
     await containers.remove(yard.engine, kept.container_id)
+    runs = await yard.only()
     unfinished = next_worker(yard)
     unfinished.have_ended([JOB])
 
     await put_right(unfinished)
 
-    assert (await yard.only()).labels[DEPLOYMENT] == "died"
+    assert (await yard.only()).started_at == runs.started_at
     assert not next_worker(yard).begun
 
 
@@ -186,7 +195,7 @@ async def test_what_is_just_about_to_end_is_started_again_by_the_next_worker(yar
     await yard.deploy(await yard.image("1", SLOW_TO_END))
     kept = await yard.only()
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True, is_stopping=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
     stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
     await asyncio.sleep(0.3)
 
@@ -201,7 +210,7 @@ async def test_what_was_switched_from_and_is_about_to_end_is_started_again(yard:
     kept = await yard.only()
     await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
     await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
     stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
     await asyncio.sleep(0.3)
     unfinished = next_worker(yard)
@@ -213,6 +222,47 @@ async def test_what_was_switched_from_and_is_about_to_end_is_started_again(yard:
     await stopping
 
 
+async def test_what_nobody_asked_to_end_is_not_started_again(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
+    await yard.leave(await yard.serving("2"), yard.name)
+    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
+    unfinished = next_worker(yard)
+    unfinished.have_ended([JOB])
+
+    await put_right(unfinished)
+
+    assert (await yard.only()).started_at == kept.started_at
+
+
+async def test_what_was_asked_to_end_is_started_again_once(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    kept = await yard.only()
+    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
+    unfinished = next_worker(yard)
+
+    await unfinished.put_right()
+    again = await yard.only()
+    await unfinished.put_right()
+
+    assert again.started_at != kept.started_at
+    assert (await yard.only()).started_at == again.started_at
+
+
+async def test_what_somebody_had_stopped_stays_stopped(yard: Yard) -> None:
+    await yard.deploy(await yard.serving("1"))
+    await containers.stop(yard.engine, yard.name)
+    await yard.fail(await yard.serving("2"), health_check=ILL)
+    after_a_failure = [found.is_running for found in await yard.found()]
+    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
+    yard.tools.unfinished.note(died(yard), JOB, before=Before(ran=False))
+
+    await put_right(next_worker(yard))
+
+    assert after_a_failure == [found.is_running for found in await yard.found()] == [False]
+
+
 @pytest.mark.parametrize("before", ["a-", "z-"])
 async def test_after_a_change_of_name_what_ran_before_is_put_back_too(
     yard: Yard, before: str
@@ -222,7 +272,7 @@ async def test_after_a_change_of_name_what_ran_before_is_put_back_too(
     [kept] = await yard.found()
     await containers.stop(yard.engine, kept.container_id)
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True, is_stopping=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
 
     await put_right(next_worker(yard))
 
@@ -245,7 +295,7 @@ async def test_a_version_of_another_name_that_is_ill_leaves_what_ran_before(yard
 async def test_what_an_engine_was_late_with_is_put_right_at_the_second_look(yard: Yard) -> None:
     await yard.deploy(await yard.serving("1"))
     kept = await yard.only()
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
     unfinished = next_worker(yard)
 
     await unfinished.put_right()
@@ -261,7 +311,7 @@ async def test_what_cannot_be_started_again_stays_noted_until_it_can_be(yard: Ya
     await yard.deploy(await yard.serving("1"), ports=port)
     kept = await yard.only()
     await containers.stop(yard.engine, kept.container_id)
-    yard.tools.unfinished.note(died(yard), JOB, had_before=True)
+    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
     async with stranger(yard, kept, port):
         await put_right(next_worker(yard))
         error = await yard.fail(f"{kept.image_id[:-3]}000")
