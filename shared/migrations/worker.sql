@@ -114,7 +114,7 @@ END $$;
 -- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
 -- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
 -- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
--- those have `ended` that the caller will get no further attempt at, as far as there still is a record of them.
+-- those have `ended` that the caller gets no further attempt at: also one that there is no record of.
 CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -70,9 +70,10 @@ async def _replace(
 ) -> ContainerResult:
     command, engine = site.command, site.engine
     note = unfinished.noted(command)
+    before = note.before if note else None
     left = await site.switched() if note else None
-    if left is not None and left.old is None and note is not None and note.before is not None:
-        left = None  # Somebody removed that: there is no way back.
+    if left is not None and not left.can_be_undone(before):
+        left = None
     current = left.old if left else await site.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
     await images.require_platform(engine, image, Doing("deploy", command.target))
@@ -92,11 +93,9 @@ async def _replace(
         if current is None:
             await site.require_no_service()
         await site.require_free_names()
-    switch = _Switch(site, attempt, unfinished, current)
-    if left is not None and note is not None:
-        switch.switched, switch.before = left.new, note.before
-    elif current is not None:
-        switch.before = Before(ran=current.may_run or unfinished.ran_before(command))
+        ran = current is not None and (current.may_run or unfinished.ran_before(command))
+        before = Before(ran=ran) if current is not None else None
+    switch = _Switch(site, attempt, unfinished, current, left.new if left else None, before)
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
     await switch.retire()
     return result
@@ -204,15 +203,15 @@ class _Switch:
         """Undo what was done; where that fails too, the note and the names tell what is left."""
         try:
             async with asyncio.timeout(limit.total_seconds()):
-                command = self.site.command
-                await switch_back(self.site.engine, command.application_id, command.deployment_id)
+                if (left := await self.site.switched()) is not None:
+                    await switch_back(self.site.engine, left)
                 await self.site.tidy(before=self.before)
         except (EngineError, TimeoutError) as error:
             log.warning("not_put_back", error=type(error).__name__)
             self.site.log.add("what ran before could not be put back")
             return False
         with suppress(OSError):  # It is put back; a note that stays is looked at again.
-            self.unfinished.forget(command)
+            self.unfinished.forget(self.site.command)
         return True
 
     async def retire(self) -> None:

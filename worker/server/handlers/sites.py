@@ -107,10 +107,14 @@ async def tidy(
 
 @dataclass(frozen=True)
 class Switched:
-    """What a deployment has put in the place of ``old``, if there was one."""
+    """What a deployment has put in the place of ``old``, if that is still there."""
 
     new: Container
     old: Container | None
+
+    def can_be_undone(self, before: Before | None) -> bool:
+        """Not where there was something ``before`` that somebody has removed since."""
+        return self.old is not None or before is None
 
 
 async def switched(engine: Engine, application_id: str, deployment_id: str) -> Switched | None:
@@ -123,14 +127,12 @@ async def switched(engine: Engine, application_id: str, deployment_id: str) -> S
     return None
 
 
-async def switch_back(engine: Engine, application_id: str, deployment_id: str) -> None:
-    """By their names, what a deployment has switched is not: the rest is for `tidy`.
+async def switch_back(engine: Engine, left: Switched) -> None:
+    """By their names, nothing is switched any more: the rest is for `tidy`.
 
-    Only for a deployment that is not done: what it took the place of has to be there still.
+    Only of a deployment that is not done, and where it can be undone.
     """
-    left = await switched(engine, application_id, deployment_id)
-    if left is not None:
-        await containers.rename(engine, left.new.container_id, f"{left.new.name}{NEW}")
+    await containers.rename(engine, left.new.container_id, f"{left.new.name}{NEW}")
 
 
 async def _start(engine: Engine, container: Container, *, must_run: bool) -> None:

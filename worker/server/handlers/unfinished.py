@@ -234,11 +234,11 @@ class Unfinished:
         if not note.is_done:
             left = await switched(self.engine, application_id, note.deployment_id)
         before = note.before or Before(ran=False)
-        if left is not None and left.old is None and note.before is not None:
+        if left is not None and left.can_be_undone(note.before):
+            await switch_back(self.engine, left)
+        elif left is not None:
             log.warning("left_as_it_is", container=left.new.name)
             before = Before(ran=False)
-        elif left is not None:
-            await switch_back(self.engine, application_id, note.deployment_id)
         return await tidy(self.engine, application_id, before=before, must_run=must_run)
 
     async def _undo_service(self, application_id: str, deployment_id: str) -> None:

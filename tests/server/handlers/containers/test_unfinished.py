@@ -75,7 +75,11 @@ async def put_right(unfinished: Unfinished) -> None:
     await unfinished.put_right()
 
 
-SLOW_TO_END = SERVE.replace("'exit 0'", "'/bin/busybox sleep 3; exit 0'")
+SLOW_TO_END = SERVE.replace("'exit 0'", "'echo ending; /bin/busybox sleep 3; exit 0'")
+
+
+async def is_ending(yard: Yard, container: Container) -> bool:
+    return "ending" in await containers.last_lines(yard.engine, container.container_id)
 
 
 async def require_still_running(yard: Yard, kept: Container) -> None:
@@ -197,7 +201,7 @@ async def test_what_is_just_about_to_end_is_started_again_by_the_next_worker(yar
     await yard.leave(await yard.serving("2"), f"{yard.name}.new")
     yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
     stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
-    await asyncio.sleep(0.3)
+    await wait_until(partial(is_ending, yard, kept))
 
     await put_right(next_worker(yard))
 
@@ -212,7 +216,7 @@ async def test_what_was_switched_from_and_is_about_to_end_is_started_again(yard:
     await yard.leave(await yard.serving("2"), yard.name)
     yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
     stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
-    await asyncio.sleep(0.3)
+    await wait_until(partial(is_ending, yard, kept))
     unfinished = next_worker(yard)
     unfinished.have_ended([JOB])
 
