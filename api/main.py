@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.broker import require_broker
 from api.context import Resources
 from api.doors.call import CallerGoneError
 from api.doors.deploy_hooks import add_deploy_hooks
@@ -32,6 +33,7 @@ from shared.errors import SetupError
 from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
+from shared.versions import require_postgres
 
 CHANNELS = ("wharf_job", "wharf_progress")
 POOL_CONNECTIONS = 8
@@ -49,8 +51,8 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
 
     Raises:
         SetupError: the vault's public key or the networks cannot be read, a weak admin key; at the
-            start of its lifespan: the database does not answer, or is not migrated, or uploads
-            cannot be kept where they should be.
+            start of its lifespan: the database does not answer, or is not migrated, PostgreSQL or
+            the broker is too old, or uploads cannot be kept where they should be.
     """
     require_strong(settings.admin_key)
     vault = PublicKey.parse(settings.vault_public_key)
@@ -70,6 +72,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
             if contexts is not None:
                 await stack.enter_async_context(tidying(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
+            await require_broker(_broker_url(settings))
             waiter, feeds = Waiter(), Feeds(pool)
             limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
             await stack.enter_async_context(limiter.running())
@@ -132,6 +135,8 @@ def _pass_on(waiter: Waiter, feeds: Feeds) -> Hear:
 
 async def _begin(pool: Pool, settings: ApiSettings) -> None:
     try:
+        async with pool.connection() as connection:
+            require_postgres(connection)
         await found_organization(pool, settings.admin_key)
         async with pool.connection() as connection:
             await connection.execute("SELECT FROM organization LIMIT 1")

@@ -1,4 +1,4 @@
-"""``wharf doctor``: asks the API all that it can tell about the health of the whole."""
+"""``wharf doctor``: ask the API about itself, and send a job to each server and back."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,9 @@ from rich.table import Table
 from api.cli.client import ClientSettings
 from api.cli.server import plain
 
-PATIENCE = timedelta(seconds=10)
+PATIENCE = timedelta(seconds=15)
+"""Longer than the API waits for the check of a server."""
+
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
 REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
@@ -128,12 +130,12 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
         return
     yield Check("API key", f"good, role {_document(member).get('role')}")
     if servers.is_success:
-        yield from _about_servers(servers.json())
+        yield from _about_servers(client, servers.json())
     else:
         yield Check("servers", f"status {servers.status_code}", "See the API's log.")
 
 
-def _about_servers(servers: list[dict[str, Any]]) -> Iterator[Check]:
+def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iterator[Check]:
     if not servers:
         yield Check("servers", "none", "Create one with server.create and start its worker.")
     for server in servers:
@@ -142,11 +144,44 @@ def _about_servers(servers: list[dict[str, Any]]) -> Iterator[Check]:
             engine = (server["engine"] or {}).get("engineVersion", "unknown")
             yield Check(name, f"online, Docker Engine {engine}")
             yield _about_version(f"version of {server['name']}", str(server["workerVersion"]))
+            yield from _about_state(client, server)
+            yield _about_path(client, server)
         elif server["seenAt"]:
             remedy = "Start its worker, and see its log; or remove the server."
             yield Check(name, f"away since {server['seenAt']}", remedy)
         else:
             yield Check(name, "never joined", "Start its worker with a join token, or remove it.")
+
+
+def _about_state(client: httpx2.Client, server: dict[str, Any]) -> Iterator[Check]:
+    """Yield what `server.validate` finds wrong."""
+    try:
+        answer = client.get("/api/server.validate", params={"serverId": server["serverId"]})
+    except httpx2.HTTPError as error:
+        yield Check(f"state of {server['name']}", type(error).__name__, "See the API's log.")
+        return
+    for check in _document(answer).get("checks", []):
+        # The version of its worker is compared with ours.
+        if check["isGood"] is False and check["name"] != "worker":
+            yield Check(f"{check['name']} of {server['name']}", check["found"], check["remedy"])
+
+
+def _about_path(client: httpx2.Client, server: dict[str, Any]) -> Check:
+    """Send a job from the API to the server's Engine and back."""
+    name = f"path to {server['name']}"
+    try:
+        answer = client.post("/api/server.check", json={"serverId": server["serverId"]})
+    except httpx2.HTTPError as error:
+        return Check(name, type(error).__name__, "See the API's log.")
+    said = _document(answer)
+    if not answer.is_success:
+        found = str(said.get("message", f"status {answer.status_code}"))
+        return Check(name, found, "See wharf server list, and the API's log.")
+    for part in said["parts"]:
+        if not part["isGood"]:
+            return Check(name, f"stops at {part['name']}: {part['found']}", part["remedy"])
+    taken = sum(part["milliseconds"] or 0 for part in said["parts"][:-1])
+    return Check(name, f"API, database, control, broker, worker, Engine: {taken:.0f} ms")
 
 
 def _document(answer: httpx2.Response) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from api.procedures import (
     rollback,
     server,
     server_check,
+    server_path,
     user,
     webhook,
     webhook_delivery,
@@ -29,7 +30,7 @@ from api.procedures import (
 from api.procedures.procedure import Procedure
 
 MODULES = (
-    *(registry, diagnosis, matrix, server, server_check, enrolment),
+    *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
     *(application, application_source, application_build, build),
     *(deploy, deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, api_key, user),

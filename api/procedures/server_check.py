@@ -12,6 +12,7 @@ from api.procedures.fields import Output, show_moment
 from api.procedures.procedure import Procedure
 from api.procedures.server import ChosenServer, find_server
 from shared.models import Server, ServerEnrolment
+from shared.versions import OLDEST_ENGINE_API, is_older
 
 CheckName = Literal["enrolled", "online", "worker", "engine", "engineApi", "disk", "clock"]
 
@@ -19,9 +20,6 @@ CLOCK_MAY_DIFFER_SECONDS = 5.0
 """Certificates and tokens are judged by a server's own clock; leases are not."""
 
 LEAST_FREE_BYTES = 2 * 1024**3
-NEEDED_API = "1.41"
-"""That of Docker 20.10, which asks for no older client than this one knows."""
-
 SAID = ("engine_version", "image_store", "oldest_api_version", "newest_api_version")
 _TEXT, _BYTES = TypeAdapter(str), TypeAdapter(int)
 
@@ -109,8 +107,8 @@ def _engine(server: Server) -> Iterator[Check]:
 def _engine_api(oldest: str, newest: str) -> Check:
     if "unknown" in {oldest, newest}:
         return Check(name="engineApi", is_good=None, found="unknown")
-    is_old = _ordered(newest) < _ordered(NEEDED_API)
-    remedy = f"Update Docker: its API has to be {NEEDED_API} or newer." if is_old else ""
+    is_old = is_older(newest, OLDEST_ENGINE_API)
+    remedy = f"Update Docker: its API has to be {OLDEST_ENGINE_API} or newer." if is_old else ""
     return _check("engineApi", f"{oldest} to {newest}", remedy)
 
 
@@ -143,11 +141,6 @@ def _text(said: object) -> str:
         return _TEXT.validate_python(said, strict=True)[:100] or "unknown"
     except ValidationError:
         return "unknown"
-
-
-def _ordered(api: str) -> tuple[int, ...]:
-    parts = api.split(".")
-    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
 
 
 PROCEDURES = (Procedure("server.validate", "query", ChosenServer, ServerValidation, validate),)

@@ -20,6 +20,7 @@ ANY_REPOSITORY = "*"
 class Kind(StrEnum):
     """The kinds are also the names of the Celery tasks, so that Flower reads well."""
 
+    SERVER_CHECK = "server.check"
     REGISTRY_TEST = "registry.test"
     IMAGE_PULL = "image.pull"
     IMAGE_PUSH = "image.push"
@@ -65,6 +66,12 @@ class ImageCommand(Command):
     @property
     def target(self) -> Reference:
         return parse_reference(self.reference)
+
+
+class ServerCheck(Command):
+    """Ask the server's Engine for its version: proves the way there and back, and nothing else."""
+
+    kind: ClassVar[Kind] = Kind.SERVER_CHECK
 
 
 class RegistryTest(Command):
@@ -325,6 +332,7 @@ class Rule:
 # back what ran before.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
 RULES: dict[Kind, Rule] = {
+    Kind.SERVER_CHECK: Rule(ServerCheck, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.IMAGE_TAG: Rule(ImageTag, 1, JobClass.QUICK, timedelta(seconds=18), 3, 0),
     Kind.IMAGE_PULL: Rule(ImagePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),

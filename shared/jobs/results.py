@@ -10,6 +10,13 @@ class _Result(BaseModel):
     )
 
 
+class ServerCheckResult(_Result):
+    """The version of the server's Engine, and how long its answer took."""
+
+    engine_version: str
+    milliseconds: float = Field(ge=0)
+
+
 class ImageResult(_Result):
     """Where the image is now; ``verified_by`` says who asked the registry for the digest.
 

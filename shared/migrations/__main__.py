@@ -19,4 +19,4 @@ if __name__ == "__main__":
         # Its text may hold the URL, and so the password.
         sys.exit(f"wharf migrate: the database cannot be reached: {type(error).__name__}")
     except SetupError as error:
-        sys.exit(f"wharf migrate: {error.message} {error.remedy}")
+        sys.exit(f"wharf migrate: {error.message}. {error.remedy}".rstrip())

@@ -10,6 +10,8 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
 
+from shared.versions import require_postgres
+
 SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql")
 
 
@@ -21,7 +23,13 @@ def alembic_config(connection: Connection) -> Config:
 
 
 def migrate(url: str) -> None:
-    """Migrate the database at a ``postgresql://`` URL; its role owns it and has CREATEROLE."""
+    """Migrate the database at a ``postgresql://`` URL; its role owns it and has CREATEROLE.
+
+    Raises:
+        SetupError: PostgreSQL is too old; nothing was changed.
+    """
+    with psycopg.connect(url) as plain:
+        require_postgres(plain)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
     try:
         with engine.connect() as connection:

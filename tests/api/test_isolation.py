@@ -48,6 +48,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("server.one", {"serverId": "server"}),
     ("server.update", {"serverId": "server", "name": "mine now"}),
     ("server.validate", {"serverId": "server"}),
+    ("server.check", {"serverId": "server"}),
     ("server.remove", {"serverId": "server"}),
     ("server.pause", {"serverId": "server"}),
     ("server.resume", {"serverId": "server"}),

@@ -4,7 +4,10 @@ import time
 
 import pytest
 import redis
+from pydantic import SecretStr
 
+from api.cli.client import ClientSettings
+from api.cli.doctor import examine
 from tests.journeys.conftest import Port
 from tests.local.conditions import wait_until
 from worker.broker_users import ADMIN, server_user
@@ -43,6 +46,17 @@ def test_a_server_of_the_fleet_is_seen_as_it_is_and_passes_its_checks(port: Port
     assert {check["name"] for check in checked["checks"] if check["isGood"]} >= {
         *("enrolled", "online", "worker", "engine", "engineApi", "clock")
     }
+
+
+def test_the_doctor_sends_a_job_to_each_engine_and_back(port: Port) -> None:
+    settings = ClientSettings(url=port.stack.url, api_key=SecretStr(port.stack.admin_key))
+
+    checks = {check.name: check for check in examine(settings)}
+
+    for server in port.servers:
+        path = checks[f"path to {server.name}"]
+        assert path.is_good, path
+        assert path.found.startswith("API, database, control, broker, worker, Engine: ")
 
 
 def test_a_killed_server_is_away_within_fifteen_seconds_and_its_jobs_wait(port: Port) -> None:

@@ -26,6 +26,8 @@ from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_webhook_networks
 from shared.settings import DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
+from shared.versions import require_postgres
+from worker.broker import require_broker
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
@@ -190,7 +192,11 @@ class Control:
 
 
 async def run(settings: ControlSettings) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        SetupError: PostgreSQL or the broker is too old.
+    """
     vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
     networks = parse_webhook_networks(settings.webhook_networks)
     publisher = Publisher(settings.broker_url.get_secret_value())
@@ -199,6 +205,9 @@ async def run(settings: ControlSettings) -> None:
             open_pool(settings.url, size=POOL_CONNECTIONS) as pool,
             _broker_users(settings) as users,
         ):
+            async with pool.connection() as connection:
+                require_postgres(connection)
+            await require_broker(settings.broker_url.get_secret_value())
             control = Control(pool, vault, publisher, _retention(settings), users, networks)
             for sign in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sign, control.stop)
@@ -230,7 +239,7 @@ def main() -> None:
     try:
         asyncio.run(run(load(ControlSettings, os.environ)))
     except SetupError as error:
-        sys.exit(f"wharf control: {error.message} {error.remedy}")
+        sys.exit(f"wharf control: {error.message}. {error.remedy}".rstrip())
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from shared.jobs.commands import Kind
 from shared.jobs.state import Outcome
 from shared.logs import configure_logs
 from shared.settings import WorkerSettings, load
-from worker.broker import broker_settings
+from worker.broker import broker_settings, require_broker
 from worker.server.handlers import open_work
 from worker.server.identity import StateDirectory
 from worker.server.runtime import Worker, start_worker
@@ -49,9 +49,12 @@ def make_app(settings: WorkerSettings) -> Celery:
         try:
             state = StateDirectory.open(settings.state_dir)
             worker.append(start_worker(state, open_ours, _leave))
+            if broker is not None:
+                # After the start: control makes our user at the broker along with our role.
+                worker[0].thread.run(require_broker(broker))
         except SetupError as error:
             # Celery only logs what a signal's receiver raises, and would go on without a worker.
-            sys.stderr.write(f"wharf worker: {error.message} {error.remedy}\n")
+            sys.stderr.write(f"wharf worker: {error.message}. {error.remedy}\n")
             raise SystemExit(1) from None
 
     @signals.worker_shutting_down.connect(weak=False)

@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from shared.errors import EngineError
+from shared.versions import OLDEST_ENGINE_API, is_older
 from worker.engine.connection import Engine
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]
@@ -39,6 +40,8 @@ async def describe_machine(engine: Engine) -> dict[str, Any]:
     except EngineError as error:
         log.warning("engine_away", code=error.code)
         return {}
+    if is_older(info.newest_api_version, OLDEST_ENGINE_API):
+        log.warning("engine_too_old", engine=info.engine_version, needed_api=OLDEST_ENGINE_API)
     return {**asdict(info), **await _find_disk(engine, info.data_root)}
 
 

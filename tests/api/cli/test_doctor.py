@@ -22,6 +22,9 @@ from worker.local.processes import free_port
 
 READY = "INSERT INTO control (control_id, version) VALUES ('c', '0')"
 
+CHECKED = {"engineVersion": "28.0.0", "milliseconds": 3.5}
+AWAY = {"code": "engine_unreachable", "message": "no Engine answers", "remedy": "Start Docker."}
+
 
 @pytest.fixture
 async def url(app: FastAPI) -> AsyncIterator[str]:
@@ -41,10 +44,11 @@ def wrong(checks: list[Check]) -> list[str]:
 async def test_all_is_well(url: str, server: TestServer, database: Database) -> None:
     database.execute(READY)
 
-    checks = await ask(url)
+    checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
 
     assert wrong(checks) == []
     found = {check.name: check.found for check in checks}
+    assert found["path to alpha"].startswith("API, database, control, broker, worker, Engine: ")
     assert found["API key"] == "good, role admin"
     assert found["server alpha"] == "online, Docker Engine 28.0.0"
     assert {"database", "migrations", "control", "clock"} <= set(found)
@@ -53,14 +57,17 @@ async def test_all_is_well(url: str, server: TestServer, database: Database) -> 
 async def test_each_thing_that_is_wrong_has_a_remedy(
     url: str, server: TestServer, database: Database
 ) -> None:
-    database.execute("UPDATE server SET worker_version = '0.0.1'")
-    without_control = await ask(url)
+    database.execute("UPDATE server SET worker_version = '0.0.1', clock_ahead_seconds = 90")
+    without_control, _ = await asyncio.gather(ask(url), server.fail_next(AWAY))
     database.execute("UPDATE server SET seen_at = now() - interval '1 minute'")
     database.execute(READY)
     server_away = await ask(url)
     clock_off = await ask(url, ahead=timedelta(minutes=5))
 
-    assert wrong(without_control) == ["control", "version of alpha"]
+    assert wrong(without_control) == [
+        *("control", "version of alpha", "clock of alpha", "path to alpha")
+    ]
+    assert without_control[-1].found == "stops at engine: no Engine answers"
     assert wrong(server_away) == ["server alpha"]
     assert wrong(clock_off) == ["clock", "server alpha"]
 
@@ -111,9 +118,9 @@ def test_names_are_shown_as_they_are() -> None:
 async def test_the_command_ends_with_1_where_something_is_wrong(
     url: str, server: TestServer, database: Database
 ) -> None:
-    bad = await run(url)
+    bad, _ = await asyncio.gather(run(url), server.succeed_next(CHECKED))
     database.execute(READY)
-    good = await run(url)
+    good, _ = await asyncio.gather(run(url), server.succeed_next(CHECKED))
 
     assert (bad[0], good[0]) == (1, 0)
     assert "wharf control" in bad[1]

@@ -19,6 +19,7 @@ from shared.jobs.commands import (
     ImagePush,
     ImageTag,
     RegistryTest,
+    ServerCheck,
     ServiceReplace,
 )
 from shared.networks import parse_networks
@@ -27,6 +28,7 @@ from worker.engine.connection import Engine
 from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds, compose, containers, copies, images, proofs, services
+from worker.server.handlers.checks import check_engine
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.handlers.unfinished import Unfinished
@@ -62,6 +64,8 @@ def _begin(
     match command:
         case RegistryTest() | ImageCopy() | ImageProve() | ImageDelete():
             working = _at_registry(command, grants, attempt, tools)
+        case ServerCheck():
+            working = check_engine(tools)
         case ImagePull():
             working = images.pull(command, grants, attempt, tools)
         case ComposePull():
