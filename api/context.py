@@ -7,6 +7,7 @@ from typing import Literal
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.disk import DiskWatch
 from api.events.feed import Feeds
 from api.limits import RateLimiter
 from api.sessions import Sessions
@@ -40,6 +41,7 @@ class Resources:
     server_broker_url: str | None
     contexts: ContextStore | None
     patience: timedelta
+    disk: DiskWatch
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ WharfError
 │   ├── InUseError              applications use what was to be removed
 │   ├── IdempotencyMismatchError    the key stands for another request
 │   ├── AlreadyEndedError       the job, the build or the deployment
+│   ├── AlreadyJoinedError      a server that has a key needs no join token
 │   └── LastAdminKeyError
 ├── SignatureError              401, a deploy hook's caller does not prove to be who may call it
 ├── NoProcedureError            404, said as tRPC says it
@@ -24,6 +25,7 @@ WharfError
 ├── TooLargeError               413
 ├── RateLimitedError            429, the key asked too often
 ├── UnavailableError            503, the database does not answer
+│   ├── DiskFullError           503, it answers, and has no room to store anything
 │   └── BusyError               503, it does, and this process has no more room
 └── InternalError               500, says nothing of the cause
 ```
@@ -88,6 +90,10 @@ class AlreadyEndedError(ConflictError):
     code = "already_ended"
 
 
+class AlreadyJoinedError(ConflictError):
+    code = "already_joined"
+
+
 class LastAdminKeyError(ConflictError):
     code = "last_admin_key"
 
@@ -134,6 +140,14 @@ class UnavailableError(WharfError):
 
     def __init__(self, message: str = "the database does not answer") -> None:
         super().__init__(message, remedy="Try again in a moment.")
+
+
+class DiskFullError(UnavailableError):
+    code = "database_disk_full"
+
+    def __init__(self) -> None:
+        super().__init__("the database's disk is full: nothing can be stored")
+        self.remedy = "Free space on PostgreSQL's disk. What is stored can still be read."
 
 
 class BusyError(UnavailableError):

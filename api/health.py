@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from starlette.responses import JSONResponse, Response
 
+from api.disk import DiskWatch
 from shared.database import Pool
 
 CHECK = """
@@ -29,8 +30,10 @@ def answer_alive() -> Response:
     return JSONResponse({"status": "alive", "version": version("wharfinger")})
 
 
-async def answer_ready(pool: Pool) -> Response:
+async def answer_ready(pool: Pool, disk: DiskWatch) -> Response:
     failing = await _failing(pool)
+    if disk.is_full():
+        failing.append("disk")
     body = {"status": "unready" if failing else "ready", "failing": failing}
     return JSONResponse(body, status_code=503 if failing else 200)
 

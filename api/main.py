@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from api.broker import require_broker
 from api.context import Resources
+from api.disk import DiskWatch
 from api.doors.call import CallerGoneError
 from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
@@ -91,6 +92,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
                 patience=patience,
+                disk=DiskWatch(settings.data_dir),
             )
             yield
 
@@ -161,7 +163,7 @@ def _add_routes(app: FastAPI) -> None:
 
     @app.get("/readyz", include_in_schema=False)
     async def readyz() -> Response:
-        return await answer_ready(resources().pool)
+        return await answer_ready(resources().pool, resources().disk)
 
     metrics = Metrics()
 

@@ -195,6 +195,12 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
     refused = CounterMetricFamily("wharf_rate_limited", "Requests refused by the rate limit.")
     refused.add_metric([], resources.limiter.refused)
     yield refused
+    full = [{"value": resources.disk.is_full()}]
+    yield _gauge("wharf_disk_full", "1 where something could not be stored for lack of room.", full)
+    free = resources.disk.free_bytes()
+    if free is not None:
+        room = [{"value": free}]
+        yield _gauge("wharf_uploads_free_bytes", "Room on the disk of WHARF_DATA_DIR.", room)
     build = [{"version": version("wharfinger"), "value": 1}]
     yield _gauge("wharf_build_info", "The version that answers.", build, "version")
 

@@ -4,6 +4,8 @@ import hashlib
 import secrets
 from typing import Literal
 
+import psycopg
+
 from api.context import Caller
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
@@ -13,6 +15,10 @@ KEY_PREFIX = "wharf_"
 MAX_KEY_CHARACTERS = 512
 
 FIND = """
+SELECT api_key_id, organization_id, role FROM api_key
+ WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+"""
+FIND_AND_NOTE = """
 WITH found AS (
   SELECT api_key_id, organization_id, role FROM api_key
    WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
@@ -36,7 +42,12 @@ async def authenticate(pool: Pool, key: str | None) -> Caller:
     if len(key) > MAX_KEY_CHARACTERS:
         raise UnauthenticatedError("this API key is not known")
     async with pool.connection() as connection:
-        row = await (await connection.execute(FIND, (hash_secret(key),))).fetchone()
+        try:
+            found = await connection.execute(FIND_AND_NOTE, (hash_secret(key),))
+        except psycopg.errors.DiskFull:
+            # Who asks can still read; that the key was used is noted another time.
+            found = await connection.execute(FIND, (hash_secret(key),))
+        row = await found.fetchone()
     if row is None:
         raise UnauthenticatedError("this API key is not known, or has expired")
     return Caller(**row)

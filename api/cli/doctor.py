@@ -22,6 +22,7 @@ REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
     "migrations": "Run wharf migrate with the version that the API has.",
     "control": "Start wharf control, and see its log.",
+    "disk": "Free space on the disk of PostgreSQL, and on that of WHARF_DATA_DIR.",
 }
 
 

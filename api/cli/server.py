@@ -35,13 +35,20 @@ Roles = Annotated[
     list[Role] | None, typer.Option("--role", help="What it is for; both, where none is given.")
 ]
 
+Renew = Annotated[
+    bool, typer.Option("--renew", help="Make another token for a server that has not joined yet.")
+]
+
 
 @app.command()
-def add(name: Name, role: Roles = None) -> None:
+def add(name: Name, role: Roles = None, *, renew: Renew = False) -> None:
     """Create a server; prints the line to run on it, and nothing else on standard output."""
     with speaking("server add") as settings:
-        roles = {"roles": [each.value for each in role]} if role else {}
-        created = ask(settings, "server.create", {"name": name, **roles})
+        if renew:
+            created = _renew(settings, name, role)
+        else:
+            roles = {"roles": [each.value for each in role]} if role else {}
+            created = ask(settings, "server.create", {"name": name, **roles})
     sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
     console = Console(stderr=True)
     console.print("Run it on that server within 15 minutes; it works once.")
@@ -64,6 +71,19 @@ def remove(server: Chosen) -> None:
         found = _find(ask(settings, "server.all"), server)
         ask(settings, "server.remove", {"serverId": found["serverId"]})
     Console().print(f"{plain(found['name'])} is removed.")
+
+
+def _renew(settings: ClientSettings, name: str, role: list[Role] | None) -> dict[str, Any]:
+    if role:
+        raise SetupError(
+            "--role does not go with --renew",
+            remedy="Change what a server is for by server.update.",
+        )
+    found = _find(ask(settings, "server.all"), name)
+    renewed: dict[str, Any] = ask(
+        settings, "server.createJoinToken", {"serverId": found["serverId"]}
+    )
+    return renewed
 
 
 def join_line(url: str, token: str) -> str:

@@ -14,7 +14,14 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from starlette.requests import Request
 
 from api.context import NOBODY, Caller, Context, Resources
-from api.errors import BusyError, InternalError, NoProcedureError, UnavailableError
+from api.disk import is_disk_full
+from api.errors import (
+    BusyError,
+    DiskFullError,
+    InternalError,
+    NoProcedureError,
+    UnavailableError,
+)
 from api.idempotency import Repeatable, answer_once, read_key
 from api.procedures.fields import Accepted
 from api.procedures.procedure import Procedure
@@ -232,7 +239,14 @@ def _cost_its_connection(error: Exception) -> bool:
 
 
 def _unavailable(resources: Resources, error: Exception) -> UnavailableError:
-    """Why there was no connection: all are in use, or the database gives none."""
+    """Why there was no connection: all are in use, or the database gives none.
+
+    Or there was one, and nothing could be stored.
+    """
+    if is_disk_full(error):
+        log.error("database_disk_full")
+        resources.disk.note_failed_write()
+        return DiskFullError()
     log.warning("database_away", error=type(error).__name__)
     is_full = isinstance(error, TooManyRequests | sqlalchemy.exc.TimeoutError)
     if is_full or (isinstance(error, PoolTimeout) and _is_used_up(resources.pool)):

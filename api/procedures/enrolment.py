@@ -1,4 +1,7 @@
-"""``server.enroll``: a worker shows its join token once, and what proves it from then on."""
+"""``server.enroll``: a worker shows its join token once, and what proves it from then on.
+
+``server.isRemoved`` tells a worker that is shut out that this is for good.
+"""
 
 import re
 from datetime import timedelta
@@ -8,7 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr
 from sqlalchemy import text
 
 from api.context import Context
-from api.procedures.fields import Input, Output
+from api.procedures.fields import Id, Input, Output
 from api.procedures.procedure import Procedure
 from api.security import hash_secret
 from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
@@ -46,6 +49,10 @@ class Enroll(Input):
     public_key: Annotated[str, Field(max_length=200)]
     role_verifier: Annotated[SecretStr, Field(max_length=500), AfterValidator(_require_verifier)]
     broker_password_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class EnrolledServer(Input):
+    server_id: Id
 
 
 class Enrolled(Output):
@@ -111,4 +118,14 @@ def _require_key(written: str) -> str:
     return str(key)
 
 
-PROCEDURES = (Procedure("server.enroll", "mutation", Enroll, Enrolled, enroll, role=None),)
+async def is_removed(context: Context, asked: EnrolledServer) -> bool:
+    """Say whether a server was removed: asked by a worker that the database no longer lets in."""
+    async with context.transaction() as session:
+        server = await session.get(Server, asked.server_id)
+    return server is not None and server.removed_at is not None
+
+
+PROCEDURES = (
+    Procedure("server.enroll", "mutation", Enroll, Enrolled, enroll, role=None),
+    Procedure("server.isRemoved", "query", EnrolledServer, bool, is_removed, role=None),
+)

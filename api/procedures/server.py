@@ -12,7 +12,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit_event
 from api.context import Context
-from api.errors import NameTakenError
+from api.errors import AlreadyJoinedError, NameTakenError
 from api.procedures.enrolment import JOIN_TOKEN_LIFETIME, JOIN_TOKEN_PREFIX
 from api.procedures.fields import (
     Document,
@@ -33,7 +33,7 @@ from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.jobs.commands import JobClass
 from shared.jobs.state import SERVER_AWAY_AFTER
-from shared.models import Server, ServerToken
+from shared.models import Server, ServerEnrolment, ServerToken
 from shared.models.server import ROLES
 
 NAME_CONSTRAINT = "server_name"
@@ -101,6 +101,13 @@ class CreatedServer(ServerOutput):
     join_token: str
 
 
+class JoinToken(Output):
+    """``joinToken`` is shown this once and is good for one enrolment within 15 minutes."""
+
+    server_id: str
+    join_token: str
+
+
 class CreateServer(Input):
     name: Name
     description: Text = ""
@@ -129,7 +136,6 @@ class ChosenQueue(Input):
 
 async def create(context: Context, asked: CreateServer) -> CreatedServer:
     """Create a server and the token that its worker joins with."""
-    token = make_secret(JOIN_TOKEN_PREFIX)
     server = Server(
         server_id=make_id(),
         organization_id=context.organization_id,
@@ -139,17 +145,29 @@ async def create(context: Context, asked: CreateServer) -> CreatedServer:
     )
     async with context.transaction() as session:
         await _store(session, server)
-        await session.exec(
-            insert(ServerToken).values(
-                token_hash=hash_secret(token),
-                server_id=server.server_id,
-                expires_at=func.now() + JOIN_TOKEN_LIFETIME,
-            )
-        )
+        token = await _make_token(session, server)
         session.add(audit_event(context, "server.create", server.server_id, name=server.name))
         await session.refresh(server)
     shown = ServerOutput.of(server, online=False)
     return CreatedServer(**shown.model_dump(), join_token=token)
+
+
+async def create_join_token(context: Context, asked: ChosenServer) -> JoinToken:
+    """Make another token for a server that has not joined yet.
+
+    Raises:
+        AlreadyJoinedError: it has joined; its key is never replaced.
+    """
+    async with context.transaction() as session:
+        server, _ = await find_server(session, context, asked.server_id, lock=True)
+        if await session.get(ServerEnrolment, server.server_id) is not None:
+            raise AlreadyJoinedError(
+                f"the server {server.name} has joined already",
+                remedy="To join it anew, remove it first: wharf server remove NAME.",
+            )
+        token = await _make_token(session, server)
+        session.add(audit_event(context, "server.createJoinToken", server.server_id))
+    return JoinToken(server_id=server.server_id, join_token=token)
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[ServerOutput]:
@@ -249,7 +267,22 @@ async def _store(session: AsyncSession, server: Server) -> None:
     except IntegrityError as error:
         if not violates(error, NAME_CONSTRAINT):
             raise
-        raise NameTakenError(f"there is a server called {name} already") from None
+        raise NameTakenError(
+            f"there is a server called {name} already",
+            remedy="If it has not joined yet, make it a new token: wharf server add NAME --renew.",
+        ) from None
+
+
+async def _make_token(session: AsyncSession, server: Server) -> str:
+    token = make_secret(JOIN_TOKEN_PREFIX)
+    await session.exec(
+        insert(ServerToken).values(
+            token_hash=hash_secret(token),
+            server_id=server.server_id,
+            expires_at=func.now() + JOIN_TOKEN_LIFETIME,
+        )
+    )
+    return token
 
 
 async def find_server(
@@ -280,6 +313,9 @@ def _platform(engine: Mapping[str, object]) -> str | None:
 
 PROCEDURES = (
     Procedure("server.create", "mutation", CreateServer, CreatedServer, create, "admin"),
+    Procedure(
+        "server.createJoinToken", "mutation", ChosenServer, JoinToken, create_join_token, "admin"
+    ),
     Procedure("server.all", "query", NoInput, list[ServerOutput], get_all),
     Procedure("server.buildServers", "query", NoInput, list[ServerOutput], get_build_servers),
     Procedure("server.one", "query", ChosenServer, ServerOutput, one),

@@ -17,6 +17,8 @@ TABLES = (
     *("job", "job_secret", "job_event", "audit_event"),
 )
 NO_LOOK_UP = {
+    # Public: a worker that is shut out has nothing that would prove who it is.
+    ("server.isRemoved", "serverId"),
     ("registry.create", "serverId"),
     ("registry.update", "serverId"),
     ("registry.update", "organizationId"),
@@ -48,6 +50,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("server.one", {"serverId": "server"}),
     ("server.update", {"serverId": "server", "name": "mine now"}),
     ("server.validate", {"serverId": "server"}),
+    ("server.createJoinToken", {"serverId": "server"}),
     ("server.check", {"serverId": "server"}),
     ("server.remove", {"serverId": "server"}),
     ("server.pause", {"serverId": "server"}),

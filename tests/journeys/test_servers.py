@@ -1,6 +1,7 @@
 """Servers of the real fleet: each with its own user at the broker, each seen as it is."""
 
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -57,6 +58,31 @@ def test_the_doctor_sends_a_job_to_each_engine_and_back(port: Port) -> None:
         path = checks[f"path to {server.name}"]
         assert path.is_good, path
         assert path.found.startswith("API, database, control, broker, worker, Engine: ")
+
+
+def test_a_worker_has_no_token_and_no_password_in_its_environment(port: Port) -> None:
+    for server in port.servers:
+        environment = Path(f"/proc/{server.worker.pid}/environ").read_bytes()
+
+        assert b"WHARF_SERVER_ID=" in environment
+        assert b"wharf_join_" not in environment
+        state = port.stack.directory.path / "servers" / server.name
+        for name in ("broker.password", "database.password"):
+            assert (state / name).read_bytes() not in environment
+
+
+def test_a_removed_worker_ends_by_itself_with_one_sentence(port: Port) -> None:
+    host = port.fleet.hosts[0]
+    server = port.stack.add_server("leaver", host.docker_host, wrapper=host.wrapper)
+    worker = server.worker
+
+    port.stack.call("server.remove", {"serverId": server.server_id})
+    wait_until(lambda: not worker.is_alive, seconds=30)
+
+    log = worker.log.read_text()
+    assert log.count("wharf worker: this server was removed.") == 1
+    assert log.count("beat_failed") <= 1
+    del port.stack.specs["leaver"], port.stack.children["leaver"]
 
 
 def test_a_killed_server_is_away_within_fifteen_seconds_and_its_jobs_wait(port: Port) -> None:

@@ -325,3 +325,20 @@ def test_an_address_of_ip_version_6_is_written_in_brackets(directory: Path) -> N
             assert connection.execute("SELECT current_user").fetchone() == ("wharf_api",)
     finally:
         server.stop()
+
+
+def test_a_disk_without_room_is_named_at_the_start(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("a small file system needs root")
+        pytest.skip("a small file system needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
+    try:
+        with pytest.raises(SetupError, match=r"the disk is full: \d+ MiB are free") as refused:
+            LocalPostgres.start(small / "postgres")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+    assert "Free space" in refused.value.remedy

@@ -66,6 +66,7 @@ async def test_a_server_sends_what_proves_it_and_keeps_the_answer(state: StateDi
         database_url="postgresql://database/wharf",
         broker_url="redis://broker/0",
         api_url=f"http://{fake.host}/",
+        token_hash=hashlib.sha256(TOKEN.encode()).hexdigest(),
     )
 
 
@@ -95,7 +96,7 @@ async def test_a_refusal_is_passed_on_with_its_reason_and_without_the_token(
             await enrol_at(fake.host, state)
 
     assert TOKEN not in f"{caught.value.message} {caught.value.remedy}"
-    assert "new one" in caught.value.remedy
+    assert "wharf server add NAME --renew" in caught.value.remedy
     assert state.enrolled is None
 
 

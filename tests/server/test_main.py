@@ -1,13 +1,20 @@
 """The start of a worker: what it was told once it knows the next time."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
+from shared.errors import SetupError
 from shared.settings import WorkerSettings
+from tests.fakes.web import open_fake
 from worker.server.__main__ import join
+from worker.server.enrolment import hash_token, is_removed
 from worker.server.identity import Enrolled, StateDirectory
 
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ENROLLED = Enrolled(server_id="server", organization_id="org", database_url="postgresql://db/wharf")
 OLD, NEW = "http://10.0.0.1:4747", "https://wharf.example"
 
@@ -37,4 +44,92 @@ def test_a_server_that_joined_before_the_address_was_kept_is_still_known(tmp_pat
 
     assert state.enrolled is not None
     assert state.enrolled.api_url is None
+    state.close()
+
+
+def test_the_brokers_url_is_kept_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
+    write_enrolled(tmp_path, ENROLLED)
+    settings = {"state_dir": tmp_path, "broker_url": "redis://user:secret@broker/0"}
+
+    _, path = join(WorkerSettings.model_validate(settings))
+
+    assert path.read_text() == "redis://user:secret@broker/0"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_token_that_a_server_joined_with_may_stay_set(tmp_path: Path) -> None:
+    write_enrolled(tmp_path, ENROLLED.model_copy(update={"token_hash": hash_token("first")}))
+
+    enrolled, _ = join(settings_with(tmp_path, "first"))
+
+    assert enrolled.server_id == "server"
+
+
+async def test_a_token_for_another_server_is_refused_while_the_first_one_is_there(
+    tmp_path: Path,
+) -> None:
+    async with open_fake(answering(removed=False)) as fake:
+        kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
+        write_enrolled(tmp_path, ENROLLED.model_copy(update=kept))
+
+        with pytest.raises(SetupError, match="another one") as refused:
+            await asyncio.to_thread(join, settings_with(tmp_path, "second"))
+
+    assert "WHARF_STATE_DIR" in refused.value.remedy
+    assert "second" not in refused.value.message + refused.value.remedy
+
+
+async def test_the_state_directory_of_a_removed_server_joins_anew_with_a_new_key(
+    tmp_path: Path,
+) -> None:
+    state = StateDirectory.open(tmp_path)
+    old_key = state.public_key()
+    state.close()
+    async with open_fake(answering(removed=True)) as fake:
+        kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
+        write_enrolled(tmp_path, ENROLLED.model_copy(update=kept))
+        settings = settings_with(tmp_path, "second", url=f"http://{fake.host}")
+
+        enrolled, _ = await asyncio.to_thread(join, settings)
+
+    assert enrolled.server_id == "new"
+    state = StateDirectory.open(tmp_path)
+    assert state.public_key().key_id != old_key.key_id
+    assert (tmp_path / "removed-server" / "server.key").exists()
+    state.close()
+
+
+@pytest.mark.parametrize("text", ["<html>", "false", '{"removed": true}', ""])
+async def test_only_a_plain_yes_says_that_a_server_was_removed(tmp_path: Path, text: str) -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(text=text)
+
+    async with open_fake(answer) as fake:
+        enrolled = ENROLLED.model_copy(update={"api_url": f"http://{fake.host}"})
+
+        assert not await asyncio.to_thread(is_removed, enrolled)
+
+
+def answering(*, removed: bool) -> Answer:
+    """An API that knows whether the server was removed, and enrols whoever asks."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/api/server.isRemoved":
+            assert request.query["serverId"] == "server"
+            return web.json_response(removed)
+        assert request.path == "/api/server.enroll"
+        document = {"serverId": "new", "organizationId": "o", "databaseUrl": "postgresql://db/w"}
+        return web.json_response(document)
+
+    return answer
+
+
+def settings_with(state_dir: Path, token: str, url: str | None = None) -> WorkerSettings:
+    values = {"state_dir": state_dir, "join_token": token, "broker_url": "redis://broker/0"}
+    return WorkerSettings.model_validate({**values, "url": url})
+
+
+def write_enrolled(path: Path, enrolled: Enrolled) -> None:
+    state = StateDirectory.open(path)
+    state.keep_enrolled(enrolled)
     state.close()

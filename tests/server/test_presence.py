@@ -5,11 +5,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg import sql
 from pydantic import BaseModel
 
 from shared.errors import SetupError
@@ -25,7 +26,7 @@ from worker.local.postgres import LocalPostgres
 from worker.login import Grants
 from worker.server.attempt import Attempt, End, Why
 from worker.server.functions import Functions
-from worker.server.presence import FENCE, Presence
+from worker.server.presence import FENCE, Outage, Presence
 from worker.server.runtime import Runtime
 
 ENGINE: dict[str, Any] = {"version": "29"}
@@ -399,3 +400,72 @@ async def test_a_beat_tells_how_the_clock_is(world: World) -> None:
     await server.presence.hello(None, ENGINE)
     async with server.presence.beating():
         await wait_until(is_told)
+
+
+# A server that was removed
+
+
+async def test_a_worker_that_is_shut_out_asks_once_it_lasts_and_ends_when_it_was_removed(
+    world: World,
+) -> None:
+    told, asked = asyncio.Event(), asyncio.Event()
+
+    async def is_removed() -> bool:
+        asked.set()
+        return True
+
+    guest = await world.add_server(None)
+    server = make_server(world, guest, is_removed=is_removed, on_removed=told.set)
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        await world.owner.execute("UPDATE server SET removed_at = now()")
+        await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
+
+        await asyncio.wait_for(told.wait(), 10)
+
+    assert asked.is_set()
+    assert not server.superseded.is_set()
+
+
+async def test_a_worker_that_is_shut_out_and_was_not_removed_goes_on(world: World) -> None:
+    asked = asyncio.Event()
+
+    async def is_removed() -> bool:
+        asked.set()
+        return False
+
+    guest = await world.add_server(None)
+    server = make_server(world, guest, is_removed=is_removed)
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        role = sql.Identifier(guest.role)
+        await world.owner.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
+        await world.owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+            (guest.role,),
+        )
+        await asyncio.wait_for(asked.wait(), 10)
+        [before] = await world.rows("SELECT seen_at FROM server")
+
+        await world.owner.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+        await wait_until(lambda: _was_seen_after(world, before["seen_at"]))
+
+
+async def _was_seen_after(world: World, moment: datetime) -> bool:
+    return bool(await world.rows("SELECT FROM server WHERE seen_at > %s", moment))
+
+
+def test_an_outage_is_logged_once_and_the_api_is_asked_after_a_while_and_then_now_and_then() -> (
+    None
+):
+    outage = Outage()
+
+    told = [outage.is_to_be_told(now) for now in (0.0, 0.3, 0.6)]
+    asks = [outage.is_time_to_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
+    outage.end()
+
+    assert told == [True, False, False]
+    assert asks == [False, True, False, False, True]
+    assert not outage.is_time_to_ask(100.0)
+    assert outage.is_to_be_told(100.0)

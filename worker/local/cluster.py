@@ -23,6 +23,9 @@ from worker.local.processes import POLL
 SUPERUSER = "wharf_superuser"
 GONE_WITHIN = timedelta(seconds=10)
 SOCKET_PATH_BYTES = 107
+NEEDED_BYTES = 64 * 1024**2
+"""A new cluster takes 40 MiB, and one segment of its log 16."""
+
 """What ``sun_path`` of unix(7) holds, without its closing NUL."""
 
 _HBA = f"""\
@@ -91,6 +94,17 @@ def make_socket_directory(directory: Path) -> Path:
     return socket
 
 
+def require_disk(directory: Path) -> None:
+    """Raise `SetupError` where so little room is left that PostgreSQL cannot start."""
+    free = shutil.disk_usage(directory).free
+    if free < NEEDED_BYTES:
+        raise SetupError(
+            f"the disk is full: {free // 1024**2} MiB are free at {directory}, "
+            f"PostgreSQL needs {NEEDED_BYTES // 1024**2} MiB",
+            remedy="Free space there, or choose another directory with --data-dir.",
+        )
+
+
 def wait_for_leftovers(data: Path) -> None:
     """Wait until no process of an earlier server is left; we hold the lock, so they are dying.
 
@@ -155,6 +169,7 @@ def _initdb(target: Path, password_file: Path, options: Sequence[str]) -> None:
         subprocess.run(argv, check=True, capture_output=True, text=True)  # noqa: S603 - argv is ours, no shell
     except subprocess.CalledProcessError as error:
         words = " | ".join(error.stderr.strip().splitlines()[-3:])
+        require_disk(target.parent)
         raise SetupError(
             f"initdb failed: {words}",
             remedy="Set WHARF_DATABASE_URL to a PostgreSQL server if this machine cannot run one.",

@@ -27,6 +27,7 @@ from worker.local.cluster import (
     find_program,
     make_cluster,
     make_socket_directory,
+    require_disk,
     unprivileged,
     wait_for_leftovers,
     write_settings,
@@ -110,9 +111,11 @@ class LocalPostgres:
         try:
             child.wait_until(server.is_ready, deadline=READY_WITHIN)
             _arrange(server)
-        except BaseException:
+        except BaseException as error:
             child.kill()
             _remove_socket(server)
+            if isinstance(error, SetupError | psycopg.Error):
+                require_disk(private.path)
             raise
         return server
 

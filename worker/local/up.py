@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -28,6 +29,10 @@ def main() -> None:
         run(arguments.data_dir.expanduser(), arguments.port, Console())
     except SetupError as error:
         sys.exit(f"wharf up: {error.message}. {error.remedy}".strip())
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        sys.exit(f"wharf up: the disk is full: {error.filename or arguments.data_dir}.")
     except KeyboardInterrupt:
         sys.exit("wharf up: stopped before it was up")
 

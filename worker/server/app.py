@@ -22,6 +22,7 @@ from shared.settings import WorkerSettings, load
 from worker.broker import broker_settings, require_broker
 from worker.server.handlers import open_work
 from worker.server.identity import StateDirectory
+from worker.server.presence import JOIN_AGAIN
 from worker.server.runtime import Worker, start_worker
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
@@ -48,7 +49,7 @@ def make_app(settings: WorkerSettings) -> Celery:
         open_ours = partial(open_work, settings=settings, docker_host=docker_host)
         try:
             state = StateDirectory.open(settings.state_dir)
-            worker.append(start_worker(state, open_ours, _leave))
+            worker.append(start_worker(state, open_ours, _leave, _leave_removed))
             if broker is not None:
                 # After the start: control makes our user at the broker along with our role.
                 worker[0].thread.run(require_broker(broker))
@@ -81,6 +82,11 @@ def _run(worker: list[Worker]) -> Callable[[str, int], None]:
 
 def _leave() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _leave_removed() -> None:
+    sys.stderr.write(f"wharf worker: this server was removed. {JOIN_AGAIN}\n")
+    _leave()
 
 
 app = make_app(load(WorkerSettings, os.environ))

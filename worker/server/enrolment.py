@@ -1,5 +1,6 @@
 """Join the fleet: show a token once, send what proves us, keep every secret here."""
 
+import hashlib
 import secrets
 import time
 from datetime import timedelta
@@ -13,6 +14,7 @@ from worker.broker_users import hash_password
 from worker.server.identity import Enrolled, StateDirectory, scram_verifier
 
 ENROLL = "/api/server.enroll"
+IS_REMOVED = "/api/server.isRemoved"
 PATIENCE = timedelta(seconds=30)
 
 
@@ -42,11 +44,33 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
     if answer.status_code != httpx2.codes.OK:
         raise SetupError(
             f"{url} refuses to enrol this server: {_reason(answer)}",
-            remedy="A join token works once and for 15 minutes: make a new one.",
+            remedy="A join token works once and for 15 minutes. Make another one: "
+            "wharf server add NAME --renew.",
         )
-    enrolled = _parse(answer).model_copy(update={"api_url": url})
+    kept = {"api_url": url, "token_hash": hash_token(token)}
+    enrolled = _parse(answer).model_copy(update=kept)
     state.keep_enrolled(enrolled)
     return enrolled
+
+
+def hash_token(token: str) -> str:
+    """Return what the state directory keeps of a join token: its SHA-256, as hexadecimal digits."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def is_removed(enrolled: Enrolled) -> bool:
+    """Ask the API whether this server was removed; an API that does not answer says no."""
+    if enrolled.api_url is None:
+        return False
+    try:
+        answer = httpx2.get(
+            enrolled.api_url.rstrip("/") + IS_REMOVED,
+            params={"serverId": enrolled.server_id},
+            timeout=10,
+        )
+        return answer.is_success and answer.json() is True
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+        return False
 
 
 def _post(url: str, body: dict[str, str]) -> httpx2.Response:

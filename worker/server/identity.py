@@ -5,6 +5,7 @@ start, that the worker before is dead, so that its jobs can go on at once.
 """
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import hmac
@@ -25,10 +26,22 @@ SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (``scram_iterations``); the password has 256 random bits anyway."""
 
 
+IDENTITY = (
+    "server.json",
+    "server.key",
+    "database.password",
+    "broker.password",
+    "broker.url",
+    "incarnation",
+)
+"""The files that say who a server is; the others hold what it has begun."""
+
+
 class Enrolled(BaseModel):
     """What the control plane answered when this server joined, and where its API is.
 
     ``api_url`` is unknown to one that joined before it mattered, until it is told `WHARF_URL`.
+    ``token_hash`` is the SHA-256 of the join token that it joined with.
     """
 
     server_id: str
@@ -36,6 +49,7 @@ class Enrolled(BaseModel):
     database_url: str
     broker_url: str | None = None
     api_url: str | None = None
+    token_hash: str | None = None
 
 
 @dataclass
@@ -92,6 +106,19 @@ class StateDirectory:
     def broker_password(self) -> SecretStr:
         """Made at the first call, too; only its hash leaves this directory."""
         return SecretStr(self._once("broker.password", lambda: secrets.token_urlsafe(32)))
+
+    def set_aside(self, server_id: str) -> None:
+        """Move the identity of a removed server into a folder of its own: the next one is new."""
+        folder = self.path / f"removed-{server_id}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name in IDENTITY:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).rename(folder / name)
+
+    def keep_broker_url(self, url: str) -> Path:
+        """Write the broker's URL, which holds a password, to a file; return its path."""
+        self._write("broker.url", url)
+        return self.path / "broker.url"
 
     def take_turn(self, incarnation: str) -> str | None:
         """Note who runs from now on; gives who ran before, which the lock proves dead."""

@@ -8,7 +8,7 @@ its beats, and with the last of them that it leaves.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
@@ -37,10 +37,20 @@ FENCE = LEASE - timedelta(seconds=3)
 DESCRIBE = timedelta(minutes=1)
 """How often the Engine is described again: disks fill, Engines come, go and are updated."""
 
+ASK_AFTER = timedelta(seconds=3)
+"""A database that lets nobody in for so long may have shut us out for good: ask the API."""
+
+ASK_EVERY = timedelta(seconds=30)
 HELLO_PATIENCE = timedelta(seconds=60)
 HELLO_AGAIN_SECONDS = 0.3
 
+JOIN_AGAIN = "To join again, make a token with wharf server add NAME and start with it."
+
 log = structlog.get_logger()
+
+
+IsRemoved = Callable[[], Awaitable[bool]]
+"""Asks the API whether this server was removed."""
 
 
 class Begun(Protocol):
@@ -54,6 +64,32 @@ class Begun(Protocol):
 
 
 @dataclass
+class Outage:
+    """Since when the database has let nobody in, in seconds of the loop's clock."""
+
+    began: float | None = None
+    asked: float | None = None
+
+    def is_to_be_told(self, now: float) -> bool:
+        """Note one more failed call; true for the first one of an outage."""
+        is_first = self.began is None
+        self.began = now if self.began is None else self.began
+        return is_first
+
+    def is_time_to_ask(self, now: float) -> bool:
+        """Return whether to ask the API now: after a while, then now and then."""
+        if self.began is None or now - self.began < ASK_AFTER.total_seconds():
+            return False
+        if self.asked is not None and now - self.asked < ASK_EVERY.total_seconds():
+            return False
+        self.asked = now
+        return True
+
+    def end(self) -> None:
+        self.began = self.asked = None
+
+
+@dataclass
 class Presence:
     """This worker in the eyes of the control plane."""
 
@@ -64,6 +100,8 @@ class Presence:
     on_superseded: Callable[[], None]
     describe: Describe | None = None
     begun: Begun | None = None
+    is_removed: IsRemoved | None = None
+    on_removed: Callable[[], None] | None = None
     every: timedelta = BEAT
     fence: timedelta = FENCE
     patience: timedelta = HELLO_PATIENCE
@@ -74,6 +112,7 @@ class Presence:
     _fencing: asyncio.TimerHandle | None = None
     _engine: dict[str, Any] | None = None
     _clock: Clock = field(default_factory=Clock)
+    _outage: Outage = field(default_factory=Outage)
 
     async def hello(self, predecessor: str | None, engine: dict[str, Any]) -> None:
         """Become the worker that speaks for this server.
@@ -95,6 +134,8 @@ class Presence:
             try:
                 answer = await self.functions.hello(document)
             except (*DatabaseAway, psycopg.Error) as error:
+                if await self._was_removed():
+                    raise SetupError("this server was removed", remedy=JOIN_AGAIN) from error
                 if asyncio.get_running_loop().time() > until:
                     raise SetupError(
                         f"the database does not let this server in: {type(error).__name__}",
@@ -107,7 +148,7 @@ class Presence:
                     self._greeted = True
                     return
                 case "unknown":
-                    raise SetupError("this server was removed", remedy="Enrol it again.")
+                    raise SetupError("this server was removed", remedy=JOIN_AGAIN)
                 case "wait":
                     log.info("waits_for_predecessor", seconds=answer.seconds)
                     await asyncio.sleep(min(answer.seconds, 1))
@@ -172,14 +213,23 @@ class Presence:
                     clock_ahead=self._clock.ahead,
                 )
             except (*DatabaseAway, psycopg.Error) as error:
-                log.warning("beat_failed", error=type(error).__name__)
+                if self._outage.is_to_be_told(loop.time()):
+                    log.warning("beat_failed", error=type(error).__name__)
+                if await self._was_removed():
+                    self._leave_removed()
+                    return
                 await asyncio.sleep(HELLO_AGAIN_SECONDS)
                 continue
             if answer.status == "superseded":
+                # Of a removed server nobody is current.
+                if self.is_removed is not None and await self.is_removed():
+                    self._leave_removed()
+                    return
                 log.warning("superseded")
                 self.stop_all(Why.LEASE_LOST)
                 self.on_superseded()
                 return
+            self._outage.end()
             self._put_off_fence(started)
             self._clock.compare(asked, time.time(), answer.now)
             if self._engine is engine:
@@ -188,6 +238,18 @@ class Presence:
             if self.begun:
                 self.begun.have_ended(answer.ended)
             await self._pause()
+
+    def _leave_removed(self) -> None:
+        self.stop_all(Why.LEASE_LOST)
+        (self.on_removed or self.on_superseded)()
+
+    async def _was_removed(self) -> bool:
+        """Ask the API, where it is time to: a role that was dropped looks like a wrong password."""
+        now = asyncio.get_running_loop().time()
+        self._outage.is_to_be_told(now)
+        if self.is_removed is None or not self._outage.is_time_to_ask(now):
+            return False
+        return await self.is_removed()
 
     def _put_off_fence(self, renewed: float) -> None:
         """Fence ``fence`` after that moment of the loop's clock, unless it is put off again.

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
@@ -15,6 +16,7 @@ from shared.errors import SetupError
 from shared.ids import make_id
 from shared.vault import KeyRing
 from worker.server.attempt import Attempt, End, Why, Work, run_attempt
+from worker.server.enrolment import is_removed
 from worker.server.functions import Functions
 from worker.server.identity import Enrolled, StateDirectory
 from worker.server.machine import Describe
@@ -138,10 +140,18 @@ class Worker:
         self.state.close()
 
 
+class _Ends(NamedTuple):
+    """What this process does when it no longer speaks for its server."""
+
+    on_superseded: Callable[[], None]
+    on_removed: Callable[[], None] | None
+
+
 def start_worker(
     state: StateDirectory,
     open_work: OpenWork,
     on_superseded: Callable[[], None],
+    on_removed: Callable[[], None] | None = None,
 ) -> Worker:
     """Say hello and begin to beat; returns once this process speaks for its server.
 
@@ -155,7 +165,8 @@ def start_worker(
         raise SetupError("this server is not enrolled", remedy="Set WHARF_JOIN_TOKEN.")
     thread = LoopThread()
     try:
-        return thread.run(_start(state, enrolled, thread, open_work, on_superseded))
+        ends = _Ends(on_superseded, on_removed)
+        return thread.run(_start(state, enrolled, thread, open_work, ends))
     except BaseException:
         thread.close()
         raise
@@ -166,7 +177,7 @@ async def _start(
     enrolled: Enrolled,
     thread: LoopThread,
     open_work: OpenWork,
-    on_superseded: Callable[[], None],
+    ends: _Ends,
 ) -> Worker:
     incarnation = make_id()
     role = f"wharf_server_{enrolled.server_id}"
@@ -181,9 +192,11 @@ async def _start(
             functions,
             runtime.attempts,
             runtime.stop_all,
-            on_superseded,
+            ends.on_superseded,
             opened.describe,
             opened.begun,
+            is_removed=partial(asyncio.to_thread, is_removed, enrolled),
+            on_removed=ends.on_removed,
         )
         stack.push_async_callback(presence.leave)
         # Before the Engine and the database go: somebody waits in a thread for each attempt.

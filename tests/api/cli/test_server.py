@@ -54,6 +54,28 @@ async def test_a_server_is_added_for_building_only(url: str, database: Database)
     assert database.execute("SELECT roles FROM server") == [(["build"],)]
 
 
+async def test_a_token_is_renewed_for_a_server_that_has_not_joined(
+    url: str, database: Database
+) -> None:
+    await wharf(url, "add", "dock-1")
+
+    code, out, _ = await wharf(url, "add", "dock-1", "--renew")
+
+    assert code == 0
+    assert out.startswith(f"WHARF_URL={url} WHARF_JOIN_TOKEN=wharf_join_")
+    assert database.execute("SELECT count(*) FROM server") == [(1,)]
+    assert database.execute("SELECT count(*) FROM server_token") == [(2,)]
+
+
+async def test_a_role_does_not_go_with_a_renewed_token(url: str) -> None:
+    await wharf(url, "add", "dock-1")
+
+    code, out, err = await wharf(url, "add", "dock-1", "--renew", "--role", "build")
+
+    assert (code, out) == (1, "")
+    assert "--role" in err
+
+
 async def test_list_shows_each_server_with_its_state(url: str, server: TestServer) -> None:
     await wharf(url, "add", "[bold]later")
 

@@ -348,3 +348,63 @@ async def test_what_a_beat_says_of_engine_and_clock_is_shown(
         assert (shown["platform"], shown["clockAheadSeconds"]) == ("linux/arm64", -0.25)
         assert shown["engine"]["engineVersion"] == "29"
     assert (away["platform"], away["engine"]) == (None, {})
+
+
+async def test_a_server_that_has_not_joined_gets_another_token_that_works(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
+    database.execute("UPDATE server_token SET expires_at = now()")
+    expired = await enrol(client, created["joinToken"])
+
+    chosen = {"serverId": created["serverId"]}
+    renewed = (await client.post("/api/server.createJoinToken", json=chosen)).json()
+    joined = await enrol(client, renewed["joinToken"])
+
+    assert expired.status_code == 401
+    assert joined.status_code == 200
+    assert joined.json()["serverId"] == created["serverId"]
+    assert database.execute(
+        "SELECT count(*) FROM audit_event WHERE action = 'server.createJoinToken'"
+    ) == [(1,)]
+
+
+async def test_a_server_that_has_joined_gets_no_other_token(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    chosen = {"serverId": server.server_id}
+
+    refused = await client.post("/api/server.createJoinToken", json=chosen)
+
+    assert refused.status_code == 409
+    assert refused.json()["data"]["cause"]["code"] == "already_joined"
+    assert "wharf server remove" in refused.json()["data"]["cause"]["remedy"]
+
+
+async def test_a_name_that_is_taken_says_how_to_renew_the_token(
+    client: httpx2.AsyncClient,
+) -> None:
+    await client.post("/api/server.create", json={"name": "alpha"})
+
+    refused = await client.post("/api/server.create", json={"name": "alpha"})
+
+    assert refused.status_code == 409
+    assert "wharf server add NAME --renew" in refused.json()["data"]["cause"]["remedy"]
+
+
+async def test_anybody_may_ask_whether_a_server_was_removed(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    async def is_removed(server_id: str) -> bool:
+        answer = await client.get(
+            "/api/server.isRemoved", params={"serverId": server_id}, headers={"x-api-key": ""}
+        )
+        assert answer.status_code == 200
+        said: bool = answer.json()
+        return said
+
+    before = await is_removed(server.server_id), await is_removed("unknown")
+    await client.post("/api/server.remove", json={"serverId": server.server_id})
+
+    assert before == (False, False)
+    assert await is_removed(server.server_id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -13,6 +14,7 @@ from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, open_client
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from tests.waiting import wait_until
 
 PARTS = ["database", "control", "broker", "worker", "engine"]
 RESULT = {"engineVersion": "28.0.0", "milliseconds": 3.5}
@@ -90,8 +92,7 @@ async def test_a_message_that_does_not_reach_the_worker_stops_at_the_broker(
     hasty: httpx2.AsyncClient, server: TestServer
 ) -> None:
     task = asking(hasty, server.server_id)
-    while not await server.release():
-        await asyncio.sleep(0.01)
+    await wait_until(partial(_releases, server))
 
     answer = await task
 
@@ -120,3 +121,7 @@ async def test_a_server_that_is_away_is_not_asked(
     assert answer.status_code == 412
     assert answer.json()["data"]["cause"]["code"] == "server_offline"
     assert database.execute("SELECT FROM job") == []
+
+
+async def _releases(server: TestServer) -> bool:
+    return bool(await server.release())
