@@ -20,13 +20,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPostgres
 
 
 @pytest.fixture
-def database(postgres: LocalPostgres) -> Iterator[Database]:
+def own_database(postgres: LocalPostgres) -> Iterator[Database]:
     """An empty, migrated database that nobody else uses."""
     fresh = Database.create(postgres)
     try:
         yield fresh
     finally:
         fresh.drop()
+
+
+@pytest.fixture
+def database(own_database: Database) -> Database:
+    """The database of a test; folders of many tests share one instead."""
+    return own_database
 
 
 @pytest.fixture(scope="session")

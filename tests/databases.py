@@ -5,12 +5,18 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
+from psycopg import sql
 
 from shared.ids import make_id
 from shared.migrations.schema import migrate
+from shared.models import METADATA
 from worker.local.postgres import OWNER, LocalPostgres
 
 TEMPLATE = "wharf_template"
+TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name != "release_gate"]
+"""Those that a test fills, in an order in which they can be emptied."""
+
+SERVER_ROLES = "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,17 @@ class Database:
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
+    def empty(self) -> None:
+        """Delete all rows, and the login roles of the servers that enrolled in it."""
+        with psycopg.connect(self.url(OWNER), autocommit=True) as connection:
+            roles = connection.execute(SERVER_ROLES).fetchall()
+            drops = [sql.SQL("DROP ROLE {}").format(sql.Identifier(role)) for (role,) in roles]
+            deletes = [sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in TABLES]
+            connection.execute(sql.SQL("; ").join([*drops, *deletes]))
+
     def drop(self) -> None:
         """Drop it, and the login roles of the servers that enrolled in it."""
-        roles = self.execute(
-            "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
-        )
+        roles = self.execute(SERVER_ROLES)
         self.server.drop_database(self.name)
         with self.server.administer() as connection:
             for (role,) in roles:

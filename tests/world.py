@@ -1,5 +1,6 @@
 """An organization with servers in a database of its own, and everybody's connection to it."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
@@ -18,7 +19,6 @@ from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
 from shared.jobs.store.release import Released, release
 from shared.jobs.store.submit import Submission, submit
 from shared.jobs.store.sweep import Ring, sweep
-from shared.models import METADATA
 from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.databases import Database
 from worker.broker_users import hash_password
@@ -29,7 +29,6 @@ from worker.server.identity import Enrolled, scram_verifier
 TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")
 PULL = ImagePull(reference="registry.example/team/app:1")
 KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
-TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name != "release_gate"]
 HOST = "registry.example"
 PASSWORD = "what-nobody-may-see"
 
@@ -263,12 +262,7 @@ class World:
 
     async def empty(self) -> None:
         """Leave the database as it was, for the next world."""
-        for row in await self.rows(
-            "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
-        ):
-            await self.owner.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(row["rolname"])))
-        for table in TABLES:
-            await self.owner.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+        await asyncio.to_thread(self.database.empty)
 
 
 @asynccontextmanager

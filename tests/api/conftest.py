@@ -1,6 +1,6 @@
 """The application on a real database, asked in process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +24,16 @@ def vault_key() -> PrivateKey:
 @pytest.fixture
 def vault(vault_key: PrivateKey) -> KeyRing:
     return KeyRing([vault_key])
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Iterator[Database]:
+    """The database that the tests of the API share: each leaves it empty.
+
+    A test that changes tables, or rights on them, takes `own_database`.
+    """
+    yield shared_database
+    shared_database.empty()
 
 
 @pytest.fixture

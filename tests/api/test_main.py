@@ -27,6 +27,12 @@ from worker.local.processes import Child, free_port
 AD_HOC = {"registryUrl": "ghcr.io", "username": "u", "password": "canary-password"}
 
 
+@pytest.fixture
+def database(own_database: Database) -> Database:
+    """Some of these tests change tables."""
+    return own_database
+
+
 @asynccontextmanager
 async def running(settings: ApiSettings, **more: timedelta) -> AsyncIterator[FastAPI]:
     app = create_app(settings, **more)

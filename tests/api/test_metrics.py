@@ -18,6 +18,12 @@ from tests.databases import Database
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
+@pytest.fixture
+def database(own_database: Database) -> Database:
+    """Some of these tests change tables."""
+    return own_database
+
+
 async def scrape(app: FastAPI) -> Samples:
     """All samples, counted afresh."""
     answer = await Metrics().answer(app.state.resources)
