@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.cli.approve import approve_server
 from api.cli.client import ClientSettings, ask
 from shared.errors import SetupError
 from shared.settings import load
@@ -66,6 +67,17 @@ def remove(server: Chosen) -> None:
     Console().print(f"{plain(found['name'])} is removed.")
 
 
+@app.command()
+def approve(server: Chosen) -> None:
+    """Approve a server that has joined, on a control host: from now on it gets jobs and logins.
+
+    Needs WHARF_DATABASE_URL, control's. Compare the key with the one in the log of its worker.
+    """
+    with reporting("server approve"):
+        approved = approve_server(server)
+    Console().print(f"{plain(approved.name)} is approved, with the key {approved.key_id}.")
+
+
 def join_line(url: str, token: str) -> str:
     """What is to be run on a new server."""
     return f"WHARF_URL={shlex.quote(url)} WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
@@ -100,6 +112,8 @@ def _cells(server: dict[str, Any]) -> Iterator[str]:
 
 
 def _state(server: dict[str, Any]) -> str:
+    if server["seenAt"] and not server["approvedAt"]:
+        return "not approved"
     if not server["online"]:
         return f"away since {server['seenAt']}" if server["seenAt"] else "never joined"
     if server["draining"]:
@@ -119,7 +133,14 @@ def _find(servers: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
 @contextmanager
 def speaking(command: str) -> Iterator[ClientSettings]:
     """The settings; what goes wrong inside ends the command with a sentence."""
-    try:
+    with reporting(command):
         yield load(ClientSettings, os.environ)
+
+
+@contextmanager
+def reporting(command: str) -> Iterator[None]:
+    """End the command with a sentence where something goes wrong inside."""
+    try:
+        yield
     except SetupError as error:
         sys.exit(f"wharf {command}: {error.message}. {error.remedy}".strip())

@@ -287,6 +287,8 @@ class Stack:
                 "WHARF_BROKER_URL": self._broker_url("control"),
                 "WHARF_BROKER_ADMIN_URL": self._broker_admin_url(),
                 "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
+                # Who starts a server here has this machine.
+                "WHARF_AUTO_APPROVE": "true",
                 "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             },
         )
