@@ -236,6 +236,22 @@ async def test_a_key_asks_in_no_other_name(world: World, guest: Guest, thief: Co
         await submit(thief, forged, proof=proof)
 
 
+async def test_a_proof_ends_with_its_transaction(
+    world: World, guest: Guest, thief: Connection
+) -> None:
+    """The API's connections go from caller to caller."""
+    proof = hashlib.sha256(world.admin_key.encode()).hexdigest()
+    wanted = ImagePull(reference="registry.example/a:1")
+    job_id = await submit(
+        thief, Submission(world.organization_id, guest.server_id, wanted), proof=proof
+    )
+    assert await world.state(job_id) == "queued"
+
+    assert await (await thief.execute("SELECT * FROM caller()")).fetchall() == []
+    with pytest.raises(errors.InsufficientPrivilege):
+        await submit(thief, Submission(world.organization_id, guest.server_id, wanted))
+
+
 @pytest.mark.parametrize("role", ["member", "expired", "foreign"])
 async def test_a_key_that_may_not_makes_no_other_key(
     world: World, thief: Connection, role: str

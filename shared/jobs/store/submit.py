@@ -81,7 +81,7 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
     A repeat with the same id changes nothing. ``proof`` is of the key that asks: the API needs it,
     unless its transaction has it already.
     """
-    values = {**values_of(job), "proof": proof}
+    values = values_of(job, proof)
     while True:
         for statement in (SUBMIT, STANDS):
             row = await (await connection.execute(statement, values)).fetchone()
@@ -90,7 +90,7 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
         # The job in our way ended between the two: now there is nothing in our way.
 
 
-def values_of(job: Submission) -> dict[str, object]:
+def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
     """What the two statements take."""
     rule = RULES[job.command.kind]
     return {
@@ -115,4 +115,5 @@ def values_of(job: Submission) -> dict[str, object]:
         "purposes": list(job.sealed),
         "sealed": list(job.sealed.values()),
         "needs": list(job.needs),
+        "proof": proof,
     }

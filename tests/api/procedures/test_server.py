@@ -240,6 +240,7 @@ async def test_a_class_that_does_not_exist_is_400(
     [
         ("paused_classes = '{quick}', paused_at = now()", "server_paused"),
         ("draining = true", "server_offline"),
+        ("approved_at = NULL", "server_not_approved"),
     ],
 )
 async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(
