@@ -196,13 +196,13 @@ class World:
             )
         return guest
 
-    async def add_key(self, role: str = "member") -> str:
-        """A key of the organization; what is kept of it is what the API keeps."""
+    async def add_key(self, role: str = "member", organization_id: str | None = None) -> str:
+        """A key of this organization, or another one; what is kept of it is what the API keeps."""
         key = secrets.token_urlsafe(32)
         await self.owner.execute(
             "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
             " VALUES (%s, %s, 'ours', %s, '', %s)",
-            (make_id(), self.organization_id, role, hash_secret(key)),
+            (make_id(), organization_id or self.organization_id, role, hash_secret(key)),
         )
         return key
 
