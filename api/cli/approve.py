@@ -2,14 +2,25 @@
 
 import asyncio
 import os
+import sys
 
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import dict_row
+from rich.console import Console
 
+from api.cli.server import plain
 from shared.approval import Unapproved, approve, find_unapproved
 from shared.errors import SetupError
 from shared.settings import DatabaseSettings, load
+
+
+def main() -> None:
+    try:
+        server = approve_server(sys.argv[1])
+    except SetupError as error:
+        sys.exit(f"wharf server approve: {error.message}. {error.remedy}".strip())
+    Console().print(f"{plain(server.name)} is approved, with the key {server.key_id}.")
 
 
 def approve_server(wanted: str) -> Unapproved:
@@ -60,3 +71,7 @@ def choose(servers: list[Unapproved], wanted: str) -> Unapproved:
     if len(found) > 1:
         raise SetupError(f"{len(found)} servers are called {wanted}", remedy="Give its id.")
     return found[0]
+
+
+if __name__ == "__main__":
+    main()

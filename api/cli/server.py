@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.cli.approve import approve_server
 from api.cli.client import ClientSettings, ask
 from shared.errors import SetupError
 from shared.settings import load
@@ -46,6 +45,8 @@ def add(name: Name, role: Roles = None) -> None:
     sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
     console = Console(stderr=True)
     console.print("Run it on that server within 15 minutes; it works once.")
+    line = plain(f"wharf server approve {shlex.quote(name)}")
+    console.print(f"Then approve it where control runs, unless control does: {line}")
     if any(place in settings.url for place in LOOPBACK):
         console.print(f"{settings.url} is this machine only: set WHARF_URL to what servers reach.")
 
@@ -73,9 +74,9 @@ def approve(server: Chosen) -> None:
 
     Needs WHARF_DATABASE_URL, control's. Compare the key with the one in the log of its worker.
     """
-    with reporting("server approve"):
-        approved = approve_server(server)
-    Console().print(f"{plain(approved.name)} is approved, with the key {approved.key_id}.")
+    # A process of its own: what speaks to databases takes other commands too long to load.
+    argv = (sys.executable, "-m", "api.cli.approve", server)
+    os.execv(sys.executable, argv)  # noqa: S606 - argv is ours
 
 
 def join_line(url: str, token: str) -> str:
@@ -133,14 +134,7 @@ def _find(servers: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
 @contextmanager
 def speaking(command: str) -> Iterator[ClientSettings]:
     """The settings; what goes wrong inside ends the command with a sentence."""
-    with reporting(command):
-        yield load(ClientSettings, os.environ)
-
-
-@contextmanager
-def reporting(command: str) -> Iterator[None]:
-    """End the command with a sentence where something goes wrong inside."""
     try:
-        yield
+        yield load(ClientSettings, os.environ)
     except SetupError as error:
         sys.exit(f"wharf {command}: {error.message}. {error.remedy}".strip())

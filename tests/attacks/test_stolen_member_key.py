@@ -182,11 +182,10 @@ async def test_a_member_uploads_no_code_that_would_run_with_secrets_or_host_path
         content=b"a tar",
         headers={"content-type": "application/x-tar"},
     )
+    change, asked = "application.saveEnvironment", dict[str, Any]({held: "TOKEN=hush"})
     if held == "mounts":
         mount = {"type": "bind", "hostPath": "/", "mountPath": "/host"}
         change, asked = "application.update", {"mounts": [mount]}
-    else:
-        change, asked = "application.saveEnvironment", {held: "TOKEN=hush"}
     saved = await scene.admin.post(
         f"/api/{change}", json={"applicationId": application_id, **asked}
     )

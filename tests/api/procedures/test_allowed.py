@@ -11,7 +11,7 @@ from shared.models import Application
 
 SECRET: dict[str, Any] = {"build_secrets": "v1.sealed"}
 BIND: dict[str, Any] = {"mounts": [{"type": "bind", "host_path": "/srv"}]}
-VOLUME = {"mounts": [{"type": "volume", "volume_name": "data"}]}
+VOLUME: dict[str, Any] = {"mounts": [{"type": "volume", "volume_name": "data"}]}
 
 
 def may(
@@ -19,7 +19,12 @@ def may(
 ) -> bool:
     """Whether the key ``ours`` may build application ``app`` as it is."""
     caller = Caller("organization", "ours", role, application_id=application_id)
-    fields = {"application_id": "app", "organization_id": "ours", "name": "App", "app_name": "app"}
+    fields: dict[str, Any] = {
+        "application_id": "app",
+        "organization_id": "ours",
+        "name": "App",
+        "app_name": "app",
+    }
     application = Application(**fields, **more)
     try:
         require_builder(caller, application, uploads=uploads)
