@@ -1,10 +1,12 @@
 """What a procedure is given: what this process holds, and who asks."""
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.disk import DiskWatch
@@ -46,12 +48,20 @@ class Resources:
 
 @dataclass(frozen=True)
 class Caller:
-    """The key that asks, and what it may."""
+    """The key that asks, and what it may; ``proof`` is what shows the database that it was here.
+
+    A deploy hook asks for its ``application_id`` alone.
+    """
 
     organization_id: str
     api_key_id: str | None
     role: Role
+    proof: str = field(default="", repr=False)
+    application_id: str | None = None
 
+
+SPEAK = text("SELECT set_config('wharf.proof', :proof, true)")
+"""Show the database, for one transaction, the key that asks (authority.sql)."""
 
 NOBODY = Caller(organization_id="", api_key_id=None, role="member")
 """Who asks a public procedure: of no organization, so that no look-up finds anything."""
@@ -75,6 +85,10 @@ class Context:
     def organization_id(self) -> str:
         return self.caller.organization_id
 
-    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
-        """A session in a transaction that is committed at the end of the block."""
-        return self.resources.sessions.begin()
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session in a transaction for the caller, committed at the end of the block."""
+        async with self.resources.sessions.begin() as session:
+            if self.caller.proof:
+                await (await session.connection()).execute(SPEAK, {"proof": self.caller.proof})
+            yield session

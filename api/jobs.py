@@ -1,6 +1,7 @@
 """Choose a server, submit a job to it, wait for its end: what several procedures do."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import structlog
 
 from api.context import Context
 from api.procedures.fields import Accepted, show_moment
+from api.reasons import approve_line
 from api.waiting import EndedJob
 from shared.errors import FailedJobError, NotFoundError, UnmetConditionError
 from shared.faults import Fault
@@ -20,7 +22,8 @@ TEST_DEADLINE = timedelta(seconds=10)
 TRANSFER_DEADLINE = timedelta(hours=24)
 
 FIND = """
-SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
+SELECT server_id, name, seen_at, approved_at IS NULL AS unapproved,
+       'quick' = ANY (paused_classes) AS paused,
        coalesce(incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s, false)
          AS online
   FROM server
@@ -28,15 +31,16 @@ SELECT server_id, name, seen_at, 'quick' = ANY (paused_classes) AS paused,
 """
 LIVE = """
 SELECT server_id FROM server
- WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+ WHERE organization_id = %(organization_id)s AND removed_at IS NULL AND approved_at IS NOT NULL
    AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
    AND 'quick' <> ALL (paused_classes)
  ORDER BY created_at, server_id
 """
 OLDEST_LIVE = """
 SELECT server_id FROM server
- WHERE organization_id = %(organization_id)s AND removed_at IS NULL
+ WHERE organization_id = %(organization_id)s AND removed_at IS NULL AND approved_at IS NOT NULL
    AND %(role)s = ANY (roles)
+   AND (%(among)s::text[] = '{}' OR server_id = ANY (%(among)s))
    AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
    AND (NOT %(online)s OR 'quick' <> ALL (paused_classes))
  ORDER BY created_at, server_id LIMIT 1
@@ -46,20 +50,32 @@ log = structlog.get_logger()
 
 
 async def choose_server(
-    context: Context, server_id: str | None, *, online: bool = True, role: str = "deploy"
+    context: Context,
+    server_id: str | None,
+    *,
+    online: bool = True,
+    role: str = "deploy",
+    among: Sequence[str] = (),
 ) -> str:
     """The id of the server asked for, or of the organization's oldest live one with this role.
 
-    ``online``: it has to take a quick job now, as somebody waits for its end.
+    ``online``: it has to take a quick job now, as somebody waits for its end. ``among`` are those
+    that may be chosen, where not all may.
 
     Raises:
         NotFoundError: no such server in the organization.
-        UnmetConditionError: ``server_offline`` or ``server_paused``, ``online`` being asked for;
-            ``no_server``.
+        UnmetConditionError: ``server_not_approved``, ``server_offline`` or ``server_paused``,
+            ``online`` being asked for; ``no_server``.
     """
     if server_id is None:
-        return await _oldest_live(context, role, online=online)
+        return await _oldest_live(context, role, among, online=online)
     server = await _find(context, server_id)
+    if online and server["unapproved"]:
+        raise UnmetConditionError(
+            "server_not_approved",
+            f"the server {server['name']} is not approved",
+            remedy=f"On a control host: {approve_line(server['name'])}.",
+        )
     if online and server["paused"]:
         raise UnmetConditionError(
             "server_paused",
@@ -107,7 +123,7 @@ async def submit_and_wait(context: Context, job: Submission) -> EndedJob | Accep
 async def submit_job(context: Context, job: Submission) -> Accepted:
     """Submit a job; gives its id at once, or that of the job which stands for it already."""
     async with context.resources.pool.connection() as connection:
-        job_id = await submit(connection, job)
+        job_id = await submit(connection, job, proof=context.caller.proof)
     structlog.contextvars.bind_contextvars(job_id=job_id)
     return Accepted(job_id=job_id)
 
@@ -146,8 +162,8 @@ async def _find(context: Context, server_id: str) -> dict[str, Any]:
     return row
 
 
-async def _oldest_live(context: Context, role: str, *, online: bool) -> str:
-    row = await _fetch(context, OLDEST_LIVE, role=role, online=online)
+async def _oldest_live(context: Context, role: str, among: Sequence[str], *, online: bool) -> str:
+    row = await _fetch(context, OLDEST_LIVE, role=role, online=online, among=list(among))
     if row is None:
         raise UnmetConditionError(
             "no_server",
@@ -157,7 +173,9 @@ async def _oldest_live(context: Context, role: str, *, online: bool) -> str:
     return str(row["server_id"])
 
 
-async def _fetch(context: Context, query: str, **chosen: str | bool) -> dict[str, Any] | None:
+async def _fetch(
+    context: Context, query: str, **chosen: str | bool | list[str]
+) -> dict[str, Any] | None:
     organization = {"organization_id": context.organization_id, "away": SERVER_AWAY_AFTER}
     values = {**organization, **chosen}
     async with context.resources.pool.connection() as connection:

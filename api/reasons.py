@@ -1,5 +1,6 @@
 """Why a queued job does not run yet: told when asked, from the same facts as its release."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
            AND b.state IN ('dispatched', 'running'))
          >= CASE j.job_class WHEN 'quick' THEN s.quick_slots WHEN 'build' THEN s.build_slots
                             ELSE s.transfer_slots END AS full_up,
-       s.draining,
+       s.draining, s.approved_at IS NULL AS unapproved,
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
        j.job_class = 'transfer' AND r.transfer_limit <= (
          SELECT count(*) FROM job b WHERE b.registry_id = j.registry_id AND b.job_class = 'transfer'
@@ -47,6 +48,7 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
 ReasonCode = Literal[
     "needs",
     "server_removed",
+    "server_not_approved",
     "server_offline",
     "server_draining",
     "worker_too_old",
@@ -57,6 +59,11 @@ ReasonCode = Literal[
     "registry_limit",
     "organization_limit",
 ]
+
+
+def approve_line(name: str) -> str:
+    """The command that approves a server."""
+    return f"wharf server approve {shlex.quote(name)}"
 
 
 class Reason(Output):
@@ -83,6 +90,7 @@ class Facts:
     held: bool
     full_up: bool
     draining: bool = False
+    unapproved: bool = False
     paused_at: datetime | None = None
     registry_full: bool | None = False
     organization_full: bool | None = False
@@ -104,6 +112,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
     reasons: tuple[tuple[bool, ReasonCode, str], ...] = (
         (bool(needs), "needs", f"waits for other jobs: {len(needs)}"),
         (facts.removed, "server_removed", f"the server {server} was removed"),
+        (
+            facts.unapproved,
+            "server_not_approved",
+            f"the server {server} is not approved: on a control host, {approve_line(server)}",
+        ),
         (not facts.online, "server_offline", f"the server {server} was not heard of {since}"),
         (
             not facts.known,

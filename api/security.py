@@ -50,7 +50,7 @@ async def authenticate(pool: Pool, key: str | None) -> Caller:
         row = await found.fetchone()
     if row is None:
         raise UnauthenticatedError("this API key is not known, or has expired")
-    return Caller(**row)
+    return Caller(**row, proof=proof_of(key).hex())
 
 
 def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
@@ -62,9 +62,17 @@ def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
         )
 
 
-def hash_secret(secret: str) -> bytes:
-    """What we keep of a key or a token; both are 256 random bits, so no salt and no stretching."""
+def proof_of(secret: str) -> bytes:
+    """What proves to the database that a key or a token was shown to us."""
     return hashlib.sha256(secret.encode()).digest()
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is kept of a key or a token: the hash of its proof, so that nothing stored is one.
+
+    Both are 256 random bits, so no salt and no stretching.
+    """
+    return hashlib.sha256(proof_of(secret)).digest()
 
 
 def make_secret(prefix: str) -> str:

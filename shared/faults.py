@@ -61,6 +61,7 @@ class FaultCode(StrEnum):
     CONTAINER_EXITED = "container_exited"
     PORT_TAKEN = "port_taken"
     NAME_TAKEN = "name_taken"
+    HOST_PATH_NOT_ALLOWED = "host_path_not_allowed"
     NOT_PUT_BACK = "not_put_back"
     OTHER_RUNTIME = "other_runtime"
     NOT_A_SWARM_MANAGER = "not_a_swarm_manager"
@@ -260,6 +261,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.NAME_TAKEN: Verdict(
         retryable=False,
         remedy="A container or service of this name is somebody else's: rename or remove it.",
+    ),
+    FaultCode.HOST_PATH_NOT_ALLOWED: Verdict(
+        retryable=False,
+        remedy="Mount a named volume, or list a directory in WHARF_HOST_PATHS of this server's "
+        "worker, which has to see it under the same path.",
     ),
     FaultCode.NOT_PUT_BACK: Verdict(
         retryable=True,

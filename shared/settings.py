@@ -71,11 +71,15 @@ class ApiSettings(DatabaseSettings):
 
 
 class ControlSettings(DatabaseSettings):
-    """``broker_admin_url``: it may make users; without it all servers share one."""
+    """``broker_admin_url``: it may make users; without it all servers share one.
+
+    ``auto_approve``: a server that joins is approved at once, by whoever made its join token.
+    """
 
     broker_url: SecretStr
     broker_admin_url: SecretStr | None = None
     vault_private_key: SecretStr
+    auto_approve: bool = False
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
     webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
@@ -85,6 +89,7 @@ class WorkerSettings(Settings):
     """A server worker's; the join token is needed only until it is enrolled.
 
     ``url`` is the API's; what it was at the last start is kept in the state directory.
+    ``host_paths`` are the directories that containers may mount, separated by colons.
     """
 
     url: str | None = None
@@ -94,6 +99,7 @@ class WorkerSettings(Settings):
     broker_url: SecretStr | None = None
     registry_networks: str = DEFAULT_NETWORKS
     drain_seconds: float = 30
+    host_paths: str = ""
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -50,7 +50,8 @@ PARTS = {
             "networks",
             "vault",
         ),
-        *("database", "ids", "logs", "models", "jobs", "migrations", "webhooks"),
+        *("approval", "database", "host_paths", "ids", "logs", "models", "jobs", "migrations"),
+        "webhooks",
     },
 }
 

@@ -1,9 +1,14 @@
 """What the README promises is there, and what is there it names."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from api.context import Role
+from api.events.opening import EVENTS
+from api.procedures.routers import PROCEDURES
+from api.uploads.receiving import UPLOAD
 from shared.settings import (
     ApiSettings,
     ControlSettings,
@@ -28,3 +33,18 @@ def test_every_setting_is_documented(kind: type[Settings]) -> None:
 def test_the_two_commands_stand_before_everything_else() -> None:
     assert README.index("make demo") < README.index("curl")
     assert README.index("make test") < README.index("curl")
+
+
+def test_the_table_of_roles_is_the_one_of_the_procedures() -> None:
+    section = README.split("## Who may do what")[1].split("\n## ")[0]
+    columns: tuple[Role | None, ...] = ("member", "admin", None)
+    documented = {
+        f"{router.strip(' `')}.{name}": role
+        for line in section.splitlines()
+        if line.startswith("| `")
+        for router, *cells in [line.strip("|").split("|")]
+        for role, cell in zip(columns, cells, strict=True)
+        for name in re.findall("`(.+?)`", cell)
+    }
+
+    assert documented == {one.name: one.role for one in (*PROCEDURES.values(), EVENTS, UPLOAD)}

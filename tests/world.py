@@ -13,6 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
+from api.security import hash_secret, proof_of
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
@@ -133,14 +134,18 @@ class World:
     api: Connection
     control: Connection
     stack: AsyncExitStack = field(repr=False)
+    admin_key: str = ""
 
     @property
     def keys(self) -> KeyRing:
         return KeyRing([self.vault])
 
     async def connect(self, role: str, **options: Any) -> Connection:
-        """One more connection, open until the world ends."""
-        return await _connect(self.stack, self.database.url(role), **options)
+        """One more connection, open until the world ends; the API's speaks for the admin key."""
+        connection = await _connect(self.stack, self.database.url(role), **options)
+        if role == "wharf_api":
+            await speak_for(connection, self.admin_key)
+        return connection
 
     async def add_server(
         self, incarnation: str | None = "first", *, quick_slots: int = 16, transfer_slots: int = 4
@@ -157,7 +162,7 @@ class World:
             assert (await guest.hello(incarnation))["status"] == "current"
         return guest
 
-    async def enrol_server(self, server_id: str | None = None) -> Guest:
+    async def enrol_server(self, server_id: str | None = None, *, approved: bool = True) -> Guest:
         """A server that has sent its proofs and has no role yet."""
         server_id, password = server_id or make_id(), _make_password()
         guest = Guest(
@@ -184,7 +189,21 @@ class World:
                 hash_password(guest.broker_password.get_secret_value()),
             ),
         )
+        if approved:
+            await self.owner.execute(
+                "UPDATE server SET approved_at = now() WHERE server_id = %s", (server_id,)
+            )
         return guest
+
+    async def add_key(self, role: str = "member", organization_id: str | None = None) -> str:
+        """A key of this organization, or another one; what is kept of it is what the API keeps."""
+        key = secrets.token_urlsafe(32)
+        await self.owner.execute(
+            "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
+            " VALUES (%s, %s, 'ours', %s, '', %s)",
+            (make_id(), organization_id or self.organization_id, role, hash_secret(key)),
+        )
+        return key
 
     async def add_registry(self, *, username: str = "alice", host: str = HOST) -> str:
         """A registry whose password is sealed to the vault."""
@@ -278,7 +297,16 @@ async def open_world(database: Database) -> AsyncIterator[World]:
             (organization_id,),
         )
         vault = PrivateKey.generate()
-        yield World(database, organization_id, vault, owner, api, control, stack)
+        world = World(database, organization_id, vault, owner, api, control, stack)
+        world.admin_key = await world.add_key("admin")
+        await speak_for(api, world.admin_key)
+        yield world
+
+
+async def speak_for(connection: Connection, key: str) -> None:
+    """Show the key to the database, as the API does, for the whole session."""
+    proof = proof_of(key).hex()
+    await connection.execute("SELECT set_config('wharf.proof', %s, false)", (proof,))
 
 
 async def _connect(stack: AsyncExitStack, url: str, **options: Any) -> Connection:

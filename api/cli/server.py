@@ -52,6 +52,8 @@ def add(name: Name, role: Roles = None, *, renew: Renew = False) -> None:
     sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
     console = Console(stderr=True)
     console.print("Run it on that server within 15 minutes; it works once.")
+    line = plain(f"wharf server approve {shlex.quote(name)}")
+    console.print(f"Then approve it where control runs, unless control does: {line}")
     if any(place in settings.url for place in LOOPBACK):
         console.print(f"{settings.url} is this machine only: set WHARF_URL to what servers reach.")
 
@@ -84,6 +86,17 @@ def _renew(settings: ClientSettings, name: str, role: list[Role] | None) -> dict
         settings, "server.createJoinToken", {"serverId": found["serverId"]}
     )
     return renewed
+
+
+@app.command()
+def approve(server: Chosen) -> None:
+    """Approve a server that has joined, on a control host: from now on it gets jobs and logins.
+
+    Needs WHARF_DATABASE_URL, control's. Compare the key with the one in the log of its worker.
+    """
+    # A process of its own: what speaks to databases takes other commands too long to load.
+    argv = (sys.executable, "-m", "api.cli.approve", server)
+    os.execv(sys.executable, argv)  # noqa: S606 - argv is ours
 
 
 def join_line(url: str, token: str) -> str:
@@ -120,6 +133,8 @@ def _cells(server: dict[str, Any]) -> Iterator[str]:
 
 
 def _state(server: dict[str, Any]) -> str:
+    if server["seenAt"] and not server["approvedAt"]:
+        return "not approved"
     if not server["online"]:
         return f"away since {server['seenAt']}" if server["seenAt"] else "never joined"
     if server["draining"]:

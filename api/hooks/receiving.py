@@ -19,7 +19,7 @@ from api.procedures.build_plan import Registries, Wish, make_plan
 from api.procedures.deploy import deploy_image
 from api.procedures.fields import Input, Output
 from api.procedures.procedure import Procedure
-from api.security import hash_secret
+from api.security import hash_secret, proof_of
 from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, DeployHook
 from shared.reference import Reference, parse_reference
@@ -99,8 +99,11 @@ async def receive(context: Context, told: Told) -> Received:
     proof = require_signed(
         told.headers, told.body, secret, now=time.time(), required=hook.require_signature
     )
-    # It may what every key may: ask for deployments of its own organization.
-    caller = Caller(hook.organization_id, hook.hook_id, "member")
+    # It may ask for deployments of its own application, as an administrator has said.
+    proof_of_hook = proof_of(told.token).hex()
+    caller = Caller(
+        hook.organization_id, hook.hook_id, "member", proof_of_hook, hook.application_id
+    )
     context = replace(context, caller=caller)
     try:
         return Received(await _deploy(context, hook, told, proof))

@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.context import Context
 from api.errors import InvalidSourceError
 from api.hosts import require_host
+from api.procedures.allowed import require_keys
 from api.procedures.application_fields import (
     AppName,
     Platform,
@@ -25,7 +26,7 @@ from api.procedures.application_rows import (
     flush_application,
 )
 from api.procedures.container import HealthCheck, Mounts, Ports
-from api.procedures.fields import Id, Ignored, ImageName, Input, Name, NoInput, Text
+from api.procedures.fields import Id, Ids, Ignored, ImageName, Input, Name, NoInput, Text
 from api.procedures.procedure import Procedure
 from api.procedures.source_fields import Branch, GitAddress, parse_git_url
 from api.procedures.usage import (
@@ -44,7 +45,7 @@ CHANGEABLE = {
     *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
     *("rollback_active", "rollbacks_to_keep", "latest_wins", *REGISTRIES),
     *("health_check", "ports", "mounts", "replicas"),
-    *("runtime", "rollout_batch", "rollout_on_failure"),
+    *("runtime", "rollout_batch", "rollout_on_failure", "allowed_keys"),
 }
 """The columns that create and update set to what is asked."""
 NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
@@ -60,6 +61,8 @@ class Settings(Input):
     that each manages, or ``none``, for the image alone.
     ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the rest ``stop``, and
     with ``rollback`` those that were changed get back what they had.
+    Of members' API keys ``allowedKeys`` alone build and deploy it; all do where it names none, but
+    with a tar of their own only if it has no secrets, variables and host paths.
     """
 
     description: Text = ""
@@ -80,6 +83,7 @@ class Settings(Input):
     rollout_on_failure: OnFailure = "stop"
     rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10
     latest_wins: bool = True
+    allowed_keys: Ids = Field(default_factory=list)
     environment_id: Ignored = None
 
     @property
@@ -193,6 +197,7 @@ async def _require_references(session: AsyncSession, context: Context, asked: Se
     """Every registry and server that is named is the organization's, and stays while we write."""
     await require_registries(session, context, [getattr(asked, field) for field in REGISTRIES])
     await require_servers(session, context, [asked.build_server_id, *(asked.targets or ())])
+    await require_keys(session, context, asked.allowed_keys)
 
 
 async def _set_servers(session: AsyncSession, application: Application, asked: Settings) -> bool:

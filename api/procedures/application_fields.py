@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from api.procedures.fields import Id
+from api.procedures.fields import Ids
 from shared.reference import require_repository
 
 MAX_APP_NAME_CHARACTERS = 63
@@ -47,12 +47,6 @@ def _unless(others: Iterable[str], said: str) -> BeforeValidator:
     return BeforeValidator(require)
 
 
-def _unique_ids(ids: list[str]) -> list[str]:
-    if len(set(ids)) < len(ids):
-        raise ValueError("Invalid list: an id is given twice")
-    return ids
-
-
 AppName = Annotated[
     str,
     Field(min_length=1, max_length=MAX_APP_NAME_CHARACTERS, pattern=_APP_NAME),
@@ -68,4 +62,4 @@ BuildType = Annotated[
 ]
 Platform = Annotated[str, Field(max_length=60, pattern=_PLATFORM)]
 Stage = Annotated[str, Field(max_length=128, pattern=_STAGE)]
-ServerIds = Annotated[list[Id], Field(max_length=100), AfterValidator(_unique_ids)]
+ServerIds = Ids

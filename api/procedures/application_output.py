@@ -52,6 +52,7 @@ class ApplicationOutput(Output):
     rollout_on_failure: OnFailure
     rollbacks_to_keep: int
     latest_wins: bool
+    allowed_keys: list[str]
     last_version: int
     created_at: Moment
     organization_id: str

@@ -10,6 +10,7 @@ from sqlmodel.sql.expression import Select
 from api.context import Context
 from api.errors import AlreadyEndedError
 from api.jobs import choose_server
+from api.procedures.allowed import require_builder, require_plan_allowed
 from api.procedures.application_rows import find_application
 from api.procedures.build_context import choose_context
 from api.procedures.build_order import Order, store_build
@@ -118,7 +119,9 @@ async def order_build(context: Context, asked: AskBuild, *, image_tag: str | Non
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         registries = await find_registries(session, context, application)
+        require_builder(context.caller, application)
         upload = await choose_context(session, application, asked.context_id)
+    require_builder(context.caller, application, uploads=upload is not None)
     server_id = await choose_server(
         context, application.build_server_id, online=False, role="build"
     )
@@ -129,7 +132,8 @@ async def order_build(context: Context, asked: AskBuild, *, image_tag: str | Non
         )
     wish = Wish(asked.tag, asked.branch, asked.commit, upload, image_tag)
     order = Order(application, registries, wish, server_id, asked.title)
-    order.plan(application.last_version + 1)
+    plan = order.plan(application.last_version + 1)
+    require_plan_allowed(application, registries, plan, server_id)
     return order
 
 

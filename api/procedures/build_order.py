@@ -26,7 +26,10 @@ from shared.models import Application
 
 AnyStep = ImageBuild | ImagePull | ImagePush | ImageCopy
 
-LOCK = "SELECT 1 FROM application WHERE application_id = %s AND organization_id = %s FOR UPDATE"
+LOCK = """
+SELECT set_config('wharf.proof', %s, true) FROM application
+ WHERE application_id = %s AND organization_id = %s FOR UPDATE
+"""
 STANDS = """
 SELECT 1 FROM build WHERE build_id = %(request_id)s
 UNION ALL SELECT 1 FROM deployment WHERE deployment_id = %(request_id)s
@@ -86,7 +89,7 @@ async def is_new(connection: Connection, context: Context, application: Applicat
     Raises:
         NotFoundError: the application was removed meanwhile.
     """
-    chosen = (application.application_id, context.organization_id)
+    chosen = (context.caller.proof, application.application_id, context.organization_id)
     if await (await connection.execute(LOCK, chosen)).fetchone() is None:
         raise NotFoundError("Application not found")
     stored = {"request_id": context.job_id}

@@ -1,5 +1,6 @@
 """What is to be done for one image of an application: pure, from its row and its registries."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from shared.errors import InvalidInputError
@@ -39,6 +40,9 @@ class Registries:
     pull: Registry | None = None
     build: Registry | None = None
     rollback: Registry | None = None
+
+    def __iter__(self) -> Iterator[Registry | None]:
+        return iter((self.pull, self.build, self.rollback))
 
 
 @dataclass(frozen=True)

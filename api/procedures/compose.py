@@ -14,6 +14,7 @@ from api.procedures.fields import Accepted, Id, Input
 from api.procedures.procedure import Procedure
 from shared.compose.images import MAX_BYTES, ComposeFile, read_compose
 from shared.errors import NotFoundError
+from shared.jobs.allowed import require_allowed
 from shared.jobs.commands import ComposeImage, ComposePull
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
@@ -46,10 +47,16 @@ async def pull(context: Context, asked: PullCompose) -> Accepted:
     hosts = {image.reference.registry for image in file.images}
     for host in sorted(hosts):
         require_host(host, context.resources.networks)
-    images = _images(file, await _registries(context, hosts, asked.registry_ids))
+    registries = await _registries(context, hosts, asked.registry_ids)
+    images = _images(file, registries)
+    server_id = await choose_server(context, asked.server_id, online=False)
+    used = {image.registry_id for image in images}
+    for registry in registries:
+        if registry.registry_id in used:
+            require_allowed(registry, server_id, "")
     job = Submission(
         organization_id=context.organization_id,
-        server_id=await choose_server(context, asked.server_id, online=False),
+        server_id=server_id,
         command=ComposePull(compose=file.text, images=images),
         requested_by=context.caller.api_key_id,
         # A job is counted at one registry.

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.context import Context
+from api.procedures.allowed import find_servers, require_builder, require_host_paths
 from api.procedures.application_rows import find_application
 from api.procedures.build import find_registries
 from api.procedures.build_order import is_new
@@ -14,7 +15,8 @@ from api.procedures.fields import Id, Input, Text
 from shared.deployments.order import Image, Order, Retained, store_deployment
 from shared.deployments.settings import RunSettings
 from shared.errors import UnmetConditionError
-from shared.models import Application
+from shared.jobs.allowed import require_allowed
+from shared.models import Application, Server
 
 
 class AskDeployment(Input):
@@ -35,6 +37,7 @@ class Target:
     application: Application
     server_ids: Sequence[str]
     registries: Registries
+    servers: Sequence[Server] = ()
 
     def require_server(self) -> None:
         """Raises `UnmetConditionError`: ``no_target_server``."""
@@ -44,6 +47,16 @@ class Target:
                 f"the application {self.application.name} has no server to run on",
                 remedy="Give it serverIds with application.update.",
             )
+
+    def _require_allowed(self, image: Image, settings: RunSettings) -> None:
+        """Raises `UnmetConditionError`: ``registry_not_allowed``, ``host_path_not_allowed``."""
+        for registry in self.registries:
+            if registry is not None and registry.registry_id == image.registry_id:
+                for server_id in self.server_ids:
+                    require_allowed(registry, server_id, self.application.application_id)
+        binds = (mount.source for mount in settings.mounts if mount.type == "bind")
+        if settings.runtime != "none":
+            require_host_paths(self.application.name, binds, self.servers)
 
     def order(
         self,
@@ -60,9 +73,11 @@ class Target:
         """The deployment of this image to all servers, with the variables of now.
 
         Raises:
-            UnmetConditionError: ``no_target_server``.
+            UnmetConditionError: ``no_target_server``, ``registry_not_allowed``,
+                ``host_path_not_allowed``.
         """
         self.require_server()
+        self._require_allowed(image, settings)
         return Order(
             deployment_id=context.job_id,
             organization_id=context.organization_id,
@@ -82,11 +97,18 @@ class Target:
 
 
 async def find_target(context: Context, application_id: str) -> Target:
-    """Raises `NotFoundError`: no such application, or another organization's."""
+    """The application, which the caller may deploy.
+
+    Raises:
+        NotFoundError: no such application, or another organization's.
+        ForbiddenError: the application names other keys.
+    """
     async with context.transaction() as session:
         application, server_ids = await find_application(session, context, application_id)
+        require_builder(context.caller, application)
         registries = await find_registries(session, context, application)
-    return Target(application, server_ids, registries)
+        servers = await find_servers(session, context, server_ids)
+    return Target(application, server_ids, registries, servers)
 
 
 async def place(context: Context, target: Target, order: Order) -> AcceptedDeployment:

@@ -25,6 +25,7 @@ from api.procedures.registry import find_registry
 from api.waiting import EndedJob
 from shared.diagnosis import ProbeReport
 from shared.errors import InvalidReferenceError
+from shared.jobs.allowed import require_allowed
 from shared.jobs.commands import RegistryTest
 from shared.jobs.state import State
 from shared.jobs.store.submit import Submission
@@ -82,8 +83,12 @@ class _Candidate:
     host: RegistryHost
     username: str
     prefix: str | None
-    registry_id: str | None = None
+    registry: Registry | None = None
     password: SecretStr | None = None
+
+    @property
+    def registry_id(self) -> str | None:
+        return self.registry.registry_id if self.registry else None
 
 
 async def try_ad_hoc(context: Context, asked: AdHocTest) -> bool | Accepted:
@@ -149,7 +154,7 @@ def _of_row(context: Context, registry: Registry) -> _Candidate:
         host=require_host(registry.registry_url, context.resources.networks),
         username=registry.username,
         prefix=registry.image_prefix,
-        registry_id=registry.registry_id,
+        registry=registry,
     )
 
 
@@ -157,7 +162,11 @@ async def _test(
     context: Context, candidate: _Candidate, server_id: str | None
 ) -> EndedJob | Accepted:
     command = _command(candidate)
-    chosen = await choose_server(context, server_id)
+    registry = candidate.registry
+    among = registry.allowed_servers if registry else ()
+    chosen = await choose_server(context, server_id, among=among)
+    if registry is not None:
+        require_allowed(registry, chosen, "", is_test=True)
     job_id = context.job_id
     async with context.transaction() as session:
         tested = candidate.registry_id or job_id

@@ -13,10 +13,9 @@ from sqlalchemy import text
 from api.context import Context
 from api.procedures.fields import Id, Input, Output
 from api.procedures.procedure import Procedure
-from api.security import hash_secret
+from api.security import proof_of
 from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
-from shared.ids import make_id
-from shared.models import AuditEvent, Server
+from shared.models import Server
 from shared.vault import PublicKey, SealContext
 
 JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only how one begins
@@ -32,7 +31,7 @@ a password in clear."""
 
 MIN_ITERATIONS = 4096
 
-ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker)")
+ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker, :key_id)")
 
 
 def _require_verifier(verifier: SecretStr) -> SecretStr:
@@ -74,7 +73,7 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
             remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
         )
     public_key = _require_key(asked.public_key)
-    token = hash_secret(asked.join_token.get_secret_value())
+    token = proof_of(asked.join_token.get_secret_value())
     verifier = asked.role_verifier.get_secret_value()
     async with context.transaction() as session:
         connection = await session.connection()
@@ -83,28 +82,17 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
             "key": public_key,
             "verifier": verifier,
             "broker": asked.broker_password_hash,
+            "key_id": PublicKey.parse(public_key).key_id,
         }
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
         if server_id is None:
             raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")
         server = await session.get_one(Server, server_id)
-        session.add(_audit(server, public_key))
     return Enrolled(
         server_id=server.server_id,
         organization_id=server.organization_id,
         database_url=resources.server_database_url,
         broker_url=resources.server_broker_url,
-    )
-
-
-def _audit(server: Server, public_key: str) -> AuditEvent:
-    """The token spoke for the server's organization; no API key was there."""
-    return AuditEvent(
-        audit_event_id=make_id(),
-        organization_id=server.organization_id,
-        action="server.enroll",
-        object_id=server.server_id,
-        data={"key": PublicKey.parse(public_key).key_id},
     )
 
 

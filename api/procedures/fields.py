@@ -96,7 +96,14 @@ def _require_short(password: SecretStr) -> SecretStr:
     return password
 
 
+def _unique_ids(ids: list[str]) -> list[str]:
+    if len(set(ids)) < len(ids):
+        raise ValueError("Invalid list: an id is given twice")
+    return ids
+
+
 Id = Annotated[str, Field(min_length=1, max_length=100)]
+Ids = Annotated[list[Id], Field(max_length=100), AfterValidator(_unique_ids)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=1000)]
 Url = Annotated[str, Field(max_length=300)]

@@ -19,6 +19,7 @@ from api.procedures.registry import find_registry
 from api.waiting import EndedJob
 from shared.errors import InvalidReferenceError
 from shared.jobs.accesses import exclusive_key
+from shared.jobs.allowed import require_allowed
 from shared.jobs.commands import DedupeUntil, ImageCopy, ImagePull, ImagePush, ImageTag
 from shared.jobs.results import ImageResult
 from shared.jobs.store.submit import Submission
@@ -97,8 +98,8 @@ async def pull(context: Context, asked: Pull) -> AcceptedPull:
     is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
     own, which waits for that one. A cancel ends the job for all who share it.
     """
-    reference = await _source(context, asked.image, asked.registry_id)
-    server_id = await choose_server(context, asked.server_id, online=False)
+    reference, registry = await _source(context, asked.image, asked.registry_id)
+    server_id = await _choose(context, asked.server_id, registry)
     command = ImagePull(reference=str(reference), registry_id=asked.registry_id)
     job = Submission(
         organization_id=context.organization_id,
@@ -123,7 +124,7 @@ async def push(context: Context, asked: Push) -> Accepted:
     target = push_target(registry, asked)
     require_host(target.registry, context.resources.networks)
     command = ImagePush(source=asked.image, reference=str(target), registry_id=registry.registry_id)
-    return await _transfer(context, command, target, asked.server_id)
+    return await _transfer(context, command, target, asked.server_id, registry)
 
 
 async def copy(context: Context, asked: Copy) -> Accepted:
@@ -132,7 +133,7 @@ async def copy(context: Context, asked: Copy) -> Accepted:
     The server passes the bytes on; its Engine has no part in it. What the other registry has
     already is not sent, and within one registry nothing is.
     """
-    source = await _source(context, asked.image, asked.source_registry_id)
+    source, source_registry = await _source(context, asked.image, asked.source_registry_id)
     registry = await _registry(context, asked.registry_id)
     target = push_target(registry, asked)
     require_host(target.registry, context.resources.networks)
@@ -146,7 +147,8 @@ async def copy(context: Context, asked: Copy) -> Accepted:
         source_registry_id=asked.source_registry_id,
         registry_id=registry.registry_id,
     )
-    return await _transfer(context, command, target, asked.server_id)
+    registries = (registry, source_registry)
+    return await _transfer(context, command, target, asked.server_id, *registries)
 
 
 async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
@@ -167,9 +169,13 @@ async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
 
 
 async def _transfer(
-    context: Context, command: ImagePush | ImageCopy, target: Reference, server_id: str | None
+    context: Context,
+    command: ImagePush | ImageCopy,
+    target: Reference,
+    server_id: str | None,
+    *registries: Registry | None,
 ) -> Accepted:
-    chosen = await choose_server(context, server_id, online=False)
+    chosen = await _choose(context, server_id, *registries)
     job = Submission(
         organization_id=context.organization_id,
         server_id=chosen,
@@ -184,8 +190,21 @@ async def _transfer(
     return await submit_job(context, job)
 
 
-async def _source(context: Context, image: str, registry_id: str | None) -> Reference:
+async def _choose(context: Context, server_id: str | None, *registries: Registry | None) -> str:
+    """The server that is to do it, which may have the logins of these registries."""
+    limited = [registry for registry in registries if registry is not None]
+    among = next((one.allowed_servers for one in limited if one.allowed_servers), ())
+    chosen = await choose_server(context, server_id, online=False, among=among)
+    for registry in limited:
+        require_allowed(registry, chosen, "")
+    return chosen
+
+
+async def _source(
+    context: Context, image: str, registry_id: str | None
+) -> tuple[Reference, Registry | None]:
     """Where the image is, which has to be at that registry if one is named."""
+    registry = None
     reference = parse_reference(image).tagged()
     require_host(reference.registry, context.resources.networks)
     if registry_id is not None:
@@ -195,7 +214,7 @@ async def _source(context: Context, image: str, registry_id: str | None) -> Refe
                 f"the image is at {reference.registry}, the registry is {registry.host}",
                 remedy=f"Write {registry.host}/…, or name another registry.",
             )
-    return reference
+    return reference, registry
 
 
 def push_target(registry: Registry, asked: Push | Copy) -> Reference:

@@ -1,7 +1,7 @@
 """Every registry from every server: tested all at once, and how each pair stood before."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -19,6 +19,7 @@ from api.procedures.registry import find_registry
 from api.procedures.server import find_server
 from shared.errors import InvalidInputError, OverdueError
 from shared.faults import FAULTS
+from shared.jobs.allowed import require_allowed
 from shared.jobs.state import State
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
@@ -137,7 +138,8 @@ async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutpu
             f"{len(registries)} registries from {len(servers)} servers are too many at once",
             remedy=f"Name some: at most {MOST_PAIRS} pairs.",
         )
-    jobs = [_submission(context, registry, server) for registry in registries for server in servers]
+    pairs = list(_pairs(registries, servers, named=asked.server_ids is not None))
+    jobs = [_submission(context, registry, server) for registry, server in pairs]
     await _audit(context, registries, servers)
     for job in jobs:
         await submit_job(context, job)
@@ -179,6 +181,22 @@ async def _servers(context: Context, wanted: Sequence[str] | None) -> list[str]:
     if wanted is None:
         return await find_live_servers(context)
     return [await choose_server(context, one) for one in dict.fromkeys(wanted)]
+
+
+def _pairs(
+    registries: Sequence[Registry], servers: Sequence[str], *, named: bool
+) -> Iterator[tuple[Registry, str]]:
+    """Each registry with the servers that may have its login.
+
+    Raises:
+        UnmetConditionError: ``registry_not_allowed``: a server that is ``named`` may not.
+    """
+    for registry in registries:
+        for server in servers:
+            if named:
+                require_allowed(registry, server, "", is_test=True)
+            if not registry.allowed_servers or server in registry.allowed_servers:
+                yield registry, server
 
 
 def _submission(context: Context, registry: Registry, server_id: str) -> Submission:

@@ -1,6 +1,6 @@
 """Registries: stored, shown without their password, changed, removed."""
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -10,6 +10,7 @@ from api.errors import PasswordNeededError
 from api.hosts import require_host
 from api.procedures.fields import (
     Id,
+    Ids,
     Ignored,
     Input,
     Moment,
@@ -23,12 +24,21 @@ from api.procedures.fields import (
     Username,
 )
 from api.procedures.procedure import Procedure
-from api.procedures.usage import require_unused_registry
+from api.procedures.usage import (
+    require_applications,
+    require_servers,
+    require_unused_registry,
+)
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.models import AuditEvent, Registry
 from shared.reference import parse_prefix
 from shared.vault import SealContext
+
+CHANGEABLE = (
+    *("registry_name", "registry_url", "username", "image_prefix"),
+    *("allowed_servers", "allowed_applications"),
+)
 
 
 class RegistryOutput(Output):
@@ -41,16 +51,22 @@ class RegistryOutput(Output):
     registry_url: str
     created_at: Moment
     registry_type: RegistryType
+    allowed_servers: list[str]
+    allowed_applications: list[str]
     organization_id: str
 
 
 class CreateRegistry(Input):
+    """Its login goes to `allowedServers` and is used for `allowedApplications`; empty is all."""
+
     registry_name: Name
     registry_url: Url
     username: Username
     password: Password
     registry_type: RegistryType = "cloud"
     image_prefix: Prefix | None = None
+    allowed_servers: Ids = Field(default_factory=list)
+    allowed_applications: Ids = Field(default_factory=list)
     server_id: Ignored = None
 
 
@@ -63,6 +79,8 @@ class UpdateRegistry(Input):
     username: Username = ""
     password: Password = SecretStr("")
     image_prefix: Prefix | None = None
+    allowed_servers: Ids = Field(default_factory=list)
+    allowed_applications: Ids = Field(default_factory=list)
     registry_type: Ignored = None
     created_at: Ignored = None
     organization_id: Ignored = None
@@ -87,9 +105,12 @@ async def create(context: Context, asked: CreateRegistry) -> RegistryOutput:
         organization_id=context.organization_id,
         host=host.name,
         password="",
+        allowed_servers=asked.allowed_servers,
+        allowed_applications=asked.allowed_applications,
     )
     _seal(context, registry, asked.password)
     async with context.transaction() as session:
+        await _require_named(session, context, asked)
         session.add(registry)
         session.add(_audit(context, "registry.create", registry))
     return RegistryOutput.model_validate(registry)
@@ -121,7 +142,8 @@ async def update(context: Context, asked: UpdateRegistry) -> bool:
     async with context.transaction() as session:
         registry = await find_registry(session, context, asked.registry_id, lock=True)
         bound = (registry.host, registry.username)
-        for field in ("registry_name", "registry_url", "username", "image_prefix"):
+        await _require_named(session, context, asked)
+        for field in CHANGEABLE:
             if field in given:
                 setattr(registry, field, getattr(asked, field))
         if given & {"registry_url", "image_prefix"}:
@@ -168,6 +190,14 @@ async def find_registry(
     if registry is None:
         raise NotFoundError("Registry not found")
     return registry
+
+
+async def _require_named(
+    session: AsyncSession, context: Context, asked: CreateRegistry | UpdateRegistry
+) -> None:
+    """Raises `NotFoundError` where a server or an application that is named is not there."""
+    await require_servers(session, context, asked.allowed_servers)
+    await require_applications(session, context, asked.allowed_applications)
 
 
 def _seal(context: Context, registry: Registry, password: SecretStr) -> None:

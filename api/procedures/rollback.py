@@ -14,6 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit_event
 from api.context import Context
 from api.jobs import find_live_servers
+from api.procedures.allowed import require_builder
 from api.procedures.application_rows import find_application
 from api.procedures.deployment_order import AskDeployment, find_target, place
 from api.procedures.deployment_output import AcceptedDeployment
@@ -35,6 +36,7 @@ FRESH = timedelta(minutes=1)
 LASTS = timedelta(days=2)
 """Control proves each point once a day; one whose proof is older is not offered."""
 
+SPEAK = "SELECT set_config('wharf.proof', %s, true)"
 PATIENCE = timedelta(seconds=10)
 """A query waits so long for proofs, all of them at once."""
 
@@ -145,6 +147,8 @@ async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
     """
     async with context.transaction() as session:
         point = await _find(session, context, asked.rollback_id)
+        application, _ = await find_application(session, context, point.row.application_id)
+        require_builder(context.caller, application)
         # The API may write no other column, so it does not write the row as a whole.
         point.row.dropped_at = now = datetime.now(UTC)
         session.add(
@@ -212,6 +216,7 @@ def _note(row: Rollback, ended: EndedJob) -> None:
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:
     async with context.resources.pool.connection() as connection, connection.transaction():
+        await connection.execute(SPEAK, (context.caller.proof,))
         job_id = await ask(
             connection,
             ImageProve(reference=row.reference, registry_id=row.registry_id),

@@ -58,7 +58,8 @@ class ServerOutput(Output):
 
     ``engine`` is what its Docker Engine last said, at most a minute ago, empty while that is away;
     ``clockAheadSeconds`` is by how much its clock is ahead of the database's. Nothing new is
-    sent to it while it is ``draining``, nor of its ``pausedClasses``.
+    sent to it while it is ``draining``, nor of its ``pausedClasses``, nor before it was approved on
+    a control host: ``wharf server approve``.
     """
 
     server_id: str
@@ -68,6 +69,7 @@ class ServerOutput(Output):
     created_at: Moment
     organization_id: str
     online: bool
+    approved_at: Moment | None
     seen_at: Moment | None
     offline_since: Moment | None
     worker_version: str | None

@@ -11,10 +11,13 @@ from api.context import Context
 from api.procedures.fields import Output, show_moment
 from api.procedures.procedure import Procedure
 from api.procedures.server import ChosenServer, find_server
+from api.reasons import approve_line
 from shared.models import Server, ServerEnrolment
 from shared.versions import OLDEST_ENGINE_API, is_older
 
-CheckName = Literal["enrolled", "online", "worker", "engine", "engineApi", "disk", "clock"]
+CheckName = Literal[
+    "enrolled", "approved", "online", "worker", "engine", "engineApi", "disk", "clock"
+]
 
 CLOCK_MAY_DIFFER_SECONDS = 5.0
 """Certificates and tokens are judged by a server's own clock; leases are not."""
@@ -70,11 +73,19 @@ def check_server(facts: Facts) -> Iterator[Check]:
         "joined" if facts.enrolled else "never joined",
         "" if facts.enrolled else "Start its worker with a join token, or remove the server.",
     )
+    if facts.enrolled:
+        yield _approved(facts.server)
     yield _online(facts)
     if facts.online:
         yield _worker(facts.server)
         yield from _engine(facts.server)
         yield _clock(facts.server)
+
+
+def _approved(server: Server) -> Check:
+    if server.approved_at:
+        return _check("approved", f"since {show_moment(server.approved_at)}")
+    return _check("approved", "not approved", f"On a control host: {approve_line(server.name)}")
 
 
 def _online(facts: Facts) -> Check:

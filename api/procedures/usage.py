@@ -59,6 +59,17 @@ async def require_servers(
         raise NotFoundError("Server not found")
 
 
+async def require_applications(session: AsyncSession, context: Context, ids: Iterable[str]) -> None:
+    """Raises `NotFoundError` unless all of these are applications of the organization."""
+    wanted = set(ids)
+    query = select(Application.application_id).where(
+        Application.organization_id == context.organization_id,
+        col(Application.application_id).in_(wanted),
+    )
+    if wanted - set((await session.exec(query)).all()):
+        raise NotFoundError("Application not found")
+
+
 async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
     """Raises `InUseError` while an application uses the registry; its row has to be locked."""
     query = select(Application.name).where(

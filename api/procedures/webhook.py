@@ -11,7 +11,7 @@ from api.audit import audit_event
 from api.context import Context
 from api.procedures.fields import Id, Input, Moment, NoInput, Output
 from api.procedures.procedure import Procedure
-from api.procedures.webhook_fields import EndpointUrl, Events, require_endpoint
+from api.procedures.webhook_fields import EndpointUrl, Events, hide_path, require_endpoint
 from shared.errors import NotFoundError, UnmetConditionError
 from shared.ids import make_id
 from shared.models import AuditEvent, Webhook
@@ -25,7 +25,10 @@ ONE_BY_ONE = text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE")
 
 
 class WebhookOutput(Output):
-    """An endpoint; `disabledCode` is `gone` where it was disabled by what it answered (410)."""
+    """An endpoint; `disabledCode` is `gone` where it was disabled by what it answered (410).
+
+    Only administrators see the whole `url`: its path may be a secret of the endpoint's.
+    """
 
     webhook_id: str
     url: str
@@ -36,9 +39,11 @@ class WebhookOutput(Output):
     created_at: Moment
 
     @classmethod
-    def of(cls, webhook: Webhook, **more: str | None) -> Self:
+    def of(cls, context: Context, webhook: Webhook, **more: str | None) -> Self:
         enabled = webhook.disabled_at is None
-        return cls.model_validate({**webhook.model_dump(), "enabled": enabled, **more})
+        url = webhook.url if context.caller.role == "admin" else hide_path(webhook.url)
+        shown = {**webhook.model_dump(), "url": url, "enabled": enabled, **more}
+        return cls.model_validate(shown)
 
 
 class CreatedWebhook(WebhookOutput):
@@ -92,7 +97,7 @@ async def create(context: Context, asked: CreateWebhook) -> CreatedWebhook:
         await _require_room(session, context)
         session.add(webhook)
         session.add(_audit(context, "webhook.create", webhook))
-    return CreatedWebhook.of(webhook, secret=secret)
+    return CreatedWebhook.of(context, webhook, secret=secret)
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
@@ -100,13 +105,13 @@ async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
     query = select(Webhook).where(Webhook.organization_id == context.organization_id)
     async with context.transaction() as session:
         found = (await session.exec(query.order_by(Webhook.webhook_id))).all()
-    return [WebhookOutput.of(webhook) for webhook in found]
+    return [WebhookOutput.of(context, webhook) for webhook in found]
 
 
 async def one(context: Context, asked: ChosenWebhook) -> WebhookOutput:
     """One endpoint."""
     async with context.transaction() as session:
-        return WebhookOutput.of(await find_webhook(session, context, asked.webhook_id))
+        return WebhookOutput.of(context, await find_webhook(session, context, asked.webhook_id))
 
 
 async def update(context: Context, asked: UpdateWebhook) -> ChangedWebhook:
@@ -131,7 +136,7 @@ async def update(context: Context, asked: UpdateWebhook) -> ChangedWebhook:
         session.add(_audit(context, "webhook.update", webhook, sorted(given - {"webhook_id"})))
         await session.flush()
         await session.refresh(webhook)
-    return ChangedWebhook.of(webhook, secret=secret)
+    return ChangedWebhook.of(context, webhook, secret=secret)
 
 
 async def remove(context: Context, asked: ChosenWebhook) -> WebhookOutput:
@@ -140,7 +145,7 @@ async def remove(context: Context, asked: ChosenWebhook) -> WebhookOutput:
         webhook = await find_webhook(session, context, asked.webhook_id, lock=True)
         await session.delete(webhook)
         session.add(_audit(context, "webhook.remove", webhook))
-    return WebhookOutput.of(webhook)
+    return WebhookOutput.of(context, webhook)
 
 
 async def find_webhook(

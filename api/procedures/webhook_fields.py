@@ -33,6 +33,13 @@ def require_endpoint(url: str, networks: RegistryNetworks) -> None:
         _require_nearby(hostname)
 
 
+def hide_path(url: str) -> str:
+    """``https://ci.example.com/…``: where an endpoint is, without what may be a secret."""
+    parts = urlsplit(url)
+    is_bare = parts.path in {"", "/"} and not parts.query
+    return url if is_bare else f"{parts.scheme}://{parts.netloc}/…"
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from api.context import Context
 from api.procedures.fields import Id, Input, Output
 from api.procedures.procedure import Procedure
-from api.security import hash_secret
+from api.security import proof_of
 from shared.errors import NotFoundError
 
 TAKE = """
@@ -37,7 +37,7 @@ async def fetch_context(context: Context, asked: FetchContext) -> Fetched:
             run, or the file is gone.
     """
     store = context.resources.contexts
-    token = hash_secret(asked.token.get_secret_value())
+    token = proof_of(asked.token.get_secret_value())
     async with context.resources.pool.connection() as connection:
         taken = await (await connection.execute(TAKE, (token, asked.context_id))).fetchone()
     if store is None or taken is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 
 from api.context import Context
+from api.procedures.allowed import require_builder
 from api.procedures.application_rows import find_application
 from api.procedures.fields import Id, Input, Output
 from api.procedures.procedure import Procedure
@@ -54,7 +55,8 @@ class Upload:
         """
         store = _require_store(context)
         async with context.transaction() as session:
-            await find_application(session, context, asked.application_id)
+            application, _ = await find_application(session, context, asked.application_id)
+        require_builder(context.caller, application, uploads=True)
         store.require_room(self.announced_bytes)
         context_id = make_id()
         async with aclosing(self.chunks) as chunks:

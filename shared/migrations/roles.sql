@@ -21,7 +21,7 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM wharf_api, wharf_control, wharf_f
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
 
--- The API stores requests. It cannot change a server's key, forge an attempt, or change audit rows.
+-- The API stores requests, each for a key that was shown to it (authority.sql). It cannot change a server's key, forge an attempt, or change audit rows.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
 REVOKE SELECT ON public.job_secret FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
@@ -58,14 +58,16 @@ GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) O
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs
-  TO wharf_api;
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
+  public.caller TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.control TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
+-- That a server is approved is nothing that the API could write.
+GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
@@ -97,7 +99,7 @@ GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
-GRANT INSERT ON public.api_key, public.registry_check TO wharf_functions;
+GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
@@ -113,6 +115,7 @@ ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;
 ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
+ALTER FUNCTION public.server_after_enrolment OWNER TO wharf_functions;
 ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;

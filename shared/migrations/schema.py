@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine
 
 from shared.versions import require_postgres
 
-SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql")
+SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "authority.sql", "roles.sql")
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -14,7 +14,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from shared.models.columns import Moment, document, moment, one_of
+from shared.models.columns import Moment, document, ids, moment, one_of
 
 REGISTRIES = ("registry_id", "build_registry_id", "rollback_registry_id")
 SEALED = ("env", "build_secrets", "git_token")
@@ -48,6 +48,7 @@ class Application(SQLModel, table=True):
     ``env`` and ``build_secrets`` are JSON objects of names and values, sealed for the purposes
     ``environment`` and ``build_secrets``; their names alone stand beside them. ``git_token`` is
     sealed for ``git_host`` and ``git_username``. ``last_version`` is that of the newest build.
+    Of members' keys only ``allowed_keys`` build and deploy it; all do where it names none.
     """
 
     __table_args__ = (
@@ -121,6 +122,7 @@ class Application(SQLModel, table=True):
     rollbacks_to_keep: int = _at_first(value=10)
     latest_wins: bool = _at_first(value=True)
     last_version: int = _at_first(value=0)
+    allowed_keys: list[str] = ids()
     created_at: Moment = moment(default_now=True)
 
 

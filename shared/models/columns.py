@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, DateTime, text
+from sqlalchemy import ARRAY, CheckConstraint, DateTime, String, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -24,6 +24,16 @@ def moment(*, default_now: bool = False, index: bool = False) -> Any:
 def document(*, nullable: bool = True) -> Any:
     """A JSON document; none is SQL's null."""
     return Field(default=None, sa_type=JSONB(none_as_null=True), nullable=nullable)
+
+
+def ids() -> Any:
+    """A list of ids, empty at first."""
+    return Field(
+        default_factory=list,
+        sa_type=ARRAY(String),
+        nullable=False,
+        sa_column_kwargs={"server_default": text("'{}'")},
+    )
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:

@@ -25,7 +25,10 @@ class Organization(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key is shown once; ``key_hash`` is its SHA-256, ``start`` its first signs for display."""
+    """A key is shown once; ``start`` are its first signs for display.
+
+    ``key_hash`` is the SHA-256 of its SHA-256: the latter proves to the database that it was here.
+    """
 
     __tablename__ = "api_key"
     __table_args__ = (one_of("role", ("admin", "member")),)

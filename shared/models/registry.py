@@ -4,13 +4,14 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.state import FINAL
-from shared.models.columns import Moment, moment, one_of
+from shared.models.columns import Moment, ids, moment, one_of
 
 
 class Registry(SQLModel, table=True):
     """``host`` is the canonical name of ``registry_url``; the sealed password is bound to it.
 
-    ``transfer_limit``: so many pulls and pushes with it at once, on whatever servers.
+    Its login goes to ``allowed_servers`` alone, for ``allowed_applications``; to all where it names
+    none. ``transfer_limit``: so many pulls and pushes with it at once, on whatever servers.
     """
 
     __table_args__ = (
@@ -30,6 +31,8 @@ class Registry(SQLModel, table=True):
     registry_type: str
     organization_id: str = Field(foreign_key="organization.organization_id")
     host: str
+    allowed_servers: list[str] = ids()
+    allowed_applications: list[str] = ids()
     transfer_limit: int = Field(default=8, sa_column_kwargs={"server_default": text("8")})
 
 

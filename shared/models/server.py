@@ -26,6 +26,7 @@ def _names(*default: str) -> Any:
 class Server(SQLModel, table=True):
     """``incarnation`` names the worker process that may speak for it at the moment.
 
+    Before it is approved (``approved_at``) it gets no jobs, and so no stored login.
     Nothing new is sent while it is ``draining``, nor of those classes that a person has paused.
     ``engine`` is what its Docker Engine last said of itself, empty while that is away;
     ``clock_ahead_seconds`` is by how much its clock is ahead of PostgreSQL's.
@@ -59,6 +60,7 @@ class Server(SQLModel, table=True):
     description: str = ""
     created_at: Moment = moment(default_now=True)
     removed_at: Moment = moment()
+    approved_at: Moment = moment()
     role_ready_at: Moment = moment()
     incarnation: str | None = None
     hello_at: Moment = moment()
@@ -78,7 +80,7 @@ class Server(SQLModel, table=True):
 
 
 class ServerToken(SQLModel, table=True):
-    """A single-use right to enrol one server; only its SHA-256 is kept."""
+    """A single-use right to enrol one server; kept as `ApiKey` keeps a key."""
 
     __tablename__ = "server_token"
 

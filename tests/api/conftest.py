@@ -93,7 +93,7 @@ def add_organization(database: Database) -> str:
     database.execute("INSERT INTO organization VALUES ('org-2', 'second')")
     database.execute(
         "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
-        " VALUES ('key-2', 'org-2', 'second', 'admin', '', sha256(%s::bytea))",
+        " VALUES ('key-2', 'org-2', 'second', 'admin', '', sha256(sha256(%s::bytea)))",
         key.encode(),
     )
     return key

@@ -28,6 +28,7 @@ from tests.databases import Database
 
 KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
 PATIENCE_SECONDS = 10
+APPROVE = "UPDATE server SET approved_at = now() WHERE server_id = %s"
 
 
 @dataclass
@@ -122,6 +123,7 @@ async def open_server(
     async with open_pool(database.url("wharf_control"), size=2) as control:
         async with control.connection() as connection:
             await connection.execute("SELECT server_role_create(%s)", (created["serverId"],))
+            await connection.execute(APPROVE, (created["serverId"],))
         role = f"wharf_server_{created['serverId']}"
         url = database.url(role, "server%20password")
         server = TestServer(created["serverId"], url, control)

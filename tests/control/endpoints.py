@@ -101,7 +101,7 @@ async def add_webhook(
     """As the API stores one."""
     webhook_id, organization_id = make_id(), organization_id or world.organization_id
     context = SealContext("webhook", organization_id, webhook_id, url.split("/")[2], "")
-    await world.api.execute(
+    await world.owner.execute(
         "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
         " VALUES (%s, %s, %s, %s, %s)",
         (

@@ -38,11 +38,12 @@ class Plane:
 
     @asynccontextmanager
     async def open_control(
-        self, *, hears: bool = True, makes_users: bool = False
+        self, *, hears: bool = True, makes_users: bool = False, approves: bool = False
     ) -> AsyncIterator[Control]:
         """A control process that runs while the block does; ``hears`` whether hints reach it.
 
-        ``makes_users``: it has the URL of the broker's administrator.
+        ``makes_users``: it has the URL of the broker's administrator; ``approves``: servers that
+        join are approved by it.
         """
         url = self.world.database.url("wharf_control")
         publisher = Publisher(self.broker.url("control"))
@@ -50,6 +51,7 @@ class Plane:
             stack.callback(publisher.close)
             pool = await stack.enter_async_context(open_pool(url))
             control = Control(pool, self.world.keys, publisher, webhook_networks=ANYWHERE)
+            control.auto_approve = approves
             if makes_users:
                 users = BrokerUsers.open(self.broker.url(ADMIN))
                 control.broker_users = await stack.enter_async_context(users)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.errors import CredentialError, RegistryError
+from shared.errors import CredentialError, RegistryError, UnmetConditionError
 from shared.jobs.commands import (
     Command,
     ComposeImage,
@@ -92,6 +92,30 @@ def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
     context = replace(context_of(job), **changes)
     [grant] = Grants.model_validate_json(KeyRing([SERVER]).open(text, context)).grants
     return grant
+
+
+def test_a_login_goes_to_the_servers_alone_that_its_registry_names() -> None:
+    named = {"registry": stored(allowed_servers=["server", "another"])}
+    others = {"registry": stored(allowed_servers=["another"])}
+
+    for command in (PULL, PUSH, TEST, PROVE, DELETE):
+        assert seal_grants(RING, make_job(command, registries=named)) is not None
+        with pytest.raises(UnmetConditionError) as refused:
+            seal_grants(RING, make_job(command, registries=others))
+        assert refused.value.code == "registry_not_allowed"
+
+
+def test_a_login_is_for_the_applications_alone_that_its_registry_names() -> None:
+    named = {"registry": stored(allowed_applications=["app"])}
+
+    for command in (PULL, PUSH, PROVE, DELETE):
+        ours = make_job(command, registries=named, fair_key="app")
+        assert seal_grants(RING, ours) is not None
+        for other in ("", "another", "registry.example/team/app"):
+            with pytest.raises(UnmetConditionError) as refused:
+                seal_grants(RING, make_job(command, registries=named, fair_key=other))
+            assert refused.value.code == "registry_not_allowed"
+    assert seal_grants(RING, make_job(TEST, registries=named)) is not None
 
 
 @pytest.mark.parametrize(

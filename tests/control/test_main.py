@@ -273,6 +273,24 @@ async def test_an_enrolled_server_is_let_in_by_a_running_control(plane: Plane) -
     assert (await guest.hello("first"))["status"] == "current"
 
 
+async def test_a_control_that_may_approves_each_server_that_has_joined(plane: Plane) -> None:
+    world = plane.world
+    guest = await world.enrol_server(approved=False)
+
+    async def is_approved() -> bool:
+        return bool(await world.rows("SELECT 1 FROM server WHERE approved_at IS NOT NULL"))
+
+    async with plane.open_control(approves=True):
+        await wait_until(is_approved)
+
+    [event] = await world.rows("SELECT action, object_id, api_key_id FROM audit_event")
+    assert event == {
+        "action": "server.approve",
+        "object_id": guest.server_id,
+        "api_key_id": None,
+    }
+
+
 async def test_a_control_that_has_been_gone_for_an_hour_is_forgotten(plane: Plane) -> None:
     world = plane.world
     await world.control.execute(

@@ -40,7 +40,7 @@ LOAD = (
     SELECT {ORGANIZATION}, 'crowd' FROM generate_series(0, {ORGANIZATIONS - 1}) g""",
     f"""
     INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)
-    SELECT 'key-' || g, {ORGANIZATION}, 'key', 'admin', '', sha256(('key-' || g)::bytea)
+    SELECT 'key-' || g, {ORGANIZATION}, 'key', 'admin', '', sha256(sha256(('key-' || g)::bytea))
       FROM generate_series(0, {50 * ORGANIZATIONS - 1}) g""",
     f"""
     INSERT INTO registry (registry_id, registry_name, username, password, registry_url,
@@ -57,6 +57,7 @@ LOAD = (
     f"""
     INSERT INTO server_enrolment (server_id, public_key, role_verifier)
     SELECT {SERVER}, 'key', 'SCRAM-SHA-256$' FROM generate_series(0, %(servers)s - 1) g""",
+    "UPDATE server SET approved_at = now()",
 )
 FINISHED = (
     f"""

@@ -131,6 +131,7 @@ def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
         "away": SERVER_AWAY_AFTER,
         "online": True,
         "role": "deploy",
+        "among": [],
     }
     job = submit.Submission(
         ORGANIZATION,
@@ -234,7 +235,7 @@ async def test_a_submission_and_its_triggers_read_no_large_table_whole(place: Pl
         await place.become("wharf_api")
         for _ in range(2):
             job = submit.Submission(ORGANIZATION, SERVER, command, dedupe_key="pull")
-            await submit.submit(place.connection, job)
+            await submit.submit(place.connection, job, proof=security.proof_of("key-3").hex())
 
     assert await scanned_by_running(place.connection, twice) & LARGE == set()
 

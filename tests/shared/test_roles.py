@@ -453,6 +453,7 @@ async def test_a_server_whose_role_cannot_be_made_is_in_nobodys_way(world: World
 
     assert (await good.hello("first"))["status"] == "current"
     ready = await world.rows("SELECT server_id FROM server WHERE role_ready_at IS NULL")
-    assert [row["server_id"] for row in ready] == [bad[1].server_id]
+    [left] = [row["server_id"] for row in ready]
+    assert left in {guest.server_id for guest in bad}
     with world.database.server.administer() as superuser:
         superuser.execute(f'DROP ROLE "{bad[0].role[:63]}"'.encode())

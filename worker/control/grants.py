@@ -1,13 +1,15 @@
 """Open stored credentials for one released job and seal them to the one server that runs it."""
 
-from pydantic import SecretStr, TypeAdapter
+from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from shared.errors import CredentialError
 from shared.jobs.accesses import Access, accesses, hosts_of
+from shared.jobs.allowed import require_allowed
 from shared.jobs.commands import (
     Command,
     GitSource,
     ImageBuild,
+    Kind,
     Replace,
     parse_command,
 )
@@ -28,6 +30,14 @@ _VARIABLES = TypeAdapter(dict[str, SecretStr])
 _TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVIRONMENT: Replace}
 
 
+class Limited(BaseModel):
+    """What a registry's row says of where its login may go."""
+
+    host: str
+    allowed_servers: list[str] = []
+    allowed_applications: list[str] = []
+
+
 def seal_grants(
     vault: KeyRing, job: Released, context_token: SecretStr | None = None
 ) -> str | None:
@@ -37,6 +47,7 @@ def seal_grants(
 
     Raises:
         CredentialError: a credential does not open, is gone, or is for another host.
+        UnmetConditionError: ``registry_not_allowed``: it is not for this server or application.
     """
     command = parse_command(job.kind, job.command)
     needed = accesses(command)
@@ -83,6 +94,9 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
             f"the registry is at {registry['host']} now, the job is for {host}",
             remedy="Ask again.",
         )
+    limited = Limited.model_validate(registry)
+    is_test = job.kind == Kind.REGISTRY_TEST
+    require_allowed(limited, job.server_id, job.fair_key, is_test=is_test)
     username = registry["username"]
     context = SealContext("credential", job.organization_id, access.registry_id, host, username)
     secret = vault.open(registry["password"], context)

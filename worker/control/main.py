@@ -28,6 +28,7 @@ from shared.settings import DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from shared.versions import require_postgres
 from worker.broker import require_broker
+from worker.control.approval import approve_all
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
@@ -80,6 +81,7 @@ class Control:
     retention: Retention = field(default_factory=Retention)
     broker_users: BrokerUsers | None = None
     webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
+    auto_approve: bool = False
     control_id: str = field(default_factory=make_id)
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
@@ -182,6 +184,8 @@ class Control:
             await self.broker_users.tend(servers)
         async with self.pool.connection() as connection:
             await tend_roles(connection)
+            if self.auto_approve:
+                await approve_all(connection)
         return SWEEP_SECONDS
 
     async def _prune(self) -> float:
@@ -208,7 +212,10 @@ async def run(settings: ControlSettings) -> None:
             async with pool.connection() as connection:
                 require_postgres(connection)
             await require_broker(settings.broker_url.get_secret_value())
-            control = Control(pool, vault, publisher, _retention(settings), users, networks)
+            control = Control(
+                *(pool, vault, publisher, _retention(settings), users, networks),
+                auto_approve=settings.auto_approve,
+            )
             for sign in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(sign, control.stop)
             async with listening(settings.direct_url, HINTS, control.hear):

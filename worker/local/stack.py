@@ -134,9 +134,14 @@ class Stack:
         return answer.json()
 
     def add_server(
-        self, name: str, docker_host: str, *, wrapper: tuple[str, ...] = ()
+        self,
+        name: str,
+        docker_host: str,
+        *,
+        wrapper: tuple[str, ...] = (),
+        host_paths: str = "",
     ) -> "LocalServer":
-        """Start the worker of a server, enrolled at its first start; returns once it is online."""
+        """Start the worker of a server, enrolled at its first start; returns once it takes jobs."""
         state = self.directory.path / "servers" / name
         env = {
             "DOCKER_HOST": docker_host,
@@ -144,6 +149,7 @@ class Stack:
             "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             "WHARF_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "WHARF_URL": self.url,
+            "WHARF_HOST_PATHS": host_paths,
         }
         server = self._known_server(name, state) or self.call("server.create", {"name": name})
         if self._server_broker_url() is None:
@@ -152,7 +158,7 @@ class Stack:
             env["WHARF_JOIN_TOKEN"] = server["joinToken"]
         local = LocalServer(self, name, server["serverId"])
         self.run(name, ("-m", "worker.server"), env, wrapper=wrapper)
-        self.children[name].wait_until(lambda: local.is_online, deadline=START, every=ASK_EVERY)
+        self.children[name].wait_until(lambda: local.is_ready, deadline=START, every=ASK_EVERY)
         return local
 
     def remove_server(self, server: "LocalServer") -> None:
@@ -287,6 +293,8 @@ class Stack:
                 "WHARF_BROKER_URL": self._broker_url("control"),
                 "WHARF_BROKER_ADMIN_URL": self._broker_admin_url(),
                 "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
+                # Who starts a server here has this machine.
+                "WHARF_AUTO_APPROVE": "true",
                 "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             },
         )
@@ -342,8 +350,17 @@ class LocalServer:
 
     @property
     def is_online(self) -> bool:
-        return bool(self.stack.call("server.one", {"serverId": self.server_id})["online"])
+        return bool(self._look()["online"])
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is online and approved."""
+        server = self._look()
+        return bool(server["online"] and server["approvedAt"])
 
     @property
     def worker(self) -> Child:
         return self.stack.children[self.name]
+
+    def _look(self) -> Any:
+        return self.stack.call("server.one", {"serverId": self.server_id})

@@ -49,7 +49,8 @@ def run(data: Path, port: int, console: Console) -> None:
     stack = Stack.start(data, port=port, outside=_outside(), rate_per_minute=RATE_PER_MINUTE)
     try:
         flower = stack.start_flower()
-        stack.add_server(SERVER_NAME, docker_host)
+        host_paths = os.environ.get("WHARF_HOST_PATHS", "")
+        stack.add_server(SERVER_NAME, docker_host, host_paths=host_paths)
         stop = _stop_on_signals()
         _greet(console, stack, flower, is_first_start=is_first_start)
         while not stop.wait(LOOK_SECONDS):

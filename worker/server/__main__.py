@@ -85,7 +85,10 @@ def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolled:
             "this server is not enrolled yet",
             remedy="Set WHARF_URL and WHARF_JOIN_TOKEN as `server.create` answered them.",
         )
-    return enrol(state, settings.url, settings.join_token.get_secret_value())
+    enrolled = enrol(state, settings.url, settings.join_token.get_secret_value())
+    # Who approves this server can see that it is this one.
+    sys.stderr.write(f"wharf worker: joined, with the key {state.public_key().key_id}\n")
+    return enrolled
 
 
 def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolled: Enrolled) -> str:

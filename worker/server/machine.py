@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -33,8 +33,11 @@ class Clock:
             self.ahead = round((asked + answered) / 2 - theirs, 3)
 
 
-async def describe_machine(engine: Engine) -> dict[str, Any]:
-    """The Engine's own description, with the room on its disk where this process sees that."""
+async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> dict[str, Any]:
+    """The Engine's own description, what containers may mount, and the room on its disk.
+
+    The room is left out where this process does not see the disk.
+    """
     try:
         info = await engine.info()
     except EngineError as error:
@@ -42,7 +45,8 @@ async def describe_machine(engine: Engine) -> dict[str, Any]:
         return {}
     if is_older(info.newest_api_version, OLDEST_ENGINE_API):
         log.warning("engine_too_old", engine=info.engine_version, needed_api=OLDEST_ENGINE_API)
-    return {**asdict(info), **await _find_disk(engine, info.data_root)}
+    disk = await _find_disk(engine, info.data_root)
+    return {**asdict(info), **disk, "host_paths": list(host_paths)}
 
 
 async def find_free_bytes(engine: Engine) -> int | None:

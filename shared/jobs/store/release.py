@@ -31,6 +31,7 @@ WITH RECURSIVE queue AS (
                               ELSE transfer_slots END AS slots
         FROM server
        WHERE server_id = q.server_id AND removed_at IS NULL AND incarnation IS NOT NULL
+         AND approved_at IS NOT NULL
          AND NOT draining AND q.job_class <> ALL (paused_classes)
          AND seen_at > now() - interval '15 seconds'
       OFFSET 0  -- by its key, whatever the planner thinks of how many are alive
@@ -126,13 +127,13 @@ WITH RECURSIVE queue AS (
                  rung_at = clock_timestamp()
     FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
   RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
-            job.registry_id, chosen.rank
+            job.registry_id, job.fair_key, chosen.rank
 ), attempts AS (
   INSERT INTO job_attempt (job_id, attempt, server_id) SELECT job_id, attempt, server_id
     FROM dispatched
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
-       e.public_key, coalesce(given.sealed, '{}') AS sealed,
+       d.fair_key, e.public_key, coalesce(given.sealed, '{}') AS sealed,
        coalesce(known.registries, '{}') AS registries
   FROM dispatched d
   JOIN server_enrolment e USING (server_id)
@@ -168,6 +169,7 @@ class Released:
     """A job that was just dispatched, with what its logins are made of; secrets still sealed.
 
     ``sealed`` are secrets that were given with the job, by purpose; ``registries`` rows by id.
+    ``fair_key`` is its application's id, if it is for one.
     """
 
     job_id: str
@@ -180,6 +182,7 @@ class Released:
     public_key: str
     sealed: dict[str, str]
     registries: dict[str, dict[str, Any]]
+    fair_key: str = ""
 
 
 async def release(connection: Connection) -> list[Released] | None:

@@ -11,15 +11,19 @@ from shared.ids import make_id
 from shared.jobs.commands import RULES, Command, DedupeUntil
 
 SUBMIT = """
-WITH accepted AS (
+WITH caller AS MATERIALIZED (
+  -- Of this transaction; one of several statements may have been told of the caller before.
+  SELECT set_config('wharf.proof',
+                    coalesce(%(proof)s, current_setting('wharf.proof', true), ''), true)
+), accepted AS (
   INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
                    registry_id, exclusive_key, fair_key, dedupe_key, dedupe_until, has_needs,
                    max_failures, timeout_seconds, deadline_at, deployment_id, requested_by)
-  VALUES (%(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
+  SELECT  %(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
           %(priority)s, %(command)s, %(registry_id)s, %(exclusive_key)s, %(fair_key)s,
           %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
           %(timeout_seconds)s, now() + %(deadline)s, %(deployment_id)s,
-          %(requested_by)s)
+          %(requested_by)s FROM caller
   ON CONFLICT DO NOTHING
   RETURNING job_id
 ), secret AS (
@@ -71,12 +75,13 @@ class Submission:
     job_id: str = field(default_factory=make_id)
 
 
-async def submit(connection: Connection, job: Submission) -> str:
+async def submit(connection: Connection, job: Submission, *, proof: str | None = None) -> str:
     """Store the job and hint at it; gives its id, or that of the job which stands for it already.
 
-    A repeat with the same id changes nothing.
+    A repeat with the same id changes nothing. ``proof`` is of the key that asks: the API needs it,
+    unless its transaction has it already.
     """
-    values = values_of(job)
+    values = values_of(job, proof)
     while True:
         for statement in (SUBMIT, STANDS):
             row = await (await connection.execute(statement, values)).fetchone()
@@ -85,7 +90,7 @@ async def submit(connection: Connection, job: Submission) -> str:
         # The job in our way ended between the two: now there is nothing in our way.
 
 
-def values_of(job: Submission) -> dict[str, object]:
+def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
     """What the two statements take."""
     rule = RULES[job.command.kind]
     return {
@@ -110,4 +115,5 @@ def values_of(job: Submission) -> dict[str, object]:
         "purposes": list(job.sealed),
         "sealed": list(job.sealed.values()),
         "needs": list(job.needs),
+        "proof": proof,
     }

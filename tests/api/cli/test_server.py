@@ -21,11 +21,13 @@ async def url(app: FastAPI) -> AsyncIterator[str]:
         yield url
 
 
-async def wharf(url: str, *words: str, key: str = ADMIN_KEY) -> tuple[int | None, str, str]:
+async def wharf(
+    url: str, *words: str, key: str = ADMIN_KEY, **more: str
+) -> tuple[int | None, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "api.cli.main", "server", *words),
-        env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": key, "COLUMNS": "200"},
+        env={**os.environ, "WHARF_URL": url, "WHARF_API_KEY": key, "COLUMNS": "200", **more},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -119,3 +121,26 @@ async def test_what_goes_wrong_is_said_in_one_sentence_without_the_key(
     assert [code for code, _, _ in results] == [1] * 5
     assert all(word in err for word, err in zip(words, said, strict=True)), said
     assert not [err for err in said if "Traceback" in err or "not-a-key" in err]
+
+
+async def test_a_server_is_approved_with_the_database_url_of_control_alone(
+    url: str, server: TestServer, database: Database
+) -> None:
+    database.execute("UPDATE server SET approved_at = NULL")
+    _, listed, _ = await wharf(url, "list")
+    approved = "SELECT name FROM server WHERE approved_at IS NOT NULL"
+
+    code, _, err = await wharf(
+        url, "approve", "alpha", WHARF_DATABASE_URL=database.url("wharf_api")
+    )
+    assert (code, "approves no server" in err) == (1, True)
+    assert database.execute(approved) == []
+
+    control = {"WHARF_DATABASE_URL": database.url("wharf_control")}
+    code, out, _ = await wharf(url, "approve", "alpha", **control)
+
+    assert code == 0 and "alpha is approved, with the key" in out
+    assert "not approved" in listed
+    assert database.execute(approved) == [("alpha",)]
+    code, _, err = await wharf(url, "approve", "alpha", **control)
+    assert (code, "waits to be approved" in err) == (1, True)

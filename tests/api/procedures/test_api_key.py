@@ -22,7 +22,7 @@ async def test_a_key_is_shown_once_works_and_is_kept_as_a_hash(
     listed = await client.get("/api/apiKey.all")
     assert [shown["name"] for shown in listed.json()] == ["first admin key", "ci"]
     assert key not in listed.text
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(hashlib.sha256(key.encode()).digest()).digest()
     assert database.execute("SELECT name FROM api_key WHERE key_hash = %s", digest) == [("ci",)]
 
 

@@ -78,6 +78,10 @@ async def test_a_job_says_what_it_waits_for(
 
     assert await reason() is None
     assert (
+        await when("UPDATE server SET approved_at = NULL", "UPDATE server SET approved_at = now()")
+        == "server_not_approved"
+    )
+    assert (
         await when(
             "UPDATE server SET seen_at = now() - interval '1 minute'",
             "UPDATE server SET seen_at = now()",

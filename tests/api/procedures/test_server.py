@@ -24,7 +24,7 @@ async def test_a_join_token_is_shown_once_and_kept_as_a_hash(
         "SELECT token_hash, round(extract(epoch FROM expires_at - now()) / 60)::int"
         " FROM server_token"
     )
-    assert kept == hashlib.sha256(token.encode()).digest()
+    assert kept == hashlib.sha256(hashlib.sha256(token.encode()).digest()).digest()
     assert minutes == 15
     shown = await client.get("/api/server.one", params={"serverId": created["serverId"]})
     assert "joinToken" not in shown.json()
@@ -240,6 +240,7 @@ async def test_a_class_that_does_not_exist_is_400(
     [
         ("paused_classes = '{quick}', paused_at = now()", "server_paused"),
         ("draining = true", "server_offline"),
+        ("approved_at = NULL", "server_not_approved"),
     ],
 )
 async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(

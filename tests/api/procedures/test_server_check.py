@@ -31,7 +31,7 @@ async def test_a_good_server_passes_all_checks(
     found = await checks(client, server.server_id)
 
     assert {name: check["isGood"] for name, check in found.items()} == dict.fromkeys(
-        ("enrolled", "online", "worker", "engine", "engineApi", "disk", "clock"), True
+        ("enrolled", "approved", "online", "worker", "engine", "engineApi", "disk", "clock"), True
     )
     assert found["engine"]["found"] == "Docker Engine 28.0.0, image store containerd"
     assert found["engineApi"]["found"] == "1.24 to 1.48"
@@ -41,6 +41,7 @@ async def test_a_good_server_passes_all_checks(
 @pytest.mark.parametrize(
     ("change", "name"),
     [
+        ("approved_at = NULL", "approved"),
         ("worker_version = '0.0.1'", "worker"),
         ("engine = '{}'", "engine"),
         ("engine = NULL", "engine"),

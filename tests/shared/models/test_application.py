@@ -13,7 +13,7 @@ SEALED = "v1.0123456789abcdef.AAAA"
 async def add_application(world: World, organization_id: str = "", app_name: str = "") -> str:
     """One of the world's organization, or of another; stored as the API's role stores it."""
     application_id = make_id()
-    await world.api.execute(
+    await world.owner.execute(
         "INSERT INTO application (application_id, organization_id, name, app_name, description,"
         " git_build_path, build_type, dockerfile, docker_context_path)"
         " VALUES (%s, %s, 'My App', %s, '', '/', 'dockerfile', 'Dockerfile', '.')",
@@ -55,7 +55,7 @@ async def test_an_application_that_contradicts_itself_cannot_be_stored(
     await add_application(world)
 
     with pytest.raises(CheckViolation):
-        await world.api.execute(f"UPDATE application SET {flaw}".encode())
+        await world.owner.execute(f"UPDATE application SET {flaw}".encode())
 
 
 @pytest.mark.parametrize("column", ["registry_id", "build_registry_id", "rollback_registry_id"])
@@ -65,12 +65,12 @@ async def test_an_application_names_no_registry_of_others(world: World, column: 
     foreign = await add_application(world, await add_organization(world))
     change = f"UPDATE application SET {column} = %s WHERE application_id = %s".encode()
 
-    await world.api.execute(change, (registry_id, own))
+    await world.owner.execute(change, (registry_id, own))
 
     with pytest.raises(ForeignKeyViolation):
-        await world.api.execute(change, (registry_id, foreign))
+        await world.owner.execute(change, (registry_id, foreign))
     with pytest.raises(ForeignKeyViolation):
-        await world.api.execute("DELETE FROM registry")
+        await world.owner.execute("DELETE FROM registry")
 
 
 async def test_an_application_names_no_server_of_others(world: World) -> None:
@@ -79,10 +79,10 @@ async def test_an_application_names_no_server_of_others(world: World) -> None:
     foreign = await add_application(world, other)
 
     with pytest.raises(ForeignKeyViolation):
-        await world.api.execute("UPDATE application SET build_server_id = %s", (guest.server_id,))
+        await world.owner.execute("UPDATE application SET build_server_id = %s", (guest.server_id,))
     for organization_id in (other, world.organization_id):
         with pytest.raises(ForeignKeyViolation):
-            await world.api.execute(
+            await world.owner.execute(
                 "INSERT INTO application_server VALUES (%s, %s, %s)",
                 (foreign, guest.server_id, organization_id),
             )
@@ -99,12 +99,12 @@ async def test_an_app_name_is_unique_in_its_organization_in_whatever_case(world:
 async def test_an_applications_servers_go_with_it(world: World) -> None:
     guest = await world.enrol_server()
     application_id = await add_application(world)
-    await world.api.execute(
+    await world.owner.execute(
         "INSERT INTO application_server VALUES (%s, %s, %s)",
         (application_id, guest.server_id, world.organization_id),
     )
 
-    await world.api.execute("DELETE FROM application")
+    await world.owner.execute("DELETE FROM application")
 
     assert await world.rows("SELECT 1 FROM application_server") == []
 
@@ -112,7 +112,7 @@ async def test_an_applications_servers_go_with_it(world: World) -> None:
 async def test_control_reads_what_is_sealed_to_it_and_a_server_nothing(world: World) -> None:
     guest = await world.add_server()
     await add_application(world)
-    await world.api.execute("UPDATE application SET env = %s, env_names = '{A}'", (SEALED,))
+    await world.owner.execute("UPDATE application SET env = %s, env_names = '{A}'", (SEALED,))
 
     rows = await (await world.control.execute("SELECT env FROM application")).fetchall()
 

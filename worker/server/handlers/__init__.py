@@ -29,6 +29,7 @@ from worker.login import Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers import builds, compose, containers, copies, images, proofs, services
 from worker.server.handlers.checks import check_engine
+from worker.server.handlers.host_paths import HostPaths
 from worker.server.handlers.registries import run_test
 from worker.server.handlers.tools import Tools
 from worker.server.handlers.unfinished import Unfinished
@@ -45,15 +46,16 @@ async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host
     """
     engine = await stack.enter_async_context(Engine.open(docker_host))
     networks = parse_networks(settings.registry_networks)
+    host_paths = HostPaths.parse(settings.host_paths, docker_host)
     workspaces = Workspaces.open(settings.state_dir / "builds")
     unfinished = Unfinished(engine, settings.state_dir / "unfinished.json")
     await stack.enter_async_context(unfinished.watching())
-    tools = Tools(engine, networks, workspaces, unfinished, settings.url)
+    tools = Tools(engine, networks, workspaces, unfinished, settings.url, host_paths)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, tools)
 
-    return Opened(work, partial(describe_machine, engine), unfinished)
+    return Opened(work, partial(describe_machine, engine, host_paths.allowed), unfinished)
 
 
 def _begin(

@@ -52,9 +52,10 @@ async def replace_container(
 
     Raises:
         EngineError: ``container_unhealthy``, ``container_exited``, ``port_taken``, ``name_taken``,
-            ``local_image_missing``, ``platform_missing``: what ran before runs again; or
-            ``not_put_back``. Its message shows nothing of the environment.
+            ``local_image_missing``, ``platform_missing``, ``host_path_not_allowed``: what ran
+            before runs again; or ``not_put_back``. Its message shows nothing of the environment.
     """
+    tools.host_paths.require(command)
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
         async with (

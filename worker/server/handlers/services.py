@@ -59,6 +59,7 @@ async def replace_service(
             ``container_exited``, ``port_taken``, ``local_image_missing``: what ran before runs
             again; or ``not_put_back``. Its message shows nothing of the environment.
     """
+    tools.host_paths.require(command)
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
         async with (

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.errors import RegistryError, WharfError
@@ -17,6 +17,7 @@ from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.settings import ConnectionSettings
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
+from worker.server.handlers.host_paths import HostPaths
 from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import Send
 from worker.server.workspaces import Workspaces
@@ -47,7 +48,7 @@ class Tools:
     """What works on this server and where: its Engine, registries' networks, builds' folders.
 
     ``unfinished`` knows what deployments have begun, ``api_url`` is where uploaded contexts are
-    fetched.
+    fetched; ``host_paths`` are what containers may mount of this server.
     """
 
     engine: Engine
@@ -55,6 +56,7 @@ class Tools:
     workspaces: Workspaces
     unfinished: Unfinished
     api_url: str | None = None
+    host_paths: HostPaths = field(default_factory=HostPaths)
 
     async def connection_settings(self) -> ConnectionSettings:
         """How registries are reached: plain HTTP only where this server's Engine lists it.

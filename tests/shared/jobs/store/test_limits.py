@@ -337,6 +337,7 @@ async def test_organizations_share_a_look_by_their_weight(world: World) -> None:
     await world.owner.execute(
         "INSERT INTO server_enrolment SELECT 'b', public_key, role_verifier FROM server_enrolment"
     )
+    await world.owner.execute("UPDATE server SET approved_at = now()")
     await world.owner.execute("UPDATE organization SET weight = 3 WHERE organization_id <> 'b'")
     template = await world.submit(guest)
     for organization_id, server_id in ((world.organization_id, guest.server_id), ("b", "b")):

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from api.security import proof_of
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import DedupeUntil
@@ -81,9 +82,10 @@ async def test_a_job_for_a_server_of_another_organization_is_refused(world: Worl
     await world.owner.execute(
         "INSERT INTO organization (organization_id, name) VALUES (%s, 'theirs')", (foreign,)
     )
+    proof = proof_of(await world.add_key(organization_id=foreign)).hex()
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        await submit(world.api, Submission(foreign, guest.server_id, TAG))
+        await submit(world.api, Submission(foreign, guest.server_id, TAG), proof=proof)
 
 
 async def test_submitting_hints_at_control(world: World) -> None:
@@ -153,10 +155,15 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
         Submission(world.organization_id, guest.server_id, TAG, dedupe_key="same"),
     )
 
+    theirs = proof_of(await world.add_key(organization_id="b")).hex()
+
     for job in asked:
-        assert await submit(world.api, job) == job.job_id
+        proof = theirs if job.organization_id == "b" else None
+        assert await submit(world.api, job, proof=proof) == job.job_id
     for job in asked:
-        assert await submit(world.api, replace(job, job_id=make_id())) == job.job_id
+        proof = theirs if job.organization_id == "b" else None
+        again = replace(job, job_id=make_id())
+        assert await submit(world.api, again, proof=proof) == job.job_id
 
 
 async def test_many_who_ask_for_the_same_at_once_while_it_ends_all_get_a_job(world: World) -> None:

@@ -1,0 +1,17 @@
+"""Host paths that a server lets containers mount: the directories of a list, and those below."""
+
+from collections.abc import Iterable
+from posixpath import isabs, normpath
+
+
+def is_within(path: str, allowed: Iterable[str]) -> bool:
+    """Whether a path is one of these or below one, by its name alone; links are not followed."""
+    plain = _plain(path)
+    return isabs(path) and any(
+        _plain(root) == "/" or f"{plain}/".startswith(f"{_plain(root)}/") for root in allowed
+    )
+
+
+def _plain(path: str) -> str:
+    """Without ``..`` and doubled slashes, also the two at the beginning that POSIX keeps."""
+    return f"/{normpath(path).lstrip('/')}"

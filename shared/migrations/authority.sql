@@ -1,0 +1,108 @@
+-- Who speaks: what the API stores, it stores for a key that was shown to it. Applied like rules.sql.
+-- The API proves a key (or a deploy hook's token) by its SHA-256, which it sets for one transaction:
+-- `SET LOCAL wharf.proof`. Only the SHA-256 of that is stored, so that nothing in the database is a proof.
+
+-- The key or the hook that this transaction speaks for; no row without a proof.
+CREATE OR REPLACE FUNCTION public.caller(OUT id text, OUT organization_id text, OUT role text)
+RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+  WITH shown AS (
+    SELECT sha256(decode(nullif(current_setting('wharf.proof', true), ''), 'hex')) AS hash
+  )
+  SELECT k.api_key_id, k.organization_id, k.role FROM public.api_key k, shown
+   WHERE k.key_hash = shown.hash AND (k.expires_at IS NULL OR k.expires_at > now())
+  UNION ALL
+  SELECT h.hook_id, h.organization_id, 'member' FROM public.deploy_hook h, shown WHERE h.token_hash = shown.hash
+$$;
+
+-- require_caller(role, column …): refuse the API a change of a row without a key of the row's organization that has
+-- this role; a change of these columns alone needs none. An audit row names the key that it is proved by.
+CREATE OR REPLACE FUNCTION public.require_caller() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  who record;
+  changed jsonb;
+  free text[] := TG_ARGV[1:];
+BEGIN
+  IF current_user <> 'wharf_api' THEN
+    RETURN CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END;
+  END IF;
+  changed := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+  IF TG_OP = 'UPDATE' AND changed - free = to_jsonb(OLD) - free THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO who FROM public.caller();
+  IF who.id IS NULL
+     OR who.organization_id <> coalesce(changed->>'organization_id', (
+       SELECT s.organization_id FROM public.server s WHERE s.server_id = changed->>'server_id'))
+     OR (TG_ARGV[0] = 'admin' AND who.role <> 'admin')
+     OR (TG_TABLE_NAME = 'audit_event' AND changed->>'api_key_id' IS DISTINCT FROM who.id) THEN
+    RAISE EXCEPTION '% of %: needs a key that may', lower(TG_OP), TG_TABLE_NAME
+      USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  IF TG_OP = 'DELETE' THEN
+    RETURN OLD;
+  END IF;
+  IF TG_TABLE_NAME = 'audit_event' THEN
+    NEW.at := clock_timestamp();
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Refuse the API a job, a build or a deployment without a key of its organization, and in another one's name.
+CREATE OR REPLACE FUNCTION public.require_requester() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  who record;
+BEGIN
+  IF current_user <> 'wharf_api' THEN
+    RETURN NEW;
+  END IF;
+  SELECT * INTO who FROM public.caller();
+  IF who.organization_id IS DISTINCT FROM NEW.organization_id OR NEW.requested_by <> who.id THEN
+    RAISE EXCEPTION '%: needs the key of who asks for it', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- A server that joins, and one that joins again with another key, gets no stored login until it is approved.
+CREATE OR REPLACE FUNCTION public.server_after_enrolment() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE public.server SET approved_at = NULL WHERE server_id = NEW.server_id;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.api_key
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.registry
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server_token
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.application
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_version');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.application_server
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.webhook
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.deploy_hook
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.audit_event
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('member');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT ON public.context
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('member');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT ON public.deployment_server
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('member');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT ON public.job_secret
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('member');
+CREATE OR REPLACE TRIGGER require_caller BEFORE UPDATE ON public.rollback
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('member');
+CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.job
+  FOR EACH ROW EXECUTE FUNCTION public.require_requester();
+CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.build
+  FOR EACH ROW EXECUTE FUNCTION public.require_requester();
+CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.deployment
+  FOR EACH ROW EXECUTE FUNCTION public.require_requester();
+CREATE OR REPLACE TRIGGER server_after_enrolment AFTER INSERT OR UPDATE OF public_key ON public.server_enrolment
+  FOR EACH ROW EXECUTE FUNCTION public.server_after_enrolment();

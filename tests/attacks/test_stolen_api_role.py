@@ -1,0 +1,301 @@
+"""Attacks of somebody who has the API's database URL, and no key that the API was ever shown."""
+
+import hashlib
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from shared.database import Connection
+from shared.ids import make_id
+from shared.jobs.commands import ImagePull, RegistryTest
+from shared.jobs.store.submit import Submission, submit
+from shared.vault import PrivateKey
+from tests.world import Guest, World, speak_for
+
+REFUSALS = (errors.InsufficientPrivilege, errors.FeatureNotSupported)
+
+JOB = """
+INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, command,
+                 max_failures, timeout_seconds, requested_by, registry_id)
+SELECT 'forged', s.organization_id, s.server_id, 'registry.test', 1, 'quick', '{}', 1, 1,
+       (SELECT min(api_key_id) FROM api_key), (SELECT min(registry_id) FROM registry)
+  FROM server s LIMIT 1
+"""
+ATTACKS = [
+    # To be an administrator.
+    (
+        "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
+        " SELECT 'mine', organization_id, 'mine', 'admin', '', sha256(sha256('mine'))"
+        " FROM organization"
+    ),
+    "UPDATE api_key SET key_hash = sha256(sha256('mine'))",
+    "UPDATE api_key SET role = 'admin'",
+    "DELETE FROM api_key",
+    # To have a server that gets logins.
+    (
+        "INSERT INTO server (server_id, organization_id, name, description, approved_at)"
+        " SELECT 'mine', organization_id, 'mine', '', now() FROM organization"
+    ),
+    (
+        "INSERT INTO server (server_id, organization_id, name, description)"
+        " SELECT 'mine', organization_id, 'mine', '' FROM organization"
+    ),
+    (
+        "INSERT INTO server_token (token_hash, server_id, expires_at)"
+        " SELECT sha256(sha256('mine')), server_id, now() + interval '1 hour' FROM server"
+    ),
+    "UPDATE server_token SET token_hash = sha256(sha256('mine'))",
+    "UPDATE server SET approved_at = now()",
+    "UPDATE server SET quick_slots = 1000",
+    "UPDATE server SET transfer_slots = 1000",
+    "UPDATE server SET name = 'mine'",
+    "UPDATE server SET removed_at = now()",
+    "UPDATE server SET paused_classes = '{}', paused_at = NULL, description = 'mine'",
+    "UPDATE server_enrolment SET public_key = 'mine'",
+    "DELETE FROM server_enrolment",
+    # To have control seal a login.
+    JOB,
+    (
+        "INSERT INTO job_secret (job_id, purpose, attempt, sealed)"
+        " SELECT job_id, 'environment', 0, 'v1.mine' FROM job"
+    ),
+    "UPDATE job SET server_id = (SELECT max(server_id) FROM server)",
+    "UPDATE job SET requested_by = 'mine'",
+    "SELECT sealed FROM job_secret",
+    "UPDATE registry SET allowed_servers = '{}', registry_name = 'mine'",
+    "UPDATE registry SET host = 'registry.attacker.example'",
+    "INSERT INTO registry SELECT (r).* FROM (SELECT r FROM registry r) r",
+    "DELETE FROM registry",
+    "UPDATE application SET git_url = 'https://attacker.example/', git_host = 'attacker.example'",
+    "UPDATE application SET allowed_keys = '{}', description = 'mine'",
+    "UPDATE application SET mounts = '[]', description = 'mine'",
+    "DELETE FROM application",
+    (
+        "INSERT INTO application_server (application_id, server_id, organization_id)"
+        " SELECT application_id, server_id, a.organization_id FROM application a, server"
+    ),
+    (
+        "INSERT INTO build (build_id, organization_id, application_id, version, title, reference,"
+        " make_job_id) SELECT 'mine', organization_id, application_id, 9, '', 'x', 'mine'"
+        " FROM application"
+    ),
+    (
+        "INSERT INTO context (context_id, organization_id, application_id, size_bytes, sha256)"
+        " SELECT 'mine', organization_id, application_id, 1, repeat('0', 64) FROM application"
+    ),
+    (
+        "INSERT INTO context_token (job_id, attempt, context_id, token_hash)"
+        " SELECT job_id, 1, 'mine', sha256('mine') FROM job"
+    ),
+    "UPDATE context_token SET token_hash = sha256('mine')",
+    "SELECT gate FROM release_gate FOR UPDATE",
+    "DELETE FROM release_gate",
+    # To be told, and to be called.
+    (
+        "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
+        " SELECT 'mine', organization_id, 'https://attacker.example', '{job.ended}', 'v1.mine'"
+        " FROM organization"
+    ),
+    (
+        "INSERT INTO deploy_hook (hook_id, organization_id, application_id, token_hash,"
+        " sealed_secret, tag_filter, require_signature)"
+        " SELECT 'mine', organization_id, application_id,"
+        " sha256(sha256('mine')), '', '*', false FROM application"
+    ),
+    # To be nobody, or somebody else.
+    (
+        "INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action)"
+        " SELECT 'mine', organization_id, api_key_id, 'registry.remove' FROM api_key"
+    ),
+    (
+        "INSERT INTO audit_event (audit_event_id, organization_id, action)"
+        " SELECT 'mine', organization_id, 'registry.remove' FROM organization"
+    ),
+    "UPDATE audit_event SET api_key_id = NULL",
+    "DELETE FROM audit_event",
+    # To do without the rules.
+    "ALTER TABLE api_key DISABLE TRIGGER ALL",
+    "DROP TRIGGER require_caller ON api_key",
+    "SET session_replication_role = 'replica'",
+    (
+        "CREATE OR REPLACE FUNCTION public.caller(OUT id text, OUT organization_id text,"
+        " OUT role text) RETURNS SETOF record LANGUAGE sql AS 'SELECT ''a'', ''b'', ''admin'''"
+    ),
+    "SET ROLE wharf_functions",
+    "SET ROLE wharf_control",
+    "SET SESSION AUTHORIZATION wharf_control",
+]
+
+
+@pytest.fixture
+async def guest(world: World) -> Guest:
+    """A server with a job, and a row of each kind that an attack could change."""
+    guest = await world.add_server()
+    await world.add_registry()
+    await world.run(guest)
+    await world.owner.execute(
+        "INSERT INTO application (application_id, organization_id, name, app_name, description,"
+        " git_build_path, build_type, dockerfile, docker_context_path)"
+        " VALUES ('app', %s, 'App', 'app', '', '/', 'dockerfile', 'Dockerfile', '.')",
+        (world.organization_id,),
+    )
+    await world.owner.execute(
+        "INSERT INTO server_token (token_hash, server_id, expires_at)"
+        " VALUES (sha256(sha256('theirs')), %s, now() + interval '15 minutes')",
+        (guest.server_id,),
+    )
+    return guest
+
+
+@pytest.fixture
+async def thief(world: World, guest: Guest) -> Connection:
+    """A session of the API's role that was shown no key."""
+    connection = await world.connect("wharf_api")
+    await connection.execute("SELECT set_config('wharf.proof', '', false)")
+    return connection
+
+
+async def read_all(world: World) -> dict[str, object]:
+    tables = await world.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {
+        row["tablename"]: await world.rows(
+            f"SELECT to_jsonb(t) FROM public.{row['tablename']} t ORDER BY 1"
+        )
+        for row in tables
+    }
+
+
+async def test_the_database_url_alone_changes_nothing_that_a_key_would(
+    world: World, thief: Connection
+) -> None:
+    before, allowed = await read_all(world), []
+
+    for attack in ATTACKS:
+        try:
+            await thief.execute(attack.encode())
+        except REFUSALS:
+            continue
+        except psycopg.Error as error:
+            allowed.append(f"{attack}: {type(error).__name__} {error}")
+        else:
+            allowed.append(attack)
+
+    assert allowed == []
+    assert await read_all(world) == before
+
+
+async def test_no_proof_is_stored_anywhere(world: World, thief: Connection) -> None:
+    stored = await (
+        await thief.execute(
+            "SELECT key_hash AS hash FROM api_key UNION ALL SELECT token_hash FROM server_token"
+            " UNION ALL SELECT token_hash FROM deploy_hook"
+        )
+    ).fetchall()
+    assert len(stored) == 2
+
+    for row in stored:
+        await thief.execute("SELECT set_config('wharf.proof', %s, false)", (row["hash"].hex(),))
+        assert await (await thief.execute("SELECT * FROM caller()")).fetchall() == []
+        enrolled = await thief.execute(
+            "SELECT server_enroll(%s, 'mine', 'SCRAM-SHA-256$4096:x') AS server", (row["hash"],)
+        )
+        assert await enrolled.fetchall() == [{"server": None}]
+
+
+async def test_a_second_organization_is_not_founded(world: World, thief: Connection) -> None:
+    await thief.execute("SELECT organization_found('mine', 'mine', '', sha256(sha256('mine')))")
+
+    assert await world.rows("SELECT 1 FROM organization WHERE organization_id = 'mine'") == []
+    assert await world.rows("SELECT 1 FROM api_key WHERE api_key_id = 'mine'") == []
+
+
+async def test_a_job_without_a_key_is_not_stored(
+    world: World, guest: Guest, thief: Connection
+) -> None:
+    registry_id = await world.add_registry()
+    wanted = RegistryTest(
+        host="registry.example", username="alice", repository="a", registry_id=registry_id
+    )
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        await submit(thief, Submission(world.organization_id, guest.server_id, wanted))
+
+
+async def test_a_key_asks_in_no_other_name(world: World, guest: Guest, thief: Connection) -> None:
+    key, [admin] = await world.add_key(), await world.rows("SELECT api_key_id FROM api_key LIMIT 1")
+    proof = hashlib.sha256(key.encode()).hexdigest()
+    forged = Submission(
+        world.organization_id,
+        guest.server_id,
+        ImagePull(reference="registry.example/a:1"),
+        requested_by=admin["api_key_id"],
+    )
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        await submit(thief, forged, proof=proof)
+
+
+async def test_a_proof_ends_with_its_transaction(
+    world: World, guest: Guest, thief: Connection
+) -> None:
+    """The API's connections go from caller to caller."""
+    proof = hashlib.sha256(world.admin_key.encode()).hexdigest()
+    wanted = ImagePull(reference="registry.example/a:1")
+    job_id = await submit(
+        thief, Submission(world.organization_id, guest.server_id, wanted), proof=proof
+    )
+    assert await world.state(job_id) == "queued"
+
+    assert await (await thief.execute("SELECT * FROM caller()")).fetchall() == []
+    with pytest.raises(errors.InsufficientPrivilege):
+        await submit(thief, Submission(world.organization_id, guest.server_id, wanted))
+
+
+@pytest.mark.parametrize("role", ["member", "expired", "foreign"])
+async def test_a_key_that_may_not_makes_no_other_key(
+    world: World, thief: Connection, role: str
+) -> None:
+    key = await world.add_key("member" if role == "member" else "admin")
+    if role == "expired":
+        await world.owner.execute("UPDATE api_key SET expires_at = now()")
+    if role == "foreign":
+        await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs')")
+        await world.owner.execute("UPDATE api_key SET organization_id = 'theirs'")
+    await speak_for(thief, key)
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        await thief.execute(
+            "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
+            " VALUES ('mine', %s, 'mine', 'admin', '', 'mine')",
+            (world.organization_id,),
+        )
+
+
+async def test_a_server_that_joins_again_is_not_approved_any_more(world: World) -> None:
+    guest = await world.add_server()
+
+    await world.owner.execute(
+        "UPDATE server_enrolment SET public_key = %s WHERE server_id = %s",
+        (str(PrivateKey.generate().public), guest.server_id),
+    )
+
+    assert await world.rows("SELECT approved_at FROM server") == [{"approved_at": None}]
+
+
+async def test_a_server_that_is_not_approved_gets_no_job_and_no_login(world: World) -> None:
+    guest = await world.enrol_server(approved=False)
+    await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+    assert (await guest.hello("first"))["status"] == "current"
+    registry_id = await world.add_registry()
+    job_id = await world.submit(
+        guest,
+        ImagePull(reference="registry.example/a:1", registry_id=registry_id),
+        job_id=make_id(),
+        registry_id=registry_id,
+    )
+
+    assert await world.release() == []
+
+    assert await world.state(job_id) == "queued"
+    assert await world.rows("SELECT 1 FROM job_secret") == []
