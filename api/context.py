@@ -9,11 +9,13 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.events.feed import Feeds
 from api.limits import RateLimiter
+from api.serving.connections import Connections
 from api.sessions import Sessions
 from api.uploads.store import ContextStore
 from api.waiting import Waiter
 from shared.database import Pool
 from shared.ids import make_id
+from shared.logs import LogStream
 from shared.networks import RegistryNetworks
 from shared.vault import PublicKey
 
@@ -33,6 +35,7 @@ class Resources:
     waiter: Waiter
     feeds: Feeds
     limiter: RateLimiter
+    connections: Connections
     vault: PublicKey
     networks: RegistryNetworks
     webhook_networks: RegistryNetworks
@@ -40,6 +43,7 @@ class Resources:
     server_broker_url: str | None
     contexts: ContextStore | None
     patience: timedelta
+    log: LogStream | None = None
 
 
 @dataclass(frozen=True)

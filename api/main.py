@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import psycopg
 from fastapi import FastAPI
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.context import Resources
@@ -23,12 +23,15 @@ from api.limits import RateLimiter
 from api.metrics import Metrics
 from api.procedures.routers import PROCEDURES
 from api.request_id import RequestId
+from api.serving.connections import Connections, bound_connections
+from api.serving.files import allow_open_files
 from api.sessions import open_sessions
 from api.uploads.store import ContextStore
 from api.uploads.tidying import tidying
 from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
+from shared.logs import LogStream
 from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
@@ -44,7 +47,9 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CLIENT_CLOSED_REQUEST = 499
 
 
-def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> FastAPI:
+def create_app(
+    settings: ApiSettings, *, patience: timedelta = PATIENCE, log: LogStream | None = None
+) -> FastAPI:
     """The application; ``patience`` is how long a request waits for a job.
 
     Raises:
@@ -81,6 +86,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 waiter=waiter,
                 feeds=feeds,
                 limiter=limiter,
+                connections=_bound(settings),
                 vault=vault,
                 networks=networks,
                 webhook_networks=webhook_networks,
@@ -88,6 +94,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
                 patience=patience,
+                log=log,
             )
             yield
 
@@ -97,7 +104,7 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={CallerGoneError: _answer_nobody},
+        exception_handlers={CallerGoneError: _answer_nobody, ClientDisconnect: _answer_nobody},
     )
     app.add_middleware(RequestId)
     _add_routes(app)
@@ -113,6 +120,11 @@ def leave(app: FastAPI, patience: timedelta) -> None:
 
 def _broker_url(settings: ApiSettings) -> str | None:
     return settings.broker_url.get_secret_value() if settings.broker_url else None
+
+
+def _bound(settings: ApiSettings) -> Connections:
+    limit = bound_connections(settings.connections, allow_open_files(settings.connections * 2))
+    return Connections(limit, min(settings.connections_per_address or limit // 2, limit))
 
 
 def _open_contexts(settings: ApiSettings) -> ContextStore | None:

@@ -192,11 +192,28 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
     yield _gauge(
         "wharf_event_readers", "Open event streams.", [{"value": resources.feeds.reader_count}]
     )
-    refused = CounterMetricFamily("wharf_rate_limited", "Requests refused by the rate limit.")
-    refused.add_metric([], resources.limiter.refused)
-    yield refused
+    yield _counter(
+        "wharf_rate_limited", "Requests refused by the rate limit.", resources.limiter.refused
+    )
+    connections = resources.connections
+    yield _gauge("wharf_connections", "Open connections.", [{"value": connections.count}])
+    yield _counter("wharf_connections_refused", "Connections without room.", connections.refused)
+    yield _counter(
+        "wharf_connections_evicted", "Connections closed to make room.", connections.evicted
+    )
+    yield _counter(
+        "wharf_connections_overdue", "Connections of slow clients closed.", connections.overdue
+    )
+    lost = resources.log.lost if resources.log else 0
+    yield _counter("wharf_log_lines_lost", "Lines of the log that could not be written.", lost)
     build = [{"version": version("wharfinger"), "value": 1}]
     yield _gauge("wharf_build_info", "The version that answers.", build, "version")
+
+
+def _counter(name: str, said: str, value: int) -> Metric:
+    family = CounterMetricFamily(name, said)
+    family.add_metric([], value)
+    return family
 
 
 def _gauge(name: str, said: str, rows: Sequence[Row], *labels: str, value: str = "value") -> Metric:
