@@ -58,6 +58,8 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
         log_config=None,
         ws="none",
         server_header=False,
+        # A proxy's word on who asks can be forged by whoever reaches us beside it.
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     async with app.router.lifespan_context(app):

@@ -17,10 +17,13 @@ from api.doors.openapi import add_events, add_procedure, add_upload, answer_unkn
 from api.doors.trpc import answer_trpc
 from api.doors.uploads import answer_context
 from api.events.feed import Feeds
+from api.events.readers import Readers
 from api.founding import found_organization, require_strong
+from api.guesses import Guesses
 from api.health import answer_alive, answer_ready
 from api.limits import RateLimiter
 from api.metrics import Metrics
+from api.places import Places
 from api.procedures.routers import PROCEDURES
 from api.request_id import RequestId
 from api.serving.connections import Connections, bound_connections
@@ -43,6 +46,13 @@ POOL_SECONDS = 5.0
 """Who gets no connection within so long is told to come back, as is at once who finds a queue."""
 
 PATIENCE = timedelta(seconds=30)
+MAX_READERS = 1000
+MAX_UPLOADS = 64
+UPLOADS_EACH = 8
+LARGE_BODIES = 256
+"""Bodies of more than 64 KiB that are received at once, a quarter of them from one address."""
+
+WRONG_KEYS_PER_MINUTE = 20
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CLIENT_CLOSED_REQUEST = 499
 
@@ -75,7 +85,11 @@ def create_app(
             if contexts is not None:
                 await stack.enter_async_context(tidying(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
-            waiter, feeds = Waiter(), Feeds(pool)
+            waiter, feeds, connections = Waiter(), Feeds(pool), _bound(settings)
+            readers = Readers(
+                Places.share("open event streams", min(MAX_READERS, connections.limit // 2))
+            )
+            await stack.enter_async_context(readers.checking(pool))
             limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
             await stack.enter_async_context(limiter.running())
             hear = _pass_on(waiter, feeds)
@@ -85,14 +99,20 @@ def create_app(
                 sessions=sessions,
                 waiter=waiter,
                 feeds=feeds,
+                readers=readers,
+                waits=Places.share("requests that wait for a job", connections.limit // 4),
+                uploads=Places("uploads under way", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH),
+                bodies=Places("large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES),
+                guesses=Guesses(WRONG_KEYS_PER_MINUTE),
                 limiter=limiter,
-                connections=_bound(settings),
+                connections=connections,
                 vault=vault,
                 networks=networks,
                 webhook_networks=webhook_networks,
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
+                context_quota_bytes=settings.context_quota_bytes,
                 patience=patience,
                 log=log,
             )

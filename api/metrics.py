@@ -204,6 +204,17 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
     yield _counter(
         "wharf_connections_overdue", "Connections of slow clients closed.", connections.overdue
     )
+    for name, places in (
+        ("streams", resources.readers.places),
+        ("waits", resources.waits),
+        ("uploads", resources.uploads),
+    ):
+        yield _counter(f"wharf_{name}_refused", f"Refused {places.things}.", places.refused)
+    yield _counter(
+        "wharf_guesses_refused",
+        "Keys refused, as their address sent too many wrong ones.",
+        resources.guesses.refused,
+    )
     lost = resources.log.lost if resources.log else 0
     yield _counter("wharf_log_lines_lost", "Lines of the log that could not be written.", lost)
     build = [{"version": version("wharfinger"), "value": 1}]
