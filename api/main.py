@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import cache
 
 import psycopg
 from fastapi import FastAPI
@@ -14,6 +15,7 @@ from api.doors.call import CallerGoneError
 from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
 from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
+from api.doors.plain import dump
 from api.doors.trpc import answer_trpc
 from api.doors.uploads import answer_context
 from api.events.feed import Feeds
@@ -122,6 +124,7 @@ def create_app(
         title="Wharfinger",
         description="Registries, credentials and images of a fleet of Docker servers.",
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         exception_handlers={CallerGoneError: _answer_nobody, ClientDisconnect: _answer_nobody},
@@ -190,6 +193,7 @@ def _add_routes(app: FastAPI) -> None:
     async def readyz() -> Response:
         return await answer_ready(resources().pool)
 
+    _add_document(app)
     metrics = Metrics()
 
     @app.get("/metrics", include_in_schema=False)
@@ -218,6 +222,18 @@ def _add_routes(app: FastAPI) -> None:
     @app.api_route("/api/{path:path}", methods=METHODS, include_in_schema=False)
     async def unknown(path: str, request: Request) -> Response:
         return await answer_unknown(resources(), path, request)
+
+
+def _add_document(app: FastAPI) -> None:
+    """Written once: it is long, and needs no key."""
+
+    @cache
+    def document() -> bytes:
+        return dump(app.openapi())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

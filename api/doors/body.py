@@ -123,20 +123,15 @@ def _finite(text: str) -> float:
 
 def _require_shallow(value: object) -> None:
     level, depth = [value], 0
-    while level := [part for each in level for part in _parts(each)]:
+    while containers := [each for each in level if isinstance(each, dict | list)]:
         depth += 1
         if depth > MAX_DEPTH:
             raise _too_deep()
+        level = [part for each in containers for part in _parts(each)]
 
 
-def _parts(value: object) -> Iterable[object]:
-    match value:
-        case dict():
-            return value.values()
-        case list():
-            return value
-        case _:
-            return ()
+def _parts(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _too_deep() -> UnreadableInputError:

@@ -34,13 +34,13 @@ _ERRORS = {
     412: "A server is missing, or is away.",
     413: "The body has more than 1 MiB.",
     415: "The body is not application/json.",
+    429: "Too often, too much at once, or too many wrong keys: again after Retry-After.",
     500: "An error of ours.",
     503: "The database does not answer, or there is no room: try again in a moment.",
 }
 _ERRORS_OF_KNOWN = {
     401: "No API key, or not a good one.",
     403: "The key's role is not enough.",
-    429: "Too often, too much at once, or too many wrong keys: again after Retry-After.",
 }
 _ERROR_CONTENT = {
     "application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}
