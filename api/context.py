@@ -1,7 +1,7 @@
 """What a procedure is given: what this process holds, and who asks."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
@@ -11,12 +11,17 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.disk import DiskWatch
 from api.events.feed import Feeds
+from api.events.readers import Readers
+from api.guesses import Guesses
 from api.limits import RateLimiter
+from api.places import Places
+from api.serving.connections import Connections
 from api.sessions import Sessions
 from api.uploads.store import ContextStore
 from api.waiting import Waiter
 from shared.database import Pool
 from shared.ids import make_id
+from shared.logs import LogStream
 from shared.networks import RegistryNetworks
 from shared.vault import PublicKey
 
@@ -29,21 +34,30 @@ class Resources:
 
     ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
     told, without any password. ``contexts`` is where uploads are kept; without one none are taken.
+    ``readers``, ``waits``, ``uploads`` and ``bodies`` bound what lasts.
     """
 
     pool: Pool
     sessions: Sessions
     waiter: Waiter
     feeds: Feeds
+    readers: Readers
+    waits: Places
+    uploads: Places
+    bodies: Places
+    guesses: Guesses
     limiter: RateLimiter
+    connections: Connections
     vault: PublicKey
     networks: RegistryNetworks
     webhook_networks: RegistryNetworks
     server_database_url: str | None
     server_broker_url: str | None
     contexts: ContextStore | None
+    context_quota_bytes: int
     patience: timedelta
     disk: DiskWatch
+    log: LogStream | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +87,7 @@ class Context:
 
     ``job_id`` is that of the job that it submits, the same for each repeat under one
     ``Idempotency-Key``; ``outlives``: that job goes on when the caller goes away, who may repeat.
+    ``address`` is where it comes from: of IPv6 the /64 network.
     """
 
     resources: Resources
@@ -80,10 +95,15 @@ class Context:
     respond_async: bool = False
     job_id: str = field(default_factory=make_id)
     outlives: bool = False
+    address: str = ""
 
     @property
     def organization_id(self) -> str:
         return self.caller.organization_id
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """A place among those that wait for a job; to be taken before there is one."""
+        return self.resources.waits.hold(self.organization_id, self.caller.api_key_id)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:

@@ -23,10 +23,16 @@ WharfError
 ├── WrongMethodError            405, ``allowed`` is the method that would do
 ├── WrongMediaTypeError         415
 ├── TooLargeError               413
-├── RateLimitedError            429, the key asked too often
+│   └── QuotaExceededError      the organization keeps as much as it may
+├── RequestTimeoutError         408, the body did not come in time
+├── TooManyError                429, ``retry_after_seconds`` says when to come back
+│   ├── RateLimitedError        the key asked too often
+│   ├── TooManyAtOnceError      the key or its organization has its share of what lasts
+│   └── TooManyFailuresError    the address sent too many wrong keys
 ├── UnavailableError            503, the database does not answer
-│   ├── DiskFullError           503, it answers, and has no room to store anything
-│   └── BusyError               503, it does, and this process has no more room
+│   ├── DatabaseFullError       503, it answers, and has no room to store anything
+│   ├── BusyError               503, it does, and this process has no more room
+│   └── DiskFullError           503, there is no room to keep an upload
 └── InternalError               500, says nothing of the cause
 ```
 """
@@ -122,36 +128,82 @@ class TooLargeError(WharfError):
     code = "too_large"
 
 
-class RateLimitedError(WharfError):
-    code = "rate_limited"
+class QuotaExceededError(TooLargeError):
+    code = "quota_exceeded"
+
+
+class RequestTimeoutError(WharfError):
+    code = "request_timeout"
     retryable = True
+
+
+class TooManyError(WharfError):
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message, remedy=f"Ask again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimitedError(TooManyError):
+    code = "rate_limited"
 
     def __init__(self, per_minute: int, *, retry_after_seconds: int) -> None:
         super().__init__(
             f"this API key may ask {per_minute} times a minute",
-            remedy=f"Ask again in {retry_after_seconds} s.",
+            retry_after_seconds=retry_after_seconds,
         )
-        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyAtOnceError(TooManyError):
+    code = "too_many_at_once"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_seconds=5)
+
+
+class TooManyFailuresError(TooManyError):
+    code = "too_many_failures"
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(
+            "too many wrong keys or tokens came from this address",
+            retry_after_seconds=retry_after_seconds,
+        )
 
 
 class UnavailableError(WharfError):
     code = "database_unavailable"
     retryable = True
+    retry_after_seconds = 1
 
-    def __init__(self, message: str = "the database does not answer") -> None:
-        super().__init__(message, remedy="Try again in a moment.")
+    def __init__(
+        self,
+        message: str = "the database does not answer",
+        *,
+        remedy: str = "Try again in a moment.",
+    ) -> None:
+        super().__init__(message, remedy=remedy)
 
 
-class DiskFullError(UnavailableError):
+class DatabaseFullError(UnavailableError):
     code = "database_disk_full"
+    retry_after_seconds = 60
 
     def __init__(self) -> None:
-        super().__init__("the database's disk is full: nothing can be stored")
-        self.remedy = "Free space on PostgreSQL's disk. What is stored can still be read."
+        super().__init__(
+            "the database's disk is full: nothing can be stored",
+            remedy="Free space on PostgreSQL's disk. What is stored can still be read.",
+        )
 
 
 class BusyError(UnavailableError):
     code = "busy"
+
+
+class DiskFullError(UnavailableError):
+    code = "disk_full"
+    retry_after_seconds = 60
 
 
 class InternalError(WharfError):

@@ -3,10 +3,11 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import cache
 
 import psycopg
 from fastapi import FastAPI
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.broker import require_broker
@@ -16,21 +17,28 @@ from api.doors.call import CallerGoneError
 from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
 from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
+from api.doors.plain import dump
 from api.doors.trpc import answer_trpc
 from api.doors.uploads import answer_context
 from api.events.feed import Feeds
+from api.events.readers import Readers
 from api.founding import found_organization, require_strong
+from api.guesses import Guesses
 from api.health import answer_alive, answer_ready
 from api.limits import RateLimiter
 from api.metrics import Metrics
+from api.places import Places
 from api.procedures.routers import PROCEDURES
 from api.request_id import RequestId
+from api.serving.connections import Connections, bound_connections
+from api.serving.files import allow_open_files
 from api.sessions import open_sessions
 from api.uploads.store import ContextStore
 from api.uploads.tidying import tidying
 from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
+from shared.logs import LogStream
 from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
@@ -43,11 +51,20 @@ POOL_SECONDS = 5.0
 """Who gets no connection within so long is told to come back, as is at once who finds a queue."""
 
 PATIENCE = timedelta(seconds=30)
+MAX_READERS = 1000
+MAX_UPLOADS = 64
+UPLOADS_EACH = 8
+LARGE_BODIES = 256
+"""Bodies of more than 64 KiB that are received at once, a quarter of them from one address."""
+
+WRONG_KEYS_PER_MINUTE = 20
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 CLIENT_CLOSED_REQUEST = 499
 
 
-def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> FastAPI:
+def create_app(
+    settings: ApiSettings, *, patience: timedelta = PATIENCE, log: LogStream | None = None
+) -> FastAPI:
     """The application; ``patience`` is how long a request waits for a job.
 
     Raises:
@@ -74,7 +91,11 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 await stack.enter_async_context(tidying(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
             await require_broker(_broker_url(settings))
-            waiter, feeds = Waiter(), Feeds(pool)
+            waiter, feeds, connections = Waiter(), Feeds(pool), _bound(settings)
+            readers = Readers(
+                Places.share("open event streams", min(MAX_READERS, connections.limit // 2))
+            )
+            await stack.enter_async_context(readers.checking(pool))
             limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
             await stack.enter_async_context(limiter.running())
             hear = _pass_on(waiter, feeds)
@@ -84,15 +105,23 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
                 sessions=sessions,
                 waiter=waiter,
                 feeds=feeds,
+                readers=readers,
+                waits=Places.share("requests that wait for a job", connections.limit // 4),
+                uploads=Places("uploads under way", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH),
+                bodies=Places("large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES),
+                guesses=Guesses(WRONG_KEYS_PER_MINUTE),
                 limiter=limiter,
+                connections=connections,
                 vault=vault,
                 networks=networks,
                 webhook_networks=webhook_networks,
                 server_database_url=settings.server_database_url,
                 server_broker_url=settings.server_broker_url,
                 contexts=contexts,
+                context_quota_bytes=settings.context_quota_bytes,
                 patience=patience,
                 disk=DiskWatch(settings.data_dir),
+                log=log,
             )
             yield
 
@@ -100,9 +129,10 @@ def create_app(settings: ApiSettings, *, patience: timedelta = PATIENCE) -> Fast
         title="Wharfinger",
         description="Registries, credentials and images of a fleet of Docker servers.",
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        exception_handlers={CallerGoneError: _answer_nobody},
+        exception_handlers={CallerGoneError: _answer_nobody, ClientDisconnect: _answer_nobody},
     )
     app.add_middleware(RequestId)
     _add_routes(app)
@@ -118,6 +148,11 @@ def leave(app: FastAPI, patience: timedelta) -> None:
 
 def _broker_url(settings: ApiSettings) -> str | None:
     return settings.broker_url.get_secret_value() if settings.broker_url else None
+
+
+def _bound(settings: ApiSettings) -> Connections:
+    limit = bound_connections(settings.connections, allow_open_files(settings.connections * 2))
+    return Connections(limit, min(settings.connections_per_address or limit // 2, limit))
 
 
 def _open_contexts(settings: ApiSettings) -> ContextStore | None:
@@ -165,6 +200,7 @@ def _add_routes(app: FastAPI) -> None:
     async def readyz() -> Response:
         return await answer_ready(resources().pool, resources().disk)
 
+    _add_document(app)
     metrics = Metrics()
 
     @app.get("/metrics", include_in_schema=False)
@@ -193,6 +229,18 @@ def _add_routes(app: FastAPI) -> None:
     @app.api_route("/api/{path:path}", methods=METHODS, include_in_schema=False)
     async def unknown(path: str, request: Request) -> Response:
         return await answer_unknown(resources(), path, request)
+
+
+def _add_document(app: FastAPI) -> None:
+    """Written once: it is long, and needs no key."""
+
+    @cache
+    def document() -> bytes:
+        return dump(app.openapi())
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(document(), media_type="application/json")
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

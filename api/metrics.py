@@ -192,17 +192,45 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
     yield _gauge(
         "wharf_event_readers", "Open event streams.", [{"value": resources.feeds.reader_count}]
     )
-    refused = CounterMetricFamily("wharf_rate_limited", "Requests refused by the rate limit.")
-    refused.add_metric([], resources.limiter.refused)
-    yield refused
     full = [{"value": resources.disk.is_full()}]
     yield _gauge("wharf_disk_full", "1 where something could not be stored for lack of room.", full)
     free = resources.disk.free_bytes()
     if free is not None:
         room = [{"value": free}]
         yield _gauge("wharf_uploads_free_bytes", "Room on the disk of WHARF_DATA_DIR.", room)
+    yield _counter(
+        "wharf_rate_limited", "Requests refused by the rate limit.", resources.limiter.refused
+    )
+    connections = resources.connections
+    yield _gauge("wharf_connections", "Open connections.", [{"value": connections.count}])
+    yield _counter("wharf_connections_refused", "Connections without room.", connections.refused)
+    yield _counter(
+        "wharf_connections_evicted", "Connections closed to make room.", connections.evicted
+    )
+    yield _counter(
+        "wharf_connections_overdue", "Connections of slow clients closed.", connections.overdue
+    )
+    for name, places in (
+        ("streams", resources.readers.places),
+        ("waits", resources.waits),
+        ("uploads", resources.uploads),
+    ):
+        yield _counter(f"wharf_{name}_refused", f"Refused {places.things}.", places.refused)
+    yield _counter(
+        "wharf_guesses_refused",
+        "Keys refused, as their address sent too many wrong ones.",
+        resources.guesses.refused,
+    )
+    lost = resources.log.lost if resources.log else 0
+    yield _counter("wharf_log_lines_lost", "Lines of the log that could not be written.", lost)
     build = [{"version": version("wharfinger"), "value": 1}]
     yield _gauge("wharf_build_info", "The version that answers.", build, "version")
+
+
+def _counter(name: str, said: str, value: int) -> Metric:
+    family = CounterMetricFamily(name, said)
+    family.add_metric([], value)
+    return family
 
 
 def _gauge(name: str, said: str, rows: Sequence[Row], *labels: str, value: str = "value") -> Metric:

@@ -7,6 +7,7 @@ from typing import Literal
 import psycopg
 
 from api.context import Caller
+from api.guesses import Guesses
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
 
@@ -31,25 +32,30 @@ SELECT * FROM found
 """
 
 
-async def authenticate(pool: Pool, key: str | None) -> Caller:
+async def authenticate(pool: Pool, guesses: Guesses, address: str, key: str | None) -> Caller:
     """Who has this key; notes its use, once a minute at most.
 
     Raises:
         UnauthenticatedError: no key, or one that is unknown or has expired.
+        TooManyFailuresError: too many of those came from this address.
     """
     if not key:
         raise UnauthenticatedError(f"no API key was given: send it as {HEADER}")
     if len(key) > MAX_KEY_CHARACTERS:
         raise UnauthenticatedError("this API key is not known")
+    key_hash = hash_secret(key)
+    guesses.require_room(address, key_hash)
     async with pool.connection() as connection:
         try:
-            found = await connection.execute(FIND_AND_NOTE, (hash_secret(key),))
+            found = await connection.execute(FIND_AND_NOTE, (key_hash,))
         except psycopg.errors.DiskFull:
             # Who asks can still read; that the key was used is noted another time.
-            found = await connection.execute(FIND, (hash_secret(key),))
+            found = await connection.execute(FIND, (key_hash,))
         row = await found.fetchone()
     if row is None:
+        guesses.fail(address, key_hash)
         raise UnauthenticatedError("this API key is not known, or has expired")
+    guesses.succeed(key_hash)
     return Caller(**row, proof=proof_of(key).hex())
 
 

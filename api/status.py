@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from api.errors import (
     NoProcedureError,
-    RateLimitedError,
+    RequestTimeoutError,
     TooLargeError,
+    TooManyError,
     UnavailableError,
     WrongMediaTypeError,
     WrongMethodError,
@@ -46,7 +47,8 @@ STATUSES: dict[type[WharfError], Status] = {
     UnmetConditionError: Status("PRECONDITION_FAILED", -32012, 412),
     TooLargeError: Status("PAYLOAD_TOO_LARGE", -32013, 413),
     WrongMediaTypeError: Status("UNSUPPORTED_MEDIA_TYPE", -32015, 415),
-    RateLimitedError: Status("TOO_MANY_REQUESTS", -32029, 429),
+    RequestTimeoutError: Status("TIMEOUT", -32008, 408),
+    TooManyError: Status("TOO_MANY_REQUESTS", -32029, 429),
     UnavailableError: Status("SERVICE_UNAVAILABLE", -32603, 503),
     OverdueError: Status("GATEWAY_TIMEOUT", -32603, 504),
     WharfError: INTERNAL,

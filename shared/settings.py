@@ -68,6 +68,9 @@ class ApiSettings(DatabaseSettings):
     api_rate_per_minute: int = Field(default=600, ge=0)
     data_dir: Path | None = None
     context_max_bytes: int = Field(default=512 * 1024**2, ge=1)
+    context_quota_bytes: int = Field(default=10 * 1024**3, ge=1)
+    connections: int = Field(default=4096, ge=16)
+    connections_per_address: int | None = Field(default=None, ge=1)
 
 
 class ControlSettings(DatabaseSettings):

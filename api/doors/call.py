@@ -4,7 +4,9 @@ import asyncio
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import psycopg
@@ -17,7 +19,7 @@ from api.context import NOBODY, Caller, Context, Resources
 from api.disk import is_disk_full
 from api.errors import (
     BusyError,
-    DiskFullError,
+    DatabaseFullError,
     InternalError,
     NoProcedureError,
     UnavailableError,
@@ -26,6 +28,7 @@ from api.idempotency import Repeatable, answer_once, read_key
 from api.procedures.fields import Accepted
 from api.procedures.procedure import Procedure
 from api.security import HEADER, authenticate, require_role
+from api.serving.connections import network_of
 from api.status import INTERNAL, status_of
 from shared.database import Pool
 from shared.errors import InvalidInputError, WharfError
@@ -41,6 +44,9 @@ AWAY = (
 )
 
 UNKNOWN = "unknown"
+TOTAL = timedelta(minutes=2)
+"""A call that takes longer waits for something that will not come."""
+
 
 log = structlog.get_logger()
 
@@ -50,13 +56,14 @@ class Call:
     """One procedure to run. ``read`` gives its raw input, and is asked only of known callers.
 
     ``procedure`` may be the error that there is none to run; ``guarded``: that too is told to known
-    callers only.
+    callers only. ``total`` is how long it may take.
     """
 
     path: str
     procedure: AnyProcedure | WharfError
     read: Callable[[], object]
     guarded: bool = False
+    total: timedelta | None = TOTAL
 
     @property
     def needs_key(self) -> bool:
@@ -92,6 +99,16 @@ class Failure:
 Answer = Success | Failure
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """What the calls of one request share; ``address`` is where it comes from."""
+
+    resources: Resources
+    caller: Caller | WharfError
+    address: str
+    respond_async: bool
+
+
 class CallerGoneError(Exception):
     """Nobody is there to take the answer."""
 
@@ -102,17 +119,32 @@ async def perform(resources: Resources, request: Request, calls: Sequence[Call])
     Raises:
         CallerGoneError: the client went away while a job was waited for; that job is cancelled.
     """
-    caller = await _identify(resources, request, calls)
-    respond_async = _prefers_async(request)
-    work = _all(
-        [
-            _answer(resources, caller, call, _key(request, place), respond_async=respond_async)
-            for place, call in enumerate(calls)
-        ]
-    )
-    if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
-        return await _while_connected(request, work)
-    return await work
+    host = request.client.host if request.client else ""
+    address = network_of(host)
+    caller = await _identify(resources, request, address, calls)
+    asking = _Asking(resources, caller, address, _prefers_async(request))
+    with structlog.contextvars.bound_contextvars(**_named(host, caller)):
+        work = _all(
+            [_answer(asking, call, _key(request, place)) for place, call in enumerate(calls)]
+        )
+        if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
+            return await _while_connected(request, work)
+        return await work
+
+
+def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> Failure:
+    """Log a request whose calls could not even be read; gives the failure."""
+    address = request.client.host if request.client else ""
+    log.info("call", procedure=name, status=failure.http, milliseconds=0.0, address=address)
+    return failure
+
+
+def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
+    """Who asks, for the log."""
+    if isinstance(caller, WharfError) or caller is NOBODY:
+        return {"address": host}
+    organization_id, key_id = caller.organization_id, caller.api_key_id or ""
+    return {"address": host, "organization": organization_id, "key_id": key_id}
 
 
 async def _all(answers: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
@@ -120,13 +152,14 @@ async def _all(answers: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
 
 
 async def _identify(
-    resources: Resources, request: Request, calls: Sequence[Call]
+    resources: Resources, request: Request, address: str, calls: Sequence[Call]
 ) -> Caller | WharfError:
     """The caller, or why it is none: an error for those calls only that need to know."""
     if not any(call.needs_key for call in calls):
         return NOBODY
     try:
-        caller = await authenticate(resources.pool, request.headers.get(HEADER))
+        key = request.headers.get(HEADER)
+        caller = await authenticate(resources.pool, resources.guesses, address, key)
         resources.limiter.require_room(caller.api_key_id or "", len(calls))
     except WharfError as error:
         return error
@@ -142,23 +175,19 @@ def _key(request: Request, place: int) -> Repeatable | WharfError | None:
         return error
 
 
-async def _answer(
-    resources: Resources,
-    caller: Caller | WharfError,
-    call: Call,
-    key: Repeatable | WharfError | None,
-    *,
-    respond_async: bool,
-) -> Answer:
+async def _answer(asking: _Asking, call: Call, key: Repeatable | WharfError | None) -> Answer:
     began = time.monotonic()
+    resources = asking.resources
+    total = call.total.total_seconds() if call.total else None
     try:
-        answer: Answer = await _run(resources, caller, call, key, respond_async=respond_async)
+        async with asyncio.timeout(total) as limit:
+            answer: Answer = await _run(asking, call, key)
     except WharfError as error:
         answer = Failure(call.path, _presentable(error))
     except AWAY as error:
         answer = Failure(call.path, _unavailable(resources, error))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client learns nothing of it
-        if _cost_its_connection(error):
+        if limit.expired() or _cost_its_connection(error):
             answer = Failure(call.path, _unavailable(resources, error))
         else:
             _log_defect(call.logged, error)
@@ -168,16 +197,8 @@ async def _answer(
     return answer
 
 
-async def _run(
-    resources: Resources,
-    caller: Caller | WharfError,
-    call: Call,
-    key: Repeatable | WharfError | None,
-    *,
-    respond_async: bool,
-) -> Success:
-    if not call.needs_key:
-        caller = NOBODY
+async def _run(asking: _Asking, call: Call, key: Repeatable | WharfError | None) -> Success:
+    caller = asking.caller if call.needs_key else NOBODY
     if isinstance(caller, WharfError):
         raise caller
     procedure = call.procedure
@@ -187,18 +208,20 @@ async def _run(
         require_role(caller, procedure.role)
     raw = call.read()
     asked = procedure.parse(raw)
-    context = Context(resources, caller, respond_async)
+    respond_async = asking.respond_async
+    context = Context(asking.resources, caller, respond_async, address=asking.address)
 
     async def run(context: Context) -> tuple[bytes, bool]:
         output = await procedure.run(context, asked)
         return procedure.show(output), isinstance(output, Accepted) and procedure.waits
 
-    if key is None or procedure.kind == "query":
-        shown, is_accepted = await run(context)
-    else:
-        good_key = _require_key(procedure, key)
-        request_hash = good_key.hash(procedure.name, raw)
-        shown, is_accepted = await answer_once(context, good_key, request_hash, run)
+    with context.waiting() if procedure.waits and not respond_async else nullcontext():
+        if key is None or procedure.kind == "query":
+            shown, is_accepted = await run(context)
+        else:
+            good_key = _require_key(procedure, key)
+            request_hash = good_key.hash(procedure.name, raw)
+            shown, is_accepted = await answer_once(context, good_key, request_hash, run)
     return Success(call.path, shown, 202 if is_accepted else 200)
 
 
@@ -246,7 +269,7 @@ def _unavailable(resources: Resources, error: Exception) -> UnavailableError:
     if is_disk_full(error):
         log.error("database_disk_full")
         resources.disk.note_failed_write()
-        return DiskFullError()
+        return DatabaseFullError()
     log.warning("database_away", error=type(error).__name__)
     is_full = isinstance(error, TooManyRequests | sqlalchemy.exc.TimeoutError)
     if is_full or (isinstance(error, PoolTimeout) and _is_used_up(resources.pool)):

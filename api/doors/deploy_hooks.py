@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from api.context import Resources
 from api.doors.body import read_body
-from api.doors.call import Call, Failure, perform
+from api.doors.call import Call, Failure, log_refusal, perform
 from api.doors.plain import plain_error, plain_response
 from api.errors import WrongMethodError
 from api.hooks.receiving import RECEIVE
@@ -30,9 +30,9 @@ async def answer_deploy_hook(resources: Resources, token: str, request: Request)
     try:
         if request.method != "POST":
             raise WrongMethodError("a deploy hook is called by POST", allowed="POST")
-        body = await read_body(request)
+        body = await read_body(request, resources.bodies)
     except WharfError as error:
-        return plain_error(Failure(RECEIVE.name, error))
+        return plain_error(log_refusal(request, Failure(RECEIVE.name, error), name=RECEIVE.name))
     told = {"token": token, "headers": dict(request.headers), "body": body}
     [answer] = await perform(resources, request, [Call(RECEIVE.name, RECEIVE, lambda: told)])
     return plain_response(answer)

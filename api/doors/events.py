@@ -11,6 +11,7 @@ from api.doors.trpc import flat_input
 from api.events.opening import EVENTS, Opening
 from api.events.stream import EventStream, Source, read
 from api.procedures.procedure import Flat
+from shared.errors import WharfError
 
 LAST_EVENT_ID = "last-event-id"
 DESCRIPTION = """
@@ -32,8 +33,13 @@ async def answer_events(resources: Resources, request: Request) -> Response:
     opening = Opening.model_validate_json(answer.shown)
     if opening.is_over:
         return Response(status_code=204, headers=NO_STORE)
-    source = Source(resources.feeds, resources.pool)
-    return EventStream(read(source, opening.job_id, opening.after))
+    text = read(Source(resources.feeds, resources.readers, resources.pool), opening)
+    try:
+        # It counts as a reader from its first line on, so that no other one gets its place.
+        first = await anext(text)
+    except WharfError as error:
+        return plain_error(Failure(EVENTS.name, error))
+    return EventStream(first, text)
 
 
 def _input(request: Request) -> object:

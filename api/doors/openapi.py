@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api.context import Resources
 from api.doors.body import parse_json, read_body, require_json
-from api.doors.call import AnyProcedure, Call, Failure, perform
+from api.doors.call import AnyProcedure, Call, Failure, log_refusal, perform
 from api.doors.events import DESCRIPTION, answer_events
 from api.doors.plain import ErrorBody, plain_error, plain_response
 from api.doors.trpc import flat_input
@@ -29,17 +29,18 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _ERRORS = {
     400: "The input is refused, or the job that was waited for failed.",
     404: "There is no such thing in the organization.",
+    408: "The body did not come in time.",
     409: "It is there already, or in a state that does not allow this.",
     412: "A server is missing, or is away.",
     413: "The body has more than 1 MiB.",
     415: "The body is not application/json.",
+    429: "Too often, too much at once, or too many wrong keys: again after Retry-After.",
     500: "An error of ours.",
     503: "The database does not answer, or there is no room: try again in a moment.",
 }
 _ERRORS_OF_KNOWN = {
     401: "No API key, or not a good one.",
     403: "The key's role is not enough.",
-    429: "The key asked too often: again after Retry-After.",
 }
 _ERROR_CONTENT = {
     "application/json": {"schema": {"$ref": f"#/components/schemas/{ErrorBody.__name__}"}}
@@ -133,9 +134,11 @@ async def answer_unknown(resources: Resources, path: str, request: Request) -> R
 def _endpoint(procedure: AnyProcedure, resources: Callable[[], Resources]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            body = b"" if request.method == "GET" else await read_body(request)
+            places = resources().bodies
+            body = b"" if request.method == "GET" else await read_body(request, places)
         except WharfError as error:
-            return plain_error(Failure(procedure.name, error))
+            failure = Failure(procedure.name, error)
+            return plain_error(log_refusal(request, failure, name=procedure.name))
 
         def read() -> object:
             if request.method == "GET":

@@ -7,7 +7,7 @@ from pydantic import BaseModel, JsonValue
 from starlette.responses import Response
 
 from api.doors.call import Answer, Failure
-from api.errors import InvalidFieldsError, RateLimitedError, UnavailableError, WrongMethodError
+from api.errors import InvalidFieldsError, TooManyError, UnavailableError, WrongMethodError
 from api.issues import flatten
 from api.status import status_of
 from shared.errors import FailedJobError, OverdueError, WharfError
@@ -76,10 +76,8 @@ def extra_headers(error: WharfError) -> dict[str, str]:
     match error:
         case WrongMethodError():
             return {"allow": error.allowed}
-        case RateLimitedError():
+        case TooManyError() | UnavailableError():
             return {"retry-after": str(error.retry_after_seconds)}
-        case UnavailableError():
-            return {"retry-after": "1"}
         case _:
             return {}
 

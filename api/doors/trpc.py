@@ -7,7 +7,8 @@ that holds ``{"json": …}``; envelopes, codes and content types as ``@trpc/serv
 parameters or ``input={…}``, and by POST.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
@@ -15,13 +16,13 @@ from starlette.responses import Response
 
 from api.context import Resources
 from api.doors.body import parse_json, read_body, require_json
-from api.doors.call import Answer, AnyProcedure, Call, Failure, perform
+from api.doors.call import UNKNOWN, Answer, AnyProcedure, Call, Failure, log_refusal, perform
 from api.doors.plain import NO_STORE, dump, error_data, extra_headers, plain_error, plain_response
 from api.doors.superjson import read_superjson
 from api.errors import (
     InvalidFieldsError,
     NoProcedureError,
-    RateLimitedError,
+    TooManyError,
     UnreadableInputError,
     WrongMediaTypeError,
     WrongMethodError,
@@ -44,9 +45,10 @@ async def answer_trpc(
     if request.method == "HEAD":
         return Response(status_code=204, headers=VARY)
     try:
-        body = b"" if request.method == "GET" else await read_body(request)
+        body = b"" if request.method == "GET" else await read_body(request, resources.bodies)
     except WharfError as error:
-        return plain_error(Failure(path, error))
+        name = path if path in procedures else UNKNOWN
+        return plain_error(log_refusal(request, Failure(path, error), name=name))
     if request.query_params.get("batch") == "1":
         return await _answer_batch(resources, procedures, path, request, body)
     if _is_superjson(request, body):
@@ -85,9 +87,9 @@ async def _answer_batch(
     error = _request_error(request) or _batch_error(procedures, paths)
     if error:
         return _whole_request_failed(error)
-    text = _input_text(request, body)
+    read = _read_once(_input_text(request, body))
     calls = [
-        Call(each, procedure, lambda index=str(index): _input_of_batch(text, index))  # type: ignore[misc]
+        Call(each, procedure, lambda index=str(index): _input_of_batch(read(), index))  # type: ignore[misc]
         for index, (each, procedure) in enumerate(zip(paths, found, strict=True))
     ]
     answers = await perform(resources, request, calls)
@@ -137,10 +139,26 @@ def _input_text(request: Request, body: bytes) -> bytes | str:
     return request.query_params.get("input", "") if request.method == "GET" else body
 
 
-def _input_of_batch(text: bytes | str, index: str) -> object:
-    if not text:
-        return Undefined.VALUE
-    inputs = parse_json(text)
+def _read_once(text: bytes | str) -> Callable[[], object]:
+    """Gives the inputs of a batch; read once, however many calls it has, and not before that."""
+
+    @cache
+    def outcome() -> tuple[object, UnreadableInputError | None]:
+        try:
+            return (parse_json(text) if text else {}), None
+        except UnreadableInputError as error:
+            return None, error
+
+    def read() -> object:
+        inputs, error = outcome()
+        if error is not None:
+            raise error
+        return inputs
+
+    return read
+
+
+def _input_of_batch(inputs: object, index: str) -> object:
     if not isinstance(inputs, dict):
         raise UnreadableInputError('"input" needs to be an object when doing a batch call')
     return read_superjson(inputs[index]) if index in inputs else Undefined.VALUE
@@ -200,7 +218,7 @@ def _error_envelope(error: WharfError, path: str | None) -> bytes:
 
 
 def _is_late(answer: Answer) -> bool:
-    return isinstance(answer, Failure) and isinstance(answer.error, RateLimitedError)
+    return isinstance(answer, Failure) and isinstance(answer.error, TooManyError)
 
 
 def _respond(content: bytes, status: int, answer: Answer | None = None) -> Response:

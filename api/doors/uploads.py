@@ -18,7 +18,10 @@ from api.uploads.receiving import UPLOAD, Upload
 from shared.errors import NotFoundError, WharfError
 
 MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
-STALL = timedelta(seconds=60)
+STALL = timedelta(seconds=30)
+MOVED_BYTES = 16 * 1024
+"""So much of a context has to come in that time."""
+
 UPLOAD_HEADERS = [
     {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
     for name, said in (
@@ -34,7 +37,7 @@ async def answer_upload(resources: Resources, request: Request) -> Response:
         upload = _read_head(request)
     except WharfError as error:
         return await _refuse(resources, request, error)
-    call = Call(UPLOAD.name, upload.procedure, lambda: flat_input(request))
+    call = Call(UPLOAD.name, upload.procedure, lambda: flat_input(request), total=None)
     [answer] = await perform(resources, request, [call])
     return plain_response(answer)
 
@@ -45,8 +48,8 @@ async def answer_context(resources: Resources, context_id: str, request: Request
     given = {"contextId": context_id, "token": token if scheme.lower() == "bearer" else ""}
     [answer] = await perform(resources, request, [Call(FETCH.name, FETCH, lambda: given)])
     if isinstance(answer, Failure):
-        is_ours = answer.http >= 500
-        return plain_error(answer if is_ours else Failure(FETCH.name, NotFoundError("Not found")))
+        is_told = answer.http >= 500 or answer.http == 429
+        return plain_error(answer if is_told else Failure(FETCH.name, NotFoundError("Not found")))
     assert resources.contexts  # noqa: S101 - it was found there
     path = resources.contexts.path(Fetched.model_validate_json(answer.shown).context_id)
     return FileResponse(path, media_type="application/octet-stream", headers=NO_STORE)
@@ -74,22 +77,29 @@ def _read_head(request: Request) -> Upload:
 
 
 async def read_chunks(request: Request, stall: timedelta = STALL) -> AsyncGenerator[bytes, None]:
-    """The body, piece by piece.
+    """The body, piece by piece; the time that its writing takes is not its sender's.
 
     Raises:
-        IncompleteUploadError: it does not come to its end, or nothing of it comes for so long.
+        IncompleteUploadError: it does not come to its end, or next to nothing of it for so long.
     """
-    stream = request.stream()
+    stream, loop = request.stream(), asyncio.get_running_loop()
+    left_seconds, moved_bytes = stall.total_seconds(), 0
     try:
         while True:
-            async with asyncio.timeout(stall.total_seconds()):
+            began = loop.time()
+            async with asyncio.timeout(left_seconds):
                 chunk = await anext(stream, None)
             if chunk is None:
                 return
+            left_seconds -= loop.time() - began
+            moved_bytes += len(chunk)
+            if moved_bytes >= MOVED_BYTES:
+                left_seconds, moved_bytes = stall.total_seconds(), 0
             yield chunk
     except ClientDisconnect:
         raise IncompleteUploadError("the upload broke off", remedy="Send it again.") from None
     except TimeoutError:
         raise IncompleteUploadError(
-            f"nothing of the upload came for {stall.total_seconds():g} s", remedy="Send it again."
+            f"less than {MOVED_BYTES} bytes of the upload came in {stall.total_seconds():g} s",
+            remedy="Send it again.",
         ) from None

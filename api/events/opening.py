@@ -26,11 +26,15 @@ class Opening(Output):
     job_id: str
     after: int
     is_over: bool
+    organization_id: str
+    api_key_id: str
 
 
 async def open_events(context: Context, asked: WatchedJob) -> Opening:
     """Follow a job as server-sent events, from the first one or from `Last-Event-ID` on."""
-    context.resources.feeds.require_room()
+    caller, resources = context.caller, context.resources
+    resources.feeds.require_room()
+    resources.readers.places.require_room(caller.organization_id, caller.api_key_id)
     async with context.resources.pool.connection() as connection:
         found = await connection.execute(FIND, (asked.job_id, context.organization_id))
         job = await found.fetchone()
@@ -38,7 +42,13 @@ async def open_events(context: Context, asked: WatchedJob) -> Opening:
         raise NotFoundError("Job not found")
     after = min(asked.last_event_id, job["event_seq"])
     is_over = State(job["state"]).is_final and after == job["event_seq"]
-    return Opening(job_id=asked.job_id, after=after, is_over=is_over)
+    return Opening(
+        job_id=asked.job_id,
+        after=after,
+        is_over=is_over,
+        organization_id=caller.organization_id,
+        api_key_id=caller.api_key_id or "",
+    )
 
 
 EVENTS = Procedure("job.events", "query", WatchedJob, Opening, open_events)

@@ -17,6 +17,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from api.events.feed import PACE, Feed, Feeds
+from api.events.opening import Opening
+from api.events.readers import Reader, Readers
 from api.events.rows import Event, read_page
 from api.events.wire import BEGINNING, COMMENT
 from shared.coroutines import end, heard
@@ -34,15 +36,20 @@ class Source:
     """Where a stream comes from: the feeds of this process and the rows behind them."""
 
     feeds: Feeds
+    readers: Readers
     pool: Pool
     comment_every: timedelta = COMMENT_EVERY
 
 
-async def read(source: Source, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """The text of a job's stream, beginning after the event of that number."""
-    yield BEGINNING
-    with source.feeds.watch(job_id) as (feed, news):
-        reader = _Reader(source, feed, news, after)
+async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
+    """The text of a job's stream, beginning after the event that its reader had last."""
+    with (
+        source.readers.enter(opening.organization_id, opening.api_key_id) as entered,
+        source.feeds.watch(opening.job_id) as (feed, news),
+    ):
+        entered.news = news
+        yield BEGINNING
+        reader = _Reader(source, entered, feed, news, opening.after)
         while True:
             news.clear()
             for event in await reader.missed():
@@ -61,6 +68,7 @@ class _Reader:
     """How far one reader is: ``cursor`` is the number of the last event that it was sent."""
 
     source: Source
+    entered: Reader
     feed: Feed
     news: asyncio.Event
     cursor: int
@@ -86,7 +94,7 @@ class _Reader:
 
     def snapshot(self) -> bytes | None:
         """The newest snapshot, if the reader has not had it and is up to date otherwise."""
-        if self.source.feeds.is_leaving:
+        if self.source.feeds.is_leaving or self.entered.is_ended:
             self.is_done = True
         newest = self.feed.snapshot
         waits = self._has_more or self.is_done or self._pause() > 0
@@ -129,10 +137,10 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, text: AsyncIterator[bytes]) -> None:
+    def __init__(self, first: bytes, text: AsyncIterator[bytes]) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
-        self._text = text
+        self._first, self._text = first, text
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
         telling = asyncio.create_task(self._tell(send))
@@ -146,8 +154,9 @@ class EventStream(Response):
 
     async def _tell(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
         async with contextlib.aclosing(self._text) as text:  # type: ignore[type-var]
+            await send(start)
+            await send({"type": "http.response.body", "body": self._first, "more_body": True})
             async for chunk in text:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})

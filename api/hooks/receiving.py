@@ -4,6 +4,7 @@ import hashlib
 import time
 from dataclasses import dataclass, replace
 
+import structlog
 from pydantic import RootModel
 from sqlmodel import select
 
@@ -94,6 +95,7 @@ async def receive(context: Context, told: Told) -> Received:
         SignatureError: it was not sent by who has the hook's secret.
     """
     hook = await _find(context, told.token)
+    structlog.contextvars.bind_contextvars(organization=hook.organization_id, hook_id=hook.hook_id)
     context.resources.limiter.require_room(hook.hook_id)
     secret = open_secret(hook.sealed_secret, told.token, hook.hook_id)
     proof = require_signed(
@@ -177,11 +179,15 @@ def _event_id(told: Told, push: Push, proof: Proof | None) -> str | None:
 
 
 async def _find(context: Context, token: str) -> DeployHook:
-    query = select(DeployHook).where(DeployHook.token_hash == hash_secret(token))
+    token_hash, guesses = hash_secret(token), context.resources.guesses
+    guesses.require_room(context.address, token_hash)
+    query = select(DeployHook).where(DeployHook.token_hash == token_hash)
     async with context.transaction() as session:
         hook = (await session.exec(query)).one_or_none()
     if hook is None:
+        guesses.fail(context.address, token_hash)
         raise NotFoundError("Not found")
+    guesses.succeed(token_hash)
     return hook
 
 

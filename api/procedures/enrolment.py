@@ -75,6 +75,7 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
     public_key = _require_key(asked.public_key)
     token = proof_of(asked.join_token.get_secret_value())
     verifier = asked.role_verifier.get_secret_value()
+    resources.guesses.require_room(context.address, token)
     async with context.transaction() as session:
         connection = await session.connection()
         values = {
@@ -86,6 +87,7 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
         }
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
         if server_id is None:
+            resources.guesses.fail(context.address, token)
             raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")
         server = await session.get_one(Server, server_id)
     return Enrolled(

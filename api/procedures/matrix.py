@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any
@@ -140,11 +141,12 @@ async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutpu
         )
     pairs = list(_pairs(registries, servers, named=asked.server_ids is not None))
     jobs = [_submission(context, registry, server) for registry, server in pairs]
-    await _audit(context, registries, servers)
-    for job in jobs:
-        await submit_job(context, job)
-    if not context.respond_async:
-        await _wait(context, jobs)
+    with nullcontext() if context.respond_async else context.waiting():
+        await _audit(context, registries, servers)
+        for job in jobs:
+            await submit_job(context, job)
+        if not context.respond_async:
+            await _wait(context, jobs)
     values = {"organization_id": context.organization_id, "jobs": [job.job_id for job in jobs]}
     return _cells(await _rows(context, ASKED, values))
 

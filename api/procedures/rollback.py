@@ -191,9 +191,11 @@ async def _prove(context: Context, rows: Sequence[Rollback], server_ids: Sequenc
     if not servers:
         return
     server_id = next((each for each in servers if each in server_ids), servers[0])
-    asked = [(row, await _submit(context, row, server_id)) for row in stale]
-    waiting = [_wait(context, row, job_id) for row, job_id in asked]
-    for row, ended in zip(stale, await asyncio.gather(*waiting), strict=True):
+    with context.waiting():
+        asked = [(row, await _submit(context, row, server_id)) for row in stale]
+        waiting = [_wait(context, row, job_id) for row, job_id in asked]
+        found = await asyncio.gather(*waiting)
+    for row, ended in zip(stale, found, strict=True):
         if ended is not None:
             row.checked_at = datetime.now(UTC)
             _note(row, ended)

@@ -38,9 +38,12 @@ async def fetch_context(context: Context, asked: FetchContext) -> Fetched:
     """
     store = context.resources.contexts
     token = proof_of(asked.token.get_secret_value())
+    guesses = context.resources.guesses
+    guesses.require_room(context.address, token)
     async with context.resources.pool.connection() as connection:
         taken = await (await connection.execute(TAKE, (token, asked.context_id))).fetchone()
     if store is None or taken is None:
+        guesses.fail(context.address, token)
         raise NotFoundError("Not found")
     if not await asyncio.to_thread(store.path(taken["context_id"]).is_file):
         raise NotFoundError("Not found")

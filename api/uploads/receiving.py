@@ -11,8 +11,9 @@ from api.procedures.allowed import require_builder
 from api.procedures.application_rows import find_application
 from api.procedures.fields import Id, Input, Output
 from api.procedures.procedure import Procedure
+from api.uploads.quota import require_quota
 from api.uploads.store import ContextStore, Received
-from shared.errors import NotFoundError, UnmetConditionError
+from shared.errors import NotFoundError, UnmetConditionError, WharfError
 from shared.ids import make_id
 from shared.models import BuildContext
 
@@ -53,15 +54,21 @@ class Upload:
         taken only if it is just that. `application.build` builds from it: by its `contextId`, or
         the newest one where the application's `sourceType` is `drop`. It is kept as long as jobs.
         """
-        store = _require_store(context)
-        async with context.transaction() as session:
-            application, _ = await find_application(session, context, asked.application_id)
-        require_builder(context.caller, application, uploads=True)
-        store.require_room(self.announced_bytes)
-        context_id = make_id()
-        async with aclosing(self.chunks) as chunks:
-            received = await store.receive(context_id, chunks, self.expected)
-        return await _insert(context, asked.application_id, context_id, received)
+        store, caller = _require_store(context), context.caller
+        with context.resources.uploads.hold(caller.organization_id, caller.api_key_id):
+            async with context.transaction() as session:
+                application, _ = await find_application(session, context, asked.application_id)
+                await require_quota(session, context, self.announced_bytes)
+            require_builder(caller, application, uploads=True)
+            store.require_room(self.announced_bytes)
+            context_id = make_id()
+            async with aclosing(self.chunks) as chunks:
+                received = await store.receive(context_id, chunks, self.expected)
+            try:
+                return await _insert(context, asked.application_id, context_id, received)
+            except WharfError:
+                store.remove(context_id)
+                raise
 
 
 def _require_store(context: Context) -> ContextStore:
@@ -87,6 +94,7 @@ async def _insert(
     )
     try:
         async with context.transaction() as session:
+            await require_quota(session, context, received.size_bytes)
             session.add(row)
     except IntegrityError:
         # It was removed while its context came.

@@ -15,8 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from api.errors import ChecksumError, TooLargeError
-from shared.errors import InvalidInputError, SetupError, UnmetConditionError
+from api.errors import ChecksumError, DiskFullError, TooLargeError
+from shared.errors import InvalidInputError, SetupError
 
 FOLDER = "contexts"
 DRAFT = ".draft"
@@ -78,7 +78,7 @@ class ContextStore:
             TooLargeError: more than ``max_bytes``; what follows is not read.
             ChecksumError: not what ``expected`` says, checksums in hexadecimal.
             InvalidInputError: nothing came.
-            UnmetConditionError: ``disk_full``.
+            DiskFullError: there is no room for it.
         """
         draft = self.directory / f"{context_id}{DRAFT}"
         try:
@@ -89,8 +89,7 @@ class ContextStore:
         except OSError as error:
             if error.errno not in _FULL:
                 raise
-            raise UnmetConditionError(
-                "disk_full",
+            raise DiskFullError(
                 "there is no room to keep the context",
                 remedy="Free space where WHARF_DATA_DIR is, then send it again.",
             ) from error

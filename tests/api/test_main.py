@@ -15,7 +15,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.founding import found_organization
-from api.main import create_app
+from api.main import PATIENCE, create_app
 from shared.database import open_pool
 from shared.errors import SetupError
 from shared.settings import ApiSettings
@@ -34,8 +34,8 @@ def database(own_database: Database) -> Database:
 
 
 @asynccontextmanager
-async def running(settings: ApiSettings, **more: timedelta) -> AsyncIterator[FastAPI]:
-    app = create_app(settings, **more)
+async def running(settings: ApiSettings, patience: timedelta = PATIENCE) -> AsyncIterator[FastAPI]:
+    app = create_app(settings, patience=patience)
     async with app.router.lifespan_context(app):
         yield app
 

@@ -136,6 +136,24 @@ async def test_used_up_sessions_are_busy_too(app: FastAPI, client: httpx2.AsyncC
     assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (503, "busy")
 
 
+async def test_a_key_with_its_share_of_waits_is_refused_before_there_is_a_job(
+    client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
+) -> None:
+    places = app.state.resources.waits
+    places.per_key = 0
+
+    refused = await client.post("/api/registry.testRegistry", json=AD_HOC)
+    matrix = await client.post("/api/registry.testOnServers", json={})
+    jobs = database.execute("SELECT count(*) FROM job")
+    accepted = await client.post(
+        "/api/registry.testRegistry", json=AD_HOC, headers={"prefer": "respond-async"}
+    )
+
+    assert refused.json()["data"]["cause"]["code"] == "too_many_at_once"
+    assert [refused.status_code, matrix.status_code, accepted.status_code] == [429, 429, 202]
+    assert jobs == [(0,)]
+
+
 async def test_a_database_that_is_gone_is_not_called_busy(
     client: httpx2.AsyncClient, app: FastAPI
 ) -> None:

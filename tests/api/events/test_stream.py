@@ -11,6 +11,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.events.feed import Feeds
+from api.events.opening import Opening
 from api.events.stream import Source, read
 from api.events.wire import COMMENT
 from tests.api.asking import ADMIN_KEY, until
@@ -271,9 +272,12 @@ async def test_forged_hints_change_nothing(
 
 async def test_a_quiet_line_is_kept_alive_with_comments(app: FastAPI, job_id: str) -> None:
     held = app.state.resources
-    source = Source(held.feeds, held.pool, comment_every=timedelta(milliseconds=20))
+    source = Source(held.feeds, held.readers, held.pool, comment_every=timedelta(milliseconds=20))
+    opening = Opening(
+        job_id=job_id, after=0, is_over=False, organization_id="org", api_key_id="key"
+    )
 
-    stream = read(source, job_id, 0)
+    stream = read(source, opening)
     async with asyncio.timeout(10):
         async for text in stream:
             if text == COMMENT:
@@ -305,3 +309,90 @@ async def test_a_process_that_stops_or_is_full_takes_no_new_reader(
 
     assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (503, "busy")
     assert answer.headers["retry-after"] == "1"
+
+
+async def test_a_key_with_its_share_of_streams_is_refused_and_another_key_is_served(
+    app: FastAPI, url: str, client: httpx2.AsyncClient, job_id: str
+) -> None:
+    places = app.state.resources.readers.places
+    places.per_key = 2
+    other = (await client.post("/api/apiKey.create", json={"name": "x"})).json()["key"]
+    async with open_reader(url, job_id), open_reader(url, job_id):
+        refused = await client.get(PATH, params={"jobId": job_id})
+        async with open_reader(url, job_id, key=other) as served:
+            await served.until("snapshot", state="queued")
+    await until(lambda: places.taken == 0)
+
+    cause = refused.json()["data"]["cause"]
+    assert (refused.status_code, cause["code"]) == (429, "too_many_at_once")
+    assert int(refused.headers["retry-after"]) > 0
+
+
+async def test_an_organization_with_its_share_of_streams_is_refused_and_another_one_is_served(
+    app: FastAPI,
+    client: httpx2.AsyncClient,
+    stranger: httpx2.AsyncClient,
+    job_id: str,
+) -> None:
+    places = app.state.resources.readers.places
+    places.per_organization = 1
+    [organization_id] = await organizations(client)
+    with places.hold(organization_id, "another key"):
+        refused = await client.get(PATH, params={"jobId": job_id})
+        elsewhere = await stranger.get(PATH, params={"jobId": job_id})
+
+    assert refused.status_code == 429
+    # It is let in, and sees nothing of others.
+    assert elsewhere.status_code == 404
+
+
+async def organizations(client: httpx2.AsyncClient) -> set[str]:
+    keys = (await client.get("/api/apiKey.all")).json()
+    return {key["organizationId"] for key in keys}
+
+
+async def test_many_streams_that_are_opened_at_once_are_no_more_than_the_share(
+    app: FastAPI, url: str, job_id: str
+) -> None:
+    places = app.state.resources.readers.places
+    places.per_key = 3
+
+    async def open_one() -> int:
+        headers = {"x-api-key": ADMIN_KEY}
+        async with (
+            httpx2.AsyncClient(base_url=url, headers=headers, timeout=20) as client,
+            client.stream("GET", PATH, params={"jobId": job_id}) as response,
+        ):
+            all_answered.append(response.status_code)
+            await until(lambda: len(all_answered) == 12)
+            return response.status_code
+
+    all_answered: list[int] = []
+    statuses = await asyncio.gather(*(open_one() for _ in range(12)))
+
+    assert sorted(statuses) == [200] * 3 + [429] * 9
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM api_key WHERE name = 'leaving'",
+        "UPDATE api_key SET expires_at = now() WHERE name = 'leaving'",
+    ],
+)
+async def test_the_stream_of_a_key_that_is_good_no_longer_ends(
+    url: str, client: httpx2.AsyncClient, job_id: str, database: Database, change: str
+) -> None:
+    key = (await client.post("/api/apiKey.create", json={"name": "leaving"})).json()["key"]
+    async with open_reader(url, job_id, key=key) as reader, open_reader(url, job_id) as staying:
+        await reader.until("snapshot", state="queued")
+        await staying.until("snapshot", state="queued")
+        database.execute(change)
+        await reader.to_the_end()
+        again = await client.get(PATH, params={"jobId": job_id}, headers={"x-api-key": key})
+        database.execute("DELETE FROM job")
+        await staying.to_the_end()
+
+    assert again.status_code == 401
+    # The other one went on until its job was gone.
+    assert staying.ids == [1]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from api.errors import DiskFullError
 from api.uploads.store import ContextStore
-from shared.errors import UnmetConditionError
 from shared.ids import make_id
 from tests.engine.parts import require_real_parts
 
@@ -30,7 +30,7 @@ async def test_a_full_disk_is_named_and_nothing_of_the_upload_stays(small_disk: 
         for _ in range(10):
             yield bytes(20_000)
 
-    with pytest.raises(UnmetConditionError) as caught:
+    with pytest.raises(DiskFullError) as caught:
         await store.receive(make_id(), chunks())
 
     assert caught.value.code == "disk_full"

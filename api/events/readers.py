@@ -1,0 +1,88 @@
+"""Readers of event streams, and the end of those whose API key is gone."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import psycopg
+import structlog
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from api.places import Places
+from shared.coroutines import end
+from shared.database import Pool
+
+CHECK_EVERY = timedelta(seconds=2)
+GOOD_KEYS = """
+SELECT api_key_id FROM api_key
+ WHERE api_key_id = ANY(%s) AND (expires_at IS NULL OR expires_at > now())
+"""
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class Reader:
+    """One open stream; ``news`` wakes it."""
+
+    key_id: str
+    is_ended: bool = False
+    news: asyncio.Event | None = None
+
+    def end(self) -> None:
+        self.is_ended = True
+        if self.news is not None:
+            self.news.set()
+
+
+@dataclass
+class Readers:
+    """All readers of this process."""
+
+    places: Places
+    _open: set[Reader] = field(default_factory=set)
+
+    @contextmanager
+    def enter(self, organization_id: str, key_id: str) -> Iterator[Reader]:
+        """Count a reader while its block runs.
+
+        Raises:
+            TooManyAtOnceError, BusyError: there is no room for it.
+        """
+        with self.places.hold(organization_id, key_id):
+            reader = Reader(key_id)
+            self._open.add(reader)
+            try:
+                yield reader
+            finally:
+                self._open.discard(reader)
+
+    async def check(self, pool: Pool) -> None:
+        """End the streams of keys that were removed or have expired."""
+        key_ids = {reader.key_id for reader in self._open}
+        if not key_ids:
+            return
+        async with pool.connection() as connection:
+            rows = await (await connection.execute(GOOD_KEYS, (list(key_ids),))).fetchall()
+        gone = key_ids - {row["api_key_id"] for row in rows}
+        for reader in [reader for reader in self._open if reader.key_id in gone]:
+            reader.end()
+
+    @asynccontextmanager
+    async def checking(self, pool: Pool, every: timedelta = CHECK_EVERY) -> AsyncIterator[None]:
+        """Check again and again while the block runs."""
+        task = asyncio.create_task(self._repeat(pool, every))
+        try:
+            yield
+        finally:
+            await end(task)
+
+    async def _repeat(self, pool: Pool, every: timedelta) -> None:
+        while True:
+            await asyncio.sleep(every.total_seconds())
+            try:
+                await self.check(pool)
+            except (psycopg.Error, PoolTimeout, TooManyRequests, OSError) as error:
+                log.warning("keys_unchecked", error=type(error).__name__)

@@ -1,0 +1,71 @@
+"""Slow down guessing: wrong keys and tokens, by the address that sends them.
+
+An address has a budget of failures that fills up again with time. Once it is spent, keys that are
+not known to be good are refused without a look at the database. A key that was good within the
+last hour is looked up all the same: other callers may share the address. In this process only.
+"""
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from api.errors import TooManyFailuresError
+
+MAX_ADDRESSES = 10_000
+MAX_GOOD = 10_000
+GOOD_SECONDS = 3600.0
+MINUTE = 60.0
+
+Name = TypeVar("Name")
+Value = TypeVar("Value")
+
+
+@dataclass
+class Guesses:
+    """``per_minute`` failures of one address; 0 is no limit. ``clock`` is in seconds."""
+
+    per_minute: int
+    clock: Callable[[], float] = time.monotonic
+    refused: int = 0
+    _spent: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)
+    _good: OrderedDict[bytes, float] = field(default_factory=OrderedDict)
+
+    def require_room(self, address: str, secret_hash: bytes) -> None:
+        """Check that this secret may be looked up for this address.
+
+        Raises:
+            TooManyFailuresError: the address failed too often.
+        """
+        if not self.per_minute or self._is_good(secret_hash):
+            return
+        over = self._failures(address) + 1 - self.per_minute
+        if over > 0:
+            self.refused += 1
+            raise TooManyFailuresError(math.ceil(over * MINUTE / self.per_minute))
+
+    def fail(self, address: str, secret_hash: bytes) -> None:
+        """Note that the secret was wrong."""
+        self._good.pop(secret_hash, None)
+        _put(self._spent, address, (self._failures(address) + 1, self.clock()), MAX_ADDRESSES)
+
+    def succeed(self, secret_hash: bytes) -> None:
+        """Note that the secret was good."""
+        _put(self._good, secret_hash, self.clock(), MAX_GOOD)
+
+    def _is_good(self, secret_hash: bytes) -> bool:
+        since = self._good.get(secret_hash)
+        return since is not None and self.clock() - since < GOOD_SECONDS
+
+    def _failures(self, address: str) -> float:
+        failures, at = self._spent.get(address, (0.0, 0.0))
+        return max(0.0, failures - (self.clock() - at) * self.per_minute / MINUTE)
+
+
+def _put(kept: OrderedDict[Name, Value], name: Name, value: Value, most: int) -> None:
+    kept[name] = value
+    kept.move_to_end(name)
+    while len(kept) > most:
+        kept.popitem(last=False)

@@ -1,0 +1,169 @@
+"""Count connections, make room for new ones, and end those that wait for their client too long.
+
+A connection is either at work for its client or awaits something of it: the rest of a request, or
+that an answer is taken. Only connections that await something are closed to make room, and those
+first of which nothing moved for the longest time. A caller that sends its request at once is
+therefore served however many others are silent.
+"""
+
+import heapq
+import ipaddress
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Protocol
+
+import structlog
+
+RESERVED_FILES = 64
+"""Open files for the database, the broker, logs and uploads."""
+
+FEWEST = 16
+EVICTED_PART = 16
+"""A sixteenth of the connections is closed at once: finding them looks at all."""
+
+log = structlog.get_logger()
+
+
+class Awaited(Enum):
+    """The next act, where it is the client's."""
+
+    NOTHING = "nothing"
+    HEAD = "head"
+    BODY = "body"
+    REST = "rest"
+    READER = "reader"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a client may take.
+
+    ``head``: to send the head of a request, from the end of the one before. ``rest``: to send the
+    rest of a body that is no longer wanted. ``moved_bytes`` of an answer have to be taken in each
+    ``window``.
+    """
+
+    head: timedelta = timedelta(seconds=10)
+    rest: timedelta = timedelta(seconds=10)
+    window: timedelta = timedelta(seconds=30)
+    moved_bytes: int = 16 * 1024
+
+    def is_over(self, awaited: Awaited, waited_seconds: float, moved_bytes: int) -> bool:
+        """Whether a client that moved so much in that time has to go.
+
+        A body is not judged here: its reader knows whether it waits for it.
+        """
+        match awaited:
+            case Awaited.HEAD:
+                return waited_seconds >= self.head.total_seconds()
+            case Awaited.REST:
+                return waited_seconds >= self.rest.total_seconds()
+            case Awaited.READER:
+                is_slow = moved_bytes < self.moved_bytes
+                return is_slow and waited_seconds >= self.window.total_seconds()
+            case _:
+                return False
+
+
+class Connected(Protocol):
+    """A connection; ``active_at`` is when something of it moved last, in the loop's seconds."""
+
+    address: str
+    active_at: float
+
+    def awaited(self) -> Awaited: ...
+    def check(self, patience: Patience, now: float) -> bool: ...
+    def abort(self) -> None: ...
+
+
+@dataclass
+class Connections:
+    """All connections of this process, ``limit`` at most and ``per_address`` of one address."""
+
+    limit: int
+    per_address: int
+    patience: Patience = field(default_factory=Patience)
+    refused: int = 0
+    evicted: int = 0
+    overdue: int = 0
+    _open: set[Connected] = field(default_factory=set)
+    _of_address: Counter[str] = field(default_factory=Counter)
+    _reported: tuple[int, int, int] = (0, 0, 0)
+
+    @property
+    def count(self) -> int:
+        return len(self._open)
+
+    def admit(self, address: str) -> bool:
+        """Whether there is room for one more from there; closes others to make some."""
+        is_admitted = True
+        if self._of_address[address] >= self.per_address:
+            ours = (each for each in self._open if each.address == address)
+            is_admitted = self._evict(ours, self.per_address)
+        if is_admitted and self.count >= self.limit:
+            is_admitted = self._evict(self._open, self.limit)
+        self.refused += not is_admitted
+        return is_admitted
+
+    def add(self, connection: Connected) -> None:
+        self._open.add(connection)
+        self._of_address[connection.address] += 1
+
+    def discard(self, connection: Connected) -> None:
+        """Forget it; more than once does no harm."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._of_address[connection.address] -= 1
+        if not self._of_address[connection.address]:
+            del self._of_address[connection.address]
+
+    def check(self, now: float) -> None:
+        """End what is overdue, and report what was ended or refused since the last call."""
+        for connection in list(self._open):
+            self.overdue += connection.check(self.patience, now)
+        counted = (self.refused, self.evicted, self.overdue)
+        if counted != self._reported:
+            refused, evicted, overdue = self._reported
+            self._reported = counted
+            log.warning(
+                "connections_closed",
+                refused=self.refused - refused,
+                evicted=self.evicted - evicted,
+                overdue=self.overdue - overdue,
+                open=self.count,
+            )
+
+    def _evict(self, connections: Iterable[Connected], limit: int) -> bool:
+        candidates = [each for each in connections if each.awaited() is not Awaited.NOTHING]
+        count = max(1, limit // EVICTED_PART)
+        victims = heapq.nsmallest(count, candidates, key=lambda each: each.active_at)
+        for victim in victims:
+            self.discard(victim)
+            victim.abort()
+        self.evicted += len(victims)
+        return bool(victims)
+
+
+def bound_connections(wanted: int, open_files: int) -> int:
+    """The number of connections for which so many open files suffice.
+
+    An upload or a download has a file open beside its connection.
+    """
+    return max(FEWEST, min(wanted, (open_files - RESERVED_FILES) * 3 // 4))
+
+
+def network_of(host: str) -> str:
+    """The address that counts as one client's: of IPv6 its /64 network."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, 64), strict=False).network_address)
