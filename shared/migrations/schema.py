@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
 
-SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql")
+SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql", "servers.sql")
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -20,8 +20,12 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def migrate(url: str) -> None:
-    """Migrate the database at a ``postgresql://`` URL; its role owns it and has CREATEROLE."""
+def migrate(url: str) -> list[str]:
+    """Migrate the database at a ``postgresql://`` URL; its role owns it and has CREATEROLE.
+
+    Gives the statements that a superuser has yet to run there, so that the role of a server is
+    confined; a role that is one has run them.
+    """
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
     try:
         with engine.connect() as connection:
@@ -32,6 +36,18 @@ def migrate(url: str) -> None:
     with psycopg.connect(url, options="-c lock_timeout=5s") as plain:
         for name in SQL_FILES:
             plain.execute(sql_text(name).encode())
+        rows = plain.execute("SELECT * FROM public.superuser_statements()").fetchall()
+        statements = [statement for (statement,) in rows]
+        if not _is_superuser(plain):
+            return statements
+        for statement in statements:
+            plain.execute(statement.encode())
+    return []
+
+
+def _is_superuser(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT current_setting('is_superuser')").fetchone()
+    return row == ("on",)
 
 
 def give_passwords(url: str, passwords: Mapping[str, SecretStr]) -> None:

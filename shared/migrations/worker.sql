@@ -66,7 +66,7 @@ BEGIN
     engine = CASE WHEN jsonb_typeof(document->'engine') = 'object' AND pg_column_size(document->'engine') < 16384
                   THEN document->'engine' END
    WHERE server_id = s.server_id;
-  PERFORM pg_notify('wharf_release', '');
+  PERFORM public.send_notification('wharf_release', '');
   RETURN jsonb_build_object('status', 'current', 'server_id', s.server_id, 'organization_id', s.organization_id);
 END $$;
 
@@ -149,7 +149,7 @@ BEGIN
   )
   SELECT coalesce(jsonb_agg(to_jsonb(renewed)), '[]') INTO held FROM renewed;
   IF jsonb_array_length(held) > 0 THEN
-    PERFORM pg_notify('wharf_progress', worker_v1.me());
+    PERFORM public.send_notification('wharf_progress', worker_v1.me());
   END IF;
   SELECT coalesce(jsonb_agg(told.job_id), '[]') INTO ended
     FROM (SELECT DISTINCT job #>> '{}' AS job_id FROM jsonb_array_elements(
@@ -189,7 +189,7 @@ BEGIN
   UPDATE public.job SET event_seq = number WHERE job_id = document->>'job_id';
   INSERT INTO public.job_event (job_id, seq, attempt, kind, data)
   VALUES (document->>'job_id', number, (document->>'attempt')::integer, document->>'kind', document->'data');
-  PERFORM pg_notify('wharf_job', document->>'job_id');
+  PERFORM public.send_notification('wharf_job', document->>'job_id');
   RETURN jsonb_build_object('status', 'recorded', 'seq', number);
 END $$;
 

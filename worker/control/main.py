@@ -36,7 +36,7 @@ from worker.control.prune import prune
 from worker.control.publish import Publisher
 from worker.control.put_back import put_back
 from worker.control.retention import Retention, forget
-from worker.control.roles import tend_roles
+from worker.control.roles import Roles
 from worker.control.rollbacks import tend_points, write_points
 from worker.oci.settings import ConnectionSettings
 
@@ -79,6 +79,7 @@ class Control:
     broker_users: BrokerUsers | None = None
     webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
     control_id: str = field(default_factory=make_id)
+    _roles: Roles = field(default_factory=Roles)
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
     _swept: asyncio.Event = field(default_factory=asyncio.Event)
@@ -179,7 +180,7 @@ class Control:
                 servers = await read_servers(connection)
             await self.broker_users.tend(servers)
         async with self.pool.connection() as connection:
-            await tend_roles(connection)
+            await self._roles.tend(connection)
         return SWEEP_SECONDS
 
     async def _prune(self) -> float:

@@ -190,11 +190,18 @@ def _arrange(server: LocalPostgres) -> None:
         connection.execute("RESET ROLE")
         for database in ("postgres", "template1"):
             _close_to_public(connection, database)
+        _let_owner_limit_files(connection)
         _forbid_large_objects(server)
         known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
         is_new = known.rowcount == 0
     if is_new:
         server.create_database(DATABASE)
+
+
+def _let_owner_limit_files(connection: psycopg.Connection) -> None:
+    """A server's role may fill only so much of the disk: a superuser's limit, set by the owner."""
+    statement = sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}")
+    connection.execute(statement.format(sql.Identifier(OWNER)))
 
 
 def _forbid_large_objects(server: LocalPostgres) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import math
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -21,6 +22,9 @@ from shared.jobs.state import Outcome
 
 CALL_SECONDS = 4.0
 """After that a call is given up, also on a link that swallows everything."""
+
+RENEW_SECONDS = 40.0
+"""A session older than a minute is ended by control, whatever it does: we open a new one before."""
 
 OPTIONS = " ".join(
     f"-c {setting}"
@@ -105,6 +109,7 @@ class Functions:
         incarnation: str,
         *,
         call_seconds: float = CALL_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         self.conninfo = make_conninfo(
             url,
@@ -116,6 +121,8 @@ class Functions:
         )
         self._incarnation = incarnation
         self._call_seconds = call_seconds
+        self._renew_seconds = renew_seconds
+        self._renew_at = 0.0
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
 
@@ -223,8 +230,11 @@ class Functions:
         await self._drop()
 
     async def _open(self) -> AsyncConnection:
+        if time.monotonic() >= self._renew_at:
+            await self._drop()
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(self.conninfo, autocommit=True)
+            self._renew_at = time.monotonic() + self._renew_seconds
         return self._connection
 
     async def _drop(self) -> None:
