@@ -12,9 +12,11 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from shared.coroutines import end
+from shared.documents import load_document
 
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
@@ -36,6 +38,8 @@ CUT_LINK: dict[str, int] = {
 """libpq's words for: a connection over which nothing comes back is over after some 15 s."""
 
 log = structlog.get_logger()
+
+set_json_loads(load_document)
 
 
 @asynccontextmanager

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from shared.text import plain_text
+
 
 def configure_logs(role: str, level: int = logging.INFO) -> None:
     """Send structured lines to standard error, and the standard library's warnings with them."""
@@ -21,4 +23,16 @@ def configure_logs(role: str, level: int = logging.INFO) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(role=role)
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _PlainFormatter(logging.Formatter):
+    """Lines of others' code, in which a server's or a registry's words may stand."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.BASIC_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record))

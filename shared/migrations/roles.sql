@@ -102,7 +102,8 @@ GRANT INSERT ON public.api_key, public.registry_check TO wharf_functions;
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
-  public.new_id, public.show_moment, public.webhook_error, public.webhook_add, public.send_notification TO wharf_functions;
+  public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
+  public.send_notification, public.plain_text, public.readable_document TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;

@@ -10,7 +10,14 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
 
-SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql", "servers.sql")
+SQL_FILES = (
+    "documents.sql",
+    "rules.sql",
+    "webhooks.sql",
+    "worker.sql",
+    "roles.sql",
+    "servers.sql",
+)
 
 
 def alembic_config(connection: Connection) -> Config:

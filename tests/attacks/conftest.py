@@ -4,10 +4,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from tests.api.conftest import app, client, settings, vault, vault_key
 from tests.databases import TEMPLATE, Database, Server
 from tests.outside import OutsidePostgres
 from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
+
+__all__ = ["app", "client", "settings", "vault", "vault_key"]
+"""The API's fixtures, which use the database from here."""
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from psycopg import errors
 from shared.database import Connection
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
-from tests.world import Guest, World, call, open_world
+from tests.world import Guest, World, open_world
 from worker.control.roles import Roles
 from worker.local.postgres import LocalPostgres
 
@@ -264,8 +264,7 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
     async with running(keeper, ENDLESS):
         await wait_until(lambda: is_running(world, thief))
         with pytest.raises(psycopg.Error, match="too many notifications"):
-            while True:
-                await flooder.execute(FLOOD.encode())
+            await flood(flooder)
         job_id = await world.run(other)
         finished = await other.call(
             "finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={}
@@ -274,6 +273,12 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
         # Whoever is older than a second is ended, and the queue is free again.
         assert "notifications_pile_up" in await end_sessions(world, "0", "1 hour")
     await wait_until(lambda: is_empty(world))
+
+
+async def flood(connection: Connection) -> None:
+    """Fill the queue up to the error that says so."""
+    while True:
+        await connection.execute(FLOOD.encode())
 
 
 async def is_empty(world: World) -> bool:

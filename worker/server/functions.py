@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.database import CUT_LINK
 from shared.faults import Fault
 from shared.jobs.state import Outcome
+from shared.text import plain_text
 
 CALL_SECONDS = 4.0
 """After that a call is given up, also on a link that swallows everything."""
@@ -261,11 +262,11 @@ def _storable(value: Any) -> Any:
     """The same without what PostgreSQL's JSON cannot hold, and what others' texts may well hold.
 
     NUL, lone surrogates, numbers that are none: one of them in one job's progress would otherwise
-    make the beat of all jobs fail.
+    make the beat of all jobs fail. Nor is there anything in it that would steer a terminal.
     """
     match value:
         case str():
-            return value.replace("\0", "?").encode(errors="replace").decode()
+            return plain_text(value.replace("\0", "?").encode(errors="replace").decode())
         case dict():
             return {_storable(key): _storable(item) for key, item in value.items()}
         case list() | tuple():
