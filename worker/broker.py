@@ -3,8 +3,8 @@
 from typing import Any
 
 
-def broker_settings(name: str) -> dict[str, Any]:
-    """Celery's settings for the process called ``name`` (its own keys for unacknowledged messages).
+def broker_settings() -> dict[str, Any]:
+    """Celery's settings for every process.
 
     Redis is a doorbell: a message that is lost, doubled or late changes nothing but time, so
     nothing is acknowledged late, retried or answered.
@@ -27,8 +27,6 @@ def broker_settings(name: str) -> dict[str, Any]:
             "health_check_interval": 10,
             "sep": ":",
             "priority_steps": [0],
-            "unacked_key": f"unacked.{name}",
-            "unacked_index_key": f"unacked_index.{name}",
-            "unacked_mutex_key": f"unacked_mutex.{name}",
+            "ack_emulation": False,
         },
     }

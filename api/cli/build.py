@@ -176,7 +176,6 @@ def _lines(step: str, told: Told) -> Iterator[str]:
             why = f" ({' '.join(words.split())})" if words else ""
             yield f"{step}: {told.data['state']}{why}"
         case "log":
-            for line in str((told.data.get("data") or {}).get("text", "")).splitlines():
-                yield line
+            yield from str((told.data.get("data") or {}).get("text", "")).splitlines()
         case _:
             return

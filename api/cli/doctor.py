@@ -20,6 +20,11 @@ REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
     "migrations": "Run wharf migrate with the version that the API has.",
     "control": "Start wharf control, and see its log.",
+    "broker": "Check that the broker of WHARF_BROKER_URL runs, and its memory (INFO memory).",
+    "notifications": "Somebody listens and does not read: see pg_stat_activity, and end that one.",
+    "confinement": "Run wharf migrate: it says what a superuser of PostgreSQL has to run.",
+    "removed_servers": "The role of a removed server was not dropped: run wharf migrate, and see"
+    " control's log for role_not_changed.",
 }
 
 
@@ -104,12 +109,13 @@ def _about_version(name: str, found: str) -> Check:
 
 def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
     failing = _document(ready).get("failing")
-    if not isinstance(failing, list):
+    degraded = _document(ready).get("degraded", [])
+    if not isinstance(failing, list) or not isinstance(degraded, list):
         yield Check("readiness", f"status {ready.status_code}", "See the API's log.")
         return
     for name, remedy in REMEDIES.items():
         # Without a database nothing can be said of the others.
-        if name in failing:
+        if name in failing or name in degraded:
             yield Check(name, "not ready", remedy)
         elif "database" not in failing:
             yield Check(name, "ready")

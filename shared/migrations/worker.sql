@@ -57,6 +57,8 @@ BEGIN
   END LOOP;
   UPDATE public.job SET rung_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
   UPDATE public.server SET
+    predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation
+                       WHEN incarnation = document->>'incarnation' THEN predecessor END,
     incarnation = document->>'incarnation', hello_at = now(), seen_at = now(), draining = false,
     wire_version = (document->>'wire_version')::integer,
     worker_version = public.plain_text(left(document->>'worker_version', 100)),
@@ -131,6 +133,9 @@ BEGIN
     incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
    WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
   IF NOT FOUND THEN
+    -- The state directory proved that this one is dead: it was copied.
+    UPDATE public.server SET second_worker_at = now()
+     WHERE server_id = worker_v1.me() AND predecessor = document->>'incarnation' AND incarnation IS NOT NULL;
     RETURN jsonb_build_object('status', 'superseded');
   END IF;
   WITH told AS (

@@ -191,11 +191,12 @@ def _arrange(server: LocalPostgres) -> None:
         for database in ("postgres", "template1"):
             _close_to_public(connection, database)
         _let_owner_limit_files(connection)
-        _forbid_large_objects(server)
+        _forbid_large_objects(server, "template1")
         known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
         is_new = known.rowcount == 0
     if is_new:
         server.create_database(DATABASE)
+    _forbid_large_objects(server, DATABASE)
 
 
 def _let_owner_limit_files(connection: psycopg.Connection) -> None:
@@ -204,12 +205,12 @@ def _let_owner_limit_files(connection: psycopg.Connection) -> None:
     connection.execute(statement.format(sql.Identifier(OWNER)))
 
 
-def _forbid_large_objects(server: LocalPostgres) -> None:
+def _forbid_large_objects(server: LocalPostgres, database: str) -> None:
     """Any role may make large objects, which no table right limits: not in our databases."""
     makers = (
         "lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea), lo_put(oid, bigint, bytea)"
     )
-    url = server.url(SUPERUSER, "template1")
+    url = server.url(SUPERUSER, database)
     with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
         connection.execute(f"REVOKE EXECUTE ON FUNCTION {makers} FROM PUBLIC".encode())
 
