@@ -5,6 +5,7 @@ owns the database. Everybody may connect to ``postgres`` and ``template1``, as i
 """
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -31,6 +32,8 @@ SETTINGS = {
     "timezone": "UTC",
 }
 
+Programs = Callable[[str], Path]
+
 
 @dataclass
 class OutsidePostgres:
@@ -41,16 +44,20 @@ class OutsidePostgres:
     passwords: dict[str, str] = field(repr=False)
 
     @classmethod
-    def start(cls, directory: Path) -> Self:
-        """A new cluster in ``directory``, and the role of the owner in it."""
+    def start(cls, directory: Path, *, programs: Programs | None = None) -> Self:
+        """A new cluster in ``directory``, and the role of the owner in it.
+
+        ``programs`` finds its programs; Debian's, unless told otherwise.
+        """
+        find = programs or program
         passwords = {role: token_urlsafe(16) for role in (SUPERUSER, OWNER, *CLIENTS)}
         port, data = free_port(), directory / "data"
-        _initdb(directory, data, passwords[SUPERUSER])
+        _initdb(find("initdb"), directory, data, passwords[SUPERUSER])
         settings = {**SETTINGS, "port": str(port), "unix_socket_directories": ""}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         child = Child.start(
             "postgres",
-            [str(program("postgres")), "-D", str(data), *options],
+            [str(find("postgres")), "-D", str(data), *options],
             log=directory / "postgres.log",
             wrapper=unprivileged(),
             stop_signal=SIGINT,
@@ -89,10 +96,15 @@ class OutsidePostgres:
         statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
         with self.administer() as connection:
             connection.execute(statement.format(*map(sql.Identifier, (name, OWNER, template))))
-        migrate(self.url(OWNER, name))
+        self.migrate(name)
+
+    def migrate(self, name: str) -> list[str]:
+        """What ``wharf migrate`` does; gives what is left to a superuser."""
+        left = migrate(self.url(OWNER, name))
         give_passwords(
             self.url(OWNER, name), {role: SecretStr(self.passwords[role]) for role in CLIENTS}
         )
+        return left
 
     def drop_database(self, name: str) -> None:
         """Drop it, and end whatever is connected to it."""
@@ -120,12 +132,12 @@ def program(name: str) -> Path:
     return found[-1] if found else find_program(name)
 
 
-def _initdb(directory: Path, data: Path, password: str) -> None:
+def _initdb(initdb: Path, directory: Path, data: Path, password: str) -> None:
     password_file = directory / "superuser"
     password_file.write_text(password)
     argv = [
         *unprivileged(),
-        str(program("initdb")),
+        str(initdb),
         f"--pgdata={data}",
         f"--username={SUPERUSER}",
         f"--pwfile={password_file}",
