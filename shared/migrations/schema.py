@@ -43,6 +43,7 @@ def migrate(url: str) -> list[str]:
     with psycopg.connect(url, options="-c lock_timeout=5s") as plain:
         for name in SQL_FILES:
             plain.execute(sql_text(name).encode())
+        _remove_leftovers(plain, url)
         rows = plain.execute("SELECT * FROM public.superuser_statements()").fetchall()
         statements = [statement for (statement,) in rows]
         if not _is_superuser(plain):
@@ -50,6 +51,25 @@ def migrate(url: str) -> list[str]:
         for statement in statements:
             plain.execute(statement.encode())
     return []
+
+
+def _remove_leftovers(connection: psycopg.Connection, url: str) -> None:
+    """Remove what removed servers own in other databases, where it keeps their roles."""
+    connection.commit()
+    roles = connection.execute(
+        "SELECT rolname FROM pg_roles JOIN public.server ON rolname = 'wharf_server_' || server_id"
+        " WHERE removed_at IS NOT NULL"
+    ).fetchall()
+    if not roles:
+        return
+    databases = connection.execute(
+        "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database()"
+        " AND has_database_privilege(oid, 'CONNECT')"
+    ).fetchall()
+    for (database,) in databases:
+        with psycopg.connect(url, dbname=database, options="-c lock_timeout=5s") as other:
+            for (role,) in roles:
+                other.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
 
 
 def _is_superuser(connection: psycopg.Connection) -> bool:

@@ -14,11 +14,12 @@ import pytest
 from psycopg import errors
 
 from shared.database import Connection
+from shared.migrations.schema import migrate
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
 from tests.world import Guest, World, open_world
 from worker.control.roles import Roles
-from worker.local.postgres import LocalPostgres
+from worker.local.postgres import OWNER, LocalPostgres
 
 UNBOUND = (
     "SET statement_timeout = 0",
@@ -180,6 +181,43 @@ async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_drop
 
     await Roles().tend(world.control)
     assert not await has_role(world, guest)
+
+
+async def test_what_a_removed_server_owns_elsewhere_goes_with_the_next_migration(
+    world: World, attacked_server: Server
+) -> None:
+    guest = await world.add_server()
+    with let_make_objects(attacked_server):
+        connection = await psycopg.AsyncConnection.connect(
+            attacked_server.network_url("template1"),
+            user=guest.role,
+            password=guest.password.get_secret_value(),
+            autocommit=True,
+        )
+        await connection.execute("SELECT lo_from_bytea(0, 'x')")
+        await world.api.execute("UPDATE server SET removed_at = now()")
+
+        await Roles().tend(world.control)
+        assert await has_role(world, guest)
+        with pytest.raises(psycopg.OperationalError):
+            await connection.execute("SELECT 1")
+        await connection.close()
+
+        await asyncio.to_thread(migrate, world.database.url(OWNER))
+        await Roles().tend(world.control)
+        assert not await has_role(world, guest)
+
+
+@contextlib.contextmanager
+def let_make_objects(server: Server) -> Iterator[None]:
+    """Open another database to everybody, with the rights that it has after initdb."""
+    function = "FUNCTION lo_from_bytea(oid, bytea)"
+    with open_elsewhere(server):
+        with server.administer("template1") as superuser:
+            superuser.execute(f"GRANT EXECUTE ON {function} TO PUBLIC".encode())
+        yield
+        with server.administer("template1") as superuser:
+            superuser.execute(f"REVOKE EXECUTE ON {function} FROM PUBLIC".encode())
 
 
 async def test_a_role_that_cannot_be_dropped_is_tried_ever_more_seldom(

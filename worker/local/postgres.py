@@ -134,9 +134,9 @@ class LocalPostgres:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"postgresql://{host}:{self.port}/{database}"
 
-    def administer(self) -> psycopg.Connection:
+    def administer(self, database: str = "postgres") -> psycopg.Connection:
         """A connection of the superuser, in autocommit; close it."""
-        return psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True, connect_timeout=5)
+        return psycopg.connect(self.url(SUPERUSER, database), autocommit=True, connect_timeout=5)
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make a database of `OWNER`, closed to PUBLIC; nobody may be connected to ``template``."""
@@ -210,8 +210,7 @@ def _forbid_large_objects(server: LocalPostgres, database: str) -> None:
     makers = (
         "lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea), lo_put(oid, bigint, bytea)"
     )
-    url = server.url(SUPERUSER, database)
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+    with server.administer(database) as connection:
         connection.execute(f"REVOKE EXECUTE ON FUNCTION {makers} FROM PUBLIC".encode())
 
 
