@@ -51,6 +51,7 @@ PARTS = {
             "vault",
         ),
         *("database", "ids", "logs", "models", "jobs", "migrations", "webhooks"),
+        *("documents", "text"),
     },
 }
 

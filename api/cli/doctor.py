@@ -144,6 +144,12 @@ def _about_servers(servers: list[dict[str, Any]]) -> Iterator[Check]:
         yield Check("servers", "none", "Create one with server.create and start its worker.")
     for server in servers:
         name = f"server {server['name']}"
+        if server.get("secondWorkerAt"):
+            yield Check(
+                f"key of {server['name']}",
+                f"two workers had it at {server['secondWorkerAt']}",
+                "If nobody copied its state directory knowingly, remove it; let it join anew.",
+            )
         if server["online"]:
             engine = (server["engine"] or {}).get("engineVersion", "unknown")
             yield Check(name, f"online, Docker Engine {engine}")

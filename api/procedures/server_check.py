@@ -10,10 +10,12 @@ from pydantic import TypeAdapter, ValidationError
 from api.context import Context
 from api.procedures.fields import Output, show_moment
 from api.procedures.procedure import Procedure
-from api.procedures.server import ChosenServer, find_server
+from api.procedures.server import ChosenServer, find_second_worker, find_server
 from shared.models import Server, ServerEnrolment
 
-CheckName = Literal["enrolled", "online", "worker", "engine", "engineApi", "disk", "clock"]
+CheckName = Literal[
+    "enrolled", "online", "worker", "secondWorker", "engine", "engineApi", "disk", "clock"
+]
 
 CLOCK_MAY_DIFFER_SECONDS = 5.0
 """Certificates and tokens are judged by a server's own clock; leases are not."""
@@ -72,11 +74,20 @@ def check_server(facts: Facts) -> Iterator[Check]:
         "joined" if facts.enrolled else "never joined",
         "" if facts.enrolled else "Start its worker with a join token, or remove the server.",
     )
+    yield from _second_worker(facts.server)
     yield _online(facts)
     if facts.online:
         yield _worker(facts.server)
         yield from _engine(facts.server)
         yield _clock(facts.server)
+
+
+def _second_worker(server: Server) -> Iterator[Check]:
+    if (at := find_second_worker(server)) is not None:
+        remedy = (
+            "If nobody copied its state directory knowingly, remove the server; let it join anew."
+        )
+        yield _check("secondWorker", f"two workers had its key at {show_moment(at)}", remedy)
 
 
 def _online(facts: Facts) -> Check:

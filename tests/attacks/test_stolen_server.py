@@ -267,6 +267,38 @@ async def test_large_objects_of_a_server_are_removed(world: World, attacked_serv
     assert await world.rows("SELECT FROM pg_largeobject_metadata") == []
 
 
+async def test_a_copied_state_directory_is_noticed_and_a_restart_is_none(world: World) -> None:
+    guest = await world.add_server()
+    await guest.hello("second", predecessor="first")
+    await guest.call("beat", "second")
+    restarted = await world.rows("SELECT second_worker_at FROM server")
+
+    # The thief proves by its copy that "second" is dead, and that one is heard of again.
+    await guest.hello("thief", predecessor="second")
+    answer = await guest.call("beat", "second")
+
+    [after] = await world.rows("SELECT second_worker_at FROM server")
+    assert answer["status"] == "superseded"
+    assert restarted == [{"second_worker_at": None}]
+    assert after["second_worker_at"] is not None
+
+
+async def test_a_role_that_changed_its_own_bounds_and_password_gets_them_anew(world: World) -> None:
+    guest = await world.add_server()
+    connection = await guest.connection()
+    await connection.execute("ALTER ROLE CURRENT_USER PASSWORD 'mine'")
+    await connection.execute("ALTER ROLE CURRENT_USER SET statement_timeout = 0")
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        await guest.connect()
+
+    await world.owner.execute("UPDATE server SET role_ready_at = now() - interval '61 minutes'")
+    await Roles().tend(world.control)
+
+    renewed = await guest.connect()
+    [row] = await (await renewed.execute("SHOW statement_timeout")).fetchall()
+    assert row["statement_timeout"] == "10s"
+
+
 # A full queue of notifications
 
 

@@ -10,9 +10,12 @@ import structlog
 
 from shared.database import Connection
 
+# A role can change its own password and settings: it gets them anew each hour.
 PENDING = """
 SELECT server_id FROM server JOIN server_enrolment USING (server_id)
- WHERE role_ready_at IS NULL AND removed_at IS NULL
+ WHERE removed_at IS NULL
+   AND (role_ready_at IS NULL OR role_ready_at < now() - interval '1 hour')
+ ORDER BY role_ready_at NULLS FIRST LIMIT 100
 """
 MADE = "UPDATE server SET role_ready_at = now() WHERE server_id = %s"
 REMOVED = """
