@@ -61,7 +61,8 @@ SELECT coalesce(outcome, 'open') AS outcome, count(*) AS value,
 TRANSFERS = """
 SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds,
        sum(CASE WHEN jsonb_typeof(progress->'current_bytes') = 'number'
-                THEN (progress->>'current_bytes')::numeric ELSE 0 END)::float AS bytes
+                THEN least(greatest((progress->>'current_bytes')::numeric, 0), 1e18)
+                ELSE 0 END)::float AS bytes
   FROM job WHERE job_id >= %(since)s AND state = 'succeeded' AND job_class = 'transfer'
  GROUP BY kind
 """

@@ -6,7 +6,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from api.jobs import fault_of, read_result
+from api.waiting import EndedJob
 from shared.documents import UNREADABLE
+from shared.errors import FailedJobError
+from shared.jobs.results import ImageResult
+from shared.jobs.state import State
 from tests.api.events.reading import open_reader, serving
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
@@ -137,6 +142,24 @@ async def test_a_job_that_is_given_back_again_and_again_fails(world: World) -> N
     assert failures[:5] == [0, 0, 0, 1, 2]
     assert (job["state"], job["error"]["code"]) == ("failed", "returned_too_often")
     assert job["failures"] == job["max_failures"]
+
+
+@pytest.mark.parametrize(
+    "error", [{"code": "x", "message": "y", "retryable": {}}, {"code": "x"}, dict(UNREADABLE)]
+)
+def test_an_error_of_another_shape_is_a_failed_job_to_who_waits(error: dict[str, Any]) -> None:
+    fault = fault_of(EndedJob("job", State.FAILED, None, error))
+
+    assert fault.code == UNREADABLE["code"]
+
+
+@pytest.mark.parametrize("result", [{}, {"reference": 1}, {"reference": "x", "sizeBytes": -1}])
+def test_a_result_of_another_shape_is_a_failed_job_to_who_waits(result: dict[str, Any]) -> None:
+    ended = EndedJob("job", State.SUCCEEDED, result, None)
+
+    with pytest.raises(FailedJobError) as raised:
+        read_result(ended, ImageResult)
+    assert raised.value.fault().code == UNREADABLE["code"]
 
 
 # Rows of before: they are shown as what they are
