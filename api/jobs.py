@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import structlog
+from pydantic import BaseModel, ValidationError
 
 from api.context import Context
 from api.procedures.fields import Accepted, show_moment
 from api.reasons import approve_line
 from api.waiting import EndedJob
+from shared.documents import UNREADABLE
 from shared.errors import FailedJobError, NotFoundError, UnmetConditionError
 from shared.faults import Fault
 from shared.jobs.state import SERVER_AWAY_AFTER, State
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.submit import Submission, submit
+
+Result = TypeVar("Result", bound=BaseModel)
 
 TEST_DEADLINE = timedelta(seconds=10)
 TRANSFER_DEADLINE = timedelta(hours=24)
@@ -139,10 +143,34 @@ def require_success(ended: EndedJob) -> dict[str, Any]:
     return ended.result or {}
 
 
+def read_result(ended: EndedJob, kind: type[Result]) -> Result:
+    """The result of a job that succeeded, as its kind has it.
+
+    Raises:
+        FailedJobError: it did not succeed, or its worker says something else.
+    """
+    return read_document(ended, require_success(ended), kind)
+
+
+def read_document(ended: EndedJob, document: object, kind: type[Result]) -> Result:
+    """A part of what a worker said of the job.
+
+    Raises:
+        FailedJobError: it is something else.
+    """
+    try:
+        return kind.model_validate(document)
+    except ValidationError:
+        raise FailedJobError(Fault.model_validate(UNREADABLE), job_id=ended.job_id) from None
+
+
 def fault_of(ended: EndedJob) -> Fault:
     """What a job that did not succeed says of itself."""
     if ended.error:
-        return Fault.model_validate(ended.error)
+        try:
+            return Fault.model_validate(ended.error)
+        except ValidationError:
+            return Fault.model_validate(UNREADABLE)
     return Fault(code=ended.state.value, message=f"the job was {ended.state.value}")
 
 

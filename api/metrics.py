@@ -61,7 +61,8 @@ SELECT coalesce(outcome, 'open') AS outcome, count(*) AS value,
 TRANSFERS = """
 SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds,
        sum(CASE WHEN jsonb_typeof(progress->'current_bytes') = 'number'
-                THEN (progress->>'current_bytes')::numeric ELSE 0 END)::float AS bytes
+                THEN least(greatest((progress->>'current_bytes')::numeric, 0), 1e18)
+                ELSE 0 END)::float AS bytes
   FROM job WHERE job_id >= %(since)s AND state = 'succeeded' AND job_class = 'transfer'
  GROUP BY kind
 """
@@ -70,6 +71,14 @@ SELECT CASE WHEN seen_at IS NULL THEN 'new'
             WHEN incarnation IS NOT NULL AND seen_at > now() - interval '15 seconds' THEN 'online'
             ELSE 'away' END AS state, count(*) AS value
   FROM server WHERE removed_at IS NULL GROUP BY 1
+"""
+NOTIFICATIONS = "SELECT pg_notification_queue_usage() AS value"
+BROKER = """
+SELECT max(broker_memory) AS memory, bool_or(broker_error IS NOT NULL)::integer AS bad
+  FROM control WHERE seen_at > now() - interval '10 seconds' HAVING count(*) > 0
+"""
+LEFTOVERS = """
+SELECT count(*) AS value FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
 """
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
@@ -127,6 +136,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
     under_way = await rows(UNDER_WAY)
     attempts = await rows(ATTEMPTS)
     transfers = await rows(TRANSFERS)
+    broker = await rows(BROKER)
     return [
         _gauge(
             "wharf_queue_age_seconds",
@@ -183,6 +193,23 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "Servers; away: not heard of for 15 s, new: never.",
             await rows(SERVERS),
             "state",
+        ),
+        _gauge(
+            "wharf_notification_queue_ratio",
+            "How full PostgreSQL's queue of notifications is, 0 to 1.",
+            await rows(NOTIFICATIONS),
+        ),
+        _gauge(
+            "wharf_broker_memory_ratio",
+            "How much of the broker's memory is used, 0 to 1.",
+            broker,
+            value="memory",
+        ),
+        _gauge("wharf_broker_bad", "1 where the broker is away or full.", broker, value="bad"),
+        _gauge(
+            "wharf_removed_server_roles",
+            "Database roles of removed servers that are still there.",
+            await rows(LEFTOVERS),
         ),
         _gauge("wharf_controls", "Control processes at work.", await rows(CONTROLS)),
     ]

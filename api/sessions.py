@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.database import CUT_LINK, OPTIONS
+from shared.documents import load_document
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -27,6 +28,7 @@ async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[S
         pool_timeout=10,
         pool_pre_ping=True,
         hide_parameters=True,
+        json_deserializer=load_document,
         connect_args={"options": OPTIONS, **CUT_LINK},
     )
     try:

@@ -1,7 +1,9 @@
 """Connections to PostgreSQL: a pool for statements, and a listener for hints."""
 
 import asyncio
+import math
 import select
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,9 +12,11 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from shared.coroutines import end
+from shared.documents import load_document
 
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
@@ -34,6 +38,8 @@ CUT_LINK: dict[str, int] = {
 """libpq's words for: a connection over which nothing comes back is over after some 15 s."""
 
 log = structlog.get_logger()
+
+set_json_loads(load_document)
 
 
 @asynccontextmanager
@@ -82,14 +88,17 @@ async def require_open(connection: Connection) -> None:
 
 
 @asynccontextmanager
-async def listening(url: str, channels: tuple[str, ...], hear: Hear) -> AsyncIterator[None]:
+async def listening(
+    url: str, channels: tuple[str, ...], hear: Hear, *, renew_seconds: float = math.inf
+) -> AsyncIterator[None]:
     """Call ``hear(channel, payload)`` for every hint while the block runs; reconnects by itself.
 
     A hint is untrusted and can be lost: after each (re)connection ``hear("", "")`` says that
-    anything may have changed. The block begins once the first connection listens.
+    anything may have changed. The block begins once the first connection listens. A connection
+    that is ``renew_seconds`` old is replaced by a new one.
     """
     ready = asyncio.Event()
-    task = asyncio.create_task(_listen(url, channels, hear, ready))
+    task = asyncio.create_task(_listen(url, channels, hear, ready, renew_seconds))
     try:
         await ready.wait()
         yield
@@ -97,7 +106,9 @@ async def listening(url: str, channels: tuple[str, ...], hear: Hear) -> AsyncIte
         await end(task)
 
 
-async def _listen(url: str, channels: tuple[str, ...], hear: Hear, ready: asyncio.Event) -> None:
+async def _listen(
+    url: str, channels: tuple[str, ...], hear: Hear, ready: asyncio.Event, renew_seconds: float
+) -> None:
     bounded = make_conninfo(url, **CUT_LINK)
     while True:
         try:
@@ -106,14 +117,14 @@ async def _listen(url: str, channels: tuple[str, ...], hear: Hear, ready: asynci
                     await connection.execute(f'LISTEN "{channel}"')
                 ready.set()
                 hear("", "")
-                await _hear_all(connection, hear)
+                await _hear_all(connection, hear, time.monotonic() + renew_seconds)
         except (psycopg.Error, OSError) as error:
             log.warning("listener_lost", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def _hear_all(connection: AsyncConnection, hear: Hear) -> None:
-    while True:
-        async for hint in connection.notifies(timeout=CHECK_SECONDS):
+async def _hear_all(connection: AsyncConnection, hear: Hear, until: float) -> None:
+    while (left := until - time.monotonic()) > 0:
+        async for hint in connection.notifies(timeout=min(CHECK_SECONDS, left)):
             hear(hint.channel, hint.payload)
         await connection.execute("SELECT 1")

@@ -17,6 +17,8 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict
 
+from shared.text import plain_text
+
 STUCK_SECONDS = 0.2
 """The time that the reader of a full pipe is given, once."""
 
@@ -110,7 +112,9 @@ def configure_logs(role: str, level: int = logging.INFO) -> LogStream:
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]
     )
     structlog.contextvars.bind_contextvars(role=role)
-    logging.basicConfig(level=logging.WARNING, stream=stream)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_PlainFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     return stream
 
 
@@ -120,3 +124,13 @@ def _render(logger: object, name: str, fields: EventDict) -> str | bytes:
         return _RENDER(logger, name, fields)
     except Exception as error:  # noqa: BLE001 - a value's own code; no work fails for its log
         return json.dumps({"event": str(fields.get("event")), "unreadable": type(error).__name__})
+
+
+class _PlainFormatter(logging.Formatter):
+    """Lines of others' code, in which a server's or a registry's words may stand."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.BASIC_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_text(super().format(record))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import psycopg
 from psycopg import sql
@@ -11,6 +11,7 @@ from shared.ids import make_id
 from shared.migrations.schema import migrate
 from shared.models import METADATA
 from worker.local.postgres import OWNER, LocalPostgres
+from worker.local.processes import Child
 
 TEMPLATE = "wharf_template"
 TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name != "release_gate"]
@@ -19,15 +20,29 @@ TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name
 SERVER_ROLES = "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
 
 
+class Server(Protocol):
+    """A PostgreSQL that the tests started: the embedded one, or one as others run it."""
+
+    child: Child
+    port: int
+    passwords: dict[str, str]
+
+    def url(self, role: str, database: str) -> str: ...
+    def network_url(self, database: str) -> str: ...
+    def administer(self, database: str = "postgres") -> psycopg.Connection: ...
+    def create_database(self, name: str, *, template: str) -> None: ...
+    def drop_database(self, name: str) -> None: ...
+
+
 @dataclass(frozen=True)
 class Database:
     """One database of its own; everything in it is the test's."""
 
-    server: LocalPostgres
+    server: Server
     name: str
 
     @classmethod
-    def create(cls, server: LocalPostgres) -> Self:
+    def create(cls, server: Server) -> Self:
         """A fresh copy of the migrated template, with the grants on it."""
         name = f"test_{make_id().replace('-', '')}"
         server.create_database(name, template=TEMPLATE)

@@ -51,7 +51,7 @@ PARTS = {
             "vault",
         ),
         *("approval", "database", "host_paths", "ids", "logs", "models", "jobs", "migrations"),
-        "webhooks",
+        *("webhooks", "documents", "text"),
     },
 }
 

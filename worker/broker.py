@@ -36,8 +36,8 @@ async def require_broker(url: str) -> None:
     versions.require_broker(versions.parse_hello(answer))
 
 
-def broker_settings(name: str) -> dict[str, Any]:
-    """Celery's settings for the process called ``name`` (its own keys for unacknowledged messages).
+def broker_settings() -> dict[str, Any]:
+    """Celery's settings for every process.
 
     Redis is a doorbell: a message that is lost, doubled or late changes nothing but time, so
     nothing is acknowledged late, retried or answered.
@@ -60,8 +60,6 @@ def broker_settings(name: str) -> dict[str, Any]:
             "health_check_interval": 10,
             "sep": ":",
             "priority_steps": [0],
-            "unacked_key": f"unacked.{name}",
-            "unacked_index_key": f"unacked_index.{name}",
-            "unacked_mutex_key": f"unacked_mutex.{name}",
+            "ack_emulation": False,
         },
     }

@@ -2,8 +2,8 @@
 
 Each user may do what a stock Celery or Flower does and no more: the test that runs them finds
 ``ACL LOG`` empty. The rules hold for these settings of Celery: ``sep`` is ``:``, ``priority_steps``
-is ``[0]``, remote control is off in workers, and each process has unacked keys of its own
-(``unacked.ID``, ``unacked_index.ID``, ``unacked_mutex.ID``).
+is ``[0]``, remote control is off in workers, and a worker of ours keeps nothing at the broker
+(``worker/server/reading.py``).
 """
 
 import hashlib
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 ADMIN = "admin"
 
-_CONNECT = "+auth +hello +ping +select +client|setinfo +client|setname +multi +exec +watch +unwatch"
+_CONNECT = "+auth +hello +ping +select +client|setinfo +client|setname"
+_CONNECT_MORE = f"{_CONNECT} +multi +exec +watch +unwatch"
 
 _QUEUE = "~server.{0} ~_kombu.binding.server.{0} ~_kombu.binding_permanent.server.{0}"
 
@@ -32,15 +33,15 @@ _FLEETING_QUEUE = (
 
 RULES: dict[str, str] = {
     ADMIN: "+@all ~* &*",
-    "control": f"{_CONNECT} +llen +sadd +lpush {_QUEUE.format('*')}",
+    "control": f"{_CONNECT_MORE} +info +llen +sadd +lpush {_QUEUE.format('*')}",
     # A selector: it listens to events and cannot send them, asks workers and cannot overhear them.
     "flower": (
-        f"{_CONNECT} {_FLEETING_QUEUE} %R~server.* %R~celery"
+        f"{_CONNECT_MORE} {_FLEETING_QUEUE} %R~server.* %R~celery"
         f" {_UNACKED.format('flower')} {_MUTEX.format('flower')}"
         " +psubscribe +punsubscribe &/0.celeryev/* (+publish &/0.celery.pidbox)"
     ),
     # For the rate limiter.
-    "api": f"{_CONNECT} +get +set +incr +incrby +expire +pexpire +ttl +pttl +del ~limit:*",
+    "api": f"{_CONNECT_MORE} +get +set +incr +incrby +expire +pexpire +ttl +pttl +del ~limit:*",
 }
 """The users of the control plane and their rules; control adds one for each server."""
 
@@ -53,11 +54,12 @@ def server_user(server_id: str) -> str:
 
 
 def server_rules(server_id: str) -> str:
-    """What the stock worker of one server needs: its queue, and to say how it goes to Flower."""
+    """What the worker of one server needs: to take from its queue, and to tell Flower how it goes.
+
+    It can store nothing: the memory of the broker is that of all servers.
+    """
     return (
-        f"{_CONNECT} +llen +sadd +brpop +rpush +lpush {_QUEUE.format(server_id)}"
-        f" {_UNACKED.format(server_id)} {_MUTEX.format(server_id)}"
-        " +publish &/0.celeryev/worker.* &/0.celeryev/task.*"
+        f"{_CONNECT} +brpop ~server.{server_id} +publish &/0.celeryev/worker.* &/0.celeryev/task.*"
     )
 
 

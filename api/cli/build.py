@@ -1,7 +1,6 @@
 """``wharf build``: ask for a build from a pipeline, follow it, and end as it ended."""
 
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import httpx2
 
 from api.cli.client import ClientSettings, ask, headers_of
+from api.cli.output import write_note
 from shared.errors import SetupError
 
 STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
@@ -119,7 +119,7 @@ def said(error: Mapping[str, Any] | None) -> str:
     if not error:
         return ""
     why = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
-    return f": {_printable(' '.join(why.split()))}"
+    return f": {' '.join(why.split())}"
 
 
 def read_events(lines: Iterable[str]) -> Iterator[Told]:
@@ -147,7 +147,7 @@ def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
                 if told.data.get("state") in {"succeeded", "failed", "cancelled", "expired"}:
                     return
         except httpx2.HTTPError as error:
-            sys.stderr.write(f"the stream broke ({type(error).__name__}), listening again\n")
+            write_note(f"the stream broke ({type(error).__name__}), listening again")
         else:
             # In order: it had ended before, or this API stops and another one takes over.
             if ask(settings, "job.one", {"jobId": job_id})["finishedAt"] is not None:
@@ -172,15 +172,10 @@ def _lines(step: str, told: Told) -> Iterator[str]:
     match told.name:
         case "state":
             error = (told.data.get("data") or {}).get("error") or {}
-            why = f" ({error['code']}: {error['message']})" if error else ""
+            words = f"{error['code']}: {error['message']}" if error else ""
+            why = f" ({' '.join(words.split())})" if words else ""
             yield f"{step}: {told.data['state']}{why}"
         case "log":
-            for line in str((told.data.get("data") or {}).get("text", "")).splitlines():
-                yield _printable(line)
+            yield from str((told.data.get("data") or {}).get("text", "")).splitlines()
         case _:
             return
-
-
-def _printable(line: str) -> str:
-    """What was printed elsewhere, without what would steer the terminal."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in line)

@@ -23,6 +23,11 @@ REMEDIES = {
     "migrations": "Run wharf migrate with the version that the API has.",
     "control": "Start wharf control, and see its log.",
     "disk": "Free space on the disk of PostgreSQL, and on that of WHARF_DATA_DIR.",
+    "broker": "Check that the broker of WHARF_BROKER_URL runs, and its memory (INFO memory).",
+    "notifications": "Somebody listens and does not read: see pg_stat_activity, and end that one.",
+    "confinement": "Run wharf migrate: it says what a superuser of PostgreSQL has to run.",
+    "removed_servers": "The role of a removed server was not dropped: run wharf migrate, and see"
+    " control's log for role_not_changed.",
 }
 
 
@@ -107,12 +112,13 @@ def _about_version(name: str, found: str) -> Check:
 
 def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
     failing = _document(ready).get("failing")
-    if not isinstance(failing, list):
+    degraded = _document(ready).get("degraded", [])
+    if not isinstance(failing, list) or not isinstance(degraded, list):
         yield Check("readiness", f"status {ready.status_code}", "See the API's log.")
         return
     for name, remedy in REMEDIES.items():
         # Without a database nothing can be said of the others.
-        if name in failing:
+        if name in failing or name in degraded:
             yield Check(name, "not ready", remedy)
         elif "database" not in failing:
             yield Check(name, "ready")
@@ -141,6 +147,12 @@ def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iter
         yield Check("servers", "none", "Create one with server.create and start its worker.")
     for server in servers:
         name = f"server {server['name']}"
+        if server.get("secondWorkerAt"):
+            yield Check(
+                f"key of {server['name']}",
+                f"two workers had it at {server['secondWorkerAt']}",
+                "If nobody copied its state directory knowingly, remove it; let it join anew.",
+            )
         if server["online"]:
             engine = (server["engine"] or {}).get("engineVersion", "unknown")
             yield Check(name, f"online, Docker Engine {engine}")

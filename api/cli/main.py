@@ -13,6 +13,7 @@ from api.cli import deploy as deployments
 from api.cli import server
 from api.cli.client import ClientSettings
 from api.cli.doctor import examine, show
+from api.cli.output import write_line, write_note
 from shared.errors import SetupError
 from shared.settings import load
 
@@ -94,12 +95,12 @@ def build(
     with server.speaking("build") as settings:
         accepted = builds.start(settings, wanted)
         if not wait:
-            sys.stdout.write(f"{accepted['buildId']}\n")
+            write_line(accepted["buildId"])
             return
         for line in builds.follow(settings, accepted):
-            sys.stderr.write(f"{line}\n")
+            write_note(line)
         shown = builds.ended(settings, accepted)
-    sys.stdout.write(f"{builds.summary(shown)}\n")
+    write_line(builds.summary(shown))
     raise typer.Exit(builds.CODES[shown["state"]])
 
 
@@ -145,12 +146,12 @@ def rollback(
 
 def _follow(settings: ClientSettings, accepted: dict[str, Any], *, wait: bool) -> None:
     if not wait:
-        sys.stdout.write(f"{accepted['deploymentId']}\n")
+        write_line(accepted["deploymentId"])
         return
     for line in deployments.follow(settings, accepted):
-        sys.stderr.write(f"{line}\n")
+        write_note(line)
     shown = deployments.one(settings, accepted)
-    sys.stdout.write(f"{deployments.summary(shown)}\n")
+    write_line(deployments.summary(shown))
     raise typer.Exit(builds.CODES[shown["state"]])
 
 

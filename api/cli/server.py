@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from api.cli.client import ClientSettings, ask
+from api.cli.output import printable
 from shared.errors import SetupError
 from shared.settings import load
 
@@ -116,7 +117,7 @@ def show(servers: list[dict[str, Any]], console: Console) -> None:
 
 def plain(text: str) -> str:
     """What servers and people called themselves, shown as it is, never as markup."""
-    return escape("".join(sign if sign.isprintable() else "?" for sign in text))
+    return escape(printable(text))
 
 
 def _cells(server: dict[str, Any]) -> Iterator[str]:
@@ -157,4 +158,4 @@ def speaking(command: str) -> Iterator[ClientSettings]:
     try:
         yield load(ClientSettings, os.environ)
     except SetupError as error:
-        sys.exit(f"wharf {command}: {error.message}. {error.remedy}".strip())
+        sys.exit(printable(f"wharf {command}: {error.message}. {error.remedy}".strip()))

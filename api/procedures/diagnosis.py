@@ -8,7 +8,14 @@ from pydantic import SecretStr, model_validator
 from api.audit import audit_event
 from api.context import Context
 from api.hosts import require_host
-from api.jobs import TEST_DEADLINE, choose_server, require_success, submit_and_wait
+from api.jobs import (
+    TEST_DEADLINE,
+    choose_server,
+    read_document,
+    read_result,
+    require_success,
+    submit_and_wait,
+)
 from api.procedures.fields import (
     Accepted,
     Id,
@@ -122,8 +129,8 @@ def _as_yes(ended: EndedJob | Accepted) -> bool | Accepted:
 def _report(ended: EndedJob) -> ProbeReport:
     """A test that found a fault keeps its report in the error; one that broke down has none."""
     if ended.state is State.FAILED and ended.error and "report" in ended.error:
-        return ProbeReport.model_validate(ended.error["report"])
-    return ProbeReport.model_validate(require_success(ended))
+        return read_document(ended, ended.error["report"], ProbeReport)
+    return read_result(ended, ProbeReport)
 
 
 def _of_input(context: Context, asked: AdHocTest | Diagnose) -> _Candidate:

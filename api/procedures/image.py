@@ -9,7 +9,7 @@ from api.jobs import (
     TEST_DEADLINE,
     TRANSFER_DEADLINE,
     choose_server,
-    require_success,
+    read_result,
     submit_and_wait,
     submit_job,
 )
@@ -87,7 +87,7 @@ class ImageOutput(Output):
 
     @classmethod
     def of(cls, ended: EndedJob) -> Self:
-        return cls.model_validate(ImageResult.model_validate(require_success(ended)))
+        return cls.model_validate(read_result(ended, ImageResult))
 
 
 async def pull(context: Context, asked: Pull) -> AcceptedPull:

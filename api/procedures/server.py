@@ -1,6 +1,7 @@
 """Servers: created with a join token, watched, changed, paused, removed."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
@@ -48,6 +49,9 @@ ONLINE = func.coalesce(
 """Whether a server's worker was heard of lately, by PostgreSQL's clock."""
 
 
+ALARM = timedelta(days=7)
+"""How long it is shown that a state directory was copied."""
+
 RoleOfServer = Literal["deploy", "build"]
 Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
 BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
@@ -59,7 +63,8 @@ class ServerOutput(Output):
     ``engine`` is what its Docker Engine last said, at most a minute ago, empty while that is away;
     ``clockAheadSeconds`` is by how much its clock is ahead of the database's. Nothing new is
     sent to it while it is ``draining``, nor of its ``pausedClasses``, nor before it was approved on
-    a control host: ``wharf server approve``.
+    a control host: ``wharf server approve``. ``secondWorkerAt`` is when, in the last week, two
+    workers had its state directory.
     """
 
     server_id: str
@@ -83,6 +88,7 @@ class ServerOutput(Output):
     paused_at: Moment | None
     paused_classes: list[JobClass]
     engine: Document | None
+    second_worker_at: Moment | None
 
     @classmethod
     def of(cls, server: Server, *, online: bool) -> Self:
@@ -93,6 +99,7 @@ class ServerOutput(Output):
                 "offline_since": None if online else server.seen_at,
                 "platform": _platform(server.engine or {}),
                 "engine": show_document(server.engine),
+                "second_worker_at": find_second_worker(server),
             }
         )
 
@@ -305,6 +312,12 @@ async def find_server(
         raise NotFoundError("Server not found")
     server, online = found
     return server, online
+
+
+def find_second_worker(server: Server) -> datetime | None:
+    """When two workers had the server's state directory; of long ago nothing is said."""
+    at = server.second_worker_at
+    return at if at is not None and datetime.now(UTC) - at < ALARM else None
 
 
 def _platform(engine: Mapping[str, object]) -> str | None:

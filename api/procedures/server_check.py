@@ -10,13 +10,21 @@ from pydantic import TypeAdapter, ValidationError
 from api.context import Context
 from api.procedures.fields import Output, show_moment
 from api.procedures.procedure import Procedure
-from api.procedures.server import ChosenServer, find_server
+from api.procedures.server import ChosenServer, find_second_worker, find_server
 from api.reasons import approve_line
 from shared.models import Server, ServerEnrolment
 from shared.versions import OLDEST_ENGINE_API, is_older
 
 CheckName = Literal[
-    "enrolled", "approved", "online", "worker", "engine", "engineApi", "disk", "clock"
+    "enrolled",
+    "approved",
+    "online",
+    "worker",
+    "secondWorker",
+    "engine",
+    "engineApi",
+    "disk",
+    "clock",
 ]
 
 CLOCK_MAY_DIFFER_SECONDS = 5.0
@@ -75,6 +83,7 @@ def check_server(facts: Facts) -> Iterator[Check]:
     )
     if facts.enrolled:
         yield _approved(facts.server)
+    yield from _second_worker(facts.server)
     yield _online(facts)
     if facts.online:
         yield _worker(facts.server)
@@ -86,6 +95,14 @@ def _approved(server: Server) -> Check:
     if server.approved_at:
         return _check("approved", f"since {show_moment(server.approved_at)}")
     return _check("approved", "not approved", f"On a control host: {approve_line(server.name)}")
+
+
+def _second_worker(server: Server) -> Iterator[Check]:
+    if (at := find_second_worker(server)) is not None:
+        remedy = (
+            "If nobody copied its state directory knowingly, remove the server; let it join anew."
+        )
+        yield _check("secondWorker", f"two workers had its key at {show_moment(at)}", remedy)
 
 
 def _online(facts: Facts) -> Check:

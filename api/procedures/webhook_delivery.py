@@ -90,7 +90,7 @@ async def redeliver(context: Context, asked: ChosenDelivery) -> DeliveryOutput:
             .values(attempts=0, due_at=func.now(), delivered_at=None, failed_at=None)
         )
         await session.refresh(delivery)
-        await session.exec(select(func.pg_notify("wharf_webhook", "")))
+        await session.exec(select(func.send_notification("wharf_webhook", "")))
         session.add(audit_event(context, "webhook.redeliver", delivery.delivery_id))
     return DeliveryOutput.of(delivery)
 

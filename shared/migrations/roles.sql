@@ -59,7 +59,7 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
-  public.caller TO wharf_api;
+  public.caller, public.send_notification TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -104,7 +104,8 @@ GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wha
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
-  public.new_id, public.show_moment, public.webhook_error, public.webhook_add TO wharf_functions;
+  public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
+  public.send_notification, public.plain_text, public.readable_document TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
@@ -132,57 +133,5 @@ GRANT USAGE ON SCHEMA worker_v1 TO wharf_functions, wharf_servers;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM wharf_servers;
 GRANT EXECUTE ON FUNCTION worker_v1.hello, worker_v1.claim, worker_v1.beat, worker_v1.event, worker_v1.finish
   TO wharf_servers;
-
--- Makes the login role of an enrolled server; its password is known here only as a SCRAM verifier.
-CREATE OR REPLACE FUNCTION public.server_role_create(server text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  verifier text;
-  role text := 'wharf_server_' || server;
-BEGIN
-  SELECT e.role_verifier INTO verifier FROM public.server_enrolment e
-    JOIN public.server s USING (server_id) WHERE s.server_id = server AND s.removed_at IS NULL;
-  IF verifier IS NULL THEN
-    RAISE EXCEPTION 'server % is not enrolled', server;
-  END IF;
-  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
-    EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION CONNECTION LIMIT 3'
-                   ' PASSWORD %L IN ROLE wharf_servers', role, verifier);
-    EXECUTE format('ALTER ROLE %I SET statement_timeout = ''10s''', role);
-    EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''5s''', role);
-    EXECUTE format('GRANT %I TO %I', role, current_user);
-  END IF;
-END $$;
-
--- Ends what a removed server still has open and drops its role.
-CREATE OR REPLACE FUNCTION public.server_role_drop(server text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-  role text := 'wharf_server_' || server;
-BEGIN
-  IF EXISTS (SELECT 1 FROM public.server s WHERE s.server_id = server AND s.removed_at IS NULL) THEN
-    RAISE EXCEPTION 'server % is not removed', server;
-  END IF;
-  IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
-    EXECUTE format('ALTER ROLE %I NOLOGIN', role);
-    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = role;
-    -- Everybody may make large objects, and what a role owns would keep it from being dropped.
-    EXECUTE format('DROP OWNED BY %I', role);
-    EXECUTE format('DROP ROLE %I', role);
-  END IF;
-END $$;
-
--- Ends server sessions whose transaction is older than that, idle or not, whatever they set their own time-outs
--- to: the five functions take milliseconds, and the locks of an open transaction keep others waiting.
-CREATE OR REPLACE FUNCTION public.server_sessions_end(age interval) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-   WHERE usename LIKE 'wharf\_server\_%' AND datname = current_database()
-     AND xact_start < clock_timestamp() - age
-$$;
-
-REVOKE ALL ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end
-  TO wharf_control;
 
 INSERT INTO public.release_gate VALUES (1) ON CONFLICT DO NOTHING;

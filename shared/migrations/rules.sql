@@ -2,6 +2,16 @@
 -- Applied after Alembic by `wharf migrate`; every statement can be run again.
 -- Functions name every object with its schema: their search path holds nothing that a caller can fill.
 
+-- Notifies those who listen, unless PostgreSQL's queue of notifications fills: where it is full, each transaction
+-- that notifies fails, and any role can fill it. Whoever listens also looks by himself every few seconds.
+CREATE OR REPLACE FUNCTION public.send_notification(channel text, payload text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_notification_queue_usage() < 0.5 THEN
+    PERFORM pg_notify(channel, payload);
+  END IF;
+END $$;
+
 -- The moment after one more failure: 2, 4, 8 … s, up to 5 min, plus up to a half by jitter in [0, 1).
 -- The same rule as shared.jobs.state.delay; a test compares them.
 CREATE OR REPLACE FUNCTION public.job_delay(failures integer, jitter double precision, wait interval)
@@ -74,7 +84,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'UPDATE' AND NEW.state = OLD.state THEN
     IF NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL THEN
-      PERFORM pg_notify('wharf_beat', NEW.server_id);
+      PERFORM public.send_notification('wharf_beat', NEW.server_id);
     END IF;
     RETURN NULL;
   END IF;
@@ -83,20 +93,20 @@ BEGIN
           CASE WHEN TG_OP = 'UPDATE' THEN jsonb_strip_nulls(jsonb_build_object('error', NEW.error)) END);
   IF TG_OP = 'UPDATE' AND OLD.state IN ('dispatched', 'running') AND NEW.state NOT IN ('dispatched', 'running') THEN
     DELETE FROM public.job_secret WHERE job_id = NEW.job_id AND purpose = 'login';
-    PERFORM pg_notify('wharf_release', '');
+    PERFORM public.send_notification('wharf_release', '');
   END IF;
   IF NEW.state IN ('succeeded', 'failed', 'cancelled', 'expired') THEN
     DELETE FROM public.job_secret WHERE job_id = NEW.job_id;
     IF NEW.kind = 'registry.test' AND NEW.registry_id IS NOT NULL THEN
       PERFORM public.registry_check_add(NEW);
     END IF;
-    PERFORM pg_notify('wharf_job', NEW.job_id);
-    PERFORM pg_notify('wharf_release', '');
+    PERFORM public.send_notification('wharf_job', NEW.job_id);
+    PERFORM public.send_notification('wharf_release', '');
     IF NEW.deployment_id IS NOT NULL THEN
-      PERFORM pg_notify('wharf_settle', '');
+      PERFORM public.send_notification('wharf_settle', '');
     END IF;
   ELSIF NEW.state = 'queued' THEN
-    PERFORM pg_notify('wharf_release', '');
+    PERFORM public.send_notification('wharf_release', '');
   END IF;
   RETURN NULL;
 END $$;
@@ -213,7 +223,7 @@ BEGIN
   INSERT INTO public.audit_event (audit_event_id, organization_id, action, object_id, data)
   SELECT public.new_id(), s.organization_id, 'server.enroll', server, jsonb_build_object('key', key_id)
     FROM public.server s WHERE s.server_id = server;
-  PERFORM pg_notify('wharf_release', '');
+  PERFORM public.send_notification('wharf_release', '');
   RETURN server;
 END $$;
 

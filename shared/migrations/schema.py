@@ -12,7 +12,15 @@ from sqlalchemy import Connection, create_engine
 
 from shared.versions import require_postgres
 
-SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "authority.sql", "roles.sql")
+SQL_FILES = (
+    "documents.sql",
+    "rules.sql",
+    "webhooks.sql",
+    "worker.sql",
+    "authority.sql",
+    "roles.sql",
+    "servers.sql",
+)
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -22,8 +30,11 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
-def migrate(url: str) -> None:
+def migrate(url: str) -> list[str]:
     """Migrate the database at a ``postgresql://`` URL; its role owns it and has CREATEROLE.
+
+    Gives the statements that a superuser has yet to run there, so that the role of a server is
+    confined; a role that is one has run them.
 
     Raises:
         SetupError: PostgreSQL is too old; nothing was changed.
@@ -40,6 +51,38 @@ def migrate(url: str) -> None:
     with psycopg.connect(url, options="-c lock_timeout=5s") as plain:
         for name in SQL_FILES:
             plain.execute(sql_text(name).encode())
+        _remove_leftovers(plain, url)
+        rows = plain.execute("SELECT * FROM public.superuser_statements()").fetchall()
+        statements = [statement for (statement,) in rows]
+        if not _is_superuser(plain):
+            return statements
+        for statement in statements:
+            plain.execute(statement.encode())
+    return []
+
+
+def _remove_leftovers(connection: psycopg.Connection, url: str) -> None:
+    """Remove what removed servers own in other databases, where it keeps their roles."""
+    connection.commit()
+    roles = connection.execute(
+        "SELECT rolname FROM pg_roles JOIN public.server ON rolname = 'wharf_server_' || server_id"
+        " WHERE removed_at IS NOT NULL"
+    ).fetchall()
+    if not roles:
+        return
+    databases = connection.execute(
+        "SELECT datname FROM pg_database WHERE datallowconn AND datname <> current_database()"
+        " AND has_database_privilege(oid, 'CONNECT')"
+    ).fetchall()
+    for (database,) in databases:
+        with psycopg.connect(url, dbname=database, options="-c lock_timeout=5s") as other:
+            for (role,) in roles:
+                other.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(role)))
+
+
+def _is_superuser(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT current_setting('is_superuser')").fetchone()
+    return row == ("on",)
 
 
 def give_passwords(url: str, passwords: Mapping[str, SecretStr]) -> None:

@@ -35,7 +35,7 @@ CREATE OR REPLACE FUNCTION public.webhook_add(
        FOR KEY SHARE OF w SKIP LOCKED
     ON CONFLICT DO NOTHING RETURNING 1
   )
-  SELECT pg_notify('wharf_webhook', '') FROM added LIMIT 1
+  SELECT public.send_notification('wharf_webhook', '') FROM added LIMIT 1
 $$;
 
 -- Neither the command nor the whole result is told: a compose file may be in both.

@@ -57,16 +57,17 @@ BEGIN
   END LOOP;
   UPDATE public.job SET rung_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
   UPDATE public.server SET
+    predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation
+                       WHEN incarnation = document->>'incarnation' THEN predecessor END,
     incarnation = document->>'incarnation', hello_at = now(), seen_at = now(), draining = false,
     wire_version = (document->>'wire_version')::integer,
-    worker_version = left(document->>'worker_version', 100),
-    kinds = coalesce((SELECT array_agg(left(kind #>> '{}', 100)) FROM jsonb_array_elements(
+    worker_version = public.plain_text(left(document->>'worker_version', 100)),
+    kinds = coalesce((SELECT array_agg(public.plain_text(left(kind #>> '{}', 100))) FROM jsonb_array_elements(
         CASE WHEN jsonb_typeof(document->'kinds') = 'array' THEN document->'kinds' ELSE '[]' END) kind
       WHERE jsonb_typeof(kind) = 'string'), '{}'),
-    engine = CASE WHEN jsonb_typeof(document->'engine') = 'object' AND pg_column_size(document->'engine') < 16384
-                  THEN document->'engine' END
+    engine = public.readable_document(document->'engine', 16384)
    WHERE server_id = s.server_id;
-  PERFORM pg_notify('wharf_release', '');
+  PERFORM public.send_notification('wharf_release', '');
   RETURN jsonb_build_object('status', 'current', 'server_id', s.server_id, 'organization_id', s.organization_id);
 END $$;
 
@@ -124,14 +125,17 @@ BEGIN
   UPDATE public.server SET
     seen_at = now(),
     draining = coalesce(document->'draining' = 'true', false),
-    engine = CASE WHEN jsonb_typeof(document->'engine') = 'object' AND pg_column_size(document->'engine') < 16384
-                  THEN document->'engine' ELSE engine END,
+    engine = coalesce(public.readable_document(document->'engine', 16384), engine),
     clock_ahead_seconds = CASE WHEN jsonb_typeof(document->'clock_ahead_seconds') = 'number'
+                                AND abs((document->>'clock_ahead_seconds')::numeric) < 1e9
                                THEN (document->>'clock_ahead_seconds')::double precision
                                ELSE clock_ahead_seconds END,
     incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
    WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
   IF NOT FOUND THEN
+    -- The state directory proved that this one is dead: it was copied.
+    UPDATE public.server SET second_worker_at = now()
+     WHERE server_id = worker_v1.me() AND predecessor = document->>'incarnation' AND incarnation IS NOT NULL;
     RETURN jsonb_build_object('status', 'superseded');
   END IF;
   WITH told AS (
@@ -140,8 +144,7 @@ BEGIN
   ), renewed AS (
     UPDATE public.job j SET
       lease_until = now() + interval '15 seconds',
-      progress = CASE WHEN jsonb_typeof(told.progress) = 'object' AND pg_column_size(told.progress) < 32768
-                      THEN told.progress ELSE j.progress END
+      progress = coalesce(public.readable_document(told.progress, 32768), j.progress)
       FROM told
      WHERE j.job_id = told.job_id AND j.attempt = told.attempt AND j.state = 'running'
        AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
@@ -149,7 +152,7 @@ BEGIN
   )
   SELECT coalesce(jsonb_agg(to_jsonb(renewed)), '[]') INTO held FROM renewed;
   IF jsonb_array_length(held) > 0 THEN
-    PERFORM pg_notify('wharf_progress', worker_v1.me());
+    PERFORM public.send_notification('wharf_progress', worker_v1.me());
   END IF;
   SELECT coalesce(jsonb_agg(told.job_id), '[]') INTO ended
     FROM (SELECT DISTINCT job #>> '{}' AS job_id FROM jsonb_array_elements(
@@ -169,8 +172,9 @@ CREATE OR REPLACE FUNCTION worker_v1.event(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   number integer;
+  data jsonb := public.readable_document(document->'data', 16385);
 BEGIN
-  IF coalesce(document->>'kind', '') NOT IN ('progress', 'log') OR pg_column_size(document->'data') > 16384 THEN
+  IF coalesce(document->>'kind', '') NOT IN ('progress', 'log') OR data IS NULL THEN
     RETURN jsonb_build_object('status', 'refused');
   END IF;
   SELECT event_seq + 1 INTO number FROM public.job
@@ -188,8 +192,8 @@ BEGIN
   END IF;
   UPDATE public.job SET event_seq = number WHERE job_id = document->>'job_id';
   INSERT INTO public.job_event (job_id, seq, attempt, kind, data)
-  VALUES (document->>'job_id', number, (document->>'attempt')::integer, document->>'kind', document->'data');
-  PERFORM pg_notify('wharf_job', document->>'job_id');
+  VALUES (document->>'job_id', number, (document->>'attempt')::integer, document->>'kind', data);
+  PERFORM public.send_notification('wharf_job', document->>'job_id');
   RETURN jsonb_build_object('status', 'recorded', 'seq', number);
 END $$;
 
@@ -197,37 +201,49 @@ END $$;
 --         jitter}
 --   → {status: recorded | already_recorded, state} | {status: fenced}
 -- A failure is tried again where its error says so and failures are left; `retry_after_seconds` is honoured up
--- to an hour. Returned, and cancelled without a wish, go back to the queue and count as no failure.
+-- to an hour. Returned, and cancelled without a wish, go back to the queue and count as no failure, the third time
+-- and later as one. A result that cannot be stored, or whose digest is none, is a failure: the job ends all the same.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   j public.job;
   outcome text := document->>'outcome';
-  what jsonb := CASE WHEN jsonb_typeof(document#>'{error,code}') = 'string'
-                     AND jsonb_typeof(document#>'{error,message}') = 'string' THEN document->'error' END;
+  kept jsonb := public.readable_document(document->'result', 262144);
+  what jsonb := public.readable_document(document->'error', 262144);
+  too_often boolean;
   before text;
 BEGIN
   IF coalesce(outcome, '') NOT IN ('succeeded', 'failed', 'cancelled', 'returned')
      OR pg_column_size(document) > 262144 THEN
     RETURN jsonb_build_object('status', 'refused');
   END IF;
-  IF outcome = 'failed' AND what IS NULL THEN
-    what := '{"code": "internal", "message": "failed without a word", "remedy": "", "retryable": false}';
+  IF outcome = 'succeeded' AND (kept IS NULL AND jsonb_typeof(document->'result') = 'object'
+                                OR kept->>'digest' !~ '^sha256:[0-9a-f]{64}$') THEN
+    outcome := 'failed';
+    what := jsonb_build_object('code', 'result_unreadable', 'message', 'what the worker found out cannot be read',
+      'remedy', 'See the worker''s log on the server, and update it.', 'retryable', false);
+  ELSIF (jsonb_typeof(what->'code') = 'string' AND jsonb_typeof(what->'message') = 'string') IS NOT TRUE THEN
+    what := CASE WHEN outcome = 'failed' THEN
+      '{"code": "internal", "message": "failed without a word", "remedy": "", "retryable": false}'::jsonb END;
+  END IF;
+  too_often := outcome IN ('cancelled', 'returned') AND 3 <= (
+    SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned');
+  IF too_often THEN
+    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave this job back again and again',
+      'remedy', 'See the worker''s log on the server.', 'retryable', true);
   END IF;
   UPDATE public.job SET
-    failures = failures + (outcome = 'failed')::integer,
+    failures = failures + (outcome = 'failed' OR too_often AND cancel_requested_at IS NULL)::integer,
     state = CASE
       WHEN outcome = 'succeeded' THEN 'succeeded'
       WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-      WHEN outcome <> 'failed' THEN 'queued'
+      WHEN outcome <> 'failed' AND NOT too_often THEN 'queued'
       WHEN (what->>'retryable')::boolean IS TRUE AND failures + 1 < max_failures THEN 'queued'
       ELSE 'failed' END,
-    result = CASE WHEN outcome = 'succeeded' THEN 
-      CASE WHEN jsonb_typeof(document->'result') = 'object' THEN document->'result' ELSE '{}' END END,
+    result = CASE WHEN outcome = 'succeeded' THEN coalesce(kept, '{}') END,
     error = CASE WHEN outcome <> 'succeeded' THEN what END,
-    progress = CASE WHEN jsonb_typeof(document->'progress') = 'object'
-                     AND pg_column_size(document->'progress') < 32768 THEN document->'progress' ELSE progress END,
-    run_at = CASE WHEN outcome = 'failed' THEN now() + public.job_delay(
+    progress = coalesce(public.readable_document(document->'progress', 32768), progress),
+    run_at = CASE WHEN outcome = 'failed' OR too_often THEN now() + public.job_delay(
         failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
         make_interval(secs => CASE WHEN what->>'retry_after_seconds' IS NOT NULL
           THEN least((what->>'retry_after_seconds')::double precision, 3600) END))
@@ -238,7 +254,7 @@ BEGIN
   RETURNING * INTO j;
   IF j.job_id IS NOT NULL THEN
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
-      CASE WHEN outcome = 'cancelled' AND j.state = 'queued' THEN 'returned' ELSE outcome END, what);
+      CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
     RETURN jsonb_build_object('status', 'recorded', 'state', j.state);
   END IF;
   SELECT a.outcome INTO before FROM public.job_attempt a

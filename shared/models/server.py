@@ -29,7 +29,9 @@ class Server(SQLModel, table=True):
     Before it is approved (``approved_at``) it gets no jobs, and so no stored login.
     Nothing new is sent while it is ``draining``, nor of those classes that a person has paused.
     ``engine`` is what its Docker Engine last said of itself, empty while that is away;
-    ``clock_ahead_seconds`` is by how much its clock is ahead of PostgreSQL's.
+    ``clock_ahead_seconds`` is by how much its clock is ahead of PostgreSQL's. ``predecessor`` is
+    the worker before, which proved to be dead; where that one is heard of all the same, at
+    ``second_worker_at``, two workers have one state directory.
     """
 
     __table_args__ = (
@@ -77,6 +79,8 @@ class Server(SQLModel, table=True):
     paused_classes: list[str] = _names()
     roles: list[str] = _names(*ROLES)
     clock_ahead_seconds: float | None = None
+    predecessor: str | None = None
+    second_worker_at: Moment = moment()
 
 
 class ServerToken(SQLModel, table=True):
@@ -110,12 +114,18 @@ class ServerEnrolment(SQLModel, table=True):
 
 
 class Control(SQLModel, table=True):
-    """A control process and when it was last at work."""
+    """A control process and when it was last at work.
+
+    ``broker_error`` is ``away`` or ``full``, as it saw the broker last; ``broker_memory`` is how
+    much of the memory that the broker may use is used, from 0 to 1, where that is known.
+    """
 
     control_id: str = Field(primary_key=True)
     version: str
     started_at: Moment = moment(default_now=True)
     seen_at: Moment = moment(default_now=True)
+    broker_error: str | None = None
+    broker_memory: float | None = None
 
 
 class ReleaseGate(SQLModel, table=True):

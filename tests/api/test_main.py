@@ -79,9 +79,29 @@ async def test_it_is_ready_once_control_was_seen(
     later = await client.get("/readyz")
 
     assert (before.status_code, before.json()["failing"]) == (503, ["control"])
-    assert (after.status_code, after.json()) == (200, {"status": "ready", "failing": []})
+    assert (after.status_code, after.json()) == (
+        200,
+        {"status": "ready", "failing": [], "degraded": []},
+    )
     assert later.status_code == 503
     assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_it_takes_jobs_and_says_what_is_degraded(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    database.execute(
+        "INSERT INTO control (control_id, version, broker_error) VALUES ('c', '0', 'full')"
+    )
+    database.execute(
+        "INSERT INTO server (server_id, organization_id, name, description, removed_at,"
+        " role_ready_at) SELECT 's', organization_id, 's', '', now() - interval '2 minutes', now()"
+        " FROM organization"
+    )
+
+    answer = await client.get("/readyz")
+
+    assert (answer.status_code, answer.json()["degraded"]) == (200, ["broker", "removed_servers"])
 
 
 async def test_it_is_not_ready_before_the_newest_migration(

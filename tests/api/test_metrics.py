@@ -50,6 +50,21 @@ async def test_an_empty_house_is_told_too(app: FastAPI) -> None:
     assert at(samples, "controls") == 0
     assert at(samples, "event_readers") == 0
     assert at(samples, "rate_limited_total") == 0
+    assert at(samples, "removed_server_roles") == 0
+    ratio = at(samples, "notification_queue_ratio")
+    assert ratio is not None
+    assert ratio < 0.1
+
+
+async def test_a_broker_that_fills_is_told(app: FastAPI, database: Database) -> None:
+    database.execute(
+        "INSERT INTO control (control_id, version, broker_error, broker_memory)"
+        " VALUES ('c', '0', 'full', 0.95)"
+    )
+
+    samples = await scrape(app)
+
+    assert (at(samples, "broker_bad"), at(samples, "broker_memory_ratio")) == (1, 0.95)
 
 
 async def test_what_waits_runs_and_ended_is_counted(

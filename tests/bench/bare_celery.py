@@ -12,7 +12,7 @@ from worker.broker import broker_settings
 def make_app(broker_url: str | None, process: str) -> Celery:
     """``process`` names who uses it at the broker: ``control`` sends, a server's id receives."""
     app = Celery("bare_celery", broker=broker_url, set_as_current=False)
-    app.conf.update(broker_settings(process))
+    app.conf.update(broker_settings())
     return app
 
 

@@ -6,12 +6,15 @@ import threading
 from celery import Celery
 
 from worker.broker import broker_settings
+from worker.server.reading import reading_settings
 
 
 def make_app(broker_url: str | None, process: str) -> Celery:
     """``process`` is ``control``, ``flower`` or a server's id."""
     app = Celery("broker_app", broker=broker_url, set_as_current=False)
-    app.conf.update(broker_settings(process))
+    app.conf.update(broker_settings())
+    if process not in {"control", "flower"}:
+        app.conf.update(reading_settings(process))
     app.conf.update(worker_send_task_events=True)
     return app
 

@@ -50,7 +50,9 @@ def test_nobody_gets_in_without_one(valkey: LocalValkey, login: str) -> None:
         ("api", "LPUSH server.t1 message"),
         ("api", "SET elsewhere 1"),
         ("api", "CONFIG GET dir"),
-        *[(user, word) for user in RULES if user != "admin" for word in ("KEYS *", "INFO")],
+        *[(user, word) for user in RULES if user != "admin" for word in ("KEYS *", "CONFIG GET *")],
+        ("api", "INFO"),
+        ("flower", "INFO"),
     ],
 )
 def test_a_user_may_not_do_what_is_not_its_business(

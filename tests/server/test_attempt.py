@@ -25,7 +25,8 @@ from worker.login import Grants
 from worker.server.attempt import Attempt, End, NegativeResultError, Why, Work, run_attempt
 from worker.server.functions import Functions
 
-DONE = ImageResult(reference=f"{HOST}/team/app:1", digest="sha256:0", size_bytes=7)
+DIGEST = f"sha256:{'0' * 64}"
+DONE = ImageResult(reference=f"{HOST}/team/app:1", digest=DIGEST, size_bytes=7)
 
 
 @dataclass
@@ -142,7 +143,7 @@ async def test_a_negative_result_is_a_failure_that_keeps_its_report(trial: Trial
 
     job = await trial.job()
     assert (job["state"], job["error"]["code"]) == ("failed", "auth_bad_credentials")
-    assert job["error"]["report"]["digest"] == "sha256:0"
+    assert job["error"]["report"]["digest"] == DIGEST
 
 
 async def test_a_result_that_is_too_large_fails_the_job_at_once(trial: Trial) -> None:

@@ -14,15 +14,15 @@ from datetime import timedelta
 
 import redis.asyncio
 import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared.database import Connection
 from worker.broker_users import server_rules, server_user
+from worker.control.broker_watch import TIMEOUT, open_broker
 
-TIMEOUT = timedelta(seconds=2)
 SET_AGAIN = timedelta(minutes=1)
+
+OLD_KEYS = ("unacked", "unacked_index", "unacked_mutex")
 
 SERVERS = """
 SELECT server_id, broker_hash, removed_at IS NOT NULL AS removed
@@ -68,17 +68,8 @@ class BrokerUsers:
     @contextlib.asynccontextmanager
     async def open(cls, url: str) -> AsyncIterator["BrokerUsers"]:
         """Closed at the end of the block; nothing is asked of the broker yet."""
-        client = redis.asyncio.Redis.from_url(
-            url,
-            protocol=2,
-            socket_timeout=TIMEOUT.total_seconds(),
-            socket_connect_timeout=TIMEOUT.total_seconds(),
-            retry=Retry(NoBackoff(), 0),
-        )
-        try:
+        async with open_broker(url) as client:
             yield cls(client)
-        finally:
-            await client.aclose()
 
     async def tend(self, servers: Iterable[ServerUser]) -> None:
         """Make the users those of ``servers``; a broker that is away is looked for again.
@@ -106,8 +97,13 @@ class BrokerUsers:
             for server in removed:
                 # Its connections end with it.
                 pipeline.execute_command("ACL DELUSER", server.name)
+            for server in wanted:
+                # What workers of older versions kept there.
+                pipeline.unlink(*(f"{key}.{server.server_id}" for key in OLD_KEYS))
+            for server in removed:
+                pipeline.unlink(f"server.{server.server_id}")
             answers = await pipeline.execute(raise_on_error=False)
-        for server, answer in zip([*wanted, *removed], answers, strict=True):
+        for server, answer in zip([*wanted, *removed], answers, strict=False):
             if isinstance(answer, RedisError):
                 log.warning("broker_user_not_changed", server=server.server_id, error=str(answer))
             elif server.name not in known or server.removed:

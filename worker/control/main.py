@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 
 import psycopg
+import redis.asyncio
 import structlog
 from psycopg_pool import PoolTimeout
 
@@ -30,6 +30,7 @@ from shared.versions import require_postgres
 from worker.broker import require_broker
 from worker.control.approval import approve_all
 from worker.control.broker_users import BrokerUsers, read_servers
+from worker.control.broker_watch import look_at_broker, open_broker
 from worker.control.builds import settle_builds
 from worker.control.context_tokens import keep_token, make_token
 from worker.control.deliveries import HINT, Deliveries
@@ -39,7 +40,7 @@ from worker.control.prune import prune
 from worker.control.publish import Publisher
 from worker.control.put_back import put_back
 from worker.control.retention import Retention, forget
-from worker.control.roles import tend_roles
+from worker.control.roles import Roles
 from worker.control.rollbacks import tend_points, write_points
 from worker.oci.settings import ConnectionSettings
 
@@ -62,6 +63,7 @@ SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
 """
+BROKER = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control_id = %s"
 UNREADABLE = Fault(
     code="command_unreadable",
     message="the stored command is not one that this version of control knows",
@@ -80,9 +82,11 @@ class Control:
     publisher: Publisher
     retention: Retention = field(default_factory=Retention)
     broker_users: BrokerUsers | None = None
+    broker: "redis.asyncio.Redis | None" = None
     webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
     auto_approve: bool = False
     control_id: str = field(default_factory=make_id)
+    _roles: Roles = field(default_factory=Roles)
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
     _swept: asyncio.Event = field(default_factory=asyncio.Event)
@@ -183,9 +187,14 @@ class Control:
                 servers = await read_servers(connection)
             await self.broker_users.tend(servers)
         async with self.pool.connection() as connection:
-            await tend_roles(connection)
+            await self._roles.tend(connection)
             if self.auto_approve:
                 await approve_all(connection)
+        if self.broker is not None:
+            state = await look_at_broker(self.broker)
+            async with self.pool.connection() as connection:
+                values = (state.error, state.memory, self.control_id)
+                await connection.execute(BROKER, values)
         return SWEEP_SECONDS
 
     async def _prune(self) -> float:
@@ -205,15 +214,18 @@ async def run(settings: ControlSettings) -> None:
     networks = parse_webhook_networks(settings.webhook_networks)
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
+        admin_url = settings.broker_admin_url
+        broker_url = (admin_url or settings.broker_url).get_secret_value()
         async with (
             open_pool(settings.url, size=POOL_CONNECTIONS) as pool,
-            _broker_users(settings) as users,
+            open_broker(broker_url) as broker,
         ):
             async with pool.connection() as connection:
                 require_postgres(connection)
             await require_broker(settings.broker_url.get_secret_value())
+            users = BrokerUsers(broker) if admin_url is not None else None
             control = Control(
-                *(pool, vault, publisher, _retention(settings), users, networks),
+                *(pool, vault, publisher, _retention(settings), users, broker, networks),
                 auto_approve=settings.auto_approve,
             )
             for sign in (signal.SIGTERM, signal.SIGINT):
@@ -223,15 +235,6 @@ async def run(settings: ControlSettings) -> None:
                 await control.run()
     finally:
         publisher.close()
-
-
-@asynccontextmanager
-async def _broker_users(settings: ControlSettings) -> AsyncIterator[BrokerUsers | None]:
-    if settings.broker_admin_url is None:
-        yield None
-        return
-    async with BrokerUsers.open(settings.broker_admin_url.get_secret_value()) as users:
-        yield users
 
 
 def _retention(settings: ControlSettings) -> Retention:

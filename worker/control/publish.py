@@ -3,15 +3,21 @@
 import asyncio
 from collections.abc import Sequence
 
+import redis
 import structlog
 from celery import Celery
+from kombu import Producer
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from shared.jobs.store.sweep import Ring
 from worker.broker import broker_settings
 
 IMPATIENT = {"max_retries": 0, "socket_timeout": 3, "socket_connect_timeout": 2}
 """Nobody waits for a broker that is away, leases and deadlines least: the sweep rings again."""
+
+LONGEST_QUEUE = 1_000
+"""Messages of one server that nobody has read: many times what it is sent at once."""
 
 log = structlog.get_logger()
 
@@ -21,7 +27,7 @@ class Publisher:
 
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("wharf.control", broker=broker_url, set_as_current=False)
-        settings = broker_settings("control")
+        settings = broker_settings()
         settings["broker_transport_options"].update(IMPATIENT)
         self._app.conf.update(settings)
 
@@ -33,10 +39,19 @@ class Publisher:
     def close(self) -> None:
         self._app.close()
 
+    def _wanted(self, producer: Producer, rings: Sequence[Ring]) -> list[Ring]:
+        """Those whose queue is short: a worker that reads nothing gets no endless one."""
+        client: redis.Redis = producer.channel.client  # type: ignore[union-attr]
+        lengths = {
+            server_id: client.llen(f"server.{server_id}")
+            for server_id in {ring.server_id for ring in rings}
+        }
+        return [ring for ring in rings if lengths[ring.server_id] < LONGEST_QUEUE]
+
     def _publish(self, rings: Sequence[Ring]) -> None:
         try:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
-                for ring in rings:
+                for ring in self._wanted(producer, rings):
                     self._app.send_task(
                         ring.kind,
                         args=[ring.job_id, ring.attempt],
@@ -46,5 +61,5 @@ class Publisher:
                         ignore_result=True,
                         retry=False,
                     )
-        except (OperationalError, OSError) as error:
+        except (OperationalError, RedisError, OSError) as error:
             log.warning("broker_away", error=type(error).__name__, lost_rings=len(rings))

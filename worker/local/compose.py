@@ -38,6 +38,10 @@ SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 CREATE ROLE wharf_owner LOGIN CREATEROLE PASSWORD '{password}';
 ALTER DATABASE wharf OWNER TO wharf_owner;
+REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea),
+  lo_put(oid, bigint, bytea) FROM PUBLIC;
+GRANT SET ON PARAMETER temp_file_limit TO wharf_owner;
 """
 
 

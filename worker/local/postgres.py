@@ -137,9 +137,9 @@ class LocalPostgres:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"postgresql://{host}:{self.port}/{database}"
 
-    def administer(self) -> psycopg.Connection:
+    def administer(self, database: str = "postgres") -> psycopg.Connection:
         """A connection of the superuser, in autocommit; close it."""
-        return psycopg.connect(self.url(SUPERUSER, "postgres"), autocommit=True, connect_timeout=5)
+        return psycopg.connect(self.url(SUPERUSER, database), autocommit=True, connect_timeout=5)
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make a database of `OWNER`, closed to PUBLIC; nobody may be connected to ``template``."""
@@ -193,20 +193,27 @@ def _arrange(server: LocalPostgres) -> None:
         connection.execute("RESET ROLE")
         for database in ("postgres", "template1"):
             _close_to_public(connection, database)
-        _forbid_large_objects(server)
+        _let_owner_limit_files(connection)
+        _forbid_large_objects(server, "template1")
         known = connection.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
         is_new = known.rowcount == 0
     if is_new:
         server.create_database(DATABASE)
+    _forbid_large_objects(server, DATABASE)
 
 
-def _forbid_large_objects(server: LocalPostgres) -> None:
+def _let_owner_limit_files(connection: psycopg.Connection) -> None:
+    """A server's role may fill only so much of the disk: a superuser's limit, set by the owner."""
+    statement = sql.SQL("GRANT SET ON PARAMETER temp_file_limit TO {}")
+    connection.execute(statement.format(sql.Identifier(OWNER)))
+
+
+def _forbid_large_objects(server: LocalPostgres, database: str) -> None:
     """Any role may make large objects, which no table right limits: not in our databases."""
     makers = (
         "lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea), lo_put(oid, bigint, bytea)"
     )
-    url = server.url(SUPERUSER, "template1")
-    with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+    with server.administer(database) as connection:
         connection.execute(f"REVOKE EXECUTE ON FUNCTION {makers} FROM PUBLIC".encode())
 
 

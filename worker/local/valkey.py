@@ -34,7 +34,11 @@ aclfile {users}
 appendonly yes
 appendfsync everysec
 save ""
+maxmemory 256mb
 maxmemory-policy noeviction
+maxmemory-clients 20%
+proto-max-bulk-len 1mb
+client-query-buffer-limit 2mb
 """
 
 

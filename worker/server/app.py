@@ -23,6 +23,7 @@ from worker.broker import broker_settings, require_broker
 from worker.server.handlers import open_work
 from worker.server.identity import StateDirectory
 from worker.server.presence import JOIN_AGAIN
+from worker.server.reading import reading_settings
 from worker.server.runtime import Worker, start_worker
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
@@ -36,7 +37,9 @@ def make_app(settings: WorkerSettings) -> Celery:
     """Celery with a task for each kind; the worker behind them starts when Celery does."""
     broker = settings.broker_url.get_secret_value() if settings.broker_url else None
     app = Celery("wharf.server", broker=broker, set_as_current=False)
-    app.conf.update(broker_settings(settings.server_id or "server"))
+    server_id = settings.server_id or "server"
+    app.conf.update(broker_settings())
+    app.conf.update(reading_settings(server_id))
     app.conf.update(worker_send_task_events=True, worker_hijack_root_logger=False)
     worker: list[Worker] = []
     for kind in Kind:

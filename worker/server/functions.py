@@ -5,6 +5,7 @@ import contextlib
 import math
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -18,9 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from shared.database import CUT_LINK
 from shared.faults import Fault
 from shared.jobs.state import Outcome
+from shared.text import plain_text
 
 CALL_SECONDS = 4.0
 """After that a call is given up, also on a link that swallows everything."""
+
+RENEW_SECONDS = 40.0
+"""A session older than a minute is ended by control, whatever it does: we open a new one before."""
 
 OPTIONS = " ".join(
     f"-c {setting}"
@@ -105,6 +110,7 @@ class Functions:
         incarnation: str,
         *,
         call_seconds: float = CALL_SECONDS,
+        renew_seconds: float = RENEW_SECONDS,
     ) -> None:
         self.conninfo = make_conninfo(
             url,
@@ -116,6 +122,8 @@ class Functions:
         )
         self._incarnation = incarnation
         self._call_seconds = call_seconds
+        self._renew_seconds = renew_seconds
+        self._renew_at = 0.0
         self._connection: AsyncConnection | None = None
         self._turn = asyncio.Lock()
 
@@ -223,8 +231,11 @@ class Functions:
         await self._drop()
 
     async def _open(self) -> AsyncConnection:
+        if time.monotonic() >= self._renew_at:
+            await self._drop()
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(self.conninfo, autocommit=True)
+            self._renew_at = time.monotonic() + self._renew_seconds
         return self._connection
 
     async def _drop(self) -> None:
@@ -251,11 +262,11 @@ def _storable(value: Any) -> Any:
     """The same without what PostgreSQL's JSON cannot hold, and what others' texts may well hold.
 
     NUL, lone surrogates, numbers that are none: one of them in one job's progress would otherwise
-    make the beat of all jobs fail.
+    make the beat of all jobs fail. Nor is there anything in it that would steer a terminal.
     """
     match value:
         case str():
-            return value.replace("\0", "?").encode(errors="replace").decode()
+            return plain_text(value.replace("\0", "?").encode(errors="replace").decode())
         case dict():
             return {_storable(key): _storable(item) for key, item in value.items()}
         case list() | tuple():

@@ -14,6 +14,7 @@ from datetime import timedelta
 import structlog
 
 from shared.coroutines import end, heard
+from shared.text import uncoloured
 from worker.server.functions import DatabaseAway
 from worker.server.mask import Mask
 
@@ -53,7 +54,7 @@ class JobLog:
 
     def add(self, line: str) -> None:
         """Add one line; secrets go first, and only then what is too long."""
-        shown = self._mask(line)
+        shown = self._mask(uncoloured(line))
         if len(shown) > MAX_LINE:
             shown = f"{shown[:MAX_LINE]} [{len(shown) - MAX_LINE} signs left out]"
         size = _size(shown)

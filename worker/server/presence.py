@@ -23,7 +23,7 @@ from shared.errors import SetupError
 from shared.jobs.commands import RULES
 from shared.jobs.state import BEAT, LEASE
 from worker.server.attempt import Attempt, Why
-from worker.server.functions import Beat, BeatAnswer, DatabaseAway, Functions
+from worker.server.functions import RENEW_SECONDS, Beat, BeatAnswer, DatabaseAway, Functions
 from worker.server.identity import Enrolled
 from worker.server.machine import Clock, Describe
 
@@ -188,7 +188,9 @@ class Presence:
             self._engine = engine
 
     async def _listen(self) -> None:
-        async with listening(self.functions.conninfo, ("wharf_beat",), self._hear):
+        async with listening(
+            self.functions.conninfo, ("wharf_beat",), self._hear, renew_seconds=RENEW_SECONDS
+        ):
             await asyncio.Event().wait()
 
     def _hear(self, channel: str, server_id: str) -> None:

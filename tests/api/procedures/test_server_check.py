@@ -49,6 +49,7 @@ async def test_a_good_server_passes_all_checks(
         ("engine = engine || '{\"disk_free_bytes\": 1000}'", "disk"),
         ("clock_ahead_seconds = -7", "clock"),
         ("seen_at = now() - interval '1 minute'", "online"),
+        ("second_worker_at = now()", "secondWorker"),
     ],
 )
 async def test_each_thing_that_is_wrong_has_a_remedy(

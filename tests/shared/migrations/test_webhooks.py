@@ -13,6 +13,7 @@ from tests.control.endpoints import add_webhook, end_job, rows
 from tests.world import World
 
 URL = "http://10.0.0.1/"
+DIGEST = f"sha256:{'0' * 64}"
 ERROR = {
     "code": "push_denied",
     "message": "ghcr.io refuses the push",
@@ -93,7 +94,7 @@ async def test_a_job_that_ended_is_told_of_with_its_error_and_without_its_comman
 
 async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> None:
     await add_webhook(world, URL)
-    result = {"reference": "ghcr.io/a/b:1", "digest": "sha256:a", "compose_file": "PASSWORD: b"}
+    result = {"reference": "ghcr.io/a/b:1", "digest": DIGEST, "compose_file": "PASSWORD: b"}
     await finish(world, "succeeded", result=result)
 
     [row] = await rows(world)
@@ -101,7 +102,7 @@ async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> N
     assert (told["state"], told["reference"], told["digest"]) == (
         "succeeded",
         "ghcr.io/a/b:1",
-        "sha256:a",
+        DIGEST,
     )
     assert told["error"] is None
     assert "PASSWORD" not in json.dumps(row["payload"])

@@ -11,6 +11,7 @@ import pytest
 from shared.ids import make_id
 from tests.world import PULL, Guest, World, call
 
+DIGEST = f"sha256:{'0' * 64}"
 SECOND = timedelta(seconds=1)
 RETRYABLE = {"code": "registry_error", "message": "busy", "remedy": "", "retryable": True}
 
@@ -360,11 +361,11 @@ async def test_a_success_is_recorded_with_its_result(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
 
-    answer = await finish(guest, job_id, "succeeded", result={"digest": "sha256:0"})
+    answer = await finish(guest, job_id, "succeeded", result={"digest": DIGEST})
 
     assert answer == {"status": "recorded", "state": "succeeded"}
     job = await world.job(job_id)
-    assert (job["result"], job["error"]) == ({"digest": "sha256:0"}, None)
+    assert (job["result"], job["error"]) == ({"digest": DIGEST}, None)
     assert job["finished_at"] is not None
 
 
