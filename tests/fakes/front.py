@@ -21,15 +21,16 @@ async def open_front(host: str, keep: Keep) -> AsyncIterator[Fake]:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             kept = await keep(request)
-            return kept or await _relay(session, host, request)
+            return kept or await relay(session, host, request)
 
         async with open_fake(answer) as fake:
             yield fake
 
 
-async def _relay(
+async def relay(
     session: aiohttp.ClientSession, host: str, request: web.Request
 ) -> web.StreamResponse:
+    """Pass a request on to the registry at ``host``, and its answer back."""
     async with session.request(
         request.method,
         f"http://{host}{request.rel_url}",
