@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import pytest
@@ -59,8 +59,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+Served = TypeVar("Served")
+
+
 @contextmanager
-def serving(context: AbstractAsyncContextManager[str]) -> Iterator[str]:
+def serving(context: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
     """An asynchronous fake, served by a thread while a synchronous test asks."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)

@@ -1,16 +1,20 @@
 """Where a registry's token server may be, so that a password is not sent wherever it says."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from yarl import URL
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from worker.oci.challenge import Challenge
+from worker.oci.challenge import Challenge, parse_challenges
 from worker.oci.route import Route, find_origin
 
 KNOWN_REALM_HOSTS = {"docker.io": "auth.docker.io"}
 """Token servers on another host that belong to their registry (Docker's "Token Authentication")."""
+
+_REALM = re.compile(r"\brealm[ \t]*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,19 @@ def parse_realm(challenge: Challenge, registry: str, route: Route) -> Realm:
         raise _make_unsafe(registry, f"{url.scheme}://{url.host} is not HTTPS")
     known = route.hostname == url.raw_host or url.host == KNOWN_REALM_HOSTS.get(registry)
     return Realm(url, challenge.parameters.get("service", ""), is_foreign=not known)
+
+
+def require_unambiguous(values: Iterable[str], registry: str) -> list[Challenge]:
+    """The challenges of ``WWW-Authenticate`` that name a token server, read alike by everybody.
+
+    Raises:
+        RegistryError: ``auth_unsafe_realm``, an Engine may read another address than we do.
+    """
+    headers = list(values)
+    challenges = [one for one in parse_challenges(headers) if "realm" in one.parameters]
+    if sum(len(_REALM.findall(header)) for header in headers) > len(challenges):
+        raise _make_unsafe(registry, "its challenge can be read in more than one way")
+    return [one for one in challenges if one.scheme == "bearer"]
 
 
 def require_as_safe(realm: Realm, reached: Route, registry: str, route: Route) -> None:

@@ -29,7 +29,7 @@ from worker.local.engines import LocalEngine
 from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry
-from worker.login import Grant, Grants, Login
+from worker.login import EngineLogin, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.images import pull
 from worker.server.handlers.preflight import UNPACKED_TIMES, Preflight, count_shared
@@ -48,7 +48,9 @@ class Dock:
     tools: Tools
     lines: list[str] = field(default_factory=list)
 
-    async def push(self, target: Reference, login: Login | None = None, **made: Any) -> Reference:
+    async def push(
+        self, target: Reference, login: EngineLogin | None = None, **made: Any
+    ) -> Reference:
         """An image made here and sent; by its digest, as a deployment has it."""
         await asyncio.to_thread(make_image, self.local.docker_host, str(target), **made)
         pushed = await images.push(self.engine, target, login, ignore, IDLE)
@@ -59,7 +61,7 @@ class Dock:
         await images.remove(self.engine, found.image_id, force=True)
 
     async def pull(
-        self, target: Reference, login: Login | None = None, *, platform: str | None = None
+        self, target: Reference, login: EngineLogin | None = None, *, platform: str | None = None
     ) -> tuple[ImageResult, Attempt]:
         attempt = Attempt("job", 1, say=self._say)
         command = ImagePull(
@@ -73,7 +75,7 @@ class Dock:
         )
         return await pull(command, Grants(grants=given), attempt, self.tools), attempt
 
-    async def refuse(self, target: Reference, *login: Login, **asked: Any) -> WharfError:
+    async def refuse(self, target: Reference, *login: EngineLogin, **asked: Any) -> WharfError:
         """What it says, having changed nothing."""
         before = sorted(await images.list_ids(self.engine))
         with pytest.raises(WharfError) as caught:

@@ -8,7 +8,7 @@ from shared.jobs.commands import ImagePull, ImagePush, ImageTag
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
-from worker.login import Grants, Login
+from worker.login import EngineLogin, Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.last_step import LastStep, carry_out
 from worker.server.handlers.preflight import prepare
@@ -30,7 +30,8 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             image_id=here.image_id,
             size_bytes=here.size_bytes,
         )
-    login = grants.login_for(target, "pull") if command.registry_id else None
+    given = grants.login_for(target, "pull") if command.registry_id else None
+    login = await tools.for_engine(given, target)
     pulled = await images.pull(
         tools.engine, target, login, tell(attempt), IDLE, platform=command.platform
     )
@@ -55,11 +56,12 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     """
     target = command.target
     login = grants.login_for(target, "push")
+    given = await tools.for_engine(login, target)
     local = await images.inspect(tools.engine, command.source)
     await images.tag(tools.engine, local.image_id, target)
     step = LastStep(tell(attempt))
     try:
-        digest = await carry_out(_send(tools, target, login, step), attempt, lambda: step.is_last)
+        digest = await carry_out(_send(tools, target, given, step), attempt, lambda: step.is_last)
     except (asyncio.CancelledError, EngineError):
         wished = attempt.why is Why.CANCELLED
         held = await tools.find(target, login, local.image_id) if wished else None
@@ -88,7 +90,7 @@ async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
     )
 
 
-async def _send(tools: Tools, target: Reference, login: Login, step: LastStep) -> str:
+async def _send(tools: Tools, target: Reference, login: EngineLogin | None, step: LastStep) -> str:
     """The digest that the Engine has sent and the registry holds."""
     pushed = await images.push(tools.engine, target, login, step, IDLE)
     held = await tools.confirm(target, login)

@@ -20,7 +20,7 @@ from worker.engine import images
 from worker.engine.connection import Engine
 from worker.engine.errors import Doing
 from worker.engine.images import LocalImage
-from worker.login import Grants, Login
+from worker.login import EngineLogin, Grants, Login
 from worker.oci.client import RegistryClient
 from worker.oci.image import RemoteImage, find_image, make_missing
 from worker.oci.lanes import in_lanes
@@ -118,7 +118,7 @@ async def _look_ahead(
     except (RegistryError, RefusedNetworkError) as error:
         if error.code not in CLOSED:
             raise
-        await _ask_engine(target, wanted, login, tools.engine)
+        await _ask_engine(target, wanted, await tools.for_engine(login, target), tools.engine)
         log.add(f"{error.message}, but the Engine gets there: how much it fetches is not known")
         return
     found = await _measure(image, tools.engine)
@@ -155,7 +155,7 @@ async def _ask_registry(
 
 
 async def _ask_engine(
-    target: Reference, wanted: Platform, login: Login | None, engine: Engine
+    target: Reference, wanted: Platform, login: EngineLogin | None, engine: Engine
 ) -> None:
     found = await images.distribution(engine, target, login)
     if found.platforms and not any(wanted.runs(parse_platform(one)) for one in found.platforms):
