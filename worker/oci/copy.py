@@ -10,7 +10,7 @@ Where the target has the manifest already, all below it is looked for, and what 
 """
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
@@ -94,7 +94,20 @@ class _Copy:
         await in_lanes(plan.configs, self._bring)
         for child in plan.children:
             await self._target.put_manifest(self._repository, child.descriptor.digest, child)
-        await self._target.put_manifest(self._repository, self.name, plan.root)
+        await self._put_root(plan.root)
+
+    async def _put_root(self, root: Manifest) -> None:
+        """Write the tag; where the answer is no good one, it may be there all the same.
+
+        An answer can be lost, and a tag that cannot be moved is then refused the second time.
+        """
+        try:
+            await self._target.put_manifest(self._repository, self.name, root)
+        except RegistryError as error:
+            with suppress(RegistryError):
+                if await self.find() == root.descriptor.digest:
+                    return
+            raise error from error.__cause__
 
     async def mend(self, plan: Plan) -> None:
         """Bring what the target has lost of an image whose manifest it holds."""

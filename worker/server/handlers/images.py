@@ -14,6 +14,19 @@ from worker.server.handlers.last_step import LastStep, carry_out
 from worker.server.handlers.preflight import prepare
 from worker.server.handlers.tools import IDLE, Tools, tell
 
+SURE = frozenset(
+    {
+        FaultCode.AUTH_BAD_CREDENTIALS,
+        FaultCode.AUTH_MISSING,
+        FaultCode.PUSH_DENIED,
+        FaultCode.PULL_DENIED,
+        FaultCode.REPO_MISSING,
+        FaultCode.LOCAL_IMAGE_MISSING,
+        FaultCode.DIGEST_MISMATCH,
+    }
+)
+"""A push that failed with one of these has stored nothing, or something else."""
+
 
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Fetch the image; the Engine checks each layer against the digest that it reports.
@@ -50,9 +63,12 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
 
     Cancelled before the registry has the tag, it is stopped; after that it is too late, and it has
     succeeded. An Engine does not stop in the middle of writing the tag, so its end is waited for.
+    Whatever else goes wrong, it has succeeded where the registry has just this image by this tag:
+    the answer may have been lost, and a tag that cannot be moved is refused the second time.
 
     Raises:
-        RegistryError: ``digest_mismatch`` where the registry answers another digest.
+        RegistryError: ``digest_mismatch`` where the registry answers another digest;
+            ``auth_unsafe_realm`` where the Engine may not be given the login.
     """
     target = command.target
     login = grants.login_for(target, "push")
@@ -62,9 +78,9 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     step = LastStep(tell(attempt))
     try:
         digest = await carry_out(_send(tools, target, given, step), attempt, lambda: step.is_last)
-    except (asyncio.CancelledError, EngineError):
-        wished = attempt.why is Why.CANCELLED
-        held = await tools.find(target, login, local.image_id) if wished else None
+    except (asyncio.CancelledError, EngineError, RegistryError) as error:
+        may_be_there = attempt.why is Why.CANCELLED or _is_unsure(error)
+        held = await tools.find(target, login, local.image_id) if may_be_there else None
         if held is None:
             raise
         digest = held
@@ -75,6 +91,11 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
         size_bytes=local.size_bytes,
         verified_by="server",
     )
+
+
+def _is_unsure(error: BaseException) -> bool:
+    """Whether a push that failed so may have been stored all the same, now or before."""
+    return isinstance(error, EngineError | RegistryError) and error.code not in SURE
 
 
 async def tag(command: ImageTag, attempt: Attempt, tools: Tools) -> ImageResult:
