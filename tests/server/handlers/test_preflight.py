@@ -21,7 +21,7 @@ from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.parts import IDLE, Registry
 from tests.engine.test_images import ignore
-from tests.oci.images import INDEX, Depot, describe
+from tests.oci.images import INDEX, MANIFEST, Depot, Image, describe, digest_of
 from tests.server.parts import make_tools
 from worker.engine import images
 from worker.engine.connection import Engine
@@ -61,13 +61,18 @@ class Dock:
         await images.remove(self.engine, found.image_id, force=True)
 
     async def pull(
-        self, target: Reference, login: EngineLogin | None = None, *, platform: str | None = None
+        self,
+        target: Reference,
+        login: EngineLogin | None = None,
+        *,
+        platform: str | None = None,
+        preflight: bool = True,
     ) -> tuple[ImageResult, Attempt]:
         attempt = Attempt("job", 1, say=self._say)
         command = ImagePull(
             reference=str(target),
             registry_id="registry" if login else None,
-            preflight=True,
+            preflight=preflight,
             platform=platform,
         )
         given = (
@@ -208,6 +213,28 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
     offered = "linux/riscv64, linux/s390x" if is_index else "linux/s390x"
     assert (error.code, error.retryable) == (FaultCode.PLATFORM_MISSING, False)
     assert f"{target} is for {offered}, not for linux/{HERE}" in error.message
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+async def test_a_chart_is_called_no_image(
+    dock: Dock, registry: Registry, *, preflight: bool
+) -> None:
+    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
+    parts = [
+        {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
+        for kind, blob, size in (
+            ("config.v1+json", config, len(config)),
+            ("chart.content.v1.tar+gzip", layer, len(layer)),
+        )
+    ]
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": parts[0], "layers": parts[1:]}
+    blobs = {digest_of(blob): blob for blob in (config, layer)}
+    await depot.put("1", Image(blobs, [(MANIFEST, json.dumps(document).encode())]))
+
+    error = await dock.refuse(target, preflight=preflight)
+
+    assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
 
 
 @pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])

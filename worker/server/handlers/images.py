@@ -11,8 +11,11 @@ from worker.engine import images
 from worker.login import EngineLogin, Grants
 from worker.server.attempt import Attempt, Why
 from worker.server.handlers.last_step import LastStep, carry_out
-from worker.server.handlers.preflight import prepare
+from worker.server.handlers.preflight import prepare, require_image
 from worker.server.handlers.tools import IDLE, Tools, tell
+
+UNCLEAR = frozenset({FaultCode.PLATFORM_MISSING, FaultCode.ENGINE_REFUSED})
+"""What an Engine's words come to where it pulls a chart or another artifact."""
 
 SURE = frozenset(
     {
@@ -45,9 +48,14 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
         )
     given = grants.login_for(target, "pull") if command.registry_id else None
     login = await tools.for_engine(given, target)
-    pulled = await images.pull(
-        tools.engine, target, login, tell(attempt), IDLE, platform=command.platform
-    )
+    try:
+        pulled = await images.pull(
+            tools.engine, target, login, tell(attempt), IDLE, platform=command.platform
+        )
+    except EngineError as error:
+        if error.code in UNCLEAR:
+            await require_image(command, given, tools)
+        raise
     local = await images.inspect(tools.engine, pulled.image_id)
     return ImageResult(
         reference=str(target.with_digest(pulled.digest)),

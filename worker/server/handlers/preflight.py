@@ -12,7 +12,7 @@ What does not hold is refused before anything is changed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import EngineError, RefusedNetworkError, RegistryError
+from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
@@ -100,6 +100,20 @@ async def prepare(
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         await _look_ahead(command.target, wanted, login, tools, log)
         return None
+
+
+async def require_image(command: ImagePull, login: Login | None, tools: Tools) -> None:
+    """Look at what an Engine has refused, which may say little of why.
+
+    Raises:
+        RegistryError: ``not_an_image``; nothing for any other trouble.
+    """
+    try:
+        wanted = await _find_wanted(command, tools.engine)
+        await _ask_registry(command.target, wanted, login, tools)
+    except WharfError as error:
+        if error.code == FaultCode.NOT_AN_IMAGE:
+            raise
 
 
 def count_shared(wanted: Sequence[str], held: Iterable[Sequence[str]]) -> int:
