@@ -1,5 +1,10 @@
 """What a registry is asked before an Engine gets a login, how often, and what is kept of it."""
 
+import shutil
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from aiohttp import web
 
@@ -7,10 +12,11 @@ from shared.errors import RefusedNetworkError, RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
 from tests.fakes.certificates import Authority
+from tests.fakes.connect_proxy import open_connect_proxy
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.oci.parts import make_login, make_settings
 from worker.oci.destinations import KEPT, Destinations
-from worker.oci.settings import ConnectionSettings
+from worker.oci.settings import ConnectionSettings, EngineProxy
 
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
 BASIC = says(401, headers={"WWW-Authenticate": 'Basic realm="x"', **API})
@@ -135,3 +141,110 @@ async def test_a_registry_at_an_address_that_it_may_not_have_is_not_safe() -> No
             await look(Destinations(), fake, make_settings(networks="public"))
 
     assert fake.requests == []
+
+
+NAME = "registry.example.test"
+
+
+async def look_through_proxy(
+    proxy: EngineProxy, answer: Answer, authority: Authority, directory: Path
+) -> list[str]:
+    """A registry whose name only the proxy knows; gives what it was asked."""
+
+    async def find() -> ConnectionSettings:
+        certificates = authority.trust(directory, host)
+        return replace(make_settings(certificates=certificates), proxy=proxy)
+
+    async with open_fake(answer, tls=authority.context(NAME)) as fake:
+        host = f"{NAME}:{fake.port}"
+        target = Reference(host, "team/app", "1")
+        await Destinations().require_safe(make_login(host), target, find)
+        assert fake.authorizations == []
+        return fake.lines
+
+
+@pytest.mark.parametrize(
+    ("answer", "lines"),
+    [
+        (BASIC, ["GET /v2/"]),
+        (names("https://auth.example.test/token"), ["GET /v2/"]),
+        (OPEN, ["GET /v2/", "HEAD /v2/team/app/manifests/1"]),
+    ],
+    ids=["Basic", "a token server", "open"],
+)
+async def test_a_registry_that_only_the_engines_proxy_gets_to_is_asked_through_it(
+    answer: Answer, lines: list[str], authority: Authority, tmp_path: Path
+) -> None:
+    async with open_connect_proxy() as proxy:
+        asked = await look_through_proxy(EngineProxy(proxy.url), answer, authority, tmp_path)
+
+    assert asked == lines
+    assert {place.partition(":")[0] for place in proxy.asked} == {NAME}
+
+
+@pytest.mark.parametrize(
+    ("proxied", "answer", "code"),
+    [
+        (("200 OK", ""), names(f"http://{NAME}/token"), FaultCode.AUTH_UNSAFE_REALM),
+        (("200 OK", "example.test"), BASIC, FaultCode.DNS_NOT_FOUND),
+        (("407 Proxy Authentication Required", ""), BASIC, FaultCode.PROXY_ERROR),
+        (("200 OK", ""), says(503), FaultCode.PROXY_ERROR),
+    ],
+    ids=["unsafe", "no proxy for it", "wants a login", "broken"],
+)
+async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
+    proxied: tuple[str, str],
+    answer: Answer,
+    code: FaultCode,
+    authority: Authority,
+    tmp_path: Path,
+) -> None:
+    status, without = proxied
+    async with open_connect_proxy(status) as proxy:
+        there = EngineProxy(proxy.url, without)
+        with pytest.raises(RegistryError) as caught:
+            await look_through_proxy(there, answer, authority, tmp_path)
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("hostname", "without", "serves"),
+    [
+        ("ghcr.io", "", True),
+        ("ghcr.io", "localhost, .example.test", True),
+        ("ghcr.io", "*", False),
+        ("a.example.test", ".example.test", False),
+        ("a.example.test", "EXAMPLE.test", False),
+        ("aexample.test", "example.test", True),
+        ("10.1.2.3", "10.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", False),
+        ("10.1.2.3", "192.0.2.0/24,x", True),
+        ("127.0.0.1", "", False),
+        ("localhost", "", False),
+    ],
+)
+def test_a_proxy_serves_what_is_not_excepted(hostname: str, without: str, *, serves: bool) -> None:
+    assert EngineProxy("http://proxy:3128", without).serves(hostname) is serves
+    assert not EngineProxy("", without).serves(hostname)
+
+
+@pytest.mark.parametrize("has_certificate", [True, False])
+async def test_a_registry_that_wants_a_certificate_is_shown_the_servers_own(
+    authority: Authority, tmp_path: Path, *, has_certificate: bool
+) -> None:
+    tls = authority.context("127.0.0.1")
+    tls.load_verify_locations(authority.file)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    async with open_fake(BASIC, tls=tls) as fake:
+        settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
+        if has_certificate:
+            chain, key = authority.files("client", "client.test")
+            shutil.copy(chain, tmp_path / fake.host / "client.cert")
+            shutil.copy(key, tmp_path / fake.host / "client.key")
+            await look(Destinations(), fake, settings)
+        else:
+            with pytest.raises(RegistryError):
+                await look(Destinations(), fake, settings)
+
+    assert bool(fake.lines) is has_certificate

@@ -6,7 +6,8 @@ An Engine goes by itself to whatever token server a registry names. Our own ping
 401 ──► every token server that it names is safe (`worker.oci.realm`) ──► the Engine may have it
 200 ──► the image is asked for as nobody: where that is a 401, as above
 a certificate that only the Engine knows ──► asked again without verifying it: nothing is sent
-no connection, or anything else ──► the Engine gets no login
+no connection ──► asked through the Engine's proxy, if it has one
+anything else ──► the Engine gets no login
 ```
 """
 
@@ -24,8 +25,20 @@ from worker.login import EngineLogin, Login
 from worker.oci.answers import Asked
 from worker.oci.conversation import Conversation
 from worker.oci.manifest import ACCEPT
+from worker.oci.proxied import ask_through_proxy
 from worker.oci.settings import ConnectionSettings
 from worker.oci.transport import Request
+
+CLOSED = frozenset(
+    {
+        FaultCode.DNS_NOT_FOUND,
+        FaultCode.DNS_FAILURE,
+        FaultCode.CONN_REFUSED,
+        FaultCode.CONN_TIMEOUT,
+        FaultCode.CONN_RESET,
+    }
+)
+"""What is usual where only a proxy gets out."""
 
 FindSettings = Callable[[], Awaitable[ConnectionSettings]]
 
@@ -77,11 +90,18 @@ async def _look(target: Reference, settings: ConnectionSettings) -> str:
     try:
         return await _ask(target, settings)
     except RegistryError as error:
-        if error.code != FaultCode.TLS_UNKNOWN_CA:
+        if error.code == FaultCode.TLS_UNKNOWN_CA:
+            # The Engine verifies for itself, and sends nothing where it cannot.
+            settings = replace(settings, insecure=settings.insecure | {target.registry})
+        elif error.code not in CLOSED or not settings.proxy.serves(_hostname(target)):
             raise
-    # The Engine verifies for itself, and sends nothing where it cannot.
-    listed = settings.insecure | {target.registry}
-    return await _ask(target, replace(settings, insecure=listed))
+        else:
+            return await ask_through_proxy(target, settings)
+    return await _ask(target, settings)
+
+
+def _hostname(target: Reference) -> str:
+    return parse_registry(target.registry).hostname
 
 
 async def _ask(target: Reference, settings: ConnectionSettings) -> str:

@@ -15,7 +15,7 @@ from worker.oci.client import RegistryClient
 from worker.oci.copy import NOT_THERE
 from worker.oci.destinations import Destinations
 from worker.oci.manifest import Descriptor, Manifest
-from worker.oci.settings import ConnectionSettings
+from worker.oci.settings import ConnectionSettings, EngineProxy
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
 from worker.server.handlers.unfinished import Unfinished
@@ -65,7 +65,11 @@ class Tools:
             EngineError: the Engine does not answer, so its list is not known.
         """
         info = await self.engine.info()
-        return ConnectionSettings(self.networks, frozenset(info.insecure_registries))
+        return ConnectionSettings(
+            self.networks,
+            frozenset(info.insecure_registries),
+            proxy=EngineProxy(info.https_proxy, info.no_proxy),
+        )
 
     async def for_engine(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """The login for the Engine, once it was seen where a pull or push of ``target`` sends it.
