@@ -23,7 +23,7 @@ WITH approved AS (
   INSERT INTO audit_event (audit_event_id, organization_id, action, object_id, data)
   SELECT %(audit_event_id)s, organization_id, 'server.approve', server_id, %(data)s FROM approved
 )
-SELECT pg_notify('wharf_release', '') FROM approved
+SELECT public.send_notification('wharf_release', '') FROM approved
 """
 
 

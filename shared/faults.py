@@ -36,6 +36,7 @@ class FaultCode(StrEnum):
     REPO_MISSING = "repo_missing"
     IMAGE_NOT_FOUND = "image_not_found"
     IMAGE_INCOMPLETE = "image_incomplete"
+    NOT_AN_IMAGE = "not_an_image"
     LOCAL_IMAGE_MISSING = "local_image_missing"
     NOT_A_REGISTRY = "not_a_registry"
     BLOCKED_BY_PROXY = "blocked_by_proxy"
@@ -177,6 +178,10 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=False,
         remedy="The registry has lost a part of the image: push or build it again, or restore the "
         "registry's storage.",
+    ),
+    FaultCode.NOT_AN_IMAGE: Verdict(
+        retryable=False,
+        remedy="The reference names a chart, a signature or another artifact: give an image's.",
     ),
     FaultCode.LOCAL_IMAGE_MISSING: Verdict(
         retryable=False, remedy="The server has no such image: build, pull or tag it first."

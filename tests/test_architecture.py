@@ -104,3 +104,13 @@ def test_every_package_that_is_shipped_is_checked() -> None:
 
     assert shipped == set(project["tool"]["importlinter"]["root_packages"]) == set(PARTS)
     assert shipped | {"tests"} == set(project["tool"]["mypy"]["packages"])
+
+
+def test_a_login_for_an_engine_is_made_only_where_its_destination_was_seen() -> None:
+    makers = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "worker").rglob("*.py")
+        if "EngineLogin(" in path.read_text()
+    }
+
+    assert makers == {"worker/login.py", "worker/oci/destinations.py"}

@@ -32,6 +32,13 @@ class Login(BaseModel):
     secret: SecretStr
 
 
+class EngineLogin(Login):
+    """A login that an Engine may be given: `worker.oci.destinations` has seen where it would go.
+
+    It is made there alone; whatever hands a login to an Engine takes no other.
+    """
+
+
 def login_context(
     *, organization_id: str, job_id: str, attempt: int, server_id: str, hosts: Iterable[str]
 ) -> SealContext:

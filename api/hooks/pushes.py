@@ -4,10 +4,11 @@ The distribution registry's notifications (``events``), Docker Hub (``push_data`
 (``registry_package`` or ``package``), Harbor (``PUSH_ARTIFACT``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from api.hooks.artifacts import explain_artifact
 from shared.errors import InvalidReferenceError
 from shared.reference import (
     HUB,
@@ -23,15 +24,17 @@ GITHUB_REGISTRY = "ghcr.io"
 
 @dataclass(frozen=True)
 class Push:
-    """An image that was pushed by a tag; ``registry`` is none where nobody says which one.
+    """A push by a tag; ``registry`` is none where nobody says which one.
 
-    ``event_id``: the same again is the same push, told again.
+    ``event_id``: the same again is the same push, told again. ``artifact`` says why it is no image;
+    empty where it may be one.
     """
 
     repository: str
     tag: str
     registry: str | None = None
     event_id: str | None = None
+    artifact: str = ""
 
     def is_of(self, image: Reference) -> bool:
         """Whether it changed a tag of this repository."""
@@ -60,8 +63,14 @@ def parse_pushes(body: object) -> list[Push]:
 
 def _distribution(event: object) -> Iterator[Push]:
     match event:
-        case {"action": "push", "target": {"repository": str(repository), "tag": str(tag)}}:
-            yield from _push(_host(event), repository, tag, _text(_field(event, "id")))
+        case {
+            "action": "push",
+            "target": {"repository": str(repository), "tag": str(tag)} as target,
+        }:
+            event_id = _text(_field(event, "id"))
+            # A registry names what a manifest refers to where ``includereferences`` is set.
+            types = [*_types(target), *_types_of(target.get("references"))]
+            yield from _push(_host(event), repository, tag, event_id, types)
 
 
 def _host(event: object) -> str | None:
@@ -80,7 +89,8 @@ def _docker_hub(data: dict[object, object], repository: dict[object, object]) ->
         case ({"tag": str(tag)}, {"repo_name": str(name)}):
             pushed_at = data.get("pushed_at")
             event_id = f"{name}:{tag} {pushed_at}" if pushed_at else None
-            yield from _push(HUB, name if "/" in name else f"library/{name}", tag, event_id)
+            full = name if "/" in name else f"library/{name}"
+            yield from _push(HUB, full, tag, event_id, _types(data))
 
 
 def _github(package: dict[object, object]) -> Iterator[Push]:
@@ -88,9 +98,12 @@ def _github(package: dict[object, object]) -> Iterator[Push]:
         case {
             "namespace": str(namespace),
             "name": str(name),
-            "package_version": {"container_metadata": {"tag": {"name": str(tag)}}},
+            "package_version": {"container_metadata": {"tag": {"name": str(tag)}} as metadata},
         }:
-            yield from _push(GITHUB_REGISTRY, f"{namespace}/{name}".lower(), tag, None)
+            manifest = metadata.get("manifest")
+            config, layers = _field(manifest, "config"), _field(manifest, "layers")
+            types = [*_types(manifest), *_types(config), *_types_of(layers)]
+            yield from _push(GITHUB_REGISTRY, f"{namespace}/{name}".lower(), tag, None, types)
 
 
 def _harbor(resource: object, occurred: object) -> Iterator[Push]:
@@ -101,17 +114,34 @@ def _harbor(resource: object, occurred: object) -> Iterator[Push]:
             except InvalidReferenceError:
                 return
             event_id = f"{url} {_field(resource, 'digest')} {occurred}" if occurred else None
-            yield from _push(image.registry, image.repository, tag, event_id)
+            yield from _push(image.registry, image.repository, tag, event_id, _types(resource))
 
 
-def _push(registry: str | None, repository: str, tag: str, event_id: str | None) -> Iterator[Push]:
+def _push(
+    registry: str | None,
+    repository: str,
+    tag: str,
+    event_id: str | None,
+    media_types: Iterable[object],
+) -> Iterator[Push]:
     """Nothing where names are none: an untagged push has an empty tag."""
     try:
         require_repository(repository)
         require_tag(tag)
     except InvalidReferenceError:
         return
-    yield Push(repository, tag, registry, event_id)
+    yield Push(repository, tag, registry, event_id, explain_artifact(tag, media_types))
+
+
+def _types(value: object) -> Iterator[object]:
+    """All that a descriptor says of its type, in whichever spelling."""
+    for name in ("mediaType", "media_type", "artifactType", "artifact_type"):
+        yield _field(value, name)
+
+
+def _types_of(values: object) -> Iterator[object]:
+    for value in values if isinstance(values, list) else ():
+        yield from _types(value)
 
 
 def _field(value: object, name: str) -> object:

@@ -153,7 +153,16 @@ def choose(
         return Ignored(
             ignored="own_push", message=f"the application's builds are pushed to {image.name} too"
         )
-    wanted = [push for push in ours if push.passes(tag_filter)]
+    return _choose_tag(image, ours, tag_filter)
+
+
+def _choose_tag(image: Reference, ours: list[Push], tag_filter: str) -> Chosen | Ignored:
+    pushed = [push for push in ours if not push.artifact]
+    if not pushed:
+        return Ignored(
+            ignored="not_an_image", message=f"{ours[-1].tag} is no image: {ours[-1].artifact}"
+        )
+    wanted = [push for push in pushed if push.passes(tag_filter)]
     if not wanted:
         return Ignored(ignored="tag_not_wanted", message=f"the tag is not one of {tag_filter}")
     return Chosen(image, wanted[-1])

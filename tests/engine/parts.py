@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from shared.reference import Reference
 from worker.local.engines import engines_possible
 from worker.local.registry import PROGRAM, LocalRegistry
-from worker.login import Login
+from worker.login import EngineLogin
 
 USER, PASSWORD = "alice", "correct-horse-77"
 IDLE = timedelta(seconds=20)
@@ -54,8 +54,8 @@ class Registry:
     def reference(self, repository: str, tag: str = "1") -> Reference:
         return Reference(self.host, repository, tag)
 
-    def login(self, secret: str = PASSWORD) -> Login:
-        return Login(host=self.host, username=USER, secret=SecretStr(secret))
+    def login(self, secret: str = PASSWORD) -> EngineLogin:
+        return EngineLogin(host=self.host, username=USER, secret=SecretStr(secret))
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

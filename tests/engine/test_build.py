@@ -26,7 +26,7 @@ from worker.engine.connection import Engine
 from worker.local.engines import LocalEngine
 from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry
-from worker.login import Login
+from worker.login import EngineLogin
 
 TAG = parse_reference("wharf.example/team/built:1")
 LONG_LINE = 2 * 1024 * 1024
@@ -48,13 +48,13 @@ class Builder:
     lines: list[str] = field(default_factory=list)
 
     async def build(
-        self, content: AsyncIterable[bytes], *logins: Login, idle: timedelta = IDLE
+        self, content: AsyncIterable[bytes], *logins: EngineLogin, idle: timedelta = IDLE
     ) -> str:
         return await build(
             self.engine, self.request, content, logins, on_line=self.lines.append, idle=idle
         )
 
-    async def fail(self, content: AsyncIterable[bytes], *logins: Login) -> EngineError:
+    async def fail(self, content: AsyncIterable[bytes], *logins: EngineLogin) -> EngineError:
         with pytest.raises(EngineError) as caught:
             await self.build(content, *logins)
         return caught.value
@@ -288,8 +288,8 @@ async def test_buildkit_says_which_of_missing_and_private_a_base_is(
         users={"alice": PASSWORD},
         bcrypt_rounds=4,
     )
-    known = Login(host=locked.host, username="alice", secret=SecretStr(PASSWORD))
-    foreign = Login(host="r.example", username="eve", secret=SecretStr("wr0ng-secret"))
+    known = EngineLogin(host=locked.host, username="alice", secret=SecretStr(PASSWORD))
+    foreign = EngineLogin(host="r.example", username="eve", secret=SecretStr("wr0ng-secret"))
     for local in (opened, locked):
         own_engine.trust(local.host, authority.file.read_bytes())
     own_engine.kill()  # BuildKit of 20.10 reads certificates at the Engine's start, and only then

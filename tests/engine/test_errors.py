@@ -8,9 +8,9 @@ from pydantic import SecretStr
 from shared.faults import FaultCode
 from shared.reference import parse_reference
 from worker.engine.errors import MAX_WORDS, ROWS, Doing, Row, make_build_error, make_error
-from worker.login import Login
+from worker.login import EngineLogin
 
-LOGIN = Login(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
+LOGIN = EngineLogin(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
 HEAD = "unexpected status from HEAD request to https://r.example/v2/a/manifests/1:"
 RESOLVE = 'unknown: failed to resolve reference "r.example/a:1":'
 

@@ -18,7 +18,7 @@ from worker.engine import images
 from worker.engine.connection import Engine
 from worker.local.engines import LocalEngine
 from worker.local.images import make_image
-from worker.login import Login
+from worker.login import EngineLogin
 from worker.progress import TransferProgress
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -125,7 +125,7 @@ async def test_nobody_is_told_that_a_login_is_missing(
 ) -> None:
     reference = locked_registry.reference("team/nobody")
     await make(local_engine, reference, seed=4, size=1000)
-    nobody = Login(host=reference.registry, username="", secret=SecretStr(""))
+    nobody = EngineLogin(host=reference.registry, username="", secret=SecretStr(""))
     transfer = images.pull if verb == "pull" else images.push
 
     with pytest.raises(EngineError) as caught:
@@ -242,7 +242,7 @@ async def test_docker_hub_is_named_in_full(tmp_path: Path) -> None:
         seen.append((request.query.get("fromImage", ""), request.query.get("tag", "")))
         return web.json_response({"message": "no such host"}, status=500)
 
-    login = Login(host="docker.io", username="alice", secret=SecretStr("x"))
+    login = EngineLogin(host="docker.io", username="alice", secret=SecretStr("x"))
     async with (
         open_scripted(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,

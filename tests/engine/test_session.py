@@ -13,15 +13,15 @@ from shared.faults import FaultCode
 from worker.engine.grpc import CallError, Status
 from worker.engine.protobuf import read_text, write_bytes
 from worker.engine.session import CREDENTIALS, HEALTH, SECRET, Offer, open_session
-from worker.login import Login
+from worker.login import EngineLogin
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 OFFER = Offer(
     {"npm": SecretStr("npm_canary")},
     (
-        Login(host="ghcr.io", username="alice", secret=SecretStr("ghp_canary")),
-        Login(host="docker.io", username="bob", secret=SecretStr("hub_canary")),
+        EngineLogin(host="ghcr.io", username="alice", secret=SecretStr("ghp_canary")),
+        EngineLogin(host="docker.io", username="bob", secret=SecretStr("hub_canary")),
     ),
 )
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"

@@ -15,25 +15,27 @@ HOP_BY_HOP = {"connection", "content-length", "content-encoding", "transfer-enco
 
 
 @asynccontextmanager
-async def open_front(host: str, keep: Keep) -> AsyncIterator[Fake]:
+async def open_front(host: str, keep: Keep, *, listen: str = "127.0.0.1") -> AsyncIterator[Fake]:
     """Serve for the registry at ``host`` until the block is left."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             kept = await keep(request)
-            return kept or await _relay(session, host, request)
+            return kept or await relay(session, host, request)
 
-        async with open_fake(answer) as fake:
+        async with open_fake(answer, listen=listen) as fake:
             yield fake
 
 
-async def _relay(
+async def relay(
     session: aiohttp.ClientSession, host: str, request: web.Request
 ) -> web.StreamResponse:
+    """Pass a request on to the registry at ``host``, and its answer back."""
     async with session.request(
         request.method,
         f"http://{host}{request.rel_url}",
-        headers=request.headers,
+        # aiohttp says by itself that a body comes in chunks, as an Engine sends layers.
+        headers={k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"},
         data=request.content if request.can_read_body else None,
         allow_redirects=False,
     ) as answer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import aiohttp
 import jwt
 from aiohttp import web
 from cryptography import x509
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
+from tests.fakes.front import relay
 from tests.fakes.web import Fake, open_fake
 
 ISSUER, SERVICE = "token-server", "registry"
@@ -80,7 +82,8 @@ class TokenServer:
 
     ``is_opaque``: its tokens say nothing of their rights. ``refused``: actions that make it answer
     403 when a scope names one of them; ``forbidden``: repositories that do so. ``life_seconds`` is
-    how long a token lasts.
+    how long a token lasts. Without TLS a registry has its token server at its own origin: so this
+    one stands before ``registry``, ``address:port``, and passes all else on to it.
     """
 
     key: SigningKey
@@ -92,6 +95,8 @@ class TokenServer:
     life_seconds: int = 300
     fake: Fake = field(default_factory=Fake)
     scheme: str = "http"
+    registry: str = ""
+    session: aiohttp.ClientSession | None = None
 
     @property
     def realm(self) -> str:
@@ -103,6 +108,9 @@ class TokenServer:
         return [request.query.get("scope", "") for request in self.fake.requests]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.session and self.registry and request.path != "/token":
+            self.fake.requests.remove(request)
+            return await relay(self.session, self.registry, request)
         user = self._user(request)
         if user is None:
             return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)
@@ -150,6 +158,9 @@ async def open_token_server(
     listen: str = "127.0.0.1",
 ) -> AsyncIterator[TokenServer]:
     server = TokenServer(key, passwords, scheme="https" if tls else "http")
-    async with open_fake(server.answer, tls=tls, listen=listen) as fake:
-        server.fake = fake
+    async with (
+        aiohttp.ClientSession(auto_decompress=False) as session,
+        open_fake(server.answer, tls=tls, listen=listen) as fake,
+    ):
+        server.fake, server.session = fake, session
         yield server

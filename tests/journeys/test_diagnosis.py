@@ -10,13 +10,19 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 import pytest
 
 from tests.fakes.certificates import Authority
-from tests.fakes.token_server import ISSUER, SERVICE, SigningKey, open_token_server
+from tests.fakes.token_server import (
+    ISSUER,
+    SERVICE,
+    SigningKey,
+    TokenServer,
+    open_token_server,
+)
 from tests.fakes.web import open_fake, says
 from tests.journeys.conftest import PASSWORD, Port, login
 from worker.local.processes import free_port
@@ -53,8 +59,11 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
+Served = TypeVar("Served")
+
+
 @contextmanager
-def serving(context: AbstractAsyncContextManager[str]) -> Iterator[str]:
+def serving(context: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
     """An asynchronous fake, served by a thread while a synchronous test asks."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
@@ -158,20 +167,21 @@ def test_a_user_who_may_only_pull_is_told_so(
     key = SigningKey()
 
     @asynccontextmanager
-    async def realm() -> AsyncIterator[str]:
+    async def realm() -> AsyncIterator[TokenServer]:
         passwords = {"bob": "reads"}
         async with open_token_server(key, passwords, listen=port.fleet.address) as tokens:
-            yield tokens.realm
+            yield tokens
 
-    with serving(realm()) as url:
+    with serving(realm()) as tokens:
         bundle = key.write(tmp_path / "tokens.pem")
         registry = LocalRegistry.start(
             tmp_path / "registry",
             address=port.fleet.address,
-            token_realm=TokenRealm(url, SERVICE, ISSUER, bundle),
+            token_realm=TokenRealm(tokens.realm, SERVICE, ISSUER, bundle),
         )
+        tokens.registry = registry.host
         try:
-            body = {"registryUrl": registry.host, "username": "bob", "password": "reads"}
+            body = {"registryUrl": tokens.fake.host, "username": "bob", "password": "reads"}
             answer = port.stack.call(
                 "registry.diagnose",
                 body | {"imagePrefix": "team", "serverId": server.server_id},

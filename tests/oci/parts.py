@@ -1,7 +1,7 @@
 """What the tests of registry traffic build their cases from."""
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -47,13 +47,14 @@ class Registries:
         self.started.append(registry)
         return registry
 
-    def start_with_tokens(
-        self, server: TokenServer, *, certificate: tuple[Path, Path] | None = None
-    ) -> LocalRegistry:
+    def start_with_tokens(self, server: TokenServer) -> LocalRegistry:
+        """A registry that is reached through its token server, at one origin."""
         self.directory.mkdir(parents=True, exist_ok=True)
         bundle = server.key.write(self.directory / "token-server.pem")
         realm = TokenRealm(server.realm, SERVICE, ISSUER, bundle)
-        return self.start(certificate=certificate, token_realm=realm)
+        registry = self.start(token_realm=realm)
+        server.registry = registry.host
+        return replace(registry, address=server.fake.address, port=server.fake.port)
 
     def stop(self) -> None:
         for registry in self.started:

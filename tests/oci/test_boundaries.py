@@ -235,8 +235,28 @@ async def test_a_realm_that_is_no_plain_address_is_refused(
     assert fault and fault.code == FaultCode.AUTH_UNSAFE_REALM
 
 
-async def test_a_realm_at_the_metadata_service_is_refused(settings: ConnectionSettings) -> None:
-    async with open_fake(bearer("https://169.254.169.254/token")) as fake:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_realm_at_another_port_of_a_registry_without_tls_gets_no_password(
+    scheme: str, settings: ConnectionSettings, authority: Authority
+) -> None:
+    tls = authority.context("127.0.0.1") if scheme == "https" else None
+    async with (
+        open_fake(TAGS, tls=tls) as elsewhere,
+        open_fake(bearer(f"{scheme}://{elsewhere.host}/token")) as fake,
+    ):
+        report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
+
+    fault = report.fault()
+    assert fault and fault.code == FaultCode.AUTH_UNSAFE_REALM
+    assert elsewhere.requests == []
+
+
+async def test_a_realm_at_the_metadata_service_is_refused(
+    authority: Authority, tmp_path: Path
+) -> None:
+    tls = authority.context("127.0.0.1")
+    async with open_fake(bearer("https://169.254.169.254/token"), tls=tls) as fake:
+        settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -262,18 +282,23 @@ async def test_a_realm_whose_certificate_is_not_verified_gets_no_password_of_a_v
     assert tokens.fake.requests == []
 
 
-async def test_a_token_server_on_another_host_is_named(signing_key: SigningKey) -> None:
+async def test_a_token_server_on_another_host_is_named(
+    signing_key: SigningKey, authority: Authority, tmp_path: Path
+) -> None:
     names = Names({NAME: ("127.0.0.1",)})
-    async with open_token_server(signing_key, PASSWORDS) as tokens:
+    tls = authority.context("127.0.0.1", NAME)
+    async with open_token_server(signing_key, PASSWORDS, tls=tls) as tokens:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             known = "Authorization" in request.headers
             return await (TAGS if known else bearer(tokens.realm))(request)
 
-        async with open_fake(answer) as fake:
+        async with open_fake(answer, tls=tls) as fake:
             host = f"{NAME}:{fake.port}"
+            authority.trust(tmp_path, tokens.fake.host)
+            settings = make_settings(resolver=names, certificates=authority.trust(tmp_path, host))
             request = ProbeRequest(host, make_login(host), rights=frozenset({"pull"}))
-            report = await probe(request, make_settings(resolver=names))
+            report = await probe(request, settings)
 
     assert report.fault() is None
     assert "another host" in stage(report, Stage.AUTH).evidence
@@ -282,12 +307,15 @@ async def test_a_token_server_on_another_host_is_named(signing_key: SigningKey) 
 async def test_a_token_server_that_redirects_is_not_followed(
     settings: ConnectionSettings,
 ) -> None:
-    async with (
-        open_fake(TAGS) as other,
-        open_fake(leads_to(f"http://{other.host}/token")) as tokens,
-        open_fake(bearer(f"http://{tokens.host}/token")) as fake,
-    ):
-        report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
+    async with open_fake(TAGS) as other:
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.path == "/token":
+                return await leads_to(f"http://{other.host}/token")(request)
+            return await bearer(f"http://{request.host}/token")(request)
+
+        async with open_fake(answer) as fake:
+            report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.AUTH_SERVER_UNREACHABLE

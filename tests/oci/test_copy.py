@@ -9,6 +9,7 @@ from aiohttp import web
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from tests.fakes.front import open_front
+from tests.fakes.immutable import ImmutableTags
 from tests.fakes.token_server import TokenServer
 from tests.oci.copying import KIB, copy, keep_nothing, two_platforms
 from tests.oci.images import Depot, digest_of, make_blob, make_image, make_index
@@ -267,3 +268,24 @@ async def test_a_digest_that_was_promised_and_is_not_there_moves_nothing(
 
     assert caught.value.code == FaultCode.DIGEST_MISMATCH
     assert (await Depot(target.host, "app", basic()).get("tags/list"))[0] == 404
+
+
+@pytest.mark.parametrize("lost", [1, 0], ids=["answer lost", "copied twice"])
+async def test_a_copy_that_was_stored_succeeds_whatever_the_registry_then_says(
+    lost: int, pair: tuple[LocalRegistry, LocalRegistry], settings: ConnectionSettings
+) -> None:
+    source, target = pair
+    first, other = make_image(b"first"), make_image(b"other")
+    await Depot(source.host, "app", basic()).put("1", first)
+    await Depot(source.host, "app", basic()).put("2", other)
+    tags = ImmutableTags(target.host, lost=lost)
+
+    async with open_front(target.host, tags.keep) as front:
+        for _ in range(2):
+            held = await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
+        with pytest.raises(RegistryError) as caught:
+            await copy(f"{source.host}/app:2", f"{front.host}/app:1", settings)
+
+    assert held.digest == first.digest
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.TAG_IMMUTABLE, False)
+    await Depot(target.host, "app", basic()).require("1", first)

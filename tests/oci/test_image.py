@@ -11,7 +11,7 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import parse_reference
 from tests.fakes.web import open_fake
-from tests.oci.images import CONFIG, INDEX, MANIFEST, Image, digest_of, make_image
+from tests.oci.images import CONFIG, INDEX, LAYER, MANIFEST, Image, digest_of, make_image
 from tests.oci.parts import open_client
 from worker.oci.image import MAX_CONFIG_BYTES, MAX_DEPTH, RemoteImage, find_image
 from worker.oci.platform import parse_platform
@@ -112,6 +112,30 @@ async def test_layers_that_cannot_be_told_apart_are_known_by_their_size_alone(
     found = await find(configured(config, layers), settings, "linux/amd64")
 
     assert ([layer.size_bytes for layer in found.layers], found.diff_ids) == ([7, 7], ())
+
+
+@pytest.mark.parametrize(
+    ("config", "layer"),
+    [
+        ("application/vnd.cncf.helm.config.v1+json", "application/vnd.cncf.helm.chart.content.v1"),
+        (CONFIG, "application/vnd.dev.cosign.simplesigning.v1+json"),
+        (CONFIG, "application/vnd.in-toto+json"),
+        ("application/vnd.docker.plugin.v1+json", LAYER),
+        ("application/vnd.oci.empty.v1+json", "text/plain"),
+    ],
+    ids=["chart", "signature", "attestation", "plugin", "any artifact"],
+)
+async def test_an_artifact_is_no_image(
+    settings: ConnectionSettings, config: str, layer: str
+) -> None:
+    parts = [{"mediaType": layer, "digest": digest_of(b"1"), "size": 1}]
+    image = configured(b"{}", parts)
+    kind, content = image.manifests[0]
+    other = content.replace(CONFIG.encode(), config.encode())
+
+    error = await refuse(Image(image.blobs, [(kind, other)]), settings, "linux/amd64")
+
+    assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
 
 
 def chain(length: int) -> Image:

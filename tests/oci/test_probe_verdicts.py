@@ -2,12 +2,14 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from shared.diagnosis import Outcome, Stage
 from shared.faults import FaultCode
+from tests.fakes.certificates import Authority
 from tests.fakes.sockets import be_silent, open_socket
 from tests.fakes.token_server import SigningKey, TokenServer, open_token_server
 from tests.fakes.web import Answer, open_fake, says
@@ -41,6 +43,11 @@ def on(path: str, special: Answer, rest: Answer) -> Answer:
 def wants_token(realm: str) -> Answer:
     headers = {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"', **API}
     return says(401, text="{}", kind="application/json", headers=headers)
+
+
+async def wants_own_token(request: web.Request) -> web.StreamResponse:
+    """Names a token server at its own origin, as a registry without TLS has to."""
+    return await wants_token(f"http://{request.host}/token")(request)
 
 
 @pytest.mark.parametrize(
@@ -180,10 +187,12 @@ async def test_a_catalog_that_is_refused_is_no_failure(settings: ConnectionSetti
     assert "DELETE /v2/u" in fake.lines
 
 
-async def test_a_dead_token_server_is_named(settings: ConnectionSettings) -> None:
+async def test_a_dead_token_server_is_named(authority: Authority, tmp_path: Path) -> None:
     async with open_socket(be_silent) as once:
         pass
-    async with open_fake(wants_token(f"http://{once}/token")) as fake:
+    tls = authority.context("127.0.0.1")
+    async with open_fake(wants_token(f"https://{once}/token"), tls=tls) as fake:
+        settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -207,10 +216,7 @@ async def test_a_dead_token_server_is_named(settings: ConnectionSettings) -> Non
 async def test_a_token_server_that_gives_no_token_is_told_apart(
     answer: Answer, code: FaultCode, settings: ConnectionSettings
 ) -> None:
-    async with (
-        open_fake(answer) as server,
-        open_fake(wants_token(f"http://{server.host}/token")) as fake,
-    ):
+    async with open_fake(on("/token", answer, wants_own_token)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -256,11 +262,12 @@ async def test_an_answer_that_does_not_come_ends_with_its_own_deadline() -> None
 
 def _registry_for_opaque_tokens(tokens: TokenServer) -> Answer:
     """Lets everybody with a token read and nobody write, as GitHub's does with a weak token."""
-    challenge = wants_token(tokens.realm)
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/token":
+            return await tokens.answer(request)
         if not request.headers.get("Authorization", "").startswith("Bearer opaque-"):
-            return await challenge(request)
+            return await wants_own_token(request)
         if request.method == "POST":
             return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
         return web.json_response({"tags": []}, headers=API)

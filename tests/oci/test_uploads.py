@@ -15,7 +15,8 @@ from worker.local.registry import LocalRegistry
 from worker.oci.settings import ConnectionSettings
 from worker.oci.uploads import Upload
 
-DIGEST = digest_of(b"blob")
+BLOB = describe(LAYER, b"blob")
+DIGEST = BLOB.digest
 
 
 @pytest.mark.parametrize(
@@ -27,10 +28,10 @@ async def test_a_blob_is_there_or_not_without_being_fetched(
     headers = {"Location": "http://127.0.0.1:9/signed-for-get"} if status == 307 else None
 
     async with (
-        open_fake(says(status, headers=headers)) as fake,
+        open_fake(says(status, text="blob", headers=headers)) as fake,
         open_client(fake.host, settings) as client,
     ):
-        assert await client.uploads("app").has(DIGEST) is is_there
+        assert await client.uploads("app").has(BLOB) is is_there
 
     assert fake.lines == [f"HEAD /v2/app/blobs/{DIGEST}"]
 
@@ -40,7 +41,7 @@ async def test_a_registry_that_does_not_say_whether_it_has_a_blob_failed(
 ) -> None:
     async with open_fake(says(503)) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.uploads("app").has(DIGEST)
+            await client.uploads("app").has(BLOB)
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 

@@ -25,7 +25,7 @@ from worker.engine.session import Offer, open_session
 from worker.engine.stream import JsonObject
 from worker.engine.text import TextLines
 from worker.engine.trace import Trace
-from worker.login import Login
+from worker.login import EngineLogin
 
 OnLine = Callable[[str], None]
 
@@ -75,7 +75,7 @@ async def build(
     engine: Engine,
     request: BuildRequest,
     context: AsyncIterable[bytes],
-    logins: Sequence[Login],
+    logins: Sequence[EngineLogin],
     *,
     on_line: OnLine,
     idle: timedelta,
@@ -114,7 +114,7 @@ async def build(
 
 @asynccontextmanager
 async def _session(
-    engine: Engine, request: BuildRequest, logins: Sequence[Login]
+    engine: Engine, request: BuildRequest, logins: Sequence[EngineLogin]
 ) -> AsyncIterator[dict[str, str]]:
     """What the query says of a session, while there is one: only secrets cannot do without."""
     async with AsyncExitStack() as stack:
@@ -207,7 +207,7 @@ def _require_wanted(image: images.LocalImage, platform: str, doing: Doing) -> No
         )
 
 
-def _registry_config(logins: Sequence[Login]) -> dict[str, str]:
+def _registry_config(logins: Sequence[EngineLogin]) -> dict[str, str]:
     """``X-Registry-Config``: a login a host, under the name by which the builder looks for it."""
     known = {RegistryHost(login.host).login_key: credential(login) for login in logins}
     content = json.dumps({key: value for key, value in known.items() if value}).encode()

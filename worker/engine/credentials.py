@@ -14,7 +14,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import RegistryHost
 from worker.engine.errors import Doing
-from worker.login import Login
+from worker.login import EngineLogin
 
 
 def registry_auth(doing: Doing) -> Mapping[str, str]:
@@ -30,7 +30,7 @@ def registry_auth(doing: Doing) -> Mapping[str, str]:
     return {"X-Registry-Auth": base64.urlsafe_b64encode(content).decode()}
 
 
-def require_host(login: Login, host: str, doing: Doing) -> None:
+def require_host(login: EngineLogin, host: str, doing: Doing) -> None:
     """Raises `EngineError` (``auth_missing``) unless the login may be sent to ``host``."""
     if login.host != host:
         raise EngineError(
@@ -38,7 +38,7 @@ def require_host(login: Login, host: str, doing: Doing) -> None:
         )
 
 
-def credential(login: Login) -> dict[str, JsonValue]:
+def credential(login: EngineLogin) -> dict[str, JsonValue]:
     """The Engine's ``AuthConfig``, empty for nobody."""
     secret = login.secret.get_secret_value()
     if not login.username and not secret:

@@ -16,7 +16,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference
 from worker.engine.redaction import READ_AT_MOST, redact
-from worker.login import Login
+from worker.login import EngineLogin
 
 MAX_WORDS = 300
 """How many signs of an Engine's words a message keeps."""
@@ -28,7 +28,7 @@ class Doing:
 
     verb: str
     reference: Reference | None = None
-    login: Login | None = None
+    login: EngineLogin | None = None
 
     def __str__(self) -> str:
         return f"{self.verb} {self.reference}" if self.reference else self.verb

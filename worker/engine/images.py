@@ -12,7 +12,7 @@ from worker.engine.connection import Engine
 from worker.engine.credentials import credential, registry_auth, require_host
 from worker.engine.errors import Doing
 from worker.engine.transfer import OnProgress, transfer
-from worker.login import Login
+from worker.login import EngineLogin
 from worker.oci.platform import Platform
 
 REGISTRY_ANSWER = timedelta(seconds=75)
@@ -68,7 +68,7 @@ class Distribution:
 async def pull(
     engine: Engine,
     reference: Reference,
-    login: Login | None,
+    login: EngineLogin | None,
     on_progress: OnProgress,
     idle: timedelta,
     *,
@@ -101,7 +101,7 @@ async def pull(
 async def push(
     engine: Engine,
     reference: Reference,
-    login: Login | None,
+    login: EngineLogin | None,
     on_progress: OnProgress,
     idle: timedelta,
 ) -> PushedImage:
@@ -164,7 +164,9 @@ async def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     await engine.request("DELETE", f"images/{name}", params=params, doing=Doing(f"remove {name}"))
 
 
-async def distribution(engine: Engine, reference: Reference, login: Login | None) -> Distribution:
+async def distribution(
+    engine: Engine, reference: Reference, login: EngineLogin | None
+) -> Distribution:
     """What the registry holds under this reference, as this Engine sees it."""
     doing = Doing("distribution", reference, login)
     answer = await engine.request_as(
@@ -178,7 +180,7 @@ async def distribution(engine: Engine, reference: Reference, login: Login | None
     return answer.as_distribution()
 
 
-async def authenticate(engine: Engine, host: RegistryHost, login: Login) -> None:
+async def authenticate(engine: Engine, host: RegistryHost, login: EngineLogin) -> None:
     """What ``docker login`` does; that it succeeds proves little, that it fails tells why.
 
     Raises:

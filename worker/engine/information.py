@@ -50,6 +50,8 @@ class EngineInfo:
     storage_driver: str
     insecure_registries: tuple[str, ...]
     http_proxy: str
+    https_proxy: str
+    no_proxy: str
     data_root: str
     swarm: Swarm
     node_id: str
@@ -98,6 +100,8 @@ class InfoAnswer(BaseModel):
     name: str = Field("", alias="Name")
     data_root: str = Field("", alias="DockerRootDir")
     http_proxy: str = Field("", alias="HttpProxy")
+    https_proxy: str = Field("", alias="HttpsProxy")
+    no_proxy: str = Field("", alias="NoProxy")
     driver: str = Field("", alias="Driver")
     driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
     registries: _Registries | None = Field(None, alias="RegistryConfig")
@@ -117,7 +121,9 @@ class InfoAnswer(BaseModel):
             image_store="containerd" if in_containerd else "graph",
             storage_driver=self.driver,
             insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
-            http_proxy=re.sub(r"//[^/@]*@", "//", self.http_proxy),
+            http_proxy=_without_user(self.http_proxy),
+            https_proxy=_without_user(self.https_proxy),
+            no_proxy=self.no_proxy,
             data_root=self.data_root,
             swarm=self.swarm.as_swarm(),
             node_id=self.swarm.node_id,
@@ -138,6 +144,10 @@ def choose_api_version(version: EngineVersion) -> str:
             remedy="Install a newer worker on this server.",
         )
     return min(version.api, NEWEST_API, key=_ordered)
+
+
+def _without_user(proxy: str) -> str:
+    return re.sub(r"//[^/@]*@", "//", proxy)
 
 
 def _ordered(api: str) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from worker.engine.credentials import registry_auth
 from worker.engine.errors import Doing
 from worker.engine.service_spec import ServiceSpec, as_it_was
 from worker.engine.service_state import Service, ServiceAnswer, Task, TaskAnswer
-from worker.login import Login
+from worker.login import EngineLogin
 
 CHANGES = 5
 """How often a change is tried that another one was faster than."""
@@ -39,7 +39,7 @@ async def inspect(engine: Engine, service_id: str) -> Service:
     return answer.as_service()
 
 
-async def create(engine: Engine, spec: ServiceSpec, login: Login | None) -> str:
+async def create(engine: Engine, spec: ServiceSpec, login: EngineLogin | None) -> str:
     """Make a service, whose tasks then begin; gives its id.
 
     One of the same deployment is taken as it is: another manager of the Swarm was asked, too.
@@ -51,13 +51,15 @@ async def create(engine: Engine, spec: ServiceSpec, login: Login | None) -> str:
 
 
 async def create_trial(
-    engine: Engine, spec: ServiceSpec, login: Login | None, before: Service
+    engine: Engine, spec: ServiceSpec, login: EngineLogin | None, before: Service
 ) -> str:
     """As `create`, but one task of it beside the service that it is to change, without ports."""
     return await _make(engine, spec, login, spec.trial_name, spec.trial(before.document))
 
 
-async def update(engine: Engine, service_id: str, spec: ServiceSpec, login: Login | None) -> None:
+async def update(
+    engine: Engine, service_id: str, spec: ServiceSpec, login: EngineLogin | None
+) -> None:
     """Give a service another spec, and its nodes this login from now on.
 
     Once for a deployment, whichever managers of the Swarm are asked: after a second time, what ran
@@ -152,7 +154,7 @@ async def last_lines(engine: Engine, task_id: str) -> str:
 
 
 async def _make(
-    engine: Engine, spec: ServiceSpec, login: Login | None, name: str, body: JsonValue
+    engine: Engine, spec: ServiceSpec, login: EngineLogin | None, name: str, body: JsonValue
 ) -> str:
     doing = Doing("deploy", spec.reference, login)
     headers = registry_auth(doing)

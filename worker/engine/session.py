@@ -23,7 +23,7 @@ from shared.faults import FaultCode
 from shared.reference import parse_registry
 from worker.engine.grpc import CallError, Method, Status, serve
 from worker.engine.protobuf import read_text, write_bytes, write_number
-from worker.login import Login
+from worker.login import EngineLogin
 
 OPENS = timedelta(seconds=10)
 
@@ -43,7 +43,7 @@ class Offer:
     """What one build may ask for: secrets by their ids, and the logins of registries."""
 
     secrets: Mapping[str, SecretStr]
-    logins: Sequence[Login] = ()
+    logins: Sequence[EngineLogin] = ()
 
     def methods(self) -> dict[str, Method]:
         """The calls that a builder makes; the numbers of fields are those of BuildKit's files."""

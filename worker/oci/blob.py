@@ -63,8 +63,8 @@ class BlobReader:
 
         Raises:
             RegistryError: ``digest_mismatch`` for other bytes than were promised, or more or fewer;
-                ``image_not_found``, ``pull_denied`` …; ``conn_reset`` or ``conn_timeout`` where new
-                connections bring nothing either.
+                ``image_incomplete``, ``pull_denied`` …; ``conn_reset`` or ``conn_timeout`` where
+                new connections bring nothing either.
         """
         if not self._blob.size_bytes:
             self._require_digest()
@@ -140,6 +140,8 @@ class BlobReader:
         if answer.status == 416:
             what = "is shorter than its manifest says"
             return self._make_error(FaultCode.DIGEST_MISMATCH, what)
+        if answer.status == 404 and not answer.is_html:
+            return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing")
         return self._talk.refusal(answer, Asked.PULL, self._repository)
 
     def _make_error(self, code: FaultCode, what: str, evidence: str = "") -> RegistryError:

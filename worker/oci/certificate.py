@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,8 +15,8 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 
 CERTIFICATES_DIRECTORY = Path("/etc/docker/certs.d")
-"""Where Docker looks for a registry's own CAs: ``HOST:PORT/*.crt`` (Docker's manual, "Verify
-repository client with certificates")."""
+"""Where Docker looks for a registry's own CAs: ``HOST:PORT/*.crt``, and for its own certificates
+(Docker's manual, "Verify repository client with certificates")."""
 
 KEPT_CONTEXTS = 64
 SHOWN_NAMES = 5
@@ -42,6 +43,7 @@ class Certificate:
 async def make_context(name: str, directory: Path) -> ssl.SSLContext:
     """The system's trusted CAs and, from ``directory/name/*.crt``, the registry's own.
 
+    ``*.cert`` with ``*.key`` beside it is what we show to a registry that asks for a certificate.
     In a thread, since reading a bundle of CAs takes some 20 ms.
 
     Raises:
@@ -74,7 +76,7 @@ def parse_certificate(encoded: bytes | None) -> Certificate | None:
 def _find_context(name: str, directory: Path) -> ssl.SSLContext:
     system = ssl.get_default_verify_paths()
     bundles = [Path(path) for path in (system.cafile, system.capath) if path]
-    own = sorted((directory / name).glob("*.crt"))
+    own = sorted(one for kind in ("crt", "cert") for one in (directory / name).glob(f"*.{kind}"))
     changed = tuple(path.stat().st_mtime_ns for path in (*bundles, *own) if path.exists())
     return _make_context(tuple(own), changed)
 
@@ -84,6 +86,11 @@ def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSL
     """Kept as long as no file changes: a new CA counts at once, as it does for Docker."""
     context = ssl.create_default_context()
     for file in files:
+        if file.suffix == ".cert":
+            # What we may not read is not shown; then the registry says that it wants one.
+            with suppress(OSError):
+                context.load_cert_chain(file, file.with_suffix(".key"))
+            continue
         try:
             context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as error:

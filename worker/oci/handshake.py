@@ -7,6 +7,7 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from worker.login import Login
 from worker.oci.challenge import Challenge, parse_challenges
+from worker.oci.realm import require_unambiguous
 from worker.oci.route import Route
 from worker.oci.scope import Scope
 from worker.oci.token import Token, TokenSource, make_basic
@@ -50,6 +51,20 @@ class Handshake:
             self._route, self._challenge = route, self._challenge or challenge
             return True
         return False
+
+    async def require_safe(self, values: Sequence[str], route: Route) -> None:
+        """See that the login may go to every token server of a 401: an Engine may take any of them.
+
+        Of a parameter that is named twice we take the first one, and an Engine the last one.
+
+        Raises:
+            RefusedNetworkError: one is at an address that a registry may not have here.
+            RegistryError: ``auth_unsafe_realm`` or ``auth_server_unreachable``.
+        """
+        for challenge in require_unambiguous(values, self._registry):
+            await TokenSource.open(
+                self._transport, challenge, None, registry=self._registry, route=route
+            )
 
     @property
     def has_scopes(self) -> bool:

@@ -1,5 +1,6 @@
 """One image of a registry as a server would pull it: the one of its platform, and its layers."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated
@@ -21,6 +22,21 @@ MAX_CONFIG_BYTES = 4 * 1024 * 1024
 """What a manifest may have; a configuration of some kilobytes is usual."""
 
 
+CONFIG_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+        "application/octet-stream",  # what the oldest clients wrote
+        "",
+    }
+)
+LAYER_TYPES = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.",
+    "application/octet-stream",
+)
+
+
 @dataclass(frozen=True)
 class RemoteImage:
     """``layers`` are compressed; ``diff_ids`` are the digests of what they hold, in that order.
@@ -36,13 +52,14 @@ async def find_image(source: RegistryClient, reference: Reference, wanted: Platf
     """What of a reference runs on the wanted platform.
 
     Raises:
-        RegistryError: ``platform_missing``, ``image_not_found``, ``pull_denied`` …, and
-            ``registry_error`` for what cannot be read.
+        RegistryError: ``platform_missing``, ``image_not_found``, ``pull_denied`` …,
+            ``not_an_image`` for other artifacts, and ``registry_error`` for what cannot be read.
     """
     manifest = await _find_manifest(source, reference, wanted)
     contents = parse_contents(manifest)
     if contents is None or contents.config is None:
         raise _make_unreadable(reference, f"the manifest {manifest.descriptor.digest}")
+    _require_image(reference, contents.config, contents.layers)
     config = await _read_config(source, reference, contents.config)
     if not wanted.runs(config.platform):
         raise make_missing(reference, wanted, str(config.platform))
@@ -55,6 +72,21 @@ def make_missing(reference: Reference, wanted: Platform, offered: str) -> Regist
     return RegistryError(
         FaultCode.PLATFORM_MISSING, f"{reference} is for {offered or 'none'}, not for {wanted}"
     )
+
+
+def _require_image(reference: Reference, config: Descriptor, layers: Sequence[Descriptor]) -> None:
+    """Raises ``not_an_image`` for what no container can be made of, as far as its types tell."""
+    kind = config.media_type
+    if kind in CONFIG_TYPES:
+        foreign = [layer.media_type for layer in layers if _is_foreign(layer.media_type)]
+        if not foreign or len(foreign) < len(layers):
+            return
+        kind = foreign[0]
+    raise RegistryError(FaultCode.NOT_AN_IMAGE, f"{reference} is no image, but {kind[:100]!r}")
+
+
+def _is_foreign(media_type: str) -> bool:
+    return media_type.startswith("application/") and not media_type.startswith(LAYER_TYPES)
 
 
 async def _find_manifest(

@@ -1,18 +1,20 @@
 """Where a registry's token server may be, so that a password is not sent wherever it says."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from yarl import URL
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from shared.networks import is_address
-from worker.oci.challenge import Challenge
-from worker.oci.route import Route
+from worker.oci.challenge import Challenge, parse_challenges
+from worker.oci.route import Route, find_origin
 
 KNOWN_REALM_HOSTS = {"docker.io": "auth.docker.io"}
 """Token servers on another host that belong to their registry (Docker's "Token Authentication")."""
+
+_REALM = re.compile(r"\brealm[ \t]*=", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,32 @@ class Realm:
 def parse_realm(challenge: Challenge, registry: str, route: Route) -> Realm:
     """The token server of a Bearer challenge of ``registry``, which was reached by ``route``.
 
-    HTTPS is required where the registry speaks it; else plain HTTP is for the registry's own host
-    and for loopback. Addresses are checked when it is connected to.
+    HTTPS is required where the registry speaks it. A registry without TLS may name no more than its
+    own origin: scheme, host and port. Addresses are checked when it is connected to.
 
     Raises:
         RegistryError: ``auth_unsafe_realm``.
     """
     url = _parse_url(challenge.parameters.get("realm", ""), registry)
-    own = url.raw_host == route.hostname
-    if url.scheme != "https" and (route.context or not (own or _is_loopback(url.host or ""))):
+    if route.context is None and find_origin(url) != route.origin:
+        raise _make_unsafe(registry, f"{find_origin(url)} is not {route.origin}")
+    if route.context is not None and url.scheme != "https":
         raise _make_unsafe(registry, f"{url.scheme}://{url.host} is not HTTPS")
-    known = own or url.host == KNOWN_REALM_HOSTS.get(registry)
+    known = route.hostname == url.raw_host or url.host == KNOWN_REALM_HOSTS.get(registry)
     return Realm(url, challenge.parameters.get("service", ""), is_foreign=not known)
+
+
+def require_unambiguous(values: Iterable[str], registry: str) -> list[Challenge]:
+    """The challenges of ``WWW-Authenticate`` that name a token server, read alike by everybody.
+
+    Raises:
+        RegistryError: ``auth_unsafe_realm``, an Engine may read another address than we do.
+    """
+    headers = list(values)
+    challenges = [one for one in parse_challenges(headers) if "realm" in one.parameters]
+    if sum(len(_REALM.findall(header)) for header in headers) > len(challenges):
+        raise _make_unsafe(registry, "its challenge can be read in more than one way")
+    return [one for one in challenges if one.scheme == "bearer"]
 
 
 def require_as_safe(realm: Realm, reached: Route, registry: str, route: Route) -> None:
@@ -55,11 +71,6 @@ def _parse_url(text: str, registry: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host or url.user or url.password:
         raise _make_unsafe(registry, "its address is no plain http or https URL")
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    # A name is not believed: only what needs no look-up is loopback for certain.
-    return host == "localhost" or (is_address(host) and ip_address(host).is_loopback)
 
 
 def _make_unsafe(registry: str, why: str) -> RegistryError:

@@ -17,6 +17,7 @@ from worker.oci.conversation import Conversation
 from worker.oci.errors import make_timeout
 from worker.oci.manifest import Descriptor
 from worker.oci.manifests import require_stored
+from worker.oci.presence import require_present
 from worker.oci.scope import PUSH, Scope
 from worker.oci.transport import Answer, Request
 
@@ -40,18 +41,21 @@ class Uploads:
         self._repository = repository
         self._mounts = mounts
         self._scope = Scope(repository, PUSH, mounts=mounts)
+        self._damaged: set[str] = set()
 
-    async def has(self, digest: str) -> bool:
-        """Whether the repository holds a blob.
+    async def has(self, blob: Descriptor) -> bool:
+        """Whether the repository holds a blob of this size.
 
         Raises:
             RegistryError: ``push_denied`` …
         """
-        require_digest(digest)
-        url = await self._talk.url(f"{self._repository}/blobs/{digest}")
+        require_digest(blob.digest)
+        url = await self._talk.url(f"{self._repository}/blobs/{blob.digest}")
         # A redirect says enough; signed for GET, it would refuse the HEAD.
         answer = await self._talk.ask(Request("HEAD", url, stays=True), self._scope)
-        if answer.status == 200 or answer.is_redirect:
+        if answer.status == 200:
+            return await self._is_whole(answer, blob)
+        if answer.is_redirect:
             return True
         if answer.status in {404, 405}:
             return False
@@ -92,7 +96,8 @@ class Uploads:
 
         Raises:
             RegistryError: ``upload_corrupt``, ``layer_too_large``, ``conn_timeout`` where no byte
-                moved for the idle time; or what ``content`` raised.
+                moved for the idle time; ``image_incomplete`` where the registry keeps a damaged
+                blob that it had; or what ``content`` raised.
         """
         request = Request(
             "PUT",
@@ -103,6 +108,20 @@ class Uploads:
         if answer.status != 201:
             raise self._talk.refusal(answer, Asked.PUSH, self._repository)
         require_stored(self._talk, self._repository, answer, blob.digest)
+        if blob.digest in self._damaged:  # a registry may take it for the one that it has
+            await require_present(self._talk, self._repository, blob)
+
+    async def _is_whole(self, answer: Answer, blob: Descriptor) -> bool:
+        """Whether a blob that is there has its size; some registries name none, or a wrong one."""
+        if answer.headers.get("Content-Length") == str(blob.size_bytes):
+            return True
+        try:
+            await require_present(self._talk, self._repository, blob)
+        except RegistryError as error:
+            if error.code != FaultCode.IMAGE_INCOMPLETE:
+                raise
+            self._damaged.add(blob.digest)
+        return blob.digest not in self._damaged
 
     async def _send(self, request: Request, content: AsyncIterable[bytes]) -> Answer:
         idle = self._talk.settings.deadlines.idle

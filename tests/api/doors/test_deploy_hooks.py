@@ -224,6 +224,36 @@ async def test_what_is_no_push_for_it_is_answered_well_and_ignored(
     assert count(database) == (0, 0)
 
 
+@pytest.fixture
+async def open_hook(
+    client: httpx2.AsyncClient, app: FastAPI, server: TestServer
+) -> AsyncIterator[Hook]:
+    async with open_client(app, None) as caller:
+        yield await create_hook(client, caller, server, tagFilter="*")
+
+
+async def test_a_signature_that_is_pushed_after_its_image_does_not_replace_it(
+    open_hook: Hook, database: Database
+) -> None:
+    deployed = await open_hook.deployed(distribution("v1", f"sha256-{'a' * 64}.sig"))
+
+    assert deployed["image"] == f"{IMAGE}:v1"
+    assert count(database)[0] == 1
+
+
+@pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
+async def test_an_artifact_supersedes_no_deployment_that_waits(
+    open_hook: Hook, database: Database, suffix: str
+) -> None:
+    await open_hook.deployed(distribution("v1"))
+    before = database.execute("SELECT job_id, state FROM job ORDER BY job_id")
+
+    ignored = await open_hook.deployed(distribution(f"sha256-{'a' * 64}{suffix}"))
+
+    assert (ignored["ignored"], "is no image" in ignored["message"]) == ("not_an_image", True)
+    assert database.execute("SELECT job_id, state FROM job ORDER BY job_id") == before
+
+
 async def test_an_application_that_is_built_by_now_is_left_alone(
     client: httpx2.AsyncClient, hook: Hook, database: Database
 ) -> None:

@@ -13,7 +13,12 @@ from shared.reference import parse_reference
 DIGEST = f"sha256:{'a' * 64}"
 
 
-def distribution(*tags: str | None, action: str = "push", host: str = "ghcr.io") -> dict[str, Any]:
+def distribution(
+    *tags: str | None,
+    action: str = "push",
+    host: str = "ghcr.io",
+    target: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """As https://distribution.github.io/distribution/about/notifications/ shows it."""
     events = [
         {
@@ -28,6 +33,7 @@ def distribution(*tags: str | None, action: str = "push", host: str = "ghcr.io")
                 "repository": "team/app",
                 "url": f"http://{host}/v2/team/app/manifests/{DIGEST}",
                 **({"tag": tag} if tag else {}),
+                **(target or {}),
             },
             "request": {"id": "1", "addr": "192.0.2.1:40000", "host": host, "method": "PUT"},
             "actor": {},
@@ -117,6 +123,8 @@ def test_other_registries_tell_it_in_their_words(body: object, push: Push) -> No
         {**HARBOR, "type": "DELETE_ARTIFACT"},
         {"zen": "Keep it logically awesome.", "hook_id": 1, "repository": {}},
         {**HUB, "push_data": {"tag": ""}},
+        json.loads(json.dumps(HARBOR).replace(":1.4.2", f"@{DIGEST}").replace("1.4.2", DIGEST)),
+        distribution(None),
         {"events": [None, 1, [], {}]},
         {},
         [],
@@ -125,6 +133,86 @@ def test_other_registries_tell_it_in_their_words(body: object, push: Push) -> No
 )
 def test_nothing_else_is_a_push(body: object) -> None:
     assert parse_pushes(body) == []
+
+
+HEX = "a" * 64
+CHART = "application/vnd.cncf.helm.config.v1+json"
+SIGNED = "application/vnd.dev.cosign.simplesigning.v1+json"
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        f"sha256-{HEX}",
+        f"sha512-{HEX}",
+        f"sha256-{HEX}.sig",
+        f"sha256-{HEX}.att",
+        f"sha256-{HEX}.sbom",
+        f"sha256-{HEX}.1234567890abcdef.spdx",
+        f"sha256-{HEX}-meta",
+        "1.4.2.sbom",
+    ],
+)
+@pytest.mark.parametrize("body", [distribution("TAG"), HUB, GITHUB, HARBOR])
+def test_a_tag_of_a_signature_or_referrer_is_no_image(tag: str, body: object) -> None:
+    text = json.dumps(body).replace("TAG", "1.4.2").replace("1.4.2", tag)
+
+    [push] = parse_pushes(json.loads(text))
+
+    assert (push.tag, bool(push.artifact)) == (tag, True)
+
+
+@pytest.mark.parametrize(
+    "tag", [f"sha256-{HEX[:-1]}", f"sha256-{HEX}a", "sha256", "1.0-sig", "sig", f"v-sha256-{HEX}"]
+)
+def test_a_tag_that_only_resembles_one_is_an_image(tag: str) -> None:
+    [push] = parse_pushes(distribution(tag))
+
+    assert push.artifact == ""
+
+
+def test_a_media_type_of_another_kind_is_no_image() -> None:
+    [told], [referred], [configured], [layered], [plugin] = (
+        parse_pushes(body)
+        for body in (
+            distribution(
+                "1", target={"mediaType": "application/vnd.oci.artifact.manifest.v1+json"}
+            ),
+            distribution("1", target={"references": [{"mediaType": CHART}]}),
+            github_of({"config": {"media_type": CHART}}),
+            github_of({"layers": [{"media_type": SIGNED}]}),
+            distribution("1", target={"artifactType": "application/vnd.docker.plugin.v1+json"}),
+        )
+    )
+
+    for push in (told, referred, configured, layered, plugin):
+        assert "media type" in push.artifact
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/vnd.docker.container.image.v1+json",
+        "application/octet-stream",
+        "",
+        None,
+    ],
+)
+def test_a_media_type_of_an_image_or_none_is_an_image(media_type: str | None) -> None:
+    [push] = parse_pushes(distribution("1", target={"mediaType": media_type}))
+
+    assert push.artifact == ""
+
+
+def github_of(manifest: dict[str, Any]) -> object:
+    body = json.loads(json.dumps(GITHUB))
+    version = body["registry_package"]["package_version"]
+    version["container_metadata"]["manifest"] = manifest
+    return body
 
 
 @pytest.mark.parametrize(
@@ -179,7 +267,7 @@ NAMES = st.sampled_from(
         *("events", "action", "target", "repository", "tag", "request", "host", "id", "type"),
         *("push_data", "repo_name", "pushed_at", "registry_package", "package", "namespace"),
         *("name", "package_version", "container_metadata", "event_data", "resources"),
-        *("resource_url", "occur_at", "digest"),
+        *("resource_url", "occur_at", "digest", "mediaType", "references", "manifest", "config"),
     ]
 )
 VALUES = st.recursive(

@@ -21,7 +21,7 @@ from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engine.parts import IDLE, Registry
 from tests.engine.test_images import ignore
-from tests.oci.images import INDEX, Depot, describe
+from tests.oci.images import INDEX, MANIFEST, Depot, Image, describe, digest_of
 from tests.server.parts import make_tools
 from worker.engine import images
 from worker.engine.connection import Engine
@@ -29,7 +29,7 @@ from worker.local.engines import LocalEngine
 from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry
-from worker.login import Grant, Grants, Login
+from worker.login import EngineLogin, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.images import pull
 from worker.server.handlers.preflight import UNPACKED_TIMES, Preflight, count_shared
@@ -48,7 +48,9 @@ class Dock:
     tools: Tools
     lines: list[str] = field(default_factory=list)
 
-    async def push(self, target: Reference, login: Login | None = None, **made: Any) -> Reference:
+    async def push(
+        self, target: Reference, login: EngineLogin | None = None, **made: Any
+    ) -> Reference:
         """An image made here and sent; by its digest, as a deployment has it."""
         await asyncio.to_thread(make_image, self.local.docker_host, str(target), **made)
         pushed = await images.push(self.engine, target, login, ignore, IDLE)
@@ -59,13 +61,18 @@ class Dock:
         await images.remove(self.engine, found.image_id, force=True)
 
     async def pull(
-        self, target: Reference, login: Login | None = None, *, platform: str | None = None
+        self,
+        target: Reference,
+        login: EngineLogin | None = None,
+        *,
+        platform: str | None = None,
+        preflight: bool = True,
     ) -> tuple[ImageResult, Attempt]:
         attempt = Attempt("job", 1, say=self._say)
         command = ImagePull(
             reference=str(target),
             registry_id="registry" if login else None,
-            preflight=True,
+            preflight=preflight,
             platform=platform,
         )
         given = (
@@ -73,7 +80,7 @@ class Dock:
         )
         return await pull(command, Grants(grants=given), attempt, self.tools), attempt
 
-    async def refuse(self, target: Reference, *login: Login, **asked: Any) -> WharfError:
+    async def refuse(self, target: Reference, *login: EngineLogin, **asked: Any) -> WharfError:
         """What it says, having changed nothing."""
         before = sorted(await images.list_ids(self.engine))
         with pytest.raises(WharfError) as caught:
@@ -206,6 +213,28 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
     offered = "linux/riscv64, linux/s390x" if is_index else "linux/s390x"
     assert (error.code, error.retryable) == (FaultCode.PLATFORM_MISSING, False)
     assert f"{target} is for {offered}, not for linux/{HERE}" in error.message
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+async def test_a_chart_is_called_no_image(
+    dock: Dock, registry: Registry, *, preflight: bool
+) -> None:
+    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
+    parts = [
+        {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
+        for kind, blob, size in (
+            ("config.v1+json", config, len(config)),
+            ("chart.content.v1.tar+gzip", layer, len(layer)),
+        )
+    ]
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": parts[0], "layers": parts[1:]}
+    blobs = {digest_of(blob): blob for blob in (config, layer)}
+    await depot.put("1", Image(blobs, [(MANIFEST, json.dumps(document).encode())]))
+
+    error = await dock.refuse(target, preflight=preflight)
+
+    assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
 
 
 @pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])

@@ -1,7 +1,7 @@
 """Build an image from its sources: fetch, pack, pull what it builds on, build."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,13 +19,13 @@ from worker.engine import images
 from worker.engine.build import BuildRequest
 from worker.engine.build import build as run_build
 from worker.engine.connection import Engine
-from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grants, Login
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
 from worker.server.attempt import Attempt
 from worker.server.handlers.tools import IDLE, Tools, sender, tell
 from worker.server.joblog import JobLog, open_log
 from worker.server.mask import Mask
 from worker.server.sources.context import Context, find_inside, pack
-from worker.server.sources.dockerfile import parse_bases
+from worker.server.sources.dockerfile import Base, parse_bases
 from worker.server.sources.download import download
 from worker.server.sources.git import fetch
 from worker.server.sources.upload import unpack
@@ -36,6 +36,9 @@ SILENCE = timedelta(hours=1)
 ASK_SECONDS = 10.0
 MISSES = 3
 """An Engine under load may be late with one answer, but not with three, each of them 10 s."""
+
+OTHERS_SECONDS = 5.0
+"""What registries have to answer that no base names, before the build goes on without them."""
 
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
@@ -86,7 +89,9 @@ async def _build(
     archive = folder / "context.tar"
     context = await pack(sources.root, command.context_path, command.dockerfile, archive)
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
-    await _pull_bases(command, context, grants, attempt, tools, log=log)
+    bases = parse_bases(context.text, command.build_args, command.stage or "")
+    logins = await _find_logins(bases, grants, tools, log)
+    await _pull_bases(command, bases, logins, attempt, tools, log=log)
     secrets = grants.build_secrets
     request = _make_request(
         command,
@@ -95,7 +100,6 @@ async def _build(
         secrets,
         use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
     )
-    logins = [grant.login for grant in grants.grants]
     building = run_build(
         tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
     )
@@ -141,10 +145,36 @@ async def _fetch_upload(
     return Sources(root)
 
 
+async def _find_logins(
+    bases: Sequence[Base], grants: Grants, tools: Tools, log: JobLog
+) -> list[EngineLogin]:
+    """The logins that the Engine may be given, which it then may use for whatever is built.
+
+    Raises:
+        RegistryError: that of a base may not be given; of others, no more than the log says so.
+    """
+    named = {base.reference.registry: base.reference for base in bases}
+
+    async def find(login: Login) -> EngineLogin | None:
+        if target := named.get(login.host):
+            return await tools.for_engine(login, target)
+        try:
+            async with asyncio.timeout(OTHERS_SECONDS):
+                return await tools.for_engine(login, Reference(login.host, "any", "latest"))
+        except (WharfError, TimeoutError) as error:
+            why = error.message if isinstance(error, WharfError) else "no answer in time"
+            log.add(f"no login for {login.host}, which no base names: {why}")
+            return None
+
+    given = {grant.login.host: grant.login for grant in grants.grants if "pull" in grant.rights}
+    found = await asyncio.gather(*(find(login) for login in given.values()))
+    return [login for login in found if login is not None]
+
+
 async def _pull_bases(
     command: ImageBuild,
-    context: Context,
-    grants: Grants,
+    bases: Sequence[Base],
+    logins: Sequence[EngineLogin],
     attempt: Attempt,
     tools: Tools,
     *,
@@ -155,18 +185,14 @@ async def _pull_bases(
     BuildKit has no other way to a private base, and an Engine's list of registries without TLS is
     unknown to it. Those for another platform are left to the builder.
     """
-    for base in parse_bases(context.text, command.build_args, command.stage or ""):
-        login = _login(grants, base.reference)
+    for base in bases:
+        login = next((one for one in logins if one.host == base.reference.registry), None)
         if command.platform or base.platform:
             continue
         if login is None and await images.find(tools.engine, str(base.reference)):
             continue
         log.add(f"pulling {base.reference}")
         await images.pull(tools.engine, base.reference, login, tell(attempt), IDLE)
-
-
-def _login(grants: Grants, target: Reference) -> Login | None:
-    return next((grant.login for grant in grants.grants if grant.is_for(target, "pull")), None)
 
 
 def _make_request(

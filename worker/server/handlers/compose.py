@@ -45,7 +45,8 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Line
     """The digest that was pulled."""
     name = lines.name_of(image)
     try:
-        login = grants.login_for(image.target, "pull") if image.registry_id else None
+        given = grants.login_for(image.target, "pull") if image.registry_id else None
+        login = await tools.for_engine(given, image.target)
         pulled = await images.pull(
             tools.engine,
             image.target,

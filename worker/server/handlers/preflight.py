@@ -12,7 +12,7 @@ What does not hold is refused before anything is changed.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import EngineError, RefusedNetworkError, RegistryError
+from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
@@ -20,7 +20,7 @@ from worker.engine import images
 from worker.engine.connection import Engine
 from worker.engine.errors import Doing
 from worker.engine.images import LocalImage
-from worker.login import Grants, Login
+from worker.login import EngineLogin, Grants, Login
 from worker.oci.client import RegistryClient
 from worker.oci.image import RemoteImage, find_image, make_missing
 from worker.oci.lanes import in_lanes
@@ -102,6 +102,20 @@ async def prepare(
         return None
 
 
+async def require_image(command: ImagePull, login: Login | None, tools: Tools) -> None:
+    """Look at what an Engine has refused, which may say little of why.
+
+    Raises:
+        RegistryError: ``not_an_image``; nothing for any other trouble.
+    """
+    try:
+        wanted = await _find_wanted(command, tools.engine)
+        await _ask_registry(command.target, wanted, login, tools)
+    except WharfError as error:
+        if error.code == FaultCode.NOT_AN_IMAGE:
+            raise
+
+
 def count_shared(wanted: Sequence[str], held: Iterable[Sequence[str]]) -> int:
     """With how many of its layers, from the lowest up, some image begins that is held.
 
@@ -118,7 +132,7 @@ async def _look_ahead(
     except (RegistryError, RefusedNetworkError) as error:
         if error.code not in CLOSED:
             raise
-        await _ask_engine(target, wanted, login, tools.engine)
+        await _ask_engine(target, wanted, await tools.for_engine(login, target), tools.engine)
         log.add(f"{error.message}, but the Engine gets there: how much it fetches is not known")
         return
     found = await _measure(image, tools.engine)
@@ -155,7 +169,7 @@ async def _ask_registry(
 
 
 async def _ask_engine(
-    target: Reference, wanted: Platform, login: Login | None, engine: Engine
+    target: Reference, wanted: Platform, login: EngineLogin | None, engine: Engine
 ) -> None:
     found = await images.distribution(engine, target, login)
     if found.platforms and not any(wanted.runs(parse_platform(one)) for one in found.platforms):

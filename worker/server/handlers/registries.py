@@ -7,7 +7,7 @@ from shared.diagnosis import Outcome, ProbeReport, Stage, StageResult
 from shared.errors import EngineError, RegistryError
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import RegistryTest
-from shared.reference import parse_registry
+from shared.reference import Reference, parse_registry
 from worker.engine import images
 from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
@@ -65,8 +65,11 @@ async def _ask_engine(
         if away is not None:
             raise away
         async with asyncio.timeout(ENGINE_SECONDS):
-            await images.authenticate(tools.engine, parse_registry(login.host), login)
-    except (EngineError, TimeoutError) as error:
+            seen = Reference(report.host, report.repository, "latest")
+            given = await tools.for_engine(login, seen)
+            if given is not None:
+                await images.authenticate(tools.engine, parse_registry(login.host), given)
+    except (EngineError, RegistryError, TimeoutError) as error:
         code, said = _fault(error)
         failed = StageResult(
             stage=Stage.ENGINE,
@@ -81,8 +84,8 @@ async def _ask_engine(
     return report.with_stage(passed, proved=ASKED_TOO)
 
 
-def _fault(error: EngineError | TimeoutError) -> tuple[FaultCode, str]:
-    if isinstance(error, EngineError):
+def _fault(error: EngineError | RegistryError | TimeoutError) -> tuple[FaultCode, str]:
+    if not isinstance(error, TimeoutError):
         return FaultCode(error.code), error.message
     return FaultCode.CONN_TIMEOUT, f"Docker did not answer within {ENGINE_SECONDS:g} s"
 

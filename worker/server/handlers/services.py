@@ -34,7 +34,6 @@ from worker.server.handlers.last_step import carry_out
 from worker.server.handlers.sites import AWAY, PUT_BACK_AT_ONCE, Gate
 from worker.server.handlers.swarms import SwarmSite
 from worker.server.handlers.tools import Tools, sender
-from worker.server.handlers.unfinished import Unfinished
 from worker.server.joblog import open_log
 from worker.server.mask import Mask, masking
 
@@ -67,11 +66,11 @@ async def replace_service(
             tools.unfinished.working(command),
         ):
             site = SwarmSite(tools.engine, command, job_log, mask, gate or Gate())
-            return await _replace(site, grants, attempt, tools.unfinished)
+            return await _replace(site, grants, attempt, tools)
 
 
 async def _replace(
-    site: SwarmSite, grants: Grants, attempt: Attempt, unfinished: Unfinished
+    site: SwarmSite, grants: Grants, attempt: Attempt, tools: Tools
 ) -> ServiceResult:
     await site.require_manager()
     await site.see_image()
@@ -80,7 +79,7 @@ async def _replace(
     if current is None:
         await site.require_no_container()
         await site.require_free_name()
-    rollout = _Rollout(site, attempt, unfinished, current)
+    rollout = _Rollout(site, attempt, tools, current)
     if current is None:
         rollout.before = {}
     elif current.deployment != site.command.deployment_id:
@@ -98,7 +97,7 @@ class _Rollout:
 
     site: SwarmSite
     attempt: Attempt
-    unfinished: Unfinished
+    tools: Tools
     current: Service | None
     before: Mapping[str, JsonValue] | None = field(default=None, repr=False)
     ran: int | None = None
@@ -123,22 +122,23 @@ class _Rollout:
             if not (await uninterrupted(self._put_back()) and await self._is_back()):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
-        self.unfinished.forget(self.site.command)
+        self.tools.unfinished.forget(self.site.command)
         return self._result(look)
 
     async def _begin(self, grants: Grants) -> Convergence:
         """To its end: an Engine that was let go does it all the same, and nobody knew of it."""
         site, command, current = self.site, self.site.command, self.current
         if current is not None and current.deployment == command.deployment_id:
-            self.unfinished.note(command, self.attempt.job_id)
+            self.tools.unfinished.note(command, self.attempt.job_id)
             self.has_begun = True
             site.log.add("it has begun before: waiting on")
             there = await services.tasks(site.engine, current.service_id)
             return Convergence(site, current.service_id, frozenset(one.task_id for one in there))
-        login = grants.login_for(command.target, "pull") if command.registry_id else None
+        given = grants.login_for(command.target, "pull") if command.registry_id else None
+        login = await self.tools.for_engine(given, command.target)
         name = current.name if current else command.name
         spec = await site.spec(grants.environment, login, name)
-        self.unfinished.note(command, self.attempt.job_id)
+        self.tools.unfinished.note(command, self.attempt.job_id)
         if current is not None and self.ran and trial.is_needed(site, spec):
             await trial.try_out(site, spec, login, current)
         self.has_begun = True
@@ -178,7 +178,7 @@ class _Rollout:
             deployment = self.site.command.deployment_id
             await services.put_back(self.site.engine, found.service_id, deployment, self.before)
         with suppress(OSError):  # It is put back; a note that stays is looked at again.
-            self.unfinished.forget(self.site.command)
+            self.tools.unfinished.forget(self.site.command)
 
     async def _wait_until_back(self) -> None:
         while (service := await self.site.find()) is not None:

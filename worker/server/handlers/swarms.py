@@ -13,7 +13,7 @@ from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.nodes import Node, known, nodes
 from worker.engine.service_spec import STOP_FIRST, ServiceSpec, order
 from worker.engine.service_state import Service, Task
-from worker.login import Login
+from worker.login import EngineLogin
 from worker.server.handlers.sites import Place
 
 
@@ -90,7 +90,7 @@ class SwarmSite(Place):
         return [task for task in tasks if task.is_running and service.made(task)]
 
     async def spec(
-        self, environment: Mapping[str, SecretStr], login: Login | None, name: str
+        self, environment: Mapping[str, SecretStr], login: EngineLogin | None, name: str
     ) -> ServiceSpec:
         """What is to run, once its registry has shown the image and there are nodes for it.
 

@@ -10,11 +10,12 @@ from shared.errors import RegistryError, WharfError
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.connection import Engine
-from worker.login import Login
+from worker.login import EngineLogin, Login
 from worker.oci.client import RegistryClient
 from worker.oci.copy import NOT_THERE
+from worker.oci.destinations import Destinations
 from worker.oci.manifest import Descriptor, Manifest
-from worker.oci.settings import ConnectionSettings
+from worker.oci.settings import ConnectionSettings, EngineProxy
 from worker.progress import TransferProgress
 from worker.server.attempt import Attempt
 from worker.server.handlers.host_paths import HostPaths
@@ -48,7 +49,8 @@ class Tools:
     """What works on this server and where: its Engine, registries' networks, builds' folders.
 
     ``unfinished`` knows what deployments have begun, ``api_url`` is where uploaded contexts are
-    fetched; ``host_paths`` are what containers may mount of this server.
+    fetched; ``host_paths`` are what containers may mount of this server. ``destinations`` decides
+    which logins the Engine may be given.
     """
 
     engine: Engine
@@ -57,6 +59,7 @@ class Tools:
     unfinished: Unfinished
     api_url: str | None = None
     host_paths: HostPaths = field(default_factory=HostPaths)
+    destinations: Destinations = field(default_factory=Destinations)
 
     async def connection_settings(self) -> ConnectionSettings:
         """How registries are reached: plain HTTP only where this server's Engine lists it.
@@ -65,7 +68,25 @@ class Tools:
             EngineError: the Engine does not answer, so its list is not known.
         """
         info = await self.engine.info()
-        return ConnectionSettings(self.networks, frozenset(info.insecure_registries))
+        return ConnectionSettings(
+            self.networks,
+            frozenset(info.insecure_registries),
+            proxy=EngineProxy(info.https_proxy, info.no_proxy),
+        )
+
+    async def for_engine(self, login: Login | None, target: Reference) -> EngineLogin | None:
+        """The login for the Engine, once it was seen where a pull or push of ``target`` sends it.
+
+        Raises:
+            RefusedNetworkError: an address that a registry may not have here.
+            RegistryError: ``auth_unsafe_realm``, or why the registry cannot be asked.
+        """
+        if login is None or not (login.username or login.secret.get_secret_value()):
+            return None
+        try:
+            return await self.destinations.require_safe(login, target, self.connection_settings)
+        except RegistryError as error:
+            raise error.within("the Docker Engine is given no login") from error
 
     async def confirm(self, reference: Reference, login: Login | None) -> Descriptor:
         """What the registry itself holds under this reference."""

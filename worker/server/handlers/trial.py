@@ -16,7 +16,7 @@ from shared.faults import FaultCode
 from worker.engine import services
 from worker.engine.service_spec import STOP_FIRST, TRIAL, ServiceSpec, order
 from worker.engine.service_state import Service
-from worker.login import Login
+from worker.login import EngineLogin
 from worker.server.handlers.converging import Convergence
 from worker.server.handlers.swarms import SwarmSite
 
@@ -32,7 +32,7 @@ def is_needed(site: SwarmSite, spec: ServiceSpec) -> bool:
 
 
 async def try_out(
-    site: SwarmSite, spec: ServiceSpec, login: Login | None, current: Service
+    site: SwarmSite, spec: ServiceSpec, login: EngineLogin | None, current: Service
 ) -> None:
     """Return once one task of it was well; it is gone again then.
 

@@ -33,7 +33,7 @@ from worker.engine.service_state import Service, Task
 from worker.local.engines import LocalEngine
 from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
-from worker.login import Grant, Grants, Login
+from worker.login import EngineLogin, Grant, Grants
 from worker.server.attempt import Attempt
 from worker.server.handlers.services import replace_service
 from worker.server.handlers.sites import Gate
@@ -62,7 +62,7 @@ class Yard:
     registry: Registry
     tools: Tools
     name: str
-    login: Login
+    login: EngineLogin
     gate: Gate = SOON
     pieces: list[str] = field(default_factory=list)
 
