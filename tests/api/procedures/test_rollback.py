@@ -39,6 +39,7 @@ class Yard:
     server: TestServer
     database: Database
     application: dict[str, Any]
+    outcome: str = "deleted"
 
     @property
     def application_id(self) -> str:
@@ -60,7 +61,8 @@ class Yard:
         for job in jobs:
             await self.server.claim(job)
             image = job.command["reference"]
-            told = {"reference": image, "digest": image.partition("@")[2], "wasThere": True}
+            told = {"reference": image, "digest": image.partition("@")[2]}
+            told |= {"wasThere": True, "outcome": self.outcome}
             await self.server.finish(job, "succeeded", result=told)
         await settle(self.server)
         return [job.command["reference"] for job in jobs if job.kind == "image.delete"]
