@@ -186,8 +186,8 @@ $$;
 
 -- Registry and repository of a reference, without its tag and its digest: where an image is.
 CREATE OR REPLACE FUNCTION public.repository_of(reference text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT pg_catalog.regexp_replace(pg_catalog.split_part(reference, '@', 1), ':[^/:]*$', '')
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT regexp_replace(split_part(reference, '@', 1), ':[^/:]*$', '')
 $$;
 
 -- Takes a join token and binds to it, once, a server's public key and what proves its two passwords.

@@ -61,9 +61,11 @@ APPLICATIONS = """
 SELECT organization_id, name, docker_image FROM application
  WHERE docker_image LIKE '%%@' || %(digest)s LIMIT %(most)s
 """
+# Of the many builds most begin otherwise, which is cheaper to see.
 OTHERS = """
 SELECT DISTINCT b.digest FROM build b
  WHERE b.digest <> %(digest)s AND b.outcome = 'succeeded' AND b.image_deleted_at IS NULL
+   AND (starts_with(b.reference, %(place)s) OR starts_with(b.retained, %(place)s))
    AND %(place)s IN (repository_of(b.reference), repository_of(b.retained))
 UNION SELECT r.digest FROM rollback r
  WHERE r.digest <> %(digest)s AND repository_of(r.reference) = %(place)s
