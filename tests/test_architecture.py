@@ -41,6 +41,7 @@ PARTS = {
         *(
             "compose",
             "coroutines",
+            "deletion",
             "deployments",
             "settings",
             "errors",

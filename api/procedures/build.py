@@ -66,6 +66,7 @@ class ManyBuilds(Input):
 class BuildOutput(Output):
     """An image of an application; `reference` and `digest` are what to run once it succeeded.
 
+    It cannot be run any more once `imageDeletedAt`: the image went with its last rollback point.
     `jobIds` are those of its steps in their order: make, push, retain.
     """
 
@@ -82,6 +83,7 @@ class BuildOutput(Output):
     job_ids: list[str]
     created_at: Moment
     finished_at: Moment | None
+    image_deleted_at: Moment | None
 
     @classmethod
     def of(cls, build: Build, make_state: str | None) -> Self:

@@ -10,13 +10,27 @@ from api.procedures.build import find_registries
 from api.procedures.build_order import is_new
 from api.procedures.build_plan import Registries
 from api.procedures.deployment_output import AcceptedDeployment, find_deployment
-from api.procedures.deployment_plan import rollout_of
+from api.procedures.deployment_plan import make_deleted, rollout_of
 from api.procedures.fields import Id, Input, Text
+from shared.database import Connection
 from shared.deployments.order import Image, Order, Retained, store_deployment
 from shared.deployments.settings import RunSettings
 from shared.errors import UnmetConditionError
 from shared.jobs.allowed import require_allowed
 from shared.models import Application, Server
+
+# Read with the application locked, which control locks too before it asks for a deletion.
+IS_DELETED = """
+SELECT FROM build
+ WHERE build_id = %(build_id)s AND image_deleted_at IS NOT NULL
+   AND repository_of(reference) = repository_of(%(reference)s)
+UNION ALL
+SELECT FROM rollback r JOIN job j ON j.job_id = r.delete_job_id
+ WHERE r.reference = %(reference)s AND r.build_id = %(build_id)s AND r.dropped_at IS NOT NULL
+   AND (j.finished_at IS NULL
+     OR j.state = 'succeeded' AND j.result->>'outcome' IN ('deleted', 'gone'))
+LIMIT 1
+"""
 
 
 class AskDeployment(Input):
@@ -112,12 +126,23 @@ async def find_target(context: Context, application_id: str) -> Target:
 
 
 async def place(context: Context, target: Target, order: Order) -> AcceptedDeployment:
-    """Store a deployment, if this request has not done so already, and show it."""
+    """Store a deployment, if this request has not done so already, and show it.
+
+    Raises:
+        UnmetConditionError: ``image_deleted``.
+    """
     pool = context.resources.pool
     async with pool.connection() as connection, connection.transaction():
         if await is_new(connection, context, target.application):
+            await _require_image(connection, order)
             await store_deployment(connection, order)
     return await show(context)
+
+
+async def _require_image(connection: Connection, order: Order) -> None:
+    image = {"build_id": order.build_id, "reference": order.image.reference}
+    if await (await connection.execute(IS_DELETED, image)).fetchone() is not None:
+        raise make_deleted(order.image.reference)
 
 
 async def show(context: Context) -> AcceptedDeployment:

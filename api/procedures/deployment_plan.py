@@ -64,8 +64,8 @@ def image_of(registries: Registries, build: Build) -> Image:
     """Where a build's image is pulled from, by its digest: the tag may be another's by now.
 
     Raises:
-        UnmetConditionError: ``build_not_succeeded``, or ``build_not_pushed``, so that no other
-            server could pull it.
+        UnmetConditionError: ``build_not_succeeded``, ``image_deleted``, or ``build_not_pushed``, so
+            that no other server could pull it.
     """
     if build.outcome != "succeeded":
         raise UnmetConditionError(
@@ -73,6 +73,8 @@ def image_of(registries: Registries, build: Build) -> Image:
             f"the build {build.version} has {build.outcome or 'not ended'}",
             remedy="Choose another one, see build.all; or none, to build anew.",
         )
+    if build.image_deleted_at is not None:
+        raise make_deleted(f"the image of build {build.version}")
     if build.digest is None:
         raise _not_pushed(f"the build {build.version} is")
     require_digest(build.digest)
@@ -134,6 +136,15 @@ def _require_name(settings: RunSettings) -> None:
             f"no {settings.runtime} can be called {settings.name}",
             remedy=f"Choose another appName: {names.rule}.",
         )
+
+
+def make_deleted(what: str) -> UnmetConditionError:
+    """The refusal of an image that went, or is going, with its last rollback point."""
+    return UnmetConditionError(
+        "image_deleted",
+        f"{what} is deleted with its rollback point",
+        remedy="Build again, or choose another build, see build.all.",
+    )
 
 
 def _not_pushed(what: str) -> UnmetConditionError:

@@ -141,9 +141,11 @@ async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
 
 
 async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
-    """Give a point up: it is offered no more, and its image is deleted from its registry.
+    """Give a point up: it is offered no more, and its image is deleted if nothing else needs it.
 
-    Not while a server runs it or another point is of the same image: it is deleted after that.
+    Not while a server runs it: it is deleted after that. The bytes stay where another tag, build,
+    point or deployment needs them, or an index or a signature names them; the result of the job
+    (`image.delete`) says why.
     """
     async with context.transaction() as session:
         point = await _find(session, context, asked.rollback_id)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
+from shared.deletion import Known
 from shared.reference import Reference, parse_reference
 
 ANY_REPOSITORY = "*"
@@ -204,11 +205,15 @@ class ImageProve(ImageCommand):
 
 
 class ImageDelete(ImageCommand):
-    """Delete an image from its registry, with all tags that name it: ``reference`` has a digest."""
+    """Delete an image from its registry if nothing else needs it: ``reference`` has a digest.
+
+    ``known`` is what the database says when the job is released.
+    """
 
     kind: ClassVar[Kind] = Kind.IMAGE_DELETE
 
     registry_id: str
+    known: Known = Known()
 
 
 class ComposeImage(BaseModel):
@@ -328,6 +333,7 @@ class Rule:
     priority: int
 
 
+# A worker that only knows version 1 of ``image.delete`` deletes what others need.
 # What replaces a container is tried until an Engine that was updated is back: it may have to put
 # back what ran before.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
@@ -340,7 +346,7 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_PROVE: Rule(ImageProve, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
-    Kind.IMAGE_DELETE: Rule(ImageDelete, 1, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
+    Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2

@@ -3,6 +3,8 @@
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from shared.deletion import Outcome
+
 
 class _Result(BaseModel):
     model_config = ConfigDict(
@@ -67,11 +69,18 @@ class ProofResult(_Result):
 
 
 class DeleteResult(_Result):
-    """An image that a registry has not; ``was_there`` tells whether it was deleted just now."""
+    """What became of an image that nothing of ours needs any more.
+
+    ``was_there`` tells whether it was deleted just now. ``tags`` are those that were deleted by
+    themselves; ``reasons`` say why its bytes stay.
+    """
 
     reference: str
     digest: str
     was_there: bool
+    outcome: Outcome
+    tags: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 class ServiceResult(_Result):

@@ -59,7 +59,7 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
-  public.caller, public.send_notification TO wharf_api;
+  public.caller, public.send_notification, public.repository_of TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -71,7 +71,8 @@ GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
-GRANT UPDATE (outcome, digest, revision, error, finished_at) ON public.build TO wharf_control;
+GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
+  TO wharf_control;
 GRANT UPDATE (outcome, error, finished_at, reference, digest, point_due, proof_job_id) ON public.deployment
   TO wharf_control;
 -- An application it only locks, which needs a right to change it.
@@ -88,7 +89,9 @@ GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
   ON public.webhook_delivery TO wharf_control;
 GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
-  public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs TO wharf_control;
+  public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
+  public.send_notification
+  TO wharf_control;
 
 -- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
 GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;

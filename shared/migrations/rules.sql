@@ -194,6 +194,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             AND later.outcome = 'succeeded' AND newer.deployment_id > d.deployment_id))
 $$;
 
+-- Registry and repository of a reference, without its tag and its digest: where an image is.
+CREATE OR REPLACE FUNCTION public.repository_of(reference text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT regexp_replace(split_part(reference, '@', 1), ':[^/:]*$', '')
+$$;
+
 -- Takes a join token, shown by its SHA-256, and binds to it, once, a server's public key and what proves its two
 -- passwords. Gives the server's id, null where the token is unknown, used or over. The token spoke for the server's
 -- organization: the audit row names no API key.

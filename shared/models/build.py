@@ -15,7 +15,8 @@ class Build(SQLModel, table=True):
 
     ``make_job_id`` is the job that builds, or pulls an image that is ready; there is nothing to
     push or to retain where an application has no registry for it. ``reference`` is where the image
-    is pulled from, once it is there; ``retained`` where it is kept for a rollback.
+    is pulled from, once it is there, until ``image_deleted_at``; ``retained`` where it is kept for
+    a rollback, if it is.
     """
 
     __table_args__ = (
@@ -30,6 +31,7 @@ class Build(SQLModel, table=True):
         CheckConstraint("version > 0", name="version_counted"),
         Index("build_open", "build_id", postgresql_where=text("outcome IS NULL")),
         Index("build_of_application", "application_id", "build_id"),
+        Index("build_digest", "digest"),
     )
 
     build_id: str = Field(primary_key=True)
@@ -49,6 +51,7 @@ class Build(SQLModel, table=True):
     requested_by: str | None = None
     created_at: Moment = moment(default_now=True)
     finished_at: Moment = moment()
+    image_deleted_at: Moment = moment()
 
     @property
     def job_ids(self) -> list[str]:

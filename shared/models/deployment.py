@@ -49,7 +49,7 @@ class Deployment(SQLModel, table=True):
                 "on_failure = 'rollback' AND outcome IN ('failed', 'cancelled', 'expired')"
             ),
         ),
-        Index("deployment_digest", "organization_id", "digest"),
+        Index("deployment_digest", "digest", "organization_id"),
         Index("deployment_open", "deployment_id", postgresql_where=text("outcome IS NULL")),
         Index("deployment_of_application", "application_id", "deployment_id"),
         Index("deployment_of_build", "build_id"),

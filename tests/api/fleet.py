@@ -25,6 +25,7 @@ from shared.jobs.store.release import Released, give_login, release
 from shared.jobs.store.sweep import sweep
 from shared.vault import PrivateKey
 from tests.databases import Database
+from worker.control.claims import recheck
 
 KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
 PATIENCE_SECONDS = 10
@@ -68,7 +69,10 @@ class TestServer:
     async def release(self) -> list[Released]:
         """What control releases now, for whatever server."""
         async with self.control.connection() as connection, connection.transaction():
-            jobs = [await pin(connection, job) for job in await release(connection) or []]
+            jobs = [
+                await recheck(connection, await pin(connection, job))
+                for job in await release(connection) or []
+            ]
             for job in jobs:
                 await give_login(connection, job, "v1.test.login")
         return jobs

@@ -139,6 +139,14 @@ class Depot:
         ):
             return answer.status, await answer.read()
 
+    async def delete(self, digest: str) -> None:
+        """Take a manifest away with its tags, if it is there."""
+        async with (
+            aiohttp.ClientSession(headers=self.headers) as session,
+            session.delete(self.url(f"manifests/{digest}")) as answer,
+        ):
+            assert answer.status in {202, 404}, await answer.text()
+
     async def require(self, tag: str, image: Image) -> None:
         """Everything of the image is there, byte for byte."""
         assert await self.get(f"manifests/{tag}") == (200, image.manifests[-1][1])

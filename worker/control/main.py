@@ -32,6 +32,7 @@ from worker.control.approval import approve_all
 from worker.control.broker_users import BrokerUsers, read_servers
 from worker.control.broker_watch import look_at_broker, open_broker
 from worker.control.builds import settle_builds
+from worker.control.claims import recheck
 from worker.control.context_tokens import keep_token, make_token
 from worker.control.deliveries import HINT, Deliveries
 from worker.control.deployments import settle_deployments
@@ -155,7 +156,7 @@ class Control:
     async def _give(self, connection: Connection, job: Released) -> bool:
         """Whether the job has what it needs now; one that cannot get it ends here, alone."""
         try:
-            job = await pin(connection, job)
+            job = await recheck(connection, await pin(connection, job))
             token = make_token(job)
             sealed = seal_grants(self.vault, job, token)
         except (WharfError, ValueError) as error:

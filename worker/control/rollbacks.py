@@ -6,7 +6,9 @@ deployment succeeded ─► proof ─► point ─┬─► proof, once a day an
 ```
 
 All is level-triggered: any replica may do any of it at any time. A point's bytes are deleted only
-while nothing runs them, is to run them or points to them.
+where nothing else needs them, see `shared.deletion`: the database is asked before the job is
+submitted and when it is released, the registry by the server that has the job. A point whose bytes
+stay goes alone.
 """
 
 from datetime import timedelta
@@ -15,6 +17,7 @@ from shared.database import Connection
 from shared.deployments.retained import ask, note_proof
 from shared.jobs.commands import ImageDelete, ImageProve
 from shared.reference import Reference, parse_reference
+from worker.control.claims import read_known
 
 DEADLINE = timedelta(hours=1)
 
@@ -114,6 +117,7 @@ WITH many AS (
 UPDATE rollback r SET dropped_at = now() FROM counted
  WHERE r.rollback_id = counted.rollback_id AND place > rollbacks_to_keep
 """
+# What waits for long is left out here, so that it does not keep others from their turn.
 TO_DELETE = """
 SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.registry_id, s.server_id
   FROM rollback r LEFT JOIN job j ON j.job_id = r.delete_job_id
@@ -129,18 +133,31 @@ SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.regist
    AND NOT image_runs(r.organization_id, r.digest)
    AND NOT EXISTS (SELECT FROM rollback other WHERE other.reference = r.reference
                       AND other.dropped_at IS NULL)
-   AND NOT EXISTS (SELECT FROM deployment d WHERE d.application_id = r.application_id
-                      AND (d.outcome IS NULL OR d.point_due AND d.digest = r.digest))
-   AND NOT EXISTS (SELECT FROM build b WHERE b.application_id = r.application_id
-                      AND b.outcome IS NULL)
  ORDER BY dropped_at LIMIT 100
 """
 NOTE_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
+# Who asks for a deployment of the application waits for this lock, and then sees the job.
+LOCK = "SELECT FROM application WHERE application_id = %s FOR UPDATE SKIP LOCKED"
+# A point goes with its job; a build whose image went with it says so.
 SETTLE_DELETIONS = """
-DELETE FROM rollback r
- WHERE dropped_at IS NOT NULL AND (registry_id IS NULL OR dropped_at < now() - interval '7 days'
-   OR EXISTS (SELECT FROM job j WHERE j.job_id = r.delete_job_id
-                 AND (j.state = 'succeeded' OR j.error->>'code' = 'delete_unsupported')))
+WITH over AS (
+  DELETE FROM rollback r
+   WHERE dropped_at IS NOT NULL AND (registry_id IS NULL
+     OR dropped_at < now() - interval '7 days' AND NOT EXISTS (
+       SELECT FROM job j WHERE j.job_id = r.delete_job_id AND j.finished_at IS NULL)
+     OR EXISTS (SELECT FROM job j WHERE j.job_id = r.delete_job_id
+                   AND (j.state = 'succeeded' OR j.error->>'code' = 'delete_unsupported')))
+  RETURNING build_id, delete_job_id, repository_of(reference) AS place
+), gone AS (
+  SELECT DISTINCT build_id, place FROM over JOIN job ON job_id = delete_job_id
+   WHERE state = 'succeeded' AND result->>'outcome' IN ('deleted', 'gone')
+)
+UPDATE build b SET
+  image_deleted_at = CASE WHEN place = repository_of(b.reference) THEN now()
+                          ELSE image_deleted_at END,
+  retained = CASE WHEN place = repository_of(b.retained) THEN NULL
+                  ELSE retained END
+  FROM gone WHERE b.build_id = gone.build_id
 """
 
 
@@ -168,9 +185,20 @@ async def tend_points(connection: Connection) -> None:
     await connection.execute(FORGET_PROOFS)
     await connection.execute(DROP_OLD)
     for due in await (await connection.execute(TO_DELETE)).fetchall():
+        async with connection.transaction():
+            await _delete(connection, due)
+    await connection.execute(SETTLE_DELETIONS)
+
+
+async def _delete(connection: Connection, due: dict[str, str]) -> None:
+    """Ask for the deletion of a point's image, unless something that passes needs it now."""
+    if await (await connection.execute(LOCK, (due["application_id"],))).fetchone() is None:
+        return
+    image = parse_reference(due["reference"])
+    known = await read_known(connection, image, due["organization_id"])
+    if not known.passing:
         job_id = await _ask(connection, ImageDelete, due, due["reference"])
         await connection.execute(NOTE_DELETION, (job_id, due["rollback_id"]))
-    await connection.execute(SETTLE_DELETIONS)
 
 
 async def _ask(

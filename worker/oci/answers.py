@@ -57,6 +57,9 @@ IMMUTABLE_STATUSES = frozenset({409, 412})
 KEPT_STATUSES = frozenset({405, 412})
 """How a registry refuses to delete: all images, or by a rule this one (Harbor)."""
 
+KEPT_CODES = frozenset({"UNSUPPORTED", "DIGEST_INVALID"})
+"""The second one is said to a tag, by registries that delete nothing but digests."""
+
 
 class _OciError(BaseModel):
     code: str = ""
@@ -134,10 +137,10 @@ def _diagnose(
 ) -> FaultCode:
     if "TOOMANYREQUESTS" in codes:
         return FaultCode.RATE_LIMITED
-    if CORRUPT_CODES & set(codes):
-        return FaultCode.UPLOAD_CORRUPT
     if rule := _find_rule(answer, codes, asked):
         return rule
+    if CORRUPT_CODES & set(codes):
+        return FaultCode.UPLOAD_CORRUPT
     match answer.status:
         case 429:
             code = FaultCode.RATE_LIMITED
@@ -160,7 +163,7 @@ def _find_rule(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCod
     """What a registry lets nobody do."""
     if asked is Asked.TAG and (answer.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes):
         return FaultCode.TAG_IMMUTABLE
-    if asked is Asked.DELETE and (answer.status in KEPT_STATUSES or "UNSUPPORTED" in codes):
+    if asked is Asked.DELETE and (answer.status in KEPT_STATUSES or KEPT_CODES & set(codes)):
         return FaultCode.DELETE_UNSUPPORTED
     return None
 

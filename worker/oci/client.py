@@ -17,9 +17,10 @@ from worker.oci.answers import Asked, is_registry, make_no_registry, make_strang
 from worker.oci.blob import BlobReader
 from worker.oci.conversation import Conversation
 from worker.oci.handshake import Proof
-from worker.oci.listing import list_entries
+from worker.oci.listing import list_entries, list_whole
 from worker.oci.manifest import Descriptor, Manifest
 from worker.oci.presence import require_present
+from worker.oci.referrers import find_referrers
 from worker.oci.route import Route, find_origin
 from worker.oci.scope import PULL, PUSH_AND_CANCEL, Scope
 from worker.oci.settings import ConnectionSettings
@@ -150,6 +151,22 @@ class RegistryClient:
         """
         return await manifests.delete(self._conversation, repository, digest)
 
+    async def delete_tag(self, repository: str, tag: str) -> bool:
+        """Delete a tag by itself, of a registry that can; ``False`` where there was none.
+
+        Raises:
+            RegistryError: ``delete_unsupported``, ``push_denied`` …
+        """
+        return await manifests.delete_tag(self._conversation, repository, tag)
+
+    async def list_referrers(self, repository: str, digest: str) -> tuple[str, ...] | None:
+        """What refers to a manifest; ``None`` where the registry has no referrers API.
+
+        Raises:
+            RegistryError: ``pull_denied`` …
+        """
+        return await find_referrers(self._conversation, repository, digest)
+
     async def require_blob(self, repository: str, blob: Descriptor) -> None:
         """See that the repository holds a blob of this size, without reading it.
 
@@ -171,6 +188,12 @@ class RegistryClient:
         require_repository(repository)
         path, scope = f"{repository}/tags/list", Scope(repository, PULL)
         return await list_entries(self._conversation, path, scope, limit=limit)
+
+    async def list_all_tags(self, repository: str, limit: int) -> tuple[str, ...] | None:
+        """All tags; ``None`` where they are more than ``limit`` or cannot all be known."""
+        require_repository(repository)
+        path, scope = f"{repository}/tags/list", Scope(repository, PULL)
+        return await list_whole(self._conversation, path, scope, limit=limit)
 
     async def catalog(self, limit: int) -> tuple[str, ...]:
         """At most ``limit`` repositories; many registries refuse this to everybody."""

@@ -47,6 +47,36 @@ async def list_entries(
     return tuple(entries)[:limit]
 
 
+async def list_whole(
+    talk: Conversation, path: str, scope: Scope, *, limit: int
+) -> tuple[str, ...] | None:
+    """All entries; ``None`` where they are more than ``limit`` or cannot all be known.
+
+    A registry may give fewer entries than were asked for, without a ``Link``: the page after the
+    last entry is asked for too, and has to bring nothing new.
+
+    Raises:
+        RegistryError: as `list_entries`.
+    """
+    first = await talk.url(path)
+    url: URL | None = first.with_query(n=PAGE_ENTRIES)
+    entries: dict[str, None] = {}
+    while url and len(entries) <= limit:
+        answer = await talk.ask(Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope)
+        if answer.status != 200:
+            raise talk.refusal(answer, scope.asked, scope.name)
+        if answer.is_cut:
+            return None
+        page = _parse_page(answer, talk.host.name)
+        has_next = _NEXT.search(answer.headers.get("Link", "")) is not None
+        if not set(page) - set(entries):
+            return None if has_next else tuple(entries)
+        entries.update(dict.fromkeys(page))
+        after = first.with_query(n=PAGE_ENTRIES, last=page[-1])
+        url = _parse_next(answer, first) if has_next else after
+    return None
+
+
 def _parse_page(answer: Answer, subject: str) -> list[str]:
     content = answer.json()
     if answer.is_html or answer.is_cut or not isinstance(content, dict):

@@ -106,7 +106,24 @@ async def delete(talk: Conversation, repository: str, digest: str) -> bool:
         RegistryError: ``delete_unsupported``, ``push_denied`` …
     """
     require_digest(digest)
-    request = Request("DELETE", await talk.url(_path(repository, digest)))
+    return await _delete(talk, repository, digest)
+
+
+async def delete_tag(talk: Conversation, repository: str, tag: str) -> bool:
+    """Delete one tag and nothing else; ``False`` where there was none.
+
+    Only of a registry that is known to follow OCI distribution 1.1 ("Deleting Tags"): others may
+    delete what the tag names. The distribution project's registry refuses it up to 2.8.
+
+    Raises:
+        RegistryError: ``delete_unsupported``, ``push_denied`` …
+    """
+    require_tag(tag)
+    return await _delete(talk, repository, tag)
+
+
+async def _delete(talk: Conversation, repository: str, target: str) -> bool:
+    request = Request("DELETE", await talk.url(_path(repository, target)))
     refusals: list[RegistryError] = []
     for actions in DELETES:
         try:

@@ -39,6 +39,7 @@ class Yard:
     server: TestServer
     database: Database
     application: dict[str, Any]
+    outcome: str = "deleted"
 
     @property
     def application_id(self) -> str:
@@ -60,7 +61,8 @@ class Yard:
         for job in jobs:
             await self.server.claim(job)
             image = job.command["reference"]
-            told = {"reference": image, "digest": image.partition("@")[2], "wasThere": True}
+            told = {"reference": image, "digest": image.partition("@")[2]}
+            told |= {"wasThere": True, "outcome": self.outcome}
             await self.server.finish(job, "succeeded", result=told)
         await settle(self.server)
         return [job.command["reference"] for job in jobs if job.kind == "image.delete"]
@@ -323,3 +325,32 @@ async def test_a_registry_that_deletes_nothing_does_not_keep_the_point(
     left = yard.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NOT NULL")
     assert len(left) == (0 if is_gone else 1)
     assert await yard.released() == []
+
+
+@pytest.mark.parametrize(("outcome", "is_deleted"), [("deleted", True), ("kept", False)])
+async def test_a_build_is_not_deployed_while_its_image_is_deleted_nor_after_that(
+    *, yard: Yard, outcome: str, is_deleted: bool
+) -> None:
+    await yard.update(buildRegistryId=yard.application["rollbackRegistryId"])
+    built = await build(yard.client, yard.server, yard.application_id)
+    point = await yard.point()
+    await yard.run(OTHER)
+    await yard.drop(point)
+    [job] = await yard.released()
+    chosen = {"applicationId": yard.application_id, "buildId": built["buildId"]}
+
+    meanwhile = await yard.client.post("/api/application.deploy", json=chosen)
+    await yard.server.claim(job)
+    told = {"reference": KEPT, "digest": DIGEST, "wasThere": is_deleted, "outcome": outcome}
+    await yard.server.finish(job, "succeeded", result=told)
+    ended = await yard.client.post("/api/application.deploy", json=chosen)
+    await settle(yard.server)
+    afterwards = await yard.client.post("/api/application.deploy", json=chosen)
+
+    assert meanwhile.json()["data"]["cause"]["code"] == "image_deleted"
+    for answer in (ended, afterwards):
+        code = None if answer.is_success else answer.json()["data"]["cause"]["code"]
+        assert code == ("image_deleted" if is_deleted else None)
+    shown = (await yard.client.get("/api/build.one", params={"buildId": built["buildId"]})).json()
+    assert shown["state"] == "succeeded"
+    assert (shown["imageDeletedAt"] is not None) is is_deleted

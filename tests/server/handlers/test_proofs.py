@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from shared.deletion import Claim, Known
 from shared.errors import InvalidReferenceError, RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImageDelete, ImageProve
@@ -29,6 +30,10 @@ from worker.server.handlers.tools import Tools
 
 IMAGE = two_platforms("proofs")
 WRONG = "not-the-password-99"
+OWN = Known(
+    claims=(Claim(kind="build", name="build 1", build_id="1", tag="1"),), given_up=frozenset("1")
+)
+"""The tag is our own, and nothing in the database needs the image any more."""
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def to_prove(host: str) -> ImageProve:
 
 
 def to_delete(host: str) -> ImageDelete:
-    return ImageDelete(reference=reference(host), registry_id="registry")
+    return ImageDelete(reference=reference(host), registry_id="registry", known=OWN)
 
 
 async def is_there(host: str) -> bool:
@@ -162,7 +167,9 @@ async def test_a_registry_that_deletes_nothing_fails_unless_it_was_done_by_hand(
     with pytest.raises(RegistryError) as caught:
         await delete(to_delete(host), grants(host), Attempt("job", 1), tools)
     gone = ImageDelete(
-        reference=reference(host, make_image(b"removed").digest), registry_id="registry"
+        reference=reference(host, make_image(b"removed").digest),
+        registry_id="registry",
+        known=OWN,
     )
     result = await delete(gone, grants(host), Attempt("job", 2), tools)
 

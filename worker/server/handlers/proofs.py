@@ -1,8 +1,9 @@
-"""See that an image is whole at its registry, and delete one there; no Engine moves anything."""
+"""See that an image is whole at its registry, and delete one that nothing needs there."""
 
 import asyncio
 from datetime import timedelta
 
+from shared.deletion import Decision, Known, Look, Outcome, decide
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImageDelete, ImageProve
@@ -10,6 +11,7 @@ from shared.jobs.results import DeleteResult, ProofResult
 from shared.reference import Reference, parse_registry
 from worker.login import Grants, Login
 from worker.oci.client import RegistryClient
+from worker.oci.dependents import Dependents
 from worker.oci.plan import Plan
 from worker.oci.wholeness import require_whole
 from worker.server.attempt import Attempt
@@ -50,11 +52,12 @@ async def prove(
 async def delete(
     command: ImageDelete, grants: Grants, attempt: Attempt, tools: Tools
 ) -> DeleteResult:
-    """Delete just the manifest that was asked for, and its tags; then see that it is gone.
+    """Delete a manifest with its tags if nothing else needs it; else our own tags, or nothing.
 
-    Of an index only itself: its children may belong to other indexes too, and are left to the
-    registry's garbage collection. One that is gone already is a success, so that an attempt whose
-    answer was lost can be repeated. Cancelled once the registry was asked, it is too late.
+    `decide` says which, by what the command knows and the registry tells; it is asked again right
+    before. Of an index only itself goes: its children are left to the registry's garbage
+    collection. One that is gone already is a success, so that an attempt whose answer was lost can
+    be repeated. Cancelled once the registry was asked to delete, it is too late.
 
     Raises:
         RegistryError: ``delete_unsupported``, ``push_denied`` …; ``registry_error`` where the
@@ -63,10 +66,17 @@ async def delete(
     target, digest = _parse(command.target)
     login = grants.login_for(target, "delete")
     step = LastStep(tell(attempt))
-    was_there = await carry_out(
-        _delete(target, digest, login, tools, step), attempt, lambda: step.is_last
+    done = await carry_out(
+        _delete(target, command.known, login, tools, step), attempt, lambda: step.is_last
     )
-    return DeleteResult(reference=str(target), digest=digest, was_there=was_there)
+    return DeleteResult(
+        reference=str(target),
+        digest=digest,
+        was_there=done.outcome is Outcome.DELETED,
+        outcome=done.outcome,
+        tags=done.tags,
+        reasons=done.reasons,
+    )
 
 
 async def _look(target: Reference, login: Login | None, tools: Tools) -> Plan:
@@ -75,20 +85,55 @@ async def _look(target: Reference, login: Login | None, tools: Tools) -> Plan:
 
 
 async def _delete(
-    target: Reference, digest: str, login: Login, tools: Tools, step: LastStep
-) -> bool:
-    """Whether it was there."""
+    target: Reference, known: Known, login: Login, tools: Tools, step: LastStep
+) -> Decision:
+    if known.needs and not known.own_tags:
+        return decide(target, known, Look(is_there=True))
+    _, digest = _parse(target)
     async with await _open(target, login, tools) as registry:
-        if not await registry.has_manifest(target.repository, digest):
-            return False
-        step.is_last = True
-        was_there = await registry.delete_manifest(target.repository, digest)
-        if await registry.has_manifest(target.repository, digest):
-            raise RegistryError(
-                FaultCode.REGISTRY_ERROR,
-                f"{target} is still there, though its registry took the request to delete it",
-            )
-    return was_there
+        dependents = Dependents(registry, target, known.others)
+        decision = decide(target, known, await dependents.look())
+        if decision.outcome in {Outcome.DELETED, Outcome.UNTAGGED}:
+            # The first look may have taken minutes; this one is of names alone.
+            decision = decide(target, known, await dependents.look())
+        match decision.outcome:
+            case Outcome.DELETED:
+                step.is_last = True
+                return await _delete_bytes(registry, target, digest)
+            case Outcome.UNTAGGED:
+                step.is_last = True
+                return await _delete_tags(registry, target, digest, decision)
+            case _:
+                return decision
+
+
+async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str) -> Decision:
+    was_there = await registry.delete_manifest(target.repository, digest)
+    if await registry.has_manifest(target.repository, digest):
+        raise RegistryError(
+            FaultCode.REGISTRY_ERROR,
+            f"{target} is still there, though its registry took the request to delete it",
+        )
+    return Decision(Outcome.DELETED if was_there else Outcome.GONE)
+
+
+async def _delete_tags(
+    registry: RegistryClient, target: Reference, digest: str, decision: Decision
+) -> Decision:
+    try:
+        for tag in decision.tags:
+            await registry.delete_tag(target.repository, tag)
+    except RegistryError as error:
+        if error.retryable:
+            raise
+        reasons = (*decision.reasons, f"the registry does not delete a tag ({error.code})")
+        return Decision(Outcome.KEPT, (), reasons)
+    if not await registry.has_manifest(target.repository, digest):
+        raise RegistryError(
+            FaultCode.REGISTRY_ERROR,
+            f"{target} is gone, though its registry was asked to delete a tag alone",
+        )
+    return decision
 
 
 async def _open(target: Reference, login: Login | None, tools: Tools) -> RegistryClient:
