@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from pydantic import BaseModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.effects import FieldWarning, judge
 from api.events.feed import Feeds
 from api.limits import RateLimiter
 from api.sessions import Sessions
@@ -61,6 +63,7 @@ class Context:
 
     ``job_id`` is that of the job that it submits, the same for each repeat under one
     ``Idempotency-Key``; ``outlives``: that job goes on when the caller goes away, who may repeat.
+    ``warnings`` name the fields of the request that have no effect.
     """
 
     resources: Resources
@@ -68,6 +71,15 @@ class Context:
     respond_async: bool = False
     job_id: str = field(default_factory=make_id)
     outlives: bool = False
+    warnings: list[FieldWarning] = field(default_factory=list)
+
+    def check_effects(self, asked: BaseModel, subject: object) -> None:
+        """Note which fields of the input have no effect on the subject.
+
+        Raises:
+            NoEffectError: one of them would change what is done, and cannot.
+        """
+        self.warnings.extend(each for each in judge(asked, subject) if each not in self.warnings)
 
     @property
     def organization_id(self) -> str:

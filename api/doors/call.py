@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 from starlette.requests import Request
 
 from api.context import NOBODY, Caller, Context, Resources
+from api.effects import FieldWarning
 from api.errors import BusyError, InternalError, NoProcedureError, UnavailableError
 from api.idempotency import Repeatable, answer_once, read_key
 from api.procedures.fields import Accepted
@@ -65,11 +66,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Success:
-    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for."""
+    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for.
+
+    ``warnings`` name the fields of the request that have no effect.
+    """
 
     path: str
     shown: bytes
     http: int = 200
+    warnings: Sequence[FieldWarning] = ()
 
 
 @dataclass(frozen=True)
@@ -180,11 +185,13 @@ async def _run(
         require_role(caller, procedure.role)
     raw = call.read()
     asked = procedure.parse(raw)
-    context = Context(resources, caller, respond_async)
+    context = Context(resources, caller, respond_async, warnings=asked.warnings)
+    context.check_effects(asked, None)
 
     async def run(context: Context) -> tuple[bytes, bool]:
         output = await procedure.run(context, asked)
-        return procedure.show(output), isinstance(output, Accepted) and procedure.waits
+        shown = procedure.show(output, context.warnings)
+        return shown, isinstance(output, Accepted) and procedure.waits
 
     if key is None or procedure.kind == "query":
         shown, is_accepted = await run(context)
@@ -192,7 +199,7 @@ async def _run(
         good_key = _require_key(procedure, key)
         request_hash = good_key.hash(procedure.name, raw)
         shown, is_accepted = await answer_once(context, good_key, request_hash, run)
-    return Success(call.path, shown, 202 if is_accepted else 200)
+    return Success(call.path, shown, 202 if is_accepted else 200, context.warnings)
 
 
 def _require_key(procedure: AnyProcedure, key: Repeatable | WharfError) -> Repeatable:

@@ -1,5 +1,8 @@
 """Registries: stored, shown without their password, changed, removed."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import SecretStr
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -8,9 +11,10 @@ from api.audit import audit_event
 from api.context import Context
 from api.errors import PasswordNeededError
 from api.hosts import require_host
+from api.procedures import dokploy
 from api.procedures.fields import (
+    Change,
     Id,
-    Ignored,
     Input,
     Moment,
     Name,
@@ -21,6 +25,7 @@ from api.procedures.fields import (
     RegistryType,
     Url,
     Username,
+    Warned,
 )
 from api.procedures.procedure import Procedure
 from api.procedures.usage import require_unused_registry
@@ -44,18 +49,25 @@ class RegistryOutput(Output):
     organization_id: str
 
 
+class CreatedRegistry(RegistryOutput, Warned):
+    """A registry that was stored just now."""
+
+
 class CreateRegistry(Input):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
+
     registry_name: Name
     registry_url: Url
     username: Username
     password: Password
     registry_type: RegistryType = "cloud"
     image_prefix: Prefix | None = None
-    server_id: Ignored = None
 
 
-class UpdateRegistry(Input):
+class UpdateRegistry(Change):
     """Only what is given changes; ``imagePrefix: null`` takes the prefix away."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
 
     registry_id: Id
     registry_name: Name = ""
@@ -63,17 +75,13 @@ class UpdateRegistry(Input):
     username: Username = ""
     password: Password = SecretStr("")
     image_prefix: Prefix | None = None
-    registry_type: Ignored = None
-    created_at: Ignored = None
-    organization_id: Ignored = None
-    server_id: Ignored = None
 
 
 class ChosenRegistry(Input):
     registry_id: Id
 
 
-async def create(context: Context, asked: CreateRegistry) -> RegistryOutput:
+async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
     """Store a registry; it is not tested."""
     host = require_host(asked.registry_url, context.resources.networks)
     parse_prefix(host, asked.image_prefix)
@@ -92,7 +100,7 @@ async def create(context: Context, asked: CreateRegistry) -> RegistryOutput:
     async with context.transaction() as session:
         session.add(registry)
         session.add(_audit(context, "registry.create", registry))
-    return RegistryOutput.model_validate(registry)
+    return CreatedRegistry.model_validate(registry)
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
@@ -195,7 +203,7 @@ def _audit(
 
 
 PROCEDURES = (
-    Procedure("registry.create", "mutation", CreateRegistry, RegistryOutput, create, "admin"),
+    Procedure("registry.create", "mutation", CreateRegistry, CreatedRegistry, create, "admin"),
     Procedure("registry.all", "query", NoInput, list[RegistryOutput], get_all),
     Procedure("registry.one", "query", ChosenRegistry, RegistryOutput, one),
     Procedure("registry.update", "mutation", UpdateRegistry, bool, update, "admin"),

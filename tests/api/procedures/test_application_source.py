@@ -57,7 +57,7 @@ async def test_a_git_repository_as_dokploys_client_sends_it_is_the_source(
     }
 
 
-async def test_what_is_not_said_of_a_repository_is_not_kept_from_the_one_before(
+async def test_what_is_not_said_of_a_repository_stays_and_is_not_kept_for_another_one(
     client: httpx2.AsyncClient,
 ) -> None:
     application_id = (await create_application(client))["applicationId"]
@@ -65,12 +65,15 @@ async def test_what_is_not_said_of_a_repository_is_not_kept_from_the_one_before(
     await save_git(client, application_id, **commit, customGitBranch="x", customGitBuildPath="y")
     before = await show_application(client, application_id)
 
-    await save_git(client, application_id)
+    await save_git(client, application_id, customGitBranch="z")
+    same = await show_application(client, application_id)
+    await save_git(client, application_id, customGitUrl="https://git.example.com/other.git")
 
-    after = await show_application(client, application_id)
+    other = await show_application(client, application_id)
     names = ("customGitCommit", "customGitBranch", "customGitBuildPath")
     assert [before[name] for name in names] == ["a" * 40, "x", "/y"]
-    assert [after[name] for name in names] == [None, None, "/"]
+    assert [same[name] for name in names] == ["a" * 40, "z", "/y"]
+    assert [other[name] for name in names] == [None, None, "/"]
 
 
 @pytest.mark.parametrize("username", ["oauth2", None])
