@@ -1,5 +1,6 @@
 """What the README promises is there, and what is there it names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,17 @@ def test_every_setting_is_documented(kind: type[Settings]) -> None:
 def test_the_two_commands_stand_before_everything_else() -> None:
     assert README.index("make demo") < README.index("curl")
     assert README.index("make test") < README.index("curl")
+
+
+def test_no_two_procedures_share_an_idempotency_key() -> None:
+    calls = [call.replace("\\\n", " ") for call in README.split("curl ")[1:]]
+    keys = [
+        (key[1], name[1])
+        for call in calls
+        for key in [re.search(r"Idempotency-Key: ([^\"]+)\"", call.partition("\n")[0])]
+        for name in [re.search(r"/api/(?:trpc/)?(\w+\.\w+)", call)]
+        if key and name
+    ]
+
+    assert len(keys) >= 3
+    assert len({key for key, _ in keys}) == len(set(keys))

@@ -33,6 +33,7 @@ from api.procedures.application_source import (
     FROM_IMAGE,
     GitFields,
     ImageFields,
+    check_login,
     choose_source,
     set_git,
     set_image,
@@ -164,6 +165,7 @@ async def create(context: Context, asked: CreateApplication) -> CreatedApplicati
         _set_source(context, application, asked)
         _require_source(application)
         context.check_effects(asked, application)
+        await check_login(session, context, application)
         session.add(application)
         await flush_application(session, application)
         await _set_servers(session, application, asked)
@@ -204,6 +206,8 @@ async def update(context: Context, asked: UpdateApplication) -> bool:
         choose_source(application, image="docker_image" in given, git="git_url" in given)
         _require_source(application)
         context.check_effects(asked, application)
+        if given & {"registry_id", "docker_image", "source_type"}:
+            await check_login(session, context, application)
         await flush_application(session, application)
         if await _set_servers(session, application, asked):
             changed.append("server_ids")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
-from api.effects import AppliesTo, NotBeside
+from api.effects import AppliesTo, FieldWarning, NotBeside
 from api.errors import InvalidSourceError, PasswordNeededError
 from api.hosts import require_host
 from api.procedures import dokploy
@@ -27,7 +28,7 @@ from api.procedures.source_fields import (
     parse_git_url,
 )
 from api.procedures.usage import require_registries
-from shared.models import Application
+from shared.models import Application, Registry
 from shared.reference import parse_reference
 
 ANY_USERNAME = "git"
@@ -126,6 +127,7 @@ async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> b
         changed += assign(application, asked, asked.model_fields_set & {"registry_id"})
         application.source_type = "docker"
         context.check_effects(asked, application)
+        await check_login(session, context, application)
         event = application_event(context, "application.saveDockerProvider", application, changed)
         session.add(event)
     return True
@@ -137,6 +139,17 @@ def set_image(context: Context, application: Application, asked: ImageFields) ->
     if given:
         require_host(parse_reference(asked.docker_image).registry, context.resources.networks)
     return assign(application, asked, given)
+
+
+async def check_login(session: AsyncSession, context: Context, application: Application) -> None:
+    """Note where a ready image is at another host than the registry whose login is to pull it."""
+    if application.source_type != "docker" or application.registry_id is None:
+        return
+    registry = await session.get_one(Registry, application.registry_id)
+    host = parse_reference(application.docker_image or "").registry
+    if registry.host != host:
+        message = f"registryId has no effect: the image is at {host}, the registry {registry.host}"
+        context.warnings.append(FieldWarning(field="registryId", message=message))
 
 
 def set_git(context: Context, application: Application, asked: GitFields) -> list[str]:

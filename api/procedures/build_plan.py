@@ -159,4 +159,4 @@ def _pull(application: Application, registry: Registry | None, tag: str | None) 
     is_theirs = registry is not None and registry.host == image.registry
     registry_id = registry.registry_id if registry and is_theirs else None
     named = image if image.tag or image.digest else parse_reference(f"{image}:latest")
-    return ImagePull(reference=str(named), registry_id=registry_id)
+    return ImagePull(reference=str(named), registry_id=registry_id, platform=application.platform)

@@ -46,7 +46,7 @@ RUN = {
     "registryId": "$registry",
     "buildRegistryId": "$registry",
     "rollbackRegistryId": named("$registry"),
-    "rollbackActive": named(True),
+    "rollbackActive": named(value=True),
     "buildServerId": "$server",
     "serverIds": ["$server"],
     "healthCheck": {"command": ["true"]},
@@ -74,7 +74,7 @@ REPOSITORY = {
     "customGitUsername": named("me"),
     "customGitToken": "secret",
     "customGitSSHKeyId": refused("key"),
-    "enableSubmodules": refused(True),
+    "enableSubmodules": refused(value=True),
 }
 INLINE_LOGIN = {
     "username": refused("me"),
@@ -185,6 +185,7 @@ PROBES: dict[str, Probe] = {
             "dockerImage": named("ghcr.io/a/b:1"),
         }
         | RUN
+        | {"buildRegistryId": None, "buildServerId": None, "serverIds": []}
         | WAY
         | VARIABLES
         | REPOSITORY
@@ -265,8 +266,13 @@ PROBES: dict[str, Probe] = {
         {**NAMED_IMAGE, "registryId": NOTHING},
     ),
     "image.copy": Probe(
-        {"image": "ghcr.io/a/b:1", "registryId": "$registry"},
-        {**NAMED_IMAGE, "registryId": NOTHING, "sourceRegistryId": "$registry"},
+        {"image": "quay.io/a/b:1", "registryId": "$registry"},
+        {
+            **NAMED_IMAGE,
+            "image": "quay.io/a/other:1",
+            "registryId": NOTHING,
+            "sourceRegistryId": "$registry",
+        },
     ),
     "image.tag": Probe(
         {"source": "a:1", "target": "b:1"},

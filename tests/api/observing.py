@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import psycopg
 
 from shared.models import METADATA
-from tests.databases import Database
 
 UNSEEN = {"audit_event", "idempotency", "release_gate"}
 """Tables that tell what was asked, not what became of it."""
@@ -34,31 +34,34 @@ class Seen:
 
     status: int
     answer: str
-    rows: tuple[str, ...]
+    rows: frozenset[str]
     named: frozenset[str] = field(compare=False)
 
 
 async def observe(
     client: httpx2.AsyncClient,
-    database: Database,
+    owner: psycopg.Connection[Any],
     names: Mapping[str, str],
     request: Callable[[httpx2.AsyncClient], Any],
+    *,
+    changes: bool,
 ) -> Seen:
-    """The answer and the changed rows; values of ``names`` are shown by their name."""
-    before = _rows(database)
+    """The answer and the changed rows; values of ``names`` are shown by their name.
+
+    Without ``changes`` none are looked for.
+    """
+    before = _rows(owner) if changes else {}
     answer = await request(client)
-    changed = [
-        _mask(repr(row), names) for row in _rows(database).items() if row not in before.items()
-    ]
+    changed = [_mask(repr(row), names) for row in _rows(owner).items() if row not in before.items()]
     warnings = answer.headers.get("x-wharf-warnings", "[]")
     named = frozenset(re.findall(r'"field": "([^"]+)"', warnings))
-    return Seen(answer.status_code, _mask(answer.text, names), tuple(sorted(changed)), named)
+    return Seen(answer.status_code, _mask(answer.text, names), frozenset(changed), named)
 
 
-def _rows(database: Database) -> dict[tuple[str, int], Any]:
+def _rows(owner: psycopg.Connection[Any]) -> dict[tuple[str, int], Any]:
     """All rows, each under its table and its place there."""
     found: dict[tuple[str, int], Any] = {}
-    for table, row in database.execute(ROWS):
+    for table, row in owner.execute(ROWS.encode()):
         assert isinstance(row, dict)
         kept = {name: value for name, value in row.items() if name not in VOLATILE}
         found[(str(table), hash(repr(kept)))] = kept

@@ -1,10 +1,13 @@
 """A scene for probes: one of everything that can be named in a request, and more on demand."""
 
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
+import psycopg
 
 from api.procedures.procedure import Procedure
 from shared.vault import PrivateKey
@@ -14,6 +17,7 @@ from tests.api.field_probes import GIT, Probe
 from tests.api.fleet import TestServer, make_verifier
 from tests.api.observing import Seen, observe
 from tests.databases import Database
+from worker.local.postgres import OWNER
 
 FRESH_SERVER = {"new_server": "serverId", "token": "joinToken", "paused_server": "serverId"}
 
@@ -24,6 +28,7 @@ class Scene:
 
     client: httpx2.AsyncClient
     database: Database
+    owner: psycopg.Connection[Any]
     names: dict[str, str] = field(default_factory=dict)
     numbers: Any = field(default_factory=lambda: itertools.count(1))
 
@@ -109,12 +114,24 @@ class Scene:
                 return await client.get(path, params=asked)
             return await client.post(path, json=asked, headers={"prefer": "respond-async"})
 
-        return await observe(self.client, self.database, self.names, request)
+        return await observe(
+            self.client, self.owner, self.names, request, changes=procedure.kind == "mutation"
+        )
 
 
-async def make_scene(client: httpx2.AsyncClient, database: Database, server: TestServer) -> Scene:
+@asynccontextmanager
+async def open_scene(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> AsyncIterator[Scene]:
     """A server, registries, an application with builds, deployments and a rollback point."""
-    scene = Scene(client, database)
+    with psycopg.connect(database.url(OWNER), autocommit=True) as owner:
+        scene = Scene(client, database, owner)
+        await _fill(scene, server)
+        yield scene
+
+
+async def _fill(scene: Scene, server: TestServer) -> None:
+    client, database = scene.client, scene.database
     scene.names["told"] = (await scene.post("webhook.create", url="https://a.example/"))[
         "webhookId"
     ]
@@ -145,6 +162,5 @@ async def make_scene(client: httpx2.AsyncClient, database: Database, server: Tes
     scene.names["delivery"] = str(delivery_id)
     # Online for as long as this takes, without a worker that says so.
     database.execute(
-        "UPDATE server SET seen_at = now() + interval '1 hour' WHERE seen_at > now() - interval '1 hour'"
+        "UPDATE server SET seen_at = now() + interval '1 hour' WHERE engine IS NOT NULL"
     )
-    return scene

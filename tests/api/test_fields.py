@@ -12,7 +12,7 @@ from api.uploads.receiving import UPLOAD
 from tests.api.field_probes import PROBES, Change
 from tests.api.fleet import TestServer
 from tests.api.observing import Seen
-from tests.api.scene import Scene, make_scene
+from tests.api.scene import Scene, open_scene
 from tests.databases import Database
 
 ELSEWHERE = {
@@ -22,13 +22,16 @@ ELSEWHERE = {
 """Inputs with doors of their own: tests/api/events/test_stream.py, tests/api/uploads."""
 
 NAMES = sorted(PROBES)
-PARTS = 3
+PARTS = 4
 """Scenes of their own, so that several processes can share the work."""
 
 
 @pytest.fixture
-async def scene(client: httpx2.AsyncClient, database: Database, server: TestServer) -> Scene:
-    return await make_scene(client, database, server)
+async def scene(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> AsyncIterator[Scene]:
+    async with open_scene(client, database, server) as scene:
+        yield scene
 
 
 def test_every_procedure_and_every_field_of_it_has_a_probe() -> None:
@@ -43,6 +46,7 @@ def _fields(model: type[Input]) -> list[str]:
     return [str(field.alias) for field in model.model_fields.values()]
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_every_field_takes_effect_or_is_refused_or_is_named(scene: Scene, part: int) -> None:
     wrong: list[str] = []
@@ -87,5 +91,5 @@ def _judge(alias: str, change: Change, base: Seen, found: Seen) -> str | None:
 
 
 def _difference(one: Seen, other: Seen) -> str:
-    rows = set(one.rows) ^ set(other.rows)
+    rows = one.rows ^ other.rows
     return f"{one.answer} / {other.answer} / {rows}"

@@ -19,7 +19,7 @@ from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
-from tests.api.scene import Scene, make_scene
+from tests.api.scene import Scene, open_scene
 from tests.api.test_main import environment
 from tests.databases import Database
 from worker.local.processes import Child, free_port, is_listening
@@ -142,8 +142,11 @@ class Terminal:
 
 
 @pytest.fixture
-async def scene(client: httpx2.AsyncClient, database: Database, server: TestServer) -> Scene:
-    return await make_scene(client, database, server)
+async def scene(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> AsyncIterator[Scene]:
+    async with open_scene(client, database, server) as scene:
+        yield scene
 
 
 @pytest.fixture

@@ -32,6 +32,20 @@ def stored_token(database: Database) -> tuple[Any, ...]:
     return row
 
 
+async def test_a_registry_at_another_host_than_the_image_is_named(
+    client: httpx2.AsyncClient,
+) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    application_id = (await create_application(client))["applicationId"]
+
+    elsewhere = await save_docker(client, application_id, registryId=registry_id)
+    there = await save_docker(client, application_id, dockerImage="ghcr.io/a/b:1")
+
+    said = "registryId has no effect: the image is at docker.io, the registry ghcr.io"
+    assert said in elsewhere.headers["x-wharf-warnings"]
+    assert "x-wharf-warnings" not in there.headers
+
+
 async def test_a_git_repository_as_dokploys_client_sends_it_is_the_source(
     client: httpx2.AsyncClient,
 ) -> None:
