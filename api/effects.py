@@ -41,8 +41,8 @@ class Rule(Protocol):
     @property
     def harmless(self) -> object: ...
 
-    def reason(self, name: str, asked: BaseModel, subject: object) -> str | None:
-        """Why the field has no effect; `None` where it has one."""
+    def reason(self, name: str, asked: BaseModel, subject: object, /) -> str | None:
+        """Give the reason why the field has no effect; `None` where it has one."""
 
 
 @dataclass(frozen=True)

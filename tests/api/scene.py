@@ -37,6 +37,11 @@ class Scene:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    def keep_online(self) -> None:
+        """Have the servers online for as long as this takes, without workers that say so."""
+        ahead = "UPDATE server SET seen_at = now() + interval '1 hour' WHERE engine IS NOT NULL"
+        self.owner.execute(ahead)
+
     async def make(self, name: str) -> None:
         """One thing that nothing was done with yet."""
         match name:
@@ -132,6 +137,7 @@ async def open_scene(
 
 async def _fill(scene: Scene, server: TestServer) -> None:
     client, database = scene.client, scene.database
+    scene.keep_online()
     scene.names["told"] = (await scene.post("webhook.create", url="https://a.example/"))[
         "webhookId"
     ]
@@ -160,7 +166,4 @@ async def _fill(scene: Scene, server: TestServer) -> None:
         "SELECT min(delivery_id) FROM webhook_delivery WHERE webhook_id = %s", scene.names["told"]
     )
     scene.names["delivery"] = str(delivery_id)
-    # Online for as long as this takes, without a worker that says so.
-    database.execute(
-        "UPDATE server SET seen_at = now() + interval '1 hour' WHERE engine IS NOT NULL"
-    )
+    scene.keep_online()

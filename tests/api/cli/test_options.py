@@ -28,7 +28,7 @@ HERE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Tested:
+class ElsewhereTested:
     """A test that gives the option and sees what it does."""
 
     file: str
@@ -40,13 +40,13 @@ class Command:
     """Good words, and for each parameter words that differ in it alone, or the test that has it."""
 
     words: list[str]
-    changes: dict[str, list[str] | Tested]
+    changes: dict[str, list[str] | ElsewhereTested]
 
 
-UP = Tested(
+UP = ElsewhereTested(
     "journeys/test_up.py", "test_up_prints_its_key_once_stops_clean_and_finds_its_data_again"
 )
-API = Tested("api/cli/test_options.py", "test_the_api_listens_where_it_is_told_to")
+API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_it_is_told_to")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
 COMMANDS = {
@@ -58,7 +58,11 @@ COMMANDS = {
     "migrate": Command([], {}),
     "secrets": Command(
         [],
-        {"directory": Tested("api/cli/test_options.py", "test_secrets_go_where_they_are_told_to")},
+        {
+            "directory": ElsewhereTested(
+                "api/cli/test_options.py", "test_secrets_go_where_they_are_told_to"
+            )
+        },
     ),
     "build": Command(
         ["kept"],
@@ -68,7 +72,7 @@ COMMANDS = {
             "branch": ["kept", "--branch", "other"],
             "commit": ["kept", "--commit", COMMIT],
             "key": ["kept", "--key", "one"],
-            "wait": Tested("api/cli/test_build.py", ENDS.format("build")),
+            "wait": ElsewhereTested("api/cli/test_build.py", ENDS.format("build")),
         },
     ),
     "deploy": Command(
@@ -81,7 +85,7 @@ COMMANDS = {
             "commit": ["kept", "--commit", COMMIT],
             "title": ["kept", "--title", "other"],
             "key": ["kept", "--key", "two"],
-            "wait": Tested("api/cli/test_deploy.py", ENDS.format("deployment")),
+            "wait": ElsewhereTested("api/cli/test_deploy.py", ENDS.format("deployment")),
         },
     ),
     "rollback": Command(
@@ -90,7 +94,7 @@ COMMANDS = {
             "application": ["image", "--to", "$point"],
             "point": ["kept", "--to", "nothing"],
             "key": ["kept", "--to", "$point", "--key", "three"],
-            "wait": Tested(
+            "wait": ElsewhereTested(
                 "api/cli/test_deploy.py", "test_an_operator_rolls_back_to_what_ran_before"
             ),
         },
@@ -167,7 +171,7 @@ def test_every_option_of_every_command_is_tried() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_test_that_is_named_gives_the_option(command: str) -> None:
     for option, tested in COMMANDS[command].changes.items():
-        if isinstance(tested, Tested):
+        if isinstance(tested, ElsewhereTested):
             text = (HERE / tested.file).read_text()
             assert f"def {tested.name}(" in text
             assert f'"--{option.replace("_", "-")}"' in text or option == "directory"
