@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.disk import DiskWatch
+from api.effects import FieldWarning, judge
 from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.guesses import Guesses
@@ -87,7 +89,8 @@ class Context:
 
     ``job_id`` is that of the job that it submits, the same for each repeat under one
     ``Idempotency-Key``; ``outlives``: that job goes on when the caller goes away, who may repeat.
-    ``address`` is where it comes from: of IPv6 the /64 network.
+    ``address`` is where it comes from: of IPv6 the /64 network. ``warnings`` name the fields of the
+    request that have no effect.
     """
 
     resources: Resources
@@ -96,6 +99,15 @@ class Context:
     job_id: str = field(default_factory=make_id)
     outlives: bool = False
     address: str = ""
+    warnings: list[FieldWarning] = field(default_factory=list)
+
+    def check_effects(self, asked: BaseModel, subject: object) -> None:
+        """Note which fields of the input have no effect on the subject.
+
+        Raises:
+            NoEffectError: one of them would change what is done, and cannot.
+        """
+        self.warnings.extend(each for each in judge(asked, subject) if each not in self.warnings)
 
     @property
     def organization_id(self) -> str:

@@ -5,6 +5,7 @@ WharfError
 ├── InvalidInputError
 │   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
+│   ├── NoEffectError           a field that cannot do what it asks for
 │   ├── InvalidSourceError      nothing that an application could be built from
 │   ├── InvalidUrlError         not where messages could be sent to
 │   ├── NoContextError          nothing was uploaded for it to be built from
@@ -54,6 +55,10 @@ class InvalidFieldsError(InvalidInputError):
 
 class UnreadableInputError(InvalidInputError):
     code = "unreadable_input"
+
+
+class NoEffectError(InvalidInputError):
+    code = "no_effect"
 
 
 class InvalidSourceError(InvalidInputError):

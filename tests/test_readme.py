@@ -48,3 +48,17 @@ def test_the_table_of_roles_is_the_one_of_the_procedures() -> None:
     }
 
     assert documented == {one.name: one.role for one in (*PROCEDURES.values(), EVENTS, UPLOAD)}
+
+
+def test_no_two_procedures_share_an_idempotency_key() -> None:
+    calls = [call.replace("\\\n", " ") for call in README.split("curl ")[1:]]
+    keys = [
+        (key[1], name[1])
+        for call in calls
+        for key in [re.search(r"Idempotency-Key: ([^\"]+)\"", call.partition("\n")[0])]
+        for name in [re.search(r"/api/(?:trpc/)?(\w+\.\w+)", call)]
+        if key and name
+    ]
+
+    assert len(keys) >= 3
+    assert len({key for key, _ in keys}) == len(set(keys))

@@ -1,11 +1,12 @@
 """Ask the API as its commands do: one procedure, one answer, or a sentence that says why not."""
 
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import httpx2
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from shared.errors import SetupError
 from shared.settings import Settings
@@ -19,6 +20,14 @@ class ClientSettings(Settings):
 
     url: str = "http://127.0.0.1:4747"
     api_key: SecretStr | None = None
+
+
+class _Warning(BaseModel):
+    field: str
+    message: str = ""
+
+
+_WARNINGS = TypeAdapter(list[_Warning])
 
 
 class _Cause(BaseModel):
@@ -41,7 +50,7 @@ def ask(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Any:
-    """What a procedure answers.
+    """What a procedure answers; what it warns of is written to standard error.
 
     Raises:
         SetupError: there is no API, or it refused; with its own words and remedy.
@@ -60,6 +69,8 @@ def ask(
         ) from error
     if not answer.is_success:
         raise _refusal(answer)
+    for warning in _WARNINGS.validate_json(answer.headers.get("x-wharf-warnings", "[]")):
+        sys.stderr.write(f"warning: {warning.message or warning.field}\n")
     return answer.json()
 
 

@@ -52,12 +52,10 @@ def roll_back(
         SetupError: there is no such application or point, or the API refused.
     """
     found = find_application(ask(settings, "application.all"), application)
-    chosen = {"applicationId": found["applicationId"]}
-    offered = [
-        each["rollbackId"]
-        for each in ask(settings, "rollback.all", chosen)
-        if each["offered"] and not each["isRunning"]
-    ]
+    points = ask(settings, "rollback.all", {"applicationId": found["applicationId"]})
+    offered = [each["rollbackId"] for each in points if each["offered"] and not each["isRunning"]]
+    if point is not None and point not in {each["rollbackId"] for each in points}:
+        raise SetupError(f"{application} has no rollback point {point}", remedy="See rollback.all.")
     if point is None and not offered:
         raise SetupError(
             f"there is nothing to roll {application} back to", remedy="See rollback.all."

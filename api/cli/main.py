@@ -78,7 +78,7 @@ def secrets(
 def build(
     application: Annotated[str, typer.Argument(metavar="APP", help="Its appName, name or id.")],
     tag: Annotated[
-        str | None, typer.Option(help="Of the image; made of commit or version.")
+        str | None, typer.Option(help="Of the image; by default the commit or version.")
     ] = None,
     branch: Annotated[str | None, typer.Option(help="In place of the application's.")] = None,
     commit: Annotated[str | None, typer.Option(help="In place of the branch's newest.")] = None,
@@ -111,7 +111,9 @@ def deploy(
     build_id: Annotated[
         str | None, typer.Option("--build", help="The id of a build to deploy, instead of one.")
     ] = None,
-    tag: Annotated[str | None, typer.Option(help="What to call the image.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="What to call the image; of a ready one, which to deploy.")
+    ] = None,
     branch: Annotated[str | None, typer.Option(help="Of its repository.")] = None,
     commit: Annotated[str | None, typer.Option(help="Of its repository.")] = None,
     title: Annotated[str | None, typer.Option(help="What to call the deployment.")] = None,

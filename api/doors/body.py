@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from starlette.requests import Request
 
 from api.errors import (
+    NoEffectError,
     RequestTimeoutError,
     TooLargeError,
     UnreadableInputError,
@@ -136,6 +137,29 @@ def _parts(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 def _too_deep() -> UnreadableInputError:
     return UnreadableInputError(f"JSON is nested {MAX_DEPTH} deep at most")
+
+
+def require_one_input(request: Request, *, body: bool) -> None:
+    """See that a request says in one place what it asks for.
+
+    Raises:
+        NoEffectError: a body by GET, query parameters beside a body: they would not be read.
+    """
+    announced = request.headers.get("content-length", "0") != "0"
+    if request.method == "GET" and (announced or "transfer-encoding" in request.headers):
+        raise NoEffectError(
+            "the body of a GET request is not read", remedy="Give query parameters, or use POST."
+        )
+    names = list(request.query_params)
+    if body and names:
+        raise NoEffectError(
+            f"query parameters are not read beside a body: {', '.join(names)[:200]}",
+            remedy="Give all fields in the body.",
+        )
+    if "input" in names and len(names) > 1:
+        raise NoEffectError(
+            "query parameters are not read beside input", remedy="Give all fields in input."
+        )
 
 
 def _refuse_constant(name: str) -> NoReturn:

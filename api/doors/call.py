@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from api.context import NOBODY, Caller, Context, Resources
 from api.disk import is_disk_full
+from api.effects import FieldWarning
 from api.errors import (
     BusyError,
     DatabaseFullError,
@@ -79,11 +80,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Success:
-    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for."""
+    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for.
+
+    ``warnings`` name the fields of the request that have no effect.
+    """
 
     path: str
     shown: bytes
     http: int = 200
+    warnings: Sequence[FieldWarning] = ()
 
 
 @dataclass(frozen=True)
@@ -209,11 +214,15 @@ async def _run(asking: _Asking, call: Call, key: Repeatable | WharfError | None)
     raw = call.read()
     asked = procedure.parse(raw)
     respond_async = asking.respond_async
-    context = Context(asking.resources, caller, respond_async, address=asking.address)
+    context = Context(
+        asking.resources, caller, respond_async, address=asking.address, warnings=asked.warnings
+    )
+    context.check_effects(asked, None)
 
     async def run(context: Context) -> tuple[bytes, bool]:
         output = await procedure.run(context, asked)
-        return procedure.show(output), isinstance(output, Accepted) and procedure.waits
+        shown = procedure.show(output, context.warnings)
+        return shown, isinstance(output, Accepted) and procedure.waits
 
     with context.waiting() if procedure.waits and not respond_async else nullcontext():
         if key is None or procedure.kind == "query":
@@ -222,7 +231,7 @@ async def _run(asking: _Asking, call: Call, key: Repeatable | WharfError | None)
             good_key = _require_key(procedure, key)
             request_hash = good_key.hash(procedure.name, raw)
             shown, is_accepted = await answer_once(context, good_key, request_hash, run)
-    return Success(call.path, shown, 202 if is_accepted else 200)
+    return Success(call.path, shown, 202 if is_accepted else 200, context.warnings)
 
 
 def _require_key(procedure: AnyProcedure, key: Repeatable | WharfError) -> Repeatable:

@@ -9,17 +9,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.context import Resources
-from api.doors.body import parse_json, read_body, require_json
+from api.doors.body import parse_json, read_body, require_json, require_one_input
 from api.doors.call import AnyProcedure, Call, Failure, log_refusal, perform
 from api.doors.events import DESCRIPTION, answer_events
-from api.doors.plain import ErrorBody, plain_error, plain_response
+from api.doors.plain import WARNINGS, ErrorBody, plain_error, plain_response
 from api.doors.trpc import flat_input
 from api.doors.uploads import MEDIA_TYPES, UPLOAD_HEADERS, answer_upload
 from api.errors import NoProcedureError
 from api.events.opening import EVENTS
 from api.events.stream import EventStream
 from api.issues import Undefined
-from api.procedures.fields import Accepted
+from api.procedures.fields import Accepted, Change
 from api.security import HEADER
 from api.uploads.receiving import UPLOAD
 from shared.errors import WharfError
@@ -50,6 +50,10 @@ _IDEMPOTENCY_KEY = {
     "in": "header",
     "description": "The same request again within 24 hours is the same job and the same answer.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+}
+_WARNINGS_HEADER = {
+    "description": "Fields of the request without effect: a JSON array of field, code, message.",
+    "schema": {"type": "string"},
 }
 _KEY = APIKeyHeader(name=HEADER, auto_error=False)
 
@@ -141,6 +145,7 @@ def _endpoint(procedure: AnyProcedure, resources: Callable[[], Resources]) -> En
             return plain_error(log_refusal(request, failure, name=procedure.name))
 
         def read() -> object:
+            require_one_input(request, body=request.method != "GET")
             if request.method == "GET":
                 return flat_input(request)
             if not body:
@@ -163,6 +168,7 @@ def _responses(procedure: AnyProcedure) -> dict[int | str, dict[str, Any]]:
         status: _said(description) for status, description in errors.items()
     }
     responses[400] = {"description": errors[400], "model": ErrorBody}
+    responses[200] = {"headers": {WARNINGS: _WARNINGS_HEADER}}
     if procedure.waits:
         responses[202] = {"description": "With Prefer: respond-async.", "model": Accepted}
     return responses
@@ -183,6 +189,8 @@ def _stream_responses() -> dict[int | str, dict[str, Any]]:
 def _input_schema(procedure: AnyProcedure) -> dict[str, Any]:
     whole = procedure.input.model_json_schema()
     schema = _inlined(whole, whole.get("$defs", {}))
+    if issubclass(procedure.input, Change):
+        schema = _without_defaults(schema)
     if procedure.kind == "mutation":
         content = {"application/json": {"schema": schema}}
         body = {"requestBody": {"required": True, "content": content}}
@@ -194,6 +202,25 @@ def _input_schema(procedure: AnyProcedure) -> dict[str, Any]:
             for name, shape in schema["properties"].items()
         ]
     }
+
+
+def _without_defaults(schema: Any) -> Any:
+    """A partial update's schema: generated clients would send the defaults, and so reset fields."""
+    match schema:
+        case {"properties": dict(properties), **rest}:
+            kept = {
+                name: {
+                    key: _without_defaults(part) for key, part in shape.items() if key != "default"
+                }
+                for name, shape in properties.items()
+            }
+            return {**_without_defaults(rest), "properties": kept}
+        case dict():
+            return {key: _without_defaults(part) for key, part in schema.items()}
+        case list():
+            return [_without_defaults(item) for item in schema]
+        case _:
+            return schema
 
 
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:

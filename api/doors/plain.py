@@ -1,12 +1,13 @@
 """Plain answers: the bare value, or ``{message, code, data, issues?}``."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
 from starlette.responses import Response
 
-from api.doors.call import Answer, Failure
+from api.doors.call import Answer, Failure, Success
 from api.errors import InvalidFieldsError, TooManyError, UnavailableError, WrongMethodError
 from api.issues import flatten
 from api.status import status_of
@@ -43,7 +44,8 @@ def plain_response(answer: Answer) -> Response:
     """The answer as a whole response."""
     if isinstance(answer, Failure):
         return plain_error(answer)
-    return Response(answer.shown, answer.http, media_type="application/json", headers=NO_STORE)
+    headers = {**NO_STORE, **warning_header([answer])}
+    return Response(answer.shown, answer.http, media_type="application/json", headers=headers)
 
 
 def plain_error(failure: Failure) -> Response:
@@ -82,12 +84,29 @@ def extra_headers(error: WharfError) -> dict[str, str]:
             return {}
 
 
+def warning_header(answers: Iterable[Answer]) -> dict[str, str]:
+    """The fields without effect, as a JSON array in ASCII; no header where there are none.
+
+    It is the one place for them where the answer is a bare ``true``.
+    """
+    found = [each for answer in answers if isinstance(answer, Success) for each in answer.warnings]
+    if not found:
+        return {}
+    text = json.dumps([each.model_dump() for each in found])
+    if len(text) > MAX_HEADER_CHARACTERS:
+        text = json.dumps([each.model_dump(include={"field", "code"}) for each in found])
+    return {WARNINGS: text}
+
+
 def dump(value: object) -> bytes:
     """Compact JSON, as JavaScript writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 NO_STORE = {"cache-control": "no-store"}
+WARNINGS = "x-wharf-warnings"
+MAX_HEADER_CHARACTERS = 3000
+"""Proxies take headers of 4 KiB and more; with more text the reasons are left out."""
 
 _SAID_BY_STATUS = {
     "bad_input",

@@ -7,7 +7,7 @@ that holds ``{"json": …}``; envelopes, codes and content types as ``@trpc/serv
 parameters or ``input={…}``, and by POST.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,9 +15,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.context import Resources
-from api.doors.body import parse_json, read_body, require_json
+from api.doors.body import parse_json, read_body, require_json, require_one_input
 from api.doors.call import UNKNOWN, Answer, AnyProcedure, Call, Failure, log_refusal, perform
-from api.doors.plain import NO_STORE, dump, error_data, extra_headers, plain_error, plain_response
+from api.doors.plain import (
+    NO_STORE,
+    dump,
+    error_data,
+    extra_headers,
+    plain_error,
+    plain_response,
+    warning_header,
+)
 from api.doors.superjson import read_superjson
 from api.errors import (
     InvalidFieldsError,
@@ -76,7 +84,7 @@ async def _answer_single(
         lambda: read_superjson(parse_json(_input_text(request, body))),
     )
     [answer] = await perform(resources, request, [call])
-    return _respond(_envelope(answer), answer.http, answer)
+    return _respond(_envelope(answer), answer.http, [answer])
 
 
 async def _answer_batch(
@@ -95,9 +103,7 @@ async def _answer_batch(
     answers = await perform(resources, request, calls)
     statuses = {answer.http for answer in answers}
     status = statuses.pop() if len(statuses) == 1 else 207
-    # Of one batch, one answer: when to come back is the same for all of its calls.
-    late = [answer for answer in answers if _is_late(answer)]
-    return _respond(b"[" + b",".join(map(_envelope, answers)) + b"]", status, *late[:1])
+    return _respond(b"[" + b",".join(map(_envelope, answers)) + b"]", status, answers)
 
 
 async def _answer_bare(
@@ -114,6 +120,7 @@ async def _answer_bare(
 
 
 def _bare_input(request: Request, body: bytes) -> object:
+    require_one_input(request, body=bool(body))
     if body:
         require_json(request)
         return parse_json(body)
@@ -221,9 +228,11 @@ def _is_late(answer: Answer) -> bool:
     return isinstance(answer, Failure) and isinstance(answer.error, TooManyError)
 
 
-def _respond(content: bytes, status: int, answer: Answer | None = None) -> Response:
-    extra = extra_headers(answer.error) if isinstance(answer, Failure) else {}
-    headers = {**VARY, **NO_STORE, **extra}
+def _respond(content: bytes, status: int, answers: Sequence[Answer]) -> Response:
+    # Of a batch, when to come back is the same for all of its calls.
+    telling = answers[:1] if len(answers) == 1 else [each for each in answers if _is_late(each)][:1]
+    extra = [extra_headers(each.error) for each in telling if isinstance(each, Failure)]
+    headers = {**VARY, **NO_STORE, **warning_header(answers), **(extra[0] if extra else {})}
     return Response(content, status, media_type="application/json", headers=headers)
 
 

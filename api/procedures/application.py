@@ -1,15 +1,19 @@
 """Applications: created, shown, changed, removed. Sources and builds have modules of their own."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
+from api.effects import AppliesTo
 from api.errors import InvalidSourceError
 from api.hosts import require_host
+from api.procedures import dokploy
 from api.procedures.allowed import require_keys
+from api.procedures.application_build import RUN, WAY, BuildFields, VariableFields, set_variables
 from api.procedures.application_fields import (
     AppName,
     Platform,
@@ -17,7 +21,7 @@ from api.procedures.application_fields import (
     SourceType,
     make_app_name,
 )
-from api.procedures.application_output import ApplicationOutput
+from api.procedures.application_output import ApplicationOutput, CreatedApplication
 from api.procedures.application_rows import (
     SERVER_IDS,
     application_event,
@@ -25,8 +29,18 @@ from api.procedures.application_rows import (
     find_application,
     flush_application,
 )
+from api.procedures.application_source import (
+    FROM_GIT,
+    FROM_IMAGE,
+    GitFields,
+    ImageFields,
+    check_login,
+    choose_source,
+    set_git,
+    set_image,
+)
 from api.procedures.container import HealthCheck, Mounts, Ports
-from api.procedures.fields import Id, Ids, Ignored, ImageName, Input, Name, NoInput, Text
+from api.procedures.fields import Change, Id, Ids, ImageName, Input, Name, NoInput, Text
 from api.procedures.procedure import Procedure
 from api.procedures.source_fields import Branch, GitAddress, parse_git_url
 from api.procedures.usage import (
@@ -70,21 +84,24 @@ class Settings(Input):
     platform: Platform | None = None
     registry_id: Id | None = None
     build_registry_id: Id | None = None
-    rollback_registry_id: Id | None = None
-    rollback_active: bool = False
+    rollback_registry_id: Annotated[Id | None, AppliesTo("rollback_active")] = None
+    rollback_active: Annotated[bool, AppliesTo("rollback_registry_id", harmless=False)] = False
     build_server_id: Id | None = None
     server_ids: ServerIds = Field(default_factory=list)
-    health_check: HealthCheck | None = None
-    ports: Ports = Field(default_factory=list)
-    mounts: Mounts = Field(default_factory=list)
-    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    health_check: Annotated[HealthCheck | None, RUN] = None
+    ports: Annotated[Ports, RUN] = Field(default_factory=list)
+    mounts: Annotated[Mounts, RUN] = Field(default_factory=list)
+    replicas: Annotated[
+        int, Field(ge=1, le=100), AppliesTo("runtime", ("service",), harmless=1)
+    ] = 1
     runtime: Runtime = "container"
     rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
     rollout_on_failure: OnFailure = "stop"
-    rollbacks_to_keep: Annotated[int, Field(ge=0, le=100)] = 10
+    rollbacks_to_keep: Annotated[
+        int, Field(ge=0, le=100), AppliesTo("rollback_registry_id", harmless=10)
+    ] = 10
     latest_wins: bool = True
     allowed_keys: Ids = Field(default_factory=list)
-    environment_id: Ignored = None
 
     @property
     def targets(self) -> set[str] | None:
@@ -99,32 +116,45 @@ class CreateApplication(Settings):
     be given at once, and is what it is built from; more is said by what saves its source.
     """
 
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_APPLICATION
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"sourceType"})
+
     name: Name
     app_name: AppName | None = None
     server_id: Id | None = None
-    docker_image: ImageName | None = None
-    git_url: GitAddress | None = Field(default=None, alias="customGitUrl")
-    git_branch: Branch | None = Field(default=None, alias="customGitBranch")
+    docker_image: Annotated[ImageName | None, FROM_IMAGE] = None
+    git_url: Annotated[GitAddress | None, FROM_GIT] = Field(default=None, alias="customGitUrl")
+    git_branch: Annotated[Branch | None, FROM_GIT, AppliesTo("git_url", refused=True)] = Field(
+        default=None, alias="customGitBranch"
+    )
 
     @property
     def targets(self) -> set[str]:
         return {*self.server_ids, *([self.server_id] if self.server_id else [])}
 
 
-class UpdateApplication(Settings):
+class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageFields, Change):
+    """Only what is given changes; ``null`` takes away what need not be there.
+
+    What its build type, variables, repository and image are may be said here too, as by what saves
+    them; ``sourceType`` stays, unless none was chosen yet.
+    """
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.APPLICATION
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset(
+        {"name", "appName", "dockerImage", "customGitUrl", "replicas", "buildType"}
+    )
+
     application_id: Id
     name: Name = ""
     app_name: AppName = ""
-    server_id: Ignored = None
-    created_at: Ignored = None
-    organization_id: Ignored = None
 
 
 class ChosenApplication(Input):
     application_id: Id
 
 
-async def create(context: Context, asked: CreateApplication) -> ApplicationOutput:
+async def create(context: Context, asked: CreateApplication) -> CreatedApplication:
     """Create an application; what it is built from is saved next."""
     application = Application(
         application_id=make_id(),
@@ -135,15 +165,17 @@ async def create(context: Context, asked: CreateApplication) -> ApplicationOutpu
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
-        _set_source(context, application, asked)
         assign(application, asked, given & CHANGEABLE)
+        _set_source(context, application, asked)
         _require_source(application)
+        context.check_effects(asked, application)
+        await check_login(session, context, application)
         session.add(application)
         await flush_application(session, application)
         await _set_servers(session, application, asked)
         session.add(application_event(context, "application.create", application))
         found = await find_application(session, context, application.application_id)
-    return ApplicationOutput.of(*found)
+    return CreatedApplication.of(*found)
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
@@ -170,8 +202,16 @@ async def update(context: Context, asked: UpdateApplication) -> bool:
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set & CHANGEABLE)
+        changed = assign(application, asked, asked.model_fields_set & (CHANGEABLE | WAY))
+        changed += set_variables(context, application, asked)
+        changed += set_git(context, application, asked)
+        changed += set_image(context, application, asked)
+        given = asked.model_fields_set
+        choose_source(application, image="docker_image" in given, git="git_url" in given)
         _require_source(application)
+        context.check_effects(asked, application)
+        if given & {"registry_id", "docker_image", "source_type"}:
+            await check_login(session, context, application)
         await flush_application(session, application)
         if await _set_servers(session, application, asked):
             changed.append("server_ids")
@@ -223,11 +263,10 @@ def _set_source(context: Context, application: Application, asked: CreateApplica
     if asked.docker_image is not None:
         require_host(parse_reference(asked.docker_image).registry, networks)
         application.docker_image = asked.docker_image
-        application.source_type = "docker"
     if asked.git_url is not None:
         application.git_host = parse_git_url(asked.git_url, networks).host
         application.git_url, application.git_branch = asked.git_url, asked.git_branch
-        application.source_type = "git"
+    choose_source(application, image=asked.docker_image is not None, git=asked.git_url is not None)
 
 
 def _require_source(application: Application) -> None:
@@ -241,7 +280,7 @@ def _require_source(application: Application) -> None:
 
 PROCEDURES = (
     Procedure(
-        "application.create", "mutation", CreateApplication, ApplicationOutput, create, "admin"
+        "application.create", "mutation", CreateApplication, CreatedApplication, create, "admin"
     ),
     Procedure("application.all", "query", NoInput, list[ApplicationOutput], get_all),
     Procedure("application.one", "query", ChosenApplication, ApplicationOutput, one),

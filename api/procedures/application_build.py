@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import SecretStr
 
 from api.context import Context
+from api.effects import AppliesTo
+from api.procedures import dokploy
 from api.procedures.application_fields import BuildType, Stage
 from api.procedures.application_rows import (
     application_event,
@@ -13,69 +16,90 @@ from api.procedures.application_rows import (
     find_application,
     seal_for,
 )
-from api.procedures.fields import Id, Ignored, Input
+from api.procedures.fields import Change, Id
 from api.procedures.procedure import Procedure
 from api.procedures.source_fields import ContextPath, DockerfilePath
 from api.procedures.variables import SecretVariables, Variables, parse_variables
 from shared.models import Application
 
-REPLACED = ("build_type", "dockerfile", "docker_context_path", "docker_build_stage")
+BUILT = AppliesTo("source_type", ("git", "drop"))
+RUN = AppliesTo("runtime", ("container", "service"))
+WAY = {"build_type", "dockerfile", "docker_context_path", "docker_build_stage"}
+VARIABLES = {"env", "build_args", "build_secrets"}
 
 
-class SaveBuildType(Input):
+class BuildFields(Change):
     """``dockerfile`` and ``dockerContextPath`` start where the build does: at the build path."""
 
-    application_id: Id
-    build_type: BuildType
-    dockerfile: DockerfilePath = "Dockerfile"
-    docker_context_path: ContextPath = "."
-    docker_build_stage: Stage | None = None
-    heroku_version: Ignored = None
-    railpack_version: Ignored = None
-    publish_directory: Ignored = None
-    is_static_spa: Ignored = None
+    build_type: BuildType = "dockerfile"
+    dockerfile: Annotated[DockerfilePath, BUILT] = "Dockerfile"
+    docker_context_path: Annotated[ContextPath, BUILT] = "."
+    docker_build_stage: Annotated[Stage, BUILT] = None
 
 
-class SaveEnvironment(Input):
+class VariableFields(Change):
     """Lines of ``NAME=VALUE``, as in a dotenv file; what is given replaces what was there.
 
     ``env`` and ``buildSecrets`` are shown by no procedure but for their names. The steps of a build
     can read its secrets, so whoever may build can; ``buildArgs`` can be read in the image besides.
     """
 
+    env: Annotated[SecretVariables | None, RUN] = None
+    build_args: Annotated[Variables | None, BUILT] = None
+    build_secrets: Annotated[SecretVariables | None, BUILT] = None
+
+
+class SaveBuildType(BuildFields):
+    """Only what is given changes; ``null`` is the default of a path, and no stage."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD_TYPE
+
     application_id: Id
-    env: SecretVariables | None = None
-    build_args: Variables | None = None
-    build_secrets: SecretVariables | None = None
-    create_env_file: Ignored = None
+    build_type: BuildType
+
+
+class SaveEnvironment(VariableFields):
+    """Only what is given changes; ``null`` or nothing takes the variables away."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.ENVIRONMENT
+
+    application_id: Id
 
 
 async def save_build_type(context: Context, asked: SaveBuildType) -> bool:
     """Say which Dockerfile builds an application, from where, and up to which stage."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, REPLACED)
+        changed = assign(application, asked, asked.model_fields_set & WAY)
+        context.check_effects(asked, application)
         session.add(application_event(context, "application.saveBuildType", application, changed))
     return True
 
 
 async def save_environment(context: Context, asked: SaveEnvironment) -> bool:
     """Store an application's variables: of its containers, and of its builds."""
-    changed = sorted(asked.model_fields_set & {"env", "build_args", "build_secrets"})
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        if "env" in changed:
-            variables = _parse(asked.env)
-            application.env = _seal(context, application, "environment", variables)
-            application.env_names = sorted(variables)
-        if "build_secrets" in changed:
-            variables = _parse(asked.build_secrets)
-            application.build_secrets = _seal(context, application, "build_secrets", variables)
-            application.build_secret_names = sorted(variables)
-        if "build_args" in changed:
-            application.build_args = parse_variables(asked.build_args or "")
+        changed = set_variables(context, application, asked)
+        context.check_effects(asked, application)
         session.add(application_event(context, "application.saveEnvironment", application, changed))
     return True
+
+
+def set_variables(context: Context, application: Application, asked: VariableFields) -> list[str]:
+    """Set what is given of the variables; gives the names of the fields, sorted."""
+    changed = sorted(asked.model_fields_set & VARIABLES)
+    if "env" in changed:
+        variables = _parse(asked.env)
+        application.env = _seal(context, application, "environment", variables)
+        application.env_names = sorted(variables)
+    if "build_secrets" in changed:
+        variables = _parse(asked.build_secrets)
+        application.build_secrets = _seal(context, application, "build_secrets", variables)
+        application.build_secret_names = sorted(variables)
+    if "build_args" in changed:
+        application.build_args = parse_variables(asked.build_args or "")
+    return changed
 
 
 def _parse(text: SecretStr | None) -> dict[str, str]:

@@ -61,5 +61,10 @@ BuildType = Annotated[
     _unless(_OTHER_BUILDS, "{} is not built here: use dockerfile, with a Dockerfile in the source"),
 ]
 Platform = Annotated[str, Field(max_length=60, pattern=_PLATFORM)]
-Stage = Annotated[str, Field(max_length=128, pattern=_STAGE)]
+Stage = Annotated[
+    Annotated[str, Field(max_length=128, pattern=_STAGE)] | None,
+    BeforeValidator(lambda value: value or None),
+]
+"""A stage of the Dockerfile; ``""``, as Dokploy's clients send it, is none."""
+
 ServerIds = Ids

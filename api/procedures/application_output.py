@@ -7,7 +7,7 @@ from pydantic import Field
 
 from api.procedures.application_fields import BuildType, SourceType
 from api.procedures.container import HealthCheck, Mounts, Ports
-from api.procedures.fields import Moment, Output, show_document
+from api.procedures.fields import Moment, Output, Warned, show_document
 from api.procedures.variables import show_variables
 from shared.deployments.order import OnFailure
 from shared.deployments.settings import Runtime
@@ -70,3 +70,7 @@ class ApplicationOutput(Output):
                 "mounts": show_document(application.mounts),
             }
         )
+
+
+class CreatedApplication(ApplicationOutput, Warned):
+    """An application that was stored just now."""

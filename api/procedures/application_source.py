@@ -1,19 +1,23 @@
 """What an application is made from: a git repository, or an image that is ready."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
+from api.effects import AppliesTo, FieldWarning, NotBeside
 from api.errors import InvalidSourceError, PasswordNeededError
 from api.hosts import require_host
+from api.procedures import dokploy
 from api.procedures.application_rows import (
     application_event,
     assign,
     find_application,
     seal_for,
 )
-from api.procedures.fields import Id, Ignored, ImageName, Input, Password, Username
+from api.procedures.fields import Change, Id, ImageName, Password, Username
 from api.procedures.procedure import Procedure
 from api.procedures.source_fields import (
     Branch,
@@ -24,7 +28,7 @@ from api.procedures.source_fields import (
     parse_git_url,
 )
 from api.procedures.usage import require_registries
-from shared.models import Application
+from shared.models import Application, Registry
 from shared.reference import parse_reference
 
 ANY_USERNAME = "git"
@@ -51,48 +55,64 @@ NoLogin = Annotated[
 ]
 
 
-REPLACED = ("git_url", "git_branch", "git_commit", "git_build_path")
+OF_REPOSITORY = {"git_url", "git_branch", "git_commit", "git_build_path"}
+LOGIN = {"git_token", "git_username"}
+FROM_GIT = AppliesTo("source_type", ("git",))
+FROM_IMAGE = AppliesTo("source_type", ("docker",))
 
 
-class SaveGitProvider(Input):
+class GitFields(Change):
     """Without a branch it is the repository's own; a commit goes before the branch.
 
-    ``customGitToken`` is for a private repository and stays as long as it is not given; ``null``
-    takes it away.
+    ``customGitToken`` is for a private repository; ``null`` takes it away. Of another repository
+    nothing is kept but a login for the same host.
     """
 
-    application_id: Id
-    git_url: GitAddress = Field(alias="customGitUrl")
-    git_branch: Branch | None = Field(default=None, alias="customGitBranch")
-    git_commit: Commit | None = Field(default=None, alias="customGitCommit")
-    git_build_path: BuildPath = Field(default="/", alias="customGitBuildPath")
-    git_username: Username | None = Field(default=None, alias="customGitUsername")
-    git_token: Password | None = Field(default=None, alias="customGitToken")
+    git_url: Annotated[GitAddress, FROM_GIT] = Field(default="", alias="customGitUrl")
+    git_branch: Annotated[Branch | None, FROM_GIT, NotBeside("git_commit")] = Field(
+        default=None, alias="customGitBranch"
+    )
+    git_commit: Annotated[Commit | None, FROM_GIT] = Field(default=None, alias="customGitCommit")
+    git_build_path: Annotated[BuildPath, FROM_GIT] = Field(default="/", alias="customGitBuildPath")
+    git_username: Annotated[Username | None, FROM_GIT, AppliesTo("git_token")] = Field(
+        default=None, alias="customGitUsername"
+    )
+    git_token: Annotated[Password | None, FROM_GIT] = Field(default=None, alias="customGitToken")
     ssh_key_id: NoSshKey = Field(default=None, alias="customGitSSHKeyId")
     enable_submodules: NoSubmodules = None
-    watch_paths: Ignored = None
 
 
-class SaveDockerProvider(Input):
-    """``registryId``, where it is given, is what the image is pulled from."""
+class ImageFields(Change):
+    """An image that is ready; its login is a registry's."""
 
-    application_id: Id
-    docker_image: ImageName
-    registry_id: Id | None = None
+    docker_image: Annotated[ImageName, FROM_IMAGE] = ""
     username: NoLogin = None
     password: NoLogin = None
     registry_url: NoLogin = None
 
 
+class SaveGitProvider(GitFields):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.GIT
+
+    application_id: Id
+    git_url: GitAddress = Field(alias="customGitUrl")
+
+
+class SaveDockerProvider(ImageFields):
+    """``registryId``, where it is given, is what the image is pulled from."""
+
+    application_id: Id
+    docker_image: ImageName
+    registry_id: Id | None = None
+
+
 async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
-    """Build an application from a git repository."""
-    url = parse_git_url(asked.git_url, context.resources.networks)
+    """Build an application from a git repository; only what is given of the same one changes."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        _set_login(context, application, asked, url)
-        changed = assign(application, asked, REPLACED)
-        changed += sorted(asked.model_fields_set & {"git_token", "git_username"})
+        changed = set_git(context, application, asked)
         application.source_type = "git"
+        context.check_effects(asked, application)
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)
     return True
@@ -100,21 +120,80 @@ async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
 
 async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> bool:
     """Make an application of an image that is ready: nothing is built."""
-    require_host(parse_reference(asked.docker_image).registry, context.resources.networks)
     async with context.transaction() as session:
         await require_registries(session, context, [asked.registry_id])
         application, _ = await find_application(session, context, asked.application_id, lock=True)
-        given = asked.model_fields_set & {"docker_image", "registry_id"}
-        changed = assign(application, asked, given)
+        changed = set_image(context, application, asked)
+        changed += assign(application, asked, asked.model_fields_set & {"registry_id"})
         application.source_type = "docker"
+        context.check_effects(asked, application)
+        await check_login(session, context, application)
         event = application_event(context, "application.saveDockerProvider", application, changed)
         session.add(event)
     return True
 
 
-def _set_login(
-    context: Context, application: Application, asked: SaveGitProvider, url: GitUrl
-) -> None:
+def set_image(context: Context, application: Application, asked: ImageFields) -> list[str]:
+    """Set the ready image, where one is given; gives the names of the fields."""
+    given = asked.model_fields_set & {"docker_image"}
+    if given:
+        require_host(parse_reference(asked.docker_image).registry, context.resources.networks)
+    return assign(application, asked, given)
+
+
+async def check_login(session: AsyncSession, context: Context, application: Application) -> None:
+    """Note where a ready image is at another host than the registry whose login is to pull it."""
+    if application.source_type != "docker" or application.registry_id is None:
+        return
+    registry = await session.get_one(Registry, application.registry_id)
+    host = parse_reference(application.docker_image or "").registry
+    if registry.host != host:
+        message = f"registryId has no effect: the image is at {host}, the registry {registry.host}"
+        context.warnings.append(FieldWarning(field="registryId", message=message))
+
+
+def set_git(context: Context, application: Application, asked: GitFields) -> list[str]:
+    """Set what is given of a git source; gives the names of the fields, sorted.
+
+    What is said of one repository is not kept for another.
+
+    Raises:
+        InvalidSourceError: no URL is known that it could be said of.
+        PasswordNeededError: the stored token is for another host or username.
+    """
+    given = asked.model_fields_set & (OF_REPOSITORY | LOGIN)
+    address = asked.git_url or application.git_url
+    if address is None:
+        if any(getattr(asked, name) not in {None, "/"} for name in given):
+            raise InvalidSourceError(
+                "the application has no repository yet", remedy="Give customGitUrl too."
+            )
+        return []
+    if not given:
+        return []
+    _set_login(context, application, asked, parse_git_url(address, context.resources.networks))
+    changed = given if address == application.git_url else given | OF_REPOSITORY
+    assign(application, asked, changed & OF_REPOSITORY)
+    return sorted(changed)
+
+
+def choose_source(application: Application, *, image: bool, git: bool) -> None:
+    """Take the source that was given just now, where none is chosen yet.
+
+    Raises:
+        InvalidSourceError: two were given.
+    """
+    if application.source_type is not None or not (image or git):
+        return
+    if image and git:
+        raise InvalidSourceError(
+            "both dockerImage and customGitUrl are given",
+            remedy="Say with sourceType which is to be used: docker or git.",
+        )
+    application.source_type = "docker" if image else "git"
+
+
+def _set_login(context: Context, application: Application, asked: GitFields, url: GitUrl) -> None:
     """The token is bound to host and username: another of these needs it again."""
     given = asked.model_fields_set
     bound = (application.git_host, application.git_username)

@@ -1,6 +1,7 @@
 """Builds: asked for, followed, cancelled. A build is a row and up to three jobs in a row."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 from sqlmodel import col, select
@@ -8,8 +9,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
 
 from api.context import Context
+from api.effects import AppliesTo, NotBeside
 from api.errors import AlreadyEndedError
 from api.jobs import choose_server
+from api.procedures import dokploy
 from api.procedures.allowed import require_builder, require_plan_allowed
 from api.procedures.application_rows import find_application
 from api.procedures.build_context import choose_context
@@ -24,6 +27,7 @@ from api.procedures.fields import (
     Output,
     Tag,
     Text,
+    Warned,
     show_document,
 )
 from api.procedures.procedure import Procedure
@@ -39,19 +43,25 @@ BuildState = Literal[
 MAX_BUILDS = 100
 
 
+FROM_GIT = AppliesTo("source_type", ("git",), refused=True)
+FROM_UPLOAD = AppliesTo("source_type", ("git", "drop"), refused=True)
+
+
 class AskBuild(Input):
     """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
 
     So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
+    Of a ready image there is a `tag` alone: the one that is pulled.
     """
 
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD
+
     application_id: Id
-    context_id: Id | None = None
+    context_id: Annotated[Id | None, FROM_UPLOAD] = None
     tag: Tag | None = None
-    branch: Branch | None = None
-    commit: Commit | None = None
+    branch: Annotated[Branch | None, FROM_GIT, NotBeside("commit")] = None
+    commit: Annotated[Commit | None, FROM_GIT] = None
     title: Text = ""
-    description: Text = ""
 
 
 class ChosenBuild(Input):
@@ -99,7 +109,7 @@ class BuildOutput(Output):
         )
 
 
-class AcceptedBuild(BuildOutput, Accepted):
+class AcceptedBuild(BuildOutput, Accepted, Warned):
     """A build that was stored; `jobId` is the job that it begins with."""
 
 
@@ -113,13 +123,11 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
     return AcceptedBuild.of(*await _find(context, context.job_id))
 
 
-async def order_build(context: Context, asked: AskBuild, *, image_tag: str | None = None) -> Order:
-    """What is asked for, with all that is wrong with it said before anything is stored.
-
-    ``image_tag`` goes before that of the application's ready image.
-    """
+async def order_build(context: Context, asked: AskBuild) -> Order:
+    """What is asked for, with all that is wrong with it said before anything is stored."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
+        context.check_effects(asked, application)
         registries = await find_registries(session, context, application)
         require_builder(context.caller, application)
         upload = await choose_context(session, application, asked.context_id)
@@ -132,7 +140,7 @@ async def order_build(context: Context, asked: AskBuild, *, image_tag: str | Non
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = Wish(asked.tag, asked.branch, asked.commit, upload, image_tag)
+    wish = Wish(asked.tag, asked.branch, asked.commit, upload)
     order = Order(application, registries, wish, server_id, asked.title)
     plan = order.plan(application.last_version + 1)
     require_plan_allowed(application, registries, plan, server_id)

@@ -22,15 +22,14 @@ COMMIT_CHARACTERS = 12
 class Wish:
     """What a caller says of one build; it goes before what the application has.
 
-    ``upload`` is the context that it is built from, if it is from one; ``image_tag`` is that of the
-    ready image which is pulled.
+    ``upload`` is the context that it is built from, if it is from one. The tag of a ready image is
+    the one that is pulled.
     """
 
     tag: str | None = None
     branch: str | None = None
     commit: str | None = None
     upload: UploadSource | None = None
-    image_tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _make(
     commit: str | None,
 ) -> ImageBuild | ImagePull:
     if application.source_type == "docker" and wish.upload is None:
-        return _pull(application, bases, wish.image_tag)
+        return _pull(application, bases, wish.tag)
     return ImageBuild(
         application_id=application.application_id,
         reference=str(reference),
@@ -164,4 +163,4 @@ def _pull(application: Application, registry: Registry | None, tag: str | None) 
     is_theirs = registry is not None and registry.host == image.registry
     registry_id = registry.registry_id if registry and is_theirs else None
     named = image if image.tag or image.digest else parse_reference(f"{image}:latest")
-    return ImagePull(reference=str(named), registry_id=registry_id)
+    return ImagePull(reference=str(named), registry_id=registry_id, platform=application.platform)

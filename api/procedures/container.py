@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
+from api.effects import AppliesTo
 from api.procedures.fields import Input
 from api.procedures.source_fields import MAX_PATH_CHARACTERS, clean_path
 
@@ -65,7 +66,9 @@ class Port(Input):
     published_port: PortNumber
     target_port: PortNumber
     protocol: Literal["tcp", "udp"] = "tcp"
-    publish_mode: Literal["ingress", "host"] = "ingress"
+    publish_mode: Annotated[
+        Literal["ingress", "host"], AppliesTo("runtime", ("service",), harmless="ingress")
+    ] = "ingress"
 
 
 class Mount(Input):

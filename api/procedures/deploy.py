@@ -1,27 +1,42 @@
 """Deploy an application: build it and run what was built, or run again what was."""
 
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
-from api.procedures.build import AskBuild, order_build
+from api.effects import NotBeside
+from api.procedures.build import FROM_GIT, FROM_UPLOAD, AskBuild, order_build
 from api.procedures.build_order import Order as BuildOrder
 from api.procedures.build_order import add_build, is_new
 from api.procedures.deployment_order import AskDeploymentOf, Target, find_target, place, show
 from api.procedures.deployment_output import AcceptedDeployment
 from api.procedures.deployment_plan import image_of, image_to_make, retained_of, settings_of
-from api.procedures.fields import Id
+from api.procedures.fields import Id, Tag, Text
 from api.procedures.procedure import Procedure
+from api.procedures.source_fields import Branch, Commit
 from shared.database import Connection
 from shared.deployments.order import store_deployment
-from shared.errors import InvalidInputError, NotFoundError, UnmetConditionError
+from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, Build
+
+MADE = NotBeside("build_id", refused=True)
+"""A build that was made has its tag, branch, commit and context already."""
 
 
 class Deploy(AskBuild):
     """With `buildId` what that build made is deployed; else it is built first, as by a build."""
 
+    NOT_USED: ClassVar[Mapping[str, str]] = {}
+
     build_id: Id | None = None
+    context_id: Annotated[Id | None, FROM_UPLOAD, MADE] = None
+    tag: Annotated[Tag | None, MADE] = None
+    branch: Annotated[Branch | None, FROM_GIT, NotBeside("commit"), MADE] = None
+    commit: Annotated[Commit | None, FROM_GIT, MADE] = None
+    description: Text = ""
 
 
 async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
@@ -33,11 +48,6 @@ async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
     """
     if asked.build_id is None:
         return await _build_and_deploy(context, asked)
-    if asked.tag or asked.branch or asked.commit or asked.context_id:
-        raise InvalidInputError(
-            "a build that was made has its tag, branch, commit and context already",
-            remedy="Give buildId alone, or what is to be built.",
-        )
     return await _deploy_build(context, asked, asked.build_id)
 
 
@@ -49,13 +59,11 @@ async def redeploy(context: Context, asked: AskDeploymentOf) -> AcceptedDeployme
 async def deploy_image(context: Context, application_id: str, tag: str) -> AcceptedDeployment:
     """Deploy an application's ready image as it is under this tag, which it also gets of ours."""
     asked = Deploy.model_validate({"applicationId": application_id, "tag": tag})
-    return await _build_and_deploy(context, asked, image_tag=tag)
+    return await _build_and_deploy(context, asked)
 
 
-async def _build_and_deploy(
-    context: Context, asked: Deploy, *, image_tag: str | None = None
-) -> AcceptedDeployment:
-    building = await order_build(context, asked, image_tag=image_tag)
+async def _build_and_deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
+    building = await order_build(context, asked)
     target = await find_target(context, asked.application_id)
     # What is wrong with it is said before anything is stored.
     target.require_server()

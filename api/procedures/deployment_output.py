@@ -14,6 +14,7 @@ from api.procedures.fields import (
     Document,
     Moment,
     Output,
+    Warned,
     show_document,
 )
 from shared.errors import NotFoundError
@@ -43,7 +44,7 @@ class Found:
     places: Sequence[Place]
 
 
-class ServerOutput(Output):
+class DeployedServerOutput(Output):
     """One server; `gapSeconds` is how long nothing answered at its published ports.
 
     `jobIds` are those of its steps in their order: pull, replace.
@@ -89,14 +90,14 @@ class DeploymentOutput(Output):
     reference: str
     digest: str | None
     error: Document | None
-    servers: list[ServerOutput]
+    servers: list[DeployedServerOutput]
     created_at: Moment
     finished_at: Moment | None
 
     @classmethod
     def of(cls, found: Found) -> Self:
         deployment = found.deployment
-        servers = [ServerOutput.of(place) for place in found.places]
+        servers = [DeployedServerOutput.of(place) for place in found.places]
         waits = found.first_state in WAITING and all(each.state == "queued" for each in servers)
         return cls.model_validate(
             {
@@ -109,7 +110,7 @@ class DeploymentOutput(Output):
         )
 
 
-class AcceptedDeployment(DeploymentOutput, Accepted):
+class AcceptedDeployment(DeploymentOutput, Accepted, Warned):
     """A deployment that was stored; `jobId` is the job that it begins with."""
 
 

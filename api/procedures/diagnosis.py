@@ -1,12 +1,14 @@
 """Test a registry from a server: as a yes or a typed error, or as the whole report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import SecretStr, model_validator
 
 from api.audit import audit_event
 from api.context import Context
+from api.effects import NotBeside
 from api.hosts import require_host
 from api.jobs import (
     TEST_DEADLINE,
@@ -16,14 +18,13 @@ from api.jobs import (
     require_success,
     submit_and_wait,
 )
+from api.procedures import dokploy
 from api.procedures.fields import (
     Accepted,
     Id,
     Input,
-    Name,
     Password,
     Prefix,
-    RegistryType,
     Url,
     Username,
 )
@@ -47,11 +48,11 @@ NO_NAMESPACE = (
 
 
 class AdHocTest(Input):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
+
     registry_url: Url
     username: Username
     password: Password
-    registry_type: RegistryType = "cloud"
-    registry_name: Name | None = None
     image_prefix: Prefix | None = None
     server_id: Id | None = None
 
@@ -64,13 +65,13 @@ class StoredTest(Input):
 class Diagnose(Input):
     """Either a stored registry, or a URL with username and password."""
 
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
+
     registry_id: Id | None = None
     registry_url: Url | None = None
     username: Username | None = None
     password: Password | None = None
-    registry_type: RegistryType = "cloud"
-    registry_name: Name | None = None
-    image_prefix: Prefix | None = None
+    image_prefix: Annotated[Prefix | None, NotBeside("registry_id", refused=True)] = None
     server_id: Id | None = None
 
     @model_validator(mode="after")

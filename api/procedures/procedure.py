@@ -1,7 +1,7 @@
 """A procedure: a plain async function with a name, an input, an output and a right."""
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
@@ -9,9 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from api.context import Context, Role
+from api.effects import FieldWarning
 from api.errors import InvalidFieldsError
 from api.issues import Undefined, missing_input, read_issues
-from api.procedures.fields import Accepted, Input, NoInput
+from api.procedures.fields import Accepted, Input, NoInput, Warned
 
 AnyInput = TypeVar("AnyInput", bound=Input)
 AnyOutput = TypeVar("AnyOutput")
@@ -81,8 +82,10 @@ class Procedure(Generic[AnyInput, AnyOutput]):
         except ValidationError as error:
             raise InvalidFieldsError(read_issues(self.input, error)) from None
 
-    def show(self, output: AnyOutput | Accepted) -> bytes:
-        """The output as compact JSON."""
+    def show(self, output: AnyOutput | Accepted, warnings: Sequence[FieldWarning] = ()) -> bytes:
+        """The output as compact JSON, with the warnings where it has a place for them."""
+        if warnings and isinstance(output, Warned):
+            output = output.model_copy(update={"warnings": list(warnings)})
         if isinstance(output, Accepted):
             return output.model_dump_json(by_alias=True).encode()
         return self._shown.dump_json(output, by_alias=True)

@@ -1,5 +1,8 @@
 """Registries: stored, shown without their password, changed, removed."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field, SecretStr
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -8,10 +11,11 @@ from api.audit import audit_event
 from api.context import Context
 from api.errors import PasswordNeededError
 from api.hosts import require_host
+from api.procedures import dokploy
 from api.procedures.fields import (
+    Change,
     Id,
     Ids,
-    Ignored,
     Input,
     Moment,
     Name,
@@ -22,6 +26,7 @@ from api.procedures.fields import (
     RegistryType,
     Url,
     Username,
+    Warned,
 )
 from api.procedures.procedure import Procedure
 from api.procedures.usage import (
@@ -56,8 +61,14 @@ class RegistryOutput(Output):
     organization_id: str
 
 
+class CreatedRegistry(RegistryOutput, Warned):
+    """A registry that was stored just now."""
+
+
 class CreateRegistry(Input):
     """Its login goes to `allowedServers` and is used for `allowedApplications`; empty is all."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
 
     registry_name: Name
     registry_url: Url
@@ -67,11 +78,12 @@ class CreateRegistry(Input):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
-    server_id: Ignored = None
 
 
-class UpdateRegistry(Input):
+class UpdateRegistry(Change):
     """Only what is given changes; ``imagePrefix: null`` takes the prefix away."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
 
     registry_id: Id
     registry_name: Name = ""
@@ -81,17 +93,13 @@ class UpdateRegistry(Input):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
-    registry_type: Ignored = None
-    created_at: Ignored = None
-    organization_id: Ignored = None
-    server_id: Ignored = None
 
 
 class ChosenRegistry(Input):
     registry_id: Id
 
 
-async def create(context: Context, asked: CreateRegistry) -> RegistryOutput:
+async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
     """Store a registry; it is not tested."""
     host = require_host(asked.registry_url, context.resources.networks)
     parse_prefix(host, asked.image_prefix)
@@ -113,7 +121,7 @@ async def create(context: Context, asked: CreateRegistry) -> RegistryOutput:
         await _require_named(session, context, asked)
         session.add(registry)
         session.add(_audit(context, "registry.create", registry))
-    return RegistryOutput.model_validate(registry)
+    return CreatedRegistry.model_validate(registry)
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
@@ -225,7 +233,7 @@ def _audit(
 
 
 PROCEDURES = (
-    Procedure("registry.create", "mutation", CreateRegistry, RegistryOutput, create, "admin"),
+    Procedure("registry.create", "mutation", CreateRegistry, CreatedRegistry, create, "admin"),
     Procedure("registry.all", "query", NoInput, list[RegistryOutput], get_all),
     Procedure("registry.one", "query", ChosenRegistry, RegistryOutput, one),
     Procedure("registry.update", "mutation", UpdateRegistry, bool, update, "admin"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 from sqlalchemy import and_
@@ -14,8 +14,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.audit import audit_event
 from api.context import Context
 from api.errors import AlreadyJoinedError, NameTakenError
+from api.procedures import dokploy
 from api.procedures.enrolment import JOIN_TOKEN_LIFETIME, JOIN_TOKEN_PREFIX
 from api.procedures.fields import (
+    Change,
     Document,
     Id,
     Input,
@@ -24,6 +26,7 @@ from api.procedures.fields import (
     NoInput,
     Output,
     Text,
+    Warned,
     show_document,
 )
 from api.procedures.procedure import Procedure
@@ -104,7 +107,11 @@ class ServerOutput(Output):
         )
 
 
-class CreatedServer(ServerOutput):
+class ChangedServer(ServerOutput, Warned):
+    """A server as it is now."""
+
+
+class CreatedServer(ServerOutput, Warned):
     """``joinToken`` is shown this once and is good for one enrolment within 15 minutes."""
 
     join_token: str
@@ -118,13 +125,18 @@ class JoinToken(Output):
 
 
 class CreateServer(Input):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
+
     name: Name
     description: Text = ""
     roles: Roles = BOTH_ROLES
 
 
-class UpdateServer(Input):
+class UpdateServer(Change):
     """What is left out stays as it is."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name"})
 
     server_id: Id
     name: Name = ""
@@ -196,7 +208,7 @@ async def one(context: Context, asked: ChosenServer) -> ServerOutput:
     return ServerOutput.of(server, online=online)
 
 
-async def update(context: Context, asked: UpdateServer) -> ServerOutput:
+async def update(context: Context, asked: UpdateServer) -> ChangedServer:
     """Change a server's name, its description, or what it is for."""
     given = sorted(asked.model_fields_set - {"server_id"})
     async with context.transaction() as session:
@@ -206,7 +218,7 @@ async def update(context: Context, asked: UpdateServer) -> ServerOutput:
             setattr(server, field, sorted(set(value)) if field == "roles" else value)
         await _store(session, server)
         session.add(audit_event(context, "server.update", server.server_id, changed=given))
-    return ServerOutput.of(server, online=online)
+    return ChangedServer.of(server, online=online)
 
 
 async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
@@ -334,7 +346,7 @@ PROCEDURES = (
     Procedure("server.all", "query", NoInput, list[ServerOutput], get_all),
     Procedure("server.buildServers", "query", NoInput, list[ServerOutput], get_build_servers),
     Procedure("server.one", "query", ChosenServer, ServerOutput, one),
-    Procedure("server.update", "mutation", UpdateServer, ServerOutput, update, "admin"),
+    Procedure("server.update", "mutation", UpdateServer, ChangedServer, update, "admin"),
     Procedure("server.remove", "mutation", ChosenServer, ServerOutput, remove, "admin"),
     Procedure("server.pause", "mutation", ChosenQueue, ServerOutput, pause, "admin"),
     Procedure("server.resume", "mutation", ChosenQueue, ServerOutput, resume, "admin"),

@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.audit import audit_event
 from api.context import Context
-from api.procedures.fields import Id, Input, Moment, NoInput, Output
+from api.procedures.fields import Change, Id, Input, Moment, NoInput, Output
 from api.procedures.procedure import Procedure
 from api.procedures.webhook_fields import EndpointUrl, Events, hide_path, require_endpoint
 from shared.errors import NotFoundError, UnmetConditionError
@@ -65,7 +65,7 @@ class CreateWebhook(Input):
     events: Events = Field(default_factory=lambda: sorted(EVENTS))
 
 
-class UpdateWebhook(Input):
+class UpdateWebhook(Change):
     """Only what is given changes."""
 
     webhook_id: Id

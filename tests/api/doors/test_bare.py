@@ -114,3 +114,40 @@ async def test_a_form_is_415(client: httpx2.AsyncClient) -> None:
     answer = await client.post(f"{T}registry.one", data={"registryId": "x"})
 
     assert answer.status_code == 415
+
+
+async def test_what_would_not_be_read_is_refused(client: httpx2.AsyncClient) -> None:
+    body = {"registryName": "a", "registryUrl": "ghcr.io", "username": "u", "password": "p"}
+    beside = {"imagePrefix": "team"}
+    chosen = {"serverId": "any"}
+    answers = [
+        await client.post("/api/trpc/registry.create", json=body, params=beside),
+        await client.post("/api/registry.create", json=body, params=beside),
+        await client.request("GET", "/api/job.all", json=chosen),
+        await client.request("GET", "/api/trpc/job.all", json=chosen),
+        await client.get("/api/trpc/job.all", params={"input": "{}", **chosen}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400] * 5
+    assert {answer.json()["data"]["cause"]["code"] for answer in answers} == {"no_effect"}
+    assert "imagePrefix" in answers[0].json()["message"]
+    assert (await client.get("/api/registry.all")).json() == []
+
+
+async def test_warnings_are_in_the_header_of_every_dialect(client: httpx2.AsyncClient) -> None:
+    body = {"name": "web", "environmentId": "x"}
+    plain = await client.post("/api/application.create", json=body)
+    bare = await client.post("/api/trpc/application.create", json=body)
+    single = await client.post("/api/trpc/application.create", json={"json": body})
+    batch = await client.post(
+        "/api/trpc/application.create,application.create?batch=1",
+        json={"0": {"json": body}, "1": {"json": body}},
+    )
+
+    found = [json.loads(each.headers["x-wharf-warnings"]) for each in (plain, bare, single, batch)]
+    assert [[each["field"] for each in warnings] for warnings in found] == [
+        *(["environmentId"],) * 3,
+        ["environmentId"] * 2,
+    ]
+    shown = single.json()["result"]["data"]["json"]
+    assert shown["warnings"] == plain.json()["warnings"] == found[0]

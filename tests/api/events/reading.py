@@ -96,11 +96,14 @@ async def open_reader(
 
 
 @asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[tuple[Server, str]]:
-    """The application, already in its lifespan, on a socket; stopped as a signal would."""
+async def serving(app: FastAPI, front: Any = None) -> AsyncIterator[tuple[Server, str]]:
+    """The application, already in its lifespan, on a socket; stopped as a signal would.
+
+    ``front`` is what answers in its place, if there is something before it.
+    """
     port = free_port()
     config = uvicorn.Config(
-        app, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=5
+        front or app, port=port, lifespan="off", log_config=None, timeout_graceful_shutdown=5
     )
     server = Server(config, app)
     task = asyncio.create_task(server.serve())

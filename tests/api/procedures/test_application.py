@@ -142,18 +142,108 @@ async def test_an_update_changes_what_it_names_and_nothing_else(
     }
 
 
-async def test_fields_of_dokploys_clients_are_ignored(
+async def test_fields_of_dokploys_that_have_no_effect_are_named_in_the_warnings(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     created = await create_application(client, environmentId="env-1", serverId=None)
-    placed = await create_application(client, environmentId="env-1", serverId=server.server_id)
-    ignored = {"environmentId": "env-2", "createdAt": "1999-01-01", "organizationId": "org-2"}
+    placed = await create_application(client, environmentId=None, serverId=server.server_id)
+    unused = {"environmentId": "env-2", "autoDeploy": True, "memoryLimit": "512m"}
 
-    answer = await update(client, created["applicationId"], **ignored, serverId="anything")
+    answer = await update(
+        client, created["applicationId"], **unused, serverId="x", watchPaths=[], command=None
+    )
 
-    assert answer.json() is True
-    assert await show_application(client, created["applicationId"]) == created
+    [warning] = created.pop("warnings")
+    assert (warning["field"], warning["code"]) == ("environmentId", "no_effect")
+    assert "warnings" not in placed
     assert placed["serverIds"] == [server.server_id]
+    assert answer.json() is True
+    assert named(answer) == {*unused, "serverId"}
+    assert await show_application(client, created["applicationId"]) == created
+
+
+async def test_an_update_takes_what_pipelines_send_in_dokploys_words(
+    client: httpx2.AsyncClient,
+) -> None:
+    created = await create_application(client, name="web")
+
+    answer = await update(
+        client,
+        created["applicationId"],
+        customGitUrl="https://git.example/a.git",
+        customGitBranch="main",
+        dockerfile="docker/Dockerfile",
+        env="A=1\nB=2",
+        buildArgs="C=3",
+        dockerBuildStage="",
+        description=None,
+        appName=None,
+    )
+
+    assert (answer.json(), named(answer)) == (True, set())
+    assert await show_application(client, created["applicationId"]) == {
+        **created,
+        "sourceType": "git",
+        "customGitUrl": "https://git.example/a.git",
+        "customGitBranch": "main",
+        "dockerfile": "docker/Dockerfile",
+        "envNames": ["A", "B"],
+        "buildArgs": "C=3",
+    }
+
+
+async def test_a_new_image_is_named_as_without_effect_where_the_source_is_git(
+    client: httpx2.AsyncClient,
+) -> None:
+    image = await create_application(client, dockerImage="ghcr.io/a/web:1.0")
+    git = await create_application(client, customGitUrl="https://git.example/a.git")
+
+    of_image = await update(client, image["applicationId"], dockerImage="ghcr.io/a/web:2.0")
+    of_git = await update(client, git["applicationId"], dockerImage="ghcr.io/a/web:2.0")
+
+    shown = await show_application(client, image["applicationId"])
+    assert (shown["dockerImage"], named(of_image)) == ("ghcr.io/a/web:2.0", set())
+    assert named(of_git) == {"dockerImage"}
+
+
+async def test_settings_that_do_not_apply_to_the_runtime_are_named(
+    client: httpx2.AsyncClient,
+) -> None:
+    port = {"publishedPort": 80, "targetPort": 80, "publishMode": "host"}
+    settings = {"replicas": 3, "ports": [port], "healthCheck": {"command": ["true"]}}
+
+    answers = {
+        runtime: await client.post(
+            "/api/application.create", json={"name": "web", "runtime": runtime, **settings}
+        )
+        for runtime in ("container", "service", "none")
+    }
+
+    assert {runtime: named(answer) for runtime, answer in answers.items()} == {
+        "container": {"replicas", "publishMode"},
+        "service": set(),
+        "none": {"replicas", "ports", "publishMode", "healthCheck"},
+    }
+
+
+async def test_two_sources_need_a_word_on_which_is_meant(client: httpx2.AsyncClient) -> None:
+    both = {"dockerImage": "ghcr.io/a/b:1", "customGitUrl": "https://git.example/a.git"}
+
+    answer = await client.post("/api/application.create", json={"name": "web", **both})
+    chosen = await create_application(client, **both, sourceType="docker")
+    branch_alone = await client.post(
+        "/api/application.create", json={"name": "web", "customGitBranch": "main"}
+    )
+
+    assert answer.json()["data"]["cause"]["code"] == "source_invalid"
+    assert [each["field"] for each in chosen["warnings"]] == ["customGitUrl"]
+    assert branch_alone.status_code == 400
+    assert branch_alone.json()["data"]["cause"]["remedy"] == "Leave customGitBranch out."
+
+
+def named(answer: httpx2.Response) -> set[str]:
+    """The fields of the answer's warnings."""
+    return {each["field"] for each in json.loads(answer.headers.get("x-wharf-warnings", "[]"))}
 
 
 async def test_an_app_name_that_is_taken_is_a_conflict_in_whatever_case(

@@ -176,6 +176,6 @@ async def test_what_was_saved_is_audited_by_its_name(
         ("application.saveEnvironment", ["env"]),
         (
             "application.saveBuildType",
-            ["build_type", "docker_build_stage", "docker_context_path", "dockerfile"],
+            ["build_type"],
         ),
     ]

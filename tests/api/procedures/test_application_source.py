@@ -32,6 +32,20 @@ def stored_token(database: Database) -> tuple[Any, ...]:
     return row
 
 
+async def test_a_registry_at_another_host_than_the_image_is_named(
+    client: httpx2.AsyncClient,
+) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    application_id = (await create_application(client))["applicationId"]
+
+    elsewhere = await save_docker(client, application_id, registryId=registry_id)
+    there = await save_docker(client, application_id, dockerImage="ghcr.io/a/b:1")
+
+    said = "registryId has no effect: the image is at docker.io, the registry ghcr.io"
+    assert said in elsewhere.headers["x-wharf-warnings"]
+    assert "x-wharf-warnings" not in there.headers
+
+
 async def test_a_git_repository_as_dokploys_client_sends_it_is_the_source(
     client: httpx2.AsyncClient,
 ) -> None:
@@ -57,7 +71,7 @@ async def test_a_git_repository_as_dokploys_client_sends_it_is_the_source(
     }
 
 
-async def test_what_is_not_said_of_a_repository_is_not_kept_from_the_one_before(
+async def test_what_is_not_said_of_a_repository_stays_and_is_not_kept_for_another_one(
     client: httpx2.AsyncClient,
 ) -> None:
     application_id = (await create_application(client))["applicationId"]
@@ -65,12 +79,15 @@ async def test_what_is_not_said_of_a_repository_is_not_kept_from_the_one_before(
     await save_git(client, application_id, **commit, customGitBranch="x", customGitBuildPath="y")
     before = await show_application(client, application_id)
 
-    await save_git(client, application_id)
+    await save_git(client, application_id, customGitBranch="z")
+    same = await show_application(client, application_id)
+    await save_git(client, application_id, customGitUrl="https://git.example.com/other.git")
 
-    after = await show_application(client, application_id)
+    other = await show_application(client, application_id)
     names = ("customGitCommit", "customGitBranch", "customGitBuildPath")
     assert [before[name] for name in names] == ["a" * 40, "x", "/y"]
-    assert [after[name] for name in names] == [None, None, "/"]
+    assert [same[name] for name in names] == ["a" * 40, "z", "/y"]
+    assert [other[name] for name in names] == [None, None, "/"]
 
 
 @pytest.mark.parametrize("username", ["oauth2", None])

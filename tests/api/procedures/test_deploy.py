@@ -1,5 +1,6 @@
 """Deploying as one call: built, pushed, retained and run, by its digest, once that is known."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,7 +8,7 @@ import httpx2
 import pytest
 
 from shared.jobs.store.release import Released
-from tests.api.asking import create_application
+from tests.api.asking import create_application, show_application
 from tests.api.deploying import DIGEST, OTHER, create_deployable, replace_next, settle
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
@@ -211,6 +212,7 @@ async def test_a_build_that_was_made_is_not_built_otherwise(
     answer = await client.post("/api/application.deploy", json=body)
 
     assert answer.status_code == 400
+    assert answer.json()["message"] == f"{next(iter(given))} has no effect beside buildId"
 
 
 async def test_what_no_server_could_pull_is_not_built(
@@ -242,6 +244,67 @@ async def test_a_ready_image_is_looked_up_and_runs_by_its_digest(
 
     wanted = f"quay.io/team/app@{DIGEST}"
     assert pulled.command["reference"] == ran.command["reference"] == wanted
+
+
+@pytest.mark.parametrize("saved", ["quay.io/team/web:1.0", f"quay.io/team/web@{DIGEST}"])
+async def test_a_tag_for_a_ready_image_deploys_that_tag(
+    client: httpx2.AsyncClient, server: TestServer, saved: str
+) -> None:
+    chosen = {"serverIds": [server.server_id], "dockerImage": saved}
+    application = await create_application(client, **chosen)
+    before = await show_application(client, application["applicationId"])
+
+    asked = await deploy(client, application, tag="2.3")
+
+    looked_up = await server.next_job()
+    assert (looked_up.kind, looked_up.command["reference"]) == (
+        "image.pull",
+        "quay.io/team/web:2.3",
+    )
+    assert asked["reference"] == "quay.io/team/web:2.3"
+    assert await show_application(client, application["applicationId"]) == before
+
+
+@pytest.mark.parametrize("procedure", ["build", "deploy"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("branch", "main"), ("commit", "a" * 40), ("contextId", "any")]
+)
+async def test_what_a_ready_image_cannot_be_built_from_is_refused(
+    *,
+    client: httpx2.AsyncClient,
+    server: TestServer,
+    database: Database,
+    procedure: str,
+    name: str,
+    value: str,
+) -> None:
+    image = {"dockerImage": "quay.io/team/web:1.0", "serverIds": [server.server_id]}
+    application = await create_application(client, **image)
+    body = {"applicationId": application["applicationId"], name: value}
+
+    answer = await client.post(f"/api/application.{procedure}", json=body)
+
+    assert answer.status_code == 400
+    assert answer.json()["message"].startswith(f"{name} has no effect where sourceType is docker")
+    assert answer.json()["data"]["cause"]["code"] == "no_effect"
+    assert answer.json()["data"]["cause"]["remedy"] == f"Leave {name} out."
+    assert database.execute("SELECT 1 FROM build") == []
+
+
+async def test_a_branch_beside_a_commit_is_named_in_the_answer(
+    client: httpx2.AsyncClient, application: dict[str, Any]
+) -> None:
+    body = {"applicationId": application["applicationId"], "branch": "main", "commit": "a" * 40}
+
+    answer = await client.post("/api/application.deploy", json=body)
+
+    [warning] = answer.json()["warnings"]
+    assert warning == {
+        "field": "branch",
+        "code": "no_effect",
+        "message": "branch has no effect beside commit",
+    }
+    assert json.loads(answer.headers["x-wharf-warnings"]) == [warning]
 
 
 async def test_an_application_that_is_not_run_is_only_pulled(

@@ -114,7 +114,9 @@ async def test_bad_input_is_refused_and_nothing_is_written(
     assert database.execute("SELECT * FROM audit_event") == []
 
 
-async def test_fields_of_dokploys_clients_are_ignored(client: httpx2.AsyncClient) -> None:
+async def test_fields_of_dokploys_that_have_no_effect_are_named_in_the_warnings(
+    client: httpx2.AsyncClient,
+) -> None:
     created = await create_registry(client, serverId="anything")
 
     answer = await client.post(
@@ -129,6 +131,9 @@ async def test_fields_of_dokploys_clients_are_ignored(client: httpx2.AsyncClient
     )
 
     assert answer.json() is True
+    fields = [each["field"] for each in json.loads(answer.headers["x-wharf-warnings"])]
+    assert fields == ["createdAt", "organizationId", "registryType", "serverId"]
+    assert [each["field"] for each in created.pop("warnings")] == ["serverId"]
     assert (await client.get("/api/registry.all")).json() == [created]
 
 

@@ -1,0 +1,233 @@
+"""Every argument and option of every command changes what is asked, answered or done."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import typer
+from fastapi import FastAPI
+from typer.testing import CliRunner
+
+from api.cli.main import app as commands
+from shared.settings import ApiSettings
+from tests.api.asking import ADMIN_KEY
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.api.scene import Scene, open_scene
+from tests.api.test_main import environment
+from tests.databases import Database
+from worker.local.processes import Child, free_port, is_listening
+
+HERE = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class ElsewhereTested:
+    """A test that gives the option and sees what it does."""
+
+    file: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """Good words, and for each parameter words that differ in it alone, or the test that has it."""
+
+    words: list[str]
+    changes: dict[str, list[str] | ElsewhereTested]
+
+
+UP = ElsewhereTested(
+    "journeys/test_up.py", "test_up_prints_its_key_once_stops_clean_and_finds_its_data_again"
+)
+API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_it_is_told_to")
+ENDS = "test_the_exit_code_says_how_the_{}_ended"
+COMMIT = "a" * 40
+COMMANDS = {
+    "up": Command([], {"data_dir": UP, "port": UP}),
+    "demo": Command([], {}),
+    "api": Command([], {"host": API, "port": API}),
+    "control": Command([], {}),
+    "worker": Command([], {}),
+    "migrate": Command([], {}),
+    "secrets": Command(
+        [],
+        {
+            "directory": ElsewhereTested(
+                "api/cli/test_options.py", "test_secrets_go_where_they_are_told_to"
+            )
+        },
+    ),
+    "build": Command(
+        ["kept"],
+        {
+            "application": ["nothing"],
+            "tag": ["kept", "--tag", "2"],
+            "branch": ["kept", "--branch", "other"],
+            "commit": ["kept", "--commit", COMMIT],
+            "key": ["kept", "--key", "one"],
+            "wait": ElsewhereTested("api/cli/test_build.py", ENDS.format("build")),
+        },
+    ),
+    "deploy": Command(
+        ["kept"],
+        {
+            "application": ["nothing"],
+            "build_id": ["kept", "--build", "nothing"],
+            "tag": ["kept", "--tag", "2"],
+            "branch": ["kept", "--branch", "other"],
+            "commit": ["kept", "--commit", COMMIT],
+            "title": ["kept", "--title", "other"],
+            "key": ["kept", "--key", "two"],
+            "wait": ElsewhereTested("api/cli/test_deploy.py", ENDS.format("deployment")),
+        },
+    ),
+    "rollback": Command(
+        ["kept", "--to", "$point"],
+        {
+            "application": ["image", "--to", "$point"],
+            "point": ["kept", "--to", "nothing"],
+            "key": ["kept", "--to", "$point", "--key", "three"],
+            "wait": ElsewhereTested(
+                "api/cli/test_deploy.py", "test_an_operator_rolls_back_to_what_ran_before"
+            ),
+        },
+    ),
+    "doctor": Command([], {}),
+    "server add": Command(["one"], {"name": ["two"], "role": ["three", "--role", "build"]}),
+    "server list": Command([], {}),
+    "server remove": Command(["nothing"], {"server": ["one"]}),
+}
+
+
+@dataclass
+class Recorder:
+    """The API, and what it was asked: the path, the body, the Idempotency-Key."""
+
+    app: FastAPI
+    asked: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = bytearray()
+
+        async def recorded() -> Any:
+            message = await receive()
+            body.extend(message.get("body", b""))
+            return message
+
+        await self.app(scope, recorded, send)
+        if scope["type"] == "http":
+            key = dict(scope["headers"]).get(b"idempotency-key", b"")
+            self.asked.append((scope["path"], bytes(body), key))
+
+
+@dataclass
+class Terminal:
+    """Runs commands; gives how they end, what they write, and what they ask."""
+
+    url: str
+    recorder: Recorder
+
+    async def run(
+        self, command: str, words: list[str]
+    ) -> tuple[int, list[tuple[str, bytes, bytes]]]:
+        self.recorder.asked.clear()
+        env = {"WHARF_URL": self.url, "WHARF_API_KEY": ADMIN_KEY, "COLUMNS": "200"}
+        arguments = [*command.split(), *words]
+        result = await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=env)
+        asked = [each for each in self.recorder.asked if not each[0].endswith(".all")]
+        return result.exit_code, asked
+
+
+@pytest.fixture
+async def scene(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> AsyncIterator[Scene]:
+    async with open_scene(client, database, server) as scene:
+        yield scene
+
+
+@pytest.fixture
+async def terminal(app: FastAPI, scene: Scene) -> AsyncIterator[Terminal]:
+    recorder = Recorder(app)
+    async with serving(app, recorder) as (_, url):
+        yield Terminal(url, recorder)
+
+
+def test_every_option_of_every_command_is_tried() -> None:
+    found = {
+        name: set(parameters) for name, parameters in _commands(typer.main.get_command(commands))
+    }
+
+    assert {name: set(command.changes) for name, command in COMMANDS.items()} == found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_test_that_is_named_gives_the_option(command: str) -> None:
+    for option, tested in COMMANDS[command].changes.items():
+        if isinstance(tested, ElsewhereTested):
+            text = (HERE / tested.file).read_text()
+            assert f"def {tested.name}(" in text
+            assert f'"--{option.replace("_", "-")}"' in text or option == "directory"
+
+
+async def test_every_option_changes_what_is_asked_or_how_it_ends(
+    terminal: Terminal, scene: Scene
+) -> None:
+    idle = []
+    for name, command in COMMANDS.items():
+        tried = {key: words for key, words in command.changes.items() if isinstance(words, list)}
+        good = await terminal.run(name, scene.filled(command.words)) if tried else None
+        for option, words in tried.items():
+            if await terminal.run(name, scene.filled(words)) == good:
+                idle.append(f"{name}: {option}")
+
+    assert idle == []
+
+
+async def test_what_has_no_effect_is_said_on_standard_error(terminal: Terminal) -> None:
+    words = ["build", "kept", "--branch", "other", "--commit", COMMIT]
+    env = {"WHARF_URL": terminal.url, "WHARF_API_KEY": ADMIN_KEY}
+
+    result = await asyncio.to_thread(CliRunner().invoke, commands, words, env=env)
+
+    assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
+    assert result.stderr == "warning: branch has no effect beside commit\n"
+
+
+def test_the_api_listens_where_it_is_told_to(settings: ApiSettings, tmp_path: Path) -> None:
+    port = free_port()
+    words = ["-m", "api.cli.main", "api", "--host", "127.0.0.2", "--port", str(port)]
+    child = Child.start(
+        "api", [sys.executable, *words], log=tmp_path / "api.log", env=environment(settings)
+    )
+    try:
+        child.wait_until(lambda: is_listening("127.0.0.2", port), deadline=timedelta(seconds=30))
+        elsewhere = is_listening("127.0.0.1", port)
+    finally:
+        child.stop()
+
+    assert not elsewhere
+
+
+async def test_secrets_go_where_they_are_told_to(tmp_path: Path) -> None:
+    words = ["-m", "api.cli.main", "secrets", str(tmp_path / "secrets")]
+    process = await asyncio.create_subprocess_exec(sys.executable, *words)
+
+    assert await process.wait() == 0
+    assert (tmp_path / "secrets" / "admin.key").read_text()
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, list[str]]]:
+    """Each command by its words, with the names of its parameters."""
+    if hasattr(command, "commands"):
+        for name, below in command.commands.items():
+            yield from _commands(below, (*path, name))
+    else:
+        yield " ".join(path), [parameter.name for parameter in command.params]

@@ -1,0 +1,317 @@
+"""Probes of input fields: for each procedure a request, and for each field a change of it.
+
+A change is expected to have an effect (another answer, another row), to be refused, or to be named
+in the warnings. In values ``$name`` is something that the scene knows, ``{n}`` a new number.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another value of a field, and what it is expected to do."""
+
+    value: Any
+    expected: Literal["effect", "refused", "named"] = "effect"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A good request; ``fresh`` is what is made anew for each call."""
+
+    base: Mapping[str, Any]
+    changes: Mapping[str, Any]
+    fresh: tuple[str, ...] = ()
+
+
+def refused(value: Any) -> Change:
+    return Change(value, "refused")
+
+
+def named(value: Any) -> Change:
+    return Change(value, "named")
+
+
+NOTHING = "nothing"
+DIGEST = f"sha256:{'d' * 64}"
+GIT, OTHER_GIT = "https://git.example/a.git", "https://git.example/b.git"
+COMPOSE = "services:\n  web:\n    image: ghcr.io/a/b:1\n"
+PORT = {"publishedPort": 80, "targetPort": 8080}
+RUN = {
+    "description": "other",
+    "sourceType": "drop",
+    "platform": "linux/arm64",
+    "registryId": "$registry",
+    "buildRegistryId": "$registry",
+    "rollbackRegistryId": named("$registry"),
+    "rollbackActive": named(value=True),
+    "buildServerId": "$server",
+    "serverIds": ["$server"],
+    "healthCheck": {"command": ["true"]},
+    "ports": [PORT],
+    "mounts": [{"type": "volume", "mountPath": "/data", "volumeName": "data"}],
+    "replicas": named(2),
+    "runtime": "none",
+    "rolloutBatch": 1,
+    "rolloutOnFailure": "rollback",
+    "rollbacksToKeep": named(3),
+    "latestWins": False,
+}
+WAY = {
+    "buildType": refused("nixpacks"),
+    "dockerfile": "Other",
+    "dockerContextPath": "below",
+    "dockerBuildStage": "release",
+}
+VARIABLES = {"env": "A=1", "buildArgs": "A=1", "buildSecrets": "A=1"}
+REPOSITORY = {
+    "customGitUrl": OTHER_GIT,
+    "customGitBranch": "other",
+    "customGitCommit": "a" * 40,
+    "customGitBuildPath": "/below",
+    "customGitUsername": named("me"),
+    "customGitToken": "secret",
+    "customGitSSHKeyId": refused("key"),
+    "enableSubmodules": refused(value=True),
+}
+INLINE_LOGIN = {
+    "username": refused("me"),
+    "password": refused("secret"),
+    "registryUrl": refused("ghcr.io"),
+}
+ASKED = {
+    "applicationId": NOTHING,
+    "tag": "2.0",
+    "contextId": NOTHING,
+    "branch": "other",
+    "commit": "a" * 40,
+    "title": "other",
+}
+LOGIN = {"registryUrl": "ghcr.io", "username": "me", "password": "secret"}
+OTHER_LOGIN = {"registryUrl": "quay.io", "username": "you", "password": "longer secret"}
+TESTED = {**OTHER_LOGIN, "imagePrefix": "team", "serverId": NOTHING}
+PROOF = {"joinToken": "$token", "publicKey": "$key", "roleVerifier": "$verifier"}
+NAMED_IMAGE = {"image": "ghcr.io/a/other:1", "name": "other", "tag": "2", "serverId": NOTHING}
+
+PROBES: dict[str, Probe] = {
+    "registry.create": Probe(
+        {"registryName": "probe", **LOGIN},
+        {"registryName": "other", "registryType": "selfHosted", "imagePrefix": "team"}
+        | OTHER_LOGIN,
+    ),
+    "registry.all": Probe({}, {}),
+    "registry.one": Probe({"registryId": "$registry"}, {"registryId": NOTHING}),
+    "registry.update": Probe(
+        {"registryId": "$registry"},
+        {
+            "registryId": NOTHING,
+            "registryName": "other",
+            "registryUrl": "https://ghcr.io",
+            "username": refused("you"),
+            "password": "a longer secret",
+            "imagePrefix": "team",
+        },
+        ("registry",),
+    ),
+    "registry.remove": Probe({"registryId": "$registry"}, {"registryId": NOTHING}, ("registry",)),
+    "registry.testRegistry": Probe(LOGIN, TESTED),
+    "registry.testRegistryById": Probe(
+        {"registryId": "$registry"}, {"registryId": NOTHING, "serverId": NOTHING}
+    ),
+    "registry.diagnose": Probe(LOGIN, {**TESTED, "registryId": refused("$registry")}),
+    "registry.testOnServers": Probe({}, {"registryIds": ["$registry"], "serverIds": [NOTHING]}),
+    "registry.matrix": Probe({}, {"registryId": NOTHING, "serverId": NOTHING, "history": 1}),
+    "server.create": Probe(
+        {"name": "probe-{n}"},
+        {"name": "other-{n}", "description": "other", "roles": ["build"]},
+    ),
+    "server.all": Probe({}, {}),
+    "server.buildServers": Probe({}, {}),
+    "server.one": Probe({"serverId": "$server"}, {"serverId": NOTHING}),
+    "server.update": Probe(
+        {"serverId": "$new_server"},
+        {
+            "serverId": NOTHING,
+            "name": "other-{n}",
+            "description": "other",
+            "roles": ["build"],
+        },
+        ("new_server",),
+    ),
+    "server.remove": Probe({"serverId": "$new_server"}, {"serverId": NOTHING}, ("new_server",)),
+    "server.pause": Probe(
+        {"serverId": "$new_server"},
+        {"serverId": NOTHING, "jobClass": "quick"},
+        ("new_server",),
+    ),
+    "server.resume": Probe(
+        {"serverId": "$paused_server"},
+        {"serverId": NOTHING, "jobClass": "quick"},
+        ("paused_server",),
+    ),
+    "server.validate": Probe({"serverId": "$server"}, {"serverId": NOTHING}),
+    "server.enroll": Probe(
+        PROOF,
+        {
+            "joinToken": NOTHING,
+            "publicKey": "$other_key",
+            "roleVerifier": "$other_verifier",
+            "brokerPasswordHash": "0" * 64,
+        },
+        ("token",),
+    ),
+    "application.create": Probe(
+        {"name": "probe-{n}"},
+        {
+            "name": "other-{n}",
+            "appName": "other-{n}",
+            "serverId": "$server",
+            "dockerImage": "ghcr.io/a/b:1",
+            "customGitUrl": GIT,
+            "customGitBranch": refused("main"),
+        }
+        | RUN,
+    ),
+    "application.all": Probe({}, {}),
+    "application.one": Probe({"applicationId": "$application"}, {"applicationId": NOTHING}),
+    "application.update": Probe(
+        {"applicationId": "$application"},
+        {
+            "applicationId": NOTHING,
+            "name": "other-{n}",
+            "appName": "other-{n}",
+            "dockerImage": named("ghcr.io/a/b:1"),
+        }
+        | RUN
+        | {"buildRegistryId": None, "buildServerId": None, "serverIds": []}
+        | WAY
+        | VARIABLES
+        | REPOSITORY
+        | INLINE_LOGIN,
+        ("application",),
+    ),
+    "application.remove": Probe(
+        {"applicationId": "$application"}, {"applicationId": NOTHING}, ("application",)
+    ),
+    "application.saveGitProvider": Probe(
+        {"applicationId": "$application", "customGitUrl": GIT},
+        {"applicationId": NOTHING, **REPOSITORY},
+        ("application",),
+    ),
+    "application.saveDockerProvider": Probe(
+        {"applicationId": "$application", "dockerImage": "ghcr.io/a/b:1"},
+        {
+            "applicationId": NOTHING,
+            "dockerImage": "ghcr.io/a/b:2",
+            "registryId": "$registry",
+            **INLINE_LOGIN,
+        },
+        ("application",),
+    ),
+    "application.saveBuildType": Probe(
+        {"applicationId": "$application", "buildType": "dockerfile"},
+        {"applicationId": NOTHING, **WAY},
+        ("application",),
+    ),
+    "application.saveEnvironment": Probe(
+        {"applicationId": "$application"},
+        {"applicationId": NOTHING, **VARIABLES},
+        ("application",),
+    ),
+    "application.build": Probe({"applicationId": "$application"}, ASKED, ("application",)),
+    "build.one": Probe({"buildId": "$build"}, {"buildId": NOTHING}),
+    "build.all": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING, "limit": 1}),
+    "build.cancel": Probe({"buildId": "$new_build"}, {"buildId": NOTHING}, ("new_build",)),
+    "application.deploy": Probe(
+        {"applicationId": "$application"},
+        {**ASKED, "buildId": NOTHING, "description": "other"},
+        ("application",),
+    ),
+    "application.redeploy": Probe(
+        {"applicationId": "$kept"},
+        {"applicationId": NOTHING, "title": "other", "description": "other"},
+    ),
+    "deployment.one": Probe({"deploymentId": "$deployment"}, {"deploymentId": NOTHING}),
+    "deployment.all": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING, "limit": 1}),
+    "deployment.allByServer": Probe({"serverId": "$server"}, {"serverId": NOTHING, "limit": 1}),
+    "deployment.cancel": Probe(
+        {"deploymentId": "$new_deployment"}, {"deploymentId": NOTHING}, ("new_deployment",)
+    ),
+    "application.cancelDeployment": Probe(
+        {"applicationId": "$application"}, {"applicationId": NOTHING}, ("new_deployment",)
+    ),
+    "deployment.readLogs": Probe(
+        {"deploymentId": "$deployment"}, {"deploymentId": NOTHING, "tail": 1}
+    ),
+    "rollback.all": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
+    "rollback.rollback": Probe(
+        {"rollbackId": "$point"},
+        {"rollbackId": NOTHING, "title": "other", "description": "other"},
+    ),
+    "rollback.delete": Probe({"rollbackId": "$point"}, {"rollbackId": NOTHING}, ("whole_point",)),
+    "deployHook.create": Probe(
+        {"applicationId": "$image_application"},
+        {"applicationId": NOTHING, "tagFilter": "1.*", "requireSignature": False},
+    ),
+    "deployHook.all": Probe({"applicationId": "$image_application"}, {"applicationId": NOTHING}),
+    "deployHook.remove": Probe({"hookId": "$hook"}, {"hookId": NOTHING}, ("hook",)),
+    "image.pull": Probe(
+        {"image": "ghcr.io/a/probe-{n}:1"},
+        {"image": "ghcr.io/a/other-{n}:1", "registryId": "$registry", "serverId": NOTHING},
+    ),
+    "image.push": Probe(
+        {"image": "ghcr.io/a/b:1", "registryId": "$registry"},
+        {**NAMED_IMAGE, "registryId": NOTHING},
+    ),
+    "image.copy": Probe(
+        {"image": "quay.io/a/b:1", "registryId": "$registry"},
+        {
+            **NAMED_IMAGE,
+            "image": "quay.io/a/other:1",
+            "registryId": NOTHING,
+            "sourceRegistryId": "$registry",
+        },
+    ),
+    "image.tag": Probe(
+        {"source": "a:1", "target": "b:1"},
+        {"source": "c:1", "target": "d:1", "serverId": NOTHING},
+    ),
+    "compose.pull": Probe(
+        {"composeFile": COMPOSE},
+        {
+            "composeFile": COMPOSE.replace("b:1", "b:2"),
+            "serverId": NOTHING,
+            "registryIds": [],
+        },
+    ),
+    "job.all": Probe({}, {"limit": 1, "cursor": "$build", "state": "failed", "serverId": NOTHING}),
+    "job.one": Probe({"jobId": "$build"}, {"jobId": NOTHING}),
+    "job.cancel": Probe({"jobId": "$new_build"}, {"jobId": NOTHING}, ("new_build",)),
+    "webhook.create": Probe(
+        {"url": "https://a.example/"},
+        {"url": "https://b.example/", "events": ["build.ended"]},
+    ),
+    "webhook.all": Probe({}, {}),
+    "webhook.one": Probe({"webhookId": "$webhook"}, {"webhookId": NOTHING}),
+    "webhook.update": Probe(
+        {"webhookId": "$webhook"},
+        {
+            "webhookId": NOTHING,
+            "url": "https://b.example/",
+            "events": ["build.ended"],
+            "enabled": False,
+        },
+        ("webhook",),
+    ),
+    "webhook.remove": Probe({"webhookId": "$webhook"}, {"webhookId": NOTHING}, ("webhook",)),
+    "webhook.deliveries": Probe({"webhookId": "$told"}, {"webhookId": NOTHING, "limit": 1}),
+    "webhook.redeliver": Probe({"deliveryId": "$delivery"}, {"deliveryId": NOTHING}, ("delivery",)),
+    "apiKey.create": Probe(
+        {"name": "probe"}, {"name": "other", "role": "admin", "expiresInSeconds": 60}
+    ),
+    "apiKey.all": Probe({}, {}),
+    "user.get": Probe({}, {}),
+    "apiKey.remove": Probe({"apiKeyId": "$api_key"}, {"apiKeyId": NOTHING}, ("api_key",)),
+}

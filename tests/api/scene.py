@@ -1,0 +1,169 @@
+"""A scene for probes: one of everything that can be named in a request, and more on demand."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import psycopg
+
+from api.procedures.procedure import Procedure
+from shared.vault import PrivateKey
+from tests.api.asking import create_application, create_registry
+from tests.api.deploying import create_deployable, deploy, make_point
+from tests.api.field_probes import GIT, Probe
+from tests.api.fleet import TestServer, make_verifier
+from tests.api.observing import Seen, observe
+from tests.databases import Database
+from worker.local.postgres import OWNER
+
+FRESH_SERVER = {"new_server": "serverId", "token": "joinToken", "paused_server": "serverId"}
+
+
+@dataclass
+class Scene:
+    """What the probes need, by name; what is fresh is made anew for each call."""
+
+    client: httpx2.AsyncClient
+    database: Database
+    owner: psycopg.Connection[Any]
+    names: dict[str, str] = field(default_factory=dict)
+    numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def post(self, procedure: str, **body: Any) -> Any:
+        answer = await self.client.post(f"/api/{procedure}", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def keep_online(self) -> None:
+        """Have the servers online for as long as this takes, without workers that say so."""
+        ahead = "UPDATE server SET seen_at = now() + interval '1 hour' WHERE engine IS NOT NULL"
+        self.owner.execute(ahead)
+
+    async def make(self, name: str) -> None:
+        """One thing that nothing was done with yet."""
+        match name:
+            case "registry":
+                self.names[name] = (await create_registry(self.client))["registryId"]
+            case "webhook":
+                made = await self.post("webhook.create", url="https://a.example/")
+                self.names[name] = made["webhookId"]
+            case "application":
+                await self._make_application()
+            case "new_build":
+                await self._make_application()
+                self.names[name] = (await self._ask("application.build"))["buildId"]
+            case "new_deployment":
+                await self._make_application()
+                self.names[name] = (await self._ask("application.deploy"))["deploymentId"]
+            case "hook":
+                chosen = self.names["image_application"]
+                made = await self.post("deployHook.create", applicationId=chosen)
+                self.names[name] = made["hookId"]
+            case "api_key":
+                made = await self.post("apiKey.create", name="probe")
+                self.names[name] = made["apiKeyId"]
+            case "whole_point":
+                self.database.execute("UPDATE rollback SET dropped_at = NULL")
+            case "delivery":
+                self.database.execute(
+                    "UPDATE webhook_delivery SET due_at = NULL, delivered_at = now(), attempts = 1"
+                )
+            case _:
+                await self._make_server(name)
+
+    async def _make_server(self, name: str) -> None:
+        made = await self.post("server.create", name=f"probe-{next(self.numbers)}")
+        self.names[name] = made[FRESH_SERVER[name]]
+        if name == "paused_server":
+            await self.post("server.pause", serverId=made["serverId"])
+
+    async def _make_application(self) -> None:
+        made = await create_application(
+            self.client,
+            name=f"probe-{next(self.numbers)}",
+            customGitUrl=GIT,
+            buildRegistryId=self.names["registry"],
+            buildServerId=self.names["server"],
+            serverIds=[self.names["server"]],
+        )
+        self.names["application"] = made["applicationId"]
+
+    async def _ask(self, procedure: str) -> Any:
+        return await self.post(procedure, applicationId=self.names["application"])
+
+    def filled(self, value: Any) -> Any:
+        """The value with the scene's names and a number in their places."""
+        match value:
+            case str():
+                if value.startswith("$"):
+                    return self.names[value[1:]]
+                return value.replace("{n}", str(next(self.numbers)))
+            case dict():
+                return {name: self.filled(part) for name, part in value.items()}
+            case list():
+                return [self.filled(part) for part in value]
+            case _:
+                return value
+
+    async def ask(self, procedure: Procedure[Any, Any], probe: Probe, **changed: Any) -> Seen:
+        for name in probe.fresh:
+            await self.make(name)
+        asked = self.filled({**probe.base, **changed})
+        path = f"/api/{procedure.name}"
+
+        async def request(client: httpx2.AsyncClient) -> httpx2.Response:
+            if procedure.kind == "query":
+                return await client.get(path, params=asked)
+            return await client.post(path, json=asked, headers={"prefer": "respond-async"})
+
+        return await observe(
+            self.client, self.owner, self.names, request, changes=procedure.kind == "mutation"
+        )
+
+
+@asynccontextmanager
+async def open_scene(
+    client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> AsyncIterator[Scene]:
+    """A server, registries, an application with builds, deployments and a rollback point."""
+    with psycopg.connect(database.url(OWNER), autocommit=True) as owner:
+        scene = Scene(client, database, owner)
+        await _fill(scene, server)
+        yield scene
+
+
+async def _fill(scene: Scene, server: TestServer) -> None:
+    client, database = scene.client, scene.database
+    scene.keep_online()
+    scene.names["told"] = (await scene.post("webhook.create", url="https://a.example/"))[
+        "webhookId"
+    ]
+    kept = await create_deployable(client, [server], appName="kept", rollbackActive=True)
+    scene.names |= {"server": server.server_id, "kept": kept["applicationId"]}
+    point = await make_point(client, server, kept)
+    scene.names |= {"point": point["rollbackId"], "deployment": point["deploymentId"]}
+    await scene.post("application.build", applicationId=kept["applicationId"])
+    scene.names["build"] = point["buildId"]
+    await deploy(client, kept["applicationId"])
+    image = await create_application(client, name="image", dockerImage="ghcr.io/a/b:1")
+    scene.names["image_application"] = image["applicationId"]
+    for name in ("registry", "webhook", "application", "paused_server"):
+        await scene.make(name)
+    keys = PrivateKey.generate(), PrivateKey.generate()
+    scene.names |= {"key": str(keys[0].public), "other_key": str(keys[1].public)}
+    scene.names |= {"verifier": make_verifier("one"), "other_verifier": make_verifier("two")}
+    for job_id in ("one", "two"):
+        database.execute(
+            "INSERT INTO registry_check (job_id, organization_id, registry_id, server_id, state)"
+            " SELECT %s, organization_id, registry_id, %s, 'failed' FROM registry LIMIT 1",
+            job_id,
+            server.server_id,
+        )
+    [(delivery_id,)] = database.execute(
+        "SELECT min(delivery_id) FROM webhook_delivery WHERE webhook_id = %s", scene.names["told"]
+    )
+    scene.names["delivery"] = str(delivery_id)
+    scene.keep_online()

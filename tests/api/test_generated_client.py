@@ -1,0 +1,224 @@
+"""A client that somebody generates of /openapi.json changes what it names, and nothing else."""
+
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from api.main import create_app
+from api.procedures.fields import Change
+from api.procedures.routers import PROCEDURES
+from tests.api.asking import ADMIN_KEY, create_application, create_registry, show_application
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.api.test_contract import _settings as settings_without_database
+
+NAME = "wharf_generated"
+WARNING = re.compile("Unsupported content type|duplicate|omitted|Unable to parse")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The client's package, and what its generator complained of."""
+
+    complaints: list[str]
+
+    def operation(self, procedure: str) -> ModuleType:
+        router, _, verb = procedure.partition(".")
+        return importlib.import_module(
+            f"{NAME}.api.{_snake(router)}.{_snake(router)}_{_snake(verb)}"
+        )
+
+    def body(self, procedure: str) -> Any:
+        """The type of the operation's body."""
+        function = self.operation(procedure).sync_detailed
+        return inspect.signature(function).parameters["body"].annotation
+
+
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
+    folder = tmp_path_factory.mktemp("generated")
+    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    (folder / "openapi.json").write_text(json.dumps(document))
+    (folder / "config.yaml").write_text("post_hooks: []\n")
+    done = subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("openapi-python-client")), "generate"),
+            *("--path", str(folder / "openapi.json"), "--config", str(folder / "config.yaml")),
+            *("--meta", "none", "--output-path", str(folder / NAME)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    sys.path.insert(0, str(folder))
+    try:
+        said = (done.stdout + done.stderr).splitlines()
+        yield Generated([line for line in said if WARNING.search(line)])
+    finally:
+        sys.path.remove(str(folder))
+
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "registry.update": {"registryName": "renamed"},
+    "server.update": {"description": "renamed"},
+    "webhook.update": {"enabled": False},
+    "application.update": {"name": "renamed"},
+    "application.saveBuildType": {"buildType": "dockerfile", "dockerBuildStage": "other"},
+    "application.saveEnvironment": {"buildArgs": "C=4"},
+    "application.saveGitProvider": {
+        "customGitUrl": "https://git.example/a.git",
+        "customGitBranch": "other",
+    },
+    "application.saveDockerProvider": {"dockerImage": "ghcr.io/a/b:2"},
+}
+"""One change of everything that can be updated, with what the procedure needs besides."""
+
+RUN = {
+    "description": "the shop",
+    "runtime": "service",
+    "replicas": 3,
+    "rollbackActive": True,
+    "rollbacksToKeep": 25,
+    "latestWins": False,
+    "rolloutBatch": 2,
+    "rolloutOnFailure": "rollback",
+    "healthCheck": {"command": ["true"], "retries": 7},
+    "ports": [{"publishedPort": 80, "targetPort": 8080, "publishMode": "host"}],
+    "mounts": [{"type": "volume", "mountPath": "/data", "volumeName": "data", "readOnly": True}],
+}
+
+
+def test_the_whole_document_becomes_a_typed_client(generated: Generated) -> None:
+    tars = [
+        "Unsupported content type application/x-tar",
+        "Unsupported content type application/gzip",
+    ]
+    assert generated.complaints == tars
+
+
+def test_no_update_has_a_default_in_its_schema() -> None:
+    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    updates = {name for name, each in PROCEDURES.items() if issubclass(each.input, Change)}
+
+    found = [name for name in updates if '"default"' in json.dumps(_body_schema(document, name))]
+
+    assert updates == set(CHANGES)
+    assert found == []
+
+
+@pytest.mark.parametrize("procedure", sorted(CHANGES))
+def test_a_generated_update_sends_what_it_was_given_and_no_more(
+    generated: Generated, procedure: str
+) -> None:
+    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    needed = _body_schema(document, procedure)["required"]
+
+    given = {_snake(name): "dockerfile" if name == "buildType" else "x" for name in needed}
+    body = generated.body(procedure)(**given)
+
+    assert set(body.to_dict()) == set(needed)
+
+
+async def test_one_change_leaves_all_else_as_it_was(
+    generated: Generated, app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    chosen = await _make_all(client, server)
+    package = importlib.import_module(NAME)
+    wrong: dict[str, Any] = {}
+    async with serving(app) as (_, url):
+        theirs = package.AuthenticatedClient(
+            base_url=url, token=ADMIN_KEY, prefix="", auth_header_name="x-api-key"
+        )
+        for procedure, change in CHANGES.items():
+            [(name, value)] = chosen[procedure].items()
+            before = await _show(client, name, value)
+            asked = {_snake(key): part for key, part in {name: value, **change}.items()}
+            body = generated.body(procedure)(**asked)
+            answer = await generated.operation(procedure).asyncio_detailed(client=theirs, body=body)
+            assert answer.status_code == 200, answer.content
+            after = await _show(client, name, value)
+            changed = {key for key in before if before[key] != after[key]}
+            if changed != set(change) - {"buildType", "customGitUrl"}:
+                wrong[procedure] = {key: (before[key], after[key]) for key in changed}
+
+    assert wrong == {}
+
+
+def _body_schema(document: dict[str, Any], procedure: str) -> dict[str, Any]:
+    content = document["paths"][f"/api/{procedure}"]["post"]["requestBody"]["content"]
+    schema: dict[str, Any] = content["application/json"]["schema"]
+    return schema
+
+
+async def _make_all(client: httpx2.AsyncClient, server: TestServer) -> dict[str, dict[str, str]]:
+    """One of each, with nothing at its default; gives what each procedure chooses it by."""
+    registry = await create_registry(client)
+    registry_id = registry["registryId"]
+    git = await create_application(
+        client,
+        **RUN,
+        registryId=registry_id,
+        buildRegistryId=registry_id,
+        rollbackRegistryId=registry_id,
+        buildServerId=server.server_id,
+        serverIds=[server.server_id],
+        platform="linux/amd64",
+    )
+    chosen = {"applicationId": git["applicationId"]}
+    await _save(
+        client,
+        "saveGitProvider",
+        **chosen,
+        customGitUrl="https://git.example/a.git",
+        customGitBranch="main",
+        customGitBuildPath="/below",
+        customGitUsername="me",
+        customGitToken="secret",
+    )
+    way = {"dockerfile": "Other", "dockerContextPath": "below", "dockerBuildStage": "release"}
+    await _save(client, "saveBuildType", **chosen, buildType="dockerfile", **way)
+    await _save(client, "saveEnvironment", **chosen, env="A=1", buildArgs="C=3", buildSecrets="B=2")
+    image = await create_application(client, dockerImage="ghcr.io/a/b:1", registryId=registry_id)
+    update = {"serverId": server.server_id, "description": "first", "roles": ["build"]}
+    assert (await client.post("/api/server.update", json=update)).status_code == 200
+    hook = {"url": "https://a.example/hook", "events": ["build.ended"]}
+    webhook = (await client.post("/api/webhook.create", json=hook)).json()
+    of_image = {"applicationId": image["applicationId"]}
+    return {
+        "registry.update": {"registryId": registry_id},
+        "server.update": {"serverId": server.server_id},
+        "webhook.update": {"webhookId": webhook["webhookId"]},
+        **{name: chosen for name in CHANGES if name.startswith("application.")},
+        "application.saveDockerProvider": of_image,
+    }
+
+
+async def _save(client: httpx2.AsyncClient, verb: str, **body: Any) -> None:
+    answer = await client.post(f"/api/application.{verb}", json=body)
+    assert answer.json() is True, answer.text
+
+
+async def _show(client: httpx2.AsyncClient, name: str, value: str) -> dict[str, Any]:
+    if name == "applicationId":
+        return await show_application(client, value)
+    answer = await client.get(f"/api/{name.removesuffix('Id')}.one", params={name: value})
+    moving = {"seenAt", "clockAheadSeconds", "disabledAt"}
+    return {key: part for key, part in answer.json().items() if key not in moving}
+
+
+def _snake(name: str) -> str:
+    return re.sub("([A-Z])", lambda found: f"_{found[0].lower()}", name)
