@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,15 @@ SOURCE = "org.opencontainers.image.source"
 
 @dataclass(frozen=True)
 class Sources:
-    """What is built from; a git repository says of which ``commit`` and ``url`` it is."""
+    """What is built from; a git repository says of which ``commit`` and ``url`` it is.
+
+    ``modes`` are those that a tar gave to its files, by inode.
+    """
 
     root: Path
     commit: str | None = None
     url: str | None = None
+    modes: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -84,7 +88,9 @@ async def _build(
 ) -> ImageResult:
     sources = await _fetch(command, grants, tools, log, folder)
     archive = folder / "context.tar"
-    context = await pack(sources.root, command.context_path, command.dockerfile, archive)
+    context = await pack(
+        sources.root, command.context_path, command.dockerfile, archive, modes=sources.modes
+    )
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     await _pull_bases(command, context, grants, attempt, tools, log=log)
     secrets = grants.build_secrets
@@ -95,6 +101,10 @@ async def _build(
         secrets,
         use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
     )
+    if context.set_id_files and not request.use_buildkit:
+        log.add(
+            f"the classic builder keeps no setuid and setgid bits: {context.set_id_files} files"
+        )
     logins = [grant.login for grant in grants.grants]
     building = run_build(
         tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
@@ -136,9 +146,11 @@ async def _fetch_upload(
     archive, root = folder / "upload.tar", folder / "sources"
     await download(source, tools.api_url, token, archive)
     await asyncio.to_thread(root.mkdir)
-    await unpack(archive, root)
+    unpacked = await unpack(archive, root)
+    for note in unpacked.notes:
+        log.add(note)
     await asyncio.to_thread(archive.unlink)
-    return Sources(root)
+    return Sources(root, modes=unpacked.modes)
 
 
 async def _pull_bases(
