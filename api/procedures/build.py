@@ -42,6 +42,8 @@ class AskBuild(Input):
     """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
 
     So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
+    With `allowMissing` a repository is built without the submodules and LFS files that cannot be
+    fetched, which the job's `warnings` name; else the build fails.
     """
 
     application_id: Id
@@ -49,6 +51,7 @@ class AskBuild(Input):
     tag: Tag | None = None
     branch: Branch | None = None
     commit: Commit | None = None
+    allow_missing: bool = False
     title: Text = ""
     description: Text = ""
 
@@ -127,7 +130,19 @@ async def order_build(context: Context, asked: AskBuild, *, image_tag: str | Non
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = Wish(asked.tag, asked.branch, asked.commit, upload, image_tag)
+    if asked.allow_missing and (upload or application.source_type != "git"):
+        raise InvalidInputError(
+            "only sources in a git repository can have missing parts",
+            remedy="Leave allowMissing out.",
+        )
+    wish = Wish(
+        asked.tag,
+        asked.branch,
+        asked.commit,
+        upload,
+        image_tag,
+        allow_missing=asked.allow_missing,
+    )
     order = Order(application, registries, wish, server_id, asked.title)
     order.plan(application.last_version + 1)
     return order

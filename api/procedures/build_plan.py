@@ -30,6 +30,7 @@ class Wish:
     commit: str | None = None
     upload: UploadSource | None = None
     image_tag: str | None = None
+    allow_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def _make(
         platform=application.platform,
         base_host=bases.host if bases else None,
         registry_id=bases.registry_id if bases else None,
+        allow_missing=wish.allow_missing,
     )
 
 

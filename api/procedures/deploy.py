@@ -33,7 +33,7 @@ async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
     """
     if asked.build_id is None:
         return await _build_and_deploy(context, asked)
-    if asked.tag or asked.branch or asked.commit or asked.context_id:
+    if asked.tag or asked.branch or asked.commit or asked.context_id or asked.allow_missing:
         raise InvalidInputError(
             "a build that was made has its tag, branch, commit and context already",
             remedy="Give buildId alone, or what is to be built.",

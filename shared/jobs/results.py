@@ -13,7 +13,7 @@ class _Result(BaseModel):
 class ImageResult(_Result):
     """Where the image is now; ``verified_by`` says who asked the registry for the digest.
 
-    ``revision`` is the commit that it was built from.
+    ``revision`` is the commit that it was built from. ``warnings`` say what it is built without.
     """
 
     reference: str
@@ -22,6 +22,7 @@ class ImageResult(_Result):
     size_bytes: int | None = Field(default=None, ge=0)
     verified_by: str | None = None
     revision: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class ContainerResult(_Result):

@@ -145,6 +145,22 @@ async def test_the_root_of_the_sources_may_be_a_directory_of_the_repository(job:
     assert "deep" in job.log
 
 
+async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job: Job) -> None:
+    library = job.server.create("library").commit({"hello": b"ahoy"})
+    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cat /app/here/hello; ls /app/gone\n".encode()
+    modules = {"here": ("../library", library), "gone": ("git@a.example:b", library)}
+    job.server.create("app").commit({"Dockerfile": recipe}, submodules=modules)
+
+    error = await job.fail()
+    result = await job.run(allow_missing=True)
+
+    assert (error.code, error.retryable) == (FaultCode.SOURCE_INCOMPLETE, False)
+    assert "submodule gone" in error.message
+    assert "ahoy" in job.log
+    assert "missing: submodule gone" in job.log
+    assert [warning[:23] for warning in result.warnings] == ["missing: submodule gone"]
+
+
 async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
     job: Job, locked_registry: Registry
 ) -> None:

@@ -45,13 +45,15 @@ SOURCE = "org.opencontainers.image.source"
 class Sources:
     """What is built from; a git repository says of which ``commit`` and ``url`` it is.
 
-    ``modes`` are those that a tar gave to its files, by inode.
+    ``modes`` are those that a tar gave to its files, by inode; ``missing`` is what was allowed to
+    be.
     """
 
     root: Path
     commit: str | None = None
     url: str | None = None
     modes: Mapping[int, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -116,6 +118,7 @@ async def _build(
         image_id=image_id,
         size_bytes=local.size_bytes,
         revision=sources.commit,
+        warnings=tuple(f"missing: {part}" for part in sources.missing),
     )
 
 
@@ -124,19 +127,33 @@ async def _fetch(
 ) -> Sources:
     match command.source:
         case GitSource() as source:
-            return await _fetch_git(source, grants.secrets.get(GIT_TOKEN), tools, log, folder)
+            token = grants.secrets.get(GIT_TOKEN)
+            return await _fetch_git(command, source, token, tools, log=log, folder=folder)
         case UploadSource() as source:
             token = grants.secrets.get(CONTEXT_TOKEN)
             return await _fetch_upload(source, token, tools, log, folder)
 
 
 async def _fetch_git(
-    source: GitSource, token: SecretStr | None, tools: Tools, log: JobLog, folder: Path
+    command: ImageBuild,
+    source: GitSource,
+    token: SecretStr | None,
+    tools: Tools,
+    *,
+    log: JobLog,
+    folder: Path,
 ) -> Sources:
     log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
-    checkout = await fetch(source, token, folder / "sources", tools.networks)
+    checkout = await fetch(
+        source, token, folder / "sources", tools.networks, allow_missing=command.allow_missing
+    )
     log.add(f"commit {checkout.commit}")
-    return Sources(find_inside(checkout.directory, source.path), checkout.commit, source.url)
+    for note in checkout.notes:
+        log.add(note)
+    for missing in checkout.missing:
+        log.add(f"missing: {missing}")
+    root = find_inside(checkout.directory, source.path)
+    return Sources(root, checkout.commit, source.url, missing=checkout.missing)
 
 
 async def _fetch_upload(

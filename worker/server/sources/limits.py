@@ -11,7 +11,8 @@ from shared.faults import FaultCode
 class Limits:
     """``total_bytes`` holds for what travels, and again for what it unfolds to.
 
-    ``memory_bytes`` and ``processor_time`` are for the process that unpacks.
+    ``memory_bytes`` and ``processor_time`` are for the process that unpacks. ``repositories`` are
+    one with its submodules, which are within one another up to ``nesting``.
     """
 
     total_bytes: int = 2 * 1024**3
@@ -19,6 +20,8 @@ class Limits:
     time: timedelta = timedelta(minutes=15)
     memory_bytes: int = 512 * 1024**2
     processor_time: timedelta = timedelta(minutes=10)
+    repositories: int = 500
+    nesting: int = 10
 
     def require(self, what: str, *, total_bytes: int = 0, files: int = 0) -> None:
         """Raises `SourceError` (``source_too_large``) where there is more."""
