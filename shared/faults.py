@@ -78,6 +78,8 @@ class FaultCode(StrEnum):
     SOURCE_TOO_LARGE = "source_too_large"
     SOURCE_INVALID = "source_invalid"
     SOURCE_CORRUPT = "source_corrupt"
+    SOURCE_ALTERED = "source_altered"
+    SOURCE_INCOMPLETE = "source_incomplete"
     REVISION_NOT_FOUND = "revision_not_found"
 
 
@@ -330,7 +332,18 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="The sources hold paths or links that lead out of them, or no plain files.",
     ),
     FaultCode.SOURCE_CORRUPT: Verdict(
-        retryable=True, remedy="The sources did not arrive whole: send them again."
+        retryable=False,
+        remedy="The upload is damaged or was cut. Pack it anew, upload it, and build that.",
+    ),
+    FaultCode.SOURCE_ALTERED: Verdict(
+        retryable=True,
+        remedy="The sources changed on their way to this server. If it happens again, upload them "
+        "again.",
+    ),
+    FaultCode.SOURCE_INCOMPLETE: Verdict(
+        retryable=False,
+        remedy="Make the submodules and LFS files readable for the application's login, or build "
+        "without them: allowMissing.",
     ),
     FaultCode.REVISION_NOT_FOUND: Verdict(
         retryable=False, remedy="Check that the branch, tag or commit exists and was pushed."

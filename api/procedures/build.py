@@ -45,13 +45,20 @@ MAX_BUILDS = 100
 
 FROM_GIT = AppliesTo("source_type", ("git",), refused=True)
 FROM_UPLOAD = AppliesTo("source_type", ("git", "drop"), refused=True)
+MAY_MISS = (
+    AppliesTo("source_type", ("git",), refused=True, harmless=False),
+    NotBeside("context_id", refused=True, harmless=False),
+)
+"""Only sources in a git repository can have parts that are missing."""
 
 
 class AskBuild(Input):
     """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
 
     So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
-    Of a ready image there is a `tag` alone: the one that is pulled.
+    Of a ready image there is a `tag` alone: the one that is pulled. With `allowMissing` a repository
+    is built without the submodules and LFS files that cannot be fetched, which the job's `warnings`
+    name; else the build fails.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD
@@ -61,6 +68,7 @@ class AskBuild(Input):
     tag: Tag | None = None
     branch: Annotated[Branch | None, FROM_GIT, NotBeside("commit")] = None
     commit: Annotated[Commit | None, FROM_GIT] = None
+    allow_missing: Annotated[bool, *MAY_MISS] = False
     title: Text = ""
 
 
@@ -140,7 +148,7 @@ async def order_build(context: Context, asked: AskBuild) -> Order:
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = Wish(asked.tag, asked.branch, asked.commit, upload)
+    wish = Wish(asked.tag, asked.branch, asked.commit, upload, allow_missing=asked.allow_missing)
     order = Order(application, registries, wish, server_id, asked.title)
     plan = order.plan(application.last_version + 1)
     require_plan_allowed(application, registries, plan, server_id)

@@ -30,6 +30,7 @@ class Wish:
     branch: str | None = None
     commit: str | None = None
     upload: UploadSource | None = None
+    allow_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,7 @@ def _make(
         platform=application.platform,
         base_host=bases.host if bases else None,
         registry_id=bases.registry_id if bases else None,
+        allow_missing=wish.allow_missing,
     )
 
 

@@ -8,7 +8,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.context import Context
 from api.effects import NotBeside
-from api.procedures.build import FROM_GIT, FROM_UPLOAD, AskBuild, order_build
+from api.procedures.build import FROM_GIT, FROM_UPLOAD, MAY_MISS, AskBuild, order_build
 from api.procedures.build_order import Order as BuildOrder
 from api.procedures.build_order import add_build, is_new
 from api.procedures.deployment_order import AskDeploymentOf, Target, find_target, place, show
@@ -36,6 +36,9 @@ class Deploy(AskBuild):
     tag: Annotated[Tag | None, MADE] = None
     branch: Annotated[Branch | None, FROM_GIT, NotBeside("commit"), MADE] = None
     commit: Annotated[Commit | None, FROM_GIT, MADE] = None
+    allow_missing: Annotated[
+        bool, *MAY_MISS, NotBeside("build_id", refused=True, harmless=False)
+    ] = False
     description: Text = ""
 
 

@@ -167,6 +167,7 @@ class ImageBuild(ImageCommand):
 
     ``base_host`` is the registry (``registry_id``) whose login is for private base images.
     ``dockerfile`` and ``context_path`` are relative to the root of the sources.
+    ``allow_missing``: build without the submodules and LFS files that cannot be had.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_BUILD
@@ -180,6 +181,7 @@ class ImageBuild(ImageCommand):
     platform: str | None = None
     base_host: str | None = None
     registry_id: str | None = None
+    allow_missing: bool = False
 
 
 class ImageCopy(ImageCommand):

@@ -22,7 +22,7 @@ class ServerCheckResult(_Result):
 class ImageResult(_Result):
     """Where the image is now; ``verified_by`` says who asked the registry for the digest.
 
-    ``revision`` is the commit that it was built from.
+    ``revision`` is the commit that it was built from. ``warnings`` say what it is built without.
     """
 
     reference: str
@@ -31,6 +31,7 @@ class ImageResult(_Result):
     size_bytes: int | None = Field(default=None, ge=0)
     verified_by: str | None = None
     revision: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class ContainerResult(_Result):

@@ -1,11 +1,12 @@
 """A git server: real repositories behind git's own ``http-backend``, in a small web server.
 
 It speaks as the large ones do: a commit is given by its id, a private repository says 401, one that
-does not exist 404.
+does not exist 404. It keeps LFS files, too, and gives them at ``files``, which may be another host.
 """
 
 import asyncio
 import base64
+import hashlib
 import os
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +29,15 @@ class GitServer:
     fake: Fake = field(default_factory=Fake)
     private: set[str] = field(default_factory=set)
     moved: dict[str, str] = field(default_factory=dict)
+    lfs: dict[str, bytes] = field(default_factory=dict)
+    files: str = ""
+    given: dict[str, str] = field(default_factory=dict)
+
+    def keep(self, content: bytes) -> bytes:
+        """Keep an LFS file; gives the pointer to it."""
+        oid = hashlib.sha256(content).hexdigest()
+        self.lfs[oid] = content
+        return make_pointer(oid, len(content))
 
     def url(self, name: str) -> str:
         return f"http://{self.fake.host}/{name}"
@@ -55,8 +65,12 @@ class Repository:
         *,
         branch: str = "main",
         links: Mapping[str, str] | None = None,
+        submodules: Mapping[str, tuple[str, str]] | None = None,
     ) -> str:
-        """Write files, commit them on a branch, push it; gives the commit."""
+        """Write files, commit them on a branch, push it; gives the commit.
+
+        ``submodules`` are URL and commit by path.
+        """
         git("checkout", "--quiet", "-B", branch, cwd=self.work)
         for name, content in files.items():
             path = self.work / name
@@ -64,7 +78,16 @@ class Repository:
             path.write_bytes(content)
         for name, target in (links or {}).items():
             (self.work / name).symlink_to(target)
+        modules = [
+            f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'
+            for path, (url, _) in (submodules or {}).items()
+        ]
+        if modules:
+            (self.work / ".gitmodules").write_text("".join(modules))
         git("add", "--all", "--force", cwd=self.work)
+        for path, (_, pinned) in (submodules or {}).items():
+            link = f"160000,{pinned},{path}"
+            git("update-index", "--add", "--cacheinfo", link, cwd=self.work)
         git("commit", "--quiet", "--message=change", cwd=self.work)
         git("push", "--quiet", "--force", str(self.bare), branch, cwd=self.work)
         return git("rev-parse", "HEAD", cwd=self.work)
@@ -72,6 +95,11 @@ class Repository:
     def tag(self, name: str) -> None:
         git("tag", "--annotate", "--message=tag", name, cwd=self.work)
         git("push", "--quiet", str(self.bare), name, cwd=self.work)
+
+
+def make_pointer(oid: str, size: int) -> bytes:
+    """The text of an LFS pointer."""
+    return f"version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n".encode()
 
 
 def git(*arguments: str, cwd: Path | None = None) -> str:
@@ -94,6 +122,10 @@ async def open_git_server(root: Path) -> AsyncIterator[GitServer]:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         name, _, rest = request.path.lstrip("/").partition("/")
+        if rest == "info/lfs/objects/batch":
+            return await _batch(server, name.removesuffix(".git"), request)
+        if name == "lfs":
+            return _give(server, rest)
         if name in server.moved:
             return web.Response(status=301, headers={"Location": f"{server.moved[name]}/{rest}?x"})
         if not (root / name).is_dir():
@@ -105,6 +137,27 @@ async def open_git_server(root: Path) -> AsyncIterator[GitServer]:
     async with open_fake(answer) as fake:
         server.fake = fake
         yield server
+
+
+async def _batch(server: GitServer, name: str, request: web.Request) -> web.StreamResponse:
+    if not (server.root / name).is_dir():
+        return web.Response(status=404)
+    if name in server.private and not _has_token(request):
+        return web.Response(status=401)
+    where = server.files or f"http://{server.fake.host}/lfs"
+    objects = [
+        {**one, "actions": {"download": {"href": f"{where}/{one['oid']}", "header": server.given}}}
+        if one["oid"] in server.lfs
+        else {**one, "error": {"code": 404, "message": "Object does not exist"}}
+        for one in (await request.json())["objects"]
+    ]
+    return web.json_response({"transfer": "basic", "objects": objects})
+
+
+def _give(server: GitServer, oid: str) -> web.StreamResponse:
+    if oid not in server.lfs:
+        return web.Response(status=404)
+    return web.Response(body=server.lfs[oid])
 
 
 def _has_token(request: web.Request) -> bool:

@@ -158,6 +158,29 @@ async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
     assert len(set(pushes)) == 1
 
 
+@pytest.mark.parametrize("given", [{}, {"allowMissing": True}])
+async def test_parts_of_a_repository_may_be_missing_where_that_is_said(
+    yard: Yard, given: dict[str, bool]
+) -> None:
+    await yard.build(**given)
+
+    job = await yard.succeed("image.build", warnings=["missing: submodule a"])
+
+    assert job.command["allow_missing"] is bool(given)
+    answer = await yard.client.get("/api/job.one", params={"jobId": job.job_id})
+    assert answer.json()["result"]["warnings"] == ["missing: submodule a"]
+
+
+async def test_an_upload_has_no_parts_that_may_be_missing(shed: Yard) -> None:
+    await upload_context(shed.client, shed.application_id)
+    body = {"applicationId": shed.application_id, "allowMissing": True}
+
+    answer = await shed.client.post("/api/application.build", json=body)
+
+    assert answer.status_code == 400
+    assert "allowMissing" in answer.text
+
+
 async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:
     asked = await yard.build()
     fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}

@@ -203,9 +203,11 @@ async def test_the_same_key_twice_is_one_build_and_one_deployment(
     assert len((await client.get("/api/build.all", params=body)).json()) == 2
 
 
-@pytest.mark.parametrize("given", [{"tag": "v1"}, {"branch": "main"}, {"commit": "a" * 40}])
+@pytest.mark.parametrize(
+    "given", [{"tag": "v1"}, {"branch": "main"}, {"commit": "a" * 40}, {"allowMissing": True}]
+)
 async def test_a_build_that_was_made_is_not_built_otherwise(
-    client: httpx2.AsyncClient, application: dict[str, Any], given: dict[str, str]
+    client: httpx2.AsyncClient, application: dict[str, Any], given: dict[str, Any]
 ) -> None:
     body = {"applicationId": application["applicationId"], "buildId": "x", **given}
 

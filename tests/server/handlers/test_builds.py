@@ -92,10 +92,18 @@ class Kept:
         return web.Response(body=self.content)
 
 
-async def build_upload(job: Job, content: bytes, **command: Any) -> ImageResult:
-    """Build what an API has, as an attempt that was given a token for it."""
+async def build_upload(
+    job: Job, content: bytes, *, use_buildkit: bool = False, **command: Any
+) -> ImageResult:
+    """Build what an API has, as an attempt that was given a token for it.
+
+    A secret of the build asks for BuildKit, whatever the Engine prefers.
+    """
     kept = Kept(content)
-    grants = Grants(secrets={CONTEXT_TOKEN: SecretStr(TOKEN)})
+    grants = Grants(
+        secrets={CONTEXT_TOKEN: SecretStr(TOKEN)},
+        build_secrets={"UNUSED": SecretStr("unused-canary")} if use_buildkit else {},
+    )
     async with open_fake(kept) as api:
         tools = replace(job.tools, api_url=f"http://{api.host}")
         asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
@@ -135,6 +143,22 @@ async def test_the_root_of_the_sources_may_be_a_directory_of_the_repository(job:
     await job.run(source={"path": "deep/in"})
 
     assert "deep" in job.log
+
+
+async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job: Job) -> None:
+    library = job.server.create("library").commit({"hello": b"ahoy"})
+    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cat /app/here/hello; ls /app/gone\n".encode()
+    modules = {"here": ("../library", library), "gone": ("git@a.example:b", library)}
+    job.server.create("app").commit({"Dockerfile": recipe}, submodules=modules)
+
+    error = await job.fail()
+    result = await job.run(allow_missing=True)
+
+    assert (error.code, error.retryable) == (FaultCode.SOURCE_INCOMPLETE, False)
+    assert "submodule gone" in error.message
+    assert "ahoy" in job.log
+    assert "missing: submodule gone" in job.log
+    assert [warning[:23] for warning in result.warnings] == ["missing: submodule gone"]
 
 
 async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
@@ -227,6 +251,49 @@ async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
     assert hello in job.log
     assert TOKEN not in job.log
     assert list(job.tools.workspaces.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("use_buildkit", [True, False])
+async def test_files_of_a_context_have_the_modes_that_docker_build_gives_them(
+    job: Job, *, use_buildkit: bool
+) -> None:
+    """BuildKit keeps all twelve bits; the classic builder loses setuid and setgid of files."""
+    files = [0o4755, 0o2755, 0o664, 0o775, 0o400, 0o000, 0o666]
+    directories = [0o2775, 0o1777, 0o700, 0o555]
+    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cd /app; stat -c '%n=%a %u:%g %h' *\n".encode()
+    headers = [
+        entry("Dockerfile"),
+        *(entry(f"f{mode:o}", mode=mode) for mode in files),
+        *(entry(f"d{mode:o}", tarfile.DIRTYPE, mode=mode) for mode in directories),
+        entry("hard", tarfile.LNKTYPE, "f775", mode=0o775),
+        entry("implied/file"),
+    ]
+
+    await build_upload(job, make_tar(*headers, content=recipe), use_buildkit=use_buildkit)
+
+    for mode in files:
+        kept = mode if use_buildkit else mode & 0o777
+        assert f"f{mode:o}={kept:o} 0:0" in job.log
+    for mode in directories:
+        assert f"d{mode:o}={mode:o} 0:0" in job.log
+    assert "f775=775 0:0 2" in job.log
+    assert "implied=755 0:0" in job.log
+    assert ("keeps no setuid and setgid bits: 2 files" in job.log) is not use_buildkit
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_a_damaged_context_is_refused_and_nothing_is_built(
+    job: Job, pack: Callable[[bytes], bytes]
+) -> None:
+    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
+    whole = make_tar(entry("Dockerfile"), entry("hello"), content=recipe)
+
+    with pytest.raises(WharfError) as caught:
+        await build_upload(job, pack(whole[:1536])[: None if pack is gzip.compress else 1024])
+
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_CORRUPT, False)
+    assert caught.value.remedy
+    assert "begun" not in job.log
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Contexts, packed from a directory."""
 
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,13 +106,53 @@ async def test_links_stay_links_wherever_they_lead(sources: Path) -> None:
     assert "loop/Dockerfile" not in found
 
 
-async def test_modes_are_kept_and_owners_are_not(sources: Path) -> None:
-    (sources / "run").write_text("#!/bin/sh\n")
-    (sources / "run").chmod(0o755)
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+async def test_modes_are_those_of_git_whatever_the_umask(sources: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write(sources, {"deep/file": "1"})
+        os.close(os.open(sources / "deep/program", os.O_CREAT | os.O_WRONLY, 0o777))
+    finally:
+        os.umask(before)
 
-    member = members(await packed(sources))["run"]
+    found = members(await packed(sources))
 
-    assert (member.mode, member.uid, member.uname) == (0o755, 0, "")
+    modes = [found[name].mode for name in ("deep", "deep/file", "deep/program")]
+    assert modes == [0o755, 0o644, 0o755]
+    assert (found["deep"].uid, found["deep"].uname) == (0, "")
+
+
+async def test_modes_that_are_known_are_kept(sources: Path) -> None:
+    wanted = {"Dockerfile": 0o4755, "src": 0o2775, "doc": 0o1777, "src/a.py": 0o400}
+    modes = {(sources / name).stat().st_ino: mode for name, mode in wanted.items()}
+
+    context = await pack(sources, ".", "Dockerfile", sources.parent / "c.tar", modes=modes)
+
+    found = members(context)
+    assert {name: found[name].mode for name in wanted} == wanted
+    assert context.set_id_files == 1
+
+
+async def test_a_hard_link_stays_one_and_takes_no_room(sources: Path) -> None:
+    (sources / "big").write_bytes(b"x" * 600)
+    for index in range(9):
+        os.link(sources / "big", sources / f"link{index}")
+
+    found = members(await packed(sources, limits=Limits(total_bytes=1000)))
+
+    assert {found[f"link{index}"].linkname for index in range(9)} == {"big"}
+
+
+async def test_what_is_no_file_is_refused_and_not_left_out(sources: Path) -> None:
+    os.mkfifo(sources / "pipe")
+
+    assert await code(sources) == FaultCode.SOURCE_INVALID
+
+
+async def test_a_tree_that_is_too_deep_is_refused(sources: Path) -> None:
+    write(sources, {"/".join("d" * 400): "1"})
+
+    assert await code(sources) == FaultCode.SOURCE_INVALID
 
 
 @pytest.mark.parametrize("path", ["..", "../..", "src/../..", "out", "none", "Dockerfile", "\0"])

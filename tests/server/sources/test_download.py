@@ -84,9 +84,9 @@ def body(content: bytes) -> Answer:
             FaultCode.SOURCE_UNREACHABLE,
             True,
         ),
-        (body(CONTENT[:-1]), FaultCode.SOURCE_CORRUPT, True),
-        (body(CONTENT[:-1] + b"X"), FaultCode.SOURCE_CORRUPT, True),
-        (body(CONTENT + b"X"), FaultCode.SOURCE_CORRUPT, True),
+        (body(CONTENT[:-1]), FaultCode.SOURCE_ALTERED, True),
+        (body(CONTENT[:-1] + b"X"), FaultCode.SOURCE_ALTERED, True),
+        (body(CONTENT + b"X"), FaultCode.SOURCE_ALTERED, True),
     ],
     ids=["gone", "cut", "away", "moved", "short", "another", "long"],
 )

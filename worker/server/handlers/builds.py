@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,17 @@ SOURCE = "org.opencontainers.image.source"
 
 @dataclass(frozen=True)
 class Sources:
-    """What is built from; a git repository says of which ``commit`` and ``url`` it is."""
+    """What is built from; a git repository says of which ``commit`` and ``url`` it is.
+
+    ``modes`` are those that a tar gave to its files, by inode; ``missing`` is what was allowed to
+    be.
+    """
 
     root: Path
     commit: str | None = None
     url: str | None = None
+    modes: Mapping[int, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     @property
     def labels(self) -> dict[str, str]:
@@ -87,7 +93,9 @@ async def _build(
 ) -> ImageResult:
     sources = await _fetch(command, grants, tools, log, folder)
     archive = folder / "context.tar"
-    context = await pack(sources.root, command.context_path, command.dockerfile, archive)
+    context = await pack(
+        sources.root, command.context_path, command.dockerfile, archive, modes=sources.modes
+    )
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     bases = parse_bases(context.text, command.build_args, command.stage or "")
     logins = await _find_logins(bases, grants, tools, log)
@@ -100,6 +108,10 @@ async def _build(
         secrets,
         use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
     )
+    if context.set_id_files and not request.use_buildkit:
+        log.add(
+            f"the classic builder keeps no setuid and setgid bits: {context.set_id_files} files"
+        )
     building = run_build(
         tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
     )
@@ -110,6 +122,7 @@ async def _build(
         image_id=image_id,
         size_bytes=local.size_bytes,
         revision=sources.commit,
+        warnings=tuple(f"missing: {part}" for part in sources.missing),
     )
 
 
@@ -118,19 +131,33 @@ async def _fetch(
 ) -> Sources:
     match command.source:
         case GitSource() as source:
-            return await _fetch_git(source, grants.secrets.get(GIT_TOKEN), tools, log, folder)
+            token = grants.secrets.get(GIT_TOKEN)
+            return await _fetch_git(command, source, token, tools, log=log, folder=folder)
         case UploadSource() as source:
             token = grants.secrets.get(CONTEXT_TOKEN)
             return await _fetch_upload(source, token, tools, log, folder)
 
 
 async def _fetch_git(
-    source: GitSource, token: SecretStr | None, tools: Tools, log: JobLog, folder: Path
+    command: ImageBuild,
+    source: GitSource,
+    token: SecretStr | None,
+    tools: Tools,
+    *,
+    log: JobLog,
+    folder: Path,
 ) -> Sources:
     log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
-    checkout = await fetch(source, token, folder / "sources", tools.networks)
+    checkout = await fetch(
+        source, token, folder / "sources", tools.networks, allow_missing=command.allow_missing
+    )
     log.add(f"commit {checkout.commit}")
-    return Sources(find_inside(checkout.directory, source.path), checkout.commit, source.url)
+    for note in checkout.notes:
+        log.add(note)
+    for missing in checkout.missing:
+        log.add(f"missing: {missing}")
+    root = find_inside(checkout.directory, source.path)
+    return Sources(root, checkout.commit, source.url, missing=checkout.missing)
 
 
 async def _fetch_upload(
@@ -140,9 +167,11 @@ async def _fetch_upload(
     archive, root = folder / "upload.tar", folder / "sources"
     await download(source, tools.api_url, token, archive)
     await asyncio.to_thread(root.mkdir)
-    await unpack(archive, root)
+    unpacked = await unpack(archive, root)
+    for note in unpacked.notes:
+        log.add(note)
     await asyncio.to_thread(archive.unlink)
-    return Sources(root)
+    return Sources(root, modes=unpacked.modes)
 
 
 async def _find_logins(

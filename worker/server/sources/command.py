@@ -1,8 +1,8 @@
 """The ``git`` command, run so that what it fetches has nothing to say.
 
 What is fetched is somebody else's. So git gets no configuration but ours, no hooks, no filters, no
-submodules, no other protocol, no terminal; the login goes through the environment, which only our
-own user can read, and neither onto a command line nor onto the disk.
+submodules of its own choice, no other protocol, no terminal; the login goes through the
+environment, which only our own user can read, and neither onto a command line nor onto the disk.
 """
 
 import asyncio
@@ -68,9 +68,13 @@ class Git:
             reading = asyncio.create_task(_last(process.stderr))
             try:
                 assert process.stdout  # noqa: S101 - it is piped
-                with contextlib.suppress(asyncio.IncompleteReadError):
+                try:
                     while True:
                         yield (await process.stdout.readuntil(b"\0"))[:-1]
+                except asyncio.IncompleteReadError:
+                    pass  # the end
+                except asyncio.LimitOverrunError as error:
+                    raise GitError("git says a word that is too long") from error
                 await self._require_success(process, await reading)
             finally:
                 await end(reading)

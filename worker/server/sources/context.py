@@ -7,14 +7,15 @@ import asyncio
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
 from worker.server.sources.ignore import Ignore, parse_ignore
 from worker.server.sources.limits import LIMITS, Limits
+from worker.server.sources.unpacker import MAX_DEPTH, default_mode
 
 CHUNK_BYTES = 256 * 1024
 IGNORE = ".dockerignore"
@@ -26,12 +27,16 @@ MAX_TEXT_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class Context:
-    """``dockerfile`` is the Dockerfile's name in the archive, ``text`` what it says."""
+    """``dockerfile`` is the Dockerfile's name in the archive, ``text`` what it says.
+
+    ``set_id_files`` of the ``files`` have the setuid or the setgid bit.
+    """
 
     archive: Path
     dockerfile: str
     text: str
     files: int
+    set_id_files: int = 0
 
     async def read(self) -> AsyncIterator[bytes]:
         """The archive, piece by piece."""
@@ -41,18 +46,27 @@ class Context:
 
 
 async def pack(
-    sources: Path, path: str, dockerfile: str, archive: Path, limits: Limits = LIMITS
+    sources: Path,
+    path: str,
+    dockerfile: str,
+    archive: Path,
+    limits: Limits = LIMITS,
+    *,
+    modes: Mapping[int, int] | None = None,
 ) -> Context:
     """Pack the directory ``path`` of ``sources``; ``dockerfile`` too is relative to ``sources``.
 
     Links are packed as links and never followed. What ``.dockerignore`` (or ``NAME.dockerignore``
-    beside the Dockerfile) leaves out stays behind.
+    beside the Dockerfile) leaves out stays behind. ``modes`` are those of files by inode; all
+    others are 0755 or 0644, as git has them, whatever the umask was.
 
     Raises:
         SourceError: ``source_invalid`` for a path that is not in the sources, ``source_too_large``,
             ``dockerfile_invalid`` where there is no Dockerfile.
     """
-    return await asyncio.to_thread(_pack, sources, path, dockerfile, archive, limits)
+    return await asyncio.to_thread(
+        _pack, sources, path, dockerfile, archive, limits=limits, modes=modes or {}
+    )
 
 
 def find_inside(sources: Path, path: str) -> Path:
@@ -71,7 +85,15 @@ def find_inside(sources: Path, path: str) -> Path:
     return place
 
 
-def _pack(sources: Path, path: str, dockerfile: str, archive: Path, limits: Limits) -> Context:
+def _pack(
+    sources: Path,
+    path: str,
+    dockerfile: str,
+    archive: Path,
+    *,
+    limits: Limits,
+    modes: Mapping[int, int],
+) -> Context:
     root = find_inside(sources, path)
     recipe = find_inside(sources, dockerfile)
     if not root.is_dir():
@@ -83,10 +105,13 @@ def _pack(sources: Path, path: str, dockerfile: str, archive: Path, limits: Limi
     name = written.relative_to(root).as_posix() if is_within else OUTSIDE
     ignore = _read_ignore(sources, root, recipe)
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
-        files = _add_tree(tar, root, ignore, {name, IGNORE}, limits)
+        packing = _Packing(tar, modes, limits)
+        for place, name_ in _walk(root, ignore, {name, IGNORE}):
+            packing.add(place, name_)
+        files = packing.files
         if not is_within:
-            _add(tar, recipe, OUTSIDE)
-    return Context(archive, name, _read_text(recipe), files)
+            packing.add(recipe, OUTSIDE)
+    return Context(archive, name, _read_text(recipe), files, packing.set_id_files)
 
 
 def _read_ignore(sources: Path, root: Path, recipe: Path) -> Ignore:
@@ -104,23 +129,11 @@ def _read_text(file: Path) -> str:
         return opened.read(MAX_TEXT_BYTES).decode(errors="replace")
 
 
-def _add_tree(
-    tar: tarfile.TarFile, root: Path, ignore: Ignore, kept: set[str], limits: Limits
-) -> int:
-    """The number of files added; the two that steer the build always are, as Docker does it."""
-    files = total = 0
-    for place, name in _walk(root, root, ignore, kept):
-        files += 1
-        total += _add(tar, place, name)
-        limits.require("the context", total_bytes=total, files=files)
-        tar.members.clear()  # type: ignore[attr-defined] # it would remember all
-    return files
-
-
-def _walk(
-    directory: Path, root: Path, ignore: Ignore, kept: set[str]
-) -> Iterator[tuple[Path, str]]:
-    for place in sorted(directory.iterdir()):
+def _walk(root: Path, ignore: Ignore, kept: set[str]) -> Iterator[tuple[Path, str]]:
+    """What is packed, and as what; the files that steer the build always are, as Docker does it."""
+    waiting = _entries(root)
+    while waiting:
+        place = waiting.pop()
         name = place.relative_to(root).as_posix()
         is_directory = place.is_dir() and not place.is_symlink()
         is_left_out = ignore.leaves_out(name) and name not in kept
@@ -128,22 +141,65 @@ def _walk(
             yield place, name
         is_on_the_way = any(file.startswith(f"{name}/") for file in kept)
         if is_directory and (not is_left_out or ignore.takes_back or is_on_the_way):
-            yield from _walk(place, root, ignore, kept)
+            if name.count("/") >= MAX_DEPTH:
+                raise SourceError(FaultCode.SOURCE_INVALID, f"{name[:200]!r}... is too deep")
+            waiting += _entries(place)
 
 
-def _add(tar: tarfile.TarFile, place: Path, name: str) -> int:
-    """Add one file, link or directory, owned by root; gives its size. Others are passed over."""
-    status = place.lstat()
-    header = tarfile.TarInfo(name)
-    header.mode, header.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
-    if stat.S_ISLNK(status.st_mode):
-        header.type, header.linkname = tarfile.SYMTYPE, str(place.readlink())
-        tar.addfile(header)
-    elif stat.S_ISDIR(status.st_mode):
-        header.type = tarfile.DIRTYPE
-        tar.addfile(header)
-    elif stat.S_ISREG(status.st_mode):
+def _entries(directory: Path) -> list[Path]:
+    """What is in a directory, the first at the end."""
+    return sorted(directory.iterdir(), reverse=True)
+
+
+@dataclass
+class _Packing:
+    """What has been added to a tar; ``names`` are those of files that have several, by inode."""
+
+    tar: tarfile.TarFile
+    modes: Mapping[int, int]
+    limits: Limits
+    files: int = 0
+    total_bytes: int = 0
+    set_id_files: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+
+    def add(self, place: Path, name: str) -> None:
+        """Add one file, link or directory, owned by root.
+
+        Raises:
+            SourceError: ``source_too_large``, or ``source_invalid`` for anything else.
+        """
+        status = place.lstat()
+        header = tarfile.TarInfo(name)
+        header.mode = self.modes.get(status.st_ino, default_mode(status))
+        header.mtime = int(status.st_mtime)
+        self.files += 1
+        self.limits.require("the context", files=self.files)
+        if stat.S_ISLNK(status.st_mode):
+            header.type, header.linkname = tarfile.SYMTYPE, str(place.readlink())
+            header.mode = 0o777
+            self.tar.addfile(header)
+        elif stat.S_ISDIR(status.st_mode):
+            header.type = tarfile.DIRTYPE
+            self.tar.addfile(header)
+        elif stat.S_ISREG(status.st_mode):
+            self.set_id_files += bool(header.mode & (stat.S_ISUID | stat.S_ISGID))
+            self._add_file(place, header, status)
+        else:
+            raise SourceError(
+                FaultCode.SOURCE_INVALID, f"{name[:200]!r} is no file, directory or link"
+            )
+        self.tar.members.clear()  # type: ignore[attr-defined] # it would remember all
+
+    def _add_file(self, place: Path, header: tarfile.TarInfo, status: os.stat_result) -> None:
+        if status.st_nlink > 1 and status.st_ino in self.names:
+            header.type, header.linkname = tarfile.LNKTYPE, self.names[status.st_ino]
+            self.tar.addfile(header)
+            return
+        if status.st_nlink > 1:
+            self.names[status.st_ino] = header.name
+        self.total_bytes += status.st_size
+        self.limits.require("the context", total_bytes=self.total_bytes)
         with place.open("rb") as file:
             header.size = os.fstat(file.fileno()).st_size
-            tar.addfile(header, file)
-    return header.size
+            self.tar.addfile(header, file)

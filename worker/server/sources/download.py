@@ -47,7 +47,7 @@ async def download(
 
     Raises:
         SourceError: ``source_not_found``, the API has it no more; ``source_unreachable``, also
-            where it is cut; ``source_corrupt``, it is another; ``source_too_large``;
+            where it is cut; ``source_altered``, it is another; ``source_too_large``;
             ``tls_not_offered``, the token would be readable on its way; ``transfer_timeout``.
         SetupError: the API's address is not known here.
     """
@@ -175,7 +175,7 @@ async def _only(answer: httpx2.Response, source: UploadSource) -> AsyncIterator[
         total += len(chunk)
         if total > source.size_bytes:
             raise SourceError(
-                FaultCode.SOURCE_CORRUPT,
+                FaultCode.SOURCE_ALTERED,
                 f"the context is longer than its {source.size_bytes} bytes",
                 remedy=GONE_REMEDY,
             )

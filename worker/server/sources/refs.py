@@ -117,7 +117,7 @@ async def ask(remote: Remote) -> Offer:
                 finally:
                     await answer.aclose()
         except httpx2.TransportError as error:
-            raise _unreachable(error, remote) from error
+            raise make_unreachable(error, remote) from error
         remote = _moved(remote, answer.headers["location"])
     raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"{remote.url} is moved in circles")
 
@@ -174,20 +174,36 @@ def _clean(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
 
 
-def _request(client: httpx2.AsyncClient, remote: Remote) -> httpx2.Request:
-    """For the checked address, whatever the name resolves to by now; TLS is for the name."""
+def make_request(
+    client: httpx2.AsyncClient,
+    remote: Remote,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+) -> httpx2.Request:
+    """Make a request to the checked address, whatever the name resolves to by now.
+
+    TLS is for the name. The remote's login goes along unless ``headers`` have another.
+    """
     address = remote.addresses[0]
     host = f"[{address}]" if ":" in address else address
-    parts = urlsplit(remote.url)
-    headers = {"Host": remote.netloc, "User-Agent": "git/2 (wharf)", "Accept-Encoding": "identity"}
-    if remote.authorization is not None:
-        headers["Authorization"] = remote.authorization.get_secret_value()
+    sent = {"User-Agent": "git/2 (wharf)", **(headers or {})}
+    if remote.authorization is not None and "authorization" not in map(str.lower, sent):
+        sent["Authorization"] = remote.authorization.get_secret_value()
     return client.build_request(
-        "GET",
-        f"{parts.scheme}://{host}:{remote.port}{parts.path}/info/refs?service={_SERVICE}",
-        headers=headers,
+        method,
+        f"{urlsplit(remote.url).scheme}://{host}:{remote.port}{path}",
+        headers={**sent, "Host": remote.netloc, "Accept-Encoding": "identity"},
+        json=json,
         extensions={"sni_hostname": remote.hostname},
     )
+
+
+def _request(client: httpx2.AsyncClient, remote: Remote) -> httpx2.Request:
+    path = urlsplit(remote.url).path
+    return make_request(client, remote, "GET", f"{path}/info/refs?service={_SERVICE}")
 
 
 def _require_good(answer: httpx2.Response, remote: Remote) -> None:
@@ -237,7 +253,8 @@ def _moved(remote: Remote, location: str) -> Remote:
     )
 
 
-def _unreachable(error: httpx2.TransportError, remote: Remote) -> SourceError:
+def make_unreachable(error: httpx2.TransportError, remote: Remote) -> SourceError:
+    """Make the error of a git server that could not be talked to."""
     where = f"{remote.hostname}:{remote.port}"
     if isinstance(error, httpx2.TimeoutException):
         return SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer in time")

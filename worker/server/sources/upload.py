@@ -1,37 +1,45 @@
 """Sources that somebody sent as a tar: kept on disk, checked, and unpacked where they stay.
 
-Whoever can send a tar can write anything into it. So nothing in it may be absolute, climb, lead
-out, or lie behind a link; and each rule is held twice, by us and by tarfile's ``data`` filter.
+Whoever can send a tar can write anything into it. So a process of its own unpacks it, within limits
+of memory, time and output, without our environment and our sockets.
 """
 
 import asyncio
-import errno
+import contextlib
 import hashlib
-import lzma
-import posixpath
-import tarfile
-import zlib
-from collections.abc import AsyncIterable
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
 from worker.server.sources.limits import LIMITS, Limits
 
-MAX_PATH = 4096
+UNPACKER = "worker.server.sources.unpacker"
+MAX_REPORT_BYTES = 16 * 1024 * 1024
 
-# What tarfile lets through of the formats below it; a LookupError is a link to what is not there, a
-# RecursionError one in place of a directory.
-_BROKEN = (
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    LookupError,
-    RecursionError,
-    OSError,
-    ValueError,
-)
+
+class Unpacked(BaseModel):
+    """What was unpacked; ``modes`` are those of files by inode, where they are not the usual.
+
+    ``notes`` say what of the tar is not kept.
+    """
+
+    files: int
+    modes: dict[int, int]
+    notes: tuple[str, ...] = ()
+
+
+class _Refusal(BaseModel):
+    code: FaultCode
+    message: str
+    remedy: str = ""
 
 
 async def receive(
@@ -40,7 +48,7 @@ async def receive(
     """Write what comes onto disk, piece by piece.
 
     Raises:
-        SourceError: ``source_too_large``, or ``source_corrupt`` where it is not what ``sha256``
+        SourceError: ``source_too_large``, or ``source_altered`` where it is not what ``sha256``
             (hexadecimal) says.
     """
     checksum, total = hashlib.sha256(), 0
@@ -52,93 +60,83 @@ async def receive(
             await asyncio.to_thread(file.write, chunk)
     if sha256 and checksum.hexdigest() != sha256.lower():
         raise SourceError(
-            FaultCode.SOURCE_CORRUPT,
+            FaultCode.SOURCE_ALTERED,
             f"the upload is {checksum.hexdigest()}, it should be {sha256[:64]}",
         )
 
 
-async def unpack(archive: Path, directory: Path, limits: Limits = LIMITS) -> None:
-    """Unpack a tar, compressed or not, into an empty directory.
+async def unpack(archive: Path, directory: Path, limits: Limits = LIMITS) -> Unpacked:
+    """Unpack a tar, compressed or not, into an empty directory: all of it, or none is built.
 
     Raises:
-        SourceError: ``source_invalid``, ``source_too_large``, or ``source_corrupt`` where it is no
-            whole tar.
+        SourceError: ``source_invalid``; ``source_too_large``, also where it takes too much memory
+            or time; ``source_corrupt`` where it is no whole tar; ``disk_full``.
     """
-    await asyncio.to_thread(_unpack, archive, directory, limits)
-
-
-def _unpack(archive: Path, directory: Path, limits: Limits) -> None:
     try:
-        with tarfile.open(archive, "r:*") as tar:
-            _extract(tar, directory, limits)
-    except tarfile.FilterError as error:
-        raise SourceError(
-            FaultCode.SOURCE_INVALID, f"{error.tarinfo.name[:200]!r} is refused"
-        ) from error
-    except _BROKEN as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            raise SourceError(FaultCode.DISK_FULL, "no room to unpack the upload") from error
-        raise SourceError(
-            FaultCode.SOURCE_CORRUPT, f"the upload is no whole tar ({type(error).__name__})"
-        ) from error
+        async with (
+            asyncio.timeout(limits.time.total_seconds()) as limit,
+            _unpacking(archive, directory, limits) as process,
+        ):
+            report = await _read_report(process)
+            status = await process.wait()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise _make_too_slow() from error
+    if not status:
+        return _parse(report)
+    if status == -signal.SIGXCPU:
+        raise _make_too_slow()
+    raise SourceError(
+        FaultCode.SOURCE_TOO_LARGE, f"the upload cannot be unpacked here (status {status})"
+    )
 
 
-def _extract(tar: tarfile.TarFile, directory: Path, limits: Limits) -> None:
-    checked, files, total = _Members(), 0, 0
-    while member := tar.next():
-        files, total = files + 1, total + member.size
-        limits.require("the upload", total_bytes=total, files=files)
-        checked.require(member)
-        tar.extract(member, directory, filter="data")
-        tar.members.clear()  # type: ignore[attr-defined] # it would remember all
+@asynccontextmanager
+async def _unpacking(archive: Path, directory: Path, limits: Limits) -> AsyncIterator[Process]:
+    numbers = (
+        limits.total_bytes,
+        limits.files,
+        limits.memory_bytes,
+        int(limits.processor_time.total_seconds()),
+    )
+    with await asyncio.to_thread(archive.open, "rb") as file:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-I", "-X", "utf8", "-m", UNPACKER),
+            *map(str, numbers),
+            cwd=directory,
+            env={},
+            stdin=file,
+            stdout=PIPE,
+            stderr=DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()  # a transport closes at the end of its pipes
 
 
-class _Members:
-    """What has been let in so far: links, behind which nothing may lie."""
-
-    def __init__(self) -> None:
-        self._links: set[str] = set()
-
-    def require(self, member: tarfile.TarInfo) -> None:
-        """Raises `SourceError` (``source_invalid``) unless the member is harmless."""
-        name = member.name
-        _require_inside(name, name)
-        if not (member.isreg() or member.isdir() or member.issym() or member.islnk()):
-            raise _refused(name, "it is no file, directory or link")
-        path = posixpath.normpath(name)
-        if path == "." and not member.isdir():
-            raise _refused(name, "it stands for the context itself")
-        if self._is_behind_link(path):
-            raise _refused(name, "it lies behind a link")
-        if member.issym():
-            _require_inside(posixpath.join(posixpath.dirname(path), member.linkname), name)
-            _require_straight(member.linkname, name)
-            self._links.add(path)
-        elif member.islnk():
-            _require_inside(member.linkname, name)
-            if self._is_behind_link(posixpath.normpath(member.linkname)):
-                raise _refused(name, "it leads behind a link")
-
-    def _is_behind_link(self, path: str) -> bool:
-        """A link's own name counts: what comes later under it would be written through it."""
-        steps = path.split("/")
-        return any("/".join(steps[: index + 1]) in self._links for index in range(len(steps)))
+async def _read_report(process: Process) -> bytes:
+    assert process.stdout  # noqa: S101 - it is piped
+    report = bytearray()
+    while chunk := await process.stdout.read(64 * 1024):
+        report += chunk
+        if len(report) > MAX_REPORT_BYTES:
+            raise SourceError(FaultCode.SOURCE_TOO_LARGE, "the upload has too many files")
+    return bytes(report)
 
 
-def _require_inside(path: str, name: str) -> None:
-    if len(path) > MAX_PATH or "\0" in path:
-        raise _refused(name, "its path is none")
-    if path.startswith("/") or posixpath.normpath(path).split("/")[0] == "..":
-        raise _refused(name, "it leads out of the context")
+def _parse(report: bytes) -> Unpacked:
+    try:
+        return Unpacked.model_validate_json(report)
+    except ValidationError:
+        refusal = _Refusal.model_validate_json(report)
+    raise SourceError(refusal.code, refusal.message, remedy=refusal.remedy)
 
 
-def _require_straight(target: str, name: str) -> None:
-    """A ``..`` behind another step may be one behind a link, and lead anywhere."""
-    steps = [step for step in target.split("/") if step not in {"", "."}]
-    climbs = [step == ".." for step in steps]
-    if climbs != sorted(climbs, reverse=True):
-        raise _refused(name, "its target climbs in the middle")
-
-
-def _refused(name: str, why: str) -> SourceError:
-    return SourceError(FaultCode.SOURCE_INVALID, f"{name[:200]!r} is refused: {why}")
+def _make_too_slow() -> SourceError:
+    return SourceError(FaultCode.SOURCE_TOO_LARGE, "the upload takes too long to be unpacked")
