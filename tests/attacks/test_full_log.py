@@ -19,7 +19,7 @@ from tests.world import World
 from worker.local.processes import free_port
 from worker.local.valkey import LocalValkey
 
-START_SECONDS = 90
+START_SECONDS = 120
 
 
 @contextmanager
@@ -50,7 +50,7 @@ async def test_the_api_answers_as_ever_and_counts_what_it_lost(world: World) -> 
         "WHARF_VAULT_PUBLIC_KEY": str(PrivateKey.generate().public),
     }
     with running(("-m", "api", "--port", str(port)), env) as process:
-        await wait_until(lambda: is_alive(url), seconds=START_SECONDS)
+        await wait_until(lambda: is_alive(url) or process.poll() is not None, seconds=START_SECONDS)
         async with httpx2.AsyncClient(
             base_url=url, headers={"x-api-key": ADMIN_KEY}, timeout=20
         ) as client:

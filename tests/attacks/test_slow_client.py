@@ -89,7 +89,7 @@ async def target(world: World, tmp_path: Path) -> AsyncIterator[Target]:
     )
     target = Target(port, child.log, ADMIN_KEY, greedy)
     try:
-        ready = timedelta(seconds=90)
+        ready = timedelta(seconds=120)
         await asyncio.to_thread(child.wait_until, lambda: is_alive(target.url), deadline=ready)
         yield target
     finally:
