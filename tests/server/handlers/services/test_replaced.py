@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import EngineError
+from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
 from tests.engine.parts import IDLE
 from tests.engine.test_images import FOREIGN, ignore
+from tests.fakes.web import open_fake, says
 from tests.server.handlers.containers.yard import SERVE, answer
 from tests.server.handlers.services.yard import (
     ILL,
@@ -382,6 +383,24 @@ async def test_the_same_deployment_again_changes_nothing(yard: Yard) -> None:
 
     assert again == first
     assert await yard.is_back(before)
+
+
+async def test_no_swarm_gets_the_login_of_a_registry_whose_token_server_is_unsafe(
+    yard: Yard,
+) -> None:
+    listen = yard.registry.local.address
+    async with open_fake(says(200, text='{"token": "t"}'), listen=listen) as elsewhere:
+        unsafe = {"WWW-Authenticate": f'Bearer realm="http://{elsewhere.host}/token",service="r"'}
+        async with open_fake(says(401, headers=unsafe), listen=listen) as fake:
+            login = yard.login.model_copy(update={"host": fake.host})
+            tempted = replace(yard, login=login)
+
+            with pytest.raises(RegistryError) as caught:
+                await tempted.deploy(f"{fake.host}/team/app@sha256:{'0' * 64}")
+
+    assert caught.value.code == FaultCode.AUTH_UNSAFE_REALM
+    assert elsewhere.requests == []
+    assert not await services.find(yard.engine, APPLICATION, yard.application_id)
 
 
 async def test_a_container_gets_its_environment_as_it_stands(yard: Yard) -> None:
