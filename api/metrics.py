@@ -71,6 +71,11 @@ SELECT CASE WHEN seen_at IS NULL THEN 'new'
             ELSE 'away' END AS state, count(*) AS value
   FROM server WHERE removed_at IS NULL GROUP BY 1
 """
+# The service itself failed where there is no row.
+SET_ASIDE = """
+SELECT service, code, count(*) AS value FROM set_aside
+ WHERE next_at > now() - interval '2 minutes' GROUP BY 1, 2
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 Row = dict[str, Any]
@@ -185,6 +190,13 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "state",
         ),
         _gauge("wharf_controls", "Control processes at work.", await rows(CONTROLS)),
+        _gauge(
+            "wharf_rows_set_aside",
+            "Rows that a service of control cannot handle; they are tried again.",
+            await rows(SET_ASIDE),
+            "service",
+            "code",
+        ),
     ]
 
 

@@ -10,9 +10,11 @@ import structlog
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from shared.coroutines import end
+from shared.documents import read_document
 
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]
@@ -57,6 +59,7 @@ async def open_pool(
         min_size=1,
         max_size=size,
         open=False,
+        configure=_configure,
         check=require_open,
         reconnect_timeout=0,
         timeout=seconds,
@@ -67,6 +70,10 @@ async def open_pool(
         yield pool
     finally:
         await pool.close()
+
+
+async def _configure(connection: Connection) -> None:
+    set_json_loads(read_document, connection)
 
 
 async def require_open(connection: Connection) -> None:

@@ -1,5 +1,6 @@
 """``wharf doctor``: asks the API all that it can tell about the health of the whole."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from api.cli.client import ClientSettings
 from api.cli.server import plain
 
 PATIENCE = timedelta(seconds=10)
+SET_ASIDE = re.compile(
+    r'^wharf_rows_set_aside\{code="([^"]*)",service="([^"]*)"\} (\S+)$', re.MULTILINE
+)
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
 REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
@@ -76,6 +80,7 @@ def _checks(
         return
     yield from _about_api(url, alive, now or datetime.now(UTC))
     yield from _about_readiness(ready)
+    yield from _about_set_aside(client)
     if settings.api_key is None:
         yield Check("API key", "none", "Set WHARF_API_KEY.")
     else:
@@ -113,6 +118,21 @@ def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
             yield Check(name, "not ready", remedy)
         elif "database" not in failing:
             yield Check(name, "ready")
+
+
+def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
+    """Each service of control that cannot handle something, with the cause."""
+    try:
+        page = client.get("/metrics").text
+    except httpx2.HTTPError as error:
+        yield Check("control's rows", type(error).__name__, "See the API's log.")
+        return
+    for code, service, many in SET_ASIDE.findall(page):
+        yield Check(
+            f"control: {service}",
+            f"{float(many):.0f} set aside: {code}",
+            "See the table set_aside, or the lines set_aside in control's log: they name the rows.",
+        )
 
 
 def _about_key(client: httpx2.Client) -> Iterator[Check]:

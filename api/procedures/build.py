@@ -143,7 +143,7 @@ async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
     query = _query(context).where(Build.application_id == asked.application_id)
     async with context.transaction() as session:
         await find_application(session, context, asked.application_id)
-        rows = await session.exec(query.order_by(col(Build.build_id).desc()).limit(asked.limit))
+        rows = await session.exec(query.order_by(col(Build.version).desc()).limit(asked.limit))
     return [BuildOutput.of(*row) for row in rows]
 
 

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, CheckConstraint, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.commands import JobClass
@@ -114,6 +123,28 @@ class Control(SQLModel, table=True):
     version: str
     started_at: Moment = moment(default_now=True)
     seen_at: Moment = moment(default_now=True)
+
+
+class SetAside(SQLModel, table=True):
+    """A row that a service of control could not handle, and why; tried again at ``next_at``.
+
+    ``row_id`` is empty where the service itself failed. ``message`` holds no value of the row.
+    """
+
+    __tablename__ = "set_aside"
+
+    service: str = Field(primary_key=True)
+    row_id: str = Field(primary_key=True)
+    code: str
+    message: str
+    failures: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    since: Moment = moment(default_now=True)
+    next_at: Moment = Field(
+        default=None,
+        nullable=False,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("now() + interval '1 second'")},
+    )
 
 
 class ReleaseGate(SQLModel, table=True):
