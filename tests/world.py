@@ -1,7 +1,7 @@
 """An organization with servers in a database of its own, and everybody's connection to it."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,7 +29,8 @@ from worker.server.identity import Enrolled, scram_verifier
 TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")
 PULL = ImagePull(reference="registry.example/team/app:1")
 KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
-TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name != "release_gate"]
+KEPT = {"release_gate", "database_epoch"}
+TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name not in KEPT]
 HOST = "registry.example"
 PASSWORD = "what-nobody-may-see"
 
@@ -95,7 +96,12 @@ class Guest:
         )
 
     def functions(
-        self, incarnation: str, *, url: str | None = None, call_seconds: float = CALL_SECONDS
+        self,
+        incarnation: str,
+        *,
+        url: str | None = None,
+        call_seconds: float = CALL_SECONDS,
+        keep_mark: Callable[[str], None] = lambda _: None,
     ) -> Functions:
         """What the worker itself uses; closed when the world ends."""
         made = Functions(
@@ -104,6 +110,7 @@ class Guest:
             self.password.get_secret_value(),
             incarnation,
             call_seconds=call_seconds,
+            keep_mark=keep_mark,
         )
         self.stack.push_async_callback(made.close)
         return made

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import ClientSettings
+from api.cli.restored import lines as restore_lines
 from api.cli.server import plain
 
 PATIENCE = timedelta(seconds=10)
@@ -139,6 +140,7 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
     try:
         member = client.get("/api/user.get")
         servers = client.get("/api/server.all")
+        restored = client.get("/api/restore.one")
     except httpx2.HTTPError as error:
         yield Check("API key", type(error).__name__, "See the API's log.")
         return
@@ -147,6 +149,8 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
         yield Check("API key", said, "Check WHARF_API_KEY.")
         return
     yield Check("API key", f"good, role {_document(member).get('role')}")
+    if restored.is_success and (lines := restore_lines(_document(restored))):
+        yield Check("restore", "\n".join(lines), "Cancel what must not run again; wharf resume.")
     if servers.is_success:
         yield from _about_servers(servers.json())
     else:

@@ -23,7 +23,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
 
 -- The API stores requests. It cannot change a server's key, forge an attempt, or change audit rows.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
-REVOKE SELECT ON public.job_secret FROM wharf_api;
+REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
@@ -58,12 +58,13 @@ GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) O
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs
-  TO wharf_api;
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
+  public.organization_resume TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.control, public.set_aside TO wharf_control;
+GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
@@ -96,13 +97,14 @@ GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
-GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
-  public.new_id, public.show_moment, public.webhook_error, public.webhook_add TO wharf_functions;
+  public.new_id, public.show_moment, public.webhook_error, public.webhook_add, public.epoch_proof, public.epoch_mark,
+  public.epoch_check, public.database_restored TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
@@ -115,6 +117,8 @@ ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
+ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
+ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.is_current OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.hello OWNER TO wharf_functions;
@@ -148,6 +152,7 @@ BEGIN
     EXECUTE format('ALTER ROLE %I SET statement_timeout = ''10s''', role);
     EXECUTE format('ALTER ROLE %I SET idle_in_transaction_session_timeout = ''5s''', role);
     EXECUTE format('GRANT %I TO %I', role, current_user);
+    EXECUTE format('COMMENT ON ROLE %I IS %L', role, 'wharfinger: ' || current_database());
   END IF;
 END $$;
 
@@ -169,6 +174,29 @@ BEGIN
   END IF;
 END $$;
 
+-- The servers that a role of this database is for, and that the database does not know: it was restored from a copy
+-- that is older than they are. Roles are the whole cluster's: one of another database has another comment.
+CREATE OR REPLACE FUNCTION public.server_roles_unknown() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT substr(rolname, length('wharf_server_') + 1) FROM pg_roles
+   WHERE rolname LIKE 'wharf\_server\_%'
+     AND shobj_description(oid, 'pg_authid') = 'wharfinger: ' || current_database()
+     AND NOT EXISTS (SELECT FROM public.server s WHERE 'wharf_server_' || s.server_id = rolname)
+$$;
+
+-- Those that were made before roles had comments.
+DO $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    SELECT r.rolname FROM pg_roles r JOIN public.server s ON r.rolname = 'wharf_server_' || s.server_id
+     WHERE shobj_description(r.oid, 'pg_authid') IS NULL
+  LOOP
+    EXECUTE format('COMMENT ON ROLE %I IS %L', found.rolname, 'wharfinger: ' || current_database());
+  END LOOP;
+END $$;
+
 -- Ends server sessions whose transaction is older than that, idle or not, whatever they set their own time-outs
 -- to: the five functions take milliseconds, and the locks of an open transaction keep others waiting.
 CREATE OR REPLACE FUNCTION public.server_sessions_end(age interval) RETURNS bigint
@@ -178,8 +206,13 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      AND xact_start < clock_timestamp() - age
 $$;
 
-REVOKE ALL ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_drop, public.server_sessions_end
-  TO wharf_control;
+REVOKE ALL ON FUNCTION public.server_role_create, public.server_role_drop, public.server_roles_unknown,
+  public.server_sessions_end FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_drop, public.server_roles_unknown,
+  public.server_sessions_end TO wharf_control;
 
 INSERT INTO public.release_gate VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO public.database_epoch (epoch_id, secret)
+SELECT gen_random_uuid()::text,
+       decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
+ WHERE NOT EXISTS (SELECT FROM public.database_epoch);

@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
 
-SQL_FILES = ("rules.sql", "webhooks.sql", "worker.sql", "roles.sql")
+SQL_FILES = ("rules.sql", "webhooks.sql", "restore.sql", "worker.sql", "roles.sql")
 
 
 def alembic_config(connection: Connection) -> Config:

@@ -14,6 +14,7 @@ from shared.models.registry import Registry, RegistryCheck
 from shared.models.rollback import Rollback
 from shared.models.server import (
     Control,
+    DatabaseEpoch,
     ReleaseGate,
     Server,
     ServerEnrolment,
@@ -35,6 +36,7 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "DatabaseEpoch",
     "DeployHook",
     "DeployHookEvent",
     "Deployment",

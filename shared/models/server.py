@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     ARRAY,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Index,
@@ -145,6 +146,22 @@ class SetAside(SQLModel, table=True):
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": text("now() + interval '1 second'")},
     )
+
+
+class DatabaseEpoch(SQLModel, table=True):
+    """The time from one restore of the database to the next; one is not ended.
+
+    Control raises its ``counter``. ``secret`` proves what a worker was told of both.
+    """
+
+    __tablename__ = "database_epoch"
+
+    epoch_id: str = Field(primary_key=True)
+    secret: bytes = Field(sa_type=LargeBinary)
+    counter: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    raised_at: Moment = moment(default_now=True)
+    begun_at: Moment = moment(default_now=True)
+    ended_at: Moment = moment()
 
 
 class ReleaseGate(SQLModel, table=True):

@@ -48,6 +48,11 @@ SETTLE = "wharf_settle"
 
 HINTS = (RELEASE, SETTLE, HINT)
 WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
+# What a restore is noticed by: see restore.sql.
+RAISE = """
+UPDATE database_epoch SET counter = counter + 1, raised_at = now()
+ WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
+"""
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
@@ -158,6 +163,7 @@ class Control:
 
     async def _seen(self, connection: Connection) -> None:
         await connection.execute(SEEN, (self.control_id, version("wharfinger")))
+        await connection.execute(RAISE)
 
     async def _sweep(self, connection: Connection) -> None:
         await self.publisher.ring(await sweep(connection))

@@ -24,6 +24,8 @@ SELECT d.deployment_id AS row_id FROM deployment d
  WHERE on_failure = 'rollback' AND outcome IN ('failed', 'cancelled', 'expired')
    AND finished_at > now() - interval '1 hour'
    AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = d.organization_id AND o.held_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM deployment newer WHERE newer.application_id = d.application_id
                       AND newer.number > d.number)
 """,

@@ -26,6 +26,11 @@ SELECT server_id AS row_id FROM server
  WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL AND {rows}
 """,
 )
+UNKNOWN = Rows(
+    SERVICE,
+    "server_id",
+    "SELECT server_id AS row_id FROM server_roles_unknown() AS server_id WHERE {rows}",
+)
 DROPPED = "UPDATE server SET role_ready_at = NULL WHERE server_id = %s"
 # Replicas come one at a time, behind a row that no server's role can lock.
 GATE = "SELECT gate FROM release_gate FOR UPDATE"
@@ -40,6 +45,7 @@ async def tend_roles(connection: Connection) -> None:
     await connection.execute("SELECT server_sessions_end(%s)", (LONGEST_TRANSACTION,))
     await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
     await each(connection, REMOVED, partial(_change, connection, "server_role_drop", DROPPED))
+    await each(connection, UNKNOWN, partial(_change, connection, "server_role_drop", DROPPED))
 
 
 async def _change(connection: Connection, function: str, done: str, server: Row) -> None:

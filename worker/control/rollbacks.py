@@ -156,6 +156,8 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
    AND (delete_job_id IS NULL OR j.job_id IS NULL
         OR j.finished_at < now() - interval '1 hour' AND j.state <> 'succeeded')
    AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = r.organization_id AND o.held_at IS NOT NULL)
    AND NOT image_runs(r.organization_id, r.digest)
    AND NOT EXISTS (SELECT FROM rollback other WHERE other.reference = r.reference
                       AND other.dropped_at IS NULL)

@@ -5,6 +5,7 @@ start, that the worker before is dead, so that its jobs can go on at once.
 """
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import hmac
@@ -98,6 +99,15 @@ class StateDirectory:
         predecessor = self._read("incarnation")
         self._write("incarnation", incarnation)
         return predecessor
+
+    def database_mark(self) -> str | None:
+        """How new the database was, as it last told a worker of this directory."""
+        return self._read("database.mark")
+
+    def keep_database_mark(self, mark: str) -> None:
+        """Keep it for the next start; a full disk costs that, and nothing else."""
+        with contextlib.suppress(OSError):
+            self._write("database.mark", mark)
 
     def _private_key(self) -> PrivateKey:
         return PrivateKey.parse(self._once("server.key", lambda: PrivateKey.generate().text()))

@@ -29,9 +29,10 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND (server_id, job_class) > (q.server_id, q.job_class)
      ORDER BY server_id, job_class LIMIT 1) next
 ), with_room AS MATERIALIZED (
-  SELECT q.*, s.organization_id, s.kinds, s.slots - held.jobs AS server_room
+  SELECT q.*, s.organization_id, s.kinds, s.held_at, s.slots - held.jobs AS server_room
     FROM queue q CROSS JOIN LATERAL (
-      SELECT organization_id, kinds,
+      SELECT organization_id, kinds, (
+               SELECT held_at FROM organization WHERE organization_id = server.organization_id),
              CASE q.job_class WHEN 'quick' THEN quick_slots WHEN 'build' THEN build_slots
                               ELSE transfer_slots END AS slots
         FROM server
@@ -63,7 +64,8 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND server_id = q.server_id AND job_class = q.job_class
      ORDER BY fair_key LIMIT 1) first
   UNION ALL
-  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_room, next.fair_key
+  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.held_at, a.server_room,
+         next.fair_key
     FROM application a CROSS JOIN LATERAL (
     SELECT fair_key FROM job
      WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
@@ -76,7 +78,7 @@ WITH RECURSIVE queue AS (
       SELECT job_id, priority, run_at, registry_id, exclusive_key FROM job
        WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
          AND fair_key = a.fair_key AND run_at <= now() AND cancel_requested_at IS NULL
-         AND job_id <> ALL (%(aside)s)
+         AND job_id <> ALL (%(aside)s) AND (a.held_at IS NULL OR created_at > a.held_at)
          AND (deadline_at IS NULL OR deadline_at > now())
          AND kind || '@' || version = ANY (a.kinds)
          AND (NOT has_needs OR NOT EXISTS (

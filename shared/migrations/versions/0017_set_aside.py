@@ -1,4 +1,4 @@
-"""Rows that control sets aside; the order of deployments by the database."""
+"""Rows that control sets aside; the order of deployments by the database; epochs."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -34,3 +34,14 @@ def upgrade() -> None:
           FROM deployment""")
     op.drop_index('deployment_of_application', 'deployment')
     op.create_index('deployment_of_application', 'deployment', ['application_id', 'number'], unique=False)
+
+    op.add_column('organization', sa.Column('held_at', sa.DateTime(timezone=True), nullable=True))
+    op.create_table('database_epoch',
+    sa.Column('epoch_id', sa.String(), nullable=False),
+    sa.Column('secret', sa.LargeBinary(), nullable=False),
+    sa.Column('counter', sa.BigInteger(), server_default='0', nullable=False),
+    sa.Column('raised_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('begun_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
+    sa.Column('ended_at', sa.DateTime(timezone=True), nullable=True),
+    sa.PrimaryKeyConstraint('epoch_id')
+    )
