@@ -80,6 +80,11 @@ SELECT max(broker_memory) AS memory, bool_or(broker_error IS NOT NULL)::integer 
 LEFTOVERS = """
 SELECT count(*) AS value FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
 """
+# The service itself failed where there is no row.
+SET_ASIDE = """
+SELECT service, code, count(*) AS value FROM set_aside
+ WHERE next_at > now() - interval '2 minutes' GROUP BY 1, 2
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 Row = dict[str, Any]
@@ -212,6 +217,13 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             await rows(LEFTOVERS),
         ),
         _gauge("wharf_controls", "Control processes at work.", await rows(CONTROLS)),
+        _gauge(
+            "wharf_rows_set_aside",
+            "Rows that a service of control cannot handle; they are tried again.",
+            await rows(SET_ASIDE),
+            "service",
+            "code",
+        ),
     ]
 
 

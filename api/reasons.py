@@ -38,7 +38,8 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
        j.job_class = 'transfer' AND o.transfer_limit <= (
          SELECT count(*) FROM job b WHERE b.organization_id = j.organization_id
             AND b.job_class = 'transfer' AND b.state IN ('dispatched', 'running'))
-         AS organization_full
+         AS organization_full,
+       coalesce(j.created_at <= o.held_at, false) AS restored
   FROM job j JOIN server s USING (server_id)
   JOIN organization o ON o.organization_id = j.organization_id
   LEFT JOIN registry r ON r.registry_id = j.registry_id
@@ -46,6 +47,7 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
 """)
 
 ReasonCode = Literal[
+    "restored",
     "needs",
     "server_removed",
     "server_not_approved",
@@ -94,6 +96,7 @@ class Facts:
     paused_at: datetime | None = None
     registry_full: bool | None = False
     organization_full: bool | None = False
+    restored: bool = False
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
@@ -110,6 +113,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
     server, needs = facts.name, list(facts.needs or ())
     since = f"since {show_moment(facts.seen_at)}" if facts.seen_at else "so far"
     reasons: tuple[tuple[bool, ReasonCode, str], ...] = (
+        (
+            facts.restored,
+            "restored",
+            "the database was restored from a copy that holds this job: wharf resume lets it run",
+        ),
         (bool(needs), "needs", f"waits for other jobs: {len(needs)}"),
         (facts.removed, "server_removed", f"the server {server} was removed"),
         (

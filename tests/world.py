@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -95,7 +95,12 @@ class Guest:
         )
 
     def functions(
-        self, incarnation: str, *, url: str | None = None, call_seconds: float = CALL_SECONDS
+        self,
+        incarnation: str,
+        *,
+        url: str | None = None,
+        call_seconds: float = CALL_SECONDS,
+        keep_mark: Callable[[str], None] = lambda _: None,
     ) -> Functions:
         """What the worker itself uses; closed when the world ends."""
         made = Functions(
@@ -104,6 +109,7 @@ class Guest:
             self.password.get_secret_value(),
             incarnation,
             call_seconds=call_seconds,
+            keep_mark=keep_mark,
         )
         self.stack.push_async_callback(made.close)
         return made

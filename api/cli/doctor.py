@@ -1,5 +1,6 @@
 """``wharf doctor``: ask the API about itself, and send a job to each server and back."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.client import ClientSettings
+from api.cli.restored import lines as restore_lines
 from api.cli.server import plain
 
 PATIENCE = timedelta(seconds=15)
 """Longer than the API waits for the check of a server."""
 
+SET_ASIDE = re.compile(
+    r'^wharf_rows_set_aside\{code="([^"]*)",service="([^"]*)"\} (\S+)$', re.MULTILINE
+)
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
 REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
@@ -84,6 +89,7 @@ def _checks(
         return
     yield from _about_api(url, alive, now or datetime.now(UTC))
     yield from _about_readiness(ready)
+    yield from _about_set_aside(client)
     if settings.api_key is None:
         yield Check("API key", "none", "Set WHARF_API_KEY.")
     else:
@@ -124,10 +130,26 @@ def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
             yield Check(name, "ready")
 
 
+def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
+    """Each service of control that cannot handle something, with the cause."""
+    try:
+        page = client.get("/metrics").text
+    except httpx2.HTTPError as error:
+        yield Check("control's rows", type(error).__name__, "See the API's log.")
+        return
+    for code, service, many in SET_ASIDE.findall(page):
+        yield Check(
+            f"control: {service}",
+            f"{float(many):.0f} set aside: {code}",
+            "See the table set_aside, or the lines set_aside in control's log: they name the rows.",
+        )
+
+
 def _about_key(client: httpx2.Client) -> Iterator[Check]:
     try:
         member = client.get("/api/user.get")
         servers = client.get("/api/server.all")
+        restored = client.get("/api/restore.one")
     except httpx2.HTTPError as error:
         yield Check("API key", type(error).__name__, "See the API's log.")
         return
@@ -136,6 +158,8 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
         yield Check("API key", said, "Check WHARF_API_KEY.")
         return
     yield Check("API key", f"good, role {_document(member).get('role')}")
+    if restored.is_success and (lines := restore_lines(_document(restored))):
+        yield Check("restore", "\n".join(lines), "Cancel what must not run again; wharf resume.")
     if servers.is_success:
         yield from _about_servers(client, servers.json())
     else:

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from api.cli import build as builds
 from api.cli import deploy as deployments
-from api.cli import server
-from api.cli.client import ClientSettings
+from api.cli import restored, server
+from api.cli.client import ClientSettings, ask
 from api.cli.doctor import examine, show
 from api.cli.output import write_line, write_note
 from shared.errors import SetupError
@@ -155,6 +155,25 @@ def _follow(settings: ClientSettings, accepted: dict[str, Any], *, wait: bool) -
     shown = deployments.one(settings, accepted)
     write_line(deployments.summary(shown))
     raise typer.Exit(builds.CODES[shown["state"]])
+
+
+@app.command()
+def resume(
+    *,
+    show_only: Annotated[bool, typer.Option("--list", help="Only show what waits.")] = False,
+) -> None:
+    """Let jobs run that wait since the database was restored from an older copy.
+
+    Cancel first what must not run again (wharf resume --list), and remove the keys that were
+    removed since the copy was made: they work again.
+    """
+    with server.speaking("resume") as settings:
+        found = ask(settings, "restore.one")
+        for line in restored.lines(found):
+            sys.stdout.write(f"{line}\n")
+        if not show_only:
+            resumed = ask(settings, "restore.resume", {})["resumed"]
+            sys.stdout.write(f"{resumed} jobs no longer wait.\n")
 
 
 @app.command()

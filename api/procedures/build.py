@@ -56,9 +56,9 @@ class AskBuild(Input):
     """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
 
     So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
-    Of a ready image there is a `tag` alone: the one that is pulled. With `allowMissing` a repository
-    is built without the submodules and LFS files that cannot be fetched, which the job's `warnings`
-    name; else the build fails.
+    Of a ready image there is a `tag` alone: the one that is pulled. With `allowMissing` sources
+    from git are built without the submodules and LFS files that cannot be fetched, which the job's
+    `warnings` name; else the build fails.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD
@@ -165,7 +165,7 @@ async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
     query = _query(context).where(Build.application_id == asked.application_id)
     async with context.transaction() as session:
         await find_application(session, context, asked.application_id)
-        rows = await session.exec(query.order_by(col(Build.build_id).desc()).limit(asked.limit))
+        rows = await session.exec(query.order_by(col(Build.version).desc()).limit(asked.limit))
     return [BuildOutput.of(*row) for row in rows]
 
 

@@ -128,7 +128,7 @@ async def read_deployments(
     session: AsyncSession, query: SelectOfScalar[Deployment], limit: int = 1
 ) -> list[Found]:
     """The newest first."""
-    newest = query.order_by(col(Deployment.deployment_id).desc()).limit(limit)
+    newest = query.order_by(col(Deployment.number).desc()).limit(limit)
     rows = (await session.exec(newest)).all()
     ids = [row.deployment_id for row in rows]
     states = await _states(session, ids)

@@ -19,6 +19,7 @@ from api.procedures import (
     job,
     matrix,
     registry,
+    restore,
     rollback,
     server,
     server_check,
@@ -33,7 +34,7 @@ MODULES = (
     *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
     *(application, application_source, application_build, build),
     *(deploy, deployment, deployment_logs, rollback, deploy_hook),
-    *(image, compose, job, webhook, webhook_delivery, api_key, user),
+    *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

@@ -23,7 +23,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
 
 -- The API stores requests, each for a key that was shown to it (authority.sql). It cannot change a server's key, forge an attempt, or change audit rows.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
-REVOKE SELECT ON public.job_secret FROM wharf_api;
+REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
@@ -59,11 +59,12 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
-  public.caller, public.send_notification, public.repository_of TO wharf_api;
+  public.caller, public.send_notification, public.repository_of, public.organization_resume TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
-GRANT INSERT, UPDATE, DELETE ON public.control TO wharf_control;
+GRANT INSERT, UPDATE, DELETE ON public.control, public.set_aside TO wharf_control;
+GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 -- That a server is approved is nothing that the API could write.
@@ -101,14 +102,15 @@ GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
-GRANT SELECT, INSERT, UPDATE ON public.organization TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
-  public.send_notification, public.plain_text, public.readable_document TO wharf_functions;
+  public.send_notification, public.plain_text, public.readable_document, public.epoch_proof, public.epoch_mark,
+  public.epoch_check, public.database_restored TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
@@ -122,6 +124,8 @@ ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.server_after_enrolment OWNER TO wharf_functions;
 ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
+ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
+ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.is_current OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.hello OWNER TO wharf_functions;
@@ -138,3 +142,7 @@ GRANT EXECUTE ON FUNCTION worker_v1.hello, worker_v1.claim, worker_v1.beat, work
   TO wharf_servers;
 
 INSERT INTO public.release_gate VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO public.database_epoch (epoch_id, secret)
+SELECT gen_random_uuid()::text,
+       decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
+ WHERE NOT EXISTS (SELECT FROM public.database_epoch);

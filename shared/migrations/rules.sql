@@ -191,7 +191,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
        AND NOT EXISTS (
          SELECT FROM public.deployment_server later JOIN public.deployment newer USING (deployment_id)
           WHERE later.server_id = s.server_id AND newer.application_id = d.application_id
-            AND later.outcome = 'succeeded' AND newer.deployment_id > d.deployment_id))
+            AND later.outcome = 'succeeded' AND newer.number > d.number))
 $$;
 
 -- Registry and repository of a reference, without its tag and its digest: where an image is.

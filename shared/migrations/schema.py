@@ -16,6 +16,7 @@ SQL_FILES = (
     "documents.sql",
     "rules.sql",
     "webhooks.sql",
+    "restore.sql",
     "worker.sql",
     "authority.sql",
     "roles.sql",

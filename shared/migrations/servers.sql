@@ -37,6 +37,7 @@ BEGIN
   IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = role) THEN
     EXECUTE format('CREATE ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION IN ROLE wharf_servers', role);
     EXECUTE format('GRANT %I TO %I', role, current_user);
+    EXECUTE format('COMMENT ON ROLE %I IS %L', role, 'wharfinger: ' || current_database());
   END IF;
   EXECUTE format('ALTER ROLE %I LOGIN PASSWORD %L', role, verifier);
   PERFORM public.server_role_bound(role);
@@ -70,6 +71,29 @@ BEGIN
     EXECUTE format('DROP OWNED BY %I', role);
     EXECUTE format('DROP ROLE %I', role);
   END IF;
+END $$;
+
+-- The servers that a role of this database is for, and that the database does not know: it was restored from a copy
+-- that is older than they are. Roles are the whole cluster's: one of another database has another comment.
+CREATE OR REPLACE FUNCTION public.server_roles_unknown() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT substr(rolname, length('wharf_server_') + 1) FROM pg_roles
+   WHERE rolname LIKE 'wharf\_server\_%'
+     AND shobj_description(oid, 'pg_authid') = 'wharfinger: ' || current_database()
+     AND NOT EXISTS (SELECT FROM public.server s WHERE 'wharf_server_' || s.server_id = rolname)
+$$;
+
+-- Those that were made before roles had comments.
+DO $$
+DECLARE
+  found record;
+BEGIN
+  FOR found IN
+    SELECT r.rolname FROM pg_roles r JOIN public.server s ON r.rolname = 'wharf_server_' || s.server_id
+     WHERE shobj_description(r.oid, 'pg_authid') IS NULL
+  LOOP
+    EXECUTE format('COMMENT ON ROLE %I IS %L', found.rolname, 'wharfinger: ' || current_database());
+  END LOOP;
 END $$;
 
 -- Ends sessions of servers that could keep others waiting, whatever they set their own time-outs to: one outside
@@ -128,10 +152,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 REVOKE ALL ON FUNCTION public.server_role_bound, public.server_role_create, public.server_role_close,
-  public.server_role_drop, public.server_sessions_end, public.server_objects_remove,
-  public.superuser_statements FROM PUBLIC;
+  public.server_role_drop, public.server_roles_unknown, public.server_sessions_end,
+  public.server_objects_remove, public.superuser_statements FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_close, public.server_role_drop,
-  public.server_sessions_end, public.server_objects_remove TO wharf_control;
+  public.server_roles_unknown, public.server_sessions_end, public.server_objects_remove TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.superuser_statements TO wharf_api;
 
 -- Roles that were made before get what bounds new ones.

@@ -46,7 +46,7 @@ BEGIN
     PERFORM public.webhook_add(NEW.organization_id, 'job.ended', NEW.job_id, NEW.finished_at, jsonb_build_object(
       'jobId', NEW.job_id, 'kind', NEW.kind, 'state', NEW.state, 'serverId', NEW.server_id,
       'applicationId', left(NEW.command->>'application_id', 100), 'deploymentId', NEW.deployment_id,
-      'reference', left(NEW.result->>'reference', 700), 'digest', left(NEW.result->>'digest', 100),
+      'reference', left(NEW.result->>'reference', 700), 'digest', substring(NEW.result->>'digest' from '^sha256:[0-9a-f]{64}$'),
       'error', public.webhook_error(NEW.error), 'attempt', NEW.attempt,
       'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
   END IF;

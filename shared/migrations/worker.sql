@@ -19,8 +19,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
      WHERE s.server_id = worker_v1.me() AND s.incarnation = is_current.incarnation FOR SHARE)
 $$;
 
--- hello {incarnation, predecessor, wire_version, worker_version, kinds, engine}
---   → {status: current, server_id, organization_id} | {status: wait, seconds} | {status: unknown}
+-- hello {incarnation, predecessor, wire_version, worker_version, kinds, engine, mark}
+--   → {status: current, server_id, organization_id, mark} | {status: wait, seconds} | {status: unknown}
 -- `predecessor` proves, by what the exclusively locked state directory remembers, that the worker before is
 -- dead; without that proof the new one waits until the other has not been seen for the length of a lease.
 CREATE OR REPLACE FUNCTION worker_v1.hello(document jsonb) RETURNS jsonb
@@ -32,6 +32,7 @@ BEGIN
   IF coalesce(length(document->>'incarnation'), 0) NOT BETWEEN 1 AND 100 OR pg_column_size(document) > 65536 THEN
     RAISE EXCEPTION 'hello: a worker names its incarnation' USING ERRCODE = 'invalid_parameter_value';
   END IF;
+  PERFORM public.epoch_check(document->>'mark');
   SELECT * INTO s FROM public.server WHERE server_id = worker_v1.me() FOR NO KEY UPDATE;
   IF s.server_id IS NULL THEN
     RETURN jsonb_build_object('status', 'unknown');
@@ -68,7 +69,8 @@ BEGIN
     engine = public.readable_document(document->'engine', 16384)
    WHERE server_id = s.server_id;
   PERFORM public.send_notification('wharf_release', '');
-  RETURN jsonb_build_object('status', 'current', 'server_id', s.server_id, 'organization_id', s.organization_id);
+  RETURN jsonb_build_object('status', 'current', 'server_id', s.server_id, 'organization_id', s.organization_id,
+                            'mark', public.epoch_mark());
 END $$;
 
 -- claim {incarnation, job_id, attempt}
@@ -110,8 +112,8 @@ BEGIN
 END $$;
 
 -- beat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
---       clock_ahead_seconds}
---   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now} | {status: superseded}
+--       clock_ahead_seconds, mark}
+--   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now, mark} | {status: superseded}
 -- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
 -- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
 -- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
@@ -122,6 +124,7 @@ DECLARE
   held jsonb;
   ended jsonb;
 BEGIN
+  PERFORM public.epoch_check(document->>'mark');
   UPDATE public.server SET
     seen_at = now(),
     draining = coalesce(document->'draining' = 'true', false),
@@ -162,7 +165,7 @@ BEGIN
      SELECT 1 FROM public.job j
       WHERE j.job_id = told.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
   RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended,
-                            'now', extract(epoch FROM clock_timestamp()));
+                            'now', extract(epoch FROM clock_timestamp()), 'mark', public.epoch_mark());
 END $$;
 
 -- event {incarnation, job_id, attempt, number, kind: progress | log, data}

@@ -12,7 +12,15 @@ from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNee
 from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import Registry, RegistryCheck
 from shared.models.rollback import Rollback
-from shared.models.server import Control, ReleaseGate, Server, ServerEnrolment, ServerToken
+from shared.models.server import (
+    Control,
+    DatabaseEpoch,
+    ReleaseGate,
+    Server,
+    ServerEnrolment,
+    ServerToken,
+    SetAside,
+)
 from shared.models.webhook import Webhook, WebhookDelivery
 
 METADATA = SQLModel.metadata
@@ -28,6 +36,7 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "DatabaseEpoch",
     "DeployHook",
     "DeployHookEvent",
     "Deployment",
@@ -46,6 +55,7 @@ __all__ = [
     "Server",
     "ServerEnrolment",
     "ServerToken",
+    "SetAside",
     "Webhook",
     "WebhookDelivery",
 ]

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, moment, one_of
@@ -18,7 +27,8 @@ class Deployment(SQLModel, table=True):
     known. The build is made for it where both have one id. ``settings`` are how it is run, without
     secrets; ``retained`` is where a rollback will find the image; ``point_due`` until there is a
     point of it, or none can be. It may go back to ``rollback_id``, or put back what ran before
-    ``undoes``, which failed.
+    ``undoes``, which failed. ``number`` grows with each deployment of an application, in the order
+    in which they were stored: ids follow the clocks of those who made them.
     """
 
     __table_args__ = (
@@ -51,11 +61,14 @@ class Deployment(SQLModel, table=True):
         ),
         Index("deployment_digest", "digest", "organization_id"),
         Index("deployment_open", "deployment_id", postgresql_where=text("outcome IS NULL")),
-        Index("deployment_of_application", "application_id", "deployment_id"),
+        Index("deployment_of_application", "application_id", "number"),
         Index("deployment_of_build", "build_id"),
     )
 
     deployment_id: str = Field(primary_key=True)
+    number: int | None = Field(
+        default=None, sa_column=Column(BigInteger, Identity(always=True), nullable=False)
+    )
     organization_id: str
     application_id: str
     build_id: str = Field(foreign_key="build.build_id", ondelete="CASCADE")

@@ -12,7 +12,8 @@ from shared.models.columns import Moment, document, moment, one_of
 class Organization(SQLModel, table=True):
     """``weight`` is its share of what control does at a time, relative to the others' shares.
 
-    ``transfer_limit``: so many transfers at once on all its servers; null for any number.
+    ``transfer_limit``: so many transfers at once on all its servers; null for any number. Jobs that
+    were stored before ``held_at`` wait: the database was restored then.
     """
 
     __table_args__ = (CheckConstraint("weight > 0 AND transfer_limit > 0", name="limits_positive"),)
@@ -22,6 +23,7 @@ class Organization(SQLModel, table=True):
     created_at: Moment = moment(default_now=True)
     weight: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     transfer_limit: int | None = None
+    held_at: Moment = moment()
 
 
 class ApiKey(SQLModel, table=True):

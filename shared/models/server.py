@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from sqlalchemy import ARRAY, CheckConstraint, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.commands import JobClass
@@ -126,6 +136,44 @@ class Control(SQLModel, table=True):
     seen_at: Moment = moment(default_now=True)
     broker_error: str | None = None
     broker_memory: float | None = None
+
+
+class SetAside(SQLModel, table=True):
+    """A row that a service of control could not handle, and why; tried again at ``next_at``.
+
+    ``row_id`` is empty where the service itself failed. ``message`` holds no value of the row.
+    """
+
+    __tablename__ = "set_aside"
+
+    service: str = Field(primary_key=True)
+    row_id: str = Field(primary_key=True)
+    code: str
+    message: str
+    failures: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    since: Moment = moment(default_now=True)
+    next_at: Moment = Field(
+        default=None,
+        nullable=False,
+        sa_type=DateTime(timezone=True),
+        sa_column_kwargs={"server_default": text("now() + interval '1 second'")},
+    )
+
+
+class DatabaseEpoch(SQLModel, table=True):
+    """The time from one restore of the database to the next; one is not ended.
+
+    Control raises its ``counter``. ``secret`` proves what a worker was told of both.
+    """
+
+    __tablename__ = "database_epoch"
+
+    epoch_id: str = Field(primary_key=True)
+    secret: bytes = Field(sa_type=LargeBinary)
+    counter: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": "0"})
+    raised_at: Moment = moment(default_now=True)
+    begun_at: Moment = moment(default_now=True)
+    ended_at: Moment = moment()
 
 
 class ReleaseGate(SQLModel, table=True):

@@ -261,6 +261,8 @@ async def test_a_member_may_use_and_not_change(
         "deployHook.remove": {"hookId": "x"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
+        "restore.one": {},
+        "restore.resume": {},
     }
 
     refused = {

@@ -145,6 +145,20 @@ async def test_servers_are_online_away_or_new(
     assert at(samples, "servers", state="online") is None
 
 
+async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
+    app: FastAPI, database: Database
+) -> None:
+    for row, next_at in (("a", "now()"), ("b", "now()"), ("c", "now() - interval '3 minutes'")):
+        database.execute(
+            "INSERT INTO set_aside (service, row_id, code, message, next_at)"
+            f" VALUES ('put_back', '{row}', 'ref_invalid', '', {next_at})"
+        )
+
+    samples = await scrape(app)
+
+    assert at(samples, "rows_set_aside", service="put_back", code="ref_invalid") == 2
+
+
 async def test_the_page_needs_no_key_names_nothing_and_is_kept_for_five_seconds(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer
 ) -> None:

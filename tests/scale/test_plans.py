@@ -106,11 +106,11 @@ async def place(crowd: Crowd) -> AsyncIterator[Place]:
 def statements_of_control() -> dict[str, tuple[str, Values | None]]:
     swept = ("LOSE", "CALL_BACK", "RING_AGAIN", "EXPIRE", "DROP_ORPHANED", "DROP_HOPELESS")
     return {
-        "release": (release.RELEASE, {"most": release.MOST}),
+        "release": (release.RELEASE, {"most": release.MOST, "aside": []}),
         "refuse": (release.REFUSE, {"job_id": "x", "attempt": 1, "error": Jsonb({})}),
-        **{name: (getattr(sweep, name), None) for name in swept},
-        "roles to make": (roles.PENDING, None),
-        "roles to drop": (roles.REMOVED, None),
+        **{name: (getattr(sweep, name).whole, None) for name in swept},
+        "roles to make": (roles.PENDING.whole, None),
+        "roles to drop": (roles.REMOVED.whole, None),
         **{statement[:40]: (statement, None) for statement in prune.FORGET},
     }
 

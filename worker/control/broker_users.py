@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.database import Connection
+from shared.set_aside import Rows, set_aside
 from worker.broker_users import server_rules, server_user
 from worker.control.broker_watch import TIMEOUT, open_broker
 
@@ -24,10 +25,16 @@ SET_AGAIN = timedelta(minutes=1)
 
 OLD_KEYS = ("unacked", "unacked_index", "unacked_mutex")
 
-SERVERS = """
+SERVICE = "broker_users"
+SERVERS = Rows(
+    SERVICE,
+    "server.server_id",
+    """
 SELECT server_id, broker_hash, removed_at IS NOT NULL AS removed
-  FROM server JOIN server_enrolment USING (server_id) WHERE broker_hash IS NOT NULL
-"""
+  FROM server JOIN server_enrolment USING (server_id)
+ WHERE broker_hash IS NOT NULL AND {rows}
+""",
+)
 
 log = structlog.get_logger()
 
@@ -53,7 +60,7 @@ class ServerUser:
 
 async def read_servers(connection: Connection) -> list[ServerUser]:
     """All servers that sent a hash when they enrolled."""
-    return [ServerUser(**row) for row in await (await connection.execute(SERVERS)).fetchall()]
+    return [ServerUser(**row) for row in await (await connection.execute(SERVERS.whole)).fetchall()]
 
 
 @dataclass
@@ -71,22 +78,30 @@ class BrokerUsers:
         async with open_broker(url) as client:
             yield cls(client)
 
-    async def tend(self, servers: Iterable[ServerUser]) -> None:
+    async def tend_servers(self, connection: Connection) -> None:
+        """Give each server of the database its user; those that fail are set aside."""
+        refused = await self.tend(await read_servers(connection))
+        for server_id, error in refused.items():
+            await set_aside(connection, SERVICE, server_id, error)
+
+    async def tend(self, servers: Iterable[ServerUser]) -> dict[str, RedisError]:
         """Make the users those of ``servers``; a broker that is away is looked for again.
 
         Users of servers that we do not know are left alone: another control plane's, perhaps.
+        Gives the servers whose user could not be changed, with the broker's error.
         """
         try:
             async with asyncio.timeout(TIMEOUT.total_seconds()):
-                await self._tend(list(servers))
+                refused = await self._tend(list(servers))
         except (RedisError, OSError) as error:
             if not self._away:
                 log.warning("broker_users_not_tended", error=type(error).__name__)
             self._away, self.set_again_at = True, 0.0
-        else:
-            self._away = False
+            return {}
+        self._away = False
+        return refused
 
-    async def _tend(self, servers: list[ServerUser]) -> None:
+    async def _tend(self, servers: list[ServerUser]) -> dict[str, RedisError]:
         known = {_text(name) for name in await self.client.acl_users()}
         all_again = time.monotonic() >= self.set_again_at
         wanted = [s for s in servers if not s.removed and (all_again or s.name not in known)]
@@ -103,14 +118,16 @@ class BrokerUsers:
             for server in removed:
                 pipeline.unlink(f"server.{server.server_id}")
             answers = await pipeline.execute(raise_on_error=False)
+        refused = {}
         for server, answer in zip([*wanted, *removed], answers, strict=False):
             if isinstance(answer, RedisError):
-                log.warning("broker_user_not_changed", server=server.server_id, error=str(answer))
+                refused[server.server_id] = answer
             elif server.name not in known or server.removed:
                 log.info("broker_user_changed", server=server.server_id, removed=server.removed)
         if all_again:
             self.set_again_at = time.monotonic() + SET_AGAIN.total_seconds()
+        return refused
 
 
 def _text(name: bytes | str) -> str:
-    return name.decode() if isinstance(name, bytes) else name
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

@@ -43,7 +43,7 @@ SELECT d.organization_id, a.name
       WHERE s.deployment_id = d.deployment_id AND s.outcome = 'succeeded' AND NOT EXISTS (
         SELECT FROM deployment_server later JOIN deployment newer USING (deployment_id)
          WHERE later.server_id = s.server_id AND newer.application_id = d.application_id
-           AND later.outcome = 'succeeded' AND newer.deployment_id > d.deployment_id)))
+           AND later.outcome = 'succeeded' AND newer.number > d.number)))
 UNION
 SELECT d.organization_id, a.name FROM deployment d JOIN application a USING (application_id)
  WHERE d.outcome IS NULL AND d.digest IS NULL

@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from shared.coroutines import end
 from shared.database import Pool
+from shared.set_aside import Change, Rows, caught, change, is_away, set_aside
 from shared.vault import KeyRing
 from worker.control.names import LookUp, OwnNames
 from worker.control.posting import Delivery, Posted, post
@@ -44,32 +43,41 @@ PAUSES = (
 LEAVE_SECONDS = 2.0
 """What is being sent when control stops may still come to its end within so long."""
 
-TAKE = """
+SERVICE = "deliveries"
+DUE = Rows(
+    SERVICE,
+    "webhook_delivery.delivery_id",
+    """
 WITH busy AS (
   SELECT * FROM unnest(%(organizations)s::text[], %(webhooks)s::text[])
              AS busy (organization_id, webhook_id)
-), taken AS (
-  SELECT d.delivery_id, w.url, w.secret
-    FROM webhook w
-   CROSS JOIN LATERAL (
-     SELECT delivery_id, due_at FROM webhook_delivery
-      WHERE webhook_id = w.webhook_id AND due_at <= now()
-      ORDER BY due_at
-      LIMIT greatest(0, %(for_one)s - (SELECT count(*) FROM busy
-                                        WHERE busy.webhook_id = w.webhook_id))
-        FOR UPDATE SKIP LOCKED
-   ) d
-   WHERE w.disabled_at IS NULL
-   ORDER BY row_number() OVER (PARTITION BY w.organization_id ORDER BY d.due_at)
-            + (SELECT count(*) FROM busy WHERE busy.organization_id = w.organization_id),
-            d.due_at
-   LIMIT %(room)s
 )
+SELECT d.delivery_id AS row_id, w.url, w.secret
+  FROM webhook w
+ CROSS JOIN LATERAL (
+   SELECT delivery_id, due_at FROM webhook_delivery
+    WHERE webhook_id = w.webhook_id AND due_at <= now() AND {rows}
+    ORDER BY due_at
+    LIMIT greatest(0, %(for_one)s - (SELECT count(*) FROM busy
+                                      WHERE busy.webhook_id = w.webhook_id))
+      FOR UPDATE SKIP LOCKED
+ ) d
+ WHERE w.disabled_at IS NULL
+ ORDER BY row_number() OVER (PARTITION BY w.organization_id ORDER BY d.due_at)
+          + (SELECT count(*) FROM busy WHERE busy.organization_id = w.organization_id),
+          d.due_at
+ LIMIT %(room)s
+""",
+)
+TAKE = Change(
+    DUE,
+    """
 UPDATE webhook_delivery d SET attempts = attempts + 1, due_at = now() + %(lease)s
-  FROM taken WHERE d.delivery_id = taken.delivery_id
-RETURNING d.delivery_id, d.organization_id, d.webhook_id, taken.url, taken.secret, d.payload,
+  FROM due WHERE d.delivery_id = due.row_id
+RETURNING d.delivery_id, d.organization_id, d.webhook_id, due.url, due.secret, d.payload,
           d.attempts
-"""
+""",
+)
 # Only by who still has it: an attempt that outlived its lease says nothing of the next one.
 NOTE = """
 UPDATE webhook_delivery SET
@@ -129,7 +137,7 @@ class Deliveries:
             "lease": LEASE,
         }
         async with self._turn, self.pool.connection() as connection:
-            rows = await (await connection.execute(TAKE, values)).fetchall()
+            rows = await change(connection, TAKE, values)
         return [Delivery(**row) for row in rows]
 
     async def _deliver(self, delivery: Delivery) -> None:
@@ -138,15 +146,21 @@ class Deliveries:
         await names.end()
 
     async def _attempt(self, delivery: Delivery, settings: ConnectionSettings) -> None:
-        try:
-            posted = await post(delivery, self.vault, settings)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the last attempt is the end
-            _log_defect(error)
+        posted = await caught(post(delivery, self.vault, settings))
+        if isinstance(posted, Exception):
+            # The last attempt is the end, whatever its error is.
+            _log_defect(posted)
             posted = Posted(code="internal")
-        try:
-            await self._note(delivery, posted)
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        error = await caught(self._note(delivery, posted))
+        if isinstance(error, Exception):
+            # It is sent again after its lease.
             log.warning("delivery_not_noted", error=type(error).__name__)
+            if not is_away(error):
+                await self._set_aside(delivery, error)
+
+    async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
+        async with self._turn, self.pool.connection() as connection:
+            await set_aside(connection, SERVICE, delivery.delivery_id, error)
 
     async def _note(self, delivery: Delivery, posted: Posted) -> None:
         is_last = posted.is_delivered or posted.is_gone or delivery.attempts > len(self.pauses)

@@ -1,21 +1,21 @@
 """End deployments whose jobs have ended: level-triggered statements, any replica may run them."""
 
 from shared.database import Connection
+from shared.set_aside import Change, Rows, change
 
 # A worker's numbers are what its server says: none may keep others from being settled.
 SETTLE_SERVERS = """
-WITH told AS (
+, told AS (
   SELECT s.deployment_id, s.server_id, max(j.finished_at) AS finished_at,
          (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
          (array_agg(j.error ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS error,
-         max(left(j.result->>'containerId', 64)) AS container_id,
+         max(substring(j.result->>'containerId' from '^[0-9A-Za-z]{1,64}$')) AS container_id,
          max(CASE WHEN jsonb_typeof(j.result->'gapSeconds') = 'number' THEN
            round(least(greatest((j.result->>'gapSeconds')::numeric, 0), 86400), 3)::float END
          ) AS gap_seconds
-    FROM deployment_server s
+    FROM due JOIN deployment_server s USING (deployment_id, server_id)
    CROSS JOIN unnest(ARRAY[pull_job_id, replace_job_id]) WITH ORDINALITY AS steps (job_id, step)
     JOIN job j ON j.job_id = steps.job_id
-   WHERE s.outcome IS NULL
    GROUP BY s.deployment_id, s.server_id HAVING bool_and(j.finished_at IS NOT NULL)
 )
 UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = told.error,
@@ -23,17 +23,27 @@ UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = tol
   FROM told
  WHERE s.deployment_id = told.deployment_id AND s.server_id = told.server_id AND s.outcome IS NULL
 """
+SERVERS = Change(
+    Rows(
+        "settle_servers",
+        "(s.deployment_id || ' ' || s.server_id)",
+        """
+SELECT s.deployment_id, s.server_id, s.deployment_id || ' ' || s.server_id AS row_id
+  FROM deployment_server s WHERE s.outcome IS NULL AND {rows}
+""",
+    ),
+    SETTLE_SERVERS,
+)
 
 # Of a deployment whose own build came to nothing, that is told.
 SETTLE = """
-WITH told AS (
+, told AS (
   SELECT deployment_id, max(s.finished_at) AS finished_at,
          (array_agg(s.outcome ORDER BY rank, s.finished_at, server_id))[1] AS worst,
          (array_agg(s.error ORDER BY rank, s.finished_at, server_id))[1] AS error
-    FROM deployment d JOIN deployment_server s USING (deployment_id)
+    FROM due JOIN deployment_server s ON s.deployment_id = due.row_id
    CROSS JOIN LATERAL (SELECT array_position(
      ARRAY['failed', 'cancelled', 'expired', 'succeeded'], s.outcome::text)) AS ranks (rank)
-   WHERE d.outcome IS NULL
    GROUP BY deployment_id HAVING bool_and(s.outcome IS NOT NULL)
 ), judged AS (
   SELECT told.*, b.outcome AS build_outcome, b.error AS build_error,
@@ -48,6 +58,14 @@ UPDATE deployment d SET
   FROM judged WHERE d.deployment_id = judged.deployment_id AND d.outcome IS NULL
    AND NOT (is_unbuilt AND build_outcome IS NULL)
 """
+DEPLOYMENTS = Change(
+    Rows(
+        "settle_deployments",
+        "deployment.deployment_id",
+        "SELECT deployment_id AS row_id FROM deployment WHERE outcome IS NULL AND {rows}",
+    ),
+    SETTLE,
+)
 
 
 async def settle_deployments(connection: Connection) -> None:
@@ -58,5 +76,5 @@ async def settle_deployments(connection: Connection) -> None:
     otherwise, with the error of the first server that ended so; where its own build came to
     nothing, it ends as that.
     """
-    await connection.execute(SETTLE_SERVERS)
-    await connection.execute(SETTLE)
+    await change(connection, SERVERS)
+    await change(connection, DEPLOYMENTS)

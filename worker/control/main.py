@@ -4,24 +4,18 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 
-import psycopg
 import redis.asyncio
 import structlog
-from psycopg_pool import PoolTimeout
 
 from shared.coroutines import heard
 from shared.database import Connection, Pool, listening, open_pool
-from shared.errors import SetupError, WharfError
-from shared.faults import Fault
+from shared.errors import SetupError
 from shared.ids import make_id
-from shared.jobs.store.pin import pin
-from shared.jobs.store.release import Released, give_login, refuse, release
-from shared.jobs.store.sweep import Ring, sweep
+from shared.jobs.store.sweep import sweep
 from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_webhook_networks
 from shared.settings import DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
@@ -29,27 +23,24 @@ from shared.vault import KeyRing
 from shared.versions import require_postgres
 from worker.broker import require_broker
 from worker.control.approval import approve_all
-from worker.control.broker_users import BrokerUsers, read_servers
+from worker.control.broker_users import BrokerUsers
 from worker.control.broker_watch import look_at_broker, open_broker
 from worker.control.builds import settle_builds
-from worker.control.claims import recheck
-from worker.control.context_tokens import keep_token, make_token
 from worker.control.deliveries import HINT, Deliveries
 from worker.control.deployments import settle_deployments
-from worker.control.grants import seal_grants
 from worker.control.prune import prune
 from worker.control.publish import Publisher
 from worker.control.put_back import put_back
-from worker.control.retention import Retention, forget
+from worker.control.releases import Releases
+from worker.control.retention import IDLE_SECONDS, Retention, forget
 from worker.control.roles import Roles
 from worker.control.rollbacks import tend_points, write_points
+from worker.control.service import Service, Services, Work, with_connection
 from worker.oci.settings import ConnectionSettings
 
 POOL_CONNECTIONS = 5
 """One for each thing that `Control` does beside the others."""
 
-SWEEP_SECONDS = 1.0
-GATE_SECONDS = 0.02
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
 RELEASE = "wharf_release"
@@ -60,16 +51,16 @@ SETTLE = "wharf_settle"
 
 HINTS = (RELEASE, SETTLE, HINT)
 WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
+# What a restore is noticed by: see restore.sql.
+RAISE = """
+UPDATE database_epoch SET counter = counter + 1, raised_at = now()
+ WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
+"""
 SEEN = """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
 """
 BROKER = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control_id = %s"
-UNREADABLE = Fault(
-    code="command_unreadable",
-    message="the stored command is not one that this version of control knows",
-    remedy="Update control, then ask again.",
-)
 
 log = structlog.get_logger()
 
@@ -107,11 +98,8 @@ class Control:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(self._release, self._hinted))
-            group.create_task(self._repeat(self._sweep, self._swept))
-            group.create_task(self._repeat(self._tend, self._tended))
-            group.create_task(self._repeat(self._prune, self._pruned))
-            group.create_task(self._repeat(self._deliveries.look, self._deliveries.news))
+            for services, event in self.services():
+                group.create_task(self._repeat(services, event))
 
     def stop(self) -> None:
         self._stopping = True
@@ -128,81 +116,77 @@ class Control:
         if channel in {HINT, ""}:
             self._deliveries.news.set()
 
-    async def _repeat(self, step: Callable[[], Awaitable[float]], hint: asyncio.Event) -> None:
+    async def _repeat(self, services: Services, hint: asyncio.Event) -> None:
         while not self._stopping:
-            try:
-                pause = await step()
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                log.warning("database_away", error=type(error).__name__)
-                pause = SWEEP_SECONDS
+            pause = await services.look()
             await asyncio.sleep(SHORTEST_SECONDS)
             await heard(hint, pause)
             hint.clear()
 
-    async def _release(self) -> float:
-        async with self.pool.connection() as connection, connection.transaction():
-            jobs = await release(connection)
-            # One round trip for all of them: others wait at the gate meanwhile.
-            async with connection.pipeline():
-                given = [job for job in jobs or () if await self._give(connection, job)]
-        for job in given:
-            log.info("released", job_id=job.job_id, attempt=job.attempt, server=job.server_id)
-        await self.publisher.ring(
-            [Ring(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
+    def services(self) -> list[tuple[Services, asyncio.Event]]:
+        """What runs beside each other, each with the event that says to look at once."""
+        return [
+            (self._releasing(), self._hinted),
+            (self._sweeping(), self._swept),
+            (self._tending(), self._tended),
+            (self._pruning(), self._pruned),
+            (self._delivering(), self._deliveries.news),
+        ]
+
+    def _releasing(self) -> Services:
+        releases = Releases(self.pool, self.vault, self.publisher)
+        return Services(self.pool, [Service("release", releases.look)])
+
+    def _sweeping(self) -> Services:
+        return self._services(
+            seen=self._seen,
+            sweep=self._sweep,
+            settle_builds=settle_builds,
+            settle_deployments=settle_deployments,
+            put_back=put_back,
+            write_points=write_points,
         )
-        # Where something was released there may be more that had no room in this look.
-        return SWEEP_SECONDS if jobs == [] else GATE_SECONDS
 
-    async def _give(self, connection: Connection, job: Released) -> bool:
-        """Whether the job has what it needs now; one that cannot get it ends here, alone."""
-        try:
-            job = await recheck(connection, await pin(connection, job))
-            token = make_token(job)
-            sealed = seal_grants(self.vault, job, token)
-        except (WharfError, ValueError) as error:
-            fault = error.fault() if isinstance(error, WharfError) else UNREADABLE
-            log.warning("no_login", job_id=job.job_id, code=fault.code)
-            await refuse(connection, job, fault)
-            return False
-        if sealed is not None:
-            await give_login(connection, job, sealed)
-        if token is not None:
-            await keep_token(connection, job, token)
-        return True
-
-    async def _sweep(self) -> float:
-        async with self.pool.connection() as connection:
-            await connection.execute(SEEN, (self.control_id, version("wharfinger")))
-            rings = await sweep(connection)
-            await settle_builds(connection)
-            await settle_deployments(connection)
-            await put_back(connection)
-            await write_points(connection)
-        await self.publisher.ring(rings)
-        return SWEEP_SECONDS
-
-    async def _tend(self) -> float:
+    def _tending(self) -> Services:
+        works: dict[str, Work] = {}
         if self.broker_users is not None:
             # First: a worker whose role is made goes to the broker next.
-            async with self.pool.connection() as connection:
-                servers = await read_servers(connection)
-            await self.broker_users.tend(servers)
-        async with self.pool.connection() as connection:
-            await self._roles.tend(connection)
-            if self.auto_approve:
-                await approve_all(connection)
+            works["broker_users"] = self.broker_users.tend_servers
+        works["roles"] = self._roles.tend
+        if self.auto_approve:
+            works["approve"] = approve_all
         if self.broker is not None:
-            state = await look_at_broker(self.broker)
-            async with self.pool.connection() as connection:
-                values = (state.error, state.memory, self.control_id)
-                await connection.execute(BROKER, values)
-        return SWEEP_SECONDS
+            works["broker"] = self._look_at_broker
+        return self._services(**works)
 
-    async def _prune(self) -> float:
-        async with self.pool.connection() as connection:
-            await tend_points(connection)
-            await prune(connection)
-            return await forget(connection, self.retention)
+    def _pruning(self) -> Services:
+        works = {"tend_points": tend_points, "prune": prune, "retention": self._forget}
+        return self._services(IDLE_SECONDS, **works)
+
+    def _delivering(self) -> Services:
+        return Services(self.pool, [Service("deliveries", self._deliveries.look)])
+
+    def _services(self, interval: float = 1.0, **works: Work) -> Services:
+        services = [
+            Service(name, with_connection(self.pool, work), timedelta(seconds=interval))
+            for name, work in works.items()
+        ]
+        return Services(self.pool, services)
+
+    async def _seen(self, connection: Connection) -> None:
+        await connection.execute(SEEN, (self.control_id, version("wharfinger")))
+        await connection.execute(RAISE)
+
+    async def _look_at_broker(self, connection: Connection) -> None:
+        assert self.broker is not None  # noqa: S101 - else this is no service
+        state = await look_at_broker(self.broker)
+        await connection.execute(BROKER, (state.error, state.memory, self.control_id))
+
+    async def _sweep(self, connection: Connection) -> None:
+        await self.publisher.ring(await sweep(connection))
+
+    async def _forget(self, connection: Connection) -> float:
+        return await forget(connection, self.retention)
 
 
 async def run(settings: ControlSettings) -> None:

@@ -4,6 +4,7 @@ A deployment that leaves some servers changed and some not is followed by anothe
 the changed ones back: a deployment like any other, but that nothing follows on it.
 """
 
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -13,14 +14,22 @@ from shared.database import Connection
 from shared.deployments.order import Image, Order, Retained, Rollout, store_deployment
 from shared.deployments.settings import RunSettings
 from shared.ids import make_id
+from shared.set_aside import Row, Rows, each
 
-FAILED = """
-SELECT d.deployment_id FROM deployment d
+FAILED = Rows(
+    "put_back",
+    "d.deployment_id",
+    """
+SELECT d.deployment_id AS row_id FROM deployment d
  WHERE on_failure = 'rollback' AND outcome IN ('failed', 'cancelled', 'expired')
    AND finished_at > now() - interval '1 hour'
+   AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = d.organization_id AND o.held_at IS NOT NULL)
    AND NOT EXISTS (SELECT FROM deployment newer WHERE newer.application_id = d.application_id
-                      AND newer.deployment_id > d.deployment_id)
-"""
+                      AND newer.number > d.number)
+""",
+)
 # The lock that new deployments of the application wait for; what is read after it is true.
 LOCK = """
 SELECT FROM application JOIN deployment USING (application_id)
@@ -36,11 +45,11 @@ SELECT d.organization_id, d.application_id, d.title AS failed_title, s.server_id
           e.retained_registry_id
      FROM deployment_server earlier JOIN deployment e USING (deployment_id)
     WHERE earlier.server_id = s.server_id AND earlier.outcome = 'succeeded'
-      AND e.application_id = d.application_id AND e.deployment_id < d.deployment_id
-    ORDER BY e.deployment_id DESC LIMIT 1) before
+      AND e.application_id = d.application_id AND e.number < d.number
+    ORDER BY e.number DESC LIMIT 1) before
  WHERE d.deployment_id = %s AND NOT EXISTS (
    SELECT FROM deployment newer WHERE newer.application_id = d.application_id
-      AND newer.deployment_id > d.deployment_id)
+      AND newer.number > d.number)
  ORDER BY before.reference, before.settings::text, s.server_id
 """
 
@@ -49,12 +58,11 @@ log = structlog.get_logger()
 
 async def put_back(connection: Connection) -> None:
     """Ask for what puts back each deployment that failed halfway; any replica may do it."""
-    for failed in await (await connection.execute(FAILED)).fetchall():
-        async with connection.transaction():
-            await _put_back(connection, failed["deployment_id"])
+    await each(connection, FAILED, partial(_put_back, connection))
 
 
-async def _put_back(connection: Connection, failed_id: str) -> None:
+async def _put_back(connection: Connection, failed: Row) -> None:
+    failed_id = failed["row_id"]
     if await (await connection.execute(LOCK, (failed_id,))).fetchone() is None:
         return
     rows = await (await connection.execute(BEFORE, (failed_id,))).fetchall()

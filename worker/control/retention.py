@@ -6,10 +6,12 @@ a job. Of a context the row goes; its file is the API's, which removes what no r
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import structlog
 
 from shared.database import Connection
+from shared.set_aside import attempt
 
 BATCH = 500
 IDLE_SECONDS = 60.0
@@ -71,18 +73,17 @@ class Retention:
 
 async def forget(connection: Connection, retention: Retention, *, batch: int = BATCH) -> float:
     """Remove one batch of each; gives the seconds until the next is due."""
-    events = await _remove(connection, EVENTS, retention.events, batch)
-    deliveries = await _remove(connection, DELIVERIES, retention.events, batch)
-    jobs = await _remove(connection, JOBS, retention.jobs, batch)
-    pushes = await _remove(connection, PUSHES, retention.jobs, batch)
-    contexts = await _remove(connection, CONTEXTS, retention.jobs, batch)
-    removed = {
-        "jobs": jobs,
-        "events": events,
-        "contexts": contexts,
-        "deliveries": deliveries,
-        "pushes": pushes,
+    ages = {
+        "jobs": (JOBS, retention.jobs),
+        "events": (EVENTS, retention.events),
+        "contexts": (CONTEXTS, retention.jobs),
+        "deliveries": (DELIVERIES, retention.events),
+        "pushes": (PUSHES, retention.jobs),
     }
+    removed = {}
+    for name, (statement, age) in ages.items():
+        remove = partial(_remove, connection, statement, age, batch)
+        removed[name] = await attempt(connection, "retention", name, remove) or 0
     if any(removed.values()):
         log.info("forgotten", **removed)
     return BUSY_SECONDS if batch in removed.values() else IDLE_SECONDS

@@ -4,23 +4,51 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
-import psycopg
 import structlog
 
 from shared.database import Connection
+from shared.set_aside import Row, Rows, each
 
+SERVICE = "roles"
 # A role can change its own password and settings: it gets them anew each hour.
-PENDING = """
-SELECT server_id FROM server JOIN server_enrolment USING (server_id)
- WHERE removed_at IS NULL
+PENDING = Rows(
+    SERVICE,
+    "server.server_id",
+    """
+SELECT server_id AS row_id FROM server JOIN server_enrolment USING (server_id)
+ WHERE removed_at IS NULL AND {rows}
    AND (role_ready_at IS NULL OR role_ready_at < now() - interval '1 hour')
  ORDER BY role_ready_at NULLS FIRST LIMIT 100
-"""
+""",
+)
 MADE = "UPDATE server SET role_ready_at = now() WHERE server_id = %s"
-REMOVED = """
-SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
-"""
+REMOVED = Rows(
+    SERVICE,
+    "server.server_id",
+    """
+SELECT server_id AS row_id FROM server
+ WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL AND {rows}
+""",
+)
+UNKNOWN = Rows(
+    SERVICE,
+    "server_id",
+    "SELECT server_id AS row_id FROM server_roles_unknown() AS server_id WHERE {rows}",
+)
+# The login goes first, for good: what follows may fail as long as it likes.
+OPEN = Rows(
+    "roles_open",
+    "server_id",
+    """
+SELECT server_id AS row_id FROM pg_roles JOIN (
+  SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
+  UNION SELECT * FROM server_roles_unknown()
+) gone ON rolname = 'wharf_server_' || server_id
+ WHERE rolcanlogin AND {rows}
+""",
+)
 DROPPED = "UPDATE server SET role_ready_at = NULL WHERE server_id = %s"
 # Replicas come one at a time, behind a row that no server's role can lock.
 GATE = "SELECT gate FROM release_gate FOR UPDATE"
@@ -29,9 +57,6 @@ SESSIONS = "SELECT server_id, reason FROM server_sessions_end(%s)"
 LONGEST_STATEMENT = timedelta(seconds=6)
 """Longer than the worker's own limit; also of a transaction."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 600.0
-"""Seconds between two attempts at a change that fails, doubled each time."""
-
 QUIET_SECONDS = 60.0
 """So long nothing more is logged about one server's sessions."""
 
@@ -39,31 +64,20 @@ log = structlog.get_logger()
 
 
 @dataclass
-class _Failed:
-    """A change that failed: when it is tried again, and the pause after that."""
-
-    again_at: float
-    pause: float
-
-
-@dataclass
 class Roles:
     """The database roles of servers, as one control process looks after them."""
 
     clock: Callable[[], float] = time.monotonic
-    _failed: dict[str, _Failed] = field(default_factory=dict)
     _logged: dict[str, float] = field(default_factory=dict)
 
     async def tend(self, connection: Connection) -> None:
         """Bring the roles in line with the servers; idempotent, any replica may do it."""
         await self._end_sessions(connection)
         await connection.execute("SELECT server_objects_remove()")
-        for server_id in await _server_ids(connection, PENDING):
-            await self._change(connection, ("server_role_create",), MADE, server_id)
-        for server_id in await _server_ids(connection, REMOVED):
-            # The login goes first, for good: what follows may fail as long as it likes.
-            steps = ("server_role_close", "server_role_drop")
-            await self._change(connection, steps, DROPPED, server_id)
+        await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
+        await each(connection, OPEN, partial(_change, connection, "server_role_close", None))
+        for gone in (REMOVED, UNKNOWN):
+            await each(connection, gone, partial(_change, connection, "server_role_drop", DROPPED))
 
     async def _end_sessions(self, connection: Connection) -> None:
         rows = await (await connection.execute(SESSIONS, (LONGEST_STATEMENT,))).fetchall()
@@ -74,34 +88,10 @@ class Roles:
             self._logged[server_id] = now + QUIET_SECONDS
             log.warning("server_session_ended", server=server_id, reason=row["reason"])
 
-    async def _change(
-        self, connection: Connection, steps: tuple[str, ...], done: str, server_id: str
-    ) -> None:
-        """Change one role; one that cannot be changed stands in no other's way."""
-        failed = self._failed.get(server_id)
-        if failed is not None and self.clock() < failed.again_at:
-            return
-        try:
-            for step in steps:
-                async with connection.transaction():
-                    await connection.execute(GATE)
-                    await connection.execute(f"SELECT {step}(%s)", (server_id,))
-                    if step == steps[-1]:
-                        await connection.execute(done, (server_id,))
-        except psycopg.Error as error:
-            pause = failed.pause if failed is not None else FIRST_PAUSE
-            self._failed[server_id] = _Failed(self.clock() + pause, min(pause * 2, LONGEST_PAUSE))
-            log.warning(
-                "role_not_changed",
-                server=server_id,
-                step=step,
-                error=type(error).__name__,
-                again_in_seconds=pause,
-            )
-        else:
-            self._failed.pop(server_id, None)
-            log.info(steps[-1], server=server_id)
 
-
-async def _server_ids(connection: Connection, query: str) -> list[str]:
-    return [row["server_id"] for row in await (await connection.execute(query)).fetchall()]
+async def _change(connection: Connection, function: str, done: str | None, server: Row) -> None:
+    await connection.execute(GATE)
+    await connection.execute(f"SELECT {function}(%s)", (server["row_id"],))
+    if done is not None:
+        await connection.execute(done, (server["row_id"],))
+    log.info(function, server=server["row_id"])

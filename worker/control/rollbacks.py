@@ -12,11 +12,13 @@ stay goes alone.
 """
 
 from datetime import timedelta
+from functools import partial
 
 from shared.database import Connection
 from shared.deployments.retained import ask, note_proof
 from shared.jobs.commands import ImageDelete, ImageProve
 from shared.reference import Reference, parse_reference
+from shared.set_aside import Row, Rows, each
 from worker.control.claims import read_known
 
 DEADLINE = timedelta(hours=1)
@@ -27,8 +29,11 @@ SELECT EXISTS (SELECT FROM deployment WHERE point_due)
     OR EXISTS (SELECT FROM rollback WHERE dropped_at IS NULL AND proof_job_id IS NOT NULL) AS is_due
 """
 # Its build has ended: the image is where it is retained, or will never be.
-TO_PROVE = """
-SELECT d.deployment_id, d.organization_id, d.application_id, d.retained, d.digest,
+TO_PROVE = Rows(
+    "prove",
+    "d.deployment_id",
+    """
+SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retained, d.digest,
        d.retained_registry_id AS registry_id, s.server_id
   FROM deployment d JOIN build b USING (build_id)
  CROSS JOIN LATERAL (
@@ -39,11 +44,25 @@ SELECT d.deployment_id, d.organization_id, d.application_id, d.retained, d.diges
  WHERE point_due AND d.outcome = 'succeeded' AND b.outcome = 'succeeded'
    AND (d.proof_job_id IS NULL OR proof.job_id IS NULL
         OR proof.state <> 'succeeded' AND proof.finished_at < now() - interval '10 minutes')
+   AND {rows}
  LIMIT 100
-"""
+""",
+)
 NOTE_PROOF = "UPDATE deployment SET proof_job_id = %s WHERE deployment_id = %s"
 
 # One deployment is one point; the same image run in the same way again is the same point.
+TO_WRITE = Rows(
+    "write_point",
+    "d.deployment_id",
+    """
+SELECT d.deployment_id AS row_id
+  FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+  JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
+ WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+   AND {rows}
+ ORDER BY d.number LIMIT 100
+""",
+)
 WRITE = """
 WITH proved AS (
   SELECT d.*, proof.finished_at AS proved_at, proof.command->>'reference' AS proved_reference,
@@ -51,7 +70,7 @@ WITH proved AS (
     FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
     JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
    WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
-   ORDER BY d.deployment_id DESC LIMIT 1
+     AND d.deployment_id = %s FOR UPDATE OF d
 ), written AS (
   INSERT INTO rollback (rollback_id, organization_id, application_id, deployment_id, build_id,
                         version, reference, digest, registry_id, settings, settings_hash,
@@ -78,8 +97,12 @@ UPDATE deployment d SET point_due = false FROM build b
         OR NOT EXISTS (SELECT FROM registry r WHERE r.registry_id = d.retained_registry_id))
 """
 
-TO_PROVE_AGAIN = """
-SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.registry_id, s.server_id
+TO_PROVE_AGAIN = Rows(
+    "prove_again",
+    "r.rollback_id",
+    """
+SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference, r.registry_id,
+       s.server_id
   FROM rollback r CROSS JOIN LATERAL (
    SELECT server_id FROM application_server a JOIN server USING (server_id)
     WHERE a.application_id = r.application_id AND server.removed_at IS NULL
@@ -88,8 +111,10 @@ SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.regist
  WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND proof_job_id IS NULL
    AND checked_at < now() - CASE WHEN proof_error IS NULL THEN interval '1 day'
                                  ELSE interval '1 hour' END
+   AND {rows}
  ORDER BY checked_at LIMIT 100
-"""
+""",
+)
 SETTLE_PROOFS = """
 UPDATE rollback r SET proof_job_id = NULL, checked_at = j.finished_at,
   proof_error = CASE WHEN j.state = 'succeeded' THEN NULL
@@ -118,8 +143,12 @@ UPDATE rollback r SET dropped_at = now() FROM counted
  WHERE r.rollback_id = counted.rollback_id AND place > rollbacks_to_keep
 """
 # What waits for long is left out here, so that it does not keep others from their turn.
-TO_DELETE = """
-SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.registry_id, s.server_id
+TO_DELETE = Rows(
+    "delete_point",
+    "r.rollback_id",
+    """
+SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference, r.registry_id,
+       s.server_id
   FROM rollback r LEFT JOIN job j ON j.job_id = r.delete_job_id
  CROSS JOIN LATERAL (
    SELECT server_id FROM server
@@ -130,11 +159,15 @@ SELECT r.rollback_id, r.organization_id, r.application_id, r.reference, r.regist
  WHERE dropped_at IS NOT NULL AND r.registry_id IS NOT NULL
    AND (delete_job_id IS NULL OR j.job_id IS NULL
         OR j.finished_at < now() - interval '1 hour' AND j.state <> 'succeeded')
+   AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = r.organization_id AND o.held_at IS NOT NULL)
    AND NOT image_runs(r.organization_id, r.digest)
    AND NOT EXISTS (SELECT FROM rollback other WHERE other.reference = r.reference
                       AND other.dropped_at IS NULL)
  ORDER BY dropped_at LIMIT 100
-"""
+""",
+)
 NOTE_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
 # Who asks for a deployment of the application waits for this lock, and then sees the job.
 LOCK = "SELECT FROM application WHERE application_id = %s FOR UPDATE SKIP LOCKED"
@@ -166,31 +199,38 @@ async def write_points(connection: Connection) -> None:
     looked = await (await connection.execute(IS_DUE)).fetchone()
     if looked is None or not looked["is_due"]:
         return
-    for due in await (await connection.execute(TO_PROVE)).fetchall():
-        named = parse_reference(due["retained"])
-        image = str(Reference(named.registry, named.repository, digest=due["digest"]))
-        job_id = await _ask(connection, ImageProve, due, image)
-        await connection.execute(NOTE_PROOF, (job_id, due["deployment_id"]))
-    while await (await connection.execute(WRITE)).fetchone() is not None:
-        pass
+    await each(connection, TO_PROVE, partial(_prove, connection))
+    await each(connection, TO_WRITE, partial(_write, connection))
     await connection.execute(GIVE_UP)
     await connection.execute(SETTLE_PROOFS)
 
 
 async def tend_points(connection: Connection) -> None:
     """Prove points again, drop those that are too many, delete what was dropped."""
-    for due in await (await connection.execute(TO_PROVE_AGAIN)).fetchall():
-        job_id = await _ask(connection, ImageProve, due, due["reference"])
-        await note_proof(connection, due["rollback_id"], job_id)
+    await each(connection, TO_PROVE_AGAIN, partial(_prove_again, connection))
     await connection.execute(FORGET_PROOFS)
     await connection.execute(DROP_OLD)
-    for due in await (await connection.execute(TO_DELETE)).fetchall():
-        async with connection.transaction():
-            await _delete(connection, due)
+    await each(connection, TO_DELETE, partial(_delete, connection))
     await connection.execute(SETTLE_DELETIONS)
 
 
-async def _delete(connection: Connection, due: dict[str, str]) -> None:
+async def _prove(connection: Connection, due: Row) -> None:
+    named = parse_reference(due["retained"])
+    image = str(Reference(named.registry, named.repository, digest=due["digest"]))
+    job_id = await _ask(connection, ImageProve, due, image)
+    await connection.execute(NOTE_PROOF, (job_id, due["row_id"]))
+
+
+async def _write(connection: Connection, due: Row) -> None:
+    await connection.execute(WRITE, (due["row_id"],))
+
+
+async def _prove_again(connection: Connection, due: Row) -> None:
+    job_id = await _ask(connection, ImageProve, due, due["reference"])
+    await note_proof(connection, due["row_id"], job_id)
+
+
+async def _delete(connection: Connection, due: Row) -> None:
     """Ask for the deletion of a point's image, unless something that passes needs it now."""
     if await (await connection.execute(LOCK, (due["application_id"],))).fetchone() is None:
         return
@@ -198,7 +238,7 @@ async def _delete(connection: Connection, due: dict[str, str]) -> None:
     known = await read_known(connection, image, due["organization_id"])
     if not known.passing:
         job_id = await _ask(connection, ImageDelete, due, due["reference"])
-        await connection.execute(NOTE_DELETION, (job_id, due["rollback_id"]))
+        await connection.execute(NOTE_DELETION, (job_id, due["row_id"]))
 
 
 async def _ask(

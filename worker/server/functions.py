@@ -6,7 +6,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import psycopg
@@ -49,6 +49,7 @@ class _Answer(BaseModel):
 
 class HelloAnswer(_Answer):
     status: Literal["current", "wait", "unknown"]
+    mark: str | None = None
     seconds: float = 0
 
 
@@ -82,6 +83,7 @@ class BeatAnswer(_Answer):
     jobs: list[Held] = []
     ended: list[str] = []
     now: float | None = None
+    mark: str | None = None
 
 
 class FinishAnswer(_Answer):
@@ -99,7 +101,9 @@ class Beat(BaseModel):
 class Functions:
     """Calls of one worker, one at a time; a broken connection is opened again at the next call.
 
-    Each function may be repeated, so a caller whose call failed midway calls again.
+    Each function may be repeated, so a caller whose call failed midway calls again. ``mark`` is how
+    new the database was when it last answered; it is presented, so that the database notices that
+    it was restored from an older copy. ``keep_mark`` is called with each new one.
     """
 
     def __init__(
@@ -111,7 +115,10 @@ class Functions:
         *,
         call_seconds: float = CALL_SECONDS,
         renew_seconds: float = RENEW_SECONDS,
+        mark: str | None = None,
+        keep_mark: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self._mark, self._keep_mark = mark, keep_mark
         self.conninfo = make_conninfo(
             url,
             user=role,
@@ -128,7 +135,10 @@ class Functions:
         self._turn = asyncio.Lock()
 
     async def hello(self, document: dict[str, Any]) -> HelloAnswer:
-        return HelloAnswer.model_validate(await self._call("hello", document))
+        asked = await self._call("hello", {**document, "mark": self._mark})
+        answer = HelloAnswer.model_validate(asked)
+        self._note(answer.mark)
+        return answer
 
     async def claim(self, job_id: str, attempt: int) -> ClaimAnswer:
         return ClaimAnswer.model_validate(
@@ -157,8 +167,11 @@ class Functions:
             "leaving": leaving,
             "engine": engine,
             "clock_ahead_seconds": clock_ahead,
+            "mark": self._mark,
         }
-        return BeatAnswer.model_validate(await self._call("beat", document))
+        answer = BeatAnswer.model_validate(await self._call("beat", document))
+        self._note(answer.mark)
+        return answer
 
     async def event(
         self, job_id: str, attempt: int, number: int, kind: str, data: Mapping[str, Any]
@@ -196,6 +209,11 @@ class Functions:
     async def close(self) -> None:
         async with self._turn:
             await self._drop()
+
+    def _note(self, mark: str | None) -> None:
+        if mark is not None and mark != self._mark:
+            self._mark = mark
+            self._keep_mark(mark)
 
     async def _call(self, function: str, document: dict[str, Any]) -> object:
         async with self._turn:

@@ -126,6 +126,15 @@ class StateDirectory:
         self._write("incarnation", incarnation)
         return predecessor
 
+    def database_mark(self) -> str | None:
+        """How new the database was, as it last told a worker of this directory."""
+        return self._read("database.mark")
+
+    def keep_database_mark(self, mark: str) -> None:
+        """Keep it for the next start; a full disk costs that, and nothing else."""
+        with contextlib.suppress(OSError):
+            self._write("database.mark", mark)
+
     def _private_key(self) -> PrivateKey:
         return PrivateKey.parse(self._once("server.key", lambda: PrivateKey.generate().text()))
 

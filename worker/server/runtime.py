@@ -182,7 +182,14 @@ async def _start(
     incarnation = make_id()
     role = f"wharf_server_{enrolled.server_id}"
     password = state.database_password().get_secret_value()
-    functions = Functions(enrolled.database_url, role, password, incarnation)
+    functions = Functions(
+        enrolled.database_url,
+        role,
+        password,
+        incarnation,
+        mark=state.database_mark(),
+        keep_mark=state.keep_database_mark,
+    )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
         opened = await open_work(stack)

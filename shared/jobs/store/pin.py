@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from shared.database import Connection
 from shared.errors import InvalidReferenceError, UnmetConditionError
+from shared.jobs.commands import parse_command
 from shared.jobs.store.release import Released
 from shared.reference import Reference, parse_reference, require_digest
 
@@ -30,10 +31,9 @@ async def pin(connection: Connection, job: Released) -> Released:
 
     Raises:
         UnmetConditionError: ``digest_unknown``: what made the image did not say, or says nonsense.
+        ValueError: the stored command cannot be read.
     """
-    # What is no command at all is told by who reads it next.
-    stored: object = job.command
-    made_by = stored.get("made_by") if isinstance(stored, dict) else None
+    made_by = getattr(parse_command(job.kind, job.command), "made_by", None)
     if made_by is None:
         return job
     row = await (await connection.execute(FIND, (made_by, job.organization_id))).fetchone()

@@ -1,5 +1,6 @@
 """Hand due jobs to their servers: counting and dispatching behind one gate, any replica may try."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,16 @@ from psycopg.types.json import Jsonb
 from shared.database import Connection
 from shared.faults import Fault
 
-GATE = "SELECT gate FROM release_gate FOR UPDATE SKIP LOCKED"
+SERVICE = "release"
+GATE = """
+SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at > now()) AS aside
+  FROM release_gate FOR UPDATE SKIP LOCKED
+"""
 
 MOST = 500
 """Released at one look; the next one comes at once."""
 
-RELEASE = """
+CHOOSE = """
 WITH RECURSIVE queue AS (
   -- Where jobs wait: a step in the index for each server and class, however many jobs there are.
   (SELECT server_id, job_class FROM job WHERE state = 'queued'
@@ -24,9 +29,10 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND (server_id, job_class) > (q.server_id, q.job_class)
      ORDER BY server_id, job_class LIMIT 1) next
 ), with_room AS MATERIALIZED (
-  SELECT q.*, s.organization_id, s.kinds, s.slots - held.jobs AS server_room
+  SELECT q.*, s.organization_id, s.kinds, s.held_at, s.slots - held.jobs AS server_room
     FROM queue q CROSS JOIN LATERAL (
-      SELECT organization_id, kinds,
+      SELECT organization_id, kinds, (
+               SELECT held_at FROM organization WHERE organization_id = server.organization_id),
              CASE q.job_class WHEN 'quick' THEN quick_slots WHEN 'build' THEN build_slots
                               ELSE transfer_slots END AS slots
         FROM server
@@ -59,7 +65,8 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND server_id = q.server_id AND job_class = q.job_class
      ORDER BY fair_key LIMIT 1) first
   UNION ALL
-  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_room, next.fair_key
+  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.held_at, a.server_room,
+         next.fair_key
     FROM application a CROSS JOIN LATERAL (
     SELECT fair_key FROM job
      WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
@@ -72,6 +79,7 @@ WITH RECURSIVE queue AS (
       SELECT job_id, priority, run_at, registry_id, exclusive_key FROM job
        WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
          AND fair_key = a.fair_key AND run_at <= now() AND cancel_requested_at IS NULL
+         AND job_id <> ALL (%(aside)s) AND (a.held_at IS NULL OR created_at > a.held_at)
          AND (deadline_at IS NULL OR deadline_at > now())
          AND kind || '@' || version = ANY (a.kinds)
          AND (NOT has_needs OR NOT EXISTS (
@@ -118,7 +126,13 @@ WITH RECURSIVE queue AS (
      AND (organization_room IS NULL OR place <= organization_room)
      AND (registry_room IS NULL OR job_class = 'quick' OR of_registry <= registry_room)
    ORDER BY rank LIMIT %(most)s
-), served AS (
+)"""
+CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - ours
+ONE = """
+WITH chosen AS (
+  SELECT job_id, organization_id, job_class, fair_key, 1 AS rank FROM job WHERE job_id = %(job_id)s
+)"""
+DISPATCH = """, served AS (
   INSERT INTO application_turn (organization_id, job_class, fair_key)
   SELECT DISTINCT organization_id, job_class, fair_key FROM chosen
   ON CONFLICT (organization_id, job_class, fair_key) DO UPDATE SET served_at = clock_timestamp()
@@ -149,6 +163,8 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
        AND organization_id = d.organization_id) known
  ORDER BY d.rank
 """
+RELEASE = CHOOSE + DISPATCH
+RELEASE_ONE = ONE + DISPATCH
 
 GIVE_LOGIN = """
 INSERT INTO job_secret (job_id, purpose, attempt, sealed) VALUES (%s, 'login', %s, %s)
@@ -192,10 +208,35 @@ async def release(connection: Connection) -> list[Released] | None:
 
     ``None``: another replica is at the gate; try again soon.
     """
-    if await (await connection.execute(GATE)).fetchone() is None:
-        return None
-    rows = await (await connection.execute(RELEASE, {"most": MOST})).fetchall()
-    return [Released(**row) for row in rows]
+    aside = await enter(connection)
+    return None if aside is None else await dispatch(connection, aside)
+
+
+async def enter(connection: Connection) -> list[str] | None:
+    """Lock the gate until the transaction ends; gives the ids of jobs that are set aside.
+
+    ``None``: another replica has it.
+    """
+    row = await (await connection.execute(GATE)).fetchone()
+    return row["aside"] if row else None
+
+
+async def dispatch(connection: Connection, aside: Sequence[str]) -> list[Released]:
+    """Dispatch all that is due and has room; behind the gate."""
+    cursor = await connection.execute(RELEASE, {"most": MOST, "aside": aside})
+    return [Released(**row) for row in await cursor.fetchall()]
+
+
+async def choose(connection: Connection, aside: Sequence[str]) -> list[str]:
+    """The ids of the jobs that `dispatch` would dispatch."""
+    cursor = await connection.execute(CHOSEN, {"most": MOST, "aside": aside})
+    return [row["job_id"] for row in await cursor.fetchall()]
+
+
+async def dispatch_one(connection: Connection, job_id: str) -> Released | None:
+    """Dispatch one job that was chosen."""
+    row = await (await connection.execute(RELEASE_ONE, {"job_id": job_id})).fetchone()
+    return Released(**row) if row else None
 
 
 async def give_login(connection: Connection, job: Released, sealed: str) -> None:

@@ -80,6 +80,19 @@ async def test_an_organization_without_a_server_can_do_nothing(
     assert wrong(await ask(url)) == ["servers"]
 
 
+async def test_what_control_cannot_handle_is_named_with_its_cause(
+    url: str, server: TestServer, database: Database
+) -> None:
+    database.execute(READY)
+    database.execute("INSERT INTO set_aside VALUES ('put_back', 'x', 'ref_invalid', '')")
+
+    checks = await ask(url)
+
+    assert wrong(checks) == ["control: put_back"]
+    [check] = [check for check in checks if not check.is_good]
+    assert check.found == "1 set aside: ref_invalid"
+
+
 async def test_a_key_that_is_missing_or_bad_is_named(url: str, database: Database) -> None:
     database.execute(READY)
 

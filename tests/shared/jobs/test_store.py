@@ -152,7 +152,7 @@ class Walk:
     async def lose(self) -> None:
         await self.shift(self.chance.choice([timedelta(), LEASE]))
         control = self.world.control
-        await self.at_once(control, lambda: control.execute(LOSE))
+        await self.at_once(control, lambda: control.execute(LOSE.whole))
         earliest, latest = (lives.lose(self.life, self.now, jitter=jitter) for jitter in (0.0, 1.0))
         await self.requires(earliest, latest)
 
@@ -173,13 +173,13 @@ class Walk:
     async def expire(self) -> None:
         await self.shift(self.chance.choice([timedelta(), timedelta(seconds=90)]))
         control = self.world.control
-        await self.at_once(control, lambda: control.execute(EXPIRE))
+        await self.at_once(control, lambda: control.execute(EXPIRE.whole))
         await self.requires(lives.expire(self.life, self.now))
 
     async def call_back(self) -> None:
         control, is_away = self.world.control, self.chance.choice([False, True])
         await self.world.forget(self.guest, timedelta(minutes=is_away))
-        await self.at_once(control, lambda: control.execute(CALL_BACK))
+        await self.at_once(control, lambda: control.execute(CALL_BACK.whole))
         await self.world.forget(self.guest, -timedelta(minutes=is_away))
         await self.requires(lives.undispatch(self.life, self.now) if is_away else None)
 

@@ -1,0 +1,23 @@
+"""The text about a database that was restored from an older copy."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from api.cli.server import plain
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    """What waits, and which keys to look through; nothing where the database was not restored."""
+    return list(_lines(found)) if found.get("heldAt") else []
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"The database was restored from a copy; its jobs wait since {found['heldAt']}."
+    for job_id in found["waitingJobIds"]:
+        yield f"job {plain(job_id)} waits"
+    for key in found["apiKeys"]:
+        used = key["lastUsedAt"] or "never"
+        yield f"key {plain(key['name'])} ({key['role']}, {key['apiKeyId']}) works, used {used}"
+    for hook in found["deployHooks"]:
+        used = hook["lastUsedAt"] or "never"
+        yield f"deploy hook {hook['hookId']} of {hook['applicationId']} works, used {used}"
