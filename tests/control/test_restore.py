@@ -12,7 +12,7 @@ from shared.jobs.store.cancel import cancel
 from tests.databases import Database
 from tests.world import KINDS, TAG, Guest, World, open_world
 from worker.control.main import RAISE
-from worker.control.roles import tend_roles
+from worker.control.roles import Roles
 from worker.local.postgres import LocalPostgres
 
 MINUTE = timedelta(minutes=1)
@@ -138,7 +138,8 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(days: Days) ->
 
     for mark in forged:
         assert (await days.guest.call("beat", "first", mark=mark))["status"] == "current"
-    for junk in (5, {}, [], None):
+    junks: tuple[object, ...] = (5, {}, [], None)
+    for junk in junks:
         assert (await days.guest.call("beat", "first", mark=junk))["status"] == "current"
 
     assert await held_since(days.today) is None
@@ -167,7 +168,7 @@ async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(worl
             f"DELETE FROM {table} WHERE server_id = %s".encode(), (unknown.server_id,)
         )
 
-    await tend_roles(world.control)
+    await Roles().tend(world.control)
 
     roles = await world.rows(
         "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)",

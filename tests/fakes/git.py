@@ -85,8 +85,8 @@ class Repository:
         if modules:
             (self.work / ".gitmodules").write_text("".join(modules))
         git("add", "--all", "--force", cwd=self.work)
-        for path, (_, pinned) in (submodules or {}).items():
-            link = f"160000,{pinned},{path}"
+        for where, (_, pinned) in (submodules or {}).items():
+            link = f"160000,{pinned},{where}"
             git("update-index", "--add", "--cacheinfo", link, cwd=self.work)
         git("commit", "--quiet", "--message=change", cwd=self.work)
         git("push", "--quiet", "--force", str(self.bare), branch, cwd=self.work)

@@ -41,6 +41,7 @@ from worker.oci.settings import ConnectionSettings
 POOL_CONNECTIONS = 5
 """One for each thing that `Control` does beside the others."""
 
+SECOND = 1.0
 SHORTEST_SECONDS = 0.01
 """Between two looks, however many hints there are: anybody with a role can send them."""
 RELEASE = "wharf_release"
@@ -139,6 +140,7 @@ class Control:
 
     def _sweeping(self) -> Services:
         return self._services(
+            SECOND,
             seen=self._seen,
             sweep=self._sweep,
             settle_builds=settle_builds,
@@ -157,7 +159,7 @@ class Control:
             works["approve"] = approve_all
         if self.broker is not None:
             works["broker"] = self._look_at_broker
-        return self._services(**works)
+        return self._services(SECOND, **works)
 
     def _pruning(self) -> Services:
         works = {"tend_points": tend_points, "prune": prune, "retention": self._forget}
@@ -166,7 +168,7 @@ class Control:
     def _delivering(self) -> Services:
         return Services(self.pool, [Service("deliveries", self._deliveries.look)])
 
-    def _services(self, interval: float = 1.0, **works: Work) -> Services:
+    def _services(self, interval: float, **works: Work) -> Services:
         services = [
             Service(name, with_connection(self.pool, work), timedelta(seconds=interval))
             for name, work in works.items()
