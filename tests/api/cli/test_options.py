@@ -177,6 +177,7 @@ def test_a_test_that_is_named_gives_the_option(command: str) -> None:
             assert f'"--{option.replace("_", "-")}"' in text or option == "directory"
 
 
+@pytest.mark.timeout(600)
 async def test_every_option_changes_what_is_asked_or_how_it_ends(
     terminal: Terminal, scene: Scene
 ) -> None:

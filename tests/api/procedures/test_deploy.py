@@ -254,7 +254,6 @@ async def test_a_tag_for_a_ready_image_deploys_that_tag(
 ) -> None:
     chosen = {"serverIds": [server.server_id], "dockerImage": saved}
     application = await create_application(client, **chosen)
-    before = await show_application(client, application["applicationId"])
 
     asked = await deploy(client, application, tag="2.3")
 
@@ -264,7 +263,8 @@ async def test_a_tag_for_a_ready_image_deploys_that_tag(
         "quay.io/team/web:2.3",
     )
     assert asked["reference"] == "quay.io/team/web:2.3"
-    assert await show_application(client, application["applicationId"]) == before
+    shown = await show_application(client, application["applicationId"])
+    assert shown["dockerImage"] == saved
 
 
 @pytest.mark.parametrize("procedure", ["build", "deploy"])
