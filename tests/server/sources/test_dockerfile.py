@@ -1,5 +1,7 @@
 """The images that a Dockerfile builds on."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +95,33 @@ def test_no_mixture_of_words_breaks_the_reader(text: str) -> None:
 @given(st.text(st.characters(exclude_characters="$'\"\\"), max_size=30))
 def test_text_without_variables_stays_as_it_is(text: str) -> None:
     assert expand(text, {}) == text
+
+
+LARGE = 1024 * 1024
+DOUBLING = "ARG A0=" + "a" * 100 + "".join(f"\nARG A{n}=$A{n - 1}$A{n - 1}" for n in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ARG " + "a" * LARGE + "!",
+        ("ARG " + "a" * 8000 + "!\n") * 120,
+        ("ARG A=" + "${a:-" * 1600 + "\n") * 120,
+        DOUBLING + "\nFROM $A59",
+        "FROM x\nRUN " + "--a " * (LARGE // 4),
+        "FROM x\n" + ("RUN " + "<<A " * 20 + "\n") * 10_000,
+        "FROM x\nRUN " + "<<A " * (LARGE // 4) + "\n",
+        "\\ " * (LARGE // 2),
+    ],
+    ids=["word", "words", "variables", "doubling", "flags", "heredocs", "heredoc", "escapes"],
+)
+def test_no_dockerfile_takes_long(text: str) -> None:
+    start = time.process_time()
+
+    parse_bases(text)
+
+    assert time.process_time() - start < 5
+
+
+def test_a_heredoc_with_tabs_ends_at_its_own_word() -> None:
+    assert names("FROM a\nRUN <<-E <<F\nFROM no\n\tE\nFROM no\n\tF\nF\nFROM b\n") == [A, B]

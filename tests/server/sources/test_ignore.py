@@ -1,9 +1,14 @@
 """``.dockerignore``, with examples of Docker's documentation and of its own tests."""
 
+import posixpath
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.errors import SourceError
 from worker.server.sources.ignore import parse_ignore
 
 
@@ -65,3 +70,54 @@ def test_what_lies_in_a_directory_that_is_left_out_is_left_out(
     ignore = parse_ignore("/".join(steps))
 
     assert ignore.leaves_out("/".join([*steps, *below]))
+
+
+SIGNS = st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\*"])
+PATHS = st.lists(st.sampled_from(["a", "b", "/", "*"]), min_size=1, max_size=8).map("".join)
+
+
+@given(st.lists(SIGNS, min_size=1, max_size=7).map("".join), PATHS)
+def test_a_pattern_matches_as_the_regular_expression_that_docker_makes_of_it(
+    pattern: str, path: str
+) -> None:
+    expression = _expression(posixpath.normpath(pattern).lstrip("/"))
+    steps = path.split("/")
+    places = ["/".join(steps[: index + 1]) for index in range(len(steps))]
+
+    expected = any(re.fullmatch(expression, place, re.DOTALL) for place in places)
+
+    assert parse_ignore(f"x\n{pattern}").leaves_out(path) is (
+        expected and expression not in {"", "\\."}
+    )
+
+
+def _expression(pattern: str) -> str:
+    tokens = re.findall(r"\*\*/?|\*|\?|\[\^?[ab]+\]|\\.|.", pattern)
+    made = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    return "".join(
+        made.get(token) or (f"(?!/){token}" if len(token) > 2 else re.escape(token[-1]))
+        for token in tokens
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("*a" * 40 + "b", "a" * 250),
+        ("**/" + "a*/**/" * 40 + "b", "a/" * 250 + "c"),
+        ("**a" * 40 + "b", "a/" * 250),
+        ("\n".join(f"**/{index}*?*/**x" for index in range(1000)), "a/" * 250),
+    ],
+    ids=["stars", "directories", "double stars", "many"],
+)
+def test_no_pattern_takes_long(pattern: str, path: str) -> None:
+    start = time.process_time()
+
+    assert not parse_ignore(pattern).leaves_out(path)
+
+    assert time.process_time() - start < 5
+
+
+def test_too_many_patterns_are_refused() -> None:
+    with pytest.raises(SourceError):
+        parse_ignore("*a\n" * 100_000)

@@ -5,6 +5,7 @@ heredocs, global arguments, stages. What cannot be read is left to the builder t
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -12,14 +13,22 @@ from shared.errors import InvalidReferenceError
 from shared.reference import Reference, parse_reference
 
 SCRATCH = "scratch"
+MAX_CHARACTERS = 8 * 1024
+"""Of an instruction that is read here, and of a variable: a reference has some hundred."""
 
 _DIRECTIVE = re.compile(r"#\s*([a-z]+)\s*=\s*(\S+)\s*", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<(-?)\s*([\"']?)([A-Za-z_][\w.]*)\2")
+_HEREDOC_END = re.compile(r"\t*[A-Za-z_][\w.]*")
+_TAB = "\t"
 _HEREDOC_INSTRUCTIONS = {"RUN", "COPY", "ADD"}
 _FLAG = re.compile(r"--([a-z-]+)(?:=(\S*))?\s+")
 _MOUNT_FROM = re.compile(r"(?:^|,)from=([^,]+)")
-_ASSIGNMENT = re.compile(r"(\w+)(?:=((?:\"(?:\\.|[^\"\\])*\"|'[^']*'|\\.|[^\s\"'\\])*))?(?=\s|$)")
-_WORD = re.compile(r"'([^']*)'|\\(.)|\$(?:(\w+)|\{(\w+)(?::?([-+?])([^}]*))?\})|([^'\\$\"]+|.)")
+_ASSIGNMENT = re.compile(
+    r"(?<!\S)(\w++)(?:=((?:\"(?:\\.|[^\"\\])*\"|'[^']*'|\\.|[^\s\"'\\])*))?(?=\s|$)"
+)
+_WORD = re.compile(
+    r"'([^']*)'|\\(.)|\$(?:(\w+)|\{(\w+)(?::?([-+?])([^}]{0,256}+))?\})|([^'\\$\"]+|.)"
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,8 @@ def parse_bases(
     """
     reading = _Reading(build_args or {})
     for name, rest in _instructions(dockerfile):
+        if len(rest) > MAX_CHARACTERS and name in {"FROM", "ARG"}:
+            continue  # the builder has its own limits, and says so
         if name == "FROM":
             if stage and stage.lower() in _built(reading.stages):
                 break
@@ -99,20 +110,28 @@ def _read_arguments(rest: str, reading: _Reading) -> None:
 
 
 def _read_flags(name: str, rest: str, reading: _Reading) -> None:
-    while flag := _FLAG.match(rest):
+    at = 0
+    while flag := _FLAG.match(rest, at):
         if name == "COPY" and flag[1] == "from":
             reading.add(flag[2] or "")
         elif name == "RUN" and flag[1] == "mount" and (source := _MOUNT_FROM.search(flag[2] or "")):
             reading.add(source[1])
-        rest = rest[flag.end() :]
+        at = flag.end()
 
 
 def expand(text: str, arguments: Mapping[str, str]) -> str:
     """``text`` with its variables put in, its quotes and backslashes taken off.
 
-    ``$A`` ``${A}`` ``${A:-other}`` ``${A:+other}``; what is unknown is empty.
+    ``$A`` ``${A}`` ``${A:-other}`` ``${A:+other}``; what is unknown is empty. Variables that name
+    one another can grow without end, so what is too long is cut.
     """
-    return "".join(_expanded(match, arguments) for match in _WORD.finditer(text))
+    found, size = [], 0
+    for match in _WORD.finditer(text):
+        found.append(_expanded(match, arguments))
+        size += len(found[-1])
+        if size > MAX_CHARACTERS:
+            break
+    return "".join(found)[:MAX_CHARACTERS]
 
 
 def _expanded(match: re.Match[str], arguments: Mapping[str, str]) -> str:
@@ -135,6 +154,7 @@ def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
     """Name and rest of each instruction, its continuation lines joined, heredocs left out."""
     lines = dockerfile.removeprefix("\ufeff").splitlines()
     continued = re.compile(rf"{re.escape(_escape(lines))}[ \t]*$")
+    ends = _find_ends(lines)
     at, parts = 0, list[str]()
     while at < len(lines):
         line, at = lines[at], at + 1
@@ -146,7 +166,7 @@ def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
         name, rest = [*"".join(parts).split(None, 1), "", ""][:2]
         parts.clear()
         if name.upper() in _HEREDOC_INSTRUCTIONS:
-            at = _behind_heredocs(lines, at, rest)
+            at = _behind_heredocs(ends, at, rest)
         yield name.upper(), rest
 
 
@@ -161,10 +181,21 @@ def _escape(lines: list[str]) -> str:
     return "\\"
 
 
-def _behind_heredocs(lines: list[str], at: int, rest: str) -> int:
+def _find_ends(lines: list[str]) -> dict[str, list[int]]:
+    """Where each line stands that may end a heredoc; tabs in front of it are kept."""
+    found: dict[str, list[int]] = {}
+    for index, line in enumerate(lines):
+        if _HEREDOC_END.fullmatch(line):
+            for text in {line, f"-{line.lstrip(_TAB)}"}:
+                found.setdefault(text, []).append(index)
+    return found
+
+
+def _behind_heredocs(ends: dict[str, list[int]], at: int, rest: str) -> int:
     """Where reading goes on; a heredoc without its end is none, but a shell's own matter."""
     for dash, _, name in _HEREDOC.findall(rest):
-        stripped = [line.lstrip("\t") if dash else line for line in lines[at:]]
-        if name in stripped:
-            at += stripped.index(name) + 1
+        known = ends.get(f"{dash}{name}", [])
+        index = bisect_left(known, at)
+        if index < len(known):
+            at = known[index] + 1
     return at
