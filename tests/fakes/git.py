@@ -79,14 +79,14 @@ class Repository:
         for name, target in (links or {}).items():
             (self.work / name).symlink_to(target)
         modules = [
-            f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'
-            for path, (url, _) in (submodules or {}).items()
+            f'[submodule "{place}"]\n\tpath = {place}\n\turl = {url}\n'
+            for place, (url, _) in (submodules or {}).items()
         ]
         if modules:
             (self.work / ".gitmodules").write_text("".join(modules))
         git("add", "--all", "--force", cwd=self.work)
-        for where, (_, pinned) in (submodules or {}).items():
-            link = f"160000,{pinned},{where}"
+        for place, (_, pinned) in (submodules or {}).items():
+            link = f"160000,{pinned},{place}"
             git("update-index", "--add", "--cacheinfo", link, cwd=self.work)
         git("commit", "--quiet", "--message=change", cwd=self.work)
         git("push", "--quiet", "--force", str(self.bare), branch, cwd=self.work)
