@@ -266,7 +266,7 @@ async def test_a_member_may_use_and_not_change(
     }
 
     refused = {
-        name: (await member.post(f"/api/{name}", json=body)).status_code
+        name: (await member.request(PROCEDURES[name].method, f"/api/{name}", json=body)).status_code
         for name, body in changes.items()
     }
 

@@ -138,8 +138,8 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(days: Days) ->
 
     for mark in forged:
         assert (await days.guest.call("beat", "first", mark=mark))["status"] == "current"
-    junks: tuple[object, ...] = (5, {}, [], None)
-    for junk in junks:
+    shapes: list[object] = [5, {}, [], None]
+    for junk in shapes:
         assert (await days.guest.call("beat", "first", mark=junk))["status"] == "current"
 
     assert await held_since(days.today) is None
