@@ -52,7 +52,12 @@ async def observe(
     """
     before = _rows(owner) if changes else {}
     answer = await request(client)
-    changed = [_mask(repr(row), names) for row in _rows(owner).items() if row not in before.items()]
+    after = _rows(owner) if changes else {}
+    changed = [
+        f"{sign} {_mask(repr((key, rows[key])), names)}"
+        for sign, rows, others in (("-", before, after), ("+", after, before))
+        for key in rows.keys() - others.keys()
+    ]
     warnings = answer.headers.get("x-wharf-warnings", "[]")
     named = frozenset(re.findall(r'"field": "([^"]+)"', warnings))
     return Seen(answer.status_code, _mask(answer.text, names), frozenset(changed), named)
