@@ -53,10 +53,13 @@ RAISE = """
 UPDATE database_epoch SET counter = counter + 1, raised_at = now()
  WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
 """
-SEEN = """
+SEEN = (
+    f"WITH raised AS ({RAISE})"  # noqa: S608 - ours
+    """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
 """
+)
 log = structlog.get_logger()
 
 
@@ -163,7 +166,6 @@ class Control:
 
     async def _seen(self, connection: Connection) -> None:
         await connection.execute(SEEN, (self.control_id, version("wharfinger")))
-        await connection.execute(RAISE)
 
     async def _sweep(self, connection: Connection) -> None:
         await self.publisher.ring(await sweep(connection))

@@ -18,18 +18,15 @@ SELECT server_id AS row_id FROM server JOIN server_enrolment USING (server_id)
 """,
 )
 MADE = "UPDATE server SET role_ready_at = now() WHERE server_id = %s"
-REMOVED = Rows(
+GONE = Rows(
     SERVICE,
-    "server.server_id",
+    "gone.row_id",
     """
-SELECT server_id AS row_id FROM server
- WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL AND {rows}
+SELECT row_id FROM (
+  SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
+  UNION ALL SELECT server_roles_unknown()
+) AS gone (row_id) WHERE {rows}
 """,
-)
-UNKNOWN = Rows(
-    SERVICE,
-    "server_id",
-    "SELECT server_id AS row_id FROM server_roles_unknown() AS server_id WHERE {rows}",
 )
 DROPPED = "UPDATE server SET role_ready_at = NULL WHERE server_id = %s"
 # Replicas come one at a time, behind a row that no server's role can lock.
@@ -44,8 +41,7 @@ async def tend_roles(connection: Connection) -> None:
     """Bring the database roles in line with the servers; idempotent, any replica may do it."""
     await connection.execute("SELECT server_sessions_end(%s)", (LONGEST_TRANSACTION,))
     await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
-    await each(connection, REMOVED, partial(_change, connection, "server_role_drop", DROPPED))
-    await each(connection, UNKNOWN, partial(_change, connection, "server_role_drop", DROPPED))
+    await each(connection, GONE, partial(_change, connection, "server_role_drop", DROPPED))
 
 
 async def _change(connection: Connection, function: str, done: str, server: Row) -> None:
