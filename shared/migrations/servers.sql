@@ -80,7 +80,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(rolname, length('wharf_server_') + 1) FROM pg_roles
    WHERE rolname LIKE 'wharf\_server\_%'
      AND shobj_description(oid, 'pg_authid') = 'wharfinger: ' || current_database()
-     AND NOT EXISTS (SELECT FROM public.server s WHERE 'wharf_server_' || s.server_id = rolname)
+     AND NOT EXISTS (SELECT FROM public.server s WHERE ('wharf_server_' || s.server_id)::name = rolname)
 $$;
 
 -- Those that were made before roles had comments.
@@ -89,7 +89,7 @@ DECLARE
   found record;
 BEGIN
   FOR found IN
-    SELECT r.rolname FROM pg_roles r JOIN public.server s ON r.rolname = 'wharf_server_' || s.server_id
+    SELECT r.rolname FROM pg_roles r JOIN public.server s ON r.rolname = ('wharf_server_' || s.server_id)::name
      WHERE shobj_description(r.oid, 'pg_authid') IS NULL
   LOOP
     EXECUTE format('COMMENT ON ROLE %I IS %L', found.rolname, 'wharfinger: ' || current_database());

@@ -110,7 +110,7 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "refuse": (release.REFUSE, {"job_id": "x", "attempt": 1, "error": Jsonb({})}),
         **{name: (getattr(sweep, name).whole, None) for name in swept},
         "roles to make": (roles.PENDING.whole, None),
-        "roles to drop": (roles.REMOVED.whole, None),
+        "roles to drop": (roles.GONE.whole, None),
         **{statement[:40]: (statement, None) for statement in prune.FORGET},
     }
 

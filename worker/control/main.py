@@ -57,10 +57,13 @@ RAISE = """
 UPDATE database_epoch SET counter = counter + 1, raised_at = now()
  WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
 """
-SEEN = """
+SEEN = (
+    f"WITH raised AS ({RAISE})"  # noqa: S608 - ours
+    """
 INSERT INTO control (control_id, version) VALUES (%s, %s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
 """
+)
 BROKER = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control_id = %s"
 
 log = structlog.get_logger()
@@ -177,7 +180,6 @@ class Control:
 
     async def _seen(self, connection: Connection) -> None:
         await connection.execute(SEEN, (self.control_id, version("wharfinger")))
-        await connection.execute(RAISE)
 
     async def _look_at_broker(self, connection: Connection) -> None:
         assert self.broker is not None  # noqa: S101 - else this is no service

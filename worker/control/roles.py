@@ -24,28 +24,25 @@ SELECT server_id AS row_id FROM server JOIN server_enrolment USING (server_id)
 """,
 )
 MADE = "UPDATE server SET role_ready_at = now() WHERE server_id = %s"
-REMOVED = Rows(
+GONE = Rows(
     SERVICE,
-    "server.server_id",
+    "gone.row_id",
     """
-SELECT server_id AS row_id FROM server
- WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL AND {rows}
+SELECT row_id FROM (
+  SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
+  UNION ALL SELECT server_roles_unknown()
+) AS gone (row_id) WHERE {rows}
 """,
-)
-UNKNOWN = Rows(
-    SERVICE,
-    "server_id",
-    "SELECT server_id AS row_id FROM server_roles_unknown() AS server_id WHERE {rows}",
 )
 # The login goes first, for good: what follows may fail as long as it likes.
 OPEN = Rows(
     "roles_open",
-    "server_id",
+    "gone.row_id",
     """
-SELECT server_id AS row_id FROM pg_roles JOIN (
+SELECT row_id FROM pg_roles JOIN (
   SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
-  UNION SELECT * FROM server_roles_unknown()
-) gone ON rolname = 'wharf_server_' || server_id
+  UNION ALL SELECT server_roles_unknown()
+) AS gone (row_id) ON rolname = ('wharf_server_' || row_id)::name
  WHERE rolcanlogin AND {rows}
 """,
 )
@@ -76,8 +73,7 @@ class Roles:
         await connection.execute("SELECT server_objects_remove()")
         await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
         await each(connection, OPEN, partial(_change, connection, "server_role_close", None))
-        for gone in (REMOVED, UNKNOWN):
-            await each(connection, gone, partial(_change, connection, "server_role_drop", DROPPED))
+        await each(connection, GONE, partial(_change, connection, "server_role_drop", DROPPED))
 
     async def _end_sessions(self, connection: Connection) -> None:
         rows = await (await connection.execute(SESSIONS, (LONGEST_STATEMENT,))).fetchall()
