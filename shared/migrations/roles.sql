@@ -34,7 +34,8 @@ CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH 
 DROP POLICY IF EXISTS all_by_control ON public.job_secret;
 CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
-GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host)
+GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
+  allowed_applications)
   ON public.registry TO wharf_api;
 GRANT UPDATE (name, description, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
@@ -49,7 +50,7 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
-  latest_wins, last_version, runtime, rollout_batch, rollout_on_failure) ON public.application TO wharf_api;
+  latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, allowed_keys) ON public.application TO wharf_api;
 -- Of an attempt's right to fetch a context it notes that it was used; it gives none.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;

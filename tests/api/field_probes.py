@@ -58,6 +58,7 @@ RUN = {
     "rolloutOnFailure": "rollback",
     "rollbacksToKeep": named(3),
     "latestWins": False,
+    "allowedKeys": ["$own_key"],
 }
 WAY = {
     "buildType": refused("nixpacks"),
@@ -87,8 +88,10 @@ ASKED = {
     "contextId": NOTHING,
     "branch": "other",
     "commit": "a" * 40,
+    "allowMissing": True,
     "title": "other",
 }
+ALLOWED = {"allowedServers": ["$server"], "allowedApplications": ["$kept"]}
 LOGIN = {"registryUrl": "ghcr.io", "username": "me", "password": "secret"}
 OTHER_LOGIN = {"registryUrl": "quay.io", "username": "you", "password": "longer secret"}
 TESTED = {**OTHER_LOGIN, "imagePrefix": "team", "serverId": NOTHING}
@@ -99,7 +102,8 @@ PROBES: dict[str, Probe] = {
     "registry.create": Probe(
         {"registryName": "probe", **LOGIN},
         {"registryName": "other", "registryType": "selfHosted", "imagePrefix": "team"}
-        | OTHER_LOGIN,
+        | OTHER_LOGIN
+        | ALLOWED,
     ),
     "registry.all": Probe({}, {}),
     "registry.one": Probe({"registryId": "$registry"}, {"registryId": NOTHING}),
@@ -112,6 +116,7 @@ PROBES: dict[str, Probe] = {
             "username": refused("you"),
             "password": "a longer secret",
             "imagePrefix": "team",
+            **ALLOWED,
         },
         ("registry",),
     ),
@@ -152,6 +157,11 @@ PROBES: dict[str, Probe] = {
         ("paused_server",),
     ),
     "server.validate": Probe({"serverId": "$server"}, {"serverId": NOTHING}),
+    "server.check": Probe({"serverId": "$server"}, {"serverId": NOTHING}),
+    "server.createJoinToken": Probe(
+        {"serverId": "$new_server"}, {"serverId": NOTHING}, ("new_server",)
+    ),
+    "server.isRemoved": Probe({"serverId": "$gone_server"}, {"serverId": NOTHING}),
     "server.enroll": Probe(
         PROOF,
         {
@@ -313,5 +323,7 @@ PROBES: dict[str, Probe] = {
     ),
     "apiKey.all": Probe({}, {}),
     "user.get": Probe({}, {}),
+    "restore.one": Probe({}, {}),
+    "restore.resume": Probe({}, {}),
     "apiKey.remove": Probe({"apiKeyId": "$api_key"}, {"apiKeyId": NOTHING}, ("api_key",)),
 }

@@ -13,7 +13,7 @@ from shared.models import METADATA
 UNSEEN = {"audit_event", "idempotency", "release_gate"}
 """Tables that tell what was asked, not what became of it."""
 
-VOLATILE = {"last_used_at", "seen_at"}
+VOLATILE = {"last_used_at", "seen_at", "number"}
 TABLES = sorted({table.name for table in METADATA.tables.values()} - UNSEEN)
 ROWS = " UNION ALL ".join(f"SELECT '{table}', to_jsonb(t) FROM {table} t" for table in TABLES)
 

@@ -19,7 +19,12 @@ from tests.api.observing import Seen, observe
 from tests.databases import Database
 from worker.local.postgres import OWNER
 
-FRESH_SERVER = {"new_server": "serverId", "token": "joinToken", "paused_server": "serverId"}
+FRESH_SERVER = {
+    "new_server": "serverId",
+    "token": "joinToken",
+    "paused_server": "serverId",
+    "gone_server": "serverId",
+}
 
 
 @dataclass
@@ -79,6 +84,8 @@ class Scene:
         self.names[name] = made[FRESH_SERVER[name]]
         if name == "paused_server":
             await self.post("server.pause", serverId=made["serverId"])
+        if name == "gone_server":
+            await self.post("server.remove", serverId=made["serverId"])
 
     async def _make_application(self) -> None:
         made = await create_application(
@@ -150,8 +157,9 @@ async def _fill(scene: Scene, server: TestServer) -> None:
     await deploy(client, kept["applicationId"])
     image = await create_application(client, name="image", dockerImage="ghcr.io/a/b:1")
     scene.names["image_application"] = image["applicationId"]
-    for name in ("registry", "webhook", "application", "paused_server"):
+    for name in ("registry", "webhook", "application", "paused_server", "gone_server"):
         await scene.make(name)
+    scene.names["own_key"] = (await client.get("/api/apiKey.all")).json()[0]["apiKeyId"]
     keys = PrivateKey.generate(), PrivateKey.generate()
     scene.names |= {"key": str(keys[0].public), "other_key": str(keys[1].public)}
     scene.names |= {"verifier": make_verifier("one"), "other_verifier": make_verifier("two")}

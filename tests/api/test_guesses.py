@@ -18,6 +18,13 @@ class Clock:
         return self.now
 
 
+@pytest.fixture
+def app(app: FastAPI) -> FastAPI:
+    """Its budgets do not fill up again within a test."""
+    app.state.resources.guesses.clock = Clock()
+    return app
+
+
 async def test_an_address_with_too_many_wrong_keys_is_refused_before_the_database_is_asked(
     app: FastAPI, client: httpx2.AsyncClient
 ) -> None:

@@ -86,7 +86,7 @@ async def test_what_control_cannot_handle_is_named_with_its_cause(
     database.execute(READY)
     database.execute("INSERT INTO set_aside VALUES ('put_back', 'x', 'ref_invalid', '')")
 
-    checks = await ask(url)
+    checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
 
     assert wrong(checks) == ["control: put_back"]
     [check] = [check for check in checks if not check.is_good]

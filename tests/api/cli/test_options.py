@@ -1,6 +1,7 @@
 """Every argument and option of every command changes what is asked, answered or done."""
 
 import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -49,6 +50,9 @@ UP = ElsewhereTested(
 API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_it_is_told_to")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
+ARGUMENTS = {"directory", "server"}
+"""Given by their place."""
+
 COMMANDS = {
     "up": Command([], {"data_dir": UP, "port": UP}),
     "demo": Command([], {}),
@@ -100,7 +104,24 @@ COMMANDS = {
         },
     ),
     "doctor": Command([], {}),
-    "server add": Command(["one"], {"name": ["two"], "role": ["three", "--role", "build"]}),
+    "resume": Command([], {"show_only": ["--list"]}),
+    "server add": Command(
+        ["one"],
+        {
+            "name": ["two"],
+            "role": ["three", "--role", "build"],
+            "renew": ["one", "--renew"],
+        },
+    ),
+    "server approve": Command(
+        [],
+        {
+            "server": ElsewhereTested(
+                "api/cli/test_server.py",
+                "test_a_server_is_approved_with_the_database_url_of_control_alone",
+            )
+        },
+    ),
     "server list": Command([], {}),
     "server remove": Command(["nothing"], {"server": ["one"]}),
 }
@@ -174,7 +195,7 @@ def test_a_test_that_is_named_gives_the_option(command: str) -> None:
         if isinstance(tested, ElsewhereTested):
             text = (HERE / tested.file).read_text()
             assert f"def {tested.name}(" in text
-            assert f'"--{option.replace("_", "-")}"' in text or option == "directory"
+            assert f'"--{option.replace("_", "-")}"' in text or option in ARGUMENTS
 
 
 @pytest.mark.timeout(600)
@@ -193,13 +214,17 @@ async def test_every_option_changes_what_is_asked_or_how_it_ends(
 
 
 async def test_what_has_no_effect_is_said_on_standard_error(terminal: Terminal) -> None:
-    words = ["build", "kept", "--branch", "other", "--commit", COMMIT]
-    env = {"WHARF_URL": terminal.url, "WHARF_API_KEY": ADMIN_KEY}
+    words = ["-m", "api.cli.main", "build", "kept", "--branch", "other", "--commit", COMMIT]
+    env = {**os.environ, "WHARF_URL": terminal.url, "WHARF_API_KEY": ADMIN_KEY}
+    pipe = asyncio.subprocess.PIPE
 
-    result = await asyncio.to_thread(CliRunner().invoke, commands, words, env=env)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *words, env=env, stdout=pipe, stderr=pipe
+    )
+    out, err = await process.communicate()
 
-    assert (result.exit_code, result.stdout.count("\n")) == (0, 1)
-    assert result.stderr == "warning: branch has no effect beside commit\n"
+    assert (process.returncode, out.count(b"\n")) == (0, 1)
+    assert err == b"warning: branch has no effect beside commit\n"
 
 
 def test_the_api_listens_where_it_is_told_to(settings: ApiSettings, tmp_path: Path) -> None:

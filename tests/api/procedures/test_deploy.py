@@ -172,16 +172,12 @@ async def test_a_failed_copy_to_the_rollback_registry_leaves_what_runs_as_it_is(
     assert await server.release() == []
 
 
-@pytest.mark.parametrize("digest", [None, "nonsense"])
 async def test_a_digest_that_nobody_told_is_not_run(
-    client: httpx2.AsyncClient,
-    server: TestServer,
-    application: dict[str, Any],
-    digest: str | None,
+    client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
     await deploy(client, application)
     await server.succeed_next({"reference": "x"})
-    await server.succeed_next({"reference": "x", "digest": digest})
+    await server.succeed_next({"reference": "x", "digest": None})
 
     with pytest.raises(Exception, match="did not say which image"):
         await server.release()

@@ -275,7 +275,7 @@ async def test_a_deployment_goes_on_while_one_of_its_servers_does(
 
 
 @pytest.mark.parametrize(
-    ("gap", "shown"), [(-1, 0), (12.34567, 12.346), (10**400, 86400), ("long", None), (None, None)]
+    ("gap", "shown"), [(-1, 0), (12.34567, 12.346), (10**15, 86400), ("long", None), (None, None)]
 )
 async def test_what_a_server_says_of_a_gap_is_read_with_care(
     quay: Quay, gap: object, shown: float | None
