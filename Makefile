@@ -2,6 +2,8 @@
 
 UV_VERSION = 0.13.9
 export PYTHON ?= python3
+# Compiled modules are kept: the tests start hundreds of processes, each of which imports them.
+export PYTHONDONTWRITEBYTECODE =
 
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
@@ -65,7 +67,7 @@ format: install
 	$(RUN)/ruff check --fix .
 
 .venv/.installed: pyproject.toml uv.lock $(UV)
-	$(UV) sync --quiet --frozen --all-extras --python $(PYTHON)
+	$(UV) sync --quiet --frozen --all-extras --compile-bytecode --python $(PYTHON)
 	@touch $@
 
 $(UV): Makefile

@@ -1,6 +1,7 @@
 """``wharf api``: the application, its doors and what it holds while it runs."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import cache
@@ -16,7 +17,13 @@ from api.disk import DiskWatch
 from api.doors.call import CallerGoneError
 from api.doors.deploy_hooks import add_deploy_hooks
 from api.doors.events import answer_events
-from api.doors.openapi import add_events, add_procedure, add_upload, answer_unknown
+from api.doors.openapi import (
+    add_events,
+    add_procedure,
+    add_upload,
+    answer_unknown,
+    make_document,
+)
 from api.doors.plain import dump
 from api.doors.trpc import answer_trpc
 from api.doors.uploads import answer_context
@@ -126,8 +133,6 @@ def create_app(
             yield
 
     app = FastAPI(
-        title="Wharfinger",
-        description="Registries, credentials and images of a fleet of Docker servers.",
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
@@ -192,20 +197,7 @@ def _add_routes(app: FastAPI) -> None:
         held: Resources = app.state.resources
         return held
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
-        return answer_alive()
-
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
-        return await answer_ready(resources().pool, resources().disk)
-
-    _add_document(app)
-    metrics = Metrics()
-
-    @app.get("/metrics", include_in_schema=False)
-    async def answer_metrics() -> Response:
-        return await metrics.answer(resources())
+    _add_watching(app, resources)
 
     @app.get("/api/trpc/job.events", include_in_schema=False)
     async def events(request: Request) -> Response:
@@ -231,16 +223,32 @@ def _add_routes(app: FastAPI) -> None:
         return await answer_unknown(resources(), path, request)
 
 
-def _add_document(app: FastAPI) -> None:
-    """Written once: it is long, and needs no key."""
+def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
+    """Add what needs no key: health, metrics, the OpenAPI document."""
 
-    @cache
-    def document() -> bytes:
-        return dump(app.openapi())
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> Response:
+        return answer_alive()
+
+    @app.get("/readyz", include_in_schema=False)
+    async def readyz() -> Response:
+        return await answer_ready(resources().pool, resources().disk)
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(document(), media_type="application/json")
+        return Response(await asyncio.to_thread(_document), media_type="application/json")
+
+    metrics = Metrics()
+
+    @app.get("/metrics", include_in_schema=False)
+    async def answer_metrics() -> Response:
+        return await metrics.answer(resources())
+
+
+@cache
+def _document() -> bytes:
+    """Write the OpenAPI document once: it is long, and needs no key."""
+    return dump(make_document(PROCEDURES.values()))
 
 
 async def _answer_nobody(_request: Request, _error: Exception) -> Response:

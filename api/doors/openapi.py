@@ -1,6 +1,6 @@
 """``/api/<router>.<procedure>``: GET queries, POST mutations, real schemas in ``/openapi.json``."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from fastapi import Depends, FastAPI
@@ -61,10 +61,58 @@ _KEY = APIKeyHeader(name=HEADER, auto_error=False)
 def add_procedure(
     app: FastAPI, procedure: AnyProcedure, resources: Callable[[], Resources]
 ) -> None:
-    """Give a procedure its route and its place in the OpenAPI document."""
+    """Give a procedure its route."""
+    _add(app, procedure.name, procedure.method, _endpoint(procedure, resources))
+
+
+def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
+    """Give the stream of a job's events its route."""
+
+    async def endpoint(request: Request) -> Response:
+        return await answer_events(resources(), request)
+
+    _add(app, EVENTS.name, "GET", endpoint)
+
+
+def add_upload(app: FastAPI, resources: Callable[[], Resources]) -> None:
+    """Give the upload of a context its route."""
+
+    async def endpoint(request: Request) -> Response:
+        return await answer_upload(resources(), request)
+
+    _add(app, UPLOAD.name, "POST", endpoint)
+
+
+def make_document(procedures: Iterable[AnyProcedure]) -> dict[str, Any]:
+    """Return the OpenAPI document of procedures, the event stream and the upload.
+
+    It is made by an application of its own: one that serves starts sooner without its schemas.
+    """
+    app = FastAPI(
+        title="Wharfinger",
+        description="Registries, credentials and images of a fleet of Docker servers.",
+    )
+    _document_events(app)
+    _document_upload(app)
+    for procedure in procedures:
+        _document_procedure(app, procedure)
+    return app.openapi()
+
+
+def _add(app: FastAPI, name: str, method: str, endpoint: Endpoint) -> None:
+    app.add_api_route(
+        f"/api/{name}", endpoint, methods=[method], include_in_schema=False, response_model=None
+    )
+
+
+async def _documented() -> None:
+    """Stand in for the endpoints of routes that are only documented."""
+
+
+def _document_procedure(app: FastAPI, procedure: AnyProcedure) -> None:
     app.add_api_route(
         f"/api/{procedure.name}",
-        _endpoint(procedure, resources),
+        _documented,
         methods=[procedure.method],
         operation_id=procedure.name.replace(".", "-"),
         tags=[procedure.name.partition(".")[0]],
@@ -77,15 +125,10 @@ def add_procedure(
     )
 
 
-def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
-    """Give the stream of a job's events its route and its place in the document."""
-
-    async def endpoint(request: Request) -> Response:
-        return await answer_events(resources(), request)
-
+def _document_events(app: FastAPI) -> None:
     app.add_api_route(
         f"/api/{EVENTS.name}",
-        endpoint,
+        _documented,
         methods=["GET"],
         operation_id="job-events",
         tags=["job"],
@@ -99,18 +142,13 @@ def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
     )
 
 
-def add_upload(app: FastAPI, resources: Callable[[], Resources]) -> None:
-    """Give the upload of a context its route and its place in the document."""
-
-    async def endpoint(request: Request) -> Response:
-        return await answer_upload(resources(), request)
-
+def _document_upload(app: FastAPI) -> None:
     content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}
     asked = UPLOAD.input.model_json_schema()["properties"]["applicationId"]
     chosen = {"name": "applicationId", "in": "query", "required": True, "schema": asked}
     app.add_api_route(
         f"/api/{UPLOAD.name}",
-        endpoint,
+        _documented,
         methods=["POST"],
         operation_id="application-uploadContext",
         tags=["application"],

@@ -16,13 +16,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from api.main import create_app
+from api.doors.openapi import make_document
 from api.procedures.fields import Change
 from api.procedures.routers import PROCEDURES
 from tests.api.asking import ADMIN_KEY, create_application, create_registry, show_application
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
-from tests.api.test_contract import _settings as settings_without_database
 
 NAME = "wharf_generated"
 WARNING = re.compile("Unsupported content type|duplicate|omitted|Unable to parse")
@@ -49,7 +48,7 @@ class Generated:
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
     folder = tmp_path_factory.mktemp("generated")
-    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    document = make_document(PROCEDURES.values())
     (folder / "openapi.json").write_text(json.dumps(document))
     (folder / "config.yaml").write_text("post_hooks: []\n")
     done = subprocess.run(
@@ -111,7 +110,7 @@ def test_the_whole_document_becomes_a_typed_client(generated: Generated) -> None
 
 
 def test_no_update_has_a_default_in_its_schema() -> None:
-    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    document = make_document(PROCEDURES.values())
     updates = {name for name, each in PROCEDURES.items() if issubclass(each.input, Change)}
 
     found = [name for name in updates if '"default"' in json.dumps(_body_schema(document, name))]
@@ -124,7 +123,7 @@ def test_no_update_has_a_default_in_its_schema() -> None:
 def test_a_generated_update_sends_what_it_was_given_and_no_more(
     generated: Generated, procedure: str
 ) -> None:
-    document = create_app(settings_without_database("postgresql:///none")).openapi()
+    document = make_document(PROCEDURES.values())
     needed = _body_schema(document, procedure)["required"]
 
     given = {_snake(name): "dockerfile" if name == "buildType" else "x" for name in needed}
