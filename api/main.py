@@ -234,9 +234,13 @@ def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
     async def readyz() -> Response:
         return await answer_ready(resources().pool, resources().disk)
 
+    making = asyncio.Lock()
+
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        return Response(await asyncio.to_thread(_document), media_type="application/json")
+        async with making:
+            document = await asyncio.to_thread(_document)
+        return Response(document, media_type="application/json")
 
     metrics = Metrics()
 

@@ -96,15 +96,23 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Removes large objects that servers made in this database, where a superuser did not take that right from all.
+CREATE OR REPLACE FUNCTION public.server_objects_remove() RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT count(lo_unlink(o.oid)) FROM pg_largeobject_metadata o JOIN pg_roles r ON r.oid = o.lomowner
+   WHERE r.rolname LIKE 'wharf\_server\_%' AND pg_has_role(r.oid, 'USAGE')
+$$;
+
 -- Ends sessions of servers that could keep others waiting, whatever they set their own time-outs to: one outside
 -- this database, a statement or transaction older than `age` (the five functions take milliseconds; a COMMIT
 -- inside a DO block renews xact_start and not query_start), one that does not read what it is sent, one older than
 -- `session_age` (a worker opens a new one before), and all while notifications pile up: a session that listens and
--- does not read them keeps the whole queue. Gives whose they were, and why.
+-- does not read them keeps the whole queue. Gives whose they were, and why. Removes their large objects, too.
 DROP FUNCTION IF EXISTS public.server_sessions_end(interval);
 CREATE OR REPLACE FUNCTION public.server_sessions_end(age interval, session_age interval DEFAULT '1 minute')
 RETURNS TABLE (server_id text, reason text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT public.server_objects_remove();
   WITH judged AS MATERIALIZED (
     SELECT s.server_id, a.pid, CASE
         WHEN a.datname <> current_database() THEN 'other_database'
@@ -119,13 +127,6 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT judged.server_id, judged.reason, pg_terminate_backend(pid) FROM judged WHERE judged.reason IS NOT NULL
   )
   SELECT ended.server_id, ended.reason FROM ended
-$$;
-
--- Removes large objects that servers made in this database, where a superuser did not take that right from all.
-CREATE OR REPLACE FUNCTION public.server_objects_remove() RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT count(lo_unlink(o.oid)) FROM pg_largeobject_metadata o JOIN pg_roles r ON r.oid = o.lomowner
-   WHERE r.rolname LIKE 'wharf\_server\_%' AND pg_has_role(r.oid, 'USAGE')
 $$;
 
 -- What only a superuser can do so that a server's role is confined: as SQL, one statement a row, to be run in this

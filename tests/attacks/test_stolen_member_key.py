@@ -37,7 +37,9 @@ class Scene:
 
     async def ask(self, procedure: str, **asked: Any) -> tuple[int, str]:
         """How the member is answered: the status, and the code of the error."""
-        answer = await self.member.post(f"/api/{procedure}", json=asked)
+        method = PROCEDURES[procedure].method
+        given: Any = {"params": asked} if method == "GET" else {"json": asked}
+        answer = await self.member.request(method, f"/api/{procedure}", **given)
         cause = answer.json().get("data", {}).get("cause", {})
         return answer.status_code, str(cause.get("code", ""))
 

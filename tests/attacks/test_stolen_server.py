@@ -179,6 +179,7 @@ async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_drop
         [row] = await world.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", guest.role)
         assert row["rolcanlogin"] is False
 
+    await end_pauses(world)
     await Roles().tend(world.control)
     assert not await has_role(world, guest)
 
@@ -204,8 +205,14 @@ async def test_what_a_removed_server_owns_elsewhere_goes_with_the_next_migration
         await connection.close()
 
         await asyncio.to_thread(migrate, world.database.url(OWNER))
+        await end_pauses(world)
         await Roles().tend(world.control)
         assert not await has_role(world, guest)
+
+
+async def end_pauses(world: World) -> None:
+    """Let what was set aside be tried again now."""
+    await world.owner.execute("UPDATE set_aside SET next_at = now()")
 
 
 @contextlib.contextmanager
@@ -225,17 +232,26 @@ async def test_a_role_that_cannot_be_dropped_is_tried_ever_more_seldom(
 ) -> None:
     guest = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
-    now = 0.0
-    roles = Roles(clock=lambda: now)
+    pauses = []
 
     with keep_role(attacked_server, guest):
-        await roles.tend(world.control)
-    await roles.tend(world.control)
+        for _ in range(3):
+            await end_pauses(world)
+            await Roles().tend(world.control)
+            [row] = await world.rows(
+                "SELECT code, next_at - now() AS pause FROM set_aside WHERE row_id = %s",
+                guest.server_id,
+            )
+            assert row["code"] == "database_error"
+            pauses.append(row["pause"])
+    await Roles().tend(world.control)
     assert await has_role(world, guest)
 
-    now = 2.0
-    await roles.tend(world.control)
+    await end_pauses(world)
+    await Roles().tend(world.control)
     assert not await has_role(world, guest)
+    assert pauses == sorted(pauses)
+    assert pauses[2] > 2 * pauses[0]
 
 
 @contextlib.contextmanager

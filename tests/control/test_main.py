@@ -250,6 +250,8 @@ async def test_a_server_whose_key_is_no_key_fails_its_own_jobs_only(plane: Plane
         await world.owner.execute(
             "UPDATE server_enrolment SET public_key = %s WHERE server_id = %s", (key, bad.server_id)
         )
+        # Another key needs another approval.
+        await world.owner.execute("UPDATE server SET approved_at = now()")
         registry_id = await world.add_registry()
         command = PULL.model_copy(update={"registry_id": registry_id})
         jobs = [

@@ -10,7 +10,7 @@ import pytest
 from shared.ids import make_id
 from shared.jobs.store.cancel import cancel
 from tests.databases import Database
-from tests.world import KINDS, TAG, Guest, World, open_world
+from tests.world import KINDS, TAG, Guest, World, open_world, speak_for
 from worker.control.main import RAISE
 from worker.control.roles import Roles
 from worker.local.postgres import LocalPostgres
@@ -73,7 +73,9 @@ async def days(copies: list[Database]) -> AsyncIterator[Days]:
     copies.append(Database(database.server, name))
     async with AsyncExitStack() as stack:
         today, yesterday = [await stack.enter_async_context(open_world(copy)) for copy in copies]
-        today.organization_id = yesterday.organization_id = world.organization_id
+        for at in (today, yesterday):
+            at.organization_id = world.organization_id
+            await speak_for(at.api, world.admin_key)
         guest, later = [
             replace(guest, url=at.database.network_url(), stack=at.stack, _connection=None)
             for at in (today, yesterday)

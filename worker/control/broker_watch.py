@@ -59,4 +59,4 @@ def judge_memory(used: int, limit: int) -> BrokerState:
     if not limit:
         return BrokerState()
     part = used / limit
-    return BrokerState("full" if part > FULL else None, part)
+    return BrokerState("full" if part > FULL else None, round(part, 2))

@@ -24,7 +24,7 @@ from shared.versions import require_postgres
 from worker.broker import require_broker
 from worker.control.approval import approve_all
 from worker.control.broker_users import BrokerUsers
-from worker.control.broker_watch import look_at_broker, open_broker
+from worker.control.broker_watch import BrokerState, look_at_broker, open_broker
 from worker.control.builds import settle_builds
 from worker.control.deliveries import HINT, Deliveries
 from worker.control.deployments import settle_deployments
@@ -83,6 +83,7 @@ class Control:
     auto_approve: bool = False
     control_id: str = field(default_factory=make_id)
     _roles: Roles = field(default_factory=Roles)
+    _broker_state: BrokerState | None = None
     _stopping: bool = False
     _hinted: asyncio.Event = field(default_factory=asyncio.Event)
     _swept: asyncio.Event = field(default_factory=asyncio.Event)
@@ -184,7 +185,10 @@ class Control:
     async def _look_at_broker(self, connection: Connection) -> None:
         assert self.broker is not None  # noqa: S101 - else this is no service
         state = await look_at_broker(self.broker)
-        await connection.execute(BROKER, (state.error, state.memory, self.control_id))
+        if state != self._broker_state:
+            values = (state.error, state.memory, self.control_id)
+            if (await connection.execute(BROKER, values)).rowcount:
+                self._broker_state = state
 
     async def _sweep(self, connection: Connection) -> None:
         await self.publisher.ring(await sweep(connection))

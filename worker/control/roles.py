@@ -28,22 +28,11 @@ GONE = Rows(
     SERVICE,
     "gone.row_id",
     """
-SELECT row_id FROM (
+SELECT row_id, coalesce(rolcanlogin, false) AS is_open FROM (
   SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
   UNION ALL SELECT server_roles_unknown()
-) AS gone (row_id) WHERE {rows}
-""",
-)
-# The login goes first, for good: what follows may fail as long as it likes.
-OPEN = Rows(
-    "roles_open",
-    "gone.row_id",
-    """
-SELECT row_id FROM pg_roles JOIN (
-  SELECT server_id FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
-  UNION ALL SELECT server_roles_unknown()
-) AS gone (row_id) ON rolname = ('wharf_server_' || row_id)::name
- WHERE rolcanlogin AND {rows}
+) AS gone (row_id) LEFT JOIN pg_roles ON rolname = ('wharf_server_' || row_id)::name
+ WHERE {rows}
 """,
 )
 DROPPED = "UPDATE server SET role_ready_at = NULL WHERE server_id = %s"
@@ -70,10 +59,11 @@ class Roles:
     async def tend(self, connection: Connection) -> None:
         """Bring the roles in line with the servers; idempotent, any replica may do it."""
         await self._end_sessions(connection)
-        await connection.execute("SELECT server_objects_remove()")
         await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
-        await each(connection, OPEN, partial(_change, connection, "server_role_close", None))
-        await each(connection, GONE, partial(_change, connection, "server_role_drop", DROPPED))
+        closed: list[Row] = []
+        await each(connection, GONE, partial(_remove, connection, closed))
+        if closed:
+            await each(connection, GONE, partial(_remove, connection, closed))
 
     async def _end_sessions(self, connection: Connection) -> None:
         rows = await (await connection.execute(SESSIONS, (LONGEST_STATEMENT,))).fetchall()
@@ -83,6 +73,15 @@ class Roles:
                 continue
             self._logged[server_id] = now + QUIET_SECONDS
             log.warning("server_session_ended", server=server_id, reason=row["reason"])
+
+
+async def _remove(connection: Connection, closed: list[Row], server: Row) -> None:
+    """Take the login first, for good: to drop the role may fail as long as it likes."""
+    if server["is_open"]:
+        await _change(connection, "server_role_close", None, server)
+        closed.append(server)
+    else:
+        await _change(connection, "server_role_drop", DROPPED, server)
 
 
 async def _change(connection: Connection, function: str, done: str | None, server: Row) -> None:
