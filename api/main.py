@@ -234,13 +234,14 @@ def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
     async def readyz() -> Response:
         return await answer_ready(resources().pool, resources().disk)
 
-    making = asyncio.Lock()
+    making, made = asyncio.Lock(), list[bytes]()
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> Response:
-        async with making:
-            document = await asyncio.to_thread(_document)
-        return Response(document, media_type="application/json")
+        if not made:
+            async with making:
+                made[:] = [await asyncio.to_thread(_document)]
+        return Response(made[0], media_type="application/json")
 
     metrics = Metrics()
 
