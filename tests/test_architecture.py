@@ -31,6 +31,7 @@ PARTS = {
         "hooks",
         *("main", "__main__", "context", "security", "doors", "procedures", "events", "web", "cli"),
         *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
+        *("broker", "disk", "effects", "guesses", "places", "serving"),
         *("limits", "metrics", "reasons", "request_id", "sessions", "status", "uploads", "waiting"),
     },
     "worker": {
@@ -52,7 +53,7 @@ PARTS = {
             "vault",
         ),
         *("approval", "database", "host_paths", "ids", "logs", "models", "jobs", "migrations"),
-        *("webhooks", "documents", "text"),
+        *("webhooks", "documents", "set_aside", "text", "versions"),
     },
 }
 
