@@ -74,12 +74,6 @@ async def choose_server(
     if server_id is None:
         return await _oldest_live(context, role, among, online=online)
     server = await _find(context, server_id)
-    if online and server["unapproved"]:
-        raise UnmetConditionError(
-            "server_not_approved",
-            f"the server {server['name']} is not approved",
-            remedy=f"On a control host: {approve_line(server['name'])}.",
-        )
     if online and server["paused"]:
         raise UnmetConditionError(
             "server_paused",
@@ -92,6 +86,12 @@ async def choose_server(
             "server_offline",
             f"the server {server['name']} was not heard of {since}",
             remedy="Start its worker, or ask another server.",
+        )
+    if online and server["unapproved"]:
+        raise UnmetConditionError(
+            "server_not_approved",
+            f"the server {server['name']} is not approved",
+            remedy=f"On a control host: {approve_line(server['name'])}.",
         )
     return server_id
 

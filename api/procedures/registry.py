@@ -56,9 +56,9 @@ class RegistryOutput(Output):
     registry_url: str
     created_at: Moment
     registry_type: RegistryType
+    organization_id: str
     allowed_servers: list[str]
     allowed_applications: list[str]
-    organization_id: str
 
 
 class CreatedRegistry(RegistryOutput, Warned):

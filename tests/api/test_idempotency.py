@@ -316,7 +316,7 @@ def test_what_submits_a_job_takes_a_key() -> None:
         *("registry.testRegistry", "registry.testRegistryById", "registry.diagnose"),
         *("image.pull", "image.push", "image.copy", "image.tag"),
         *("application.build", "application.deploy", "application.redeploy"),
-        *("rollback.rollback", "compose.pull"),
+        *("rollback.rollback", "compose.pull", "server.check"),
     }
 
 

@@ -26,6 +26,7 @@ NO_LOOK_UP = {
     ("application.update", "environmentId"),
     ("application.update", "organizationId"),
     ("application.update", "serverId"),
+    ("application.update", "customGitSSHKeyId"),
     ("application.saveGitProvider", "customGitSSHKeyId"),
 }
 IDS = ("Id", "Ids")
@@ -245,6 +246,7 @@ async def test_a_member_may_use_and_not_change(
         "server.create": {"name": "beta"},
         "server.update": {"serverId": created["serverId"], "name": "mine now"},
         "server.remove": {"serverId": created["serverId"]},
+        "server.createJoinToken": {"serverId": created["serverId"]},
         "server.pause": {"serverId": created["serverId"]},
         "server.resume": {"serverId": created["serverId"]},
         "application.create": {"name": "x"},

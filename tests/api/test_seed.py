@@ -70,7 +70,7 @@ async def test_each_registry_of_the_seed_is_stored_and_shown_without_its_passwor
 
     assert answer.status_code == 200
     created = answer.json()
-    assert list(created) == KEYS
+    assert list(created) == [*KEYS, "allowedServers", "allowedApplications"]
     assert MOMENT.fullmatch(created["createdAt"])
     assert {key: created[key] for key in body if key != "password"} == {
         key: value for key, value in body.items() if key != "password"

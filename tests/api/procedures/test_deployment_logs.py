@@ -18,6 +18,7 @@ UNHEALTHY = {
     "remedy": "Look at its lines.",
     "retryable": False,
 }
+DIGEST = f"sha256:{'a' * 64}"
 RAN = {"containerId": "c" * 64, "gapSeconds": 0.0}
 
 
@@ -66,7 +67,7 @@ async def test_what_a_server_said_is_told_in_order_of_time(desk: Desk) -> None:
     job = await alpha.next_job()
     await alpha.event(job, "log", {"text": "2 of 4 layers are here\npulling"})
     await alpha.event(job, "progress", {"current_bytes": 1})
-    await alpha.finish(job, "succeeded", result={"digest": "x"})
+    await alpha.finish(job, "succeeded", result={"digest": DIGEST})
     job = await alpha.next_job()
     await alpha.event(job, "log", {"text": "starting"})
     await alpha.finish(job, "failed", error=UNHEALTHY)
@@ -187,7 +188,7 @@ async def test_a_deployment_that_waits_says_so(desk: Desk) -> None:
 async def test_what_was_pruned_is_told_by_what_is_left(desk: Desk, database: Database) -> None:
     alpha = desk.servers["alpha"]
     deployment_id = await desk.deploy()
-    await alpha.succeed_next({"digest": "x"})
+    await alpha.succeed_next({"digest": DIGEST})
     await alpha.fail_next(UNHEALTHY)
     await settle(alpha)
     failed = "failed container_unhealthy: replace x: it ended with code 7:"
