@@ -85,6 +85,7 @@ class ControlSettings(DatabaseSettings):
     auto_approve: bool = False
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
+    registry_networks: str = DEFAULT_NETWORKS
     webhook_networks: str = DEFAULT_WEBHOOK_NETWORKS
 
 

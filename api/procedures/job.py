@@ -16,7 +16,7 @@ from api.reasons import Reason, read_reason
 from shared.errors import NotFoundError
 from shared.jobs.state import State
 from shared.jobs.store.cancel import cancel
-from shared.models import Job, JobAttempt, JobEvent
+from shared.models import DigestCheck, DigestOutcome, Job, JobAttempt, JobEvent
 
 StateName = Literal[
     "queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"
@@ -72,10 +72,26 @@ class AttemptOutput(Output):
     error: Document | None
 
 
+class VerificationOutput(Output):
+    """What the registry answered when control itself asked for the digest that was pushed.
+
+    `verified`: it has it; `missing`: it does not; `not_reached`: control got no answer, `code`
+    says why.
+    """
+
+    outcome: DigestOutcome
+    code: str | None
+    checked_at: Moment
+
+
 class JobDetail(JobOutput):
-    """``waiting`` says why a queued job does not run yet; its newest events are here."""
+    """``waiting`` says why a queued job does not run yet; its newest events are here.
+
+    ``verification`` is there a moment after a push or a copy succeeded.
+    """
 
     waiting: Reason | None
+    verification: VerificationOutput | None
     attempts: list[AttemptOutput]
     events: list[EventOutput]
 
@@ -139,10 +155,12 @@ async def one(context: Context, asked: ChosenJob) -> JobDetail:
             .order_by(col(JobEvent.seq).desc())
             .limit(SHOWN_EVENTS)
         )
+        check = await session.get(DigestCheck, job.job_id)
         shown = JobOutput.of(job)
         return JobDetail(
             **shown.model_dump(),
             waiting=await read_reason(session, job),
+            verification=check and VerificationOutput.model_validate(check.model_dump()),
             attempts=[_attempt(attempt) for attempt in attempts],
             events=[_event(event) for event in reversed(events.all())],
         )

@@ -65,6 +65,7 @@ GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organi
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.control, public.set_aside TO wharf_control;
+GRANT INSERT, UPDATE ON public.digest_check TO wharf_control;
 GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;

@@ -8,7 +8,16 @@ from shared.models.context import BuildContext, ContextToken
 from shared.models.deploy_hook import DeployHook, DeployHookEvent
 from shared.models.deployment import Deployment, DeploymentServer
 from shared.models.idempotency import Idempotency
-from shared.models.job import ApplicationTurn, Job, JobAttempt, JobEvent, JobNeed, JobSecret
+from shared.models.job import (
+    ApplicationTurn,
+    DigestCheck,
+    DigestOutcome,
+    Job,
+    JobAttempt,
+    JobEvent,
+    JobNeed,
+    JobSecret,
+)
 from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import Registry, RegistryCheck
 from shared.models.rollback import Rollback
@@ -41,6 +50,8 @@ __all__ = [
     "DeployHookEvent",
     "Deployment",
     "DeploymentServer",
+    "DigestCheck",
+    "DigestOutcome",
     "Idempotency",
     "Job",
     "JobAttempt",

@@ -1,5 +1,6 @@
 """Jobs and what belongs to one: attempts, secrets, events, needs."""
 
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -15,6 +16,15 @@ from sqlmodel import Field, SQLModel
 from shared.jobs.commands import DedupeUntil, JobClass, Kind
 from shared.jobs.state import FINAL, Outcome, State
 from shared.models.columns import Moment, document, moment, one_of
+
+
+class DigestOutcome(StrEnum):
+    """``missing``: the registry answers and does not have it; ``not_reached``: nobody knows."""
+
+    VERIFIED = "verified"
+    MISSING = "missing"
+    NOT_REACHED = "not_reached"
+
 
 _FINAL = ", ".join(f"'{state}'" for state in sorted(FINAL))
 _HELD = "'dispatched', 'running'"
@@ -93,6 +103,13 @@ class Job(SQLModel, table=True):
         Index("job_recent", "organization_id", "job_id"),
         Index("job_in_state", "organization_id", "state", "job_id"),
         Index("job_of_server", "server_id", "job_id"),
+        Index(
+            "job_pushed",
+            "finished_at",
+            postgresql_where=text(
+                "kind IN ('image.push', 'image.copy') AND state = 'succeeded'",
+            ),
+        ),
     )
 
     job_id: str = Field(primary_key=True)
@@ -155,6 +172,24 @@ class JobAttempt(SQLModel, table=True):
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     told: int = _zero()
+
+
+class DigestCheck(SQLModel, table=True):
+    """What the registry answered when control asked for the digest that a worker pushed.
+
+    ``code`` says why control did not reach it.
+    """
+
+    __tablename__ = "digest_check"
+    __table_args__ = (
+        one_of("outcome", DigestOutcome),
+        CheckConstraint("(outcome = 'not_reached') = (code IS NOT NULL)", name="code_of_failure"),
+    )
+
+    job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
+    outcome: str
+    code: str | None = None
+    checked_at: Moment = moment(default_now=True)
 
 
 class ApplicationTurn(SQLModel, table=True):

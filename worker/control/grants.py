@@ -1,5 +1,8 @@
 """Open stored credentials for one released job and seal them to the one server that runs it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
 from shared.errors import CredentialError
@@ -97,8 +100,19 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
     limited = Limited.model_validate(registry)
     is_test = job.kind == Kind.REGISTRY_TEST
     require_allowed(limited, job.server_id, job.fair_key, is_test=is_test)
-    username = registry["username"]
-    context = SealContext("credential", job.organization_id, access.registry_id, host, username)
+    return open_stored_login(vault, job.organization_id, access.registry_id, registry)
+
+
+def open_stored_login(
+    vault: KeyRing, organization_id: str, registry_id: str, registry: Mapping[str, Any]
+) -> Login:
+    """The login that a registry's row keeps: ``host``, ``username`` and the sealed ``password``.
+
+    Raises:
+        CredentialError: it does not open.
+    """
+    host, username = registry["host"], registry["username"]
+    context = SealContext("credential", organization_id, registry_id, host, username)
     secret = vault.open(registry["password"], context)
     return Login(host=host, username=username, secret=SecretStr(secret))
 

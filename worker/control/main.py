@@ -17,8 +17,8 @@ from shared.errors import SetupError
 from shared.ids import make_id
 from shared.jobs.store.sweep import sweep
 from shared.logs import configure_logs
-from shared.networks import RegistryNetworks, parse_webhook_networks
-from shared.settings import DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
+from shared.networks import RegistryNetworks, parse_networks, parse_webhook_networks
+from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from shared.versions import require_postgres
 from worker.broker import require_broker
@@ -36,9 +36,11 @@ from worker.control.retention import IDLE_SECONDS, Retention, forget
 from worker.control.roles import Roles
 from worker.control.rollbacks import tend_points, write_points
 from worker.control.service import Service, Services, Work, with_connection
+from worker.control.verification import SERVICE as VERIFY_DIGESTS
+from worker.control.verification import Verification
 from worker.oci.settings import ConnectionSettings
 
-POOL_CONNECTIONS = 5
+POOL_CONNECTIONS = 6
 """One for each thing that `Control` does beside the others."""
 
 SECOND = 1.0
@@ -52,6 +54,7 @@ SETTLE = "wharf_settle"
 
 HINTS = (RELEASE, SETTLE, HINT)
 WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
+REGISTRY_NETWORKS = parse_networks(DEFAULT_NETWORKS)
 # What a restore is noticed by: see restore.sql.
 RAISE = """
 UPDATE database_epoch SET counter = counter + 1, raised_at = now()
@@ -80,6 +83,7 @@ class Control:
     broker_users: BrokerUsers | None = None
     broker: "redis.asyncio.Redis | None" = None
     webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
+    registry_networks: RegistryNetworks = REGISTRY_NETWORKS
     auto_approve: bool = False
     control_id: str = field(default_factory=make_id)
     _roles: Roles = field(default_factory=Roles)
@@ -89,6 +93,7 @@ class Control:
     _swept: asyncio.Event = field(default_factory=asyncio.Event)
     _tended: asyncio.Event = field(default_factory=asyncio.Event)
     _pruned: asyncio.Event = field(default_factory=asyncio.Event)
+    _verified: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         settings = ConnectionSettings(self.webhook_networks)
@@ -108,7 +113,7 @@ class Control:
 
     def stop(self) -> None:
         self._stopping = True
-        for event in (self._hinted, self._swept, self._tended, self._pruned):
+        for event in (self._hinted, self._swept, self._tended, self._pruned, self._verified):
             event.set()
         self._deliveries.news.set()
 
@@ -136,6 +141,7 @@ class Control:
             (self._tending(), self._tended),
             (self._pruning(), self._pruned),
             (self._delivering(), self._deliveries.news),
+            (self._verifying(), self._verified),
         ]
 
     def _releasing(self) -> Services:
@@ -171,6 +177,11 @@ class Control:
 
     def _delivering(self) -> Services:
         return Services(self.pool, [Service("deliveries", self._deliveries.look)])
+
+    def _verifying(self) -> Services:
+        settings = ConnectionSettings(self.registry_networks)
+        verification = Verification(self.pool, self.vault, settings)
+        return Services(self.pool, [Service(VERIFY_DIGESTS, verification.look)])
 
     def _services(self, interval: float, **works: Work) -> Services:
         services = [
@@ -219,6 +230,7 @@ async def run(settings: ControlSettings) -> None:
             users = BrokerUsers(broker) if admin_url is not None else None
             control = Control(
                 *(pool, vault, publisher, _retention(settings), users, broker, networks),
+                registry_networks=parse_networks(settings.registry_networks),
                 auto_approve=settings.auto_approve,
             )
             for sign in (signal.SIGTERM, signal.SIGINT):

@@ -295,6 +295,7 @@ class Stack:
                 "WHARF_VAULT_PRIVATE_KEY": self.vault_key.text(),
                 # Who starts a server here has this machine.
                 "WHARF_AUTO_APPROVE": "true",
+                "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,
                 "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             },
         )

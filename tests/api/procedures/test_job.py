@@ -42,6 +42,33 @@ async def test_a_job_shows_its_whole_story(client: httpx2.AsyncClient, server: T
     assert shown["waiting"] is None
 
 
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("verified", None), ("missing", None), ("not_reached", "conn_timeout")]
+)
+async def test_a_job_shows_what_the_registry_answered_to_control(
+    client: httpx2.AsyncClient,
+    server: TestServer,
+    database: Database,
+    outcome: str,
+    code: str | None,
+) -> None:
+    job_id = await pull(client)
+    job = await server.next_job()
+    await server.finish(job, "succeeded", result={"reference": "docker.io/library/nginx:latest"})
+    before = (await look(client, job_id))["verification"]
+    database.execute(
+        "INSERT INTO digest_check (job_id, outcome, code) VALUES (%s, %s, %s)",
+        job_id,
+        outcome,
+        code,
+    )
+
+    shown = (await look(client, job_id))["verification"]
+
+    assert before is None and shown.pop("checkedAt")
+    assert shown == {"outcome": outcome, "code": code}
+
+
 def test_only_names_of_fields_become_camel_case() -> None:
     stored = {"size_bytes": 1, "layers": {"a1b2c3": {"done_bytes": 2}, "My_Label": [{"x_y": 3}]}}
 
