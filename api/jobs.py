@@ -16,7 +16,7 @@ from api.waiting import EndedJob
 from shared.documents import UNREADABLE
 from shared.errors import FailedJobError, NotFoundError, UnmetConditionError
 from shared.faults import Fault
-from shared.jobs.state import SERVER_AWAY_AFTER, State
+from shared.jobs.state import State
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.submit import Submission, submit
 
@@ -28,25 +28,21 @@ TRANSFER_DEADLINE = timedelta(hours=24)
 FIND = """
 SELECT server_id, name, seen_at, approved_at IS NULL AS unapproved,
        'quick' = ANY (paused_classes) AS paused,
-       coalesce(incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s, false)
-         AS online
+       server_is_online(server) AND NOT draining AS online
   FROM server
  WHERE organization_id = %(organization_id)s AND server_id = %(server_id)s AND removed_at IS NULL
 """
 LIVE = """
 SELECT server_id FROM server
- WHERE organization_id = %(organization_id)s AND removed_at IS NULL AND approved_at IS NOT NULL
-   AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
-   AND 'quick' <> ALL (paused_classes)
+ WHERE organization_id = %(organization_id)s AND server_is_available(server, 'quick')
  ORDER BY created_at, server_id
 """
 OLDEST_LIVE = """
 SELECT server_id FROM server
- WHERE organization_id = %(organization_id)s AND removed_at IS NULL AND approved_at IS NOT NULL
-   AND %(role)s = ANY (roles)
+ WHERE organization_id = %(organization_id)s AND %(role)s = ANY (roles)
    AND (%(among)s::text[] = '{}' OR server_id = ANY (%(among)s))
-   AND incarnation IS NOT NULL AND NOT draining AND seen_at > now() - %(away)s
-   AND (NOT %(online)s OR 'quick' <> ALL (paused_classes))
+   AND CASE WHEN %(online)s THEN server_is_available(server, 'quick')
+            ELSE server_is_online(server) AND approved_at IS NOT NULL AND NOT draining END
  ORDER BY created_at, server_id LIMIT 1
 """
 
@@ -98,7 +94,7 @@ async def choose_server(
 
 async def find_live_servers(context: Context) -> list[str]:
     """The ids of all servers that take a quick job now, the oldest first."""
-    values = {"organization_id": context.organization_id, "away": SERVER_AWAY_AFTER}
+    values = {"organization_id": context.organization_id}
     async with context.resources.pool.connection() as connection:
         rows = await (await connection.execute(LIVE, values)).fetchall()
     return [row["server_id"] for row in rows]
@@ -204,7 +200,6 @@ async def _oldest_live(context: Context, role: str, among: Sequence[str], *, onl
 async def _fetch(
     context: Context, query: str, **chosen: str | bool | list[str]
 ) -> dict[str, Any] | None:
-    organization = {"organization_id": context.organization_id, "away": SERVER_AWAY_AFTER}
-    values = {**organization, **chosen}
+    values = {"organization_id": context.organization_id, **chosen}
     async with context.resources.pool.connection() as connection:
         return await (await connection.execute(query, values)).fetchone()

@@ -68,7 +68,7 @@ SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds
 """
 SERVERS = """
 SELECT CASE WHEN seen_at IS NULL THEN 'new'
-            WHEN incarnation IS NOT NULL AND seen_at > now() - interval '15 seconds' THEN 'online'
+            WHEN server_is_online(server) THEN 'online'
             ELSE 'away' END AS state, count(*) AS value
   FROM server WHERE removed_at IS NULL GROUP BY 1
 """

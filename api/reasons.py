@@ -15,8 +15,7 @@ from shared.models import Job
 
 FACTS = text("""
 SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
-       coalesce(s.incarnation IS NOT NULL AND s.seen_at > now() - interval '15 seconds', false)
-         AS online,
+       server_is_online(s) AS online,
        j.kind || '@' || j.version = ANY (s.kinds) AS known,
        j.run_at > now() AS later,
        (SELECT array_agg(n.needs_job_id) FROM job_need n JOIN job d ON d.job_id = n.needs_job_id

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
-from sqlalchemy import and_
+from sqlalchemy import Boolean, literal_column
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, func, insert, select
 from sqlmodel import update as sql_update
@@ -36,19 +36,12 @@ from api.sessions import violates
 from shared.errors import NotFoundError
 from shared.ids import make_id
 from shared.jobs.commands import JobClass
-from shared.jobs.state import SERVER_AWAY_AFTER
 from shared.models import Server, ServerEnrolment, ServerToken
 from shared.models.server import ROLES
 
 NAME_CONSTRAINT = "server_name"
 
-ONLINE = func.coalesce(
-    and_(
-        col(Server.incarnation).is_not(None),
-        col(Server.seen_at) > func.now() - SERVER_AWAY_AFTER,
-    ),
-    False,
-)
+ONLINE = func.server_is_online(literal_column("server"), type_=Boolean)
 """Whether a server's worker was heard of lately, by PostgreSQL's clock."""
 
 

@@ -25,7 +25,6 @@ from enum import StrEnum
 
 LEASE = timedelta(seconds=15)
 BEAT = timedelta(seconds=3)
-SERVER_AWAY_AFTER = timedelta(seconds=15)
 RING_AGAIN_AFTER = timedelta(seconds=3)
 BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_LONGEST = timedelta(minutes=5)

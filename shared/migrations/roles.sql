@@ -60,7 +60,8 @@ GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_deliv
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
-  public.caller, public.send_notification, public.repository_of, public.organization_resume TO wharf_api;
+  public.caller, public.send_notification, public.repository_of, public.organization_resume,
+  public.server_is_online, public.server_is_available TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -93,7 +94,7 @@ GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
 GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
   public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
-  public.send_notification
+  public.send_notification, public.server_is_online, public.server_is_available, public.job_lose
   TO wharf_control;
 
 -- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
@@ -109,7 +110,7 @@ GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wha
 -- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
-GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_id_at, public.registry_check_add,
+GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_lose, public.job_id_at, public.registry_check_add,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_proof, public.epoch_mark,
   public.epoch_check, public.database_restored TO wharf_functions;

@@ -12,6 +12,19 @@ BEGIN
   END IF;
 END $$;
 
+-- Whether the worker of a server was heard of within the last 15 s, the length of a lease. Without a search path
+-- of its own, so that PostgreSQL inlines it into statements about many servers; it names no object.
+CREATE OR REPLACE FUNCTION public.server_is_online(s public.server) RETURNS boolean LANGUAGE sql STABLE AS $$
+  SELECT coalesce(s.removed_at IS NULL AND s.incarnation IS NOT NULL AND s.seen_at > now() - interval '15 seconds', false)
+$$;
+
+-- Whether jobs of a class are given to a server now: it is online, approved, not shutting down and not paused.
+CREATE OR REPLACE FUNCTION public.server_is_available(s public.server, class text) RETURNS boolean
+LANGUAGE sql STABLE AS $$
+  SELECT public.server_is_online(s) AND s.approved_at IS NOT NULL AND NOT s.draining
+     AND class <> ALL (s.paused_classes)
+$$;
+
 -- The moment after one more failure: 2, 4, 8 … s, up to 5 min, plus up to a half by jitter in [0, 1).
 -- The same rule as shared.jobs.state.delay; a test compares them.
 CREATE OR REPLACE FUNCTION public.job_delay(failures integer, jitter double precision, wait interval)
@@ -27,6 +40,26 @@ RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   UPDATE public.job_attempt SET outcome = how, error = what, ended_at = clock_timestamp()
    WHERE job_id = job AND attempt = number AND outcome IS NULL
 $$;
+
+-- Ends the attempt of a running job whose worker is gone: a failure of the job, which is queued again after the
+-- pause, unless it failed too often or was cancelled. Gives false where it runs no more.
+CREATE OR REPLACE FUNCTION public.job_lose(job text, pause interval, message text, remedy text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  lost public.job;
+BEGIN
+  UPDATE public.job j SET
+    failures = failures + 1,
+    state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+                 WHEN failures + 1 >= max_failures THEN 'failed' ELSE 'queued' END,
+    run_at = now() + coalesce(pause, public.job_delay(failures, random(), NULL)),
+    error = jsonb_build_object(
+      'code', 'worker_lost', 'message', message, 'remedy', remedy, 'retryable', true)
+   WHERE j.job_id = job AND j.state = 'running'
+  RETURNING * INTO lost;
+  PERFORM public.job_close_attempt(lost.job_id, lost.attempt, 'lost', lost.error);
+  RETURN lost.job_id IS NOT NULL;
+END $$;
 
 CREATE OR REPLACE FUNCTION public.job_before_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -27,7 +27,6 @@ CREATE OR REPLACE FUNCTION worker_v1.hello(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   s public.server;
-  lost record;
 BEGIN
   IF coalesce(length(document->>'incarnation'), 0) NOT BETWEEN 1 AND 100 OR pg_column_size(document) > 65536 THEN
     RAISE EXCEPTION 'hello: a worker names its incarnation' USING ERRCODE = 'invalid_parameter_value';
@@ -43,19 +42,10 @@ BEGIN
     RETURN jsonb_build_object('status', 'wait', 'seconds',
       ceil(extract(epoch FROM s.seen_at + interval '15 seconds' - now())));
   END IF;
-  FOR lost IN
-    UPDATE public.job j SET
-      failures = failures + 1,
-      state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                   WHEN failures + 1 >= max_failures THEN 'failed' ELSE 'queued' END,
-      run_at = now(),
-      error = jsonb_build_object('code', 'worker_lost', 'message', 'the worker of this attempt died',
-                                 'remedy', 'See the worker''s log on the server.', 'retryable', true)
-     WHERE server_id = s.server_id AND j.state = 'running' AND j.incarnation <> document->>'incarnation'
-    RETURNING job_id, attempt, error
-  LOOP
-    PERFORM public.job_close_attempt(lost.job_id, lost.attempt, 'lost', lost.error);
-  END LOOP;
+  PERFORM public.job_lose(job_id, interval '0', 'the worker of this attempt died',
+                          'See the worker''s log on the server.')
+     FROM public.job
+    WHERE server_id = s.server_id AND state = 'running' AND incarnation <> document->>'incarnation';
   UPDATE public.job SET rung_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
   UPDATE public.server SET
     predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation

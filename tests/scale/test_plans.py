@@ -18,7 +18,6 @@ from api.main import create_app
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import DedupeUntil, ImagePull
-from shared.jobs.state import SERVER_AWAY_AFTER
 from shared.jobs.store import release, submit, sweep
 from shared.jobs.store.cancel import CANCEL
 from shared.settings import ApiSettings
@@ -128,7 +127,6 @@ def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
     of_server = {
         "organization_id": ORGANIZATION,
         "server_id": SERVER,
-        "away": SERVER_AWAY_AFTER,
         "online": True,
         "role": "deploy",
         "among": [],

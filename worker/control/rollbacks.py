@@ -39,7 +39,7 @@ SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retaine
  CROSS JOIN LATERAL (
    SELECT server_id FROM deployment_server s JOIN server USING (server_id)
     WHERE s.deployment_id = d.deployment_id AND server.removed_at IS NULL
-    ORDER BY seen_at > now() - interval '15 seconds' DESC NULLS LAST, server_id LIMIT 1) s
+    ORDER BY server_is_online(server) DESC, server_id LIMIT 1) s
   LEFT JOIN job proof ON proof.job_id = d.proof_job_id
  WHERE point_due AND d.outcome = 'succeeded' AND b.outcome = 'succeeded'
    AND (d.proof_job_id IS NULL OR proof.job_id IS NULL
@@ -105,8 +105,7 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
        s.server_id
   FROM rollback r CROSS JOIN LATERAL (
    SELECT server_id FROM application_server a JOIN server USING (server_id)
-    WHERE a.application_id = r.application_id AND server.removed_at IS NULL
-      AND seen_at > now() - interval '15 seconds'
+    WHERE a.application_id = r.application_id AND server_is_online(server)
     ORDER BY server_id LIMIT 1) s
  WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND proof_job_id IS NULL
    AND checked_at < now() - CASE WHEN proof_error IS NULL THEN interval '1 day'
@@ -152,8 +151,7 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
   FROM rollback r LEFT JOIN job j ON j.job_id = r.delete_job_id
  CROSS JOIN LATERAL (
    SELECT server_id FROM server
-    WHERE organization_id = r.organization_id AND removed_at IS NULL
-      AND seen_at > now() - interval '15 seconds'
+    WHERE organization_id = r.organization_id AND server_is_online(server)
     ORDER BY EXISTS (SELECT FROM application_server a WHERE a.server_id = server.server_id
                         AND a.application_id = r.application_id) DESC, server_id LIMIT 1) s
  WHERE dropped_at IS NOT NULL AND r.registry_id IS NOT NULL

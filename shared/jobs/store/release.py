@@ -36,10 +36,7 @@ WITH RECURSIVE queue AS (
              CASE q.job_class WHEN 'quick' THEN quick_slots WHEN 'build' THEN build_slots
                               ELSE transfer_slots END AS slots
         FROM server
-       WHERE server_id = q.server_id AND removed_at IS NULL AND incarnation IS NOT NULL
-         AND approved_at IS NOT NULL
-         AND NOT draining AND q.job_class <> ALL (paused_classes)
-         AND seen_at > now() - interval '15 seconds'
+       WHERE server_id = q.server_id AND server_is_available(server, q.job_class)
       OFFSET 0  -- by its key, whatever the planner thinks of how many are alive
     ) s CROSS JOIN LATERAL (
       SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')

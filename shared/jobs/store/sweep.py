@@ -15,19 +15,8 @@ LOSE = Change(
 """,
     ),
     """
-, lost AS (
-  UPDATE job SET
-    failures = failures + 1,
-    state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
-                 WHEN failures + 1 >= max_failures THEN 'failed' ELSE 'queued' END,
-    run_at = now() + job_delay(failures, random(), NULL),
-    error = jsonb_build_object(
-      'code', 'worker_lost', 'message', 'the worker of this attempt was not heard of any more',
-      'remedy', 'Check that the server and its worker run.', 'retryable', true)
-    FROM due WHERE job.job_id = due.row_id
-  RETURNING job.job_id, job.attempt, job.error
-)
-SELECT job_close_attempt(job_id, attempt, 'lost', error) FROM lost
+SELECT job_lose(row_id, NULL, 'the worker of this attempt was not heard of any more',
+                'Check that the server and its worker run.') FROM due
 """,
 )
 
@@ -37,8 +26,7 @@ CALL_BACK = Change(
         "j.job_id",
         """
   SELECT j.job_id AS row_id FROM job j JOIN server s USING (server_id)
-   WHERE j.state = 'dispatched' AND (s.removed_at IS NOT NULL OR s.incarnation IS NULL
-         OR s.draining OR s.seen_at < now() - interval '15 seconds') AND {rows}
+   WHERE j.state = 'dispatched' AND (s.draining OR NOT server_is_online(s)) AND {rows}
    LIMIT 500 FOR UPDATE OF j SKIP LOCKED
 """,
     ),
@@ -58,7 +46,7 @@ RING_AGAIN = Change(
         """
   SELECT j.job_id AS row_id FROM job j JOIN server s USING (server_id)
    WHERE j.state = 'dispatched' AND j.rung_at < now() - interval '3 seconds'
-     AND s.incarnation IS NOT NULL AND s.seen_at > now() - interval '15 seconds' AND {rows}
+     AND server_is_online(s) AND {rows}
    LIMIT 500 FOR UPDATE OF j SKIP LOCKED
 """,
     ),

@@ -228,3 +228,35 @@ async def test_no_second_organization_is_founded(world: World) -> None:
     await world.api.execute("SELECT organization_found('theirs', 'key', 'wharf_', '')")
 
     assert len(await world.rows("SELECT 1 FROM api_key")) == 1
+
+
+AVAILABLE = """
+SELECT server_is_online(server) AS online, server_is_available(server, 'quick') AS takes FROM server
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "online", "takes"),
+    [
+        ("seen_at = now()", True, True),
+        ("seen_at = now() - interval '14 s'", True, True),
+        ("seen_at = now() - interval '16 s'", False, False),
+        ("seen_at = NULL", False, False),
+        ("incarnation = NULL", False, False),
+        ("removed_at = now()", False, False),
+        ("approved_at = NULL", True, False),
+        ("draining = true", True, False),
+        ("paused_at = now(), paused_classes = '{quick}'", True, False),
+        ("paused_at = now(), paused_classes = '{transfer,build}'", True, True),
+    ],
+)
+@pytest.mark.parametrize("role", ["api", "control"])
+async def test_a_server_is_online_and_available_by_one_rule(
+    world: World, role: str, change: str, *, online: bool, takes: bool
+) -> None:
+    await world.add_server()
+    await world.owner.execute(f"UPDATE server SET {change}".encode())
+
+    [row] = await (await getattr(world, role).execute(AVAILABLE)).fetchall()
+
+    assert row == {"online": online, "takes": takes}
