@@ -14,34 +14,17 @@ from shared.jobs.state import State
 from shared.models import Job
 
 FACTS = text("""
-SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed,
-       server_is_online(s) AS online,
-       j.kind || '@' || j.version = ANY (s.kinds) AS known,
-       j.run_at > now() AS later,
-       (SELECT array_agg(n.needs_job_id) FROM job_need n JOIN job d ON d.job_id = n.needs_job_id
-         WHERE n.job_id = j.job_id AND NOT CASE n.on_state
-           WHEN 'succeeded' THEN d.state = 'succeeded'
-           WHEN 'failed' THEN d.state IN ('failed', 'expired')
-           ELSE d.finished_at IS NOT NULL END) AS needs,
-       EXISTS (SELECT FROM job h WHERE h.exclusive_key = j.exclusive_key
-                  AND h.state IN ('dispatched', 'running')) AS held,
-       (SELECT count(*) FROM job b WHERE b.server_id = j.server_id AND b.job_class = j.job_class
-           AND b.state IN ('dispatched', 'running'))
-         >= CASE j.job_class WHEN 'quick' THEN s.quick_slots WHEN 'build' THEN s.build_slots
-                            ELSE s.transfer_slots END AS full_up,
-       s.draining, s.approved_at IS NULL AS unapproved,
+SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(s) AS online,
+       j.kind || '@' || j.version = ANY (s.kinds) AS known, j.run_at > now() AS later, j.needs,
+       j.target_is_busy AS held, room.room <= 0 AS full_up, s.draining,
+       s.approved_at IS NULL AS unapproved,
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
-       j.job_class = 'transfer' AND r.transfer_limit <= (
-         SELECT count(*) FROM job b WHERE b.registry_id = j.registry_id AND b.job_class = 'transfer'
-            AND b.state IN ('dispatched', 'running')) AS registry_full,
-       j.job_class = 'transfer' AND o.transfer_limit <= (
-         SELECT count(*) FROM job b WHERE b.organization_id = j.organization_id
-            AND b.job_class = 'transfer' AND b.state IN ('dispatched', 'running'))
-         AS organization_full,
-       coalesce(j.created_at <= o.held_at, false) AS restored
-  FROM job j JOIN server s USING (server_id)
-  JOIN organization o ON o.organization_id = j.organization_id
-  LEFT JOIN registry r ON r.registry_id = j.registry_id
+       j.job_class = 'transfer' AND r.room <= 0 AS registry_full,
+       o.room <= 0 AS organization_full, j.is_restored AS restored
+  FROM queued_job j JOIN server s USING (server_id)
+  JOIN server_room room USING (server_id, job_class)
+  JOIN organization_room o ON o.organization_id = j.organization_id AND o.job_class = j.job_class
+  LEFT JOIN registry_room r ON r.registry_id = j.registry_id
  WHERE j.job_id = :job_id
 """)
 
@@ -99,12 +82,13 @@ class Facts:
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
-    """What keeps a job from its release; ``None`` if nothing does, or if it is not queued."""
+    """The reason why a job is not released yet; ``None`` if there is none or it is not queued."""
     if job.state != State.QUEUED:
         return None
     connection = await session.connection()
-    row = (await connection.execute(FACTS, {"job_id": job.job_id})).mappings().one()
-    return choose_reason(Facts(**row), job.run_at)
+    row = (await connection.execute(FACTS, {"job_id": job.job_id})).mappings().one_or_none()
+    # It may have been released since its row was read.
+    return None if row is None else choose_reason(Facts(**row), job.run_at)
 
 
 def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:

@@ -18,10 +18,18 @@ SQL_FILES = (
     "webhooks.sql",
     "restore.sql",
     "worker.sql",
+    "queue.sql",
     "authority.sql",
     "roles.sql",
     "servers.sql",
 )
+
+
+DROP_VIEWS = """
+DROP VIEW IF EXISTS public.queued_job, public.server_room, public.registry_room,
+  public.organization_room
+"""
+"""Alembic changes no column that a view shows; ``queue.sql`` makes them anew."""
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -44,14 +52,15 @@ def migrate(url: str) -> list[str]:
         require_postgres(plain)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
     try:
-        with engine.connect() as connection:
+        # One transaction, so that nobody meets a database without its views and functions.
+        with engine.begin() as connection:
+            _execute(connection, DROP_VIEWS)
             command.upgrade(alembic_config(connection), "head")
-            connection.commit()
+            for name in SQL_FILES:
+                _execute(connection, sql_text(name))
     finally:
         engine.dispose()
     with psycopg.connect(url, options="-c lock_timeout=5s") as plain:
-        for name in SQL_FILES:
-            plain.execute(sql_text(name).encode())
         _remove_leftovers(plain, url)
         rows = plain.execute("SELECT * FROM public.superuser_statements()").fetchall()
         statements = [statement for (statement,) in rows]
@@ -60,6 +69,13 @@ def migrate(url: str) -> list[str]:
         for statement in statements:
             plain.execute(statement.encode())
     return []
+
+
+def _execute(connection: Connection, statements: str) -> None:
+    """Run several statements in the transaction of the connection; none has parameters."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - see the URL
+    driver.execute(statements.encode())
 
 
 def _remove_leftovers(connection: psycopg.Connection, url: str) -> None:

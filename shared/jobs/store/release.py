@@ -29,32 +29,22 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND (server_id, job_class) > (q.server_id, q.job_class)
      ORDER BY server_id, job_class LIMIT 1) next
 ), with_room AS MATERIALIZED (
-  SELECT q.*, s.organization_id, s.kinds, s.held_at, s.slots - held.jobs AS server_room
+  SELECT q.*, s.organization_id, s.kinds, r.room AS server_room
     FROM queue q CROSS JOIN LATERAL (
-      SELECT organization_id, kinds, (
-               SELECT held_at FROM organization WHERE organization_id = server.organization_id),
-             CASE q.job_class WHEN 'quick' THEN quick_slots WHEN 'build' THEN build_slots
-                              ELSE transfer_slots END AS slots
-        FROM server
+      SELECT organization_id, kinds FROM server
        WHERE server_id = q.server_id AND server_is_available(server, q.job_class)
       OFFSET 0  -- by its key, whatever the planner thinks of how many are alive
     ) s CROSS JOIN LATERAL (
-      SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
-         AND server_id = q.server_id AND job_class = q.job_class
-    ) held
-   WHERE s.slots > held.jobs
+      SELECT room FROM server_room
+       WHERE server_id = q.server_id AND job_class = q.job_class OFFSET 0
+    ) r
+   WHERE r.room > 0
 ), share AS MATERIALIZED (
-  SELECT q.*, o.weight, held.jobs AS organization_has,
-         CASE q.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS organization_room
+  SELECT q.*, o.weight, o.jobs AS organization_has, o.room AS organization_room
     FROM (SELECT DISTINCT organization_id, job_class FROM with_room) q
-    JOIN organization o USING (organization_id) CROSS JOIN LATERAL (
-      SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
-         AND organization_id = q.organization_id AND job_class = q.job_class
-    ) held
-), registry_room AS MATERIALIZED (
-  SELECT registry_id, max(transfer_limit) - count(*) AS registry_room
-    FROM job JOIN registry USING (registry_id)
-   WHERE state IN ('dispatched', 'running') AND job_class = 'transfer' GROUP BY registry_id
+    JOIN organization_room o USING (organization_id, job_class)
+), full_registry AS MATERIALIZED (
+  SELECT registry_id FROM registry_room WHERE room <= 0
 ), application AS (
   -- The queue in the queue: a step in the index for each application.
   SELECT q.*, first.fair_key FROM with_room q CROSS JOIN LATERAL (
@@ -62,8 +52,7 @@ WITH RECURSIVE queue AS (
      WHERE state = 'queued' AND server_id = q.server_id AND job_class = q.job_class
      ORDER BY fair_key LIMIT 1) first
   UNION ALL
-  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.held_at, a.server_room,
-         next.fair_key
+  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_room, next.fair_key
     FROM application a CROSS JOIN LATERAL (
     SELECT fair_key FROM job
      WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
@@ -73,23 +62,12 @@ WITH RECURSIVE queue AS (
   -- Of each application as many as there is room for, and only those that nothing holds up.
   SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_room, j.*
     FROM application a CROSS JOIN LATERAL (
-      SELECT job_id, priority, run_at, registry_id, exclusive_key FROM job
-       WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
-         AND fair_key = a.fair_key AND run_at <= now() AND cancel_requested_at IS NULL
-         AND job_id <> ALL (%(aside)s) AND (a.held_at IS NULL OR created_at > a.held_at)
-         AND (deadline_at IS NULL OR deadline_at > now())
-         AND kind || '@' || version = ANY (a.kinds)
-         AND (NOT has_needs OR NOT EXISTS (
-           SELECT 1 FROM job_need n JOIN job needed ON needed.job_id = n.needs_job_id
-            WHERE n.job_id = job.job_id AND NOT CASE n.on_state
-              WHEN 'succeeded' THEN needed.state = 'succeeded'
-              WHEN 'failed' THEN needed.state IN ('failed', 'expired')
-              ELSE needed.finished_at IS NOT NULL END))
-         AND (exclusive_key IS NULL OR NOT EXISTS (
-           SELECT 1 FROM job other WHERE other.exclusive_key = job.exclusive_key
-              AND other.state IN ('dispatched', 'running')))
-         AND (job_class = 'quick' OR registry_id IS NULL OR registry_id NOT IN (
-           SELECT registry_id FROM registry_room WHERE registry_room <= 0))
+      SELECT job_id, priority, run_at, registry_id, exclusive_key FROM queued_job
+       WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
+         AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy
+         AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
+         AND (job_class <> 'transfer' OR registry_id IS NULL
+              OR registry_id NOT IN (SELECT registry_id FROM full_registry))
        ORDER BY priority DESC, run_at, job_id LIMIT a.server_room) j
 ), turn AS (
   SELECT due.*, s.weight, s.organization_has, s.organization_room, last.served_at,
@@ -108,12 +86,12 @@ WITH RECURSIVE queue AS (
          ) AS place
     FROM turn
 ), counted AS (
-  SELECT line.*, coalesce(registry_room, registry.transfer_limit) AS registry_room,
+  SELECT line.*, registry_room.room AS registry_room,
          row_number() OVER (PARTITION BY server_id, job_class ORDER BY place) AS of_server,
          row_number() OVER (PARTITION BY registry_id, job_class ORDER BY place) AS of_registry,
          row_number() OVER (PARTITION BY coalesce(exclusive_key, job_id)
                             ORDER BY place, job_id) AS of_key
-    FROM line LEFT JOIN registry_room USING (registry_id) LEFT JOIN registry USING (registry_id)
+    FROM line LEFT JOIN registry_room USING (registry_id)
 ), chosen AS (
   SELECT job_id, organization_id, job_class, fair_key,
          row_number() OVER (ORDER BY job_class, (organization_has + place)::float / weight, job_id
@@ -121,7 +99,7 @@ WITH RECURSIVE queue AS (
     FROM counted
    WHERE of_server <= server_room AND of_key = 1
      AND (organization_room IS NULL OR place <= organization_room)
-     AND (registry_room IS NULL OR job_class = 'quick' OR of_registry <= registry_room)
+     AND (registry_room IS NULL OR job_class <> 'transfer' OR of_registry <= registry_room)
    ORDER BY rank LIMIT %(most)s
 )"""
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - ours
