@@ -12,7 +12,7 @@ from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
-NOTHING = {"heldAt": None, "waitingJobIds": [], "apiKeys": [], "deployHooks": []}
+NOTHING: dict[str, object] = {"heldAt": None, "waitingJobIds": [], "apiKeys": [], "deployHooks": []}
 
 
 async def pull(client: httpx2.AsyncClient) -> str:
