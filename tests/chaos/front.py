@@ -28,11 +28,17 @@ class Mood(StrEnum):
 
 @dataclass(frozen=True)
 class Put:
-    """A manifest that the registry took, at that moment of this machine's clock."""
+    """A manifest that the registry took, at that moment of this machine's clock.
+
+    ``is_abandoned``: its sender had closed the connection before the answer. What an Engine sent
+    into a network that was cut comes out of it when the network is back, although the Engine has
+    given up since: TCP sends again what was not acknowledged.
+    """
 
     path: str
     digest: str
     at: float
+    is_abandoned: bool
 
 
 @dataclass
@@ -124,7 +130,8 @@ class Front:
     def _remember(self, request: web.Request, theirs: aiohttp.ClientResponse) -> None:
         if request.method == "PUT" and "/manifests/" in request.path and theirs.status == 201:
             digest = theirs.headers.get("Docker-Content-Digest", "")
-            self.puts.append(Put(request.path, digest, time.time()))
+            is_abandoned = request.transport is None
+            self.puts.append(Put(request.path, digest, time.time(), is_abandoned))
 
 
 def _headers(headers: aiohttp.typedefs.LooseHeaders) -> list[tuple[str, str]]:

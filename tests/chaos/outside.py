@@ -70,7 +70,10 @@ class Outside:
                 return False
 
     def late_writes(self, jobs: Iterable[Row]) -> Iterator[str]:
-        """Pushes whose tag was written after they had ended: by an attempt that was over."""
+        """Pushes whose tag was written after they had ended: by an attempt that went on.
+
+        What an attempt had sent before it was stopped is not among them.
+        """
         ended = {
             _target(job).repository: job
             for job in jobs
@@ -79,7 +82,9 @@ class Outside:
         for put in self.scene.front.puts:
             repository = put.path.removeprefix("/v2/").partition("/manifests/")[0]
             job = ended.get(repository)
-            if job is not None and put.at > job["finished_at"].timestamp():
+            if job is None or put.is_abandoned:
+                continue
+            if put.at > job["finished_at"].timestamp():
                 yield job["job_id"]
 
     def _digest(self, reference: Reference) -> str | None:
