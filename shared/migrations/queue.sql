@@ -36,7 +36,7 @@ SELECT r.registry_id, r.transfer_limit - (
 
 -- How many jobs of a class an organization has under way, and how many more it may have; null for any number.
 CREATE VIEW public.organization_room WITH (security_invoker) AS
-SELECT o.organization_id, c.job_class, o.weight, held.jobs,
+SELECT o.organization_id, c.job_class, held.jobs,
        CASE c.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS room
   FROM public.organization o CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class)
  CROSS JOIN LATERAL (

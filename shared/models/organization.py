@@ -3,25 +3,24 @@
 from typing import Any
 
 from pydantic import ConfigDict
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary, text
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, LargeBinary
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, document, moment, one_of
 
 
 class Organization(SQLModel, table=True):
-    """``weight`` is its share of what control does at a time, relative to the others' shares.
+    """Who registries, servers and applications belong to.
 
     ``transfer_limit``: so many transfers at once on all its servers; null for any number. Jobs that
     were stored before ``held_at`` wait: the database was restored then.
     """
 
-    __table_args__ = (CheckConstraint("weight > 0 AND transfer_limit > 0", name="limits_positive"),)
+    __table_args__ = (CheckConstraint("transfer_limit > 0", name="limit_positive"),)
 
     organization_id: str = Field(primary_key=True)
     name: str
     created_at: Moment = moment(default_now=True)
-    weight: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     transfer_limit: int | None = None
     held_at: Moment = moment()
 

@@ -40,7 +40,7 @@ WITH RECURSIVE queue AS (
     ) r
    WHERE r.room > 0
 ), share AS MATERIALIZED (
-  SELECT q.*, o.weight, o.jobs AS organization_has, o.room AS organization_room
+  SELECT q.*, o.jobs AS organization_has, o.room AS organization_room
     FROM (SELECT DISTINCT organization_id, job_class FROM with_room) q
     JOIN organization_room o USING (organization_id, job_class)
 ), full_registry AS MATERIALIZED (
@@ -70,7 +70,7 @@ WITH RECURSIVE queue AS (
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))
        ORDER BY priority DESC, run_at, job_id LIMIT a.server_room) j
 ), turn AS (
-  SELECT due.*, s.weight, s.organization_has, s.organization_room, last.served_at,
+  SELECT due.*, s.organization_has, s.organization_room, last.served_at,
          has.jobs + row_number() OVER (PARTITION BY organization_id, job_class, fair_key
                                        ORDER BY priority DESC, run_at, job_id) AS turn
     FROM due JOIN share s USING (organization_id, job_class)
@@ -94,8 +94,7 @@ WITH RECURSIVE queue AS (
     FROM line LEFT JOIN registry_room USING (registry_id)
 ), chosen AS (
   SELECT job_id, organization_id, job_class, fair_key,
-         row_number() OVER (ORDER BY job_class, (organization_has + place)::float / weight, job_id
-         ) AS rank
+         row_number() OVER (ORDER BY job_class, organization_has + place, job_id) AS rank
     FROM counted
    WHERE of_server <= server_room AND of_key = 1
      AND (organization_room IS NULL OR place <= organization_room)

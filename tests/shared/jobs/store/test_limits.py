@@ -325,8 +325,8 @@ async def test_applications_share_their_organizations_limit_across_servers(world
     assert set(modest) <= set(await released(world))
 
 
-async def test_organizations_share_a_look_by_their_weight(world: World) -> None:
-    """Of 2,000 due jobs one look takes 500: two parts for who weighs two."""
+async def test_organizations_share_evenly_what_is_released_at_a_time(world: World) -> None:
+    """Of 2,000 due jobs 500 are released at a time."""
     guest = await world.add_server(quick_slots=2000)
     await world.owner.execute("INSERT INTO organization (organization_id, name) VALUES ('b', 'b')")
     await world.owner.execute(
@@ -338,7 +338,6 @@ async def test_organizations_share_a_look_by_their_weight(world: World) -> None:
         "INSERT INTO server_enrolment SELECT 'b', public_key, role_verifier FROM server_enrolment"
     )
     await world.owner.execute("UPDATE server SET approved_at = now()")
-    await world.owner.execute("UPDATE organization SET weight = 3 WHERE organization_id <> 'b'")
     template = await world.submit(guest)
     for organization_id, server_id in ((world.organization_id, guest.server_id), ("b", "b")):
         await world.owner.execute(
@@ -351,14 +350,14 @@ async def test_organizations_share_a_look_by_their_weight(world: World) -> None:
 
     shares = Counter(job.organization_id for job in await world.release())
 
-    assert abs(shares[world.organization_id] - 3 * MOST / 4) <= 1
+    assert abs(shares[world.organization_id] - MOST / 2) <= 1
     await world.release()
     held = await world.rows(
         "SELECT organization_id, count(*) AS jobs FROM job WHERE state = 'dispatched' GROUP BY 1"
     )
     assert {row["organization_id"] == "b": row["jobs"] for row in held} == {
-        False: 3 * MOST / 2,
-        True: MOST / 2,
+        False: MOST,
+        True: MOST,
     }
 
 
