@@ -13,10 +13,10 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from api.context import Resources
 from api.main import create_app, leave
-from api.serving.acceptor import Acceptor, listen
-from api.serving.protocol import HttpConnection
+from api.procedure.context import Resources
+from api.sockets.acceptor import Acceptor, listen
+from api.sockets.protocol import HttpConnection
 from shared.errors import SetupError
 from shared.logs import OncePerSecond, configure_logs
 from shared.settings import ApiSettings, load

@@ -11,38 +11,32 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from api.broker import require_broker
-from api.context import Resources
-from api.disk import DiskWatch
-from api.doors.call import CallerGoneError
-from api.doors.deploy_hooks import add_deploy_hooks
-from api.doors.events import answer_events
-from api.doors.openapi import (
-    add_events,
-    add_procedure,
-    add_upload,
-    answer_unknown,
-    make_document,
-)
-from api.doors.plain import dump
-from api.doors.trpc import answer_trpc
-from api.doors.uploads import answer_context
+from api.accounts.bootstrap import found_organization, require_strong
 from api.events.feed import Feeds
 from api.events.readers import Readers
-from api.founding import found_organization, require_strong
-from api.guesses import Guesses
-from api.health import answer_alive, answer_ready
-from api.limits import RateLimiter
-from api.metrics import Metrics
-from api.places import Places
-from api.procedures.routers import PROCEDURES
-from api.request_id import RequestId
-from api.serving.connections import Connections, bound_connections
-from api.serving.files import allow_open_files
-from api.sessions import open_sessions
+from api.events.waiter import Waiter
+from api.http.bare import dump
+from api.http.deploy_hooks import add_deploy_hooks
+from api.http.dispatch import CallerGoneError
+from api.http.request_id import RequestId
+from api.http.rest import add_events, add_procedure, add_upload, answer_unknown, make_document
+from api.http.sse import answer_events
+from api.http.trpc import answer_trpc
+from api.http.uploads import answer_context
+from api.limits.concurrency_limit import Places
+from api.limits.disk import DiskWatch
+from api.limits.guess_limit import Guesses
+from api.limits.rate_limit import RateLimiter
+from api.operations.broker import require_broker
+from api.operations.health import answer_alive, answer_ready
+from api.operations.metrics import Metrics
+from api.procedure.context import Resources
+from api.procedure.sessions import open_sessions
+from api.routers import PROCEDURES
+from api.sockets.connections import Connections, bound_connections
+from api.sockets.open_files import allow_open_files
+from api.uploads.cleanup import tidying
 from api.uploads.store import ContextStore
-from api.uploads.tidying import tidying
-from api.waiting import Waiter
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.logs import LogStream

@@ -28,32 +28,20 @@ UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
 # The parts of each side. A new name here is a decision about the layout, not a detail.
 PARTS = {
     "api": {
-        "hooks",
-        *("main", "__main__", "context", "security", "doors", "procedures", "events", "web", "cli"),
-        *("audit", "errors", "founding", "health", "hosts", "idempotency", "issues", "jobs"),
-        *("broker", "disk", "effects", "guesses", "places", "serving"),
-        *("limits", "metrics", "reasons", "request_id", "sessions", "status", "uploads", "waiting"),
+        *("__main__", "main", "routers", "errors", "cli"),
+        *("docs", "http", "procedure", "fields", "limits", "sockets", "events", "uploads"),
+        *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
+        *("images", "jobs", "operations", "registries", "rollbacks", "servers", "webhooks"),
     },
     "worker": {
-        *("broker", "broker_users", "control", "engine", "local", "login"),
-        *("oci", "progress", "server"),
+        *("control", "server", "local", "engine", "oci"),
+        *("builds", "deployments", "images", "jobs", "registries"),
+        *("broker", "broker_users", "files", "login", "machine", "progress"),
     },
     "shared": {
-        *(
-            "compose",
-            "coroutines",
-            "deletion",
-            "deployments",
-            "settings",
-            "errors",
-            "faults",
-            "diagnosis",
-            "reference",
-            "networks",
-            "vault",
-        ),
-        *("approval", "database", "host_paths", "ids", "logs", "models", "jobs", "migrations"),
-        *("webhooks", "documents", "set_aside", "text", "versions"),
+        *("compose", "deployments", "jobs", "migrations", "models", "servers"),
+        *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
+        *("coroutines", "documents", "ids", "logs", "set_aside", "text", "webhooks"),
     },
 }
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from api.context import Role
-from api.events.opening import EVENTS
-from api.procedures.routers import PROCEDURES
-from api.uploads.receiving import UPLOAD
+from api.builds.context_upload import UPLOAD
+from api.jobs.event_access import EVENTS
+from api.procedure.context import Role
+from api.routers import PROCEDURES
 from shared.settings import (
     ApiSettings,
     ControlSettings,

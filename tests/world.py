@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
-from api.security import hash_secret, proof_of
+from api.procedure.auth import hash_secret, proof_of
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
@@ -23,8 +23,8 @@ from shared.jobs.store.sweep import Ring, sweep
 from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.databases import Database
 from worker.broker_users import hash_password
+from worker.jobs.functions import CALL_SECONDS, Functions
 from worker.local.postgres import OWNER
-from worker.server.functions import CALL_SECONDS, Functions
 from worker.server.identity import Enrolled, scram_verifier
 
 TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")

@@ -3,7 +3,7 @@
 Each user may do what a stock Celery or Flower does and no more: the test that runs them finds
 ``ACL LOG`` empty. The rules hold for these settings of Celery: ``sep`` is ``:``, ``priority_steps``
 is ``[0]``, remote control is off in workers, and a worker of ours keeps nothing at the broker
-(``worker/server/reading.py``).
+(``worker/server/consumer.py``).
 """
 
 import hashlib

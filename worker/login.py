@@ -5,10 +5,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
 
-from shared.diagnosis import Right
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ANY_REPOSITORY
+from shared.jobs.diagnosis import Right
 from shared.reference import Reference
 from shared.vault import SealContext
 

@@ -10,8 +10,8 @@ from psycopg.rows import dict_row
 from rich.console import Console
 
 from api.cli.server import plain
-from shared.approval import Unapproved, approve, find_unapproved
 from shared.errors import SetupError
+from shared.servers.approval import Unapproved, approve, find_unapproved
 from shared.settings import DatabaseSettings, load
 
 

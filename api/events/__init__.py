@@ -1,1 +1,1 @@
-"""A job's events for those who watch it: `transfer` adds up, `feed` looks, `stream` tells."""
+"""Events of jobs as they are read from the database, for all who wait for them."""

@@ -19,10 +19,10 @@ from api.errors import BusyError
 from api.events.rows import Event, JobRow, make_end, read_events, read_job
 from api.events.transfer import TransferWatch, parse_transfer
 from api.events.wire import SnapshotOutput, write_snapshot
-from api.procedures.fields import show_document
+from api.fields.shapes import show_document
 from shared.coroutines import heard
 from shared.database import Pool
-from shared.jobs.state import State
+from shared.jobs.states import State
 
 LOOK_EVERY = timedelta(seconds=5)
 LOOK_EARLY = timedelta(seconds=1)

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout, TooManyRequests
 
-from api.places import Places
+from api.limits.concurrency_limit import Places
 from shared.coroutines import end
 from shared.database import Pool
 

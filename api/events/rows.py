@@ -7,7 +7,7 @@ from typing import Any
 
 from api.events.wire import EventOutput, make_event, write_event
 from shared.database import Connection, Pool
-from shared.jobs.state import State
+from shared.jobs.states import State
 
 PAGE = 200
 

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.procedures.fields import Output
+from api.fields.shapes import Output
 
 STALLED_AFTER = timedelta(seconds=30)
 SHORTEST = timedelta(milliseconds=1)

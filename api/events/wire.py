@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import JsonValue
 
 from api.events.transfer import TransferShown
-from api.procedures.fields import Moment, Output, show_document
-from shared.jobs.state import State
+from api.fields.shapes import Moment, Output, show_document
+from shared.jobs.states import State
 
 BEGINNING = b"retry: 1000\n\n"
 """A reader whose line breaks comes back after a second."""

@@ -1,1 +1,1 @@
-"""Build contexts that callers upload and that servers fetch."""
+"""Uploaded files: kept in a directory, checked, cleaned up."""

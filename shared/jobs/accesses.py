@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from shared.diagnosis import Right
 from shared.jobs.commands import (
     ANY_REPOSITORY,
     Command,
@@ -19,6 +18,7 @@ from shared.jobs.commands import (
     Replace,
     ServiceReplace,
 )
+from shared.jobs.diagnosis import Right
 from shared.reference import Reference
 
 _PULL: frozenset[Right] = frozenset({"pull"})

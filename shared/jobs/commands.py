@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
-from shared.deletion import Known
+from shared.jobs.deletion import Known
 from shared.reference import Reference, parse_reference
 
 ANY_REPOSITORY = "*"

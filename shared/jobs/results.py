@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from shared.deletion import Outcome
+from shared.jobs.deletion import Outcome
 
 
 class _Result(BaseModel):

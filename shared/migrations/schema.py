@@ -13,15 +13,15 @@ from sqlalchemy import Connection, create_engine
 from shared.versions import require_postgres
 
 SQL_FILES = (
-    "documents.sql",
-    "rules.sql",
-    "webhooks.sql",
-    "restore.sql",
-    "worker.sql",
-    "queue.sql",
-    "authority.sql",
-    "roles.sql",
-    "servers.sql",
+    "migrations/documents.sql",
+    "jobs/sql/rules.sql",
+    "migrations/webhooks.sql",
+    "migrations/restore.sql",
+    "jobs/sql/worker.sql",
+    "jobs/sql/queue.sql",
+    "migrations/authority.sql",
+    "migrations/roles.sql",
+    "migrations/servers.sql",
 )
 
 
@@ -119,4 +119,4 @@ def give_passwords(url: str, passwords: Mapping[str, SecretStr]) -> None:
 
 def sql_text(name: str) -> str:
     """The text of one of `SQL_FILES`."""
-    return files("shared.migrations").joinpath(name).read_text()
+    return files("shared").joinpath(name).read_text()

@@ -14,7 +14,7 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.commands import DedupeUntil, JobClass, Kind
-from shared.jobs.state import FINAL, Outcome, State
+from shared.jobs.states import FINAL, Outcome, State
 from shared.models.columns import Moment, document, moment, one_of
 
 

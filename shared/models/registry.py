@@ -3,7 +3,7 @@
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
-from shared.jobs.state import FINAL
+from shared.jobs.states import FINAL
 from shared.models.columns import Moment, ids, moment, one_of
 
 

@@ -16,16 +16,16 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from shared.database import Pool, open_pool
-from shared.diagnosis import Outcome, ProbeReport, Stage, StageResult
 from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.jobs.commands import RULES
+from shared.jobs.diagnosis import Outcome, ProbeReport, Stage, StageResult
 from shared.jobs.store.pin import pin
 from shared.jobs.store.release import Released, give_login, release
 from shared.jobs.store.sweep import sweep
 from shared.vault import PrivateKey
 from tests.databases import Database
-from worker.control.claims import recheck
+from worker.control.image_usage import recheck
 
 KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
 PATIENCE_SECONDS = 10

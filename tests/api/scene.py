@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 import psycopg
 
-from api.procedures.procedure import Procedure
+from api.procedure.procedure import Procedure
 from shared.vault import PrivateKey
 from tests.api.asking import create_application, create_registry
 from tests.api.deploying import create_deployable, deploy, make_point

@@ -17,8 +17,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.doors.openapi import make_document
-from api.procedures.routers import PROCEDURES
+from api.http.rest import make_document
+from api.routers import PROCEDURES
 from shared.settings import ApiSettings
 from shared.vault import PrivateKey
 from tests.api.asking import ADMIN_KEY

@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from api.doors.openapi import make_document
-from api.procedures.fields import Change
-from api.procedures.routers import PROCEDURES
+from api.fields.shapes import Change
+from api.http.rest import make_document
+from api.routers import PROCEDURES
 from tests.api.asking import ADMIN_KEY, create_application, create_registry, show_application
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 
-from api.procedures.routers import PROCEDURES
+from api.routers import PROCEDURES
 from tests.api.asking import GHCR, create_application, create_registry, upload_context
 from tests.api.deploying import create_deployable, deploy, make_point
 from tests.api.fleet import TestServer

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from api.founding import found_organization
+from api.accounts.bootstrap import found_organization
 from api.main import PATIENCE, create_app
 from shared.database import open_pool
 from shared.errors import SetupError

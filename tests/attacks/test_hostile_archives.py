@@ -19,8 +19,8 @@ import pytest
 from shared.errors import SourceError
 from shared.faults import FaultCode
 from tests.waiting import wait_until
-from worker.server.sources.limits import Limits
-from worker.server.sources.upload import UNPACKER, unpack
+from worker.builds.sources.limits import Limits
+from worker.builds.sources.upload import UNPACKER, unpack
 
 QUICKLY_SECONDS = 20
 SMALL_BYTES = 50_000_000

@@ -5,7 +5,7 @@ from psycopg.types.json import Jsonb
 
 from shared.ids import make_id
 from tests.world import World
-from worker.control.builds import settle_builds
+from worker.control.maintenance.builds import settle_builds
 
 GOOD, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 LIES = [

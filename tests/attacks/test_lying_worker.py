@@ -6,12 +6,12 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from api.jobs import fault_of, read_result
-from api.waiting import EndedJob
+from api.events.waiter import EndedJob
+from api.jobs.submission import fault_of, read_result
 from shared.documents import UNREADABLE
 from shared.errors import FailedJobError
 from shared.jobs.results import ImageResult
-from shared.jobs.state import State
+from shared.jobs.states import State
 from tests.api.events.reading import open_reader, serving
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database

@@ -8,7 +8,7 @@ import redis
 
 from shared.jobs.store.sweep import Ring
 from worker.broker_users import ADMIN, hash_password, server_rules, server_user
-from worker.control.publish import LONGEST_QUEUE, Publisher
+from worker.control.scheduling.publish import LONGEST_QUEUE, Publisher
 from worker.local.valkey import LocalValkey
 
 MEGABYTE = "x" * 1_000_000

@@ -10,7 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from api.main import create_app
-from api.procedures.routers import PROCEDURES
+from api.routers import PROCEDURES
 from shared.settings import ApiSettings
 from shared.vault import PrivateKey
 from tests.api.asking import ADMIN_KEY, GHCR, create_application, open_client

@@ -18,7 +18,7 @@ from shared.migrations.schema import migrate
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
 from tests.world import Guest, World, open_world
-from worker.control.roles import Roles
+from worker.control.access.database_roles import Roles
 from worker.local.postgres import OWNER, LocalPostgres
 
 UNBOUND = (

@@ -14,7 +14,7 @@ from tests.bench.measure import Figure, median
 from tests.bench.scene import Scene
 from worker.local.processes import Child, free_port, is_listening
 
-BARE = ("-m", "uvicorn", "tests.bench.bare:app", "--log-level=warning")
+BARE = ("-m", "uvicorn", "tests.bench.peers.bare:app", "--log-level=warning")
 CLIENTS = 32
 SECONDS = 3.0
 ROUNDS = 3

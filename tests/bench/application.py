@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.bench.scene import LOOK_SECONDS, Scene
-from tests.engine.contexts import BUSYBOX
-from worker.local.demo_deployment import DOCKERFILE, DemoDeployment
+from tests.worker.engine.contexts import BUSYBOX
+from worker.local.demo.deployment import DOCKERFILE, DemoDeployment
 from worker.local.fleet import Fleet
 from worker.local.repository import LocalRepository
 from worker.local.stack import LocalServer

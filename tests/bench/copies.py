@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.bench.carry import carry
 from tests.bench.measure import Figure, median
+from tests.bench.peers.carry import carry
 from tests.bench.scene import PASSWORD, USER, Scene, seconds_until
 from worker.local.fleet import REGISTRY_NETWORK
 from worker.local.images import make_image
@@ -66,7 +66,7 @@ class _Bench:
 
     def carry(self, source: str) -> dict[str, float]:
         """Ours, in a process whose start is not counted: a worker runs already."""
-        words = (sys.executable, "-m", "tests.bench.carry", source)
+        words = (sys.executable, "-m", "tests.bench.peers.carry", source)
         target = f"{self.scene.registry()[0].host}/bench/ours:1"
         said = _run(*words, target, REGISTRY_NETWORK, text=f"{USER} {PASSWORD}")
         answer: dict[str, float] = json.loads(said)

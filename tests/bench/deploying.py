@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 from tests.bench.application import PORT, Application, Version, open_application
-from tests.bench.by_hand import Service, open_service, open_swarm
 from tests.bench.measure import Figure, median
+from tests.bench.peers.by_hand import Service, open_service, open_swarm
 from tests.bench.scene import Scene
-from worker.local.demo_deployment import TARGET_PORT, Heard
+from worker.local.demo.deployment import TARGET_PORT, Heard
 from worker.local.fleet import Fleet, start_fleet
 
 RUNTIMES = ("container", "service")

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import psycopg
 
-from tests.bench.bare_celery import make_app
 from tests.bench.measure import Figure, percentile
+from tests.bench.peers.bare_celery import make_app
 from tests.bench.scene import Scene
 from worker.broker_users import ADMIN
 from worker.local.images import make_image
@@ -72,7 +72,7 @@ def _bare_celery(scene: Scene) -> list[float]:
     """Milliseconds from ``send_task`` to the task, at the same pace, broker, pool and settings."""
     assert scene.stack.valkey is not None
     log = scene.directory / "bare-celery.log"
-    words = ("-m", "celery", "-A", "tests.bench.bare_celery", "worker", "--pool=threads")
+    words = ("-m", "celery", "-A", "tests.bench.peers.bare_celery", "worker", "--pool=threads")
     options = ("--concurrency=38", "--queues=server.bare", "--without-gossip", "--without-mingle")
     child = Child.start(
         "bare celery",

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 from shared.reference import Reference, parse_reference
 from tests.chaos.load import STRANGER
 from tests.chaos.scene import PASSWORD, USER, Scene
-from worker.engine.connection import Engine
-from worker.oci.manifest import ACCEPT
+from worker.engine.transport.connection import Engine
+from worker.oci.registry.manifest import ACCEPT
 
 Row = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tests.chaos.front import Front, open_front
 from tests.proxies import Proxy, open_proxy
 from tests.serving import open_loop, serving
 from worker.broker_users import ADMIN
-from worker.control.publish import Publisher
+from worker.control.scheduling.publish import Publisher
 from worker.local.engines import LocalEngine
 from worker.local.fleet import Fleet, start_fleet
 from worker.local.images import make_image

@@ -5,9 +5,9 @@ import pytest
 from psycopg import errors
 
 from tests.databases import Server
-from tests.shared.test_roles import AS_A_SERVER, allowed
+from tests.shared.migrations.test_roles import AS_A_SERVER, allowed
 from tests.world import Guest, World
-from worker.control.roles import Roles
+from worker.control.access.database_roles import Roles
 
 BOUNDS = {
     "statement_timeout": "10s",

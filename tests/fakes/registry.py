@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from tests.fakes.web import Fake, open_fake
-from tests.oci.images import INDEX, Image, digest_of
+from tests.worker.oci.sample_images import INDEX, Image, digest_of
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.contexts import BASE, make_base
 from tests.journeys.conftest import PASSWORD, Port, login
+from tests.worker.engine.contexts import BASE, make_base
 from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository

@@ -18,7 +18,7 @@ from tests.journeys.jobs import Job
 from tests.proxies import Proxy, open_proxy
 from tests.serving import open_loop, serving
 from worker.local.images import make_image
-from worker.oci.manifest import ACCEPT
+from worker.oci.registry.manifest import ACCEPT
 from worker.server.runtime import LoopThread
 
 pytestmark = pytest.mark.xdist_group("journeys")

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.engine.contexts import make_base
 from tests.journeys.conftest import PASSWORD, Port
+from tests.journeys.deployments.test_deployments import dockerfile
 from tests.journeys.test_builds import serve
-from tests.journeys.test_deployments import dockerfile
-from tests.local.conditions import wait_until
+from tests.worker.engine.contexts import make_base
+from tests.worker.local.conditions import wait_until
 
 pytestmark = pytest.mark.xdist_group("journeys")
 

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from api.cli.client import ClientSettings
 from api.cli.doctor import examine
 from tests.journeys.conftest import Port
-from tests.local.conditions import wait_until
+from tests.worker.local.conditions import wait_until
 from worker.broker_users import ADMIN, server_user
 
 pytestmark = pytest.mark.xdist_group("journeys")

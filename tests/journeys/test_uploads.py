@@ -8,10 +8,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.engine.contexts import BASE, make_base
 from tests.journeys.conftest import Port
 from tests.journeys.jobs import Job
-from tests.server.sources.test_upload import entry, make_tar
+from tests.worker.builds.sources.test_upload import entry, make_tar
+from tests.worker.engine.contexts import BASE, make_base
 
 pytestmark = pytest.mark.xdist_group("journeys")
 

@@ -12,9 +12,15 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from sqlalchemy import event
 
-from api import idempotency, jobs, metrics, reasons, security, waiting
-from api.events import opening, rows
+from api.events import rows
+from api.events import waiter as waiting
+from api.jobs import event_access as opening
+from api.jobs import submission as jobs
+from api.jobs import wait_reasons as reasons
 from api.main import create_app
+from api.operations import metrics
+from api.procedure import auth as security
+from api.procedure import idempotency
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import DedupeUntil, ImagePull
@@ -25,7 +31,9 @@ from shared.vault import PrivateKey
 from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, Crowd
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
-from worker.control import prune, retention, roles
+from worker.control.access import database_roles as roles
+from worker.control.maintenance import expired_rows as prune
+from worker.control.maintenance import retention
 from worker.local.cluster import SUPERUSER
 
 LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}

@@ -16,8 +16,8 @@ from hypothesis.stateful import (
 )
 
 from shared.errors import SetupError
-from tests.local.conditions import wait_until
 from tests.sequences.scene import BROKEN, GOOD, HEALTHY, USER, Scene
+from tests.worker.local.conditions import wait_until
 
 HOSTS = (0, 1)
 MORTAL = ("worker", "Engine")

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tests.engine.contexts import BUSYBOX
+from tests.worker.engine.contexts import BUSYBOX
 from worker.engine.containers import APPLICATION
 from worker.local.fleet import Fleet, start_fleet
 from worker.local.images import make_image

@@ -22,23 +22,23 @@ from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlS
 from shared.vault import KeyRing
 from shared.versions import require_postgres
 from worker.broker import require_broker
-from worker.control.approval import approve_all
-from worker.control.broker_users import BrokerUsers
-from worker.control.broker_watch import BrokerState, look_at_broker, open_broker
-from worker.control.builds import settle_builds
-from worker.control.deliveries import HINT, Deliveries
-from worker.control.deployments import settle_deployments
-from worker.control.prune import prune
-from worker.control.publish import Publisher
-from worker.control.put_back import put_back
-from worker.control.releases import Releases
-from worker.control.retention import IDLE_SECONDS, Retention, forget
-from worker.control.roles import Roles
-from worker.control.rollbacks import tend_points, write_points
-from worker.control.service import Service, Services, Work, with_connection
-from worker.control.verification import SERVICE as VERIFY_DIGESTS
-from worker.control.verification import Verification
-from worker.oci.settings import ConnectionSettings
+from worker.control.access.approval import approve_all
+from worker.control.access.broker_state import BrokerState, look_at_broker, open_broker
+from worker.control.access.broker_users import BrokerUsers
+from worker.control.access.database_roles import Roles
+from worker.control.maintenance.automatic_rollback import put_back
+from worker.control.maintenance.builds import settle_builds
+from worker.control.maintenance.deployments import settle_deployments
+from worker.control.maintenance.expired_rows import prune
+from worker.control.maintenance.retention import IDLE_SECONDS, Retention, forget
+from worker.control.maintenance.rollback_points import tend_points, write_points
+from worker.control.maintenance.service import Service, Services, Work, with_connection
+from worker.control.maintenance.verification import SERVICE as VERIFY_DIGESTS
+from worker.control.maintenance.verification import Verification
+from worker.control.scheduling.publish import Publisher
+from worker.control.scheduling.release import Releases
+from worker.control.webhooks.deliveries import HINT, Deliveries
+from worker.oci.transport.settings import ConnectionSettings
 
 POOL_CONNECTIONS = 6
 """One for each thing that `Control` does beside the others."""

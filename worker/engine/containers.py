@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field, JsonValue, RootModel, SecretStr
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
-from worker.engine.connection import CONTROL, Engine
 from worker.engine.errors import Doing
+from worker.engine.transport.connection import CONTROL, Engine
 
 APPLICATION = "io.wharfinger.application"
 DEPLOYMENT = "io.wharfinger.deployment"

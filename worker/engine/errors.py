@@ -2,7 +2,7 @@
 
 An Engine answers a wrong password, an unknown host and a missing image alike with 500, and a
 failed push with 200, so its words are all there is. Every row of the table carries words that an
-Engine really said (20.10 and 28.5); `tests/engine/test_errors.py` reads each of them back.
+Engine really said (20.10 and 28.5); `tests/worker/engine/test_errors.py` reads each of them back.
 
 Rows are tried from top to bottom. URLs and the names that were asked for are blanked out first, so
 that a repository called ``denied`` decides nothing.

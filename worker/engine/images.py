@@ -8,12 +8,12 @@ from pydantic import BaseModel, Field, RootModel
 from shared.errors import EngineError, InvalidReferenceError
 from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost, parse_reference
-from worker.engine.connection import Engine
 from worker.engine.credentials import credential, registry_auth, require_host
 from worker.engine.errors import Doing
 from worker.engine.transfer import OnProgress, transfer
+from worker.engine.transport.connection import Engine
 from worker.login import EngineLogin
-from worker.oci.platform import Platform
+from worker.oci.images.platform import Platform
 
 REGISTRY_ANSWER = timedelta(seconds=75)
 """An Engine gives a silent registry 15 s, an unreachable one 30 s, and may try twice."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from pydantic import JsonValue
 
-from worker.engine.stream import JsonObject
+from worker.engine.transport.stream import JsonObject
 from worker.progress import MAX_LAYERS, LayerProgress, LayerState, TransferProgress
 
 _MAX_ID = 64

@@ -11,11 +11,11 @@ from datetime import timedelta
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.engine.connection import Engine
 from worker.engine.credentials import registry_auth
 from worker.engine.errors import Doing, make_error
 from worker.engine.progress import ProgressSum
-from worker.engine.stream import JsonObject
+from worker.engine.transport.connection import Engine
+from worker.engine.transport.stream import JsonObject
 from worker.progress import TransferProgress
 
 OnProgress = Callable[[TransferProgress], None]

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from shared.errors import EngineError, SetupError
-from worker.engine.connection import Engine
+from worker.engine.transport.connection import Engine
 from worker.local.stack import Outside, Stack
 
 DEFAULT_DATA = Path("~/.local/share/wharfinger")

@@ -15,13 +15,13 @@ from contextlib import closing, suppress
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
-from worker.oci.client import RegistryClient
-from worker.oci.lanes import in_lanes
-from worker.oci.manifest import Descriptor, Manifest
-from worker.oci.manifests import MISSING
-from worker.oci.plan import Plan, make_plan
-from worker.oci.tally import Tally
-from worker.oci.uploads import Upload
+from worker.oci.concurrency import in_lanes
+from worker.oci.copy_progress import Tally
+from worker.oci.images.plan import Plan, make_plan
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifest import Descriptor, Manifest
+from worker.oci.registry.manifests import MISSING
+from worker.oci.registry.uploads import Upload
 from worker.progress import LayerState, TransferProgress
 
 NOT_THERE = MISSING | {FaultCode.PULL_DENIED}

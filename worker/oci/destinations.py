@@ -3,7 +3,7 @@
 An Engine goes by itself to whatever token server a registry names. Our own ping goes first:
 
 ```text
-401 ──► every token server that it names is safe (`worker.oci.realm`) ──► the Engine may have it
+401 ──► every token server that it names is safe (`oci.auth.realm`) ──► the Engine may have it
 200 ──► the image is asked for as nobody: where that is a 401, as above
 a certificate that only the Engine knows ──► asked again without verifying it: nothing is sent
 no connection ──► asked through the Engine's proxy, if it has one
@@ -22,12 +22,12 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_registry
 from worker.login import EngineLogin, Login
-from worker.oci.answers import Asked
-from worker.oci.conversation import Conversation
-from worker.oci.manifest import ACCEPT
-from worker.oci.proxied import ask_through_proxy
-from worker.oci.settings import ConnectionSettings
-from worker.oci.transport import Request
+from worker.oci.engine_proxy import ask_through_proxy
+from worker.oci.registry.conversation import Conversation
+from worker.oci.registry.manifest import ACCEPT
+from worker.oci.transport.answers import Asked
+from worker.oci.transport.http import Request
+from worker.oci.transport.settings import ConnectionSettings
 
 CLOSED = frozenset(
     {

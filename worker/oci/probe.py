@@ -1,7 +1,7 @@
 """The staged test of a connection: one result a stage, and what is proved by them.
 
 Never "ok" for what was not checked: a web page, a registry that asks nobody for a password, a user
-without rights. The order of the stages stands in `shared.diagnosis`.
+without rights. The order of the stages stands in `shared.jobs.diagnosis`.
 """
 
 import asyncio
@@ -10,21 +10,21 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.diagnosis import Outcome, ProbeReport, Right, Stage, make_probe_repository
 from shared.errors import RegistryError, WharfError
 from shared.faults import FaultCode
+from shared.jobs.diagnosis import Outcome, ProbeReport, Right, Stage, make_probe_repository
 from shared.networks import is_address
 from shared.reference import RegistryHost, parse_registry, require_repository
 from worker.login import Login
-from worker.oci.address import require_host
-from worker.oci.client import RegistryClient
-from worker.oci.handshake import Proof
-from worker.oci.ladder import Finding, Ladder
-from worker.oci.manifests import MISSING
-from worker.oci.route import Endpoint, Route, connect, find_endpoint, negotiate
-from worker.oci.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
-from worker.oci.settings import ConnectionSettings
-from worker.oci.uploads import Upload
+from worker.oci.auth.handshake import Proof
+from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
+from worker.oci.probe_stages import Finding, Ladder
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifests import MISSING
+from worker.oci.registry.uploads import Upload
+from worker.oci.transport.address import require_host
+from worker.oci.transport.route import Endpoint, Route, connect, find_endpoint, negotiate
+from worker.oci.transport.settings import ConnectionSettings
 
 WHOLE = timedelta(seconds=15)
 CANCEL = timedelta(seconds=3)

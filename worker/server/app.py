@@ -16,14 +16,14 @@ from celery import Celery, signals
 
 from shared.errors import SetupError
 from shared.jobs.commands import Kind
-from shared.jobs.state import Outcome
+from shared.jobs.states import Outcome
 from shared.logs import configure_logs
 from shared.settings import WorkerSettings, load
 from worker.broker import broker_settings, require_broker
+from worker.server.consumer import reading_settings
 from worker.server.handlers import open_work
+from worker.server.heartbeat import JOIN_AGAIN
 from worker.server.identity import StateDirectory
-from worker.server.presence import JOIN_AGAIN
-from worker.server.reading import reading_settings
 from worker.server.runtime import Worker, start_worker
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"

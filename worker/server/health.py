@@ -10,7 +10,7 @@ import sys
 
 from shared.errors import EngineError, SetupError
 from shared.settings import WorkerSettings, load
-from worker.engine.connection import Engine
+from worker.engine.transport.connection import Engine
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 ENROLLED = "server.json"

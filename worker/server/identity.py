@@ -20,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 
 from shared.errors import SetupError
 from shared.vault import KeyRing, PrivateKey, PublicKey
-from worker.server.files import write_whole
+from worker.files import write_whole
 
 SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (``scram_iterations``); the password has 256 random bits anyway."""

@@ -15,12 +15,12 @@ import structlog
 from shared.errors import SetupError
 from shared.ids import make_id
 from shared.vault import KeyRing
-from worker.server.attempt import Attempt, End, Why, Work, run_attempt
+from worker.jobs.attempt import Attempt, End, Why, Work, run_attempt
+from worker.jobs.functions import Functions
+from worker.machine import Describe
 from worker.server.enrolment import is_removed
-from worker.server.functions import Functions
+from worker.server.heartbeat import Begun, Presence
 from worker.server.identity import Enrolled, StateDirectory
-from worker.server.machine import Describe
-from worker.server.presence import Begun, Presence
 
 Result = TypeVar("Result")
 

@@ -4,7 +4,7 @@ from psycopg.types.json import Jsonb
 
 from shared.database import Connection
 from shared.faults import Fault
-from shared.jobs.state import State
+from shared.jobs.states import State
 
 CANCEL = "SELECT job_cancel(%s, %s, %s) AS state"
 

@@ -16,7 +16,7 @@ from api.cli.build import Told, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
-from worker.control.builds import settle_builds
+from worker.control.maintenance.builds import settle_builds
 
 DIGEST = f"sha256:{'a' * 64}"
 

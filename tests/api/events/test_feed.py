@@ -6,7 +6,7 @@ from typing import Any
 
 from api.events.feed import Feed
 from api.events.rows import Event, JobRow
-from shared.jobs.state import State
+from shared.jobs.states import State
 
 QUEUED = JobRow(State.QUEUED, 0, "server-1", 1, None, None, None)
 

@@ -11,9 +11,9 @@ import pytest
 from fastapi import FastAPI
 
 from api.events.feed import Feeds
-from api.events.opening import Opening
-from api.events.stream import Source, read
 from api.events.wire import COMMENT
+from api.jobs.event_access import Opening
+from api.jobs.event_stream import Source, read
 from tests.api.asking import ADMIN_KEY, until
 from tests.api.events.reading import PATH, add_logs, beat, open_reader, serving
 from tests.api.fleet import TestServer

@@ -9,7 +9,7 @@ import pytest
 from api.errors import DiskFullError
 from api.uploads.store import ContextStore
 from shared.ids import make_id
-from tests.engine.parts import require_real_parts
+from tests.worker.engine.parts import require_real_parts
 
 
 @pytest.fixture

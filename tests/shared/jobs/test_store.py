@@ -13,9 +13,9 @@ import pytest
 
 from shared.database import Connection
 from shared.faults import Fault
-from shared.jobs import state as lives
+from shared.jobs import states as lives
 from shared.jobs.commands import RegistryTest
-from shared.jobs.state import LEASE, TRANSITIONS, Life, Outcome, State
+from shared.jobs.states import LEASE, TRANSITIONS, Life, Outcome, State
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.release import Released, refuse, release
 from shared.jobs.store.sweep import CALL_BACK, EXPIRE, LOSE

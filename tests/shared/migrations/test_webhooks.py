@@ -9,7 +9,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from shared.ids import make_id
-from tests.control.endpoints import add_webhook, end_job, rows
+from tests.worker.control.endpoints import add_webhook, end_job, rows
 from tests.world import World
 
 URL = "http://10.0.0.1/"

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared.ids import make_id
-from shared.jobs.state import State
+from shared.jobs.states import State
 from shared.jobs.store.cancel import cancel
 from tests.world import World
 

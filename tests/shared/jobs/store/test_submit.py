@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from api.security import proof_of
+from api.procedure.auth import proof_of
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import DedupeUntil

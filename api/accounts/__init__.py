@@ -1,0 +1,1 @@
+"""Accounts: the organization, its API keys, and who a key speaks for."""

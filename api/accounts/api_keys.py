@@ -1,0 +1,118 @@
+"""API keys: shown once, kept as a hash, removed at once."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import col, func, insert, or_, select
+
+from api.errors import LastAdminKeyError
+from api.fields.shapes import Id, Input, Moment, Name, NoInput, Output, RoleName
+from api.procedure.audit import audit_event
+from api.procedure.auth import KEY_PREFIX, hash_secret, make_secret
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError
+from shared.ids import make_id
+from shared.models import ApiKey
+
+START_CHARACTERS = 10
+MAX_LIFETIME = timedelta(days=3650)
+
+
+class ApiKeyOutput(Output):
+    """A key as it is shown later; ``start`` are its first signs."""
+
+    api_key_id: str
+    name: str
+    role: RoleName
+    start: str
+    created_at: Moment
+    expires_at: Moment | None
+    last_used_at: Moment | None
+    organization_id: str
+
+
+class CreatedApiKey(ApiKeyOutput):
+    """``key`` is shown this once."""
+
+    key: str
+
+
+class CreateApiKey(Input):
+    name: Name
+    role: RoleName = "member"
+    expires_in_seconds: Annotated[int, Field(ge=1, le=int(MAX_LIFETIME.total_seconds()))] | None = (
+        None
+    )
+
+
+class ChosenApiKey(Input):
+    api_key_id: Id
+
+
+async def create(context: Context, asked: CreateApiKey) -> CreatedApiKey:
+    """Make a key; it is shown this once."""
+    key = make_secret(KEY_PREFIX)
+    lifetime = asked.expires_in_seconds
+    values = {
+        "api_key_id": make_id(),
+        "organization_id": context.organization_id,
+        "name": asked.name,
+        "role": asked.role,
+        "start": key[:START_CHARACTERS],
+        "key_hash": hash_secret(key),
+        "expires_at": func.now() + timedelta(seconds=lifetime) if lifetime else None,
+    }
+    async with context.transaction() as session:
+        await session.exec(insert(ApiKey).values(**values))
+        made = await session.get_one(ApiKey, values["api_key_id"])
+        session.add(
+            audit_event(context, "apiKey.create", made.api_key_id, name=made.name, role=made.role)
+        )
+    shown = ApiKeyOutput.model_validate(made)
+    return CreatedApiKey(**shown.model_dump(), key=key)
+
+
+async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
+    """All keys of the organization, the oldest first."""
+    query = (
+        select(ApiKey)
+        .where(ApiKey.organization_id == context.organization_id)
+        .order_by(col(ApiKey.created_at), ApiKey.api_key_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [ApiKeyOutput.model_validate(row) for row in rows]
+
+
+async def remove(context: Context, asked: ChosenApiKey) -> ApiKeyOutput:
+    """Remove a key: it is refused from now on."""
+    organization_keys = select(ApiKey).where(ApiKey.organization_id == context.organization_id)
+    good_admins = organization_keys.where(
+        ApiKey.role == "admin",
+        or_(col(ApiKey.expires_at).is_(None), col(ApiKey.expires_at) > func.now()),
+    )
+    async with context.transaction() as session:
+        # Locked in one order, so that two callers cannot each remove the other's last one.
+        admins = (
+            await session.exec(good_admins.order_by(ApiKey.api_key_id).with_for_update())
+        ).all()
+        chosen = organization_keys.where(ApiKey.api_key_id == asked.api_key_id)
+        key = (await session.exec(chosen)).one_or_none()
+        if key is None:
+            raise NotFoundError("API key not found")
+        if [admin.api_key_id for admin in admins] == [key.api_key_id]:
+            raise LastAdminKeyError(
+                "this is the organization's last admin key", remedy="Make another one first."
+            )
+        await session.delete(key)
+        session.add(audit_event(context, "apiKey.remove", key.api_key_id, name=key.name))
+    return ApiKeyOutput.model_validate(key)
+
+
+PROCEDURES = (
+    Procedure("apiKey.create", "mutation", CreateApiKey, CreatedApiKey, create, "admin"),
+    Procedure("apiKey.all", "query", NoInput, list[ApiKeyOutput], get_all),
+    Procedure("apiKey.remove", "mutation", ChosenApiKey, ApiKeyOutput, remove, "admin"),
+)

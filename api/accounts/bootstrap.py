@@ -1,0 +1,41 @@
+"""The first start: an organization, and the admin key that the operator chose for it."""
+
+from pydantic import SecretStr
+
+from api.procedure.auth import hash_secret
+from shared.database import Pool
+from shared.errors import SetupError
+from shared.ids import make_id
+
+MIN_KEY_CHARACTERS = 16
+START_CHARACTERS = 10
+
+FOUND = """
+SELECT organization_found(%(organization_id)s, %(api_key_id)s, %(start)s, %(key_hash)s)
+"""
+
+
+def require_strong(admin_key: SecretStr | None) -> None:
+    """Raises `SetupError` for a key that could be guessed; none at all is fine."""
+    if admin_key is not None and len(admin_key.get_secret_value()) < MIN_KEY_CHARACTERS:
+        raise SetupError(
+            f"WHARF_ADMIN_KEY has less than {MIN_KEY_CHARACTERS} signs",
+            remedy="Make one with: openssl rand -hex 32",
+        )
+
+
+async def found_organization(pool: Pool, admin_key: SecretStr | None) -> None:
+    """Make the organization "default" and its admin key, unless there is any organization."""
+    if admin_key is None:
+        return
+    key = admin_key.get_secret_value()
+    async with pool.connection() as connection:
+        await connection.execute(
+            FOUND,
+            {
+                "organization_id": make_id(),
+                "api_key_id": make_id(),
+                "start": key[:START_CHARACTERS] if len(key) >= 2 * MIN_KEY_CHARACTERS else "",
+                "key_hash": hash_secret(key),
+            },
+        )

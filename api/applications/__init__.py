@@ -1,0 +1,1 @@
+"""Applications: what is built and run, and how."""

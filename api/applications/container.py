@@ -1,0 +1,98 @@
+"""How an application's containers are run: health check, ports, mounts."""
+
+import re
+from collections.abc import Callable, Hashable
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from api.fields.effects import AppliesTo
+from api.fields.shapes import Input
+from api.fields.sources import MAX_PATH_CHARACTERS, clean_path
+
+Item = TypeVar("Item")
+
+_VOLUME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$"
+_SEPARATORS = re.compile("[:,]")
+"""What Docker's short form of a mount gives a meaning."""
+
+
+def _absolute(text: str) -> str:
+    if not text.startswith("/") or _SEPARATORS.search(text):
+        raise ValueError("Invalid path: starts with a slash and holds no colon and no comma")
+    return f"/{clean_path(text)}"
+
+
+def _absolute_below_root(text: str) -> str:
+    if (path := _absolute(text)) == "/":
+        raise ValueError("Invalid path: something below the root")
+    return path
+
+
+def _unique(key: Callable[[Item], Hashable], said: str) -> AfterValidator:
+    def require(items: list[Item]) -> list[Item]:
+        if len({key(item) for item in items}) < len(items):
+            raise ValueError(f"Invalid list: {said} is given twice")
+        return items
+
+    return AfterValidator(require)
+
+
+_PathField = Field(min_length=1, max_length=MAX_PATH_CHARACTERS)
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+HostPath = Annotated[str, _PathField, AfterValidator(_absolute)]
+MountPath = Annotated[str, _PathField, AfterValidator(_absolute_below_root)]
+VolumeName = Annotated[str, Field(pattern=_VOLUME)]
+Word = Annotated[str, Field(max_length=1000)]
+Command = Annotated[list[Word], Field(min_length=1, max_length=50)]
+
+
+class HealthCheck(Input):
+    """A command that ends with 0 in a healthy container; run as it stands, by no shell."""
+
+    command: Command
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
+    start_period_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    retries: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class Port(Input):
+    """``targetPort`` of the container, reached at ``publishedPort`` of its server.
+
+    Of a Swarm's service: ``ingress`` at every node, ``host`` at those that run it.
+    """
+
+    published_port: PortNumber
+    target_port: PortNumber
+    protocol: Literal["tcp", "udp"] = "tcp"
+    publish_mode: Annotated[
+        Literal["ingress", "host"], AppliesTo("runtime", ("service",), harmless="ingress")
+    ] = "ingress"
+
+
+class Mount(Input):
+    """A directory of the server (``bind``) or a named volume, at ``mountPath`` of the container."""
+
+    type: Literal["bind", "volume"]
+    mount_path: MountPath
+    host_path: HostPath | None = None
+    volume_name: VolumeName | None = None
+    read_only: bool = False
+
+    @model_validator(mode="after")
+    def _has_its_source(self) -> Self:
+        sources = {"bind": self.host_path, "volume": self.volume_name}
+        if sources.pop(self.type) is None or any(sources.values()):
+            raise ValueError("Invalid mount: a bind has hostPath alone, a volume volumeName")
+        return self
+
+
+Ports = Annotated[
+    list[Port],
+    Field(max_length=50),
+    _unique(lambda port: (port.published_port, port.protocol), "a port"),
+]
+Mounts = Annotated[
+    list[Mount], Field(max_length=50), _unique(lambda mount: mount.mount_path, "a mountPath")
+]

@@ -1,0 +1,102 @@
+"""What a key may do with an application, and what servers let an application do."""
+
+from collections.abc import Iterable, Sequence
+
+from pydantic import TypeAdapter, ValidationError
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.builds.plan import Plan, Registries
+from api.procedure.context import Caller, Context
+from shared.errors import ForbiddenError, NotFoundError, UnmetConditionError
+from shared.jobs.accesses import accesses
+from shared.jobs.permissions import require_allowed
+from shared.models import ApiKey, Application, Server
+from shared.servers.host_paths import is_within
+
+_PATHS = TypeAdapter(list[str])
+
+
+def require_builder(caller: Caller, application: Application, *, uploads: bool = False) -> None:
+    """Check that this key may build and deploy the application; with ``uploads`` from its own tar.
+
+    An administrator's may, and each that the application names. Where it names none, every member's
+    may; but code of a member's own runs with secrets and host paths only if the key is named. A
+    deploy hook is an administrator's word for one application.
+
+    Raises:
+        ForbiddenError: it may not.
+    """
+    is_trusted = caller.role == "admin" or caller.application_id == application.application_id
+    if is_trusted or caller.api_key_id in application.allowed_keys:
+        return
+    if application.allowed_keys:
+        raise ForbiddenError(
+            f"this API key may not build or deploy the application {application.name}",
+            remedy="Have an administrator add it to allowedKeys by application.update.",
+        )
+    if uploads and _holds_something(application):
+        raise ForbiddenError(
+            f"the application {application.name} has secrets, variables or host paths: it is built "
+            "from a tar only by keys that it names",
+            remedy="Have an administrator add this key to allowedKeys by application.update.",
+        )
+
+
+def _holds_something(application: Application) -> bool:
+    has_path = any(mount.get("type") == "bind" for mount in application.mounts)
+    return bool(application.env or application.build_secrets or has_path)
+
+
+def require_plan_allowed(
+    application: Application, registries: Registries, plan: Plan, server_id: str
+) -> None:
+    """Raises `UnmetConditionError` (``registry_not_allowed``) for the logins of a build."""
+    known = {one.registry_id: one for one in registries if one is not None}
+    for command in (plan.make, plan.push, plan.retain):
+        for access in accesses(command) if command else ():
+            if registry := known.get(access.registry_id or ""):
+                require_allowed(registry, server_id, application.application_id)
+
+
+def require_host_paths(application: str, sources: Iterable[str], servers: Sequence[Server]) -> None:
+    """Refuse early what a server has said that it would refuse; it decides by itself.
+
+    Raises:
+        UnmetConditionError: ``host_path_not_allowed``.
+    """
+    wanted = list(sources)
+    for server in servers:
+        allowed = _host_paths(server)
+        for path in wanted if allowed is not None else ():
+            if not is_within(path, allowed or ()):
+                raise UnmetConditionError(
+                    "host_path_not_allowed",
+                    f"the server {server.name} does not let {application} mount {path}",
+                    remedy="Mount a named volume, or list a directory in WHARF_HOST_PATHS of that "
+                    "server's worker.",
+                )
+
+
+def _host_paths(server: Server) -> list[str] | None:
+    """What the server says; ``None`` where it says nothing that can be read."""
+    try:
+        return _PATHS.validate_python((server.engine or {}).get("host_paths"), strict=True)
+    except ValidationError:
+        return None
+
+
+async def find_servers(
+    session: AsyncSession, context: Context, ids: Sequence[str]
+) -> Sequence[Server]:
+    """Those of the organization with these ids."""
+    ours = Server.organization_id == context.organization_id
+    return (await session.exec(select(Server).where(ours, col(Server.server_id).in_(ids)))).all()
+
+
+async def require_keys(session: AsyncSession, context: Context, ids: Sequence[str]) -> None:
+    """Raises `NotFoundError` unless all of these are API keys of the organization."""
+    ours = ApiKey.organization_id == context.organization_id
+    query = select(ApiKey.api_key_id).where(ours, col(ApiKey.api_key_id).in_(ids))
+    if set(ids) - set((await session.exec(query)).all()):
+        raise NotFoundError("API key not found")

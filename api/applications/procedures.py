@@ -1,0 +1,281 @@
+"""Applications: created, shown, changed, removed. Sources and builds have modules of their own."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from sqlmodel import col, delete, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.applications.build_settings import RUN, WAY, BuildFields, VariableFields, set_variables
+from api.applications.container import HealthCheck, Mounts, Ports
+from api.applications.fields import AppName, Platform, ServerIds, SourceType, make_app_name
+from api.applications.permissions import require_keys
+from api.applications.queries import (
+    SERVER_IDS,
+    application_event,
+    assign,
+    find_application,
+    flush_application,
+)
+from api.applications.schemas import ApplicationOutput, CreatedApplication
+from api.applications.sources import (
+    FROM_GIT,
+    FROM_IMAGE,
+    GitFields,
+    ImageFields,
+    check_login,
+    choose_source,
+    set_git,
+    set_image,
+)
+from api.errors import InvalidSourceError
+from api.fields import dokploy
+from api.fields.effects import AppliesTo
+from api.fields.hosts import require_host
+from api.fields.shapes import Change, Id, Ids, ImageName, Input, Name, NoInput, Text
+from api.fields.sources import Branch, GitAddress, parse_git_url
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.procedure.usage import require_idle_application, require_registries, require_servers
+from shared.deployments.run_settings import Runtime
+from shared.deployments.store import OnFailure
+from shared.ids import make_id
+from shared.models import Application, ApplicationServer
+from shared.models.application import REGISTRIES
+from shared.reference import parse_reference
+
+CHANGEABLE = {
+    *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
+    *("rollback_active", "rollbacks_to_keep", "latest_wins", *REGISTRIES),
+    *("health_check", "ports", "mounts", "replicas"),
+    *("runtime", "rollout_batch", "rollout_on_failure", "allowed_keys"),
+}
+"""The columns that create and update set to what is asked."""
+NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
+"""What an application must have before it is built from a source, and what saves it."""
+
+
+class Settings(Input):
+    """Only what is given counts; ``null`` takes away what need not be there.
+
+    ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
+    was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
+    ``runtime``: a plain ``container`` on each server, a ``service`` of ``replicas`` on the Swarm
+    that each manages, or ``none``, for the image alone.
+    ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the rest ``stop``, and
+    with ``rollback`` those that were changed get back what they had.
+    Of members' API keys ``allowedKeys`` alone build and deploy it; all do where it names none, but
+    with a tar of their own only if it has no secrets, variables and host paths.
+    """
+
+    description: Text = ""
+    source_type: SourceType | None = None
+    platform: Platform | None = None
+    registry_id: Id | None = None
+    build_registry_id: Id | None = None
+    rollback_registry_id: Annotated[Id | None, AppliesTo("rollback_active")] = None
+    rollback_active: Annotated[bool, AppliesTo("rollback_registry_id", harmless=False)] = False
+    build_server_id: Id | None = None
+    server_ids: ServerIds = Field(default_factory=list)
+    health_check: Annotated[HealthCheck | None, RUN] = None
+    ports: Annotated[Ports, RUN] = Field(default_factory=list)
+    mounts: Annotated[Mounts, RUN] = Field(default_factory=list)
+    replicas: Annotated[
+        int, Field(ge=1, le=100), AppliesTo("runtime", ("service",), harmless=1)
+    ] = 1
+    runtime: Runtime = "container"
+    rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
+    rollout_on_failure: OnFailure = "stop"
+    rollbacks_to_keep: Annotated[
+        int, Field(ge=0, le=100), AppliesTo("rollback_registry_id", harmless=10)
+    ] = 10
+    latest_wins: bool = True
+    allowed_keys: Ids = Field(default_factory=list)
+
+    @property
+    def targets(self) -> set[str] | None:
+        """The servers it is to run on; `None` where nothing is said of them."""
+        return set(self.server_ids) if "server_ids" in self.model_fields_set else None
+
+
+class CreateApplication(Settings):
+    """``appName`` names its repository and its containers; by default it is made of ``name``.
+
+    ``serverId``, Dokploy's word, is one of ``serverIds``. A public repository or a ready image may
+    be given at once, and is what it is built from; more is said by what saves its source.
+    """
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_APPLICATION
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"sourceType"})
+
+    name: Name
+    app_name: AppName | None = None
+    server_id: Id | None = None
+    docker_image: Annotated[ImageName | None, FROM_IMAGE] = None
+    git_url: Annotated[GitAddress | None, FROM_GIT] = Field(default=None, alias="customGitUrl")
+    git_branch: Annotated[Branch | None, FROM_GIT, AppliesTo("git_url", refused=True)] = Field(
+        default=None, alias="customGitBranch"
+    )
+
+    @property
+    def targets(self) -> set[str]:
+        return {*self.server_ids, *([self.server_id] if self.server_id else [])}
+
+
+class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageFields, Change):
+    """Only what is given changes; ``null`` takes away what need not be there.
+
+    What its build type, variables, repository and image are may be said here too, as by what saves
+    them; ``sourceType`` stays, unless none was chosen yet.
+    """
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.APPLICATION
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset(
+        {"name", "appName", "dockerImage", "customGitUrl", "replicas", "buildType"}
+    )
+
+    application_id: Id
+    name: Name = ""
+    app_name: AppName = ""
+
+
+class ChosenApplication(Input):
+    application_id: Id
+
+
+async def create(context: Context, asked: CreateApplication) -> CreatedApplication:
+    """Create an application; what it is built from is saved next."""
+    application = Application(
+        application_id=make_id(),
+        organization_id=context.organization_id,
+        name=asked.name,
+        app_name=make_app_name(asked.name),
+    )
+    async with context.transaction() as session:
+        await _require_references(session, context, asked)
+        given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
+        assign(application, asked, given & CHANGEABLE)
+        _set_source(context, application, asked)
+        _require_source(application)
+        context.check_effects(asked, application)
+        await check_login(session, context, application)
+        session.add(application)
+        await flush_application(session, application)
+        await _set_servers(session, application, asked)
+        session.add(application_event(context, "application.create", application))
+        found = await find_application(session, context, application.application_id)
+    return CreatedApplication.of(*found)
+
+
+async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
+    """All applications of the organization, the oldest first."""
+    query = (
+        select(Application, SERVER_IDS)
+        .where(Application.organization_id == context.organization_id)
+        .order_by(col(Application.created_at), Application.application_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [ApplicationOutput.of(application, server_ids) for application, server_ids in rows]
+
+
+async def one(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+    """One application."""
+    async with context.transaction() as session:
+        found = await find_application(session, context, asked.application_id)
+    return ApplicationOutput.of(*found)
+
+
+async def update(context: Context, asked: UpdateApplication) -> bool:
+    """Change an application; the next build and the next deployment go by it."""
+    async with context.transaction() as session:
+        await _require_references(session, context, asked)
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        changed = assign(application, asked, asked.model_fields_set & (CHANGEABLE | WAY))
+        changed += set_variables(context, application, asked)
+        changed += set_git(context, application, asked)
+        changed += set_image(context, application, asked)
+        given = asked.model_fields_set
+        choose_source(application, image="docker_image" in given, git="git_url" in given)
+        _require_source(application)
+        context.check_effects(asked, application)
+        if given & {"registry_id", "docker_image", "source_type"}:
+            await check_login(session, context, application)
+        await flush_application(session, application)
+        if await _set_servers(session, application, asked):
+            changed.append("server_ids")
+        session.add(application_event(context, "application.update", application, changed))
+    return True
+
+
+async def remove(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+    """Remove an application and its secrets; answers what it was. What runs of it goes on.
+
+    Raises:
+        InUseError: it is being built or deployed.
+    """
+    async with context.transaction() as session:
+        found = await find_application(session, context, asked.application_id, lock=True)
+        await require_idle_application(session, found[0])
+        await session.delete(found[0])
+        session.add(application_event(context, "application.remove", found[0]))
+    return ApplicationOutput.of(*found)
+
+
+async def _require_references(session: AsyncSession, context: Context, asked: Settings) -> None:
+    """Every registry and server that is named is the organization's, and stays while we write."""
+    await require_registries(session, context, [getattr(asked, field) for field in REGISTRIES])
+    await require_servers(session, context, [asked.build_server_id, *(asked.targets or ())])
+    await require_keys(session, context, asked.allowed_keys)
+
+
+async def _set_servers(session: AsyncSession, application: Application, asked: Settings) -> bool:
+    if asked.targets is None:
+        return False
+    chosen = col(ApplicationServer.application_id) == application.application_id
+    await session.exec(delete(ApplicationServer).where(chosen))
+    session.add_all(
+        ApplicationServer(
+            application_id=application.application_id,
+            server_id=server_id,
+            organization_id=application.organization_id,
+        )
+        for server_id in sorted(asked.targets)
+    )
+    await session.flush()
+    return True
+
+
+def _set_source(context: Context, application: Application, asked: CreateApplication) -> None:
+    """What is given of sources with the application itself; `sourceType` chooses between two."""
+    networks = context.resources.networks
+    if asked.docker_image is not None:
+        require_host(parse_reference(asked.docker_image).registry, networks)
+        application.docker_image = asked.docker_image
+    if asked.git_url is not None:
+        application.git_host = parse_git_url(asked.git_url, networks).host
+        application.git_url, application.git_branch = asked.git_url, asked.git_branch
+    choose_source(application, image=asked.docker_image is not None, git=asked.git_url is not None)
+
+
+def _require_source(application: Application) -> None:
+    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
+    if needed and getattr(application, needed) is None:
+        raise InvalidSourceError(
+            f"the application {application.name} has no {application.source_type} source yet",
+            remedy=f"Save it with application.{saved_by}, which chooses it too.",
+        )
+
+
+PROCEDURES = (
+    Procedure(
+        "application.create", "mutation", CreateApplication, CreatedApplication, create, "admin"
+    ),
+    Procedure("application.all", "query", NoInput, list[ApplicationOutput], get_all),
+    Procedure("application.one", "query", ChosenApplication, ApplicationOutput, one),
+    Procedure("application.update", "mutation", UpdateApplication, bool, update, "admin"),
+    Procedure(
+        "application.remove", "mutation", ChosenApplication, ApplicationOutput, remove, "admin"
+    ),
+)

@@ -1,0 +1,76 @@
+"""An application as everybody sees it: of its secrets there are only names."""
+
+from collections.abc import Sequence
+from typing import Self
+
+from pydantic import Field
+
+from api.applications.container import HealthCheck, Mounts, Ports
+from api.applications.fields import BuildType, SourceType
+from api.applications.variables import show_variables
+from api.fields.shapes import Moment, Output, Warned, show_document
+from shared.deployments.run_settings import Runtime
+from shared.deployments.store import OnFailure
+from shared.models import Application
+
+
+class ApplicationOutput(Output):
+    """``registryId`` is pulled from, ``buildRegistryId`` pushed to; it runs on ``serverIds``."""
+
+    application_id: str
+    name: str
+    app_name: str
+    description: str
+    source_type: SourceType | None
+    docker_image: str | None
+    git_url: str | None = Field(alias="customGitUrl")
+    git_branch: str | None = Field(alias="customGitBranch")
+    git_commit: str | None = Field(alias="customGitCommit")
+    git_build_path: str = Field(alias="customGitBuildPath")
+    git_username: str | None = Field(alias="customGitUsername")
+    has_git_token: bool = Field(alias="hasCustomGitToken")
+    build_type: BuildType
+    dockerfile: str
+    docker_context_path: str
+    docker_build_stage: str | None
+    build_args: str
+    build_secret_names: list[str]
+    env_names: list[str]
+    platform: str | None
+    registry_id: str | None
+    build_registry_id: str | None
+    rollback_registry_id: str | None
+    rollback_active: bool
+    build_server_id: str | None
+    server_ids: list[str]
+    health_check: HealthCheck | None
+    ports: Ports
+    mounts: Mounts
+    replicas: int
+    runtime: Runtime
+    rollout_batch: int
+    rollout_on_failure: OnFailure
+    rollbacks_to_keep: int
+    latest_wins: bool
+    allowed_keys: list[str]
+    last_version: int
+    created_at: Moment
+    organization_id: str
+
+    @classmethod
+    def of(cls, application: Application, server_ids: Sequence[str]) -> Self:
+        return cls.model_validate(
+            {
+                **application.model_dump(),
+                "has_git_token": application.git_token is not None,
+                "build_args": show_variables(application.build_args),
+                "server_ids": list(server_ids),
+                "health_check": show_document(application.health_check),
+                "ports": show_document(application.ports),
+                "mounts": show_document(application.mounts),
+            }
+        )
+
+
+class CreatedApplication(ApplicationOutput, Warned):
+    """An application that was stored just now."""

@@ -1,0 +1,230 @@
+"""What an application is made from: a git repository, or an image that is ready."""
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import AfterValidator, Field, SecretStr
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.applications.queries import application_event, assign, find_application, seal_for
+from api.errors import InvalidSourceError, PasswordNeededError
+from api.fields import dokploy
+from api.fields.effects import AppliesTo, FieldWarning, NotBeside
+from api.fields.hosts import require_host
+from api.fields.shapes import Change, Id, ImageName, Password, Username
+from api.fields.sources import Branch, BuildPath, Commit, GitAddress, GitUrl, parse_git_url
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.procedure.usage import require_registries
+from shared.models import Application, Registry
+from shared.reference import parse_reference
+
+ANY_USERNAME = "git"
+"""What a token's user is called where nobody says it: most services look at the token alone."""
+
+
+def _nothing(said: str) -> AfterValidator:
+    """A field of Dokploy's that has to be empty here: to ignore what it says would be worse."""
+
+    def require(value: object) -> object:
+        if value:
+            raise ValueError(said)
+        return value
+
+    return AfterValidator(require)
+
+
+NoSshKey = Annotated[
+    str | None, _nothing("no SSH keys are kept here: use customGitToken with an https URL")
+]
+NoSubmodules = Annotated[bool | None, _nothing("submodules are not fetched here")]
+NoLogin = Annotated[
+    str | None, _nothing("store the login with registry.create, and give its registryId here")
+]
+
+
+OF_REPOSITORY = {"git_url", "git_branch", "git_commit", "git_build_path"}
+LOGIN = {"git_token", "git_username"}
+FROM_GIT = AppliesTo("source_type", ("git",))
+FROM_IMAGE = AppliesTo("source_type", ("docker",))
+
+
+class GitFields(Change):
+    """Without a branch it is the repository's own; a commit goes before the branch.
+
+    ``customGitToken`` is for a private repository; ``null`` takes it away. Of another repository
+    nothing is kept but a login for the same host.
+    """
+
+    git_url: Annotated[GitAddress, FROM_GIT] = Field(default="", alias="customGitUrl")
+    git_branch: Annotated[Branch | None, FROM_GIT, NotBeside("git_commit")] = Field(
+        default=None, alias="customGitBranch"
+    )
+    git_commit: Annotated[Commit | None, FROM_GIT] = Field(default=None, alias="customGitCommit")
+    git_build_path: Annotated[BuildPath, FROM_GIT] = Field(default="/", alias="customGitBuildPath")
+    git_username: Annotated[Username | None, FROM_GIT, AppliesTo("git_token")] = Field(
+        default=None, alias="customGitUsername"
+    )
+    git_token: Annotated[Password | None, FROM_GIT] = Field(default=None, alias="customGitToken")
+    ssh_key_id: NoSshKey = Field(default=None, alias="customGitSSHKeyId")
+    enable_submodules: NoSubmodules = None
+
+
+class ImageFields(Change):
+    """An image that is ready; its login is a registry's."""
+
+    docker_image: Annotated[ImageName, FROM_IMAGE] = ""
+    username: NoLogin = None
+    password: NoLogin = None
+    registry_url: NoLogin = None
+
+
+class SaveGitProvider(GitFields):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.GIT
+
+    application_id: Id
+    git_url: GitAddress = Field(alias="customGitUrl")
+
+
+class SaveDockerProvider(ImageFields):
+    """``registryId``, where it is given, is what the image is pulled from."""
+
+    application_id: Id
+    docker_image: ImageName
+    registry_id: Id | None = None
+
+
+async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
+    """Build an application from a git repository; only what is given of the same one changes."""
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        changed = set_git(context, application, asked)
+        application.source_type = "git"
+        context.check_effects(asked, application)
+        event = application_event(context, "application.saveGitProvider", application, changed)
+        session.add(event)
+    return True
+
+
+async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> bool:
+    """Make an application of an image that is ready: nothing is built."""
+    async with context.transaction() as session:
+        await require_registries(session, context, [asked.registry_id])
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        changed = set_image(context, application, asked)
+        changed += assign(application, asked, asked.model_fields_set & {"registry_id"})
+        application.source_type = "docker"
+        context.check_effects(asked, application)
+        await check_login(session, context, application)
+        event = application_event(context, "application.saveDockerProvider", application, changed)
+        session.add(event)
+    return True
+
+
+def set_image(context: Context, application: Application, asked: ImageFields) -> list[str]:
+    """Set the ready image, where one is given; gives the names of the fields."""
+    given = asked.model_fields_set & {"docker_image"}
+    if given:
+        require_host(parse_reference(asked.docker_image).registry, context.resources.networks)
+    return assign(application, asked, given)
+
+
+async def check_login(session: AsyncSession, context: Context, application: Application) -> None:
+    """Note where a ready image is at another host than the registry whose login is to pull it."""
+    if application.source_type != "docker" or application.registry_id is None:
+        return
+    registry = await session.get_one(Registry, application.registry_id)
+    host = parse_reference(application.docker_image or "").registry
+    if registry.host != host:
+        message = f"registryId has no effect: the image is at {host}, the registry {registry.host}"
+        context.warnings.append(FieldWarning(field="registryId", message=message))
+
+
+def set_git(context: Context, application: Application, asked: GitFields) -> list[str]:
+    """Set what is given of a git source; gives the names of the fields, sorted.
+
+    What is said of one repository is not kept for another.
+
+    Raises:
+        InvalidSourceError: no URL is known that it could be said of.
+        PasswordNeededError: the stored token is for another host or username.
+    """
+    given = asked.model_fields_set & (OF_REPOSITORY | LOGIN)
+    address = asked.git_url or application.git_url
+    if address is None:
+        if any(getattr(asked, name) not in {None, "/"} for name in given):
+            raise InvalidSourceError(
+                "the application has no repository yet", remedy="Give customGitUrl too."
+            )
+        return []
+    if not given:
+        return []
+    _set_login(context, application, asked, parse_git_url(address, context.resources.networks))
+    changed = given if address == application.git_url else given | OF_REPOSITORY
+    assign(application, asked, changed & OF_REPOSITORY)
+    return sorted(changed)
+
+
+def choose_source(application: Application, *, image: bool, git: bool) -> None:
+    """Take the source that was given just now, where none is chosen yet.
+
+    Raises:
+        InvalidSourceError: two were given.
+    """
+    if application.source_type is not None or not (image or git):
+        return
+    if image and git:
+        raise InvalidSourceError(
+            "both dockerImage and customGitUrl are given",
+            remedy="Say with sourceType which is to be used: docker or git.",
+        )
+    application.source_type = "docker" if image else "git"
+
+
+def _set_login(context: Context, application: Application, asked: GitFields, url: GitUrl) -> None:
+    """The token is bound to host and username: another of these needs it again."""
+    given = asked.model_fields_set
+    bound = (application.git_host, application.git_username)
+    application.git_host = url.host
+    if "git_username" in given:
+        application.git_username = asked.git_username
+    if "git_token" in given:
+        application.git_token = _seal_token(context, application, asked.git_token)
+    elif application.git_token and (application.git_host, application.git_username) != bound:
+        raise PasswordNeededError(
+            "the stored token is bound to its host and username",
+            remedy="Give customGitToken too; null takes it away.",
+        )
+    if application.git_token and not url.is_private:
+        raise InvalidSourceError(
+            f"a token is not sent to {url.host} in clear", remedy="Give the https:// URL."
+        )
+
+
+def _seal_token(context: Context, application: Application, token: SecretStr | None) -> str | None:
+    if token is None:
+        return None
+    application.git_username = application.git_username or ANY_USERNAME
+    return seal_for(
+        context,
+        application,
+        "git_token",
+        token.get_secret_value(),
+        host=application.git_host or "",
+        username=application.git_username,
+    )
+
+
+PROCEDURES = (
+    Procedure(
+        "application.saveGitProvider", "mutation", SaveGitProvider, bool, save_git_provider, "admin"
+    ),
+    Procedure(
+        "application.saveDockerProvider",
+        "mutation",
+        SaveDockerProvider,
+        bool,
+        save_docker_provider,
+        "admin",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Builds: requested, planned, stored, and the contexts that they are made from."""

@@ -1,0 +1,53 @@
+"""Give a context to the one attempt that may have it, once."""
+
+import asyncio
+
+from pydantic import SecretStr
+
+from api.fields.shapes import Id, Input, Output
+from api.procedure.auth import proof_of
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError
+
+TAKE = """
+UPDATE context_token t SET used_at = clock_timestamp()
+  FROM job j, context c
+ WHERE t.token_hash = %s AND t.context_id = %s AND t.used_at IS NULL
+   AND j.job_id = t.job_id AND j.attempt = t.attempt AND j.state = 'running'
+   AND c.context_id = t.context_id AND c.organization_id = j.organization_id
+RETURNING c.context_id
+"""
+
+
+class FetchContext(Input):
+    context_id: Id
+    token: SecretStr
+
+
+class Fetched(Output):
+    context_id: str
+
+
+async def fetch_context(context: Context, asked: FetchContext) -> Fetched:
+    """Use up the token of an attempt that runs; what is wrong with it is not said.
+
+    Raises:
+        NotFoundError: there is no such token for this context, it was used, its attempt does not
+            run, or the file is gone.
+    """
+    store = context.resources.contexts
+    token = proof_of(asked.token.get_secret_value())
+    guesses = context.resources.guesses
+    guesses.require_room(context.address, token)
+    async with context.resources.pool.connection() as connection:
+        taken = await (await connection.execute(TAKE, (token, asked.context_id))).fetchone()
+    if store is None or taken is None:
+        guesses.fail(context.address, token)
+        raise NotFoundError("Not found")
+    if not await asyncio.to_thread(store.path(taken["context_id"]).is_file):
+        raise NotFoundError("Not found")
+    return Fetched(context_id=taken["context_id"])
+
+
+FETCH = Procedure("contexts", "query", FetchContext, Fetched, fetch_context, role=None)

@@ -1,0 +1,37 @@
+"""How much an organization may keep of what was uploaded."""
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.errors import QuotaExceededError
+from api.procedure.context import Context
+
+MAX_CONTEXTS = 10_000
+
+LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('context_quota ' || :organization, 0))")
+KEPT = text(
+    "SELECT count(*) AS contexts, coalesce(sum(size_bytes), 0)::bigint AS size_bytes"
+    " FROM context WHERE organization_id = :organization"
+)
+
+
+async def require_quota(session: AsyncSession, context: Context, size_bytes: int) -> None:
+    """Check that one more context of that size may be kept.
+
+    Until the transaction ends, no other one of the organization is checked, by any API process.
+
+    Raises:
+        QuotaExceededError: it may not.
+    """
+    quota = context.resources.context_quota_bytes
+    values = {"organization": context.organization_id}
+    connection = await session.connection()
+    await connection.execute(LOCK, values)
+    kept = (await connection.execute(KEPT, values)).one()
+    if kept.size_bytes + size_bytes > quota or kept.contexts >= MAX_CONTEXTS:
+        raise QuotaExceededError(
+            f"the organization keeps {kept.size_bytes} bytes of contexts in {kept.contexts} files;"
+            f" {quota} bytes and {MAX_CONTEXTS} files are the most",
+            remedy="Remove applications that are no longer built, lower WHARF_JOB_RETENTION_DAYS, "
+            "or raise WHARF_CONTEXT_QUOTA_BYTES.",
+        )

@@ -1,0 +1,1 @@
+"""Compose files: their images pulled to a server."""

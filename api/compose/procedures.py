@@ -1,0 +1,124 @@
+"""Compose files: their images pulled to a server and pinned by digest."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import col, select
+
+from api.fields.hosts import require_host
+from api.fields.shapes import Accepted, Id, Input
+from api.jobs.submission import TRANSFER_DEADLINE, choose_server, submit_job
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.compose.images import MAX_BYTES, ComposeFile, read_compose
+from shared.errors import NotFoundError
+from shared.jobs.commands import ComposeImage, ComposePull
+from shared.jobs.permissions import require_allowed
+from shared.jobs.store.submit import Submission
+from shared.models import Registry
+from shared.reference import Reference, parse_prefix, parse_registry
+
+MAX_REGISTRIES = 50
+APPLICATION = "compose"
+"""What takes turns with the organization's images: all its compose files together."""
+
+
+class PullCompose(Input):
+    """``registryIds`` are those whose logins may be used; by default all of the organization."""
+
+    compose_file: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+    server_id: Id | None = None
+    registry_ids: Annotated[list[Id], Field(max_length=MAX_REGISTRIES)] | None = None
+
+
+async def pull(context: Context, asked: PullCompose) -> Accepted:
+    """Pull the images of a compose file to a server and pin them by digest.
+
+    `job.one` answers the pinned file as `result.composeFile`, with the digest of each service's
+    image; all else in it stays byte for byte. A service without an image is left as it is. An
+    image is pulled with the login of the registry at its host, of several the one whose prefix
+    fits best, and as nobody where there is none. A variable needs a default, as `${TAG:-1.4}`. The
+    file is kept with its job: leave passwords in an `env_file`.
+    """
+    # A large one takes half a second, in which others want answers.
+    file = await asyncio.to_thread(read_compose, asked.compose_file)
+    hosts = {image.reference.registry for image in file.images}
+    for host in sorted(hosts):
+        require_host(host, context.resources.networks)
+    registries = await _registries(context, hosts, asked.registry_ids)
+    images = _images(file, registries)
+    server_id = await choose_server(context, asked.server_id, online=False)
+    used = {image.registry_id for image in images}
+    for registry in registries:
+        if registry.registry_id in used:
+            require_allowed(registry, server_id, "")
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=server_id,
+        command=ComposePull(compose=file.text, images=images),
+        requested_by=context.caller.api_key_id,
+        # A job is counted at one registry.
+        registry_id=next((image.registry_id for image in images if image.registry_id), None),
+        fair_key=APPLICATION,
+        deadline=TRANSFER_DEADLINE,
+        job_id=context.job_id,
+    )
+    return await submit_job(context, job)
+
+
+def choose_registry(reference: Reference, registries: Iterable[Registry]) -> Registry | None:
+    """The one at the image's host with the longest prefix that is the image's; else the first.
+
+    ``None``: there is none at that host.
+    """
+    at_host = [registry for registry in registries if registry.host == reference.registry]
+    return max(at_host, key=lambda registry: _fit(registry, reference.repository), default=None)
+
+
+def _fit(registry: Registry, repository: str) -> int:
+    """How many signs of the repository are its prefix; a prefix of others fits worse than none."""
+    prefix = parse_prefix(parse_registry(registry.registry_url), registry.image_prefix)
+    fits = not prefix or f"{repository}/".startswith(f"{prefix}/")
+    return len(prefix) if fits else -1
+
+
+def _images(file: ComposeFile, registries: Sequence[Registry]) -> tuple[ComposeImage, ...]:
+    """Each image once, with the services that run it."""
+    services: dict[Reference, list[str]] = {}
+    for image in file.images:
+        services.setdefault(image.reference, []).append(image.service)
+    chosen = {reference: choose_registry(reference, registries) for reference in services}
+    return tuple(
+        ComposeImage(
+            services=tuple(names),
+            reference=str(reference),
+            registry_id=registry.registry_id if (registry := chosen[reference]) else None,
+        )
+        for reference, names in services.items()
+    )
+
+
+async def _registries(
+    context: Context, hosts: Iterable[str], wanted: Sequence[str] | None
+) -> Sequence[Registry]:
+    """The organization's registries at these hosts, the oldest first, or those that are wanted.
+
+    Raises:
+        NotFoundError: one that is wanted is not there, or another organization's.
+    """
+    query = select(Registry).where(Registry.organization_id == context.organization_id)
+    if wanted is None:
+        query = query.where(col(Registry.host).in_(hosts))
+    else:
+        query = query.where(col(Registry.registry_id).in_(wanted))
+    query = query.order_by(col(Registry.created_at), Registry.registry_id)
+    async with context.transaction() as session:
+        found = (await session.exec(query)).all()
+    if len(found) < len(set(wanted or ())):
+        raise NotFoundError("Registry not found")
+    return found
+
+
+PROCEDURES = (Procedure("compose.pull", "mutation", PullCompose, Accepted, pull),)

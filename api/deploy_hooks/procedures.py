@@ -1,0 +1,132 @@
+"""Deploy hooks: URLs that a registry calls when an image was pushed."""
+
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import col, select
+
+from api.applications.queries import find_application
+from api.deploy_hooks.secrets import seal_secret
+from api.fields.shapes import Id, Input, Moment, Output
+from api.procedure.audit import audit_event
+from api.procedure.auth import hash_secret, make_secret
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError, UnmetConditionError
+from shared.ids import make_id
+from shared.models import AuditEvent, DeployHook
+from shared.webhooks import make_secret as make_signing_secret
+
+PATH = "/api/deploy/"
+
+TagFilter = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
+
+
+class DeployHookOutput(Output):
+    """A hook as it is shown later: neither its URL nor its secret."""
+
+    hook_id: str
+    application_id: str
+    tag_filter: str
+    require_signature: bool
+    created_at: Moment
+    last_used_at: Moment | None
+
+
+class CreatedDeployHook(DeployHookOutput):
+    """`url`, below the API's address, and `secret` are shown this once."""
+
+    url: str
+    secret: str
+
+
+class CreateDeployHook(Input):
+    """`tagFilter` is a glob (`v*`, `1.[0-9]*`); `*` is any tag.
+
+    `requireSignature` off: whoever has the URL may call it, as Docker Hub, which signs nothing.
+    """
+
+    application_id: Id
+    tag_filter: TagFilter = "*"
+    require_signature: bool = True
+
+
+class HooksOfApplication(Input):
+    application_id: Id
+
+
+class ChosenDeployHook(Input):
+    hook_id: Id
+
+
+async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook:
+    """Make a URL that deploys a ready image's application when a tag of its image is pushed.
+
+    The request is to be signed as Standard Webhooks has it, or as GitHub does, or to hold the
+    secret as its `Authorization`.
+    """
+    token, secret, hook_id = make_secret(""), make_signing_secret(), make_id()
+    hook = DeployHook(
+        hook_id=hook_id,
+        organization_id=context.organization_id,
+        application_id=asked.application_id,
+        token_hash=hash_secret(token),
+        sealed_secret=seal_secret(secret, token, hook_id),
+        tag_filter=asked.tag_filter,
+        require_signature=asked.require_signature,
+    )
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        if application.source_type != "docker":
+            raise UnmetConditionError(
+                "source_not_docker",
+                f"the application {application.name} is built, not taken as it is from a registry",
+                remedy="Choose a ready image with application.saveDockerProvider.",
+            )
+        session.add(hook)
+        session.add(_audit_created(context, hook))
+    shown = DeployHookOutput.model_validate(hook)
+    return CreatedDeployHook(**shown.model_dump(), url=PATH + token, secret=secret)
+
+
+async def get_all(context: Context, asked: HooksOfApplication) -> list[DeployHookOutput]:
+    """All hooks of an application, the oldest first."""
+    query = select(DeployHook).where(DeployHook.application_id == asked.application_id)
+    async with context.transaction() as session:
+        await find_application(session, context, asked.application_id)
+        found = (await session.exec(query.order_by(DeployHook.hook_id))).all()
+    return [DeployHookOutput.model_validate(hook) for hook in found]
+
+
+async def remove(context: Context, asked: ChosenDeployHook) -> DeployHookOutput:
+    """Remove a hook: its URL is not known from now on."""
+    query = select(DeployHook).where(
+        DeployHook.organization_id == context.organization_id,
+        col(DeployHook.hook_id) == asked.hook_id,
+    )
+    async with context.transaction() as session:
+        hook = (await session.exec(query)).one_or_none()
+        if hook is None:
+            raise NotFoundError("Deploy hook not found")
+        await session.delete(hook)
+        session.add(audit_event(context, "deployHook.remove", hook.hook_id))
+    return DeployHookOutput.model_validate(hook)
+
+
+def _audit_created(context: Context, hook: DeployHook) -> AuditEvent:
+    return audit_event(
+        context,
+        "deployHook.create",
+        hook.hook_id,
+        tag_filter=hook.tag_filter,
+        require_signature=hook.require_signature,
+    )
+
+
+PROCEDURES = (
+    Procedure(
+        "deployHook.create", "mutation", CreateDeployHook, CreatedDeployHook, create, "admin"
+    ),
+    Procedure("deployHook.all", "query", HooksOfApplication, list[DeployHookOutput], get_all),
+    Procedure("deployHook.remove", "mutation", ChosenDeployHook, DeployHookOutput, remove, "admin"),
+)

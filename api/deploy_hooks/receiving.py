@@ -1,0 +1,219 @@
+"""Take what a registry says of a push, and deploy what was pushed: once, and what was asked for."""
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+
+import structlog
+from pydantic import RootModel
+from sqlmodel import select
+
+from api.applications.queries import find_application
+from api.builds.plan import Registries, Wish, make_plan
+from api.builds.procedures import find_registries
+from api.deploy_hooks.pushes import Push, parse_pushes
+from api.deploy_hooks.secrets import open_secret
+from api.deploy_hooks.signature import Proof, require_signed
+from api.deployments.deploy import deploy_image
+from api.fields.shapes import Input, Output
+from api.http.body import parse_json
+from api.procedure.auth import hash_secret, proof_of
+from api.procedure.context import Caller, Context
+from api.procedure.idempotency import insert_or_read
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError, UnmetConditionError
+from shared.models import Application, DeployHook
+from shared.reference import Reference, parse_reference
+from shared.webhooks import ID_HEADER
+
+GITHUB_ID_HEADER = "x-github-delivery"
+
+USED = """
+UPDATE deploy_hook SET last_used_at = now()
+ WHERE hook_id = %s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+"""
+KEEP = """
+WITH kept AS (
+  INSERT INTO deploy_hook_event (hook_id, event_hash, deployment_id)
+  VALUES (%(hook_id)s, %(event_hash)s, %(deployment_id)s)
+  ON CONFLICT DO NOTHING RETURNING deployment_id
+)
+SELECT deployment_id FROM kept
+UNION ALL
+SELECT deployment_id FROM deploy_hook_event
+ WHERE hook_id = %(hook_id)s AND event_hash = %(event_hash)s AND NOT EXISTS (SELECT FROM kept)
+"""
+
+
+class Told(Input):
+    """A request as it came; names of headers are in lower case."""
+
+    token: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Deployed(Output):
+    """The deployment that stands for the push; a push that is told again has the same one."""
+
+    deployment_id: str
+    application_id: str
+    image: str
+
+
+class Ignored(Output):
+    """Nothing is done, and the sender need not try again; ``ignored`` is a stable code."""
+
+    ignored: str
+    message: str
+
+
+class Received(RootModel[Deployed | Ignored]):
+    """What a registry is answered."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An image's tag that was pushed, and is to be deployed."""
+
+    image: Reference
+    push: Push
+
+    @property
+    def name(self) -> str:
+        return str(replace(self.image, tag=self.push.tag, digest=None))
+
+
+async def receive(context: Context, told: Told) -> Received:
+    """Deploy the newest push that the hook is for.
+
+    Registries repeat what is not answered well, and some hold back all that comes later: so it is
+    where the application cannot be deployed as it is.
+
+    Raises:
+        NotFoundError: there is no hook with this token.
+        SignatureError: it was not sent by who has the hook's secret.
+    """
+    hook = await _find(context, told.token)
+    structlog.contextvars.bind_contextvars(organization=hook.organization_id, hook_id=hook.hook_id)
+    context.resources.limiter.require_room(hook.hook_id)
+    secret = open_secret(hook.sealed_secret, told.token, hook.hook_id)
+    proof = require_signed(
+        told.headers, told.body, secret, now=time.time(), required=hook.require_signature
+    )
+    # It may ask for deployments of its own application, as an administrator has said.
+    proof_of_hook = proof_of(told.token).hex()
+    caller = Caller(
+        hook.organization_id, hook.hook_id, "member", proof_of_hook, hook.application_id
+    )
+    context = replace(context, caller=caller)
+    try:
+        return Received(await _deploy(context, hook, told, proof))
+    except UnmetConditionError as error:
+        return Received(Ignored(ignored=error.code, message=error.message))
+
+
+async def _deploy(
+    context: Context, hook: DeployHook, told: Told, proof: Proof | None
+) -> Deployed | Ignored:
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, hook.application_id)
+        registries = await find_registries(session, context, application)
+    chosen = choose(application, registries, hook.tag_filter, parse_pushes(parse_json(told.body)))
+    if isinstance(chosen, Ignored):
+        return chosen
+    deployment_id = await _keep(context, hook, _event_id(told, chosen.push, proof))
+    context = replace(context, job_id=deployment_id, outlives=True)
+    deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
+    return Deployed(
+        deployment_id=deployed.deployment_id,
+        application_id=hook.application_id,
+        image=chosen.name,
+    )
+
+
+def choose(
+    application: Application, registries: Registries, tag_filter: str, pushes: list[Push]
+) -> Chosen | Ignored:
+    """The newest push of the application's image with such a tag; pure.
+
+    What we push ourselves would have it deployed, and so pushed, again and again.
+    """
+    if application.source_type != "docker":
+        return Ignored(
+            ignored="source_not_docker", message="the application is built, not taken as it is"
+        )
+    image = parse_reference(application.docker_image or "")
+    if not pushes:
+        return Ignored(ignored="no_push", message="the request tells of no push of a tag")
+    ours = [push for push in pushes if push.is_of(image)]
+    if not ours:
+        return Ignored(ignored="other_repository", message=f"it is not {image.name}")
+    if image.name in _pushed_to(application, registries):
+        return Ignored(
+            ignored="own_push", message=f"the application's builds are pushed to {image.name} too"
+        )
+    return _choose_tag(image, ours, tag_filter)
+
+
+def _choose_tag(image: Reference, ours: list[Push], tag_filter: str) -> Chosen | Ignored:
+    pushed = [push for push in ours if not push.artifact]
+    if not pushed:
+        return Ignored(
+            ignored="not_an_image", message=f"{ours[-1].tag} is no image: {ours[-1].artifact}"
+        )
+    wanted = [push for push in pushed if push.passes(tag_filter)]
+    if not wanted:
+        return Ignored(ignored="tag_not_wanted", message=f"the tag is not one of {tag_filter}")
+    return Chosen(image, wanted[-1])
+
+
+def _pushed_to(application: Application, registries: Registries) -> set[str]:
+    """The repositories that its builds are written to."""
+    plan = make_plan(application, registries, Wish(), application.last_version + 1)
+    written = (plan.push.reference if plan.push else None, plan.retained)
+    return {parse_reference(reference).name for reference in written if reference}
+
+
+def _event_id(told: Told, push: Push, proof: Proof | None) -> str | None:
+    """What the sender calls it, where it does: then the same again is the same.
+
+    By its body first, which every signature covers. GitHub's covers no header, and what GitHub
+    sends again is the same to the byte.
+    """
+    if proof == "github":
+        return hashlib.sha256(told.body).hexdigest()
+    named = (push.event_id, told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
+    return next((name for name in named if name), None)
+
+
+async def _find(context: Context, token: str) -> DeployHook:
+    token_hash, guesses = hash_secret(token), context.resources.guesses
+    guesses.require_room(context.address, token_hash)
+    query = select(DeployHook).where(DeployHook.token_hash == token_hash)
+    async with context.transaction() as session:
+        hook = (await session.exec(query)).one_or_none()
+    if hook is None:
+        guesses.fail(context.address, token_hash)
+        raise NotFoundError("Not found")
+    guesses.succeed(token_hash)
+    return hook
+
+
+async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str:
+    """Note that the hook was used; gives the id of the deployment that stands for the event."""
+    async with context.resources.pool.connection() as connection:
+        await connection.execute(USED, (hook.hook_id,))
+    if event_id is None:
+        return context.job_id
+    values: dict[str, object] = {
+        "hook_id": hook.hook_id,
+        # JSON may hold half of a surrogate pair.
+        "event_hash": hashlib.sha256(event_id.encode(errors="surrogatepass")).digest(),
+        "deployment_id": context.job_id,
+    }
+    row = await insert_or_read(context.resources.pool, KEEP, values)
+    return str(row["deployment_id"])
+
+
+RECEIVE = Procedure("deploy", "mutation", Told, Received, receive, role=None)

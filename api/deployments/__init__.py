@@ -1,0 +1,1 @@
+"""Deployments: requested, planned, shown, cancelled."""

@@ -1,0 +1,164 @@
+"""What was said on all servers of a deployment, in order of time: their logs, states and errors."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any
+
+from psycopg.rows import DictRow
+from pydantic import Field
+
+from api.deployments.procedures import ChosenDeployment, one
+from api.fields.shapes import show_moment
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.database import Pool
+
+MAX_TAIL = 10_000
+MAX_SIGNS = 4_000_000
+"""Of an answer; a line may be of 4,000, and most are of a hundred."""
+
+AT_ONCE = 50
+"""Events that are held at a time; one has 16 KiB at the most."""
+
+# An event has at least one line, so that the newest ``tail`` of them are enough. What was pruned is
+# told by what is left: a job's end by its row, a server's by the deployment's.
+SAID = """
+WITH asked AS (
+  SELECT deployment_id, build_id FROM deployment
+   WHERE deployment_id = %(deployment_id)s AND organization_id = %(organization_id)s
+), place AS (
+  SELECT s.*, server.name FROM asked JOIN deployment_server s USING (deployment_id)
+    JOIN server USING (server_id)
+), step (job_id, rank) AS (
+  SELECT steps.* FROM asked JOIN build b USING (build_id) CROSS JOIN LATERAL
+    (VALUES (b.make_job_id, 1), (b.push_job_id, 2), (b.retain_job_id, 3)) AS steps
+   WHERE asked.build_id = asked.deployment_id
+  UNION ALL
+  SELECT steps.* FROM place CROSS JOIN LATERAL
+    (VALUES (pull_job_id, 4), (replace_job_id, 5)) AS steps
+), held AS (
+  SELECT job_id, rank, j.kind AS step, name, j.state, j.error, j.finished_at, j.event_seq
+    FROM step JOIN job j USING (job_id) JOIN server USING (server_id)
+), said AS (
+  SELECT e.at, rank, name, e.seq, step, e.state, e.attempt, e.data
+    FROM held CROSS JOIN LATERAL (
+      SELECT * FROM job_event WHERE job_event.job_id = held.job_id
+         AND kind <> 'progress' AND job_event.state IS DISTINCT FROM 'dispatched'
+       ORDER BY seq DESC LIMIT %(tail)s) AS e
+  UNION ALL
+  SELECT finished_at, rank, name, event_seq, step, state, 0, jsonb_build_object('error', error)
+    FROM held WHERE finished_at IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM job_event e WHERE e.job_id = held.job_id)
+  UNION ALL
+  SELECT finished_at, 6, name, 0, 'deployment', outcome, 0, jsonb_build_object('error', error)
+    FROM place WHERE outcome IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM held WHERE held.job_id IN (pull_job_id, replace_job_id))
+)
+SELECT at, name, step, state, attempt, data, (
+  SELECT count(DISTINCT name) > 1
+    FROM (SELECT name FROM place UNION ALL SELECT name FROM held) AS names) AS is_several
+  FROM said ORDER BY at DESC, rank DESC, name DESC, seq DESC LIMIT %(tail)s
+"""
+
+
+class ReadLogs(ChosenDeployment):
+    """`tail` is how many lines there are at the most."""
+
+    tail: Annotated[int, Field(ge=1, le=MAX_TAIL)] = 100
+
+
+async def read_logs(context: Context, asked: ReadLogs) -> str:
+    """The newest lines of a deployment's log, in order of time.
+
+    It holds what its jobs printed on all servers, when they began and ended, and why they failed;
+    of a build that was asked for with it, that too. Each line begins with a time, and with the
+    server's name where there are several.
+    """
+    await one(context, asked)
+    chosen = {
+        "deployment_id": asked.deployment_id,
+        "organization_id": context.organization_id,
+        "tail": asked.tail,
+    }
+    tail = _Tail(asked.tail)
+    async with _newest_first(context.resources.pool, chosen) as rows:
+        async for row in rows:
+            if not tail.put_before(Said(**row)):
+                break
+    return tail.text
+
+
+@dataclass(frozen=True)
+class Said:
+    """An event of a job, or the end of one; ``step`` is the job's kind."""
+
+    at: datetime
+    name: str
+    step: str
+    state: str | None
+    attempt: int
+    data: Any
+    is_several: bool
+
+    def lines(self) -> Iterator[str]:
+        """As they are shown, each with its time."""
+        server = f"{self.name} " if self.is_several else ""
+        for line in self._text().split("\n"):
+            yield f"{show_moment(self.at)} {server}{line}"
+
+    def _text(self) -> str:
+        data = self.data if isinstance(self.data, dict) else {}
+        if self.state is None:
+            return str(data.get("text", ""))
+        again = f", attempt {self.attempt}" if self.state == "running" and self.attempt > 1 else ""
+        error = data.get("error")
+        why = _show_error(error) if isinstance(error, dict) else ""
+        return f"{self.step}: {self.state}{again}{why}"
+
+
+@dataclass
+class _Tail:
+    """Lines from the last one up, until there are enough."""
+
+    wanted: int
+    _upwards: list[str] = field(default_factory=list)
+    _signs: int = 0
+
+    def put_before(self, event: Said) -> bool:
+        """Put all lines of an event before the others; whether there is room for more."""
+        for line in reversed(list(event.lines())):
+            self._signs += len(line) + 1
+            if len(self._upwards) >= self.wanted or self._signs > MAX_SIGNS:
+                return False
+            self._upwards.append(line)
+        return True
+
+    @property
+    def text(self) -> str:
+        return "\n".join(reversed(self._upwards))
+
+
+@asynccontextmanager
+async def _newest_first(
+    pool: Pool, chosen: Mapping[str, Any]
+) -> AsyncIterator[AsyncIterable[DictRow]]:
+    """Rows as they are taken: a cursor of the database's, which keeps them until then."""
+    async with (
+        pool.connection() as connection,
+        connection.transaction(),
+        connection.cursor("said") as cursor,
+    ):
+        cursor.itersize = AT_ONCE
+        await cursor.execute(SAID, chosen)
+        yield cursor
+
+
+def _show_error(error: dict[str, Any]) -> str:
+    told = f" {error.get('code', '')}: {error.get('message', '')}"
+    remedy = error.get("remedy")
+    return f"{told}\n{remedy}" if remedy else told
+
+
+PROCEDURES = (Procedure("deployment.readLogs", "query", ReadLogs, str, read_logs),)

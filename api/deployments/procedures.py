@@ -1,0 +1,136 @@
+"""Deployments: followed and cancelled. They are requested in `deploy` and `api.rollbacks`."""
+
+from typing import Annotated
+
+from pydantic import Field
+from sqlmodel import col, select
+
+from api.applications.queries import find_application
+from api.deployments.queries import (
+    DeploymentOutput,
+    Found,
+    deployments,
+    find_deployment,
+    read_deployments,
+)
+from api.errors import AlreadyEndedError
+from api.fields.shapes import Id, Input
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.servers.procedures import find_server
+from shared.jobs.store.cancel import cancel as cancel_job
+from shared.models import Build, Deployment, DeploymentServer
+
+MAX_DEPLOYMENTS = 100
+Limit = Annotated[int, Field(ge=1, le=MAX_DEPLOYMENTS)]
+WHY = "the deployment was cancelled"
+
+
+class ChosenDeployment(Input):
+    deployment_id: Id
+
+
+class ManyDeployments(Input):
+    application_id: Id
+    limit: Limit = 20
+
+
+class ManyDeploymentsOfServer(Input):
+    server_id: Id
+    limit: Limit = 20
+
+
+class DeploymentsOfApplication(Input):
+    application_id: Id
+
+
+async def one(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
+    """One deployment."""
+    return DeploymentOutput.of(await find_deployment(context, asked.deployment_id))
+
+
+async def get_all(context: Context, asked: ManyDeployments) -> list[DeploymentOutput]:
+    """The newest deployments of an application first."""
+    query = deployments(context).where(Deployment.application_id == asked.application_id)
+    async with context.transaction() as session:
+        await find_application(session, context, asked.application_id)
+        found = await read_deployments(session, query, asked.limit)
+    return [DeploymentOutput.of(each) for each in found]
+
+
+async def get_all_by_server(
+    context: Context, asked: ManyDeploymentsOfServer
+) -> list[DeploymentOutput]:
+    """The newest deployments to a server first, of whatever application."""
+    there = select(DeploymentServer.deployment_id).where(
+        DeploymentServer.server_id == asked.server_id
+    )
+    query = deployments(context).where(col(Deployment.deployment_id).in_(there))
+    async with context.transaction() as session:
+        await find_server(session, context, asked.server_id)
+        found = await read_deployments(session, query, asked.limit)
+    return [DeploymentOutput.of(each) for each in found]
+
+
+async def cancel(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
+    """Cancel a deployment on all servers where it has not ended; where it has, it stays.
+
+    The build that is made for it is cancelled with it.
+    """
+    found = await find_deployment(context, asked.deployment_id)
+    if found.deployment.finished_at is not None:
+        raise AlreadyEndedError("the deployment has ended already")
+    await _cancel(context, found)
+    return await one(context, asked)
+
+
+async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[DeploymentOutput]:
+    """Cancel all deployments of an application that have not ended; answers them."""
+    query = deployments(context).where(
+        Deployment.application_id == asked.application_id, col(Deployment.outcome).is_(None)
+    )
+    async with context.transaction() as session:
+        await find_application(session, context, asked.application_id)
+        found = await read_deployments(session, query, MAX_DEPLOYMENTS)
+    for each in found:
+        await _cancel(context, each)
+    ids = [each.deployment.deployment_id for each in found]
+    return [DeploymentOutput.of(await find_deployment(context, each)) for each in ids]
+
+
+async def _cancel(context: Context, found: Found) -> None:
+    """All of its jobs, those first that others need."""
+    jobs = [job_id for place in found.places for job_id in place.server.job_ids]
+    async with context.resources.pool.connection() as connection:
+        for job_id in [*await _making(context, found.deployment), *jobs]:
+            await cancel_job(connection, job_id, context.organization_id, WHY)
+
+
+async def _making(context: Context, deployment: Deployment) -> list[str]:
+    """The jobs of the build that is made for it, if one is."""
+    if deployment.build_id != deployment.deployment_id:
+        return []
+    query = select(Build).where(Build.build_id == deployment.build_id)
+    async with context.transaction() as session:
+        return (await session.exec(query)).one().job_ids
+
+
+PROCEDURES = (
+    Procedure("deployment.one", "query", ChosenDeployment, DeploymentOutput, one),
+    Procedure("deployment.all", "query", ManyDeployments, list[DeploymentOutput], get_all),
+    Procedure(
+        "deployment.allByServer",
+        "query",
+        ManyDeploymentsOfServer,
+        list[DeploymentOutput],
+        get_all_by_server,
+    ),
+    Procedure("deployment.cancel", "mutation", ChosenDeployment, DeploymentOutput, cancel),
+    Procedure(
+        "application.cancelDeployment",
+        "mutation",
+        DeploymentsOfApplication,
+        list[DeploymentOutput],
+        cancel_all,
+    ),
+)

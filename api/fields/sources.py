@@ -1,0 +1,129 @@
+"""What names sources: a repository's URL, a branch, a commit, and paths that stay inside of it."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from api.errors import InvalidSourceError
+from api.fields.hosts import LOOPBACK, require_hostname
+from shared.networks import RegistryNetworks
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
+MAX_URL_CHARACTERS = 500
+MAX_PATH_CHARACTERS = 500
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
+_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%/-]+")
+_COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$"
+_BAD_REF = re.compile(
+    r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^@$|^[-/]|/$|(?:^|/)\.|\.lock(?:/|$)|\.(?:/|$)"
+)
+"""What git-check-ref-format(1) forbids, and a leading dash, which would be an option."""
+
+
+@dataclass(frozen=True)
+class GitUrl:
+    """``host`` is ``name[:port]`` in lower case, without the scheme's own port."""
+
+    scheme: str
+    host: str
+
+    @property
+    def hostname(self) -> str:
+        return self.host.partition(":")[0]
+
+    @property
+    def is_private(self) -> bool:
+        """Whether what is sent there is heard by nobody else."""
+        return self.scheme == "https" or self.hostname in {LOOPBACK, "localhost"}
+
+
+def parse_git_url(url: str, networks: RegistryNetworks) -> GitUrl:
+    """Where a repository is; what its name resolves to is checked by whoever fetches.
+
+    Raises:
+        InvalidSourceError: not ``http[s]://host[:port]/path``: another scheme, a local path, user
+            info, a query, a fragment.
+        RefusedNetworkError: an address that no repository may have here.
+    """
+    scheme, separator, rest = url.partition("://")
+    authority, _, path = rest.partition("/")
+    if not separator or scheme.lower() not in DEFAULT_PORTS:
+        raise InvalidSourceError(
+            "a repository is fetched by http or https, from its URL",
+            remedy="Give its https:// URL; for a private one customGitToken too.",
+        )
+    if "@" in authority:
+        raise InvalidSourceError(
+            "the repository's URL holds user info",
+            remedy="Give customGitUsername and customGitToken as fields.",
+        )
+    if not _PATH.fullmatch(f"/{path}") or ".." in path.split("/"):
+        raise InvalidSourceError(
+            "the repository's URL names no repository: a path is missing, or has strange signs"
+        )
+    found = GitUrl(scheme.lower(), _canonical(scheme.lower(), authority.lower()))
+    require_hostname(found.hostname, networks)
+    return found
+
+
+def _canonical(scheme: str, authority: str) -> str:
+    if not _HOST.fullmatch(authority) or len(authority) > 253:
+        raise InvalidSourceError("the repository's URL has no host that can be used")
+    parts = urlsplit(f"{scheme}://{authority}")
+    try:
+        port = parts.port
+    except ValueError:
+        raise InvalidSourceError("the repository's URL has no port that can be used") from None
+    return str(parts.hostname) if port in {None, DEFAULT_PORTS[scheme]} else authority
+
+
+def clean_path(text: str) -> str:
+    """A path inside of something, without dots, doubled slashes, and slashes around.
+
+    Raises:
+        ValueError: it leads out, looks like an option, or holds signs that no path needs.
+    """
+    parts = [part for part in text.split("/") if part not in {"", "."}]
+    if ".." in parts:
+        raise ValueError("Invalid path: leads out of the sources")
+    if not text.isprintable() or "\\" in text or text.startswith("-"):
+        raise ValueError("Invalid path: holds a sign that it may not")
+    if parts and parts[0].startswith("-"):
+        raise ValueError("Invalid path: looks like an option")
+    return "/".join(parts)
+
+
+def _require_branch(text: str) -> str:
+    if _BAD_REF.search(text):
+        raise ValueError("Invalid string: not the name of a branch or a tag")
+    return text
+
+
+def _build_path(text: str | None) -> str:
+    return f"/{clean_path(text or '')}"
+
+
+def _context_path(text: str | None) -> str:
+    return clean_path(text or "") or "."
+
+
+def _dockerfile(text: str | None) -> str:
+    if text is not None and text.startswith("/"):
+        raise ValueError("Invalid path: a Dockerfile is named from where the build is, without /")
+    return clean_path(text or "") or "Dockerfile"
+
+
+_Path = Field(max_length=MAX_PATH_CHARACTERS)
+
+GitAddress = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS)]
+Branch = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_require_branch)]
+Commit = Annotated[str, Field(pattern=_COMMIT)]
+BuildPath = Annotated[str | None, _Path, AfterValidator(_build_path)]
+"""From the repository's root, with a slash in front, as Dokploy has it."""
+ContextPath = Annotated[str | None, _Path, AfterValidator(_context_path)]
+DockerfilePath = Annotated[str | None, _Path, AfterValidator(_dockerfile)]

@@ -1,0 +1,38 @@
+"""``POST /api/deploy/<token>``: what a registry calls when an image was pushed."""
+
+from collections.abc import Callable, Sequence
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.deploy_hooks.receiving import RECEIVE
+from api.errors import WrongMethodError
+from api.http.bare import plain_error, plain_response
+from api.http.body import read_body
+from api.http.dispatch import Call, Failure, log_refusal, perform
+from api.procedure.context import Resources
+from shared.errors import WharfError
+
+
+def add_deploy_hooks(
+    app: FastAPI, resources: Callable[[], Resources], methods: Sequence[str]
+) -> None:
+    """Give it its route, for all methods and all that is below: no other door sees a token."""
+
+    @app.api_route("/api/deploy/{token:path}", methods=list(methods), include_in_schema=False)
+    async def deploy_hook(token: str, request: Request) -> Response:
+        return await answer_deploy_hook(resources(), token, request)
+
+
+async def answer_deploy_hook(resources: Resources, token: str, request: Request) -> Response:
+    """What came of the push; the token stands in no log and in no answer."""
+    try:
+        if request.method != "POST":
+            raise WrongMethodError("a deploy hook is called by POST", allowed="POST")
+        body = await read_body(request, resources.bodies)
+    except WharfError as error:
+        return plain_error(log_refusal(request, Failure(RECEIVE.name, error), name=RECEIVE.name))
+    told = {"token": token, "headers": dict(request.headers), "body": body}
+    [answer] = await perform(resources, request, [Call(RECEIVE.name, RECEIVE, lambda: told)])
+    return plain_response(answer)

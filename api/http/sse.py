@@ -1,0 +1,56 @@
+"""``job.events``: the one answer that is a stream, below ``/api/`` and, bare, ``/api/trpc/``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.http.bare import NO_STORE, plain_error
+from api.http.body import parse_json
+from api.http.dispatch import Call, Failure, perform
+from api.http.trpc import flat_input
+from api.jobs.event_access import EVENTS, Opening
+from api.jobs.event_stream import EventStream, Source, read
+from api.procedure.context import Resources
+from api.procedure.procedure import Flat
+from shared.errors import WharfError
+
+LAST_EVENT_ID = "last-event-id"
+DESCRIPTION = """
+Each event has its number as `id`, its kind as `event` and, as `data`, what `job.one` shows of it.
+A reader that comes back with the number of the last event it had, as the header `Last-Event-ID` or
+as `lastEventId`, misses nothing and sees nothing twice. Between them come `snapshot` events without
+an id, at most four a second: `{state, attempt, progress}`, with the bytes of each layer, `rate` in
+bytes a second, `secondsLeft`, and `stalled` (`{layer, seconds}`) when no byte of a layer moved for
+30 s. The stream ends after the event that says how the job ended.
+"""
+
+
+async def answer_events(resources: Resources, request: Request) -> Response:
+    """The stream; 204 for a reader that had the last event, which keeps it from coming back."""
+    call = Call(EVENTS.name, EVENTS, lambda: _input(request))
+    [answer] = await perform(resources, request, [call])
+    if isinstance(answer, Failure):
+        return plain_error(answer)
+    opening = Opening.model_validate_json(answer.shown)
+    if opening.is_over:
+        return Response(status_code=204, headers=NO_STORE)
+    text = read(Source(resources.feeds, resources.readers, resources.pool), opening)
+    try:
+        # It counts as a reader from its first line on, so that no other one gets its place.
+        first = await anext(text)
+    except WharfError as error:
+        return plain_error(Failure(EVENTS.name, error))
+    return EventStream(first, text)
+
+
+def _input(request: Request) -> object:
+    text = request.query_params.get("input")
+    asked = parse_json(text) if text else flat_input(request)
+    # A browser repeats its first address when it comes back: what its header says is newer.
+    last = request.headers.get(LAST_EVENT_ID)
+    match asked:
+        case Flat(values=values) if last:
+            return Flat({**values, "lastEventId": last})
+        case dict() if last and last.isdecimal():
+            return {**asked, "lastEventId": int(last)}
+        case _:
+            return asked

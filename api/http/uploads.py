@@ -1,0 +1,105 @@
+"""The two bodies that are no JSON: a context as it is uploaded, and as a server fetches it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import timedelta
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import FileResponse, Response
+
+from api.builds.context_download import FETCH, Fetched
+from api.builds.context_upload import UPLOAD, Upload
+from api.errors import IncompleteUploadError, WrongMediaTypeError
+from api.http.bare import NO_STORE, plain_error, plain_response
+from api.http.dispatch import Call, Failure, perform
+from api.http.trpc import flat_input
+from api.procedure.context import Resources
+from api.uploads.checksum import CONTENT_DIGEST, CONTENT_SHA256, parse_checksums
+from shared.errors import NotFoundError, WharfError
+
+MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
+STALL = timedelta(seconds=30)
+MOVED_BYTES = 16 * 1024
+"""So much of a context has to come in that time."""
+
+UPLOAD_HEADERS = [
+    {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
+    for name, said in (
+        ("Content-Digest", "The body's SHA-256: `sha-256=:<base64>:`."),
+        ("x-content-sha256", "The same in hexadecimal."),
+    )
+]
+
+
+async def answer_upload(resources: Resources, request: Request) -> Response:
+    """The context as it is kept; its body is read once its sender is known, and may send it."""
+    try:
+        upload = _read_head(request)
+    except WharfError as error:
+        return await _refuse(resources, request, error)
+    call = Call(UPLOAD.name, upload.procedure, lambda: flat_input(request), total=None)
+    [answer] = await perform(resources, request, [call])
+    return plain_response(answer)
+
+
+async def answer_context(resources: Resources, context_id: str, request: Request) -> Response:
+    """The file, for the token of a running attempt; for all else there is nothing here."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = {"contextId": context_id, "token": token if scheme.lower() == "bearer" else ""}
+    [answer] = await perform(resources, request, [Call(FETCH.name, FETCH, lambda: given)])
+    if isinstance(answer, Failure):
+        is_told = answer.http >= 500 or answer.http == 429
+        return plain_error(answer if is_told else Failure(FETCH.name, NotFoundError("Not found")))
+    assert resources.contexts  # noqa: S101 - it was found there
+    path = resources.contexts.path(Fetched.model_validate_json(answer.shown).context_id)
+    return FileResponse(path, media_type="application/octet-stream", headers=NO_STORE)
+
+
+async def _refuse(resources: Resources, request: Request, error: WharfError) -> Response:
+    """To those who have a key; others are told that first."""
+    call = Call(UPLOAD.name, error, lambda: None, guarded=True)
+    [answer] = await perform(resources, request, [call])
+    return plain_response(answer)
+
+
+def _read_head(request: Request) -> Upload:
+    """Raises `WrongMediaTypeError`, `InvalidInputError`."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in MEDIA_TYPES:
+        raise WrongMediaTypeError(f"a context is sent as one of {', '.join(MEDIA_TYPES)}")
+    headers = request.headers
+    announced = headers.get("content-length", "0")
+    return Upload(
+        chunks=read_chunks(request),
+        announced_bytes=int(announced) if announced.isdecimal() else 0,
+        expected=parse_checksums(headers.getlist(CONTENT_DIGEST), headers.getlist(CONTENT_SHA256)),
+    )
+
+
+async def read_chunks(request: Request, stall: timedelta = STALL) -> AsyncGenerator[bytes, None]:
+    """The body, piece by piece; the time that its writing takes is not its sender's.
+
+    Raises:
+        IncompleteUploadError: it does not come to its end, or next to nothing of it for so long.
+    """
+    stream, loop = request.stream(), asyncio.get_running_loop()
+    left_seconds, moved_bytes = stall.total_seconds(), 0
+    try:
+        while True:
+            began = loop.time()
+            async with asyncio.timeout(left_seconds):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            left_seconds -= loop.time() - began
+            moved_bytes += len(chunk)
+            if moved_bytes >= MOVED_BYTES:
+                left_seconds, moved_bytes = stall.total_seconds(), 0
+            yield chunk
+    except ClientDisconnect:
+        raise IncompleteUploadError("the upload broke off", remedy="Send it again.") from None
+    except TimeoutError:
+        raise IncompleteUploadError(
+            f"less than {MOVED_BYTES} bytes of the upload came in {stall.total_seconds():g} s",
+            remedy="Send it again.",
+        ) from None

@@ -1,0 +1,1 @@
+"""Images: pulled, pushed, tagged, copied."""

@@ -1,0 +1,54 @@
+"""May this caller watch that job, and from where on."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from api.fields.shapes import Id, Input, Output
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError
+from shared.jobs.states import State
+
+FIND = "SELECT state, event_seq FROM job WHERE job_id = %s AND organization_id = %s"
+
+
+class WatchedJob(Input):
+    """``lastEventId`` is the number of the last event that the reader had."""
+
+    job_id: Id
+    last_event_id: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
+
+
+class Opening(Output):
+    """``is_over``: the reader had the last event, there is nothing to come."""
+
+    job_id: str
+    after: int
+    is_over: bool
+    organization_id: str
+    api_key_id: str
+
+
+async def open_events(context: Context, asked: WatchedJob) -> Opening:
+    """Follow a job as server-sent events, from the first one or from `Last-Event-ID` on."""
+    caller, resources = context.caller, context.resources
+    resources.feeds.require_room()
+    resources.readers.places.require_room(caller.organization_id, caller.api_key_id)
+    async with context.resources.pool.connection() as connection:
+        found = await connection.execute(FIND, (asked.job_id, context.organization_id))
+        job = await found.fetchone()
+    if job is None:
+        raise NotFoundError("Job not found")
+    after = min(asked.last_event_id, job["event_seq"])
+    is_over = State(job["state"]).is_final and after == job["event_seq"]
+    return Opening(
+        job_id=asked.job_id,
+        after=after,
+        is_over=is_over,
+        organization_id=caller.organization_id,
+        api_key_id=caller.api_key_id or "",
+    )
+
+
+EVENTS = Procedure("job.events", "query", WatchedJob, Opening, open_events)

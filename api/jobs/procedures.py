@@ -1,0 +1,204 @@
+"""Jobs: listed, looked into, cancelled."""
+
+from collections.abc import Collection
+from typing import Annotated, Literal, Self
+
+from pydantic import Field
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.errors import AlreadyEndedError
+from api.events.wire import EventOutput
+from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
+from api.jobs.wait_reasons import Reason, read_reason
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import NotFoundError
+from shared.jobs.states import State
+from shared.jobs.store.cancel import cancel
+from shared.models import DigestCheck, DigestOutcome, Job, JobAttempt, JobEvent
+
+StateName = Literal[
+    "queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"
+]
+MAX_JOBS = 200
+SHOWN_EVENTS = 1000
+LONG = {"compose", "composeFile"}
+"""Texts of up to 192 KiB, which a list leaves out; `job.one` has them."""
+
+
+class JobOutput(Output):
+    """A job; `command`, `progress`, `result` and `error` are as its kind makes them."""
+
+    job_id: str
+    organization_id: str
+    server_id: str
+    registry_id: str | None
+    kind: str
+    state: State
+    priority: int
+    command: Document
+    attempt: int
+    failures: int
+    max_failures: int
+    progress: Document | None
+    result: Document | None
+    error: Document | None
+    requested_by: str | None
+    created_at: Moment
+    run_at: Moment
+    deadline_at: Moment | None
+    dispatched_at: Moment | None
+    started_at: Moment | None
+    finished_at: Moment | None
+    cancel_requested_at: Moment | None
+
+    @classmethod
+    def of(cls, job: Job, *, without: Collection[str] = ()) -> Self:
+        shown = {}
+        for name in ("command", "progress", "result", "error"):
+            document = show_document(getattr(job, name))
+            kept = document and {key: document[key] for key in document if key not in without}
+            shown[name] = kept
+        return cls.model_validate({**job.model_dump(), **shown})
+
+
+class AttemptOutput(Output):
+    attempt: int
+    dispatched_at: Moment
+    started_at: Moment | None
+    ended_at: Moment | None
+    outcome: str | None
+    error: Document | None
+
+
+class VerificationOutput(Output):
+    """What the registry answered when control itself asked for the digest that was pushed.
+
+    `verified`: it has it; `missing`: it does not; `not_reached`: control got no answer, `code`
+    says why.
+    """
+
+    outcome: DigestOutcome
+    code: str | None
+    checked_at: Moment
+
+
+class JobDetail(JobOutput):
+    """``waiting`` says why a queued job does not run yet; its newest events are here.
+
+    ``verification`` is there a moment after a push or a copy succeeded.
+    """
+
+    waiting: Reason | None
+    verification: VerificationOutput | None
+    attempts: list[AttemptOutput]
+    events: list[EventOutput]
+
+
+class JobPage(Output):
+    """The newest jobs first; ``nextCursor`` asks for those before them."""
+
+    jobs: list[JobOutput]
+    next_cursor: str | None
+
+
+class CancelOutput(Output):
+    """The state after the wish: a running job ends when its worker hears of it."""
+
+    state: State
+
+
+class ManyJobs(Input):
+    limit: Annotated[int, Field(ge=1, le=MAX_JOBS)] = 50
+    cursor: Id | None = None
+    state: StateName | None = None
+    server_id: Id | None = None
+
+
+class ChosenJob(Input):
+    job_id: Id
+
+
+async def get_all(context: Context, asked: ManyJobs) -> JobPage:
+    """The organization's jobs, the newest first, page by page."""
+    query = select(Job).where(Job.organization_id == context.organization_id)
+    if asked.cursor is not None:
+        query = query.where(Job.job_id < asked.cursor)
+    if asked.state is not None:
+        query = query.where(Job.state == asked.state)
+    if asked.server_id is not None:
+        query = query.where(Job.server_id == asked.server_id)
+    query = query.order_by(col(Job.job_id).desc()).limit(asked.limit + 1)
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    page = rows[: asked.limit]
+    more = len(rows) > asked.limit
+    return JobPage(
+        jobs=[JobOutput.of(job, without=LONG) for job in page],
+        next_cursor=page[-1].job_id if more else None,
+    )
+
+
+async def one(context: Context, asked: ChosenJob) -> JobDetail:
+    """One job with its attempts, its events, and what it waits for."""
+    async with context.transaction() as session:
+        job = await _find(session, context, asked.job_id)
+        attempts = await session.exec(
+            select(JobAttempt)
+            .where(JobAttempt.job_id == job.job_id)
+            .order_by(col(JobAttempt.attempt))
+        )
+        events = await session.exec(
+            select(JobEvent)
+            .where(JobEvent.job_id == job.job_id)
+            .order_by(col(JobEvent.seq).desc())
+            .limit(SHOWN_EVENTS)
+        )
+        check = await session.get(DigestCheck, job.job_id)
+        shown = JobOutput.of(job)
+        return JobDetail(
+            **shown.model_dump(),
+            waiting=await read_reason(session, job),
+            verification=check and VerificationOutput.model_validate(check.model_dump()),
+            attempts=[_attempt(attempt) for attempt in attempts],
+            events=[_event(event) for event in reversed(events.all())],
+        )
+
+
+async def cancel_one(context: Context, asked: ChosenJob) -> CancelOutput:
+    """Wish a job away: at once if nobody has begun it, else its worker is told."""
+    async with context.resources.pool.connection() as connection:
+        state = await cancel(
+            connection, asked.job_id, context.organization_id, "cancelled by request"
+        )
+    if state is None:
+        async with context.transaction() as session:
+            job = await _find(session, context, asked.job_id)
+        raise AlreadyEndedError(f"the job has ended already: {job.state}")
+    return CancelOutput(state=state)
+
+
+async def _find(session: AsyncSession, context: Context, job_id: str) -> Job:
+    query = select(Job).where(Job.organization_id == context.organization_id, Job.job_id == job_id)
+    job = (await session.exec(query)).one_or_none()
+    if job is None:
+        raise NotFoundError("Job not found")
+    return job
+
+
+def _attempt(attempt: JobAttempt) -> AttemptOutput:
+    return AttemptOutput.model_validate(
+        {**attempt.model_dump(), "error": show_document(attempt.error)}
+    )
+
+
+def _event(event: JobEvent) -> EventOutput:
+    return EventOutput.model_validate({**event.model_dump(), "data": show_document(event.data)})
+
+
+PROCEDURES = (
+    Procedure("job.all", "query", ManyJobs, JobPage, get_all),
+    Procedure("job.one", "query", ChosenJob, JobDetail, one),
+    Procedure("job.cancel", "mutation", ChosenJob, CancelOutput, cancel_one),
+)

@@ -1,0 +1,138 @@
+"""Why a queued job does not run yet: told when asked, from the same facts as its release."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.fields.shapes import Moment, Output, show_moment
+from shared.jobs.states import State
+from shared.models import Job
+
+FACTS = text("""
+SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(s) AS online,
+       j.kind || '@' || j.version = ANY (s.kinds) AS known, j.run_at > now() AS later, j.needs,
+       j.target_is_busy AS held, room.room <= 0 AS full_up, s.draining,
+       s.approved_at IS NULL AS unapproved,
+       CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
+       j.job_class = 'transfer' AND r.room <= 0 AS registry_full,
+       o.room <= 0 AS organization_full, j.is_restored AS restored
+  FROM queued_job j JOIN server s USING (server_id)
+  JOIN server_room room USING (server_id, job_class)
+  JOIN organization_room o ON o.organization_id = j.organization_id AND o.job_class = j.job_class
+  LEFT JOIN registry_room r ON r.registry_id = j.registry_id
+ WHERE j.job_id = :job_id
+""")
+
+ReasonCode = Literal[
+    "restored",
+    "needs",
+    "server_removed",
+    "server_not_approved",
+    "server_offline",
+    "server_draining",
+    "worker_too_old",
+    "paused",
+    "backoff",
+    "same_target",
+    "no_room",
+    "registry_limit",
+    "organization_limit",
+]
+
+
+def approve_line(name: str) -> str:
+    """The command that approves a server."""
+    return f"wharf server approve {shlex.quote(name)}"
+
+
+class Reason(Output):
+    """``since`` or ``until`` when, as far as it is known; ``jobs`` are those that it waits for."""
+
+    code: ReasonCode
+    message: str
+    since: Moment | None = None
+    until: Moment | None = None
+    jobs: list[str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the database knows of a queued job's surroundings."""
+
+    name: str
+    seen_at: datetime | None
+    removed: bool
+    online: bool
+    known: bool
+    later: bool
+    needs: Sequence[str] | None
+    held: bool
+    full_up: bool
+    draining: bool = False
+    unapproved: bool = False
+    paused_at: datetime | None = None
+    registry_full: bool | None = False
+    organization_full: bool | None = False
+    restored: bool = False
+
+
+async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
+    """The reason why a job is not released yet; ``None`` if there is none or it is not queued."""
+    if job.state != State.QUEUED:
+        return None
+    connection = await session.connection()
+    row = (await connection.execute(FACTS, {"job_id": job.job_id})).mappings().one_or_none()
+    # It may have been released since its row was read.
+    return None if row is None else choose_reason(Facts(**row), job.run_at)
+
+
+def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
+    """The first reason that would still hold if the ones below it went away."""
+    server, needs = facts.name, list(facts.needs or ())
+    since = f"since {show_moment(facts.seen_at)}" if facts.seen_at else "so far"
+    reasons: tuple[tuple[bool, ReasonCode, str], ...] = (
+        (
+            facts.restored,
+            "restored",
+            "the database was restored from a copy that holds this job: wharf resume lets it run",
+        ),
+        (bool(needs), "needs", f"waits for other jobs: {len(needs)}"),
+        (facts.removed, "server_removed", f"the server {server} was removed"),
+        (
+            facts.unapproved,
+            "server_not_approved",
+            f"the server {server} is not approved: on a control host, {approve_line(server)}",
+        ),
+        (not facts.online, "server_offline", f"the server {server} was not heard of {since}"),
+        (
+            not facts.known,
+            "worker_too_old",
+            f"the worker of {server} is too old for this: update it",
+        ),
+        (facts.draining, "server_draining", f"the worker of {server} is shutting down"),
+        (facts.paused_at is not None, "paused", f"the server {server} is paused: resume it"),
+        (facts.later, "backoff", "tried again after a pause"),
+        (facts.held, "same_target", "another job works on the same target"),
+        (facts.full_up, "no_room", f"the server {server} has no free slot"),
+        (bool(facts.registry_full), "registry_limit", "its registry has all the transfers it may"),
+        (
+            bool(facts.organization_full),
+            "organization_limit",
+            "the organization has all the transfers it may",
+        ),
+    )
+    for holds, code, message in reasons:
+        if holds:
+            return Reason(
+                code=code,
+                message=message,
+                since={"server_offline": facts.seen_at, "paused": facts.paused_at}.get(code),
+                until=run_at if code == "backoff" else None,
+                jobs=needs if code == "needs" else [],
+            )
+    return None

@@ -1,0 +1,1 @@
+"""Limits that keep this process able to work."""

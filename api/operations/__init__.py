@@ -1,0 +1,1 @@
+"""Operation of the API: health, metrics, its broker, a restored database."""

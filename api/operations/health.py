@@ -1,0 +1,87 @@
+"""``/healthz``: this process is alive. ``/readyz``: it can work, or what keeps it from that."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+import psycopg
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from starlette.responses import JSONResponse, Response
+
+from api.limits.disk import DiskWatch
+from shared.database import Pool
+
+CHECK = """
+SELECT (SELECT version_num FROM alembic_version) AS head,
+       coalesce((SELECT max(seen_at) > now() - interval '10 seconds' FROM control), false)
+         AS control,
+       (SELECT max(broker_error) FROM control WHERE seen_at > now() - interval '10 seconds')
+         AS broker_error,
+       pg_notification_queue_usage() AS notifications,
+       EXISTS (SELECT FROM superuser_statements()) AS is_unconfined,
+       EXISTS (SELECT FROM server WHERE removed_at < now() - interval '1 minute'
+                  AND role_ready_at IS NOT NULL) AS has_leftovers
+"""
+OLDER = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedFunction,
+)
+"""What a database that is not migrated answers."""
+
+NOTIFICATIONS_FILL = 0.25
+"""So much of the queue is used: at twice that nothing is added any more."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """``failing`` keeps the API from its work; with what is ``degraded`` it still takes jobs."""
+
+    failing: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+@cache
+def migration_head() -> str | None:
+    """The newest migration that this version of the program knows."""
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+    return ScriptDirectory.from_config(config).get_current_head()
+
+
+def answer_alive() -> Response:
+    return JSONResponse({"status": "alive", "version": version("wharfinger")})
+
+
+async def answer_ready(pool: Pool, disk: DiskWatch) -> Response:
+    found = await _examine(pool)
+    failing = [*found.failing, *(["disk"] if disk.is_full() else [])]
+    body = {
+        "status": "unready" if failing else "ready",
+        "failing": failing,
+        "degraded": list(found.degraded),
+    }
+    return JSONResponse(body, status_code=503 if failing else 200)
+
+
+async def _examine(pool: Pool) -> Readiness:
+    try:
+        async with pool.connection(timeout=2) as connection:
+            [row] = await (await connection.execute(CHECK)).fetchall()
+    except psycopg.OperationalError:
+        return Readiness(("database",))
+    except OLDER:
+        return Readiness(("migrations",))
+    failing = {"migrations": row["head"] != migration_head(), "control": not row["control"]}
+    degraded = {
+        "broker": row["broker_error"] is not None,
+        "notifications": row["notifications"] > NOTIFICATIONS_FILL,
+        "confinement": row["is_unconfined"],
+        "removed_servers": row["has_leftovers"],
+    }
+    return Readiness(_true(failing), _true(degraded))
+
+
+def _true(checks: dict[str, bool]) -> tuple[str, ...]:
+    return tuple(name for name, holds in checks.items() if holds)

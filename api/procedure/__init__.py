@@ -1,0 +1,1 @@
+"""Procedures in general: what one is, what it is given, and what all of them do."""

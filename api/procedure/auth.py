@@ -1,0 +1,86 @@
+"""Who asks: an API key, known by its SHA-256 only."""
+
+import hashlib
+import secrets
+from typing import Literal
+
+import psycopg
+
+from api.limits.guess_limit import Guesses
+from api.procedure.context import Caller
+from shared.database import Pool
+from shared.errors import ForbiddenError, UnauthenticatedError
+
+HEADER = "x-api-key"
+KEY_PREFIX = "wharf_"
+MAX_KEY_CHARACTERS = 512
+
+FIND = """
+SELECT api_key_id, organization_id, role FROM api_key
+ WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+"""
+FIND_AND_NOTE = """
+WITH found AS (
+  SELECT api_key_id, organization_id, role FROM api_key
+   WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
+), used AS (
+  UPDATE api_key SET last_used_at = now() FROM found
+   WHERE api_key.api_key_id = found.api_key_id
+     AND (api_key.last_used_at IS NULL OR api_key.last_used_at < now() - interval '1 minute')
+)
+SELECT * FROM found
+"""
+
+
+async def authenticate(pool: Pool, guesses: Guesses, address: str, key: str | None) -> Caller:
+    """Who has this key; notes its use, once a minute at most.
+
+    Raises:
+        UnauthenticatedError: no key, or one that is unknown or has expired.
+        TooManyFailuresError: too many of those came from this address.
+    """
+    if not key:
+        raise UnauthenticatedError(f"no API key was given: send it as {HEADER}")
+    if len(key) > MAX_KEY_CHARACTERS:
+        raise UnauthenticatedError("this API key is not known")
+    key_hash = hash_secret(key)
+    guesses.require_room(address, key_hash)
+    async with pool.connection() as connection:
+        try:
+            found = await connection.execute(FIND_AND_NOTE, (key_hash,))
+        except psycopg.errors.DiskFull:
+            # Who asks can still read; that the key was used is noted another time.
+            found = await connection.execute(FIND, (key_hash,))
+        row = await found.fetchone()
+    if row is None:
+        guesses.fail(address, key_hash)
+        raise UnauthenticatedError("this API key is not known, or has expired")
+    guesses.succeed(key_hash)
+    return Caller(**row, proof=proof_of(key).hex())
+
+
+def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
+    """Raises `ForbiddenError` unless the caller may do what needs this role."""
+    if role == "admin" and caller.role != "admin":
+        raise ForbiddenError(
+            "this API key may use what is there, not change it",
+            remedy="Use a key whose role is admin.",
+        )
+
+
+def proof_of(secret: str) -> bytes:
+    """What proves to the database that a key or a token was shown to us."""
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is kept of a key or a token: the hash of its proof, so that nothing stored is one.
+
+    Both are 256 random bits, so no salt and no stretching.
+    """
+    return hashlib.sha256(proof_of(secret)).digest()
+
+
+def make_secret(prefix: str) -> str:
+    """A new key or token: the prefix and 43 signs, 256 random bits."""
+    return prefix + secrets.token_urlsafe(32)

@@ -1,0 +1,126 @@
+"""What a procedure is given: what this process holds, and who asks."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import BaseModel
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.events.feed import Feeds
+from api.events.readers import Readers
+from api.events.waiter import Waiter
+from api.fields.effects import FieldWarning, judge
+from api.limits.concurrency_limit import Places
+from api.limits.disk import DiskWatch
+from api.limits.guess_limit import Guesses
+from api.limits.rate_limit import RateLimiter
+from api.procedure.sessions import Sessions
+from api.sockets.connections import Connections
+from api.uploads.store import ContextStore
+from shared.database import Pool
+from shared.ids import make_id
+from shared.logs import LogStream
+from shared.networks import RegistryNetworks
+from shared.vault import PublicKey
+
+Role = Literal["admin", "member"]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the API process holds; none of it opens a stored password.
+
+    ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
+    told, without any password. ``contexts`` is where uploads are kept; without one none are taken.
+    ``readers``, ``waits``, ``uploads`` and ``bodies`` bound what lasts.
+    """
+
+    pool: Pool
+    sessions: Sessions
+    waiter: Waiter
+    feeds: Feeds
+    readers: Readers
+    waits: Places
+    uploads: Places
+    bodies: Places
+    guesses: Guesses
+    limiter: RateLimiter
+    connections: Connections
+    vault: PublicKey
+    networks: RegistryNetworks
+    webhook_networks: RegistryNetworks
+    server_database_url: str | None
+    server_broker_url: str | None
+    contexts: ContextStore | None
+    context_quota_bytes: int
+    patience: timedelta
+    disk: DiskWatch
+    log: LogStream | None = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The key that asks, and what it may; ``proof`` is what shows the database that it was here.
+
+    A deploy hook asks for its ``application_id`` alone.
+    """
+
+    organization_id: str
+    api_key_id: str | None
+    role: Role
+    proof: str = field(default="", repr=False)
+    application_id: str | None = None
+
+
+SPEAK = text("SELECT set_config('wharf.proof', :proof, true)")
+"""Show the database, for one transaction, the key that asks (authority.sql)."""
+
+NOBODY = Caller(organization_id="", api_key_id=None, role="member")
+"""Who asks a public procedure: of no organization, so that no look-up finds anything."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One request; ``respond_async`` is its ``Prefer: respond-async`` (RFC 7240, section 4.1).
+
+    ``job_id`` is that of the job that it submits, the same for each repeat under one
+    ``Idempotency-Key``; ``outlives``: that job goes on when the caller goes away, who may repeat.
+    ``address`` is where it comes from: of IPv6 the /64 network. ``warnings`` name the fields of the
+    request that have no effect.
+    """
+
+    resources: Resources
+    caller: Caller
+    respond_async: bool = False
+    job_id: str = field(default_factory=make_id)
+    outlives: bool = False
+    address: str = ""
+    warnings: list[FieldWarning] = field(default_factory=list)
+
+    def check_effects(self, asked: BaseModel, subject: object) -> None:
+        """Note which fields of the input have no effect on the subject.
+
+        Raises:
+            NoEffectError: one of them would change what is done, and cannot.
+        """
+        self.warnings.extend(each for each in judge(asked, subject) if each not in self.warnings)
+
+    @property
+    def organization_id(self) -> str:
+        return self.caller.organization_id
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """A place among those that wait for a job; to be taken before there is one."""
+        return self.resources.waits.hold(self.organization_id, self.caller.api_key_id)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session in a transaction for the caller, committed at the end of the block."""
+        async with self.resources.sessions.begin() as session:
+            if self.caller.proof:
+                await (await session.connection()).execute(SPEAK, {"proof": self.caller.proof})
+            yield session

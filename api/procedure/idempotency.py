@@ -1,0 +1,171 @@
+"""``Idempotency-Key``: the same request, sent again within 24 hours, is one job and one answer.
+
+A key counts for one API key, and in a batch for each call by its place. What it is kept for is the
+id of the job: a repeat submits that id again, which changes nothing, also while the first is still
+waited for and after its process died. An answer is kept once there is one, a failed job's too; a
+request that was refused before there was a job may be corrected and sent again.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from api.errors import IdempotencyMismatchError
+from api.procedure.auth import HEADER as API_KEY_HEADER
+from api.procedure.context import Context
+from shared.database import Pool
+from shared.errors import FailedJobError, InvalidInputError
+from shared.faults import Fault
+
+HEADER = "idempotency-key"
+MAX_CHARACTERS = 255
+VISIBLE = re.compile(r"[\x21-\x7e]+( +[\x21-\x7e]+)*")
+
+BEGIN = """
+WITH begun AS (
+  INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)
+  VALUES (%(api_key_id)s, %(key)s, %(position)s, %(organization_id)s, %(request_hash)s, %(job_id)s)
+  ON CONFLICT (api_key_id, key, position) DO UPDATE
+    SET request_hash = excluded.request_hash, job_id = excluded.job_id, answer = NULL,
+        created_at = now()
+    WHERE idempotency.created_at < now() - interval '24 hours'
+  RETURNING request_hash, job_id, answer
+)
+SELECT * FROM begun
+UNION ALL
+SELECT request_hash, job_id, answer FROM idempotency
+ WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
+   AND NOT EXISTS (SELECT FROM begun)
+"""
+KEEP = """
+UPDATE idempotency SET answer = coalesce(answer, %(answer)s)
+ WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
+   AND request_hash = %(request_hash)s
+RETURNING answer
+"""
+
+
+@dataclass(frozen=True)
+class Repeatable:
+    """One call under a key; ``secret`` is the API key itself, which is stored nowhere."""
+
+    key: str
+    position: int
+    secret: str
+
+    def hash(self, procedure: str, raw: object) -> bytes:
+        """What tells this request from another one, and nothing of what is in it.
+
+        It may hold a password: only who has the API key could try guesses against it.
+        """
+        canonical = json.dumps([procedure, raw], sort_keys=True, default=repr)
+        return hmac.digest(self.secret.encode(), canonical.encode(), hashlib.sha256)
+
+
+class _Kept(BaseModel):
+    """An answer: ``shown`` is its JSON; or how the job failed."""
+
+    shown: str | None = None
+    fault: Fault | None = None
+    job_id: str = ""
+
+    def open(self) -> bytes:
+        if self.fault is not None:
+            raise FailedJobError(self.fault, job_id=self.job_id)
+        return (self.shown or "").encode()
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What stands under a key, by us or by who was first."""
+
+    request_hash: bytes
+    job_id: str
+    answer: dict[str, Any] | None
+
+
+def read_key(request: Request, position: int) -> Repeatable | None:
+    """The request's key, for the call at this place of its batch.
+
+    A quoted one (RFC 9651, section 3.3.3) is the same as the one without quotes.
+
+    Raises:
+        InvalidInputError: given twice, empty, over 255 characters, or not visible ASCII.
+    """
+    keys = request.headers.getlist(HEADER)
+    if not keys:
+        return None
+    key = keys[0].strip()
+    if len(key) > 1 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if len(keys) > 1 or len(key) > MAX_CHARACTERS or not VISIBLE.fullmatch(key):
+        raise InvalidInputError(
+            f"Idempotency-Key is one key of 1 to {MAX_CHARACTERS} visible characters"
+        )
+    return Repeatable(key, position, request.headers.get(API_KEY_HEADER, ""))
+
+
+async def answer_once(
+    context: Context,
+    repeatable: Repeatable,
+    request_hash: bytes,
+    run: Callable[[Context], Awaitable[tuple[bytes, bool]]],
+) -> tuple[bytes, bool]:
+    """The answer that was kept, or what ``run`` shows, and whether that is a mere acceptance.
+
+    Raises:
+        IdempotencyMismatchError: the key stands for another request.
+        FailedJobError: the job failed, now or then.
+    """
+    values: dict[str, object] = {
+        "api_key_id": context.caller.api_key_id,
+        "key": repeatable.key,
+        "position": repeatable.position,
+        "organization_id": context.organization_id,
+        "request_hash": request_hash,
+        "job_id": context.job_id,
+    }
+    begun = _Begun(**await insert_or_read(context.resources.pool, BEGIN, values))
+    if begun.request_hash != request_hash:
+        raise IdempotencyMismatchError(
+            "this Idempotency-Key was used for another request",
+            remedy="Use a new key for each new request.",
+        )
+    if begun.answer is not None:
+        return _Kept.model_validate(begun.answer).open(), False
+    try:
+        shown, is_accepted = await run(replace(context, job_id=begun.job_id, outlives=True))
+    except FailedJobError as error:
+        kept = _Kept(fault=error.ended, job_id=error.job_id)
+    else:
+        if is_accepted:
+            # Where somebody waits for it later there is more to answer.
+            return shown, True
+        kept = _Kept(shown=shown.decode())
+    return (await _keep(context, values, kept)).open(), False
+
+
+async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) -> dict[str, Any]:
+    """The row that ``statement`` inserts, or reads where somebody has stored it before."""
+    while True:
+        async with pool.connection() as connection:
+            row = await (await connection.execute(statement, values)).fetchone()
+        if row is not None:
+            return row
+        # Somebody else's row was stored while ours was tried: now it is there to be read.
+
+
+async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:
+    """What is kept: of two who were at it at once, the answer of who was first."""
+    answer = Jsonb(kept.model_dump(mode="json", exclude_none=True))
+    async with context.resources.pool.connection() as connection:
+        row = await (await connection.execute(KEEP, {**values, "answer": answer})).fetchone()
+    return _Kept.model_validate(row["answer"]) if row is not None else kept

@@ -1,0 +1,95 @@
+"""A procedure: a plain async function with a name, an input, an output and a right."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from api.errors import InvalidFieldsError
+from api.fields.effects import FieldWarning
+from api.fields.issues import Undefined, missing_input, read_issues
+from api.fields.shapes import Accepted, Input, NoInput, Warned
+from api.procedure.context import Context, Role
+
+AnyInput = TypeVar("AnyInput", bound=Input)
+AnyOutput = TypeVar("AnyOutput")
+
+
+@dataclass(frozen=True)
+class Flat:
+    """An input that came as query parameters: all its values are text."""
+
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Procedure(Generic[AnyInput, AnyOutput]):
+    """``role`` is the least that a caller needs, `None` for a public one.
+
+    ``waits``: it waits for a job, so that its caller's going away is worth noticing.
+    """
+
+    name: str
+    kind: Literal["query", "mutation"]
+    input: type[AnyInput]
+    output: type[AnyOutput]
+    run: Callable[[Context, AnyInput], Awaitable[AnyOutput | Accepted]]
+    role: Role | None = "member"
+    waits: bool = False
+
+    @property
+    def method(self) -> Literal["GET", "POST"]:
+        """What strict clients ask it with."""
+        return "GET" if self.kind == "query" else "POST"
+
+    @property
+    def submits(self) -> bool:
+        """Whether it submits a job, so that it can be repeated under an ``Idempotency-Key``."""
+        return self.waits or Accepted in getattr(self.output, "__mro__", ())
+
+    @property
+    def summary(self) -> str:
+        return (self.run.__doc__ or self.name).strip().partition("\n")[0]
+
+    @property
+    def description(self) -> str:
+        """What its docstring says beyond the summary."""
+        return inspect.cleandoc(self.run.__doc__ or "").partition("\n")[2].strip()
+
+    @cached_property
+    def _shown(self) -> TypeAdapter[Any]:
+        return TypeAdapter(self.output)
+
+    def parse(self, raw: object) -> AnyInput:
+        """The typed input of a JSON value, of `Flat` parameters, or of nothing (`Undefined`).
+
+        Raises:
+            InvalidFieldsError: of another shape.
+        """
+        if raw is Undefined.VALUE and self._needs_nothing:
+            raw = {}
+        if raw is None and self.input is NoInput:
+            raw = {}
+        if raw is Undefined.VALUE:
+            raise InvalidFieldsError(missing_input())
+        try:
+            if isinstance(raw, Flat):
+                return self.input.model_validate_strings(raw.values, strict=False)
+            return self.input.model_validate(raw)
+        except ValidationError as error:
+            raise InvalidFieldsError(read_issues(self.input, error)) from None
+
+    def show(self, output: AnyOutput | Accepted, warnings: Sequence[FieldWarning] = ()) -> bytes:
+        """The output as compact JSON, with the warnings where it has a place for them."""
+        if warnings and isinstance(output, Warned):
+            output = output.model_copy(update={"warnings": list(warnings)})
+        if isinstance(output, Accepted):
+            return output.model_dump_json(by_alias=True).encode()
+        return self._shown.dump_json(output, by_alias=True)
+
+    @property
+    def _needs_nothing(self) -> bool:
+        return not any(field.is_required() for field in self.input.model_fields.values())

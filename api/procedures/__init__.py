@@ -1,1 +1,0 @@
-"""The procedures, one module a router; `routers` lists them all."""

@@ -1,0 +1,1 @@
+"""Registries: stored, shown, tested."""

@@ -1,0 +1,235 @@
+"""Test a registry from a server: as a yes or a typed error, or as the whole report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Self
+
+from pydantic import SecretStr, model_validator
+
+from api.events.waiter import EndedJob
+from api.fields import dokploy
+from api.fields.effects import NotBeside
+from api.fields.hosts import require_host
+from api.fields.shapes import Accepted, Id, Input, Password, Prefix, Url, Username
+from api.jobs.submission import (
+    TEST_DEADLINE,
+    choose_server,
+    read_document,
+    read_result,
+    require_success,
+    submit_and_wait,
+)
+from api.procedure.audit import audit_event
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.registries.procedures import find_registry
+from shared.errors import InvalidReferenceError
+from shared.jobs.commands import RegistryTest
+from shared.jobs.diagnosis import ProbeReport
+from shared.jobs.permissions import require_allowed
+from shared.jobs.states import State
+from shared.jobs.store.submit import Submission
+from shared.models import Registry
+from shared.reference import RegistryHost, make_reference, parse_prefix
+from shared.vault import SealContext
+
+PROBED_NAME = "connection-test"
+NO_NAMESPACE = (
+    "There is no image prefix, and the username cannot be a namespace of Docker Hub: set a prefix."
+)
+
+
+class AdHocTest(Input):
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
+
+    registry_url: Url
+    username: Username
+    password: Password
+    image_prefix: Prefix | None = None
+    server_id: Id | None = None
+
+
+class StoredTest(Input):
+    registry_id: Id
+    server_id: Id | None = None
+
+
+class Diagnose(Input):
+    """Either a stored registry, or a URL with username and password."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
+
+    registry_id: Id | None = None
+    registry_url: Url | None = None
+    username: Username | None = None
+    password: Password | None = None
+    image_prefix: Annotated[Prefix | None, NotBeside("registry_id", refused=True)] = None
+    server_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        given = (self.registry_url, self.username, self.password)
+        stored = self.registry_id is not None
+        if stored == all(value is not None for value in given) or (stored and any(given)):
+            raise ValueError("Give registryId, or registryUrl with username and password")
+        return self
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What is tested: a stored registry, or one that comes with its password."""
+
+    url: str
+    host: RegistryHost
+    username: str
+    prefix: str | None
+    registry: Registry | None = None
+    password: SecretStr | None = None
+
+    @property
+    def registry_id(self) -> str | None:
+        return self.registry.registry_id if self.registry else None
+
+
+async def try_ad_hoc(context: Context, asked: AdHocTest) -> bool | Accepted:
+    """Test a registry that is not stored: `true`, or an error that names cause and remedy."""
+    return _as_yes(await _test(context, _of_input(context, asked), asked.server_id))
+
+
+async def try_stored(context: Context, asked: StoredTest) -> bool | Accepted:
+    """Test a stored registry: `true`, or an error that names cause and remedy."""
+    candidate = await _stored(context, asked.registry_id)
+    return _as_yes(await _test(context, candidate, asked.server_id))
+
+
+async def diagnose(context: Context, asked: Diagnose) -> ProbeReport | Accepted:
+    """Test a registry and give every stage of the test, good or bad."""
+    if asked.registry_id is not None:
+        candidate = await _stored(context, asked.registry_id)
+    else:
+        candidate = _of_input(context, asked)
+    ended = await _test(context, candidate, asked.server_id)
+    return ended if isinstance(ended, Accepted) else _report(ended)
+
+
+def _as_yes(ended: EndedJob | Accepted) -> bool | Accepted:
+    if isinstance(ended, Accepted):
+        return ended
+    require_success(ended)
+    return True
+
+
+def _report(ended: EndedJob) -> ProbeReport:
+    """A test that found a fault keeps its report in the error; one that broke down has none."""
+    if ended.state is State.FAILED and ended.error and "report" in ended.error:
+        return read_document(ended, ended.error["report"], ProbeReport)
+    return read_result(ended, ProbeReport)
+
+
+def _of_input(context: Context, asked: AdHocTest | Diagnose) -> _Candidate:
+    url = asked.registry_url or ""
+    return _Candidate(
+        url=url,
+        host=require_host(url, context.resources.networks),
+        username=asked.username or "",
+        prefix=asked.image_prefix,
+        password=asked.password,
+    )
+
+
+def stored_test(context: Context, registry: Registry) -> RegistryTest:
+    """The command that tests a stored registry."""
+    return _command(_of_row(context, registry))
+
+
+async def _stored(context: Context, registry_id: str) -> _Candidate:
+    async with context.transaction() as session:
+        registry = await find_registry(session, context, registry_id)
+    return _of_row(context, registry)
+
+
+def _of_row(context: Context, registry: Registry) -> _Candidate:
+    return _Candidate(
+        url=registry.registry_url,
+        host=require_host(registry.registry_url, context.resources.networks),
+        username=registry.username,
+        prefix=registry.image_prefix,
+        registry=registry,
+    )
+
+
+async def _test(
+    context: Context, candidate: _Candidate, server_id: str | None
+) -> EndedJob | Accepted:
+    command = _command(candidate)
+    registry = candidate.registry
+    among = registry.allowed_servers if registry else ()
+    chosen = await choose_server(context, server_id, among=among)
+    if registry is not None:
+        require_allowed(registry, chosen, "", is_test=True)
+    job_id = context.job_id
+    async with context.transaction() as session:
+        tested = candidate.registry_id or job_id
+        host = candidate.host.name
+        session.add(audit_event(context, "registry.test", tested, host=host, server=chosen))
+    job = Submission(
+        organization_id=context.organization_id,
+        server_id=chosen,
+        command=command,
+        requested_by=context.caller.api_key_id,
+        registry_id=candidate.registry_id,
+        sealed=_seal(context, candidate, job_id),
+        deadline=TEST_DEADLINE,
+        job_id=job_id,
+    )
+    return await submit_and_wait(context, job)
+
+
+def _command(candidate: _Candidate) -> RegistryTest:
+    repository, warnings = _probed_repository(candidate)
+    return RegistryTest(
+        host=candidate.host.name,
+        username=candidate.username,
+        repository=repository,
+        registry_id=candidate.registry_id,
+        warnings=(*candidate.host.warnings, *warnings),
+    )
+
+
+def _probed_repository(candidate: _Candidate) -> tuple[str, tuple[str, ...]]:
+    """The repository whose rights are tried, and what is doubtful about it."""
+    prefix = parse_prefix(candidate.host, candidate.prefix)
+    try:
+        probed = make_reference(candidate.url, prefix, PROBED_NAME, username=candidate.username)
+    except InvalidReferenceError:
+        # An e-mail address or a robot's name logs in, yet is no namespace: the login still counts.
+        return make_reference(candidate.url, prefix, PROBED_NAME).repository, (NO_NAMESPACE,)
+    return probed.repository, ()
+
+
+def _seal(context: Context, candidate: _Candidate, job_id: str) -> dict[str, str]:
+    if candidate.password is None:
+        return {}
+    bound = SealContext(
+        purpose="password",
+        organization_id=context.organization_id,
+        object_id=job_id,
+        host=candidate.host.name,
+        username=candidate.username,
+    )
+    password = candidate.password.get_secret_value()
+    return {bound.purpose: context.resources.vault.seal(password, bound)}
+
+
+PROCEDURES = (
+    Procedure("registry.testRegistry", "mutation", AdHocTest, bool, try_ad_hoc, waits=True),
+    Procedure(
+        "registry.testRegistryById",
+        "mutation",
+        StoredTest,
+        bool,
+        try_stored,
+        waits=True,
+    ),
+    Procedure("registry.diagnose", "mutation", Diagnose, ProbeReport, diagnose, waits=True),
+)

@@ -1,0 +1,254 @@
+"""Every registry from every server: tested all at once, and how each pair stood before."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from pydantic import Field
+from sqlmodel import col, select
+
+from api.fields.shapes import Id, Input, Moment, Output
+from api.jobs.submission import choose_server, find_live_servers, submit_job
+from api.procedure.audit import audit_event
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.registries.diagnosis import stored_test
+from api.registries.procedures import find_registry
+from api.servers.procedures import find_server
+from shared.errors import InvalidInputError, OverdueError
+from shared.faults import FAULTS
+from shared.jobs.permissions import require_allowed
+from shared.jobs.states import State
+from shared.jobs.store.submit import Submission
+from shared.models import Registry
+
+MOST_PAIRS = 1000
+DEADLINE = timedelta(minutes=5)
+"""A server does 16 tests at a time; who asked for all of them waits longer than for one."""
+
+REMEDIES = {str(code): verdict.remedy for code, verdict in FAULTS.items()}
+TURN = "registry.testOnServers"
+"""The tests of a matrix take turns with what else the organization asks for."""
+
+NEWEST = """
+SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
+       c.job_id, c.state, c.code, c.stage, c.milliseconds, c.checked_at
+  FROM registry r JOIN server s USING (organization_id) CROSS JOIN LATERAL (
+    SELECT * FROM registry_check c
+     WHERE c.registry_id = r.registry_id AND c.server_id = s.server_id
+     ORDER BY checked_at DESC LIMIT %(checks)s) c
+ WHERE r.organization_id = %(organization_id)s AND s.removed_at IS NULL
+   AND (%(registry_id)s::text IS NULL OR r.registry_id = %(registry_id)s)
+   AND (%(server_id)s::text IS NULL OR s.server_id = %(server_id)s)
+ ORDER BY r.created_at, r.registry_id, s.created_at, s.server_id, c.checked_at DESC
+"""
+"""A step in an index for each pair, however long their histories are."""
+
+ASKED = """
+SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
+       j.job_id, j.state, j.error->>'code' AS code, j.error->>'stage' AS stage,
+       c.milliseconds, c.checked_at
+  FROM job j JOIN registry r USING (registry_id) JOIN server s USING (server_id)
+  LEFT JOIN registry_check c USING (job_id)
+ WHERE j.organization_id = %(organization_id)s AND j.job_id = ANY (%(jobs)s)
+ ORDER BY r.created_at, r.registry_id, s.created_at, s.server_id
+"""
+
+
+class CheckOutput(Output):
+    """How one test ended, or how it stands; ``checkedAt`` is when it ended."""
+
+    job_id: str
+    state: State
+    code: str | None
+    stage: str | None
+    remedy: str | None
+    milliseconds: float | None
+    checked_at: Moment | None
+
+
+class CellOutput(CheckOutput):
+    """The newest test of a registry from a server, and those before it, the newest first."""
+
+    registry_id: str
+    registry_name: str
+    server_id: str
+    server_name: str
+    history: list[CheckOutput]
+
+
+class MatrixOutput(Output):
+    """The pairs that were ever tested."""
+
+    cells: list[CellOutput]
+
+
+class TestOnServers(Input):
+    """All registries, from all servers that take a job now, unless some are named."""
+
+    __test__ = False
+
+    registry_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS)] | None = None
+    server_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS)] | None = None
+
+
+class AskMatrix(Input):
+    """``history``: so many earlier tests of each pair."""
+
+    registry_id: Id | None = None
+    server_id: Id | None = None
+    history: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One test, as the two statements give it."""
+
+    registry_id: str
+    registry_name: str
+    server_id: str
+    server_name: str
+    job_id: str
+    state: str
+    code: str | None
+    stage: str | None
+    milliseconds: float | None
+    checked_at: datetime | None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        return self.registry_id, self.server_id
+
+    def shown(self) -> dict[str, Any]:
+        return {**asdict(self), "remedy": REMEDIES.get(self.code or "")}
+
+
+async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutput:
+    """Test registries from servers, each pair by a job of its own.
+
+    Waits until all have ended, half a minute at the most: a cell says by its `state` how its test
+    stands, and `registry.matrix` how it ended. With `Prefer: respond-async` it answers at once.
+    """
+    registries = await _registries(context, asked.registry_ids)
+    servers = await _servers(context, asked.server_ids)
+    if len(registries) * len(servers) > MOST_PAIRS:
+        raise InvalidInputError(
+            f"{len(registries)} registries from {len(servers)} servers are too many at once",
+            remedy=f"Name some: at most {MOST_PAIRS} pairs.",
+        )
+    pairs = list(_pairs(registries, servers, named=asked.server_ids is not None))
+    jobs = [_submission(context, registry, server) for registry, server in pairs]
+    with nullcontext() if context.respond_async else context.waiting():
+        await _audit(context, registries, servers)
+        for job in jobs:
+            await submit_job(context, job)
+        if not context.respond_async:
+            await _wait(context, jobs)
+    values = {"organization_id": context.organization_id, "jobs": [job.job_id for job in jobs]}
+    return _cells(await _rows(context, ASKED, values))
+
+
+async def show_matrix(context: Context, asked: AskMatrix) -> MatrixOutput:
+    """How each registry was found from each server, the last time and before."""
+    async with context.transaction() as session:
+        if asked.registry_id is not None:
+            await find_registry(session, context, asked.registry_id)
+        if asked.server_id is not None:
+            await find_server(session, context, asked.server_id)
+    values = {
+        "organization_id": context.organization_id,
+        "registry_id": asked.registry_id,
+        "server_id": asked.server_id,
+        "checks": asked.history + 1,
+    }
+    return _cells(await _rows(context, NEWEST, values))
+
+
+async def _registries(context: Context, wanted: Sequence[str] | None) -> list[Registry]:
+    async with context.transaction() as session:
+        if wanted is not None:
+            return [await find_registry(session, context, one) for one in dict.fromkeys(wanted)]
+        query = (
+            select(Registry)
+            .where(Registry.organization_id == context.organization_id)
+            .order_by(col(Registry.created_at), Registry.registry_id)
+        )
+        return list((await session.exec(query)).all())
+
+
+async def _servers(context: Context, wanted: Sequence[str] | None) -> list[str]:
+    if wanted is None:
+        return await find_live_servers(context)
+    return [await choose_server(context, one) for one in dict.fromkeys(wanted)]
+
+
+def _pairs(
+    registries: Sequence[Registry], servers: Sequence[str], *, named: bool
+) -> Iterator[tuple[Registry, str]]:
+    """Each registry with the servers that may have its login.
+
+    Raises:
+        UnmetConditionError: ``registry_not_allowed``: a server that is ``named`` may not.
+    """
+    for registry in registries:
+        for server in servers:
+            if named:
+                require_allowed(registry, server, "", is_test=True)
+            if not registry.allowed_servers or server in registry.allowed_servers:
+                yield registry, server
+
+
+def _submission(context: Context, registry: Registry, server_id: str) -> Submission:
+    return Submission(
+        organization_id=context.organization_id,
+        server_id=server_id,
+        command=stored_test(context, registry),
+        requested_by=context.caller.api_key_id,
+        registry_id=registry.registry_id,
+        fair_key=TURN,
+        deadline=DEADLINE,
+    )
+
+
+async def _audit(context: Context, registries: Sequence[Registry], servers: list[str]) -> None:
+    hosts = sorted({registry.host for registry in registries})
+    async with context.transaction() as session:
+        organization = context.organization_id
+        session.add(audit_event(context, TURN, organization, hosts=hosts, servers=servers))
+
+
+async def _wait(context: Context, jobs: Sequence[Submission]) -> None:
+    """Until all have ended, one after the other: together they take as long as the slowest."""
+    resources = context.resources
+    loop = asyncio.get_running_loop()
+    until = loop.time() + resources.patience.total_seconds()
+    for job in jobs:
+        left = timedelta(seconds=max(until - loop.time(), 0))
+        try:
+            await resources.waiter.wait(resources.pool, job.job_id, job.organization_id, left)
+        except OverdueError:
+            return
+
+
+async def _rows(context: Context, query: str, values: Mapping[str, object]) -> list[_Row]:
+    async with context.resources.pool.connection() as connection:
+        rows = await (await connection.execute(query.encode(), values)).fetchall()
+    return [_Row(**row) for row in rows]
+
+
+def _cells(rows: Sequence[_Row]) -> MatrixOutput:
+    """The first row of each pair is its cell, the others are its history."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        pairs.setdefault(row.pair, []).append(row.shown())
+    cells = [{**newest, "history": history} for newest, *history in pairs.values()]
+    return MatrixOutput.model_validate({"cells": cells})
+
+
+PROCEDURES = (
+    Procedure("registry.testOnServers", "mutation", TestOnServers, MatrixOutput, test_on_servers),
+    Procedure("registry.matrix", "query", AskMatrix, MatrixOutput, show_matrix),
+)

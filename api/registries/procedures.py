@@ -1,0 +1,237 @@
+"""Registries: stored, shown without their password, changed, removed."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field, SecretStr
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.errors import PasswordNeededError
+from api.fields import dokploy
+from api.fields.hosts import require_host
+from api.fields.shapes import (
+    Change,
+    Id,
+    Ids,
+    Input,
+    Moment,
+    Name,
+    NoInput,
+    Output,
+    Password,
+    Prefix,
+    RegistryType,
+    Url,
+    Username,
+    Warned,
+)
+from api.procedure.audit import audit_event
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.procedure.usage import require_applications, require_servers, require_unused_registry
+from shared.errors import NotFoundError
+from shared.ids import make_id
+from shared.models import AuditEvent, Registry
+from shared.reference import parse_prefix
+from shared.vault import SealContext
+
+CHANGEABLE = (
+    *("registry_name", "registry_url", "username", "image_prefix"),
+    *("allowed_servers", "allowed_applications"),
+)
+
+
+class RegistryOutput(Output):
+    """A registry as everybody sees it: its password is in no answer."""
+
+    registry_id: str
+    registry_name: str
+    image_prefix: str | None
+    username: str
+    registry_url: str
+    created_at: Moment
+    registry_type: RegistryType
+    organization_id: str
+    allowed_servers: list[str]
+    allowed_applications: list[str]
+
+
+class CreatedRegistry(RegistryOutput, Warned):
+    """A registry that was stored just now."""
+
+
+class CreateRegistry(Input):
+    """Its login goes to `allowedServers` and is used for `allowedApplications`; empty is all."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
+
+    registry_name: Name
+    registry_url: Url
+    username: Username
+    password: Password
+    registry_type: RegistryType = "cloud"
+    image_prefix: Prefix | None = None
+    allowed_servers: Ids = Field(default_factory=list)
+    allowed_applications: Ids = Field(default_factory=list)
+
+
+class UpdateRegistry(Change):
+    """Only what is given changes; ``imagePrefix: null`` takes the prefix away."""
+
+    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
+
+    registry_id: Id
+    registry_name: Name = ""
+    registry_url: Url = ""
+    username: Username = ""
+    password: Password = SecretStr("")
+    image_prefix: Prefix | None = None
+    allowed_servers: Ids = Field(default_factory=list)
+    allowed_applications: Ids = Field(default_factory=list)
+
+
+class ChosenRegistry(Input):
+    registry_id: Id
+
+
+async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
+    """Store a registry; it is not tested."""
+    host = require_host(asked.registry_url, context.resources.networks)
+    parse_prefix(host, asked.image_prefix)
+    registry = Registry(
+        registry_id=make_id(),
+        registry_name=asked.registry_name,
+        image_prefix=asked.image_prefix,
+        username=asked.username,
+        registry_url=asked.registry_url,
+        registry_type=asked.registry_type,
+        organization_id=context.organization_id,
+        host=host.name,
+        password="",
+        allowed_servers=asked.allowed_servers,
+        allowed_applications=asked.allowed_applications,
+    )
+    _seal(context, registry, asked.password)
+    async with context.transaction() as session:
+        await _require_named(session, context, asked)
+        session.add(registry)
+        session.add(_audit(context, "registry.create", registry))
+    return CreatedRegistry.model_validate(registry)
+
+
+async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
+    """All registries of the organization, the oldest first."""
+    query = (
+        select(Registry)
+        .where(Registry.organization_id == context.organization_id)
+        .order_by(col(Registry.created_at), Registry.registry_id)
+    )
+    async with context.transaction() as session:
+        rows = (await session.exec(query)).all()
+    return [RegistryOutput.model_validate(row) for row in rows]
+
+
+async def one(context: Context, asked: ChosenRegistry) -> RegistryOutput:
+    """One registry."""
+    async with context.transaction() as session:
+        return RegistryOutput.model_validate(
+            await find_registry(session, context, asked.registry_id)
+        )
+
+
+async def update(context: Context, asked: UpdateRegistry) -> bool:
+    """Change a registry; another host or username needs the password again."""
+    given = asked.model_fields_set
+    async with context.transaction() as session:
+        registry = await find_registry(session, context, asked.registry_id, lock=True)
+        bound = (registry.host, registry.username)
+        await _require_named(session, context, asked)
+        for field in CHANGEABLE:
+            if field in given:
+                setattr(registry, field, getattr(asked, field))
+        if given & {"registry_url", "image_prefix"}:
+            host = require_host(registry.registry_url, context.resources.networks)
+            parse_prefix(host, registry.image_prefix)
+            registry.host = host.name
+        if "password" in given:
+            _seal(context, registry, asked.password)
+        elif (registry.host, registry.username) != bound:
+            raise PasswordNeededError(
+                "the stored password is bound to its host and username",
+                remedy="Give the password too.",
+            )
+        changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
+        session.add(_audit(context, "registry.update", registry, changed))
+    return True
+
+
+async def remove(context: Context, asked: ChosenRegistry) -> RegistryOutput:
+    """Remove a registry and its password; answers what it was.
+
+    A registry that applications use is not removed.
+    """
+    async with context.transaction() as session:
+        registry = await find_registry(session, context, asked.registry_id, lock=True)
+        await require_unused_registry(session, registry)
+        await session.delete(registry)
+        session.add(_audit(context, "registry.remove", registry))
+    return RegistryOutput.model_validate(registry)
+
+
+async def find_registry(
+    session: AsyncSession, context: Context, registry_id: str, *, lock: bool = False
+) -> Registry:
+    """The row, within the caller's organization; with ``lock`` until the transaction's end.
+
+    Raises:
+        NotFoundError: no such registry, or another organization's.
+    """
+    query = select(Registry).where(
+        Registry.organization_id == context.organization_id, Registry.registry_id == registry_id
+    )
+    registry = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
+    if registry is None:
+        raise NotFoundError("Registry not found")
+    return registry
+
+
+async def _require_named(
+    session: AsyncSession, context: Context, asked: CreateRegistry | UpdateRegistry
+) -> None:
+    """Raises `NotFoundError` where a server or an application that is named is not there."""
+    await require_servers(session, context, asked.allowed_servers)
+    await require_applications(session, context, asked.allowed_applications)
+
+
+def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
+    bound = SealContext(
+        purpose="credential",
+        organization_id=registry.organization_id,
+        object_id=registry.registry_id,
+        host=registry.host,
+        username=registry.username,
+    )
+    registry.password = context.resources.vault.seal(password.get_secret_value(), bound)
+
+
+def _audit(
+    context: Context, action: str, registry: Registry, changed: list[str] | None = None
+) -> AuditEvent:
+    return audit_event(
+        context,
+        action,
+        registry.registry_id,
+        name=registry.registry_name,
+        host=registry.host,
+        changed=changed,
+    )
+
+
+PROCEDURES = (
+    Procedure("registry.create", "mutation", CreateRegistry, CreatedRegistry, create, "admin"),
+    Procedure("registry.all", "query", NoInput, list[RegistryOutput], get_all),
+    Procedure("registry.one", "query", ChosenRegistry, RegistryOutput, one),
+    Procedure("registry.update", "mutation", UpdateRegistry, bool, update, "admin"),
+    Procedure("registry.remove", "mutation", ChosenRegistry, RegistryOutput, remove, "admin"),
+)

@@ -1,0 +1,1 @@
+"""Rollback points: shown, returned to, given up."""

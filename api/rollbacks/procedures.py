@@ -1,0 +1,241 @@
+"""Rollback points: shown, gone back to, given up. A rollback is a deployment like any other."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from sqlalchemy import ColumnElement
+from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.applications.permissions import require_builder
+from api.applications.queries import find_application
+from api.deployments.plan import require_runnable
+from api.deployments.queries import AcceptedDeployment
+from api.deployments.request import AskDeployment, find_target, place
+from api.events.waiter import EndedJob
+from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
+from api.jobs.submission import find_live_servers
+from api.procedure.audit import audit_event
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.deployments.retained_images import ask, note_proof
+from shared.deployments.run_settings import RunSettings
+from shared.deployments.store import Image, Retained
+from shared.errors import NotFoundError, OverdueError, UnmetConditionError
+from shared.jobs.commands import ImageProve
+from shared.jobs.states import State
+from shared.models import Rollback
+
+FRESH = timedelta(minutes=1)
+"""A proof that is no older is not asked for again."""
+
+LASTS = timedelta(days=2)
+"""Control proves each point once a day; one whose proof is older is not offered."""
+
+SPEAK = "SELECT set_config('wharf.proof', %s, true)"
+PATIENCE = timedelta(seconds=10)
+"""A query waits so long for proofs, all of them at once."""
+
+
+class ManyRollbacks(Input):
+    application_id: Id
+
+
+class ChosenRollback(Input):
+    rollback_id: Id
+
+
+class AskRollback(AskDeployment):
+    rollback_id: Id
+
+
+@dataclass(frozen=True)
+class Point:
+    """A rollback point; it ``is_running`` where some server's last deployment is its image."""
+
+    row: Rollback
+    is_running: bool
+
+
+class RollbackOutput(Output):
+    """An image to go back to, whole at its registry when that was `provedAt` asked last.
+
+    It is `offered` if it is proved; if not, `error` says why. `deploymentId` is the last one that
+    ran it, `version` that of its build.
+    """
+
+    rollback_id: str
+    application_id: str
+    deployment_id: str
+    build_id: str
+    version: int
+    reference: str
+    digest: str
+    registry_id: str | None
+    offered: bool
+    error: Document | None
+    is_running: bool
+    proved_at: Moment
+    used_at: Moment
+    created_at: Moment
+
+    @classmethod
+    def of(cls, point: Point, now: datetime) -> Self:
+        row = point.row
+        is_recent = row.proved_at is not None and now - row.proved_at < LASTS
+        return cls.model_validate(
+            {
+                **row.model_dump(),
+                "offered": is_recent and row.proof_error is None and row.registry_id is not None,
+                "error": show_document(row.proof_error),
+                "is_running": point.is_running,
+            }
+        )
+
+
+async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
+    """The points of an application, what ran last first; each is proved before it is offered.
+
+    Proofs that are a minute old are believed; others are waited for, ten seconds at the most.
+    """
+    async with context.transaction() as session:
+        _, server_ids = await find_application(session, context, asked.application_id)
+        points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
+    await _prove(context, [point.row for point in points], server_ids)
+    now = datetime.now(UTC)
+    return [RollbackOutput.of(point, now) for point in points]
+
+
+async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
+    """Run a point's image, as it was run then, with the variables of now, on all servers of now.
+
+    It is a deployment: answered at once, with a health gate on each server; what fails leaves what
+    ran before. The image comes from where it is retained, whatever became of the build registry.
+    """
+    async with context.transaction() as session:
+        row = (await _find(session, context, asked.rollback_id)).row
+    target = await find_target(context, row.application_id)
+    if row.registry_id is None:
+        raise UnmetConditionError(
+            "registry_removed",
+            f"the registry that keeps {row.reference} was removed",
+            remedy="Choose another point, see rollback.all; or deploy a build.",
+        )
+    settings = RunSettings.model_validate(row.settings)
+    require_runnable(target.application.name, settings)
+    order = target.order(
+        context,
+        Image(row.reference, row.digest, row.registry_id),
+        settings,
+        build_id=row.build_id,
+        retained=Retained(row.reference, row.registry_id),
+        title=asked.title or f"Roll back to version {row.version}",
+        description=asked.description,
+        rollback_id=row.rollback_id,
+    )
+    return await place(context, target, order)
+
+
+async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
+    """Give a point up: it is offered no more, and its image is deleted if nothing else needs it.
+
+    Not while a server runs it: it is deleted after that. The bytes stay where another tag, build,
+    point or deployment needs them, or an index or a signature names them; the result of the job
+    (`image.delete`) says why.
+    """
+    async with context.transaction() as session:
+        point = await _find(session, context, asked.rollback_id)
+        application, _ = await find_application(session, context, point.row.application_id)
+        require_builder(context.caller, application)
+        # The API may write no other column, so it does not write the row as a whole.
+        point.row.dropped_at = now = datetime.now(UTC)
+        session.add(
+            audit_event(
+                context, "rollback.delete", point.row.rollback_id, reference=point.row.reference
+            )
+        )
+        shown = RollbackOutput.of(point, now)
+    return shown.model_copy(update={"offered": False})
+
+
+async def _find(session: AsyncSession, context: Context, rollback_id: str) -> Point:
+    found = await _read(session, context, col(Rollback.rollback_id) == rollback_id)
+    if not found:
+        raise NotFoundError("Rollback not found")
+    return found[0]
+
+
+async def _read(
+    session: AsyncSession, context: Context, chosen: ColumnElement[bool]
+) -> list[Point]:
+    runs = func.image_runs(Rollback.organization_id, Rollback.digest)
+    query = (
+        select(Rollback, runs)
+        .where(
+            Rollback.organization_id == context.organization_id,
+            col(Rollback.dropped_at).is_(None),
+            chosen,
+        )
+        .order_by(col(Rollback.used_at).desc(), col(Rollback.rollback_id).desc())
+    )
+    return [Point(row, is_running) for row, is_running in (await session.exec(query)).all()]
+
+
+async def _prove(context: Context, rows: Sequence[Rollback], server_ids: Sequence[str]) -> None:
+    """Have those proved whose proof is not fresh, by one of these servers if one is there."""
+    since = datetime.now(UTC) - FRESH
+    stale = [row for row in rows if row.registry_id and (row.checked_at or since) <= since]
+    servers = await find_live_servers(context) if stale else []
+    if not servers:
+        return
+    server_id = next((each for each in servers if each in server_ids), servers[0])
+    with context.waiting():
+        asked = [(row, await _submit(context, row, server_id)) for row in stale]
+        waiting = [_wait(context, row, job_id) for row, job_id in asked]
+        found = await asyncio.gather(*waiting)
+    for row, ended in zip(stale, found, strict=True):
+        if ended is not None:
+            row.checked_at = datetime.now(UTC)
+            _note(row, ended)
+
+
+async def _wait(context: Context, row: Rollback, job_id: str) -> EndedJob | None:
+    resources = context.resources
+    with suppress(OverdueError):
+        return await resources.waiter.wait(resources.pool, job_id, row.organization_id, PATIENCE)
+    return None
+
+
+def _note(row: Rollback, ended: EndedJob) -> None:
+    """On what is shown: the row itself is written by control, from the same job."""
+    if ended.state is State.SUCCEEDED:
+        row.proved_at, row.proof_error = row.checked_at, None
+    else:
+        row.proof_error = ended.error or {"code": ended.state.value, "message": "not proved"}
+
+
+async def _submit(context: Context, row: Rollback, server_id: str) -> str:
+    async with context.resources.pool.connection() as connection, connection.transaction():
+        await connection.execute(SPEAK, (context.caller.proof,))
+        job_id = await ask(
+            connection,
+            ImageProve(reference=row.reference, registry_id=row.registry_id),
+            organization_id=row.organization_id,
+            application_id=row.application_id,
+            server_id=server_id,
+            deadline=PATIENCE,
+            requested_by=context.caller.api_key_id,
+        )
+        await note_proof(connection, row.rollback_id, job_id)
+    return job_id
+
+
+PROCEDURES = (
+    Procedure("rollback.all", "query", ManyRollbacks, list[RollbackOutput], get_all),
+    Procedure("rollback.rollback", "mutation", AskRollback, AcceptedDeployment, rollback),
+    Procedure("rollback.delete", "mutation", ChosenRollback, RollbackOutput, delete),
+)

@@ -1,0 +1,53 @@
+"""All procedures by name: an explicit list, in the order in which the documents show them."""
+
+from typing import Any
+
+from api.accounts import api_keys as api_key
+from api.accounts import users as user
+from api.applications import (
+    build_settings as application_build,
+)
+from api.applications import (
+    procedures as application,
+)
+from api.applications import (
+    sources as application_source,
+)
+from api.builds import procedures as build
+from api.compose import procedures as compose
+from api.deploy_hooks import procedures as deploy_hook
+from api.deployments import deploy
+from api.deployments import logs as deployment_logs
+from api.deployments import procedures as deployment
+from api.images import procedures as image
+from api.jobs import procedures as job
+from api.operations import restore
+from api.procedure.procedure import Procedure
+from api.registries import diagnosis, matrix
+from api.registries import procedures as registry
+from api.rollbacks import procedures as rollback
+from api.servers import (
+    enrolment,
+)
+from api.servers import (
+    path_check as server_path,
+)
+from api.servers import (
+    procedures as server,
+)
+from api.servers import (
+    validation as server_check,
+)
+from api.webhooks import deliveries as webhook_delivery
+from api.webhooks import procedures as webhook
+
+MODULES = (
+    *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
+    *(application, application_source, application_build, build),
+    *(deploy, deployment, deployment_logs, rollback, deploy_hook),
+    *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
+)
+
+PROCEDURES: dict[str, Procedure[Any, Any]] = {
+    procedure.name: procedure for module in MODULES for procedure in module.PROCEDURES
+}

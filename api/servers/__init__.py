@@ -1,0 +1,1 @@
+"""Servers: created, enrolled, checked, paused, removed."""

@@ -1,0 +1,121 @@
+"""``server.enroll``: a worker shows its join token once, and what proves it from then on.
+
+``server.isRemoved`` tells a worker that is shut out that this is for good.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from sqlalchemy import text
+
+from api.fields.shapes import Id, Input, Output
+from api.procedure.auth import proof_of
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, UnmetConditionError
+from shared.models import Server
+from shared.vault import PublicKey, SealContext
+
+JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only how one begins
+JOIN_TOKEN_LIFETIME = timedelta(minutes=15)
+
+_B64_32_BYTES = "[A-Za-z0-9+/]{43}="
+VERIFIER = re.compile(
+    rf"SCRAM-SHA-256\$(?P<iterations>[0-9]{{4,7}}):[A-Za-z0-9+/]{{16,128}}={{0,2}}"
+    rf"\${_B64_32_BYTES}:{_B64_32_BYTES}"
+)
+"""What PostgreSQL stores of a password (its manual, pg_authid). Anything else would be taken for
+a password in clear."""
+
+MIN_ITERATIONS = 4096
+
+ENROLL = text("SELECT server_enroll(:token, :key, :verifier, :broker, :key_id)")
+
+
+def _require_verifier(verifier: SecretStr) -> SecretStr:
+    match = VERIFIER.fullmatch(verifier.get_secret_value())
+    if match is None or int(match["iterations"]) < MIN_ITERATIONS:
+        raise ValueError("Invalid string: must be a SCRAM-SHA-256 verifier")
+    return verifier
+
+
+class Enroll(Input):
+    """``brokerPasswordHash`` is a SHA-256; a worker that sends none shares the broker's user."""
+
+    join_token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
+    public_key: Annotated[str, Field(max_length=200)]
+    role_verifier: Annotated[SecretStr, Field(max_length=500), AfterValidator(_require_verifier)]
+    broker_password_hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+
+class EnrolledServer(Input):
+    server_id: Id
+
+
+class Enrolled(Output):
+    """Who the server is, and where it finds database and broker; no password is in the URLs."""
+
+    server_id: str
+    organization_id: str
+    database_url: str
+    broker_url: str | None
+
+
+async def enroll(context: Context, asked: Enroll) -> Enrolled:
+    """Bind a server's key and passwords to its join token, once."""
+    resources = context.resources
+    if resources.server_database_url is None:
+        raise UnmetConditionError(
+            "no_server_address",
+            "the control plane does not say where servers find its database",
+            remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
+        )
+    public_key = _require_key(asked.public_key)
+    token = proof_of(asked.join_token.get_secret_value())
+    verifier = asked.role_verifier.get_secret_value()
+    resources.guesses.require_room(context.address, token)
+    async with context.transaction() as session:
+        connection = await session.connection()
+        values = {
+            "token": token,
+            "key": public_key,
+            "verifier": verifier,
+            "broker": asked.broker_password_hash,
+            "key_id": PublicKey.parse(public_key).key_id,
+        }
+        server_id = (await connection.execute(ENROLL, values)).scalar_one()
+        if server_id is None:
+            resources.guesses.fail(context.address, token)
+            raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")
+        server = await session.get_one(Server, server_id)
+    return Enrolled(
+        server_id=server.server_id,
+        organization_id=server.organization_id,
+        database_url=resources.server_database_url,
+        broker_url=resources.server_broker_url,
+    )
+
+
+def _require_key(written: str) -> str:
+    """A key that can be sealed to; some points of the curve are none (RFC 7748, section 6.1)."""
+    try:
+        key = PublicKey.parse(written)
+        key.seal("", SealContext("login", "", "", "", ""))
+    except (SetupError, ValueError):
+        raise InvalidInputError("publicKey is not a public key of a server") from None
+    return str(key)
+
+
+async def is_removed(context: Context, asked: EnrolledServer) -> bool:
+    """Say whether a server was removed: asked by a worker that the database no longer lets in."""
+    async with context.transaction() as session:
+        server = await session.get(Server, asked.server_id)
+    return server is not None and server.removed_at is not None
+
+
+PROCEDURES = (
+    Procedure("server.enroll", "mutation", Enroll, Enrolled, enroll, role=None),
+    Procedure("server.isRemoved", "query", EnrolledServer, bool, is_removed, role=None),
+)

@@ -1,0 +1,174 @@
+"""``server.validate``: all that is known of a server, as checks that hold or have a remedy."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from api.fields.shapes import Output, show_moment
+from api.jobs.wait_reasons import approve_line
+from api.procedure.context import Context
+from api.procedure.procedure import Procedure
+from api.servers.procedures import ChosenServer, find_second_worker, find_server
+from shared.models import Server, ServerEnrolment
+from shared.versions import OLDEST_ENGINE_API, is_older
+
+CheckName = Literal[
+    "enrolled",
+    "approved",
+    "online",
+    "worker",
+    "secondWorker",
+    "engine",
+    "engineApi",
+    "disk",
+    "clock",
+]
+
+CLOCK_MAY_DIFFER_SECONDS = 5.0
+"""Certificates and tokens are judged by a server's own clock; leases are not."""
+
+LEAST_FREE_BYTES = 2 * 1024**3
+SAID = ("engine_version", "image_store", "oldest_api_version", "newest_api_version")
+_TEXT, _BYTES = TypeAdapter(str), TypeAdapter(int)
+
+
+class Check(Output):
+    """``isGood`` is null for what cannot be known; a remedy is there for what is not good."""
+
+    name: CheckName
+    is_good: bool | None
+    found: str
+    remedy: str = ""
+
+
+class ServerValidation(Output):
+    """``isGood``: no check failed."""
+
+    server_id: str
+    is_good: bool
+    checks: list[Check]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The row, whether it is online, and whether it ever joined."""
+
+    server: Server
+    online: bool
+    enrolled: bool
+
+
+async def validate(context: Context, asked: ChosenServer) -> ServerValidation:
+    """What is known of a server: joined, online, its worker, Engine, disk and clock."""
+    async with context.transaction() as session:
+        server, online = await find_server(session, context, asked.server_id)
+        enrolled = await session.get(ServerEnrolment, server.server_id) is not None
+    checks = list(check_server(Facts(server, online, enrolled)))
+    return ServerValidation(
+        server_id=server.server_id,
+        is_good=all(check.is_good is not False for check in checks),
+        checks=checks,
+    )
+
+
+def check_server(facts: Facts) -> Iterator[Check]:
+    """What a server that is away said last is not checked: it may have changed."""
+    yield _check(
+        "enrolled",
+        "joined" if facts.enrolled else "never joined",
+        "" if facts.enrolled else "Start its worker with a join token, or remove the server.",
+    )
+    if facts.enrolled:
+        yield _approved(facts.server)
+    yield from _second_worker(facts.server)
+    yield _online(facts)
+    if facts.online:
+        yield _worker(facts.server)
+        yield from _engine(facts.server)
+        yield _clock(facts.server)
+
+
+def _approved(server: Server) -> Check:
+    if server.approved_at:
+        return _check("approved", f"since {show_moment(server.approved_at)}")
+    return _check("approved", "not approved", f"On a control host: {approve_line(server.name)}")
+
+
+def _second_worker(server: Server) -> Iterator[Check]:
+    if (at := find_second_worker(server)) is not None:
+        remedy = (
+            "If nobody copied its state directory knowingly, remove the server; let it join anew."
+        )
+        yield _check("secondWorker", f"two workers had its key at {show_moment(at)}", remedy)
+
+
+def _online(facts: Facts) -> Check:
+    if facts.online:
+        return _check("online", "online")
+    seen = facts.server.seen_at
+    found = f"away since {show_moment(seen)}" if seen else "never seen"
+    return _check("online", found, "Start its worker, and see its log; or remove the server.")
+
+
+def _worker(server: Server) -> Check:
+    ours, found = version("wharfinger"), server.worker_version or "unknown"
+    return _check(
+        "worker", found, "" if found == ours else f"The API is {ours}: update the older one."
+    )
+
+
+def _engine(server: Server) -> Iterator[Check]:
+    engine = server.engine or {}
+    if not engine:
+        yield _check("engine", "away", "Check that Docker runs on this server, and DOCKER_HOST.")
+        return
+    said = {name: _text(engine.get(name)) for name in SAID}
+    found = f"Docker Engine {said['engine_version']}, image store {said['image_store']}"
+    yield _check("engine", found)
+    yield _engine_api(said["oldest_api_version"], said["newest_api_version"])
+    yield _disk(engine.get("disk_free_bytes"))
+
+
+def _engine_api(oldest: str, newest: str) -> Check:
+    if "unknown" in {oldest, newest}:
+        return Check(name="engineApi", is_good=None, found="unknown")
+    is_old = is_older(newest, OLDEST_ENGINE_API)
+    remedy = f"Update Docker: its API has to be {OLDEST_ENGINE_API} or newer." if is_old else ""
+    return _check("engineApi", f"{oldest} to {newest}", remedy)
+
+
+def _disk(free: object) -> Check:
+    try:
+        free_bytes = _BYTES.validate_python(free)
+    except ValidationError:
+        return Check(name="disk", is_good=None, found="the worker does not see the Engine's disk")
+    is_full = free_bytes < LEAST_FREE_BYTES
+    remedy = "Check the disk space on the server: prune images it can miss." if is_full else ""
+    return _check("disk", f"{free_bytes / 1024**3:.1f} GiB free", remedy)
+
+
+def _clock(server: Server) -> Check:
+    ahead = server.clock_ahead_seconds
+    if ahead is None:
+        return Check(name="clock", is_good=None, found="not compared yet")
+    found = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
+    differs = abs(ahead) > CLOCK_MAY_DIFFER_SECONDS
+    return _check("clock", found, "Set the clocks by NTP." if differs else "")
+
+
+def _check(name: CheckName, found: str, remedy: str = "") -> Check:
+    return Check(name=name, is_good=not remedy, found=found, remedy=remedy)
+
+
+def _text(said: object) -> str:
+    """A worker's word, which may be anything."""
+    try:
+        return _TEXT.validate_python(said, strict=True)[:100] or "unknown"
+    except ValidationError:
+        return "unknown"
+
+
+PROCEDURES = (Procedure("server.validate", "query", ChosenServer, ServerValidation, validate),)

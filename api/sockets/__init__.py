@@ -1,0 +1,1 @@
+"""Sockets: connections are accepted, bounded, and ended if their client does not go on."""

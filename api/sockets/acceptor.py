@@ -1,0 +1,119 @@
+"""Accept connections one by one, so that none is accepted for which there is no room."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from api.sockets.connections import Connections, network_of
+from shared.coroutines import end
+from shared.errors import SetupError
+
+BACKLOG = 1024
+PAUSE_SECONDS = 0.1
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+    b"content-length: 0\r\n\r\n"
+)
+
+log = structlog.get_logger()
+
+
+class Acceptor:
+    """Listens, and hands each connection that is admitted to a protocol of its own.
+
+    asyncio's own server accepts as many as its backlog holds before the first protocol can refuse
+    one, and writes a line for each that it cannot accept.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        connections: Connections,
+        make_protocol: Callable[[], asyncio.Protocol],
+    ) -> None:
+        self._connections = connections
+        self._make_protocol = make_protocol
+        self._tasks = [asyncio.create_task(self._accept(listener)) for listener in listeners]
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
+    async def wait_closed(self) -> None:
+        await end(*self._tasks)
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        is_short = False
+        with listener:
+            while True:
+                try:
+                    accepted, peer = await loop.sock_accept(listener)
+                except OSError as error:
+                    # Of files or memory there is too little, or the client has gone already.
+                    if not is_short:
+                        log.warning("accept_failed", error=error.strerror)
+                    is_short = True
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    continue
+                is_short = False
+                if self._connections.admit(network_of(str(peer[0]))):
+                    await self._serve(accepted)
+                else:
+                    _refuse(accepted)
+                # Accepting never waits while connections are queued: let the others have a turn.
+                await asyncio.sleep(0)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(self._make_protocol, accepted)
+        except OSError:
+            accepted.close()
+
+
+async def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen at all addresses of the host.
+
+    Raises:
+        SetupError: one of them is not this machine's, or is taken.
+    """
+    loop = asyncio.get_running_loop()
+    listeners: list[socket.socket] = []
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, address in {(each[0], each[4]) for each in found}:
+            listeners.append(_listen(family, address))
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise SetupError(
+            f"cannot listen on {host}, port {port}: {error.strerror}",
+            remedy="Choose another one with --host and --port.",
+        ) from error
+    return listeners
+
+
+def _listen(family: int, address: tuple[Any, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.settimeout(0)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _refuse(accepted: socket.socket) -> None:
+    with accepted, contextlib.suppress(OSError):
+        accepted.settimeout(0)
+        accepted.send(BUSY)

@@ -1,0 +1,1 @@
+"""Webhooks: endpoints that are told when something ends."""

@@ -1,0 +1,1 @@
+"""Servers: their approval, and what they let containers mount."""

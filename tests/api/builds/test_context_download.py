@@ -1,0 +1,173 @@
+"""A context is given once, to the attempt that runs, for its own token, and for nothing else."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from shared.jobs.store.release import Released
+from tests.api.asking import ADMIN_KEY, create_application, open_client, upload_context
+from tests.api.fleet import TestServer
+from tests.databases import Database
+from worker.control.credentials.context_tokens import keep_token, make_token
+
+RETRY = {"code": "source_unreachable", "message": "cut", "retryable": True}
+
+
+@dataclass
+class Berth:
+    """An application with a context, its server, and a client without any key."""
+
+    client: httpx2.AsyncClient
+    server: TestServer
+    nobody: httpx2.AsyncClient
+    application_id: str
+    context_id: str
+    job: Released
+    token: str
+
+    async def get(self, token: str | None = None, **changes: Any) -> httpx2.Response:
+        context_id = changes.pop("context_id", self.context_id)
+        headers = {"authorization": f"Bearer {token or self.token}", **changes}
+        return await self.nobody.get(f"/api/contexts/{context_id}", headers=headers)
+
+
+async def begin(server: TestServer) -> tuple[Released, str]:
+    """The next job of the server, running, and its token as control makes it."""
+    job = await server.next_job()
+    token = make_token(job)
+    assert token is not None
+    async with server.control.connection() as connection:
+        await keep_token(connection, job, token)
+    return job, token.get_secret_value()
+
+
+async def build(client: httpx2.AsyncClient, application_id: str) -> dict[str, Any]:
+    answer = await client.post("/api/application.build", json={"applicationId": application_id})
+    assert answer.status_code == 200, answer.text
+    asked: dict[str, Any] = answer.json()
+    return asked
+
+
+@pytest.fixture
+async def nobody(app: FastAPI) -> Any:
+    async with open_client(app, None) as client:
+        yield client
+
+
+@pytest.fixture
+async def berth(
+    client: httpx2.AsyncClient, server: TestServer, nobody: httpx2.AsyncClient
+) -> Berth:
+    application_id = (await create_application(client, sourceType="drop"))["applicationId"]
+    context_id = (await upload_context(client, application_id, b"the tar"))["contextId"]
+    await build(client, application_id)
+    job, token = await begin(server)
+    return Berth(client, server, nobody, application_id, context_id, job, token)
+
+
+async def test_the_attempt_that_runs_gets_it_once(berth: Berth) -> None:
+    first = await berth.get()
+    second = await berth.get()
+
+    assert (first.status_code, first.content) == (200, b"the tar")
+    assert first.headers["content-length"] == "7"
+    assert first.headers["cache-control"] == "no-store"
+    assert second.status_code == 404
+
+
+async def test_of_many_that_ask_at_once_one_gets_it(berth: Berth) -> None:
+    answers = await asyncio.gather(*(berth.get() for _ in range(8)))
+
+    assert sorted(answer.status_code for answer in answers) == [200] + [404] * 7
+
+
+async def test_an_attempt_s_token_is_of_no_use_to_the_next_one(berth: Berth) -> None:
+    await berth.server.finish(berth.job, "failed", error=RETRY)
+    over = await berth.get()
+    async with berth.server.control.connection() as connection:
+        await connection.execute("UPDATE job SET run_at = now()")
+    again, token = await begin(berth.server)
+
+    assert (again.job_id, again.attempt) == (berth.job.job_id, 2)
+    assert over.status_code == 404
+    assert (await berth.get()).status_code == 404
+    assert (await berth.get(token)).content == b"the tar"
+
+
+async def test_the_token_of_another_job_opens_its_own_context_only(berth: Berth) -> None:
+    other_id = (await create_application(berth.client, name="Other", sourceType="drop"))[
+        "applicationId"
+    ]
+    other = await upload_context(berth.client, other_id, b"another tar")
+    await build(berth.client, other_id)
+    _, token = await begin(berth.server)
+
+    assert (await berth.get(token)).status_code == 404
+    assert (await berth.get(context_id=other["contextId"])).status_code == 404
+    assert (await berth.get(token, context_id=other["contextId"])).content == b"another tar"
+    assert (await berth.get()).content == b"the tar"
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
+async def test_after_the_end_of_the_job_nothing_is_given(berth: Berth, outcome: str) -> None:
+    if outcome == "cancelled":
+        await berth.client.post("/api/job.cancel", json={"jobId": berth.job.job_id})
+    given = {"error": {**RETRY, "retryable": False}} if outcome == "failed" else {}
+    await berth.server.finish(berth.job, outcome, **given)
+
+    assert (await berth.get()).status_code == 404
+
+
+async def test_before_the_job_is_claimed_nothing_is_given(berth: Berth, database: Database) -> None:
+    database.execute(
+        "UPDATE job SET state = 'queued'; UPDATE job SET state = 'dispatched', attempt = 2;"
+        "UPDATE context_token SET attempt = 2"
+    )
+
+    assert (await berth.get()).status_code == 404
+
+
+async def test_no_api_key_and_no_guess_opens_it(berth: Berth, database: Database) -> None:
+    [(stored,)] = database.execute("SELECT encode(token_hash, 'hex') FROM context_token")
+    guesses = [
+        {"authorization": ""},
+        {"authorization": f"Bearer {ADMIN_KEY}", "x-api-key": ADMIN_KEY},
+        {"authorization": f"Basic {berth.token}"},
+        {"authorization": f"Bearer {stored}"},
+        {"authorization": f"Bearer {berth.token[:-1]}"},
+        {"authorization": "Bearer " + "x" * 5000},
+    ]
+
+    statuses = {(await berth.get(**guess)).status_code for guess in guesses}
+    of_paths = {
+        (await berth.get(context_id=path)).status_code
+        for path in ("%2E%2E", "%00", "x" * 500, f"{berth.context_id}%00")
+    }
+
+    assert statuses == of_paths == {404}
+    assert (await berth.get()).status_code == 200
+
+
+async def test_nobody_learns_whether_there_is_a_context(berth: Berth) -> None:
+    there = await berth.get("wrong")
+    not_there = await berth.get("wrong", context_id="nowhere")
+
+    assert there.content == not_there.content
+
+
+async def test_what_is_gone_from_the_disk_is_not_found(berth: Berth, app: FastAPI) -> None:
+    app.state.resources.contexts.remove(berth.context_id)
+
+    assert (await berth.get()).status_code == 404
+
+
+async def test_the_token_is_stored_nowhere_in_clear(berth: Berth, database: Database) -> None:
+    rows = database.execute("SELECT t::text FROM context_token t UNION SELECT j::text FROM job j")
+
+    assert rows
+    assert berth.token not in str(rows)
+    assert berth.token.encode().hex() not in str(rows)

@@ -1,0 +1,395 @@
+"""Builds as callers ask for them: a row and jobs in a row, on a real database."""
+
+import asyncio
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.jobs.store.release import Released, release
+from shared.vault import KeyRing
+from tests.api.asking import (
+    create_application,
+    create_registry,
+    show_application,
+    upload_context,
+)
+from tests.api.fleet import TestServer
+from tests.databases import Database
+from worker.control.credentials.grants import seal_grants
+from worker.control.maintenance.builds import settle_builds
+
+DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+GIT = {
+    "customGitUrl": "https://git.example.com/team/app.git",
+    "customGitBranch": "main",
+    "customGitUsername": "porter",
+    "customGitToken": "ghp_canary",
+}
+
+
+@dataclass
+class Yard:
+    """An application with a git source and two registries, and the server that builds it."""
+
+    client: httpx2.AsyncClient
+    server: TestServer
+    application_id: str
+
+    async def build(self, **asked: Any) -> dict[str, Any]:
+        body = {"applicationId": self.application_id, **asked}
+        answer = await self.client.post("/api/application.build", json=body)
+        assert answer.status_code == 200, answer.text
+        accepted: dict[str, Any] = answer.json()
+        return accepted
+
+    async def one(self, build_id: str) -> dict[str, Any]:
+        """The build as control leaves it: what needs a step that failed ends a sweep later."""
+        for _ in range(2):
+            await self.server.sweep()
+        async with self.server.control.connection() as connection:
+            await settle_builds(connection)
+        answer = await self.client.get("/api/build.one", params={"buildId": build_id})
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def succeed(self, kind: str, **result: Any) -> Released:
+        job = await self.server.succeed_next({"reference": "x", **result})
+        assert job.kind == kind
+        return job
+
+
+@pytest.fixture
+async def yard(client: httpx2.AsyncClient, server: TestServer) -> Yard:
+    build = await create_registry(client, registryName="build")
+    rollback = await create_registry(
+        client, registryName="rollback", registryUrl="keep.example.com", imagePrefix="kept"
+    )
+    application = await create_application(
+        client,
+        appName="my-app",
+        buildRegistryId=build["registryId"],
+        rollbackRegistryId=rollback["registryId"],
+        rollbackActive=True,
+    )
+    application_id = application["applicationId"]
+    saved = await client.post(
+        "/api/application.saveGitProvider", json={"applicationId": application_id, **GIT}
+    )
+    assert saved.status_code == 200, saved.text
+    return Yard(client, server, application_id)
+
+
+async def test_an_image_is_built_pushed_and_retained_in_this_order(yard: Yard) -> None:
+    asked = await yard.build()
+    assert (asked["version"], asked["state"], asked["jobId"]) == (1, "queued", asked["jobIds"][0])
+
+    made = await yard.succeed("image.build", revision=COMMIT)
+    pushed = await yard.succeed("image.push", digest=DIGEST)
+    assert (await yard.one(asked["buildId"]))["state"] == "running"
+    retained = await yard.succeed("image.copy", digest=DIGEST)
+
+    assert [job.job_id for job in (made, pushed, retained)] == asked["jobIds"]
+    assert made.command["source"] == {
+        "kind": "git",
+        "url": "https://git.example.com/team/app.git",
+        "branch": "main",
+        "commit": None,
+        "path": "",
+        "username": "porter",
+    }
+    assert pushed.command["reference"] == "ghcr.io/myorg/my-app:v1"
+    assert pushed.command["source"] == made.command["reference"] == pushed.command["reference"]
+    assert retained.command["source"] == pushed.command["reference"]
+    assert retained.command["reference"] == "keep.example.com/kept/my-app:v1"
+    shown = await yard.one(asked["buildId"])
+    assert shown["state"] == "succeeded"
+    assert (shown["digest"], shown["revision"]) == (DIGEST, COMMIT)
+    assert shown["retained"] == retained.command["reference"]
+    assert shown["finishedAt"] is not None
+
+
+async def test_the_git_token_goes_sealed_with_the_build_and_opens_for_its_host(
+    yard: Yard, vault: KeyRing
+) -> None:
+    await yard.build()
+
+    job = await yard.server.next_job()
+
+    assert "ghp_canary" not in str(job)
+    assert seal_grants(vault, job) is not None
+
+
+async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_other_jobs(
+    yard: Yard, vault: KeyRing
+) -> None:
+    saved = await yard.client.post(
+        "/api/application.saveEnvironment",
+        json={"applicationId": yard.application_id, "buildSecrets": "NPM_TOKEN=npm_canary"},
+    )
+    assert saved.status_code == 200, saved.text
+    await yard.build()
+
+    made = await yard.succeed("image.build", revision=COMMIT)
+    pushed = await yard.succeed("image.push", digest=DIGEST)
+
+    assert set(made.sealed) == {"git_token", "build_secrets"}
+    assert "canary" not in str(made)
+    assert seal_grants(vault, made) is not None
+    assert pushed.sealed == {}
+
+
+async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
+    yard: Yard, database: Database
+) -> None:
+    await yard.build()
+    [registry_id] = {
+        row[0] for row in database.execute("SELECT build_registry_id FROM application")
+    }
+
+    body = {"image": "my-app:v1", "registryId": registry_id}
+    assert (await yard.client.post("/api/image.push", json=body)).status_code == 200
+
+    pushes = database.execute("SELECT exclusive_key FROM job WHERE kind = 'image.push'")
+    assert len(pushes) == 2
+    assert len(set(pushes)) == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"allowMissing": True}])
+async def test_parts_of_a_repository_may_be_missing_where_that_is_said(
+    yard: Yard, given: dict[str, bool]
+) -> None:
+    await yard.build(**given)
+
+    job = await yard.succeed("image.build", warnings=["missing: submodule a"])
+
+    assert job.command["allow_missing"] is bool(given)
+    answer = await yard.client.get("/api/job.one", params={"jobId": job.job_id})
+    assert answer.json()["result"]["warnings"] == ["missing: submodule a"]
+
+
+async def test_an_upload_has_no_parts_that_may_be_missing(shed: Yard) -> None:
+    await upload_context(shed.client, shed.application_id)
+    body = {"applicationId": shed.application_id, "allowMissing": True}
+
+    answer = await shed.client.post("/api/application.build", json=body)
+
+    assert answer.status_code == 400
+    assert "allowMissing" in answer.text
+
+
+async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:
+    asked = await yard.build()
+    fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}
+
+    await yard.server.fail_next(fault)
+
+    shown = await yard.one(asked["buildId"])
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "build_failed")
+    states = [await job_state(yard, job_id) for job_id in asked["jobIds"]]
+    assert states == ["failed", "cancelled", "cancelled"]
+
+
+async def test_another_image_in_the_rollback_registry_is_no_success(yard: Yard) -> None:
+    asked = await yard.build()
+
+    await yard.succeed("image.build")
+    await yard.succeed("image.push", digest=DIGEST)
+    await yard.succeed("image.copy", digest=OTHER)
+
+    shown = await yard.one(asked["buildId"])
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "digest_mismatch")
+
+
+async def test_a_newer_build_supersedes_one_that_waits_and_not_one_that_runs(yard: Yard) -> None:
+    running = await yard.build()
+    await yard.server.next_job()
+    waiting = await yard.build()
+
+    newest = await yard.build(commit=COMMIT)
+
+    states = [(await yard.one(each["buildId"]))["state"] for each in (running, waiting, newest)]
+    assert states == ["running", "superseded", "queued"]
+    assert [each["version"] for each in (running, waiting, newest)] == [1, 2, 3]
+    assert newest["reference"] == f"ghcr.io/myorg/my-app:{COMMIT[:12]}"
+
+
+async def test_where_the_latest_does_not_win_every_build_is_done(yard: Yard) -> None:
+    changed = {"applicationId": yard.application_id, "latestWins": False}
+    await yard.client.post("/api/application.update", json=changed)
+
+    asked = [await yard.build(tag=f"1.{number}") for number in range(3)]
+
+    assert {(await yard.one(each["buildId"]))["state"] for each in asked} == {"queued"}
+
+
+async def test_one_build_of_an_application_runs_at_a_time(yard: Yard) -> None:
+    await yard.client.post(
+        "/api/application.update",
+        json={"applicationId": yard.application_id, "latestWins": False},
+    )
+    first, second = await yard.build(), await yard.build()
+
+    begun = await yard.server.next_job()
+    assert begun.job_id == first["jobId"]
+    assert await released(yard) == set()
+    await yard.server.finish(begun, "succeeded", result={"reference": "x"})
+
+    assert await released(yard) == {second["jobId"], first["jobIds"][1]}
+
+
+async def test_the_same_key_twice_is_one_build(yard: Yard) -> None:
+    body, key = {"applicationId": yard.application_id}, {"Idempotency-Key": "build-1742"}
+
+    answers = await asyncio.gather(
+        *(yard.client.post("/api/application.build", json=body, headers=key) for _ in range(5))
+    )
+
+    assert len({answer.json()["buildId"] for answer in answers}) == 1
+    builds = await yard.client.get("/api/build.all", params={"applicationId": yard.application_id})
+    assert [build["version"] for build in builds.json()] == [1]
+    assert (await show_application(yard.client, yard.application_id))["lastVersion"] == 1
+
+
+async def test_a_cancelled_build_ends_with_all_its_steps(yard: Yard) -> None:
+    asked = await yard.build()
+
+    answer = await yard.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+
+    assert answer.status_code == 200
+    shown = await yard.one(asked["buildId"])
+    assert shown["state"] == "cancelled"
+    again = await yard.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+    assert again.status_code == 409
+
+
+async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    build = await create_registry(client)
+    application = await create_application(
+        client, appName="ready", buildRegistryId=build["registryId"]
+    )
+    yard = Yard(client, server, application["applicationId"])
+    chosen = {"applicationId": yard.application_id, "dockerImage": "nginx:1.27"}
+    saved = await client.post("/api/application.saveDockerProvider", json=chosen)
+    assert saved.status_code == 200, saved.text
+
+    asked = await yard.build(tag="1.0")
+
+    pulled = await yard.succeed("image.pull", digest=OTHER)
+    pushed = await yard.succeed("image.push", digest=DIGEST)
+    assert pulled.command["reference"] == "docker.io/library/nginx:1.0"
+    assert pushed.command["source"] == pulled.command["reference"]
+    assert pushed.command["reference"] == "ghcr.io/myorg/ready:1.0"
+    shown = await yard.one(asked["buildId"])
+    assert (shown["state"], shown["digest"], shown["retained"]) == ("succeeded", DIGEST, None)
+
+
+async def test_what_has_no_source_is_not_built(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    application = await create_application(client)
+
+    answer = await client.post(
+        "/api/application.build", json={"applicationId": application["applicationId"]}
+    )
+
+    assert answer.status_code == 400
+    assert "nothing to be built from" in answer.json()["message"]
+    assert database.execute("SELECT build_id FROM build") == []
+    assert database.execute("SELECT job_id FROM job") == []
+
+
+@pytest.fixture
+async def shed(client: httpx2.AsyncClient, server: TestServer) -> Yard:
+    """An application that is built from uploads."""
+    application = await create_application(client, appName="shed", sourceType="drop")
+    return Yard(client, server, application["applicationId"])
+
+
+async def test_the_newest_upload_is_built_unless_another_is_named(shed: Yard) -> None:
+    old = await upload_context(shed.client, shed.application_id, b"old")
+    new = await upload_context(shed.client, shed.application_id, b"new")
+
+    await shed.build()
+    newest = await shed.succeed("image.build")
+    named = await shed.build(contextId=old["contextId"], tag="1.0")
+    older = await shed.succeed("image.build")
+
+    assert newest.command["source"] == {
+        "kind": "upload",
+        "context_id": new["contextId"],
+        "size_bytes": 3,
+        "sha256": hashlib.sha256(b"new").hexdigest(),
+    }
+    assert older.command["source"]["context_id"] == old["contextId"]
+    assert (newest.command["reference"], named["reference"]) == (
+        "docker.io/library/shed:v1",
+        "docker.io/library/shed:1.0",
+    )
+
+
+async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag(
+    yard: Yard,
+) -> None:
+    changed = {"applicationId": yard.application_id, **GIT, "customGitCommit": COMMIT}
+    await yard.client.post("/api/application.saveGitProvider", json=changed)
+    kept = await upload_context(yard.client, yard.application_id)
+
+    asked = await yard.build(contextId=kept["contextId"])
+    job = await yard.server.next_job()
+
+    assert job.command["source"]["context_id"] == kept["contextId"]
+    assert job.sealed == {}
+    assert asked["reference"] == "ghcr.io/myorg/my-app:v1"
+
+
+async def test_what_cannot_be_built_from_an_upload_says_why(
+    shed: Yard, yard: Yard, database: Database
+) -> None:
+    chosen = {"applicationId": shed.application_id}
+    before = await shed.client.post("/api/application.build", json=chosen)
+    kept = await upload_context(shed.client, shed.application_id)
+    foreign = await shed.client.post(
+        "/api/application.build",
+        json={"applicationId": yard.application_id, "contextId": kept["contextId"]},
+    )
+    both = await shed.client.post("/api/application.build", json={**chosen, "branch": "main"})
+
+    cause = before.json()["data"]["cause"]
+    assert (before.status_code, cause["code"]) == (400, "no_context")
+    assert "application.uploadContext" in cause["remedy"]
+    assert (foreign.status_code, both.status_code) == (404, 400)
+    assert database.execute("SELECT 1 FROM build") == []
+
+
+async def test_another_organization_s_builds_are_not_there(
+    yard: Yard, stranger: httpx2.AsyncClient
+) -> None:
+    asked = await yard.build()
+    application = {"applicationId": yard.application_id}
+
+    answers = [
+        await stranger.post("/api/application.build", json=application),
+        await stranger.get("/api/build.all", params=application),
+        await stranger.get("/api/build.one", params={"buildId": asked["buildId"]}),
+        await stranger.post("/api/build.cancel", json={"buildId": asked["buildId"]}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404] * 4
+    assert (await yard.one(asked["buildId"]))["state"] == "queued"
+
+
+async def job_state(yard: Yard, job_id: str) -> str:
+    answer = await yard.client.get("/api/job.one", params={"jobId": job_id})
+    state: str = answer.json()["state"]
+    return state
+
+
+async def released(yard: Yard) -> set[str]:
+    async with yard.server.control.connection() as connection, connection.transaction():
+        return {job.job_id for job in await release(connection) or []}

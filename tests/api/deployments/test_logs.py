@@ -1,0 +1,230 @@
+"""The log of a deployment: everything that its servers said, on a real database."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from api.deployments.logs import MAX_SIGNS, MAX_TAIL
+from tests.api.deploying import create_deployable, deploy, settle
+from tests.api.fleet import TestServer, open_server
+from tests.databases import Database
+
+UNHEALTHY = {
+    "code": "container_unhealthy",
+    "message": "replace x: it ended with code 7:\nno database",
+    "remedy": "Look at its lines.",
+    "retryable": False,
+}
+DIGEST = f"sha256:{'a' * 64}"
+RAN = {"containerId": "c" * 64, "gapSeconds": 0.0}
+
+
+@dataclass
+class Desk:
+    """An application that may be deployed to two servers, and who reads its logs."""
+
+    client: httpx2.AsyncClient
+    servers: dict[str, TestServer]
+    application: dict[str, Any]
+
+    async def deploy(self) -> str:
+        asked = await deploy(self.client, self.application["applicationId"])
+        return str(asked["deploymentId"])
+
+    async def use(self, *names: str) -> None:
+        chosen = [self.servers[name].server_id for name in names]
+        body = {"applicationId": self.application["applicationId"], "serverIds": chosen}
+        answer = await self.client.post("/api/application.update", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def read(self, deployment_id: str, **asked: Any) -> list[str]:
+        """Its lines, without their times, which go up."""
+        params = {"deploymentId": deployment_id, **asked}
+        answer = await self.client.get("/api/deployment.readLogs", params=params)
+        assert answer.status_code == 200, answer.text
+        lines = answer.json().split("\n")
+        times = [line.partition(" ")[0] for line in lines]
+        assert times == sorted(times)
+        assert all(time.endswith("Z") for time in times)
+        return [line.partition(" ")[2] for line in lines]
+
+
+@pytest.fixture
+async def desk(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> AsyncIterator[Desk]:
+    async with open_server(client, database, "beta") as second:
+        application = await create_deployable(client, [server], appName="my-app")
+        yield Desk(client, {"alpha": server, "beta": second}, application)
+
+
+async def test_what_a_server_said_is_told_in_order_of_time(desk: Desk) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    job = await alpha.next_job()
+    await alpha.event(job, "log", {"text": "2 of 4 layers are here\npulling"})
+    await alpha.event(job, "progress", {"current_bytes": 1})
+    await alpha.finish(job, "succeeded", result={"digest": DIGEST})
+    job = await alpha.next_job()
+    await alpha.event(job, "log", {"text": "starting"})
+    await alpha.finish(job, "failed", error=UNHEALTHY)
+
+    assert await desk.read(deployment_id) == [
+        "image.pull: queued",
+        "container.replace: queued",
+        "image.pull: running",
+        "2 of 4 layers are here",
+        "pulling",
+        "image.pull: succeeded",
+        "container.replace: running",
+        "starting",
+        "container.replace: failed container_unhealthy: replace x: it ended with code 7:",
+        "no database",
+        "Look at its lines.",
+    ]
+
+
+async def test_of_several_servers_each_line_says_whose_it_is(desk: Desk) -> None:
+    await desk.use("alpha", "beta")
+    deployment_id = await desk.deploy()
+    names = {server.server_id: name for name, server in desk.servers.items()}
+    for job in await desk.servers["alpha"].release():
+        name = names[job.server_id]
+        server = desk.servers[name]
+        await server.claim(job)
+        await server.event(job, "log", {"text": f"this is {name}\nindeed"})
+        await server.finish(job, "failed", error=UNHEALTHY)
+
+    lines = await desk.read(deployment_id)
+
+    assert {line.partition(" ")[0] for line in lines} == set(names.values())
+    for name in names.values():
+        mine = [line.partition(" ")[2] for line in lines if line.startswith(f"{name} ")]
+        assert mine[2:5] == ["image.pull: running", f"this is {name}", "indeed"]
+        assert mine[-1] == "Look at its lines."
+
+
+async def test_what_is_tried_again_says_why(desk: Desk) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    again = {"code": "conn_refused", "message": "nothing listens", "retryable": True}
+    await alpha.fail_next({**again, "retry_after_seconds": 0})
+    await alpha.next_job()
+
+    assert (await desk.read(deployment_id))[2:] == [
+        "image.pull: running",
+        "image.pull: queued conn_refused: nothing listens",
+        "image.pull: running, attempt 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tail", "told"),
+    [(1, ["5"]), (3, ["3", "4", "5"]), (6, ["image.pull: running", *"12345"])],
+)
+async def test_the_tail_is_as_many_lines_as_were_asked_for(
+    desk: Desk, tail: int, told: list[str]
+) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    job = await alpha.next_job()
+    for text in ("1\n2", "3\n4\n5"):
+        await alpha.event(job, "log", {"text": text})
+
+    assert await desk.read(deployment_id, tail=tail) == told
+
+
+async def test_without_a_tail_there_are_a_hundred_lines_at_the_most(desk: Desk) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    job = await alpha.next_job()
+    for piece in range(3):
+        lines = [f"{piece}/{line}" for line in range(60)]
+        await alpha.event(job, "log", {"text": "\n".join(lines)})
+
+    found = await desk.read(deployment_id)
+
+    assert (len(found), found[0], found[-1]) == (100, "1/20", "2/59")
+    assert len(await desk.read(deployment_id, tail=10_000)) == 183
+
+
+@pytest.mark.parametrize("tail", [0, -1, 10_001, "many"])
+async def test_a_tail_out_of_bounds_is_refused(desk: Desk, tail: int | str) -> None:
+    params: dict[str, int | str] = {"deploymentId": await desk.deploy(), "tail": tail}
+
+    answer = await desk.client.get("/api/deployment.readLogs", params=params)
+
+    assert answer.status_code == 400
+
+
+async def test_a_long_log_ends_where_an_answer_does(desk: Desk, database: Database) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    job = await alpha.next_job()
+    await alpha.event(job, "log", {"text": "\n".join(["x" * 4000] * 3)})
+    database.execute(
+        "INSERT INTO job_event (job_id, seq, attempt, kind, data)"
+        " SELECT job_id, 100 + many, attempt, kind, data"
+        " FROM job_event, generate_series(1, 400) AS many WHERE kind = 'log'"
+    )
+
+    lines = await desk.read(deployment_id, tail=MAX_TAIL)
+
+    length = len("2026-01-01T10:00:00.000Z ") + 4000 + len("\n")
+    assert len(lines) == MAX_SIGNS // length
+
+
+async def test_a_deployment_that_waits_says_so(desk: Desk) -> None:
+    deployment_id = await desk.deploy()
+
+    lines = await desk.read(deployment_id)
+
+    assert lines == ["image.pull: queued", "container.replace: queued"]
+
+
+async def test_what_was_pruned_is_told_by_what_is_left(desk: Desk, database: Database) -> None:
+    alpha = desk.servers["alpha"]
+    deployment_id = await desk.deploy()
+    await alpha.succeed_next({"digest": DIGEST})
+    await alpha.fail_next(UNHEALTHY)
+    await settle(alpha)
+    failed = "failed container_unhealthy: replace x: it ended with code 7:"
+
+    database.execute("DELETE FROM job_event")
+    without_events = await desk.read(deployment_id)
+    database.execute("DELETE FROM job")
+    without_jobs = await desk.read(deployment_id)
+
+    assert without_events[:2] == ["image.pull: succeeded", f"container.replace: {failed}"]
+    assert without_jobs == [f"deployment: {failed}", "no database", "Look at its lines."]
+
+
+async def test_a_build_that_was_asked_for_with_it_comes_first(
+    desk: Desk, database: Database
+) -> None:
+    deployment_id = await desk.deploy()
+    [(build_id,)] = database.execute("SELECT build_id FROM build")
+    assert not any("image.build" in line for line in await desk.read(deployment_id))
+    database.execute(  # as a call leaves it that builds and deploys
+        "WITH renamed AS (UPDATE build SET build_id = %s WHERE build_id = %s)"
+        " UPDATE deployment SET build_id = %s",
+        *(deployment_id, build_id, deployment_id),
+    )
+
+    lines = await desk.read(deployment_id)
+
+    assert lines[0] == "image.build: queued"
+    assert lines[-2:] == ["image.pull: queued", "container.replace: queued"]
+    assert "image.push: succeeded" in lines
+
+
+async def test_anothers_deployment_is_not_found(desk: Desk, stranger: httpx2.AsyncClient) -> None:
+    params = {"deploymentId": await desk.deploy()}
+
+    answer = await stranger.get("/api/deployment.readLogs", params=params)
+
+    assert answer.status_code == 404
+    assert answer.json()["message"] == "Deployment not found"

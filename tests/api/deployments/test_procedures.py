@@ -1,0 +1,427 @@
+"""Deployments as callers ask for them: a row, and two jobs on each server, on a real database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared.jobs.store.release import Released
+from shared.vault import KeyRing
+from tests.api.asking import create_application
+from tests.api.deploying import (
+    CONTAINER,
+    DIGEST,
+    OTHER,
+    build,
+    create_deployable,
+    deploy,
+    replace_next,
+    settle,
+)
+from tests.api.fleet import TestServer, open_server
+from tests.databases import Database
+from worker.control.credentials.grants import seal_grants
+
+IMAGE = f"ghcr.io/myorg/my-app@{DIGEST}"
+UNHEALTHY = {"code": "container_unhealthy", "message": "it ended with 1", "retryable": False}
+RUN = {
+    "platform": "linux/amd64",
+    "healthCheck": {"command": ["/up"], "retries": 5},
+    "ports": [{"publishedPort": 80, "targetPort": 8080, "publishMode": "host"}],
+    "mounts": [
+        {"type": "bind", "hostPath": "/srv/data", "mountPath": "/data", "readOnly": True},
+        {"type": "volume", "volumeName": "cache", "mountPath": "/cache"},
+    ],
+}
+
+
+@dataclass
+class Quay:
+    """An application that was built, and the server it is to run on."""
+
+    client: httpx2.AsyncClient
+    server: TestServer
+    application: dict[str, Any]
+
+    @property
+    def application_id(self) -> str:
+        return str(self.application["applicationId"])
+
+    async def deploy(self, **asked: Any) -> dict[str, Any]:
+        return await deploy(self.client, self.application_id, **asked)
+
+    async def update(self, **changes: Any) -> None:
+        body = {"applicationId": self.application_id, **changes}
+        answer = await self.client.post("/api/application.update", json=body)
+        assert answer.status_code == 200, answer.text
+
+    async def one(self, deployment: dict[str, Any]) -> dict[str, Any]:
+        """The deployment as control leaves it."""
+        await settle(self.server)
+        chosen = {"deploymentId": deployment["deploymentId"]}
+        answer = await self.client.get("/api/deployment.one", params=chosen)
+        assert answer.status_code == 200, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def pull(self, **result: Any) -> Released:
+        job = await self.server.succeed_next({"reference": "x", "digest": DIGEST, **result})
+        assert job.kind == "image.pull"
+        return job
+
+
+@pytest.fixture
+async def quay(client: httpx2.AsyncClient, server: TestServer) -> Quay:
+    return Quay(client, server, await create_deployable(client, [server], appName="my-app"))
+
+
+@pytest.fixture
+async def second(
+    quay: Quay, client: httpx2.AsyncClient, database: Database
+) -> AsyncIterator[TestServer]:
+    """Another server that the application is to run on."""
+    async with open_server(client, database, "beta") as second:
+        await quay.update(serverIds=[quay.server.server_id, second.server_id])
+        yield second
+
+
+async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Quay) -> None:
+    await quay.update(**RUN)
+
+    asked = await quay.deploy(title="first", description="of many")
+
+    assert (asked["state"], asked["reference"], asked["digest"]) == ("queued", IMAGE, DIGEST)
+    [place] = asked["servers"]
+    assert (place["serverId"], place["state"]) == (quay.server.server_id, "queued")
+    assert asked["jobId"] == place["jobIds"][0]
+    pulled = await quay.pull()
+    assert (await quay.one(asked))["state"] == "running"
+    ran = await replace_next(quay.server, gapSeconds=0.41)
+
+    assert [pulled.job_id, ran.job_id] == place["jobIds"]
+    assert pulled.command["reference"] == ran.command["reference"] == IMAGE
+    assert pulled.command["registry_id"] == quay.application["buildRegistryId"]
+    assert (pulled.command["preflight"], pulled.command["platform"]) == (True, "linux/amd64")
+    assert ran.command == {
+        "application_id": quay.application_id,
+        "deployment_id": asked["deploymentId"],
+        "name": "my-app",
+        "reference": IMAGE,
+        "platform": "linux/amd64",
+        "health_check": {
+            "command": ["/up"],
+            "interval_seconds": 30,
+            "timeout_seconds": 30,
+            "start_period_seconds": 0,
+            "retries": 5,
+        },
+        "ports": [
+            {
+                "published_port": 80,
+                "target_port": 8080,
+                "protocol": "tcp",
+                "publish_mode": "host",
+            }
+        ],
+        "mounts": [
+            {"type": "bind", "source": "/srv/data", "mount_path": "/data", "read_only": True},
+            {"type": "volume", "source": "cache", "mount_path": "/cache", "read_only": False},
+        ],
+        "made_by": None,
+    }
+    shown = await quay.one(asked)
+    assert (shown["state"], shown["error"], shown["title"]) == ("succeeded", None, "first")
+    assert shown["description"] == "of many"
+    assert shown["finishedAt"] is not None
+    [place] = shown["servers"]
+    assert (place["state"], place["containerId"]) == ("succeeded", CONTAINER)
+    assert place["gapSeconds"] == 0.41
+
+
+async def test_the_environment_goes_sealed_with_what_runs_the_image_alone(
+    quay: Quay, vault: KeyRing
+) -> None:
+    variables = {"applicationId": quay.application_id, "env": "TOKEN=env_canary"}
+    saved = await quay.client.post("/api/application.saveEnvironment", json=variables)
+    assert saved.status_code == 200, saved.text
+    await quay.deploy()
+
+    pulled, ran = await quay.pull(), await replace_next(quay.server)
+
+    assert pulled.sealed == {}
+    assert set(ran.sealed) == {"environment"}
+    assert "canary" not in str(ran)
+    assert seal_grants(vault, ran) is not None
+
+
+async def test_the_jobs_of_a_deployment_say_so(quay: Quay, database: Database) -> None:
+    asked = await quay.deploy()
+
+    jobs = database.execute("SELECT job_id FROM job WHERE deployment_id = %s", asked["jobId"])
+
+    assert asked["deploymentId"] == asked["jobId"]
+    assert {job_id for (job_id,) in jobs} == set(asked["servers"][0]["jobIds"])
+
+
+async def test_the_newest_build_that_succeeded_is_deployed_unless_one_is_named(quay: Quay) -> None:
+    chosen = {"applicationId": quay.application_id}
+    newer = await build(quay.client, quay.server, quay.application_id, OTHER)
+    [_, older] = (await quay.client.get("/api/build.all", params=chosen)).json()
+    await quay.client.post("/api/application.build", json=chosen)
+
+    newest, named = await quay.deploy(), await quay.deploy(buildId=older["buildId"])
+
+    assert (newest["buildId"], newest["digest"]) == (newer["buildId"], OTHER)
+    assert (named["buildId"], named["digest"]) == (older["buildId"], DIGEST)
+
+
+async def test_a_ready_image_is_run_from_where_it_was_pulled(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application = await create_application(client, serverIds=[server.server_id])
+    chosen = {"applicationId": application["applicationId"]}
+    await client.post(
+        "/api/application.saveDockerProvider",
+        json={**chosen, "dockerImage": f"quay.io/team/app:1.27@{DIGEST}"},
+    )
+    built = (await client.post("/api/application.build", json=chosen)).json()
+    await server.succeed_next({"reference": "x", "digest": DIGEST})
+    await settle(server)
+
+    quay = Quay(client, server, application)
+    asked = await quay.deploy()
+
+    assert built["reference"] == "quay.io/team/app:1.27"
+    assert asked["reference"] == f"quay.io/team/app@{DIGEST}"
+    pulled = await quay.pull()
+    assert (pulled.command["reference"], pulled.registry_id) == (asked["reference"], None)
+
+
+@pytest.mark.parametrize("step", ["pull", "replace"])
+async def test_a_step_that_fails_ends_the_deployment_with_its_reason(quay: Quay, step: str) -> None:
+    asked = await quay.deploy()
+    if step == "replace":
+        await quay.pull()
+
+    await quay.server.fail_next(UNHEALTHY)
+
+    shown = await quay.one(asked)
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")
+    [place] = shown["servers"]
+    assert (place["state"], place["error"]) == ("failed", shown["error"])
+    assert place["containerId"] is None
+
+
+async def test_what_fails_on_one_server_is_done_on_the_others(
+    quay: Quay, second: TestServer
+) -> None:
+    asked = await quay.deploy()
+    servers = {server.server_id: server for server in (quay.server, second)}
+    for _ in ("pull", "replace"):
+        for job in await quay.server.release():
+            server = servers[job.server_id]
+            await server.claim(job)
+            if (server, job.kind) == (second, "container.replace"):
+                await server.finish(job, "failed", error=UNHEALTHY)
+            else:
+                await server.finish(job, "succeeded", result={"containerId": CONTAINER})
+
+    shown = await quay.one(asked)
+
+    states = {place["serverId"]: place["state"] for place in shown["servers"]}
+    assert states == {quay.server.server_id: "succeeded", second.server_id: "failed"}
+    assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "whole"),
+    [
+        (("succeeded", "succeeded"), "succeeded"),
+        (("succeeded", "expired"), "expired"),
+        (("expired", "cancelled"), "cancelled"),
+        (("cancelled", "failed"), "failed"),
+        (("failed", "expired"), "failed"),
+    ],
+)
+async def test_the_worst_of_the_servers_is_told_of_the_whole(
+    quay: Quay, second: TestServer, database: Database, outcomes: tuple[str, str], whole: str
+) -> None:
+    asked = await quay.deploy()
+    for server, outcome in zip((quay.server, second), outcomes, strict=True):
+        database.execute(
+            "UPDATE deployment_server SET outcome = %s, finished_at = now(),"
+            " error = jsonb_build_object('code', %s::text) WHERE server_id = %s",
+            *(outcome, outcome, server.server_id),
+        )
+
+    shown = await quay.one(asked)
+
+    assert (shown["state"], shown["error"]["code"]) == (whole, whole)
+
+
+async def test_a_deployment_goes_on_while_one_of_its_servers_does(
+    quay: Quay, second: TestServer, database: Database
+) -> None:
+    asked = await quay.deploy()
+    database.execute(
+        "UPDATE deployment_server SET outcome = 'failed', finished_at = now() WHERE server_id = %s",
+        second.server_id,
+    )
+
+    assert (await quay.one(asked))["state"] == "running"
+
+
+@pytest.mark.parametrize(
+    ("gap", "shown"), [(-1, 0), (12.34567, 12.346), (10**15, 86400), ("long", None), (None, None)]
+)
+async def test_what_a_server_says_of_a_gap_is_read_with_care(
+    quay: Quay, gap: object, shown: float | None
+) -> None:
+    asked = await quay.deploy()
+    await quay.pull()
+
+    await replace_next(quay.server, gapSeconds=gap)
+
+    [place] = (await quay.one(asked))["servers"]
+    assert (place["state"], place["gapSeconds"]) == ("succeeded", shown)
+
+
+async def test_what_was_asked_for_last_runs_in_the_end(quay: Quay) -> None:
+    await quay.deploy()
+    first = await quay.server.next_job()
+    await build(quay.client, quay.server, quay.application_id, OTHER)
+    later = await quay.deploy()
+    pulled = await quay.pull(digest=OTHER)
+
+    assert pulled.job_id == later["jobId"]
+    assert await quay.server.release() == []
+    await quay.server.finish(first, "failed", error=UNHEALTHY)
+    await settle(quay.server)
+
+    assert (await replace_next(quay.server)).job_id == later["servers"][0]["jobIds"][1]
+
+
+async def test_the_same_key_twice_is_one_deployment(quay: Quay) -> None:
+    body, key = {"applicationId": quay.application_id}, {"Idempotency-Key": "deploy-1742"}
+
+    answers = await asyncio.gather(
+        *(quay.client.post("/api/application.deploy", json=body, headers=key) for _ in range(5))
+    )
+
+    assert len({answer.json()["deploymentId"] for answer in answers}) == 1
+    shown = await quay.client.get("/api/deployment.all", params=body)
+    assert len(shown.json()) == 1
+
+
+async def test_a_cancelled_deployment_ends_on_all_its_servers(
+    quay: Quay, second: TestServer
+) -> None:
+    asked = await quay.deploy()
+    chosen = {"deploymentId": asked["deploymentId"]}
+
+    answer = await quay.client.post("/api/deployment.cancel", json=chosen)
+
+    assert answer.status_code == 200
+    shown = await quay.one(asked)
+    assert (shown["state"], shown["error"]["code"]) == ("cancelled", "cancelled")
+    assert {place["state"] for place in shown["servers"]} == {"cancelled"}
+    again = await quay.client.post("/api/deployment.cancel", json=chosen)
+    assert (again.status_code, again.json()["data"]["cause"]["code"]) == (409, "already_ended")
+
+
+@pytest.mark.parametrize(
+    ("flaw", "code"),
+    [
+        ("DELETE FROM application_server", "no_target_server"),
+        ("UPDATE application SET replicas = 2", "too_many_replicas"),
+        ("UPDATE application SET app_name = 'a'", "app_name_unusable"),
+        ("UPDATE application SET app_name = 'web.new'", "app_name_unusable"),
+        ("UPDATE application SET app_name = '_web'", "app_name_unusable"),
+        (
+            "UPDATE application SET runtime = 'service', app_name = 'my.web'",
+            "app_name_unusable",
+        ),
+        ("UPDATE application SET runtime = 'service', app_name = 'web-'", "app_name_unusable"),
+        (
+            'UPDATE application SET health_check = \'{"command": ["a"], "retries": 50}\'',
+            "health_check_too_slow",
+        ),
+        ("UPDATE build SET digest = NULL", "build_not_pushed"),
+        ("UPDATE build SET outcome = 'failed'", "build_not_succeeded"),
+        ("UPDATE build SET outcome = NULL, finished_at = NULL", "build_not_succeeded"),
+    ],
+)
+async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
+    quay: Quay, database: Database, flaw: str, code: str
+) -> None:
+    [(build_id,)] = database.execute("SELECT build_id FROM build")
+    before = database.execute("SELECT job_id FROM job")
+    database.execute(flaw)
+
+    answer = await quay.client.post(
+        "/api/application.deploy",
+        json={"applicationId": quay.application_id, "buildId": build_id},
+    )
+
+    cause = answer.json()["data"]["cause"]
+    assert (answer.status_code, cause["code"]) == (412, code)
+    assert cause["remedy"]
+    assert database.execute("SELECT 1 FROM deployment") == []
+    assert database.execute("SELECT job_id FROM job") == before
+
+
+async def test_what_was_not_built_yet_is_not_deployed(
+    quay: Quay, client: httpx2.AsyncClient
+) -> None:
+    other = await create_application(client, serverIds=[quay.server.server_id])
+    [built] = (
+        await client.get("/api/build.all", params={"applicationId": quay.application_id})
+    ).json()
+    chosen = {"applicationId": other["applicationId"]}
+
+    newest = await client.post("/api/application.redeploy", json=chosen)
+    foreign = await client.post(
+        "/api/application.deploy", json={**chosen, "buildId": built["buildId"]}
+    )
+
+    assert (newest.status_code, newest.json()["data"]["cause"]["code"]) == (412, "no_build")
+    assert foreign.status_code == 404
+
+
+async def test_deployments_are_listed_the_newest_first_by_application_and_by_server(
+    quay: Quay, second: TestServer
+) -> None:
+    both = await quay.deploy()
+    await quay.update(serverIds=[quay.server.server_id])
+    alone = await quay.deploy()
+    of_application = {"applicationId": quay.application_id}
+
+    async def ids(procedure: str, **params: Any) -> list[str]:
+        answer = await quay.client.get(f"/api/{procedure}", params=params)
+        return [shown["deploymentId"] for shown in answer.json()]
+
+    newest, oldest = alone["deploymentId"], both["deploymentId"]
+    assert await ids("deployment.all", **of_application) == [newest, oldest]
+    assert await ids("deployment.all", **of_application, limit=1) == [newest]
+    here, there = quay.server.server_id, second.server_id
+    assert await ids("deployment.allByServer", serverId=here) == [newest, oldest]
+    assert await ids("deployment.allByServer", serverId=there) == [oldest]
+
+
+async def test_an_application_is_removed_with_its_deployments_once_none_is_open(
+    quay: Quay, database: Database
+) -> None:
+    asked = await quay.deploy()
+    removing = {"applicationId": quay.application_id}
+
+    refused = await quay.client.post("/api/application.remove", json=removing)
+    chosen = {"deploymentId": asked["deploymentId"]}
+    await quay.client.post("/api/deployment.cancel", json=chosen)
+    answer = await quay.client.post("/api/application.remove", json=removing)
+
+    assert (refused.status_code, refused.json()["data"]["cause"]["code"]) == (409, "in_use")
+    assert answer.status_code == 200
+    assert database.execute("SELECT 1 FROM deployment_server") == []

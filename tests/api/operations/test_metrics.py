@@ -1,0 +1,235 @@
+"""What Prometheus is told, read by Prometheus's own parser."""
+
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.operations.metrics import (
+    ATTEMPTS,
+    ENDED,
+    MAX_CODES,
+    TRANSFERS,
+    UNDER_WAY,
+    Metrics,
+    _bounded,
+)
+from tests.api.asking import open_client
+from tests.api.events.reading import beat, open_reader, serving
+from tests.api.fleet import TestServer
+from tests.databases import Database
+
+Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def database(own_database: Database) -> Database:
+    """Some of these tests change tables."""
+    return own_database
+
+
+async def scrape(app: FastAPI) -> Samples:
+    """All samples, counted afresh."""
+    answer = await Metrics().answer(app.state.resources)
+    families = text_string_to_metric_families(bytes(answer.body).decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def at(samples: Samples, name: str, **labels: str) -> float | None:
+    return samples.get((f"wharf_{name}", frozenset(labels.items())))
+
+
+async def pull(client: httpx2.AsyncClient, image: str = "nginx") -> str:
+    answer = await client.post("/api/image.pull", json={"image": image})
+    return str(answer.json()["jobId"])
+
+
+async def test_an_empty_house_is_told_too(app: FastAPI) -> None:
+    samples = await scrape(app)
+
+    assert at(samples, "controls") == 0
+    assert at(samples, "event_readers") == 0
+    assert at(samples, "rate_limited_total") == 0
+    assert at(samples, "removed_server_roles") == 0
+    ratio = at(samples, "notification_queue_ratio")
+    assert ratio is not None
+    assert ratio < 0.1
+
+
+async def test_a_broker_that_fills_is_told(app: FastAPI, database: Database) -> None:
+    database.execute(
+        "INSERT INTO control (control_id, version, broker_error, broker_memory)"
+        " VALUES ('c', '0', 'full', 0.95)"
+    )
+
+    samples = await scrape(app)
+
+    assert (at(samples, "broker_bad"), at(samples, "broker_memory_ratio")) == (1, 0.95)
+
+
+async def test_what_waits_runs_and_ended_is_counted(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    await pull(client, "a")
+    job = await server.next_job()
+    await beat(server, job.job_id, 1, 700, 300)
+    await server.finish(job, "succeeded", result={})
+    await pull(client, "b")
+    await server.fail_next({"code": "registry_error", "message": "x", "retryable": False})
+    await pull(client, "c")
+    await server.next_job()
+    waiting = await pull(client, "d")
+    database.execute(
+        "UPDATE job SET run_at = now() - interval '90 seconds' WHERE job_id = %s", waiting
+    )
+    database.execute("INSERT INTO control (control_id, version) VALUES ('c', '0')")
+
+    samples = await scrape(app)
+
+    kind = {"kind": "image.pull"}
+    assert at(samples, "jobs", **kind, state="queued") == 1
+    assert at(samples, "jobs", **kind, state="running") == 1
+    assert 90 <= (at(samples, "queue_age_seconds", **kind) or 0) < 100
+    assert at(samples, "recent_jobs", **kind, state="succeeded", code="") == 1
+    assert at(samples, "recent_jobs", **kind, state="failed", code="registry_error") == 1
+    assert at(samples, "recent_transfer_bytes", **kind) == 1000
+    assert 0 < (at(samples, "recent_transfer_seconds", **kind) or 0) < 10
+    assert at(samples, "recent_attempts", outcome="succeeded") == 1
+    assert at(samples, "recent_attempts", outcome="open") == 1
+    assert at(samples, "servers", state="online") == 1
+    assert at(samples, "controls") == 1
+
+
+async def test_a_lost_lease_and_the_retry_are_counted_however_long_the_job_runs(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    await pull(client)
+    await server.next_job()
+    database.execute("UPDATE job SET lease_until = now() - interval '1 second'")
+    await server.sweep()
+    database.execute("UPDATE job SET run_at = now()")
+    await server.next_job()
+    hours_ago = await scrape_at(app, timedelta(hours=5))
+
+    for samples in (await scrape(app), hours_ago):
+        assert at(samples, "recent_attempts", outcome="lost") == 1
+        assert at(samples, "recent_retries", outcome="open") == 1
+        assert at(samples, "jobs_failed_before", kind="image.pull", state="running") == 1
+
+
+async def scrape_at(app: FastAPI, later: timedelta) -> Samples:
+    """As if the jobs were so much older."""
+    metrics = Metrics(clock=lambda: time.time() + later.total_seconds())
+    answer = await metrics.answer(app.state.resources)
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(bytes(answer.body).decode())
+        for sample in family.samples
+    }
+
+
+async def test_servers_are_online_away_or_new(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    for name in ("never", "gone"):
+        await client.post("/api/server.create", json={"name": name})
+    database.execute("UPDATE server SET removed_at = now() WHERE name = 'gone'")
+    database.execute(
+        "UPDATE server SET seen_at = now() - interval '16 seconds' WHERE name = 'alpha'"
+    )
+
+    samples = await scrape(app)
+
+    assert at(samples, "servers", state="away") == 1
+    assert at(samples, "servers", state="new") == 1
+    assert at(samples, "servers", state="online") is None
+
+
+async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
+    app: FastAPI, database: Database
+) -> None:
+    for row, next_at in (("a", "now()"), ("b", "now()"), ("c", "now() - interval '3 minutes'")):
+        database.execute(
+            "INSERT INTO set_aside (service, row_id, code, message, next_at)"
+            f" VALUES ('put_back', '{row}', 'ref_invalid', '', {next_at})"
+        )
+
+    samples = await scrape(app)
+
+    assert at(samples, "rows_set_aside", service="put_back", code="ref_invalid") == 2
+
+
+async def test_the_page_needs_no_key_names_nothing_and_is_kept_for_five_seconds(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    async with open_client(app, None) as nobody:
+        before = await nobody.get("/metrics")
+        await pull(client, "registry.example/secret-project")
+        after = await nobody.get("/metrics")
+
+    assert before.status_code == 200
+    assert before.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert before.text == after.text
+    now = [name for name, _ in await scrape(app)]
+    assert "secret-project" not in str(now) and "alpha" not in str(await scrape(app))
+
+
+async def test_open_streams_are_counted(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    job_id = await pull(client)
+    async with serving(app) as (_, url), open_reader(url, job_id) as reader:
+        await reader.until("snapshot", state="queued")
+
+        assert at(await scrape(app), "event_readers") == 1
+
+
+async def test_without_the_database_it_is_503(app: FastAPI) -> None:
+    await app.state.resources.pool.close()
+    async with open_client(app, None) as nobody:
+        assert (await nobody.get("/metrics")).status_code == 503
+
+
+def test_a_hostile_code_makes_no_label_and_many_codes_no_flood() -> None:
+    codes = ['x"} evil 1', "x" * 41, "UPPER", *(f"code_{number}" for number in range(500))]
+
+    bounded = _bounded(
+        [{"kind": "image.pull", "state": "failed", "code": code, "value": 1} for code in codes]
+    )
+
+    assert len(bounded) < MAX_CODES
+    assert sum(row["value"] for row in bounded) == len(codes)
+    assert all(len(row["code"]) <= 40 for row in bounded)
+
+
+@pytest.mark.parametrize("query", [UNDER_WAY, ENDED, ATTEMPTS, TRANSFERS])
+async def test_nothing_scans_the_jobs_that_ended_long_ago(
+    query: str, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    database.execute("ALTER TABLE job DISABLE TRIGGER USER")
+    database.execute(
+        "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, command,"
+        " state, finished_at, max_failures, timeout_seconds)"
+        " SELECT '00000000-0000-7000-8000-' || lpad(n::text, 12, '0'), organization_id, %s,"
+        " 'image.pull', 1, 'transfer', '{}', 'cancelled', now(), 1, 1"
+        " FROM generate_series(1, 20000) n, organization",
+        server.server_id,
+    )
+    database.execute(
+        "INSERT INTO job_attempt (job_id, attempt, server_id, outcome, ended_at)"
+        " SELECT job_id, 1, server_id, 'cancelled', now() FROM job"
+    )
+    database.execute("ANALYZE job, job_attempt")
+
+    since = "018bcfe5-687b-7000-8000-000000000000"
+    rows = database.execute("EXPLAIN " + query.replace("%(since)s", f"'{since}'"))
+
+    assert "Seq Scan" not in "\n".join(str(row[0]) for row in rows)

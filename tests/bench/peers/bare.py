@@ -1,0 +1,82 @@
+"""The peers of accepting a job, in the same framework.
+
+``/bare``: an INSERT of the same row by the same pool. ``/naive``: what most people write, a
+SQLModel session and Celery's ``send_task`` in the request.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel
+from sqlalchemy import JSON
+from sqlmodel import Field, SQLModel
+
+from api.procedure.sessions import Sessions, open_sessions
+from shared.database import Pool, open_pool
+from shared.ids import make_id
+from tests.bench.peers.bare_celery import make_app
+
+INSERT = """
+INSERT INTO bare_job (job_id, organization_id, server_id, kind, version, job_class, state, command,
+                      max_failures, timeout_seconds)
+VALUES (%s, %s, %s, 'image.pull', 1, 'transfer', 'queued', %s, 3, 7200)
+"""
+pools: list[Pool] = []
+makers: list[Sessions] = []
+celery = make_app(os.environ["BENCH_BROKER_URL"], "control")
+
+
+class Asked(BaseModel):
+    server_id: str
+    image: str
+
+
+class BareJob(SQLModel, table=True):
+    __tablename__ = "bare_job"
+
+    job_id: str = Field(primary_key=True)
+    server_id: str
+    command: dict[str, Any] = Field(sa_type=JSON)
+    organization_id: str = "organization"
+    kind: str = "image.pull"
+    version: int = 1
+    job_class: str = "transfer"
+    state: str = "queued"
+    max_failures: int = 3
+    timeout_seconds: int = 7200
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    url = os.environ["WHARF_DATABASE_URL"]
+    async with open_pool(url) as pool, open_sessions(url) as sessions:
+        pools.append(pool)
+        makers.append(sessions)
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/bare")
+async def insert(asked: Asked) -> dict[str, str]:
+    job_id = make_id()
+    values = (job_id, "organization", asked.server_id, Jsonb({"reference": asked.image}))
+    async with pools[0].connection() as connection:
+        await connection.execute(INSERT, values)
+    return {"jobId": job_id}
+
+
+@app.post("/naive")
+async def insert_and_send(asked: Asked) -> dict[str, str]:
+    job_id = make_id()
+    async with makers[0]() as session:
+        command = {"reference": asked.image}
+        session.add(BareJob(job_id=job_id, server_id=asked.server_id, command=command))
+        await session.commit()
+    celery.send_task("image.pull", args=[job_id, 1], queue="server.nobody")
+    return {"jobId": job_id}

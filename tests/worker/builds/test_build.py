@@ -1,0 +1,340 @@
+"""Whole builds: from a git repository to an image on a real Engine."""
+
+import asyncio
+import gzip
+import hashlib
+import tarfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from shared.errors import WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
+from shared.jobs.results import ImageResult
+from tests.fakes.git import TOKEN, GitServer, open_git_server
+from tests.fakes.web import open_fake
+from tests.waiting import wait_until
+from tests.worker.builds.sources.test_upload import entry, make_tar
+from tests.worker.engine.contexts import BASE, context, make_base
+from tests.worker.engine.parts import IDLE, PASSWORD, Registry
+from tests.worker.engine.test_images import ignore
+from tests.worker.parts import make_tools
+from worker.builds import build as builds
+from worker.engine import images
+from worker.engine.transport.connection import Engine
+from worker.jobs.attempt import Attempt
+from worker.jobs.tools import Tools
+from worker.local.engines import LocalEngine
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
+
+TAG = "wharf.example/team/handled:1"
+
+
+@dataclass
+class Job:
+    """A build of a repository, and what its log says."""
+
+    server: GitServer
+    tools: Tools
+    pieces: list[str] = field(default_factory=list)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.pieces)
+
+    async def run(self, grants: Grants | None = None, **command: Any) -> ImageResult:
+        source = {"url": self.server.url("app"), **command.pop("source", {})}
+        asked = ImageBuild(application_id="a", reference=TAG, source=GitSource(**source), **command)
+        attempt = Attempt("job", 1, say=self._say)
+        return await builds.build(asked, grants or Grants(), attempt, self.tools)
+
+    async def fail(self, grants: Grants | None = None, **command: Any) -> WharfError:
+        with pytest.raises(WharfError) as caught:
+            await self.run(grants, **command)
+        return caught.value
+
+    async def _say(self, _: int, kind: str, data: Mapping[str, Any]) -> None:
+        assert kind == "log"
+        self.pieces.append(data["text"])
+
+
+@pytest.fixture
+async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> AsyncIterator[Job]:
+    make_base(local_engine.docker_host)
+    async with open_git_server(tmp_path) as server:
+        yield Job(server, make_tools(engine, "public,private,loopback", tmp_path))
+
+
+@dataclass
+class Kept:
+    """An API that has one context, and gives it for one token."""
+
+    content: bytes
+
+    @property
+    def source(self) -> UploadSource:
+        return UploadSource(
+            context_id="context",
+            size_bytes=len(self.content),
+            sha256=hashlib.sha256(self.content).hexdigest(),
+        )
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        is_right = request.headers["authorization"] == f"Bearer {TOKEN}"
+        if request.path != "/api/contexts/context" or not is_right:
+            return web.Response(status=404)
+        return web.Response(body=self.content)
+
+
+async def build_upload(
+    job: Job, content: bytes, *, use_buildkit: bool = False, **command: Any
+) -> ImageResult:
+    """Build what an API has, as an attempt that was given a token for it.
+
+    A secret of the build asks for BuildKit, whatever the Engine prefers.
+    """
+    kept = Kept(content)
+    grants = Grants(
+        secrets={CONTEXT_TOKEN: SecretStr(TOKEN)},
+        build_secrets={"UNUSED": SecretStr("unused-canary")} if use_buildkit else {},
+    )
+    async with open_fake(kept) as api:
+        tools = replace(job.tools, api_url=f"http://{api.host}")
+        asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
+        attempt = Attempt("job", 1, say=job._say)
+        return await builds.build(asked, grants, attempt, tools)
+
+
+async def test_a_repository_becomes_an_image_that_says_where_it_is_from(job: Job) -> None:
+    commit = job.server.create("app").commit(
+        {
+            "app/Dockerfile": f"FROM {BASE}\nCOPY . /app\nRUN cat /app/hello\n".encode(),
+            "app/hello": b"ahoy",
+        }
+    )
+
+    result = await job.run(context_path="app", dockerfile="app/Dockerfile")
+
+    assert result.image_id
+    document = await job.tools.engine.request("GET", f"images/{result.image_id}/json")
+    assert isinstance(document, dict)
+    assert isinstance(document["Config"], dict)
+    assert document["Config"]["Labels"] == {
+        builds.REVISION: commit,
+        builds.SOURCE: job.server.url("app"),
+    }
+    assert (result.revision, result.reference) == (commit, TAG)
+    assert result.size_bytes
+    assert "ahoy" in job.log
+    assert commit in job.log
+
+
+async def test_the_root_of_the_sources_may_be_a_directory_of_the_repository(job: Job) -> None:
+    job.server.create("app").commit(
+        {"deep/in/Dockerfile": f"FROM {BASE}\nRUN echo deep\n".encode()}
+    )
+
+    await job.run(source={"path": "deep/in"})
+
+    assert "deep" in job.log
+
+
+async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job: Job) -> None:
+    library = job.server.create("library").commit({"hello": b"ahoy"})
+    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cat /app/here/hello; ls /app/gone\n".encode()
+    modules = {"here": ("../library", library), "gone": ("git@a.example:b", library)}
+    job.server.create("app").commit({"Dockerfile": recipe}, submodules=modules)
+
+    error = await job.fail()
+    result = await job.run(allow_missing=True)
+
+    assert (error.code, error.retryable) == (FaultCode.SOURCE_INCOMPLETE, False)
+    assert "submodule gone" in error.message
+    assert "ahoy" in job.log
+    assert "missing: submodule gone" in job.log
+    assert [warning[:23] for warning in result.warnings] == ["missing: submodule gone"]
+
+
+async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
+    job: Job, locked_registry: Registry
+) -> None:
+    base = locked_registry.reference("team/handled-base")
+    login = locked_registry.login()
+    await images.tag(job.tools.engine, BASE, base)
+    await images.push(job.tools.engine, base, login, ignore, IDLE)
+    await images.remove(job.tools.engine, str(base), force=True)
+    job.server.create("app", is_private=True).commit(
+        {"Dockerfile": f"ARG B\nFROM $B\nRUN echo {TOKEN} and {PASSWORD}; exit 3\n".encode()}
+    )
+    grants = Grants(
+        grants=(Grant(login=login, repository=ANY_REPOSITORY, rights=frozenset({"pull"})),),
+        secrets={GIT_TOKEN: SecretStr(TOKEN)},
+    )
+
+    error = await job.fail(grants, build_args={"B": str(base)})
+
+    assert error.code == FaultCode.BUILD_FAILED
+    assert "*** and ***" in job.log
+    said = f"{error!r} {error.fault()!r} {job.log}"
+    assert "exit code 3" in said
+    assert TOKEN not in said
+    assert PASSWORD not in said
+
+
+async def test_a_secret_is_mounted_whatever_builder_the_engine_prefers_and_not_shown(
+    job: Job,
+) -> None:
+    step = "RUN --mount=type=secret,id=NPM_TOKEN cat /run/secrets/NPM_TOKEN; echo as well"
+    job.server.create("app").commit({"Dockerfile": f"FROM {BASE}\n{step}\n".encode()})
+    grants = Grants(build_secrets={"NPM_TOKEN": SecretStr("npm_canary")})
+
+    await job.run(grants)
+
+    assert "***as well" in job.log
+    assert "npm_canary" not in job.log
+
+
+async def test_a_base_that_nobody_has_is_named_before_the_build(
+    job: Job, registry: Registry
+) -> None:
+    base = registry.reference("team/nowhere")
+    job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})
+
+    error = await job.fail()
+
+    assert error.code == FaultCode.IMAGE_NOT_FOUND
+    assert str(base) in error.message
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ({"source": {"branch": "none"}}, FaultCode.REVISION_NOT_FOUND),
+        ({"source": {"path": "../.."}}, FaultCode.SOURCE_INVALID),
+        ({"context_path": ".."}, FaultCode.SOURCE_INVALID),
+        ({"dockerfile": "none"}, FaultCode.DOCKERFILE_INVALID),
+        ({"stage": "none"}, FaultCode.DOCKERFILE_INVALID),
+    ],
+)
+async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
+    job: Job, command: dict[str, Any], code: FaultCode
+) -> None:
+    job.server.create("app").commit({"Dockerfile": f"FROM {BASE}\n".encode()})
+
+    error = await job.fail(**command)
+
+    assert error.code == code
+    assert error.remedy
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
+    job: Job, pack: Callable[[bytes], bytes]
+) -> None:
+    dockerfile = f"FROM {BASE}\nCOPY hello /hello\nRUN cat /hello; echo {TOKEN}\n"
+    hello = f"ahoy by {pack.__name__}"  # another file, so that no step is found in the cache
+    tar = b"".join([chunk async for chunk in context(dockerfile, {"hello": hello.encode()})])
+
+    result = await build_upload(job, pack(tar))
+
+    document = await job.tools.engine.request("GET", f"images/{result.image_id}/json")
+    assert isinstance(document, dict)
+    assert isinstance(document["Config"], dict)
+    assert not document["Config"].get("Labels")
+    assert (result.revision, result.reference) == (None, TAG)
+    assert hello in job.log
+    assert TOKEN not in job.log
+    assert list(job.tools.workspaces.directory.iterdir()) == []
+
+
+@pytest.mark.parametrize("use_buildkit", [True, False])
+async def test_files_of_a_context_have_the_modes_that_docker_build_gives_them(
+    job: Job, *, use_buildkit: bool
+) -> None:
+    """BuildKit keeps all twelve bits; the classic builder loses setuid and setgid of files."""
+    files = [0o4755, 0o2755, 0o664, 0o775, 0o400, 0o000, 0o666]
+    directories = [0o2775, 0o1777, 0o700, 0o555]
+    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cd /app; stat -c '%n=%a %u:%g %h' *\n".encode()
+    headers = [
+        entry("Dockerfile"),
+        *(entry(f"f{mode:o}", mode=mode) for mode in files),
+        *(entry(f"d{mode:o}", tarfile.DIRTYPE, mode=mode) for mode in directories),
+        entry("hard", tarfile.LNKTYPE, "f775", mode=0o775),
+        entry("implied/file"),
+    ]
+
+    await build_upload(job, make_tar(*headers, content=recipe), use_buildkit=use_buildkit)
+
+    for mode in files:
+        kept = mode if use_buildkit else mode & 0o777
+        assert f"f{mode:o}={kept:o} 0:0" in job.log
+    for mode in directories:
+        assert f"d{mode:o}={mode:o} 0:0" in job.log
+    assert "f775=775 0:0 2" in job.log
+    assert "implied=755 0:0" in job.log
+    assert ("keeps no setuid and setgid bits: 2 files" in job.log) is not use_buildkit
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+async def test_a_damaged_context_is_refused_and_nothing_is_built(
+    job: Job, pack: Callable[[bytes], bytes]
+) -> None:
+    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
+    whole = make_tar(entry("Dockerfile"), entry("hello"), content=recipe)
+
+    with pytest.raises(WharfError) as caught:
+        await build_upload(job, pack(whole[:1536])[: None if pack is gzip.compress else 1024])
+
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_CORRUPT, False)
+    assert caught.value.remedy
+    assert "begun" not in job.log
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        entry("../evil"),
+        entry("/etc/evil"),
+        entry("out", tarfile.SYMTYPE, "/etc/passwd"),
+        entry("out", tarfile.LNKTYPE, "../../evil"),
+        entry("null", tarfile.CHRTYPE),
+        entry("disk", tarfile.BLKTYPE),
+        entry("pipe", tarfile.FIFOTYPE),
+    ],
+    ids=lambda header: f"{header.name} {header.type!r}",
+)
+async def test_an_evil_context_is_refused_and_nothing_is_built(
+    job: Job, evil: tarfile.TarInfo
+) -> None:
+    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
+
+    with pytest.raises(WharfError) as caught:
+        await build_upload(job, make_tar(entry("Dockerfile"), evil, content=recipe))
+
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_INVALID, False)
+    assert caught.value.remedy
+    assert "begun" not in job.log
+    assert list(job.tools.workspaces.directory.iterdir()) == []
+
+
+async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> None:
+    job.server.create("app").commit(
+        {"Dockerfile": f"FROM {BASE}\nRUN echo begun; /bin/busybox sleep 77\n".encode()}
+    )
+    running = asyncio.create_task(job.run())
+    await wait_until(lambda: "begun" in job.log, seconds=20)
+    during = list(job.tools.workspaces.directory.iterdir())
+
+    running.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert during
+    assert list(job.tools.workspaces.directory.iterdir()) == []

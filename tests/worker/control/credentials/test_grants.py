@@ -1,0 +1,433 @@
+"""Control opens a credential for just the host, user and organization it was stored for."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.errors import CredentialError, RegistryError, UnmetConditionError
+from shared.jobs.commands import (
+    Command,
+    ComposeImage,
+    ComposePull,
+    ContainerReplace,
+    GitSource,
+    ImageBuild,
+    ImageCopy,
+    ImageDelete,
+    ImageProve,
+    ImagePull,
+    ImagePush,
+    ImageTag,
+    RegistryTest,
+    UploadSource,
+)
+from shared.jobs.store.release import Released
+from shared.reference import parse_reference
+from shared.vault import KeyRing, PrivateKey, SealContext
+from worker.control.credentials.context_tokens import make_token
+from worker.control.credentials.grants import seal_grants
+from worker.login import (
+    BUILD_SECRETS,
+    CONTEXT_TOKEN,
+    ENVIRONMENT,
+    GIT_TOKEN,
+    Grant,
+    Grants,
+    login_context,
+)
+
+VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
+RING = KeyRing([VAULT])
+HOST, SECRET = "registry.example", "what-nobody-may-see"
+AD_HOC = RegistryTest(host=HOST, username="alice", repository="team/app")
+TEST = AD_HOC.model_copy(update={"registry_id": "registry"})
+PULL = ImagePull(reference=f"{HOST}/team/app:1", registry_id="registry")
+PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1", registry_id="registry")
+WITH_DIGEST = f"{HOST}/team/app:1@sha256:{'a' * 64}"
+PROVE = ImageProve(reference=WITH_DIGEST, registry_id="registry")
+DELETE = ImageDelete(reference=WITH_DIGEST, registry_id="registry")
+
+
+def context_of(job: Released) -> SealContext:
+    return login_context(
+        organization_id=job.organization_id,
+        job_id=job.job_id,
+        attempt=job.attempt,
+        server_id=job.server_id,
+        hosts=[HOST],
+    )
+
+
+def sealed(purpose: str = "credential", object_id: str = "registry", **changes: Any) -> str:
+    context = SealContext(purpose, "organization", object_id, HOST, "alice")
+    return VAULT.public.seal(SECRET, replace(context, **changes))
+
+
+WITHOUT_REGISTRY: dict[str, Any] = {"registry_id": None, "registries": {}}
+
+
+def stored(**changes: Any) -> dict[str, Any]:
+    return {"host": HOST, "username": "alice", "password": sealed(), **changes}
+
+
+def make_job(command: Command, **changes: Any) -> Released:
+    job = Released(
+        job_id="job",
+        organization_id="organization",
+        server_id="server",
+        kind=command.kind,
+        attempt=2,
+        command=command.model_dump(mode="json"),
+        registry_id="registry",
+        public_key=str(SERVER.public),
+        sealed={},
+        registries={"registry": stored()},
+    )
+    return replace(job, **changes)
+
+
+def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
+    assert text is not None
+    context = replace(context_of(job), **changes)
+    [grant] = Grants.model_validate_json(KeyRing([SERVER]).open(text, context)).grants
+    return grant
+
+
+def test_a_login_goes_to_the_servers_alone_that_its_registry_names() -> None:
+    named = {"registry": stored(allowed_servers=["server", "another"])}
+    others = {"registry": stored(allowed_servers=["another"])}
+
+    for command in (PULL, PUSH, TEST, PROVE, DELETE):
+        assert seal_grants(RING, make_job(command, registries=named)) is not None
+        with pytest.raises(UnmetConditionError) as refused:
+            seal_grants(RING, make_job(command, registries=others))
+        assert refused.value.code == "registry_not_allowed"
+
+
+def test_a_login_is_for_the_applications_alone_that_its_registry_names() -> None:
+    named = {"registry": stored(allowed_applications=["app"])}
+
+    for command in (PULL, PUSH, PROVE, DELETE):
+        ours = make_job(command, registries=named, fair_key="app")
+        assert seal_grants(RING, ours) is not None
+        for other in ("", "another", "registry.example/team/app"):
+            with pytest.raises(UnmetConditionError) as refused:
+                seal_grants(RING, make_job(command, registries=named, fair_key=other))
+            assert refused.value.code == "registry_not_allowed"
+    assert seal_grants(RING, make_job(TEST, registries=named)) is not None
+
+
+@pytest.mark.parametrize(
+    ("command", "rights"),
+    [
+        (PULL, {"pull"}),
+        (PUSH, {"pull", "push"}),
+        (TEST, {"pull", "push"}),
+        (PROVE, {"pull"}),
+        (DELETE, {"pull", "delete"}),
+    ],
+)
+def test_a_grant_says_for_what_it_is_given(command: Command, rights: set[str]) -> None:
+    job = make_job(command)
+
+    grant = open_grant(job, seal_grants(RING, job))
+
+    assert (grant.login.host, grant.login.username) == (HOST, "alice")
+    assert grant.login.secret.get_secret_value() == SECRET
+    assert (grant.repository, grant.rights) == ("team/app", frozenset(rights))
+    assert SECRET not in f"{grant!r} {grant} {grant.model_dump()} {grant.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"attempt": 3},
+        {"server_id": "another"},
+        {"object_id": "another"},
+        {"organization_id": "another"},
+        {"host": "evil.example"},
+        {"purpose": "credential"},
+    ],
+)
+def test_a_grant_opens_for_its_server_and_attempt_only(changes: dict[str, Any]) -> None:
+    job = make_job(PULL)
+    text = seal_grants(RING, job)
+
+    with pytest.raises(CredentialError):
+        open_grant(job, text, **changes)
+
+
+def test_another_server_cannot_open_a_grant() -> None:
+    job = make_job(PULL)
+    text = seal_grants(RING, job)
+    assert text is not None
+
+    with pytest.raises(CredentialError):
+        KeyRing([PrivateKey.generate(), VAULT]).open(text, context_of(job))
+
+
+@pytest.mark.parametrize(
+    "command", [ImageTag(source="a", reference="b"), ImagePull(reference=f"{HOST}/team/app:1")]
+)
+def test_what_needs_no_login_gets_none(command: Command) -> None:
+    assert seal_grants(RING, make_job(command, **WITHOUT_REGISTRY)) is None
+
+
+def test_a_password_given_with_a_job_is_used_for_that_job() -> None:
+    password = sealed("password", "job")
+    job = make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": password})
+
+    grant = open_grant(job, seal_grants(RING, job))
+
+    assert grant.login.secret.get_secret_value() == SECRET
+
+
+EVIL_TEST = AD_HOC.model_copy(update={"host": "evil.example"})
+EVIL_PULL = ImagePull(reference="evil.example/team/app:1", registry_id="registry")
+EVIL_STORED_TEST = TEST.model_copy(update={"host": "evil.example"})
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        # The row was changed by hand, with the job or without it.
+        make_job(PULL, registries={"registry": stored(host="evil.example")}),
+        make_job(EVIL_PULL, registries={"registry": stored(host="evil.example")}),
+        make_job(EVIL_STORED_TEST, registries={"registry": stored(host="evil.example")}),
+        make_job(PULL, registries={"registry": stored(username="mallory")}),
+        # The job was changed.
+        make_job(EVIL_PULL),
+        make_job(EVIL_STORED_TEST),
+        # A ciphertext was copied from elsewhere.
+        make_job(PULL, registries={"registry": stored(password=sealed(organization_id="another"))}),
+        make_job(PULL, registries={"registry": stored(password=sealed(object_id="another"))}),
+        make_job(PULL, registries={"registry": stored(password=sealed(purpose="password"))}),
+        make_job(PULL, organization_id="another"),
+        make_job(PULL, registries={"registry": stored(password="junk")}),
+        make_job(
+            PULL,
+            registries={
+                "registry": stored(
+                    password=PrivateKey.generate().public.seal(
+                        "x", SealContext("credential", "organization", "registry", HOST, "alice")
+                    )
+                )
+            },
+        ),
+        # A password of one job with another, for another host, by another user.
+        make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": sealed("password", "another")}),
+        make_job(EVIL_TEST, **WITHOUT_REGISTRY, sealed={"password": sealed("password", "job")}),
+        make_job(AD_HOC, **WITHOUT_REGISTRY, sealed={"password": sealed("credential", "registry")}),
+        make_job(
+            AD_HOC.model_copy(update={"username": "mallory"}),
+            **WITHOUT_REGISTRY,
+            sealed={"password": sealed("password", "job")},
+        ),
+        # There is none.
+        make_job(AD_HOC, **WITHOUT_REGISTRY),
+        make_job(PUSH, **WITHOUT_REGISTRY),
+        make_job(PULL, registries={}),
+    ],
+)
+def test_a_credential_is_used_for_nothing_but_what_it_was_stored_for(job: Released) -> None:
+    with pytest.raises(CredentialError) as caught:
+        seal_grants(RING, job)
+
+    assert caught.value.code == "credential_unreadable"
+    assert SECRET not in f"{caught.value.message} {caught.value.remedy}"
+
+
+COPY = ImageCopy(
+    source=f"{HOST}/team/app:1",
+    reference="retained.example/team/app:1",
+    source_registry_id="registry",
+    registry_id="retained",
+)
+BUILD = ImageBuild(
+    application_id="application",
+    reference="app:1",
+    source=GitSource(url="https://git.example/team/app.git", username="porter"),
+    base_host=HOST,
+    registry_id="registry",
+)
+
+
+def open_grants(job: Released, hosts: list[str]) -> Grants:
+    text = seal_grants(RING, job)
+    assert text is not None
+    context = replace(context_of(job), host=",".join(hosts))
+    return Grants.model_validate_json(KeyRing([SERVER]).open(text, context))
+
+
+def test_a_copy_is_given_a_login_for_each_side_and_no_more_rights_than_it_needs() -> None:
+    retained = SealContext("credential", "organization", "retained", "retained.example", "bob")
+    other = {
+        "host": "retained.example",
+        "username": "bob",
+        "password": VAULT.public.seal("other", retained),
+    }
+    job = make_job(COPY, registries={"registry": stored(), "retained": other})
+
+    given = open_grants(job, [HOST, "retained.example"])
+
+    assert given.login_for(COPY.origin, "pull").username == "alice"
+    assert given.login_for(COPY.target, "push").username == "bob"
+    with pytest.raises(RegistryError, match="no login was given for push"):
+        given.login_for(COPY.origin, "push")
+
+
+COMPOSE = ComposePull(
+    compose="",
+    images=(
+        ComposeImage(services=("web",), reference=f"{HOST}/team/web:1", registry_id="registry"),
+        ComposeImage(services=("db",), reference="docker.io/library/postgres:18"),
+        ComposeImage(services=("job",), reference=f"{HOST}/team/job:1", registry_id="registry"),
+    ),
+)
+
+
+def test_a_compose_file_is_given_a_login_for_each_image_that_has_a_registry() -> None:
+    job = make_job(COMPOSE)
+
+    given = open_grants(job, [HOST])
+
+    web, postgres, work = (image.target for image in COMPOSE.images)
+    assert given.login_for(web, "pull").username == "alice"
+    assert given.login_for(work, "pull").username == "alice"
+    for target in (postgres, parse_reference(f"{HOST}/team/other:1")):
+        with pytest.raises(RegistryError, match="no login was given for pull"):
+            given.login_for(target, "pull")
+    with pytest.raises(RegistryError, match="no login was given for push"):
+        given.login_for(web, "push")
+
+
+def test_a_build_is_given_its_base_login_for_any_repository_and_its_git_token() -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    job = make_job(BUILD, sealed={GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)})
+
+    given = open_grants(job, ["git.example", HOST])
+
+    assert given.secrets[GIT_TOKEN].get_secret_value() == "ghp_canary"
+    assert given.login_for(parse_reference(f"{HOST}/any/base:3"), "pull").username == "alice"
+    for other in (f"{HOST}.evil.example/any/base:3", "any/base:3"):
+        with pytest.raises(RegistryError):
+            given.login_for(parse_reference(other), "pull")
+    assert "ghp_canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+UPLOAD = ImageBuild(
+    application_id="application",
+    reference="app:1",
+    source=UploadSource(context_id="context", size_bytes=7, sha256="0" * 64),
+)
+
+
+def seal_build_secrets(organization: str = "organization", application: str = "application") -> str:
+    context = SealContext(BUILD_SECRETS, organization, application, "", "")
+    return VAULT.public.seal('{"npm": "npm_canary", "pip": "pip_canary"}', context)
+
+
+def test_a_build_is_given_the_secrets_that_its_steps_may_mount() -> None:
+    job = make_job(UPLOAD, **WITHOUT_REGISTRY, sealed={BUILD_SECRETS: seal_build_secrets()})
+
+    given = open_grants(job, [])
+
+    opened = {name: secret.get_secret_value() for name, secret in given.build_secrets.items()}
+    assert opened == {"npm": "npm_canary", "pip": "pip_canary"}
+    assert "canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize("changes", [{"application": "other"}, {"organization": "other"}])
+def test_build_secrets_are_for_their_application_only(changes: dict[str, str]) -> None:
+    sealed = {BUILD_SECRETS: seal_build_secrets(**changes)}
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=sealed))
+
+
+REPLACE = ContainerReplace(
+    application_id="application",
+    deployment_id="deployment",
+    name="my-app",
+    reference=f"{HOST}/team/app@sha256:{'a' * 64}",
+)
+
+
+def seal_environment(**changes: Any) -> str:
+    context = SealContext(ENVIRONMENT, "organization", "application", "", "")
+    return VAULT.public.seal('{"TOKEN": "env_canary"}', replace(context, **changes))
+
+
+def test_a_container_is_given_the_environment_of_its_application() -> None:
+    job = make_job(REPLACE, **WITHOUT_REGISTRY, sealed={ENVIRONMENT: seal_environment()})
+
+    given = open_grants(job, [])
+
+    opened = {name: secret.get_secret_value() for name, secret in given.environment.items()}
+    assert opened == {"TOKEN": "env_canary"}
+    assert (given.build_secrets, given.secrets, given.grants) == ({}, {}, ())
+    assert "canary" not in f"{given!r} {given.model_dump()} {given.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"object_id": "other"}, {"organization_id": "other"}, {"purpose": BUILD_SECRETS}],
+)
+def test_an_environment_is_for_its_application_only(changes: dict[str, str]) -> None:
+    sealed = {ENVIRONMENT: seal_environment(**changes)}
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY, sealed=sealed))
+
+
+def test_a_container_without_an_environment_is_given_nothing() -> None:
+    assert seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY)) is None
+
+
+def test_an_environment_is_no_build_s_and_build_secrets_are_no_container_s() -> None:
+    environment = {ENVIRONMENT: seal_environment()}
+    secrets = {BUILD_SECRETS: seal_build_secrets()}
+
+    assert seal_grants(RING, make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=environment)) is None
+    assert seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY, sealed=secrets)) is None
+
+
+def test_a_build_of_an_upload_is_given_a_token_of_its_attempt_and_nothing_of_git() -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    sealed_token = {GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)}
+    job = make_job(UPLOAD, **WITHOUT_REGISTRY, sealed=sealed_token)
+    first, second = make_token(job), make_token(job)
+    assert first
+    assert second
+
+    text = seal_grants(RING, job, first)
+
+    assert text is not None
+    context = replace(context_of(job), host="")
+    given = Grants.model_validate_json(KeyRing([SERVER]).open(text, context))
+    assert {name: secret.get_secret_value() for name, secret in given.secrets.items()} == {
+        CONTEXT_TOKEN: first.get_secret_value()
+    }
+    assert first != second
+    assert len(first.get_secret_value()) >= 43
+    with pytest.raises(CredentialError):
+        KeyRing([SERVER]).open(text, replace(context, attempt=3))
+
+
+@pytest.mark.parametrize("command", [BUILD, COPY, PULL, AD_HOC])
+def test_what_builds_from_no_upload_is_given_no_token(command: Command) -> None:
+    assert make_token(make_job(command)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"url": "https://evil.example/team/app.git"}, {"username": "mallory"}],
+)
+def test_a_git_token_is_for_its_host_and_user_only(changes: dict[str, str]) -> None:
+    bound = SealContext(GIT_TOKEN, "organization", "application", "git.example", "porter")
+    moved = BUILD.model_copy(update={"source": BUILD.source.model_copy(update=changes)})
+    job = make_job(moved, sealed={GIT_TOKEN: VAULT.public.seal("ghp_canary", bound)})
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, job)

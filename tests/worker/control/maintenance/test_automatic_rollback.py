@@ -1,0 +1,83 @@
+"""The newest deployment is the one that was stored last, whatever the clocks of the APIs show."""
+
+import os
+import time
+from datetime import timedelta
+
+from shared.deployments.run_settings import RunSettings
+from shared.deployments.store import Image, Order, Rollout, store_deployment
+from shared.ids import uuid7
+from tests.worker.control.maintenance.test_completion import DIGEST, REFERENCE, add_build
+from tests.world import Guest, World
+from worker.control.maintenance.automatic_rollback import put_back
+
+BEHIND = timedelta(hours=-1)
+OTHER = f"sha256:{'b' * 64}"
+NOW = timedelta()
+
+
+async def deploy(
+    world: World, guest: Guest, build_id: str, clock: timedelta, ended: tuple[str, str]
+) -> str:
+    """Have an API whose clock is so far off deploy an image; ``ended``: its digest, the outcome."""
+    digest, outcome = ended
+    shown = int((time.time() + clock.total_seconds()) * 1000)
+    order = Order(
+        deployment_id=uuid7(shown, os.urandom(10)),
+        organization_id=world.organization_id,
+        application_id=build_id,
+        build_id=build_id,
+        image=Image(REFERENCE.replace(DIGEST, digest), digest, None),
+        settings=RunSettings(runtime="none", name="app"),
+        server_ids=[guest.server_id],
+        rollout=Rollout(on_failure="rollback"),
+    )
+    async with world.api.transaction():
+        await store_deployment(world.api, order)
+    await world.owner.execute(
+        "UPDATE deployment_server SET outcome = 'succeeded', finished_at = now()"
+        " WHERE deployment_id = %s",
+        (order.deployment_id,),
+    )
+    await world.owner.execute(
+        "UPDATE deployment SET outcome = %s, finished_at = now() WHERE deployment_id = %s",
+        (outcome, order.deployment_id),
+    )
+    return order.deployment_id
+
+
+async def test_what_an_api_with_a_slow_clock_deployed_last_is_what_runs(world: World) -> None:
+    guest, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
+    await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))
+
+    [row] = await world.rows(
+        "SELECT image_runs(%s, %s) AS first, image_runs(%s, %s) AS last",
+        *(world.organization_id, DIGEST, world.organization_id, OTHER),
+    )
+
+    assert row == {"first": False, "last": True}
+
+
+async def test_a_failed_deployment_of_a_slow_clock_gives_back_what_ran_before(
+    world: World,
+) -> None:
+    guest, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
+    failed = await deploy(world, guest, build_id, BEHIND, (OTHER, "failed"))
+
+    await put_back(world.control)
+
+    [row] = await world.rows("SELECT undoes, digest FROM deployment WHERE undoes IS NOT NULL")
+    assert row == {"undoes": failed, "digest": DIGEST}
+
+
+async def test_nothing_is_given_back_once_a_slow_clock_has_deployed_again(world: World) -> None:
+    guest, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, guest, build_id, timedelta(minutes=-1), (DIGEST, "succeeded"))
+    await deploy(world, guest, build_id, NOW, (OTHER, "failed"))
+    await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))
+
+    await put_back(world.control)
+
+    assert not await world.rows("SELECT 1 FROM deployment WHERE undoes IS NOT NULL")

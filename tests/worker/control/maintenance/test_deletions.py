@@ -1,0 +1,296 @@
+"""Retention by control's statements and the server's handler, at a real registry."""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shared.errors import UnmetConditionError
+from shared.ids import make_id
+from shared.reference import parse_reference
+from tests.worker.control.shops import REPOSITORY, Shop, add_application
+from tests.worker.oci.sample_images import Depot, digest_of, make_image, make_index
+from tests.worker.parts import open_tools
+from tests.world import World
+from worker.control.image_usage import MAX_CLAIMS, read_known, recheck
+from worker.control.maintenance.rollback_points import tend_points
+from worker.local.registry import LocalRegistry
+
+ONE, TWO = make_image(b"retained one"), make_image(b"retained two")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
+    started = LocalRegistry.start(tmp_path_factory.mktemp("registry"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def shop(world: World, registry: LocalRegistry, tmp_path: Path) -> AsyncIterator[Shop]:
+    """An application of two builds, of which the second runs, and an empty repository."""
+    guest = await world.add_server()
+    registry_id = await world.add_registry(host=registry.host)
+    application_id = await add_application(world, world.organization_id, "shop")
+    async with open_tools(tmp_path) as tools:
+        yield Shop(
+            world,
+            guest,
+            registry_id,
+            registry.host,
+            tools,
+            application_id,
+            world.organization_id,
+        )
+    depot = Depot(registry.host, REPOSITORY)
+    for image in (ONE, TWO):
+        await depot.delete(image.digest)
+
+
+async def begin(shop: Shop) -> tuple[str, str]:
+    """Build 1 has run and has a rollback point; something else runs. Gives build and point."""
+    one = await shop.build(ONE, "v1")
+    await shop.deploy(ONE, one)
+    two = await shop.build(TWO, "v2")
+    await shop.deploy(TWO, two)
+    return one, await shop.point(ONE, one)
+
+
+async def test_bytes_that_nothing_else_needs_go_and_the_build_says_so(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and (result["outcome"], result["wasThere"]) == ("deleted", True)
+    assert not await shop.has(ONE.digest) and await shop.has("v2")
+    assert (await shop.row(build_id))["image_deleted_at"] is not None
+    assert await shop.points() == []
+
+
+async def test_another_build_of_the_same_digest_keeps_it_and_can_be_deployed(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    again = await shop.build(ONE, "v3")
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and result["outcome"] == "kept"
+    assert result["reasons"][0] == "build 3 of shop needs it"
+    assert await shop.has("v1") and await shop.has("v3")
+    for each in (build_id, again):
+        assert (await shop.row(each))["image_deleted_at"] is None
+    # The point alone goes.
+    assert await shop.points() == []
+    assert await shop.retain() is None
+
+
+async def test_a_foreign_tag_stays_where_no_point_is_kept(shop: Shop) -> None:
+    _, _ = await begin(shop)
+    await shop.depot.put("stable", ONE)
+    await shop.keep(0)
+
+    result = await shop.retain()
+
+    assert result and result["reasons"] == ["the tag stable names it"]
+    assert await shop.has("v1") and await shop.has("stable")
+    assert await shop.points() == []
+
+
+async def test_a_point_of_another_application_is_waited_for(shop: Shop) -> None:
+    _, point = await begin(shop)
+    other = await site(shop, shop.organization_id)
+    theirs = await other.point(ONE, await other.build(ONE, "site-1"))
+    await shop.drop(point)
+
+    waited = await shop.retain()
+    await shop.drop(theirs)
+    result = await shop.retain()
+
+    assert waited is None
+    assert result and result["outcome"] == "deleted"
+    assert await shop.points() == await other.points() == []
+
+
+async def site(shop: Shop, organization_id: str) -> Shop:
+    """Another application with images in the same repository."""
+    application_id = await add_application(shop.world, organization_id, "site")
+    return replace(shop, application_id=application_id, organization_id=organization_id)
+
+
+@pytest.mark.parametrize("outcome", ["succeeded", None])
+async def test_what_a_deployment_of_another_application_runs_or_will_run_stays(
+    shop: Shop, outcome: str | None
+) -> None:
+    _, point = await begin(shop)
+    other = await site(shop, shop.organization_id)
+    await other.deploy(ONE, await other.build(ONE, "site-1"), outcome=outcome)
+    await shop.drop(point)
+
+    assert await shop.retain() is None
+    assert len(await shop.points()) == 1
+
+
+async def test_what_another_organization_needs_stays_and_is_not_named(shop: Shop) -> None:
+    _, point = await begin(shop)
+    organization_id = make_id()
+    await shop.world.owner.execute(
+        "INSERT INTO organization (organization_id, name) VALUES (%s, 'theirs')",
+        (organization_id,),
+    )
+    other = await site(shop, organization_id)
+    build_id = await other.build(ONE, "site-1")
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and result["reasons"][0] == "another organization needs it"
+    assert (await other.row(build_id))["image_deleted_at"] is None
+    assert await shop.has(ONE.digest)
+
+
+async def test_what_a_failed_deployment_may_restore_is_waited_for(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    await shop.deploy(TWO, build_id, outcome="failed")
+    await shop.drop(point)
+
+    meanwhile = await shop.retain()
+    await shop.world.owner.execute("UPDATE deployment SET finished_at = now() - interval '2 hours'")
+    result = await shop.retain()
+
+    assert meanwhile is None
+    assert result and result["outcome"] == "deleted"
+
+
+async def test_what_a_build_may_be_pushing_is_waited_for(shop: Shop) -> None:
+    _, point = await begin(shop)
+    other = await site(shop, shop.organization_id)
+    await other.build(ONE, "site-1", outcome=None)
+    await shop.drop(point)
+
+    assert await shop.retain() is None
+
+
+async def test_an_application_that_names_the_digest_keeps_it(shop: Shop) -> None:
+    _, point = await begin(shop)
+    other = await site(shop, shop.organization_id)
+    await shop.world.owner.execute(
+        "UPDATE application SET docker_image = %s WHERE application_id = %s",
+        (f"{shop.place}:any@{ONE.digest}", other.application_id),
+    )
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and result["reasons"] == ["the application site needs it"]
+
+
+async def test_an_index_that_another_build_has_made_stays_whole_without_its_tag(shop: Shop) -> None:
+    _, point = await begin(shop)
+    index = make_index(ONE, TWO)
+    await shop.build(index, "multi")
+    await shop.depot.put("multi", TWO)
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and result["reasons"] == [f"the index {index.digest} lists it"]
+    await shop.depot.require(index.digest, index)
+    await shop.depot.delete(index.digest)
+
+
+async def test_a_retained_copy_goes_and_the_build_can_still_be_deployed(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    await shop.world.owner.execute(
+        "UPDATE build SET reference = 'build.example/team/shop:v1', retained = %s"
+        " WHERE build_id = %s",
+        (f"{shop.place}:v1", build_id),
+    )
+    await shop.drop(point)
+
+    result = await shop.retain()
+
+    assert result and result["outcome"] == "deleted"
+    row = await shop.row(build_id)
+    assert (row["image_deleted_at"], row["retained"]) == (None, None)
+
+
+async def test_what_is_asked_for_after_the_submission_is_seen_at_the_release(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    await shop.drop(point)
+    await tend_points(shop.world.control)
+    await shop.deploy(ONE, build_id, outcome=None)
+
+    [job] = await shop.world.release()
+    with pytest.raises(UnmetConditionError) as caught:
+        await recheck(shop.world.control, job)
+
+    assert caught.value.code == "image_in_use"
+    assert "a deployment of shop needs it" in caught.value.message
+
+
+async def test_a_deletion_is_not_asked_for_while_a_deployment_is_being_stored(shop: Shop) -> None:
+    _, point = await begin(shop)
+    await shop.drop(point)
+
+    async with shop.world.api.transaction():
+        await shop.world.api.execute(
+            "SELECT FROM application WHERE application_id = %s FOR UPDATE", (shop.application_id,)
+        )
+        await tend_points(shop.world.control)
+        meanwhile = await shop.world.rows("SELECT FROM job")
+
+    assert meanwhile == []
+    assert await shop.retain() is not None
+
+
+async def test_what_one_server_says_is_gone_is_so_for_builds_that_were_given_up(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    again = await shop.build(ONE, "v3")
+    await shop.drop(point)
+    await tend_points(shop.world.control)
+    [job] = await shop.world.release()
+    called = {"job_id": job.job_id, "attempt": job.attempt}
+    await shop.guest.call("claim", "first", **called)
+    told = {"reference": "x", "digest": ONE.digest, "wasThere": True, "outcome": "deleted"}
+
+    await shop.guest.call("finish", "first", **called, outcome="succeeded", result=told)
+    await tend_points(shop.world.control)
+
+    assert (await shop.row(build_id))["image_deleted_at"] is not None
+    assert (await shop.row(again))["image_deleted_at"] is None
+
+
+async def test_more_claims_than_are_read_keep_the_image(shop: Shop) -> None:
+    build_id, point = await begin(shop)
+    await shop.drop(point)
+    await shop.world.owner.execute(
+        "INSERT INTO build (build_id, organization_id, application_id, version, title, reference,"
+        " make_job_id, outcome, digest, finished_at)"
+        " SELECT 'many-' || n, organization_id, application_id, 100 + n, '', reference, 'none',"
+        " outcome, digest, now() FROM build, generate_series(1, %s) n WHERE build_id = %s",
+        (MAX_CLAIMS, build_id),
+    )
+    image = parse_reference(f"{shop.place}@{ONE.digest}")
+
+    known = await read_known(shop.world.control, image, shop.organization_id)
+
+    assert known.needs[-1].name == f"one of more than {MAX_CLAIMS} rows"
+
+
+@pytest.mark.parametrize(
+    ("reference", "place"),
+    [
+        ("host:5000/team/app", "host:5000/team/app"),
+        ("host:5000/team/app:v1", "host:5000/team/app"),
+        (f"host:5000/team/app@{digest_of(b'')}", "host:5000/team/app"),
+        (f"docker.io/library/app:v1@{digest_of(b'')}", "docker.io/library/app"),
+    ],
+)
+async def test_the_database_reads_a_place_as_we_do(
+    world: World, reference: str, place: str
+) -> None:
+    [row] = await world.rows("SELECT repository_of(%s) AS place", reference)
+
+    assert row["place"] == parse_reference(reference).name == place

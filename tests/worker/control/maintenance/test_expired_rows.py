@@ -1,0 +1,63 @@
+"""What is too old to mean anything goes, and nothing else."""
+
+from shared.ids import make_id
+from tests.world import World
+from worker.control.maintenance.expired_rows import prune
+
+
+async def test_what_was_asked_once_is_forgotten_after_a_day(world: World) -> None:
+    key = make_id()
+    await world.owner.execute(
+        "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
+        " VALUES (%s, %s, 'pipeline', 'member', '', '')",
+        (key, world.organization_id),
+    )
+    for name, age in (("old", "25 hours"), ("fresh", "23 hours")):
+        await world.api.execute(
+            "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash,"
+            " job_id, created_at) VALUES (%s, %s, 0, %s, '', 'job', now() - %s::interval)",
+            (key, name, world.organization_id, age),
+        )
+
+    await prune(world.control)
+
+    assert await world.rows("SELECT key FROM idempotency") == [{"key": "fresh"}]
+
+
+async def test_turns_that_nobody_waits_for_any_more_are_forgotten(world: World) -> None:
+    guest = await world.add_server()
+    await world.dispatch(guest, fair_key="gone")
+    await world.owner.execute("UPDATE application_turn SET served_at = now() - interval '2 hours'")
+    await world.dispatch(guest, fair_key="here")
+
+    await prune(world.control)
+
+    assert await world.rows("SELECT fair_key FROM application_turn") == [{"fair_key": "here"}]
+
+
+async def test_old_join_tokens_are_forgotten(world: World) -> None:
+    guest = await world.add_server()
+    for token, age in ((b"old", "2 days"), (b"fresh", "1 hour")):
+        await world.owner.execute(
+            "INSERT INTO server_token (token_hash, server_id, expires_at)"
+            " VALUES (%s, %s, now() - %s::interval)",
+            (token, guest.server_id, age),
+        )
+
+    await prune(world.control)
+
+    assert await world.rows("SELECT token_hash FROM server_token") == [{"token_hash": b"fresh"}]
+
+
+async def test_how_tests_of_registries_ended_is_kept_for_a_year(world: World) -> None:
+    guest, registry_id = await world.add_server(), await world.add_registry()
+    for job_id, age in (("old", "367 days"), ("fresh", "364 days")):
+        await world.owner.execute(
+            "INSERT INTO registry_check (job_id, organization_id, registry_id, server_id, state,"
+            " checked_at) VALUES (%s, %s, %s, %s, 'succeeded', now() - %s::interval)",
+            (job_id, world.organization_id, registry_id, guest.server_id, age),
+        )
+
+    await prune(world.control)
+
+    assert await world.rows("SELECT job_id FROM registry_check") == [{"job_id": "fresh"}]

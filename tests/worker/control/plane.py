@@ -1,0 +1,93 @@
+"""Control processes as tasks of a test, and what stands in the queues of their broker."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import redis
+
+from shared.database import listening, open_pool
+from tests.waiting import wait_until
+from tests.worker.control.endpoints import ANYWHERE
+from tests.world import Guest, World
+from worker.broker_users import ADMIN
+from worker.control.access.broker_users import BrokerUsers
+from worker.control.main import HINTS, Control
+from worker.control.scheduling.publish import Publisher
+from worker.local.valkey import LocalValkey
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a server's worker would be told."""
+
+    kind: str
+    job_id: str
+    attempt: int
+
+
+@dataclass
+class Plane:
+    """A world, and the broker that control rings through."""
+
+    world: World
+    broker: LocalValkey
+
+    @asynccontextmanager
+    async def open_control(
+        self, *, hears: bool = True, makes_users: bool = False, approves: bool = False
+    ) -> AsyncIterator[Control]:
+        """A control process that runs while the block does; ``hears`` whether hints reach it.
+
+        ``makes_users``: it has the URL of the broker's administrator; ``approves``: servers that
+        join are approved by it.
+        """
+        url = self.world.database.url("wharf_control")
+        publisher = Publisher(self.broker.url("control"))
+        async with AsyncExitStack() as stack:
+            stack.callback(publisher.close)
+            pool = await stack.enter_async_context(open_pool(url))
+            control = Control(pool, self.world.keys, publisher, webhook_networks=ANYWHERE)
+            control.auto_approve = approves
+            if makes_users:
+                users = BrokerUsers.open(self.broker.url(ADMIN))
+                control.broker_users = await stack.enter_async_context(users)
+            if hears:
+                await stack.enter_async_context(listening(url, HINTS, control.hear))
+            running = asyncio.create_task(control.run())
+            try:
+                yield control
+            finally:
+                control.stop()
+                await running
+
+    def messages(self, guest: Guest) -> list[Message]:
+        """What waits in the server's queue, oldest first."""
+        with redis.Redis.from_url(self.broker.url(ADMIN)) as client:
+            waiting = [json.loads(raw) for raw in client.lrange(f"server.{guest.server_id}", 0, -1)]
+        return [_parse(message) for message in reversed(waiting)]
+
+    def lose_messages(self) -> None:
+        with redis.Redis.from_url(self.broker.url(ADMIN)) as client:
+            client.flushall()
+
+    async def wait_for_message(self, guest: Guest, job_id: str, *, seconds: float = 10) -> Message:
+        """The first message about the job."""
+        found: list[Message] = []
+
+        async def has_come() -> bool:
+            found.extend(m for m in self.messages(guest) if m.job_id == job_id)
+            return bool(found)
+
+        await wait_until(has_come, seconds=seconds)
+        return found[0]
+
+
+def _parse(message: dict[str, object]) -> Message:
+    [job_id, attempt], *_ = json.loads(base64.b64decode(str(message["body"])))
+    headers = message["headers"]
+    assert isinstance(headers, dict)
+    return Message(str(headers["task"]), job_id, attempt)

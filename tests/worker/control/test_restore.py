@@ -1,0 +1,180 @@
+"""Yesterday's copy of the database under workers of today: nothing of it runs until it may."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+
+from shared.ids import make_id
+from shared.jobs.store.cancel import cancel
+from tests.databases import Database
+from tests.world import KINDS, TAG, Guest, World, open_world, speak_for
+from worker.control.access.database_roles import Roles
+from worker.control.main import RAISE
+from worker.local.postgres import LocalPostgres
+
+MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Days:
+    """The database of today, and a copy of it as it was yesterday; the same server works at both.
+
+    ``later`` is that server once the copy is in the place of the database. ``queued``,
+    ``dispatched`` and ``running`` are jobs, as they were yesterday.
+    """
+
+    today: World
+    yesterday: World
+    guest: Guest
+    later: Guest
+    queued: str
+    dispatched: str
+    running: str
+
+    async def newest_mark(self) -> str:
+        """What the server was told last, today."""
+        await raise_counter(self.today)
+        return str((await self.guest.call("beat", "first"))["mark"])
+
+    async def come_back(self) -> dict[str, object]:
+        """Have the worker of today start at the copy, with what it was told last."""
+        mark = await self.newest_mark()
+        await self.yesterday.forget(self.guest)
+        return await self.later.call("hello", "second", mark=mark, kinds=KINDS, engine={})
+
+
+async def raise_counter(world: World) -> None:
+    await world.owner.execute("UPDATE database_epoch SET raised_at = raised_at - interval '1 day'")
+    await world.control.execute(RAISE)
+
+
+@pytest.fixture
+def copies(postgres: LocalPostgres) -> Iterator[list[Database]]:
+    """Databases that are dropped at the end."""
+    made = [Database.create(postgres)]
+    yield made
+    for database in reversed(made):
+        database.drop()
+
+
+@pytest.fixture
+async def days(copies: list[Database]) -> AsyncIterator[Days]:
+    [database] = copies
+    async with open_world(database) as world:
+        guest = await world.add_server(quick_slots=3)
+        running, dispatched = await world.run(guest), await world.dispatch(guest)
+        queued = await world.submit(guest)
+        await raise_counter(world)
+    name = f"copy_{make_id().replace('-', '')}"
+    database.server.create_database(name, template=database.name)
+    copies.append(Database(database.server, name))
+    async with AsyncExitStack() as stack:
+        today, yesterday = [await stack.enter_async_context(open_world(copy)) for copy in copies]
+        for at in (today, yesterday):
+            at.organization_id = world.organization_id
+            await speak_for(at.api, world.admin_key)
+        guest, later = [
+            replace(guest, url=at.database.network_url(), stack=at.stack, _connection=None)
+            for at in (today, yesterday)
+        ]
+        yield Days(today, yesterday, guest, later, queued, dispatched, running)
+
+
+async def held_since(world: World) -> object:
+    [row] = await world.rows(
+        "SELECT held_at FROM organization WHERE organization_id = %s", world.organization_id
+    )
+    return row["held_at"]
+
+
+async def test_jobs_of_a_restored_copy_wait_until_they_may_run(days: Days) -> None:
+    await cancel(days.today.api, days.queued, days.today.organization_id, "not wanted")
+    world = days.yesterday
+
+    answer = await days.come_back()
+    await world.pass_time(days.running, MINUTE)
+    await world.sweep()
+    before = await world.release()
+    states = {await world.state(job) for job in (days.queued, days.dispatched, days.running)}
+    new = await world.submit(days.later, TAG)
+    released = await world.release()
+    [resumed] = await world.rows("SELECT organization_resume(%s) AS many", world.organization_id)
+    await world.owner.execute("UPDATE job SET run_at = now()")
+    after = await world.release()
+
+    assert answer["status"] == "current"
+    assert before == []
+    assert states == {"queued"}
+    assert [job.job_id for job in released] == [new]
+    assert resumed == {"many": 3}
+    assert {job.job_id for job in after} <= {days.queued, days.dispatched, days.running}
+    assert len(after) == 2  # one of three slots is the new job's
+
+
+async def test_a_restore_is_noticed_once_and_by_whichever_worker_comes_first(days: Days) -> None:
+    mark = await days.newest_mark()
+    newer = await days.newest_mark()
+    await days.come_back()
+    first = await held_since(days.yesterday)
+
+    for known in (mark, newer):
+        await days.later.call("beat", "second", mark=known)
+    again = await days.later.call("beat", "second", mark=None)
+    await days.later.call("beat", "second", mark=again["mark"])
+
+    assert first is not None
+    assert await held_since(days.yesterday) == first
+
+
+async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(days: Days) -> None:
+    epoch, counter, proof = (await days.newest_mark()).split(":")
+    higher = str(int(counter) + 1)
+    other = f"{'0' * 8}-{epoch[9:]}"
+    forged = [
+        *(f"{epoch}:{higher}:{proof}", f"{epoch}:{higher}:{'0' * 64}", f"{other}:1:{proof}"),
+        *(f"{epoch}:{'9' * 19}:{proof}", f"{epoch}:-1:{proof}", "", ":", "x" * 5000),
+    ]
+
+    for mark in forged:
+        assert (await days.guest.call("beat", "first", mark=mark))["status"] == "current"
+    shapes: list[object] = [5, {}, [], None]
+    for junk in shapes:
+        assert (await days.guest.call("beat", "first", mark=junk))["status"] == "current"
+
+    assert await held_since(days.today) is None
+
+
+async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> None:
+    guest, kept = await world.add_server(None), list[str]()
+    functions = guest.functions("first", keep_mark=kept.append)
+
+    await functions.hello({"kinds": KINDS, "engine": {}})
+    await raise_counter(world)
+    await functions.beat([])
+    await functions.beat([])
+
+    counters = [int(mark.split(":")[1]) for mark in kept]
+    assert counters == [counters[0], counters[0] + 1]
+    assert await held_since(world) is None
+
+
+async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(world: World) -> None:
+    known, unknown = await world.add_server(None), await world.add_server(None)
+    foreign = f"wharf_server_{make_id()}"
+    await world.owner.execute(f'CREATE ROLE "{foreign}"'.encode())
+    for table in ("server_enrolment", "server"):
+        await world.owner.execute(
+            f"DELETE FROM {table} WHERE server_id = %s".encode(), (unknown.server_id,)
+        )
+
+    await Roles().tend(world.control)
+
+    roles = await world.rows(
+        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)",
+        [known.role, unknown.role, foreign],
+    )
+    await world.owner.execute(f'DROP ROLE "{foreign}"'.encode())
+    assert {row["rolname"] for row in roles} == {known.role, foreign}

@@ -1,0 +1,27 @@
+"""An application of each test's own."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.worker.deployments.containers.yard import Yard
+from tests.worker.engine.parts import Registry
+from tests.worker.parts import make_tools
+from worker.engine.transport.connection import Engine
+from worker.local.engines import LocalEngine
+
+
+@pytest.fixture
+async def yard(
+    engine: Engine,
+    local_engine: LocalEngine,
+    registry: Registry,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> Any:
+    tools = make_tools(engine, "private", tmp_path)
+    name = f"app-{abs(hash(request.node.name)) % 10**8}"
+    yard = Yard(engine, local_engine, registry, tools, name)
+    yield yard
+    await yard.clear()

@@ -1,0 +1,46 @@
+"""The Swarm that a file's tests share, and an application of each one's own."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import JsonValue
+
+from tests.worker.deployments.services.yard import LISTEN, Yard, open_node
+from tests.worker.engine.parts import Registry, require_real_parts
+from tests.worker.parts import make_tools
+from worker.engine.transport.connection import Engine
+from worker.local.engines import LocalEngine
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
+    require_real_parts()
+    with open_node(tmp_path_factory.mktemp("swarm")) as node:
+        yield node
+
+
+@pytest.fixture
+async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
+    """Its manager; the first who asks makes it one."""
+    async with Engine.open(manager.docker_host) as opened:
+        if (await opened.info()).swarm == "inactive":
+            body: JsonValue = {"ListenAddr": LISTEN, "AdvertiseAddr": manager.address}
+            await opened.request("POST", "swarm/init", body=body, limit=timedelta(seconds=30))
+        yield opened
+
+
+@pytest.fixture
+async def yard(
+    swarm: Engine,
+    manager: LocalEngine,
+    locked_registry: Registry,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Yard]:
+    tools = make_tools(swarm, "private", tmp_path)
+    name = f"app-{abs(hash(request.node.name)) % 10**8}"
+    yard = Yard(swarm, manager, locked_registry, tools, name, locked_registry.login())
+    yield yard
+    await yard.clear()

@@ -1,0 +1,98 @@
+"""Which directories of its server a container may mount."""
+
+from pathlib import Path
+
+import pytest
+
+from shared.errors import EngineError, SetupError
+from shared.jobs.commands import ContainerReplace, Mounted, ServiceReplace
+from worker.deployments.host_paths import HostPaths
+
+DOCKER = "unix:///run/docker.sock"
+
+
+def refusal(allowed: str, source: str, *, docker_host: str = DOCKER, kind: str = "bind") -> str:
+    """The code that a container and a service with this mount are refused with; empty if none."""
+    codes = set()
+    for command in (ContainerReplace, ServiceReplace):
+        asked = command(
+            application_id="app",
+            deployment_id="deployment",
+            name="app",
+            reference="registry.example/app:1",
+            mounts=(Mounted.model_validate({"type": kind, "source": source, "mount_path": "/d"}),),
+        )
+        try:
+            HostPaths.parse(allowed, docker_host).require(asked)
+        except EngineError as error:
+            codes.add(error.code)
+        else:
+            codes.add("")
+    [code] = codes
+    return code
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    (tmp_path / "data" / "app").mkdir(parents=True)
+    return tmp_path / "data"
+
+
+def test_without_a_list_no_directory_is_mounted(data: Path) -> None:
+    assert refusal("", str(data)) == "host_path_not_allowed"
+    assert refusal("", "/") == "host_path_not_allowed"
+
+
+def test_a_named_volume_needs_no_list() -> None:
+    assert refusal("", "data", kind="volume") == ""
+
+
+def test_what_is_listed_and_what_is_below_may_be_mounted(data: Path) -> None:
+    assert refusal(str(data), str(data)) == ""
+    assert refusal(f"/nowhere:{data}/", f"{data}/app") == ""
+    assert refusal(str(data), f"{data}/not-there-yet") == ""
+
+
+@pytest.mark.parametrize("source", ["{}/../other", "{}/app/../../other", "{}-other", "/etc", "/"])
+def test_what_is_beside_may_not(data: Path, source: str) -> None:
+    assert refusal(str(data), source.format(data)) == "host_path_not_allowed"
+
+
+def test_a_link_that_leads_out_may_not(data: Path) -> None:
+    (data / "out").symlink_to("/etc")
+    (data / "root").symlink_to("/")
+
+    assert refusal(str(data), f"{data}/out") == "host_path_not_allowed"
+    assert refusal(str(data), f"{data}/root/etc") == "host_path_not_allowed"
+
+
+def test_a_link_that_stays_within_may(data: Path) -> None:
+    (data / "link").symlink_to(data / "app")
+
+    assert refusal(str(data), f"{data}/link") == ""
+
+
+def test_a_directory_that_the_worker_does_not_see_may_not(data: Path) -> None:
+    assert refusal(f"{data}/missing", f"{data}/missing/app") == "host_path_not_allowed"
+
+
+def test_the_socket_of_an_engine_and_what_holds_it_are_mounted_where_listed_alone(
+    data: Path,
+) -> None:
+    socket = data / "app" / "docker.sock"
+    socket.touch()
+    (data / "link").symlink_to(socket)
+    docker_host = f"unix://{socket}"
+
+    for source in (socket, data / "app", data / "link"):
+        code = refusal(str(data), str(source), docker_host=docker_host)
+        assert code == "host_path_not_allowed"
+    assert refusal("/", "/var/run/docker.sock", docker_host=docker_host) == "host_path_not_allowed"
+    assert refusal("/", "/run", docker_host=docker_host) == "host_path_not_allowed"
+    assert refusal(str(socket), str(socket), docker_host=docker_host) == ""
+    assert refusal("/", "/", docker_host=docker_host) == ""
+
+
+def test_a_list_of_relative_paths_is_refused_at_the_start() -> None:
+    with pytest.raises(SetupError, match="WHARF_HOST_PATHS"):
+        HostPaths.parse("/srv:data", DOCKER)

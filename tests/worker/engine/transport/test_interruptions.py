@@ -1,0 +1,181 @@
+"""Transfers that are cancelled, cut, stalled or killed: on a real Engine, counted by a proxy."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.reference import Reference
+from tests.proxies import Proxy, open_proxy
+from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.test_images import ignore, make
+from worker.engine import images
+from worker.engine.transport.connection import Engine
+from worker.local.engines import LocalEngine
+from worker.local.namespaces import Namespace
+
+SLOW = 4_000_000
+LAYER_BYTES = 12_000_000
+UNDER_WAY = 1_500_000
+
+
+@pytest.fixture
+async def slow_link(registry: Registry) -> AsyncIterator[Proxy]:
+    """The registry behind a link of 4 MB/s."""
+    listen = registry.local.address
+    async with open_proxy(registry.place, listen=listen, bytes_per_second=SLOW) as proxy:
+        yield proxy
+
+
+async def store(
+    engine: Engine, local: LocalEngine, registry: Registry, repository: str, seed: int
+) -> Reference:
+    """An image of 24 MB that the registry holds and the Engine does not."""
+    reference = registry.reference(repository)
+    await make(local, reference, seed=seed, size=LAYER_BYTES)
+    await images.push(engine, reference, None, ignore, IDLE)
+    await images.remove(engine, str(reference), force=True)
+    return reference
+
+
+async def test_cancelling_a_pull_stops_the_download(
+    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/cancel-pull", 11)
+    slow = Reference(slow_link.host, stored.repository, stored.tag)
+    transfer = asyncio.create_task(images.pull(engine, slow, None, ignore, IDLE))
+    await slow_link.wait_for(UNDER_WAY)
+
+    transfer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await transfer
+
+    await slow_link.wait_until_quiet(seconds=2)
+    assert slow_link.total_bytes < LAYER_BYTES
+
+
+async def test_cancelling_a_push_stops_the_upload(
+    engine: Engine, local_engine: LocalEngine, slow_link: Proxy
+) -> None:
+    slow = Reference(slow_link.host, "team/cancel-push", "1")
+    await make(local_engine, slow, seed=12, size=LAYER_BYTES)
+    transfer = asyncio.create_task(images.push(engine, slow, None, ignore, IDLE))
+    await slow_link.wait_for(UNDER_WAY)
+
+    transfer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await transfer
+
+    await slow_link.wait_until_quiet(seconds=2)
+    assert slow_link.total_bytes < 2 * LAYER_BYTES
+
+
+async def test_a_stalled_pull_has_failed(
+    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/stall", 13)
+    slow = Reference(slow_link.host, stored.repository, stored.tag)
+    slow_link.stall_after_bytes = UNDER_WAY
+
+    with pytest.raises(EngineError) as caught:
+        await images.pull(engine, slow, None, ignore, timedelta(seconds=1))
+
+    assert caught.value.code == FaultCode.ENGINE_STALLED
+    assert caught.value.retryable
+
+
+async def test_a_cut_link_is_mended_by_the_engine_itself(
+    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/cut", 14)
+    slow = Reference(slow_link.host, stored.repository, stored.tag)
+    slow_link.cut_after_bytes = 8_000_000
+
+    pulled = await images.pull(engine, slow, None, ignore, IDLE)
+
+    assert slow_link.connections >= 3
+    assert pulled.digest
+
+
+async def test_an_engine_killed_in_a_pull_is_worth_another_try_and_found_again(
+    engine: Engine,
+    local_engine: LocalEngine,
+    own_engine: LocalEngine,
+    registry: Registry,
+    slow_link: Proxy,
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/killed", 15)
+    slow = Reference(slow_link.host, stored.repository, stored.tag)
+    async with Engine.open(own_engine.docker_host) as mine:
+        transfer = asyncio.create_task(images.pull(mine, slow, None, ignore, IDLE))
+        await slow_link.wait_for(UNDER_WAY)
+
+        await asyncio.to_thread(own_engine.kill)
+        with pytest.raises(EngineError) as caught:
+            await transfer
+        with pytest.raises(EngineError) as caught_while_away:
+            await mine.ping()
+        restarted = await asyncio.to_thread(_restart, own_engine)
+        try:
+            pulled = await images.pull(mine, stored, None, ignore, IDLE)
+        finally:
+            await asyncio.to_thread(restarted.kill)
+
+    assert caught.value.code == FaultCode.ENGINE_STREAM_TRUNCATED
+    assert caught_while_away.value.code == FaultCode.ENGINE_UNREACHABLE
+    assert caught.value.retryable
+    assert pulled.digest
+
+
+async def test_a_full_disk_is_named(
+    engine: Engine, local_engine: LocalEngine, registry: Registry, small_engine: LocalEngine
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/full", 16)
+    async with Engine.open(small_engine.docker_host) as small:
+        with pytest.raises(EngineError) as caught:
+            await images.pull(small, stored, None, ignore, IDLE)
+
+    assert caught.value.code == FaultCode.DISK_FULL
+    assert not caught.value.retryable
+
+
+async def test_a_server_that_is_cut_off_reports_what_its_engine_says(
+    engine: Engine, local_engine: LocalEngine, own_engine: LocalEngine, registry: Registry
+) -> None:
+    stored = await store(engine, local_engine, registry, "team/cable", 17)
+    assert own_engine.namespace is not None
+    own_engine.namespace.cut()
+
+    async with Engine.open(own_engine.docker_host) as mine:
+        with pytest.raises(EngineError) as caught:
+            await images.pull(mine, stored, None, ignore, IDLE)
+        own_engine.namespace.mend()
+        pulled = await images.pull(mine, stored, None, ignore, IDLE)
+
+    assert caught.value.code == FaultCode.CONN_TIMEOUT
+    assert pulled.digest
+
+
+@pytest.fixture
+def small_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
+    """An Engine with a disk of 30 MB."""
+    own = Namespace.create("small")
+    running = LocalEngine.start(
+        tmp_path / "small",
+        namespace=own,
+        insecure_registries=("10.77.0.0/16",),
+        disk_bytes=30_000_000,
+    )
+    yield running
+    running.kill()
+    own.remove()
+
+
+def _restart(engine: LocalEngine) -> LocalEngine:
+    return LocalEngine.start(
+        engine.directory, namespace=engine.namespace, insecure_registries=("10.77.0.0/16",)
+    )

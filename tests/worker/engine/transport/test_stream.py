@@ -1,0 +1,107 @@
+"""Chunks into lines, and the watch over a silent Engine."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from worker.engine.transport.stream import JsonLines, LineSplitter, Watchdog, parse_line
+
+
+@given(
+    st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=9)), max_size=8),
+    st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
+    st.data(),
+)
+def test_lines_come_out_whole_however_they_are_cut(
+    documents: list[dict[str, str]], end: bytes, data: st.DataObject
+) -> None:
+    content = b"".join(json.dumps(document).encode() + end for document in documents)
+    cuts = data.draw(st.lists(st.integers(0, len(content)), max_size=6).map(sorted))
+    bounds = [0, *cuts, len(content)]
+    splitter = LineSplitter()
+
+    lines = [
+        line
+        for start, stop in itertools.pairwise(bounds)
+        for line in splitter.feed(content[start:stop])
+    ]
+
+    assert [dict(parse_line(line)) for line in lines] == documents
+    assert splitter.finish() == b""
+
+
+def test_a_line_over_the_cap_is_refused_before_it_is_complete() -> None:
+    splitter = LineSplitter(max_line_bytes=10)
+    splitter.feed(b"x" * 10)
+
+    with pytest.raises(EngineError) as caught:
+        splitter.feed(b"x")
+
+    assert caught.value.code == FaultCode.ENGINE_REFUSED
+
+
+async def test_a_last_line_without_its_end_counts() -> None:
+    lines = JsonLines(_reader(b'{"a": "1"}\n{"a":', b' "2"}'))
+
+    assert [dict(line) async for line in lines] == [{"a": "1"}, {"a": "2"}]
+
+
+@pytest.mark.parametrize("content", [b'{"a":', b"[1]\n", b"<html>\n", b"\xff\n"])
+async def test_half_a_line_is_a_broken_stream(content: bytes) -> None:
+    lines = JsonLines(_reader(content))
+
+    with pytest.raises(EngineError) as caught:
+        await anext(lines)
+
+    assert caught.value.code == FaultCode.ENGINE_STREAM_TRUNCATED
+
+
+async def test_silence_ends_a_wait() -> None:
+    watchdog = Watchdog(timedelta(milliseconds=30), "pull x")
+
+    with pytest.raises(EngineError, match=r"pull x: nothing moved for 0\.03 s") as caught:
+        async with watchdog.watching():
+            await asyncio.Event().wait()
+
+    assert caught.value.code == FaultCode.ENGINE_STALLED
+
+
+async def test_a_body_that_is_taken_counts_as_movement() -> None:
+    watchdog = Watchdog(timedelta(milliseconds=600), "build")
+    taken = 0
+
+    async with watchdog.watching():
+        async for _ in watchdog.seen(_slow_chunks()):
+            taken += 1
+
+    assert taken == 14
+
+
+async def test_the_timeout_of_another_is_not_taken_for_silence() -> None:
+    watchdog = Watchdog(timedelta(seconds=10), "pull")
+
+    with pytest.raises(TimeoutError):
+        async with watchdog.watching():
+            raise TimeoutError
+
+
+async def _slow_chunks() -> AsyncIterator[bytes]:
+    for _ in range(14):
+        await asyncio.sleep(0.05)
+        yield b"x"
+
+
+class _reader:  # noqa: N801 - used as a function
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = [*chunks, b""]
+
+    async def __call__(self) -> bytes:
+        return self._chunks.pop(0)

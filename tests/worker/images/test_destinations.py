@@ -1,0 +1,219 @@
+"""A registry names a token server that a password must not be sent to: no Engine gets the login."""
+
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from shared.errors import EngineError, RegistryError, WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import (
+    ANY_REPOSITORY,
+    ComposeImage,
+    ComposePull,
+    GitSource,
+    ImageBuild,
+    ImagePull,
+    ImagePush,
+)
+from shared.reference import Reference
+from tests.fakes.certificates import Authority
+from tests.fakes.git import open_git_server
+from tests.fakes.web import Fake, open_fake, says
+from tests.worker.engine.parts import IDLE
+from tests.worker.engine.test_images import ignore
+from tests.worker.parts import make_tools
+from worker.builds import build as builds
+from worker.engine import images
+from worker.engine.transport.connection import Engine
+from worker.images import compose
+from worker.images import pull_push_tag as handlers
+from worker.jobs.attempt import Attempt
+from worker.jobs.tools import Tools
+from worker.local.images import make_image
+from worker.local.namespaces import Namespace
+from worker.login import EngineLogin, Grant, Grants
+
+CANARY = "correct-horse-canary"
+API = {"Docker-Distribution-Api-Version": "registry/2.0"}
+GIVES_TOKEN = says(200, text='{"token": "t"}', kind="application/json")
+
+
+@dataclass
+class Trap:
+    """A registry that names a token server elsewhere, and a server whose Engine may be sent there.
+
+    ``challenge`` is what it wants; ``{there}`` in it is the token server.
+    """
+
+    tools: Tools
+    elsewhere: Fake
+    challenge: str
+    is_open: bool = False
+    fake: Fake = field(default_factory=Fake)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.is_open and request.path == "/v2/":
+            return web.json_response({}, headers=API)
+        wants = self.challenge.replace("{there}", self.elsewhere.host)
+        return web.Response(status=401, headers={"WWW-Authenticate": wants, **API})
+
+    @property
+    def target(self) -> Reference:
+        return Reference(self.fake.host, "team/app", "1")
+
+    @property
+    def login(self) -> EngineLogin:
+        return EngineLogin(host=self.fake.host, username="alice", secret=SecretStr(CANARY))
+
+    @property
+    def grants(self) -> Grants:
+        rights = frozenset({"pull", "push"})
+        return Grants(grants=(Grant(login=self.login, repository=ANY_REPOSITORY, rights=rights),))
+
+    @property
+    def received(self) -> list[str]:
+        """All proofs that arrived anywhere, decoded where they are Basic."""
+        both = [*self.fake.authorizations, *self.elsewhere.authorizations]
+        return [
+            base64.b64decode(value.removeprefix("Basic ")).decode()
+            if value.startswith("Basic ")
+            else value
+            for value in both
+        ]
+
+    async def refuse(self, working: Awaitable[object]) -> WharfError:
+        with pytest.raises(RegistryError) as caught:
+            await working
+        return caught.value
+
+
+Open = Callable[..., Awaitable[Trap]]
+
+
+@pytest.fixture
+async def open_trap(engine: Engine, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Open]:
+    tls = Authority(tmp_path).context(namespace.our_address)
+    async with AsyncExitStack() as stack:
+
+        async def open_one(
+            challenge: str, *, is_plain: bool = False, is_open: bool = False
+        ) -> Trap:
+            listen = namespace.our_address
+            elsewhere = await stack.enter_async_context(open_fake(GIVES_TOKEN, listen=listen))
+            trap = Trap(make_tools(engine, "private", tmp_path), elsewhere, challenge, is_open)
+            serving = open_fake(trap.answer, tls=None if is_plain else tls, listen=listen)
+            trap.fake = await stack.enter_async_context(serving)
+            return trap
+
+        yield open_one
+
+
+HTTP = 'Bearer realm="http://{there}/token",service="r"'
+
+
+async def pull(trap: Trap) -> None:
+    command = ImagePull(reference=str(trap.target), registry_id="registry")
+    await handlers.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+
+
+async def deploy(trap: Trap) -> None:
+    """The first job of a deployment, with its look ahead."""
+    command = ImagePull(reference=str(trap.target), registry_id="registry", preflight=True)
+    await handlers.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+
+
+async def push(trap: Trap) -> None:
+    make_image(trap.tools.engine.docker_host, "trap:1")
+    command = ImagePush(source="trap:1", reference=str(trap.target), registry_id="registry")
+    await handlers.push(command, trap.grants, Attempt("job", 1), trap.tools)
+
+
+async def pull_compose(trap: Trap) -> None:
+    image = ComposeImage(reference=str(trap.target), services=("app",), registry_id="registry")
+    file = f"services: {{app: {{image: '{trap.target}'}}}}"
+    command = ComposePull(compose=file, images=(image,))
+    await compose.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+
+
+async def build(trap: Trap, tmp_path: Path, *, platform: str = "") -> None:
+    async with open_git_server(tmp_path) as server:
+        server.create("app").commit({"Dockerfile": f"FROM {trap.target}\nRUN true\n".encode()})
+        command = ImageBuild(
+            application_id="a",
+            reference="wharf.example/team/trap:1",
+            source=GitSource(url=server.url("app")),
+            platform=platform or None,
+        )
+        tools = make_tools(trap.tools.engine, "private,loopback", tmp_path)
+        await builds.build(command, trap.grants, Attempt("job", 1), tools)
+
+
+async def test_an_engine_by_itself_sends_the_password_there(open_trap: Open) -> None:
+    trap = await open_trap(HTTP)
+
+    with pytest.raises(EngineError):
+        await images.pull(trap.tools.engine, trap.target, trap.login, ignore, IDLE)
+
+    assert f"alice:{CANARY}" in trap.received
+
+
+@pytest.mark.parametrize("work", [pull, deploy, push, pull_compose])
+async def test_no_work_gives_an_engine_the_password_of_an_unsafe_registry(
+    open_trap: Open, work: Callable[[Trap], Awaitable[None]]
+) -> None:
+    trap = await open_trap(HTTP)
+
+    error = await trap.refuse(work(trap))
+
+    assert (error.code, error.retryable) == (FaultCode.AUTH_UNSAFE_REALM, False)
+    assert trap.received == []
+
+
+@pytest.mark.parametrize("platform", ["", "linux/arm64"], ids=["pulled before", "left to it"])
+async def test_no_build_gives_an_engine_the_password_of_an_unsafe_base(
+    open_trap: Open, tmp_path: Path, platform: str
+) -> None:
+    trap = await open_trap(HTTP)
+
+    error = await trap.refuse(build(trap, tmp_path, platform=platform))
+
+    assert error.code == FaultCode.AUTH_UNSAFE_REALM
+    assert trap.received == []
+
+
+@pytest.mark.parametrize(
+    ("challenge", "is_plain", "is_open"),
+    [
+        (HTTP, True, False),
+        (HTTP, False, True),
+        (f'Basic realm="x", {HTTP}', False, False),
+        ('Bearer realm="https://127.0.0.1/token",service="r",realm="http://{there}/token"', 0, 0),
+        ('Bearer realm="https://169.254.169.254/token",service="r"', False, False),
+    ],
+    ids=[
+        "another port without TLS",
+        "open but for images",
+        "a second one",
+        "two realms",
+        "metadata",
+    ],
+)
+async def test_whatever_an_engine_might_take_for_the_token_server_is_seen(
+    open_trap: Open,
+    challenge: str,
+    is_plain: bool,  # noqa: FBT001
+    is_open: bool,  # noqa: FBT001
+) -> None:
+    trap = await open_trap(challenge, is_plain=bool(is_plain), is_open=bool(is_open))
+
+    with pytest.raises(WharfError) as caught:
+        await pull(trap)
+
+    assert caught.value.code in {FaultCode.AUTH_UNSAFE_REALM, FaultCode.NETWORK_REFUSED}
+    assert trap.received == []

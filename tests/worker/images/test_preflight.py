@@ -1,0 +1,379 @@
+"""A pull that looks ahead, with real Engines and registries: what would fail changes nothing."""
+
+import asyncio
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import EngineError, RegistryError, WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import ImagePull
+from shared.jobs.results import ImageResult
+from shared.networks import parse_networks
+from shared.reference import Reference
+from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.test_images import ignore
+from tests.worker.oci.sample_images import INDEX, MANIFEST, Depot, Image, describe, digest_of
+from tests.worker.parts import make_tools
+from worker.engine import images
+from worker.engine.transport.connection import Engine
+from worker.images.preflight import UNPACKED_TIMES, Preflight, count_shared
+from worker.images.pull_push_tag import pull
+from worker.jobs.attempt import Attempt
+from worker.jobs.tools import Tools
+from worker.local.engines import LocalEngine
+from worker.local.images import HERE, make_image
+from worker.local.namespaces import Namespace
+from worker.local.registry import LocalRegistry
+from worker.login import EngineLogin, Grant, Grants
+
+LARGE = 300_000
+DISK_BYTES = 30_000_000
+
+
+@dataclass
+class Dock:
+    """An Engine that pulls what another one, or itself, has pushed."""
+
+    engine: Engine
+    local: LocalEngine
+    tools: Tools
+    lines: list[str] = field(default_factory=list)
+
+    async def push(
+        self, target: Reference, login: EngineLogin | None = None, **made: Any
+    ) -> Reference:
+        """An image made here and sent; by its digest, as a deployment has it."""
+        await asyncio.to_thread(make_image, self.local.docker_host, str(target), **made)
+        pushed = await images.push(self.engine, target, login, ignore, IDLE)
+        return Reference(target.registry, target.repository, digest=pushed.digest)
+
+    async def forget(self, pushed: Reference) -> None:
+        found = await images.inspect(self.engine, str(pushed))
+        await images.remove(self.engine, found.image_id, force=True)
+
+    async def pull(
+        self,
+        target: Reference,
+        login: EngineLogin | None = None,
+        *,
+        platform: str | None = None,
+        preflight: bool = True,
+    ) -> tuple[ImageResult, Attempt]:
+        attempt = Attempt("job", 1, say=self._say)
+        command = ImagePull(
+            reference=str(target),
+            registry_id="registry" if login else None,
+            preflight=preflight,
+            platform=platform,
+        )
+        given = (
+            (Grant(login=login, repository=target.repository, rights={"pull"}),) if login else ()
+        )
+        return await pull(command, Grants(grants=given), attempt, self.tools), attempt
+
+    async def refuse(self, target: Reference, *login: EngineLogin, **asked: Any) -> WharfError:
+        """What it says, having changed nothing."""
+        before = sorted(await images.list_ids(self.engine))
+        with pytest.raises(WharfError) as caught:
+            await self.pull(target, *login, **asked)
+        assert sorted(await images.list_ids(self.engine)) == before
+        return caught.value
+
+    async def _say(self, _: int, __: str, data: Any) -> None:
+        self.lines.extend(data["text"].splitlines())
+
+
+@pytest.fixture
+def dock(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Dock:
+    return _make_dock(engine, local_engine, tmp_path)
+
+
+def _make_dock(engine: Engine, local: LocalEngine, directory: Path) -> Dock:
+    return Dock(engine, local, make_tools(engine, "private", directory))
+
+
+async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: Registry) -> None:
+    pushed = await dock.push(registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501)
+    await dock.forget(pushed)
+
+    result, attempt = await dock.pull(pushed)
+
+    assert (result.reference, result.digest) == (str(pushed), pushed.digest)
+    assert result.verified_by == "server"
+    assert attempt.progress is not None
+    [line] = dock.lines
+    fetched = attempt.progress["total_bytes"]
+    assert line.startswith(f"0 of 2 layers are here, {fetched / 10**6:.1f} MB to fetch, ")
+    assert line.endswith("B free")
+
+
+async def test_layers_that_another_image_has_are_not_counted(
+    dock: Dock, registry: Registry
+) -> None:
+    base, target = registry.reference("fly/base"), registry.reference("fly/app")
+    await dock.push(base, layer_bytes=[LARGE, LARGE], seed=502)
+    pushed = await dock.push(target, layer_bytes=[LARGE, LARGE, 400_000, 500_000], seed=502)
+    await dock.forget(pushed)
+
+    _, attempt = await dock.pull(pushed)
+
+    assert attempt.progress is not None
+    states = [layer["state"] for layer in attempt.progress["layers"]]
+    assert states == ["present", "present", "done", "done"]
+    fetched = attempt.progress["total_bytes"]
+    assert dock.lines[0].startswith(f"2 of 4 layers are here, {fetched / 10**6:.1f} MB to fetch, ")
+
+
+async def test_what_is_here_is_not_asked_for_and_its_registry_may_be_down(
+    dock: Dock, namespace: Namespace, tmp_path: Path
+) -> None:
+    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    try:
+        pushed = await dock.push(mine.reference("fly/kept"), seed=503)
+    finally:
+        mine.local.stop()
+    local = await images.inspect(dock.engine, str(pushed))
+
+    result, _ = await dock.pull(pushed, platform=f"linux/{HERE}")
+
+    assert result == ImageResult(
+        reference=str(pushed),
+        digest=pushed.digest,
+        image_id=local.image_id,
+        size_bytes=local.size_bytes,
+        verified_by=None,
+    )
+    assert dock.lines == [f"{pushed} is here already"]
+
+
+async def test_what_is_not_here_needs_its_registry(
+    dock: Dock, namespace: Namespace, tmp_path: Path
+) -> None:
+    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    try:
+        pushed = await dock.push(mine.reference("fly/away"), seed=504)
+        await dock.forget(pushed)
+    finally:
+        mine.local.stop()
+
+    error = await dock.refuse(pushed)
+
+    assert (error.code, error.retryable) == (FaultCode.CONN_REFUSED, True)
+
+
+async def test_an_image_that_the_registry_does_not_have_is_named(
+    dock: Dock, registry: Registry
+) -> None:
+    pushed = await dock.push(registry.reference("fly/missing"), seed=505)
+    other = Reference(pushed.registry, pushed.repository, digest=f"sha256:{'0' * 64}")
+
+    error = await dock.refuse(other)
+
+    assert (type(error), error.code) == (RegistryError, FaultCode.IMAGE_NOT_FOUND)
+
+
+@pytest.mark.parametrize(
+    ("secret", "code"),
+    [("wr0ng-secret", FaultCode.AUTH_BAD_CREDENTIALS), (None, FaultCode.AUTH_MISSING)],
+)
+async def test_a_login_that_the_registry_refuses_is_named(
+    dock: Dock, locked_registry: Registry, secret: str | None, code: FaultCode
+) -> None:
+    target, login = locked_registry.reference("fly/locked"), locked_registry.login()
+    pushed = await dock.push(target, login, seed=506)
+    await dock.forget(pushed)
+
+    error = await dock.refuse(pushed, *([locked_registry.login(secret)] if secret else []))
+
+    assert (error.code, error.retryable) == (code, False)
+    assert "wr0ng-secret" not in f"{error!r} {dock.lines}"
+    result, _ = await dock.pull(pushed, login)
+    assert result.digest == pushed.digest
+
+
+@pytest.mark.parametrize("is_index", [True, False])
+async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
+    dock: Dock, registry: Registry, *, is_index: bool
+) -> None:
+    foreign = await dock.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
+    await dock.forget(foreign)
+    target = await _put_index(foreign, "s390x", "riscv64") if is_index else foreign
+
+    error = await dock.refuse(target)
+
+    offered = "linux/riscv64, linux/s390x" if is_index else "linux/s390x"
+    assert (error.code, error.retryable) == (FaultCode.PLATFORM_MISSING, False)
+    assert f"{target} is for {offered}, not for linux/{HERE}" in error.message
+
+
+@pytest.mark.parametrize("preflight", [True, False])
+async def test_a_chart_is_called_no_image(
+    dock: Dock, registry: Registry, *, preflight: bool
+) -> None:
+    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
+    parts = [
+        {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
+        for kind, blob, size in (
+            ("config.v1+json", config, len(config)),
+            ("chart.content.v1.tar+gzip", layer, len(layer)),
+        )
+    ]
+    document = {"schemaVersion": 2, "mediaType": MANIFEST, "config": parts[0], "layers": parts[1:]}
+    blobs = {digest_of(blob): blob for blob in (config, layer)}
+    await depot.put("1", Image(blobs, [(MANIFEST, json.dumps(document).encode())]))
+
+    error = await dock.refuse(target, preflight=preflight)
+
+    assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
+
+
+@pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])
+async def test_of_an_index_the_servers_own_image_is_pulled(
+    dock: Dock, registry: Registry, platform: str | None
+) -> None:
+    pushed = await dock.push(registry.reference("fly/index"), seed=508)
+    await dock.forget(pushed)
+    index = await _put_index(pushed, "s390x", HERE)
+
+    result, _ = await dock.pull(index, platform=platform)
+    again, _ = await dock.pull(index, platform=platform)
+
+    assert (result.digest, result.verified_by) == (index.digest, "server")
+    assert (again.image_id, again.verified_by) == (result.image_id, None)
+
+
+@pytest.mark.parametrize("networks", ["loopback", "private"])
+@pytest.mark.parametrize("architecture", [HERE, "s390x"])
+async def test_a_registry_that_only_the_engine_gets_to_is_asked_by_the_engine(
+    dock: Dock, namespace: Namespace, tmp_path: Path, architecture: str, networks: str
+) -> None:
+    dock.tools = replace(dock.tools, networks=parse_networks(networks))
+    inner = LocalRegistry.start(tmp_path / "registry", wrapper=namespace.wrapper)
+    try:
+        target = Reference(inner.host, "fly/inner", "1")
+        pushed = await dock.push(target, architecture=architecture, seed=512)
+        await dock.forget(pushed)
+        if architecture == HERE:
+            result, _ = await dock.pull(pushed)
+            assert result.verified_by == "server"
+            assert "but the Engine gets there" in dock.lines[0]
+        else:
+            error = await dock.refuse(pushed)
+            assert error.code == FaultCode.PLATFORM_MISSING
+    finally:
+        inner.stop()
+
+
+async def test_an_image_without_an_index_is_pulled_for_the_platform_that_it_is_for(
+    dock: Dock, registry: Registry
+) -> None:
+    pushed = await dock.push(registry.reference("fly/single"), seed=513)
+    await dock.forget(pushed)
+
+    result, _ = await dock.pull(pushed, platform=f"linux/{HERE}")
+
+    assert (result.digest, result.verified_by) == (pushed.digest, "server")
+
+
+async def test_a_platform_that_the_server_does_not_run_is_refused(
+    dock: Dock, registry: Registry
+) -> None:
+    pushed = await dock.push(registry.reference("fly/asked"), seed=509)
+
+    error = await dock.refuse(pushed, platform="linux/s390x")
+
+    assert (type(error), error.code) == (EngineError, FaultCode.PLATFORM_MISSING)
+    assert f"linux/s390x is asked for, this server is linux/{HERE}" in error.message
+
+
+async def test_what_has_no_room_is_refused_before_it_is_fetched(
+    dock: Dock, registry: Registry, small_engine: LocalEngine, tmp_path: Path
+) -> None:
+    tight, small = registry.reference("fly/tight"), registry.reference("fly/small")
+    large = await dock.push(tight, layer_bytes=[DISK_BYTES // 3], seed=510)
+    fitting = await dock.push(small, layer_bytes=[DISK_BYTES // 10], seed=511)
+    async with Engine.open(small_engine.docker_host) as engine:
+        little = _make_dock(engine, small_engine, tmp_path)
+
+        error = await little.refuse(large)
+        result, _ = await little.pull(fitting)
+
+    assert (type(error), error.code, error.retryable) == (EngineError, FaultCode.DISK_FULL, False)
+    needed = DISK_BYTES / 3 * (1 + UNPACKED_TIMES) / 10**6
+    assert f"takes up to {needed:.0f} MB, " in error.message
+    assert re.search(r" (29|30) MB are free$", error.message)
+    assert error.remedy
+    assert result.digest == fitting.digest
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "shown"),
+    [
+        (5_120_000_000, "12 of 15 layers are here, 34 MB to fetch, 5.1 GB free"),
+        (999_400, "12 of 15 layers are here, 34 MB to fetch, 1.0 MB free"),
+        (None, "12 of 15 layers are here, 34 MB to fetch"),
+    ],
+)
+def test_what_was_found_is_shown_on_one_line(free_bytes: int | None, shown: str) -> None:
+    found = Preflight(15, 12, 400_000_000, 34_000_000, free_bytes)
+
+    assert str(found) == shown
+    assert found.needed_bytes == 34_000_000 * (1 + UNPACKED_TIMES)
+
+
+@given(
+    st.lists(st.sampled_from("abc"), max_size=6),
+    st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=6),
+)
+def test_layers_are_shared_with_all_those_below_them_or_not_at_all(
+    wanted: list[str], held: list[list[str]]
+) -> None:
+    chains = {"/".join(layers[: n + 1]) for layers in held for n in range(len(layers))}
+    shared = [n for n in range(1, len(wanted) + 1) if "/".join(wanted[:n]) in chains]
+
+    assert count_shared(wanted, held) == max(shared, default=0)
+
+
+async def _put_index(image: Reference, *architectures: str) -> Reference:
+    """An index that names one image for each of these, where that image is."""
+    depot = Depot(image.registry, image.repository)
+    status, content = await depot.get(f"manifests/{image.digest}")
+    assert status == 200
+    found = describe(json.loads(content)["mediaType"], content)
+    entry = {"mediaType": found.media_type, "digest": found.digest, "size": found.size_bytes}
+    named = [
+        {**entry, "platform": {"os": "linux", "architecture": architecture}}
+        for architecture in architectures
+    ]
+    index = json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": named}).encode()
+    await depot.put_manifest("index", INDEX, index)
+    return Reference(image.registry, image.repository, digest=describe(INDEX, index).digest)
+
+
+@pytest.fixture
+def small_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
+    """An Engine with a disk of 30 MB, which is to be seen from here too."""
+    disk = tmp_path / "small" / "data"
+    disk.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
+    subprocess.run(mount, check=True)
+    own = Namespace.create("small")
+    try:
+        running = LocalEngine.start(
+            tmp_path / "small", namespace=own, insecure_registries=("10.77.0.0/16",)
+        )
+        yield running
+        running.kill()
+    finally:
+        own.remove()
+        subprocess.run(["umount", "--lazy", disk], check=True)

@@ -1,0 +1,98 @@
+"""A push whose answer was lost, or whose tag cannot be moved, through a real Engine."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.jobs.commands import ImagePush
+from shared.jobs.results import ImageResult
+from shared.reference import Reference
+from tests.fakes.front import open_front
+from tests.fakes.immutable import ImmutableTags
+from tests.fakes.web import Fake
+from tests.worker.engine.parts import Registry
+from tests.worker.parts import make_tools
+from worker.engine import images
+from worker.engine.transport.connection import Engine
+from worker.images.pull_push_tag import push
+from worker.jobs.attempt import Attempt
+from worker.jobs.tools import Tools
+from worker.local.engines import LocalEngine
+from worker.local.images import make_image
+from worker.login import Grant, Grants, Login
+
+
+@dataclass
+class Quay:
+    """A server with a registry whose tags cannot be moved; ``front`` is how it is named."""
+
+    tools: Tools
+    local: LocalEngine
+    registry: Registry
+    front: Fake
+
+    async def make(self, name: str, seed: int) -> None:
+        await asyncio.to_thread(make_image, self.local.docker_host, name, seed=seed)
+
+    async def push(self, source: str, target: str = "team/once:1") -> ImageResult:
+        command = ImagePush(
+            source=source, reference=f"{self.front.host}/{target}", registry_id="registry"
+        )
+        right = self.registry.login()
+        login = Login(host=self.front.host, username=right.username, secret=right.secret)
+        repository = target.partition(":")[0]
+        grant = Grant(login=login, repository=repository, rights=frozenset({"push"}))
+        return await push(command, Grants(grants=(grant,)), Attempt("job", 1), self.tools)
+
+
+@pytest.mark.parametrize("lost", [1, 0], ids=["answer lost", "pushed twice"])
+async def test_a_push_that_was_stored_succeeds_whatever_the_registry_then_says(
+    lost: int,
+    engine: Engine,
+    local_engine: LocalEngine,
+    locked_registry: Registry,
+    tmp_path: Path,
+) -> None:
+    tags = ImmutableTags(locked_registry.host, lost=lost)
+    listen = locked_registry.local.address
+    repository = f"team/once-{lost}"
+    async with open_front(locked_registry.host, tags.keep, listen=listen) as front:
+        quay = Quay(make_tools(engine, "private", tmp_path), local_engine, locked_registry, front)
+        await quay.make(f"once-{lost}:1", 601 + lost)
+        await quay.make(f"other-{lost}:1", 611 + lost)
+
+        first = await quay.push(f"once-{lost}:1", f"{repository}:1")
+        again = await quay.push(f"once-{lost}:1", f"{repository}:1")
+        with pytest.raises(EngineError) as caught:
+            await quay.push(f"other-{lost}:1", f"{repository}:1")
+        held = await quay.tools.confirm(
+            Reference(locked_registry.host, repository, "1"), locked_registry.login()
+        )
+
+    assert first.digest == again.digest == held.digest
+    assert (caught.value.code, caught.value.retryable) == (FaultCode.TAG_IMMUTABLE, False)
+    assert tags.refused == 2
+
+
+async def test_a_push_that_is_not_allowed_is_no_success_though_the_image_is_there(
+    engine: Engine, local_engine: LocalEngine, locked_registry: Registry, tmp_path: Path
+) -> None:
+    target = locked_registry.reference("team/denied")
+    await asyncio.to_thread(make_image, local_engine.docker_host, str(target), seed=621)
+    tools = make_tools(engine, "private", tmp_path)
+    command = ImagePush(source=str(target), reference=str(target), registry_id="registry")
+
+    def grants(login: Login) -> Grants:
+        grant = Grant(login=login, repository="team/denied", rights=frozenset({"push"}))
+        return Grants(grants=(grant,))
+
+    await push(command, grants(locked_registry.login()), Attempt("job", 1), tools)
+    assert await images.find(engine, str(target))
+    with pytest.raises(EngineError) as caught:
+        await push(command, grants(locked_registry.login("wrong")), Attempt("job", 2), tools)
+
+    assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS

@@ -1,0 +1,168 @@
+"""The worker's calls over one connection, on links that break, hang and swallow."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+
+from shared.jobs.states import Outcome
+from tests.proxies import Proxy, open_proxy
+from tests.world import Guest, World
+from worker.jobs.functions import Beat, DatabaseAway, Functions
+
+
+@pytest.fixture
+async def guest(world: World) -> Guest:
+    return await world.add_server()
+
+
+@pytest.fixture
+async def proxy(world: World) -> AsyncIterator[Proxy]:
+    async with open_proxy(("127.0.0.1", world.database.server.port)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def functions(world: World, guest: Guest, proxy: Proxy) -> Functions:
+    """Calls through the proxy that are given up after half a second."""
+    url = f"postgresql://{proxy.host}/{world.database.name}"
+    return guest.functions("first", url=url, call_seconds=0.5)
+
+
+async def test_a_cut_connection_is_opened_again_at_the_next_call(
+    world: World, functions: Functions
+) -> None:
+    await functions.beat([])
+    with world.database.server.administer() as superuser:
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE %s",
+            ("wharf\\_server\\_%",),
+        )
+
+    with pytest.raises(DatabaseAway):
+        await functions.beat([])
+
+    assert (await functions.beat([])).status == "current"
+
+
+async def test_a_call_on_a_link_that_swallows_everything_is_given_up_in_time(
+    functions: Functions, proxy: Proxy
+) -> None:
+    await functions.beat([])
+    proxy.stall_after_bytes = 0
+
+    begun = time.monotonic()
+    for _ in range(2):  # on the open connection, and on one that is to be opened
+        with pytest.raises(DatabaseAway):
+            await functions.beat([])
+
+    assert time.monotonic() - begun < 2
+    proxy.stall_after_bytes = None
+    assert (await functions.beat([])).status == "current"
+
+
+async def test_a_caller_that_is_cancelled_leaves_nothing_on_the_wire(
+    functions: Functions, proxy: Proxy
+) -> None:
+    await functions.beat([])
+    proxy.stall_after_bytes = 0
+    calling = asyncio.create_task(functions.beat([]))
+    await asyncio.sleep(0)
+
+    begun = time.monotonic()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+
+    assert time.monotonic() - begun < 0.4
+    proxy.stall_after_bytes = None
+    assert (await functions.claim("nothing", 1)).status == "fenced"
+
+
+async def test_calls_at_once_go_one_after_another_over_one_connection(
+    functions: Functions, proxy: Proxy
+) -> None:
+    answers = await asyncio.gather(*(functions.beat([]) for _ in range(20)))
+
+    assert {answer.status for answer in answers} == {"current"}
+    assert proxy.connections == 1
+
+
+async def test_closing_does_not_wait_for_a_link_that_swallows_everything(
+    functions: Functions, proxy: Proxy
+) -> None:
+    await functions.beat([])
+    proxy.stall_after_bytes = 0
+
+    async with asyncio.timeout(0.4):
+        await functions.close()
+
+
+async def test_text_that_the_database_cannot_hold_spoils_no_beat(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+    odd = {"layer\0": ["a\0b", "\ud800"], "speed": float("nan"), "count": 1, "done": None}
+
+    answer = await functions.beat([Beat(job_id=job_id, attempt=1, progress=odd)])
+
+    assert [held.job_id for held in answer.jobs] == [job_id]
+    progress = (await world.job(job_id))["progress"]
+    assert progress == {"layer?": ["a?b", "?"], "speed": None, "count": 1, "done": None}
+
+
+async def test_text_that_the_database_cannot_hold_spoils_no_end(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+    error = {"code": "engine_refused", "message": "bad\0byte \udc80", "retryable": False}
+
+    answer = await functions.finish(job_id, 1, Outcome.FAILED, error=error)
+
+    assert answer.status == "recorded"
+    assert (await world.job(job_id))["error"]["message"] == "bad?byte ?"
+
+
+async def test_an_event_is_written(world: World, guest: Guest, functions: Functions) -> None:
+    job_id = await world.run(guest)
+
+    await functions.event(job_id, 1, 1, "log", {"line": "pulling"})
+
+    [event] = await world.rows("SELECT data FROM job_event WHERE kind = 'log'")
+    assert event["data"] == {"line": "pulling"}
+
+
+async def test_an_event_that_is_told_again_is_stored_once(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+
+    for number, line in ((1, "one"), (1, "one"), (2, "two"), (4, "four"), (2, "two")):
+        await functions.event(job_id, 1, number, "log", {"line": line})
+
+    events = await world.rows("SELECT seq, data FROM job_event WHERE kind = 'log' ORDER BY seq")
+    assert [event["data"]["line"] for event in events] == ["one", "two", "four"]
+    assert [event["seq"] for event in events] == [events[0]["seq"] + step for step in range(3)]
+
+
+async def test_the_events_of_a_worker_that_does_not_count_them_are_all_stored(
+    world: World, guest: Guest, functions: Functions
+) -> None:
+    job_id = await world.run(guest)
+    uncounted = {"job_id": job_id, "attempt": 1, "kind": "log", "data": {}}
+
+    for _ in range(2):
+        assert (await guest.call("event", "first", **uncounted))["status"] == "recorded"
+
+    assert len(await world.rows("SELECT 1 FROM job_event WHERE kind = 'log'")) == 2
+
+
+async def test_the_password_is_in_no_error(world: World, guest: Guest) -> None:
+    functions = guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
+
+    with pytest.raises(psycopg.OperationalError) as caught:
+        await functions.beat([])
+
+    assert guest.password.get_secret_value() not in str(caught.value)

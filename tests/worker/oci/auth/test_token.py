@@ -1,0 +1,133 @@
+"""Tokens are kept for what they serve, until shortly before their end."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from yarl import URL
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from tests.fakes.token_server import TokenServer
+from tests.worker.oci.parts import make_login
+from worker.login import Login
+from worker.oci.auth.realm import Realm
+from worker.oci.auth.scope import Scope, read_granted
+from worker.oci.auth.token import Token, TokenSource
+from worker.oci.transport.http import Transport
+from worker.oci.transport.settings import ConnectionSettings
+
+PULL = Scope("team/app", frozenset({"pull"}))
+PUSH = Scope("team/app", frozenset({"pull", "push"}))
+OTHER = Scope("team/other", frozenset({"pull"}))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_source(
+    transport: Transport, server: TokenServer, login: Login | None, clock: Clock
+) -> TokenSource:
+    realm = Realm(URL(server.realm), "registry", is_foreign=False)
+    return TokenSource(transport, realm, login, registry="registry.test", clock=clock)
+
+
+def make_token(claims: object) -> str:
+    payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{payload}.sig"
+
+
+async def test_a_token_is_kept_until_shortly_before_its_end(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    clock, login = Clock(), make_login("registry.test")
+    token_server.life_seconds = 100
+    async with Transport(settings) as transport:
+        source = make_source(transport, token_server, login, clock)
+
+        first = await source.find(PULL)
+        clock.now += 89
+        kept = await source.find(PULL)
+        clock.now += 2
+        second = await source.find(PULL)
+
+    assert kept is first and second is not first
+    assert len(token_server.scopes) == 2
+
+
+async def test_a_token_for_more_serves_for_less_but_not_for_another_repository(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    async with Transport(settings) as transport:
+        source = make_source(transport, token_server, make_login("registry.test"), Clock())
+
+        await source.find(PUSH)
+        await source.find(PULL)
+        await source.find(OTHER)
+
+    assert token_server.scopes == [
+        "repository:team/app:pull,push",
+        "repository:team/other:pull",
+    ]
+
+
+async def test_many_at_once_ask_for_one_token(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    async with Transport(settings) as transport:
+        source = make_source(transport, token_server, make_login("registry.test"), Clock())
+
+        found = await asyncio.gather(*(source.find(PULL) for _ in range(10)))
+
+    assert len({token.value for token in found}) == 1 and len(token_server.scopes) == 1
+
+
+async def test_nobody_gets_a_token_without_a_name_and_may_lack_a_login(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    async with Transport(settings) as transport:
+        source = make_source(transport, token_server, None, Clock())
+
+        with pytest.raises(RegistryError) as caught:
+            await source.find(PULL)
+
+    assert caught.value.code == FaultCode.AUTH_MISSING
+    request = token_server.fake.requests[0]
+    assert "account" not in request.query and request.query["client_id"] == "wharfinger"
+    assert token_server.fake.authorizations == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "granted"),
+    [
+        ({"access": [{"type": "repository", "name": "team/app", "actions": ["pull"]}]}, {"pull"}),
+        ({"access": [{"type": "repository", "name": "other", "actions": ["pull"]}]}, set()),
+        ({"access": []}, set()),
+        ({"access": None}, set()),
+        ({"sub": "alice"}, None),
+        ({"access": "all"}, None),
+        ([1], None),
+    ],
+)
+def test_a_token_says_what_it_grants(claims: object, granted: set[str] | None) -> None:
+    assert read_granted(make_token(claims), PULL) == granted
+
+
+def test_a_wildcard_serves_everything_and_a_value_is_not_shown() -> None:
+    token = Token("secret-value", PUSH, frozenset("*"), 0.0)
+
+    assert token.serves(PULL) and token.serves(PUSH) and not token.serves(OTHER)
+    assert "secret-value" not in repr(token)
+
+
+@given(st.text())
+def test_any_text_may_be_a_token(text: str) -> None:
+    assert read_granted(text, PULL) is None or isinstance(read_granted(text, PULL), frozenset)

@@ -1,0 +1,53 @@
+"""What we copied, read by skopeo: another program's idea of an image."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.worker.oci.copying import copy, two_platforms
+from tests.worker.oci.parts import PASSWORDS, Registries, basic
+from tests.worker.oci.sample_images import Depot, digest_of
+from worker.oci.transport.settings import ConnectionSettings
+
+
+@pytest.fixture(scope="session")
+def skopeo() -> str:
+    """The program: without it skip at a desk, fail in CI."""
+    if found := shutil.which("skopeo"):
+        return found
+    if os.environ.get("CI"):
+        pytest.fail("there is no skopeo here")
+    pytest.skip("NO OTHER PROGRAM READS OUR COPIES: there is no skopeo here")
+
+
+async def test_skopeo_reads_what_we_wrote_byte_for_byte(
+    skopeo: str, registries: Registries, settings: ConnectionSettings, tmp_path: Path
+) -> None:
+    source, target = registries.start(), registries.start()
+    image = two_platforms("skopeo")
+    await Depot(source.host, "app", basic()).put("1", image)
+
+    await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
+
+    layout = tmp_path / "layout"
+    await run(
+        *(skopeo, "copy", "--all", "--preserve-digests", "--src-tls-verify=false"),
+        *("--src-creds", f"alice:{PASSWORDS['alice']}"),
+        *(f"docker://{target.host}/app:1", f"oci:{layout}:1"),
+    )
+    (entry,) = json.loads((layout / "index.json").read_text())["manifests"]
+    assert entry["digest"] == image.digest
+    stored = {digest_of(path.read_bytes()) for path in (layout / "blobs/sha256").iterdir()}
+    assert stored == {*image.digests, *image.blobs}
+
+
+async def run(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()

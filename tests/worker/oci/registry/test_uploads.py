@@ -1,0 +1,79 @@
+"""Whether a blob is there, and how a registry comes to take it over, before real and odd ones."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from tests.fakes.token_server import TokenServer
+from tests.fakes.web import open_fake, says
+from tests.worker.oci.parts import make_login, open_client
+from tests.worker.oci.sample_images import LAYER, describe, digest_of
+from worker.local.registry import LocalRegistry
+from worker.oci.registry.uploads import Upload
+from worker.oci.transport.settings import ConnectionSettings
+
+BLOB = describe(LAYER, b"blob")
+DIGEST = BLOB.digest
+
+
+@pytest.mark.parametrize(
+    ("status", "is_there"), [(200, True), (307, True), (404, False), (405, False)]
+)
+async def test_a_blob_is_there_or_not_without_being_fetched(
+    status: int, *, is_there: bool, settings: ConnectionSettings
+) -> None:
+    headers = {"Location": "http://127.0.0.1:9/signed-for-get"} if status == 307 else None
+
+    async with (
+        open_fake(says(status, text="blob", headers=headers)) as fake,
+        open_client(fake.host, settings) as client,
+    ):
+        assert await client.uploads("app").has(BLOB) is is_there
+
+    assert fake.lines == [f"HEAD /v2/app/blobs/{DIGEST}"]
+
+
+async def test_a_registry_that_does_not_say_whether_it_has_a_blob_failed(
+    settings: ConnectionSettings,
+) -> None:
+    async with open_fake(says(503)) as fake, open_client(fake.host, settings) as client:
+        with pytest.raises(RegistryError) as caught:
+            await client.uploads("app").has(BLOB)
+
+    assert caught.value.code == FaultCode.REGISTRY_ERROR
+
+
+async def test_where_the_other_repository_may_not_be_read_a_plain_upload_is_begun(
+    token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    host = token_registry.host
+    token_server.forbidden = frozenset({"secret/app"})
+
+    async with open_client(host, settings, make_login(host)) as client:
+        upload = await client.uploads("team/app", mounts="secret/app").mount(DIGEST)
+
+    assert isinstance(upload, Upload) and upload.repository == "team/app"
+
+
+async def test_an_upload_that_the_registry_stored_under_another_digest_is_found_out(
+    settings: ConnectionSettings,
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": "/upload?state=1"})
+        await request.read()
+        return web.Response(status=201, headers={"Docker-Content-Digest": digest_of(b"other")})
+
+    async def content() -> AsyncIterator[bytes]:
+        yield b"blob"
+
+    async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
+        uploads = client.uploads("app")
+        with pytest.raises(RegistryError) as caught:
+            await uploads.finish(await uploads.start(), describe(LAYER, b"blob"), content())
+
+    assert caught.value.code == FaultCode.DIGEST_MISMATCH
+    assert fake.requests[-1].query_string == f"state=1&digest={DIGEST}"

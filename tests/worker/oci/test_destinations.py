@@ -1,0 +1,250 @@
+"""What a registry is asked before an Engine gets a login, how often, and what is kept of it."""
+
+import shutil
+import ssl
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from shared.errors import RefusedNetworkError, RegistryError
+from shared.faults import FaultCode
+from shared.reference import Reference
+from tests.fakes.certificates import Authority
+from tests.fakes.connect_proxy import open_connect_proxy
+from tests.fakes.web import Answer, Fake, open_fake, says
+from tests.worker.oci.parts import make_login, make_settings
+from worker.oci.destinations import KEPT, Destinations
+from worker.oci.transport.settings import ConnectionSettings, EngineProxy
+
+API = {"Docker-Distribution-Api-Version": "registry/2.0"}
+BASIC = says(401, headers={"WWW-Authenticate": 'Basic realm="x"', **API})
+OPEN = says(200, text="{}", kind="application/json", headers=API)
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def names(realm: str) -> Answer:
+    return says(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="r"', **API})
+
+
+async def look(
+    destinations: Destinations,
+    fake: Fake,
+    settings: ConnectionSettings,
+    repository: str = "team/app",
+) -> None:
+    async def find() -> ConnectionSettings:
+        return settings
+
+    login = make_login(fake.host)
+    target = Reference(fake.host, repository, "1")
+
+    given = await destinations.require_safe(login, target, find)
+
+    assert (given.host, given.username, given.secret) == (login.host, "alice", login.secret)
+
+
+async def test_a_registry_is_asked_once_a_minute_and_without_the_login(
+    settings: ConnectionSettings,
+) -> None:
+    clock = Clock()
+    destinations = Destinations(clock)
+    async with open_fake(BASIC) as fake:
+        for repository in ("team/app", "team/app", "other"):
+            await look(destinations, fake, settings, repository)
+        asked = list(fake.lines)
+        clock.now += KEPT.total_seconds()
+        await look(destinations, fake, settings)
+
+    assert asked == ["GET /v2/"]
+    assert fake.lines == ["GET /v2/", "GET /v2/"]
+    assert fake.authorizations == []
+
+
+async def test_of_a_registry_that_lets_everybody_in_each_repository_is_asked_for(
+    settings: ConnectionSettings,
+) -> None:
+    destinations = Destinations(Clock())
+    async with open_fake(OPEN) as fake:
+        for repository in ("team/app", "team/app", "other"):
+            await look(destinations, fake, settings, repository)
+
+    assert fake.lines == [
+        *("GET /v2/", "HEAD /v2/team/app/manifests/1"),
+        *("GET /v2/", "HEAD /v2/other/manifests/1"),
+    ]
+
+
+async def test_what_is_unsafe_or_unknown_is_asked_for_again(settings: ConnectionSettings) -> None:
+    destinations = Destinations(Clock())
+    answers = [says(503), names("http://192.0.2.1/token"), BASIC]
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return await answers.pop(0)(request)
+
+    async with open_fake(answer) as fake:
+        with pytest.raises(RegistryError) as broken:
+            await look(destinations, fake, settings)
+        with pytest.raises(RegistryError) as unsafe:
+            await look(destinations, fake, settings)
+        await look(destinations, fake, settings)
+
+    codes = (broken.value.code, unsafe.value.code)
+    assert codes == (FaultCode.REGISTRY_ERROR, FaultCode.AUTH_UNSAFE_REALM)
+    assert len(fake.lines) == 3
+
+
+@pytest.mark.parametrize("realm", ["https", "http"])
+async def test_a_certificate_that_only_the_engine_knows_does_not_hide_the_token_server(
+    realm: str, authority: Authority, settings: ConnectionSettings
+) -> None:
+    tls = authority.context("127.0.0.1")
+    async with open_fake(names(f"{realm}://127.0.0.1:9/token"), tls=tls) as fake:
+        if realm == "https":
+            await look(Destinations(), fake, settings)
+        else:
+            with pytest.raises(RegistryError) as caught:
+                await look(Destinations(), fake, settings)
+            assert caught.value.code == FaultCode.AUTH_UNSAFE_REALM
+
+    assert fake.lines == ["GET /v2/"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (says(404, text="<html></html>", kind="text/html"), FaultCode.NOT_A_REGISTRY),
+        (says(307, headers={"Location": "https://192.0.2.1/v2/"}), FaultCode.NOT_A_REGISTRY),
+        (says(429), FaultCode.RATE_LIMITED),
+    ],
+)
+async def test_a_registry_that_does_not_say_it_is_not_safe(
+    answer: Answer, code: FaultCode, settings: ConnectionSettings
+) -> None:
+    async with open_fake(answer) as fake:
+        with pytest.raises(RegistryError) as caught:
+            await look(Destinations(), fake, settings)
+
+    assert caught.value.code == code
+
+
+async def test_a_registry_at_an_address_that_it_may_not_have_is_not_safe() -> None:
+    async with open_fake(BASIC) as fake:
+        with pytest.raises(RefusedNetworkError):
+            await look(Destinations(), fake, make_settings(networks="public"))
+
+    assert fake.requests == []
+
+
+NAME = "registry.example.test"
+
+
+async def look_through_proxy(
+    proxy: EngineProxy, answer: Answer, authority: Authority, directory: Path
+) -> list[str]:
+    """A registry whose name only the proxy knows; gives what it was asked."""
+
+    async def find() -> ConnectionSettings:
+        certificates = authority.trust(directory, host)
+        return replace(make_settings(certificates=certificates), proxy=proxy)
+
+    async with open_fake(answer, tls=authority.context(NAME)) as fake:
+        host = f"{NAME}:{fake.port}"
+        target = Reference(host, "team/app", "1")
+        await Destinations().require_safe(make_login(host), target, find)
+        assert fake.authorizations == []
+        return fake.lines
+
+
+@pytest.mark.parametrize(
+    ("answer", "lines"),
+    [
+        (BASIC, ["GET /v2/"]),
+        (names("https://auth.example.test/token"), ["GET /v2/"]),
+        (OPEN, ["GET /v2/", "HEAD /v2/team/app/manifests/1"]),
+    ],
+    ids=["Basic", "a token server", "open"],
+)
+async def test_a_registry_that_only_the_engines_proxy_gets_to_is_asked_through_it(
+    answer: Answer, lines: list[str], authority: Authority, tmp_path: Path
+) -> None:
+    async with open_connect_proxy() as proxy:
+        asked = await look_through_proxy(EngineProxy(proxy.url), answer, authority, tmp_path)
+
+    assert asked == lines
+    assert {place.partition(":")[0] for place in proxy.asked} == {NAME}
+
+
+@pytest.mark.parametrize(
+    ("proxied", "answer", "code"),
+    [
+        (("200 OK", ""), names(f"http://{NAME}/token"), FaultCode.AUTH_UNSAFE_REALM),
+        (("200 OK", "example.test"), BASIC, FaultCode.DNS_NOT_FOUND),
+        (("407 Proxy Authentication Required", ""), BASIC, FaultCode.PROXY_ERROR),
+        (("200 OK", ""), says(503), FaultCode.PROXY_ERROR),
+    ],
+    ids=["unsafe", "no proxy for it", "wants a login", "broken"],
+)
+async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
+    proxied: tuple[str, str],
+    answer: Answer,
+    code: FaultCode,
+    authority: Authority,
+    tmp_path: Path,
+) -> None:
+    status, without = proxied
+    async with open_connect_proxy(status) as proxy:
+        there = EngineProxy(proxy.url, without)
+        with pytest.raises(RegistryError) as caught:
+            await look_through_proxy(there, answer, authority, tmp_path)
+
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("hostname", "without", "serves"),
+    [
+        ("ghcr.io", "", True),
+        ("ghcr.io", "localhost, .example.test", True),
+        ("ghcr.io", "*", False),
+        ("a.example.test", ".example.test", False),
+        ("a.example.test", "EXAMPLE.test", False),
+        ("aexample.test", "example.test", True),
+        ("10.1.2.3", "10.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", False),
+        ("10.1.2.3", "192.0.2.0/24,x", True),
+        ("127.0.0.1", "", False),
+        ("localhost", "", False),
+    ],
+)
+def test_a_proxy_serves_what_is_not_excepted(hostname: str, without: str, *, serves: bool) -> None:
+    assert EngineProxy("http://proxy:3128", without).serves(hostname) is serves
+    assert not EngineProxy("", without).serves(hostname)
+
+
+@pytest.mark.parametrize("has_certificate", [True, False])
+async def test_a_registry_that_wants_a_certificate_is_shown_the_servers_own(
+    authority: Authority, tmp_path: Path, *, has_certificate: bool
+) -> None:
+    tls = authority.context("127.0.0.1")
+    tls.load_verify_locations(authority.file)
+    tls.verify_mode = ssl.CERT_REQUIRED
+    async with open_fake(BASIC, tls=tls) as fake:
+        settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
+        if has_certificate:
+            chain, key = authority.files("client", "client.test")
+            shutil.copy(chain, tmp_path / fake.host / "client.cert")
+            shutil.copy(key, tmp_path / fake.host / "client.key")
+            await look(Destinations(), fake, settings)
+        else:
+            with pytest.raises(RegistryError):
+                await look(Destinations(), fake, settings)
+
+    assert bool(fake.lines) is has_certificate

@@ -1,0 +1,47 @@
+"""What handlers work with that ask the Engine for nothing but how registries are reached."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from shared.networks import parse_networks
+from tests.worker.engine.parts import open_scripted
+from worker.deployments.recovery import Unfinished
+from worker.engine.transport.connection import Engine
+from worker.jobs.tools import Tools
+from worker.jobs.workspaces import Workspaces
+
+
+@asynccontextmanager
+async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
+    """The address of an Engine that says no more than that registries may be on loopback."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if not request.path.endswith("/info"):
+            return web.json_response({"message": "not here"}, status=404)
+        return web.json_response({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}})
+
+    async with open_scripted(directory, answer) as scripted:
+        yield scripted.docker_host
+
+
+@asynccontextmanager
+async def open_tools(directory: Path) -> AsyncIterator[Tools]:
+    """With such an Engine."""
+    async with (
+        open_loopback_engine(directory) as docker_host,
+        Engine.open(docker_host) as engine,
+    ):
+        yield make_tools(engine, "loopback", directory)
+
+
+def make_tools(engine: Engine, networks: str, directory: Path) -> Tools:
+    """For an Engine, with all that a worker keeps below this directory."""
+    return Tools(
+        engine,
+        parse_networks(networks),
+        Workspaces.open(directory / "builds"),
+        Unfinished(engine, directory / "begun.json"),
+    )

@@ -1,0 +1,471 @@
+"""A worker in the eyes of the control plane: hello, beats, wishes, and the fence."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from psycopg import sql
+from pydantic import BaseModel
+
+from shared.errors import SetupError
+from shared.jobs.commands import Command
+from shared.jobs.states import LEASE
+from shared.jobs.store.cancel import cancel
+from shared.vault import KeyRing
+from tests.databases import Database, start_postgres
+from tests.proxies import open_proxy
+from tests.waiting import wait_until
+from tests.world import Guest, World, open_world
+from worker.jobs.attempt import Attempt, End, Why
+from worker.jobs.functions import Functions
+from worker.local.postgres import LocalPostgres
+from worker.login import Grants
+from worker.server.heartbeat import FENCE, Outage, Presence
+from worker.server.runtime import Runtime
+
+ENGINE: dict[str, Any] = {"version": "29"}
+SHORT = timedelta(seconds=1.2)
+QUICK: dict[str, Any] = {"every": SHORT / 6, "fence": SHORT}
+
+
+@dataclass
+class Server:
+    """A worker whose handlers work until they are stopped."""
+
+    world: World
+    guest: Guest
+    functions: Functions
+    runtime: Runtime
+    presence: Presence
+    superseded: asyncio.Event
+    tasks: dict[str, asyncio.Task[End | None]] = field(default_factory=dict)
+
+    async def begin(self) -> str:
+        """A job whose work has begun."""
+        job_id = await self.world.dispatch(self.guest)
+        self.tasks[job_id] = asyncio.create_task(self.runtime.run(job_id, 1))
+        await wait_until(lambda: job_id in self.busy)
+        return job_id
+
+    @property
+    def busy(self) -> set[str]:
+        """The jobs whose handlers have begun."""
+        return {job_id for (job_id, _), one in self.runtime.attempts.items() if one.task}
+
+    def attempt(self, job_id: str) -> Attempt:
+        return self.runtime.attempts[job_id, 1]
+
+    async def end_of(self, job_id: str, *, seconds: float = 5) -> End | None:
+        async with asyncio.timeout(seconds):
+            return await self.tasks[job_id]
+
+
+async def work(_: Command, __: Grants, ___: Attempt) -> BaseModel:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+def make_server(
+    world: World,
+    guest: Guest,
+    *,
+    incarnation: str = "first",
+    url: str | None = None,
+    **options: Any,
+) -> Server:
+    functions = guest.functions(incarnation, url=url)
+    runtime = Runtime(guest.enrolled, KeyRing([guest.key]), functions, work)
+    superseded = asyncio.Event()
+    presence = Presence(
+        guest.enrolled, functions, runtime.attempts, runtime.stop_all, superseded.set, **options
+    )
+    return Server(world, guest, functions, runtime, presence, superseded)
+
+
+@pytest.fixture
+async def server(world: World) -> AsyncIterator[Server]:
+    made = make_server(world, await world.add_server())
+    yield made
+    made.runtime.stop_all(Why.LEASE_LOST)
+    await asyncio.gather(*made.tasks.values(), return_exceptions=True)
+
+
+# Hello
+
+
+async def test_hello_tells_what_the_worker_can_do(world: World) -> None:
+    server = make_server(world, await world.add_server(None))
+
+    await server.presence.hello(None, ENGINE)
+
+    [row] = await world.rows("SELECT incarnation, wire_version, kinds, engine FROM server")
+    assert (row["incarnation"], row["wire_version"], row["engine"]) == ("first", 1, ENGINE)
+    assert set(row["kinds"]) >= {"image.pull@1", "registry.test@1"}
+
+
+async def test_hello_waits_until_control_has_made_the_role(world: World) -> None:
+    guest = await world.enrol_server()
+    server = make_server(world, guest)
+
+    waiting = asyncio.create_task(server.presence.hello(None, ENGINE))
+    ended, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not ended
+    await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+    await waiting
+
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
+
+
+async def test_hello_gives_up_on_a_database_that_lets_nobody_in(world: World) -> None:
+    guest = await world.enrol_server()
+    server = make_server(world, guest, patience=timedelta(seconds=0.1))
+
+    with pytest.raises(SetupError, match="does not let this server in") as caught:
+        await server.presence.hello(None, ENGINE)
+
+    assert guest.password.get_secret_value() not in str(caught.value.message)
+
+
+async def test_hello_of_a_removed_server_ends_the_worker(world: World) -> None:
+    server = make_server(world, await world.add_server())
+    await world.api.execute("UPDATE server SET removed_at = now()")
+
+    with pytest.raises(SetupError, match="removed"):
+        await server.presence.hello(None, ENGINE)
+
+
+async def test_hello_waits_for_a_worker_that_may_be_alive(world: World) -> None:
+    guest = await world.add_server("another")
+    server = make_server(world, guest)
+
+    waiting = asyncio.create_task(server.presence.hello(None, ENGINE))
+    ended, _ = await asyncio.wait({waiting}, timeout=0.1)
+    assert not ended
+    await world.forget(guest)
+    await waiting
+
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
+
+
+# Beats
+
+
+async def test_a_cancel_reaches_the_work_within_a_second(world: World, server: Server) -> None:
+    async with server.presence.beating():
+        job_id = await server.begin()
+        begun = time.monotonic()
+        await cancel(world.api, job_id, world.organization_id, "not wanted")
+        await server.end_of(job_id)
+
+    assert time.monotonic() - begun < 1
+    assert await world.state(job_id) == "cancelled"
+
+
+async def test_a_cancel_whose_hint_is_lost_is_found_by_the_next_beat(
+    world: World, server: Server
+) -> None:
+    async with server.presence.beating():
+        job_id = await server.begin()
+        await world.owner.execute("UPDATE job SET cancel_requested_at = now()")
+        await server.end_of(job_id)
+
+    assert await world.state(job_id) == "cancelled"
+
+
+async def test_progress_is_told_within_two_seconds(world: World, server: Server) -> None:
+    async with server.presence.beating():
+        job_id = await server.begin()
+        server.attempt(job_id).progress = {"done": 1}
+
+        async def is_told() -> bool:
+            return bool((await world.job(job_id))["progress"] == {"done": 1})
+
+        await wait_until(is_told, seconds=2)
+        await wait_until(lambda: not server.attempt(job_id).has_news)
+
+
+async def test_an_attempt_that_is_no_longer_ours_is_stopped(world: World, server: Server) -> None:
+    async with server.presence.beating():
+        lost, kept = await server.begin(), await server.begin()
+        await world.pass_time(lost, timedelta(minutes=1))
+        await world.sweep()
+        await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (server.guest.server_id,))
+
+        assert await server.end_of(lost) is None
+        assert server.attempt(kept).why is None
+
+    assert (await world.job(lost))["failures"] == 1
+
+
+async def test_a_worker_that_was_succeeded_stops_all_and_leaves(
+    world: World, server: Server
+) -> None:
+    async with server.presence.beating():
+        job_id = await server.begin()
+        await server.guest.hello("second", predecessor="first")
+        await world.control.execute("SELECT pg_notify('wharf_beat', '')")
+        async with asyncio.timeout(5):
+            await server.superseded.wait()
+
+        assert await server.end_of(job_id) is None
+
+    assert await world.state(job_id) == "queued"
+
+
+async def test_junk_in_hints_stops_nothing(world: World, server: Server) -> None:
+    async with server.presence.beating():
+        job_id = await server.begin()
+        for payload in ("", "'", "x" * 7000, job_id, server.guest.server_id):
+            await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (payload,))
+        ended, _ = await asyncio.wait(server.tasks.values(), timeout=0.2)
+
+        assert not ended
+    assert await world.state(job_id) == "running"
+
+
+# Drain and goodbye
+
+
+async def test_a_drain_is_told_at_once_and_what_runs_goes_on(world: World, server: Server) -> None:
+    await server.presence.hello("first", ENGINE)
+
+    async def is_told() -> bool:
+        return bool(await world.rows("SELECT 1 FROM server WHERE draining"))
+
+    async with server.presence.beating():
+        job_id = await server.begin()
+        server.presence.drain()
+        await wait_until(is_told, seconds=1)
+        unsent = await world.submit(server.guest)
+
+        assert await world.release() == []
+        assert not server.tasks[job_id].done()
+
+    assert await world.state(unsent) == "queued"
+
+
+async def test_a_goodbye_makes_the_server_away_at_once(world: World, server: Server) -> None:
+    await server.presence.hello("first", ENGINE)
+
+    await server.presence.leave()
+
+    [row] = await world.rows("SELECT incarnation FROM server")
+    assert row["incarnation"] is None
+
+
+async def test_who_was_never_greeted_says_no_goodbye(world: World) -> None:
+    guest = await world.add_server("another")
+    server = make_server(world, guest, incarnation="another")
+
+    await server.presence.leave()
+
+    assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'another'")
+
+
+async def test_a_goodbye_that_nobody_hears_is_no_error(tmp_path: Path) -> None:
+    async with mortal_world(tmp_path / "postgres") as (world, postgres):
+        server = make_server(world, await world.add_server())
+        await server.presence.hello("first", ENGINE)
+        postgres.kill()
+
+        await server.presence.leave()
+
+
+# The fence
+
+
+def test_the_fence_comes_well_before_the_lease_ends() -> None:
+    assert timedelta(seconds=2) <= LEASE - FENCE
+
+
+async def test_a_worker_whose_link_swallows_everything_stops_in_time(world: World) -> None:
+    guest = await world.add_server()
+    async with open_proxy(("127.0.0.1", world.database.server.port)) as proxy:
+        url = f"postgresql://{proxy.host}/{world.database.name}"
+        server = make_server(world, guest, url=url, **QUICK)
+        async with server.presence.beating():
+            job_id = await server.begin()
+            await server.functions.beat([])
+            proxy.stall_after_bytes = 0
+            begun = time.monotonic()
+            # Others are in the queue before the beat, as when many attempts end at once.
+            calls = [asyncio.create_task(server.functions.beat([])) for _ in range(8)]
+            assert await server.end_of(job_id) is None
+            seconds = time.monotonic() - begun
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+    assert seconds < SHORT.total_seconds() + 0.5
+    assert await world.state(job_id) == "running"
+
+
+@asynccontextmanager
+async def mortal_world(directory: Path) -> AsyncIterator[tuple[World, LocalPostgres]]:
+    """A world in a server of its own, that may be killed."""
+    postgres = start_postgres(directory)
+    async with AsyncExitStack() as stack:
+        stack.callback(postgres.directory.close)
+        stack.callback(postgres.child.kill)
+        yield (
+            await stack.enter_async_context(open_world(Database.create(postgres))),
+            postgres,
+        )
+
+
+def is_seen(database: Database) -> bool:
+    [(seen,)] = database.execute("SELECT now() - seen_at < interval '500 ms' FROM server")
+    return bool(seen)
+
+
+async def test_a_worker_whose_beats_are_answered_is_not_fenced(world: World) -> None:
+    server = make_server(world, await world.add_server(), **QUICK)
+
+    async with server.presence.beating():
+        job_id = await server.begin()
+        ended, _ = await asyncio.wait(server.tasks.values(), timeout=2 * SHORT.total_seconds())
+        assert not ended
+        server.runtime.stop_all(Why.DRAINED)
+        await server.end_of(job_id)
+
+
+async def test_a_worker_whose_database_is_killed_stops_its_work_and_goes_on_afterwards(
+    tmp_path: Path,
+) -> None:
+    async with mortal_world(tmp_path / "postgres") as (world, postgres):
+        server = make_server(world, await world.add_server(), **QUICK)
+        async with server.presence.beating():
+            job_id = await server.begin()
+            postgres.kill()
+            begun = time.monotonic()
+
+            assert await server.end_of(job_id) is None
+            assert time.monotonic() - begun < SHORT.total_seconds() + 0.5
+
+            again = LocalPostgres.start(
+                tmp_path / "postgres", listen="127.0.0.1", port=postgres.port, durable=False
+            )
+            try:
+                database = replace(world.database, server=again)
+                await wait_until(lambda: is_seen(database))
+                assert database.execute("SELECT state FROM job") == [("running",)]
+            finally:
+                again.stop()
+
+
+# The Engine and the clock
+
+
+@dataclass
+class ComingEngine:
+    """An Engine that is away at first."""
+
+    said: list[dict[str, Any]] = field(default_factory=lambda: [{}, {"version": "30"}])
+
+    async def describe(self) -> dict[str, Any]:
+        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+
+
+async def test_an_engine_that_came_later_or_was_updated_is_seen(world: World) -> None:
+    engine = ComingEngine()
+    options: dict[str, Any] = {**QUICK, "describe_every": SHORT / 6}
+    guest = await world.add_server(None)
+    server = make_server(world, guest, describe=engine.describe, **options)
+
+    async def shows(version: str) -> bool:
+        [row] = await world.rows("SELECT engine FROM server")
+        return bool(row["engine"] == {"version": version})
+
+    await server.presence.hello(None, await engine.describe())
+    async with server.presence.beating():
+        await wait_until(lambda: shows("30"))
+        engine.said = [{"version": "31"}]
+        await wait_until(lambda: shows("31"))
+
+
+async def test_a_beat_tells_how_the_clock_is(world: World) -> None:
+    guest = await world.add_server(None)
+    server = make_server(world, guest, **QUICK)
+
+    async def is_told() -> bool:
+        [row] = await world.rows("SELECT clock_ahead_seconds AS ahead FROM server")
+        return row["ahead"] is not None and abs(row["ahead"]) < 0.5
+
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        await wait_until(is_told)
+
+
+# A server that was removed
+
+
+async def test_a_worker_that_is_shut_out_asks_once_it_lasts_and_ends_when_it_was_removed(
+    world: World,
+) -> None:
+    told, asked = asyncio.Event(), asyncio.Event()
+
+    async def is_removed() -> bool:
+        asked.set()
+        return True
+
+    guest = await world.add_server(None)
+    server = make_server(world, guest, is_removed=is_removed, on_removed=told.set)
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        await world.owner.execute("UPDATE server SET removed_at = now()")
+        await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
+
+        await asyncio.wait_for(told.wait(), 10)
+
+    assert asked.is_set()
+    assert not server.superseded.is_set()
+
+
+async def test_a_worker_that_is_shut_out_and_was_not_removed_goes_on(world: World) -> None:
+    asked = asyncio.Event()
+
+    async def is_removed() -> bool:
+        asked.set()
+        return False
+
+    guest = await world.add_server(None)
+    server = make_server(world, guest, is_removed=is_removed)
+    await server.presence.hello(None, ENGINE)
+    async with server.presence.beating():
+        role = sql.Identifier(guest.role)
+        await world.owner.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
+        await world.owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
+            (guest.role,),
+        )
+        await asyncio.wait_for(asked.wait(), 10)
+        [before] = await world.rows("SELECT seen_at FROM server")
+
+        await world.owner.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
+
+        await wait_until(lambda: _was_seen_after(world, before["seen_at"]))
+
+
+async def _was_seen_after(world: World, moment: datetime) -> bool:
+    return bool(await world.rows("SELECT FROM server WHERE seen_at > %s", moment))
+
+
+def test_an_outage_is_logged_once_and_the_api_is_asked_after_a_while_and_then_now_and_then() -> (
+    None
+):
+    outage = Outage()
+
+    told = [outage.is_to_be_told(now) for now in (0.0, 0.3, 0.6)]
+    asks = [outage.is_time_to_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
+    outage.end()
+
+    assert told == [True, False, False]
+    assert asks == [False, True, False, False, True]
+    assert not outage.is_time_to_ask(100.0)
+    assert outage.is_to_be_told(100.0)

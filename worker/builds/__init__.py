@@ -1,0 +1,1 @@
+"""Builds: an image is made from its sources."""

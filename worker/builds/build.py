@@ -1,0 +1,280 @@
+"""Build an image from its sources: fetch, pack, pull what it builds on, build."""
+
+import asyncio
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from shared.coroutines import end
+from shared.errors import EngineError, WharfError
+from shared.faults import FaultCode
+from shared.jobs.commands import GitSource, ImageBuild, UploadSource
+from shared.jobs.results import ImageResult
+from shared.reference import Reference
+from worker.builds.sources.context import Context, find_inside, pack
+from worker.builds.sources.dockerfile import Base, parse_bases
+from worker.builds.sources.download import download
+from worker.builds.sources.git.checkout import fetch
+from worker.builds.sources.upload import unpack
+from worker.engine import images
+from worker.engine.builds.builder import BuildRequest
+from worker.engine.builds.builder import build as run_build
+from worker.engine.transport.connection import Engine
+from worker.jobs.attempt import Attempt
+from worker.jobs.joblog import JobLog, open_log
+from worker.jobs.mask import Mask
+from worker.jobs.tools import IDLE, Tools, sender, tell
+from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
+
+SILENCE = timedelta(hours=1)
+"""A step may compile for long without a word; whether its Engine still lives is asked besides."""
+
+ASK_SECONDS = 10.0
+MISSES = 3
+"""An Engine under load may be late with one answer, but not with three, each of them 10 s."""
+
+OTHERS_SECONDS = 5.0
+"""What registries have to answer that no base names, before the build goes on without them."""
+
+REVISION = "org.opencontainers.image.revision"
+SOURCE = "org.opencontainers.image.source"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What is built from; a git repository says of which ``commit`` and ``url`` it is.
+
+    ``modes`` are those that a tar gave to its files, by inode; ``missing`` is what was allowed to
+    be.
+    """
+
+    root: Path
+    commit: str | None = None
+    url: str | None = None
+    modes: Mapping[int, int] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        labels = {REVISION: self.commit, SOURCE: self.url}
+        return {name: value for name, value in labels.items() if value}
+
+
+async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
+    """The image that the server's Engine has then; nothing is tagged by a build that fails.
+
+    Raises:
+        SourceError: the sources cannot be fetched, or may not be built.
+        EngineError: a base is missing, or the build failed; its message shows no secret.
+    """
+    mask = Mask(_secrets(grants))
+    try:
+        async with tools.workspaces.folder() as folder, open_log(sender(attempt), mask) as log:
+            return await _build(command, grants, attempt, tools, log=log, folder=folder)
+    except WharfError as error:
+        # A step's own words are in there, and they may say anything.
+        error.message = mask(error.message)
+        error.args = (error.message,)
+        raise
+
+
+async def _build(
+    command: ImageBuild,
+    grants: Grants,
+    attempt: Attempt,
+    tools: Tools,
+    *,
+    log: JobLog,
+    folder: Path,
+) -> ImageResult:
+    sources = await _fetch(command, grants, tools, log, folder)
+    archive = folder / "context.tar"
+    context = await pack(
+        sources.root, command.context_path, command.dockerfile, archive, modes=sources.modes
+    )
+    log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
+    bases = parse_bases(context.text, command.build_args, command.stage or "")
+    logins = await _find_logins(bases, grants, tools, log)
+    await _pull_bases(command, bases, logins, attempt, tools, log=log)
+    secrets = grants.build_secrets
+    request = _make_request(
+        command,
+        context,
+        sources.labels,
+        secrets,
+        use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
+    )
+    if context.set_id_files and not request.use_buildkit:
+        log.add(
+            f"the classic builder keeps no setuid and setgid bits: {context.set_id_files} files"
+        )
+    building = run_build(
+        tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
+    )
+    image_id = await _attended(tools.engine, building)
+    local = await images.inspect(tools.engine, image_id)
+    return ImageResult(
+        reference=str(command.target),
+        image_id=image_id,
+        size_bytes=local.size_bytes,
+        revision=sources.commit,
+        warnings=tuple(f"missing: {part}" for part in sources.missing),
+    )
+
+
+async def _fetch(
+    command: ImageBuild, grants: Grants, tools: Tools, log: JobLog, folder: Path
+) -> Sources:
+    match command.source:
+        case GitSource() as source:
+            token = grants.secrets.get(GIT_TOKEN)
+            return await _fetch_git(command, source, token, tools, log=log, folder=folder)
+        case UploadSource() as source:
+            token = grants.secrets.get(CONTEXT_TOKEN)
+            return await _fetch_upload(source, token, tools, log, folder)
+
+
+async def _fetch_git(
+    command: ImageBuild,
+    source: GitSource,
+    token: SecretStr | None,
+    tools: Tools,
+    *,
+    log: JobLog,
+    folder: Path,
+) -> Sources:
+    log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
+    checkout = await fetch(
+        source, token, folder / "sources", tools.networks, allow_missing=command.allow_missing
+    )
+    log.add(f"commit {checkout.commit}")
+    for note in checkout.notes:
+        log.add(note)
+    for missing in checkout.missing:
+        log.add(f"missing: {missing}")
+    root = find_inside(checkout.directory, source.path)
+    return Sources(root, checkout.commit, source.url, missing=checkout.missing)
+
+
+async def _fetch_upload(
+    source: UploadSource, token: SecretStr | None, tools: Tools, log: JobLog, folder: Path
+) -> Sources:
+    log.add(f"fetching context {source.context_id}, {source.size_bytes} bytes")
+    archive, root = folder / "upload.tar", folder / "sources"
+    await download(source, tools.api_url, token, archive)
+    await asyncio.to_thread(root.mkdir)
+    unpacked = await unpack(archive, root)
+    for note in unpacked.notes:
+        log.add(note)
+    await asyncio.to_thread(archive.unlink)
+    return Sources(root, modes=unpacked.modes)
+
+
+async def _find_logins(
+    bases: Sequence[Base], grants: Grants, tools: Tools, log: JobLog
+) -> list[EngineLogin]:
+    """The logins that the Engine may be given, which it then may use for whatever is built.
+
+    Raises:
+        RegistryError: that of a base may not be given; of others, no more than the log says so.
+    """
+    named = {base.reference.registry: base.reference for base in bases}
+
+    async def find(login: Login) -> EngineLogin | None:
+        if target := named.get(login.host):
+            return await tools.for_engine(login, target)
+        try:
+            async with asyncio.timeout(OTHERS_SECONDS):
+                return await tools.for_engine(login, Reference(login.host, "any", "latest"))
+        except (WharfError, TimeoutError) as error:
+            why = error.message if isinstance(error, WharfError) else "no answer in time"
+            log.add(f"no login for {login.host}, which no base names: {why}")
+            return None
+
+    given = {grant.login.host: grant.login for grant in grants.grants if "pull" in grant.rights}
+    found = await asyncio.gather(*(find(login) for login in given.values()))
+    return [login for login in found if login is not None]
+
+
+async def _pull_bases(
+    command: ImageBuild,
+    bases: Sequence[Base],
+    logins: Sequence[EngineLogin],
+    attempt: Attempt,
+    tools: Tools,
+    *,
+    log: JobLog,
+) -> None:
+    """Fetch the images that are built on: private ones anew, others where they are not there.
+
+    BuildKit has no other way to a private base, and an Engine's list of registries without TLS is
+    unknown to it. Those for another platform are left to the builder.
+    """
+    for base in bases:
+        login = next((one for one in logins if one.host == base.reference.registry), None)
+        if command.platform or base.platform:
+            continue
+        if login is None and await images.find(tools.engine, str(base.reference)):
+            continue
+        log.add(f"pulling {base.reference}")
+        await images.pull(tools.engine, base.reference, login, tell(attempt), IDLE)
+
+
+def _make_request(
+    command: ImageBuild,
+    context: Context,
+    labels: dict[str, str],
+    secrets: Mapping[str, SecretStr],
+    *,
+    use_buildkit: bool,
+) -> BuildRequest:
+    """Secrets need BuildKit, whatever the Engine itself prefers."""
+    return BuildRequest(
+        command.target,
+        context.dockerfile,
+        command.stage or "",
+        command.build_args,
+        labels,
+        command.platform or "",
+        use_buildkit=use_buildkit,
+        secrets=secrets,
+    )
+
+
+async def _attended(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
+    """What ``work`` gives, unless the Engine falls silent altogether.
+
+    Raises:
+        EngineError: ``engine_stalled``, it leaves even a ping without an answer.
+    """
+    working = asyncio.create_task(work)
+    misses = 0
+    try:
+        while not working.done():
+            await asyncio.wait({working}, timeout=ASK_SECONDS)
+            misses = 0 if working.done() or await _answers(engine) else misses + 1
+            if misses == MISSES:
+                raise EngineError(
+                    FaultCode.ENGINE_STALLED, "build: the Docker Engine does not answer any more"
+                )
+        return await working
+    finally:
+        await end(working)
+
+
+async def _answers(engine: Engine) -> bool:
+    try:
+        await engine.ping()
+    except EngineError:
+        return False
+    return True
+
+
+def _secrets(grants: Grants) -> list[str]:
+    logins = [grant.login.secret for grant in grants.grants]
+    others = [*grants.secrets.values(), *grants.build_secrets.values()]
+    return [secret.get_secret_value() for secret in [*logins, *others]]

@@ -1,0 +1,1 @@
+"""Sources of a build: fetched, unpacked, packed for the Engine."""

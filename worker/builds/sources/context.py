@@ -1,0 +1,205 @@
+"""The context of a build: a directory's files, packed as the tar that an Engine takes.
+
+It is packed onto disk, whole and within its limits, before the Engine sees a byte of it.
+"""
+
+import asyncio
+import os
+import stat
+import tarfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shared.errors import SourceError
+from shared.faults import FaultCode
+from worker.builds.sources.ignore import Ignore, parse_ignore
+from worker.builds.sources.limits import LIMITS, Limits
+from worker.builds.sources.unpacker import MAX_DEPTH, default_mode
+
+CHUNK_BYTES = 256 * 1024
+IGNORE = ".dockerignore"
+OUTSIDE = ".wharf.Dockerfile"
+"""What a Dockerfile that lies outside of the context is called in it."""
+
+MAX_TEXT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Context:
+    """``dockerfile`` is the Dockerfile's name in the archive, ``text`` what it says.
+
+    ``set_id_files`` of the ``files`` have the setuid or the setgid bit.
+    """
+
+    archive: Path
+    dockerfile: str
+    text: str
+    files: int
+    set_id_files: int = 0
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """The archive, piece by piece."""
+        with await asyncio.to_thread(self.archive.open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                yield chunk
+
+
+async def pack(
+    sources: Path,
+    path: str,
+    dockerfile: str,
+    archive: Path,
+    limits: Limits = LIMITS,
+    *,
+    modes: Mapping[int, int] | None = None,
+) -> Context:
+    """Pack the directory ``path`` of ``sources``; ``dockerfile`` too is relative to ``sources``.
+
+    Links are packed as links and never followed. What ``.dockerignore`` (or ``NAME.dockerignore``
+    beside the Dockerfile) leaves out stays behind. ``modes`` are those of files by inode; all
+    others are 0755 or 0644, as git has them, whatever the umask was.
+
+    Raises:
+        SourceError: ``source_invalid`` for a path that is not in the sources, ``source_too_large``,
+            ``dockerfile_invalid`` where there is no Dockerfile.
+    """
+    return await asyncio.to_thread(
+        _pack, sources, path, dockerfile, archive, limits=limits, modes=modes or {}
+    )
+
+
+def find_inside(sources: Path, path: str) -> Path:
+    """What ``path`` leads to, links and all.
+
+    Raises:
+        SourceError: ``source_invalid``, a place outside of the sources.
+    """
+    top = sources.resolve()
+    try:
+        place = (top / path.lstrip("/")).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise SourceError(FaultCode.SOURCE_INVALID, f"{path!r} is no path") from error
+    if not place.is_relative_to(top):
+        raise SourceError(FaultCode.SOURCE_INVALID, f"{path!r} leads out of the sources")
+    return place
+
+
+def _pack(
+    sources: Path,
+    path: str,
+    dockerfile: str,
+    archive: Path,
+    *,
+    limits: Limits,
+    modes: Mapping[int, int],
+) -> Context:
+    root = find_inside(sources, path)
+    recipe = find_inside(sources, dockerfile)
+    if not root.is_dir():
+        raise SourceError(FaultCode.SOURCE_INVALID, f"the sources have no directory {path!r}")
+    if not recipe.is_file():
+        raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
+    written = Path(os.path.normpath(sources / dockerfile))
+    is_within = written.is_relative_to(root) and recipe.is_relative_to(root)
+    name = written.relative_to(root).as_posix() if is_within else OUTSIDE
+    ignore = _read_ignore(sources, root, recipe)
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
+        packing = _Packing(tar, modes, limits)
+        for place, name_ in _walk(root, ignore, {name, IGNORE}):
+            packing.add(place, name_)
+        files = packing.files
+        if not is_within:
+            packing.add(recipe, OUTSIDE)
+    return Context(archive, name, _read_text(recipe), files, packing.set_id_files)
+
+
+def _read_ignore(sources: Path, root: Path, recipe: Path) -> Ignore:
+    beside = recipe.with_name(f"{recipe.name}.dockerignore")
+    for file in (beside, root / IGNORE):
+        if file.is_file():
+            return parse_ignore(
+                _read_text(find_inside(sources, str(file.relative_to(sources.resolve()))))
+            )
+    return Ignore()
+
+
+def _read_text(file: Path) -> str:
+    with file.open("rb") as opened:
+        return opened.read(MAX_TEXT_BYTES).decode(errors="replace")
+
+
+def _walk(root: Path, ignore: Ignore, kept: set[str]) -> Iterator[tuple[Path, str]]:
+    """What is packed, and as what; the files that steer the build always are, as Docker does it."""
+    waiting = _entries(root)
+    while waiting:
+        place = waiting.pop()
+        name = place.relative_to(root).as_posix()
+        is_directory = place.is_dir() and not place.is_symlink()
+        is_left_out = ignore.leaves_out(name) and name not in kept
+        if not is_left_out:
+            yield place, name
+        is_on_the_way = any(file.startswith(f"{name}/") for file in kept)
+        if is_directory and (not is_left_out or ignore.takes_back or is_on_the_way):
+            if name.count("/") >= MAX_DEPTH:
+                raise SourceError(FaultCode.SOURCE_INVALID, f"{name[:200]!r}... is too deep")
+            waiting += _entries(place)
+
+
+def _entries(directory: Path) -> list[Path]:
+    """What is in a directory, the first at the end."""
+    return sorted(directory.iterdir(), reverse=True)
+
+
+@dataclass
+class _Packing:
+    """What has been added to a tar; ``names`` are those of files that have several, by inode."""
+
+    tar: tarfile.TarFile
+    modes: Mapping[int, int]
+    limits: Limits
+    files: int = 0
+    total_bytes: int = 0
+    set_id_files: int = 0
+    names: dict[int, str] = field(default_factory=dict)
+
+    def add(self, place: Path, name: str) -> None:
+        """Add one file, link or directory, owned by root.
+
+        Raises:
+            SourceError: ``source_too_large``, or ``source_invalid`` for anything else.
+        """
+        status = place.lstat()
+        header = tarfile.TarInfo(name)
+        header.mode = self.modes.get(status.st_ino, default_mode(status))
+        header.mtime = int(status.st_mtime)
+        self.files += 1
+        self.limits.require("the context", files=self.files)
+        if stat.S_ISLNK(status.st_mode):
+            header.type, header.linkname = tarfile.SYMTYPE, str(place.readlink())
+            header.mode = 0o777
+            self.tar.addfile(header)
+        elif stat.S_ISDIR(status.st_mode):
+            header.type = tarfile.DIRTYPE
+            self.tar.addfile(header)
+        elif stat.S_ISREG(status.st_mode):
+            self.set_id_files += bool(header.mode & (stat.S_ISUID | stat.S_ISGID))
+            self._add_file(place, header, status)
+        else:
+            raise SourceError(
+                FaultCode.SOURCE_INVALID, f"{name[:200]!r} is no file, directory or link"
+            )
+        self.tar.members.clear()  # type: ignore[attr-defined] # it would remember all
+
+    def _add_file(self, place: Path, header: tarfile.TarInfo, status: os.stat_result) -> None:
+        if status.st_nlink > 1 and status.st_ino in self.names:
+            header.type, header.linkname = tarfile.LNKTYPE, self.names[status.st_ino]
+            self.tar.addfile(header)
+            return
+        if status.st_nlink > 1:
+            self.names[status.st_ino] = header.name
+        self.total_bytes += status.st_size
+        self.limits.require("the context", total_bytes=self.total_bytes)
+        with place.open("rb") as file:
+            header.size = os.fstat(file.fileno()).st_size
+            self.tar.addfile(header, file)

@@ -1,0 +1,253 @@
+"""Fetch the files that git keeps elsewhere, by the batch API of Git LFS.
+
+A pointer in the repository names a file's SHA-256 and size; what is fetched has to be just that
+(github.com/git-lfs/git-lfs: docs/spec.md, docs/api/batch.md, "basic" transfers).
+"""
+
+import asyncio
+import hashlib
+import re
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+from pydantic import BaseModel, ValidationError
+
+from shared.errors import RefusedNetworkError, SourceError
+from shared.faults import FaultCode
+from shared.networks import RegistryNetworks
+from worker.builds.sources.git.lfs_pointers import Pointer
+from worker.builds.sources.git.refs import (
+    ANSWER_SECONDS,
+    MAX_REDIRECTS,
+    Remote,
+    make_request,
+    make_unreachable,
+    open_remote,
+)
+from worker.builds.sources.git.submodules import is_same_origin
+
+BATCH = 100
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+
+_KIND = "application/vnd.git-lfs+json"
+_HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
+_NOT_THEIRS = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding"}
+
+
+class MissingFileError(Exception):
+    """A file that cannot be had; ``reason`` is for people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Action(BaseModel):
+    href: str
+    header: dict[str, str] = {}
+
+
+class _Problem(BaseModel):
+    code: int = 0
+
+
+class _Object(BaseModel):
+    oid: str
+    actions: dict[str, _Action] | None = None
+    error: _Problem | None = None
+
+
+class _Answer(BaseModel):
+    objects: list[_Object]
+
+
+def find_endpoint(url: str) -> str:
+    """Where a repository's LFS files are asked for unless ``.lfsconfig`` says it."""
+    return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
+
+
+async def fetch_files(
+    remote: Remote, pointers: Sequence[Pointer], networks: RegistryNetworks, draft: Path
+) -> dict[str, str]:
+    """Put the files in the place of their pointers; gives why for each path that has none.
+
+    ``remote`` is the endpoint with the login for it, which goes to its own origin alone; ``draft``
+    is where a file lies until it is whole.
+
+    Raises:
+        SourceError: the server does not answer, or gives another file than the pointer names.
+    """
+    missing: dict[str, str] = {}
+    by_oid: dict[str, list[Pointer]] = {}
+    for pointer in pointers:
+        by_oid.setdefault(pointer.oid, []).append(pointer)
+    wanted = [same[0] for same in by_oid.values()]
+    async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
+        server = _Server(client, remote, networks)
+        for start in range(0, len(wanted), BATCH):
+            part = wanted[start : start + BATCH]
+            actions = await server.ask(part)
+            for pointer in part:
+                same = by_oid[pointer.oid]
+                try:
+                    await server.download(actions[pointer.oid], pointer, draft)
+                    await asyncio.to_thread(_put, draft, [one.place for one in same])
+                except MissingFileError as error:
+                    missing |= {one.path: error.reason for one in same}
+    return missing
+
+
+@dataclass(frozen=True)
+class _Server:
+    """An LFS server; ``remote`` is its endpoint, with the login for it."""
+
+    client: httpx2.AsyncClient
+    remote: Remote
+    networks: RegistryNetworks
+
+    async def ask(self, pointers: Sequence[Pointer]) -> Mapping[str, _Action | MissingFileError]:
+        """How each file is fetched, by its SHA-256, or why it is not."""
+        try:
+            found = {one.oid: one for one in (await self._ask(pointers)).objects}
+        except MissingFileError as error:
+            return dict.fromkeys((pointer.oid for pointer in pointers), error)
+        return {pointer.oid: _choose(found.get(pointer.oid)) for pointer in pointers}
+
+    async def download(
+        self, action: _Action | MissingFileError, pointer: Pointer, draft: Path
+    ) -> None:
+        """Write the file to ``draft``; each place that it is at is checked as any source is."""
+        if isinstance(action, MissingFileError):
+            raise action
+        url = urljoin(f"{self.remote.url}/", action.href)
+        headers = _given_headers(action)
+        for _ in range(MAX_REDIRECTS + 1):
+            place = await self._open(url)
+            parts = urlsplit(url)
+            path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+            request = make_request(self.client, place, "GET", path, headers=headers)
+            answer = await _send(self.client, request, place)
+            try:
+                if not answer.has_redirect_location:
+                    _require_good(answer, place)
+                    await _write(answer, place, pointer, draft)
+                    return
+            finally:
+                await answer.aclose()
+            moved = urljoin(url, answer.headers["location"])
+            headers = headers if is_same_origin(url, moved) else {}
+            url = moved
+        raise MissingFileError("the LFS server moves it in circles")
+
+    async def _ask(self, pointers: Sequence[Pointer]) -> _Answer:
+        asked = {
+            "operation": "download",
+            "transfers": ["basic"],
+            "objects": [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers],
+        }
+        path = f"{urlsplit(self.remote.url).path}/objects/batch"
+        headers = {"Accept": _KIND, "Content-Type": _KIND}
+        request = make_request(self.client, self.remote, "POST", path, headers=headers, json=asked)
+        answer = await _send(self.client, request, self.remote)
+        content = bytearray()
+        try:
+            _require_good(answer, self.remote)
+            async for chunk in _chunks(answer, self.remote):
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise MissingFileError("the LFS server answers too much")
+            return _Answer.model_validate_json(bytes(content))
+        except ValidationError as error:
+            raise MissingFileError("what answers is not an LFS server") from error
+        finally:
+            await answer.aclose()
+
+    async def _open(self, url: str) -> Remote:
+        """The checked place of a file; the login is for the endpoint's own origin."""
+        if self.remote.url.startswith("https://") and not url.startswith("https://"):
+            raise MissingFileError("the LFS server would send it in clear")
+        try:
+            place = await open_remote(url, "", None, self.networks)
+        except (SourceError, RefusedNetworkError) as error:
+            if error.retryable:
+                raise
+            raise MissingFileError(error.message) from error
+        login = self.remote.authorization if is_same_origin(url, self.remote.url) else None
+        return Remote(place.url, place.addresses, login)
+
+
+def _choose(one: _Object | None) -> _Action | MissingFileError:
+    action = (one.actions or {}).get("download") if one else None
+    if one is None or one.error is not None or action is None:
+        return MissingFileError("the LFS server does not have it")
+    return action
+
+
+def _given_headers(action: _Action) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in action.header.items()
+        if _HEADER.fullmatch(name)
+        and name.lower() not in _NOT_THEIRS
+        and value.isascii()
+        and value.isprintable()
+    }
+
+
+async def _send(
+    client: httpx2.AsyncClient, request: httpx2.Request, remote: Remote
+) -> httpx2.Response:
+    try:
+        return await client.send(request, stream=True)
+    except httpx2.TransportError as error:
+        raise make_unreachable(error, remote) from error
+
+
+async def _chunks(answer: httpx2.Response, remote: Remote) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in answer.aiter_raw():
+            yield chunk
+    except httpx2.TransportError as error:
+        raise make_unreachable(error, remote) from error
+
+
+def _require_good(answer: httpx2.Response, remote: Remote) -> None:
+    status = answer.status_code
+    if status == httpx2.codes.TOO_MANY_REQUESTS:
+        raise SourceError(FaultCode.RATE_LIMITED, f"{remote.netloc} is asked too often")
+    if status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED:
+        raise SourceError(
+            FaultCode.SOURCE_UNREACHABLE, f"{remote.netloc} answers with status {status}"
+        )
+    if status in {401, 403}:
+        raise MissingFileError("the LFS server does not give it to this login")
+    if status != httpx2.codes.OK:
+        raise MissingFileError(f"the LFS server answers with status {status}")
+
+
+async def _write(answer: httpx2.Response, place: Remote, pointer: Pointer, draft: Path) -> None:
+    checksum, total = hashlib.sha256(), 0
+    with await asyncio.to_thread(draft.open, "wb") as file:
+        async for chunk in _chunks(answer, place):
+            total += len(chunk)
+            if total > pointer.size:
+                break
+            checksum.update(chunk)
+            await asyncio.to_thread(file.write, chunk)
+    if total != pointer.size or checksum.hexdigest() != pointer.oid:
+        raise SourceError(
+            FaultCode.SOURCE_ALTERED,
+            f"{place.netloc} gives another file than {pointer.path[:200]!r}",
+            remedy="Push the file to the LFS server again.",
+        )
+
+
+def _put(draft: Path, places: Sequence[Path]) -> None:
+    """Fill the files that hold pointers; they keep their modes."""
+    for place in places:
+        shutil.copyfile(draft, place)
+    draft.unlink()

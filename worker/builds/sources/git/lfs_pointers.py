@@ -1,0 +1,90 @@
+"""Find the files of a checkout that are pointers of Git LFS."""
+
+import asyncio
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.builds.sources.git.command import Git
+
+MAX_POINTER_BYTES = 1024
+"""The specification has it: a pointer is smaller."""
+
+ARGUMENTS = 200
+
+_START = b"version https://git-lfs.github.com/spec/v1\n"
+_OID = re.compile(rb"^oid sha256:([0-9a-f]{64})$", re.MULTILINE)
+_SIZE = re.compile(rb"^size ([0-9]{1,15})$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """``path`` is from the root of the repository, ``place`` on this disk."""
+
+    path: str
+    place: Path
+    oid: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """``damaged`` are to be pointers by ``.gitattributes`` and are none that can be read.
+
+    ``unmarked`` look like pointers, but no attribute says so: git takes them as they are.
+    """
+
+    found: tuple[Pointer, ...] = ()
+    damaged: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
+
+
+def parse_pointer(content: bytes) -> tuple[str, int] | None:
+    """The SHA-256 and the size that a pointer names; none where it is damaged or extended."""
+    oid, size = _OID.search(content), _SIZE.search(content)
+    if oid is None or size is None or b"\next-" in content:
+        return None
+    return oid[1].decode(), int(size[1])
+
+
+async def find_pointers(git: Git, paths: Sequence[str]) -> Pointers:
+    """The pointers among the small files of a checkout."""
+    contents = await asyncio.to_thread(_read, git.tree, paths)
+    marked = await _marked(git, list(contents))
+    found, damaged = [], []
+    for path in marked:
+        parsed = parse_pointer(contents[path])
+        if parsed is None:
+            damaged.append(path)
+        else:
+            found.append(Pointer(path, git.tree / path, *parsed))
+    unmarked = [path for path in contents if path not in set(marked)]
+    return Pointers(tuple(found), tuple(damaged), tuple(unmarked))
+
+
+def _read(tree: Path, paths: Iterable[str]) -> dict[str, bytes]:
+    found = {}
+    for path in paths:
+        file = os.open(tree / path, os.O_RDONLY | os.O_NOFOLLOW)
+        with os.fdopen(file, "rb") as opened:
+            content = opened.read(MAX_POINTER_BYTES)
+        if content.startswith(_START):
+            found[path] = content
+    return found
+
+
+async def _marked(git: Git, paths: Sequence[str]) -> list[str]:
+    """Those that ``.gitattributes`` gives to LFS."""
+    found = []
+    for start in range(0, len(paths), ARGUMENTS):
+        part = paths[start : start + ARGUMENTS]
+        answer = [
+            entry.decode(errors="surrogateescape")
+            async for entry in git.lines("check-attr", "-z", "filter", "--", *part)
+        ]
+        found += [
+            path for path, value in zip(answer[::3], answer[2::3], strict=True) if value == "lfs"
+        ]
+    return found

@@ -1,0 +1,275 @@
+"""What a git server offers: its branches, tags and commits, asked by ourselves before git is.
+
+Of a failed fetch, git gives words and one exit code for everything. Statuses and types of HTTP tell
+an unknown host, a wrong token and a missing branch apart; the address is looked up once, checked,
+and pinned for git too. The protocol is git's "smart" HTTP (gitprotocol-http, gitprotocol-pack).
+"""
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
+from pydantic import SecretStr
+
+from shared.errors import RegistryError, SourceError
+from shared.faults import FaultCode
+from shared.networks import RegistryNetworks
+from worker.oci.transport.address import SystemResolver, are_loopback, resolve
+from worker.oci.transport.errors import make_connection_error
+
+DNS = timedelta(seconds=5)
+ANSWER_SECONDS = 30
+MAX_BYTES = 64 * 1024 * 1024
+"""A repository of a million branches; the largest known have some hundred thousand."""
+
+MAX_REDIRECTS = 3
+ANYBODY = "x-access-token"
+"""The username of a token whose username is not given: GitHub, GitLab and Gitea take any."""
+
+_SERVICE = "git-upload-pack"
+_KIND = f"application/x-{_SERVICE}-advertisement"
+_OWN_REMEDY = {
+    FaultCode.DNS_NOT_FOUND: "Check the repository's URL, and that this server's DNS knows it.",
+    FaultCode.DNS_FAILURE: "This server's DNS resolver does not answer; check resolv.conf.",
+    FaultCode.TLS_UNKNOWN_CA: "Add the git server's CA to this server's trusted certificates.",
+    FaultCode.TLS_EXPIRED: "Renew the git server's certificate, or correct this server's clock.",
+    FaultCode.TLS_NAME_MISMATCH: "Use one of the names that the certificate is valid for.",
+    FaultCode.TLS_NOT_OFFERED: "The git server speaks plain HTTP: write http://.",
+}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository's URL without login, the checked addresses of its host, and the login for it."""
+
+    url: str
+    addresses: tuple[str, ...]
+    authorization: SecretStr | None = None
+
+    @property
+    def netloc(self) -> str:
+        return urlsplit(self.url).netloc
+
+    @property
+    def hostname(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Where a repository is, and its refs by name: ``HEAD``, ``refs/heads/main``."""
+
+    remote: Remote
+    refs: Mapping[str, str]
+
+
+async def open_remote(
+    url: str, username: str, token: SecretStr | None, networks: RegistryNetworks
+) -> Remote:
+    """Check a repository's URL and look its host up.
+
+    Raises:
+        SourceError: ``source_invalid`` for any other URL than a plain one of http or https, or a
+            token that would go in clear over the network; ``dns_not_found``, ``dns_failure``.
+        RefusedNetworkError: an address that is not allowed here.
+    """
+    clean = _clean(url)
+    hostname = urlsplit(clean).hostname or ""
+    try:
+        addresses = await resolve(hostname, networks, SystemResolver(), DNS)
+    except RegistryError as error:
+        raise _as_source_error(error) from error
+    if token is None:
+        return Remote(clean, addresses)
+    if clean.startswith("http://") and not are_loopback(addresses):
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            f"the token for {hostname} would be readable on its way",
+            remedy="Give the repository's https:// URL.",
+        )
+    login = f"{username or ANYBODY}:{token.get_secret_value()}".encode()
+    return Remote(clean, addresses, SecretStr(f"Basic {base64.b64encode(login).decode()}"))
+
+
+async def ask(remote: Remote) -> Offer:
+    """The refs of a repository; a move within its host is followed.
+
+    Raises:
+        SourceError: ``source_not_found``, ``source_denied``, ``source_unreachable``,
+            ``rate_limited``, or one of the ``tls_…`` codes.
+    """
+    for _ in range(MAX_REDIRECTS):
+        try:
+            async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
+                answer = await client.send(_request(client, remote), stream=True)
+                try:
+                    if not answer.has_redirect_location:
+                        _require_good(answer, remote)
+                        return Offer(remote, parse_refs(await _content(answer, remote)))
+                finally:
+                    await answer.aclose()
+        except httpx2.TransportError as error:
+            raise make_unreachable(error, remote) from error
+        remote = _moved(remote, answer.headers["location"])
+    raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"{remote.url} is moved in circles")
+
+
+def parse_refs(content: bytes) -> dict[str, str]:
+    """Read an advertisement of refs: ``{"refs/heads/main": "<commit>"}``.
+
+    Raises:
+        SourceError: ``source_not_found``, it is none.
+    """
+    refs = {}
+    for line in _packets(content):
+        commit, _, name = line.partition(b"\0")[0].strip().partition(b" ")
+        if len(commit) in {40, 64} and name:
+            refs[name.decode(errors="replace")] = commit.decode(errors="replace")
+    return refs
+
+
+def _packets(content: bytes) -> Iterator[bytes]:
+    """The lines of ``pkt-line`` format: four hexadecimal digits of length, and content."""
+    at = 0
+    while at < len(content):
+        try:
+            size = int(content[at : at + 4], 16)
+        except ValueError:
+            size = -1
+        if size < 0 or at + size > len(content) or 0 < size < 4:
+            raise SourceError(
+                FaultCode.SOURCE_NOT_FOUND, "what answers there is not a git repository"
+            )
+        yield content[at + 4 : at + size]
+        at += size or 4
+
+
+def _clean(url: str) -> str:
+    """The URL without a slash or a query at its end."""
+    try:
+        parts = urlsplit(url.strip())
+        is_good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
+    except ValueError:
+        is_good = False
+    if not is_good or not url.isprintable() or " " in url.strip():
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            "the repository's URL is not https://host/path",
+            remedy="Give the https:// URL; git@host:path and ssh:// are not supported.",
+        )
+    if "@" in parts.netloc:
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            f"the URL of the repository at {parts.hostname} holds a login",
+            remedy="Give username and token as fields of their own.",
+        )
+    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
+
+
+def make_request(
+    client: httpx2.AsyncClient,
+    remote: Remote,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    json: object = None,
+) -> httpx2.Request:
+    """Make a request to the checked address, whatever the name resolves to by now.
+
+    TLS is for the name. The remote's login goes along unless ``headers`` have another.
+    """
+    address = remote.addresses[0]
+    host = f"[{address}]" if ":" in address else address
+    sent = {"User-Agent": "git/2 (wharf)", **(headers or {})}
+    if remote.authorization is not None and "authorization" not in map(str.lower, sent):
+        sent["Authorization"] = remote.authorization.get_secret_value()
+    return client.build_request(
+        method,
+        f"{urlsplit(remote.url).scheme}://{host}:{remote.port}{path}",
+        headers={**sent, "Host": remote.netloc, "Accept-Encoding": "identity"},
+        json=json,
+        extensions={"sni_hostname": remote.hostname},
+    )
+
+
+def _request(client: httpx2.AsyncClient, remote: Remote) -> httpx2.Request:
+    path = urlsplit(remote.url).path
+    return make_request(client, remote, "GET", f"{path}/info/refs?service={_SERVICE}")
+
+
+def _require_good(answer: httpx2.Response, remote: Remote) -> None:
+    status, where = answer.status_code, remote.url
+    if status in {401, 403} and remote.authorization is not None:
+        raise SourceError(FaultCode.SOURCE_DENIED, f"{where} does not accept the token")
+    if status in {401, 403}:
+        raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"{where} is private, or does not exist")
+    if status == httpx2.codes.TOO_MANY_REQUESTS:
+        after = answer.headers.get("retry-after", "")
+        raise SourceError(
+            FaultCode.RATE_LIMITED,
+            f"{where} is asked too often",
+            remedy="Wait, or use a token.",
+            retry_after_seconds=float(after) if after.isdigit() else None,
+        )
+    if status >= 500:
+        raise SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} answers with status {status}")
+    if status != httpx2.codes.OK or answer.headers.get("content-type") != _KIND:
+        raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"there is no git repository at {where}")
+
+
+async def _content(answer: httpx2.Response, remote: Remote) -> bytes:
+    content = bytearray()
+    async for chunk in answer.aiter_raw():
+        content += chunk
+        if len(content) > MAX_BYTES:
+            raise SourceError(FaultCode.SOURCE_TOO_LARGE, f"{remote.url} has too many branches")
+    return bytes(content)
+
+
+def _moved(remote: Remote, location: str) -> Remote:
+    """The new place; what is ours to send and the checked addresses hold for this host alone."""
+    old = urlsplit(remote.url)
+    new = urlsplit(location)
+    path, ending, _ = new.path.partition("/info/refs")
+    if (new.scheme or old.scheme, new.netloc or old.netloc) != (old.scheme, old.netloc) or (
+        not ending
+    ):
+        raise SourceError(
+            FaultCode.SOURCE_NOT_FOUND,
+            f"{remote.url} has moved to {new.hostname or 'another place'}",
+            remedy="Give the repository's present URL.",
+        )
+    return Remote(
+        urlunsplit((old.scheme, old.netloc, path, "", "")), remote.addresses, remote.authorization
+    )
+
+
+def make_unreachable(error: httpx2.TransportError, remote: Remote) -> SourceError:
+    """Make the error of a git server that could not be talked to."""
+    where = f"{remote.hostname}:{remote.port}"
+    if isinstance(error, httpx2.TimeoutException):
+        return SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer in time")
+    return _as_source_error(make_connection_error(innermost(error), where))
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What happened at the socket, out of what a library made of it."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return error
+
+
+def _as_source_error(error: RegistryError) -> SourceError:
+    """A diagnosis of `worker.oci`, whose remedies are for registries, as one of a git server."""
+    code = FaultCode(error.code)
+    known = code if code in _OWN_REMEDY else FaultCode.SOURCE_UNREACHABLE
+    return SourceError(known, error.message, remedy=_OWN_REMEDY.get(code, ""))

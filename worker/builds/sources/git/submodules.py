@@ -1,0 +1,82 @@
+"""Read which submodules a commit has, and where each is fetched from (gitmodules(5))."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from shared.errors import SourceError
+from shared.faults import FaultCode
+from worker.builds.sources.git.command import Git, GitError
+
+GITMODULES = ".gitmodules"
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Submodule:
+    """``url`` is as the repository writes it; empty where it says nothing."""
+
+    path: str
+    commit: str
+    url: str = ""
+
+
+async def read_submodules(
+    git: Git, commit: str, links: Iterable[tuple[str, str]]
+) -> list[Submodule]:
+    """The submodules of a commit; ``links`` are the paths and commits that its tree names."""
+    links = list(links)
+    urls = await _read_urls(git, commit) if links else {}
+    return [Submodule(path, pinned, urls.get(path, "")) for path, pinned in links]
+
+
+async def _read_urls(git: Git, commit: str) -> dict[str, str]:
+    """URLs by path; none where there is no such file, or git cannot read it."""
+    found: dict[str, dict[str, str]] = {}
+    try:
+        async for entry in git.lines("config", "--blob", f"{commit}:{GITMODULES}", "-z", "--list"):
+            key, _, value = entry.decode(errors="surrogateescape").partition("\n")
+            section, _, rest = key.partition(".")
+            name, _, variable = rest.rpartition(".")
+            if section == "submodule" and name:
+                found.setdefault(name, {})[variable] = value
+    except GitError:
+        return {}
+    return {one["path"].strip("/"): one.get("url", "") for one in found.values() if "path" in one}
+
+
+def resolve_url(parent: str, url: str) -> str:
+    """A submodule's URL; one that begins with a dot is relative to that of its parent.
+
+    Raises:
+        SourceError: ``source_invalid``, it leads beyond the host, or there is none.
+    """
+    if not url:
+        raise SourceError(FaultCode.SOURCE_INVALID, f"{GITMODULES} gives no URL for it")
+    if not url.startswith(("./", "../")):
+        return url
+    parts = urlsplit(parent)
+    steps = parts.path.strip("/").split("/")
+    rest = url
+    while rest.startswith(("./", "../")):
+        step, _, rest = rest.partition("/")
+        if step == "..":
+            if not steps:
+                raise SourceError(FaultCode.SOURCE_INVALID, f"its URL {url[:200]!r} leads nowhere")
+            steps.pop()
+    path = "/".join([*steps, rest.strip("/")])
+    return urlunsplit((parts.scheme, parts.netloc, f"/{path}", "", ""))
+
+
+def is_same_origin(one: str, other: str) -> bool:
+    """Whether two URLs have scheme, host and port in common."""
+    try:
+        return _origin(one) == _origin(other)
+    except ValueError:
+        return False
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url.strip())
+    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS.get(parts.scheme)

@@ -1,0 +1,1 @@
+"""Access of servers: approval, database roles, broker users."""

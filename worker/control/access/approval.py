@@ -1,0 +1,15 @@
+"""Approve servers that have joined, where the operator lets control do that by itself."""
+
+import structlog
+
+from shared.database import Connection
+from shared.servers.approval import approve, find_unapproved
+
+log = structlog.get_logger()
+
+
+async def approve_all(connection: Connection) -> None:
+    """Approve each server that has joined and is not approved yet."""
+    for server in await find_unapproved(connection):
+        await approve(connection, server)
+        log.info("server_approved", server=server.server_id, key=server.key_id)

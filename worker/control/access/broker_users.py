@@ -1,0 +1,133 @@
+"""Give each enrolled server its user at the broker, and take it from removed ones.
+
+The database says who there is. A broker forgets its users when it restarts (those that
+``ACL SETUSER`` made stand in no file), so they are looked for every second, and all set again
+every minute.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from shared.database import Connection
+from shared.set_aside import Rows, set_aside
+from worker.broker_users import server_rules, server_user
+from worker.control.access.broker_state import TIMEOUT, open_broker
+
+SET_AGAIN = timedelta(minutes=1)
+
+OLD_KEYS = ("unacked", "unacked_index", "unacked_mutex")
+
+SERVICE = "broker_users"
+SERVERS = Rows(
+    SERVICE,
+    "server.server_id",
+    """
+SELECT server_id, broker_hash, removed_at IS NOT NULL AS removed
+  FROM server JOIN server_enrolment USING (server_id)
+ WHERE broker_hash IS NOT NULL AND {rows}
+""",
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class ServerUser:
+    """A server that has, or had, a user of its own."""
+
+    server_id: str
+    broker_hash: str
+    removed: bool
+
+    @property
+    def name(self) -> str:
+        return server_user(self.server_id)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The whole user in one step: who is connected stays so."""
+        rules = server_rules(self.server_id).split()
+        return ("ACL SETUSER", self.name, "reset", "on", f"#{self.broker_hash}", *rules)
+
+
+async def read_servers(connection: Connection) -> list[ServerUser]:
+    """All servers that sent a hash when they enrolled."""
+    return [ServerUser(**row) for row in await (await connection.execute(SERVERS.whole)).fetchall()]
+
+
+@dataclass
+class BrokerUsers:
+    """The users at one broker, by its administrator's connection."""
+
+    client: "redis.asyncio.Redis"
+    set_again_at: float = 0.0
+    _away: bool = field(default=False)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator["BrokerUsers"]:
+        """Closed at the end of the block; nothing is asked of the broker yet."""
+        async with open_broker(url) as client:
+            yield cls(client)
+
+    async def tend_servers(self, connection: Connection) -> None:
+        """Give each server of the database its user; those that fail are set aside."""
+        refused = await self.tend(await read_servers(connection))
+        for server_id, error in refused.items():
+            await set_aside(connection, SERVICE, server_id, error)
+
+    async def tend(self, servers: Iterable[ServerUser]) -> dict[str, RedisError]:
+        """Make the users those of ``servers``; a broker that is away is looked for again.
+
+        Users of servers that we do not know are left alone: another control plane's, perhaps.
+        Gives the servers whose user could not be changed, with the broker's error.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT.total_seconds()):
+                refused = await self._tend(list(servers))
+        except (RedisError, OSError) as error:
+            if not self._away:
+                log.warning("broker_users_not_tended", error=type(error).__name__)
+            self._away, self.set_again_at = True, 0.0
+            return {}
+        self._away = False
+        return refused
+
+    async def _tend(self, servers: list[ServerUser]) -> dict[str, RedisError]:
+        known = {_text(name) for name in await self.client.acl_users()}
+        all_again = time.monotonic() >= self.set_again_at
+        wanted = [s for s in servers if not s.removed and (all_again or s.name not in known)]
+        removed = [s for s in servers if s.removed and s.name in known]
+        async with self.client.pipeline(transaction=False) as pipeline:
+            for server in wanted:
+                pipeline.execute_command(*server.command)
+            for server in removed:
+                # Its connections end with it.
+                pipeline.execute_command("ACL DELUSER", server.name)
+            for server in wanted:
+                # What workers of older versions kept there.
+                pipeline.unlink(*(f"{key}.{server.server_id}" for key in OLD_KEYS))
+            for server in removed:
+                pipeline.unlink(f"server.{server.server_id}")
+            answers = await pipeline.execute(raise_on_error=False)
+        refused = {}
+        for server, answer in zip([*wanted, *removed], answers, strict=False):
+            if isinstance(answer, RedisError):
+                refused[server.server_id] = answer
+            elif server.name not in known or server.removed:
+                log.info("broker_user_changed", server=server.server_id, removed=server.removed)
+        if all_again:
+            self.set_again_at = time.monotonic() + SET_AGAIN.total_seconds()
+        return refused
+
+
+def _text(name: bytes | str) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else name

@@ -1,0 +1,154 @@
+"""Open stored credentials for one released job and seal them to the one server that runs it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, SecretStr, TypeAdapter
+
+from shared.errors import CredentialError
+from shared.jobs.accesses import Access, accesses, hosts_of
+from shared.jobs.commands import (
+    Command,
+    GitSource,
+    ImageBuild,
+    Kind,
+    Replace,
+    parse_command,
+)
+from shared.jobs.permissions import require_allowed
+from shared.jobs.store.release import Released
+from shared.vault import KeyRing, PublicKey, SealContext
+from worker.login import (
+    BUILD_SECRETS,
+    CONTEXT_TOKEN,
+    ENVIRONMENT,
+    GIT_TOKEN,
+    Grant,
+    Grants,
+    Login,
+    login_context,
+)
+
+_VARIABLES = TypeAdapter(dict[str, SecretStr])
+_TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVIRONMENT: Replace}
+
+
+class Limited(BaseModel):
+    """What a registry's row says of where its login may go."""
+
+    host: str
+    allowed_servers: list[str] = []
+    allowed_applications: list[str] = []
+
+
+def seal_grants(
+    vault: KeyRing, job: Released, context_token: SecretStr | None = None
+) -> str | None:
+    """The job's grants, sealed to its server for this attempt; ``None`` where it needs none.
+
+    ``context_token`` is what a build fetches its uploaded context with.
+
+    Raises:
+        CredentialError: a credential does not open, is gone, or is for another host.
+        UnmetConditionError: ``registry_not_allowed``: it is not for this server or application.
+    """
+    command = parse_command(job.kind, job.command)
+    needed = accesses(command)
+    secrets = _open_secrets(vault, job, command)
+    if context_token is not None:
+        secrets[CONTEXT_TOKEN] = context_token
+    build_secrets = _open_variables(vault, job, command, BUILD_SECRETS)
+    environment = _open_variables(vault, job, command, ENVIRONMENT)
+    if not (needed or secrets or build_secrets or environment):
+        return None
+    given = Grants(
+        grants=tuple(_grant(vault, job, access) for access in needed),
+        secrets=secrets,
+        build_secrets=build_secrets,
+        environment=environment,
+    )
+    context = login_context(
+        organization_id=job.organization_id,
+        job_id=job.job_id,
+        attempt=job.attempt,
+        server_id=job.server_id,
+        hosts=hosts_of(command),
+    )
+    return PublicKey.parse(job.public_key).seal(given.sealable(), context)
+
+
+def _grant(vault: KeyRing, job: Released, access: Access) -> Grant:
+    login = _open_login(vault, job, access)
+    return Grant(login=login, repository=access.repository, rights=access.rights)
+
+
+def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
+    host = access.host
+    if access.registry_id is None:
+        return _login_of_job(vault, job, host)
+    registry = job.registries.get(access.registry_id)
+    if registry is None:
+        raise CredentialError(
+            f"the registry {access.registry_id} of this job is gone",
+            remedy="Create the registry again, then ask again.",
+        )
+    if registry["host"] != host:
+        raise CredentialError(
+            f"the registry is at {registry['host']} now, the job is for {host}",
+            remedy="Ask again.",
+        )
+    limited = Limited.model_validate(registry)
+    is_test = job.kind == Kind.REGISTRY_TEST
+    require_allowed(limited, job.server_id, job.fair_key, is_test=is_test)
+    return open_stored_login(vault, job.organization_id, access.registry_id, registry)
+
+
+def open_stored_login(
+    vault: KeyRing, organization_id: str, registry_id: str, registry: Mapping[str, Any]
+) -> Login:
+    """The login that a registry's row keeps: ``host``, ``username`` and the sealed ``password``.
+
+    Raises:
+        CredentialError: it does not open.
+    """
+    host, username = registry["host"], registry["username"]
+    context = SealContext("credential", organization_id, registry_id, host, username)
+    secret = vault.open(registry["password"], context)
+    return Login(host=host, username=username, secret=SecretStr(secret))
+
+
+def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
+    if "password" not in job.sealed:
+        raise CredentialError(
+            f"no credential is given for {host}", remedy="Name a registry, or give a password."
+        )
+    username = str(job.command.get("username", ""))
+    context = SealContext("password", job.organization_id, job.job_id, host, username)
+    secret = vault.open(job.sealed["password"], context)
+    return Login(host=host, username=username, secret=SecretStr(secret))
+
+
+def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
+    """What a build is given beside logins: the token of its repository."""
+    match command:
+        case ImageBuild(source=GitSource() as source) if GIT_TOKEN in job.sealed:
+            context = SealContext(
+                GIT_TOKEN,
+                job.organization_id,
+                command.application_id,
+                source.host,
+                source.username,
+            )
+            return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}
+        case _:
+            return {}
+
+
+def _open_variables(
+    vault: KeyRing, job: Released, command: Command, purpose: str
+) -> dict[str, SecretStr]:
+    """Those of the application as it was when the job was asked for, by their names."""
+    if purpose not in job.sealed or not isinstance(command, _TAKES[purpose]):
+        return {}
+    context = SealContext(purpose, job.organization_id, command.application_id, "", "")
+    return _VARIABLES.validate_json(vault.open(job.sealed[purpose], context))

@@ -1,0 +1,1 @@
+"""Maintenance services: one duty of control a module."""

@@ -1,0 +1,252 @@
+"""Rollback points: written after a proof, proved again, dropped by count, deleted at last.
+
+```text
+deployment succeeded ─► proof ─► point ─┬─► proof, once a day and when it is asked for
+                                        └─► dropped (too many, or given up) ─► deleted ─► gone
+```
+
+All is level-triggered: any replica may do any of it at any time. A point's bytes are deleted only
+where nothing else needs them, see `shared.jobs.deletion`: the database is asked before the job is
+submitted and when it is released, the registry by the server that has the job. A point whose bytes
+stay goes alone.
+"""
+
+from datetime import timedelta
+from functools import partial
+
+from shared.database import Connection
+from shared.deployments.retained_images import ask, note_proof
+from shared.jobs.commands import ImageDelete, ImageProve
+from shared.reference import Reference, parse_reference
+from shared.set_aside import Row, Rows, each
+from worker.control.image_usage import read_known
+
+DEADLINE = timedelta(hours=1)
+
+# Asked every second, so that all the rest is asked only where there is something to do.
+IS_DUE = """
+SELECT EXISTS (SELECT FROM deployment WHERE point_due)
+    OR EXISTS (SELECT FROM rollback WHERE dropped_at IS NULL AND proof_job_id IS NOT NULL) AS is_due
+"""
+# Its build has ended: the image is where it is retained, or will never be.
+TO_PROVE = Rows(
+    "prove",
+    "d.deployment_id",
+    """
+SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retained, d.digest,
+       d.retained_registry_id AS registry_id, s.server_id
+  FROM deployment d JOIN build b USING (build_id)
+ CROSS JOIN LATERAL (
+   SELECT server_id FROM deployment_server s JOIN server USING (server_id)
+    WHERE s.deployment_id = d.deployment_id AND server.removed_at IS NULL
+    ORDER BY server_is_online(server) DESC, server_id LIMIT 1) s
+  LEFT JOIN job proof ON proof.job_id = d.proof_job_id
+ WHERE point_due AND d.outcome = 'succeeded' AND b.outcome = 'succeeded'
+   AND (d.proof_job_id IS NULL OR proof.job_id IS NULL
+        OR proof.state <> 'succeeded' AND proof.finished_at < now() - interval '10 minutes')
+   AND {rows}
+ LIMIT 100
+""",
+)
+NOTE_PROOF = "UPDATE deployment SET proof_job_id = %s WHERE deployment_id = %s"
+
+# One deployment is one point; the same image run in the same way again is the same point.
+TO_WRITE = Rows(
+    "write_point",
+    "d.deployment_id",
+    """
+SELECT d.deployment_id AS row_id
+  FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+  JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
+ WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+   AND {rows}
+ ORDER BY d.number LIMIT 100
+""",
+)
+WRITE = """
+WITH proved AS (
+  SELECT d.*, proof.finished_at AS proved_at, proof.command->>'reference' AS proved_reference,
+         b.version
+    FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+    JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
+   WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+     AND d.deployment_id = %s FOR UPDATE OF d
+), written AS (
+  INSERT INTO rollback (rollback_id, organization_id, application_id, deployment_id, build_id,
+                        version, reference, digest, registry_id, settings, settings_hash,
+                        proved_at, checked_at, used_at)
+  SELECT deployment_id, organization_id, application_id, deployment_id, build_id, version,
+         proved_reference, digest, retained_registry_id, settings, md5(settings::text),
+         proved_at, proved_at, finished_at
+    FROM proved
+  ON CONFLICT (application_id, digest, settings_hash) WHERE dropped_at IS NULL DO UPDATE
+    SET deployment_id = excluded.deployment_id, build_id = excluded.build_id,
+        version = excluded.version, reference = excluded.reference,
+        registry_id = excluded.registry_id, proved_at = excluded.proved_at,
+        checked_at = excluded.checked_at, proof_error = NULL,
+        used_at = greatest(rollback.used_at, excluded.used_at)
+  RETURNING 1
+)
+UPDATE deployment d SET point_due = false FROM proved WHERE d.deployment_id = proved.deployment_id
+RETURNING d.deployment_id
+"""
+GIVE_UP = """
+UPDATE deployment d SET point_due = false FROM build b
+ WHERE b.build_id = d.build_id AND point_due AND d.outcome IS NOT NULL
+   AND (b.outcome <> 'succeeded' OR d.finished_at < now() - interval '1 day'
+        OR NOT EXISTS (SELECT FROM registry r WHERE r.registry_id = d.retained_registry_id))
+"""
+
+TO_PROVE_AGAIN = Rows(
+    "prove_again",
+    "r.rollback_id",
+    """
+SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference, r.registry_id,
+       s.server_id
+  FROM rollback r CROSS JOIN LATERAL (
+   SELECT server_id FROM application_server a JOIN server USING (server_id)
+    WHERE a.application_id = r.application_id AND server_is_online(server)
+    ORDER BY server_id LIMIT 1) s
+ WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND proof_job_id IS NULL
+   AND checked_at < now() - CASE WHEN proof_error IS NULL THEN interval '1 day'
+                                 ELSE interval '1 hour' END
+   AND {rows}
+ ORDER BY checked_at LIMIT 100
+""",
+)
+SETTLE_PROOFS = """
+UPDATE rollback r SET proof_job_id = NULL, checked_at = j.finished_at,
+  proof_error = CASE WHEN j.state = 'succeeded' THEN NULL
+    ELSE coalesce(j.error, '{"code": "cancelled", "message": "the proof was cancelled"}') END,
+  proved_at = CASE WHEN j.state = 'succeeded' THEN j.finished_at ELSE proved_at END
+  FROM job j WHERE j.job_id = r.proof_job_id AND j.finished_at IS NOT NULL
+"""
+FORGET_PROOFS = """
+UPDATE rollback SET proof_job_id = NULL
+ WHERE proof_job_id IS NOT NULL AND NOT EXISTS (SELECT FROM job WHERE job_id = proof_job_id)
+"""
+
+DROP_OLD = """
+WITH many AS (
+  SELECT application_id, rollbacks_to_keep FROM rollback JOIN application USING (application_id)
+   WHERE dropped_at IS NULL
+   GROUP BY application_id, rollbacks_to_keep HAVING count(*) > rollbacks_to_keep
+), counted AS (
+  SELECT rollback_id, rollbacks_to_keep,
+         row_number() OVER (PARTITION BY application_id ORDER BY used_at DESC, rollback_id DESC)
+           AS place
+    FROM rollback JOIN many USING (application_id) WHERE dropped_at IS NULL
+     AND NOT image_runs(organization_id, digest)
+)
+UPDATE rollback r SET dropped_at = now() FROM counted
+ WHERE r.rollback_id = counted.rollback_id AND place > rollbacks_to_keep
+"""
+# What waits for long is left out here, so that it does not keep others from their turn.
+TO_DELETE = Rows(
+    "delete_point",
+    "r.rollback_id",
+    """
+SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference, r.registry_id,
+       s.server_id
+  FROM rollback r LEFT JOIN job j ON j.job_id = r.delete_job_id
+ CROSS JOIN LATERAL (
+   SELECT server_id FROM server
+    WHERE organization_id = r.organization_id AND server_is_online(server)
+    ORDER BY EXISTS (SELECT FROM application_server a WHERE a.server_id = server.server_id
+                        AND a.application_id = r.application_id) DESC, server_id LIMIT 1) s
+ WHERE dropped_at IS NOT NULL AND r.registry_id IS NOT NULL
+   AND (delete_job_id IS NULL OR j.job_id IS NULL
+        OR j.finished_at < now() - interval '1 hour' AND j.state <> 'succeeded')
+   AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = r.organization_id AND o.held_at IS NOT NULL)
+   AND NOT image_runs(r.organization_id, r.digest)
+   AND NOT EXISTS (SELECT FROM rollback other WHERE other.reference = r.reference
+                      AND other.dropped_at IS NULL)
+ ORDER BY dropped_at LIMIT 100
+""",
+)
+NOTE_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
+# Who asks for a deployment of the application waits for this lock, and then sees the job.
+LOCK = "SELECT FROM application WHERE application_id = %s FOR UPDATE SKIP LOCKED"
+# A point goes with its job; a build whose image went with it says so.
+SETTLE_DELETIONS = """
+WITH over AS (
+  DELETE FROM rollback r
+   WHERE dropped_at IS NOT NULL AND (registry_id IS NULL
+     OR dropped_at < now() - interval '7 days' AND NOT EXISTS (
+       SELECT FROM job j WHERE j.job_id = r.delete_job_id AND j.finished_at IS NULL)
+     OR EXISTS (SELECT FROM job j WHERE j.job_id = r.delete_job_id
+                   AND (j.state = 'succeeded' OR j.error->>'code' = 'delete_unsupported')))
+  RETURNING build_id, delete_job_id, repository_of(reference) AS place
+), gone AS (
+  SELECT DISTINCT build_id, place FROM over JOIN job ON job_id = delete_job_id
+   WHERE state = 'succeeded' AND result->>'outcome' IN ('deleted', 'gone')
+)
+UPDATE build b SET
+  image_deleted_at = CASE WHEN place = repository_of(b.reference) THEN now()
+                          ELSE image_deleted_at END,
+  retained = CASE WHEN place = repository_of(b.retained) THEN NULL
+                  ELSE retained END
+  FROM gone WHERE b.build_id = gone.build_id
+"""
+
+
+async def write_points(connection: Connection) -> None:
+    """Have what was deployed proved where it is retained; what is proved becomes a point."""
+    looked = await (await connection.execute(IS_DUE)).fetchone()
+    if looked is None or not looked["is_due"]:
+        return
+    await each(connection, TO_PROVE, partial(_prove, connection))
+    await each(connection, TO_WRITE, partial(_write, connection))
+    await connection.execute(GIVE_UP)
+    await connection.execute(SETTLE_PROOFS)
+
+
+async def tend_points(connection: Connection) -> None:
+    """Prove points again, drop those that are too many, delete what was dropped."""
+    await each(connection, TO_PROVE_AGAIN, partial(_prove_again, connection))
+    await connection.execute(FORGET_PROOFS)
+    await connection.execute(DROP_OLD)
+    await each(connection, TO_DELETE, partial(_delete, connection))
+    await connection.execute(SETTLE_DELETIONS)
+
+
+async def _prove(connection: Connection, due: Row) -> None:
+    named = parse_reference(due["retained"])
+    image = str(Reference(named.registry, named.repository, digest=due["digest"]))
+    job_id = await _ask(connection, ImageProve, due, image)
+    await connection.execute(NOTE_PROOF, (job_id, due["row_id"]))
+
+
+async def _write(connection: Connection, due: Row) -> None:
+    await connection.execute(WRITE, (due["row_id"],))
+
+
+async def _prove_again(connection: Connection, due: Row) -> None:
+    job_id = await _ask(connection, ImageProve, due, due["reference"])
+    await note_proof(connection, due["row_id"], job_id)
+
+
+async def _delete(connection: Connection, due: Row) -> None:
+    """Ask for the deletion of a point's image, unless something that passes needs it now."""
+    if await (await connection.execute(LOCK, (due["application_id"],))).fetchone() is None:
+        return
+    image = parse_reference(due["reference"])
+    known = await read_known(connection, image, due["organization_id"])
+    if not known.passing:
+        job_id = await _ask(connection, ImageDelete, due, due["reference"])
+        await connection.execute(NOTE_DELETION, (job_id, due["row_id"]))
+
+
+async def _ask(
+    connection: Connection, kind: type[ImageProve | ImageDelete], due: dict[str, str], image: str
+) -> str:
+    return await ask(
+        connection,
+        kind(reference=image, registry_id=due["registry_id"]),
+        organization_id=due["organization_id"],
+        application_id=due["application_id"],
+        server_id=due["server_id"],
+        deadline=DEADLINE,
+    )

@@ -1,0 +1,105 @@
+"""Verify pushed digests: control asks the registry for the digest that a worker reported.
+
+A worker's digest is what its server says. Control asks the registry itself, with the stored login
+of the job's registry, and records the outcome in ``digest_check``: ``verified``, ``missing`` (the
+registry answers and does not have it), or ``not_reached`` with the code of the error. The last is
+tried again each minute until the job ended ten minutes ago: control may have no way to a registry
+that only the servers reach.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from shared.database import Pool
+from shared.errors import WharfError
+from shared.reference import parse_reference, parse_registry
+from shared.set_aside import Rows, caught, set_aside
+from shared.vault import KeyRing
+from worker.control.credentials.grants import open_stored_login
+from worker.oci.registry.client import RegistryClient
+from worker.oci.transport.settings import ConnectionSettings
+
+SERVICE = "verify_digests"
+TIMEOUT_SECONDS = 5.0
+"""For one registry to answer."""
+
+IDLE_SECONDS = 2.0
+BATCH = 8
+"""Registries that are asked at the same time."""
+
+NEVER_ASKED, ASKED_AGAIN = "c.job_id IS NULL", "c.checked_at < now() - interval '1 minute'"
+DUE = Rows(
+    SERVICE,
+    "job.job_id",
+    f"""
+SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id,
+       job.command->>'reference' AS reference, job.result->>'digest' AS digest,
+       r.host, r.username, r.password
+  FROM job JOIN registry r USING (organization_id, registry_id)
+  LEFT JOIN digest_check c ON c.job_id = job.job_id
+ WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'
+   AND job.finished_at > now() - interval '10 minutes'
+   AND job.result->>'digest' ~ '^sha256:[0-9a-f]{{64}}$'
+   AND ({NEVER_ASKED} OR c.outcome = 'not_reached' AND {ASKED_AGAIN})
+   AND {{rows}}
+ ORDER BY c.checked_at NULLS FIRST, job.finished_at LIMIT {BATCH}
+""",  # noqa: S608 - ours
+)
+RECORD = """
+INSERT INTO digest_check (job_id, outcome, code) VALUES (%s, %s, %s)
+ON CONFLICT (job_id) DO UPDATE
+   SET outcome = excluded.outcome, code = excluded.code, checked_at = now()
+ WHERE digest_check.outcome = 'not_reached'
+"""
+
+Row = dict[str, Any]
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The service that asks registries for pushed digests; any number of replicas may run it."""
+
+    pool: Pool
+    vault: KeyRing
+    settings: ConnectionSettings
+
+    async def look(self) -> float:
+        """Ask for the digests that are due; gives the seconds until the next time.
+
+        No connection of the pool is held while registries are asked.
+        """
+        async with self.pool.connection() as connection:
+            rows = await (await connection.execute(DUE.whole)).fetchall()
+        found = await asyncio.gather(*(caught(self._ask(row)) for row in rows))
+        async with self.pool.connection() as connection:
+            for row, outcome in zip(rows, found, strict=True):
+                if isinstance(outcome, Exception):
+                    await set_aside(connection, SERVICE, row["row_id"], outcome)
+                else:
+                    await connection.execute(RECORD, (row["row_id"], *outcome))
+        return 0.0 if len(rows) == BATCH else IDLE_SECONDS
+
+    async def _ask(self, row: Row) -> tuple[str, str | None]:
+        """The outcome, and the code of the error that kept control from the registry."""
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                is_there = await self._has(row)
+        except TimeoutError:
+            return "not_reached", "conn_timeout"
+        except WharfError as error:
+            return "not_reached", error.code
+        if not is_there:
+            log.error("digest_missing", job_id=row["row_id"], server=row["server_id"])
+        return ("verified" if is_there else "missing"), None
+
+    async def _has(self, row: Row) -> bool:
+        target = parse_reference(row["reference"])
+        login = open_stored_login(self.vault, row["organization_id"], row["registry_id"], row)
+        host = parse_registry(target.registry)
+        async with RegistryClient(host, login, self.settings) as registry:
+            return await registry.has_manifest(target.repository, row["digest"])

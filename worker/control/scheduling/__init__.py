@@ -1,0 +1,1 @@
+"""Scheduling: due jobs are released and published."""

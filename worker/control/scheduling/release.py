@@ -1,0 +1,125 @@
+"""Release jobs, each with the logins that it needs, and ring their servers."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import psycopg
+import structlog
+
+from shared.database import Connection, Pool
+from shared.errors import WharfError
+from shared.faults import Fault
+from shared.jobs.store.pin import pin
+from shared.jobs.store.release import (
+    SERVICE,
+    Released,
+    choose,
+    dispatch,
+    dispatch_one,
+    enter,
+    give_login,
+    refuse,
+)
+from shared.jobs.store.sweep import Ring
+from shared.set_aside import Cause, attempt, caught, is_away
+from shared.vault import KeyRing
+from worker.control.credentials.context_tokens import keep_token, make_token
+from worker.control.credentials.grants import seal_grants
+from worker.control.image_usage import recheck
+from worker.control.scheduling.publish import Publisher
+
+IDLE_SECONDS = 1.0
+AGAIN_SECONDS = 0.02
+"""Where something was released there may be more that had no room in this look."""
+
+UNREADABLE = Fault(
+    code="command_unreadable",
+    message="the stored command is not one that this version of control knows",
+    remedy="Update control, then ask again.",
+)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Releases:
+    """The service that releases jobs; any number of replicas may."""
+
+    pool: Pool
+    vault: KeyRing
+    publisher: Publisher
+
+    async def look(self) -> float:
+        """Release what is due and has room; gives the seconds until the next look."""
+        async with self.pool.connection() as connection:
+            given = await caught(self._together(connection))
+            if isinstance(given, Exception):
+                if is_away(given):
+                    raise given
+                given = await self._one_by_one(connection)
+        if given is None:
+            return AGAIN_SECONDS
+        for job in given:
+            log.info("released", job_id=job.job_id, attempt=job.attempt, server=job.server_id)
+        await self.publisher.ring(
+            [Ring(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
+        )
+        return AGAIN_SECONDS if given else IDLE_SECONDS
+
+    async def _together(self, connection: Connection) -> list[Released] | None:
+        """Release all in one transaction; ``None`` if another replica is at the gate."""
+        async with connection.transaction():
+            aside = await enter(connection)
+            if aside is None:
+                return None
+            jobs = await dispatch(connection, aside)
+            # One round trip for all of them: others wait at the gate meanwhile.
+            async with connection.pipeline():
+                return [job for job in jobs if await self._give(connection, job)]
+
+    async def _one_by_one(self, connection: Connection) -> list[Released] | None:
+        """Release each job by itself, after one of them made the whole fail."""
+        async with connection.transaction():
+            aside = await enter(connection)
+            if aside is None:
+                return None
+            given = [
+                await attempt(connection, SERVICE, job_id, partial(self._one, connection, job_id))
+                for job_id in await choose(connection, aside)
+            ]
+        return [job for job in given if job is not None]
+
+    async def _one(self, connection: Connection, job_id: str) -> Released | None:
+        job = await dispatch_one(connection, job_id)
+        return job if job is not None and await self._give(connection, job) else None
+
+    async def _give(self, connection: Connection, job: Released) -> bool:
+        """Whether the job has what it needs now; one that cannot get it ends here, alone."""
+        error = await caught(self._equip(connection, job))
+        if error is None:
+            return True
+        if isinstance(error, psycopg.Error):
+            raise error
+        fault = _fault(error)
+        log.warning("no_login", job_id=job.job_id, code=fault.code, cause=Cause.of(error).message)
+        await refuse(connection, job, fault)
+        return False
+
+    async def _equip(self, connection: Connection, job: Released) -> None:
+        job = await recheck(connection, await pin(connection, job))
+        token = make_token(job)
+        sealed = seal_grants(self.vault, job, token)
+        if sealed is not None:
+            await give_login(connection, job, sealed)
+        if token is not None:
+            await keep_token(connection, job, token)
+
+
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, WharfError):
+        return error.fault()
+    if isinstance(error, ValueError | TypeError | LookupError | AttributeError | RecursionError):
+        return UNREADABLE
+    return Fault(
+        code="internal", message=f"no login could be made: {type(error).__name__}", remedy=""
+    )

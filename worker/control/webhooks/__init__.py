@@ -1,0 +1,1 @@
+"""Webhooks: due messages are sent to their endpoints."""

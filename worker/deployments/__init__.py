@@ -1,0 +1,1 @@
+"""Deployments: an application's container or Swarm service is replaced."""

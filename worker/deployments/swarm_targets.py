@@ -1,0 +1,161 @@
+"""The Swarm that one deployment of an application is carried out in: what runs, what may run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from shared.errors import EngineError
+from shared.faults import FaultCode
+from shared.jobs.commands import PublishedPort, ServiceReplace
+from worker.deployments.targets import Place
+from worker.engine import containers, images
+from worker.engine.containers import APPLICATION, DEPLOYMENT
+from worker.engine.swarm import services
+from worker.engine.swarm.nodes import Node, known, nodes
+from worker.engine.swarm.service_spec import STOP_FIRST, ServiceSpec, order
+from worker.engine.swarm.service_state import Service, Task
+from worker.login import EngineLogin
+
+
+@dataclass
+class SwarmSite(Place):
+    """Where one deployment of a service is carried out; ``engine`` is that of a manager.
+
+    What runs ``is_checked`` if the application or the image has a health check.
+    """
+
+    command: ServiceReplace
+    is_checked: bool = False
+
+    async def see_image(self) -> None:
+        """Learn whether it has a health check of its own, where the Engine has it."""
+        image = await images.find(self.engine, str(self.command.target))
+        given = self.command.health_check is not None
+        self.is_checked = given or (image is not None and image.is_checked)
+
+    async def require_manager(self) -> None:
+        """Raises `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
+        info = await self.engine.info()
+        here = f"the Docker Engine of {info.name}"
+        match info.swarm:
+            case "manager":
+                return
+            case "inactive":
+                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is in no Swarm")
+            case "worker":
+                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is a worker of a Swarm")
+            case "locked":
+                raise self.error(
+                    FaultCode.NOT_A_SWARM_MANAGER,
+                    f"the Swarm of {here} is locked",
+                    remedy="Unlock it: docker swarm unlock.",
+                )
+            case state:
+                raise self.error(FaultCode.ENGINE_UNREACHABLE, f"the Swarm of {here} is {state}")
+
+    async def find(self) -> Service | None:
+        """The application's service; a Swarm cannot rename one, so it may have another name.
+
+        Raises:
+            EngineError: ``name_taken``, as two say that they are.
+        """
+        found = await services.find(self.engine, APPLICATION, self.command.application_id)
+        if len(found) > 1:
+            names = " and ".join(sorted(service.name for service in found))
+            raise self.error(
+                FaultCode.NAME_TAKEN,
+                f"{names} have the application's label",
+                remedy=f"Remove all but one of them, or their label {APPLICATION}.",
+            )
+        return found[0] if found else None
+
+    async def require_no_container(self) -> None:
+        """Raises `EngineError` (``other_runtime``) where it runs as a plain container."""
+        for container in await containers.find(
+            self.engine, APPLICATION, self.command.application_id
+        ):
+            raise self.error(
+                FaultCode.OTHER_RUNTIME, f"it runs here as the container {container.name}"
+            )
+
+    async def require_free_name(self) -> None:
+        """Raises `EngineError` (``name_taken``) where somebody else has a service of the name."""
+        name = self.command.name
+        if await services.named(self.engine, name) is not None:
+            raise self.error(FaultCode.NAME_TAKEN, f"the service {name} is not of this application")
+
+    async def running(self, service: Service) -> list[Task]:
+        """Its tasks that run by the spec that it has now."""
+        tasks = await services.tasks(self.engine, service.service_id)
+        return [task for task in tasks if task.is_running and service.made(task)]
+
+    async def spec(
+        self, environment: Mapping[str, SecretStr], login: EngineLogin | None, name: str
+    ) -> ServiceSpec:
+        """What is to run, once its registry has shown the image and there are nodes for it.
+
+        The nodes pull by themselves, and say no more of why they could not than that there is no
+        such image: so the registry is asked here, with the same login.
+
+        Raises:
+            EngineError: ``platform_missing``, ``no_suitable_node``, ``port_taken``, or what the
+                registry says.
+        """
+        command = self.command
+        held = await images.distribution(self.engine, command.target, login)
+        spec = ServiceSpec(
+            name=name,
+            reference=command.target,
+            labels={APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id},
+            replicas=command.replicas,
+            environment=environment,
+            health_check=command.health_check,
+            ports=command.ports,
+            mounts=command.mounts,
+            platforms=known(held.platforms),
+            is_checked=self.is_checked,
+            steady=self.gate.steady,
+        )
+        ready = self._require_nodes(spec, await nodes(self.engine))
+        await self._require_ports(spec, ready)
+        return spec
+
+    async def _require_ports(self, spec: ServiceSpec, ready: set[str]) -> None:
+        """Of its Engine and of the Swarm's services; what other nodes run besides, nobody sees.
+
+        A Swarm does not look for containers that have a port already. And of one in mode host it
+        would end what runs, find no node, and need a minute to have it run again.
+        """
+        ingress = [port for port in spec.ports if port.publish_mode == "ingress"]
+        if names := await containers.publishing(self.engine, ingress):
+            raise self._port_taken(ingress, f"the container {', '.join(names)} has")
+        if not (ports := [port for port in spec.ports if port.publish_mode == "host"]):
+            return
+        taken = await services.nodes_using(self.engine, ports, self.command.application_id)
+        if await containers.publishing(self.engine, ports):
+            taken.add((await self.engine.info()).node_id)
+        if len(ready - taken) < spec.replicas:
+            raise self._port_taken(ports, f"on {len(ready & taken)} nodes somebody else has")
+
+    def _port_taken(self, ports: Sequence[PublishedPort], who: str) -> EngineError:
+        numbers = ", ".join(str(port.published_port) for port in ports)
+        return self.error(FaultCode.PORT_TAKEN, f"{who} the port, of {numbers}")
+
+    def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> set[str]:
+        """The ids of those that are ready and for the image."""
+        fit = [node for node in there if node.runs(spec.platforms)]
+        if not fit:
+            has = sorted({f"{node.os}/{node.architecture}" for node in there})
+            raise self.error(
+                FaultCode.PLATFORM_MISSING,
+                f"the image is for {', '.join(spec.platforms)}, the nodes are {', '.join(has)}",
+            )
+        ready = {node.node_id for node in fit if node.is_ready}
+        needed = spec.replicas if order(spec.ports) == STOP_FIRST else 1
+        if len(ready) < needed:
+            raise self.error(
+                FaultCode.NO_SUITABLE_NODE,
+                f"ready nodes: {len(ready)}, needed for {spec.replicas} replicas: {needed}",
+            )
+        return ready

@@ -1,0 +1,1 @@
+"""Builds on an Engine, by its classic builder or by BuildKit."""

@@ -1,0 +1,165 @@
+"""A session of BuildKit: over it a builder asks for secrets and logins while it builds.
+
+Plain ``POST /build`` has no place for either. ``POST /session`` turns its connection around: the
+Engine makes gRPC calls to us on it ("session" of moby/buildkit), and a build that names the
+session may use what is offered there.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import structlog
+from h2.exceptions import ProtocolError
+from pydantic import SecretStr
+
+from shared.coroutines import end
+from shared.errors import EngineError, InvalidReferenceError
+from shared.faults import FaultCode
+from shared.reference import parse_registry
+from worker.engine.builds.grpc import CallError, Method, Status, serve
+from worker.engine.builds.protobuf import read_text, write_bytes, write_number
+from worker.login import EngineLogin
+
+OPENS = timedelta(seconds=10)
+
+HEALTH = "/grpc.health.v1.Health/Check"
+SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105 - the name of a method
+CREDENTIALS = "/moby.filesync.v1.Auth/Credentials"
+
+_SERVING = 1
+_SWITCHED = "HTTP/1.1 101 "
+_SERVER_ERROR = "HTTP/1.1 5"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What one build may ask for: secrets by their ids, and the logins of registries."""
+
+    secrets: Mapping[str, SecretStr]
+    logins: Sequence[EngineLogin] = ()
+
+    def methods(self) -> dict[str, Method]:
+        """The calls that a builder makes; the numbers of fields are those of BuildKit's files."""
+        return {HEALTH: _check, SECRET: self._get_secret, CREDENTIALS: self._find_credentials}
+
+    def _get_secret(self, request: bytes) -> bytes:
+        """`secrets.proto`: 1 ID; answered by 1 data."""
+        name = read_text(request, 1)
+        if name not in self.secrets:
+            raise CallError(Status.NOT_FOUND, f"secret {name} not found")
+        return write_bytes(1, self.secrets[name].get_secret_value().encode())
+
+    def _find_credentials(self, request: bytes) -> bytes:
+        """`auth.proto`: 1 Host; answered by 1 Username and 2 Secret, or nothing for nobody."""
+        host = _canonical(read_text(request, 1))
+        for login in self.logins:
+            if login.host == host:
+                secret = login.secret.get_secret_value()
+                return write_bytes(1, login.username.encode()) + write_bytes(2, secret.encode())
+        return b""
+
+
+@asynccontextmanager
+async def open_session(docker_host: str, offer: Offer) -> AsyncIterator[str]:
+    """A session for one build, by its id; it ends with the block.
+
+    Raises:
+        EngineError: ``engine_unreachable``, or ``build_unsupported`` where it is refused, as by a
+            proxy before the Engine that lets only some calls pass.
+    """
+    session_id, methods = secrets.token_hex(16), offer.methods()
+    async with _connection(docker_host) as (reader, writer):
+        await _turn(docker_host, reader, writer, session_id, methods)
+        serving = asyncio.create_task(_serve(reader, writer, methods))
+        try:
+            yield session_id
+        finally:
+            await end(serving)
+
+
+def _check(_: bytes) -> bytes:
+    """`health.proto`: answered by 1 status. Without it BuildKit gives the session up."""
+    return write_number(1, _SERVING)
+
+
+def _canonical(host: str) -> str:
+    try:
+        return parse_registry(host).name
+    except InvalidReferenceError:
+        return host
+
+
+async def _serve(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
+) -> None:
+    """A session that breaks is the build's trouble: hung up on, the build says so itself."""
+    try:
+        await serve(reader, writer, methods)
+    except (ProtocolError, OSError) as error:
+        log.warning("build_session_lost", error=type(error).__name__)
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def _connection(
+    docker_host: str,
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    address = urlsplit(docker_host)
+    async with _reaching(docker_host):
+        if address.scheme == "unix":
+            reader, writer = await asyncio.open_unix_connection(address.path)
+        else:
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def _turn(
+    docker_host: str,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    session_id: str,
+    methods: Iterable[str],
+) -> None:
+    """Ask for the connection to be turned around."""
+    lines = (
+        "POST /session HTTP/1.1",
+        "Host: docker",
+        "Connection: Upgrade",
+        "Upgrade: h2c",
+        f"X-Docker-Expose-Session-Uuid: {session_id}",
+        "X-Docker-Expose-Session-Name: wharf",
+        *(f"X-Docker-Expose-Session-Grpc-Method: {method}" for method in methods),
+    )
+    async with _reaching(docker_host):
+        writer.write("\r\n".join((*lines, "", "")).encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+    status = head.decode(errors="replace").partition("\r\n")[0]
+    if not status.startswith(_SWITCHED):
+        is_ill = status.startswith(_SERVER_ERROR)
+        raise EngineError(
+            FaultCode.ENGINE_UNREACHABLE if is_ill else FaultCode.BUILD_UNSUPPORTED,
+            f"build: the Docker Engine at {docker_host} opens no session: {status}",
+        )
+
+
+@asynccontextmanager
+async def _reaching(docker_host: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(OPENS.total_seconds()):
+            yield
+    except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        raise EngineError(
+            FaultCode.ENGINE_UNREACHABLE,
+            f"build: no session with the Docker Engine at {docker_host}",
+        ) from error

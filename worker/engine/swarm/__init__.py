@@ -1,0 +1,1 @@
+"""Swarms: services, their tasks, the nodes."""

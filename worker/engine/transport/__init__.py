@@ -1,0 +1,1 @@
+"""Calls to an Engine and its answers."""

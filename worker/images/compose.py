@@ -1,0 +1,87 @@
+"""Pull what a compose file names, one image after the other, and answer the file pinned."""
+
+from dataclasses import dataclass, field, replace
+
+from shared.compose.images import read_compose
+from shared.errors import EngineError, RegistryError
+from shared.jobs.commands import ComposeImage, ComposePull
+from shared.jobs.results import ComposeResult, PinnedImage
+from shared.reference import Reference
+from worker.engine import images
+from worker.engine.transfer import OnProgress
+from worker.jobs.attempt import Attempt
+from worker.jobs.tools import IDLE, Tools, tell
+from worker.login import Grants
+from worker.progress import LayerProgress, LayerState, TransferProgress
+
+
+async def pull(
+    command: ComposePull, grants: Grants, attempt: Attempt, tools: Tools
+) -> ComposeResult:
+    """The file by what the Engine has pulled; nothing is pinned unless all of it was.
+
+    Raises:
+        EngineError, RegistryError: an image could not be pulled; the message names its services.
+    """
+    file = read_compose(command.compose)
+    lines = _Lines.of(command.images, tell(attempt))
+    digests: dict[Reference, str] = {}
+    for image in command.images:
+        digests[image.target] = await _pull(image, grants, tools, lines)
+    pinned = tuple(
+        PinnedImage(
+            service=image.service,
+            reference=str(image.reference.with_digest(digests[image.reference])),
+            digest=digests[image.reference],
+        )
+        for image in file.images
+    )
+    return ComposeResult(
+        compose_file=file.pinned(digests), images=pinned, without_image=file.without_image
+    )
+
+
+async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Lines") -> str:
+    """The digest that was pulled."""
+    name = lines.name_of(image)
+    try:
+        given = grants.login_for(image.target, "pull") if image.registry_id else None
+        login = await tools.for_engine(given, image.target)
+        pulled = await images.pull(
+            tools.engine,
+            image.target,
+            login,
+            lambda progress: lines.set(progress.as_layer(name)),
+            IDLE,
+        )
+    except (EngineError, RegistryError) as error:
+        raise error.within(", ".join(image.services)) from error
+    lines.end(name)
+    return pulled.digest
+
+
+@dataclass
+class _Lines:
+    """The progress of all: one transfer in which each image is a line, by its first service.
+
+    Layers would be too many; those that images share are present when the next one comes.
+    """
+
+    tell: OnProgress
+    lines: dict[str, LayerProgress] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, compose: tuple[ComposeImage, ...], tell: OnProgress) -> "_Lines":
+        names = [cls.name_of(image) for image in compose]
+        return cls(tell, {name: LayerProgress(name, LayerState.WAITING) for name in names})
+
+    @staticmethod
+    def name_of(image: ComposeImage) -> str:
+        return image.services[0]
+
+    def set(self, line: LayerProgress) -> None:
+        self.lines[line.id] = line
+        self.tell(TransferProgress.of(self.lines.values()))
+
+    def end(self, name: str) -> None:
+        self.set(replace(self.lines[name], state=LayerState.DONE))

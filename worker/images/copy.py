@@ -1,0 +1,51 @@
+"""Copy an image between registries. The bytes pass through this server, not through its Engine."""
+
+from contextlib import AsyncExitStack
+
+from shared.jobs.commands import ImageCopy
+from shared.jobs.results import ImageResult
+from shared.reference import Reference, parse_registry
+from worker.jobs.attempt import Attempt
+from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.tools import Tools, tell
+from worker.login import Grants, Login
+from worker.oci.copy import copy_image
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifest import Descriptor
+
+
+async def copy(command: ImageCopy, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
+    """Bring the image over as it is; a side without a registry of ours is asked as nobody.
+
+    Cancelled before the target has the tag, it is stopped; after that it is too late, and it has
+    succeeded.
+
+    Raises:
+        RegistryError: as `copy_image`, and ``auth_missing`` where a login is not for this.
+    """
+    target = command.target
+    reading = grants.login_for(command.origin, "pull") if command.source_registry_id else None
+    writing = grants.login_for(target, "push") if command.registry_id else None
+    step = LastStep(tell(attempt))
+    work = _copy((command.origin, reading), (target, writing), tools, step)
+    held = await carry_out(work, attempt, lambda: step.is_last)
+    return ImageResult(
+        reference=str(target.with_digest(held.digest)), digest=held.digest, verified_by="server"
+    )
+
+
+async def _copy(
+    source: tuple[Reference, Login | None],
+    target: tuple[Reference, Login | None],
+    tools: Tools,
+    step: LastStep,
+) -> Descriptor:
+    settings = await tools.connection_settings()
+    async with AsyncExitStack() as stack:
+        reading, writing = [
+            await stack.enter_async_context(
+                RegistryClient(parse_registry(reference.registry), login, settings)
+            )
+            for reference, login in (source, target)
+        ]
+        return await copy_image(reading, source[0], writing, target[0], step)

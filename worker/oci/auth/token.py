@@ -1,0 +1,219 @@
+"""The registry handshake: Basic again, or a Bearer token for a scope.
+
+By the distribution project's "Token Authentication Specification". A credential goes to its
+registry's host and to that registry's token server (`worker.oci.auth.realm`), to no other host.
+"""
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from worker.login import Login
+from worker.oci.auth.challenge import Challenge
+from worker.oci.auth.realm import Realm, parse_realm, require_as_safe
+from worker.oci.auth.scope import Scope, read_granted
+from worker.oci.transport.answers import DENIED, Asked, make_answer_error
+from worker.oci.transport.http import Answer, Request, Transport
+from worker.oci.transport.route import Route
+
+CLIENT_ID = "wharfinger"
+DEFAULT_LIFE_SECONDS = 60.0
+SKEW_SECONDS = 10.0
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Token:
+    """``granted`` is what a readable token says of itself; ``None`` where it cannot be read."""
+
+    value: str = field(repr=False)
+    asked: Scope | None
+    granted: frozenset[str] | None
+    expires_at: float
+
+    def serves(self, scope: Scope) -> bool:
+        grants = self.granted is None or "*" in self.granted or self.granted >= scope.actions
+        return self.asked is not None and self.asked.covers(scope) and grants
+
+
+class TokenSource:
+    """Tokens of one token server for one login, each kept until shortly before its end."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        realm: Realm,
+        login: Login | None,
+        *,
+        registry: str,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._transport = transport
+        self._realm = realm
+        self._login = login
+        self._registry = registry
+        self._clock = clock
+        self._tokens: list[Token] = []
+        self._lock = asyncio.Lock()
+
+    @classmethod
+    async def open(
+        cls,
+        transport: Transport,
+        challenge: Challenge,
+        login: Login | None,
+        *,
+        registry: str,
+        route: Route,
+    ) -> "TokenSource":
+        """The token server that a challenge of ``registry`` names, checked before it is used.
+
+        Raises:
+            RefusedNetworkError: it is at an address that a registry may not have here.
+            RegistryError: ``auth_unsafe_realm`` or ``auth_server_unreachable``.
+        """
+        realm = parse_realm(challenge, registry, route)
+        try:
+            reached = await transport.find_route(realm.url)
+        except RegistryError as error:
+            raise _make_unreachable(realm, error) from error
+        require_as_safe(realm, reached, registry, route)
+        return cls(transport, realm, login, registry=registry)
+
+    @property
+    def realm(self) -> Realm:
+        return self._realm
+
+    async def find(self, scope: Scope, *, is_fresh: bool = False) -> Token:
+        """A token that serves ``scope``; ``is_fresh``: not one that was kept.
+
+        Raises:
+            RegistryError: ``auth_bad_credentials``, ``pull_denied``, ``push_denied``,
+                ``auth_server_unreachable`` and what an answer in HTTP can mean besides.
+        """
+        async with self._lock:
+            self._forget(scope if is_fresh else None)
+            kept = next((token for token in self._tokens if token.serves(scope)), None)
+            token = kept or await self._fetch(scope)
+        if not token.serves(scope):
+            raise self._make_denial(scope, token)
+        return token
+
+    async def request(self, scope: Scope | None) -> Token:
+        """A new token for as much of ``scope`` as the token server grants, which may be nothing.
+
+        Raises:
+            RegistryError: as `find`.
+        """
+        async with self._lock:
+            return await self._fetch(scope)
+
+    def _forget(self, refused: Scope | None) -> None:
+        now = self._clock()
+        self._tokens = [
+            token
+            for token in self._tokens
+            if token.expires_at > now and not (refused and token.serves(refused))
+        ]
+
+    async def _fetch(self, scope: Scope | None) -> Token:
+        answer = await self._ask(scope)
+        if answer.status != 200:
+            raise self._make_refusal(answer, scope)
+        token = self._read(answer, scope)
+        self._tokens.append(token)
+        return token
+
+    async def _ask(self, scope: Scope | None) -> Answer:
+        query: dict[str, str | tuple[str, ...]] = {
+            "service": self._realm.service,
+            "client_id": CLIENT_ID,
+        }
+        headers = {}
+        if self._login:
+            query["account"] = self._login.username
+            headers["Authorization"] = make_basic(self._login)
+        if scope:
+            query["scope"] = scope.parts
+        url = self._realm.url.extend_query({k: v for k, v in query.items() if v})
+        try:
+            return await self._transport.request(Request("GET", url, headers))
+        except RegistryError as error:
+            raise _make_unreachable(self._realm, error) from error
+
+    def _read(self, answer: Answer, scope: Scope | None) -> Token:
+        try:
+            said = _TokenAnswer.model_validate(answer.json())
+        except ValidationError:
+            said = _TokenAnswer()
+        value = said.token or said.access_token or ""
+        if not _VISIBLE.fullmatch(value):  # anything else could write headers of its own
+            raise _make_silent(self._realm, answer)
+        life = max(said.expires_in or DEFAULT_LIFE_SECONDS, 0.0)
+        skew = min(SKEW_SECONDS, life / 4)
+        ends = self._clock() + life - skew
+        return Token(value, scope, read_granted(value, scope), ends)
+
+    def _make_denial(self, scope: Scope, token: Token) -> RegistryError:
+        granted = ", ".join(sorted(token.granted or ())) or "nothing"
+        return RegistryError(
+            DENIED[scope.asked] if self._login else FaultCode.AUTH_MISSING,
+            f"cannot {scope.asked} {self._registry}/{scope.name}",
+            evidence=f"{self._realm.url.host} grants: {granted}",
+        )
+
+    def _make_refusal(self, answer: Answer, scope: Scope | None) -> RegistryError:
+        if answer.status == 401:
+            return make_answer_error(
+                answer, Asked.PING, self._registry, as_nobody=self._login is None
+            )
+        if answer.status in {400, 403}:
+            asked = scope.asked if scope else Asked.PING
+            return RegistryError(
+                DENIED[asked],
+                f"the token server of {self._registry} refuses {scope or 'this login'}",
+                evidence=f"{self._realm.url.host}: HTTP {answer.status}",
+            )
+        if answer.status == 429 or answer.status >= 500:
+            where = f"the token server of {self._registry}"
+            return make_answer_error(answer, Asked.PING, where, as_nobody=False)
+        return _make_silent(self._realm, answer)
+
+
+def make_basic(login: Login) -> str:
+    """The value of ``Authorization`` (RFC 7617, in UTF-8)."""
+    pair = f"{login.username}:{login.secret.get_secret_value()}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+class _TokenAnswer(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    token: str | None = None
+    access_token: str | None = None
+    expires_in: float | None = None
+
+
+def _make_unreachable(realm: Realm, error: RegistryError) -> RegistryError:
+    return RegistryError(
+        FaultCode.AUTH_SERVER_UNREACHABLE,
+        f"the token server {realm.url.host} cannot be used: {error.message}",
+        evidence=error.evidence or error.code,
+    )
+
+
+def _make_silent(realm: Realm, answer: Answer) -> RegistryError:
+    return RegistryError(
+        FaultCode.AUTH_SERVER_UNREACHABLE,
+        f"the token server {realm.url.host} gives no token",
+        evidence=f"HTTP {answer.status}",
+    )

@@ -1,0 +1,72 @@
+"""A registry with TLS asked through the proxy of a server's Engine, as nobody.
+
+Names are the proxy's to look up there, so addresses are not compared with what registries may have;
+the scheme of a token server is.
+"""
+
+import aiohttp
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.reference import Reference, parse_registry
+from worker.oci.auth.realm import parse_realm, require_unambiguous
+from worker.oci.registry.manifest import ACCEPT
+from worker.oci.transport.address import require_host
+from worker.oci.transport.certificate import make_context
+from worker.oci.transport.errors import make_connection_error
+from worker.oci.transport.http import USER_AGENT
+from worker.oci.transport.route import Route
+from worker.oci.transport.settings import ConnectionSettings
+
+
+async def ask_through_proxy(target: Reference, settings: ConnectionSettings) -> str:
+    """What was found safe: the registry, or the repository of one that lets everybody in.
+
+    Raises:
+        RefusedNetworkError: a token server at an address that a registry may not have here.
+        RegistryError: ``auth_unsafe_realm``, ``proxy_error``, or why the registry cannot be asked.
+    """
+    host = parse_registry(target.registry)
+    context = await make_context(host.name, settings.certificates)
+    route = Route(host.hostname, host.port or 443, (), context)
+    image = f"/v2/{target.repository}/manifests/{target.target}"
+    status, challenges = await _send("GET", "/v2/", route, settings)
+    place = target.registry
+    if status == 200:
+        place = target.name
+        _, challenges = await _send("HEAD", image, route, settings)
+    elif status != 401:
+        what = f"{host.name} answers HTTP {status} through the proxy of the Docker Engine"
+        raise RegistryError(FaultCode.PROXY_ERROR, what)
+    for challenge in require_unambiguous(challenges, host.name):
+        realm = parse_realm(challenge, host.name, route)
+        require_host(realm.url.raw_host or "", settings.networks)
+    return place
+
+
+async def _send(
+    method: str, path: str, route: Route, settings: ConnectionSettings
+) -> tuple[int, tuple[str, ...]]:
+    """Status, and the challenges of a 401."""
+    where = f"{route.hostname}:{route.port}"
+    headers = {"User-Agent": USER_AGENT, **ACCEPT}
+    timeout = aiohttp.ClientTimeout(total=settings.deadlines.answer.total_seconds())
+    try:
+        async with (
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
+            session.request(
+                method,
+                route.origin.with_path(path),
+                headers=headers,
+                proxy=settings.proxy.url,
+                ssl=route.context or True,
+                allow_redirects=False,
+            ) as answer,
+        ):
+            values = answer.headers.getall("WWW-Authenticate", ())
+            return answer.status, tuple(values) if answer.status == 401 else ()
+    except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+        what = f"the proxy of the Docker Engine lets this worker not through to {where}"
+        raise RegistryError(FaultCode.PROXY_ERROR, what) from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise make_connection_error(error, where) from error

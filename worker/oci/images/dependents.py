@@ -1,0 +1,152 @@
+"""What in a repository needs a manifest: tags that name it, indexes that list it, referrers.
+
+A registry tells only of what has a tag. An index without one is looked at where the database knows
+its digest.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from shared.errors import InvalidReferenceError, RegistryError
+from shared.jobs.deletion import MAX_TAGS, Look
+from shared.reference import Reference, require_tag
+from worker.oci.concurrency import in_lanes
+from worker.oci.images.contents import INDEX_TYPES
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifest import Descriptor, Manifest
+from worker.oci.registry.manifests import MISSING
+
+
+@dataclass(frozen=True)
+class Links:
+    """The manifests that a manifest names: the children of an index, and the subject of any."""
+
+    children: frozenset[str] = frozenset()
+    subject: str | None = None
+
+
+@dataclass
+class Dependents:
+    """Looks at a repository, as often as asked; of a digest the content is fetched once."""
+
+    registry: RegistryClient
+    target: Reference
+    others: Collection[str] = ()
+    _links: dict[str, Links] = field(default_factory=dict)
+
+    async def look(self) -> Look:
+        """All that needs the target's digest, as far as the registry tells.
+
+        Raises:
+            RegistryError: it does not answer now; what it refuses for good is among the gaps.
+        """
+        repository, digest = self.target.repository, self.target.digest or ""
+        if not await self.registry.has_manifest(repository, digest):
+            return Look(is_there=False)
+        gaps: list[str] = []
+        referrers = await self._find_referrers(gaps)
+        named = await self._resolve(await self._list_tags(gaps), gaps)
+        found = {one.digest: one for one in named.values()}
+        unseen = [one for one in self.others if one not in found and one != digest]
+        tagged = [one for one in found.values() if one.digest != digest]
+        # A registry with the referrers API knows the subject of every image by itself.
+        wanted = [
+            one.digest for one in tagged if referrers is None or one.media_type in INDEX_TYPES
+        ]
+        await self._fetch([*wanted, *unseen], frozenset(unseen), gaps)
+        links = {one: self._links[one] for one in (*wanted, *unseen) if one in self._links}
+        return Look(
+            is_there=True,
+            tags={tag: one.digest for tag, one in named.items()},
+            children={one: link.children for one, link in links.items()},
+            subjects={one: link.subject for one, link in links.items() if link.subject},
+            referrers=referrers or (),
+            deletes_tags=referrers is not None,
+            gaps=tuple(gaps),
+        )
+
+    async def _find_referrers(self, gaps: list[str]) -> tuple[str, ...] | None:
+        try:
+            return await self.registry.list_referrers(
+                self.target.repository, self.target.digest or ""
+            )
+        except RegistryError as error:
+            gaps.append(_gap("its referrers cannot be listed", error))
+            return None
+
+    async def _list_tags(self, gaps: list[str]) -> tuple[str, ...]:
+        try:
+            tags = await self.registry.list_all_tags(self.target.repository, MAX_TAGS)
+        except RegistryError as error:
+            gaps.append(_gap("the repository's tags cannot be listed", error))
+            return ()
+        if tags is None:
+            gaps.append(f"the repository's tags cannot all be listed, or are more than {MAX_TAGS}")
+        return tags or ()
+
+    async def _resolve(self, tags: Collection[str], gaps: list[str]) -> Mapping[str, Descriptor]:
+        found: dict[str, Descriptor] = {}
+
+        async def resolve(tag: str) -> None:
+            try:
+                require_tag(tag)
+                found[tag] = await self.registry.head_manifest(self.target.repository, tag)
+            except InvalidReferenceError:
+                gaps.append("the repository has a tag that cannot be read")
+            except RegistryError as error:
+                gaps.append(_gap(f"the tag {tag} cannot be read", error))
+
+        await in_lanes(tags, resolve)
+        return found
+
+    async def _fetch(
+        self, digests: Collection[str], may_be_gone: Collection[str], gaps: list[str]
+    ) -> None:
+        """Read what manifests name; one that only the database knows may be gone."""
+
+        async def fetch(digest: str) -> None:
+            try:
+                manifest = await self.registry.get_manifest(self.target.repository, digest)
+            except InvalidReferenceError:
+                return
+            except RegistryError as error:
+                if error.code in MISSING and digest in may_be_gone:
+                    return
+                gaps.append(_gap(f"the manifest {digest} cannot be read", error))
+                return
+            links = parse_links(manifest)
+            if links is None:
+                gaps.append(f"the manifest {digest} cannot be read")
+            else:
+                self._links[digest] = links
+
+        await in_lanes([one for one in digests if one not in self._links], fetch)
+
+
+def parse_links(manifest: Manifest) -> Links | None:
+    """The manifests that a manifest names, whatever else it says; ``None`` for no JSON object."""
+    try:
+        document = json.loads(manifest.content)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    children = document.get("manifests")
+    listed = children if isinstance(children, list) else []
+    return Links(
+        frozenset(found for one in listed if (found := _digest(one)) is not None),
+        _digest(document.get("subject")),
+    )
+
+
+def _digest(part: object) -> str | None:
+    digest = part.get("digest") if isinstance(part, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
+def _gap(what: str, error: RegistryError) -> str:
+    """The gap that a refusal for good leaves; a passing trouble is raised again."""
+    if error.retryable:
+        raise error
+    return f"{what} ({error.code})"

@@ -1,0 +1,163 @@
+"""One image of a registry as a server would pull it: the one of its platform, and its layers."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.reference import Reference
+from worker.oci.images.contents import INDEX_TYPES, parse_contents
+from worker.oci.images.platform import Platform
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifest import Descriptor, Manifest
+
+MAX_DEPTH = 4
+"""An index may name another one; nobody needs more of them in a row."""
+
+MAX_CONFIG_BYTES = 4 * 1024 * 1024
+"""What a manifest may have; a configuration of some kilobytes is usual."""
+
+
+CONFIG_TYPES = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+        "application/octet-stream",  # what the oldest clients wrote
+        "",
+    }
+)
+LAYER_TYPES = (
+    "application/vnd.oci.image.layer.",
+    "application/vnd.docker.image.",
+    "application/octet-stream",
+)
+
+
+@dataclass(frozen=True)
+class RemoteImage:
+    """``layers`` are compressed; ``diff_ids`` are the digests of what they hold, in that order.
+
+    Where the two do not match, or the configuration is none of an image, there are no ``diff_ids``.
+    """
+
+    layers: tuple[Descriptor, ...]
+    diff_ids: tuple[str, ...]
+
+
+async def find_image(source: RegistryClient, reference: Reference, wanted: Platform) -> RemoteImage:
+    """What of a reference runs on the wanted platform.
+
+    Raises:
+        RegistryError: ``platform_missing``, ``image_not_found``, ``pull_denied`` …,
+            ``not_an_image`` for other artifacts, and ``registry_error`` for what cannot be read.
+    """
+    manifest = await _find_manifest(source, reference, wanted)
+    contents = parse_contents(manifest)
+    if contents is None or contents.config is None:
+        raise _make_unreadable(reference, f"the manifest {manifest.descriptor.digest}")
+    _require_image(reference, contents.config, contents.layers)
+    config = await _read_config(source, reference, contents.config)
+    if not wanted.runs(config.platform):
+        raise make_missing(reference, wanted, str(config.platform))
+    fits = len(config.rootfs.diff_ids) == len(contents.layers)
+    return RemoteImage(contents.layers, tuple(config.rootfs.diff_ids) if fits else ())
+
+
+def make_missing(reference: Reference, wanted: Platform, offered: str) -> RegistryError:
+    """``platform_missing``: the reference stands for other platforms alone."""
+    return RegistryError(
+        FaultCode.PLATFORM_MISSING, f"{reference} is for {offered or 'none'}, not for {wanted}"
+    )
+
+
+def _require_image(reference: Reference, config: Descriptor, layers: Sequence[Descriptor]) -> None:
+    """Raises ``not_an_image`` for what no container can be made of, as far as its types tell."""
+    kind = config.media_type
+    if kind in CONFIG_TYPES:
+        foreign = [layer.media_type for layer in layers if _is_foreign(layer.media_type)]
+        if not foreign or len(foreign) < len(layers):
+            return
+        kind = foreign[0]
+    raise RegistryError(FaultCode.NOT_AN_IMAGE, f"{reference} is no image, but {kind[:100]!r}")
+
+
+def _is_foreign(media_type: str) -> bool:
+    return media_type.startswith("application/") and not media_type.startswith(LAYER_TYPES)
+
+
+async def _find_manifest(
+    source: RegistryClient, reference: Reference, wanted: Platform
+) -> Manifest:
+    target = reference.target
+    for _ in range(MAX_DEPTH):
+        manifest = await source.get_manifest(reference.repository, target)
+        if manifest.descriptor.media_type not in INDEX_TYPES:
+            return manifest
+        target = _choose(manifest, reference, wanted)
+    raise _make_unreadable(reference, "a row of indexes")
+
+
+def _choose(index: Manifest, reference: Reference, wanted: Platform) -> str:
+    """The digest of the best entry; one that does not say its platform may be right."""
+    try:
+        entries = _Index.model_validate_json(index.content).manifests
+    except ValidationError:
+        raise _make_unreadable(reference, f"the index {index.descriptor.digest}") from None
+    fitting = [entry for entry in entries if wanted.runs(entry.named)]
+    if not fitting:
+        offered = sorted({str(entry.named) for entry in entries} - {"unknown/unknown"})
+        raise make_missing(reference, wanted, ", ".join(offered))
+    return min(fitting, key=lambda entry: wanted.distance(entry.named)).digest
+
+
+async def _read_config(
+    source: RegistryClient, reference: Reference, config: Descriptor
+) -> "_Config":
+    if config.size_bytes > MAX_CONFIG_BYTES:
+        raise _make_unreadable(reference, f"a configuration of {config.size_bytes} bytes")
+    with closing(source.read_blob(reference.repository, config)) as chunks:
+        content = b"".join([chunk async for chunk in chunks])
+    try:
+        return _Config.model_validate_json(content)
+    except ValidationError:
+        return _Config()
+
+
+def _make_unreadable(reference: Reference, what: str) -> RegistryError:
+    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} has what cannot be read: {what}")
+
+
+class _Platform(BaseModel):
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+class _Entry(BaseModel):
+    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    platform: _Platform | None = None
+
+    @property
+    def named(self) -> Platform:
+        found = self.platform or _Platform()
+        return Platform(found.os, found.architecture, found.variant)
+
+
+class _Index(BaseModel):
+    manifests: list[_Entry]
+
+
+class _RootFS(BaseModel):
+    diff_ids: list[str] = []
+
+
+class _Config(_Platform):
+    rootfs: _RootFS = _RootFS()
+
+    @property
+    def platform(self) -> Platform:
+        return Platform(self.os, self.architecture, self.variant)

@@ -1,0 +1,1 @@
+"""Requests of the OCI distribution specification."""

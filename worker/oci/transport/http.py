@@ -1,0 +1,248 @@
+"""HTTP exchanges with hosts whose addresses were checked and are pinned; bodies are capped."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, field, replace
+from socket import AddressFamily, gaierror
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from shared.errors import WharfError
+from worker.oci.transport.errors import make_connection_error
+from worker.oci.transport.route import Route, find_origin, find_route_to
+from worker.oci.transport.settings import ConnectionSettings, Deadlines
+from worker.oci.transport.stream import Stream
+
+BODY_LIMIT_BYTES = 64 * 1024
+READ_BYTES = 128 * 1024
+"""Of a streamed body twice so much is held at the most; more is left to the other end."""
+
+STREAMED = frozenset({200, 206})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+USER_AGENT = "wharfinger"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of one URL.
+
+    ``content`` that is a stream has its length in a header. ``streams``: the body of a good answer
+    is left to be read. ``stays``: a redirect to another origin is the answer, and is not followed.
+    """
+
+    method: str
+    url: URL
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
+    limit_bytes: int = BODY_LIMIT_BYTES
+    streams: bool = False
+    stays: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        return not isinstance(self.content, AsyncIterable)
+
+    @property
+    def payload(self) -> io.BytesIO | AsyncIterable[bytes] | None:
+        """The content as aiohttp wants it, which warns of bytes beyond a mebibyte."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
+
+    def with_proof(self, authorization: str | None) -> Self:
+        """The same with a login, where there is one."""
+        if authorization is None:
+            return self
+        return replace(self, headers={**self.headers, "Authorization": authorization})
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer with as much of its body as was asked for.
+
+    ``headers`` know no case; ``challenges`` are all values of ``WWW-Authenticate``. ``stream`` is
+    the body that was asked for as one, to be closed by whoever asked.
+    """
+
+    method: str
+    url: URL
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    challenges: tuple[str, ...] = ()
+    is_cut: bool = False
+    stream: Stream | None = None
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_html(self) -> bool:
+        return self.content_type in {"text/html", "application/xhtml+xml"}
+
+    @property
+    def is_redirect(self) -> bool:
+        return self.status in REDIRECTS and "Location" in self.headers
+
+    @property
+    def location(self) -> URL | None:
+        """Where ``Location`` points to, made absolute; ``None`` for none or an unreadable one."""
+        try:
+            target = self.url.join(URL(self.headers["Location"]))
+        except (KeyError, ValueError):
+            return None
+        return target if target.scheme in {"http", "https"} and target.host else None
+
+    def json(self) -> object:
+        """The body as JSON, or ``None`` where it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+class Transport:
+    """One session; a route is found once for each origin and then kept."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._routes: dict[URL, Route] = {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=_PinnedResolver(self._routes), use_dns_cache=False
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=READ_BYTES,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    def add(self, route: Route) -> None:
+        """Use ``route`` for its origin."""
+        self._routes[route.origin] = route
+
+    async def find_route(self, url: URL) -> Route:
+        """The way to a URL's origin, checked.
+
+        Raises:
+            RefusedNetworkError: an address that a registry may not have here.
+            RegistryError: no address, no connection, or plain HTTP where it may not be.
+        """
+        origin = find_origin(url)
+        if origin not in self._routes:
+            self.add(await find_route_to(origin, self._settings))
+        return self._routes[origin]
+
+    async def request(self, request: Request) -> Answer:
+        """Exchange one request for one answer; redirects are the caller's matter.
+
+        Raises:
+            RefusedNetworkError: an address that a registry may not have here.
+            RegistryError: no connection, or one that was cut; or what the content raised.
+        """
+        route = await self.find_route(request.url)
+        if self._session is None:
+            raise RuntimeError("the transport is used outside of its context")
+        where = f"{route.hostname}:{route.port}"
+        try:
+            response = await self._session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.payload,
+                allow_redirects=False,
+                timeout=_make_timeout(request, self._settings.deadlines),
+                ssl=route.context or True,
+            )
+            if request.streams and response.status in STREAMED:
+                return _make_answer(request, response, stream=Stream(response, where))
+            async with response:
+                body = await _read(response, request.limit_bytes + 1)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if isinstance(
+                own := error.__cause__, WharfError
+            ):  # the content's, not the connection's
+                raise own from own.__cause__
+            raise make_connection_error(error, where) from error
+        return _make_answer(request, response, body)
+
+
+class _PinnedResolver(AbstractResolver):
+    """Answers aiohttp with the addresses that were checked, and knows no other name."""
+
+    def __init__(self, routes: Mapping[URL, Route]) -> None:
+        self._routes = routes
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: AddressFamily = AddressFamily.AF_UNSPEC,  # noqa: ARG002 - aiohttp's interface
+    ) -> list[ResolveResult]:
+        for route in self._routes.values():
+            if (route.hostname, route.port) == (host, port):
+                return [_make_result(host, port, address) for address in route.addresses]
+        raise gaierror(f"{host} was not checked")
+
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
+
+def _make_timeout(request: Request, deadlines: Deadlines) -> aiohttp.ClientTimeout:
+    """What moves content may take as long as bytes move, and to be stored."""
+    if request.content is None and not request.streams:
+        return aiohttp.ClientTimeout(total=deadlines.answer.total_seconds())
+    return aiohttp.ClientTimeout(
+        sock_connect=deadlines.tcp.total_seconds(), sock_read=deadlines.idle.total_seconds()
+    )
+
+
+def _make_result(host: str, port: int, address: str) -> ResolveResult:
+    family = AddressFamily.AF_INET6 if ":" in address else AddressFamily.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
+
+
+def _make_answer(
+    request: Request,
+    response: aiohttp.ClientResponse,
+    body: bytes = b"",
+    stream: Stream | None = None,
+) -> Answer:
+    return Answer(
+        method=request.method,
+        url=request.url,
+        status=response.status,
+        headers=response.headers,
+        body=body[: request.limit_bytes],
+        challenges=tuple(response.headers.getall("WWW-Authenticate", ())),
+        is_cut=len(body) > request.limit_bytes,
+        stream=stream,
+    )
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
+    body = bytearray()
+    while len(body) < limit_bytes and (
+        chunk := await response.content.read(limit_bytes - len(body))
+    ):
+        body += chunk
+    if not response.content.at_eof():
+        response.close()
+    return bytes(body)

@@ -1,0 +1,243 @@
+"""How a host is reached: checked and pinned addresses, and TLS, or plain HTTP where that is right.
+
+Plain HTTP is spoken only to loopback and to registries that the server's Engine lists as insecure,
+and only after the port itself answered something that is no TLS.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+
+from yarl import URL
+
+from shared.coroutines import end
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.networks import Network
+from worker.oci.transport.address import are_loopback, resolve
+from worker.oci.transport.certificate import (
+    Certificate,
+    make_context,
+    make_unverified_context,
+    parse_certificate,
+)
+from worker.oci.transport.errors import make_connection_error, make_timeout, speaks_no_tls
+from worker.oci.transport.settings import ConnectionSettings
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host after its look-up. ``name`` is how Docker calls it (certificates, insecure list)."""
+
+    name: str
+    hostname: str
+    port: int | None
+    addresses: tuple[str, ...]
+    is_listed: bool
+
+    @property
+    def may_be_plain(self) -> bool:
+        return self.is_listed or are_loopback(self.addresses)
+
+    @property
+    def where(self) -> str:
+        return f"{self.hostname}:{self.port or 443}"
+
+
+@dataclass(frozen=True)
+class Route:
+    """``context`` is ``None`` for plain HTTP; ``doubt`` says why TLS is not verified."""
+
+    hostname: str
+    port: int
+    addresses: tuple[str, ...]
+    context: ssl.SSLContext | None
+    certificate: Certificate | None = None
+    doubt: str = ""
+
+    @property
+    def origin(self) -> URL:
+        scheme = "http" if self.context is None else "https"
+        return URL.build(scheme=scheme, host=self.hostname, port=self.port)
+
+    @property
+    def is_verified(self) -> bool:
+        return self.context is not None and not self.doubt
+
+
+def find_origin(url: URL) -> URL:
+    """Where a URL leads to, as `Route.origin` is: the same, whether its port is written or not."""
+    return URL.build(scheme=url.scheme, host=url.raw_host or "", port=url.port)
+
+
+async def find_endpoint(
+    name: str, hostname: str, port: int | None, settings: ConnectionSettings
+) -> Endpoint:
+    """Look a host up and check its addresses.
+
+    Raises:
+        RefusedNetworkError: an address that a registry may not have here.
+        RegistryError: ``dns_not_found`` or ``dns_failure``.
+    """
+    deadline = settings.deadlines.dns
+    addresses = await resolve(hostname, settings.networks, settings.resolver, deadline)
+    listed = name in settings.insecure or _is_in_networks(addresses, settings.insecure)
+    return Endpoint(name, hostname, port, addresses, listed)
+
+
+async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
+    """The endpoint, narrowed to the address and port that took a TCP connection first.
+
+    Where no port is written it is 443, and 80 after it for a host that may speak plain HTTP.
+
+    Raises:
+        RegistryError: ``conn_refused``, ``conn_timeout`` or ``conn_reset``.
+    """
+    try:
+        return await _connect(endpoint, endpoint.port or 443, settings.deadlines.tcp)
+    except RegistryError:
+        if endpoint.port is not None or not endpoint.may_be_plain:
+            raise
+        return await _connect(endpoint, 80, settings.deadlines.tcp)
+
+
+async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
+    """Try TLS with a connected endpoint, and settle what is spoken with it.
+
+    Raises:
+        RegistryError: one of the ``tls_…`` codes; the evidence describes the certificate.
+    """
+    context = await make_context(endpoint.name, settings.certificates)
+    try:
+        return await _shake_hands(endpoint, context, settings.deadlines.tls)
+    except TimeoutError as error:
+        deadline = settings.deadlines.tls
+        raise make_timeout(endpoint.where, "TLS handshake", deadline) from error
+    except OSError as error:
+        if endpoint.may_be_plain and speaks_no_tls(error):
+            return make_plain_route(endpoint)
+        fault = make_connection_error(error, endpoint.where)
+        if not isinstance(error, ssl.SSLCertVerificationError):
+            raise fault from error
+        unverified = await _look_at_certificate(endpoint, settings.deadlines.tls)
+        if unverified and endpoint.is_listed:
+            return replace(unverified, doubt=fault.message)
+        fault.evidence = str(unverified.certificate or "") if unverified else ""
+        raise fault from error
+
+
+async def find_route(
+    name: str, hostname: str, port: int | None, settings: ConnectionSettings
+) -> Route:
+    """The way to a registry. Connects only where TLS is not a matter of course.
+
+    Raises:
+        RefusedNetworkError: an address that a registry may not have here.
+        RegistryError: no address, no connection, no TLS.
+    """
+    endpoint = await find_endpoint(name, hostname, port, settings)
+    if endpoint.may_be_plain:
+        return await negotiate(await connect(endpoint, settings), settings)
+    return await _make_strict_route(endpoint, settings)
+
+
+async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
+    """The way to a URL that a registry named: its scheme is kept, or refused.
+
+    Raises:
+        RefusedNetworkError: an address that a registry may not have here.
+        RegistryError: ``tls_not_offered`` for plain HTTP to elsewhere; no address, no connection.
+    """
+    hostname, port = url.raw_host or "", url.port or 443
+    name = hostname if url.is_default_port() else f"{hostname}:{port}"
+    endpoint = await find_endpoint(name, hostname, port, settings)
+    if url.scheme == "https":
+        if not endpoint.is_listed:
+            return await _make_strict_route(endpoint, settings)
+        route = await negotiate(await connect(endpoint, settings), settings)
+        if route.context:
+            return route
+    elif endpoint.may_be_plain:
+        return make_plain_route(endpoint)
+    raise RegistryError(FaultCode.TLS_NOT_OFFERED, f"{endpoint.where} is to be reached without TLS")
+
+
+def make_plain_route(endpoint: Endpoint) -> Route:
+    return Route(endpoint.hostname, endpoint.port or 80, endpoint.addresses, None)
+
+
+async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
+    context = await make_context(endpoint.name, settings.certificates)
+    return Route(endpoint.hostname, endpoint.port or 443, endpoint.addresses, context)
+
+
+async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoint:
+    where = f"{endpoint.hostname}:{port}"
+    tasks = [asyncio.create_task(_try_port(one, port)) for one in endpoint.addresses]
+    try:
+        async with asyncio.timeout(deadline.total_seconds()):
+            return replace(endpoint, port=port, addresses=(await _first(tasks),))
+    except TimeoutError as error:
+        raise make_timeout(where, "TCP connection", deadline) from error
+    except OSError as error:
+        raise make_connection_error(error, where) from error
+    finally:
+        await end(*tasks)
+
+
+async def _first(tasks: list[asyncio.Task[str]]) -> str:
+    """The first address that answered, or the error of the last one."""
+    failure: OSError | None = None
+    for done in asyncio.as_completed(tasks):
+        try:
+            return await done
+        except OSError as error:
+            failure = error
+    raise failure or OSError
+
+
+async def _try_port(address: str, port: int) -> str:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_connection(asyncio.Protocol, address, port)
+    transport.abort()
+    return address
+
+
+async def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext, deadline: timedelta) -> Route:
+    address, port = endpoint.addresses[0], endpoint.port or 443
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(deadline.total_seconds()):
+        transport, _ = await loop.create_connection(
+            asyncio.Protocol, address, port, ssl=context, server_hostname=endpoint.hostname
+        )
+    try:
+        encoded = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    finally:
+        transport.abort()
+    certificate = parse_certificate(encoded)
+    return Route(endpoint.hostname, port, endpoint.addresses, context, certificate)
+
+
+async def _look_at_certificate(endpoint: Endpoint, deadline: timedelta) -> Route | None:
+    """A handshake that accepts anything and sends nothing."""
+    try:
+        return await _shake_hands(endpoint, make_unverified_context(), deadline)
+    except (OSError, TimeoutError):
+        return None
+
+
+def _is_in_networks(addresses: tuple[str, ...], listed: frozenset[str]) -> bool:
+    networks = list(_networks(listed))
+    # Docker is content with one address in a network; the one that is connected to may be another.
+    return all(any(ip_address(one) in network for network in networks) for one in addresses)
+
+
+def _networks(listed: frozenset[str]) -> Iterator[Network]:
+    for text in listed:
+        try:
+            yield ip_network(text)
+        except ValueError:
+            continue  # a host name

@@ -1,0 +1,1 @@
+"""Registries: tested from a server."""

@@ -1,0 +1,94 @@
+"""Test a registry from this server: our own probe, and then the server's Engine asked too."""
+
+import asyncio
+import time
+
+from shared.errors import EngineError, RegistryError
+from shared.faults import FAULTS, FaultCode
+from shared.jobs.commands import RegistryTest
+from shared.jobs.diagnosis import Outcome, ProbeReport, Stage, StageResult
+from shared.reference import Reference, parse_registry
+from worker.engine import images
+from worker.jobs.attempt import NegativeResultError
+from worker.jobs.tools import Tools
+from worker.login import Grants, Login
+from worker.oci.probe import ProbeRequest, probe
+from worker.oci.transport.settings import ConnectionSettings
+
+ASKED_TOO = "Docker on this server logs in there too"
+ENGINE_SECONDS = 5.0
+
+
+async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> ProbeReport:
+    """The report of a registry that passed every stage.
+
+    Raises:
+        NegativeResultError: a stage failed; it carries the whole report.
+        RegistryError: ``auth_missing``, without a login there is nothing to test.
+    """
+    if not grants.grants:
+        raise RegistryError(FaultCode.AUTH_MISSING, f"no login was given for {command.host}")
+    [grant] = grants.grants
+    settings, away = await _settings(tools)
+    report = await probe(
+        ProbeRequest(
+            url=grant.login.host,
+            login=grant.login,
+            repository=grant.repository,
+            rights=grant.rights,
+            warnings=command.warnings,
+        ),
+        settings,
+    )
+    report = await _ask_engine(report, grant.login, tools, away)
+    fault = report.fault()
+    if fault is not None:
+        raise NegativeResultError(fault, report)
+    return report
+
+
+async def _settings(tools: Tools) -> tuple[ConnectionSettings, EngineError | None]:
+    try:
+        return await tools.connection_settings(), None
+    except EngineError as error:
+        return ConnectionSettings(tools.networks), error
+
+
+async def _ask_engine(
+    report: ProbeReport, login: Login, tools: Tools, away: EngineError | None
+) -> ProbeReport:
+    """The report with the Engine's own word; it has its own DNS, proxy, certificates and clock."""
+    if report.fault() is not None:
+        return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
+    begun = time.monotonic()
+    try:
+        if away is not None:
+            raise away
+        async with asyncio.timeout(ENGINE_SECONDS):
+            seen = Reference(report.host, report.repository, "latest")
+            given = await tools.for_engine(login, seen)
+            if given is not None:
+                await images.authenticate(tools.engine, parse_registry(login.host), given)
+    except (EngineError, RegistryError, TimeoutError) as error:
+        code, said = _fault(error)
+        failed = StageResult(
+            stage=Stage.ENGINE,
+            outcome=Outcome.FAILED,
+            code=code,
+            milliseconds=_since(begun),
+            evidence=said,
+            remedy=FAULTS[code].remedy,
+        )
+        return report.with_stage(failed, not_proved=ASKED_TOO)
+    passed = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK, milliseconds=_since(begun))
+    return report.with_stage(passed, proved=ASKED_TOO)
+
+
+def _fault(error: EngineError | RegistryError | TimeoutError) -> tuple[FaultCode, str]:
+    if not isinstance(error, TimeoutError):
+        return FaultCode(error.code), error.message
+    return FaultCode.CONN_TIMEOUT, f"Docker did not answer within {ENGINE_SECONDS:g} s"
+
+
+def _since(begun: float) -> float:
+    return round((time.monotonic() - begun) * 1000, 1)
