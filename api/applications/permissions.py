@@ -6,11 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.builds.plan import Plan, Registries
 from api.procedure.context import Caller, Context
 from shared.errors import ForbiddenError, NotFoundError, UnmetConditionError
-from shared.jobs.accesses import accesses
-from shared.jobs.permissions import require_allowed
 from shared.models import ApiKey, Application, Server
 from shared.servers.host_paths import is_within
 
@@ -46,17 +43,6 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
 def _holds_something(application: Application) -> bool:
     has_path = any(mount.get("type") == "bind" for mount in application.mounts)
     return bool(application.env or application.build_secrets or has_path)
-
-
-def require_plan_allowed(
-    application: Application, registries: Registries, plan: Plan, server_id: str
-) -> None:
-    """Raises `UnmetConditionError` (``registry_not_allowed``) for the logins of a build."""
-    known = {one.registry_id: one for one in registries if one is not None}
-    for command in (plan.make, plan.push, plan.retain):
-        for access in accesses(command) if command else ():
-            if registry := known.get(access.registry_id or ""):
-                require_allowed(registry, server_id, application.application_id)
 
 
 def require_host_paths(application: str, sources: Iterable[str], servers: Sequence[Server]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from shared.errors import InvalidInputError
+from shared.jobs.accesses import accesses
 from shared.jobs.commands import (
     GitSource,
     ImageBuild,
@@ -12,6 +13,7 @@ from shared.jobs.commands import (
     ImagePush,
     UploadSource,
 )
+from shared.jobs.permissions import require_allowed
 from shared.models import Application, Registry
 from shared.reference import Reference, make_reference, parse_reference
 
@@ -89,6 +91,17 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
         registry_id=second.registry_id,
     )
     return Plan(reference, make, push, retain)
+
+
+def require_plan_allowed(
+    application: Application, registries: Registries, plan: Plan, server_id: str
+) -> None:
+    """Raises `UnmetConditionError` (``registry_not_allowed``) for the logins of a build."""
+    known = {one.registry_id: one for one in registries if one is not None}
+    for command in (plan.make, plan.push, plan.retain):
+        for access in accesses(command) if command else ():
+            if registry := known.get(access.registry_id or ""):
+                require_allowed(registry, server_id, application.application_id)
 
 
 def _commit(application: Application, wish: Wish) -> str | None:

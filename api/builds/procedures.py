@@ -8,10 +8,10 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
 
-from api.applications.permissions import require_builder, require_plan_allowed
+from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.builds.context_choice import choose_context
-from api.builds.plan import Registries, Wish
+from api.builds.plan import Registries, Wish, require_plan_allowed
 from api.builds.store import Order, store_build
 from api.errors import AlreadyEndedError
 from api.fields import dokploy
