@@ -15,8 +15,8 @@ from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
 from api.deploy_hooks.signature import Proof, require_signed
 from api.deployments.deploy import deploy_image
+from api.fields.json_text import parse_json
 from api.fields.shapes import Input, Output
-from api.http.body import parse_json
 from api.procedure.auth import hash_secret, proof_of
 from api.procedure.context import Caller, Context
 from api.procedure.idempotency import insert_or_read

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from api.builds.context_upload import UPLOAD
 from api.errors import NoProcedureError
 from api.fields.issues import Undefined
+from api.fields.json_text import parse_json
 from api.fields.shapes import Accepted, Change
 from api.http.bare import WARNINGS, ErrorBody, plain_error, plain_response
-from api.http.body import parse_json, read_body, require_json, require_one_input
+from api.http.body import read_body, require_json, require_one_input
 from api.http.dispatch import AnyProcedure, Call, Failure, log_refusal, perform
 from api.http.sse import DESCRIPTION, answer_events
 from api.http.trpc import flat_input

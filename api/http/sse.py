@@ -3,8 +3,8 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
+from api.fields.json_text import parse_json
 from api.http.bare import NO_STORE, plain_error
-from api.http.body import parse_json
 from api.http.dispatch import Call, Failure, perform
 from api.http.trpc import flat_input
 from api.jobs.event_access import EVENTS, Opening

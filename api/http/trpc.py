@@ -23,6 +23,7 @@ from api.errors import (
     WrongMethodError,
 )
 from api.fields.issues import Undefined, show_issues
+from api.fields.json_text import parse_json
 from api.http.bare import (
     NO_STORE,
     dump,
@@ -32,7 +33,7 @@ from api.http.bare import (
     plain_response,
     warning_header,
 )
-from api.http.body import parse_json, read_body, require_json, require_one_input
+from api.http.body import read_body, require_json, require_one_input
 from api.http.dispatch import UNKNOWN, Answer, AnyProcedure, Call, Failure, log_refusal, perform
 from api.http.status import status_of
 from api.http.superjson import read_superjson

@@ -10,7 +10,8 @@ import pytest
 from starlette.requests import Request
 
 from api.errors import RequestTimeoutError, TooManyAtOnceError, UnreadableInputError
-from api.http.body import MAX_DEPTH, parse_json, read_body
+from api.fields.json_text import MAX_DEPTH, parse_json
+from api.http.body import read_body
 from api.limits.concurrency_limit import Places
 from tests.waiting import wait_until
 
