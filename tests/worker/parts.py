@@ -9,8 +9,8 @@ from aiohttp import web
 from shared.networks import parse_networks
 from tests.worker.engine.parts import open_scripted
 from worker.deployments.recovery import Unfinished
+from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
-from worker.jobs.tools import Tools
 from worker.jobs.workspaces import Workspaces
 
 
@@ -28,7 +28,7 @@ async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def open_tools(directory: Path) -> AsyncIterator[Tools]:
+async def open_tools(directory: Path) -> AsyncIterator[DeploymentTools]:
     """With such an Engine."""
     async with (
         open_loopback_engine(directory) as docker_host,
@@ -37,11 +37,11 @@ async def open_tools(directory: Path) -> AsyncIterator[Tools]:
         yield make_tools(engine, "loopback", directory)
 
 
-def make_tools(engine: Engine, networks: str, directory: Path) -> Tools:
+def make_tools(engine: Engine, networks: str, directory: Path) -> DeploymentTools:
     """For an Engine, with all that a worker keeps below this directory."""
-    return Tools(
+    return DeploymentTools(
         engine,
         parse_networks(networks),
         Workspaces.open(directory / "builds"),
-        Unfinished(engine, directory / "begun.json"),
+        unfinished=Unfinished(engine, directory / "begun.json"),
     )

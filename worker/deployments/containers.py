@@ -24,6 +24,7 @@ from shared.jobs.commands import ContainerReplace
 from shared.jobs.results import ContainerResult
 from worker.deployments.recovery import Unfinished
 from worker.deployments.targets import AWAY, PUT_BACK_AT_ONCE, Before, Gate, Site, switch_back
+from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
 from worker.engine.errors import Doing
@@ -31,7 +32,7 @@ from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
-from worker.jobs.tools import Tools, sender
+from worker.jobs.tools import sender
 from worker.login import Grants
 
 PUT_BACK = timedelta(seconds=60)
@@ -45,7 +46,7 @@ async def replace_container(
     command: ContainerReplace,
     grants: Grants,
     attempt: Attempt,
-    tools: Tools,
+    tools: DeploymentTools,
     gate: Gate | None = None,
 ) -> ContainerResult:
     """What runs then, which is just the image that was asked for.

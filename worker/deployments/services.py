@@ -27,6 +27,7 @@ from worker.deployments import trial
 from worker.deployments.convergence import Convergence, Look
 from worker.deployments.swarm_targets import SwarmSite
 from worker.deployments.targets import AWAY, PUT_BACK_AT_ONCE, Gate
+from worker.deployments.tools import DeploymentTools
 from worker.engine.swarm import services
 from worker.engine.swarm.service_spec import STOP_FIRST, order
 from worker.engine.swarm.service_state import Service
@@ -34,7 +35,7 @@ from worker.jobs.attempt import Attempt, Why
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
-from worker.jobs.tools import Tools, sender
+from worker.jobs.tools import sender
 from worker.login import Grants
 
 RUNS_AGAIN = timedelta(seconds=90)
@@ -47,7 +48,7 @@ async def replace_service(
     command: ServiceReplace,
     grants: Grants,
     attempt: Attempt,
-    tools: Tools,
+    tools: DeploymentTools,
     gate: Gate | None = None,
 ) -> ServiceResult:
     """What the Swarm runs then: so many tasks, all of just the image that was asked for.
@@ -70,7 +71,7 @@ async def replace_service(
 
 
 async def _replace(
-    site: SwarmSite, grants: Grants, attempt: Attempt, tools: Tools
+    site: SwarmSite, grants: Grants, attempt: Attempt, tools: DeploymentTools
 ) -> ServiceResult:
     await site.require_manager()
     await site.see_image()
@@ -97,7 +98,7 @@ class _Rollout:
 
     site: SwarmSite
     attempt: Attempt
-    tools: Tools
+    tools: DeploymentTools
     current: Service | None
     before: Mapping[str, JsonValue] | None = field(default=None, repr=False)
     ran: int | None = None

@@ -9,8 +9,6 @@ from datetime import timedelta
 from shared.errors import RegistryError, WharfError
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
-from worker.deployments.host_paths import HostPaths
-from worker.deployments.recovery import Unfinished
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import Send
@@ -48,17 +46,14 @@ def sender(attempt: Attempt) -> Send:
 class Tools:
     """What works on this server and where: its Engine, registries' networks, builds' folders.
 
-    ``unfinished`` knows what deployments have begun, ``api_url`` is where uploaded contexts are
-    fetched; ``host_paths`` are what containers may mount of this server. ``destinations`` decides
-    which logins the Engine may be given.
+    ``api_url`` is where uploaded contexts are fetched; ``destinations`` decides which logins the
+    Engine may be given.
     """
 
     engine: Engine
     networks: RegistryNetworks
     workspaces: Workspaces
-    unfinished: Unfinished
     api_url: str | None = None
-    host_paths: HostPaths = field(default_factory=HostPaths)
     destinations: Destinations = field(default_factory=Destinations)
 
     async def connection_settings(self) -> ConnectionSettings:

@@ -28,6 +28,7 @@ from worker.builds import build as builds
 from worker.deployments import containers, services
 from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import Unfinished
+from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
 from worker.images import compose
 from worker.images import copy as copies
@@ -55,7 +56,14 @@ async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host
     workspaces = Workspaces.open(settings.state_dir / "builds")
     unfinished = Unfinished(engine, settings.state_dir / "unfinished.json")
     await stack.enter_async_context(unfinished.watching())
-    tools = Tools(engine, networks, workspaces, unfinished, settings.url, host_paths)
+    tools = DeploymentTools(
+        engine,
+        networks,
+        workspaces,
+        settings.url,
+        unfinished=unfinished,
+        host_paths=host_paths,
+    )
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, tools)
@@ -64,7 +72,7 @@ async def open_work(stack: AsyncExitStack, settings: WorkerSettings, docker_host
 
 
 def _begin(
-    command: Command, grants: Grants, attempt: Attempt, tools: Tools
+    command: Command, grants: Grants, attempt: Attempt, tools: DeploymentTools
 ) -> Awaitable[BaseModel]:
     """The work of one kind, to be waited for."""
     working: Awaitable[BaseModel]

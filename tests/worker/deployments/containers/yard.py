@@ -23,11 +23,11 @@ from tests.worker.engine.parts import IDLE, Registry
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
 from worker.deployments.targets import Gate
+from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
-from worker.jobs.tools import Tools
 from worker.local.engines import LocalEngine
 from worker.local.images import make_image
 from worker.login import Grants
@@ -48,7 +48,7 @@ class Yard:
     engine: Engine
     local: LocalEngine
     registry: Registry
-    tools: Tools
+    tools: DeploymentTools
     name: str
     pieces: list[str] = field(default_factory=list)
 

@@ -27,6 +27,7 @@ from tests.worker.engine.parts import IDLE, Registry
 from tests.worker.engine.test_images import ignore
 from worker.deployments.services import replace_service
 from worker.deployments.targets import Gate
+from worker.deployments.tools import DeploymentTools
 from worker.engine import images
 from worker.engine.containers import APPLICATION
 from worker.engine.swarm import services
@@ -34,7 +35,6 @@ from worker.engine.swarm.nodes import nodes
 from worker.engine.swarm.service_state import Service, Task
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
-from worker.jobs.tools import Tools
 from worker.local.engines import LocalEngine
 from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
@@ -61,7 +61,7 @@ class Yard:
     engine: Engine
     local: LocalEngine
     registry: Registry
-    tools: Tools
+    tools: DeploymentTools
     name: str
     login: EngineLogin
     gate: Gate = SOON
