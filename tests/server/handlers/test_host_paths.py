@@ -83,6 +83,12 @@ def test_a_link_that_stays_within_may(data: Path) -> None:
     assert refusal(str(data), f"{data}/link") == ""
 
 
+def test_a_link_from_beside_into_a_listed_directory_may_not(data: Path) -> None:
+    (data.parent / "beside").symlink_to(data / "app")
+
+    assert refusal(str(data), f"{data.parent}/beside") == "host_path_not_allowed"
+
+
 def test_a_directory_that_the_worker_does_not_see_may_not(data: Path) -> None:
     assert refusal(f"{data}/missing", f"{data}/missing/app") == "host_path_not_allowed"
 
