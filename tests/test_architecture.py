@@ -104,3 +104,16 @@ def test_a_login_for_an_engine_is_made_only_where_its_destination_was_seen() -> 
     }
 
     assert makers == {"worker/login.py", "worker/oci/destinations.py"}
+
+
+def test_no_statement_of_ours_waits_for_an_advisory_lock() -> None:
+    """Each role of a server may take any of those, and keep it."""
+    sources = [
+        path
+        for package in PARTS
+        for path in (ROOT / package).rglob("*")
+        if path.suffix in {".py", ".sql"}
+    ]
+
+    assert len(sources) > 200
+    assert not [path for path in sources if "pg_advisory" in path.read_text()]

@@ -100,6 +100,7 @@ class Guest:
         *,
         url: str | None = None,
         call_seconds: float = CALL_SECONDS,
+        mark: str | None = None,
         keep_mark: Callable[[str], None] = lambda _: None,
     ) -> Functions:
         """What the worker itself uses; closed when the world ends."""
@@ -109,6 +110,7 @@ class Guest:
             self.password.get_secret_value(),
             incarnation,
             call_seconds=call_seconds,
+            mark=mark,
             keep_mark=keep_mark,
         )
         self.stack.push_async_callback(made.close)

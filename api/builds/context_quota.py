@@ -8,7 +8,7 @@ from api.procedure.context import Context
 
 MAX_CONTEXTS = 10_000
 
-LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('context_quota ' || :organization, 0))")
+LOCK = text("SELECT organization_lock(:organization)")
 KEPT = text(
     "SELECT count(*) AS contexts, coalesce(sum(size_bytes), 0)::bigint AS size_bytes"
     " FROM context WHERE organization_id = :organization"

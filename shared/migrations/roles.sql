@@ -61,7 +61,7 @@ GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
   public.caller, public.send_notification, public.repository_of, public.organization_resume,
-  public.server_is_online, public.server_is_available TO wharf_api;
+  public.server_is_online, public.server_is_available, public.organization_lock TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -127,6 +127,7 @@ ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.server_after_enrolment OWNER TO wharf_functions;
 ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
+ALTER FUNCTION public.organization_lock OWNER TO wharf_functions;
 ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;

@@ -32,6 +32,9 @@ BAD = {
     "beyond 64 bits": f'{{"a": [-1{"0" * 19}]}}',
 }
 TOO_LONG = f'{{"a": "{"x" * 200_000}"}}'
+LONG = f'{{"a": "{"x" * 20_000}"}}'
+"""Too long for what an Engine says, and not for all that a worker says at once."""
+
 STEERING = "\x1b[2J\r\x07\x9b\u202e"
 
 
@@ -97,6 +100,18 @@ async def test_what_cannot_be_read_is_not_stored_and_the_beat_counts(
     assert (server["engine"], (await world.job(job_id))["progress"]) == ({}, None)
 
 
+@pytest.mark.parametrize("document", [*BAD.values(), LONG], ids=[*BAD.keys(), "too long"])
+async def test_an_engine_that_cannot_be_read_is_none_and_its_worker_is_heard(
+    world: World, document: str
+) -> None:
+    guest = await world.add_server()
+
+    answer = await say(guest, "hello", "", f'"kinds": [], "engine": {document}')
+
+    assert answer["status"] == "current"
+    assert await world.rows("SELECT engine FROM server") == [{"engine": None}]
+
+
 async def test_what_would_steer_a_terminal_is_not_stored(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
@@ -110,15 +125,20 @@ async def test_what_would_steer_a_terminal_is_not_stored(world: World) -> None:
         error={"code": f"x{STEERING}", "message": f"y{STEERING}", "remedy": STEERING},
     )
     await guest.call(
-        "hello", "second", predecessor="first", worker_version=STEERING, wire_version=1
+        *("hello", "second"),
+        predecessor="first",
+        worker_version=STEERING,
+        wire_version=1,
+        kinds=[f"image.pull@1{STEERING}"],
     )
 
     stored = await world.rows(
         "SELECT data::text AS said FROM job_event UNION ALL SELECT error::text FROM job"
         " UNION ALL SELECT error::text FROM job_attempt UNION ALL SELECT worker_version FROM server"
+        " UNION ALL SELECT unnest(kinds) FROM server"
     )
     texts = [row["said"] for row in stored if row["said"]]
-    assert len(texts) >= 4
+    assert len(texts) >= 5
     assert not [text for text in texts if any(sign in text for sign in "\x1b\r\x07\x9b\u202e")]
     assert not [text for text in texts if "\\u00" in text or "\\r" in text]
     assert "\\n\\tc" in "".join(texts)

@@ -18,6 +18,7 @@ from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
 
 IMAGE = "ghcr.io/myorg/app:1"
+DIGEST = f"sha256:{'0' * 64}"
 COMPOSE = f"services:\n  web:\n    image: {IMAGE}\n"
 
 
@@ -56,6 +57,25 @@ class Scene:
             headers={"content-type": "application/x-tar"},
         )
         return answer.status_code
+
+    def add_point(self, application_id: str) -> str:
+        """A rollback point of the application, as control writes one."""
+        image = f"ghcr.io/myorg/app@{DIGEST}"
+        self.database.execute(
+            "INSERT INTO build (build_id, organization_id, application_id, version, title,"
+            " reference, make_job_id) SELECT 'build', organization_id, application_id, 1, '', %s,"
+            " 'job' FROM application WHERE application_id = %s",
+            image,
+            application_id,
+        )
+        self.database.execute(
+            "INSERT INTO rollback (rollback_id, organization_id, application_id, deployment_id,"
+            " build_id, version, reference, digest, settings, settings_hash)"
+            " SELECT 'point', organization_id, application_id, 'deployment', build_id, version,"
+            " reference, %s, '{}', '' FROM build WHERE build_id = 'build'",
+            DIGEST,
+        )
+        return "point"
 
     def count_jobs(self) -> int:
         [(count,)] = self.database.execute("SELECT count(*) FROM job")
@@ -167,9 +187,13 @@ async def test_a_member_does_not_build_and_deploy_what_names_other_keys(scene: S
     assert await scene.upload(application["applicationId"]) == 403
     for procedure in ("application.build", "application.deploy", "application.redeploy"):
         assert await scene.ask(procedure, **chosen) == (403, "forbidden")
+    point = scene.add_point(application["applicationId"])
+    for procedure in ("rollback.rollback", "rollback.delete"):
+        assert await scene.ask(procedure, rollbackId=point) == (403, "forbidden")
 
     assert scene.count_jobs() == 0
     assert scene.database.execute("SELECT 1 FROM context") == []
+    assert scene.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NULL")
 
 
 @pytest.mark.parametrize("held", ["env", "buildSecrets", "mounts"])

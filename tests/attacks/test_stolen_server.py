@@ -5,6 +5,9 @@ Its sessions may run any SQL and set their own time-outs, so control ends them b
 
 import asyncio
 import contextlib
+import json
+import os
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +16,9 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from shared.database import Connection
+from api.limits.disk import DiskWatch
+from api.operations.health import answer_ready
+from shared.database import Connection, open_pool
 from shared.migrations.schema import migrate
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
@@ -120,6 +125,45 @@ async def test_a_session_that_reads_nothing_is_ended(world: World) -> None:
     assert await end_sessions(world, "0") == ["transaction_too_long"]
 
 
+async def test_a_session_that_listens_and_takes_nothing_in_is_ended(world: World) -> None:
+    guest = await world.add_server()
+    deaf, talker = await steal(guest), await steal(guest)
+    await deaf.execute("LISTEN x")
+    with socket.socket(fileno=os.dup(deaf.fileno())) as ear:
+        ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+    async def is_stuck() -> bool:
+        # Few at a time: the session passes each on, and is idle again, until its socket is full.
+        for _ in range(10):
+            await talker.execute("SELECT pg_notify('x', repeat('x', 7900))")
+        return bool(
+            await world.rows(
+                "SELECT FROM pg_stat_activity WHERE pid = %s AND wait_event = 'ClientWrite'",
+                deaf.info.backend_pid,
+            )
+        )
+
+    await wait_until(is_stuck)
+    [reason] = await end_sessions(world, "0", "1 hour")
+    assert reason in {"does_not_read", "transaction_too_long"}
+
+
+async def test_control_ends_a_statement_that_lasts_and_lets_the_worker_go_on(world: World) -> None:
+    guest, roles = await world.add_server(), Roles()
+    connection = await steal(guest)
+
+    async with running(connection, ENDLESS) as attack:
+
+        async def is_ended() -> bool:
+            await roles.tend(world.control)
+            return attack.done()
+
+        await wait_until(is_ended, seconds=30)
+        with pytest.raises(psycopg.OperationalError):
+            await attack
+    assert (await guest.call("beat", "first"))["status"] == "current"
+
+
 async def test_a_session_in_another_database_is_ended_at_once(
     world: World, attacked_server: Server
 ) -> None:
@@ -181,6 +225,20 @@ async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_drop
 
     await end_pauses(world)
     await Roles().tend(world.control)
+    assert not await has_role(world, guest)
+
+
+async def test_a_removed_server_does_not_stay_by_what_any_role_may_leave_behind(
+    world: World,
+) -> None:
+    guest = await world.add_server()
+    connection = await guest.connection()
+    # It takes no right to say what others may do with what one never makes.
+    await connection.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
+    await world.api.execute("UPDATE server SET removed_at = now()")
+
+    await Roles().tend(world.control)
+
     assert not await has_role(world, guest)
 
 
@@ -351,6 +409,7 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
         await wait_until(lambda: is_running(world, thief))
         with pytest.raises(psycopg.Error, match="too many notifications"):
             await flood(flooder)
+        assert await degraded(world) == ["notifications"]
         job_id = await world.run(other)
         finished = await other.call(
             "finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={}
@@ -359,6 +418,14 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
         # Whoever is older than a second is ended, and the queue is free again.
         assert "notifications_pile_up" in await end_sessions(world, "0", "1 hour")
     await wait_until(lambda: is_empty(world))
+
+
+async def degraded(world: World) -> list[str]:
+    """What ``/readyz`` says of the database, beside that there is no control."""
+    async with open_pool(world.database.url("wharf_api")) as pool:
+        answer = await answer_ready(pool, DiskWatch(None))
+    said: list[str] = json.loads(bytes(answer.body))["degraded"]
+    return said
 
 
 async def flood(connection: Connection) -> None:

@@ -175,6 +175,13 @@ BEGIN
   END IF;
 END $$;
 
+-- Has those who do the same for this organization wait until the transaction ends. The row is locked, and no advisory
+-- lock taken: that could be held by any role for ever.
+CREATE OR REPLACE FUNCTION public.organization_lock(organization text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT FROM public.organization o WHERE o.organization_id = organization_lock.organization FOR NO KEY UPDATE
+$$;
+
 -- A need that would close a circle is refused; the job that has it is marked, so that it is found among many.
 CREATE OR REPLACE FUNCTION public.job_need_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -10,9 +10,12 @@ import pytest
 from shared.ids import make_id
 from shared.jobs.store.cancel import cancel
 from tests.databases import Database
+from tests.worker.control.maintenance.test_automatic_rollback import OTHER, deploy
+from tests.worker.control.maintenance.test_completion import DIGEST, add_build
 from tests.world import KINDS, TAG, Guest, World, open_world, speak_for
 from worker.control.access.database_roles import Roles
 from worker.control.main import RAISE
+from worker.control.maintenance.automatic_rollback import put_back
 from worker.local.postgres import LocalPostgres
 
 MINUTE = timedelta(minutes=1)
@@ -159,6 +162,36 @@ async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> N
     counters = [int(mark.split(":")[1]) for mark in kept]
     assert counters == [counters[0], counters[0] + 1]
     assert await held_since(world) is None
+
+
+@pytest.mark.parametrize("first", ["hello", "beat"])
+async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
+    days: Days, first: str
+) -> None:
+    functions = days.later.functions("first", mark=await days.newest_mark())
+
+    if first == "hello":
+        await functions.hello({"kinds": KINDS, "engine": {}})
+    else:
+        await functions.beat([])
+
+    assert await held_since(days.yesterday) is not None
+
+
+async def test_what_failed_before_a_restore_is_put_back_once_it_may_be(world: World) -> None:
+    guest, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, guest, build_id, MINUTE, (DIGEST, "succeeded"))
+    failed = await deploy(world, guest, build_id, MINUTE, (OTHER, "failed"))
+    await world.owner.execute("SELECT database_restored()")
+
+    await put_back(world.control)
+    before = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
+    await world.owner.execute("SELECT organization_resume(%s)", (world.organization_id,))
+    await put_back(world.control)
+
+    assert before == []
+    after = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
+    assert after == [{"undoes": failed}]
 
 
 async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(world: World) -> None:

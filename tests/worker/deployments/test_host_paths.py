@@ -1,29 +1,40 @@
 """Which directories of its server a container may mount."""
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from shared.errors import EngineError, SetupError
-from shared.jobs.commands import ContainerReplace, Mounted, ServiceReplace
+from shared.jobs.commands import ContainerReplace, Mounted, Replace, ServiceReplace
+from shared.settings import WorkerSettings
+from tests.worker.parts import open_loopback_engine
 from worker.deployments.host_paths import HostPaths
+from worker.jobs.attempt import Attempt
+from worker.login import Grants
+from worker.server.handlers import open_work
 
 DOCKER = "unix:///run/docker.sock"
+
+
+def mounting(
+    command: type[ContainerReplace | ServiceReplace], source: str, kind: str = "bind"
+) -> Replace:
+    return command(
+        application_id="app",
+        deployment_id="deployment",
+        name="app",
+        reference="registry.example/app:1",
+        mounts=(Mounted.model_validate({"type": kind, "source": source, "mount_path": "/d"}),),
+    )
 
 
 def refusal(allowed: str, source: str, *, docker_host: str = DOCKER, kind: str = "bind") -> str:
     """The code that a container and a service with this mount are refused with; empty if none."""
     codes = set()
     for command in (ContainerReplace, ServiceReplace):
-        asked = command(
-            application_id="app",
-            deployment_id="deployment",
-            name="app",
-            reference="registry.example/app:1",
-            mounts=(Mounted.model_validate({"type": kind, "source": source, "mount_path": "/d"}),),
-        )
         try:
-            HostPaths.parse(allowed, docker_host).require(asked)
+            HostPaths.parse(allowed, docker_host).require(mounting(command, source, kind))
         except EngineError as error:
             codes.add(error.code)
         else:
@@ -72,6 +83,12 @@ def test_a_link_that_stays_within_may(data: Path) -> None:
     assert refusal(str(data), f"{data}/link") == ""
 
 
+def test_a_link_from_beside_into_a_listed_directory_may_not(data: Path) -> None:
+    (data.parent / "beside").symlink_to(data / "app")
+
+    assert refusal(str(data), f"{data.parent}/beside") == "host_path_not_allowed"
+
+
 def test_a_directory_that_the_worker_does_not_see_may_not(data: Path) -> None:
     assert refusal(f"{data}/missing", f"{data}/missing/app") == "host_path_not_allowed"
 
@@ -96,3 +113,26 @@ def test_the_socket_of_an_engine_and_what_holds_it_are_mounted_where_listed_alon
 def test_a_list_of_relative_paths_is_refused_at_the_start() -> None:
     with pytest.raises(SetupError, match="WHARF_HOST_PATHS"):
         HostPaths.parse("/srv:data", DOCKER)
+
+
+@pytest.mark.parametrize("command", [ContainerReplace, ServiceReplace])
+async def test_a_worker_refuses_what_its_own_settings_do_not_list_whoever_asks(
+    tmp_path: Path, data: Path, command: type[ContainerReplace | ServiceReplace]
+) -> None:
+    beside, listed = mounting(command, "/etc"), mounting(command, str(data))
+
+    async with AsyncExitStack() as stack:
+        docker_host = await stack.enter_async_context(open_loopback_engine(tmp_path))
+        plain = WorkerSettings(state_dir=tmp_path / "plain")
+        open_ = WorkerSettings(state_dir=tmp_path / "open", host_paths=str(data))
+        for settings, asked in ((plain, beside), (plain, listed), (open_, beside)):
+            settings.state_dir.mkdir(exist_ok=True)
+            opened = await open_work(stack, settings, docker_host)
+            with pytest.raises(EngineError) as caught:
+                await opened.work(asked, Grants(), Attempt("job", 1))
+            assert caught.value.code == "host_path_not_allowed"
+
+        with pytest.raises(EngineError) as caught:
+            await opened.work(listed, Grants(), Attempt("job", 1))
+        # It went on to an Engine that knows of nothing.
+        assert caught.value.code != "host_path_not_allowed"

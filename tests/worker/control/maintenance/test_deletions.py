@@ -69,6 +69,19 @@ async def test_bytes_that_nothing_else_needs_go_and_the_build_says_so(shop: Shop
     assert await shop.points() == []
 
 
+async def test_after_a_restore_nothing_is_deleted_until_jobs_may_run(shop: Shop) -> None:
+    _, point = await begin(shop)
+    await shop.drop(point)
+    await shop.world.owner.execute("SELECT database_restored()")
+
+    waited = await shop.retain()
+    await shop.world.owner.execute("SELECT organization_resume(%s)", (shop.organization_id,))
+    result = await shop.retain()
+
+    assert waited is None
+    assert result and result["outcome"] == "deleted"
+
+
 async def test_another_build_of_the_same_digest_keeps_it_and_can_be_deployed(shop: Shop) -> None:
     build_id, point = await begin(shop)
     again = await shop.build(ONE, "v3")
