@@ -19,7 +19,7 @@ from shared.ids import make_id
 from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
 from shared.jobs.store.release import Released, release
 from shared.jobs.store.submit import Submission, submit
-from shared.jobs.store.sweep import Ring, sweep
+from shared.jobs.store.sweep import AttemptMessage, sweep
 from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.databases import Database
 from worker.broker_users import hash_password
@@ -257,7 +257,7 @@ class World:
         assert answer["status"] == "claimed"
         return job_id
 
-    async def sweep(self) -> list[Ring]:
+    async def sweep(self) -> list[AttemptMessage]:
         return await sweep(self.control)
 
     async def job(self, job_id: str) -> dict[str, Any]:

@@ -85,6 +85,12 @@ SET_ASIDE = """
 SELECT service, code, count(*) AS value FROM set_aside
  WHERE next_at > now() - interval '2 minutes' GROUP BY 1, 2
 """
+SERVICES = """
+SELECT key AS service, sum((value->>'runs')::bigint) AS runs,
+       sum((value->>'failures')::bigint) AS failures, sum((value->>'seconds')::float) AS seconds
+  FROM control CROSS JOIN jsonb_each(services)
+ WHERE seen_at > now() - interval '10 seconds' GROUP BY key
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 Row = dict[str, Any]
@@ -142,6 +148,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
     attempts = await rows(ATTEMPTS)
     transfers = await rows(TRANSFERS)
     broker = await rows(BROKER)
+    services = await rows(SERVICES)
     return [
         _gauge(
             "wharf_queue_age_seconds",
@@ -217,6 +224,27 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             await rows(LEFTOVERS),
         ),
         _gauge("wharf_controls", "Control processes at work.", await rows(CONTROLS)),
+        _gauge(
+            "wharf_control_service_runs",
+            "Runs of each service of control since its start.",
+            services,
+            "service",
+            value="runs",
+        ),
+        _gauge(
+            "wharf_control_service_failures",
+            "Those of them that failed.",
+            services,
+            "service",
+            value="failures",
+        ),
+        _gauge(
+            "wharf_control_service_seconds",
+            "Seconds that they took.",
+            services,
+            "service",
+            value="seconds",
+        ),
         _gauge(
             "wharf_rows_set_aside",
             "Rows that a service of control cannot handle; they are tried again.",

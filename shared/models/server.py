@@ -128,6 +128,7 @@ class Control(SQLModel, table=True):
 
     ``broker_error`` is ``away`` or ``full``, as it saw the broker last; ``broker_memory`` is how
     much of the memory that the broker may use is used, from 0 to 1, where that is known.
+    ``services``: how often each service ran and failed since the start, and the seconds it took.
     """
 
     control_id: str = Field(primary_key=True)
@@ -136,6 +137,7 @@ class Control(SQLModel, table=True):
     seen_at: Moment = moment(default_now=True)
     broker_error: str | None = None
     broker_memory: float | None = None
+    services: dict[str, Any] | None = document()
 
 
 class SetAside(SQLModel, table=True):

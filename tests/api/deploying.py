@@ -8,10 +8,10 @@ import httpx2
 from shared.jobs.store.release import Released
 from tests.api.asking import create_application, create_registry
 from tests.api.fleet import TestServer
-from worker.control.maintenance.automatic_rollback import put_back
+from worker.control.maintenance.automatic_rollback import roll_back
 from worker.control.maintenance.builds import settle_builds
 from worker.control.maintenance.deployments import settle_deployments
-from worker.control.maintenance.rollback_points import tend_points, write_points
+from worker.control.maintenance.rollback_points import reconcile_points, write_points
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 CONTAINER = "c" * 64
@@ -69,9 +69,9 @@ async def settle(server: TestServer) -> None:
     async with server.control.connection() as connection:
         await settle_builds(connection)
         await settle_deployments(connection)
-        await put_back(connection)
+        await roll_back(connection)
         await write_points(connection)
-        await tend_points(connection)
+        await reconcile_points(connection)
 
 
 async def replace_next(server: TestServer, **result: Any) -> Released:

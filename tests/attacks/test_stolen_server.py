@@ -23,7 +23,7 @@ from shared.migrations.schema import migrate
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
 from tests.world import Guest, World, open_world
-from worker.control.access.database_roles import Roles
+from worker.control.access.database_roles import DatabaseRoles
 from worker.local.postgres import OWNER, LocalPostgres
 
 UNBOUND = (
@@ -149,13 +149,13 @@ async def test_a_session_that_listens_and_takes_nothing_in_is_ended(world: World
 
 
 async def test_control_ends_a_statement_that_lasts_and_lets_the_worker_go_on(world: World) -> None:
-    guest, roles = await world.add_server(), Roles()
+    guest, roles = await world.add_server(), DatabaseRoles()
     connection = await steal(guest)
 
     async with running(connection, ENDLESS) as attack:
 
         async def is_ended() -> bool:
-            await roles.tend(world.control)
+            await roles.reconcile(world.control)
             return attack.done()
 
         await wait_until(is_ended, seconds=30)
@@ -215,7 +215,7 @@ async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_drop
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     with keep_role(attacked_server, guest):
-        await Roles().tend(world.control)
+        await DatabaseRoles().reconcile(world.control)
 
         assert await is_over(connection)
         with pytest.raises(psycopg.OperationalError, match="authentication failed"):
@@ -224,7 +224,7 @@ async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_drop
         assert row["rolcanlogin"] is False
 
     await end_pauses(world)
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
     assert not await has_role(world, guest)
 
 
@@ -237,7 +237,7 @@ async def test_a_removed_server_does_not_stay_by_what_any_role_may_leave_behind(
     await connection.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert not await has_role(world, guest)
 
@@ -256,7 +256,7 @@ async def test_what_a_removed_server_owns_elsewhere_goes_with_the_next_migration
         await connection.execute("SELECT lo_from_bytea(0, 'x')")
         await world.api.execute("UPDATE server SET removed_at = now()")
 
-        await Roles().tend(world.control)
+        await DatabaseRoles().reconcile(world.control)
         assert await has_role(world, guest)
         with pytest.raises(psycopg.OperationalError):
             await connection.execute("SELECT 1")
@@ -264,7 +264,7 @@ async def test_what_a_removed_server_owns_elsewhere_goes_with_the_next_migration
 
         await asyncio.to_thread(migrate, world.database.url(OWNER))
         await end_pauses(world)
-        await Roles().tend(world.control)
+        await DatabaseRoles().reconcile(world.control)
         assert not await has_role(world, guest)
 
 
@@ -295,18 +295,18 @@ async def test_a_role_that_cannot_be_dropped_is_tried_ever_more_seldom(
     with keep_role(attacked_server, guest):
         for _ in range(3):
             await end_pauses(world)
-            await Roles().tend(world.control)
+            await DatabaseRoles().reconcile(world.control)
             [row] = await world.rows(
                 "SELECT code, next_at - now() AS pause FROM set_aside WHERE row_id = %s",
                 guest.server_id,
             )
             assert row["code"] == "database_error"
             pauses.append(row["pause"])
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
     assert await has_role(world, guest)
 
     await end_pauses(world)
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
     assert not await has_role(world, guest)
     assert pauses == sorted(pauses)
     assert pauses[2] > 2 * pauses[0]
@@ -336,7 +336,7 @@ async def test_large_objects_of_a_server_are_removed(world: World, attacked_serv
     except errors.InsufficientPrivilege:
         return
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert await world.rows("SELECT FROM pg_largeobject_metadata") == []
 
@@ -366,7 +366,7 @@ async def test_a_role_that_changed_its_own_bounds_and_password_gets_them_anew(wo
         await guest.connect()
 
     await world.owner.execute("UPDATE server SET role_ready_at = now() - interval '61 minutes'")
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     renewed = await guest.connect()
     [row] = await (await renewed.execute("SHOW statement_timeout")).fetchall()

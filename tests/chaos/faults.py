@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
 
-from shared.jobs.store.sweep import Ring
+from shared.jobs.store.sweep import AttemptMessage
 from tests.chaos.front import Mood
 from tests.chaos.scene import Scene
 
@@ -183,10 +183,10 @@ def messages_again(*, interval: str, times: int) -> Strike:
     def strike(scene: Scene, _: int, chance: Random) -> Iterator[None]:
         with scene.database() as connection:
             rows = connection.execute(RUNG.encode(), (interval,)).fetchall()
-        rings = [Ring(*row) for row in rows] * times
+        rings = [AttemptMessage(*row) for row in rows] * times
         chance.shuffle(rings)
         publisher = scene.publisher()
-        scene.loop.run(publisher.ring(rings))
+        scene.loop.run(publisher.publish(rings))
         publisher.close()
         yield
 

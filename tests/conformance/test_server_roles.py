@@ -7,7 +7,7 @@ from psycopg import errors
 from tests.databases import Server
 from tests.shared.migrations.test_roles import AS_A_SERVER, allowed
 from tests.world import Guest, World
-from worker.control.access.database_roles import Roles
+from worker.control.access.database_roles import DatabaseRoles
 
 BOUNDS = {
     "statement_timeout": "10s",
@@ -90,6 +90,6 @@ async def test_a_removed_servers_role_goes(world: World) -> None:
     guest = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert await world.rows("SELECT FROM pg_roles WHERE rolname = %s", guest.role) == []

@@ -32,8 +32,7 @@ from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, Crowd
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
-from worker.control.maintenance import expired_rows as prune
-from worker.control.maintenance import retention
+from worker.control.maintenance import expired_rows, retention
 from worker.local.cluster import SUPERUSER
 
 LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}
@@ -111,14 +110,14 @@ async def place(crowd: Crowd) -> AsyncIterator[Place]:
 
 
 def statements_of_control() -> dict[str, tuple[str, Values | None]]:
-    swept = ("LOSE", "CALL_BACK", "RING_AGAIN", "EXPIRE", "DROP_ORPHANED", "DROP_HOPELESS")
+    swept = ("LOSE", "CALL_BACK", "REPUBLISH", "EXPIRE", "DROP_ORPHANED", "DROP_HOPELESS")
     return {
         "release": (release.RELEASE, {"most": release.MOST, "aside": []}),
         "refuse": (release.REFUSE, {"job_id": "x", "attempt": 1, "error": Jsonb({})}),
         **{name: (getattr(sweep, name).whole, None) for name in swept},
         "roles to make": (roles.PENDING.whole, None),
         "roles to drop": (roles.GONE.whole, None),
-        **{statement[:40]: (statement, None) for statement in prune.FORGET},
+        **{statement[:40]: (statement, None) for statement in expired_rows.EXPIRED},
     }
 
 
@@ -262,8 +261,8 @@ async def test_a_release_and_a_sweep_read_no_large_table_whole(place: Place) -> 
 async def test_pruning_reads_no_large_table_whole(place: Place) -> None:
     async def forget() -> None:
         await place.become("wharf_control")
-        await prune.prune(place.connection)
-        await retention.forget(place.connection, retention.Retention())
+        await expired_rows.delete_expired_rows(place.connection)
+        await retention.delete_old(place.connection, retention.Retention())
 
     assert await scanned_by_running(place.connection, forget) & LARGE == set()
 

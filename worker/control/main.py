@@ -1,4 +1,4 @@
-"""``wharf control``: release what is due, ring its server, sweep; any number of replicas."""
+"""``wharf control``: release due jobs, and run the maintenance services; any number of replicas."""
 
 import asyncio
 import os
@@ -6,75 +6,56 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
-from importlib.metadata import version
 
 import redis.asyncio
 import structlog
 
-from shared.coroutines import heard
-from shared.database import Connection, Pool, listening, open_pool
+from shared.database import Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.ids import make_id
-from shared.jobs.store.sweep import sweep
 from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_networks, parse_webhook_networks
 from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from shared.versions import require_postgres
 from worker.broker import require_broker
-from worker.control.access.approval import approve_all
-from worker.control.access.broker_state import BrokerState, look_at_broker, open_broker
+from worker.control.access.approval import APPROVE_ALL
+from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
-from worker.control.access.database_roles import Roles
-from worker.control.maintenance.automatic_rollback import put_back
-from worker.control.maintenance.builds import settle_builds
-from worker.control.maintenance.deployments import settle_deployments
-from worker.control.maintenance.expired_rows import prune
-from worker.control.maintenance.retention import IDLE_SECONDS, Retention, forget
-from worker.control.maintenance.rollback_points import tend_points, write_points
-from worker.control.maintenance.service import Service, Services, Work, with_connection
-from worker.control.maintenance.verification import SERVICE as VERIFY_DIGESTS
+from worker.control.access.database_roles import DatabaseRoles
+from worker.control.maintenance.automatic_rollback import ROLL_BACK
+from worker.control.maintenance.builds import SETTLE_BUILDS
+from worker.control.maintenance.deployments import SETTLE_DEPLOYMENTS
+from worker.control.maintenance.expired_rows import EXPIRED_ROWS
+from worker.control.maintenance.heartbeat import Heartbeat
+from worker.control.maintenance.retention import Retention
+from worker.control.maintenance.rollback_points import RECONCILE_POINTS, WRITE_POINTS
 from worker.control.maintenance.verification import Verification
 from worker.control.scheduling.publish import Publisher
 from worker.control.scheduling.release import Releases
-from worker.control.webhooks.deliveries import HINT, Deliveries
+from worker.control.scheduling.sweep import Sweep
+from worker.control.service import Runner, Service, Statistics
+from worker.control.webhooks.deliveries import CHANNEL as NEW_DELIVERY
+from worker.control.webhooks.deliveries import Deliveries
 from worker.oci.transport.settings import ConnectionSettings
 
 POOL_CONNECTIONS = 6
-"""One for each thing that `Control` does beside the others."""
+"""One for each runner."""
 
-SECOND = 1.0
-SHORTEST_SECONDS = 0.01
-"""Between two looks, however many hints there are: anybody with a role can send them."""
-RELEASE = "wharf_release"
-"""There is a job to be released."""
+JOB_TO_RELEASE = "wharf_release"
+JOB_OF_DEPLOYMENT_ENDED = "wharf_settle"
+CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY)
+"""Channels of LISTEN/NOTIFY. Any role can notify, so a notification only starts a round early."""
 
-SETTLE = "wharf_settle"
-"""A job of a deployment has ended, and so may the deployment have."""
-
-HINTS = (RELEASE, SETTLE, HINT)
-WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
 REGISTRY_NETWORKS = parse_networks(DEFAULT_NETWORKS)
-# What a restore is noticed by: see restore.sql.
-RAISE = """
-UPDATE database_epoch SET counter = counter + 1, raised_at = now()
- WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
-"""
-SEEN = (
-    f"WITH raised AS ({RAISE})"  # noqa: S608 - ours
-    """
-INSERT INTO control (control_id, version) VALUES (%s, %s)
-ON CONFLICT (control_id) DO UPDATE SET seen_at = now()
-"""
-)
-BROKER = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control_id = %s"
+WEBHOOK_NETWORKS = parse_webhook_networks(DEFAULT_WEBHOOK_NETWORKS)
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Control:
-    """One control process: a hint or a second passing makes it look at everything again."""
+    """One control process: runners beside each other, each with its services in their order."""
 
     pool: Pool
     vault: KeyRing
@@ -86,126 +67,85 @@ class Control:
     registry_networks: RegistryNetworks = REGISTRY_NETWORKS
     auto_approve: bool = False
     control_id: str = field(default_factory=make_id)
-    _roles: Roles = field(default_factory=Roles)
-    _broker_state: BrokerState | None = None
-    _stopping: bool = False
-    _hinted: asyncio.Event = field(default_factory=asyncio.Event)
-    _swept: asyncio.Event = field(default_factory=asyncio.Event)
-    _tended: asyncio.Event = field(default_factory=asyncio.Event)
-    _pruned: asyncio.Event = field(default_factory=asyncio.Event)
-    _verified: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         settings = ConnectionSettings(self.webhook_networks)
         self._deliveries = Deliveries(self.pool, self.vault, settings)
+        self._runners: dict[str, Runner] = {}
+
+    @property
+    def runners(self) -> dict[str, Runner]:
+        """The runners by their names, made at first use: what they are made of may be set late."""
+        if not self._runners:
+            self._runners = {
+                "release": Runner(self.pool, [Releases(self.vault, self.publisher).service()]),
+                "outcomes": Runner(self.pool, self._outcomes()),
+                "access": Runner(self.pool, self._access()),
+                "retention": Runner(
+                    self.pool, [RECONCILE_POINTS, EXPIRED_ROWS, self.retention.service()]
+                ),
+                "deliveries": Runner(
+                    self.pool, [self._deliveries.service()], self._deliveries.notification
+                ),
+                "verification": Runner(self.pool, [self._verification()]),
+            }
+        return self._runners
 
     async def run(self) -> None:
-        """Release, settle and deliver on hints; sweep and tend every second; prune."""
+        """Run all services until `stop` is called."""
         try:
-            await self._run()
+            async with asyncio.TaskGroup() as group:
+                for runner in self.runners.values():
+                    group.create_task(runner.run())
         finally:
             await self._deliveries.close()
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            for services, event in self.services():
-                group.create_task(self._repeat(services, event))
-
     def stop(self) -> None:
-        self._stopping = True
-        for event in (self._hinted, self._swept, self._tended, self._pruned, self._verified):
-            event.set()
-        self._deliveries.news.set()
+        for runner in self.runners.values():
+            runner.stop()
 
-    def hear(self, channel: str, _payload: str) -> None:
-        """A hint is untrusted: it only says that there may be something to see."""
-        if channel in {RELEASE, ""}:
-            self._hinted.set()
-        if channel in {SETTLE, ""}:
-            self._swept.set()
-        if channel in {HINT, ""}:
-            self._deliveries.news.set()
+    def on_notification(self, channel: str, _payload: str) -> None:
+        """Start a round; an empty channel says that notifications may have been missed."""
+        runners = {
+            JOB_TO_RELEASE: "release",
+            JOB_OF_DEPLOYMENT_ENDED: "outcomes",
+            NEW_DELIVERY: "deliveries",
+        }
+        for known, name in runners.items():
+            if channel in {known, ""}:
+                self.runners[name].notification.set()
 
-    async def _repeat(self, services: Services, hint: asyncio.Event) -> None:
-        while not self._stopping:
-            pause = await services.look()
-            await asyncio.sleep(SHORTEST_SECONDS)
-            await heard(hint, pause)
-            hint.clear()
+    def statistics(self) -> dict[str, Statistics]:
+        """What each service did so far, by its name."""
+        return {
+            name: statistics
+            for runner in self.runners.values()
+            for name, statistics in runner.statistics.items()
+        }
 
-    def services(self) -> list[tuple[Services, asyncio.Event]]:
-        """What runs beside each other, each with the event that says to look at once."""
+    def _outcomes(self) -> list[Service]:
         return [
-            (self._releasing(), self._hinted),
-            (self._sweeping(), self._swept),
-            (self._tending(), self._tended),
-            (self._pruning(), self._pruned),
-            (self._delivering(), self._deliveries.news),
-            (self._verifying(), self._verified),
+            Heartbeat(self.control_id, self.statistics).service(),
+            Sweep(self.publisher).service(),
+            SETTLE_BUILDS,
+            SETTLE_DEPLOYMENTS,
+            ROLL_BACK,
+            WRITE_POINTS,
         ]
 
-    def _releasing(self) -> Services:
-        releases = Releases(self.pool, self.vault, self.publisher)
-        return Services(self.pool, [Service("release", releases.look)])
-
-    def _sweeping(self) -> Services:
-        return self._services(
-            SECOND,
-            seen=self._seen,
-            sweep=self._sweep,
-            settle_builds=settle_builds,
-            settle_deployments=settle_deployments,
-            put_back=put_back,
-            write_points=write_points,
-        )
-
-    def _tending(self) -> Services:
-        works: dict[str, Work] = {}
+    def _access(self) -> list[Service]:
+        services = [DatabaseRoles().service()]
         if self.broker_users is not None:
             # First: a worker whose role is made goes to the broker next.
-            works["broker_users"] = self.broker_users.tend_servers
-        works["roles"] = self._roles.tend
+            services.insert(0, self.broker_users.service())
         if self.auto_approve:
-            works["approve"] = approve_all
+            services.append(APPROVE_ALL)
         if self.broker is not None:
-            works["broker"] = self._look_at_broker
-        return self._services(SECOND, **works)
+            services.append(BrokerWatch(self.broker, self.control_id).service())
+        return services
 
-    def _pruning(self) -> Services:
-        works = {"tend_points": tend_points, "prune": prune, "retention": self._forget}
-        return self._services(IDLE_SECONDS, **works)
-
-    def _delivering(self) -> Services:
-        return Services(self.pool, [Service("deliveries", self._deliveries.look)])
-
-    def _verifying(self) -> Services:
-        settings = ConnectionSettings(self.registry_networks)
-        verification = Verification(self.pool, self.vault, settings)
-        return Services(self.pool, [Service(VERIFY_DIGESTS, verification.look)])
-
-    def _services(self, interval: float, **works: Work) -> Services:
-        services = [
-            Service(name, with_connection(self.pool, work), timedelta(seconds=interval))
-            for name, work in works.items()
-        ]
-        return Services(self.pool, services)
-
-    async def _seen(self, connection: Connection) -> None:
-        await connection.execute(SEEN, (self.control_id, version("wharfinger")))
-
-    async def _look_at_broker(self, connection: Connection) -> None:
-        assert self.broker is not None  # noqa: S101 - else this is no service
-        state = await look_at_broker(self.broker)
-        if state != self._broker_state:
-            values = (state.error, state.memory, self.control_id)
-            if (await connection.execute(BROKER, values)).rowcount:
-                self._broker_state = state
-
-    async def _sweep(self, connection: Connection) -> None:
-        await self.publisher.ring(await sweep(connection))
-
-    async def _forget(self, connection: Connection) -> float:
-        return await forget(connection, self.retention)
+    def _verification(self) -> Service:
+        return Verification(self.vault, ConnectionSettings(self.registry_networks)).service()
 
 
 async def run(settings: ControlSettings) -> None:
@@ -215,7 +155,6 @@ async def run(settings: ControlSettings) -> None:
         SetupError: PostgreSQL or the broker is too old.
     """
     vault = KeyRing.parse(settings.vault_private_key.get_secret_value())
-    networks = parse_webhook_networks(settings.webhook_networks)
     publisher = Publisher(settings.broker_url.get_secret_value())
     try:
         admin_url = settings.broker_admin_url
@@ -227,15 +166,20 @@ async def run(settings: ControlSettings) -> None:
             async with pool.connection() as connection:
                 require_postgres(connection)
             await require_broker(settings.broker_url.get_secret_value())
-            users = BrokerUsers(broker) if admin_url is not None else None
             control = Control(
-                *(pool, vault, publisher, _retention(settings), users, broker, networks),
-                registry_networks=parse_networks(settings.registry_networks),
+                pool,
+                vault,
+                publisher,
+                _retention(settings),
+                BrokerUsers(broker) if admin_url is not None else None,
+                broker,
+                parse_webhook_networks(settings.webhook_networks),
+                parse_networks(settings.registry_networks),
                 auto_approve=settings.auto_approve,
             )
-            for sign in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(sign, control.stop)
-            async with listening(settings.direct_url, HINTS, control.hear):
+            for stop_signal in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(stop_signal, control.stop)
+            async with listening(settings.direct_url, CHANNELS, control.on_notification):
                 log.info("control_started", control=control.control_id)
                 await control.run()
     finally:

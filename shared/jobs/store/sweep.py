@@ -1,4 +1,4 @@
-"""What time does to jobs: level-triggered statements, idempotent, safe in many replicas."""
+"""Apply what time does to jobs: level-triggered statements, idempotent, safe in replicas."""
 
 from dataclasses import dataclass
 
@@ -39,9 +39,9 @@ SELECT job_close_attempt(job_id, attempt, 'returned', NULL) FROM back
 """,
 )
 
-RING_AGAIN = Change(
+REPUBLISH = Change(
     Rows(
-        "ring_again",
+        "republish",
         "j.job_id",
         """
   SELECT j.job_id AS row_id FROM job j JOIN server s USING (server_id)
@@ -122,8 +122,8 @@ RETURNING job.job_id
 
 
 @dataclass(frozen=True)
-class Ring:
-    """What a message says: look at this attempt."""
+class AttemptMessage:
+    """A message to a server: there is this attempt to be claimed."""
 
     job_id: str
     server_id: str
@@ -131,11 +131,11 @@ class Ring:
     attempt: int
 
 
-async def sweep(connection: Connection) -> list[Ring]:
-    """Apply all that is due; gives the attempts to ring for again."""
+async def sweep(connection: Connection) -> list[AttemptMessage]:
+    """Apply all that is due; return the attempts to publish again."""
     for due in (LOSE, CALL_BACK, EXPIRE, DROP_ORPHANED):
         await change(connection, due)
     # What needs a job that was dropped is dropped next: a whole chain, and no circle is stored.
     while await change(connection, DROP_HOPELESS):
         pass
-    return [Ring(**row) for row in await change(connection, RING_AGAIN)]
+    return [AttemptMessage(**row) for row in await change(connection, REPUBLISH)]

@@ -84,7 +84,7 @@ async def test_what_control_cannot_handle_is_named_with_its_cause(
     url: str, server: TestServer, database: Database
 ) -> None:
     database.execute(READY)
-    database.execute("INSERT INTO set_aside VALUES ('put_back', 'x', 'ref_invalid', '')")
+    database.execute("INSERT INTO set_aside VALUES ('automatic_rollback', 'x', 'ref_invalid', '')")
 
     checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
 

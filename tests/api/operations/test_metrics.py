@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.types.json import Jsonb
 
 from api.operations.metrics import (
     ATTEMPTS,
@@ -159,12 +160,12 @@ async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
     for row, next_at in (("a", "now()"), ("b", "now()"), ("c", "now() - interval '3 minutes'")):
         database.execute(
             "INSERT INTO set_aside (service, row_id, code, message, next_at)"
-            f" VALUES ('put_back', '{row}', 'ref_invalid', '', {next_at})"
+            f" VALUES ('automatic_rollback', '{row}', 'ref_invalid', '', {next_at})"
         )
 
     samples = await scrape(app)
 
-    assert at(samples, "rows_set_aside", service="put_back", code="ref_invalid") == 2
+    assert at(samples, "rows_set_aside", service="automatic_rollback", code="ref_invalid") == 2
 
 
 async def test_the_page_needs_no_key_names_nothing_and_is_kept_for_five_seconds(
@@ -233,3 +234,22 @@ async def test_nothing_scans_the_jobs_that_ended_long_ago(
     rows = database.execute("EXPLAIN " + query.replace("%(since)s", f"'{since}'"))
 
     assert "Seq Scan" not in "\n".join(str(row[0]) for row in rows)
+
+
+async def test_services_of_all_control_processes_at_work_are_added_up(
+    app: FastAPI, database: Database
+) -> None:
+    for age, runs in (("0 s", 3), ("5 s", 4), ("11 s", 100)):
+        database.execute(
+            "INSERT INTO control (control_id, version, seen_at, services)"
+            " VALUES (%s, '1', now() - %s::interval, %s)",
+            age,
+            age,
+            Jsonb({"sweep": {"runs": runs, "failures": 1, "seconds": 0.5}}),
+        )
+
+    samples = await scrape(app)
+
+    assert at(samples, "control_service_runs", service="sweep") == 7
+    assert at(samples, "control_service_failures", service="sweep") == 2
+    assert at(samples, "control_service_seconds", service="sweep") == 1

@@ -8,7 +8,7 @@ from psycopg import errors
 
 from shared.database import Connection
 from tests.world import World, call
-from worker.control.access.database_roles import Roles
+from worker.control.access.database_roles import DatabaseRoles
 from worker.local.cluster import SUPERUSER
 
 REFUSALS = (errors.InsufficientPrivilege, errors.FeatureNotSupported, errors.InvalidSchemaName)
@@ -349,8 +349,8 @@ async def test_an_enrolled_server_gets_its_role_and_logs_in_with_its_own_passwor
 ) -> None:
     guest = await world.enrol_server()
 
-    await Roles().tend(world.control)
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert (await guest.hello("first"))["status"] == "current"
     [row] = await world.rows("SELECT role_ready_at FROM server")
@@ -362,7 +362,7 @@ async def test_a_removed_server_is_shown_the_door_and_cannot_come_back(world: Wo
     connection = await guest.connection()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     with pytest.raises(psycopg.OperationalError):
         await connection.execute("SELECT 1")
@@ -387,7 +387,7 @@ async def test_a_removed_server_cannot_stay_by_owning_something(world: World) ->
     await connection.execute("SELECT lo_from_bytea(0, 'mine')")
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
     assert await world.rows("SELECT 1 FROM pg_largeobject_metadata") == []
@@ -400,7 +400,7 @@ async def test_a_removed_server_cannot_stay_by_holding_locks(world: World) -> No
     await connection.execute("SELECT pg_advisory_lock(hashtext('wharf_server_roles'))")
     await world.control.execute("SET lock_timeout = '1s'")
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
 
@@ -458,7 +458,7 @@ async def test_a_server_whose_role_cannot_be_made_is_in_nobodys_way(world: World
     bad = [await world.enrol_server(server_id="x" * 60 + end) for end in "ab"]
     good = await world.enrol_server()
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     assert (await good.hello("first"))["status"] == "current"
     ready = await world.rows("SELECT server_id FROM server WHERE role_ready_at IS NULL")

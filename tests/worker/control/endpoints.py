@@ -136,7 +136,7 @@ def make_deliveries(
 
 async def deliver(deliveries: Deliveries) -> None:
     """One look, and the end of all that it began to send."""
-    await deliveries.look()
+    await deliveries.send(deliveries.pool)
     await wait_until(lambda: not deliveries._sending)
 
 

@@ -14,8 +14,9 @@ from tests.waiting import wait_until
 from tests.worker.control.endpoints import ANYWHERE
 from tests.world import Guest, World
 from worker.broker_users import ADMIN
+from worker.control.access.broker_state import open_broker
 from worker.control.access.broker_users import BrokerUsers
-from worker.control.main import HINTS, Control
+from worker.control.main import CHANNELS, Control
 from worker.control.scheduling.publish import Publisher
 from worker.local.valkey import LocalValkey
 
@@ -53,10 +54,10 @@ class Plane:
             control = Control(pool, self.world.keys, publisher, webhook_networks=ANYWHERE)
             control.auto_approve = approves
             if makes_users:
-                users = BrokerUsers.open(self.broker.url(ADMIN))
-                control.broker_users = await stack.enter_async_context(users)
+                client = await stack.enter_async_context(open_broker(self.broker.url(ADMIN)))
+                control.broker, control.broker_users = client, BrokerUsers(client)
             if hears:
-                await stack.enter_async_context(listening(url, HINTS, control.hear))
+                await stack.enter_async_context(listening(url, CHANNELS, control.on_notification))
             running = asyncio.create_task(control.run())
             try:
                 yield control

@@ -10,7 +10,7 @@ from shared.jobs.commands import ImageDelete
 from tests.worker.oci.sample_images import Depot, Image
 from tests.world import Guest, World
 from worker.control.image_usage import recheck
-from worker.control.maintenance.rollback_points import tend_points
+from worker.control.maintenance.rollback_points import reconcile_points
 from worker.images.verification import delete
 from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
@@ -137,7 +137,7 @@ class Shop:
 
         Gives the job's result; ``None`` where nothing was asked for.
         """
-        await tend_points(self.world.control)
+        await reconcile_points(self.world.control)
         result = None
         for job in await self.world.release():
             job_id, attempt = job.job_id, job.attempt
@@ -149,7 +149,7 @@ class Shop:
             told = {**called, "outcome": "succeeded", "result": result}
             answer = await self.guest.call("finish", "first", **told)
             assert answer["status"] == "recorded", answer
-        await tend_points(self.world.control)
+        await reconcile_points(self.world.control)
         return result
 
     async def _delete(self, command: ImageDelete) -> dict[str, Any]:

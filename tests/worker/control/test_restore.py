@@ -13,9 +13,9 @@ from tests.databases import Database
 from tests.worker.control.maintenance.test_automatic_rollback import OTHER, deploy
 from tests.worker.control.maintenance.test_completion import DIGEST, add_build
 from tests.world import KINDS, TAG, Guest, World, open_world, speak_for
-from worker.control.access.database_roles import Roles
-from worker.control.main import RAISE
-from worker.control.maintenance.automatic_rollback import put_back
+from worker.control.access.database_roles import DatabaseRoles
+from worker.control.maintenance.automatic_rollback import roll_back
+from worker.control.maintenance.heartbeat import RAISE_EPOCH
 from worker.local.postgres import LocalPostgres
 
 MINUTE = timedelta(minutes=1)
@@ -51,7 +51,7 @@ class Days:
 
 async def raise_counter(world: World) -> None:
     await world.owner.execute("UPDATE database_epoch SET raised_at = raised_at - interval '1 day'")
-    await world.control.execute(RAISE)
+    await world.control.execute(RAISE_EPOCH)
 
 
 @pytest.fixture
@@ -184,10 +184,10 @@ async def test_what_failed_before_a_restore_is_put_back_once_it_may_be(world: Wo
     failed = await deploy(world, guest, build_id, MINUTE, (OTHER, "failed"))
     await world.owner.execute("SELECT database_restored()")
 
-    await put_back(world.control)
+    await roll_back(world.control)
     before = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
     await world.owner.execute("SELECT organization_resume(%s)", (world.organization_id,))
-    await put_back(world.control)
+    await roll_back(world.control)
 
     assert before == []
     after = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
@@ -203,7 +203,7 @@ async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(worl
             f"DELETE FROM {table} WHERE server_id = %s".encode(), (unknown.server_id,)
         )
 
-    await Roles().tend(world.control)
+    await DatabaseRoles().reconcile(world.control)
 
     roles = await world.rows(
         "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)",

@@ -1,9 +1,9 @@
-"""How the broker is, as control sees it: the API's ``/readyz`` and ``/metrics`` show it."""
+"""Watch the broker; the API's ``/readyz`` and ``/metrics`` show what control observes."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal
 
@@ -12,6 +12,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
 
+from shared.database import Connection
+from worker.control.service import Service
+
+RECORD = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control_id = %s"
 TIMEOUT = timedelta(seconds=2)
 
 FULL = 0.9
@@ -42,8 +46,8 @@ async def open_broker(url: str) -> AsyncIterator["redis.asyncio.Redis"]:
         await client.aclose()
 
 
-async def look_at_broker(client: "redis.asyncio.Redis") -> BrokerState:
-    """Ask for its memory; a user that may not ask sees only that it answers."""
+async def observe_broker(client: "redis.asyncio.Redis") -> BrokerState:
+    """Ask the broker for its memory; a user without that right sees only that it answers."""
     try:
         async with asyncio.timeout(TIMEOUT.total_seconds()):
             memory = await client.info("memory")
@@ -60,3 +64,23 @@ def judge_memory(used: int, limit: int) -> BrokerState:
         return BrokerState()
     part = used / limit
     return BrokerState("full" if part > FULL else None, round(part, 2))
+
+
+@dataclass
+class BrokerWatch:
+    """The service that records the broker's state for one control process."""
+
+    client: "redis.asyncio.Redis"
+    control_id: str
+    _recorded: BrokerState | None = field(default=None)
+
+    def service(self) -> Service:
+        return Service.with_connection("broker_state", self.record)
+
+    async def record(self, connection: Connection) -> None:
+        """Record the state where it changed; the row is there after the first heartbeat."""
+        state = await observe_broker(self.client)
+        if state != self._recorded:
+            values = (state.error, state.memory, self.control_id)
+            if (await connection.execute(RECORD, values)).rowcount:
+                self._recorded = state

@@ -6,9 +6,8 @@ every minute.
 """
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -19,7 +18,8 @@ from redis.exceptions import RedisError
 from shared.database import Connection
 from shared.set_aside import Rows, set_aside
 from worker.broker_users import server_rules, server_user
-from worker.control.access.broker_state import TIMEOUT, open_broker
+from worker.control.access.broker_state import TIMEOUT
+from worker.control.service import Service
 
 SET_AGAIN = timedelta(minutes=1)
 
@@ -71,20 +71,16 @@ class BrokerUsers:
     set_again_at: float = 0.0
     _away: bool = field(default=False)
 
-    @classmethod
-    @contextlib.asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator["BrokerUsers"]:
-        """Closed at the end of the block; nothing is asked of the broker yet."""
-        async with open_broker(url) as client:
-            yield cls(client)
+    def service(self) -> Service:
+        return Service.with_connection(SERVICE, self.reconcile_all)
 
-    async def tend_servers(self, connection: Connection) -> None:
+    async def reconcile_all(self, connection: Connection) -> None:
         """Give each server of the database its user; those that fail are set aside."""
-        refused = await self.tend(await read_servers(connection))
+        refused = await self.reconcile(await read_servers(connection))
         for server_id, error in refused.items():
             await set_aside(connection, SERVICE, server_id, error)
 
-    async def tend(self, servers: Iterable[ServerUser]) -> dict[str, RedisError]:
+    async def reconcile(self, servers: Iterable[ServerUser]) -> dict[str, RedisError]:
         """Make the users those of ``servers``; a broker that is away is looked for again.
 
         Users of servers that we do not know are left alone: another control plane's, perhaps.
@@ -92,16 +88,16 @@ class BrokerUsers:
         """
         try:
             async with asyncio.timeout(TIMEOUT.total_seconds()):
-                refused = await self._tend(list(servers))
+                refused = await self._reconcile(list(servers))
         except (RedisError, OSError) as error:
             if not self._away:
-                log.warning("broker_users_not_tended", error=type(error).__name__)
+                log.warning("broker_users_not_reconciled", error=type(error).__name__)
             self._away, self.set_again_at = True, 0.0
             return {}
         self._away = False
         return refused
 
-    async def _tend(self, servers: list[ServerUser]) -> dict[str, RedisError]:
+    async def _reconcile(self, servers: list[ServerUser]) -> dict[str, RedisError]:
         known = {_text(name) for name in await self.client.acl_users()}
         all_again = time.monotonic() >= self.set_again_at
         wanted = [s for s in servers if not s.removed and (all_again or s.name not in known)]

@@ -10,8 +10,9 @@ import structlog
 
 from shared.database import Connection
 from shared.set_aside import Row, Rows, each
+from worker.control.service import Service
 
-SERVICE = "roles"
+SERVICE = "database_roles"
 # A role can change its own password and settings: it gets them anew each hour.
 PENDING = Rows(
     SERVICE,
@@ -50,13 +51,16 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Roles:
+class DatabaseRoles:
     """The database roles of servers, as one control process looks after them."""
 
     clock: Callable[[], float] = time.monotonic
     _logged: dict[str, float] = field(default_factory=dict)
 
-    async def tend(self, connection: Connection) -> None:
+    def service(self) -> Service:
+        return Service.with_connection(SERVICE, self.reconcile)
+
+    async def reconcile(self, connection: Connection) -> None:
         """Bring the roles in line with the servers; idempotent, any replica may do it."""
         await self._end_sessions(connection)
         await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))

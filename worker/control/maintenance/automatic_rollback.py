@@ -1,7 +1,7 @@
-"""Give servers back what they had where a deployment failed elsewhere, if it was asked for so.
+"""Roll servers back whose deployment succeeded where it failed on others, if `rollback` is set.
 
-A deployment that leaves some servers changed and some not is followed by another one, which puts
-the changed ones back: a deployment like any other, but that nothing follows on it.
+A deployment that leaves some servers changed and some not is followed by another one, which
+restores the changed ones: a deployment like any other, but that none follows it.
 """
 
 from functools import partial
@@ -15,9 +15,10 @@ from shared.deployments.run_settings import RunSettings
 from shared.deployments.store import Image, Order, Retained, Rollout, store_deployment
 from shared.ids import make_id
 from shared.set_aside import Row, Rows, each
+from worker.control.service import Service
 
 FAILED = Rows(
-    "put_back",
+    "automatic_rollback",
     "d.deployment_id",
     """
 SELECT d.deployment_id AS row_id FROM deployment d
@@ -56,25 +57,25 @@ SELECT d.organization_id, d.application_id, d.title AS failed_title, s.server_id
 log = structlog.get_logger()
 
 
-async def put_back(connection: Connection) -> None:
-    """Ask for what puts back each deployment that failed halfway; any replica may do it."""
-    await each(connection, FAILED, partial(_put_back, connection))
+async def roll_back(connection: Connection) -> None:
+    """Request a rollback for each deployment that failed on some servers; any replica may."""
+    await each(connection, FAILED, partial(_roll_back, connection))
 
 
-async def _put_back(connection: Connection, failed: Row) -> None:
+async def _roll_back(connection: Connection, failed: Row) -> None:
     failed_id = failed["row_id"]
     if await (await connection.execute(LOCK, (failed_id,))).fetchone() is None:
         return
     rows = await (await connection.execute(BEFORE, (failed_id,))).fetchall()
     for _, group in groupby(rows, key=lambda row: (row["reference"], row["settings"])):
         servers = list(group)
-        order = _order(failed_id, servers[0], [row["server_id"] for row in servers])
-        await store_deployment(connection, order)
-        log.info("put_back", failed=failed_id, deployment=order.deployment_id)
+        request = _request(failed_id, servers[0], [row["server_id"] for row in servers])
+        await store_deployment(connection, request)
+        log.info("rolled_back", failed=failed_id, deployment=request.deployment_id)
 
 
-def _order(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> Order:
-    """What these servers ran before, as it was run, with the variables of now."""
+def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> Order:
+    """Return the request to run what these servers ran before, with the variables of now."""
     is_retained = before["retained"] is not None
     return Order(
         deployment_id=make_id(),
@@ -92,3 +93,6 @@ def _order(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> Ord
         title=f"Put back after {before['failed_title'] or failed_id}",
         undoes=failed_id,
     )
+
+
+ROLL_BACK = Service.with_connection("automatic_rollback", roll_back)

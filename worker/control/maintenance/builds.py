@@ -2,6 +2,7 @@
 
 from shared.database import Connection
 from shared.set_aside import Change, Rows, change
+from worker.control.service import Service
 
 DUE = Rows(
     "settle_builds",
@@ -54,3 +55,6 @@ async def settle_builds(connection: Connection) -> None:
     image is not the pushed one has failed: it could not be rolled back to.
     """
     await change(connection, BUILDS)
+
+
+SETTLE_BUILDS = Service.with_connection("settle_builds", settle_builds)

@@ -2,6 +2,7 @@
 
 from shared.database import Connection
 from shared.set_aside import Change, Rows, change
+from worker.control.service import Service
 
 # A worker's numbers are what its server says: none may keep others from being settled.
 SETTLE_SERVERS = """
@@ -78,3 +79,6 @@ async def settle_deployments(connection: Connection) -> None:
     """
     await change(connection, SERVERS)
     await change(connection, DEPLOYMENTS)
+
+
+SETTLE_DEPLOYMENTS = Service.with_connection("settle_deployments", settle_deployments)

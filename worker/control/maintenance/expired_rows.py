@@ -1,12 +1,13 @@
-"""Forget what is of no use any more; once a minute is often enough, any replica may do it."""
+"""Delete rows that are of no use any more; any replica may do it."""
 
 from functools import partial
 
 from shared.database import Connection
 from shared.set_aside import FORGET as FORGET_SET_ASIDE
 from shared.set_aside import attempt
+from worker.control.service import MINUTE, Service
 
-FORGET = (
+EXPIRED = (
     "DELETE FROM control WHERE seen_at < now() - interval '1 hour'",
     "DELETE FROM server_token WHERE expires_at < now() - interval '1 day'",
     "DELETE FROM idempotency WHERE created_at < now() - interval '24 hours'",
@@ -16,8 +17,11 @@ FORGET = (
 )
 
 
-async def prune(connection: Connection) -> None:
+async def delete_expired_rows(connection: Connection) -> None:
     """Delete rows that are too old to mean anything."""
-    for statement in FORGET:
+    for statement in EXPIRED:
         table = statement.split()[2]
-        await attempt(connection, "prune", table, partial(connection.execute, statement))
+        await attempt(connection, "expired_rows", table, partial(connection.execute, statement))
+
+
+EXPIRED_ROWS = Service.with_connection("expired_rows", delete_expired_rows, MINUTE)

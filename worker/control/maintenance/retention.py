@@ -1,4 +1,4 @@
-"""Forget what is over and old: events and messages, jobs, pushes, contexts; in small batches.
+"""Delete what ended long ago: events, messages, jobs, pushes, contexts; in small batches.
 
 The two functions in ``rules.sql`` remove only what has ended; control has no other right to delete
 a job. Of a context the row goes; its file is the API's, which removes what no row knows.
@@ -12,6 +12,7 @@ import structlog
 
 from shared.database import Connection
 from shared.set_aside import attempt
+from worker.control.service import MINUTE, Service
 
 BATCH = 500
 IDLE_SECONDS = 60.0
@@ -70,9 +71,15 @@ class Retention:
     jobs: timedelta = timedelta(days=30)
     events: timedelta = timedelta(days=7)
 
+    def service(self) -> Service:
+        return Service.with_connection("retention", self.delete_old, MINUTE)
 
-async def forget(connection: Connection, retention: Retention, *, batch: int = BATCH) -> float:
-    """Remove one batch of each; gives the seconds until the next is due."""
+    async def delete_old(self, connection: Connection) -> float:
+        return await delete_old(connection, self)
+
+
+async def delete_old(connection: Connection, retention: Retention, *, batch: int = BATCH) -> float:
+    """Delete one batch of each; return the seconds until the next is due."""
     ages = {
         "jobs": (JOBS, retention.jobs),
         "events": (EVENTS, retention.events),
@@ -85,7 +92,7 @@ async def forget(connection: Connection, retention: Retention, *, batch: int = B
         remove = partial(_remove, connection, statement, age, batch)
         removed[name] = await attempt(connection, "retention", name, remove) or 0
     if any(removed.values()):
-        log.info("forgotten", **removed)
+        log.info("old_rows_deleted", **removed)
     return BUSY_SECONDS if batch in removed.values() else IDLE_SECONDS
 
 

@@ -1,8 +1,8 @@
-"""Rollback points: written after a proof, proved again, dropped by count, deleted at last.
+"""Rollback points: written once the image is verified, verified daily, dropped, deleted.
 
 ```text
-deployment succeeded ─► proof ─► point ─┬─► proof, once a day and when it is asked for
-                                        └─► dropped (too many, or given up) ─► deleted ─► gone
+deployment succeeded ─► verified ─► point ─┬─► verified, once a day and when it is requested
+                                           └─► dropped (too many, or given up) ─► deleted
 ```
 
 All is level-triggered: any replica may do any of it at any time. A point's bytes are deleted only
@@ -20,6 +20,7 @@ from shared.jobs.commands import ImageDelete, ImageProve
 from shared.reference import Reference, parse_reference
 from shared.set_aside import Row, Rows, each
 from worker.control.image_usage import read_known
+from worker.control.service import MINUTE, Service
 
 DEADLINE = timedelta(hours=1)
 
@@ -193,7 +194,7 @@ UPDATE build b SET
 
 
 async def write_points(connection: Connection) -> None:
-    """Have what was deployed proved where it is retained; what is proved becomes a point."""
+    """Verify deployed images where they are retained; a verified one becomes a point."""
     looked = await (await connection.execute(IS_DUE)).fetchone()
     if looked is None or not looked["is_due"]:
         return
@@ -203,8 +204,8 @@ async def write_points(connection: Connection) -> None:
     await connection.execute(SETTLE_PROOFS)
 
 
-async def tend_points(connection: Connection) -> None:
-    """Prove points again, drop those that are too many, delete what was dropped."""
+async def reconcile_points(connection: Connection) -> None:
+    """Verify points again, drop those that are too many, delete what was dropped."""
     await each(connection, TO_PROVE_AGAIN, partial(_prove_again, connection))
     await connection.execute(FORGET_PROOFS)
     await connection.execute(DROP_OLD)
@@ -250,3 +251,7 @@ async def _ask(
         server_id=due["server_id"],
         deadline=DEADLINE,
     )
+
+
+WRITE_POINTS = Service.with_connection("rollback_points", write_points)
+RECONCILE_POINTS = Service.with_connection("rollback_points_retained", reconcile_points, MINUTE)

@@ -19,6 +19,7 @@ from shared.reference import parse_reference, parse_registry
 from shared.set_aside import Rows, caught, set_aside
 from shared.vault import KeyRing
 from worker.control.credentials.grants import open_stored_login
+from worker.control.service import Service
 from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -64,19 +65,21 @@ log = structlog.get_logger()
 class Verification:
     """The service that asks registries for pushed digests; any number of replicas may run it."""
 
-    pool: Pool
     vault: KeyRing
     settings: ConnectionSettings
 
-    async def look(self) -> float:
-        """Ask for the digests that are due; gives the seconds until the next time.
+    def service(self) -> Service:
+        return Service(SERVICE, self.verify)
+
+    async def verify(self, pool: Pool) -> float:
+        """Ask for the digests that are due; return the seconds until the next time.
 
         No connection of the pool is held while registries are asked.
         """
-        async with self.pool.connection() as connection:
+        async with pool.connection() as connection:
             rows = await (await connection.execute(DUE.whole)).fetchall()
         found = await asyncio.gather(*(caught(self._ask(row)) for row in rows))
-        async with self.pool.connection() as connection:
+        async with pool.connection() as connection:
             for row, outcome in zip(rows, found, strict=True):
                 if isinstance(outcome, Exception):
                     await set_aside(connection, SERVICE, row["row_id"], outcome)

@@ -1,4 +1,4 @@
-"""Ring a server: publish ``(job id, attempt)`` to its Celery queue. Nothing else publishes."""
+"""Publish ``(job id, attempt)`` to the Celery queue of a server. Nothing else publishes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from kombu import Producer
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from shared.jobs.store.sweep import Ring
+from shared.jobs.store.sweep import AttemptMessage
 from worker.broker import broker_settings
 
 IMPATIENT = {"max_retries": 0, "socket_timeout": 3, "socket_connect_timeout": 2}
-"""Nobody waits for a broker that is away, leases and deadlines least: the sweep rings again."""
+"""Nobody waits for a broker that is away, leases and deadlines least: the sweep publishes again."""
 
 LONGEST_QUEUE = 1_000
 """Messages of one server that nobody has read: many times what it is sent at once."""
@@ -31,35 +31,37 @@ class Publisher:
         settings["broker_transport_options"].update(IMPATIENT)
         self._app.conf.update(settings)
 
-    async def ring(self, rings: Sequence[Ring]) -> None:
-        """Publish in one batch; a broker that is away costs time only: the sweep rings again."""
-        if rings:
-            await asyncio.to_thread(self._publish, rings)
+    async def publish(self, messages: Sequence[AttemptMessage]) -> None:
+        """Publish in one batch. What a broker that is away misses is published by the sweep."""
+        if messages:
+            await asyncio.to_thread(self._publish, messages)
 
     def close(self) -> None:
         self._app.close()
 
-    def _wanted(self, producer: Producer, rings: Sequence[Ring]) -> list[Ring]:
-        """Those whose queue is short: a worker that reads nothing gets no endless one."""
+    def _with_room(
+        self, producer: Producer, messages: Sequence[AttemptMessage]
+    ) -> list[AttemptMessage]:
+        """Return the messages whose queue is short: one that nobody reads does not grow on."""
         client: redis.Redis = producer.channel.client  # type: ignore[union-attr]
         lengths = {
             server_id: client.llen(f"server.{server_id}")
-            for server_id in {ring.server_id for ring in rings}
+            for server_id in {message.server_id for message in messages}
         }
-        return [ring for ring in rings if lengths[ring.server_id] < LONGEST_QUEUE]
+        return [one for one in messages if lengths[one.server_id] < LONGEST_QUEUE]
 
-    def _publish(self, rings: Sequence[Ring]) -> None:
+    def _publish(self, messages: Sequence[AttemptMessage]) -> None:
         try:
             with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
-                for ring in self._wanted(producer, rings):
+                for message in self._with_room(producer, messages):
                     self._app.send_task(
-                        ring.kind,
-                        args=[ring.job_id, ring.attempt],
-                        task_id=f"{ring.job_id}.{ring.attempt}",
-                        queue=f"server.{ring.server_id}",
+                        message.kind,
+                        args=[message.job_id, message.attempt],
+                        task_id=f"{message.job_id}.{message.attempt}",
+                        queue=f"server.{message.server_id}",
                         producer=producer,
                         ignore_result=True,
                         retry=False,
                     )
         except (OperationalError, RedisError, OSError) as error:
-            log.warning("broker_away", error=type(error).__name__, lost_rings=len(rings))
+            log.warning("broker_away", error=type(error).__name__, lost_messages=len(messages))

@@ -1,4 +1,4 @@
-"""Release jobs, each with the logins that it needs, and ring their servers."""
+"""Release jobs, each with the logins that it needs, and publish them to their servers."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +20,14 @@ from shared.jobs.store.release import (
     give_login,
     refuse,
 )
-from shared.jobs.store.sweep import Ring
+from shared.jobs.store.sweep import AttemptMessage
 from shared.set_aside import Cause, attempt, caught, is_away
 from shared.vault import KeyRing
 from worker.control.credentials.context_tokens import keep_token, make_token
 from worker.control.credentials.grants import seal_grants
 from worker.control.image_usage import recheck
 from worker.control.scheduling.publish import Publisher
+from worker.control.service import Service
 
 IDLE_SECONDS = 1.0
 AGAIN_SECONDS = 0.02
@@ -45,13 +46,15 @@ log = structlog.get_logger()
 class Releases:
     """The service that releases jobs; any number of replicas may."""
 
-    pool: Pool
     vault: KeyRing
     publisher: Publisher
 
-    async def look(self) -> float:
-        """Release what is due and has room; gives the seconds until the next look."""
-        async with self.pool.connection() as connection:
+    def service(self) -> Service:
+        return Service(SERVICE, self.release)
+
+    async def release(self, pool: Pool) -> float:
+        """Release what is due and has room; return the seconds until the next time."""
+        async with pool.connection() as connection:
             given = await caught(self._together(connection))
             if isinstance(given, Exception):
                 if is_away(given):
@@ -61,8 +64,8 @@ class Releases:
             return AGAIN_SECONDS
         for job in given:
             log.info("released", job_id=job.job_id, attempt=job.attempt, server=job.server_id)
-        await self.publisher.ring(
-            [Ring(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
+        await self.publisher.publish(
+            [AttemptMessage(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
         )
         return AGAIN_SECONDS if given else IDLE_SECONDS
 

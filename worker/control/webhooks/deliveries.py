@@ -17,14 +17,15 @@ from shared.coroutines import end
 from shared.database import Pool
 from shared.set_aside import Change, Rows, caught, change, is_away, set_aside
 from shared.vault import KeyRing
+from worker.control.service import Service
 from worker.control.webhooks.posting import Delivery, Posted, post
 from worker.control.webhooks.resolver import LookUp, OwnNames
 from worker.oci.transport.address import look_up
 from worker.oci.transport.settings import ConnectionSettings
 
-LOOK_SECONDS = 5.0
-HINT = "wharf_webhook"
-"""What is heard when there is a new message; for those that are tried again there is the time."""
+IDLE_SECONDS = 5.0
+CHANNEL = "wharf_webhook"
+"""Notifies of a new message; those that are tried again are found by the time."""
 
 LEASE = timedelta(seconds=60)
 """Longer than an attempt may take by far."""
@@ -96,7 +97,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Deliveries:
-    """What one control process sends. It uses one connection at a time; ``news`` says to look.
+    """The messages that one control process sends. It uses one connection at a time.
 
     Names are looked up by ``look_up``, in as many threads as deliveries there can be at once.
     """
@@ -106,19 +107,22 @@ class Deliveries:
     settings: ConnectionSettings
     pauses: Sequence[timedelta] = PAUSES
     look_up: LookUp = look_up
-    news: asyncio.Event = field(default_factory=asyncio.Event)
+    notification: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: dict[asyncio.Task[None], Delivery] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MOST_AT_ONCE))
 
-    async def look(self) -> float:
-        """Begin to send what is due, as far as there is room; gives the seconds to wait then."""
+    def service(self) -> Service:
+        return Service(SERVICE, self.send)
+
+    async def send(self, _pool: Pool) -> float:
+        """Begin to send what is due, as far as there is room; return the seconds to wait."""
         room = MOST_AT_ONCE - len(self._sending)
         for delivery in await self._take(room) if room else ():
             task = asyncio.create_task(self._deliver(delivery))
             self._sending[task] = delivery
             task.add_done_callback(self._ended)
-        return LOOK_SECONDS
+        return IDLE_SECONDS
 
     async def close(self) -> None:
         """End what is being sent; what could not be noted is sent again after its lease."""
@@ -187,7 +191,7 @@ class Deliveries:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
-        self.news.set()
+        self.notification.set()
         if not task.cancelled() and (error := task.exception()):
             # Nobody waits for it; it is sent again after its lease.
             _log_defect(error)

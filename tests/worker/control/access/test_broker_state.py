@@ -11,7 +11,7 @@ from worker.broker_users import ADMIN
 from worker.control.access.broker_state import (
     BrokerState,
     judge_memory,
-    look_at_broker,
+    observe_broker,
     open_broker,
 )
 from worker.local.valkey import LocalValkey
@@ -31,9 +31,7 @@ async def test_the_state_of_the_broker_is_in_the_database(world: World, tmp_path
         rows = await world.rows("SELECT broker_error, broker_memory FROM control")
         return bool(rows) and rows[0]["broker_error"] == error
 
-    async with plane.open_control(makes_users=True) as control:
-        assert control.broker_users is not None
-        control.broker = control.broker_users.client
+    async with plane.open_control(makes_users=True):
         await wait_until(lambda: has_error(None))
         with redis.Redis.from_url(broker.url(ADMIN)) as admin:
             admin.config_set("maxmemory", "1mb")
@@ -44,7 +42,7 @@ async def test_the_state_of_the_broker_is_in_the_database(world: World, tmp_path
 
 async def test_control_may_ask_with_its_own_user(broker: LocalValkey) -> None:
     async with open_broker(broker.url("control")) as client:
-        state = await look_at_broker(client)
+        state = await observe_broker(client)
 
     assert state.error is None
     assert state.memory is not None
@@ -53,4 +51,4 @@ async def test_control_may_ask_with_its_own_user(broker: LocalValkey) -> None:
 
 async def test_a_user_that_may_not_ask_is_no_error(broker: LocalValkey) -> None:
     async with open_broker(broker.url("api")) as client:
-        assert await look_at_broker(client) == BrokerState()
+        assert await observe_broker(client) == BrokerState()

@@ -9,7 +9,7 @@ from shared.deployments.store import Image, Order, Rollout, store_deployment
 from shared.ids import uuid7
 from tests.worker.control.maintenance.test_completion import DIGEST, REFERENCE, add_build
 from tests.world import Guest, World
-from worker.control.maintenance.automatic_rollback import put_back
+from worker.control.maintenance.automatic_rollback import roll_back
 
 BEHIND = timedelta(hours=-1)
 OTHER = f"sha256:{'b' * 64}"
@@ -66,7 +66,7 @@ async def test_a_failed_deployment_of_a_slow_clock_gives_back_what_ran_before(
     await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
     failed = await deploy(world, guest, build_id, BEHIND, (OTHER, "failed"))
 
-    await put_back(world.control)
+    await roll_back(world.control)
 
     [row] = await world.rows("SELECT undoes, digest FROM deployment WHERE undoes IS NOT NULL")
     assert row == {"undoes": failed, "digest": DIGEST}
@@ -78,6 +78,6 @@ async def test_nothing_is_given_back_once_a_slow_clock_has_deployed_again(world:
     await deploy(world, guest, build_id, NOW, (OTHER, "failed"))
     await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))
 
-    await put_back(world.control)
+    await roll_back(world.control)
 
     assert not await world.rows("SELECT 1 FROM deployment WHERE undoes IS NOT NULL")

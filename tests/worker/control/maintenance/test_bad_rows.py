@@ -25,8 +25,8 @@ from tests.worker.control.endpoints import ANYWHERE
 from tests.worker.control.plane import Plane
 from tests.world import Guest, World
 from worker.control.main import Control
-from worker.control.maintenance.service import Service, Services
 from worker.control.scheduling.publish import Publisher
+from worker.control.service import Runner, Service
 
 DIGEST = f"sha256:{'a' * 64}"
 GOOD = {"runtime": "none", "name": "app"}
@@ -67,8 +67,8 @@ async def control(plane: Plane, pool: Pool) -> AsyncIterator[Control]:
 
 async def look(control: Control) -> None:
     """Have each service do once what is due."""
-    for services, _ in control.services():
-        await services.look()
+    for runner in control.runners.values():
+        await runner.run_once()
 
 
 async def causes(world: World) -> dict[tuple[str, str], str]:
@@ -224,7 +224,7 @@ class Scene:
             "settle_builds": await self.build(applications[0], version=2),
             "settle_deployments": await self.deployment(applications[1], builds[1]),
             "before": before,
-            "put_back": failed,
+            "automatic_rollback": failed,
             "prove": proved,
             "prove_again": point,
             "deliveries": await self.insert(
@@ -270,7 +270,14 @@ async def spoil(world: World, document: str) -> int:
 async def is_handled(world: World, rows: dict[str, str]) -> bool:
     """Whether each duty of the good rows was done."""
     return await done(world, rows) == {
-        *("release", "settle_builds", "settle_deployments", "put_back", "prove", "prove_again"),
+        *(
+            "release",
+            "settle_builds",
+            "settle_deployments",
+            "automatic_rollback",
+            "prove",
+            "prove_again",
+        ),
         "deliveries",
     }
 
@@ -285,7 +292,7 @@ DONE = {
     "release": "SELECT FROM job WHERE job_id = %s AND state = 'dispatched'",
     "settle_builds": "SELECT FROM build WHERE build_id = %s AND outcome = 'succeeded'",
     "settle_deployments": "SELECT FROM deployment WHERE deployment_id = %s AND outcome IS NOT NULL",
-    "put_back": "SELECT FROM deployment WHERE undoes = %s",
+    "automatic_rollback": "SELECT FROM deployment WHERE undoes = %s",
     "prove": "SELECT FROM deployment WHERE deployment_id = %s AND proof_job_id IS NOT NULL",
     "prove_again": "SELECT FROM rollback WHERE rollback_id = %s AND proof_job_id IS NOT NULL",
     "deliveries": "SELECT FROM webhook_delivery WHERE delivery_id = %s AND code IS NOT NULL",
@@ -310,7 +317,7 @@ async def test_an_impossible_document_in_every_column_keeps_no_good_row_from_bei
         assert refused in {"command_unreadable", "ref_invalid"}, name
         assert not [row for row in (await causes(world)) if row[1] == ""], name
         found = {service for service, row in await causes(world) if row in bad.values()}
-        assert found >= {"put_back"} or "put_back" in await done(world, bad), name
+        assert "automatic_rollback" in found | await done(world, bad), name
         await world.owner.execute("DELETE FROM set_aside")
 
 
@@ -328,10 +335,12 @@ async def test_a_reference_that_is_none_is_set_aside_with_its_cause(
     await wait_until(lambda: is_handled(world, good))
 
     assert await causes(world) == {
-        ("put_back", bad["put_back"]): "document_unreadable",
+        ("automatic_rollback", bad["automatic_rollback"]): "document_unreadable",
         ("prove", bad["prove"]): "ref_invalid",
     }
-    messages = await world.rows("SELECT message FROM set_aside WHERE service = 'put_back'")
+    messages = await world.rows(
+        "SELECT message FROM set_aside WHERE service = 'automatic_rollback'"
+    )
     assert messages == [{"message": "name: missing"}]
 
 
@@ -385,7 +394,7 @@ async def test_a_message_that_cannot_be_taken_keeps_no_other_from_being_sent(
 async def test_a_row_is_tried_again_after_its_pause_and_its_entry_goes(
     world: World, scene: Scene, control: Control
 ) -> None:
-    bad = (await scene.everything())["put_back"]
+    bad = (await scene.everything())["automatic_rollback"]
     await world.owner.execute("UPDATE deployment SET settings = '{}'")
     failures = []
     for _ in range(3):
@@ -408,18 +417,20 @@ async def test_a_row_is_tried_again_after_its_pause_and_its_entry_goes(
 async def test_a_service_that_fails_stops_no_other(world: World, pool: Pool) -> None:
     looks = {"bad": 0, "good": 0}
 
-    async def fail() -> None:
+    async def fail(_: Pool) -> None:
         looks["bad"] += 1
         raise KeyError("what nobody may see")
 
-    async def work() -> None:
+    async def work(_: Pool) -> None:
         looks["good"] += 1
 
-    services = Services(pool, [Service("bad", fail), Service("good", work)])
+    runner = Runner(pool, [Service("bad", fail), Service("good", work)])
     for _ in range(3):
-        await services.look()
+        await runner.run_once()
 
+    counts = {name: (one.runs, one.failures) for name, one in runner.statistics.items()}
     assert looks == {"bad": 1, "good": 3}
+    assert counts == {"bad": (1, 1), "good": (3, 0)}
     [row] = await world.rows("SELECT service, row_id, code, message FROM set_aside")
     assert (row["service"], row["row_id"], row["code"]) == ("bad", "", "document_unreadable")
     assert "nobody" not in row["message"]

@@ -14,7 +14,7 @@ from tests.worker.oci.sample_images import Depot, digest_of, make_image, make_in
 from tests.worker.parts import open_tools
 from tests.world import World
 from worker.control.image_usage import MAX_CLAIMS, read_known, recheck
-from worker.control.maintenance.rollback_points import tend_points
+from worker.control.maintenance.rollback_points import reconcile_points
 from worker.local.registry import LocalRegistry
 
 ONE, TWO = make_image(b"retained one"), make_image(b"retained two")
@@ -232,7 +232,7 @@ async def test_a_retained_copy_goes_and_the_build_can_still_be_deployed(shop: Sh
 async def test_what_is_asked_for_after_the_submission_is_seen_at_the_release(shop: Shop) -> None:
     build_id, point = await begin(shop)
     await shop.drop(point)
-    await tend_points(shop.world.control)
+    await reconcile_points(shop.world.control)
     await shop.deploy(ONE, build_id, outcome=None)
 
     [job] = await shop.world.release()
@@ -251,7 +251,7 @@ async def test_a_deletion_is_not_asked_for_while_a_deployment_is_being_stored(sh
         await shop.world.api.execute(
             "SELECT FROM application WHERE application_id = %s FOR UPDATE", (shop.application_id,)
         )
-        await tend_points(shop.world.control)
+        await reconcile_points(shop.world.control)
         meanwhile = await shop.world.rows("SELECT FROM job")
 
     assert meanwhile == []
@@ -262,14 +262,14 @@ async def test_what_one_server_says_is_gone_is_so_for_builds_that_were_given_up(
     build_id, point = await begin(shop)
     again = await shop.build(ONE, "v3")
     await shop.drop(point)
-    await tend_points(shop.world.control)
+    await reconcile_points(shop.world.control)
     [job] = await shop.world.release()
     called = {"job_id": job.job_id, "attempt": job.attempt}
     await shop.guest.call("claim", "first", **called)
     told = {"reference": "x", "digest": ONE.digest, "wasThere": True, "outcome": "deleted"}
 
     await shop.guest.call("finish", "first", **called, outcome="succeeded", result=told)
-    await tend_points(shop.world.control)
+    await reconcile_points(shop.world.control)
 
     assert (await shop.row(build_id))["image_deleted_at"] is not None
     assert (await shop.row(again))["image_deleted_at"] is None

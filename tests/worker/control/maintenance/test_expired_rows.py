@@ -2,7 +2,7 @@
 
 from shared.ids import make_id
 from tests.world import World
-from worker.control.maintenance.expired_rows import prune
+from worker.control.maintenance.expired_rows import delete_expired_rows
 
 
 async def test_what_was_asked_once_is_forgotten_after_a_day(world: World) -> None:
@@ -19,7 +19,7 @@ async def test_what_was_asked_once_is_forgotten_after_a_day(world: World) -> Non
             (key, name, world.organization_id, age),
         )
 
-    await prune(world.control)
+    await delete_expired_rows(world.control)
 
     assert await world.rows("SELECT key FROM idempotency") == [{"key": "fresh"}]
 
@@ -30,7 +30,7 @@ async def test_turns_that_nobody_waits_for_any_more_are_forgotten(world: World) 
     await world.owner.execute("UPDATE application_turn SET served_at = now() - interval '2 hours'")
     await world.dispatch(guest, fair_key="here")
 
-    await prune(world.control)
+    await delete_expired_rows(world.control)
 
     assert await world.rows("SELECT fair_key FROM application_turn") == [{"fair_key": "here"}]
 
@@ -44,7 +44,7 @@ async def test_old_join_tokens_are_forgotten(world: World) -> None:
             (token, guest.server_id, age),
         )
 
-    await prune(world.control)
+    await delete_expired_rows(world.control)
 
     assert await world.rows("SELECT token_hash FROM server_token") == [{"token_hash": b"fresh"}]
 
@@ -58,6 +58,6 @@ async def test_how_tests_of_registries_ended_is_kept_for_a_year(world: World) ->
             (job_id, world.organization_id, registry_id, guest.server_id, age),
         )
 
-    await prune(world.control)
+    await delete_expired_rows(world.control)
 
     assert await world.rows("SELECT job_id FROM registry_check") == [{"job_id": "fresh"}]

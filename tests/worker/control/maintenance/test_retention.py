@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from tests.worker.control.endpoints import add_webhook, end_job
 from tests.worker.control.plane import Plane
 from tests.world import Guest, World
-from worker.control.maintenance.retention import BUSY_SECONDS, IDLE_SECONDS, Retention, forget
+from worker.control.maintenance.retention import BUSY_SECONDS, IDLE_SECONDS, Retention, delete_old
 
 REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction)
 KEPT = Retention(jobs=timedelta(days=30), events=timedelta(days=7))
@@ -50,7 +50,7 @@ async def test_old_jobs_go_with_all_that_belongs_to_them(world: World) -> None:
     young = await add(world, guest, days_ago=29, ended=29)
     waits = await add(world, guest, days_ago=400)
 
-    pause = await forget(world.control, KEPT)
+    pause = await delete_old(world.control, KEPT)
 
     assert await ids(world, "job") == {ended_late, young, waits}
     assert old not in await ids(world, "job_event")
@@ -63,7 +63,7 @@ async def test_events_go_sooner_and_only_those_of_ended_jobs(world: World) -> No
     young = await add(world, guest, days_ago=9, ended=6)
     waits = await add(world, guest, days_ago=9)
 
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
 
     assert len(await ids(world, "job")) == 3
     assert await ids(world, "job_event") == {young, waits}
@@ -75,10 +75,10 @@ async def test_a_job_that_another_still_needs_stays_as_long_as_that(world: World
     waits = await add(world, guest, days_ago=39)
     await world.owner.execute("INSERT INTO job_need VALUES (%s, %s, 'ended')", (waits, needed))
 
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
     before = await ids(world, "job")
     await cancel(world.control, waits, world.organization_id, "not wanted")
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
 
     assert before == {needed, waits}
     assert await ids(world, "job") == {waits}
@@ -109,9 +109,9 @@ async def test_a_push_is_known_to_be_told_again_for_as_long_as_jobs_are_kept(wor
             (event.encode(), event, timedelta(days=age)),
         )
 
-    pause = await forget(world.control, KEPT, batch=1)
+    pause = await delete_old(world.control, KEPT, batch=1)
     left = await world.rows("SELECT deployment_id FROM deploy_hook_event ORDER BY 1")
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
 
     assert pause == BUSY_SECONDS
     assert [row["deployment_id"] for row in left] == ["old", "young"]
@@ -144,10 +144,10 @@ async def test_contexts_go_as_jobs_do_and_stay_while_they_are_built_from(world: 
         (world.organization_id,),
     )
 
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
     before = await contexts(world)
     await world.owner.execute("UPDATE build SET outcome = 'failed', finished_at = now()")
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
 
     assert before == {young, used}
     assert await contexts(world) == {young}
@@ -167,7 +167,7 @@ async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) ->
         (job_id,),
     )
 
-    await forget(world.control, KEPT)
+    await delete_old(world.control, KEPT)
 
     [row] = await world.rows("SELECT delivery_id FROM webhook_delivery")
     assert row["delivery_id"][:7] == id_of(6)[:7]
@@ -179,7 +179,7 @@ async def test_what_piled_up_goes_in_batches_the_oldest_first(world: World) -> N
 
     pauses, left = [], []
     for _ in range(3):
-        pauses.append(await forget(world.control, KEPT, batch=2))
+        pauses.append(await delete_old(world.control, KEPT, batch=2))
         left.append(await ids(world, "job"))
 
     assert left == [set(jobs[2:]), {jobs[4]}, set()]

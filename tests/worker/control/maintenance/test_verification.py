@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,20 @@ async def pool(world: World) -> AsyncIterator[Pool]:
         yield pool
 
 
+@dataclass(frozen=True)
+class Verifier:
+    """The service, run by hand."""
+
+    pool: Pool
+    verification: Verification
+
+    async def verify(self) -> float:
+        return await self.verification.verify(self.pool)
+
+
 @pytest.fixture
-def verification(world: World, pool: Pool) -> Verification:
-    return Verification(pool, world.keys, LOOPBACK)
+def verification(world: World, pool: Pool) -> Verifier:
+    return Verifier(pool, Verification(world.keys, LOOPBACK))
 
 
 @asynccontextmanager
@@ -87,22 +98,22 @@ async def outcomes(world: World) -> dict[str, tuple[str, str | None]]:
 
 @pytest.mark.parametrize("copies", [False, True], ids=["push", "copy"])
 async def test_a_digest_that_the_registry_has_is_verified(
-    world: World, verification: Verification, *, copies: bool
+    world: World, verification: Verifier, *, copies: bool
 ) -> None:
     guest = await world.add_server()
     async with open_registry() as registry:
         job_id = await push(world, guest, registry.host, IMAGE.digest, copies=copies)
 
-        await verification.look()
+        await verification.verify()
         asked = len(registry.requests)
-        await verification.look()
+        await verification.verify()
 
     assert await outcomes(world) == {job_id: ("verified", None)}
     assert len(registry.requests) == asked
 
 
 async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_one(
-    world: World, verification: Verification, tmp_path: Path
+    world: World, verification: Verifier, tmp_path: Path
 ) -> None:
     guest = await world.add_server()
     registry = LocalRegistry.start(tmp_path, users={"alice": PASSWORD}, bcrypt_rounds=4)
@@ -111,7 +122,7 @@ async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_on
         good = await push(world, guest, registry.host, IMAGE.digest)
         bad = await push(world, guest, registry.host, LIE)
 
-        await verification.look()
+        await verification.verify()
     finally:
         registry.stop()
 
@@ -119,13 +130,13 @@ async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_on
 
 
 async def test_a_digest_that_the_worker_made_up_is_missing(
-    world: World, verification: Verification
+    world: World, verification: Verifier
 ) -> None:
     guest = await world.add_server()
     async with open_registry() as registry:
         job_id = await push(world, guest, registry.host, LIE)
 
-        await verification.look()
+        await verification.verify()
 
     assert await outcomes(world) == {job_id: ("missing", None)}
 
@@ -151,38 +162,38 @@ async def test_a_registry_that_does_not_tell_control_is_asked_again_a_minute_lat
         raise AssertionError
 
     monkeypatch.setattr("worker.control.maintenance.verification.TIMEOUT_SECONDS", 0.5)
-    verification = Verification(pool, world.keys, LOOPBACK)
+    verification = Verifier(pool, Verification(world.keys, LOOPBACK))
     guest = await world.add_server()
     async with open_fake(answer or never) as registry:
         job_id = await push(world, guest, registry.host, IMAGE.digest)
 
-        await verification.look()
+        await verification.verify()
         asked = len(registry.requests)
-        await verification.look()
+        await verification.verify()
         asked_at_once = len(registry.requests)
         await world.owner.execute("UPDATE digest_check SET checked_at = now() - interval '61 s'")
-        await verification.look()
+        await verification.verify()
 
     assert await outcomes(world) == {job_id: ("not_reached", code)}
     assert len(registry.requests) > asked == asked_at_once
 
 
 async def test_an_address_that_is_not_allowed_is_not_connected_to(world: World, pool: Pool) -> None:
-    verification = Verification(
-        pool, world.keys, replace(LOOPBACK, networks=parse_networks("public"))
+    verification = Verifier(
+        pool, Verification(world.keys, replace(LOOPBACK, networks=parse_networks("public")))
     )
     guest = await world.add_server()
     async with open_registry() as registry:
         job_id = await push(world, guest, registry.host, IMAGE.digest)
 
-        await verification.look()
+        await verification.verify()
 
     assert await outcomes(world) == {job_id: ("not_reached", "network_refused")}
     assert registry.requests == []
 
 
 async def test_a_push_of_long_ago_and_a_digest_that_is_none_are_not_asked_for(
-    world: World, verification: Verification
+    world: World, verification: Verifier
 ) -> None:
     guest = await world.add_server()
     async with open_registry() as registry:
@@ -197,13 +208,13 @@ async def test_a_push_of_long_ago_and_a_digest_that_is_none_are_not_asked_for(
                 "UPDATE job SET result = %s WHERE job_id = %s", (Jsonb({"digest": digest}), none)
             )
 
-        await verification.look()
+        await verification.verify()
 
     assert await outcomes(world) == {} and registry.requests == []
 
 
 async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_verified(
-    world: World, verification: Verification
+    world: World, verification: Verifier
 ) -> None:
     guest = await world.add_server()
     async with open_registry() as registry:
@@ -215,7 +226,7 @@ async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_ve
         await world.owner.execute("UPDATE job SET command = '{}' WHERE job_id = %s", (unreadable,))
         good = await push(world, guest, registry.host, IMAGE.digest)
 
-        await verification.look()
+        await verification.verify()
 
     found = await outcomes(world)
     aside: list[dict[str, Any]] = await world.rows("SELECT service, row_id FROM set_aside")
@@ -224,15 +235,15 @@ async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_ve
 
 
 async def test_many_pushes_are_verified_a_bounded_number_at_a_time(
-    world: World, verification: Verification
+    world: World, verification: Verifier
 ) -> None:
     guest = await world.add_server(transfer_slots=2 * BATCH)
     async with open_registry() as registry:
         jobs = [await push(world, guest, registry.host, IMAGE.digest) for _ in range(BATCH + 1)]
 
-        assert await verification.look() == 0
+        assert await verification.verify() == 0
         first = len(await outcomes(world))
-        await verification.look()
+        await verification.verify()
 
     assert first == BATCH
     assert await outcomes(world) == dict.fromkeys(jobs, ("verified", None))

@@ -161,11 +161,11 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
         await add_webhook(world, slow.url)
         for _ in range(3 * MOST_FOR_ONE):
             await end_job(world, guest.server_id)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await slow.wait_for(MOST_FOR_ONE)
         await add_webhook(world, quick.url)
         await end_job(world, guest.server_id)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await quick.wait_for(1)
         assert len(slow.messages) == MOST_FOR_ONE
         hangs.set()
@@ -190,13 +190,13 @@ async def test_what_gets_free_is_given_to_who_has_least_of_it(
             await add_webhook(world, slow.url)
         for _ in range(MOST_FOR_ONE + 1):
             await end_job(world, guest.server_id)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await slow.wait_for(MOST_AT_ONCE)
         await add_webhook(world, quick.url, organization_id="other")
         await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
         leave.release()
         await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await quick.wait_for(1)
         assert len(slow.messages) == MOST_AT_ONCE
         for _ in range(MOST_AT_ONCE):
@@ -244,13 +244,13 @@ async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thre
     asyncio.get_running_loop().set_default_executor(common)
     await add_slow(world, guest, many=1)
     for _ in range(3):
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await wait_until(partial(has_failed, world, MOST_FOR_ONE))
         await make_due(world)
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url.replace("127.0.0.1", "hooks.example"))
         await end_job(world, guest.server_id)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await endpoint.wait_for(1)
         async with asyncio.timeout(5):
             await asyncio.to_thread(time.monotonic)
@@ -264,7 +264,7 @@ async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
     slow, deliveries = names
     await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
     await add_slow(world, guest, many=MOST_AT_ONCE // MOST_FOR_ONE + 1)
-    await deliveries.look()
+    await deliveries.send(deliveries.pool)
     await wait_until(partial(has_failed, world, MOST_AT_ONCE))
     await make_due(world)
     async with open_endpoint() as endpoint:
@@ -273,7 +273,7 @@ async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
         await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
         slow.answers.release()
         await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
-        await deliveries.look()
+        await deliveries.send(deliveries.pool)
         await endpoint.wait_for(1)
 
     assert len(slow.asked) == MOST_AT_ONCE
