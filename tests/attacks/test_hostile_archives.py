@@ -42,6 +42,13 @@ def small_pax_header_of_digits() -> bytes:
     return gzip.compress(header("x", tarfile.XHDTYPE, 200_000) + b"1" * 200_000 + bytes(2000))
 
 
+def pax_record_with_a_length_of_digits() -> bytes:
+    """More than Python turns into a number."""
+    record = b"1" * 5000 + b" a=b\n"
+    padded = record.ljust(-len(record) // 512 * -512, b"\0")
+    return gzip.compress(header("x", tarfile.XHDTYPE, len(record)) + padded + bytes(2000))
+
+
 def long_name() -> bytes:
     """800 MB in less than one."""
     piece = gzip.compress(b"a" * 8_000_000)
@@ -93,6 +100,7 @@ def many_directories() -> bytes:
     [
         (pax_header_of_digits, FaultCode.SOURCE_INVALID),
         (small_pax_header_of_digits, FaultCode.SOURCE_CORRUPT),
+        (pax_record_with_a_length_of_digits, FaultCode.SOURCE_CORRUPT),
         (long_name, FaultCode.SOURCE_INVALID),
         (long_link, FaultCode.SOURCE_INVALID),
         (endless_global_headers, FaultCode.SOURCE_CORRUPT),

@@ -63,6 +63,7 @@ ATTACKS = [
     "UPDATE job SET server_id = (SELECT max(server_id) FROM server)",
     "UPDATE job SET requested_by = 'mine'",
     "SELECT sealed FROM job_secret",
+    "SELECT secret FROM database_epoch",
     "UPDATE registry SET allowed_servers = '{}', registry_name = 'mine'",
     "UPDATE registry SET host = 'registry.attacker.example'",
     "INSERT INTO registry SELECT (r).* FROM (SELECT r FROM registry r) r",
@@ -234,6 +235,28 @@ async def test_a_key_asks_in_no_other_name(world: World, guest: Guest, thief: Co
 
     with pytest.raises(errors.InsufficientPrivilege):
         await submit(thief, forged, proof=proof)
+
+
+async def test_what_a_key_did_is_noted_under_its_own_name_and_time(
+    world: World, thief: Connection
+) -> None:
+    [admin] = await world.rows("SELECT api_key_id FROM api_key")
+    await speak_for(thief, await world.add_key())
+    note = (
+        "INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action, at)"
+        " SELECT %s, k.organization_id, k.api_key_id, 'x', '2001-01-01' FROM api_key k WHERE {}"
+    )
+
+    with pytest.raises(errors.InsufficientPrivilege):
+        await thief.execute(
+            note.format("api_key_id = %s").encode(), ("forged", admin["api_key_id"])
+        )
+    await thief.execute(note.format("api_key_id <> %s").encode(), ("true", admin["api_key_id"]))
+
+    stored = await world.rows(
+        "SELECT audit_event_id, at > now() - interval '1 minute' AS is_of_now FROM audit_event"
+    )
+    assert stored == [{"audit_event_id": "true", "is_of_now": True}]
 
 
 async def test_a_proof_ends_with_its_transaction(

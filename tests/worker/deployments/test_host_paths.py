@@ -110,6 +110,15 @@ def test_the_socket_of_an_engine_and_what_holds_it_are_mounted_where_listed_alon
     assert refusal("/", "/", docker_host=docker_host) == ""
 
 
+def test_an_engine_that_is_called_by_a_link_is_found_where_the_link_leads(data: Path) -> None:
+    (data / "app" / "docker.sock").touch()
+    (data.parent / "docker.sock").symlink_to(data / "app" / "docker.sock")
+
+    code = refusal(str(data), f"{data}/app", docker_host=f"unix://{data.parent}/docker.sock")
+
+    assert code == "host_path_not_allowed"
+
+
 def test_a_list_of_relative_paths_is_refused_at_the_start() -> None:
     with pytest.raises(SetupError, match="WHARF_HOST_PATHS"):
         HostPaths.parse("/srv:data", DOCKER)

@@ -152,7 +152,9 @@ def parse_records(content: bytes) -> dict[bytes, bytes]:
         digits = content[at:space] if space > at else b""
         end = at + int(digits) if digits.isdigit() else 0
         key, equals, value = content[space + 1 : end - 1].partition(b"=")
-        if not (space < end <= len(content) and equals and key and content[end - 1] == 0x0A):
+        # Each record ends behind where it begins, so that this comes to its end.
+        is_whole = at < space < end <= len(content) and content[end - 1] == 0x0A
+        if not (is_whole and equals and key):
             raise make_corrupt("a PAX header is damaged")
         records[key] = value
         at = end

@@ -14,11 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
 from worker.builds.sources.decompress import ArchiveError
-from worker.builds.sources.tar import BLOCK_BYTES
+from worker.builds.sources.tar import BLOCK_BYTES, parse_records
 from worker.builds.sources.unpacker import Unpacked, unpack_stream
 from worker.builds.sources.upload import receive, unpack
 
@@ -212,3 +214,10 @@ async def test_a_damaged_upload_is_not_tried_again_and_says_what_to_do(tmp_path:
 
     assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_CORRUPT, False)
     assert "upload" in caught.value.remedy
+
+
+@given(st.lists(st.sampled_from([b"1", b"6", b" ", b"a", b"=", b"\n"]), max_size=20).map(b"".join))
+def test_no_pax_header_breaks_its_reader_or_keeps_it_for_ever(content: bytes) -> None:
+    with suppress(ArchiveError):
+        read = b"".join(b"%s=%s" % record for record in parse_records(content).items())
+        assert len(read) < len(content) or not content
