@@ -18,8 +18,9 @@ from api.events.waiter import Waiter
 from api.http.bare import dump
 from api.http.deploy_hooks import add_deploy_hooks
 from api.http.dispatch import CallerGoneError
+from api.http.openapi.document import make_document
 from api.http.request_id import RequestId
-from api.http.rest import add_events, add_procedure, add_upload, answer_unknown, make_document
+from api.http.rest import add_events, add_procedure, add_upload, answer_unknown
 from api.http.sse import answer_events
 from api.http.trpc import answer_trpc
 from api.http.uploads import answer_context

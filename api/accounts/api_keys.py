@@ -21,7 +21,7 @@ MAX_LIFETIME = timedelta(days=3650)
 
 
 class ApiKeyOutput(Output):
-    """A key as it is shown later; ``start`` are its first signs."""
+    """An API key without its secret; ``start`` holds its first characters."""
 
     api_key_id: str
     name: str
@@ -52,7 +52,7 @@ class ChosenApiKey(Input):
 
 
 async def create(context: Context, asked: CreateApiKey) -> CreatedApiKey:
-    """Make a key; it is shown this once."""
+    """Create an API key, which is shown this once."""
     key = make_secret(KEY_PREFIX)
     lifetime = asked.expires_in_seconds
     values = {
@@ -75,7 +75,7 @@ async def create(context: Context, asked: CreateApiKey) -> CreatedApiKey:
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
-    """All keys of the organization, the oldest first."""
+    """List all API keys of the organization, the oldest first."""
     query = (
         select(ApiKey)
         .where(ApiKey.organization_id == context.organization_id)
@@ -87,7 +87,7 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
 
 
 async def remove(context: Context, asked: ChosenApiKey) -> ApiKeyOutput:
-    """Remove a key: it is refused from now on."""
+    """Remove an API key. It is refused from now on."""
     organization_keys = select(ApiKey).where(ApiKey.organization_id == context.organization_id)
     good_admins = organization_keys.where(
         ApiKey.role == "admin",

@@ -8,7 +8,7 @@ from shared.models import ApiKey
 
 
 class UserOutput(Output):
-    """Here a key stands for its user."""
+    """The user: an API key stands for one."""
 
     id: str
     name: str
@@ -26,7 +26,7 @@ class MemberOutput(Output):
 
 
 async def get(context: Context, _asked: NoInput) -> MemberOutput:
-    """Who asks."""
+    """Return the caller."""
     async with context.transaction() as session:
         key = await session.get(ApiKey, context.caller.api_key_id)
     if key is None:

@@ -62,7 +62,7 @@ class SaveEnvironment(VariableFields):
 
 
 async def save_build_type(context: Context, asked: SaveBuildType) -> bool:
-    """Say which Dockerfile builds an application, from where, and up to which stage."""
+    """Choose the Dockerfile that builds an application, its context and its stage."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
         changed = assign(application, asked, asked.model_fields_set & WAY)
@@ -72,7 +72,7 @@ async def save_build_type(context: Context, asked: SaveBuildType) -> bool:
 
 
 async def save_environment(context: Context, asked: SaveEnvironment) -> bool:
-    """Store an application's variables: of its containers, and of its builds."""
+    """Store the variables of an application's containers and of its builds."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
         changed = set_variables(context, application, asked)

@@ -145,7 +145,7 @@ class ChosenApplication(Input):
 
 
 async def create(context: Context, asked: CreateApplication) -> CreatedApplication:
-    """Create an application; what it is built from is saved next."""
+    """Create an application. Save its source next."""
     application = Application(
         application_id=make_id(),
         organization_id=context.organization_id,
@@ -169,7 +169,7 @@ async def create(context: Context, asked: CreateApplication) -> CreatedApplicati
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
-    """All applications of the organization, the oldest first."""
+    """List all applications of the organization, the oldest first."""
     query = (
         select(Application, SERVER_IDS)
         .where(Application.organization_id == context.organization_id)
@@ -181,14 +181,14 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
 
 
 async def one(context: Context, asked: ChosenApplication) -> ApplicationOutput:
-    """One application."""
+    """Return one application."""
     async with context.transaction() as session:
         found = await find_application(session, context, asked.application_id)
     return ApplicationOutput.of(*found)
 
 
 async def update(context: Context, asked: UpdateApplication) -> bool:
-    """Change an application; the next build and the next deployment go by it."""
+    """Change an application. Its next build and its next deployment use the new settings."""
     async with context.transaction() as session:
         await _require_references(session, context, asked)
         application, _ = await find_application(session, context, asked.application_id, lock=True)
@@ -210,7 +210,7 @@ async def update(context: Context, asked: UpdateApplication) -> bool:
 
 
 async def remove(context: Context, asked: ChosenApplication) -> ApplicationOutput:
-    """Remove an application and its secrets; answers what it was. What runs of it goes on.
+    """Remove an application and its secrets; return what it was. Its containers keep running.
 
     Raises:
         InUseError: it is being built or deployed.

@@ -95,7 +95,7 @@ class SaveDockerProvider(ImageFields):
 
 
 async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
-    """Build an application from a git repository; only what is given of the same one changes."""
+    """Build an application from a git repository; of the same one, only given fields change."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id, lock=True)
         changed = set_git(context, application, asked)
@@ -107,7 +107,7 @@ async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
 
 
 async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> bool:
-    """Make an application of an image that is ready: nothing is built."""
+    """Run an application from a ready image. Nothing is built."""
     async with context.transaction() as session:
         await require_registries(session, context, [asked.registry_id])
         application, _ = await find_application(session, context, asked.application_id, lock=True)

@@ -156,12 +156,12 @@ async def order_build(context: Context, asked: AskBuild) -> Order:
 
 
 async def one(context: Context, asked: ChosenBuild) -> BuildOutput:
-    """One build."""
+    """Return one build."""
     return BuildOutput.of(*await _find(context, asked.build_id))
 
 
 async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
-    """The newest builds of an application first."""
+    """List an application's builds, the newest first."""
     query = _query(context).where(Build.application_id == asked.application_id)
     async with context.transaction() as session:
         await find_application(session, context, asked.application_id)
@@ -170,7 +170,7 @@ async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
 
 
 async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
-    """Cancel a build: the step that is under way, and so those behind it."""
+    """Cancel a build: the step that runs, and the steps after it."""
     found = await one(context, asked)
     if found.finished_at is not None:
         raise AlreadyEndedError("the build has ended already")

@@ -60,7 +60,7 @@ class ChosenDeployHook(Input):
 
 
 async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook:
-    """Make a URL that deploys a ready image's application when a tag of its image is pushed.
+    """Make a URL that deploys an application when a tag of its ready image is pushed.
 
     The request is to be signed as Standard Webhooks has it, or as GitHub does, or to hold the
     secret as its `Authorization`.
@@ -90,7 +90,7 @@ async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook
 
 
 async def get_all(context: Context, asked: HooksOfApplication) -> list[DeployHookOutput]:
-    """All hooks of an application, the oldest first."""
+    """List all deploy hooks of an application, the oldest first."""
     query = select(DeployHook).where(DeployHook.application_id == asked.application_id)
     async with context.transaction() as session:
         await find_application(session, context, asked.application_id)
@@ -99,7 +99,7 @@ async def get_all(context: Context, asked: HooksOfApplication) -> list[DeployHoo
 
 
 async def remove(context: Context, asked: ChosenDeployHook) -> DeployHookOutput:
-    """Remove a hook: its URL is not known from now on."""
+    """Remove a deploy hook. Its URL stops working."""
     query = select(DeployHook).where(
         DeployHook.organization_id == context.organization_id,
         col(DeployHook.hook_id) == asked.hook_id,

@@ -55,7 +55,7 @@ async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
 
 
 async def redeploy(context: Context, asked: AskDeploymentOf) -> AcceptedDeployment:
-    """Run the newest build that succeeded again, with the settings and variables of now."""
+    """Deploy the newest successful build again, with the current settings and variables."""
     return await _deploy_build(context, asked, None)
 
 

@@ -70,7 +70,7 @@ class ReadLogs(ChosenDeployment):
 
 
 async def read_logs(context: Context, asked: ReadLogs) -> str:
-    """The newest lines of a deployment's log, in order of time.
+    """Return the newest lines of a deployment's log, in order of time.
 
     It holds what its jobs printed on all servers, when they began and ended, and why they failed;
     of a build that was asked for with it, that too. Each line begins with a time, and with the

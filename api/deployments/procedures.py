@@ -45,12 +45,12 @@ class DeploymentsOfApplication(Input):
 
 
 async def one(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
-    """One deployment."""
+    """Return one deployment."""
     return DeploymentOutput.of(await find_deployment(context, asked.deployment_id))
 
 
 async def get_all(context: Context, asked: ManyDeployments) -> list[DeploymentOutput]:
-    """The newest deployments of an application first."""
+    """List an application's deployments, the newest first."""
     query = deployments(context).where(Deployment.application_id == asked.application_id)
     async with context.transaction() as session:
         await find_application(session, context, asked.application_id)
@@ -61,7 +61,7 @@ async def get_all(context: Context, asked: ManyDeployments) -> list[DeploymentOu
 async def get_all_by_server(
     context: Context, asked: ManyDeploymentsOfServer
 ) -> list[DeploymentOutput]:
-    """The newest deployments to a server first, of whatever application."""
+    """List a server's deployments, of all applications, the newest first."""
     there = select(DeploymentServer.deployment_id).where(
         DeploymentServer.server_id == asked.server_id
     )
@@ -73,7 +73,7 @@ async def get_all_by_server(
 
 
 async def cancel(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
-    """Cancel a deployment on all servers where it has not ended; where it has, it stays.
+    """Cancel a deployment on all servers where it has not ended.
 
     The build that is made for it is cancelled with it.
     """
@@ -85,7 +85,7 @@ async def cancel(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
 
 
 async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[DeploymentOutput]:
-    """Cancel all deployments of an application that have not ended; answers them."""
+    """Cancel all deployments of an application that have not ended; return them."""
     query = deployments(context).where(
         Deployment.application_id == asked.application_id, col(Deployment.outcome).is_(None)
     )

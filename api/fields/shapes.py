@@ -89,7 +89,7 @@ class Change(Input):
 
 
 class NoInput(Input):
-    """For a query that asks for nothing in particular."""
+    """An input without fields."""
 
 
 class Output(BaseModel):

@@ -15,7 +15,7 @@ from shared.errors import FailedJobError, OverdueError, WharfError
 
 
 class ErrorCause(BaseModel):
-    """Our stable code, the stage of a test that failed, what to do, the job if there was one."""
+    """The stable code, the failed stage of a test, the remedy, and the job if there was one."""
 
     code: str
     stage: str | None
@@ -24,6 +24,8 @@ class ErrorCause(BaseModel):
 
 
 class ErrorData(BaseModel):
+    """The status, the path, and the details of an error."""
+
     code: str
     httpStatus: int  # noqa: N815 - as on the wire
     path: str

@@ -77,7 +77,7 @@ class AcceptedPull(Accepted):
 
 
 class ImageOutput(Output):
-    """Where the image is now; ``verifiedBy`` says who asked the registry for the digest."""
+    """The image under its new name; ``verifiedBy`` says who asked the registry for the digest."""
 
     reference: str
     digest: str | None
@@ -91,7 +91,7 @@ class ImageOutput(Output):
 
 
 async def pull(context: Context, asked: Pull) -> AcceptedPull:
-    """Pull an image to a server; as nobody, where no registry is named.
+    """Pull an image to a server; without a registry, anonymously.
 
     The same image is fetched to a server once: who asks again with the same registry gets the job
     that is there, and `joined: true`. A pull by digest is joined until it has ended. A pull by tag

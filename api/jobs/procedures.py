@@ -73,7 +73,7 @@ class AttemptOutput(Output):
 
 
 class VerificationOutput(Output):
-    """What the registry answered when control itself asked for the digest that was pushed.
+    """The registry's answer when control itself asked for the digest that was pushed.
 
     `verified`: it has it; `missing`: it does not; `not_reached`: control got no answer, `code`
     says why.
@@ -104,7 +104,7 @@ class JobPage(Output):
 
 
 class CancelOutput(Output):
-    """The state after the wish: a running job ends when its worker hears of it."""
+    """The state after the request: a running job ends when its worker has stopped it."""
 
     state: State
 
@@ -121,7 +121,7 @@ class ChosenJob(Input):
 
 
 async def get_all(context: Context, asked: ManyJobs) -> JobPage:
-    """The organization's jobs, the newest first, page by page."""
+    """List the organization's jobs by page, the newest first."""
     query = select(Job).where(Job.organization_id == context.organization_id)
     if asked.cursor is not None:
         query = query.where(Job.job_id < asked.cursor)
@@ -141,7 +141,7 @@ async def get_all(context: Context, asked: ManyJobs) -> JobPage:
 
 
 async def one(context: Context, asked: ChosenJob) -> JobDetail:
-    """One job with its attempts, its events, and what it waits for."""
+    """Return one job with its attempts, its events, and the reason why it waits."""
     async with context.transaction() as session:
         job = await _find(session, context, asked.job_id)
         attempts = await session.exec(
@@ -167,7 +167,7 @@ async def one(context: Context, asked: ChosenJob) -> JobDetail:
 
 
 async def cancel_one(context: Context, asked: ChosenJob) -> CancelOutput:
-    """Wish a job away: at once if nobody has begun it, else its worker is told."""
+    """Cancel a job: at once if it has not begun, else its worker stops it."""
     async with context.resources.pool.connection() as connection:
         state = await cancel(
             connection, asked.job_id, context.organization_id, "cancelled by request"

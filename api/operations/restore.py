@@ -23,7 +23,7 @@ class RestoredHook(Output):
 
 
 class RestoreOutput(Output):
-    """What is of the copy, if the database was restored from one.
+    """Jobs, keys and hooks of the copy, if the database was restored from one.
 
     The jobs wait: they may have run, or been cancelled, since the copy was made. The keys and
     deploy hooks work, also those that were removed since: remove these again.
@@ -36,7 +36,7 @@ class RestoreOutput(Output):
 
 
 class ResumeOutput(Output):
-    """How many jobs no longer wait."""
+    """The number of jobs that no longer wait."""
 
     resumed: int
 

@@ -56,8 +56,9 @@ class Procedure(Generic[AnyInput, AnyOutput]):
 
     @property
     def description(self) -> str:
-        """What its docstring says beyond the summary."""
-        return inspect.cleandoc(self.run.__doc__ or "").partition("\n")[2].strip()
+        """The docstring after its first line, without the section on exceptions."""
+        text = inspect.cleandoc(self.run.__doc__ or "").partition("\n")[2]
+        return text.partition("Raises:\n")[0].strip()
 
     @cached_property
     def _shown(self) -> TypeAdapter[Any]:

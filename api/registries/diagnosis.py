@@ -103,7 +103,7 @@ async def try_stored(context: Context, asked: StoredTest) -> bool | Accepted:
 
 
 async def diagnose(context: Context, asked: Diagnose) -> ProbeReport | Accepted:
-    """Test a registry and give every stage of the test, good or bad."""
+    """Test a registry and return every stage of the test."""
     if asked.registry_id is not None:
         candidate = await _stored(context, asked.registry_id)
     else:

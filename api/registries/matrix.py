@@ -59,7 +59,7 @@ SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
 
 
 class CheckOutput(Output):
-    """How one test ended, or how it stands; ``checkedAt`` is when it ended."""
+    """The state of one test, or how it ended at ``checkedAt``."""
 
     job_id: str
     state: State
@@ -81,7 +81,7 @@ class CellOutput(CheckOutput):
 
 
 class MatrixOutput(Output):
-    """The pairs that were ever tested."""
+    """Pairs of a registry and a server that were tested."""
 
     cells: list[CellOutput]
 
@@ -127,7 +127,7 @@ class _Row:
 
 
 async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutput:
-    """Test registries from servers, each pair by a job of its own.
+    """Test registries from servers, with one job for each pair.
 
     Waits until all have ended, half a minute at the most: a cell says by its `state` how its test
     stands, and `registry.matrix` how it ended. With `Prefer: respond-async` it answers at once.
@@ -152,7 +152,7 @@ async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutpu
 
 
 async def show_matrix(context: Context, asked: AskMatrix) -> MatrixOutput:
-    """How each registry was found from each server, the last time and before."""
+    """Return the newest tests of each registry from each server."""
     async with context.transaction() as session:
         if asked.registry_id is not None:
             await find_registry(session, context, asked.registry_id)

@@ -43,7 +43,7 @@ CHANGEABLE = (
 
 
 class RegistryOutput(Output):
-    """A registry as everybody sees it: its password is in no answer."""
+    """A registry. Its password is in no answer."""
 
     registry_id: str
     registry_name: str
@@ -96,7 +96,7 @@ class ChosenRegistry(Input):
 
 
 async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
-    """Store a registry; it is not tested."""
+    """Store a registry without a test."""
     host = require_host(asked.registry_url, context.resources.networks)
     parse_prefix(host, asked.image_prefix)
     registry = Registry(
@@ -121,7 +121,7 @@ async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
-    """All registries of the organization, the oldest first."""
+    """List all registries of the organization, the oldest first."""
     query = (
         select(Registry)
         .where(Registry.organization_id == context.organization_id)
@@ -133,7 +133,7 @@ async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
 
 
 async def one(context: Context, asked: ChosenRegistry) -> RegistryOutput:
-    """One registry."""
+    """Return one registry."""
     async with context.transaction() as session:
         return RegistryOutput.model_validate(
             await find_registry(session, context, asked.registry_id)
@@ -167,7 +167,7 @@ async def update(context: Context, asked: UpdateRegistry) -> bool:
 
 
 async def remove(context: Context, asked: ChosenRegistry) -> RegistryOutput:
-    """Remove a registry and its password; answers what it was.
+    """Remove a registry and its password; return what it was.
 
     A registry that applications use is not removed.
     """

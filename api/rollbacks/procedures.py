@@ -98,9 +98,10 @@ class RollbackOutput(Output):
 
 
 async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
-    """The points of an application, what ran last first; each is proved before it is offered.
+    """List an application's rollback points, the last used one first.
 
-    Proofs that are a minute old are believed; others are waited for, ten seconds at the most.
+    Each point is verified at its registry before it is offered, unless that was done in the
+    last minute. The answer waits for it, ten seconds at the most.
     """
     async with context.transaction() as session:
         _, server_ids = await find_application(session, context, asked.application_id)
@@ -111,10 +112,11 @@ async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput
 
 
 async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
-    """Run a point's image, as it was run then, with the variables of now, on all servers of now.
+    """Run a rollback point's image with its settings, on the current servers.
 
-    It is a deployment: answered at once, with a health gate on each server; what fails leaves what
-    ran before. The image comes from where it is retained, whatever became of the build registry.
+    The variables are the current ones. It is a deployment: answered at once, with a health gate on
+    each server; what fails leaves what ran before. The image comes from where it is retained,
+    whatever became of the build registry.
     """
     async with context.transaction() as session:
         row = (await _find(session, context, asked.rollback_id)).row
@@ -141,7 +143,7 @@ async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
 
 
 async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
-    """Give a point up: it is offered no more, and its image is deleted if nothing else needs it.
+    """Delete a rollback point, and its image if nothing else needs it.
 
     Not while a server runs it: it is deleted after that. The bytes stay where another tag, build,
     point or deployment needs them, or an index or a signature names them; the result of the job

@@ -55,7 +55,7 @@ class EnrolledServer(Input):
 
 
 class Enrolled(Output):
-    """Who the server is, and where it finds database and broker; no password is in the URLs."""
+    """The server's id, and the addresses of database and broker without passwords."""
 
     server_id: str
     organization_id: str
@@ -109,7 +109,7 @@ def _require_key(written: str) -> str:
 
 
 async def is_removed(context: Context, asked: EnrolledServer) -> bool:
-    """Say whether a server was removed: asked by a worker that the database no longer lets in."""
+    """Report whether a server was removed, to a worker that the database refuses."""
     async with context.transaction() as session:
         server = await session.get(Server, asked.server_id)
     return server is not None and server.removed_at is not None

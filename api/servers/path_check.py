@@ -63,7 +63,7 @@ class Facts:
 
 
 async def check(context: Context, asked: ChosenServer) -> PathCheck | Accepted:
-    """Ask a server's Engine for its version, by a job; say how far the job came.
+    """Ask a server's Engine for its version by a job, and report how far the job came.
 
     Raises:
         NotFoundError: no such server.

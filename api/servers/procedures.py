@@ -185,24 +185,24 @@ async def create_join_token(context: Context, asked: ChosenServer) -> JoinToken:
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[ServerOutput]:
-    """All servers of the organization, the oldest first."""
+    """List all servers of the organization, the oldest first."""
     return await _list(context)
 
 
 async def get_build_servers(context: Context, _asked: NoInput) -> list[ServerOutput]:
-    """Those servers that build, the oldest first."""
+    """List the servers that build, the oldest first."""
     return [server for server in await _list(context) if "build" in server.roles]
 
 
 async def one(context: Context, asked: ChosenServer) -> ServerOutput:
-    """One server."""
+    """Return one server."""
     async with context.transaction() as session:
         server, online = await find_server(session, context, asked.server_id)
     return ServerOutput.of(server, online=online)
 
 
 async def update(context: Context, asked: UpdateServer) -> ChangedServer:
-    """Change a server's name, its description, or what it is for."""
+    """Change a server's name, description or roles."""
     given = sorted(asked.model_fields_set - {"server_id"})
     async with context.transaction() as session:
         server, online = await find_server(session, context, asked.server_id, lock=True)
@@ -215,7 +215,7 @@ async def update(context: Context, asked: UpdateServer) -> ChangedServer:
 
 
 async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
-    """Remove a server: its worker is shut out, what waits for it is cancelled.
+    """Remove a server: its worker loses access, and the jobs that wait for it are cancelled.
 
     A server that applications use is not removed.
     """
@@ -232,12 +232,12 @@ async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
 
 
 async def pause(context: Context, asked: ChosenQueue) -> ServerOutput:
-    """Send a server nothing new, of one class of jobs or of all; what it has goes on."""
+    """Send a server no new jobs, of one class or of all. Its running jobs continue."""
     return await _set_paused(context, asked, "server.pause", set.union)
 
 
 async def resume(context: Context, asked: ChosenQueue) -> ServerOutput:
-    """Send a paused server jobs again, of one class or of all."""
+    """Resume a paused server, for one class of jobs or for all."""
     return await _set_paused(context, asked, "server.resume", set.difference)
 
 

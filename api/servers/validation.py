@@ -62,7 +62,7 @@ class Facts:
 
 
 async def validate(context: Context, asked: ChosenServer) -> ServerValidation:
-    """What is known of a server: joined, online, its worker, Engine, disk and clock."""
+    """Return the state of a server: joined, online, worker, Engine, disk and clock."""
     async with context.transaction() as session:
         server, online = await find_server(session, context, asked.server_id)
         enrolled = await session.get(ServerEnrolment, server.server_id) is not None

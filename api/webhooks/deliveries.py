@@ -56,7 +56,10 @@ class ChosenDelivery(Input):
 
 
 async def deliveries(context: Context, asked: ManyDeliveries) -> list[DeliveryOutput]:
-    """The newest messages to an endpoint first; they are kept as long as events of jobs."""
+    """List a webhook's messages, the newest first.
+
+    They are kept as long as the events of jobs.
+    """
     query = (
         select(WebhookDelivery)
         .where(WebhookDelivery.webhook_id == asked.webhook_id)
@@ -70,7 +73,7 @@ async def deliveries(context: Context, asked: ManyDeliveries) -> list[DeliveryOu
 
 
 async def redeliver(context: Context, asked: ChosenDelivery) -> DeliveryOutput:
-    """Send a message again now, under the id that it has, and as often as a new one."""
+    """Send a message again now, under its id, with as many attempts as a new one."""
     ours = WebhookDelivery.organization_id == context.organization_id
     chosen = select(WebhookDelivery).where(ours, WebhookDelivery.delivery_id == asked.delivery_id)
     async with context.transaction() as session:

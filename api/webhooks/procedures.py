@@ -59,7 +59,7 @@ class ChangedWebhook(WebhookOutput):
 
 
 class CreateWebhook(Input):
-    """Without `events` it is told of all."""
+    """Without `events` the webhook receives all of them."""
 
     url: EndpointUrl
     events: Events = Field(default_factory=lambda: sorted(EVENTS))
@@ -79,7 +79,7 @@ class ChosenWebhook(Input):
 
 
 async def create(context: Context, asked: CreateWebhook) -> CreatedWebhook:
-    """Tell an endpoint when a job, a build or a deployment has ended.
+    """Create a webhook, which receives a message when a job, build or deployment has ended.
 
     Messages are signed as Standard Webhooks has it, with the secret that is shown this once. What
     is not answered with 2xx within ten seconds is sent again, under the same id, for about a day.
@@ -101,7 +101,7 @@ async def create(context: Context, asked: CreateWebhook) -> CreatedWebhook:
 
 
 async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
-    """All endpoints of the organization, the oldest first."""
+    """List all webhooks of the organization, the oldest first."""
     query = select(Webhook).where(Webhook.organization_id == context.organization_id)
     async with context.transaction() as session:
         found = (await session.exec(query.order_by(Webhook.webhook_id))).all()
@@ -109,13 +109,13 @@ async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
 
 
 async def one(context: Context, asked: ChosenWebhook) -> WebhookOutput:
-    """One endpoint."""
+    """Return one webhook."""
     async with context.transaction() as session:
         return WebhookOutput.of(context, await find_webhook(session, context, asked.webhook_id))
 
 
 async def update(context: Context, asked: UpdateWebhook) -> ChangedWebhook:
-    """Change an endpoint: where it is, what it is told of, whether it is told anything.
+    """Change a webhook's URL or events, or enable or disable it.
 
     A secret is for one host: where the URL names another one, a new secret is made and shown.
     """
@@ -140,7 +140,7 @@ async def update(context: Context, asked: UpdateWebhook) -> ChangedWebhook:
 
 
 async def remove(context: Context, asked: ChosenWebhook) -> WebhookOutput:
-    """Remove an endpoint, and the messages to it; answers what it was."""
+    """Remove a webhook and its messages; return what it was."""
     async with context.transaction() as session:
         webhook = await find_webhook(session, context, asked.webhook_id, lock=True)
         await session.delete(webhook)

@@ -81,7 +81,7 @@ class StageResult(_Record):
 
 
 class ProbeReport(_Record):
-    """The whole climb; ``host`` and ``repository`` are empty where they could not be read."""
+    """All stages of a test; ``host`` and ``repository`` are empty where they could not be read."""
 
     host: str = ""
     repository: str = ""

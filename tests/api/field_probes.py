@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from api.http.openapi.examples import EXAMPLES
+from api.http.openapi.objects import REGISTRY_ID, SERVER_ID
+
 
 @dataclass(frozen=True)
 class Change:
@@ -327,3 +330,25 @@ PROBES: dict[str, Probe] = {
     "restore.resume": Probe({}, {}),
     "apiKey.remove": Probe({"apiKeyId": "$api_key"}, {"apiKeyId": NOTHING}, ("api_key",)),
 }
+
+OBJECTS = {REGISTRY_ID: "$registry", SERVER_ID: "$server"}
+"""Objects of the scene in place of those that the documented examples name."""
+
+
+def example_of(name: str) -> Probe:
+    """The documented example of a procedure, about the objects that its probe is about."""
+    probe = PROBES[name]
+    chosen = {key: value for key, value in probe.base.items() if str(value).startswith("$")}
+    return Probe({**_placed(dict(EXAMPLES[name].request)), **chosen}, {}, probe.fresh)
+
+
+def _placed(value: Any) -> Any:
+    match value:
+        case str():
+            return OBJECTS.get(value, value)
+        case list():
+            return [_placed(part) for part in value]
+        case dict():
+            return {key: _placed(part) for key, part in value.items()}
+        case _:
+            return value

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api.http.rest import make_document
+from api.http.openapi.document import make_document
 from api.routers import PROCEDURES
 from shared.settings import ApiSettings
 from shared.vault import PrivateKey

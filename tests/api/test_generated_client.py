@@ -17,7 +17,8 @@ import pytest
 from fastapi import FastAPI
 
 from api.fields.shapes import Change
-from api.http.rest import make_document
+from api.http.openapi.document import make_document
+from api.http.openapi.examples import EXAMPLES
 from api.routers import PROCEDURES
 from tests.api.asking import ADMIN_KEY, create_application, create_registry, show_application
 from tests.api.events.reading import serving
@@ -132,16 +133,37 @@ def test_a_generated_update_sends_what_it_was_given_and_no_more(
     assert set(body.to_dict()) == set(needed)
 
 
+async def test_a_generated_client_creates_lists_and_gets_errors_with_their_codes(
+    generated: Generated, app: FastAPI
+) -> None:
+    package = importlib.import_module(NAME)
+    models = importlib.import_module(f"{NAME}.models")
+    async with serving(app) as (_, url), _open(package, url) as theirs:
+
+        async def call(procedure: str, **arguments: Any) -> Any:
+            return await generated.operation(procedure).asyncio(client=theirs, **arguments)
+
+        login = EXAMPLES["registry.create"].request
+        created = await call("registry.create", body=models.RegistryCreateInput.from_dict(login))
+        listed = await call("registry.all")
+        chosen = {"registryId": created.registry_id}
+        change = {**chosen, "username": "somebody else"}
+        refused = await call("registry.update", body=models.RegistryUpdateInput.from_dict(change))
+
+    assert isinstance(created, models.CreatedRegistry)
+    assert [each.registry_id for each in listed] == [created.registry_id]
+    assert isinstance(refused, models.Error)
+    assert refused.data.cause.code == "password_needed"
+    assert refused.data.http_status == 400
+
+
 async def test_one_change_leaves_all_else_as_it_was(
     generated: Generated, app: FastAPI, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     chosen = await _make_all(client, server)
     package = importlib.import_module(NAME)
     wrong: dict[str, Any] = {}
-    async with serving(app) as (_, url):
-        theirs = package.AuthenticatedClient(
-            base_url=url, token=ADMIN_KEY, prefix="", auth_header_name="x-api-key"
-        )
+    async with serving(app) as (_, url), _open(package, url) as theirs:
         for procedure, change in CHANGES.items():
             [(name, value)] = chosen[procedure].items()
             before = await _show(client, name, value)
@@ -157,9 +179,17 @@ async def test_one_change_leaves_all_else_as_it_was(
     assert wrong == {}
 
 
+def _open(package: ModuleType, url: str) -> Any:
+    """A generated client with the admin key."""
+    return package.AuthenticatedClient(
+        base_url=url, token=ADMIN_KEY, prefix="", auth_header_name="x-api-key"
+    )
+
+
 def _body_schema(document: dict[str, Any], procedure: str) -> dict[str, Any]:
     content = document["paths"][f"/api/{procedure}"]["post"]["requestBody"]["content"]
-    schema: dict[str, Any] = content["application/json"]["schema"]
+    reference: str = content["application/json"]["schema"]["$ref"]
+    schema: dict[str, Any] = document["components"]["schemas"][reference.rpartition("/")[2]]
     return schema
 
 

@@ -1,4 +1,7 @@
-"""Clients that others wrote: the seed's requests by curl, tRPC's own client, Dokploy's own CLI."""
+"""Clients that others wrote: the seed's requests by curl, tRPC's own client, Dokploy's own CLI.
+
+And a client that is generated from the OpenAPI document, which Spectral reads first.
+"""
 
 import json
 import os
@@ -10,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from api.http.openapi.document import make_document
+from api.routers import PROCEDURES
 from tests.journeys.conftest import PASSWORD, Port
 from tests.journeys.deployments.test_deployments import dockerfile
 from tests.journeys.test_builds import serve
@@ -18,7 +23,8 @@ from tests.worker.local.conditions import wait_until
 
 pytestmark = pytest.mark.xdist_group("journeys")
 
-DOKPLOY = ("npx", "--no-install", "dokploy")
+NPX = ("npx", "--no-install")
+DOKPLOY = (*NPX, "dokploy")
 NODE = Path(__file__).parent / "node"
 
 
@@ -62,6 +68,30 @@ def environment(port: Port) -> dict[str, str]:
         "DOKPLOY_URL": port.stack.url,
         "DOKPLOY_API_KEY": port.stack.admin_key,
     }
+
+
+def test_the_openapi_document_keeps_the_rules_of_spectral(node_modules: Path) -> None:
+    document = make_document(PROCEDURES.values())
+    (node_modules / "openapi.json").write_text(json.dumps(document))
+
+    rules = ("--ruleset", "spectral.yaml", "--fail-severity", "hint")
+    run([*NPX, "spectral", "lint", "openapi.json", *rules], node_modules, {})
+
+
+def test_a_generated_typescript_client_creates_lists_and_gets_typed_errors(
+    port: Port, node_modules: Path
+) -> None:
+    document = f"{port.stack.url}/openapi.json"
+    options = ("--output", "schema.ts", "--default-non-nullable=false")
+    run([*NPX, "openapi-typescript", document, *options], node_modules, {})
+    run([*NPX, "tsc", *TYPESCRIPT, "openapi.ts"], node_modules, {})
+
+    seen = json.loads(run(["node", "openapi.js"], node_modules, environment(port)))
+
+    assert seen["one"] == seen["removed"] == seen["created"]
+    assert seen["created"]["registryId"] in seen["listed"]
+    assert (seen["status"], seen["code"]) == (400, "password_needed")
+    assert (seen["started"], list(seen["accepted"])) == (202, ["jobId"])
 
 
 @pytest.mark.parametrize("link", ["batched", "single"])
@@ -206,6 +236,10 @@ def test_every_curl_of_the_seed_works_as_pasted(port: Port, tmp_path: Path) -> N
     assert removed == [row["registryId"] for row in made]
 
 
+TYPESCRIPT = (
+    *("--strict", "--skipLibCheck", "--module", "nodenext"),
+    *("--target", "es2022", "--lib", "es2022,dom"),
+)
 SEED_FIELDS = [
     *("registryId", "registryName", "registryUrl", "username", "imagePrefix"),
     *("registryType", "createdAt", "organizationId"),

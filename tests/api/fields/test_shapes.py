@@ -9,7 +9,7 @@ from api.builds.context_upload import UPLOAD
 from api.fields.shapes import Input
 from api.jobs.event_access import EVENTS
 from api.routers import PROCEDURES
-from tests.api.field_probes import PROBES, Change
+from tests.api.field_probes import PROBES, Change, example_of
 from tests.api.fleet import TestServer
 from tests.api.observing import Seen
 from tests.api.scene import Scene, open_scene
@@ -74,6 +74,9 @@ async def _try(scene: Scene, name: str) -> AsyncIterator[str]:
         found = await scene.ask(procedure, probe, **unused)
         if found.named != set(unused) or found.rows != seen.rows:
             yield f"not all is named: {set(unused) - found.named}"
+    found = await scene.ask(procedure, example_of(name))
+    if found.status not in {200, 202} or found.named:
+        yield f"the documented example is answered {found.status} {found.named} {found.answer}"
 
 
 def _judge(alias: str, change: Change, base: Seen, found: Seen) -> str | None:

@@ -1,0 +1,1 @@
+"""The OpenAPI document, which clients are generated from."""

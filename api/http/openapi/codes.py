@@ -1,0 +1,148 @@
+"""The stable codes of errors, with status and remedy.
+
+The remedies of faults are those of the diagnosis table. The rest belongs to errors whose remedy
+depends on the request: here is the general one.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from api.http.status import INTERNAL, STATUSES, Status
+from shared.errors import FailedJobError, UnmetConditionError, WharfError
+from shared.faults import FAULTS
+
+REFUSALS = {
+    "already_ended": "Nothing is left to cancel.",
+    "already_joined": "Remove the server and create it again to join it anew.",
+    "bad_input": "Correct the fields that `issues` names.",
+    "busy": "Send the request again in a moment.",
+    "checksum_mismatch": "Send the upload again.",
+    "compose_invalid": "Correct the compose file as the message says.",
+    "conflict": "Read the object again, then repeat the change.",
+    "database_disk_full": "Free space on PostgreSQL's disk.",
+    "database_unavailable": "Send the request again in a moment.",
+    "disk_full": "Free space on the disk that the message names.",
+    "forbidden": "Use a key whose role or permission allows this.",
+    "idempotency_mismatch": "Use another `Idempotency-Key` for another request.",
+    "in_use": "Change or remove the applications that use it first.",
+    "internal": "Report the `x-request-id` of the response to the operator.",
+    "last_admin_key": "Create another key with the role `admin` first.",
+    "name_taken": "Choose another name.",
+    "network_refused": "Ask the operator to list the address in WHARF_REGISTRY_NETWORKS.",
+    "no_context": "Upload one with `application.uploadContext`.",
+    "no_effect": "Leave the field out.",
+    "no_procedure": "Check the path and the method.",
+    "not_found": "Check the id, and that the key belongs to the same organization.",
+    "password_needed": "Give the password together with the new host or username.",
+    "quota_exceeded": "Remove contexts or applications, or ask the operator for more space.",
+    "rate_limited": "Send the request again after `Retry-After` seconds.",
+    "ref_invalid": "Use host[:port] for a registry and lower-case repository names.",
+    "request_timeout": "Send the whole body faster.",
+    "signature_invalid": "Sign the request with the secret of the deploy hook.",
+    "source_invalid": "Give the application a source that can be built.",
+    "still_running": "The job continues. Follow it with `job.one`.",
+    "too_large": "Send a smaller body.",
+    "too_many_at_once": "Send the request again after `Retry-After` seconds.",
+    "too_many_failures": "Correct the key, then wait `Retry-After` seconds.",
+    "unauthenticated": "Send a valid API key as `x-api-key`.",
+    "unreadable_input": "Send UTF-8 and valid JSON.",
+    "upload_incomplete": "Send the upload again.",
+    "url_invalid": "Give an https URL that the API may reach.",
+    "wrong_media_type": "Send the media type that the operation names.",
+    "wrong_method": "Use the method that `Allow` names.",
+}
+"""Codes of error classes that a request can be answered with."""
+
+CONDITIONS = {
+    "app_name_unusable": "Choose another `appName`.",
+    "build_not_pushed": "Set `buildRegistryId` with `application.update`, then build again.",
+    "build_not_succeeded": "Choose another build, or none to build anew.",
+    "digest_unknown": "Build again.",
+    "health_check_too_slow": "Lower the intervals, timeouts or retries of the health check.",
+    "host_path_not_allowed": "Mount a named volume, or list the directory in WHARF_HOST_PATHS.",
+    "image_deleted": "Build again, or choose another build.",
+    "no_build": "Use `application.deploy`, which builds the application.",
+    "no_data_dir": "Set WHARF_DATA_DIR for the API, or build from git.",
+    "no_server": "Create a server and start its worker.",
+    "no_server_address": "Set WHARF_SERVER_DATABASE_URL for the API.",
+    "no_target_server": "Set `serverIds` with `application.update`.",
+    "registry_not_allowed": "Choose another registry, or change its allowed list.",
+    "registry_removed": "Choose another rollback point, or deploy a build.",
+    "server_not_approved": "Run `wharf server approve` on a control host.",
+    "server_offline": "Start the server's worker, or choose another server.",
+    "server_paused": "Resume the server with `server.resume`, or choose another one.",
+    "source_not_docker": "Choose a ready image with `application.saveDockerProvider`.",
+    "too_many_replicas": "Set `replicas` to 1, or `runtime` to `service`.",
+    "too_many_webhooks": "Remove a webhook.",
+    "webhook_disabled": "Enable the webhook with `webhook.update`.",
+}
+"""Codes of `UnmetConditionError`."""
+
+ENDINGS = {
+    "cancelled": "Submit the job again.",
+    "command_unreadable": "Update control to the version of the API, then submit the job again.",
+    "deadline_passed": "Check that the server is online and has free slots.",
+    "digest_unreadable": "Update the worker of the server, then build again.",
+    "document_unreadable": "Read the worker's log on the server, and update the worker.",
+    "need_not_met": "Read the error of the job that this one needs.",
+    "result_unreadable": "Update the worker of the server.",
+    "returned_too_often": "Read the worker's log on the server.",
+    "server_removed": "Choose another server.",
+    "superseded": "Use the newer build or deployment.",
+    "worker_lost": "Check that the server and its worker run.",
+}
+"""Codes of jobs that ended without a fault of a registry, an Engine or a source."""
+
+
+@dataclass(frozen=True)
+class ErrorCode:
+    """A stable code; one code may come with several statuses."""
+
+    code: str
+    statuses: tuple[int, ...]
+    remedy: str
+
+
+def list_codes() -> list[ErrorCode]:
+    """Return all codes that an answer can hold, in alphabetical order."""
+    statuses: dict[str, set[int]] = defaultdict(set)
+    for kind in _classes(WharfError):
+        if "code" in vars(kind) and (_status_of(kind) is not INTERNAL or kind is WharfError):
+            statuses[kind.code].add(_status_of(kind).http)
+    for codes, kind in ((CONDITIONS, UnmetConditionError), (ENDINGS, FailedJobError)):
+        for code in codes:
+            statuses[code].add(STATUSES[kind].http)
+    for fault in FAULTS:
+        statuses[fault.value].add(STATUSES[FailedJobError].http)
+    return [
+        ErrorCode(code, tuple(sorted(statuses[code])), _remedy(code)) for code in sorted(statuses)
+    ]
+
+
+def show_codes() -> str:
+    """Return the codes as a Markdown table."""
+    rows = [
+        f"| `{each.code}` | {', '.join(map(str, each.statuses))} | {each.remedy} |"
+        for each in list_codes()
+    ]
+    return "\n".join(["| Code | Status | Remedy |", "|---|---|---|", *rows])
+
+
+def _remedy(code: str) -> str:
+    """The remedies of a code; several where it is the code of a refusal and of a fault."""
+    faults = {fault.value: verdict.remedy for fault, verdict in FAULTS.items()}
+    found = [table[code] for table in (REFUSALS, CONDITIONS, ENDINGS, faults) if code in table]
+    return " ".join(dict.fromkeys(found))
+
+
+def _classes(kind: type[WharfError]) -> Iterator[type[WharfError]]:
+    """The class and its subclasses, without those whose code each error brings along."""
+    if kind not in (FailedJobError, UnmetConditionError):
+        yield kind
+        for each in kind.__subclasses__():
+            yield from _classes(each)
+
+
+def _status_of(kind: type[WharfError]) -> Status:
+    return next(STATUSES[each] for each in kind.__mro__ if each in STATUSES)

@@ -1,0 +1,392 @@
+"""Objects that the examples of the OpenAPI document answer with. Nothing in them is secret."""
+
+from typing import Any
+
+Example = dict[str, Any]
+
+ORGANIZATION_ID = "0197c1e4-0a00-7000-8000-000000000001"
+API_KEY_ID = "0197c1e4-0a00-7000-8000-000000000002"
+REGISTRY_ID = "0197c1e4-0a00-7000-8000-000000000003"
+SERVER_ID = "0197c1e4-0a00-7000-8000-000000000004"
+APPLICATION_ID = "0197c1e4-0a00-7000-8000-000000000005"
+BUILD_ID = "0197c1e4-0a00-7000-8000-000000000006"
+DEPLOYMENT_ID = "0197c1e4-0a00-7000-8000-000000000007"
+ROLLBACK_ID = "0197c1e4-0a00-7000-8000-000000000008"
+JOB_ID = "0197c1e4-0a00-7000-8000-000000000009"
+WEBHOOK_ID = "0197c1e4-0a00-7000-8000-00000000000a"
+DELIVERY_ID = "0197c1e4-0a00-7000-8000-00000000000b"
+HOOK_ID = "0197c1e4-0a00-7000-8000-00000000000c"
+CONTEXT_ID = "0197c1e4-0a00-7000-8000-00000000000d"
+PUSH_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000e"
+PULL_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000f"
+REPLACE_JOB_ID = "0197c1e4-0a00-7000-8000-000000000010"
+
+CREATED_AT = "2026-07-01T09:00:00.000Z"
+STARTED_AT = "2026-07-01T09:00:01.000Z"
+FINISHED_AT = "2026-07-01T09:01:30.000Z"
+DIGEST = f"sha256:{'4f' * 32}"
+REPOSITORY = "ghcr.io/acme/shop"
+
+REGISTRY: Example = {
+    "registryId": REGISTRY_ID,
+    "registryName": "GitHub Container Registry",
+    "imagePrefix": "acme",
+    "username": "acme-bot",
+    "registryUrl": "ghcr.io",
+    "createdAt": CREATED_AT,
+    "registryType": "cloud",
+    "organizationId": ORGANIZATION_ID,
+    "allowedServers": [],
+    "allowedApplications": [],
+}
+REGISTRY_CHECK: Example = {
+    "jobId": JOB_ID,
+    "state": "succeeded",
+    "code": None,
+    "stage": None,
+    "remedy": None,
+    "milliseconds": 412.0,
+    "checkedAt": FINISHED_AT,
+}
+MATRIX: Example = {
+    "cells": [
+        {
+            **REGISTRY_CHECK,
+            "registryId": REGISTRY_ID,
+            "registryName": "GitHub Container Registry",
+            "serverId": SERVER_ID,
+            "serverName": "web-1",
+            "history": [],
+        }
+    ]
+}
+STAGE: Example = {
+    "stage": "dns",
+    "outcome": "ok",
+    "code": None,
+    "milliseconds": 3.1,
+    "evidence": "ghcr.io has the address 140.82.121.33",
+    "remedy": "",
+    "retryAfterSeconds": None,
+}
+PROBE: Example = {
+    "host": "ghcr.io",
+    "repository": "acme/probe",
+    "stages": [
+        STAGE,
+        {
+            **STAGE,
+            "stage": "auth",
+            "outcome": "failed",
+            "code": "auth_bad_credentials",
+            "milliseconds": 120.4,
+            "evidence": "the token server answered 401",
+            "remedy": "Check that the username and password are correct.",
+        },
+    ],
+    "proved": ["the host is a registry"],
+    "notProved": ["the login is valid"],
+}
+SERVER: Example = {
+    "serverId": SERVER_ID,
+    "name": "web-1",
+    "description": "Frankfurt",
+    "roles": ["build", "deploy"],
+    "createdAt": CREATED_AT,
+    "organizationId": ORGANIZATION_ID,
+    "online": True,
+    "approvedAt": STARTED_AT,
+    "seenAt": FINISHED_AT,
+    "offlineSince": None,
+    "workerVersion": "0.1.0",
+    "clockAheadSeconds": 0.01,
+    "platform": "linux/amd64",
+    "kinds": ["image.pull@1", "container.replace@1"],
+    "quickSlots": 16,
+    "transferSlots": 4,
+    "buildSlots": 2,
+    "draining": False,
+    "pausedAt": None,
+    "pausedClasses": [],
+    "engine": {"engineVersion": "28.0.0", "os": "linux", "architecture": "amd64"},
+    "secondWorkerAt": None,
+}
+NEW_SERVER: Example = {
+    **SERVER,
+    **dict.fromkeys(("approvedAt", "seenAt", "workerVersion", "clockAheadSeconds", "platform")),
+    "online": False,
+    "kinds": [],
+    "engine": None,
+}
+JOIN_TOKEN = "wharf_join_EXAMPLE-join-token-that-is-not-valid"  # noqa: S105 - an example
+PAUSED_SERVER: Example = {**SERVER, "pausedAt": FINISHED_AT, "pausedClasses": ["build"]}
+VALIDATION: Example = {
+    "serverId": SERVER_ID,
+    "isGood": False,
+    "checks": [
+        {"name": "online", "isGood": True, "found": "online", "remedy": ""},
+        {
+            "name": "disk",
+            "isGood": False,
+            "found": "2 GiB of 80 GiB are free",
+            "remedy": "Remove unused images: docker image prune.",
+        },
+    ],
+}
+PATH_CHECK: Example = {
+    "serverId": SERVER_ID,
+    "jobId": JOB_ID,
+    "isGood": True,
+    "parts": [
+        {
+            "name": "database",
+            "isGood": True,
+            "milliseconds": None,
+            "found": "stored the job",
+            "remedy": "",
+        },
+        {
+            "name": "engine",
+            "isGood": True,
+            "milliseconds": 12.5,
+            "found": "Docker Engine 28.0.0",
+            "remedy": "",
+        },
+    ],
+}
+APPLICATION: Example = {
+    "applicationId": APPLICATION_ID,
+    "name": "Shop",
+    "appName": "shop",
+    "description": "",
+    "sourceType": "git",
+    "dockerImage": None,
+    "customGitUrl": "https://git.example/acme/shop.git",
+    "customGitBranch": "main",
+    "customGitCommit": None,
+    "customGitBuildPath": "/",
+    "customGitUsername": None,
+    "hasCustomGitToken": False,
+    "buildType": "dockerfile",
+    "dockerfile": "Dockerfile",
+    "dockerContextPath": ".",
+    "dockerBuildStage": None,
+    "buildArgs": "",
+    "buildSecretNames": [],
+    "envNames": ["DATABASE_URL"],
+    "platform": None,
+    "registryId": None,
+    "buildRegistryId": REGISTRY_ID,
+    "rollbackRegistryId": None,
+    "rollbackActive": False,
+    "buildServerId": SERVER_ID,
+    "serverIds": [SERVER_ID],
+    "healthCheck": None,
+    "ports": [
+        {"publishedPort": 80, "targetPort": 8080, "protocol": "tcp", "publishMode": "ingress"}
+    ],
+    "mounts": [],
+    "replicas": 1,
+    "runtime": "container",
+    "rolloutBatch": 0,
+    "rolloutOnFailure": "stop",
+    "rollbacksToKeep": 10,
+    "latestWins": True,
+    "allowedKeys": [],
+    "lastVersion": 7,
+    "createdAt": CREATED_AT,
+    "organizationId": ORGANIZATION_ID,
+}
+CONTEXT: Example = {"contextId": CONTEXT_ID, "sizeBytes": 10240, "sha256": "4f" * 32}
+BUILD: Example = {
+    "buildId": BUILD_ID,
+    "applicationId": APPLICATION_ID,
+    "version": 7,
+    "title": "Release 1.4",
+    "state": "succeeded",
+    "reference": f"{REPOSITORY}:1.4",
+    "retained": None,
+    "digest": DIGEST,
+    "revision": "9fceb02d0ae598e95dc970b74767f19372d61af8",
+    "error": None,
+    "jobIds": [BUILD_ID, PUSH_JOB_ID],
+    "createdAt": CREATED_AT,
+    "finishedAt": FINISHED_AT,
+    "imageDeletedAt": None,
+}
+NEW_BUILD: Example = {
+    "jobId": BUILD_ID,
+    **BUILD,
+    "state": "queued",
+    **dict.fromkeys(("digest", "revision", "finishedAt")),
+}
+DEPLOYED_SERVER: Example = {
+    "serverId": SERVER_ID,
+    "state": "succeeded",
+    "error": None,
+    "containerId": "8f0c5b1c2d9e",
+    "gapSeconds": 0.4,
+    "jobIds": [PULL_JOB_ID, REPLACE_JOB_ID],
+}
+DEPLOYMENT: Example = {
+    "deploymentId": DEPLOYMENT_ID,
+    "applicationId": APPLICATION_ID,
+    "buildId": BUILD_ID,
+    "rollbackId": None,
+    "undoes": None,
+    "title": "Release 1.4",
+    "description": "",
+    "state": "succeeded",
+    "reference": f"{REPOSITORY}@{DIGEST}",
+    "digest": DIGEST,
+    "error": None,
+    "servers": [DEPLOYED_SERVER],
+    "createdAt": CREATED_AT,
+    "finishedAt": FINISHED_AT,
+}
+NEW_DEPLOYMENT: Example = {
+    "jobId": DEPLOYMENT_ID,
+    **DEPLOYMENT,
+    "state": "queued",
+    "finishedAt": None,
+    "servers": [
+        {**DEPLOYED_SERVER, "state": "queued", "containerId": None, "gapSeconds": None},
+    ],
+}
+CANCELLED_DEPLOYMENT: Example = {
+    **DEPLOYMENT,
+    "state": "cancelled",
+    "servers": [
+        {**DEPLOYED_SERVER, "state": "cancelled", "containerId": None, "gapSeconds": None},
+    ],
+}
+ROLLBACK: Example = {
+    "rollbackId": ROLLBACK_ID,
+    "applicationId": APPLICATION_ID,
+    "deploymentId": DEPLOYMENT_ID,
+    "buildId": BUILD_ID,
+    "version": 7,
+    "reference": f"{REPOSITORY}@{DIGEST}",
+    "digest": DIGEST,
+    "registryId": REGISTRY_ID,
+    "offered": True,
+    "error": None,
+    "isRunning": True,
+    "provedAt": FINISHED_AT,
+    "usedAt": FINISHED_AT,
+    "createdAt": FINISHED_AT,
+}
+DEPLOY_HOOK: Example = {
+    "hookId": HOOK_ID,
+    "applicationId": APPLICATION_ID,
+    "tagFilter": "1.*",
+    "requireSignature": True,
+    "createdAt": CREATED_AT,
+    "lastUsedAt": None,
+}
+JOB: Example = {
+    "jobId": JOB_ID,
+    "organizationId": ORGANIZATION_ID,
+    "serverId": SERVER_ID,
+    "registryId": REGISTRY_ID,
+    "kind": "image.pull",
+    "state": "succeeded",
+    "priority": 2,
+    "command": {"reference": f"{REPOSITORY}:1.4", "registryId": REGISTRY_ID},
+    "attempt": 1,
+    "failures": 0,
+    "maxFailures": 3,
+    "progress": None,
+    "result": {"reference": f"{REPOSITORY}@{DIGEST}", "digest": DIGEST},
+    "error": None,
+    "requestedBy": API_KEY_ID,
+    "createdAt": CREATED_AT,
+    "runAt": CREATED_AT,
+    "deadlineAt": "2026-07-02T09:00:00.000Z",
+    "dispatchedAt": CREATED_AT,
+    "startedAt": STARTED_AT,
+    "finishedAt": FINISHED_AT,
+    "cancelRequestedAt": None,
+}
+JOB_EVENT: Example = {
+    "seq": 1,
+    "attempt": 1,
+    "kind": "state",
+    "state": "running",
+    "data": {},
+    "at": STARTED_AT,
+}
+JOB_DETAIL: Example = {
+    **JOB,
+    "waiting": None,
+    "verification": None,
+    "attempts": [
+        {
+            "attempt": 1,
+            "dispatchedAt": CREATED_AT,
+            "startedAt": STARTED_AT,
+            "endedAt": FINISHED_AT,
+            "outcome": "succeeded",
+            "error": None,
+        }
+    ],
+    "events": [JOB_EVENT],
+}
+WEBHOOK: Example = {
+    "webhookId": WEBHOOK_ID,
+    "url": "https://hooks.example/wharfinger",
+    "events": ["build.ended", "deployment.ended"],
+    "enabled": True,
+    "disabledAt": None,
+    "disabledCode": None,
+    "createdAt": CREATED_AT,
+}
+DELIVERY: Example = {
+    "deliveryId": DELIVERY_ID,
+    "webhookId": WEBHOOK_ID,
+    "event": "build.ended",
+    "state": "delivered",
+    "attempts": 1,
+    "status": 200,
+    "code": None,
+    "payload": {
+        "type": "build.ended",
+        "timestamp": FINISHED_AT,
+        "data": {"buildId": BUILD_ID, "state": "succeeded"},
+    },
+    "createdAt": FINISHED_AT,
+    "dueAt": None,
+    "deliveredAt": FINISHED_AT,
+    "failedAt": None,
+}
+API_KEY: Example = {
+    "apiKeyId": API_KEY_ID,
+    "name": "pipeline",
+    "role": "member",
+    "start": "wharf_EXAM",
+    "createdAt": CREATED_AT,
+    "expiresAt": None,
+    "lastUsedAt": None,
+    "organizationId": ORGANIZATION_ID,
+}
+MEMBER: Example = {
+    "id": API_KEY_ID,
+    "organizationId": ORGANIZATION_ID,
+    "userId": API_KEY_ID,
+    "role": "member",
+    "createdAt": CREATED_AT,
+    "user": {"id": API_KEY_ID, "name": "pipeline"},
+}
+RESTORED: Example = {
+    "heldAt": FINISHED_AT,
+    "waitingJobIds": [JOB_ID],
+    "apiKeys": [API_KEY],
+    "deployHooks": [
+        {
+            "hookId": HOOK_ID,
+            "applicationId": APPLICATION_ID,
+            "createdAt": CREATED_AT,
+            "lastUsedAt": None,
+        }
+    ],
+}
