@@ -26,7 +26,7 @@ LANGUAGE sql STABLE AS $$
 $$;
 
 -- The moment after one more failure: 2, 4, 8 … s, up to 5 min, plus up to a half by jitter in [0, 1).
--- The same rule as shared.jobs.states.delay; a test compares them.
+-- The tests compare it with an oracle: delay in tests/shared/jobs/transitions.py.
 CREATE OR REPLACE FUNCTION public.job_delay(failures integer, jitter double precision, wait interval)
 RETURNS interval LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT greatest(

@@ -13,12 +13,13 @@ import pytest
 
 from shared.database import Connection
 from shared.faults import Fault
-from shared.jobs import states as lives
 from shared.jobs.commands import RegistryTest
-from shared.jobs.states import LEASE, TRANSITIONS, Life, Outcome, State
+from shared.jobs.states import LEASE, Outcome, State
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.release import Released, refuse, release
 from shared.jobs.store.sweep import CALL_BACK, EXPIRE, LOSE
+from tests.shared.jobs import transitions
+from tests.shared.jobs.transitions import TRANSITIONS, Life
 from tests.world import TAG, Guest, World, call
 
 FAULT = Fault(code="registry_error", message="it failed", retryable=True)
@@ -68,7 +69,7 @@ class Walk:
         await self.world.owner.execute("DELETE FROM job WHERE job_id = %s", (self.job_id,))
 
     def likely(self) -> list[Callable[[], Awaitable[None]]]:
-        """What carries a job on, so that the walk sees whole lives."""
+        """What carries a job on, so that the walk sees whole transitions."""
         match self.life.state:
             case State.QUEUED:
                 return [self.fall_due, self.release]
@@ -97,24 +98,24 @@ class Walk:
     async def release(self) -> None:
         control = self.world.control
         await self.at_once(control, lambda: release(control))
-        await self.requires(lives.release(self.life, self.now))
+        await self.requires(transitions.release(self.life, self.now))
 
     async def refuse(self) -> None:
         control = self.world.control
         attempt = self.life.attempt - self.chance.choice([0, 1])
         job = Released(self.job_id, "", "", "image.tag", attempt, {}, None, "", {}, {})
         await self.at_once(control, lambda: refuse(control, job, FAULT))
-        await self.requires(lives.refuse(self.life) if attempt == self.life.attempt else None)
+        await self.requires(transitions.refuse(self.life) if attempt == self.life.attempt else None)
 
     async def claim(self) -> None:
         attempt, incarnation = self.pick()
         status = await self.speak("claim", incarnation, job_id=self.job_id, attempt=attempt)
-        after = lives.claim(self.life, attempt, incarnation, self.now)
+        after = transitions.claim(self.life, attempt, incarnation, self.now)
         if incarnation != self.current:
             assert status == "superseded"
             after = None
         else:
-            repeats = lives.is_held(self.life, attempt, incarnation)
+            repeats = transitions.is_held(self.life, attempt, incarnation)
             assert status == ("claimed" if after or repeats else "fenced")
         await self.requires(after)
 
@@ -123,7 +124,7 @@ class Walk:
         jobs = [{"job_id": self.job_id, "attempt": attempt, "progress": None}]
         status = await self.speak("beat", incarnation, jobs=jobs)
         assert status == ("current" if incarnation == self.current else "superseded")
-        await self.requires(lives.renew(self.life, attempt, incarnation, self.now))
+        await self.requires(transitions.renew(self.life, attempt, incarnation, self.now))
 
     async def finish(self) -> None:
         attempt, incarnation = self.pick()
@@ -134,7 +135,7 @@ class Walk:
         document = {"job_id": self.job_id, "attempt": attempt, "outcome": outcome, "error": error}
         status = await self.speak("finish", incarnation, **document)
         earliest, latest = (
-            lives.finish(
+            transitions.finish(
                 self.life,
                 attempt,
                 incarnation,
@@ -153,7 +154,9 @@ class Walk:
         await self.shift(self.chance.choice([timedelta(), LEASE]))
         control = self.world.control
         await self.at_once(control, lambda: control.execute(LOSE.whole))
-        earliest, latest = (lives.lose(self.life, self.now, jitter=jitter) for jitter in (0.0, 1.0))
+        earliest, latest = (
+            transitions.lose(self.life, self.now, jitter=jitter) for jitter in (0.0, 1.0)
+        )
         await self.requires(earliest, latest)
 
     async def say_hello(self) -> None:
@@ -163,25 +166,27 @@ class Walk:
         )
         self.current = incarnation
         is_held = self.life.incarnation in {None, incarnation}
-        await self.requires(None if is_held else lives.lose(self.life, self.now, at_once=True))
+        await self.requires(
+            None if is_held else transitions.lose(self.life, self.now, at_once=True)
+        )
 
     async def cancel(self) -> None:
         api, organization = self.world.api, self.world.organization_id
         await self.at_once(api, lambda: cancel(api, self.job_id, organization, "not wanted"))
-        await self.requires(lives.cancel(self.life))
+        await self.requires(transitions.cancel(self.life))
 
     async def expire(self) -> None:
         await self.shift(self.chance.choice([timedelta(), timedelta(seconds=90)]))
         control = self.world.control
         await self.at_once(control, lambda: control.execute(EXPIRE.whole))
-        await self.requires(lives.expire(self.life, self.now))
+        await self.requires(transitions.expire(self.life, self.now))
 
     async def call_back(self) -> None:
         control, is_away = self.world.control, self.chance.choice([False, True])
         await self.world.forget(self.guest, timedelta(minutes=is_away))
         await self.at_once(control, lambda: control.execute(CALL_BACK.whole))
         await self.world.forget(self.guest, -timedelta(minutes=is_away))
-        await self.requires(lives.undispatch(self.life, self.now) if is_away else None)
+        await self.requires(transitions.undispatch(self.life, self.now) if is_away else None)
 
     def pick(self) -> tuple[int, str]:
         """Mostly this attempt and the current worker, else the one before or the other one."""
@@ -313,5 +318,7 @@ async def test_the_database_waits_as_long_as_the_pure_function_says(world: World
     )
 
     for (failures, jitter, wait), row in zip(inputs, rows, strict=True):
-        expected = lives.delay(failures, jitter, None if wait is None else timedelta(seconds=wait))
+        expected = transitions.delay(
+            failures, jitter, None if wait is None else timedelta(seconds=wait)
+        )
         assert abs(row["delay"] - expected) < timedelta(milliseconds=1), (failures, jitter, wait)

@@ -14,15 +14,12 @@ from hypothesis.stateful import (
     rule,
 )
 
-from shared.jobs.states import (
+from shared.jobs.states import FINAL, LEASE, Outcome, State
+from tests.shared.jobs.transitions import (
     BACKOFF_FIRST,
     BACKOFF_LONGEST,
-    FINAL,
-    LEASE,
     TRANSITIONS,
     Life,
-    Outcome,
-    State,
     cancel,
     claim,
     delay,
