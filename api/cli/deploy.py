@@ -52,7 +52,7 @@ def roll_back(
         SetupError: there is no such application or point, or the API refused.
     """
     found = find_application(ask(settings, "application.all"), application)
-    points = ask(settings, "rollback.all", {"applicationId": found["applicationId"]})
+    points = ask(settings, "rollback.verify", {"applicationId": found["applicationId"]})
     offered = [each["rollbackId"] for each in points if each["offered"] and not each["isRunning"]]
     if point is not None and point not in {each["rollbackId"] for each in points}:
         raise SetupError(f"{application} has no rollback point {point}", remedy="See rollback.all.")

@@ -31,14 +31,14 @@ from shared.jobs.states import State
 from shared.models import Rollback
 
 FRESH = timedelta(minutes=1)
-"""A proof that is no older is not asked for again."""
+"""A point that was verified within so long is not verified again."""
 
 LASTS = timedelta(days=2)
-"""Control proves each point once a day; one whose proof is older is not offered."""
+"""Control verifies each point once a day; one that was verified longer ago is not offered."""
 
 SPEAK = "SELECT set_config('wharf.proof', %s, true)"
 PATIENCE = timedelta(seconds=10)
-"""A query waits so long for proofs, all of them at once."""
+"""How long `rollback.verify` waits for all points, which are verified at the same time."""
 
 
 class ManyRollbacks(Input):
@@ -62,10 +62,10 @@ class Point:
 
 
 class RollbackOutput(Output):
-    """An image to go back to, whole at its registry when that was `provedAt` asked last.
+    """An image to roll back to, which was whole at its registry at `provedAt`.
 
-    It is `offered` if it is proved; if not, `error` says why. `deploymentId` is the last one that
-    ran it, `version` that of its build.
+    It is `offered` if it was verified lately; if not, `error` says why. `deploymentId` is the last
+    deployment that ran it, `version` that of its build.
     """
 
     rollback_id: str
@@ -100,13 +100,26 @@ class RollbackOutput(Output):
 async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
     """List an application's rollback points, the last used one first.
 
-    Each point is verified at its registry before it is offered, unless that was done in the
-    last minute. The answer waits for it, ten seconds at the most.
+    Each is shown as it was last verified, which control does once a day; `rollback.verify` verifies
+    them now.
+    """
+    async with context.transaction() as session:
+        await find_application(session, context, asked.application_id)
+        points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
+    now = datetime.now(UTC)
+    return [RollbackOutput.of(point, now) for point in points]
+
+
+async def verify(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
+    """Verify an application's rollback points at their registries, and list them.
+
+    A point that was verified in the last minute is not verified again. The answer waits ten
+    seconds at the most; a point that takes longer is shown as it was verified before.
     """
     async with context.transaction() as session:
         _, server_ids = await find_application(session, context, asked.application_id)
         points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
-    await _prove(context, [point.row for point in points], server_ids)
+    await _verify(context, [point.row for point in points], server_ids)
     now = datetime.now(UTC)
     return [RollbackOutput.of(point, now) for point in points]
 
@@ -187,8 +200,8 @@ async def _read(
     return [Point(row, is_running) for row, is_running in (await session.exec(query)).all()]
 
 
-async def _prove(context: Context, rows: Sequence[Rollback], server_ids: Sequence[str]) -> None:
-    """Have those proved whose proof is not fresh, by one of these servers if one is there."""
+async def _verify(context: Context, rows: Sequence[Rollback], server_ids: Sequence[str]) -> None:
+    """Have points verified that were not lately, by one of these servers if one is online."""
     since = datetime.now(UTC) - FRESH
     stale = [row for row in rows if row.registry_id and (row.checked_at or since) <= since]
     servers = await find_live_servers(context) if stale else []
@@ -238,6 +251,7 @@ async def _submit(context: Context, row: Rollback, server_id: str) -> str:
 
 PROCEDURES = (
     Procedure("rollback.all", "query", ManyRollbacks, list[RollbackOutput], get_all),
+    Procedure("rollback.verify", "mutation", ManyRollbacks, list[RollbackOutput], verify),
     Procedure("rollback.rollback", "mutation", AskRollback, AcceptedDeployment, rollback),
     Procedure("rollback.delete", "mutation", ChosenRollback, RollbackOutput, delete),
 )

@@ -259,6 +259,7 @@ PROBES: dict[str, Probe] = {
         {"deploymentId": "$deployment"}, {"deploymentId": NOTHING, "tail": 1}
     ),
     "rollback.all": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
+    "rollback.verify": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
     "rollback.rollback": Probe(
         {"rollbackId": "$point"},
         {"rollbackId": NOTHING, "title": "other", "description": "other"},

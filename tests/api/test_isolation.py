@@ -89,6 +89,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("application.deploy", {**OWN, "contextId": "context"}),
     ("application.cancelDeployment", {"applicationId": "application"}),
     ("rollback.all", {"applicationId": "application"}),
+    ("rollback.verify", {"applicationId": "application"}),
     ("rollback.rollback", {"rollbackId": "rollback"}),
     ("rollback.delete", {"rollbackId": "rollback"}),
     ("deployment.all", {"applicationId": "application"}),

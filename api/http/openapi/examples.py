@@ -177,6 +177,7 @@ EXAMPLES: Mapping[str, Example] = {
     "deployment.cancel": Example(BY_DEPLOYMENT, CANCELLED_DEPLOYMENT),
     "deployment.readLogs": Example({**BY_DEPLOYMENT, "tail": 100}, DEPLOYMENT_LOG),
     "rollback.all": Example(BY_APPLICATION, [ROLLBACK]),
+    "rollback.verify": Example(BY_APPLICATION, [ROLLBACK]),
     "rollback.rollback": Example(
         {"rollbackId": ROLLBACK_ID, "title": "Release 1.4"},
         {**NEW_DEPLOYMENT, "rollbackId": ROLLBACK_ID},

@@ -88,7 +88,7 @@ async def test_what_control_cannot_handle_is_named_with_its_cause(
 
     checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
 
-    assert wrong(checks) == ["control: put_back"]
+    assert wrong(checks) == ["control: automatic_rollback"]
     [check] = [check for check in checks if not check.is_good]
     assert check.found == "1 set aside: ref_invalid"
 

@@ -204,11 +204,33 @@ async def test_the_same_image_run_in_the_same_way_is_one_point_and_otherwise_ano
     assert len(await yard.points()) == 2
 
 
-async def test_a_point_is_proved_again_before_it_is_offered(yard: Yard) -> None:
+async def test_a_list_of_points_shows_how_they_were_verified_last(yard: Yard) -> None:
+    await yard.point()
+    yard.database.execute(STALE)
+
+    [point] = await yard.points()
+
+    assert (point["offered"], point["error"]) == (True, None)
+    assert await yard.released() == []
+
+
+async def test_a_point_that_was_verified_a_moment_ago_is_not_verified_again(yard: Yard) -> None:
+    await yard.point()
+    chosen = {"applicationId": yard.application_id}
+
+    answer = await yard.client.post("/api/rollback.verify", json=chosen)
+
+    assert [point["offered"] for point in answer.json()] == [True]
+    assert await yard.released() == []
+
+
+async def test_a_point_whose_image_has_gone_is_not_offered_once_it_is_verified(
+    yard: Yard,
+) -> None:
     await yard.point()
     yard.database.execute(STALE)
     chosen = {"applicationId": yard.application_id}
-    asking = yard.client.get("/api/rollback.all", params=chosen)
+    asking = yard.client.post("/api/rollback.verify", json=chosen)
 
     async def refute() -> None:
         await yard.server.fail_next(MISSING)
