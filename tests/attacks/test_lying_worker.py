@@ -144,7 +144,8 @@ async def test_what_would_steer_a_terminal_is_not_stored(world: World) -> None:
     assert "\\n\\tc" in "".join(texts)
 
 
-async def test_a_job_that_is_given_back_again_and_again_fails(world: World) -> None:
+@pytest.mark.parametrize("outcome", ["returned", "cancelled"])
+async def test_a_job_that_is_given_back_again_and_again_fails(world: World, outcome: str) -> None:
     guest = await world.add_server()
     job_id = await world.submit(guest)
 
@@ -155,7 +156,7 @@ async def test_a_job_that_is_given_back_again_and_again_fails(world: World) -> N
         claim = await guest.call("claim", "first", job_id=job_id, attempt=attempt)
         if claim["status"] != "claimed":
             break
-        await guest.call("finish", "first", job_id=job_id, attempt=attempt, outcome="returned")
+        await guest.call("finish", "first", job_id=job_id, attempt=attempt, outcome=outcome)
         failures.append((await world.job(job_id))["failures"])
 
     job = await world.job(job_id)

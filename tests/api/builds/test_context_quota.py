@@ -14,6 +14,8 @@ from api.uploads.store import FOLDER
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, create_application, open_client, until
 from tests.api.fleet import TestServer
+from tests.databases import Database
+from worker.local.postgres import OWNER
 
 URL = "/api/application.uploadContext"
 TAR = {"content-type": "application/x-tar"}
@@ -58,6 +60,35 @@ async def test_no_more_is_kept_than_the_quota_whichever_process_takes_it(
         await first.post("/api/application.remove", json=chosen)
         chosen = {"applicationId": (await create_application(first))["applicationId"]}
         assert (await send(second, 1000)).status_code == 200
+
+
+async def test_uploads_of_an_organization_are_counted_one_after_the_other(
+    settings: ApiSettings, database: Database
+) -> None:
+    app = create_app(small(settings, 1000))
+    async with app.router.lifespan_context(app), open_client(app, ADMIN_KEY) as client:
+        chosen = {"applicationId": (await create_application(client))["applicationId"]}
+        async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as other:
+            # Another process stores one, and has not committed yet.
+            await other.execute("SELECT organization_lock(organization_id) FROM application")
+            await other.execute(
+                "INSERT INTO context (context_id, organization_id, application_id, size_bytes,"
+                " sha256) SELECT 'theirs', organization_id, application_id, 900, repeat('0', 64)"
+                " FROM application"
+            )
+            sending = asyncio.create_task(
+                client.post(URL, params=chosen, content=bytes(300), headers=TAR)
+            )
+            await until(lambda: sending.done() or is_waiting(database))
+            await other.commit()
+        answer = await sending
+
+    assert answer.status_code == 413, answer.text
+
+
+def is_waiting(database: Database) -> bool:
+    """Whether somebody waits for a lock."""
+    return bool(database.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 
 async def test_a_server_that_holds_what_locks_it_can_keeps_nobody_from_uploading(
