@@ -19,6 +19,7 @@ from api.main import PATIENCE, create_app
 from shared.database import open_pool
 from shared.errors import SetupError
 from shared.settings import ApiSettings
+from shared.tls import tls_context
 from tests.api.asking import ADMIN_KEY, create_registry, open_client, until
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -206,7 +207,7 @@ def process(settings: ApiSettings, tmp_path: Path) -> Iterator[tuple[Child, str]
 
 def is_alive(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz").status_code == 200
+        return httpx2.get(f"{url}/healthz", verify=tls_context()).status_code == 200
     except httpx2.TransportError:
         return False
 
