@@ -12,9 +12,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from fastapi import FastAPI
 
 from api.founding import found_organization
+from api.health import migration_head
 from api.main import PATIENCE, create_app
 from shared.database import open_pool
 from shared.errors import SetupError
@@ -203,6 +206,13 @@ def process(settings: ApiSettings, tmp_path: Path) -> Iterator[tuple[Child, str]
         yield child, url
     finally:
         child.stop()
+
+
+def test_the_newest_migration_is_the_one_that_alembic_would_go_to() -> None:
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+
+    assert migration_head() == ScriptDirectory.from_config(config).get_current_head()
 
 
 def is_alive(url: str) -> bool:
