@@ -16,8 +16,6 @@ from tests.journeys.test_builds import serve
 from tests.journeys.test_deployments import dockerfile
 from tests.local.conditions import wait_until
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 DOKPLOY = ("npx", "--no-install", "dokploy")
 NODE = Path(__file__).parent / "node"
 
