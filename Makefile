@@ -8,12 +8,15 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-.PHONY: help install system test compose-test bench scale chaos sequences demo up lint format
+FAST = tests/shared tests/worker tests/api tests/test_*.py
+
+.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format
 
 help:
 	@echo "make install   the Python environment, in .venv"
 	@echo "make system    the system packages for the demo and the tests (Debian, as root)"
 	@echo "make test      all of the above, then every test, with coverage"
+	@echo "make test-fast the tests that need no Engine, no root and little time, without coverage"
 	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
 	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
@@ -30,7 +33,10 @@ system:
 	@.ci/system
 
 test: system install
-	$(RUN)/pytest -n auto --cov
+	$(RUN)/pytest -n auto --cov $(if $(CI),--durations=20)
+
+test-fast: install
+	$(RUN)/pytest -n auto -m "not real_parts" $(FAST)
 
 compose-test: system install
 	@.ci/system docker-compose debootstrap

@@ -1,12 +1,99 @@
-"""What all tests share: a real PostgreSQL, and a fresh migrated database for whoever asks."""
+"""What all tests share: their order, a real PostgreSQL, and a migrated database for who asks."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.databases import Database, start_postgres
 from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
+
+LONGEST_FIRST = (
+    *("journeys", "chaos", "worker/deployments", "worker/images", "worker/builds", "worker/local"),
+    *("worker/engine", "attacks", "conformance", "scale", "api", "worker/control", "worker/oci"),
+    *("shared", "worker"),
+)
+"""The folders in the order in which they are begun, so that the processes end at the same time;
+what is not named comes last."""
+
+APART = ("tests/journeys/test_demo.py",)
+"""Journeys that use nothing of the others."""
+
+ON_REAL_PARTS = {"namespace", "manager", "network"}
+"""Fixtures of which one is behind each test that needs an Engine or root, journeys aside."""
+
+
+UNMEASURED = ("attacks", "conformance", "scale", "chaos", "journeys", "api/test_contract.py")
+"""Where coverage is not measured: other tests run all that is run here. In the tests' own process
+too, but for journeys, which alone use parts of `worker.local`."""
+
+MEASURED = ("journeys/test_demo.py", "journeys/test_up.py", "journeys/test_servers.py")
+"""Journeys that start the programs themselves, and so measure these."""
+
+MEASURE_CHILDREN = "COVERAGE_PROCESS_CONFIG"
+
+
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a process all tests of a file, as they share its fixtures, or all journeys."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        if file in APART or not f"{folder}/".startswith("tests/journeys/"):
+            return file
+        return "tests/journeys"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Scheduler:
+    """Distribute files in the order of `LONGEST_FIRST`."""
+    config.option.loadscopereorder = False
+    return Scheduler(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long tests first; mark those on real parts, and those without coverage."""
+    items.sort(key=_rank)
+    for item in items:
+        if _is_unmeasured(item) and not _is_in(item, "journeys"):
+            item.add_marker(pytest.mark.no_cover)
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & ON_REAL_PARTS or _is_in(item, "journeys") or _is_in(item, "chaos"):
+            item.add_marker(pytest.mark.real_parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Start processes without coverage where it is not measured: it takes half their time."""
+    config = os.environ.pop(MEASURE_CHILDREN, None) if _is_unmeasured(item) else None
+    try:
+        return (yield)
+    finally:
+        if config is not None:
+            os.environ[MEASURE_CHILDREN] = config
+
+
+def _rank(item: pytest.Item) -> int:
+    ranks = (rank for rank, name in enumerate(LONGEST_FIRST) if _is_in(item, name))
+    return next(ranks, len(LONGEST_FIRST))
+
+
+def _is_unmeasured(item: pytest.Item) -> bool:
+    return any(_is_in(item, name) for name in UNMEASURED) and not any(
+        _is_in(item, name) for name in MEASURED
+    )
+
+
+def _is_in(item: pytest.Item, name: str) -> bool:
+    """Return whether it is a test of this folder or file."""
+    return f"{_file(item)}/".startswith(f"{name}/")
+
+
+def _file(item: pytest.Item) -> str:
+    return item.path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.fixture(scope="session")

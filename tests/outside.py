@@ -93,7 +93,7 @@ class OutsidePostgres:
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make a database of `OWNER`, and migrate it as ``wharf migrate`` does."""
-        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
         with self.administer() as connection:
             connection.execute(statement.format(*map(sql.Identifier, (name, OWNER, template))))
         self.migrate(name)

@@ -41,7 +41,8 @@ PARTS = {
     "shared": {
         *("compose", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("coroutines", "documents", "ids", "logs", "set_aside", "text", "webhooks"),
+        *("coroutines", "documents", "ids", "logs", "set_aside", "text", "tls"),
+        "webhooks",
     },
 }
 

@@ -11,6 +11,7 @@ import httpx2
 from api.cli.client import ClientSettings, ask, headers_of
 from api.cli.output import write_note
 from shared.errors import SetupError
+from shared.tls import tls_context
 
 STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
 CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "superseded": 4, "expired": 5}
@@ -163,6 +164,7 @@ def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[Told]:
         params={"jobId": job_id},
         headers=headers,
         timeout=SILENT_SECONDS,
+        verify=tls_context(),
     ) as answer:
         if answer.status_code == httpx2.codes.OK:
             yield from read_events(answer.iter_lines())

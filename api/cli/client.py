@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from shared.errors import SetupError
 from shared.settings import Settings
+from shared.tls import tls_context
 
 PATIENCE = timedelta(seconds=40)
 """Longer than the API itself waits for a job."""
@@ -62,6 +63,7 @@ def ask(
             json=dict(body or {}),
             headers=sent,
             timeout=PATIENCE.total_seconds(),
+            verify=tls_context(),
         )
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise SetupError(

@@ -1,12 +1,12 @@
 """``/healthz``: this process is alive. ``/readyz``: it can work, or what keeps it from that."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from importlib.resources import files
 
 import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from starlette.responses import JSONResponse, Response
 
 from api.limits.disk import DiskWatch
@@ -30,6 +30,10 @@ OLDER = (
 )
 """What a database that is not migrated answers."""
 
+REVISION = re.compile(r"^revision\b[^=]*= *['\"]([^'\"]+)['\"]", re.MULTILINE)
+DOWN_REVISION = re.compile(r"^down_revision\b[^=]*= *['\"]([^'\"]+)['\"]", re.MULTILINE)
+"""As each file of a migration says which one it is, and which one it comes after."""
+
 NOTIFICATIONS_FILL = 0.25
 """So much of the queue is used: at twice that nothing is added any more."""
 
@@ -43,11 +47,20 @@ class Readiness:
 
 
 @cache
-def migration_head() -> str | None:
-    """The newest migration that this version of the program knows."""
-    config = Config()
-    config.set_main_option("script_location", "shared:migrations")
-    return ScriptDirectory.from_config(config).get_current_head()
+def migration_head() -> str:
+    """Return the newest migration that this version of the program knows.
+
+    Read from the files, without Alembic: importing it takes a fifth of the API's start.
+    """
+    texts = [
+        file.read_text()
+        for file in files("shared.migrations.versions").iterdir()
+        if file.name.endswith(".py")
+    ]
+    known = {found[1] for text in texts if (found := REVISION.search(text))}
+    earlier = {found[1] for text in texts if (found := DOWN_REVISION.search(text))}
+    [head] = known - earlier
+    return head
 
 
 def answer_alive() -> Response:

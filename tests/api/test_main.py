@@ -12,13 +12,17 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from fastapi import FastAPI
 
 from api.accounts.bootstrap import found_organization
 from api.main import PATIENCE, create_app
+from api.operations.health import migration_head
 from shared.database import open_pool
 from shared.errors import SetupError
 from shared.settings import ApiSettings
+from shared.tls import tls_context
 from tests.api.asking import ADMIN_KEY, create_registry, open_client, until
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -204,9 +208,16 @@ def process(settings: ApiSettings, tmp_path: Path) -> Iterator[tuple[Child, str]
         child.stop()
 
 
+def test_the_newest_migration_is_the_one_that_alembic_would_go_to() -> None:
+    config = Config()
+    config.set_main_option("script_location", "shared:migrations")
+
+    assert migration_head() == ScriptDirectory.from_config(config).get_current_head()
+
+
 def is_alive(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz").status_code == 200
+        return httpx2.get(f"{url}/healthz", verify=tls_context()).status_code == 200
     except httpx2.TransportError:
         return False
 

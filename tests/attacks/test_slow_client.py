@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from shared.ids import make_id
+from shared.tls import tls_context
 from shared.vault import PrivateKey
 from tests.world import World
 from worker.local.processes import Child, free_port
@@ -66,7 +67,7 @@ class Target:
 
 def is_alive(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz").status_code == 200
+        return httpx2.get(f"{url}/healthz", verify=tls_context()).status_code == 200
     except httpx2.TransportError:
         return False
 

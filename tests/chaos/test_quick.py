@@ -11,7 +11,7 @@ from tests.chaos.run import Run
 from tests.chaos.scene import open_scene
 from worker.local.engines import engines_possible
 
-pytestmark = [pytest.mark.xdist_group("chaos"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 SEED = 20261123
 JOBS = 100

@@ -14,8 +14,6 @@ from worker.local.images import make_image
 from worker.local.registry import LocalRegistry
 from worker.local.repository import LocalRepository
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 DOCKERFILE = b'FROM scratch\nCOPY page /page\nLABEL of="the journey"\n'
 BROKEN = b"FROM scratch\nCOPY nothing /nothing\n"
 

@@ -21,8 +21,6 @@ from worker.local.images import make_image
 from worker.oci.registry.manifest import ACCEPT
 from worker.server.runtime import LoopThread
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 ENDS_WITHIN_SECONDS = 5.0
 SLOW = 4_000_000
 LAYER_BYTES = 20_000_000

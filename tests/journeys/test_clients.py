@@ -21,8 +21,6 @@ from tests.journeys.test_builds import serve
 from tests.worker.engine.contexts import make_base
 from tests.worker.local.conditions import wait_until
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 NPX = ("npx", "--no-install")
 DOKPLOY = (*NPX, "dokploy")
 NODE = Path(__file__).parent / "node"

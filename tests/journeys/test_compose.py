@@ -1,11 +1,7 @@
 """A compose file on a server: its images pulled with the right logins, and the file pinned."""
 
-import pytest
-
 from tests.journeys.conftest import Port
 from worker.local.images import make_image
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 FILE = """\
 # What runs at the port.

@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.test_up import processes_in
 from worker.local.engines import engines_possible
 
-pytestmark = [pytest.mark.xdist_group("journeys"), pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 PROVED = (
     "A registry is stored, its password sealed",

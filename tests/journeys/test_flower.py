@@ -4,11 +4,8 @@ import time
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.journeys.conftest import PASSWORD, Port
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 
 def test_flower_shows_tasks_by_name_and_state_behind_a_login(port: Port) -> None:

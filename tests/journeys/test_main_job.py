@@ -3,14 +3,11 @@
 import time
 
 import psycopg
-import pytest
 
 from tests.journeys.conftest import PASSWORD, Port, login
 from worker.local.images import make_image
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
-LARGE = (150_000_000, 150_000_000)
+LARGE = (60_000_000, 60_000_000)
 
 
 def test_a_pushed_image_is_pulled_by_its_digest_on_another_server(port: Port) -> None:

@@ -3,7 +3,6 @@
 import time
 from pathlib import Path
 
-import pytest
 import redis
 from pydantic import SecretStr
 
@@ -12,8 +11,6 @@ from api.cli.doctor import examine
 from tests.journeys.conftest import Port
 from tests.worker.local.conditions import wait_until
 from worker.broker_users import ADMIN, server_user
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 
 def test_each_worker_is_connected_as_its_own_user_and_was_denied_nothing(port: Port) -> None:

@@ -13,12 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx2
-import pytest
 
 from tests.journeys.conftest import Port
 from worker.local.processes import free_port
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 
 @contextmanager

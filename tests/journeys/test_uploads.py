@@ -6,14 +6,11 @@ import tarfile
 from typing import Any
 
 import httpx2
-import pytest
 
 from tests.journeys.conftest import Port
 from tests.journeys.jobs import Job
 from tests.worker.builds.sources.test_upload import entry, make_tar
 from tests.worker.engine.contexts import BASE, make_base
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 
 def upload(port: Port, application_id: str, content: bytes) -> dict[str, Any]:

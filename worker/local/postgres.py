@@ -143,7 +143,8 @@ class LocalPostgres:
 
     def create_database(self, name: str, *, template: str = "template1") -> None:
         """Make a database of `OWNER`, closed to PUBLIC; nobody may be connected to ``template``."""
-        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}")
+        # The files are copied: through the log, as is the default, it takes five times as long.
+        statement = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY")
         with self.administer() as connection:
             connection.execute(statement.format(*map(sql.Identifier, (name, OWNER, template))))
             _close_to_public(connection, name)

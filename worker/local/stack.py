@@ -23,6 +23,7 @@ from typing import Any, Self
 import httpx2
 
 from shared.errors import SetupError
+from shared.tls import tls_context
 from shared.vault import PrivateKey
 from worker.broker_users import ADMIN
 from worker.local.directory import PrivateDirectory
@@ -127,6 +128,7 @@ class Stack:
             json=dict(body or {}),
             headers={"x-api-key": self.admin_key},
             timeout=60,
+            verify=tls_context(),
         )
         if answer.is_error:
             own = self.children["api"].last_words(30) if answer.is_server_error else ""
@@ -302,7 +304,7 @@ class Stack:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).is_success
+            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=tls_context()).is_success
         except httpx2.HTTPError:
             return False
 

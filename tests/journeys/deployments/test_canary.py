@@ -27,8 +27,6 @@ from worker.local.images import make_image
 from worker.local.processes import free_port
 from worker.local.registry import LocalRegistry
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 USER = "porter"
 
 

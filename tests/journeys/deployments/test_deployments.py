@@ -7,14 +7,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from tests.journeys.conftest import Port
 from tests.journeys.test_builds import create, serve
 from tests.worker.engine.contexts import BASE, make_base
 from tests.worker.local.conditions import wait_until
-
-pytestmark = pytest.mark.xdist_group("journeys")
 
 PUBLISHED = 8401
 HEALTHY = {"command": ["/bin/busybox", "test", "-e", "/www/well"], "intervalSeconds": 1}

@@ -15,8 +15,6 @@ from worker.local.images import make_image
 from worker.local.processes import free_port
 from worker.local.registry import Listener, LocalRegistry
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:

@@ -17,8 +17,6 @@ from tests.worker.local.conditions import wait_until
 from worker.engine.containers import APPLICATION
 from worker.local.images import make_image
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 WELL = "trap 'exit 0' TERM; /bin/busybox sleep 99999 & wait"
 SLOW_TO_END = "trap 'sleep 3; exit 0' TERM; /bin/busybox sleep 99999 & wait"
 SERVING = (

@@ -29,8 +29,6 @@ from worker.local.processes import free_port
 from worker.local.registry import LocalRegistry, TokenRealm
 from worker.local.stack import LocalServer
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 ADDRESS = "192.0.2.10"
 USERS = {"porter": "right"}
 ROOM = 'mount --bind "$1" /etc/docker && shift && exec "$@"'

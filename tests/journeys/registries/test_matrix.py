@@ -11,8 +11,6 @@ from tests.journeys.conftest import PASSWORD, Port, login
 from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 ADDRESS = "192.0.2.11"
 """Outside of what the servers' Engines list as insecure; they reach it by their default route."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from shared.tls import tls_context
 from worker.engine import containers
 from worker.engine.containers import APPLICATION
 from worker.engine.transport.connection import Engine
@@ -129,6 +130,6 @@ class DemoDeployment:
 
 def _answer(url: str) -> str:
     try:
-        return httpx2.get(url, timeout=2).text.strip()
+        return httpx2.get(url, timeout=2, verify=tls_context()).text.strip()
     except httpx2.HTTPError as error:
         return type(error).__name__

@@ -20,7 +20,7 @@ from worker.local.stack import LocalServer, Stack
 
 USER = "porter"
 LAYERS = (24_000_000, 16_000_000, 8_000_000)
-LARGE = (160_000_000, 160_000_000)
+LARGE = (80_000_000, 80_000_000)
 PATIENCE_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
