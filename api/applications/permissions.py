@@ -15,7 +15,7 @@ _PATHS = TypeAdapter(list[str])
 
 
 def require_builder(caller: Caller, application: Application, *, uploads: bool = False) -> None:
-    """Check that this key may build and deploy the application; with ``uploads`` from its own tar.
+    """Require that this key may build, deploy and cancel; with ``uploads`` from its own tar.
 
     An administrator's may, and each that the application names. Where it names none, every member's
     may; but code of a member's own runs with secrets and host paths only if the key is named. A
@@ -24,15 +24,14 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
     Raises:
         ForbiddenError: it may not.
     """
-    is_trusted = caller.role == "admin" or caller.application_id == application.application_id
-    if is_trusted or caller.api_key_id in application.allowed_keys:
-        return
-    if application.allowed_keys:
+    if not caller.may_build(application):
         raise ForbiddenError(
             f"this API key may not build or deploy the application {application.name}",
             remedy="Have an administrator add it to allowedKeys by application.update.",
         )
-    if uploads and _holds_something(application):
+    is_trusted = caller.role == "admin" or caller.application_id == application.application_id
+    is_named = caller.api_key_id in application.allowed_keys
+    if uploads and not (is_trusted or is_named) and _holds_something(application):
         raise ForbiddenError(
             f"the application {application.name} has secrets, variables or host paths: it is built "
             "from a tar only by keys that it names",

@@ -174,6 +174,9 @@ async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
     found = await one(context, asked)
     if found.finished_at is not None:
         raise AlreadyEndedError("the build has ended already")
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, found.application_id)
+        require_builder(context.caller, application)
     async with context.resources.pool.connection() as connection:
         for job_id in found.job_ids:
             await cancel_job(connection, job_id, context.organization_id, "the build was cancelled")

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 from sqlmodel import col, select
 
+from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.deployments.queries import (
     DeploymentOutput,
@@ -80,6 +81,9 @@ async def cancel(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
     found = await find_deployment(context, asked.deployment_id)
     if found.deployment.finished_at is not None:
         raise AlreadyEndedError("the deployment has ended already")
+    async with context.transaction() as session:
+        application, _ = await find_application(session, context, found.deployment.application_id)
+        require_builder(context.caller, application)
     await _cancel(context, found)
     return await one(context, asked)
 
@@ -90,7 +94,8 @@ async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[
         Deployment.application_id == asked.application_id, col(Deployment.outcome).is_(None)
     )
     async with context.transaction() as session:
-        await find_application(session, context, asked.application_id)
+        application, _ = await find_application(session, context, asked.application_id)
+        require_builder(context.caller, application)
         found = await read_deployments(session, query, MAX_DEPLOYMENTS)
     for each in found:
         await _cancel(context, each)

@@ -13,10 +13,10 @@ from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
 from api.jobs.wait_reasons import Reason, read_reason
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from shared.errors import NotFoundError
+from shared.errors import ForbiddenError, NotFoundError
 from shared.jobs.states import State
 from shared.jobs.store.cancel import cancel
-from shared.models import DigestCheck, DigestOutcome, Job, JobAttempt, JobEvent
+from shared.models import Application, DigestCheck, DigestOutcome, Job, JobAttempt, JobEvent
 
 StateName = Literal[
     "queued", "dispatched", "running", "succeeded", "failed", "cancelled", "expired"
@@ -167,7 +167,12 @@ async def one(context: Context, asked: ChosenJob) -> JobDetail:
 
 
 async def cancel_one(context: Context, asked: ChosenJob) -> CancelOutput:
-    """Cancel a job: at once if it has not begun, else its worker stops it."""
+    """Cancel a job: at once if it has not begun, else its worker stops it.
+
+    A job of an application is cancelled by who may build it.
+    """
+    async with context.transaction() as session:
+        await _require_builder(session, context, await _find(session, context, asked.job_id))
     async with context.resources.pool.connection() as connection:
         state = await cancel(
             connection, asked.job_id, context.organization_id, "cancelled by request"
@@ -177,6 +182,19 @@ async def cancel_one(context: Context, asked: ChosenJob) -> CancelOutput:
             job = await _find(session, context, asked.job_id)
         raise AlreadyEndedError(f"the job has ended already: {job.state}")
     return CancelOutput(state=state)
+
+
+async def _require_builder(session: AsyncSession, context: Context, job: Job) -> None:
+    query = select(Application).where(
+        Application.organization_id == context.organization_id,
+        Application.application_id == job.fair_key,
+    )
+    application = (await session.exec(query)).one_or_none()
+    if application is not None and not context.caller.may_build(application):
+        raise ForbiddenError(
+            f"this API key may not cancel jobs of the application {application.name}",
+            remedy="Have an administrator add it to allowedKeys by application.update.",
+        )
 
 
 async def _find(session: AsyncSession, context: Context, job_id: str) -> Job:

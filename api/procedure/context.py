@@ -24,6 +24,7 @@ from api.uploads.store import ContextStore
 from shared.database import Pool
 from shared.ids import make_id
 from shared.logs import LogStream
+from shared.models import Application
 from shared.networks import RegistryNetworks
 from shared.vault import PublicKey
 
@@ -74,6 +75,18 @@ class Caller:
     role: Role
     proof: str = field(default="", repr=False)
     application_id: str | None = None
+
+    def may_build(self, application: Application) -> bool:
+        """Return whether the key builds, deploys and cancels the application.
+
+        Every member's key may where the application names no keys (`allowedKeys`).
+        """
+        return (
+            self.role == "admin"
+            or self.application_id == application.application_id
+            or not application.allowed_keys
+            or self.api_key_id in application.allowed_keys
+        )
 
 
 SPEAK = text("SELECT set_config('wharf.proof', :proof, true)")

@@ -196,6 +196,31 @@ async def test_a_member_does_not_build_and_deploy_what_names_other_keys(scene: S
     assert scene.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NULL")
 
 
+async def test_a_member_does_not_cancel_what_names_other_keys(scene: Scene) -> None:
+    application = await create_application(
+        scene.admin, dockerImage=IMAGE, serverIds=[scene.mine.server_id]
+    )
+    application_id = application["applicationId"]
+    deployment = await scene.admin.post(
+        "/api/application.deploy", json={"applicationId": application_id}
+    )
+    job_id, deployment_id = deployment.json()["jobId"], deployment.json()["deploymentId"]
+    key = (await scene.admin.post("/api/apiKey.create", json={"name": "pipeline"})).json()
+    named = {"applicationId": application_id, "allowedKeys": [key["apiKeyId"]]}
+    assert (await scene.admin.post("/api/application.update", json=named)).is_success
+
+    refused = [
+        await scene.ask("job.cancel", jobId=job_id),
+        await scene.ask("deployment.cancel", deploymentId=deployment_id),
+        await scene.ask("application.cancelDeployment", applicationId=application_id),
+        await scene.ask("build.cancel", buildId=deployment.json()["buildId"]),
+    ]
+
+    assert refused == [(403, "forbidden")] * 4
+    states = scene.database.execute("SELECT DISTINCT state FROM job")
+    assert states == [("queued",)]
+
+
 @pytest.mark.parametrize("held", ["env", "buildSecrets", "mounts"])
 async def test_a_member_uploads_no_code_that_would_run_with_secrets_or_host_paths(
     scene: Scene, held: str
