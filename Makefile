@@ -8,7 +8,8 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-FAST = tests/shared tests/worker tests/api tests/test_*.py
+WORKERS = auto
+FAST = tests/shared tests/worker tests/test_*.py
 
 .PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format
 
@@ -33,10 +34,10 @@ system:
 	@.ci/system
 
 test: system install
-	$(RUN)/pytest -n auto --cov $(if $(CI),--durations=20)
+	$(RUN)/pytest -n $(WORKERS) --cov $(if $(CI),--durations=20)
 
 test-fast: install
-	$(RUN)/pytest -n auto -m "not real_parts" $(FAST)
+	$(RUN)/pytest -n $(WORKERS) -m "not compose and not scale and not real_parts" $(FAST)
 
 compose-test: system install
 	@.ci/system docker-compose debootstrap
