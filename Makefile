@@ -8,9 +8,9 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-FAST = tests/shared tests/worker tests/api tests/test_*.py
+FAST = tests/shared tests/worker tests/api tests/docs tests/test_*.py
 
-.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format
+.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format docs
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -25,6 +25,7 @@ help:
 	@echo "make demo      all of the above, then the main job on parts of its own"
 	@echo "make up        everything on this machine, in the foreground"
 	@echo "make lint      format, lint, imports, types, dependencies"
+	@echo "make docs      write the reference pages anew from the code"
 	@echo "make format    rewrite the sources in the one format"
 
 install: .venv/.installed
@@ -67,6 +68,9 @@ lint: install
 	$(RUN)/lint-imports --no-logo
 	$(RUN)/mypy
 	$(RUN)/deptry .
+
+docs: install
+	$(RUN)/python -m tests.docs
 
 format: install
 	$(RUN)/ruff format .
