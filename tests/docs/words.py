@@ -107,12 +107,12 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "WHARF_SERVER_DATABASE_URL": (
         ("`wharf up`",),
-        "The database address that a joining server is told. It holds no password.",
+        "The database address that a joining server gets. It holds no password.",
     ),
     "WHARF_SERVER_BROKER_URL": (
         ("`wharf up`",),
         (
-            "The broker address that a joining server is told. It holds no password, and goes "
+            "The broker address that a joining server gets. It holds no password, and goes "
             "with `WHARF_BROKER_ADMIN_URL`."
         ),
     ),
@@ -240,7 +240,7 @@ ANSWERS = {
     "disk_full": "There is no room to keep an upload. Free space on the disk of `WHARF_DATA_DIR`.",
     "internal": "An error of Wharfinger. The log of the process says which.",
 }
-"""What each code of an error class means to a caller, and what to do."""
+"""Meaning of each code of an error class, and what to do."""
 
 JOB_CODES = {
     "cancelled": "The job was cancelled.",
