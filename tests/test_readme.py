@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from api.context import Role
+from api.builds.context_upload import UPLOAD
 from api.docs.contents import read_pages
-from api.events.opening import EVENTS
-from api.procedures.routers import PROCEDURES
-from api.uploads.receiving import UPLOAD
+from api.jobs.event_access import EVENTS
+from api.procedure.context import Role
+from api.routers import PROCEDURES
 from tests.docs.blocks import documents, read_blocks
 
 ROOT = Path(__file__).parent.parent

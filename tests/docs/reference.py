@@ -14,14 +14,14 @@ from pydantic_core import PydanticUndefined
 
 import api.errors
 import shared.errors
+from api.builds.context_upload import UPLOAD
 from api.cli.main import app
 from api.docs import contents
-from api.events.opening import EVENTS
-from api.metrics import _of_process, count
-from api.procedures.routers import PROCEDURES
-from api.reasons import ReasonCode
-from api.status import status_of
-from api.uploads.receiving import UPLOAD
+from api.http.status import status_of
+from api.jobs.event_access import EVENTS
+from api.jobs.wait_reasons import ReasonCode
+from api.operations.metrics import _of_process, count
+from api.routers import PROCEDURES
 from shared.errors import WharfError
 from shared.faults import FAULTS
 from shared.settings import (

@@ -17,7 +17,7 @@ import psycopg
 
 from tests.docs.answers import ID, compare, compare_lines, replace_ids
 from tests.docs.blocks import Block
-from tests.engine.contexts import BUSYBOX
+from tests.worker.engine.contexts import BUSYBOX
 from worker.local.fleet import Fleet, start_fleet
 from worker.local.images import make_image
 from worker.local.postgres import OWNER

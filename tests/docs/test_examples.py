@@ -21,9 +21,9 @@ ELSEWHERE = {
     "docker run --rm --user": "compose/conftest.py",
     'echo "DOCKER_GID': "compose/conftest.py",
     "printf %s": "compose/conftest.py",
-    "wharf migrate": "shared/test_migrations.py",
+    "wharf migrate": "shared/migrations/test_schema.py",
     "wharf api": "api/test_main.py",
-    "wharf control": "control/test_main.py",
+    "wharf control": "worker/control/test_main.py",
     "wharf server approve": "api/cli/test_server.py",
     "CELERY_BROKER_URL=": "journeys/test_flower.py",
 }
