@@ -135,7 +135,7 @@ def _codes() -> str:
     lines += [
         "## Reasons why a job waits",
         "",
-        "`job.one` shows one of these in `reason.code`.",
+        "`job.one` shows one of these in `waiting.code`.",
         "",
     ]
     lines += ["| reason | meaning |", "|---|---|"]
