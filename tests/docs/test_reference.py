@@ -47,7 +47,7 @@ ROUTERS = {
     *("image", "compose", "job", "webhook", "apiKey", "restore", "user"),
 }
 OTHERS = {
-    *("image.delete", "deployment.ended", "build.ended"),
+    *("image.delete", "deployment.ended", "build.ended", "job.ended"),
     *("WHARF_ADDRESS", "registry.password"),
 }
 """Kinds of jobs, events of webhooks, and what only compose.yaml knows."""
