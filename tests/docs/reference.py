@@ -1,7 +1,5 @@
 """The reference pages as the code has them. `make docs` writes them, a test compares them."""
 
-import ast
-import inspect
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,18 +10,15 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-import api.errors
-import shared.errors
 from api.builds.context_upload import UPLOAD
 from api.cli.main import app
 from api.docs import contents
-from api.http.status import status_of
+from api.http.openapi.codes import list_codes
 from api.jobs.event_access import EVENTS
 from api.jobs.wait_reasons import ReasonCode
 from api.operations.metrics import _of_process, count
 from api.routers import PROCEDURES
-from shared.errors import WharfError
-from shared.faults import FAULTS
+from shared.faults import FAULTS, FaultCode
 from shared.settings import (
     ApiSettings,
     ControlSettings,
@@ -32,10 +27,9 @@ from shared.settings import (
     WorkerSettings,
 )
 from tests.docs.words import (
-    ANSWERS,
     CODES_INTRODUCTION,
     COMMANDS_INTRODUCTION,
-    JOB_CODES,
+    MEANINGS,
     METRICS,
     METRICS_INTRODUCTION,
     PROCEDURES_INTRODUCTION,
@@ -111,74 +105,20 @@ def _default(field: FieldInfo) -> str:
 
 
 def _codes() -> str:
-    lines = [
-        "# Error codes",
-        "",
-        MADE,
-        "",
-        CODES_INTRODUCTION,
-        "",
-        "## Codes of failed jobs and tests",
-        "",
-        "An attempt that failed with a retryable code is tried again, with a growing pause.",
-    ]
-    for fault, verdict in FAULTS.items():
-        retry = "yes" if verdict.retryable else "no"
-        lines += ["", f"### {fault.value}", "", verdict.remedy, "", f"- Tried again: {retry}."]
-    lines += ["", "## Other codes of jobs"]
-    for code, meaning in sorted(JOB_CODES.items()):
-        lines += ["", f"### {code}", "", meaning]
-    lines += ["", "## Codes of answers"]
-    for code, (status, meaning) in sorted(answer_codes().items()):
-        lines += ["", f"### {code}", "", meaning, "", f"- HTTP status: {status}."]
-    lines.append("")
-    lines += [
-        "## Reasons why a job waits",
-        "",
-        "`job.one` shows one of these in `waiting.code`.",
-        "",
-    ]
+    lines = ["# Error codes", "", MADE, "", CODES_INTRODUCTION, "", "## Codes"]
+    for one in list_codes():
+        lines += ["", f"### {one.code}", ""]
+        lines += [MEANINGS[one.code], ""] if one.code in MEANINGS else []
+        lines += [one.remedy, ""] if one.remedy else []
+        lines.append(f"- HTTP status: {', '.join(map(str, one.statuses))}.")
+        if one.code in set(FAULTS):
+            retryable = FAULTS[FaultCode(one.code)].retryable
+            lines.append(f"- As the error of a job, retryable: {'yes' if retryable else 'no'}.")
+    lines += ["", "## Reasons why a job waits", ""]
+    lines += ["`job.one` shows one of these in `waiting.code`.", ""]
     lines += ["| reason | meaning |", "|---|---|"]
     lines += [f"| `{code}` | {REASONS[code]} |" for code in get_args(ReasonCode)]
     return "\n".join(lines) + "\n"
-
-
-def answer_codes() -> dict[str, tuple[int, str]]:
-    """HTTP status and meaning of every code that an answer can have, but those of failed jobs."""
-    kinds = [
-        kind
-        for module in (shared.errors, api.errors)
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, WharfError) and "code" in vars(kind)
-    ]
-    found = {kind.code: (_status(kind), ANSWERS[kind.code]) for kind in kinds}
-    found |= {code: (412, remedy) for code, remedy in _conditions()}
-    return {code: said for code, said in found.items() if code not in JOB_CODES}
-
-
-def _status(kind: type[WharfError]) -> int:
-    return status_of(kind.__new__(kind)).http
-
-
-def _conditions() -> Iterator[tuple[str, str]]:
-    """The codes that `UnmetConditionError` is raised with, and the remedies that it is given."""
-    for path in sorted(path for side in ("api", "shared") for path in (ROOT / side).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UnmetConditionError":
-                code = node.args[0]
-                assert isinstance(code, ast.Constant), f"{path} has a code that is not written out"
-                remedies = [word.value for word in node.keywords if word.arg == "remedy"]
-                yield str(code.value), _literal(remedies[0]) if remedies else ""
-
-
-def _literal(node: ast.expr) -> str:
-    match node:
-        case ast.Constant():
-            return str(node.value)
-        case ast.JoinedStr():
-            return "".join(_literal(part) for part in node.values)
-        case _:
-            return "…"
 
 
 # Procedures

@@ -25,6 +25,8 @@ ELSEWHERE = {
     "wharf api": "api/test_main.py",
     "wharf control": "worker/control/test_main.py",
     "wharf server approve": "api/cli/test_server.py",
+    "openapi-python-client": "api/test_generated_client.py",
+    "openapi-typescript": "journeys/test_clients.py",
     "CELERY_BROKER_URL=": "journeys/test_flower.py",
 }
 """Commands that other tests run, by how they begin: they start or stop all of it."""

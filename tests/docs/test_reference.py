@@ -3,8 +3,9 @@
 import re
 
 from api.docs.contents import read_pages
+from api.http.openapi.codes import list_codes
 from tests.docs.reference import DIRECTORY, make_pages, setting_names
-from tests.docs.words import METRICS, SETTINGS
+from tests.docs.words import MEANINGS, METRICS, SETTINGS
 
 
 async def test_the_generated_pages_are_up_to_date() -> None:
@@ -27,6 +28,10 @@ async def test_no_metric_is_explained_that_is_not_there() -> None:
     page = (await make_pages())["metrics.md"]
 
     assert not [name for name in METRICS if f"| `{name}` |" not in page]
+
+
+def test_no_code_is_explained_that_is_not_there() -> None:
+    assert not set(MEANINGS) - {one.code for one in list_codes()}
 
 
 def test_every_code_setting_and_procedure_that_a_page_names_exists() -> None:

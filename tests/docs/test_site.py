@@ -15,7 +15,7 @@ from api.docs import contents
 from api.docs.contents import read_pages
 from api.docs.operations import render_document
 from api.docs.site import add_docs
-from api.http.rest import make_document
+from api.http.openapi.document import make_document
 from api.routers import PROCEDURES
 
 DIRECTORY = Path(contents.__file__).parent

@@ -188,75 +188,54 @@ METRICS = {
 }
 """Sentences that are clearer here than in the answer of ``/metrics``."""
 
-ANSWERS = {
-    "bad_input": "The input does not have the right form. `issues` names each field.",
-    "ref_invalid": "This is not a valid image reference, host, prefix or tag.",
+MEANINGS = {
+    "bad_input": "The input does not have the right form.",
     "compose_invalid": "This is not a valid compose file.",
-    "network_refused": "The address is in a network that is not allowed. Ask the operator about "
-    "`WHARF_REGISTRY_NETWORKS` or `WHARF_WEBHOOK_NETWORKS`.",
-    "unauthenticated": "There is no API key, or it is not valid. Send it in the header "
-    "`x-api-key`.",
-    "forbidden": "The key is valid, but its role is not enough, or it is not named in "
-    "`allowedKeys`.",
+    "network_refused": "The address is in a network that is not allowed.",
+    "unauthenticated": "There is no API key, or it is not valid.",
+    "forbidden": "The key is valid, but its role is not enough, or `allowedKeys` does not name it.",
     "not_found": "Your organization has nothing with this id.",
     "conflict": "The thing exists already, or is in a state that does not allow this.",
-    "still_running": "The job did not end within the waiting time. It goes on. Read `job.one`.",
-    "credential_unreadable": "The stored password cannot be opened. Store it again.",
-    "lease_lost": "The attempt is no longer the current one. It stopped and wrote nothing.",
-    "setup": "A process cannot start with these settings. Its message names the setting.",
+    "still_running": "The job did not end within the waiting time.",
     "unreadable_input": "The body is not JSON in UTF-8.",
-    "no_effect": "A field cannot do what it asks for. Leave it out. The message names it.",
-    "source_invalid": "There is nothing that the application could be built from.",
-    "url_invalid": "No message can be sent to this URL. Use https, or http for private addresses.",
-    "no_context": "Nothing was uploaded that the application could be built from. Use "
-    "`application.uploadContext` first.",
-    "checksum_mismatch": "The upload is not what its checksum says. Send it again.",
-    "upload_incomplete": "The upload did not come to its end. Send it again.",
-    "password_needed": "Another host or username needs the password again. Give `password` too.",
-    "name_taken": "Another one has this name. Choose another name.",
+    "no_effect": "A field cannot do what it asks for. The message names it.",
+    "url_invalid": "No message can be sent to this URL.",
+    "no_context": "Nothing was uploaded that the application could be built from.",
+    "checksum_mismatch": "The upload is not what its checksum says.",
+    "upload_incomplete": "The upload did not come to its end.",
+    "password_needed": "The stored password belongs to another host or username.",
+    "name_taken": "Another one has this name.",
     "in_use": "Something uses it, so it is not removed. The message names what.",
-    "idempotency_mismatch": "This `Idempotency-Key` belongs to another request. Use a new key.",
+    "idempotency_mismatch": "This `Idempotency-Key` belongs to another request.",
     "already_ended": "The job, build or deployment has ended already.",
-    "already_joined": "The server has joined already. To join it again, remove it first: "
-    "`wharf server remove NAME`.",
-    "last_admin_key": "This is the last administrator's key. Create another one first.",
-    "signature_invalid": "The caller of a deploy hook is not verified. Check the secret.",
+    "already_joined": "The server has joined already.",
+    "last_admin_key": "This is the last administrator's key.",
+    "signature_invalid": "The caller of a deploy hook is not verified.",
     "no_procedure": "There is no procedure with this name.",
-    "wrong_method": "Use the other method. The header `allow` names it.",
-    "wrong_media_type": "The content type is wrong. Use `application/json`, or for uploads a "
-    "tar's.",
+    "wrong_method": "The procedure does not take this method.",
+    "wrong_media_type": "The content type is not one that the procedure reads.",
     "too_large": "The body is too large. See [limits](../limits.md#requests).",
-    "quota_exceeded": "The organization keeps as many uploads as it may. They are removed "
-    "with time, see `WHARF_JOB_RETENTION_DAYS`.",
-    "request_timeout": "The body did not arrive in time. Send it again.",
-    "rate_limited": "The key made too many calls. Wait as long as `Retry-After` says.",
-    "too_many_at_once": "The key or its organization has its share of streams, waits or "
-    "uploads. Wait as long as `Retry-After` says.",
-    "too_many_failures": "The address sent too many wrong keys. Wait as long as "
-    "`Retry-After` says.",
-    "database_unavailable": "The database does not answer. Try again in a moment.",
-    "database_disk_full": "The disk of the database is full, so nothing can be stored. Free space.",
-    "busy": "This process has no more room. Try again in a moment.",
-    "disk_full": "There is no room to keep an upload. Free space on the disk of `WHARF_DATA_DIR`.",
+    "quota_exceeded": "The organization keeps as many uploads as it may.",
+    "request_timeout": "The body did not arrive in time.",
+    "too_many_at_once": "The key or its organization has its share of streams, waits or uploads.",
+    "too_many_failures": "The address sent too many wrong keys.",
+    "database_unavailable": "The database does not answer.",
+    "database_disk_full": "The disk of the database is full. What is stored can still be read.",
+    "busy": "This process has no more room.",
     "internal": "An error of Wharfinger. The log of the process says which.",
-}
-"""Meaning of each code of an error class, and what to do."""
-
-JOB_CODES = {
     "cancelled": "The job was cancelled.",
-    "command_unreadable": "The stored job cannot be read. Update control and the workers.",
-    "credential_unreadable": ANSWERS["credential_unreadable"],
-    "expired": "The deadline of the job passed before it began.",
-    "internal": ANSWERS["internal"],
+    "command_unreadable": "The stored job cannot be read.",
     "superseded": "A newer build of the application took the place of this one.",
 }
+"""Meanings of codes whose remedy does not say it."""
 
 SETTINGS_INTRODUCTION = """\
 Settings are environment variables. Each may also be read from a file: `NAME_FILE` names it."""
 
 CODES_INTRODUCTION = """\
 Every error has a stable code. A failed job has it in `error.code`. An error answer has it in
-`data.cause.code`, or says it by its HTTP status. A code is never renamed after a release."""
+`data.cause.code`, or says it by its HTTP status. A code is never renamed after a release. An
+attempt that failed with a retryable code is tried again, with a growing pause."""
 
 PROCEDURES_INTRODUCTION = """\
 Each procedure can be called by [three protocols](protocols.md). A query is a GET, a mutation a
