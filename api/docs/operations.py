@@ -82,7 +82,7 @@ class _Writer:
         self._write_parameters([self._resolve(one) for one in operation.get("parameters", ())])
         if body := self._resolve(operation.get("requestBody", {})):
             self.write("<p><strong>Request body</strong></p>")
-            self._write_content(body.get("content", {}))
+            self._write_content(body.get("content", {}), inline=True)
         answers = {str(name): self._resolve(one) for name, one in operation["responses"].items()}
         for status in sorted(answers):
             if status.startswith("2"):
@@ -123,11 +123,13 @@ class _Writer:
             )
             self.write(f"<details><summary>Errors</summary><ul>{items}</ul></details>")
 
-    def _write_content(self, content: Json) -> None:
+    def _write_content(self, content: Json, *, inline: bool = False) -> None:
+        """Write what each media type holds; ``inline`` shows the fields of a named schema here."""
         for kind, media in content.items():
             if kind != "application/json":
                 self.write(f"<p><code>{escape(kind)}</code></p>")
-            self._write_schema(media.get("schema", {}))
+            schema = media.get("schema", {})
+            self._write_schema(self._resolve(schema) if inline else schema)
             for example in _examples(media):
                 text = escape(json.dumps(example, indent=2, ensure_ascii=False))
                 self.write(f"<p>Example:</p><pre><code>{text}</code></pre>")
