@@ -9,8 +9,6 @@ from tests.docs.blocks import Block, documents, read_blocks
 from tests.docs.scene import open_scene, programs_missing
 from worker.local.engines import engines_possible
 
-pytestmark = pytest.mark.xdist_group("journeys")
-
 TESTS = Path(__file__).parent.parent
 ELSEWHERE = {
     "make demo": "journeys/test_demo.py",
