@@ -11,7 +11,7 @@ RUN = .venv/bin
 WORKERS = auto
 FAST = tests/shared tests/worker tests/test_*.py
 
-.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format
+.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format docs
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -26,6 +26,7 @@ help:
 	@echo "make demo      all of the above, then the main job on parts of its own"
 	@echo "make up        everything on this machine, in the foreground"
 	@echo "make lint      format, lint, imports, types, dependencies"
+	@echo "make docs      write the reference pages anew from the code"
 	@echo "make format    rewrite the sources in the one format"
 
 install: .venv/.installed
@@ -68,6 +69,9 @@ lint: install
 	$(RUN)/lint-imports --no-logo
 	$(RUN)/mypy
 	$(RUN)/deptry .
+
+docs: install
+	$(RUN)/python -m tests.docs
 
 format: install
 	$(RUN)/ruff format .

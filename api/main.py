@@ -1,6 +1,7 @@
 """``wharf api``: the application, its doors and what it holds while it runs."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -12,6 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from api.accounts.bootstrap import found_organization, require_strong
+from api.docs.site import add_docs
 from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.events.waiter import Waiter
@@ -193,6 +195,7 @@ def _add_routes(app: FastAPI) -> None:
         return held
 
     _add_watching(app, resources)
+    add_docs(app, lambda: json.loads(_document()))
 
     @app.get("/api/trpc/job.events", include_in_schema=False)
     async def events(request: Request) -> Response:

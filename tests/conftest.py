@@ -12,7 +12,8 @@ from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
 
 LONGEST_FIRST = (
-    *("journeys", "chaos", "worker/deployments", "worker/images", "worker/builds", "worker/local"),
+    *("journeys", "docs/test_examples.py", "chaos"),
+    *("worker/deployments", "worker/images", "worker/builds", "worker/local"),
     *("worker/engine", "attacks", "conformance", "scale", "api", "worker/control", "worker/oci"),
     *("shared", "worker"),
 )
@@ -25,8 +26,13 @@ APART = ("tests/journeys/test_demo.py",)
 ON_REAL_PARTS = {"namespace", "manager", "network"}
 """Fixtures of which one is behind each test that needs an Engine or root, journeys aside."""
 
+REAL_PARTS = ("journeys", "chaos", "docs/test_examples.py")
+"""Tests that need an Engine or root without one of these fixtures."""
 
-UNMEASURED = ("attacks", "conformance", "scale", "chaos", "journeys", "api/test_contract.py")
+UNMEASURED = (
+    *("attacks", "conformance", "scale", "chaos", "journeys", "api/test_contract.py"),
+    "docs/test_examples.py",
+)
 """Where coverage is not measured: other tests run all that is run here. In the tests' own process
 too, but for journeys, which alone use parts of `worker.local`."""
 
@@ -61,7 +67,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _is_unmeasured(item) and not _is_in(item, "journeys"):
             item.add_marker(pytest.mark.no_cover)
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & ON_REAL_PARTS or _is_in(item, "journeys") or _is_in(item, "chaos"):
+        if fixtures & ON_REAL_PARTS or any(_is_in(item, name) for name in REAL_PARTS):
             item.add_marker(pytest.mark.real_parts)
 
 

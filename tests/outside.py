@@ -1,4 +1,4 @@
-"""A PostgreSQL of somebody else's, as the README asks for one: Debian's, with its own defaults.
+"""A PostgreSQL of somebody else's, as the pages ask for one: Debian's, with its own defaults.
 
 Nothing of ours is arranged in it but what "On to many machines" names: a role with CREATEROLE that
 owns the database. Everybody may connect to ``postgres`` and ``template1``, as initdb leaves it.

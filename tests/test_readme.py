@@ -1,42 +1,45 @@
-"""What the README promises is there, and what is there it names."""
+"""The README stays short, and what it and the security page say is what is there."""
 
 import re
 from pathlib import Path
 
-import pytest
-
 from api.builds.context_upload import UPLOAD
+from api.docs.contents import read_pages
 from api.jobs.event_access import EVENTS
 from api.procedure.context import Role
 from api.routers import PROCEDURES
-from shared.settings import (
-    ApiSettings,
-    ControlSettings,
-    DatabaseSettings,
-    MigrationSettings,
-    Settings,
-    WorkerSettings,
-)
+from tests.docs.blocks import documents, read_blocks
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MAX_LINES = 180
 
 
-@pytest.mark.parametrize(
-    "kind", [DatabaseSettings, MigrationSettings, ApiSettings, ControlSettings, WorkerSettings]
-)
-def test_every_setting_is_documented(kind: type[Settings]) -> None:
-    names = {f"WHARF_{field.upper()}" for field in kind.model_fields}
-
-    assert not {name for name in names if f"`{name}`" not in README}
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= MAX_LINES
 
 
 def test_the_two_commands_stand_before_everything_else() -> None:
-    assert README.index("make demo") < README.index("curl")
-    assert README.index("make test") < README.index("curl")
+    assert README.index("make demo") < README.index("curl -X")
+    assert README.index("make test") < README.index("curl -X")
+
+
+def test_ci_runs_the_command_that_the_readme_names_for_the_tests() -> None:
+    section = README.split("## Run the tests")[1].split("\n## ")[0]
+
+    assert "\nmake test\n" in section
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", README)
+
+    assert links
+    assert not [link for link in links if not (ROOT / link).is_file()]
 
 
 def test_the_table_of_roles_is_the_one_of_the_procedures() -> None:
-    section = README.split("## Who may do what")[1].split("\n## ")[0]
+    section = read_pages()["security"].text.split("## Who may do what")[1].split("\n## ")[0]
     columns: tuple[Role | None, ...] = ("member", "admin", None)
     documented = {
         f"{router.strip(' `')}.{name}": role
@@ -50,15 +53,10 @@ def test_the_table_of_roles_is_the_one_of_the_procedures() -> None:
     assert documented == {one.name: one.role for one in (*PROCEDURES.values(), EVENTS, UPLOAD)}
 
 
-def test_no_two_procedures_share_an_idempotency_key() -> None:
-    calls = [call.replace("\\\n", " ") for call in README.split("curl ")[1:]]
-    keys = [
-        (key[1], name[1])
-        for call in calls
-        for key in [re.search(r"Idempotency-Key: ([^\"]+)\"", call.partition("\n")[0])]
-        for name in [re.search(r"/api/(?:trpc/)?(\w+\.\w+)", call)]
-        if key and name
-    ]
+def test_no_two_requests_share_an_idempotency_key() -> None:
+    blocks = [block for name, text in documents().items() for block in read_blocks(name, text)]
+    keys = [key for block in blocks for key in re.findall(r"Idempotency-Key: ([^\"]+)", block.text)]
+    keys += [key for block in blocks for key in re.findall(r"--key (\S+)", block.text)]
 
     assert len(keys) >= 3
-    assert len({key for key, _ in keys}) == len(set(keys))
+    assert len(set(keys)) == len(keys)

@@ -74,7 +74,7 @@ def engine(checkout: Path, built: Project) -> Iterator[LocalEngine]:
 
 @pytest.fixture(scope="session")
 def plane(engine: LocalEngine, built: Project) -> Iterator[Plane]:
-    """All services up, by the steps of README.md, with the worker of this host enrolled."""
+    """All services up, by the steps of the page on Docker Compose; this host has joined."""
     project, address = built, engine.address
     secrets = project.directory / ".data" / "secrets"
     _write_settings(project, engine, address)

@@ -28,7 +28,7 @@ def make_composed(directory: Path) -> OutsidePostgres:
 
 
 def make_outside(directory: Path) -> OutsidePostgres:
-    """As the README asks for one, with what ``wharf migrate`` then asks of a superuser."""
+    """As the pages ask for one, with what ``wharf migrate`` then asks of a superuser."""
     server = OutsidePostgres.start(directory)
     server.create_database(DATABASE)
     asked = server.migrate(DATABASE)

@@ -68,6 +68,9 @@ def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port)
             said = read_until(process, "Ctrl-C")
             key = re.search(r"wharf_\S+", said)
             assert key, said
+            documentation = re.search(r"docs: ([^)]+)\)", said)
+            assert documentation, said
+            assert httpx2.get(documentation[1]).status_code == 200
             headers = {"x-api-key": key[0]}
             url = f"http://127.0.0.1:{address}/api/trpc"
             body = {

@@ -1,0 +1,1 @@
+"""The documentation: Markdown pages, and the site that shows them below ``/docs``."""

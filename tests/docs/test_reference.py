@@ -1,0 +1,58 @@
+"""The generated pages are what the code says now."""
+
+import re
+
+from api.docs.contents import read_pages
+from api.http.openapi.codes import list_codes
+from tests.docs.reference import DIRECTORY, make_pages, setting_names
+from tests.docs.words import MEANINGS, METRICS, SETTINGS
+
+
+async def test_the_generated_pages_are_up_to_date() -> None:
+    wrong = [
+        name
+        for name, text in (await make_pages()).items()
+        if (DIRECTORY / name).read_text(encoding="utf-8") != text
+    ]
+
+    assert not wrong, f"run make docs: {wrong}"
+
+
+def test_every_setting_is_explained_and_nothing_else_is() -> None:
+    of_commands = {"WHARF_API_KEY", "DOCKER_HOST"}
+
+    assert set(SETTINGS) == setting_names() | of_commands
+
+
+async def test_no_metric_is_explained_that_is_not_there() -> None:
+    page = (await make_pages())["metrics.md"]
+
+    assert not [name for name in METRICS if f"| `{name}` |" not in page]
+
+
+def test_no_code_is_explained_that_is_not_there() -> None:
+    assert not set(MEANINGS) - {one.code for one in list_codes()}
+
+
+def test_every_code_setting_and_procedure_that_a_page_names_exists() -> None:
+    pages = read_pages()
+    known = "".join(pages[f"reference/{name}"].text for name in ("settings", "procedures"))
+    named = {
+        word
+        for page in pages.values()
+        for word in re.findall(r"`(WHARF_[A-Z_]+|[a-z]+[A-Za-z]*\.[a-z][A-Za-z]+)`", page.text)
+        if word.partition(".")[0] in ROUTERS or word.startswith("WHARF_")
+    }
+
+    assert not {word for word in named if word not in known} - OTHERS
+
+
+ROUTERS = {
+    *("registry", "server", "application", "build", "deployment", "rollback", "deployHook"),
+    *("image", "compose", "job", "webhook", "apiKey", "restore", "user"),
+}
+OTHERS = {
+    *("image.delete", "deployment.ended", "build.ended", "job.ended"),
+    *("WHARF_ADDRESS", "registry.password"),
+}
+"""Kinds of jobs, events of webhooks, and what only compose.yaml knows."""

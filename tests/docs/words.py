@@ -1,0 +1,250 @@
+"""Explanations in the reference pages of settings, codes, reasons and metrics."""
+
+SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
+    "WHARF_DATABASE_URL": (
+        ("`wharf server approve`", "`wharf up`"),
+        (
+            "The database: `postgresql://role:password@host/wharf`. Each role has its own: "
+            "`wharf_owner` for migrate, `wharf_api` for the API, `wharf_control` for control."
+        ),
+    ),
+    "WHARF_DATABASE_DIRECT_URL": (
+        (),
+        "The same database without a pooler in between. It is used for LISTEN and migrations.",
+    ),
+    "WHARF_API_DATABASE_PASSWORD": (
+        (),
+        "The password for the role `wharf_api`. If it is not set, the role keeps its password.",
+    ),
+    "WHARF_CONTROL_DATABASE_PASSWORD": (
+        (),
+        "The password for the role `wharf_control`. If it is not set, the role keeps its password.",
+    ),
+    "WHARF_BROKER_URL": (
+        ("`wharf up`",),
+        (
+            "The broker: `redis://user:password@host:6379/0`. The API uses it for its rate limit "
+            "and has no rate limit without it. A worker needs it only where servers share a "
+            "broker user."
+        ),
+    ),
+    "WHARF_BROKER_ADMIN_URL": (
+        ("`wharf up`",),
+        (
+            "The broker, for a user that may create users. Control then gives each server a "
+            "broker user of its own. Only control gets it."
+        ),
+    ),
+    "WHARF_API_RATE_PER_MINUTE": (
+        (),
+        "The number of calls that an API key may make in a minute. 0 is any number.",
+    ),
+    "WHARF_DATA_DIR": (
+        (),
+        (
+            "The directory for uploaded build contexts. All API processes need the same one. "
+            "Without it, uploads are refused. `wharf up` and `compose.yaml` set it."
+        ),
+    ),
+    "WHARF_CONTEXT_MAX_BYTES": ((), "The largest upload."),
+    "WHARF_CONTEXT_QUOTA_BYTES": (
+        (),
+        "The uploads that one organization may keep. More is answered 413 (`quota_exceeded`).",
+    ),
+    "WHARF_CONNECTIONS": (
+        (),
+        (
+            "The number of connections of one API process. It is lower if the process may not "
+            "open enough files (`ulimit -n`)."
+        ),
+    ),
+    "WHARF_CONNECTIONS_PER_ADDRESS": (
+        (),
+        (
+            "How many of them one address may have. For IPv6 an address is a /64 network. If it "
+            "is not set, it is half. Behind a proxy all clients have one address: set it to the "
+            "value of `WHARF_CONNECTIONS`."
+        ),
+    ),
+    "WHARF_VAULT_PUBLIC_KEY": ((), "The key that passwords are sealed to."),
+    "WHARF_VAULT_PRIVATE_KEY": (
+        (),
+        (
+            "The key that opens passwords. Only control gets it. Several, separated by spaces, "
+            "while the key is changed."
+        ),
+    ),
+    "WHARF_AUTO_APPROVE": (
+        (),
+        "`true`: a server that joins is approved at once. `false`: by `wharf server approve`.",
+    ),
+    "WHARF_JOB_RETENTION_DAYS": (
+        (),
+        (
+            "How long a job is kept after its end. It also counts for uploaded contexts, and for "
+            "the pushes that a deploy hook received."
+        ),
+    ),
+    "WHARF_EVENT_RETENTION_DAYS": (
+        (),
+        "How long the events of a job and the messages of webhooks are kept.",
+    ),
+    "WHARF_ADMIN_KEY": ((), "The first administrator's key. It is taken at the first start."),
+    "WHARF_REGISTRY_NETWORKS": (
+        (),
+        (
+            "The networks that registries may be in: `public`, `private`, `loopback` and CIDRs. "
+            "Link-local addresses and metadata services are never allowed."
+        ),
+    ),
+    "WHARF_WEBHOOK_NETWORKS": (
+        (),
+        (
+            "The same for the endpoints of webhooks. It is checked at each delivery. With "
+            "`private`, an administrator of any organization can make control post to internal "
+            "hosts, also without TLS. `wharf up` allows all three."
+        ),
+    ),
+    "WHARF_SERVER_DATABASE_URL": (
+        ("`wharf up`",),
+        "The database address that a joining server gets. It holds no password.",
+    ),
+    "WHARF_SERVER_BROKER_URL": (
+        ("`wharf up`",),
+        (
+            "The broker address that a joining server gets. It holds no password, and goes "
+            "with `WHARF_BROKER_ADMIN_URL`."
+        ),
+    ),
+    "WHARF_URL": (
+        ("`wharf doctor`", "`wharf server`", "all commands that ask the API"),
+        (
+            "The address of the API. For commands, the default is `http://127.0.0.1:4747`. A "
+            "worker keeps the address in its state directory. Another one given later replaces "
+            "it."
+        ),
+    ),
+    "WHARF_JOIN_TOKEN": ((), "The token that a worker joins with, once."),
+    "WHARF_API_KEY": (
+        ("`wharf doctor`", "`wharf server`", "all commands that ask the API"),
+        "The API key of commands.",
+    ),
+    "WHARF_SERVER_ID": ((), "`wharf worker` sets it itself."),
+    "WHARF_STATE_DIR": (
+        (),
+        "The directory for the worker's key and passwords (mode 0600), and for what it has begun.",
+    ),
+    "WHARF_DRAIN_SECONDS": (
+        (),
+        "How long SIGTERM waits before running jobs are given back to the queue.",
+    ),
+    "WHARF_HOST_PATHS": (
+        ("`wharf up`",),
+        "The directories of the host that containers may mount, separated by colons.",
+    ),
+    "DOCKER_HOST": (
+        ("worker", "`wharf up`"),
+        "The Docker Engine. The default is `unix:///var/run/docker.sock`.",
+    ),
+}
+
+REASONS = {
+    "restored": "The database was restored from a copy that holds this job. `wharf resume` "
+    "lets it run.",
+    "needs": "It waits for other jobs.",
+    "server_removed": "Its server was removed.",
+    "server_not_approved": "Its server is not approved. Run `wharf server approve NAME` "
+    "where control runs.",
+    "server_offline": "The worker of its server is away.",
+    "server_draining": "The worker of its server is shutting down.",
+    "worker_too_old": "The worker of its server does not know this kind of job. Update it.",
+    "paused": "Its server is paused. Use `server.resume`.",
+    "backoff": "It failed and is tried again after a pause.",
+    "same_target": "Another job works on the same target.",
+    "no_room": "Its server has no free slot.",
+    "registry_limit": "Its registry has all the transfers that it may have.",
+    "organization_limit": "Its organization has all the transfers that it may have.",
+}
+
+METRICS = {
+    "wharf_queue_age_seconds": "How long the oldest due job has waited.",
+    "wharf_jobs_failed_before": "Jobs in progress that failed at least once.",
+    "wharf_recent_attempts": "Attempts at jobs in progress or recent. `lost`: the lease expired.",
+    "wharf_recent_retries": "Those attempts that were not the first.",
+    "wharf_recent_jobs": "Jobs that ended in the last hour.",
+    "wharf_recent_transfer_bytes": "Bytes that recent transfers moved.",
+    "wharf_recent_transfer_seconds": "Seconds that recent transfers took.",
+    "wharf_servers": "Servers. `away`: no heartbeat for 15 seconds. `new`: never joined.",
+    "wharf_controls": "Control processes that are running.",
+    "wharf_broker_bad": "1 if the broker is away or full.",
+    "wharf_disk_full": "1 if something could not be stored because a disk is full.",
+    "wharf_uploads_free_bytes": "Free bytes on the disk of `WHARF_DATA_DIR`.",
+    "wharf_connections_refused_total": "Connections refused because there was no room.",
+    "wharf_connections_overdue_total": "Connections of slow clients that were closed.",
+    "wharf_uploads_refused_total": "Refused uploads: there was no room.",
+    "wharf_streams_refused_total": "Refused event streams: there was no room.",
+    "wharf_waits_refused_total": "Refused requests that would wait for a job: there was no room.",
+    "wharf_guesses_refused_total": "Keys refused because their address sent too many wrong ones.",
+}
+"""Sentences that are clearer here than in the answer of ``/metrics``."""
+
+MEANINGS = {
+    "bad_input": "The input does not have the right form.",
+    "compose_invalid": "This is not a valid compose file.",
+    "network_refused": "The address is in a network that is not allowed.",
+    "unauthenticated": "There is no API key, or it is not valid.",
+    "forbidden": "The key is valid, but its role is not enough, or `allowedKeys` does not name it.",
+    "not_found": "Your organization has nothing with this id.",
+    "conflict": "The thing exists already, or is in a state that does not allow this.",
+    "still_running": "The job did not end within the waiting time.",
+    "unreadable_input": "The body is not JSON in UTF-8.",
+    "no_effect": "A field cannot do what it asks for. The message names it.",
+    "url_invalid": "No message can be sent to this URL.",
+    "no_context": "Nothing was uploaded that the application could be built from.",
+    "checksum_mismatch": "The upload is not what its checksum says.",
+    "upload_incomplete": "The upload did not come to its end.",
+    "password_needed": "The stored password belongs to another host or username.",
+    "name_taken": "Another one has this name.",
+    "in_use": "Something uses it, so it is not removed. The message names what.",
+    "idempotency_mismatch": "This `Idempotency-Key` belongs to another request.",
+    "already_ended": "The job, build or deployment has ended already.",
+    "already_joined": "The server has joined already.",
+    "last_admin_key": "This is the last administrator's key.",
+    "signature_invalid": "The caller of a deploy hook is not verified.",
+    "no_procedure": "There is no procedure with this name.",
+    "wrong_method": "The procedure does not take this method.",
+    "wrong_media_type": "The content type is not one that the procedure reads.",
+    "too_large": "The body is too large. See [limits](../limits.md#requests).",
+    "quota_exceeded": "The organization keeps as many uploads as it may.",
+    "request_timeout": "The body did not arrive in time.",
+    "too_many_at_once": "The key or its organization has its share of streams, waits or uploads.",
+    "too_many_failures": "The address sent too many wrong keys.",
+    "database_unavailable": "The database does not answer.",
+    "database_disk_full": "The disk of the database is full. What is stored can still be read.",
+    "busy": "This process has no more room.",
+    "internal": "An error of Wharfinger. The log of the process says which.",
+    "cancelled": "The job was cancelled.",
+    "command_unreadable": "The stored job cannot be read.",
+    "superseded": "A newer build of the application took the place of this one.",
+}
+"""Meanings of codes whose remedy does not say it."""
+
+SETTINGS_INTRODUCTION = """\
+Settings are environment variables. Each may also be read from a file: `NAME_FILE` names it."""
+
+CODES_INTRODUCTION = """\
+Every error has a stable code. A failed job has it in `error.code`. An error answer has it in
+`data.cause.code`, or says it by its HTTP status. A code is never renamed after a release. An
+attempt that failed with a retryable code is tried again, with a growing pause."""
+
+PROCEDURES_INTRODUCTION = """\
+Each procedure can be called by [three protocols](protocols.md). A query is a GET, a mutation a
+POST. *Role* is the least that a key needs. [The API reference](/docs/api) also has the answers."""
+
+COMMANDS_INTRODUCTION = """\
+`wharf` starts the processes and asks the API. Commands that ask the API read `WHARF_URL` and
+`WHARF_API_KEY`."""
+
+METRICS_INTRODUCTION = """\
+`/metrics` is in the format of Prometheus. Counters have the suffix `_total`. "Recent" is the last
+hour. The page is at most some seconds old."""
