@@ -145,13 +145,14 @@ class Deployments(RuleBasedStateMachine):
         if self.scene.builds.is_up:
             assert deployment["error"]["code"] == "container_exited", deployment
 
-    @rule(data=st.data())
-    def roll_back(self, data: st.DataObject) -> None:
+    @rule(place=st.integers(0, 5))
+    def roll_back(self, place: int) -> None:
+        """How many points there are depends on the moment, so that is nothing to draw from."""
         chosen = {"applicationId": self.application_id}
         points = self.scene.stack.call("rollback.all", chosen)
         assert all(point["offered"] for point in points), points
         if points:
-            point = points[data.draw(st.integers(0, len(points) - 1))]
+            point = points[place % len(points)]
             asked = {"rollbackId": point["rollbackId"]}
             deployment = self._ended(self.scene.stack.call("rollback.rollback", asked))
             assert deployment["state"] == "succeeded", deployment
