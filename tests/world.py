@@ -25,7 +25,7 @@ from tests.databases import Database
 from worker.broker_users import hash_password
 from worker.jobs.functions import CALL_SECONDS, Functions
 from worker.local.postgres import OWNER
-from worker.server.identity import Enrolled, scram_verifier
+from worker.server.identity import Enrolment, scram_verifier
 
 TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")
 PULL = ImagePull(reference="registry.example/team/app:1")
@@ -56,8 +56,8 @@ class Guest:
         return f"wharf_server_{self.server_id}"
 
     @property
-    def enrolled(self) -> Enrolled:
-        return Enrolled(
+    def enrolled(self) -> Enrolment:
+        return Enrolment(
             server_id=self.server_id, organization_id=self.organization_id, database_url=self.url
         )
 

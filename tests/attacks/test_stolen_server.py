@@ -198,13 +198,13 @@ def open_elsewhere(server: Server) -> Iterator[None]:
 async def test_a_worker_goes_on_when_its_sessions_are_ended(world: World) -> None:
     guest = await world.add_server()
     functions = guest.functions("first")
-    assert (await functions.beat([])).status == "current"
+    assert (await functions.heartbeat([])).status == "current"
 
     await end_sessions(world, "1 hour", "0")
     with pytest.raises(psycopg.OperationalError):
-        await functions.beat([])
+        await functions.heartbeat([])
 
-    assert (await functions.beat([])).status == "current"
+    assert (await functions.heartbeat([])).status == "current"
 
 
 async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_dropped(

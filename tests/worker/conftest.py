@@ -1,4 +1,4 @@
-"""One real Engine a test process, in a network of its own, and registries beside it."""
+"""One real Engine per test process, in a separate network, and registries beside it."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def namespace() -> Iterator[Namespace]:
 def local_engine(
     namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalEngine]:
-    """Shared: whoever kills it starts another of their own instead."""
+    """Run the shared Engine; a test that kills an Engine uses `own_engine` instead."""
     running = LocalEngine.start(
         tmp_path_factory.mktemp("engine"),
         namespace=namespace,
@@ -39,7 +39,7 @@ def local_engine(
 
 @pytest.fixture(scope="session")
 def registry(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """A registry for everybody."""
+    """Run a registry without a login."""
     running = Registry.start(tmp_path_factory.mktemp("registry"), namespace.our_address)
     try:
         yield running
@@ -51,7 +51,7 @@ def registry(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> 
 def locked_registry(
     namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Registry]:
-    """A registry that asks for a password."""
+    """Run a registry that asks for a password."""
     running = Registry.start(
         tmp_path_factory.mktemp("locked"), namespace.our_address, with_password=True
     )
@@ -69,7 +69,7 @@ async def engine(local_engine: LocalEngine) -> AsyncIterator[Engine]:
 
 @pytest.fixture
 def own_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
-    """An Engine that a test may kill or freeze; two bridges would not get on in one namespace."""
+    """Run an Engine to kill or freeze, in a separate namespace because of its bridge."""
     own = Namespace.create("own-engine")
     running = LocalEngine.start(
         tmp_path / "own", namespace=own, insecure_registries=("10.77.0.0/16",)

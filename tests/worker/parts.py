@@ -1,4 +1,4 @@
-"""What handlers work with that ask the Engine for nothing but how registries are reached."""
+"""Tools for handlers that need the Engine only for its registry settings."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,7 +8,7 @@ from aiohttp import web
 
 from shared.networks import parse_networks
 from tests.worker.engine.parts import open_scripted
-from worker.deployments.recovery import Unfinished
+from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
 from worker.jobs.workspaces import Workspaces
@@ -16,7 +16,7 @@ from worker.jobs.workspaces import Workspaces
 
 @asynccontextmanager
 async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
-    """The address of an Engine that says no more than that registries may be on loopback."""
+    """Run an Engine that only reports registries on loopback; yield its address."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if not request.path.endswith("/info"):
@@ -29,7 +29,7 @@ async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def open_tools(directory: Path) -> AsyncIterator[DeploymentTools]:
-    """With such an Engine."""
+    """Open tools with such an Engine."""
     async with (
         open_loopback_engine(directory) as docker_host,
         Engine.open(docker_host) as engine,
@@ -38,10 +38,10 @@ async def open_tools(directory: Path) -> AsyncIterator[DeploymentTools]:
 
 
 def make_tools(engine: Engine, networks: str, directory: Path) -> DeploymentTools:
-    """For an Engine, with all that a worker keeps below this directory."""
+    """Make tools for an Engine, with a worker's files below the directory."""
     return DeploymentTools(
         engine,
         parse_networks(networks),
         Workspaces.open(directory / "builds"),
-        unfinished=Unfinished(engine, directory / "begun.json"),
+        journal=RecoveryJournal(engine, directory / "begun.json"),
     )

@@ -30,9 +30,7 @@ def test_a_clock_is_compared_to_half_of_the_round_trip(
 @pytest.mark.parametrize(
     ("answered", "theirs"), [(1000 + 2 * SLOWEST_SECONDS, 1000.0), (999.0, 1000.0), (1000.1, None)]
 )
-def test_an_exchange_that_tells_too_little_changes_nothing(
-    answered: float, theirs: float | None
-) -> None:
+def test_an_imprecise_exchange_changes_nothing(answered: float, theirs: float | None) -> None:
     clock = Clock(ahead=1.5)
 
     clock.compare(1000, answered, theirs)

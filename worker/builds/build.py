@@ -27,7 +27,7 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
-from worker.jobs.tools import IDLE, Tools, sender, tell
+from worker.jobs.tools import IDLE, Tools, log_sender, progress_recorder
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
 
 SILENCE = timedelta(hours=1)
@@ -73,7 +73,7 @@ async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: To
     """
     mask = Mask(_secrets(grants))
     try:
-        async with tools.workspaces.folder() as folder, open_log(sender(attempt), mask) as log:
+        async with tools.workspaces.folder() as folder, open_log(log_sender(attempt), mask) as log:
             return await _build(command, grants, attempt, tools, log=log, folder=folder)
     except WharfError as error:
         # A step's own words are in there, and they may say anything.
@@ -186,10 +186,10 @@ async def _find_logins(
 
     async def find(login: Login) -> EngineLogin | None:
         if target := named.get(login.host):
-            return await tools.for_engine(login, target)
+            return await tools.engine_login(login, target)
         try:
             async with asyncio.timeout(OTHERS_SECONDS):
-                return await tools.for_engine(login, Reference(login.host, "any", "latest"))
+                return await tools.engine_login(login, Reference(login.host, "any", "latest"))
         except (WharfError, TimeoutError) as error:
             why = error.message if isinstance(error, WharfError) else "no answer in time"
             log.add(f"no login for {login.host}, which no base names: {why}")
@@ -221,7 +221,7 @@ async def _pull_bases(
         if login is None and await images.find(tools.engine, str(base.reference)):
             continue
         log.add(f"pulling {base.reference}")
-        await images.pull(tools.engine, base.reference, login, tell(attempt), IDLE)
+        await images.pull(tools.engine, base.reference, login, progress_recorder(attempt), IDLE)
 
 
 def _make_request(

@@ -1,4 +1,4 @@
-"""Replace an application's container: the new one has to be healthy before the old one goes.
+"""Replace an application's container; the old one stays until the new one is healthy.
 
 ```text
 side by side        create NAME.new, start it, healthy?, switch
@@ -22,8 +22,15 @@ from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace
 from shared.jobs.results import ContainerResult
-from worker.deployments.recovery import Unfinished
-from worker.deployments.targets import AWAY, PUT_BACK_AT_ONCE, Before, Gate, Site, switch_back
+from worker.deployments.recovery import RecoveryJournal
+from worker.deployments.targets import (
+    CANCELLED_RESTORE_LIMIT,
+    ENGINE_UNREACHABLE_CODES,
+    ContainerTarget,
+    PreviousState,
+    ReadinessPolicy,
+    switch_back,
+)
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
@@ -32,12 +39,12 @@ from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
-from worker.jobs.tools import sender
+from worker.jobs.tools import log_sender
 from worker.login import Grants
 
-PUT_BACK = timedelta(seconds=60)
+RESTORE_LIMIT = timedelta(seconds=60)
 
-GONE = "What ran before is gone: deploy again, or roll back."
+GONE_REMEDY = "The previous container is gone. Deploy again, or roll back."
 
 log = structlog.get_logger()
 
@@ -47,36 +54,38 @@ async def replace_container(
     grants: Grants,
     attempt: Attempt,
     tools: DeploymentTools,
-    gate: Gate | None = None,
+    readiness: ReadinessPolicy | None = None,
 ) -> ContainerResult:
-    """What runs then, which is just the image that was asked for.
+    """Replace the container and return the new one, which runs exactly the requested image.
 
     Raises:
         EngineError: ``container_unhealthy``, ``container_exited``, ``port_taken``, ``name_taken``,
-            ``local_image_missing``, ``platform_missing``, ``host_path_not_allowed``: what ran
-            before runs again; or ``not_put_back``. Its message shows nothing of the environment.
+            ``local_image_missing``, ``platform_missing``, ``host_path_not_allowed``: the previous
+            version runs again; or ``not_put_back``. The message shows no environment value.
     """
     tools.host_paths.require(command)
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
     with masking(mask):
         async with (
-            open_log(sender(attempt), mask) as job_log,
-            tools.unfinished.working(command),
+            open_log(log_sender(attempt), mask) as job_log,
+            tools.journal.holding(command),
         ):
-            site = Site(tools.engine, command, job_log, mask, gate or Gate())
-            return await _replace(site, grants, attempt, tools.unfinished)
+            target = ContainerTarget(
+                tools.engine, command, job_log, mask, readiness or ReadinessPolicy()
+            )
+            return await _replace(target, grants, attempt, tools.journal)
 
 
 async def _replace(
-    site: Site, grants: Grants, attempt: Attempt, unfinished: Unfinished
+    target: ContainerTarget, grants: Grants, attempt: Attempt, journal: RecoveryJournal
 ) -> ContainerResult:
-    command, engine = site.command, site.engine
-    note = unfinished.noted(command)
-    before = note.before if note else None
-    left = await site.switched() if note else None
-    if left is not None and not left.can_be_undone(before):
-        left = None
-    current = left.old if left else await site.tidy(must_run=False)
+    command, engine = target.command, target.engine
+    entry = journal.find_entry(command)
+    before = entry.before if entry else None
+    switchover = await target.switched() if entry else None
+    if switchover is not None and not switchover.can_be_reversed(before):
+        switchover = None
+    current = switchover.old if switchover else await target.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
     await images.require_platform(engine, image, Doing("deploy", command.target))
     spec = ContainerSpec(
@@ -88,154 +97,164 @@ async def _replace(
         command.mounts,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
-        result = await carry_out(_look_again(site, spec, current), attempt, lambda: True)
-        unfinished.forget(command)
+        result = await carry_out(_verify_again(target, spec, current), attempt, lambda: True)
+        journal.remove(command)
         return result
-    if left is None:
+    if switchover is None:
         if current is None:
-            await site.require_no_service()
-        await site.require_free_names()
-        ran = current is not None and (current.may_run or unfinished.ran_before(command))
-        before = Before(ran=ran) if current is not None else None
-    switch = _Switch(site, attempt, unfinished, current, left.new if left else None, before)
+            await target.require_no_service()
+        await target.require_free_names()
+        ran = current is not None and (current.may_run or journal.ran_before(command))
+        before = PreviousState(ran=ran) if current is not None else None
+    switch = _Switch(
+        target, attempt, journal, current, switchover.new if switchover else None, before
+    )
     result = await carry_out(switch.carry_out(spec), attempt, lambda: switch.is_last_step)
     await switch.retire()
     return result
 
 
-async def _look_again(site: Site, spec: ContainerSpec, current: Container) -> ContainerResult:
-    """At what an attempt before has done: what ran before that is gone."""
+async def _verify_again(
+    target: ContainerTarget, spec: ContainerSpec, current: Container
+) -> ContainerResult:
+    """Verify the result of an earlier attempt, whose previous container is gone already."""
     try:
-        return _result(site.command, spec, await site.require_healthy(current.container_id), 0.0)
+        return _result(
+            target.command, spec, await target.require_healthy(current.container_id), 0.0
+        )
     except asyncio.CancelledError:
-        raise site.error(FaultCode.NOT_PUT_BACK, "it was done already", remedy=GONE) from None
+        raise target.error(
+            FaultCode.NOT_PUT_BACK, "it had already finished", remedy=GONE_REMEDY
+        ) from None
     except EngineError as error:
-        if error.code in AWAY:
+        if error.code in ENGINE_UNREACHABLE_CODES:
             raise
-        raise EngineError(FaultCode.NOT_PUT_BACK, error.message, remedy=GONE) from error
+        raise EngineError(FaultCode.NOT_PUT_BACK, error.message, remedy=GONE_REMEDY) from error
 
 
 @dataclass
 class _Switch:
-    """One container in place of another one, or of none.
+    """The replacement of one container, or of none, by a new one.
 
-    ``switched`` is the one that an attempt before has put there, and may not have looked at since;
-    ``before`` says how ``current`` was.
+    ``switched`` is the container to which an earlier attempt switched without verifying it.
+    ``before`` is the previous state of ``current``.
     """
 
-    site: Site
+    target: ContainerTarget
     attempt: Attempt
-    unfinished: Unfinished
+    journal: RecoveryJournal
     current: Container | None
     switched: Container | None = None
-    before: Before | None = None
+    before: PreviousState | None = None
     is_last_step: bool = False
     new_id: str = ""
 
     async def carry_out(self, spec: ContainerSpec) -> ContainerResult:
         try:
             gap_seconds = await self._start(spec)
-            seen = await self.site.require_healthy(self.new_id)
-            result = _result(self.site.command, spec, seen, gap_seconds)
+            seen = await self.target.require_healthy(self.new_id)
+            result = _result(self.target.command, spec, seen, gap_seconds)
             self.is_last_step = True
             await self._rename()
         except asyncio.CancelledError:
-            if not await uninterrupted(self._put_back(PUT_BACK_AT_ONCE)):
-                raise self.site.not_put_back() from None
+            if not await uninterrupted(self._restore(CANCELLED_RESTORE_LIMIT)):
+                raise self.target.restore_failed() from None
             raise
         except WharfError as error:
-            limit = PUT_BACK_AT_ONCE if self.attempt.is_stopped else PUT_BACK
-            if not await uninterrupted(self._put_back(limit)):
+            limit = CANCELLED_RESTORE_LIMIT if self.attempt.is_stopped else RESTORE_LIMIT
+            if not await uninterrupted(self._restore(limit)):
                 raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
             raise
-        self.site.log.add(f"switched, {gap_seconds:.1f} s without an answer")
+        self.target.log.add(f"switched to the new container after a gap of {gap_seconds:.1f} s")
         return result
 
     async def _start(self, spec: ContainerSpec) -> float:
-        """Seconds from the stop of what ran before to the start of what runs instead."""
-        engine, current = self.site.engine, self.current
+        """Start the new container; return the seconds between the old one's stop and that."""
+        engine, current = self.target.engine, self.current
         if self.switched is not None:
-            self.site.log.add("it is switched already: is it healthy still?")
+            self.target.log.add("an earlier attempt has switched already: checking its health")
             self.new_id = self.switched.container_id
             return 0.0
         if current is None or not current.may_run or not current.published & spec.published:
             await self._start_beside(spec)
             return 0.0
         await self._start_beside(replace(spec, ports=()))
-        await self.site.require_healthy(self.new_id)
+        await self.target.require_healthy(self.new_id)
         await containers.remove(engine, self.new_id, with_volumes=True)
-        self.site.log.add("it is healthy: now with its ports, in place of what ran before")
+        self.target.log.add(
+            "it is healthy: starting it with its ports in place of the previous one"
+        )
         await self._create(spec)
-        await self._note_end(current)
+        await self._record_run(current)
         stopped_at = time.monotonic()
         await containers.stop(engine, current.container_id)
         await containers.start(engine, self.new_id)
         return time.monotonic() - stopped_at
 
     async def _start_beside(self, spec: ContainerSpec) -> None:
-        self.site.log.add(f"starting {self.site.command.reference}")
+        self.target.log.add(f"starting {self.target.command.reference}")
         await self._create(spec)
-        await containers.start(self.site.engine, self.new_id)
+        await containers.start(self.target.engine, self.new_id)
 
     async def _create(self, spec: ContainerSpec) -> None:
-        """To its end: an Engine that was let go makes it all the same, and nobody knew of it."""
-        self._note()
-        making = containers.create(self.site.engine, self.site.new_name, spec)
+        """Create the container and wait for it: an abandoned request may still be executed."""
+        self._record()
+        making = containers.create(self.target.engine, self.target.new_name, spec)
         self.new_id = await uninterrupted(making)
 
-    def _note(self) -> None:
-        self.unfinished.note(self.site.command, self.attempt.job_id, before=self.before)
+    def _record(self) -> None:
+        self.journal.record(self.target.command, self.attempt.job_id, before=self.before)
 
-    async def _note_end(self, current: Container) -> None:
-        """To be called before it is asked to end."""
-        seen = await containers.inspect(self.site.engine, current.container_id)
+    async def _record_run(self, current: Container) -> None:
+        """Record the present run of the container before it is asked to stop."""
+        seen = await containers.inspect(self.target.engine, current.container_id)
         ran = seen.may_run or (self.before is not None and self.before.ran)
-        self.before = Before(ran=ran, ended_run=seen.started_at)
-        self._note()
+        self.before = PreviousState(ran=ran, ended_run=seen.started_at)
+        self._record()
 
     async def _rename(self) -> None:
-        engine, command = self.site.engine, self.site.command
+        engine, command = self.target.engine, self.target.command
         if self.switched is not None:
             return
         if self.current is not None:
-            await containers.rename(engine, self.current.container_id, self.site.old_name)
+            await containers.rename(engine, self.current.container_id, self.target.old_name)
         await containers.rename(engine, self.new_id, command.name)
 
-    async def _put_back(self, limit: timedelta) -> bool:
-        """Undo what was done; where that fails too, the note and the names tell what is left."""
+    async def _restore(self, limit: timedelta) -> bool:
+        """Restore the previous container; after a failure the journal and the names show it."""
         try:
             async with asyncio.timeout(limit.total_seconds()):
-                if (left := await self.site.switched()) is not None:
-                    await switch_back(self.site.engine, left)
-                await self.site.tidy(before=self.before)
+                if (switchover := await self.target.switched()) is not None:
+                    await switch_back(self.target.engine, switchover)
+                await self.target.tidy(before=self.before)
         except (EngineError, TimeoutError) as error:
-            log.warning("not_put_back", error=type(error).__name__)
-            self.site.log.add("what ran before could not be put back")
+            log.warning("restore_failed", error=type(error).__name__)
+            self.target.log.add("the previous version could not be restored")
             return False
-        with suppress(OSError):  # It is put back; a note that stays is looked at again.
-            self.unfinished.forget(self.site.command)
+        with suppress(OSError):  # It is restored; a remaining entry is recovered later.
+            self.journal.remove(self.target.command)
         return True
 
     async def retire(self) -> None:
-        """Give what ran before time to end, unless somebody wants to; the new one runs anyway."""
-        site, old = self.site, self.current
+        """Stop and remove the previous container; kill it if the attempt is stopped."""
+        target, old = self.target, self.current
         if old is None:
-            self.unfinished.forget(site.command)
+            self.journal.remove(target.command)
             return
         try:
             if not self.attempt.is_stopped:
-                await self._note_end(old)
-                await containers.stop(site.engine, old.container_id)
+                await self._record_run(old)
+                await containers.stop(target.engine, old.container_id)
         except (asyncio.CancelledError, EngineError) as error:
-            log.info("killed", container=old.name, why=type(error).__name__)
-        self.unfinished.note(site.command, self.attempt.job_id, is_done=True)
+            log.info("killed", container=old.name, reason=type(error).__name__)
+        self.journal.record(target.command, self.attempt.job_id, is_done=True)
         try:
-            await uninterrupted(containers.remove(site.engine, old.container_id))
+            await uninterrupted(containers.remove(target.engine, old.container_id))
         except EngineError as error:
             log.warning("not_retired", container=old.name, error=error.code)
-            site.log.add("what ran before could not be removed; that is done later")
+            target.log.add("the previous container could not be removed; this is repeated later")
         else:
-            self.unfinished.forget(site.command)
+            self.journal.remove(target.command)
 
 
 def _result(
@@ -244,7 +263,7 @@ def _result(
     if seen.image_id != spec.image_id:
         raise EngineError(
             FaultCode.DIGEST_MISMATCH,
-            f"deploy {command.target}: another image runs, {seen.image_id}",
+            f"deploy {command.target}: the container runs another image, {seen.image_id}",
         )
     return ContainerResult(
         reference=command.reference,

@@ -1,7 +1,7 @@
-"""Waiting until a service runs as it was asked for: all of it, only that, and healthy.
+"""Wait until a service runs as requested: all tasks, no others, and healthy.
 
-A Swarm accepts what it cannot run. So it is looked at again and again: its spec, which it may have
-rolled back by itself, and its tasks, which say more of what went wrong than it does.
+A Swarm accepts specs that it cannot run. So the service is observed again and again: its spec,
+which the Swarm may have rolled back, and its tasks, which tell more about a failure.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.deployments.swarm_targets import SwarmSite
-from worker.deployments.task_failures import container_here, explain, unplaced
+from worker.deployments.swarm_targets import ServiceTarget
+from worker.deployments.task_failures import container_here, explain, unplaced_error
 from worker.engine import images
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import nodes
@@ -20,18 +20,18 @@ from worker.engine.swarm.service_spec import SHORTLY, parallelism
 from worker.engine.swarm.service_state import Service, Task
 
 PULL = timedelta(minutes=10)
-"""What nodes have for pulling the image, all at the same time."""
+"""The time for pulling the image on all nodes at the same time."""
 
 LONGEST = timedelta(minutes=25)
-"""An attempt has half an hour, and needs some of it to see what ran before run again."""
+"""An attempt has half an hour, and needs some of it to see the previous version run again."""
 
 ENDING = timedelta(seconds=30)
-"""What old tasks have to end; a Swarm gives them ten seconds, and waits for nodes that are away."""
+"""The time for old tasks to stop; a Swarm gives ten seconds and waits for unreachable nodes."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """A service and its tasks at one moment: of what was asked for last, and all others."""
+class Observation:
+    """A service at one moment, with its tasks of the last request and all other tasks."""
 
     service: Service
     ours: tuple[Task, ...]
@@ -43,176 +43,187 @@ class Look:
 
     @property
     def ending(self) -> tuple[Task, ...]:
-        """Others that have to end and did not so far."""
+        """Other tasks that have to stop and have not stopped yet."""
         return tuple(task for task in self.others if not task.is_wanted and not task.is_over)
 
     def gap_seconds(self) -> float:
         """The longest time between the end of a task and the run of the one in its place."""
         gaps = [
-            min((new.at - old.at).total_seconds() for old in self.others if _gave_way(old, new))
+            min((new.at - old.at).total_seconds() for old in self.others if _replaced(old, new))
             for new in self.running
-            if any(_gave_way(old, new) for old in self.others)
+            if any(_replaced(old, new) for old in self.others)
         ]
         return round(max(gaps, default=0.0), 3)
 
 
 @dataclass
 class _Timer:
-    """Since when something has been so."""
+    """The time since which a value has been the same."""
 
-    what: object = None
+    value: object = None
     since: float = 0.0
 
-    def lasts(self, what: object) -> timedelta:
-        """For how long it has been just this."""
+    def lasts(self, value: object) -> timedelta:
+        """Return for how long the value has been the same."""
         now = time.monotonic()
-        if what != self.what:
-            self.what, self.since = what, now
+        if value != self.value:
+            self.value, self.since = value, now
         return timedelta(seconds=now - self.since)
 
 
 @dataclass
 class Convergence:
-    """One wait for one service.
+    """The wait for one service.
 
-    How tasks end that were there ``before`` says nothing: it may be with their Engine, or another
-    attempt's. Others take their place, and end by themselves if it was not. So it is with those
-    that are over when a node has joined anew: an Engine that starts again takes its time to answer,
-    and is not seen to be away.
+    The end of one of the ``earlier_tasks`` proves nothing: it may have ended with its Engine, or
+    another attempt may have stopped it. New tasks replace it, and end too if the version is broken.
+    The same holds for tasks that are over when a node has joined again: an Engine that restarts
+    answers late and is not seen as unreachable.
     """
 
-    site: SwarmSite
+    target: ServiceTarget
     service_id: str
-    before: frozenset[str] = frozenset()
+    earlier_tasks: frozenset[str] = frozenset()
     joined: dict[str, int] = field(default_factory=dict)
     running: _Timer = field(default_factory=_Timer)
     stuck: _Timer = field(default_factory=_Timer)
     ending: _Timer = field(default_factory=_Timer)
     seen: dict[str, Task] = field(default_factory=dict)
-    told: str = ""
+    reported: str = ""
 
-    async def wait(self) -> Look:
-        """Return when it runs as it was asked for.
+    async def wait(self) -> Observation:
+        """Return when the service runs as requested.
 
         Raises:
-            EngineError: why it does not; by then the Swarm may be about to roll it back, or not.
+            EngineError: it does not; the Swarm may be rolling it back at that time.
         """
         until = time.monotonic() + self._patience().total_seconds()
         await self._has_node_joined()
         while True:
-            look = await self._look()
-            self._tell(look)
-            await self._require_well(look)
-            is_ending = await self._is_ending(look)
-            self._require_placed(look, is_ending=is_ending)
-            if self._is_done(look, is_ending=is_ending) and await self._is_seen_well(look):
-                return look
+            observation = await self._observe()
+            self._report(observation)
+            await self._require_no_failure(observation)
+            is_ending = await self._is_ending(observation)
+            self._require_placed(observation, is_ending=is_ending)
+            if self._is_done(observation, is_ending=is_ending) and await self._is_verified(
+                observation
+            ):
+                return observation
             if time.monotonic() > until:
-                raise self._overdue(look)
-            await asyncio.sleep(self.site.gate.every.total_seconds())
+                raise self._timeout_error(observation)
+            await asyncio.sleep(self.target.readiness.every.total_seconds())
 
-    async def _look(self) -> Look:
-        service = await services.inspect(self.site.engine, self.service_id)
-        tasks = await services.tasks(self.site.engine, self.service_id)
+    async def _observe(self) -> Observation:
+        service = await services.inspect(self.target.engine, self.service_id)
+        tasks = await services.tasks(self.target.engine, self.service_id)
         ours, others = list[Task](), list[Task]()
         for task in tasks:
             (ours if self._is_ours(task, service) else others).append(task)
-        return Look(service, tuple(ours), tuple(others))
+        return Observation(service, tuple(ours), tuple(others))
 
     def _is_ours(self, task: Task, service: Service) -> bool:
-        """Of what was asked for, in the turn that the service has of it, if it still has one."""
-        deployment = self.site.command.deployment_id
+        """Return whether the task is of this deployment and of the service's current update."""
+        deployment = self.target.command.deployment_id
         return task.deployment == deployment and (
             task.turn == service.turn or service.deployment != deployment
         )
 
-    def _tell(self, look: Look) -> None:
-        count = f"{len(look.running)} of {self.site.command.replicas} run"
-        if count != self.told:
-            self.told = count
-            self.site.log.add(count)
+    def _report(self, observation: Observation) -> None:
+        count = f"{len(observation.running)} of {self.target.command.replicas} tasks run"
+        if count != self.reported:
+            self.reported = count
+            self.target.log.add(count)
 
-    async def _require_well(self, look: Look) -> None:
-        there = {task.task_id for task in (*look.ours, *look.others)}
-        # A Swarm may be set up to forget tasks at once.
+    async def _require_no_failure(self, observation: Observation) -> None:
+        there = {task.task_id for task in (*observation.ours, *observation.others)}
+        # A Swarm may be configured to keep no ended tasks.
         gone = [task for key, task in self.seen.items() if key not in there and task.is_wanted]
-        self.seen = {task.task_id: task for task in look.ours}
-        broken = [task for task in look.ours if task.is_broken]
-        over = {task.task_id: task for task in (*broken, *gone) if task.task_id not in self.before}
+        self.seen = {task.task_id: task for task in observation.ours}
+        broken = [task for task in observation.ours if task.is_broken]
+        over = {
+            task.task_id: task
+            for task in (*broken, *gone)
+            if task.task_id not in self.earlier_tasks
+        }
         if over and await self._has_node_joined():
-            self.site.log.add("it ended with an Engine that has started again: waiting on")
-            self.before |= there | over.keys()
+            self.target.log.add(
+                "a task ended with an Engine that has restarted: waiting for the next one"
+            )
+            self.earlier_tasks |= there | over.keys()
         elif over:
             task = next(iter(over.values()))
             if task.is_broken:
-                raise await explain(self.site, task)
-            raise self.site.error(
-                FaultCode.CONTAINER_EXITED, "it ended, and the Swarm keeps nothing of it"
+                raise await explain(self.target, task)
+            raise self.target.error(
+                FaultCode.CONTAINER_EXITED, "its task ended, and the Swarm keeps nothing of it"
             )
-        self._require_unchanged(look.service)
+        self._require_unchanged(observation.service)
 
     async def _has_node_joined(self) -> bool:
-        """Whether one has since this was asked last: it has another version then.
+        """Return whether a node has joined since the last call: its version has changed then.
 
-        It has when a person changes it, too. Then the next task that ends is believed.
+        A person's change of a node has the same effect; the next ended task counts then.
         """
-        before = self.joined
-        self.joined = {node.node_id: node.version for node in await nodes(self.site.engine)}
-        return self.joined != before
+        known = self.joined
+        self.joined = {node.node_id: node.version for node in await nodes(self.target.engine)}
+        return self.joined != known
 
     def _require_unchanged(self, service: Service) -> None:
-        """By a person, or by the Swarm, which rolls back what it does not find well."""
-        asked = self.site.command
-        if service.deployment != asked.deployment_id or service.update == "paused":
-            says = self.site.shown(service.update_says) or "somebody else changed the service"
-            raise self.site.error(FaultCode.SERVICE_CHANGED, says)
-        if (service.image, service.replicas) != (self._image, asked.replicas):
-            raise self.site.error(
+        """Raise `EngineError` if a person changed the service or the Swarm rolled it back."""
+        requested = self.target.command
+        if service.deployment != requested.deployment_id or service.update == "paused":
+            message = (
+                self.target.printable(service.update_says) or "somebody else changed the service"
+            )
+            raise self.target.error(FaultCode.SERVICE_CHANGED, message)
+        if (service.image, service.replicas) != (self._image, requested.replicas):
+            raise self.target.error(
                 FaultCode.SERVICE_CHANGED,
-                f"somebody else changed it to {service.replicas} of {service.image}",
+                f"somebody else changed it to {service.replicas} replicas of {service.image}",
             )
 
-    async def _is_ending(self, look: Look) -> bool:
-        """Whether old tasks end that are waited for; those on nodes that are away not for long."""
-        lasted = self.ending.lasts(bool(look.ending))
-        if not look.ending or lasted < ENDING:
-            return bool(look.ending)
-        up = {node.node_id for node in await nodes(self.site.engine) if node.is_up}
-        return any(task.node_id in up for task in look.ending)
+    async def _is_ending(self, observation: Observation) -> bool:
+        """Return whether old tasks are stopping; those of unreachable nodes count for a while."""
+        lasted = self.ending.lasts(bool(observation.ending))
+        if not observation.ending or lasted < ENDING:
+            return bool(observation.ending)
+        up = {node.node_id for node in await nodes(self.target.engine) if node.is_up}
+        return any(task.node_id in up for task in observation.ending)
 
-    def _require_placed(self, look: Look, *, is_ending: bool) -> None:
-        """While another task ends, it may be that one's port that is waited for."""
-        waiting = [task for task in look.ours if task.is_wanted and _is_unplaced(task)]
+    def _require_placed(self, observation: Observation, *, is_ending: bool) -> None:
+        """Raise `EngineError` if no node takes a task; a stopping task may still hold its port."""
+        waiting = [task for task in observation.ours if task.is_wanted and _is_unplaced(task)]
         is_stuck = bool(waiting) and not is_ending
-        if self.stuck.lasts(is_stuck) > self.site.gate.placed and is_stuck:
-            raise unplaced(self.site, waiting[0])
+        if self.stuck.lasts(is_stuck) > self.target.readiness.placed and is_stuck:
+            raise unplaced_error(self.target, waiting[0])
 
-    def _is_done(self, look: Look, *, is_ending: bool) -> bool:
-        command, running = self.site.command, look.running
+    def _is_done(self, observation: Observation, *, is_ending: bool) -> bool:
+        command, running = self.target.command, observation.running
         lasted = self.running.lasts(frozenset(task.task_id for task in running))
-        if len(running) != command.replicas or look.service.update not in {"", "completed"}:
+        if len(running) != command.replicas or observation.service.update not in {"", "completed"}:
             return False
-        if lasted < (SHORTLY if self.site.is_checked else self.site.gate.steady):
+        if lasted < (SHORTLY if self.target.is_checked else self.target.readiness.steady):
             return False
-        if any(task.is_wanted for task in look.others):
+        if any(task.is_wanted for task in observation.others):
             return False
         if is_ending:
             return False
-        if look.ending:
-            self.site.log.add("what ran before has not ended yet; the Swarm sees to it")
+        if observation.ending:
+            self.target.log.add("the previous version has not stopped yet; the Swarm will stop it")
         return True
 
-    async def _is_seen_well(self, look: Look) -> bool:
-        """By its digest everywhere; where a container can be seen, just that image, and healthy.
+    async def _is_verified(self, observation: Observation) -> bool:
+        """Verify each task by its digest, and by its image and health if its container is here.
 
-        For a moment a task is called running, too, whose health check has its program end well.
+        A task whose failed health check makes its program exit with 0 is briefly reported as
+        running.
         """
-        for task in look.running:
-            here = await container_here(self.site, task)
+        for task in observation.running:
+            here = await container_here(self.target, task)
             is_it = here is None or here.image_id == await self._image_id()
             if task.image != self._image or not is_it:
-                raise self.site.error(
-                    FaultCode.DIGEST_MISMATCH, f"another image runs, {task.image}"
+                raise self.target.error(
+                    FaultCode.DIGEST_MISMATCH, f"its task runs another image, {task.image}"
                 )
             if here is not None and not here.is_well:
                 return False
@@ -220,27 +231,30 @@ class Convergence:
 
     @property
     def _image(self) -> str:
-        return f"{self.site.command.target.name}@{self.site.command.target.digest}"
+        return f"{self.target.command.target.name}@{self.target.command.target.digest}"
 
     async def _image_id(self) -> str:
-        return (await images.inspect(self.site.engine, self._image)).image_id
+        return (await images.inspect(self.target.engine, self._image)).image_id
 
     def _patience(self) -> timedelta:
-        command, check = self.site.command, self.site.command.health_check
-        each = timedelta(seconds=check.longest_seconds) if check else 2 * self.site.gate.steady
+        command, check = self.target.command, self.target.command.health_check
+        each = (
+            timedelta(seconds=check.longest_seconds) if check else 2 * self.target.readiness.steady
+        )
         turns = -(-command.replicas // parallelism(command.replicas))
         return min(PULL + turns * (each + ENDING), LONGEST)
 
-    def _overdue(self, look: Look) -> EngineError:
-        late = [task for task in look.ours if task.is_wanted and not task.is_running]
-        if self.site.is_checked and any(task.state == "starting" for task in late):
-            return self.site.error(
-                FaultCode.CONTAINER_UNHEALTHY, "its health check has not passed in time"
+    def _timeout_error(self, observation: Observation) -> EngineError:
+        late = [task for task in observation.ours if task.is_wanted and not task.is_running]
+        if self.target.is_checked and any(task.state == "starting" for task in late):
+            return self.target.error(
+                FaultCode.CONTAINER_UNHEALTHY, "its health check did not pass in time"
             )
-        states = ", ".join(sorted({task.state for task in late})) or look.service.update
-        return self.site.error(
+        states = ", ".join(sorted({task.state for task in late})) or observation.service.update
+        return self.target.error(
             FaultCode.TRANSFER_TIMEOUT,
-            f"{len(look.running)} of {self.site.command.replicas} run in time, others are {states}",
+            f"only {len(observation.running)} of {self.target.command.replicas} tasks run in time, "
+            f"the others are {states}",
         )
 
 
@@ -248,5 +262,5 @@ def _is_unplaced(task: Task) -> bool:
     return task.state == "pending" and bool(task.error)
 
 
-def _gave_way(old: Task, new: Task) -> bool:
+def _replaced(old: Task, new: Task) -> bool:
     return old.slot == new.slot and old.is_over and old.at <= new.at

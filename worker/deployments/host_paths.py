@@ -1,4 +1,4 @@
-"""Which of this server's own directories containers may mount: ``WHARF_HOST_PATHS``, or none."""
+"""The server's own directories that containers may mount (``WHARF_HOST_PATHS``; default: none)."""
 
 import os.path
 from collections.abc import Iterable
@@ -11,12 +11,12 @@ from shared.jobs.commands import Mounted, Replace
 from shared.servers.host_paths import is_within
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")
-"""Whoever has one of these is root on the server."""
+"""Access to one of these sockets gives root access to the server."""
 
 
 @dataclass(frozen=True)
 class HostPaths:
-    """``allowed`` are the directories of the list, ``sockets`` what leads to an Engine."""
+    """``allowed`` are the listed directories, ``sockets`` the sockets of container engines."""
 
     allowed: tuple[str, ...] = ()
     sockets: tuple[str, ...] = SOCKETS
@@ -26,20 +26,20 @@ class HostPaths:
         """Read paths separated by colons.
 
         Raises:
-            SetupError: one that is not absolute.
+            SetupError: a path is not absolute.
         """
         allowed = tuple(path for path in text.split(":") if path)
         for path in allowed:
             if not Path(path).is_absolute():
                 raise SetupError(
                     f"WHARF_HOST_PATHS: {path} is not an absolute path",
-                    remedy="Give directories as /srv/data, separated by colons.",
+                    remedy="List absolute paths such as /srv/data, separated by colons.",
                 )
         scheme, _, socket = docker_host.partition("://")
         return cls(allowed, (*SOCKETS, *([socket] if scheme == "unix" else [])))
 
     def require(self, command: Replace) -> None:
-        """Raises `EngineError` (``host_path_not_allowed``) for the first mount that may not be."""
+        """Raise `EngineError` (``host_path_not_allowed``) for the first refused mount."""
         for mount in command.mounts:
             if reason := self._refusal(mount):
                 raise EngineError(
@@ -48,7 +48,7 @@ class HostPaths:
                 )
 
     def _refusal(self, mount: Mounted) -> str | None:
-        """Why the mount may not be, by its name and by where its links lead; ``None`` if it may."""
+        """Return why the path or its resolved path is refused; ``None`` if it is allowed."""
         if mount.type != "bind":
             return None
         path = os.path.normpath(mount.source)
@@ -57,11 +57,11 @@ class HostPaths:
         real = os.path.realpath(path)
         seen = [root for root in self.allowed if Path(root).exists()]
         if not seen:
-            return "is nothing that the worker sees, so that it cannot tell where links lead"
+            return "is not visible to the worker, so its symbolic links cannot be checked"
         if not is_within(real, map(os.path.realpath, seen)):
-            return "leads out of the paths that this server allows"
+            return "leads through a symbolic link out of the paths that this server allows"
         if path not in map(os.path.normpath, self.allowed) and self._has_socket(real):
-            return "leads to the Docker Engine's socket"
+            return "contains the Docker Engine's socket"
         return None
 
     def _has_socket(self, real: str) -> bool:
@@ -69,6 +69,6 @@ class HostPaths:
 
 
 def _with_real(paths: Iterable[str]) -> set[str]:
-    """The paths, and where their links lead."""
+    """Return the paths together with their resolved paths."""
     named = set(paths)
     return named | {os.path.realpath(path) for path in named}

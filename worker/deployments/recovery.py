@@ -1,19 +1,20 @@
-"""What deployments have begun on this Engine and nobody has finished: put right once it can be.
+"""The recovery journal: deployments that have begun on this Engine and are not finished.
 
-A worker may die, or its Engine may be away when what ran before is to be put back. So before a
-deployment changes anything, a note of it is kept in the worker's state directory; it is dropped
-when all is well, or as it was. What is left of a note while no attempt works at it:
+A worker may die, or its Engine may be unreachable when the previous version has to be restored. So
+a deployment writes an entry to the worker's state directory before it changes anything. The entry
+is removed when the deployment has succeeded or the previous version is restored. While no attempt
+works on an entry, the recovery task handles it:
 
 ```text
-container, not switched   put right at once: the next attempt begins anew
-container, switched       left to the next attempt while it runs and there may be one; then undone
-service                   left to the next attempt while there may be one; then undone
-done                      what is left behind is removed
+container, not switched   restored at once: the next attempt starts from the beginning
+container, switched       left to the next attempt while it runs and one may follow; then restored
+service                   left to the next attempt while one may follow; then restored
+done                      leftovers are removed
 ```
 
-Whether there may be another attempt, the database says: the beats ask it. It is put right twice
-before the note goes: an Engine that hung may yet do what it was asked for before. What the Engine
-refuses is tried again.
+The database knows whether another attempt may follow; the heartbeats ask it. The recovery runs
+twice before the entry is removed, because an Engine that hung may still execute earlier requests.
+A step that the Engine refuses is repeated.
 """
 
 import asyncio
@@ -32,7 +33,13 @@ from shared.coroutines import end
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
 from shared.jobs.commands import Replace, ServiceReplace
-from worker.deployments.targets import AWAY, Before, switch_back, switched, tidy
+from worker.deployments.targets import (
+    ENGINE_UNREACHABLE_CODES,
+    PreviousState,
+    switch_back,
+    switched,
+    tidy,
+)
 from worker.engine.containers import APPLICATION, Container
 from worker.engine.swarm import services
 from worker.engine.swarm.service_spec import TRIAL
@@ -44,11 +51,12 @@ EVERY = timedelta(seconds=5)
 log = structlog.get_logger()
 
 
-class Note(BaseModel):
-    """The deployment that changes an application.
+class JournalEntry(BaseModel):
+    """One deployment that changes an application.
 
-    ``before`` is of a container that was there before it. ``is_done``: only leftovers are to be
-    removed. ``is_right``: it was put right once.
+    ``before`` is the previous state of a container. ``is_done`` means that only leftovers remain
+    to be removed. ``is_right`` means that the recovery has run once. The field names are keys of
+    the file on the server.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,222 +64,225 @@ class Note(BaseModel):
     deployment_id: str
     job_id: str
     runtime: Literal["container", "service"]
-    before: Before | None = None
+    before: PreviousState | None = None
     is_done: bool = False
     is_right: bool = False
 
 
-_NOTES = TypeAdapter(dict[str, Note])
+_ENTRIES = TypeAdapter(dict[str, JournalEntry])
 
 
 @dataclass
-class Unfinished:
-    """``begun`` has a note for each application that is being changed.
+class RecoveryJournal:
+    """The journal file and its ``entries``: one for each application that is being changed.
 
     Raises:
-        SetupError: the notes of the worker before cannot be read.
+        SetupError: the file of the previous worker cannot be read.
     """
 
     engine: Engine
     path: Path
     every: timedelta = EVERY
-    begun: dict[str, Note] = field(default_factory=dict, init=False)
-    _ended: frozenset[str] = field(default=frozenset(), init=False)
-    _at_work: Counter[str] = field(default_factory=Counter, init=False)
-    _turns: defaultdict[str, asyncio.Lock] = field(
+    entries: dict[str, JournalEntry] = field(default_factory=dict, init=False)
+    _ended_jobs: frozenset[str] = field(default=frozenset(), init=False)
+    _active: Counter[str] = field(default_factory=Counter, init=False)
+    _locks: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock), init=False
     )
 
     def __post_init__(self) -> None:
         try:
             if self.path.exists():
-                self.begun = _NOTES.validate_json(self.path.read_bytes())
+                self.entries = _ENTRIES.validate_json(self.path.read_bytes())
         except (OSError, ValidationError) as error:
             raise SetupError(
-                f"{self.path} cannot be read: {type(error).__name__}",
-                remedy="Look at what this server's applications run, then remove the file.",
+                f"the recovery journal {self.path} cannot be read: {type(error).__name__}",
+                remedy="Check what this server's applications run, then remove the file.",
             ) from None
 
     @asynccontextmanager
-    async def working(self, command: Replace) -> AsyncIterator[None]:
-        """An attempt's work at an application: one at a time, and nothing is put right meanwhile.
+    async def holding(self, command: Replace) -> AsyncIterator[None]:
+        """Hold an application for one attempt; other attempts and the recovery wait meanwhile.
 
-        What another deployment has begun is put right first: else it were what ran before this one.
+        What another deployment has left unfinished is restored first, as this one would otherwise
+        take it for the previous version.
         """
-        self._at_work[command.application_id] += 1
+        self._active[command.application_id] += 1
         try:
-            async with self._turns[command.application_id]:
-                await self._make_way(command)
+            async with self._locks[command.application_id]:
+                await self._restore_others(command)
                 yield
         finally:
-            self._at_work[command.application_id] -= 1
+            self._active[command.application_id] -= 1
 
-    def noted(self, command: Replace) -> Note | None:
-        """What this deployment has begun, unless it is done: it can be undone."""
-        note = self.begun.get(command.application_id)
-        is_it = note is not None and _is_of(note, command) and not note.is_done
-        return note if is_it else None
+    def find_entry(self, command: Replace) -> JournalEntry | None:
+        """Return the entry of this deployment unless it is done."""
+        entry = self.entries.get(command.application_id)
+        is_it = entry is not None and _belongs_to(entry, command) and not entry.is_done
+        return entry if is_it else None
 
     def ran_before(self, command: Replace) -> bool:
-        """Whether something was to run, or to be started again, when the last deployment began."""
-        note = self.begun.get(command.application_id)
-        return note is not None and note.before is not None and note.before.ran
+        """Return whether the container was meant to run when the last deployment began."""
+        entry = self.entries.get(command.application_id)
+        return entry is not None and entry.before is not None and entry.before.ran
 
-    def note(
+    def record(
         self,
         command: Replace,
         job_id: str,
         *,
-        before: Before | None = None,
+        before: PreviousState | None = None,
         is_done: bool = False,
     ) -> None:
-        """To be called before anything is changed that another attempt might have to undo."""
-        note = Note(
+        """Write an entry; call this before any change that may have to be restored."""
+        entry = JournalEntry(
             deployment_id=command.deployment_id,
             job_id=job_id,
             runtime="service" if isinstance(command, ServiceReplace) else "container",
             before=before,
             is_done=is_done,
         )
-        if self.begun.get(command.application_id) != note:
-            self._keep({**self.begun, command.application_id: note})
+        if self.entries.get(command.application_id) != entry:
+            self._save({**self.entries, command.application_id: entry})
 
-    def forget(self, command: Replace) -> None:
-        """To be called once all is well, or what ran before is put back."""
-        note = self.begun.get(command.application_id)
-        if note is not None and _is_of(note, command):
-            self._drop(command.application_id)
+    def remove(self, command: Replace) -> None:
+        """Remove the entry once the deployment has succeeded or the old version is restored."""
+        entry = self.entries.get(command.application_id)
+        if entry is not None and _belongs_to(entry, command):
+            self._remove(command.application_id)
 
     def job_ids(self) -> Sequence[str]:
-        """The jobs of which it matters whether they have ended."""
-        return [note.job_id for note in self.begun.values() if not note.is_done]
+        """Return the jobs whose end the recovery has to know about."""
+        return [entry.job_id for entry in self.entries.values() if not entry.is_done]
 
-    def have_ended(self, job_ids: Collection[str]) -> None:
-        """There will be no further attempt at these."""
-        self._ended = frozenset(job_ids)
+    def mark_ended(self, job_ids: Collection[str]) -> None:
+        """Record the jobs that will have no further attempt."""
+        self._ended_jobs = frozenset(job_ids)
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Put right what can be, now and then, while the block runs."""
-        task = asyncio.create_task(self._watch())
-        task.add_done_callback(_tell_end)
+    async def running_recovery(self) -> AsyncIterator[None]:
+        """Run the recovery task while the block runs."""
+        task = asyncio.create_task(self._run())
+        task.add_done_callback(_log_failure)
         try:
             yield
         finally:
             await end(task)
 
-    async def put_right(self) -> None:
-        """All that no attempt works at; what the Engine refuses, or is away for, stays noted."""
-        for application_id in list(self.begun):
-            if not self._at_work[application_id]:
-                async with self._turns[application_id]:
-                    await self._put_right(application_id)
+    async def recover(self) -> None:
+        """Recover each application that no attempt holds; failed ones keep their entries."""
+        for application_id in list(self.entries):
+            if not self._active[application_id]:
+                async with self._locks[application_id]:
+                    await self._recover(application_id)
 
-    async def _watch(self) -> None:
+    async def _run(self) -> None:
         while True:
-            await self.put_right()
+            await self.recover()
             await asyncio.sleep(self.every.total_seconds())
 
-    async def _put_right(self, application_id: str) -> None:
-        note = self.begun.get(application_id)
+    async def _recover(self, application_id: str) -> None:
+        entry = self.entries.get(application_id)
         try:
-            if note is None or not await self._is_right(application_id, note):
+            if entry is None or not await self._restore(application_id, entry):
                 return
-            if note.is_right:
-                self._drop(application_id)
-                log.info("put_right", application=application_id)
+            if entry.is_right:
+                self._remove(application_id)
+                log.info("recovered", application=application_id)
             else:
-                seen = note.model_copy(update={"is_right": True})
-                self._keep({**self.begun, application_id: seen})
+                seen = entry.model_copy(update={"is_right": True})
+                self._save({**self.entries, application_id: seen})
         except EngineError as error:
-            log.warning("not_put_right", application=application_id, error=error.code)
+            log.warning("recovery_failed", application=application_id, error=error.code)
         except OSError as error:
-            log.warning("not_put_right", application=application_id, error=type(error).__name__)
+            log.warning("recovery_failed", application=application_id, error=type(error).__name__)
 
-    async def _is_right(self, application_id: str, note: Note) -> bool:
-        """Put it right, unless that is left to the next attempt."""
-        if note.job_id not in self._ended and await self._may_go_on(application_id, note):
+    async def _restore(self, application_id: str, entry: JournalEntry) -> bool:
+        """Restore the application unless the next attempt continues; return whether it was."""
+        if entry.job_id not in self._ended_jobs and await self._can_continue(application_id, entry):
             return False
-        if note.runtime == "service":
-            await self._undo_service(application_id, note.deployment_id)
+        if entry.runtime == "service":
+            await self._restore_service(application_id, entry.deployment_id)
             return True
-        await self._undo_container(application_id, note, must_run=True)
+        await self._restore_container(application_id, entry, must_run=True)
         return True
 
-    async def _make_way(self, command: Replace) -> None:
-        """For an attempt that is about to begin."""
+    async def _restore_others(self, command: Replace) -> None:
+        """Restore what another deployment left unfinished before an attempt begins."""
         application_id = command.application_id
-        note = self.begun.get(application_id)
-        if note is None or (_is_of(note, command) and await self._may_go_on(application_id, note)):
+        entry = self.entries.get(application_id)
+        if entry is None or (
+            _belongs_to(entry, command) and await self._can_continue(application_id, entry)
+        ):
             return
-        if note.runtime == "container":
-            current = await self._undo_container(application_id, note, must_run=False)
+        if entry.runtime == "container":
+            current = await self._restore_container(application_id, entry, must_run=False)
             if current is None or current.may_run:
-                self._drop(application_id)
+                self._remove(application_id)
             return
         try:
-            await self._undo_service(application_id, note.deployment_id)
+            await self._restore_service(application_id, entry.deployment_id)
         except EngineError as error:
-            if error.code in AWAY or error.code == FaultCode.SERVICE_CHANGED:
+            if error.code in ENGINE_UNREACHABLE_CODES or error.code == FaultCode.SERVICE_CHANGED:
                 raise
-            # A port that somebody took since, perhaps: what comes now may do without it.
-            log.warning("not_put_right", application=application_id, error=error.code)
+            # The cause may be a port that is taken now; the next version may not need it.
+            log.warning("recovery_failed", application=application_id, error=error.code)
         else:
-            self._drop(application_id)
+            self._remove(application_id)
 
-    async def _may_go_on(self, application_id: str, note: Note) -> bool:
-        """Whether another attempt of the same deployment could finish it."""
-        if note.is_done or note.runtime == "service":
-            return not note.is_done
-        left = await switched(self.engine, application_id, note.deployment_id)
-        return left is not None and left.new.may_run
+    async def _can_continue(self, application_id: str, entry: JournalEntry) -> bool:
+        """Return whether another attempt of the same deployment could finish it."""
+        if entry.is_done or entry.runtime == "service":
+            return not entry.is_done
+        switchover = await switched(self.engine, application_id, entry.deployment_id)
+        return switchover is not None and switchover.new.may_run
 
-    async def _undo_container(
-        self, application_id: str, note: Note, *, must_run: bool
+    async def _restore_container(
+        self, application_id: str, entry: JournalEntry, *, must_run: bool
     ) -> Container | None:
-        """What runs then; where nothing is left of what ran before, what took its place."""
-        left = None
-        if not note.is_done:
-            left = await switched(self.engine, application_id, note.deployment_id)
-        before = note.before or Before(ran=False)
-        if left is not None and left.can_be_undone(note.before):
-            await switch_back(self.engine, left)
-        elif left is not None:
-            log.warning("left_as_it_is", container=left.new.name)
-            before = Before(ran=False)
+        """Restore the previous container, or keep the new one if that is gone; return it."""
+        switchover = None
+        if not entry.is_done:
+            switchover = await switched(self.engine, application_id, entry.deployment_id)
+        before = entry.before or PreviousState(ran=False)
+        if switchover is not None and switchover.can_be_reversed(entry.before):
+            await switch_back(self.engine, switchover)
+        elif switchover is not None:
+            log.warning("restore_skipped", container=switchover.new.name)
+            before = PreviousState(ran=False)
         return await tidy(self.engine, application_id, before=before, must_run=must_run)
 
-    async def _undo_service(self, application_id: str, deployment_id: str) -> None:
-        """Have the Swarm go back to what it had; what is no longer of that deployment it has."""
+    async def _restore_service(self, application_id: str, deployment_id: str) -> None:
+        """Have the Swarm restore its previous spec where it still has that deployment."""
         if (await self.engine.info()).swarm in {"inactive", "worker"}:
             return
         for trial in await services.find(self.engine, TRIAL, application_id):
             if trial.deployment == deployment_id:
                 await services.remove(self.engine, trial.service_id)
         for service in await services.find(self.engine, APPLICATION, application_id):
-            await self._put_back(service.service_id, deployment_id)
+            await self._restore_spec(service.service_id, deployment_id)
 
-    async def _put_back(self, service_id: str, deployment_id: str) -> None:
+    async def _restore_spec(self, service_id: str, deployment_id: str) -> None:
         try:
             await services.put_back(self.engine, service_id, deployment_id, None)
         except EngineError as error:
             if error.code != FaultCode.NOT_PUT_BACK:
                 raise
-            # Somebody changed it since, and knows what it should be.
-            log.warning("left_as_it_is", service=service_id)
+            # Somebody has changed the service since: keep that.
+            log.warning("restore_skipped", service=service_id)
 
-    def _drop(self, application_id: str) -> None:
-        self._keep({key: self.begun[key] for key in self.begun.keys() - {application_id}})
+    def _remove(self, application_id: str) -> None:
+        self._save({key: self.entries[key] for key in self.entries.keys() - {application_id}})
 
-    def _keep(self, begun: dict[str, Note]) -> None:
-        write_whole(self.path, _NOTES.dump_json(begun).decode())
-        self.begun = begun
+    def _save(self, entries: dict[str, JournalEntry]) -> None:
+        write_whole(self.path, _ENTRIES.dump_json(entries).decode())
+        self.entries = entries
 
 
-def _tell_end(task: asyncio.Task[None]) -> None:
+def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("keeper_broken", error=type(error).__name__)
+        log.error("recovery_task_failed", error=type(error).__name__)
 
 
-def _is_of(note: Note, command: Replace) -> bool:
-    return note.deployment_id == command.deployment_id
+def _belongs_to(entry: JournalEntry, command: Replace) -> bool:
+    return entry.deployment_id == command.deployment_id

@@ -1,4 +1,4 @@
-"""The Swarm that one deployment of an application is carried out in: what runs, what may run."""
+"""The Swarm in which one deployment runs: its service, its nodes and the free ports."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
-from worker.deployments.targets import Place
+from worker.deployments.targets import DeploymentTarget
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.swarm import services
@@ -19,46 +19,46 @@ from worker.login import EngineLogin
 
 
 @dataclass
-class SwarmSite(Place):
-    """Where one deployment of a service is carried out; ``engine`` is that of a manager.
+class ServiceTarget(DeploymentTarget):
+    """A deployment as a service of a Swarm; ``engine`` is that of a manager.
 
-    What runs ``is_checked`` if the application or the image has a health check.
+    ``is_checked`` is true if the application or its image has a health check.
     """
 
     command: ServiceReplace
     is_checked: bool = False
 
-    async def see_image(self) -> None:
-        """Learn whether it has a health check of its own, where the Engine has it."""
+    async def inspect_image(self) -> None:
+        """Find out whether the image has a health check, if the Engine has the image."""
         image = await images.find(self.engine, str(self.command.target))
         given = self.command.health_check is not None
         self.is_checked = given or (image is not None and image.is_checked)
 
     async def require_manager(self) -> None:
-        """Raises `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
+        """Raise `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
         info = await self.engine.info()
         here = f"the Docker Engine of {info.name}"
         match info.swarm:
             case "manager":
                 return
             case "inactive":
-                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is in no Swarm")
+                raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is not part of a Swarm")
             case "worker":
                 raise self.error(FaultCode.NOT_A_SWARM_MANAGER, f"{here} is a worker of a Swarm")
             case "locked":
                 raise self.error(
                     FaultCode.NOT_A_SWARM_MANAGER,
                     f"the Swarm of {here} is locked",
-                    remedy="Unlock it: docker swarm unlock.",
+                    remedy="Unlock the Swarm: docker swarm unlock.",
                 )
             case state:
                 raise self.error(FaultCode.ENGINE_UNREACHABLE, f"the Swarm of {here} is {state}")
 
     async def find(self) -> Service | None:
-        """The application's service; a Swarm cannot rename one, so it may have another name.
+        """Return the application's service; its name may be an old one, as a Swarm cannot rename.
 
         Raises:
-            EngineError: ``name_taken``, as two say that they are.
+            EngineError: ``name_taken``, two services have the application's label.
         """
         found = await services.find(self.engine, APPLICATION, self.command.application_id)
         if len(found) > 1:
@@ -71,7 +71,7 @@ class SwarmSite(Place):
         return found[0] if found else None
 
     async def require_no_container(self) -> None:
-        """Raises `EngineError` (``other_runtime``) where it runs as a plain container."""
+        """Raise `EngineError` (``other_runtime``) if it runs as a plain container."""
         for container in await containers.find(
             self.engine, APPLICATION, self.command.application_id
         ):
@@ -80,27 +80,29 @@ class SwarmSite(Place):
             )
 
     async def require_free_name(self) -> None:
-        """Raises `EngineError` (``name_taken``) where somebody else has a service of the name."""
+        """Raise `EngineError` (``name_taken``) if a foreign service has the name."""
         name = self.command.name
         if await services.named(self.engine, name) is not None:
-            raise self.error(FaultCode.NAME_TAKEN, f"the service {name} is not of this application")
+            raise self.error(
+                FaultCode.NAME_TAKEN, f"the service {name} does not belong to this application"
+            )
 
-    async def running(self, service: Service) -> list[Task]:
-        """Its tasks that run by the spec that it has now."""
+    async def running_tasks(self, service: Service) -> list[Task]:
+        """Return the running tasks of the service's present spec."""
         tasks = await services.tasks(self.engine, service.service_id)
         return [task for task in tasks if task.is_running and service.made(task)]
 
-    async def spec(
+    async def make_spec(
         self, environment: Mapping[str, SecretStr], login: EngineLogin | None, name: str
     ) -> ServiceSpec:
-        """What is to run, once its registry has shown the image and there are nodes for it.
+        """Make the service spec after checking the registry, the nodes and the ports.
 
-        The nodes pull by themselves, and say no more of why they could not than that there is no
-        such image: so the registry is asked here, with the same login.
+        The nodes pull the image themselves, and report any failure as a missing image. So the
+        registry is asked here first, with the same login.
 
         Raises:
-            EngineError: ``platform_missing``, ``no_suitable_node``, ``port_taken``, or what the
-                registry says.
+            EngineError: ``platform_missing``, ``no_suitable_node``, ``port_taken``, or an error of
+                the registry.
         """
         command = self.command
         held = await images.distribution(self.engine, command.target, login)
@@ -115,35 +117,38 @@ class SwarmSite(Place):
             mounts=command.mounts,
             platforms=known(held.platforms),
             is_checked=self.is_checked,
-            steady=self.gate.steady,
+            steady=self.readiness.steady,
         )
         ready = self._require_nodes(spec, await nodes(self.engine))
         await self._require_ports(spec, ready)
         return spec
 
     async def _require_ports(self, spec: ServiceSpec, ready: set[str]) -> None:
-        """Of its Engine and of the Swarm's services; what other nodes run besides, nobody sees.
+        """Check the ports on this Engine and those of the Swarm's services.
 
-        A Swarm does not look for containers that have a port already. And of one in mode host it
-        would end what runs, find no node, and need a minute to have it run again.
+        Containers of other nodes are not visible. A Swarm ignores ports that a container has. For
+        a port in mode host it would stop the old task, find no node for the new one, and need a
+        minute until the old version runs again.
         """
         ingress = [port for port in spec.ports if port.publish_mode == "ingress"]
         if names := await containers.publishing(self.engine, ingress):
-            raise self._port_taken(ingress, f"the container {', '.join(names)} has")
+            raise self._port_taken(ingress, f"the container {', '.join(names)} uses")
         if not (ports := [port for port in spec.ports if port.publish_mode == "host"]):
             return
         taken = await services.nodes_using(self.engine, ports, self.command.application_id)
         if await containers.publishing(self.engine, ports):
             taken.add((await self.engine.info()).node_id)
         if len(ready - taken) < spec.replicas:
-            raise self._port_taken(ports, f"on {len(ready & taken)} nodes somebody else has")
+            raise self._port_taken(
+                ports, f"another service or container on {len(ready & taken)} nodes uses"
+            )
 
-    def _port_taken(self, ports: Sequence[PublishedPort], who: str) -> EngineError:
+    def _port_taken(self, ports: Sequence[PublishedPort], holder: str) -> EngineError:
         numbers = ", ".join(str(port.published_port) for port in ports)
-        return self.error(FaultCode.PORT_TAKEN, f"{who} the port, of {numbers}")
+        return self.error(FaultCode.PORT_TAKEN, f"{holder} a published port ({numbers})")
 
     def _require_nodes(self, spec: ServiceSpec, there: list[Node]) -> set[str]:
-        """The ids of those that are ready and for the image."""
+        """Return the ids of the ready nodes that can run the image."""
         fit = [node for node in there if node.runs(spec.platforms)]
         if not fit:
             has = sorted({f"{node.os}/{node.architecture}" for node in there})

@@ -1,7 +1,8 @@
-"""An application's containers on one Engine: what runs, what was left behind, what is healthy.
+"""An application's containers on one Engine: the current one, leftovers, and their health.
 
-The names say how far an attempt came that nobody finished: NAME.new was not switched to; beside a
-NAME, NAME.old was switched from, and without one it is what ran before.
+The names show how far an unfinished attempt came. NAME.new is a new container before the switch.
+NAME.old next to NAME is the previous container after the switch. NAME.old without NAME is the
+previous container in the middle of the switch.
 """
 
 import asyncio
@@ -27,25 +28,26 @@ from worker.jobs.mask import Mask
 log = structlog.get_logger()
 
 NEW, OLD = ".new", ".old"
-MAX_WORDS = 500
+MAX_CHARACTERS = 500
 
-PUT_BACK_AT_ONCE = timedelta(seconds=4)
-"""A cancel has to be over within five; what is put back may come to run after that."""
+CANCELLED_RESTORE_LIMIT = timedelta(seconds=4)
+"""A cancel ends within five seconds; the restored container may need longer until it runs."""
 
 
-AWAY = {
+ENGINE_UNREACHABLE_CODES = {
     FaultCode.ENGINE_UNREACHABLE,
     FaultCode.ENGINE_STREAM_TRUNCATED,
     FaultCode.ENGINE_API_VERSION,
 }
-"""An Engine that is away is asked for nothing; when it is back, the next attempt goes on."""
+"""Codes of an Engine that cannot be reached: nothing is restored, the next attempt continues."""
 
 
 @dataclass(frozen=True)
-class Gate:
-    """How often a new container is looked at, and how long one without a check has to run.
+class ReadinessPolicy:
+    """The rules by which a new container or task counts as ready.
 
-    A Swarm's task is given a node within ``placed``, or there is none for it.
+    It is inspected at intervals of ``every``. Without a health check it has to run for ``steady``.
+    A Swarm has to assign a task to a node within ``placed``.
     """
 
     every: timedelta = timedelta(seconds=0.2)
@@ -53,10 +55,11 @@ class Gate:
     placed: timedelta = timedelta(seconds=15)
 
 
-class Before(BaseModel):
-    """What there was before a deployment: whether it ran, and which run was asked to end, if one.
+class PreviousState(BaseModel):
+    """The state of the container before a deployment.
 
-    A run is told by when it began: one that was started again since is another.
+    ``ran`` is true if it was running. ``ended_run`` is the start time of the run that the
+    deployment asked to stop, if any; after a restart the start time differs.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,15 +73,15 @@ async def tidy(
     application_id: str,
     name: str = "",
     *,
-    before: Before | None = None,
+    before: PreviousState | None = None,
     must_run: bool = True,
 ) -> Container | None:
-    """What the application runs, after whatever an attempt left behind is put right.
+    """Clean up after an unfinished attempt and return the application's container, if any.
 
-    ``name`` is what its container should be called; before a change of name it is called another.
-    ``before`` says how it was; where nobody knows, it ran if anything was left behind. Unless it
-    ``must_run``, one that the Engine will not start again is left stopped. What was left behind
-    goes last: while it is there, another attempt knows that there is something to be done.
+    ``name`` is the container's intended name; before a change of name it has another one.
+    ``before`` is its previous state; if that is unknown, it ran if there are leftovers. Unless it
+    ``must_run``, a container that the Engine does not start again stays stopped. The leftovers are
+    removed last: while they exist, another attempt sees that there is work to do.
     """
     found = sorted(
         await containers.find(engine, APPLICATION, application_id), key=lambda one: one.name
@@ -107,75 +110,75 @@ async def tidy(
 
 
 @dataclass(frozen=True)
-class Switched:
-    """What a deployment has put in the place of ``old``, if that is still there."""
+class Switchover:
+    """The ``new`` container of a deployment, and the ``old`` one if it still exists."""
 
     new: Container
     old: Container | None
 
-    def can_be_undone(self, before: Before | None) -> bool:
-        """Not where there was something ``before`` that somebody has removed since."""
+    def can_be_reversed(self, before: PreviousState | None) -> bool:
+        """Return whether the previous container, if there was one, still exists."""
         return self.old is not None or before is None
 
 
-async def switched(engine: Engine, application_id: str, deployment_id: str) -> Switched | None:
-    """How they are called, if a deployment has switched."""
+async def switched(engine: Engine, application_id: str, deployment_id: str) -> Switchover | None:
+    """Return both containers if the deployment has switched to its new one."""
     found = {one.name: one for one in await containers.find(engine, APPLICATION, application_id)}
     for name, container in found.items():
         is_its = container.labels.get(DEPLOYMENT) == deployment_id
         if is_its and not name.endswith((NEW, OLD)):
-            return Switched(container, found.get(f"{name}{OLD}"))
+            return Switchover(container, found.get(f"{name}{OLD}"))
     return None
 
 
-async def switch_back(engine: Engine, left: Switched) -> None:
-    """By their names, nothing is switched any more: the rest is for `tidy`.
+async def switch_back(engine: Engine, switchover: Switchover) -> None:
+    """Rename the new container as before the switch; `tidy` does the rest.
 
-    Only of a deployment that is not done, and where it can be undone.
+    Call this only for a deployment that is not done and that can be reversed.
     """
-    await containers.rename(engine, left.new.container_id, f"{left.new.name}{NEW}")
+    await containers.rename(engine, switchover.new.container_id, f"{switchover.new.name}{NEW}")
 
 
 async def _start(engine: Engine, container: Container, *, must_run: bool) -> None:
-    """From its start, as it may just be about to end."""
+    """Restart the container, as its present run may be about to end."""
     try:
         await containers.restart(engine, container.container_id)
     except EngineError as error:
-        if must_run or error.code in AWAY:
+        if must_run or error.code in ENGINE_UNREACHABLE_CODES:
             raise
         log.warning("not_started_again", container=container.name, error=error.code)
 
 
 @dataclass
-class Place:
-    """Where one deployment of an application is carried out, in whatever runtime."""
+class DeploymentTarget:
+    """The Engine and application of one deployment, in any runtime."""
 
     engine: Engine
     command: Replace
     log: JobLog
     mask: Mask
-    gate: Gate = field(default_factory=Gate)
+    readiness: ReadinessPolicy = field(default_factory=ReadinessPolicy)
 
-    def error(self, code: FaultCode, what: str, *, remedy: str = "") -> EngineError:
-        return EngineError(code, f"deploy {self.command.target}: {what}", remedy=remedy)
+    def error(self, code: FaultCode, problem: str, *, remedy: str = "") -> EngineError:
+        return EngineError(code, f"deploy {self.command.target}: {problem}", remedy=remedy)
 
-    def not_put_back(self) -> EngineError:
-        """Of a deployment that was stopped when it was too late, or its Engine away."""
+    def restore_failed(self) -> EngineError:
+        """Return the error of a stopped deployment whose previous version was not restored."""
         return self.error(
             FaultCode.NOT_PUT_BACK,
-            "it was stopped, and what ran before could not be put back",
-            remedy="It is put back once the Docker Engine of this server answers, unless somebody "
-            "changed it since: look at what runs there.",
+            "it was stopped, and the previous version could not be restored",
+            remedy="Check what runs on this server. The previous version is restored once its "
+            "Docker Engine answers, unless somebody has changed it since.",
         )
 
-    def shown(self, text: str) -> str:
-        """On one line, without secrets: those go before anything is cut, or half of one stays."""
+    def printable(self, text: str) -> str:
+        """Return the text on one line without secrets; mask first, as a cut may halve a secret."""
         return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
 
 
 @dataclass
-class Site(Place):
-    """Where it is carried out as one container of the server."""
+class ContainerTarget(DeploymentTarget):
+    """A deployment as one container of the server."""
 
     command: ContainerReplace
 
@@ -188,9 +191,9 @@ class Site(Place):
         return f"{self.command.name}{OLD}"
 
     async def tidy(
-        self, *, before: Before | None = None, must_run: bool = True
+        self, *, before: PreviousState | None = None, must_run: bool = True
     ) -> Container | None:
-        """As `tidy`, for this application."""
+        """Call `tidy` for this application."""
         command = self.command
         return await tidy(
             self.engine,
@@ -200,12 +203,12 @@ class Site(Place):
             must_run=must_run,
         )
 
-    async def switched(self) -> Switched | None:
-        """As `switched`, for this deployment."""
+    async def switched(self) -> Switchover | None:
+        """Call `switched` for this deployment."""
         return await switched(self.engine, self.command.application_id, self.command.deployment_id)
 
     async def require_no_service(self) -> None:
-        """Raises `EngineError` (``other_runtime``) where it runs as a service of a Swarm."""
+        """Raise `EngineError` (``other_runtime``) if it runs as a service of a Swarm."""
         if (await self.engine.info()).swarm != "manager":
             return
         application_id = self.command.application_id
@@ -213,12 +216,13 @@ class Site(Place):
             raise self.error(FaultCode.OTHER_RUNTIME, f"it runs here as the service {service.name}")
 
     async def require_free_names(self) -> None:
-        """Raises `EngineError` (``name_taken``) where somebody else has a name that we need."""
+        """Raise `EngineError` (``name_taken``) if a foreign container has a name that we need."""
         for name in (self.command.name, self.new_name, self.old_name):
             labels = await self._labels(name)
             if labels is not None and labels.get(APPLICATION) != self.command.application_id:
                 raise self.error(
-                    FaultCode.NAME_TAKEN, f"the container {name} is not of this application"
+                    FaultCode.NAME_TAKEN,
+                    f"the container {name} does not belong to this application",
                 )
 
     async def require_healthy(self, container_id: str) -> Container:
@@ -233,16 +237,16 @@ class Site(Place):
             if not seen.is_running or seen.restarts:
                 raise await self._exited(seen)
             match seen.health:
-                case None if time.monotonic() - begun >= self.gate.steady.total_seconds():
+                case None if time.monotonic() - begun >= self.readiness.steady.total_seconds():
                     return seen
                 case containers.Health(status="healthy"):
                     return seen
                 case containers.Health(status="unhealthy", said=said):
-                    probed = self.shown(said)[:MAX_WORDS] or "nothing"
+                    probed = self.printable(said)[:MAX_CHARACTERS] or "no output"
                     raise self.error(
-                        FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}"
+                        FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}"
                     )
-            await asyncio.sleep(self.gate.every.total_seconds())
+            await asyncio.sleep(self.readiness.every.total_seconds())
 
     async def _labels(self, name: str) -> Mapping[str, str] | None:
         try:
@@ -256,7 +260,7 @@ class Site(Place):
         words = await containers.last_lines(self.engine, seen.container_id)
         for line in TextLines().feed(f"{words}\n"):
             self.log.add(line)
-        said = self.shown(seen.error) or self.shown(words)[-MAX_WORDS:] or "without a word"
+        said = self.printable(seen.error) or self.printable(words)[-MAX_CHARACTERS:] or "no output"
         return self.error(
             FaultCode.CONTAINER_EXITED, f"it ended with exit code {seen.exit_code}: {said}"
         )

@@ -1,11 +1,11 @@
-"""Why a task of a Swarm did not come to run, in words and as a code."""
+"""Explain failed tasks of a Swarm as errors with a code and a message."""
 
 import contextlib
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.deployments.swarm_targets import SwarmSite
-from worker.deployments.targets import MAX_WORDS
+from worker.deployments.swarm_targets import ServiceTarget
+from worker.deployments.targets import MAX_CHARACTERS
 from worker.engine import containers
 from worker.engine.containers import Container, Health
 from worker.engine.errors import Doing, make_error
@@ -15,66 +15,72 @@ from worker.engine.swarm.nodes import nodes
 from worker.engine.swarm.service_state import Task
 from worker.engine.transport.text import TextLines
 
-NOT_PULLED = (
-    "The node could not pull it, though its manager could see it: check that the node reaches the "
-    "registry, trusts its certificate or lists it under insecure-registries, and has room."
+NOT_PULLED_REMEDY = (
+    "The manager sees the image, but the node could not pull it. Check that the node reaches the "
+    "registry, trusts its certificate or lists it under insecure-registries, and has disk space."
 )
 
 
-async def explain(site: SwarmSite, task: Task) -> EngineError:
-    """The error that a task's end stands for; what it printed last goes to the log.
+async def explain(target: ServiceTarget, task: Task) -> EngineError:
+    """Return the error of a failed task and add its last output to the log.
 
-    ``container_exited``, ``container_unhealthy``, ``local_image_missing``, ``port_taken``, or what
-    its node said.
+    Its code is ``container_exited``, ``container_unhealthy``, ``local_image_missing``,
+    ``port_taken``, or that of its node's message.
     """
-    words = await _last_words(site, task)
-    for line in TextLines().feed(f"{words}\n"):
-        site.log.add(line)
-    here = await container_here(site, task)
-    place = await _place(site, task)
-    said = site.shown(words)[-MAX_WORDS:]
+    output = await _last_output(target, task)
+    for line in TextLines().feed(f"{output}\n"):
+        target.log.add(line)
+    here = await container_here(target, task)
+    node_label = await _node_label(target, task)
+    last_output = target.printable(output)[-MAX_CHARACTERS:]
     refused = _code(task) == FaultCode.CONTAINER_UNHEALTHY
     match here:
         case Container(health=Health(status="unhealthy", said=probe, failed=failed)) if refused or (
             failed and not task.error
         ):
-            probed = site.shown(probe)[:MAX_WORDS] or "nothing"
-            return site.error(FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}")
-        case None if task.state == "complete" and site.is_checked:
-            # A program that ends well when it is told to: its node tells nobody who told it.
-            return site.error(
+            probed = target.printable(probe)[:MAX_CHARACTERS] or "no output"
+            return target.error(FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}")
+        case None if task.state == "complete" and target.is_checked:
+            # The program exits with 0 on a signal; the node does not report why it was stopped.
+            return target.error(
                 FaultCode.CONTAINER_UNHEALTHY,
-                f"{place} ended it, as what its health check refuses: {said or 'without a word'}",
+                f"its health check failed, {node_label} stopped it: {last_output or 'no output'}",
             )
-    return _by_words(site, task, place, said)
+    return _exit_error(target, task, node_label, last_output)
 
 
-def unplaced(site: SwarmSite, task: Task) -> EngineError:
-    """The error of a task that no node was found for."""
-    return site.error(_code(task), _said(site, task))
+def unplaced_error(target: ServiceTarget, task: Task) -> EngineError:
+    """Return the error of a task for which no node was found."""
+    return target.error(_code(task), _node_message(target, task))
 
 
-async def container_here(site: SwarmSite, task: Task) -> Container | None:
-    """The task's container, where it is on the Engine that we speak with."""
+async def container_here(target: ServiceTarget, task: Task) -> Container | None:
+    """Return the task's container if it is on the Engine that we are connected to."""
     with contextlib.suppress(EngineError):
         return (
-            await containers.inspect(site.engine, task.container_id) if task.container_id else None
+            await containers.inspect(target.engine, task.container_id)
+            if task.container_id
+            else None
         )
     return None
 
 
-def _by_words(site: SwarmSite, task: Task, place: str, said: str) -> EngineError:
+def _exit_error(
+    target: ServiceTarget, task: Task, node_label: str, last_output: str
+) -> EngineError:
     code = _code(task)
     if code == FaultCode.CONTAINER_EXITED:
-        words = said or _said(site, task) or "without a word"
-        return site.error(code, f"it ended with exit code {task.exit_code} on {place}: {words}")
-    remedy = NOT_PULLED if code == FaultCode.LOCAL_IMAGE_MISSING else ""
-    return site.error(code, f"{place} says {_said(site, task)}", remedy=remedy)
+        output = last_output or _node_message(target, task) or "no output"
+        return target.error(
+            code, f"it ended with exit code {task.exit_code} on {node_label}: {output}"
+        )
+    remedy = NOT_PULLED_REMEDY if code == FaultCode.LOCAL_IMAGE_MISSING else ""
+    return target.error(code, f"{node_label} reports: {_node_message(target, task)}", remedy=remedy)
 
 
-def _said(site: SwarmSite, task: Task) -> str:
-    """What its node says of it, without secrets."""
-    return site.shown(redact(task.error))[:MAX_WORDS]
+def _node_message(target: ServiceTarget, task: Task) -> str:
+    """Return the node's message about the task, without secrets."""
+    return target.printable(redact(task.error))[:MAX_CHARACTERS]
 
 
 def _code(task: Task) -> FaultCode:
@@ -83,15 +89,15 @@ def _code(task: Task) -> FaultCode:
     return FaultCode(make_error(task.error, Doing("start container")).code)
 
 
-async def _last_words(site: SwarmSite, task: Task) -> str:
+async def _last_output(target: ServiceTarget, task: Task) -> str:
     with contextlib.suppress(EngineError):
-        return await services.last_lines(site.engine, task.task_id) if task.container_id else ""
+        return await services.last_lines(target.engine, task.task_id) if task.container_id else ""
     return ""
 
 
-async def _place(site: SwarmSite, task: Task) -> str:
+async def _node_label(target: ServiceTarget, task: Task) -> str:
     with contextlib.suppress(EngineError):
-        for node in await nodes(site.engine):
+        for node in await nodes(target.engine):
             if node.node_id == task.node_id and node.name:
                 return f"the node {node.name}"
     return f"the node {task.node_id}"

@@ -1,18 +1,19 @@
-"""What the handlers of deployments work with, besides what every handler does."""
+"""The tools of the deployment handlers, in addition to those of every handler."""
 
 from dataclasses import dataclass, field
 
 from worker.deployments.host_paths import HostPaths
-from worker.deployments.recovery import Unfinished
+from worker.deployments.recovery import RecoveryJournal
 from worker.jobs.tools import Tools
 
 
 @dataclass(frozen=True)
 class DeploymentTools(Tools):
-    """``unfinished`` knows what deployments have begun on this server.
+    """The tools that deployments need.
 
-    ``host_paths`` are what containers may mount of it.
+    ``journal`` records which deployments have begun on this server. ``host_paths`` lists the
+    directories of the server that containers may mount.
     """
 
-    unfinished: Unfinished = field(kw_only=True)
+    journal: RecoveryJournal = field(kw_only=True)
     host_paths: HostPaths = field(default_factory=HostPaths, kw_only=True)

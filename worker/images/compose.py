@@ -10,7 +10,7 @@ from shared.reference import Reference
 from worker.engine import images
 from worker.engine.transfer import OnProgress
 from worker.jobs.attempt import Attempt
-from worker.jobs.tools import IDLE, Tools, tell
+from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import Grants
 from worker.progress import LayerProgress, LayerState, TransferProgress
 
@@ -24,7 +24,7 @@ async def pull(
         EngineError, RegistryError: an image could not be pulled; the message names its services.
     """
     file = read_compose(command.compose)
-    lines = _Lines.of(command.images, tell(attempt))
+    lines = _Lines.of(command.images, progress_recorder(attempt))
     digests: dict[Reference, str] = {}
     for image in command.images:
         digests[image.target] = await _pull(image, grants, tools, lines)
@@ -46,7 +46,7 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Line
     name = lines.name_of(image)
     try:
         given = grants.login_for(image.target, "pull") if image.registry_id else None
-        login = await tools.for_engine(given, image.target)
+        login = await tools.engine_login(given, image.target)
         pulled = await images.pull(
             tools.engine,
             image.target,

@@ -23,7 +23,7 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
-from worker.jobs.tools import Tools, sender
+from worker.jobs.tools import Tools, log_sender
 from worker.login import EngineLogin, Grants, Login
 from worker.machine import find_free_bytes
 from worker.oci.concurrency import in_lanes
@@ -91,7 +91,7 @@ async def prepare(
             ``pull_denied``, ``auth_bad_credentials`` …, or the registry cannot be reached.
     """
     mask = Mask(grant.login.secret.get_secret_value() for grant in grants.grants)
-    async with open_log(sender(attempt), mask) as log:
+    async with open_log(log_sender(attempt), mask) as log:
         wanted = await _find_wanted(command, tools.engine)
         here = await _find_here(command.target, tools.engine, wanted)
         if here is not None:
@@ -132,7 +132,7 @@ async def _look_ahead(
     except (RegistryError, RefusedNetworkError) as error:
         if error.code not in CLOSED:
             raise
-        await _ask_engine(target, wanted, await tools.for_engine(login, target), tools.engine)
+        await _ask_engine(target, wanted, await tools.engine_login(login, target), tools.engine)
         log.add(f"{error.message}, but the Engine gets there: how much it fetches is not known")
         return
     found = await _measure(image, tools.engine)

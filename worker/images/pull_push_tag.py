@@ -9,9 +9,9 @@ from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
 from worker.images.preflight import prepare, require_image
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
-from worker.jobs.tools import IDLE, Tools, tell
+from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
 
 UNCLEAR = frozenset({FaultCode.PLATFORM_MISSING, FaultCode.ENGINE_REFUSED})
@@ -47,10 +47,10 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             size_bytes=here.size_bytes,
         )
     given = grants.login_for(target, "pull") if command.registry_id else None
-    login = await tools.for_engine(given, target)
+    login = await tools.engine_login(given, target)
     try:
         pulled = await images.pull(
-            tools.engine, target, login, tell(attempt), IDLE, platform=command.platform
+            tools.engine, target, login, progress_recorder(attempt), IDLE, platform=command.platform
         )
     except EngineError as error:
         if error.code in UNCLEAR:
@@ -80,15 +80,17 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     """
     target = command.target
     login = grants.login_for(target, "push")
-    given = await tools.for_engine(login, target)
+    given = await tools.engine_login(login, target)
     local = await images.inspect(tools.engine, command.source)
     await images.tag(tools.engine, local.image_id, target)
-    step = LastStep(tell(attempt))
+    step = LastStep(progress_recorder(attempt))
     try:
         digest = await carry_out(_send(tools, target, given, step), attempt, lambda: step.is_last)
     except (asyncio.CancelledError, EngineError, RegistryError) as error:
-        may_be_there = attempt.why is Why.CANCELLED or _is_unsure(error)
-        held = await tools.find(target, login, local.image_id) if may_be_there else None
+        may_be_there = attempt.stop_reason is StopReason.CANCELLED or _is_unsure(error)
+        held = (
+            await tools.find_image_digest(target, login, local.image_id) if may_be_there else None
+        )
         if held is None:
             raise
         digest = held

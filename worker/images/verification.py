@@ -11,7 +11,7 @@ from shared.jobs.results import DeleteResult, ProofResult
 from shared.reference import Reference, parse_registry
 from worker.jobs.attempt import Attempt
 from worker.jobs.last_step import LastStep, carry_out
-from worker.jobs.tools import Tools, tell
+from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants, Login
 from worker.oci.images.dependents import Dependents
 from worker.oci.images.plan import Plan
@@ -65,7 +65,7 @@ async def delete(
     """
     target, digest = _parse(command.target)
     login = grants.login_for(target, "delete")
-    step = LastStep(tell(attempt))
+    step = LastStep(progress_recorder(attempt))
     done = await carry_out(
         _delete(target, command.known, login, tools, step), attempt, lambda: step.is_last
     )

@@ -1,4 +1,4 @@
-"""One attempt at one job, from claim to finish; the product's only broad ``except`` is here."""
+"""One attempt at one job, from claim to finish, with the worker's only broad ``except``."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from shared.jobs.commands import (
 )
 from shared.jobs.states import LEASE, Outcome
 from shared.vault import KeyRing
-from worker.jobs.functions import ClaimAnswer, DatabaseAway, Functions, stored
+from worker.jobs.functions import ClaimAnswer, DatabaseAway, Functions, fault_document
 from worker.login import Grants, login_context
 
 TRY_AGAIN_SECONDS = 0.3
@@ -28,55 +28,56 @@ TRY_AGAIN_SECONDS = 0.3
 log = structlog.get_logger()
 
 
-class Why(StrEnum):
-    """Why a running attempt is stopped from outside."""
+class StopReason(StrEnum):
+    """The reason for which a running attempt is stopped from outside."""
 
     CANCELLED = "cancelled"
     DRAINED = "drained"
     LEASE_LOST = "lease_lost"
 
 
-Say = Callable[[int, str, Mapping[str, Any]], Awaitable[None]]
+EventWriter = Callable[[int, str, Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass
 class Attempt:
-    """An attempt that this worker has claimed or is about to.
+    """An attempt that this worker has claimed or is about to claim.
 
-    ``say`` stores an event of the job, by number, kind and content, while the attempt runs. It
-    ``is_too_late`` once a stop has met what cannot be stopped: how that ends is how it ended.
+    ``write_event`` stores an event of the job, by number, kind and content, while the attempt runs.
+    ``is_too_late`` is set when a stop came during a step that cannot be stopped: the result of that
+    step is then the result of the attempt.
     """
 
     job_id: str
     number: int
     task: asyncio.Task[Any] | None = None
-    why: Why | None = None
+    stop_reason: StopReason | None = None
     progress: dict[str, Any] | None = None
-    told: dict[str, Any] | None = None
+    reported_progress: dict[str, Any] | None = None
     claimed: bool = False
     is_too_late: bool = False
-    say: Say | None = None
+    write_event: EventWriter | None = None
 
     @property
-    def has_news(self) -> bool:
-        """Whether there is progress that no beat has told yet."""
-        return self.progress is not self.told
+    def has_new_progress(self) -> bool:
+        """Return whether there is progress that no heartbeat has reported yet."""
+        return self.progress is not self.reported_progress
 
     @property
     def is_stopped(self) -> bool:
-        return self.why is not None
+        return self.stop_reason is not None
 
-    def stop(self, why: Why) -> None:
-        """Stop the work; the first reason stands."""
-        if self.why is None:
-            self.why = why
+    def stop(self, stop_reason: StopReason) -> None:
+        """Stop the work; a reason that was given before is kept."""
+        if self.stop_reason is None:
+            self.stop_reason = stop_reason
             if self.task is not None:
                 self.task.cancel()
 
 
 @dataclass(frozen=True)
-class End:
-    """How an attempt ended, and the fault to show where it failed."""
+class AttemptResult:
+    """The outcome of an attempt, and the fault to show if it failed."""
 
     outcome: Outcome
     result: dict[str, Any] | None = None
@@ -88,7 +89,7 @@ Work = Callable[[Command, Grants, Attempt], Awaitable[BaseModel]]
 
 
 class NegativeResultError(WharfError):
-    """A job that did its work and found the answer to be no; ``report`` is kept with the error."""
+    """The negative result of a job that did its work; ``report`` is stored with the error."""
 
     def __init__(self, fault: Fault, report: BaseModel) -> None:
         super().__init__(fault.message, remedy=fault.remedy)
@@ -103,27 +104,27 @@ class NegativeResultError(WharfError):
 
 async def run_attempt(
     attempt: Attempt, functions: Functions, keys: KeyRing, server_id: str, work: Work
-) -> End | None:
-    """Claim, work, finish; ``None`` where the attempt is not ours (any more)."""
+) -> AttemptResult | None:
+    """Claim, work and finish; return ``None`` if the attempt is not or no longer ours."""
     claim = await _claim(attempt, functions)
     if claim.status != "claimed":
         return None
     attempt.claimed = True
-    attempt.say = partial(functions.event, attempt.job_id, attempt.number)
+    attempt.write_event = partial(functions.event, attempt.job_id, attempt.number)
     log.info("attempt_started", kind=claim.kind)
     if attempt.is_stopped:
-        # Stopped while it was being claimed: it never began, and that is no failure.
-        return await _finish(attempt, functions, End(Outcome.RETURNED))
-    end = await _work(attempt, claim, keys, server_id, work)
+        # Stopped while it was being claimed: it never began, so it has not failed.
+        return await _finish(attempt, functions, AttemptResult(Outcome.RETURNED))
+    attempt_result = await _perform(attempt, claim, keys, server_id, work)
     if (
-        end
-        and end.outcome is Outcome.FAILED
-        and attempt.why is not None
+        attempt_result
+        and attempt_result.outcome is Outcome.FAILED
+        and attempt.stop_reason is not None
         and not attempt.is_too_late
     ):
-        # What fails on its way out was stopped, whatever it says of itself.
-        end = _stopped(attempt)
-    return await _finish(attempt, functions, end) if end else None
+        # An attempt that fails after a stop counts as stopped, whatever its error.
+        attempt_result = _stopped_result(attempt)
+    return await _finish(attempt, functions, attempt_result) if attempt_result else None
 
 
 async def _claim(attempt: Attempt, functions: Functions) -> ClaimAnswer:
@@ -132,37 +133,43 @@ async def _claim(attempt: Attempt, functions: Functions) -> ClaimAnswer:
             return await functions.claim(attempt.job_id, attempt.number)
         except DatabaseAway as error:
             log.warning("claim_again", error=type(error).__name__)
-            if attempt.why is not None:
-                raise LeaseLostError(f"job {attempt.job_id} was not claimed") from error
+            if attempt.stop_reason is not None:
+                raise LeaseLostError(
+                    f"job {attempt.job_id} was not claimed: the database does not answer"
+                ) from error
             await asyncio.sleep(TRY_AGAIN_SECONDS)
 
 
-async def _work(
+async def _perform(
     attempt: Attempt, claim: ClaimAnswer, keys: KeyRing, server_id: str, work: Work
-) -> End | None:
-    """How the work ended; ``None`` where the lease is lost and nothing may be written."""
+) -> AttemptResult | None:
+    """Do the work and return its result; ``None`` if the lease is lost: nothing is written."""
     limit = asyncio.timeout(claim.timeout_seconds)
     try:
         command = parse_command(claim.kind, claim.command)
         grants = _open_grants(attempt, claim, command, keys, server_id)
         async with limit:
             result = await _stoppable(attempt, work(command, grants, attempt))
-        return End(Outcome.SUCCEEDED, result=result.model_dump(mode="json", by_alias=True))
+        return AttemptResult(
+            Outcome.SUCCEEDED, result=result.model_dump(mode="json", by_alias=True)
+        )
     except asyncio.CancelledError:
-        return _stopped(attempt)
+        return _stopped_result(attempt)
     except TimeoutError as error:
-        return _failed(_timed_out(claim) if limit.expired() else _broken(claim, error))
+        return _failed_result(
+            _timeout_fault(claim) if limit.expired() else _internal_fault(claim, error)
+        )
     except NegativeResultError as error:
-        return _failed(error.fault(), report=error.report)
+        return _failed_result(error.fault(), report=error.report)
     except WharfError as error:
-        return _failed(error.fault())
+        return _failed_result(error.fault())
     except Exception as error:  # noqa: BLE001 - a handler's bug must end its job, not the worker
-        return _failed(_broken(claim, error))
+        return _failed_result(_internal_fault(claim, error))
 
 
 async def _stoppable(attempt: Attempt, work: Awaitable[BaseModel]) -> BaseModel:
     attempt.task = asyncio.ensure_future(work)
-    if attempt.why is not None:
+    if attempt.stop_reason is not None:
         attempt.task.cancel()
     try:
         result: BaseModel = await attempt.task
@@ -174,19 +181,21 @@ async def _stoppable(attempt: Attempt, work: Awaitable[BaseModel]) -> BaseModel:
     return result
 
 
-async def _finish(attempt: Attempt, functions: Functions, end: End) -> End | None:
-    """The word of ours that was taken, if any was; repeated while the lease can still be ours."""
+async def _finish(
+    attempt: Attempt, functions: Functions, attempt_result: AttemptResult
+) -> AttemptResult | None:
+    """Store the result and return it if it was recorded; repeat while the lease may be ours."""
     until = asyncio.get_running_loop().time() + LEASE.total_seconds()
     while True:
         try:
             answer = await functions.finish(
                 attempt.job_id,
                 attempt.number,
-                end.outcome,
-                result=end.result,
-                error=end.error,
-                # What no beat has told yet: short transfers would else have moved nothing.
-                progress=attempt.progress if attempt.has_news else None,
+                attempt_result.outcome,
+                result=attempt_result.result,
+                error=attempt_result.error,
+                # Progress of short transfers that no heartbeat has reported yet.
+                progress=attempt.progress if attempt.has_new_progress else None,
             )
         except DatabaseAway as away:
             log.warning("finish_again", error=type(away).__name__)
@@ -194,11 +203,11 @@ async def _finish(attempt: Attempt, functions: Functions, end: End) -> End | Non
                 return None
             await asyncio.sleep(TRY_AGAIN_SECONDS)
         else:
-            if answer.status == "refused" and end is not TOO_LARGE:
-                end = TOO_LARGE
+            if answer.status == "refused" and attempt_result is not TOO_LARGE:
+                attempt_result = TOO_LARGE
                 continue
-            log.info("attempt_ended", outcome=end.outcome, answer=answer.status)
-            return end if answer.status in {"recorded", "already_recorded"} else None
+            log.info("attempt_ended", outcome=attempt_result.outcome, answer=answer.status)
+            return attempt_result if answer.status in {"recorded", "already_recorded"} else None
 
 
 def _open_grants(
@@ -217,44 +226,44 @@ def _open_grants(
     return Grants()
 
 
-def _stopped(attempt: Attempt) -> End | None:
-    match attempt.why:
-        case Why.CANCELLED:
-            return End(Outcome.CANCELLED)
-        case Why.LEASE_LOST:
+def _stopped_result(attempt: Attempt) -> AttemptResult | None:
+    match attempt.stop_reason:
+        case StopReason.CANCELLED:
+            return AttemptResult(Outcome.CANCELLED)
+        case StopReason.LEASE_LOST:
             return None
         case _:
-            return End(Outcome.RETURNED)
+            return AttemptResult(Outcome.RETURNED)
 
 
-def _failed(fault: Fault, report: BaseModel | None = None) -> End:
-    error = stored(fault)
+def _failed_result(fault: Fault, report: BaseModel | None = None) -> AttemptResult:
+    error = fault_document(fault)
     if report is not None:
         error["report"] = report.model_dump(mode="json", by_alias=True)
-    return End(Outcome.FAILED, fault=fault, error=error)
+    return AttemptResult(Outcome.FAILED, fault=fault, error=error)
 
 
-def _broken(claim: ClaimAnswer, error: Exception) -> Fault:
-    """A bug; of the error only its type is kept, as its text may hold anything, a secret too."""
+def _internal_fault(claim: ClaimAnswer, error: Exception) -> Fault:
+    """Return the fault of a bug; only the error's type is kept, as its text may hold a secret."""
     log.error("handler_broken", error=type(error).__name__)
     return Fault(
         code="internal",
         message=f"unexpected {type(error).__name__} in {claim.kind}",
-        remedy="See the worker's log on the server.",
+        remedy="Read the worker's log on the server.",
         retryable=True,
     )
 
 
-def _timed_out(claim: ClaimAnswer) -> Fault:
+def _timeout_fault(claim: ClaimAnswer) -> Fault:
     code = FaultCode.TRANSFER_TIMEOUT
     return Fault(
         code=code,
-        message=f"{claim.kind} was not done within {claim.timeout_seconds} s",
+        message=f"{claim.kind} was not finished within {claim.timeout_seconds} s",
         remedy=FAULTS[code].remedy,
         retryable=FAULTS[code].retryable,
     )
 
 
-TOO_LARGE = _failed(
-    Fault(code="internal", message="what the attempt found out is too large to be kept")
+TOO_LARGE = _failed_result(
+    Fault(code="internal", message="the result of the attempt is too large to be stored")
 )

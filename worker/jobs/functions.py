@@ -1,4 +1,4 @@
-"""The five functions of ``worker.sql``, over one connection of this server's own role."""
+"""Call the five functions of ``worker.sql`` over one connection of this server's role."""
 
 import asyncio
 import contextlib
@@ -22,17 +22,17 @@ from shared.jobs.states import Outcome
 from shared.text import plain_text
 
 CALL_SECONDS = 4.0
-"""After that a call is given up, also on a link that swallows everything."""
+"""The timeout of a call, which also ends it on a link that drops every packet."""
 
 RENEW_SECONDS = 40.0
-"""A session older than a minute is ended by control, whatever it does: we open a new one before."""
+"""Control ends any session that is older than a minute, so a new one is opened before."""
 
 OPTIONS = " ".join(
     f"-c {setting}"
     for setting in (
         "lock_timeout=3s",
         "statement_timeout=4s",
-        # A session whose server lost power must not fill the role's few connections for hours.
+        # A session whose server lost power must not use one of the few connections for hours.
         "tcp_keepalives_idle=5",
         "tcp_keepalives_interval=5",
         "tcp_keepalives_count=2",
@@ -47,7 +47,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class HelloAnswer(_Answer):
+class RegisterAnswer(_Answer):
     status: Literal["current", "wait", "unknown"]
     mark: str | None = None
     seconds: float = 0
@@ -67,20 +67,21 @@ class ClaimAnswer(_Answer):
     secrets: list[Secret] = []
 
 
-class Held(_Answer):
+class HeldAttempt(_Answer):
     job_id: str
     attempt: int
     cancel: bool = False
 
 
-class BeatAnswer(_Answer):
-    """``now`` is PostgreSQL's clock, in seconds since the epoch.
+class HeartbeatAnswer(_Answer):
+    """The answer to a heartbeat.
 
-    ``ended`` are those of the jobs begun of which there will be no further attempt.
+    ``now`` is PostgreSQL's clock, in seconds since the epoch. ``ended`` lists the pending jobs that
+    will have no further attempt.
     """
 
     status: Literal["current", "superseded"]
-    jobs: list[Held] = []
+    jobs: list[HeldAttempt] = []
     ended: list[str] = []
     now: float | None = None
     mark: str | None = None
@@ -90,8 +91,8 @@ class FinishAnswer(_Answer):
     status: Literal["recorded", "already_recorded", "fenced", "refused"]
 
 
-class Beat(BaseModel):
-    """One running attempt in a beat; ``progress`` only where it changed."""
+class AttemptHeartbeat(BaseModel):
+    """One running attempt in a heartbeat; ``progress`` is set only if it has changed."""
 
     job_id: str
     attempt: int
@@ -99,11 +100,11 @@ class Beat(BaseModel):
 
 
 class Functions:
-    """Calls of one worker, one at a time; a broken connection is opened again at the next call.
+    """The calls of one worker, one at a time; the next call opens a broken connection again.
 
-    Each function may be repeated, so a caller whose call failed midway calls again. ``mark`` is how
-    new the database was when it last answered; it is presented, so that the database notices that
-    it was restored from an older copy. ``keep_mark`` is called with each new one.
+    Each function may be repeated, so a caller whose call failed midway calls again. ``mark`` tells
+    how new the database was at its last answer. Each call presents it, so that the database notices
+    a restore from an older copy. ``keep_mark`` is called with each new mark.
     """
 
     def __init__(
@@ -132,12 +133,12 @@ class Functions:
         self._renew_seconds = renew_seconds
         self._renew_at = 0.0
         self._connection: AsyncConnection | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def hello(self, document: dict[str, Any]) -> HelloAnswer:
-        asked = await self._call("hello", {**document, "mark": self._mark})
-        answer = HelloAnswer.model_validate(asked)
-        self._note(answer.mark)
+    async def register(self, document: dict[str, Any]) -> RegisterAnswer:
+        answered = await self._call("hello", {**document, "mark": self._mark})
+        answer = RegisterAnswer.model_validate(answered)
+        self._keep_new_mark(answer.mark)
         return answer
 
     async def claim(self, job_id: str, attempt: int) -> ClaimAnswer:
@@ -145,38 +146,40 @@ class Functions:
             await self._call("claim", {"job_id": job_id, "attempt": attempt})
         )
 
-    async def beat(
+    async def heartbeat(
         self,
-        jobs: Sequence[Beat],
+        jobs: Sequence[AttemptHeartbeat],
         *,
-        begun: Sequence[str] = (),
+        pending: Sequence[str] = (),
         draining: bool = False,
         leaving: bool = False,
         engine: Mapping[str, Any] | None = None,
         clock_ahead: float | None = None,
-    ) -> BeatAnswer:
-        """``begun``: jobs that left something here, of which is asked whether they have ended.
+    ) -> HeartbeatAnswer:
+        """Prolong the leases of the running jobs and report the state of this worker.
 
-        ``draining``: send nothing new; ``leaving``: this is the last word of this worker.
-        ``engine`` is its description, where there is a newer one; ``clock_ahead`` is in seconds.
+        ``pending`` lists the jobs in the recovery journal, to learn which of them have ended.
+        ``draining`` asks for no new jobs. ``leaving`` marks the last heartbeat of this worker.
+        ``engine`` is the Engine's description if there is a newer one; ``clock_ahead`` is in
+        seconds.
         """
         document = {
             "jobs": [job.model_dump() for job in jobs],
-            "begun": list(begun),
+            "begun": list(pending),
             "draining": draining,
             "leaving": leaving,
             "engine": engine,
             "clock_ahead_seconds": clock_ahead,
             "mark": self._mark,
         }
-        answer = BeatAnswer.model_validate(await self._call("beat", document))
-        self._note(answer.mark)
+        answer = HeartbeatAnswer.model_validate(await self._call("beat", document))
+        self._keep_new_mark(answer.mark)
         return answer
 
     async def event(
         self, job_id: str, attempt: int, number: int, kind: str, data: Mapping[str, Any]
     ) -> None:
-        """Store the attempt's event of this ``number``, which grows from 1; a repeat is none."""
+        """Store the attempt's event of this ``number``, counted from 1; a repeat has no effect."""
         document = {
             "job_id": job_id,
             "attempt": attempt,
@@ -207,26 +210,26 @@ class Functions:
         return FinishAnswer.model_validate(await self._call("finish", document))
 
     async def close(self) -> None:
-        async with self._turn:
-            await self._drop()
+        async with self._lock:
+            await self._disconnect()
 
-    def _note(self, mark: str | None) -> None:
+    def _keep_new_mark(self, mark: str | None) -> None:
         if mark is not None and mark != self._mark:
             self._mark = mark
             self._keep_mark(mark)
 
     async def _call(self, function: str, document: dict[str, Any]) -> object:
-        async with self._turn:
-            asking = asyncio.ensure_future(self._ask(function, document))
+        async with self._lock:
+            pending_call = asyncio.ensure_future(self._execute(function, document))
             try:
                 async with asyncio.timeout(self._call_seconds):
-                    return await asyncio.shield(asking)
+                    return await asyncio.shield(pending_call)
             except BaseException:
-                # Also when the caller is cancelled: what is on the wire belongs to nobody now.
-                await self._abandon(asking)
+                # Also when the caller is cancelled: nobody waits for the answer any more.
+                await self._abandon(pending_call)
                 raise
 
-    async def _ask(self, function: str, document: dict[str, Any]) -> object:
+    async def _execute(self, function: str, document: dict[str, Any]) -> object:
         connection = await self._open()
         cursor = await connection.execute(
             f"SELECT worker_v1.{function}(%s)",
@@ -235,39 +238,39 @@ class Functions:
         row = await cursor.fetchone()
         return row[0] if row else None
 
-    async def _abandon(self, asking: asyncio.Future[object]) -> None:
-        """End a call and its connection here, without a word to the server.
+    async def _abandon(self, pending_call: asyncio.Future[object]) -> None:
+        """End a call and its connection on this side only.
 
-        A cancelled statement of psycopg first asks the server to stop it, which on a cut link takes
-        ten seconds: longer than there is until a lease runs out.
+        psycopg cancels a statement by a request to the server. On a cut link that takes ten
+        seconds, which is longer than the rest of a lease.
         """
         if self._connection is None or self._connection.closed:
-            asking.cancel()
+            pending_call.cancel()
         else:
             _cut(self._connection)
-        await asyncio.gather(asking, return_exceptions=True)
-        await self._drop()
+        await asyncio.gather(pending_call, return_exceptions=True)
+        await self._disconnect()
 
     async def _open(self) -> AsyncConnection:
         if time.monotonic() >= self._renew_at:
-            await self._drop()
+            await self._disconnect()
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(self.conninfo, autocommit=True)
             self._renew_at = time.monotonic() + self._renew_seconds
         return self._connection
 
-    async def _drop(self) -> None:
+    async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
 
 DatabaseAway = (psycopg.OperationalError, OSError)
-"""What a call raises while the database cannot be reached; it may be repeated."""
+"""The errors of a call while the database cannot be reached; the call may be repeated."""
 
 
-def stored(fault: Fault) -> dict[str, Any]:
-    """A fault as the job row keeps it."""
+def fault_document(fault: Fault) -> dict[str, Any]:
+    """Return the fault as the document that the job row holds."""
     return fault.model_dump(mode="json", exclude_none=True)
 
 
@@ -277,10 +280,10 @@ def _cut(connection: AsyncConnection) -> None:
 
 
 def _storable(value: Any) -> Any:
-    """The same without what PostgreSQL's JSON cannot hold, and what others' texts may well hold.
+    """Return the value without anything that PostgreSQL's JSON cannot hold.
 
-    NUL, lone surrogates, numbers that are none: one of them in one job's progress would otherwise
-    make the beat of all jobs fail. Nor is there anything in it that would steer a terminal.
+    NUL, a lone surrogate or NaN in the progress of one job would otherwise make the heartbeat of
+    all jobs fail. Control characters of terminals are removed too.
     """
     match value:
         case str():

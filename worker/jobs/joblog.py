@@ -1,6 +1,6 @@
-"""A job's log on its way from a handler to the database: masked, cut, gathered, once a second.
+"""Send a job's log to the database once a second, masked, cut and in batches.
 
-A build can print more than anybody reads, and faster than a database takes it. What is too much is
+A build can print more than anybody reads, and faster than a database stores it. Excess lines are
 left out and counted; the build itself never waits for its log.
 """
 
@@ -18,21 +18,21 @@ from shared.text import uncoloured
 from worker.jobs.functions import DatabaseAway
 from worker.jobs.mask import Mask
 
-Send = Callable[[int, Mapping[str, str]], Awaitable[None]]
-"""Stores a piece of the log by its number, from 1 on; repeated with it after `DatabaseAway`."""
+LogSender = Callable[[int, Mapping[str, str]], Awaitable[None]]
+"""Store a piece of the log by its number, counted from 1; called again after `DatabaseAway`."""
 
 MAX_LINE = 4_000
-"""Signs of one line that are kept; whoever writes more on a line writes for no reader."""
+"""The characters of one line that are kept; nobody reads longer lines."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How often what is sent, and how much at most.
+class LogLimits:
+    """The limits of how often and how much log is sent.
 
-    ``piece_bytes`` fits an event (16 KiB). A job has 10,000 events for all its attempts: so one of
-    them sends ``pieces`` at most, and after half of those only every ``slow``.
+    ``piece_bytes`` fits an event (16 KiB). A job has 10,000 events for all its attempts. So one
+    attempt sends at most ``pieces``, and after half of them only one every ``slow``.
     """
 
     every: timedelta = timedelta(seconds=1)
@@ -43,20 +43,20 @@ class Pace:
 
 
 class JobLog:
-    """Takes lines at any speed and keeps what is to be sent."""
+    """A buffer that takes lines at any speed and keeps those that are to be sent."""
 
-    def __init__(self, mask: Mask, pace: Pace) -> None:
+    def __init__(self, mask: Mask, limits: LogLimits) -> None:
         self._mask = mask
-        self._pace = pace
+        self._pace = limits
         self._waiting = deque[str]()
         self._bytes = 0
         self._left_out = 0
 
     def add(self, line: str) -> None:
-        """Add one line; secrets go first, and only then what is too long."""
+        """Add one line; secrets are masked before a long line is cut."""
         shown = self._mask(uncoloured(line))
         if len(shown) > MAX_LINE:
-            shown = f"{shown[:MAX_LINE]} [{len(shown) - MAX_LINE} signs left out]"
+            shown = f"{shown[:MAX_LINE]} [{len(shown) - MAX_LINE} characters left out]"
         size = _size(shown)
         if self._bytes + size > self._pace.waiting_bytes:
             self._left_out += 1
@@ -66,7 +66,7 @@ class JobLog:
         self._bytes += size
 
     def take(self) -> Iterator[str]:
-        """What waits, as pieces of whole lines."""
+        """Remove the waiting lines and yield them as pieces of whole lines."""
         self._close_gap()
         piece, size = list[str](), 0
         while self._waiting:
@@ -88,47 +88,47 @@ class JobLog:
 
 @asynccontextmanager
 async def open_log(
-    send: Send,
+    send: LogSender,
     mask: Mask,
-    pace: Pace | None = None,
+    limits: LogLimits | None = None,
     *,
-    last_words: timedelta = timedelta(seconds=2),
+    flush_timeout: timedelta = timedelta(seconds=2),
 ) -> AsyncIterator[JobLog]:
-    """A log that is sent while the block runs, and to its end when it is left.
+    """Open a log that is sent while the block runs; the rest is sent when the block ends.
 
-    On the way out, and so also on a cancel, it takes ``last_words`` at most.
+    At the end, also after a cancel, sending takes ``flush_timeout`` at most.
     """
-    used = pace or Pace()
-    kept, done = JobLog(mask, used), asyncio.Event()
-    sending = asyncio.create_task(_send(kept, send, used, done))
+    used_limits = limits or LogLimits()
+    job_log, done = JobLog(mask, used_limits), asyncio.Event()
+    sending = asyncio.create_task(_send(job_log, send, used_limits, done))
     try:
-        yield kept
+        yield job_log
     finally:
         done.set()
-        await asyncio.wait({sending}, timeout=last_words.total_seconds())
+        await asyncio.wait({sending}, timeout=flush_timeout.total_seconds())
         await end(sending)
 
 
-async def _send(kept: JobLog, send: Send, pace: Pace, done: asyncio.Event) -> None:
+async def _send(job_log: JobLog, send: LogSender, limits: LogLimits, done: asyncio.Event) -> None:
     made, sent, unsent, is_last = 0, 0, deque[tuple[int, str]](), False
     while not is_last:
-        is_late = sent > pace.pieces // 2
-        is_last = await heard(done, (pace.slow if is_late else pace.every).total_seconds())
-        for piece in kept.take():
+        is_late = sent > limits.pieces // 2
+        is_last = await heard(done, (limits.slow if is_late else limits.every).total_seconds())
+        for piece in job_log.take():
             made += 1
             unsent.append((made, piece))
-        while unsent and sent < pace.pieces:
+        while unsent and sent < limits.pieces:
             if not await _is_sent(send, *unsent[0]):
                 break
             unsent.popleft()
             sent += 1
-        if sent >= pace.pieces:
+        if sent >= limits.pieces:
             unsent.clear()
-        while len(unsent) * pace.piece_bytes > pace.waiting_bytes:
+        while len(unsent) * limits.piece_bytes > limits.waiting_bytes:
             unsent.popleft()
 
 
-async def _is_sent(send: Send, number: int, piece: str) -> bool:
+async def _is_sent(send: LogSender, number: int, piece: str) -> bool:
     try:
         await send(number, {"text": piece})
     except DatabaseAway as error:

@@ -1,4 +1,4 @@
-"""Secrets taken out of what a build prints, in the shapes in which programs print them."""
+"""Mask secrets in the output of builds, in all encodings in which programs print them."""
 
 import base64
 import json
@@ -10,14 +10,14 @@ from urllib.parse import quote, quote_plus
 from shared.errors import WharfError
 
 HIDDEN = "***"
-MIN_SIGNS = 4
-"""Anything shorter would blank out half of every log, and hides nothing: it is soon guessed."""
+MIN_CHARACTERS = 4
+"""A shorter secret is easily guessed, and masking it would blank out half of every log."""
 
-MIN_ENCODED_SIGNS = 8
+MIN_ENCODED_CHARACTERS = 8
 
 
 class Mask:
-    """Knows some secrets and does not tell them."""
+    """A function that replaces the given secrets in a text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         shapes = {shape for secret in secrets for line in _lines(secret) for shape in _shapes(line)}
@@ -26,13 +26,13 @@ class Mask:
         self._is_empty = not shapes
 
     def __call__(self, text: str) -> str:
-        """``text`` with each secret blanked out."""
+        """Return ``text`` with each secret replaced by `HIDDEN`."""
         return text if self._is_empty else self._pattern.sub(HIDDEN, text)
 
 
 @contextmanager
 def masking(mask: Mask) -> Iterator[None]:
-    """Take the secrets out of what an error says that leaves the block."""
+    """Mask the secrets in the message of an error that leaves the block."""
     try:
         yield
     except WharfError as error:
@@ -42,9 +42,9 @@ def masking(mask: Mask) -> Iterator[None]:
 
 
 def _lines(secret: str) -> Iterator[str]:
-    """A secret of several lines, as a key is, is printed line by line."""
+    """Return the whole secret and its lines: a key of several lines is printed line by line."""
     lines = {secret, *secret.splitlines()}
-    yield from (line.strip() for line in lines if len(line.strip()) >= MIN_SIGNS)
+    yield from (line.strip() for line in lines if len(line.strip()) >= MIN_CHARACTERS)
 
 
 def _shapes(secret: str) -> Iterator[str]:
@@ -58,13 +58,13 @@ def _shapes(secret: str) -> Iterator[str]:
 
 
 def _encoded(secret: bytes) -> Iterator[str]:
-    """Its base64, alone or with anything around it: three signs stand for four, so three ways."""
+    """Return its base64 in the three alignments that it can have within a longer text."""
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret).decode().rstrip("=")
         start = (0, 2, 3)[before]
-        # Of the last sign some bits are the next byte's, unless the secret ends with it.
+        # Some bits of the last character belong to the next byte unless the secret ends there.
         end = len(encoded) - (0 if (before + len(secret)) % 3 == 0 else 1)
         inner = encoded[start:end]
-        if len(inner) >= MIN_ENCODED_SIGNS:
+        if len(inner) >= MIN_ENCODED_CHARACTERS:
             yield inner
             yield inner.translate(str.maketrans("+/", "-_"))

@@ -1,4 +1,4 @@
-"""What every handler works with: the server's Engine, and how it may reach registries."""
+"""The tools of every handler: the server's Engine, and the way to registries."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
-from worker.jobs.joblog import Send
+from worker.jobs.joblog import LogSender
 from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
 from worker.oci.copy import NOT_THERE
@@ -22,32 +22,32 @@ from worker.oci.transport.settings import ConnectionSettings, EngineProxy
 from worker.progress import TransferProgress
 
 IDLE = timedelta(seconds=60)
-"""A transfer in which no byte moves for so long is stalled: the Engine itself retries for 25 s."""
+"""A transfer without progress for this time is stalled; the Engine itself retries for 25 s."""
 
-LOOK_SECONDS = 1.8
-LOOKS = (0.0, 0.2, 0.3, 0.5)
-"""Pauses between looks at the registry after a cancel, which has to be over within five.
+LOOKUP_SECONDS = 1.8
+LOOKUP_PAUSES = (0.0, 0.2, 0.3, 0.5)
+"""The pauses between lookups at the registry after a cancel, which ends within five seconds.
 
-An Engine that was let go may just have sent the tag, and a registry takes a moment to write it.
+An abandoned Engine request may have sent the tag, and a registry takes a moment to write it.
 """
 
 
-def sender(attempt: Attempt) -> Send:
-    """Stores pieces of a log as events of the attempt's job."""
+def log_sender(attempt: Attempt) -> LogSender:
+    """Return a function that stores pieces of a log as events of the attempt's job."""
 
     async def send(number: int, piece: Mapping[str, str]) -> None:
-        if attempt.say is not None:
-            await attempt.say(number, "log", piece)
+        if attempt.write_event is not None:
+            await attempt.write_event(number, "log", piece)
 
     return send
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What works on this server and where: its Engine, registries' networks, builds' folders.
+    """The Engine of this server, the networks of registries and the folders of builds.
 
-    ``api_url`` is where uploaded contexts are fetched; ``destinations`` decides which logins the
-    Engine may be given.
+    Uploaded contexts are fetched from ``api_url``. ``destinations`` decides which logins the Engine
+    may be given.
     """
 
     engine: Engine
@@ -57,10 +57,10 @@ class Tools:
     destinations: Destinations = field(default_factory=Destinations)
 
     async def connection_settings(self) -> ConnectionSettings:
-        """How registries are reached: plain HTTP only where this server's Engine lists it.
+        """Return how registries are reached; plain HTTP needs an entry in the Engine's list.
 
         Raises:
-            EngineError: the Engine does not answer, so its list is not known.
+            EngineError: the Engine does not answer, so its list is unknown.
         """
         info = await self.engine.info()
         return ConnectionSettings(
@@ -69,12 +69,12 @@ class Tools:
             proxy=EngineProxy(info.https_proxy, info.no_proxy),
         )
 
-    async def for_engine(self, login: Login | None, target: Reference) -> EngineLogin | None:
-        """The login for the Engine, once it was seen where a pull or push of ``target`` sends it.
+    async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
+        """Return the login for the Engine after checking where ``target``'s registry sends it.
 
         Raises:
-            RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: ``auth_unsafe_realm``, or why the registry cannot be asked.
+            RefusedNetworkError: the registry's address is not allowed here.
+            RegistryError: ``auth_unsafe_realm``, or the registry cannot be asked.
         """
         if login is None or not (login.username or login.secret.get_secret_value()):
             return None
@@ -84,30 +84,33 @@ class Tools:
             raise error.within("the Docker Engine is given no login") from error
 
     async def confirm(self, reference: Reference, login: Login | None) -> Descriptor:
-        """What the registry itself holds under this reference."""
+        """Return the descriptor that the registry itself holds under this reference."""
         settings = await self.connection_settings()
         async with RegistryClient(parse_registry(reference.registry), login, settings) as registry:
             return await registry.head_manifest(reference.repository, reference.target)
 
-    async def find(self, reference: Reference, login: Login | None, image_id: str) -> str | None:
-        """The digest of just that image at the registry; ``None``: not there, or not to be asked.
+    async def find_image_digest(
+        self, reference: Reference, login: Login | None, image_id: str
+    ) -> str | None:
+        """Return the digest if the registry holds exactly that image, else ``None``.
 
-        Takes `LOOK_SECONDS` at most.
+        It is ``None`` too if the registry does not answer. The lookup takes `LOOKUP_SECONDS`
+        at most.
         """
         with contextlib.suppress(WharfError, TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(LOOKUP_SECONDS):
                 settings = await self.connection_settings()
                 host = parse_registry(reference.registry)
                 async with RegistryClient(host, login, settings) as registry:
-                    for pause in LOOKS:
+                    for pause in LOOKUP_PAUSES:
                         await asyncio.sleep(pause)
-                        held = await _look(registry, reference)
+                        held = await _find_manifest(registry, reference)
                         if held is not None:
                             return held.descriptor.digest if held.is_of(image_id) else None
         return None
 
 
-async def _look(registry: RegistryClient, reference: Reference) -> Manifest | None:
+async def _find_manifest(registry: RegistryClient, reference: Reference) -> Manifest | None:
     try:
         return await registry.get_manifest(reference.repository, reference.target)
     except RegistryError as error:
@@ -116,8 +119,8 @@ async def _look(registry: RegistryClient, reference: Reference) -> Manifest | No
         return None
 
 
-def tell(attempt: Attempt) -> Callable[[TransferProgress], None]:
-    """Keep the newest progress with the attempt; the next beat carries it."""
+def progress_recorder(attempt: Attempt) -> Callable[[TransferProgress], None]:
+    """Return a function that keeps the newest progress for the next heartbeat."""
 
     def on_progress(progress: TransferProgress) -> None:
         attempt.progress = progress.as_json()

@@ -1,4 +1,4 @@
-"""Folders that builds work in, below the worker's state directory, for this worker alone."""
+"""Private folders of builds below the worker's state directory."""
 
 import asyncio
 import shutil
@@ -16,14 +16,14 @@ class Workspaces:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """Begin with an empty directory: what is in it was left by a worker that was killed."""
+        """Empty the directory, which may hold folders of a killed worker, and open it."""
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700, parents=True)
         return cls(directory)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
-        """A folder that only we can read; gone at the end of the block."""
+        """Make a folder that only this user can read; it is removed when the block ends."""
         folder = await asyncio.to_thread(tempfile.mkdtemp, dir=self.directory)
         try:
             yield Path(folder)

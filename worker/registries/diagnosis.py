@@ -66,7 +66,7 @@ async def _ask_engine(
             raise away
         async with asyncio.timeout(ENGINE_SECONDS):
             seen = Reference(report.host, report.repository, "latest")
-            given = await tools.for_engine(login, seen)
+            given = await tools.engine_login(login, seen)
             if given is not None:
                 await images.authenticate(tools.engine, parse_registry(login.host), given)
     except (EngineError, RegistryError, TimeoutError) as error:

@@ -1,4 +1,4 @@
-"""``wharf worker``: enrol where that is still to do, then become a stock Celery worker."""
+"""``wharf worker``: enrol this server if necessary, then become a stock Celery worker."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from shared.errors import SetupError
 from shared.settings import WorkerSettings, load
 from worker.broker_users import server_user
 from worker.server.enrolment import enrol, hash_token, is_removed
-from worker.server.identity import Enrolled, StateDirectory
+from worker.server.identity import Enrolment, StateDirectory
 
 SLOTS = 16 + 4 + 2
 """Quick, transfer and build jobs of one server (`Server.quick_slots` and so on)."""
@@ -18,15 +18,15 @@ SPARE_THREADS = 16
 def main() -> None:
     try:
         settings = load(WorkerSettings, os.environ)
-        enrolled, broker_url_file = join(settings)
+        enrolment, broker_url_file = join(settings)
     except SetupError as error:
         sys.exit(f"wharf worker: {error.message}. {error.remedy}".strip())
-    server_id = enrolled.server_id
+    server_id = enrolment.server_id
     # The environment of a process is easily read: no password and no token stays in it.
     for name in ("WHARF_JOIN_TOKEN", "WHARF_JOIN_TOKEN_FILE", "WHARF_BROKER_URL"):
         os.environ.pop(name, None)
     os.environ.update(WHARF_SERVER_ID=server_id, WHARF_BROKER_URL_FILE=str(broker_url_file))
-    os.environ.update({"WHARF_URL": enrolled.api_url} if enrolled.api_url else {})
+    os.environ.update({"WHARF_URL": enrolment.api_url} if enrolment.api_url else {})
     argv = (
         *("celery", "-A", "worker.server.app", "worker", "--pool", "threads"),
         *("--concurrency", str(SLOTS + SPARE_THREADS)),
@@ -36,73 +36,73 @@ def main() -> None:
     os.execv(sys.executable, (sys.executable, "-m", *argv))  # noqa: S606 - argv is ours
 
 
-def join(settings: WorkerSettings) -> tuple[Enrolled, Path]:
-    """Return who this server is, and the file with its broker's URL.
+def join(settings: WorkerSettings) -> tuple[Enrolment, Path]:
+    """Return the enrolment of this server, and the file with its broker's URL.
 
     Raises:
-        SetupError: it cannot join, or its join token is not that of its state directory.
+        SetupError: it cannot join, or its join token does not match its state directory.
     """
     state = StateDirectory.open(settings.state_dir)
     try:
-        enrolled = _enrolled(state, settings) or _enrol(state, settings)
-        if settings.url not in {None, enrolled.api_url}:
+        enrolment = _find_enrolment(state, settings) or _enrol(state, settings)
+        if settings.url not in {None, enrolment.api_url}:
             # The API has moved, or the server joined before its address was kept.
-            enrolled = enrolled.model_copy(update={"api_url": settings.url})
-            state.keep_enrolled(enrolled)
-        return enrolled, state.keep_broker_url(_broker_url(settings, state, enrolled))
+            enrolment = enrolment.model_copy(update={"api_url": settings.url})
+            state.save_enrolment(enrolment)
+        return enrolment, state.save_broker_url(_broker_url(settings, state, enrolment))
     finally:
         state.close()
 
 
-def _enrolled(state: StateDirectory, settings: WorkerSettings) -> Enrolled | None:
-    """Return who the state directory says this server is; ``None`` if it has to join.
+def _find_enrolment(state: StateDirectory, settings: WorkerSettings) -> Enrolment | None:
+    """Return the enrolment in the state directory; ``None`` if this server has to join.
 
-    A token that it did not join with is for another server. The directory of a server that was
-    removed is free for that one.
+    A token other than the one that was used belongs to another server. That server may reuse the
+    directory if the former one was removed.
     """
-    enrolled = state.enrolled
-    if enrolled is None or settings.join_token is None:
-        return enrolled
+    enrolment = state.enrolment
+    if enrolment is None or settings.join_token is None:
+        return enrolment
     given = hash_token(settings.join_token.get_secret_value())
-    if given == enrolled.token_hash:
-        return enrolled
-    if is_removed(enrolled):
-        state.set_aside(enrolled.server_id)
+    if given == enrolment.token_hash:
+        return enrolment
+    if is_removed(enrolment):
+        state.set_aside(enrolment.server_id)
         return None
-    if enrolled.token_hash is None:
-        # It joined before tokens were remembered: this may be the one.
-        return enrolled
+    if enrolment.token_hash is None:
+        # It joined before token hashes were stored: this may be its token.
+        return enrolment
     raise SetupError(
-        f"the state directory {state.path} belongs to the server {enrolled.server_id}, "
-        "and WHARF_JOIN_TOKEN is for another one",
-        remedy="Unset WHARF_JOIN_TOKEN to go on as that server, or set another WHARF_STATE_DIR.",
+        f"the state directory {state.path} belongs to the server {enrolment.server_id}, "
+        "and WHARF_JOIN_TOKEN is for another server",
+        remedy="Unset WHARF_JOIN_TOKEN to continue as that server, or set another WHARF_STATE_DIR.",
     )
 
 
-def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolled:
+def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolment:
     if settings.url is None or settings.join_token is None:
         raise SetupError(
             "this server is not enrolled yet",
-            remedy="Set WHARF_URL and WHARF_JOIN_TOKEN as `server.create` answered them.",
+            remedy="Set WHARF_URL and WHARF_JOIN_TOKEN to the values of `server.create`.",
         )
-    enrolled = enrol(state, settings.url, settings.join_token.get_secret_value())
-    # Who approves this server can see that it is this one.
+    enrolment = enrol(state, settings.url, settings.join_token.get_secret_value())
+    # The key id lets the person who approves this server recognize it.
     sys.stderr.write(f"wharf worker: joined, with the key {state.public_key().key_id}\n")
-    return enrolled
+    return enrolment
 
 
-def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolled: Enrolled) -> str:
-    """That of a user which servers share, where one is set; else that of this server's own user."""
+def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolment: Enrolment) -> str:
+    """Return the URL of the shared broker user if one is set, else of this server's own user."""
     if settings.broker_url is not None:
         return settings.broker_url.get_secret_value()
-    if enrolled.broker_url is None:
+    if enrolment.broker_url is None:
         raise SetupError(
-            "the control plane did not say where its broker is",
+            "the control plane did not report the address of its broker",
             remedy="Set WHARF_SERVER_BROKER_URL for the API and enrol again, or WHARF_BROKER_URL.",
         )
-    user, password = server_user(enrolled.server_id), state.broker_password().get_secret_value()
-    scheme, _, place = enrolled.broker_url.partition("://")
-    return f"{scheme}://{user}:{password}@{place.rpartition('@')[2]}"
+    user, password = server_user(enrolment.server_id), state.broker_password().get_secret_value()
+    scheme, _, address = enrolment.broker_url.partition("://")
+    return f"{scheme}://{user}:{password}@{address.rpartition('@')[2]}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The stock Celery worker of one server: a task a kind, and nothing of Celery beyond this module.
+"""The stock Celery worker of one server, with one task per kind; only this module uses Celery.
 
-A message is ``(job id, attempt)``; it says "look", the job row decides. A failed attempt raises,
-so that Flower shows FAILURE; its message holds the code and no secret.
+A message is ``(job id, attempt)``; only the job row decides what to do. A failed attempt raises,
+so that Flower shows FAILURE; the message of the error holds the code and no secret.
 """
 
 import os
@@ -22,7 +22,7 @@ from shared.settings import WorkerSettings, load
 from worker.broker import broker_settings, require_broker
 from worker.server.consumer import reading_settings
 from worker.server.handlers import open_work
-from worker.server.heartbeat import JOIN_AGAIN
+from worker.server.heartbeat import JOIN_AGAIN_REMEDY
 from worker.server.identity import StateDirectory
 from worker.server.runtime import Worker, start_worker
 
@@ -30,11 +30,11 @@ DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 
 
 class AttemptFailedError(Exception):
-    """An attempt that ended badly, for Flower's eyes: the stable code and the remedy."""
+    """The error that shows a failed attempt in Flower, with its stable code and message."""
 
 
 def make_app(settings: WorkerSettings) -> Celery:
-    """Celery with a task for each kind; the worker behind them starts when Celery does."""
+    """Make a Celery app with a task for each kind; the worker starts together with Celery."""
     broker = settings.broker_url.get_secret_value() if settings.broker_url else None
     app = Celery("wharf.server", broker=broker, set_as_current=False)
     server_id = settings.server_id or "server"
@@ -57,7 +57,7 @@ def make_app(settings: WorkerSettings) -> Celery:
                 # After the start: control makes our user at the broker along with our role.
                 worker[0].thread.run(require_broker(broker))
         except SetupError as error:
-            # Celery only logs what a signal's receiver raises, and would go on without a worker.
+            # Celery only logs errors of a signal's receiver, and would continue without a worker.
             sys.stderr.write(f"wharf worker: {error.message}. {error.remedy}\n")
             raise SystemExit(1) from None
 
@@ -88,7 +88,7 @@ def _leave() -> None:
 
 
 def _leave_removed() -> None:
-    sys.stderr.write(f"wharf worker: this server was removed. {JOIN_AGAIN}\n")
+    sys.stderr.write(f"wharf worker: this server was removed. {JOIN_AGAIN_REMEDY}\n")
     _leave()
 
 

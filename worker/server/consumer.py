@@ -1,8 +1,8 @@
-"""The worker's side of the broker: it takes messages from its queue and writes nothing there.
+"""Consume messages from the server's broker queue without writing anything to the broker.
 
-A broker user that may write could fill the memory that all servers share. So there is no record of
-messages that were taken and not yet acknowledged, and none is put back: what is lost with a worker
-is sent again, as long as its job waits.
+A broker user that may write could fill the memory that all servers share. So unacknowledged
+messages are not recorded and not restored: a message that is lost with a worker is published again
+as long as its job waits.
 """
 
 from typing import Any
@@ -12,24 +12,24 @@ from kombu.transport import redis
 
 
 class Channel(redis.Channel):
-    """A channel that puts nothing back, neither at its end nor when a message is rejected."""
+    """A channel that restores no message, neither when it closes nor after a rejection."""
 
     do_restore = False
 
     def _restore(self, message: Any, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's
-        """Leave it to control to send the message again."""
+        """Do nothing: control publishes the message again."""
 
 
 class Transport(redis.Transport):
-    """Kombu's, with that channel."""
+    """Kombu's transport with the read-only channel."""
 
     Channel = Channel
 
 
 def reading_settings(server_id: str) -> dict[str, Any]:
-    """Celery's settings beside those of every process of ours."""
+    """Return the Celery settings of a server's worker, in addition to the common ones."""
     return {
         "broker_transport": f"{__name__}:Transport",
-        # Control declares the queue when it sends to it.
+        # Control declares the queue when it publishes to it.
         "task_queues": [Queue(f"server.{server_id}", no_declare=True)],
     }

@@ -1,4 +1,4 @@
-"""Join the fleet: show a token once, send what proves us, keep every secret here."""
+"""Enrol this server: present its token once, send its public key, keep every secret here."""
 
 import hashlib
 import secrets
@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from shared.errors import SetupError
 from worker.broker_users import hash_password
-from worker.server.identity import Enrolled, StateDirectory, scram_verifier
+from worker.server.identity import Enrolment, StateDirectory, scram_verifier
 
 ENROLL = "/api/server.enroll"
 IS_REMOVED = "/api/server.isRemoved"
@@ -27,8 +27,8 @@ class _Answer(BaseModel):
     broker_url: str | None = None
 
 
-def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
-    """Send the public key and what proves our passwords to the API at ``url``; none travels.
+def enrol(state: StateDirectory, url: str, token: str) -> Enrolment:
+    """Send the public key and the password verifiers to the API; no password is sent.
 
     Raises:
         SetupError: the API cannot be reached, or refuses the token.
@@ -43,29 +43,29 @@ def enrol(state: StateDirectory, url: str, token: str) -> Enrolled:
     answer = _post(url.rstrip("/") + ENROLL, proof)
     if answer.status_code != httpx2.codes.OK:
         raise SetupError(
-            f"{url} refuses to enrol this server: {_reason(answer)}",
-            remedy="A join token works once and for 15 minutes. Make another one: "
+            f"{url} refused to enrol this server: {_reason(answer)}",
+            remedy="A join token works once and for 15 minutes. Create another one: "
             "wharf server add NAME --renew.",
         )
     kept = {"api_url": url, "token_hash": hash_token(token)}
-    enrolled = _parse(answer).model_copy(update=kept)
-    state.keep_enrolled(enrolled)
-    return enrolled
+    enrolment = _parse(answer).model_copy(update=kept)
+    state.save_enrolment(enrolment)
+    return enrolment
 
 
 def hash_token(token: str) -> str:
-    """Return what the state directory keeps of a join token: its SHA-256, as hexadecimal digits."""
+    """Return the SHA-256 of a join token, as stored in the state directory, in hexadecimal."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def is_removed(enrolled: Enrolled) -> bool:
-    """Ask the API whether this server was removed; an API that does not answer says no."""
-    if enrolled.api_url is None:
+def is_removed(enrolment: Enrolment) -> bool:
+    """Ask the API whether this server was removed; return false if it does not answer."""
+    if enrolment.api_url is None:
         return False
     try:
         answer = httpx2.get(
-            enrolled.api_url.rstrip("/") + IS_REMOVED,
-            params={"serverId": enrolled.server_id},
+            enrolment.api_url.rstrip("/") + IS_REMOVED,
+            params={"serverId": enrolment.server_id},
             timeout=10,
         )
         return answer.is_success and answer.json() is True
@@ -86,20 +86,20 @@ def _post(url: str, body: dict[str, str]) -> httpx2.Response:
             raise SetupError(f"cannot reach {url}: {type(error).__name__}") from error
 
 
-def _parse(answer: httpx2.Response) -> Enrolled:
+def _parse(answer: httpx2.Response) -> Enrolment:
     try:
         body = _Answer.model_validate_json(answer.content)
     except ValidationError as error:
         raise SetupError(
-            "what answers there is not the API of a control plane",
+            "WHARF_URL does not lead to the API of a control plane",
             remedy="Set WHARF_URL to the address of `wharf api`.",
         ) from error
     if not body.database_url:
         raise SetupError(
-            "the control plane does not say where its database is",
+            "the control plane did not report the address of its database",
             remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
         )
-    return Enrolled(
+    return Enrolment(
         server_id=body.server_id,
         organization_id=body.organization_id,
         database_url=body.database_url,

@@ -1,7 +1,7 @@
-"""``python -m worker.server.health``: ends well if this server is enrolled and its Engine answers.
+"""``python -m worker.server.health``: exit with 0 if the server is enrolled and its Engine answers.
 
-For the health check of a container. Whether the control plane hears of this server is for
-`server.one` to say: a worker that is cut off is not made better by a restart.
+This is the health check of the worker's container. It ignores the connection to the control plane,
+which `server.one` shows, as a restart does not repair a broken connection.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from shared.settings import WorkerSettings, load
 from worker.engine.transport.connection import Engine
 
 DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
-ENROLLED = "server.json"
-"""What `StateDirectory.keep_enrolled` writes. The directory itself is locked by the worker."""
+ENROLMENT_FILE = "server.json"
+"""The file that `StateDirectory.save_enrolment` writes; the worker locks the directory itself."""
 
 
 async def _ping(docker_host: str) -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         asyncio.run(_ping(os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)))
     except (SetupError, EngineError) as error:
         sys.exit(f"not healthy: {error.message}")
-    if not (state / ENROLLED).exists():
+    if not (state / ENROLMENT_FILE).exists():
         sys.exit("not healthy: this server is not enrolled yet")
 
 

@@ -1,7 +1,7 @@
-"""Who this server is: its state directory, with its own private key and passwords, 0600.
+"""The identity of this server: a state directory with its private key and passwords, 0600.
 
-The directory is locked for as long as the worker lives. That lock is what proves, at the next
-start, that the worker before is dead, so that its jobs can go on at once.
+The directory is locked for as long as the worker lives. At the next start the free lock proves that
+the previous worker is dead, so that its jobs can continue at once.
 """
 
 import base64
@@ -34,14 +34,14 @@ IDENTITY = (
     "broker.url",
     "incarnation",
 )
-"""The files that say who a server is; the others hold what it has begun."""
+"""The files of a server's identity; the other files hold the state of its work."""
 
 
-class Enrolled(BaseModel):
-    """What the control plane answered when this server joined, and where its API is.
+class Enrolment(BaseModel):
+    """The control plane's answer when this server joined, and the address of its API.
 
-    ``api_url`` is unknown to one that joined before it mattered, until it is told `WHARF_URL`.
-    ``token_hash`` is the SHA-256 of the join token that it joined with.
+    ``api_url`` is unknown for a server that joined before it was stored, until `WHARF_URL` is set.
+    ``token_hash`` is the SHA-256 of the join token that was used.
     """
 
     server_id: str
@@ -54,7 +54,7 @@ class Enrolled(BaseModel):
 
 @dataclass
 class StateDirectory:
-    """The files of one server; ``open`` makes and locks the directory."""
+    """The files of one server; ``open`` creates and locks the directory."""
 
     path: Path
     lock: IO[str]
@@ -64,7 +64,7 @@ class StateDirectory:
         """Lock the directory for this process.
 
         Raises:
-            SetupError: another worker holds it, or it cannot be written.
+            SetupError: another worker has locked it, or it cannot be written.
         """
         try:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,7 +73,7 @@ class StateDirectory:
         except OSError as error:
             raise SetupError(
                 f"the state directory cannot be used: {path}: {error.strerror}",
-                remedy="Set WHARF_STATE_DIR to a directory that this user may write.",
+                remedy="Set WHARF_STATE_DIR to a directory that this user may write to.",
             ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,12 +86,12 @@ class StateDirectory:
         self.lock.close()
 
     @property
-    def enrolled(self) -> Enrolled | None:
+    def enrolment(self) -> Enrolment | None:
         text = self._read("server.json")
-        return Enrolled.model_validate_json(text) if text else None
+        return Enrolment.model_validate_json(text) if text else None
 
-    def keep_enrolled(self, enrolled: Enrolled) -> None:
-        self._write("server.json", enrolled.model_dump_json())
+    def save_enrolment(self, enrolment: Enrolment) -> None:
+        self._write("server.json", enrolment.model_dump_json())
 
     def public_key(self) -> PublicKey:
         return self._private_key().public
@@ -100,45 +100,49 @@ class StateDirectory:
         return KeyRing([self._private_key()])
 
     def database_password(self) -> SecretStr:
-        """Made at the first call; it never leaves this directory, only its verifier does."""
-        return SecretStr(self._once("database.password", lambda: secrets.token_urlsafe(32)))
+        """Return the password, created at the first call; only its verifier is ever sent."""
+        return SecretStr(
+            self._read_or_create("database.password", lambda: secrets.token_urlsafe(32))
+        )
 
     def broker_password(self) -> SecretStr:
-        """Made at the first call, too; only its hash leaves this directory."""
-        return SecretStr(self._once("broker.password", lambda: secrets.token_urlsafe(32)))
+        """Return the password, created at the first call; only its hash is ever sent."""
+        return SecretStr(self._read_or_create("broker.password", lambda: secrets.token_urlsafe(32)))
 
     def set_aside(self, server_id: str) -> None:
-        """Move the identity of a removed server into a folder of its own: the next one is new."""
+        """Move the identity of a removed server into a separate folder for a fresh start."""
         folder = self.path / f"removed-{server_id}"
         folder.mkdir(mode=0o700, exist_ok=True)
         for name in IDENTITY:
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).rename(folder / name)
 
-    def keep_broker_url(self, url: str) -> Path:
+    def save_broker_url(self, url: str) -> Path:
         """Write the broker's URL, which holds a password, to a file; return its path."""
         self._write("broker.url", url)
         return self.path / "broker.url"
 
-    def take_turn(self, incarnation: str) -> str | None:
-        """Note who runs from now on; gives who ran before, which the lock proves dead."""
+    def replace_incarnation(self, incarnation: str) -> str | None:
+        """Store the new incarnation; return the previous one, which the lock proves dead."""
         predecessor = self._read("incarnation")
         self._write("incarnation", incarnation)
         return predecessor
 
     def database_mark(self) -> str | None:
-        """How new the database was, as it last told a worker of this directory."""
+        """Return the last mark that the database gave to a worker of this directory."""
         return self._read("database.mark")
 
-    def keep_database_mark(self, mark: str) -> None:
-        """Keep it for the next start; a full disk costs that, and nothing else."""
+    def save_database_mark(self, mark: str) -> None:
+        """Store the mark for the next start; a full disk only loses the mark."""
         with contextlib.suppress(OSError):
             self._write("database.mark", mark)
 
     def _private_key(self) -> PrivateKey:
-        return PrivateKey.parse(self._once("server.key", lambda: PrivateKey.generate().text()))
+        return PrivateKey.parse(
+            self._read_or_create("server.key", lambda: PrivateKey.generate().text())
+        )
 
-    def _once(self, name: str, make: Callable[[], str]) -> str:
+    def _read_or_create(self, name: str, make: Callable[[], str]) -> str:
         text = self._read(name)
         if text is None:
             text = make()
@@ -156,9 +160,9 @@ class StateDirectory:
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = SCRAM_ITERATIONS) -> str:
-    """What PostgreSQL stores for a password: ``SCRAM-SHA-256$…`` (RFC 5803, RFC 7677)."""
+    """Return the verifier that PostgreSQL stores: ``SCRAM-SHA-256$…`` (RFC 5803, RFC 7677)."""
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
-    stored = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
+    fault_document = base64.b64encode(hashlib.sha256(client_key).digest()).decode()
     server = base64.b64encode(hmac.digest(salted, b"Server Key", "sha256")).decode()
-    return f"SCRAM-SHA-256${iterations}:{base64.b64encode(salt).decode()}${stored}:{server}"
+    return f"SCRAM-SHA-256${iterations}:{base64.b64encode(salt).decode()}${fault_document}:{server}"

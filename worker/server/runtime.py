@@ -1,4 +1,4 @@
-"""The worker's one event loop: it owns every connection, Celery's threads only wait for it."""
+"""The worker's only event loop, which owns every connection; Celery's threads wait for it."""
 
 import asyncio
 import concurrent.futures
@@ -15,33 +15,33 @@ import structlog
 from shared.errors import SetupError
 from shared.ids import make_id
 from shared.vault import KeyRing
-from worker.jobs.attempt import Attempt, End, Why, Work, run_attempt
+from worker.jobs.attempt import Attempt, AttemptResult, StopReason, Work, run_attempt
 from worker.jobs.functions import Functions
 from worker.machine import Describe
 from worker.server.enrolment import is_removed
-from worker.server.heartbeat import Begun, Presence
-from worker.server.identity import Enrolled, StateDirectory
+from worker.server.heartbeat import PendingRecoveries, Presence
+from worker.server.identity import Enrolment, StateDirectory
 
 Result = TypeVar("Result")
 
-HAND_BACK_SECONDS = 5
+RETURN_SECONDS = 5
 
 log = structlog.get_logger()
 
 
-class Opened(NamedTuple):
-    """What does the work, what describes its Engine, and what it has begun there."""
+class OpenedWork(NamedTuple):
+    """The function that does the work, the Engine's description and the pending recoveries."""
 
     work: Work
     describe: Describe
-    begun: Begun
+    recoveries: PendingRecoveries
 
 
-OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, Opened]]
+OpenWork = Callable[[contextlib.AsyncExitStack], Coroutine[Any, Any, OpenedWork]]
 
 
 class LoopThread:
-    """An event loop in a thread of its own, for callers that are not asynchronous."""
+    """An event loop in a separate thread, for callers that are not asynchronous."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -63,9 +63,9 @@ class LoopThread:
 
 @dataclass
 class Runtime:
-    """What one worker process is running, and what it needs for it."""
+    """The running attempts of one worker process, and their tools."""
 
-    enrolled: Enrolled
+    enrolment: Enrolment
     keys: KeyRing
     functions: Functions
     work: Work
@@ -73,8 +73,8 @@ class Runtime:
     draining: bool = False
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
-    async def run(self, job_id: str, number: int) -> End | None:
-        """Do one attempt; ``None`` for a doubled message or one that is not ours."""
+    async def run(self, job_id: str, number: int) -> AttemptResult | None:
+        """Run one attempt; return ``None`` for a repeated message or one that is not ours."""
         key = (job_id, number)
         if key in self.attempts or self.draining:
             return None
@@ -86,28 +86,30 @@ class Runtime:
         with structlog.contextvars.bound_contextvars(job_id=job_id, attempt=number):
             try:
                 return await run_attempt(
-                    attempt, self.functions, self.keys, self.enrolled.server_id, self.work
+                    attempt, self.functions, self.keys, self.enrolment.server_id, self.work
                 )
             finally:
                 del self.attempts[key]
 
     def drain(self, deadline: timedelta) -> None:
-        """Take nothing new; hand back at the deadline what is still running."""
+        """Accept no new attempts; return the running ones at the deadline."""
         self.draining = True
-        asyncio.get_running_loop().call_later(deadline.total_seconds(), self.stop_all, Why.DRAINED)
+        asyncio.get_running_loop().call_later(
+            deadline.total_seconds(), self.stop_all, StopReason.DRAINED
+        )
 
     async def close(self) -> None:
-        """Hand back what still runs; what cannot be told in time is left to its lease."""
+        """Return the running attempts; the leases end those that cannot be reported in time."""
         self.draining = True
         for _ in range(2):
             for task in self.tasks:
                 task.cancel()
             if self.tasks:
-                await asyncio.wait(self.tasks, timeout=HAND_BACK_SECONDS)
+                await asyncio.wait(self.tasks, timeout=RETURN_SECONDS)
 
-    def stop_all(self, why: Why) -> None:
+    def stop_all(self, reason: StopReason) -> None:
         for attempt in list(self.attempts.values()):
-            attempt.stop(why)
+            attempt.stop(reason)
 
 
 @dataclass
@@ -120,8 +122,8 @@ class Worker:
     presence: Presence
     closing: contextlib.AsyncExitStack
 
-    def run(self, job_id: str, number: int) -> End | None:
-        """Called in a thread of Celery's pool; returns when the attempt has ended."""
+    def run(self, job_id: str, number: int) -> AttemptResult | None:
+        """Run an attempt and wait for its end; called in a thread of Celery's pool."""
         try:
             return self.thread.run(self.runtime.run(job_id, number))
         except concurrent.futures.CancelledError:
@@ -140,8 +142,8 @@ class Worker:
         self.state.close()
 
 
-class _Ends(NamedTuple):
-    """What this process does when it no longer speaks for its server."""
+class _ExitCallbacks(NamedTuple):
+    """The callbacks for a process that is no longer the current worker of its server."""
 
     on_superseded: Callable[[], None]
     on_removed: Callable[[], None] | None
@@ -153,20 +155,20 @@ def start_worker(
     on_superseded: Callable[[], None],
     on_removed: Callable[[], None] | None = None,
 ) -> Worker:
-    """Say hello and begin to beat; returns once this process speaks for its server.
+    """Register and start the heartbeats; return once this is the server's current worker.
 
-    ``open_work`` opens what the handlers need, and gives them.
+    ``open_work`` opens the tools of the handlers, and returns the work function.
 
     Raises:
-        SetupError: not enrolled, or unknown to the control plane.
+        SetupError: the server is not enrolled, or unknown to the control plane.
     """
-    enrolled = state.enrolled
-    if enrolled is None:
+    enrolment = state.enrolment
+    if enrolment is None:
         raise SetupError("this server is not enrolled", remedy="Set WHARF_JOIN_TOKEN.")
     thread = LoopThread()
     try:
-        ends = _Ends(on_superseded, on_removed)
-        return thread.run(_start(state, enrolled, thread, open_work, ends))
+        callbacks = _ExitCallbacks(on_superseded, on_removed)
+        return thread.run(_start(state, enrolment, thread, open_work, callbacks))
     except BaseException:
         thread.close()
         raise
@@ -174,41 +176,41 @@ def start_worker(
 
 async def _start(
     state: StateDirectory,
-    enrolled: Enrolled,
+    enrolment: Enrolment,
     thread: LoopThread,
     open_work: OpenWork,
-    ends: _Ends,
+    callbacks: _ExitCallbacks,
 ) -> Worker:
     incarnation = make_id()
-    role = f"wharf_server_{enrolled.server_id}"
+    role = f"wharf_server_{enrolment.server_id}"
     password = state.database_password().get_secret_value()
     functions = Functions(
-        enrolled.database_url,
+        enrolment.database_url,
         role,
         password,
         incarnation,
         mark=state.database_mark(),
-        keep_mark=state.keep_database_mark,
+        keep_mark=state.save_database_mark,
     )
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(functions.close)
         opened = await open_work(stack)
-        runtime = Runtime(enrolled, state.key_ring(), functions, opened.work)
+        runtime = Runtime(enrolment, state.key_ring(), functions, opened.work)
         presence = Presence(
-            enrolled,
+            enrolment,
             functions,
             runtime.attempts,
             runtime.stop_all,
-            ends.on_superseded,
+            callbacks.on_superseded,
             opened.describe,
-            opened.begun,
-            is_removed=partial(asyncio.to_thread, is_removed, enrolled),
-            on_removed=ends.on_removed,
+            opened.recoveries,
+            is_removed=partial(asyncio.to_thread, is_removed, enrolment),
+            on_removed=callbacks.on_removed,
         )
         stack.push_async_callback(presence.leave)
-        # Before the Engine and the database go: somebody waits in a thread for each attempt.
+        # Before the Engine and the database are closed: a thread waits for each attempt.
         stack.push_async_callback(runtime.close)
-        predecessor = state.take_turn(incarnation)
-        await presence.hello(predecessor, await opened.describe())
-        await stack.enter_async_context(presence.beating())
+        predecessor = state.replace_incarnation(incarnation)
+        await presence.register(predecessor, await opened.describe())
+        await stack.enter_async_context(presence.sending_heartbeats())
         return Worker(state, thread, runtime, presence, stack.pop_all())

@@ -51,7 +51,7 @@ class Job:
     async def run(self, grants: Grants | None = None, **command: Any) -> ImageResult:
         source = {"url": self.server.url("app"), **command.pop("source", {})}
         asked = ImageBuild(application_id="a", reference=TAG, source=GitSource(**source), **command)
-        attempt = Attempt("job", 1, say=self._say)
+        attempt = Attempt("job", 1, write_event=self._say)
         return await builds.build(asked, grants or Grants(), attempt, self.tools)
 
     async def fail(self, grants: Grants | None = None, **command: Any) -> WharfError:
@@ -107,7 +107,7 @@ async def build_upload(
     async with open_fake(kept) as api:
         tools = replace(job.tools, api_url=f"http://{api.host}")
         asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
-        attempt = Attempt("job", 1, say=job._say)
+        attempt = Attempt("job", 1, write_event=job._say)
         return await builds.build(asked, grants, attempt, tools)
 
 

@@ -33,8 +33,8 @@ async def test_idle_processes_ask_little(plane: Plane) -> None:
     await superuser.execute(f"ALTER DATABASE {name} SET log_statement = 'all'".encode())
     try:
         async with plane.open_control():
-            await presence.hello(None, {})
-            async with presence.beating():
+            await presence.register(None, {})
+            async with presence.sending_heartbeats():
                 await asyncio.sleep(1)  # what is done once, at the start, is not idling
                 begun = log.stat().st_size
                 await asyncio.sleep(SECONDS)

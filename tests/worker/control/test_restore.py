@@ -154,10 +154,10 @@ async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> N
     guest, kept = await world.add_server(None), list[str]()
     functions = guest.functions("first", keep_mark=kept.append)
 
-    await functions.hello({"kinds": KINDS, "engine": {}})
+    await functions.register({"kinds": KINDS, "engine": {}})
     await raise_counter(world)
-    await functions.beat([])
-    await functions.beat([])
+    await functions.heartbeat([])
+    await functions.heartbeat([])
 
     counters = [int(mark.split(":")[1]) for mark in kept]
     assert counters == [counters[0], counters[0] + 1]
@@ -171,9 +171,9 @@ async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
     functions = days.later.functions("first", mark=await days.newest_mark())
 
     if first == "hello":
-        await functions.hello({"kinds": KINDS, "engine": {}})
+        await functions.register({"kinds": KINDS, "engine": {}})
     else:
-        await functions.beat([])
+        await functions.heartbeat([])
 
     assert await held_since(days.yesterday) is not None
 

@@ -1,4 +1,4 @@
-"""Which directories of its server a container may mount."""
+"""Containers mount only the allowed directories of their server."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -30,7 +30,7 @@ def mounting(
 
 
 def refusal(allowed: str, source: str, *, docker_host: str = DOCKER, kind: str = "bind") -> str:
-    """The code that a container and a service with this mount are refused with; empty if none."""
+    """Return the code that refuses this mount for containers and services; empty if allowed."""
     codes = set()
     for command in (ContainerReplace, ServiceReplace):
         try:
@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_without_a_list_no_directory_is_mounted(data: Path) -> None:
+def test_a_server_without_a_list_mounts_no_directory(data: Path) -> None:
     assert refusal("", str(data)) == "host_path_not_allowed"
     assert refusal("", "/") == "host_path_not_allowed"
 
@@ -58,18 +58,18 @@ def test_a_named_volume_needs_no_list() -> None:
     assert refusal("", "data", kind="volume") == ""
 
 
-def test_what_is_listed_and_what_is_below_may_be_mounted(data: Path) -> None:
+def test_a_listed_directory_and_its_subdirectories_may_be_mounted(data: Path) -> None:
     assert refusal(str(data), str(data)) == ""
     assert refusal(f"/nowhere:{data}/", f"{data}/app") == ""
     assert refusal(str(data), f"{data}/not-there-yet") == ""
 
 
 @pytest.mark.parametrize("source", ["{}/../other", "{}/app/../../other", "{}-other", "/etc", "/"])
-def test_what_is_beside_may_not(data: Path, source: str) -> None:
+def test_a_directory_beside_a_listed_one_is_refused(data: Path, source: str) -> None:
     assert refusal(str(data), source.format(data)) == "host_path_not_allowed"
 
 
-def test_a_link_that_leads_out_may_not(data: Path) -> None:
+def test_a_link_out_of_a_listed_directory_is_refused(data: Path) -> None:
     (data / "out").symlink_to("/etc")
     (data / "root").symlink_to("/")
 
@@ -77,23 +77,23 @@ def test_a_link_that_leads_out_may_not(data: Path) -> None:
     assert refusal(str(data), f"{data}/root/etc") == "host_path_not_allowed"
 
 
-def test_a_link_that_stays_within_may(data: Path) -> None:
+def test_a_link_within_a_listed_directory_is_allowed(data: Path) -> None:
     (data / "link").symlink_to(data / "app")
 
     assert refusal(str(data), f"{data}/link") == ""
 
 
-def test_a_link_from_beside_into_a_listed_directory_may_not(data: Path) -> None:
+def test_a_link_from_outside_into_a_listed_directory_is_refused(data: Path) -> None:
     (data.parent / "beside").symlink_to(data / "app")
 
     assert refusal(str(data), f"{data.parent}/beside") == "host_path_not_allowed"
 
 
-def test_a_directory_that_the_worker_does_not_see_may_not(data: Path) -> None:
+def test_a_directory_that_the_worker_does_not_see_is_refused(data: Path) -> None:
     assert refusal(f"{data}/missing", f"{data}/missing/app") == "host_path_not_allowed"
 
 
-def test_the_socket_of_an_engine_and_what_holds_it_are_mounted_where_listed_alone(
+def test_an_engine_socket_and_its_directory_are_mounted_only_if_listed(
     data: Path,
 ) -> None:
     socket = data / "app" / "docker.sock"
@@ -110,7 +110,7 @@ def test_the_socket_of_an_engine_and_what_holds_it_are_mounted_where_listed_alon
     assert refusal("/", "/", docker_host=docker_host) == ""
 
 
-def test_an_engine_that_is_called_by_a_link_is_found_where_the_link_leads(data: Path) -> None:
+def test_an_engine_socket_behind_a_link_is_refused(data: Path) -> None:
     (data / "app" / "docker.sock").touch()
     (data.parent / "docker.sock").symlink_to(data / "app" / "docker.sock")
 
@@ -119,13 +119,13 @@ def test_an_engine_that_is_called_by_a_link_is_found_where_the_link_leads(data: 
     assert code == "host_path_not_allowed"
 
 
-def test_a_list_of_relative_paths_is_refused_at_the_start() -> None:
+def test_a_list_with_a_relative_path_is_refused_at_the_start() -> None:
     with pytest.raises(SetupError, match="WHARF_HOST_PATHS"):
         HostPaths.parse("/srv:data", DOCKER)
 
 
 @pytest.mark.parametrize("command", [ContainerReplace, ServiceReplace])
-async def test_a_worker_refuses_what_its_own_settings_do_not_list_whoever_asks(
+async def test_a_worker_refuses_a_path_that_its_own_settings_do_not_list(
     tmp_path: Path, data: Path, command: type[ContainerReplace | ServiceReplace]
 ) -> None:
     beside, listed = mounting(command, "/etc"), mounting(command, str(data))

@@ -16,7 +16,7 @@ from tests.worker.oci.parts import Registries, basic, make_login
 from tests.worker.oci.sample_images import Depot, Image
 from tests.worker.parts import open_tools
 from worker.images.copy import copy
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
@@ -95,9 +95,9 @@ async def test_a_copy_needs_a_login_for_each_side(
         assert caught.value.code == FaultCode.AUTH_MISSING
 
 
-@pytest.mark.parametrize("why", [Why.CANCELLED, Why.LEASE_LOST])
+@pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
 async def test_only_a_wish_is_too_late_once_the_tag_is_being_written(
-    why: Why, source: LocalRegistry, registries: Registries, tools: Tools
+    why: StopReason, source: LocalRegistry, registries: Registries, tools: Tools
 ) -> None:
     target = registries.start()
     attempt, is_writing, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
@@ -117,7 +117,7 @@ async def test_only_a_wish_is_too_late_once_the_tag_is_being_written(
         asyncio.get_running_loop().call_later(0.1, may_go_on.set)
         await asyncio.wait({attempt.task})
 
-    if why is Why.CANCELLED:
+    if why is StopReason.CANCELLED:
         assert attempt.task.result().digest == IMAGE.digest
         await require_copied(target, IMAGE)
     else:
@@ -141,7 +141,7 @@ async def test_a_cancel_before_that_stops_the_copy(
             copy(command(source.host, front.host), grants(source.host, front.host), attempt, tools)
         )
         await is_sending.wait()
-        attempt.stop(Why.CANCELLED)
+        attempt.stop(StopReason.CANCELLED)
         await asyncio.wait({attempt.task}, timeout=2)
         assert attempt.task.cancelled()
 

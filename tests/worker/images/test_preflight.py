@@ -68,7 +68,7 @@ class Dock:
         platform: str | None = None,
         preflight: bool = True,
     ) -> tuple[ImageResult, Attempt]:
-        attempt = Attempt("job", 1, say=self._say)
+        attempt = Attempt("job", 1, write_event=self._say)
         command = ImagePull(
             reference=str(target),
             registry_id="registry" if login else None,

@@ -22,7 +22,7 @@ from tests.worker.oci.sample_images import Depot, make_image
 from tests.worker.oci.storage import Storage
 from tests.worker.parts import open_loopback_engine, open_tools
 from worker.images.verification import delete, prove
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
@@ -213,9 +213,9 @@ async def test_a_delete_whose_answer_was_lost_is_asked_for_again(
     assert not result.was_there
 
 
-@pytest.mark.parametrize("why", [Why.CANCELLED, Why.LEASE_LOST])
+@pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
 async def test_only_a_wish_is_too_late_once_the_registry_was_asked(
-    why: Why, registry: LocalRegistry, tools: Tools
+    why: StopReason, registry: LocalRegistry, tools: Tools
 ) -> None:
     attempt, is_asked, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
 
@@ -230,7 +230,7 @@ async def test_only_a_wish_is_too_late_once_the_registry_was_asked(
         await stop(front.host, tools, attempt, why, is_asked)
 
     assert attempt.task
-    if why is Why.CANCELLED:
+    if why is StopReason.CANCELLED:
         assert attempt.task.result().was_there and attempt.is_too_late
         assert not await is_there(registry.host)
     else:
@@ -246,13 +246,15 @@ async def test_a_cancel_before_that_deletes_nothing(registry: LocalRegistry, too
         return None
 
     async with open_front(registry.host, hold) as front:
-        await stop(front.host, tools, attempt, Why.CANCELLED, is_looking)
+        await stop(front.host, tools, attempt, StopReason.CANCELLED, is_looking)
 
     assert attempt.task and attempt.task.cancelled()
     assert await is_there(registry.host)
 
 
-async def stop(host: str, tools: Tools, attempt: Attempt, why: Why, moment: asyncio.Event) -> None:
+async def stop(
+    host: str, tools: Tools, attempt: Attempt, why: StopReason, moment: asyncio.Event
+) -> None:
     """Stop a delete at a moment."""
     attempt.task = asyncio.create_task(delete(to_delete(host), grants(host), attempt, tools))
     await moment.wait()

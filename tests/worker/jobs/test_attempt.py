@@ -1,4 +1,4 @@
-"""One attempt against a real database, with handlers that end in every way they can."""
+"""One attempt against a real database, with handlers that end in every possible way."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -21,7 +21,14 @@ from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from tests.world import HOST, PASSWORD, PULL, Guest, World
 from worker.control.credentials.grants import seal_grants
-from worker.jobs.attempt import Attempt, End, NegativeResultError, Why, Work, run_attempt
+from worker.jobs.attempt import (
+    Attempt,
+    AttemptResult,
+    NegativeResultError,
+    StopReason,
+    Work,
+    run_attempt,
+)
 from worker.jobs.functions import Functions
 from worker.login import Grants
 
@@ -30,7 +37,7 @@ DONE = ImageResult(reference=f"{HOST}/team/app:1", digest=DIGEST, size_bytes=7)
 
 
 @dataclass
-class Trial:
+class AttemptScenario:
     """A dispatched job, and the attempt at it."""
 
     world: World
@@ -40,7 +47,7 @@ class Trial:
     keys: KeyRing
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def run(self, work: Work) -> End | None:
+    async def run(self, work: Work) -> AttemptResult | None:
         async def begin(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
             self.begun.set()
             return await work(command, grants, attempt)
@@ -50,7 +57,7 @@ class Trial:
                 self.attempt, self.functions, self.keys, self.guest.server_id, begin
             )
 
-    async def stop_running(self, why: Why, work: Work) -> End | None:
+    async def stop_running(self, why: StopReason, work: Work) -> AttemptResult | None:
         """Stop the attempt once its work has begun."""
         running = asyncio.create_task(self.run(work))
         await self.begun.wait()
@@ -62,10 +69,10 @@ class Trial:
 
 
 @pytest.fixture
-async def trial(world: World) -> Trial:
+async def scenario(world: World) -> AttemptScenario:
     guest = await world.add_server()
     attempt = Attempt(await world.dispatch(guest), 1)
-    return Trial(world, guest, attempt, guest.functions("first"), KeyRing([guest.key]))
+    return AttemptScenario(world, guest, attempt, guest.functions("first"), KeyRing([guest.key]))
 
 
 async def succeed(_: Command, __: Grants, ___: Attempt) -> BaseModel:
@@ -84,112 +91,116 @@ def fail(error: Exception) -> Work:
     return work
 
 
-async def test_a_result_is_stored_as_the_api_shows_it(trial: Trial) -> None:
-    end = await trial.run(succeed)
+async def test_a_result_is_stored_as_the_api_shows_it(scenario: AttemptScenario) -> None:
+    end = await scenario.run(succeed)
 
     assert end is not None
     assert end.outcome is Outcome.SUCCEEDED
-    job = await trial.job()
+    job = await scenario.job()
     assert job["state"] == "succeeded"
     assert job["result"]["sizeBytes"] == 7
 
 
-async def test_a_failure_that_may_be_repeated_is_queued_with_its_reason(trial: Trial) -> None:
+async def test_a_retryable_failure_is_queued_again_with_its_error(
+    scenario: AttemptScenario,
+) -> None:
     busy = RegistryError(FaultCode.RATE_LIMITED, "slow down", retry_after_seconds=60)
 
-    end = await trial.run(fail(busy))
+    end = await scenario.run(fail(busy))
 
     assert end is not None
     assert (end.outcome, end.fault) == (Outcome.FAILED, busy.fault())
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["failures"]) == ("queued", 1)
     assert (job["error"]["code"], job["error"]["message"]) == ("rate_limited", "slow down")
-    [row] = await trial.world.rows("SELECT run_at - now() AS left FROM job")
+    [row] = await scenario.world.rows("SELECT run_at - now() AS left FROM job")
     assert timedelta(seconds=55) < row["left"] <= timedelta(seconds=60)
 
 
-async def test_a_failure_that_may_not_be_repeated_ends_the_job(trial: Trial) -> None:
-    await trial.run(fail(EngineError(FaultCode.DISK_FULL, "no space left")))
+async def test_a_permanent_failure_ends_the_job(scenario: AttemptScenario) -> None:
+    await scenario.run(fail(EngineError(FaultCode.DISK_FULL, "no space left")))
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("failed", "disk_full")
     assert job["error"]["remedy"]
 
 
-async def test_of_an_unknown_error_nothing_but_its_type_is_kept(trial: Trial) -> None:
+async def test_an_unexpected_error_is_stored_by_its_type_only(scenario: AttemptScenario) -> None:
     with capture_logs() as logs:
-        end = await trial.run(fail(RuntimeError(f"could not log in with {PASSWORD}")))
+        end = await scenario.run(fail(RuntimeError(f"could not log in with {PASSWORD}")))
 
-    job = await trial.job()
+    job = await scenario.job()
     assert job["error"]["code"] == "internal"
     assert "RuntimeError" in job["error"]["message"]
     assert PASSWORD not in f"{job} {logs} {end}"
     assert "handler_broken" in {line["event"] for line in logs}
 
 
-async def test_a_handler_that_gives_nothing_is_broken_and_says_so(trial: Trial) -> None:
+async def test_a_handler_that_returns_nothing_fails_as_internal(scenario: AttemptScenario) -> None:
     async def give_nothing(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         return None  # type: ignore[return-value]
 
-    await trial.run(give_nothing)
+    await scenario.run(give_nothing)
 
-    assert (await trial.job())["error"]["code"] == "internal"
+    assert (await scenario.job())["error"]["code"] == "internal"
 
 
-async def test_a_negative_result_is_a_failure_that_keeps_its_report(trial: Trial) -> None:
+async def test_a_negative_result_is_a_failure_with_its_report(scenario: AttemptScenario) -> None:
     found = Fault(code="auth_bad_credentials", message="refused", remedy="look")
 
-    await trial.run(fail(NegativeResultError(found, DONE)))
+    await scenario.run(fail(NegativeResultError(found, DONE)))
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("failed", "auth_bad_credentials")
     assert job["error"]["report"]["digest"] == DIGEST
 
 
-async def test_a_result_that_is_too_large_fails_the_job_at_once(trial: Trial) -> None:
+async def test_a_result_that_is_too_large_fails_the_job_at_once(scenario: AttemptScenario) -> None:
     async def give_much(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         return ImageResult(reference="x" * 300_000)
 
-    end = await trial.run(give_much)
+    end = await scenario.run(give_much)
 
     assert end is not None
     assert end.outcome is Outcome.FAILED
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("failed", "internal")
     assert "too large" in job["error"]["message"]
 
 
-async def test_an_attempt_that_takes_too_long_is_ended(trial: Trial) -> None:
-    await trial.world.owner.execute("UPDATE job SET timeout_seconds = 1")
+async def test_an_attempt_that_takes_too_long_is_stopped(scenario: AttemptScenario) -> None:
+    await scenario.world.owner.execute("UPDATE job SET timeout_seconds = 1")
 
-    await trial.run(wait_for_ever)
+    await scenario.run(wait_for_ever)
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("queued", "transfer_timeout")
     assert "within 1 s" in job["error"]["message"]
 
 
-async def test_a_time_out_inside_a_handler_is_not_the_one_of_the_attempt(trial: Trial) -> None:
-    await trial.run(fail(TimeoutError()))
+async def test_a_timeout_inside_a_handler_is_not_the_attempt_s_timeout(
+    scenario: AttemptScenario,
+) -> None:
+    await scenario.run(fail(TimeoutError()))
 
-    assert (await trial.job())["error"]["code"] == "internal"
+    assert (await scenario.job())["error"]["code"] == "internal"
 
 
-async def test_a_cancelled_attempt_ends_its_job(trial: Trial) -> None:
-    running = asyncio.create_task(trial.run(wait_for_ever))
-    await trial.begun.wait()
-    organization = trial.world.organization_id
-    await cancel(trial.world.api, trial.attempt.job_id, organization, "not wanted")
+async def test_a_cancelled_attempt_ends_its_job(scenario: AttemptScenario) -> None:
+    running = asyncio.create_task(scenario.run(wait_for_ever))
+    await scenario.begun.wait()
+    organization = scenario.world.organization_id
+    await cancel(scenario.world.api, scenario.attempt.job_id, organization, "not wanted")
 
-    trial.attempt.stop(Why.CANCELLED)
+    scenario.attempt.stop(StopReason.CANCELLED)
     end = await running
 
     assert end is not None
     assert end.outcome is Outcome.CANCELLED
-    assert (await trial.job())["state"] == "cancelled"
+    assert (await scenario.job())["state"] == "cancelled"
 
 
-async def test_success_that_comes_before_the_cancel_is_success(trial: Trial) -> None:
+async def test_a_success_before_the_cancel_is_a_success(scenario: AttemptScenario) -> None:
     async def succeed_all_the_same(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
@@ -197,15 +208,15 @@ async def test_success_that_comes_before_the_cancel_is_success(trial: Trial) -> 
             return DONE
         return DONE
 
-    end = await trial.stop_running(Why.CANCELLED, succeed_all_the_same)
+    end = await scenario.stop_running(StopReason.CANCELLED, succeed_all_the_same)
 
     assert end is not None
     assert end.outcome is Outcome.SUCCEEDED
-    assert (await trial.job())["state"] == "succeeded"
+    assert (await scenario.job())["state"] == "succeeded"
 
 
-async def test_a_last_step_that_fails_after_the_cancel_has_failed_and_the_job_says_why(
-    trial: Trial,
+async def test_a_last_step_that_fails_after_the_cancel_fails_with_its_error(
+    scenario: AttemptScenario,
 ) -> None:
     async def fail_at_the_end(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         try:
@@ -214,131 +225,142 @@ async def test_a_last_step_that_fails_after_the_cancel_has_failed_and_the_job_sa
             attempt.is_too_late = True
         raise EngineError(FaultCode.DISK_FULL, "no space left")
 
-    running = asyncio.create_task(trial.run(fail_at_the_end))
-    await trial.begun.wait()
-    organization = trial.world.organization_id
-    await cancel(trial.world.api, trial.attempt.job_id, organization, "not wanted")
+    running = asyncio.create_task(scenario.run(fail_at_the_end))
+    await scenario.begun.wait()
+    organization = scenario.world.organization_id
+    await cancel(scenario.world.api, scenario.attempt.job_id, organization, "not wanted")
 
-    trial.attempt.stop(Why.CANCELLED)
+    scenario.attempt.stop(StopReason.CANCELLED)
     end = await running
 
     assert end is not None
     assert end.outcome is Outcome.FAILED
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("cancelled", "disk_full")
 
 
-async def test_a_drained_attempt_is_handed_back_and_has_not_failed(trial: Trial) -> None:
-    end = await trial.stop_running(Why.DRAINED, wait_for_ever)
+async def test_a_drained_attempt_is_returned_and_has_not_failed(scenario: AttemptScenario) -> None:
+    end = await scenario.stop_running(StopReason.DRAINED, wait_for_ever)
 
     assert end is not None
     assert end.outcome is Outcome.RETURNED
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["failures"], job["error"]) == ("queued", 0, None)
 
 
-async def test_what_fails_while_it_is_drained_has_not_failed(trial: Trial) -> None:
+async def test_an_attempt_that_fails_while_it_is_drained_has_not_failed(
+    scenario: AttemptScenario,
+) -> None:
     async def fail_when_stopped(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
         finally:
             raise EngineError(FaultCode.ENGINE_STREAM_TRUNCATED, "cut off")
 
-    await trial.stop_running(Why.DRAINED, fail_when_stopped)
+    await scenario.stop_running(StopReason.DRAINED, fail_when_stopped)
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["failures"]) == ("queued", 0)
 
 
-async def test_an_attempt_that_is_stopped_before_it_begins_does_nothing(trial: Trial) -> None:
-    trial.attempt.stop(Why.DRAINED)
+async def test_an_attempt_that_is_stopped_before_it_begins_does_nothing(
+    scenario: AttemptScenario,
+) -> None:
+    scenario.attempt.stop(StopReason.DRAINED)
 
-    await trial.run(succeed)
+    await scenario.run(succeed)
 
-    assert not trial.begun.is_set()
-    assert (await trial.job())["state"] == "queued"
+    assert not scenario.begun.is_set()
+    assert (await scenario.job())["state"] == "queued"
 
 
-async def test_a_lost_lease_stops_the_work_and_nothing_is_written(trial: Trial) -> None:
-    end = await trial.stop_running(Why.LEASE_LOST, wait_for_ever)
+async def test_a_lost_lease_stops_the_work_and_nothing_is_written(
+    scenario: AttemptScenario,
+) -> None:
+    end = await scenario.stop_running(StopReason.LEASE_LOST, wait_for_ever)
 
     assert end is None
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["failures"]) == ("running", 0)
-    assert len(await trial.world.rows("SELECT 1 FROM job_event")) == 3
+    assert len(await scenario.world.rows("SELECT 1 FROM job_event")) == 3
 
 
-async def test_a_lost_lease_and_an_error_on_the_way_out_write_nothing(trial: Trial) -> None:
+async def test_an_error_after_a_lost_lease_writes_nothing(scenario: AttemptScenario) -> None:
     async def fail_when_stopped(_: Command, __: Grants, ___: Attempt) -> BaseModel:
         try:
             await asyncio.Event().wait()
         finally:
             raise EngineError(FaultCode.ENGINE_STREAM_TRUNCATED, "cut off")
 
-    assert await trial.stop_running(Why.LEASE_LOST, fail_when_stopped) is None
+    assert await scenario.stop_running(StopReason.LEASE_LOST, fail_when_stopped) is None
 
-    assert (await trial.job())["state"] == "running"
+    assert (await scenario.job())["state"] == "running"
 
 
-async def test_success_of_a_worker_that_was_succeeded_is_not_recorded(trial: Trial) -> None:
+async def test_a_success_of_a_superseded_worker_is_not_recorded(scenario: AttemptScenario) -> None:
     async def be_succeeded(_: Command, __: Grants, ___: Attempt) -> BaseModel:
-        await trial.guest.hello("second", predecessor="first")
+        await scenario.guest.hello("second", predecessor="first")
         return DONE
 
-    assert await trial.run(be_succeeded) is None
+    assert await scenario.run(be_succeeded) is None
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["result"]) == ("queued", None)
 
 
-async def test_progress_that_no_beat_has_told_is_told_at_the_end(trial: Trial) -> None:
+async def test_unreported_progress_is_stored_with_the_result(scenario: AttemptScenario) -> None:
     async def move(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         attempt.progress = {"current_bytes": 5, "layers": []}
         return DONE
 
-    await trial.run(move)
+    await scenario.run(move)
 
-    assert (await trial.job())["progress"] == {"current_bytes": 5, "layers": []}
-
-
-async def test_the_work_of_a_doubled_message_is_not_begun(trial: Trial) -> None:
-    await trial.run(succeed)
-    trial.begun.clear()
-
-    assert await trial.run(succeed) is None
-
-    assert not trial.begun.is_set()
-    assert (await trial.job())["attempt"] == 1
+    assert (await scenario.job())["progress"] == {"current_bytes": 5, "layers": []}
 
 
-async def test_a_message_that_comes_late_begins_nothing(trial: Trial) -> None:
-    trial.attempt.number = 2
+async def test_a_repeated_message_does_not_start_the_work(scenario: AttemptScenario) -> None:
+    await scenario.run(succeed)
+    scenario.begun.clear()
 
-    assert await trial.run(succeed) is None
+    assert await scenario.run(succeed) is None
 
-    assert not trial.begun.is_set()
-    assert (await trial.job())["state"] == "dispatched"
+    assert not scenario.begun.is_set()
+    assert (await scenario.job())["attempt"] == 1
 
 
-async def test_an_end_whose_answer_was_lost_is_told_again_and_recorded_once(trial: Trial) -> None:
+async def test_a_late_message_starts_nothing(scenario: AttemptScenario) -> None:
+    scenario.attempt.number = 2
+
+    assert await scenario.run(succeed) is None
+
+    assert not scenario.begun.is_set()
+    assert (await scenario.job())["state"] == "dispatched"
+
+
+async def test_a_result_whose_answer_was_lost_is_sent_again_and_recorded_once(
+    scenario: AttemptScenario,
+) -> None:
     async def tell_twice(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         result = DONE.model_dump(mode="json", by_alias=True)
-        await trial.functions.finish(attempt.job_id, 1, Outcome.SUCCEEDED, result=result)
+        await scenario.functions.finish(attempt.job_id, 1, Outcome.SUCCEEDED, result=result)
         return DONE
 
-    end = await trial.run(tell_twice)
+    end = await scenario.run(tell_twice)
 
     assert end is not None
-    events = await trial.world.rows("SELECT state FROM job_event WHERE state = 'succeeded'")
+    events = await scenario.world.rows("SELECT state FROM job_event WHERE state = 'succeeded'")
     assert len(events) == 1
 
 
 @pytest.mark.parametrize("stalls", [True, False])
-async def test_an_end_is_told_until_the_database_is_back(trial: Trial, stalls: bool) -> None:  # noqa: FBT001 - parametrized
-    server = trial.world.database.server
+async def test_a_result_is_sent_until_the_database_is_back(
+    scenario: AttemptScenario,
+    stalls: bool,  # noqa: FBT001 - parametrized
+) -> None:
+    server = scenario.world.database.server
     async with open_proxy(("127.0.0.1", server.port)) as proxy:
-        url = f"postgresql://{proxy.host}/{trial.world.database.name}"
-        trial.functions = trial.guest.functions("first", url=url, call_seconds=0.2)
+        url = f"postgresql://{proxy.host}/{scenario.world.database.name}"
+        scenario.functions = scenario.guest.functions("first", url=url, call_seconds=0.2)
 
         async def lose_the_link(_: Command, __: Grants, ___: Attempt) -> BaseModel:
             if stalls:
@@ -348,50 +370,50 @@ async def test_an_end_is_told_until_the_database_is_back(trial: Trial, stalls: b
             return DONE
 
         with capture_logs() as logs:
-            running = asyncio.create_task(trial.run(lose_the_link))
+            running = asyncio.create_task(scenario.run(lose_the_link))
             await wait_until(lambda: count(logs, "finish_again") >= 2)
             proxy.stall_after_bytes = proxy.cut_after_bytes = None
             end = await running
 
     assert end is not None
-    assert (await trial.job())["state"] == "succeeded"
-    assert len(await trial.world.rows("SELECT 1 FROM job_event")) == 4
+    assert (await scenario.job())["state"] == "succeeded"
+    assert len(await scenario.world.rows("SELECT 1 FROM job_event")) == 4
 
 
-async def test_a_claim_is_repeated_until_the_database_is_back(trial: Trial) -> None:
-    async with open_proxy(("127.0.0.1", trial.world.database.server.port)) as proxy:
-        url = f"postgresql://{proxy.host}/{trial.world.database.name}"
-        trial.functions = trial.guest.functions("first", url=url, call_seconds=0.2)
+async def test_a_claim_is_repeated_until_the_database_is_back(scenario: AttemptScenario) -> None:
+    async with open_proxy(("127.0.0.1", scenario.world.database.server.port)) as proxy:
+        url = f"postgresql://{proxy.host}/{scenario.world.database.name}"
+        scenario.functions = scenario.guest.functions("first", url=url, call_seconds=0.2)
         proxy.stall_after_bytes = 0
 
         with capture_logs() as logs:
-            running = asyncio.create_task(trial.run(succeed))
+            running = asyncio.create_task(scenario.run(succeed))
             await wait_until(lambda: count(logs, "claim_again") >= 1)
             proxy.stall_after_bytes = None
             await running
 
-    assert (await trial.job())["state"] == "succeeded"
+    assert (await scenario.job())["state"] == "succeeded"
 
 
-async def test_an_attempt_that_is_stopped_while_it_cannot_be_claimed_is_given_up(
-    trial: Trial,
+async def test_an_attempt_that_is_stopped_before_its_claim_is_abandoned(
+    scenario: AttemptScenario,
 ) -> None:
-    trial.functions = trial.guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
-    trial.attempt.stop(Why.DRAINED)
+    scenario.functions = scenario.guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
+    scenario.attempt.stop(StopReason.DRAINED)
 
     with pytest.raises(LeaseLostError):
-        await trial.run(succeed)
+        await scenario.run(succeed)
 
 
-async def test_the_login_of_the_attempt_is_opened_for_the_handler(trial: Trial) -> None:
+async def test_the_attempt_s_login_is_opened_for_the_handler(scenario: AttemptScenario) -> None:
     given: list[Grants] = []
 
     async def take(_: Command, grants: Grants, __: Attempt) -> BaseModel:
         given.append(grants)
         return DONE
 
-    await give(trial)
-    await trial.run(take)
+    await give(scenario)
+    await scenario.run(take)
 
     [[grant]] = [grants.grants for grants in given]
     assert grant.login.secret.get_secret_value() == PASSWORD
@@ -399,28 +421,28 @@ async def test_the_login_of_the_attempt_is_opened_for_the_handler(trial: Trial) 
     assert grant.rights == frozenset({"pull"})
 
 
-async def test_a_login_that_does_not_open_ends_the_job(trial: Trial) -> None:
-    await give(trial)
-    trial.keys = KeyRing([PrivateKey.generate()])
+async def test_a_login_that_does_not_open_ends_the_job(scenario: AttemptScenario) -> None:
+    await give(scenario)
+    scenario.keys = KeyRing([PrivateKey.generate()])
 
-    await trial.run(succeed)
+    await scenario.run(succeed)
 
-    job = await trial.job()
+    job = await scenario.job()
     assert (job["state"], job["error"]["code"]) == ("failed", "credential_unreadable")
-    assert not trial.begun.is_set()
+    assert not scenario.begun.is_set()
 
 
-async def give(trial: Trial) -> None:
-    """Make the trial's job one that control gave a login for."""
-    world = trial.world
+async def give(scenario: AttemptScenario) -> None:
+    """Give the job of the scenario a sealed login."""
+    world = scenario.world
     registry_id = await world.add_registry()
     command = PULL.model_copy(update={"registry_id": registry_id})
-    job_id = await world.submit(trial.guest, command, registry_id=registry_id)
+    job_id = await world.submit(scenario.guest, command, registry_id=registry_id)
     [job] = await world.release()
     sealed = seal_grants(world.keys, job)
     assert sealed is not None
     await give_login(world.control, job, sealed)
-    trial.attempt.job_id = job_id
+    scenario.attempt.job_id = job_id
 
 
 def count(logs: list[Any], event: str) -> int:

@@ -1,4 +1,4 @@
-"""The worker's calls over one connection, on links that break, hang and swallow."""
+"""The worker's calls over one connection, on links that break, hang or drop packets."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import pytest
 from shared.jobs.states import Outcome
 from tests.proxies import Proxy, open_proxy
 from tests.world import Guest, World
-from worker.jobs.functions import Beat, DatabaseAway, Functions
+from worker.jobs.functions import AttemptHeartbeat, DatabaseAway, Functions
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def proxy(world: World) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def functions(world: World, guest: Guest, proxy: Proxy) -> Functions:
-    """Calls through the proxy that are given up after half a second."""
+    """Open calls through the proxy with a timeout of half a second."""
     url = f"postgresql://{proxy.host}/{world.database.name}"
     return guest.functions("first", url=url, call_seconds=0.5)
 
@@ -34,7 +34,7 @@ def functions(world: World, guest: Guest, proxy: Proxy) -> Functions:
 async def test_a_cut_connection_is_opened_again_at_the_next_call(
     world: World, functions: Functions
 ) -> None:
-    await functions.beat([])
+    await functions.heartbeat([])
     with world.database.server.administer() as superuser:
         superuser.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename LIKE %s",
@@ -42,33 +42,29 @@ async def test_a_cut_connection_is_opened_again_at_the_next_call(
         )
 
     with pytest.raises(DatabaseAway):
-        await functions.beat([])
+        await functions.heartbeat([])
 
-    assert (await functions.beat([])).status == "current"
+    assert (await functions.heartbeat([])).status == "current"
 
 
-async def test_a_call_on_a_link_that_swallows_everything_is_given_up_in_time(
-    functions: Functions, proxy: Proxy
-) -> None:
-    await functions.beat([])
+async def test_a_call_on_a_silent_link_times_out(functions: Functions, proxy: Proxy) -> None:
+    await functions.heartbeat([])
     proxy.stall_after_bytes = 0
 
     begun = time.monotonic()
     for _ in range(2):  # on the open connection, and on one that is to be opened
         with pytest.raises(DatabaseAway):
-            await functions.beat([])
+            await functions.heartbeat([])
 
     assert time.monotonic() - begun < 2
     proxy.stall_after_bytes = None
-    assert (await functions.beat([])).status == "current"
+    assert (await functions.heartbeat([])).status == "current"
 
 
-async def test_a_caller_that_is_cancelled_leaves_nothing_on_the_wire(
-    functions: Functions, proxy: Proxy
-) -> None:
-    await functions.beat([])
+async def test_a_cancelled_call_closes_its_connection(functions: Functions, proxy: Proxy) -> None:
+    await functions.heartbeat([])
     proxy.stall_after_bytes = 0
-    calling = asyncio.create_task(functions.beat([]))
+    calling = asyncio.create_task(functions.heartbeat([]))
     await asyncio.sleep(0)
 
     begun = time.monotonic()
@@ -81,39 +77,35 @@ async def test_a_caller_that_is_cancelled_leaves_nothing_on_the_wire(
     assert (await functions.claim("nothing", 1)).status == "fenced"
 
 
-async def test_calls_at_once_go_one_after_another_over_one_connection(
-    functions: Functions, proxy: Proxy
-) -> None:
-    answers = await asyncio.gather(*(functions.beat([]) for _ in range(20)))
+async def test_concurrent_calls_share_one_connection(functions: Functions, proxy: Proxy) -> None:
+    answers = await asyncio.gather(*(functions.heartbeat([]) for _ in range(20)))
 
     assert {answer.status for answer in answers} == {"current"}
     assert proxy.connections == 1
 
 
-async def test_closing_does_not_wait_for_a_link_that_swallows_everything(
-    functions: Functions, proxy: Proxy
-) -> None:
-    await functions.beat([])
+async def test_closing_does_not_wait_for_a_silent_link(functions: Functions, proxy: Proxy) -> None:
+    await functions.heartbeat([])
     proxy.stall_after_bytes = 0
 
     async with asyncio.timeout(0.4):
         await functions.close()
 
 
-async def test_text_that_the_database_cannot_hold_spoils_no_beat(
+async def test_text_that_the_database_cannot_hold_fails_no_heartbeat(
     world: World, guest: Guest, functions: Functions
 ) -> None:
     job_id = await world.run(guest)
     odd = {"layer\0": ["a\0b", "\ud800"], "speed": float("nan"), "count": 1, "done": None}
 
-    answer = await functions.beat([Beat(job_id=job_id, attempt=1, progress=odd)])
+    answer = await functions.heartbeat([AttemptHeartbeat(job_id=job_id, attempt=1, progress=odd)])
 
     assert [held.job_id for held in answer.jobs] == [job_id]
     progress = (await world.job(job_id))["progress"]
     assert progress == {"layer?": ["a?b", "?"], "speed": None, "count": 1, "done": None}
 
 
-async def test_text_that_the_database_cannot_hold_spoils_no_end(
+async def test_text_that_the_database_cannot_hold_fails_no_result(
     world: World, guest: Guest, functions: Functions
 ) -> None:
     job_id = await world.run(guest)
@@ -134,7 +126,7 @@ async def test_an_event_is_written(world: World, guest: Guest, functions: Functi
     assert event["data"] == {"line": "pulling"}
 
 
-async def test_an_event_that_is_told_again_is_stored_once(
+async def test_a_repeated_event_is_stored_once(
     world: World, guest: Guest, functions: Functions
 ) -> None:
     job_id = await world.run(guest)
@@ -147,7 +139,7 @@ async def test_an_event_that_is_told_again_is_stored_once(
     assert [event["seq"] for event in events] == [events[0]["seq"] + step for step in range(3)]
 
 
-async def test_the_events_of_a_worker_that_does_not_count_them_are_all_stored(
+async def test_events_without_numbers_are_all_stored(
     world: World, guest: Guest, functions: Functions
 ) -> None:
     job_id = await world.run(guest)
@@ -163,6 +155,6 @@ async def test_the_password_is_in_no_error(world: World, guest: Guest) -> None:
     functions = guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
 
     with pytest.raises(psycopg.OperationalError) as caught:
-        await functions.beat([])
+        await functions.heartbeat([])
 
     assert guest.password.get_secret_value() not in str(caught.value)

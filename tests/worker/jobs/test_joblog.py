@@ -1,4 +1,4 @@
-"""A job's log: what is kept of it, and how it gets to the database."""
+"""A job's log: its limits, its batches and its transfer to the database."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from tests.waiting import wait_until
 from tests.world import World
-from worker.jobs.joblog import MAX_LINE, JobLog, Pace, open_log
+from worker.jobs.joblog import MAX_LINE, JobLog, LogLimits, open_log
 from worker.jobs.mask import Mask
 
-OFTEN = Pace(every=timedelta(milliseconds=20), slow=timedelta(milliseconds=40))
+OFTEN = LogLimits(every=timedelta(milliseconds=20), slow=timedelta(milliseconds=40))
 
 
 @dataclass
 class Store:
-    """What was sent, by a database that may be away for a while."""
+    """The pieces that were sent to a database, which may be away for a while."""
 
     pieces: list[str] = field(default_factory=list)
     away: int = 0
@@ -39,7 +39,7 @@ class Store:
         return "\n".join(self.pieces)
 
 
-async def test_lines_are_sent_together_and_all_of_them() -> None:
+async def test_all_lines_are_sent_in_batches() -> None:
     store = Store()
 
     async with open_log(store.send, Mask(), OFTEN) as log:
@@ -84,18 +84,18 @@ async def test_nothing_is_lost_or_doubled_while_the_database_is_away() -> None:
     assert store.numbers == [1, 1, 1, 1, 2]  # a repeat keeps its number
 
 
-async def test_a_log_that_cannot_be_sent_keeps_nobody_waiting() -> None:
+async def test_a_log_that_cannot_be_sent_delays_nothing() -> None:
     async def hang(_: int, __: Mapping[str, str]) -> None:
         await asyncio.Event().wait()
 
     async with asyncio.timeout(3):
-        async with open_log(hang, Mask(), OFTEN, last_words=timedelta(milliseconds=50)) as log:
+        async with open_log(hang, Mask(), OFTEN, flush_timeout=timedelta(milliseconds=50)) as log:
             log.add("lost")
 
 
 async def test_an_attempt_sends_no_more_pieces_than_it_may() -> None:
     store = Store()
-    pace = Pace(OFTEN.every, OFTEN.slow, piece_bytes=10, pieces=5)
+    pace = LogLimits(OFTEN.every, OFTEN.slow, piece_bytes=10, pieces=5)
 
     async with open_log(store.send, Mask(), pace) as log:
         for _ in range(50):
@@ -105,7 +105,7 @@ async def test_an_attempt_sends_no_more_pieces_than_it_may() -> None:
 
 
 def test_a_secret_is_hidden_even_where_the_line_is_cut() -> None:
-    log = JobLog(Mask(["correct-horse"]), Pace())
+    log = JobLog(Mask(["correct-horse"]), LogLimits())
 
     log.add("x" * (MAX_LINE - 4) + "correct-horse")
 
@@ -114,17 +114,17 @@ def test_a_secret_is_hidden_even_where_the_line_is_cut() -> None:
 
 
 def test_a_long_line_is_cut_and_says_so() -> None:
-    log = JobLog(Mask(), Pace())
+    log = JobLog(Mask(), LogLimits())
 
     log.add("é" * (MAX_LINE + 5))
 
     [piece] = log.take()
-    assert piece.endswith(" [5 signs left out]")
+    assert piece.endswith(" [5 characters left out]")
     assert len(piece.encode()) < 16_000
 
 
-def test_what_comes_too_fast_is_left_out_and_counted() -> None:
-    log = JobLog(Mask(), Pace(waiting_bytes=100))
+def test_excess_lines_are_left_out_and_counted() -> None:
+    log = JobLog(Mask(), LogLimits(waiting_bytes=100))
 
     for number in range(30):
         log.add(f"{number:09}")
@@ -140,7 +140,7 @@ def test_what_comes_too_fast_is_left_out_and_counted() -> None:
     )
 )
 def test_pieces_hold_whole_lines_in_order_and_fit(lines: list[str]) -> None:
-    log = JobLog(Mask(), Pace(piece_bytes=200))
+    log = JobLog(Mask(), LogLimits(piece_bytes=200))
     for line in lines:
         log.add(line)
 

@@ -1,4 +1,4 @@
-"""The last step of a job: a wish that comes too late does not hide how it ended."""
+"""The last step of a job: a cancel that comes too late does not hide the result."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,14 +7,14 @@ import pytest
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import carry_out
 
 FULL = EngineError(FaultCode.DISK_FULL, "no space left")
 
 
 class Step:
-    """Work that ends when it is told to, as one call of an Engine does."""
+    """Work that ends on an event, as a call of an Engine does."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
@@ -29,39 +29,40 @@ class Step:
         return "done"
 
 
-async def stop(step: Step, attempt: Attempt, why: Why, is_last: Callable[[], bool]) -> str:
-    """Stop the work once it has begun; in its last step it comes to its end right after."""
+async def stop(step: Step, attempt: Attempt, why: StopReason, is_last: Callable[[], bool]) -> str:
+    """Stop the work once it has begun; a last step ends right after the stop."""
     attempt.task = asyncio.create_task(carry_out(step.work(), attempt, is_last))
     await step.begun.wait()
     attempt.stop(why)
     await asyncio.sleep(0)
-    if why is Why.CANCELLED and is_last():
+    if why is StopReason.CANCELLED and is_last():
         step.may_end.set()
     done: str = await attempt.task
     return done
 
 
-async def test_what_comes_to_its_end_all_the_same_has_succeeded() -> None:
+async def test_a_last_step_that_ends_after_the_cancel_has_succeeded() -> None:
     attempt = Attempt("job", 1)
 
-    assert await stop(Step(), attempt, Why.CANCELLED, lambda: True) == "done"
+    assert await stop(Step(), attempt, StopReason.CANCELLED, lambda: True) == "done"
 
 
-async def test_what_fails_at_its_end_has_failed_and_was_not_stopped() -> None:
+async def test_a_last_step_that_fails_after_the_cancel_has_failed() -> None:
     step, attempt = Step(), Attempt("job", 1)
     step.error = FULL
 
     with pytest.raises(EngineError, match="no space left"):
-        await stop(step, attempt, Why.CANCELLED, lambda: True)
+        await stop(step, attempt, StopReason.CANCELLED, lambda: True)
 
     assert attempt.is_too_late
 
 
 @pytest.mark.parametrize(
-    ("why", "is_last"), [(Why.CANCELLED, False), (Why.DRAINED, True), (Why.LEASE_LOST, True)]
+    ("why", "is_last"),
+    [(StopReason.CANCELLED, False), (StopReason.DRAINED, True), (StopReason.LEASE_LOST, True)],
 )
-async def test_before_the_last_step_and_for_other_reasons_it_is_stopped(
-    why: Why, *, is_last: bool
+async def test_work_is_stopped_before_its_last_step_or_for_other_reasons(
+    why: StopReason, *, is_last: bool
 ) -> None:
     attempt = Attempt("job", 1)
 
@@ -72,20 +73,21 @@ async def test_before_the_last_step_and_for_other_reasons_it_is_stopped(
 
 
 @pytest.mark.parametrize(
-    ("why", "raised"), [(Why.CANCELLED, EngineError), (Why.DRAINED, asyncio.CancelledError)]
+    ("why", "raised"),
+    [(StopReason.CANCELLED, EngineError), (StopReason.DRAINED, asyncio.CancelledError)],
 )
-async def test_what_could_not_be_put_back_is_shown_where_it_was_cancelled(
-    why: Why, raised: type[BaseException]
+async def test_a_failed_restore_is_shown_after_a_cancel(
+    why: StopReason, raised: type[BaseException]
 ) -> None:
     attempt = Attempt("job", 1)
 
     with pytest.raises(raised):
         await stop(Stuck(), attempt, why, lambda: False)
 
-    assert attempt.is_too_late == (why is Why.CANCELLED)
+    assert attempt.is_too_late == (why is StopReason.CANCELLED)
 
 
-async def test_what_could_not_be_put_back_is_told_when_time_was_over() -> None:
+async def test_a_failed_restore_is_shown_after_a_timeout() -> None:
     step = Stuck()
     work = asyncio.create_task(carry_out(step.work(), Attempt("job", 1), lambda: False))
     await step.begun.wait()
@@ -97,7 +99,7 @@ async def test_what_could_not_be_put_back_is_told_when_time_was_over() -> None:
 
 
 class Stuck(Step):
-    """Work that cannot undo what it did."""
+    """Work that cannot restore the previous state."""
 
     async def work(self) -> str:
         try:

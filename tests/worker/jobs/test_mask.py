@@ -1,4 +1,4 @@
-"""Secrets in what programs print."""
+"""Secrets are masked in the output of programs."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ SECRETS = st.text(st.characters(codec="utf-8"), min_size=8, max_size=30).filter(
         base64.urlsafe_b64encode(f"alice:{SECRET}".encode()).decode(),
     ],
 )
-def test_a_secret_is_hidden_in_the_shapes_that_programs_give_it(shape: str) -> None:
+def test_a_secret_is_masked_in_all_encodings(shape: str) -> None:
     shown = Mask([SECRET])(f"before {shape} after")
 
     assert HIDDEN in shown
@@ -39,26 +39,24 @@ def test_a_secret_is_hidden_in_the_shapes_that_programs_give_it(shape: str) -> N
 
 
 @given(SECRETS, st.binary(max_size=7), st.binary(max_size=7))
-def test_base64_of_anything_around_a_secret_gives_nothing_of_it_away(
-    secret: str, before: bytes, after: bytes
-) -> None:
+def test_a_secret_within_longer_base64_is_masked(secret: str, before: bytes, after: bytes) -> None:
     encoded = base64.b64encode(before + secret.encode() + after).decode()
 
     assert HIDDEN in Mask([secret])(encoded)
 
 
-def test_a_key_of_several_lines_is_hidden_line_by_line() -> None:
+def test_a_key_of_several_lines_is_masked_line_by_line() -> None:
     mask = Mask(["-----BEGIN KEY-----\nMIIEabcdefgh\n-----END KEY-----\n"])
 
     assert mask("got MIIEabcdefgh") == f"got {HIDDEN}"
 
 
-def test_the_longer_of_two_secrets_goes_first() -> None:
+def test_the_longer_of_two_secrets_is_masked_first() -> None:
     assert Mask(["abcd", "abcdefgh"])("abcdefgh") == HIDDEN
 
 
 @pytest.mark.parametrize("secrets", [[], [""], ["abc"], ["\n"]])
-def test_what_is_too_short_to_be_one_hides_nothing(secrets: list[str]) -> None:
+def test_a_text_that_is_too_short_to_be_a_secret_masks_nothing(secrets: list[str]) -> None:
     assert Mask(secrets)("abc and more") == "abc and more"
 
 

@@ -1,4 +1,4 @@
-"""A look at the registry after a push that was cancelled: was it too late?"""
+"""The lookup at the registry after a cancelled push tells whether the cancel was too late."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from shared.reference import parse_reference
 from tests.fakes.web import open_fake
 from tests.worker.oci.parts import make_login
 from tests.worker.parts import open_tools
-from worker.jobs.tools import LOOKS, Tools
+from worker.jobs.tools import LOOKUP_PAUSES, Tools
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_ID, OTHER_ID = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
@@ -28,7 +28,7 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 
 class SlowRegistry:
-    """Has the tag after so many looks at it."""
+    """A registry that shows the tag after a number of lookups."""
 
     def __init__(self, looks: int) -> None:
         self.left = looks
@@ -48,15 +48,15 @@ class SlowRegistry:
     ("looks", "image_id", "found"),
     [
         (0, IMAGE_ID, DIGEST),
-        (len(LOOKS) - 1, IMAGE_ID, DIGEST),
-        (len(LOOKS), IMAGE_ID, None),
+        (len(LOOKUP_PAUSES) - 1, IMAGE_ID, DIGEST),
+        (len(LOOKUP_PAUSES), IMAGE_ID, None),
         (0, OTHER_ID, None),
     ],
 )
-async def test_a_tag_that_comes_a_moment_later_is_seen(
+async def test_a_tag_that_appears_a_moment_later_is_found(
     tools: Tools, looks: int, image_id: str, found: str | None
 ) -> None:
     async with open_fake(SlowRegistry(looks)) as fake:
         reference = parse_reference(f"{fake.host}/team/app:1")
 
-        assert await tools.find(reference, make_login(fake.host), image_id) == found
+        assert await tools.find_image_digest(reference, make_login(fake.host), image_id) == found

@@ -6,7 +6,7 @@ import pytest
 from worker.jobs.workspaces import Workspaces
 
 
-async def test_a_folder_is_for_us_alone_and_gone_with_the_build(tmp_path: Path) -> None:
+async def test_a_folder_is_private_and_is_removed_after_the_build(tmp_path: Path) -> None:
     workspaces = Workspaces.open(tmp_path / "builds")
 
     async def build() -> None:
@@ -20,7 +20,7 @@ async def test_a_folder_is_for_us_alone_and_gone_with_the_build(tmp_path: Path) 
     assert list(workspaces.directory.iterdir()) == []
 
 
-async def test_what_a_killed_worker_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+async def test_folders_of_a_killed_worker_are_removed_at_the_next_start(tmp_path: Path) -> None:
     left = Workspaces.open(tmp_path / "builds").directory / "left" / "sources"
     left.mkdir(parents=True)
 

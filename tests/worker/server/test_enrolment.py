@@ -1,4 +1,4 @@
-"""Joining the fleet: what is sent, and what is made of each answer."""
+"""The enrolment of a server: its request, and the effect of each answer."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from tests.fakes.sockets import open_socket, reset
 from tests.fakes.web import open_fake, says
 from worker.local.processes import free_port
 from worker.server.enrolment import enrol
-from worker.server.identity import Enrolled, StateDirectory
+from worker.server.identity import Enrolment, StateDirectory
 
 TOKEN = "what-nobody-may-see"
 ANSWER = {
@@ -37,11 +37,11 @@ async def answer_well(_: web.Request) -> web.StreamResponse:
     return web.json_response(ANSWER)
 
 
-async def enrol_at(host: str, state: StateDirectory) -> Enrolled:
+async def enrol_at(host: str, state: StateDirectory) -> Enrolment:
     return await asyncio.to_thread(enrol, state, f"http://{host}/", TOKEN)
 
 
-async def test_a_server_sends_what_proves_it_and_keeps_the_answer(state: StateDirectory) -> None:
+async def test_a_server_sends_its_verifiers_and_stores_the_answer(state: StateDirectory) -> None:
     bodies: list[dict[str, str]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -59,8 +59,8 @@ async def test_a_server_sends_what_proves_it_and_keeps_the_answer(state: StateDi
     assert body["roleVerifier"].startswith("SCRAM-SHA-256$")
     broker_password = state.broker_password().get_secret_value()
     assert body["brokerPasswordHash"] == hashlib.sha256(broker_password.encode()).hexdigest()
-    assert enrolled == state.enrolled
-    assert enrolled == Enrolled(
+    assert enrolled == state.enrolment
+    assert enrolled == Enrolment(
         server_id="server",
         organization_id="organization",
         database_url="postgresql://database/wharf",
@@ -86,7 +86,7 @@ async def test_no_password_and_no_private_key_is_sent(state: StateDirectory) -> 
     assert private.removeprefix(b"wharf-private-v1.") not in bodies[0]
 
 
-async def test_a_refusal_is_passed_on_with_its_reason_and_without_the_token(
+async def test_a_refusal_is_reported_with_its_reason_and_without_the_token(
     state: StateDirectory,
 ) -> None:
     refusal = '{"message": "this token was used already", "code": "BAD_REQUEST"}'
@@ -97,11 +97,11 @@ async def test_a_refusal_is_passed_on_with_its_reason_and_without_the_token(
 
     assert TOKEN not in f"{caught.value.message} {caught.value.remedy}"
     assert "wharf server add NAME --renew" in caught.value.remedy
-    assert state.enrolled is None
+    assert state.enrolment is None
 
 
 @pytest.mark.parametrize("text", ["<html>Bad gateway</html>", "[]", '{"message": 5}', ""])
-async def test_a_refusal_of_another_shape_is_told_by_its_status(
+async def test_a_refusal_of_another_shape_is_reported_by_its_status(
     state: StateDirectory, text: str
 ) -> None:
     async with open_fake(says(502, text=text)) as fake:
@@ -112,15 +112,15 @@ async def test_a_refusal_of_another_shape_is_told_by_its_status(
 @pytest.mark.parametrize(
     "text", ["<html>Welcome</html>", "[]", "null", "{}", '{"serverId": 1, "databaseUrl": "x"}', ""]
 )
-async def test_an_answer_that_is_no_enrolment_is_not_kept(state: StateDirectory, text: str) -> None:
+async def test_an_invalid_answer_is_not_stored(state: StateDirectory, text: str) -> None:
     async with open_fake(says(200, text=text)) as fake:
         with pytest.raises(SetupError):
             await enrol_at(fake.host, state)
 
-    assert state.enrolled is None
+    assert state.enrolment is None
 
 
-async def test_a_control_plane_that_does_not_know_its_database_is_told_what_to_set(
+async def test_a_missing_database_url_is_reported_with_a_remedy(
     state: StateDirectory,
 ) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
@@ -133,7 +133,7 @@ async def test_a_control_plane_that_does_not_know_its_database_is_told_what_to_s
     assert "WHARF_SERVER_DATABASE_URL" in caught.value.remedy
 
 
-async def test_an_api_that_is_not_up_yet_is_waited_for(state: StateDirectory) -> None:
+async def test_the_enrolment_waits_for_an_api_that_is_not_up_yet(state: StateDirectory) -> None:
     port = free_port()
     enrolling = asyncio.create_task(enrol_at(f"127.0.0.1:{port}", state))
     application = web.Application()
@@ -150,7 +150,7 @@ async def test_an_api_that_is_not_up_yet_is_waited_for(state: StateDirectory) ->
         await runner.cleanup()
 
 
-async def test_a_connection_that_is_cut_is_not_repeated_blindly(state: StateDirectory) -> None:
+async def test_a_cut_enrolment_is_not_repeated(state: StateDirectory) -> None:
     async with open_socket(reset) as host:
         with pytest.raises(SetupError, match="cannot reach") as caught:
             await enrol_at(host, state)

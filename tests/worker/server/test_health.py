@@ -1,4 +1,4 @@
-"""A container's question to a server worker: is it enrolled, and does its Engine answer?"""
+"""The health check of a server worker tests its enrolment and its Engine."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ async def answer_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 async def ask(directory: Path) -> tuple[int | None, str]:
-    """How the program ended, and what it said."""
+    """Run the health check; return its exit code and its output."""
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker.server.health"),
         env={

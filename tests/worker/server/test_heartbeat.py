@@ -1,4 +1,4 @@
-"""A worker in the eyes of the control plane: hello, beats, wishes, and the fence."""
+"""A worker registers, sends heartbeats, obeys cancel requests and stops at its fence."""
 
 import asyncio
 import time
@@ -22,7 +22,7 @@ from tests.databases import Database, start_postgres
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from tests.world import Guest, World, open_world
-from worker.jobs.attempt import Attempt, End, Why
+from worker.jobs.attempt import Attempt, AttemptResult, StopReason
 from worker.jobs.functions import Functions
 from worker.local.postgres import LocalPostgres
 from worker.login import Grants
@@ -44,10 +44,10 @@ class Server:
     runtime: Runtime
     presence: Presence
     superseded: asyncio.Event
-    tasks: dict[str, asyncio.Task[End | None]] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[AttemptResult | None]] = field(default_factory=dict)
 
     async def begin(self) -> str:
-        """A job whose work has begun."""
+        """Start a job and return when its work has begun."""
         job_id = await self.world.dispatch(self.guest)
         self.tasks[job_id] = asyncio.create_task(self.runtime.run(job_id, 1))
         await wait_until(lambda: job_id in self.busy)
@@ -55,13 +55,13 @@ class Server:
 
     @property
     def busy(self) -> set[str]:
-        """The jobs whose handlers have begun."""
+        """Return the jobs whose handlers have begun."""
         return {job_id for (job_id, _), one in self.runtime.attempts.items() if one.task}
 
     def attempt(self, job_id: str) -> Attempt:
         return self.runtime.attempts[job_id, 1]
 
-    async def end_of(self, job_id: str, *, seconds: float = 5) -> End | None:
+    async def end_of(self, job_id: str, *, seconds: float = 5) -> AttemptResult | None:
         async with asyncio.timeout(seconds):
             return await self.tasks[job_id]
 
@@ -92,28 +92,28 @@ def make_server(
 async def server(world: World) -> AsyncIterator[Server]:
     made = make_server(world, await world.add_server())
     yield made
-    made.runtime.stop_all(Why.LEASE_LOST)
+    made.runtime.stop_all(StopReason.LEASE_LOST)
     await asyncio.gather(*made.tasks.values(), return_exceptions=True)
 
 
 # Hello
 
 
-async def test_hello_tells_what_the_worker_can_do(world: World) -> None:
+async def test_a_registration_reports_the_worker_s_kinds(world: World) -> None:
     server = make_server(world, await world.add_server(None))
 
-    await server.presence.hello(None, ENGINE)
+    await server.presence.register(None, ENGINE)
 
     [row] = await world.rows("SELECT incarnation, wire_version, kinds, engine FROM server")
     assert (row["incarnation"], row["wire_version"], row["engine"]) == ("first", 1, ENGINE)
     assert set(row["kinds"]) >= {"image.pull@1", "registry.test@1"}
 
 
-async def test_hello_waits_until_control_has_made_the_role(world: World) -> None:
+async def test_a_registration_waits_until_control_has_created_the_role(world: World) -> None:
     guest = await world.enrol_server()
     server = make_server(world, guest)
 
-    waiting = asyncio.create_task(server.presence.hello(None, ENGINE))
+    waiting = asyncio.create_task(server.presence.register(None, ENGINE))
     ended, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not ended
     await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
@@ -122,29 +122,29 @@ async def test_hello_waits_until_control_has_made_the_role(world: World) -> None
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
 
 
-async def test_hello_gives_up_on_a_database_that_lets_nobody_in(world: World) -> None:
+async def test_a_registration_fails_if_the_database_refuses_the_login(world: World) -> None:
     guest = await world.enrol_server()
     server = make_server(world, guest, patience=timedelta(seconds=0.1))
 
-    with pytest.raises(SetupError, match="does not let this server in") as caught:
-        await server.presence.hello(None, ENGINE)
+    with pytest.raises(SetupError, match="refuses this server") as caught:
+        await server.presence.register(None, ENGINE)
 
     assert guest.password.get_secret_value() not in str(caught.value.message)
 
 
-async def test_hello_of_a_removed_server_ends_the_worker(world: World) -> None:
+async def test_a_registration_of_a_removed_server_ends_the_worker(world: World) -> None:
     server = make_server(world, await world.add_server())
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     with pytest.raises(SetupError, match="removed"):
-        await server.presence.hello(None, ENGINE)
+        await server.presence.register(None, ENGINE)
 
 
-async def test_hello_waits_for_a_worker_that_may_be_alive(world: World) -> None:
+async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World) -> None:
     guest = await world.add_server("another")
     server = make_server(world, guest)
 
-    waiting = asyncio.create_task(server.presence.hello(None, ENGINE))
+    waiting = asyncio.create_task(server.presence.register(None, ENGINE))
     ended, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not ended
     await world.forget(guest)
@@ -157,7 +157,7 @@ async def test_hello_waits_for_a_worker_that_may_be_alive(world: World) -> None:
 
 
 async def test_a_cancel_reaches_the_work_within_a_second(world: World, server: Server) -> None:
-    async with server.presence.beating():
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         begun = time.monotonic()
         await cancel(world.api, job_id, world.organization_id, "not wanted")
@@ -167,10 +167,10 @@ async def test_a_cancel_reaches_the_work_within_a_second(world: World, server: S
     assert await world.state(job_id) == "cancelled"
 
 
-async def test_a_cancel_whose_hint_is_lost_is_found_by_the_next_beat(
+async def test_a_cancel_without_its_notification_is_found_by_the_next_heartbeat(
     world: World, server: Server
 ) -> None:
-    async with server.presence.beating():
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         await world.owner.execute("UPDATE job SET cancel_requested_at = now()")
         await server.end_of(job_id)
@@ -178,35 +178,33 @@ async def test_a_cancel_whose_hint_is_lost_is_found_by_the_next_beat(
     assert await world.state(job_id) == "cancelled"
 
 
-async def test_progress_is_told_within_two_seconds(world: World, server: Server) -> None:
-    async with server.presence.beating():
+async def test_progress_is_reported_within_two_seconds(world: World, server: Server) -> None:
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         server.attempt(job_id).progress = {"done": 1}
 
-        async def is_told() -> bool:
+        async def is_reported() -> bool:
             return bool((await world.job(job_id))["progress"] == {"done": 1})
 
-        await wait_until(is_told, seconds=2)
-        await wait_until(lambda: not server.attempt(job_id).has_news)
+        await wait_until(is_reported, seconds=2)
+        await wait_until(lambda: not server.attempt(job_id).has_new_progress)
 
 
-async def test_an_attempt_that_is_no_longer_ours_is_stopped(world: World, server: Server) -> None:
-    async with server.presence.beating():
+async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: Server) -> None:
+    async with server.presence.sending_heartbeats():
         lost, kept = await server.begin(), await server.begin()
         await world.pass_time(lost, timedelta(minutes=1))
         await world.sweep()
         await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (server.guest.server_id,))
 
         assert await server.end_of(lost) is None
-        assert server.attempt(kept).why is None
+        assert server.attempt(kept).stop_reason is None
 
     assert (await world.job(lost))["failures"] == 1
 
 
-async def test_a_worker_that_was_succeeded_stops_all_and_leaves(
-    world: World, server: Server
-) -> None:
-    async with server.presence.beating():
+async def test_a_superseded_worker_stops_all_work_and_leaves(world: World, server: Server) -> None:
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         await server.guest.hello("second", predecessor="first")
         await world.control.execute("SELECT pg_notify('wharf_beat', '')")
@@ -218,8 +216,8 @@ async def test_a_worker_that_was_succeeded_stops_all_and_leaves(
     assert await world.state(job_id) == "queued"
 
 
-async def test_junk_in_hints_stops_nothing(world: World, server: Server) -> None:
-    async with server.presence.beating():
+async def test_an_invalid_notification_stops_nothing(world: World, server: Server) -> None:
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         for payload in ("", "'", "x" * 7000, job_id, server.guest.server_id):
             await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (payload,))
@@ -232,16 +230,18 @@ async def test_junk_in_hints_stops_nothing(world: World, server: Server) -> None
 # Drain and goodbye
 
 
-async def test_a_drain_is_told_at_once_and_what_runs_goes_on(world: World, server: Server) -> None:
-    await server.presence.hello("first", ENGINE)
+async def test_a_drain_is_reported_at_once_and_running_work_continues(
+    world: World, server: Server
+) -> None:
+    await server.presence.register("first", ENGINE)
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return bool(await world.rows("SELECT 1 FROM server WHERE draining"))
 
-    async with server.presence.beating():
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         server.presence.drain()
-        await wait_until(is_told, seconds=1)
+        await wait_until(is_reported, seconds=1)
         unsent = await world.submit(server.guest)
 
         assert await world.release() == []
@@ -250,8 +250,10 @@ async def test_a_drain_is_told_at_once_and_what_runs_goes_on(world: World, serve
     assert await world.state(unsent) == "queued"
 
 
-async def test_a_goodbye_makes_the_server_away_at_once(world: World, server: Server) -> None:
-    await server.presence.hello("first", ENGINE)
+async def test_a_leaving_worker_makes_its_server_unavailable_at_once(
+    world: World, server: Server
+) -> None:
+    await server.presence.register("first", ENGINE)
 
     await server.presence.leave()
 
@@ -259,7 +261,7 @@ async def test_a_goodbye_makes_the_server_away_at_once(world: World, server: Ser
     assert row["incarnation"] is None
 
 
-async def test_who_was_never_greeted_says_no_goodbye(world: World) -> None:
+async def test_an_unregistered_worker_does_not_report_that_it_leaves(world: World) -> None:
     guest = await world.add_server("another")
     server = make_server(world, guest, incarnation="another")
 
@@ -268,10 +270,10 @@ async def test_who_was_never_greeted_says_no_goodbye(world: World) -> None:
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'another'")
 
 
-async def test_a_goodbye_that_nobody_hears_is_no_error(tmp_path: Path) -> None:
+async def test_a_worker_that_cannot_report_its_leaving_raises_nothing(tmp_path: Path) -> None:
     async with mortal_world(tmp_path / "postgres") as (world, postgres):
         server = make_server(world, await world.add_server())
-        await server.presence.hello("first", ENGINE)
+        await server.presence.register("first", ENGINE)
         postgres.kill()
 
         await server.presence.leave()
@@ -280,22 +282,22 @@ async def test_a_goodbye_that_nobody_hears_is_no_error(tmp_path: Path) -> None:
 # The fence
 
 
-def test_the_fence_comes_well_before_the_lease_ends() -> None:
+def test_the_fence_is_well_before_the_end_of_the_lease() -> None:
     assert timedelta(seconds=2) <= LEASE - FENCE
 
 
-async def test_a_worker_whose_link_swallows_everything_stops_in_time(world: World) -> None:
+async def test_a_worker_on_a_silent_link_stops_in_time(world: World) -> None:
     guest = await world.add_server()
     async with open_proxy(("127.0.0.1", world.database.server.port)) as proxy:
         url = f"postgresql://{proxy.host}/{world.database.name}"
         server = make_server(world, guest, url=url, **QUICK)
-        async with server.presence.beating():
+        async with server.presence.sending_heartbeats():
             job_id = await server.begin()
-            await server.functions.beat([])
+            await server.functions.heartbeat([])
             proxy.stall_after_bytes = 0
             begun = time.monotonic()
             # Others are in the queue before the beat, as when many attempts end at once.
-            calls = [asyncio.create_task(server.functions.beat([])) for _ in range(8)]
+            calls = [asyncio.create_task(server.functions.heartbeat([])) for _ in range(8)]
             assert await server.end_of(job_id) is None
             seconds = time.monotonic() - begun
             for call in calls:
@@ -308,7 +310,7 @@ async def test_a_worker_whose_link_swallows_everything_stops_in_time(world: Worl
 
 @asynccontextmanager
 async def mortal_world(directory: Path) -> AsyncIterator[tuple[World, LocalPostgres]]:
-    """A world in a server of its own, that may be killed."""
+    """A world with a separate database server, which may be killed."""
     postgres = start_postgres(directory)
     async with AsyncExitStack() as stack:
         stack.callback(postgres.directory.close)
@@ -324,23 +326,23 @@ def is_seen(database: Database) -> bool:
     return bool(seen)
 
 
-async def test_a_worker_whose_beats_are_answered_is_not_fenced(world: World) -> None:
+async def test_a_worker_whose_heartbeats_are_answered_is_not_fenced(world: World) -> None:
     server = make_server(world, await world.add_server(), **QUICK)
 
-    async with server.presence.beating():
+    async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         ended, _ = await asyncio.wait(server.tasks.values(), timeout=2 * SHORT.total_seconds())
         assert not ended
-        server.runtime.stop_all(Why.DRAINED)
+        server.runtime.stop_all(StopReason.DRAINED)
         await server.end_of(job_id)
 
 
-async def test_a_worker_whose_database_is_killed_stops_its_work_and_goes_on_afterwards(
+async def test_a_worker_whose_database_is_killed_stops_its_work_and_continues_later(
     tmp_path: Path,
 ) -> None:
     async with mortal_world(tmp_path / "postgres") as (world, postgres):
         server = make_server(world, await world.add_server(), **QUICK)
-        async with server.presence.beating():
+        async with server.presence.sending_heartbeats():
             job_id = await server.begin()
             postgres.kill()
             begun = time.monotonic()
@@ -364,7 +366,7 @@ async def test_a_worker_whose_database_is_killed_stops_its_work_and_goes_on_afte
 
 @dataclass
 class ComingEngine:
-    """An Engine that is away at first."""
+    """An Engine that is unreachable at first."""
 
     said: list[dict[str, Any]] = field(default_factory=lambda: [{}, {"version": "30"}])
 
@@ -372,7 +374,7 @@ class ComingEngine:
         return self.said.pop(0) if len(self.said) > 1 else self.said[0]
 
 
-async def test_an_engine_that_came_later_or_was_updated_is_seen(world: World) -> None:
+async def test_an_engine_that_starts_later_or_is_updated_is_described(world: World) -> None:
     engine = ComingEngine()
     options: dict[str, Any] = {**QUICK, "describe_every": SHORT / 6}
     guest = await world.add_server(None)
@@ -382,52 +384,52 @@ async def test_an_engine_that_came_later_or_was_updated_is_seen(world: World) ->
         [row] = await world.rows("SELECT engine FROM server")
         return bool(row["engine"] == {"version": version})
 
-    await server.presence.hello(None, await engine.describe())
-    async with server.presence.beating():
+    await server.presence.register(None, await engine.describe())
+    async with server.presence.sending_heartbeats():
         await wait_until(lambda: shows("30"))
         engine.said = [{"version": "31"}]
         await wait_until(lambda: shows("31"))
 
 
-async def test_a_beat_tells_how_the_clock_is(world: World) -> None:
+async def test_a_heartbeat_reports_the_clock_difference(world: World) -> None:
     guest = await world.add_server(None)
     server = make_server(world, guest, **QUICK)
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         [row] = await world.rows("SELECT clock_ahead_seconds AS ahead FROM server")
         return row["ahead"] is not None and abs(row["ahead"]) < 0.5
 
-    await server.presence.hello(None, ENGINE)
-    async with server.presence.beating():
-        await wait_until(is_told)
+    await server.presence.register(None, ENGINE)
+    async with server.presence.sending_heartbeats():
+        await wait_until(is_reported)
 
 
 # A server that was removed
 
 
-async def test_a_worker_that_is_shut_out_asks_once_it_lasts_and_ends_when_it_was_removed(
+async def test_a_worker_that_is_refused_asks_the_api_and_ends_if_it_was_removed(
     world: World,
 ) -> None:
-    told, asked = asyncio.Event(), asyncio.Event()
+    removed, asked = asyncio.Event(), asyncio.Event()
 
     async def is_removed() -> bool:
         asked.set()
         return True
 
     guest = await world.add_server(None)
-    server = make_server(world, guest, is_removed=is_removed, on_removed=told.set)
-    await server.presence.hello(None, ENGINE)
-    async with server.presence.beating():
+    server = make_server(world, guest, is_removed=is_removed, on_removed=removed.set)
+    await server.presence.register(None, ENGINE)
+    async with server.presence.sending_heartbeats():
         await world.owner.execute("UPDATE server SET removed_at = now()")
         await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
 
-        await asyncio.wait_for(told.wait(), 10)
+        await asyncio.wait_for(removed.wait(), 10)
 
     assert asked.is_set()
     assert not server.superseded.is_set()
 
 
-async def test_a_worker_that_is_shut_out_and_was_not_removed_goes_on(world: World) -> None:
+async def test_a_worker_that_is_refused_and_was_not_removed_continues(world: World) -> None:
     asked = asyncio.Event()
 
     async def is_removed() -> bool:
@@ -436,8 +438,8 @@ async def test_a_worker_that_is_shut_out_and_was_not_removed_goes_on(world: Worl
 
     guest = await world.add_server(None)
     server = make_server(world, guest, is_removed=is_removed)
-    await server.presence.hello(None, ENGINE)
-    async with server.presence.beating():
+    await server.presence.register(None, ENGINE)
+    async with server.presence.sending_heartbeats():
         role = sql.Identifier(guest.role)
         await world.owner.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
         await world.owner.execute(
@@ -456,16 +458,14 @@ async def _was_seen_after(world: World, moment: datetime) -> bool:
     return bool(await world.rows("SELECT FROM server WHERE seen_at > %s", moment))
 
 
-def test_an_outage_is_logged_once_and_the_api_is_asked_after_a_while_and_then_now_and_then() -> (
-    None
-):
+def test_an_outage_is_logged_once_and_the_api_is_asked_at_intervals() -> None:
     outage = Outage()
 
-    told = [outage.is_to_be_told(now) for now in (0.0, 0.3, 0.6)]
-    asks = [outage.is_time_to_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
+    removed = [outage.record_failure(now) for now in (0.0, 0.3, 0.6)]
+    asks = [outage.should_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
     outage.end()
 
-    assert told == [True, False, False]
+    assert removed == [True, False, False]
     assert asks == [False, True, False, False, True]
-    assert not outage.is_time_to_ask(100.0)
-    assert outage.is_to_be_told(100.0)
+    assert not outage.should_ask(100.0)
+    assert outage.record_failure(100.0)

@@ -11,31 +11,31 @@ from psycopg import sql
 
 from shared.errors import SetupError
 from tests.databases import Database
-from worker.server.identity import Enrolled, StateDirectory, scram_verifier
+from worker.server.identity import Enrolment, StateDirectory, scram_verifier
 
 HOLDS_THE_LOCK = """
 import sys
 from pathlib import Path
 from worker.server.identity import StateDirectory
 state = StateDirectory.open(Path(sys.argv[1]))
-state.take_turn("killed")
+state.replace_incarnation("killed")
 print("held", flush=True)
 sys.stdin.read()
 """
-ENROLLED = Enrolled(
+ENROLLED = Enrolment(
     server_id="server", organization_id="organization", database_url="postgresql://d/wharf"
 )
 
 
-def test_all_that_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
+def test_all_files_are_private_to_their_owner(tmp_path: Path) -> None:
     path = tmp_path / "state"
     path.mkdir(mode=0o755)
     state = StateDirectory.open(path)
     state.public_key()
     state.database_password()
     state.broker_password()
-    state.keep_enrolled(ENROLLED)
-    state.take_turn("first")
+    state.save_enrolment(ENROLLED)
+    state.replace_incarnation("first")
     state.close()
 
     modes = {file.name: file.stat().st_mode & 0o777 for file in path.iterdir()}
@@ -45,12 +45,12 @@ def test_all_that_is_kept_is_its_owners_alone(tmp_path: Path) -> None:
     assert len(modes) == 6
 
 
-def test_what_was_made_once_is_kept(tmp_path: Path) -> None:
+def test_keys_and_passwords_are_created_once(tmp_path: Path) -> None:
     first = StateDirectory.open(tmp_path)
     key, password = first.public_key(), first.database_password()
     broker_password = first.broker_password()
-    assert first.enrolled is None
-    first.keep_enrolled(ENROLLED)
+    assert first.enrolment is None
+    first.save_enrolment(ENROLLED)
     first.close()
 
     second = StateDirectory.open(tmp_path)
@@ -58,11 +58,11 @@ def test_what_was_made_once_is_kept(tmp_path: Path) -> None:
     assert second.public_key().key_id == key.key_id
     assert second.database_password() == password
     assert second.broker_password() == broker_password
-    assert second.enrolled == ENROLLED
+    assert second.enrolment == ENROLLED
     second.close()
 
 
-def test_two_servers_have_keys_and_passwords_of_their_own(tmp_path: Path) -> None:
+def test_two_servers_have_different_keys_and_passwords(tmp_path: Path) -> None:
     one, two = StateDirectory.open(tmp_path / "one"), StateDirectory.open(tmp_path / "two")
 
     assert one.public_key().key_id != two.public_key().key_id
@@ -90,7 +90,7 @@ def test_a_second_worker_is_refused_while_the_first_lives(tmp_path: Path) -> Non
     StateDirectory.open(tmp_path).close()
 
 
-def test_a_killed_worker_leaves_its_place_and_its_name(tmp_path: Path) -> None:
+def test_a_killed_worker_leaves_its_lock_and_its_incarnation(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", HOLDS_THE_LOCK, str(tmp_path)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
@@ -102,30 +102,30 @@ def test_a_killed_worker_leaves_its_place_and_its_name(tmp_path: Path) -> None:
 
         state = StateDirectory.open(tmp_path)
 
-    assert state.take_turn("next") == "killed"
-    assert state.take_turn("after") == "next"
+    assert state.replace_incarnation("next") == "killed"
+    assert state.replace_incarnation("after") == "next"
     state.close()
 
 
 def test_a_first_worker_has_no_predecessor(tmp_path: Path) -> None:
     state = StateDirectory.open(tmp_path)
 
-    assert state.take_turn("first") is None
+    assert state.replace_incarnation("first") is None
     state.close()
 
 
-def test_a_write_that_was_cut_off_is_not_read(tmp_path: Path) -> None:
+def test_an_incomplete_write_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "server.json.new").write_text('{"server_id": "half')
     state = StateDirectory.open(tmp_path)
 
-    before = state.enrolled
-    state.keep_enrolled(ENROLLED)
+    before = state.enrolment
+    state.save_enrolment(ENROLLED)
 
-    assert (before, state.enrolled) == (None, ENROLLED)
+    assert (before, state.enrolment) == (None, ENROLLED)
     state.close()
 
 
-def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
     with pytest.raises(SetupError, match="file") as caught:
@@ -135,7 +135,7 @@ def test_a_path_that_is_no_directory_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("password", ["simple", "A-b_0" * 20, "with space and 'quotes'"])
-def test_the_verifier_is_the_one_that_postgresql_makes(database: Database, password: str) -> None:
+def test_the_verifier_matches_that_of_postgresql(database: Database, password: str) -> None:
     with psycopg.connect(database.url("wharf_api")) as connection:
         theirs = connection.pgconn.encrypt_password(
             password.encode(), b"anybody", b"scram-sha-256"
@@ -146,7 +146,7 @@ def test_the_verifier_is_the_one_that_postgresql_makes(database: Database, passw
     assert scram_verifier(password, b64decode(parts[2]), int(parts[1])) == theirs
 
 
-def test_postgresql_stores_the_verifier_as_it_is_and_lets_its_password_in(
+def test_postgresql_accepts_the_verifier_and_its_password(
     database: Database,
 ) -> None:
     verifier = scram_verifier("the-password", b"0123456789abcdef")
@@ -157,7 +157,7 @@ def test_postgresql_stores_the_verifier_as_it_is_and_lets_its_password_in(
             )
         )
         try:
-            [stored] = superuser.execute(
+            [fault_document] = superuser.execute(
                 "SELECT rolpassword FROM pg_authid WHERE rolname = 'visitor'"
             ).fetchall()
             url = database.network_url()
@@ -167,4 +167,4 @@ def test_postgresql_stores_the_verifier_as_it_is_and_lets_its_password_in(
         finally:
             superuser.execute("DROP ROLE visitor")
 
-    assert stored == (verifier,)
+    assert fault_document == (verifier,)

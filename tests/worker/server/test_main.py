@@ -1,4 +1,4 @@
-"""The start of a worker: what it was told once it knows the next time."""
+"""The start of a worker: it stores its settings for the next time."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,10 +12,12 @@ from shared.settings import WorkerSettings
 from tests.fakes.web import open_fake
 from worker.server.__main__ import join
 from worker.server.enrolment import hash_token, is_removed
-from worker.server.identity import Enrolled, StateDirectory
+from worker.server.identity import Enrolment, StateDirectory
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-ENROLLED = Enrolled(server_id="server", organization_id="org", database_url="postgresql://db/wharf")
+ENROLLED = Enrolment(
+    server_id="server", organization_id="org", database_url="postgresql://db/wharf"
+)
 OLD, NEW = "http://10.0.0.1:4747", "https://wharf.example"
 
 
@@ -23,11 +25,11 @@ OLD, NEW = "http://10.0.0.1:4747", "https://wharf.example"
     ("before", "told", "known"),
     [(None, None, None), (None, NEW, NEW), (OLD, None, OLD), (OLD, NEW, NEW)],
 )
-def test_where_the_api_is_is_kept_until_another_address_is_told(
+def test_the_api_s_address_is_stored_until_it_changes(
     tmp_path: Path, before: str | None, told: str | None, known: str | None
 ) -> None:
     state = StateDirectory.open(tmp_path)
-    state.keep_enrolled(ENROLLED.model_copy(update={"api_url": before}))
+    state.save_enrolment(ENROLLED.model_copy(update={"api_url": before}))
     state.close()
     settings = {"state_dir": tmp_path, "broker_url": "redis://broker/0"}
 
@@ -37,18 +39,18 @@ def test_where_the_api_is_is_kept_until_another_address_is_told(
     assert first == second == ENROLLED.model_copy(update={"api_url": known})
 
 
-def test_a_server_that_joined_before_the_address_was_kept_is_still_known(tmp_path: Path) -> None:
+def test_a_server_that_joined_before_the_address_was_stored_is_still_known(tmp_path: Path) -> None:
     text = '{"server_id": "s", "organization_id": "o", "database_url": "postgresql://db/wharf"}'
     (tmp_path / "server.json").write_text(text)
     state = StateDirectory.open(tmp_path)
 
-    assert state.enrolled is not None
-    assert state.enrolled.api_url is None
+    assert state.enrolment is not None
+    assert state.enrolment.api_url is None
     state.close()
 
 
-def test_the_brokers_url_is_kept_in_a_file_for_its_owner_alone(tmp_path: Path) -> None:
-    write_enrolled(tmp_path, ENROLLED)
+def test_the_broker_s_url_is_stored_in_a_private_file(tmp_path: Path) -> None:
+    write_enrolment(tmp_path, ENROLLED)
     settings = {"state_dir": tmp_path, "broker_url": "redis://user:secret@broker/0"}
 
     _, path = join(WorkerSettings.model_validate(settings))
@@ -57,29 +59,29 @@ def test_the_brokers_url_is_kept_in_a_file_for_its_owner_alone(tmp_path: Path) -
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_token_that_a_server_joined_with_may_stay_set(tmp_path: Path) -> None:
-    write_enrolled(tmp_path, ENROLLED.model_copy(update={"token_hash": hash_token("first")}))
+def test_the_used_join_token_may_stay_set(tmp_path: Path) -> None:
+    write_enrolment(tmp_path, ENROLLED.model_copy(update={"token_hash": hash_token("first")}))
 
     enrolled, _ = join(settings_with(tmp_path, "first"))
 
     assert enrolled.server_id == "server"
 
 
-async def test_a_token_for_another_server_is_refused_while_the_first_one_is_there(
+async def test_a_token_for_another_server_is_refused_while_the_first_one_exists(
     tmp_path: Path,
 ) -> None:
     async with open_fake(answering(removed=False)) as fake:
         kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
-        write_enrolled(tmp_path, ENROLLED.model_copy(update=kept))
+        write_enrolment(tmp_path, ENROLLED.model_copy(update=kept))
 
-        with pytest.raises(SetupError, match="another one") as refused:
+        with pytest.raises(SetupError, match="another server") as refused:
             await asyncio.to_thread(join, settings_with(tmp_path, "second"))
 
     assert "WHARF_STATE_DIR" in refused.value.remedy
     assert "second" not in refused.value.message + refused.value.remedy
 
 
-async def test_the_state_directory_of_a_removed_server_joins_anew_with_a_new_key(
+async def test_the_state_directory_of_a_removed_server_joins_with_a_new_key(
     tmp_path: Path,
 ) -> None:
     state = StateDirectory.open(tmp_path)
@@ -87,7 +89,7 @@ async def test_the_state_directory_of_a_removed_server_joins_anew_with_a_new_key
     state.close()
     async with open_fake(answering(removed=True)) as fake:
         kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
-        write_enrolled(tmp_path, ENROLLED.model_copy(update=kept))
+        write_enrolment(tmp_path, ENROLLED.model_copy(update=kept))
         settings = settings_with(tmp_path, "second", url=f"http://{fake.host}")
 
         enrolled, _ = await asyncio.to_thread(join, settings)
@@ -100,7 +102,9 @@ async def test_the_state_directory_of_a_removed_server_joins_anew_with_a_new_key
 
 
 @pytest.mark.parametrize("text", ["<html>", "false", '{"removed": true}', ""])
-async def test_only_a_plain_yes_says_that_a_server_was_removed(tmp_path: Path, text: str) -> None:
+async def test_a_server_counts_as_removed_only_after_a_plain_true(
+    tmp_path: Path, text: str
+) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(text=text)
 
@@ -111,7 +115,7 @@ async def test_only_a_plain_yes_says_that_a_server_was_removed(tmp_path: Path, t
 
 
 def answering(*, removed: bool) -> Answer:
-    """An API that knows whether the server was removed, and enrols whoever asks."""
+    """Run an API that knows whether the server was removed, and that enrols every caller."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/api/server.isRemoved":
@@ -129,7 +133,7 @@ def settings_with(state_dir: Path, token: str, url: str | None = None) -> Worker
     return WorkerSettings.model_validate({**values, "url": url})
 
 
-def write_enrolled(path: Path, enrolled: Enrolled) -> None:
+def write_enrolment(path: Path, enrolled: Enrolment) -> None:
     state = StateDirectory.open(path)
-    state.keep_enrolled(enrolled)
+    state.save_enrolment(enrolled)
     state.close()

@@ -1,4 +1,4 @@
-"""A whole worker without Celery: its own loop in its own thread, called from others."""
+"""A whole worker without Celery: other threads call its loop, which has its own thread."""
 
 import asyncio
 import threading
@@ -19,39 +19,39 @@ from shared.jobs.results import ImageResult
 from shared.jobs.states import Outcome
 from tests.waiting import wait_until
 from tests.world import Guest, World
-from worker.jobs.attempt import Attempt, End
+from worker.jobs.attempt import Attempt, AttemptResult
 from worker.login import Grants
 from worker.server.identity import StateDirectory
-from worker.server.runtime import Opened, Worker, start_worker
+from worker.server.runtime import OpenedWork, Worker, start_worker
 
 DONE = ImageResult(reference="registry.example/team/app:1")
 
 
 @dataclass
 class Handlers:
-    """What the worker works with; each attempt waits until it is let go."""
+    """The handlers of the worker; each attempt waits until it is released."""
 
-    begun: list[tuple[str, int]] = field(default_factory=list)
-    let_go: threading.Event = field(default_factory=threading.Event)
+    started: list[tuple[str, int]] = field(default_factory=list)
+    released: threading.Event = field(default_factory=threading.Event)
     ended: set[str] = field(default_factory=set)
     closed: bool = False
 
-    async def open(self, stack: AsyncExitStack) -> Opened:
+    async def open(self, stack: AsyncExitStack) -> OpenedWork:
         stack.callback(self._close)
-        return Opened(self.work, self.describe, self)
+        return OpenedWork(self.work, self.describe, self)
 
     def job_ids(self) -> list[str]:
         return ["job-of-nobody"]
 
-    def have_ended(self, job_ids: Collection[str]) -> None:
+    def mark_ended(self, job_ids: Collection[str]) -> None:
         self.ended.update(job_ids)
 
     async def describe(self) -> dict[str, Any]:
         return {"version": "29"}
 
     async def work(self, _: Command, __: Grants, attempt: Attempt) -> BaseModel:
-        self.begun.append((attempt.job_id, attempt.number))
-        await wait_until(self.let_go.is_set)
+        self.started.append((attempt.job_id, attempt.number))
+        await wait_until(self.released.is_set)
         return DONE
 
     def _close(self) -> None:
@@ -59,8 +59,8 @@ class Handlers:
 
 
 @dataclass
-class Place:
-    """A server's state directory, and the workers that were started on it."""
+class WorkerScenario:
+    """A server's state directory, and the workers that were started with it."""
 
     world: World
     guest: Guest
@@ -80,8 +80,10 @@ class Place:
         self.workers.append(worker)
         return worker
 
-    def run(self, worker: Worker, job_id: str, number: int = 1) -> asyncio.Future[End | None]:
-        """Have a thread wait for the attempt, as Celery's pool does."""
+    def run(
+        self, worker: Worker, job_id: str, number: int = 1
+    ) -> asyncio.Future[AttemptResult | None]:
+        """Run the attempt and wait for it in a thread, as Celery's pool does."""
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(self.threads, worker.run, job_id, number)
 
@@ -91,158 +93,165 @@ class Place:
 
 
 @pytest.fixture
-async def place(world: World, tmp_path: Path) -> AsyncIterator[Place]:
+async def scenario(world: World, tmp_path: Path) -> AsyncIterator[WorkerScenario]:
     guest = await world.add_server(None)
     state = StateDirectory.open(tmp_path)
-    state.keep_enrolled(guest.enrolled)
+    state.save_enrolment(guest.enrolled)
     (tmp_path / "server.key").write_text(guest.key.text())
     (tmp_path / "database.password").write_text(guest.password.get_secret_value())
     state.close()
     with ThreadPoolExecutor(16) as threads:
-        made = Place(world, guest, tmp_path, threads)
+        made = WorkerScenario(world, guest, tmp_path, threads)
         yield made
-        made.handlers.let_go.set()
+        made.handlers.released.set()
         for worker in list(made.workers):
             await made.close(worker)
 
 
-async def test_the_worker_is_told_which_of_its_jobs_have_ended(place: Place) -> None:
-    await place.start()
+async def test_the_worker_learns_which_of_its_jobs_have_ended(scenario: WorkerScenario) -> None:
+    await scenario.start()
 
-    await wait_until(lambda: place.handlers.ended == {"job-of-nobody"})
+    await wait_until(lambda: scenario.handlers.ended == {"job-of-nobody"})
 
 
-async def test_a_job_is_done_for_whoever_waits_in_a_thread(place: Place) -> None:
-    worker, handlers = await place.start(), place.handlers
-    job_id = await place.world.dispatch(place.guest)
-    handlers.let_go.set()
+async def test_a_job_runs_for_the_thread_that_waits_for_it(scenario: WorkerScenario) -> None:
+    worker, handlers = await scenario.start(), scenario.handlers
+    job_id = await scenario.world.dispatch(scenario.guest)
+    handlers.released.set()
 
-    end = await place.run(worker, job_id)
+    end = await scenario.run(worker, job_id)
 
     assert end is not None
     assert end.outcome is Outcome.SUCCEEDED
-    assert await place.world.state(job_id) == "succeeded"
+    assert await scenario.world.state(job_id) == "succeeded"
 
 
-async def test_a_worker_that_was_closed_is_away_at_once_and_its_job_waits(place: Place) -> None:
-    worker, handlers = await place.start(), place.handlers
-    job_id = await place.world.dispatch(place.guest)
-    running = place.run(worker, job_id)
-    await wait_until(lambda: bool(handlers.begun))
-    unclaimed = await place.world.dispatch(place.guest)
+async def test_a_closed_worker_is_unavailable_at_once_and_its_job_waits(
+    scenario: WorkerScenario,
+) -> None:
+    worker, handlers = await scenario.start(), scenario.handlers
+    job_id = await scenario.world.dispatch(scenario.guest)
+    running = scenario.run(worker, job_id)
+    await wait_until(lambda: bool(handlers.started))
+    unclaimed = await scenario.world.dispatch(scenario.guest)
 
-    await place.close(worker)
+    await scenario.close(worker)
     await running
-    await place.world.sweep()
+    await scenario.world.sweep()
 
-    [row] = await place.world.rows("SELECT incarnation FROM server")
+    [row] = await scenario.world.rows("SELECT incarnation FROM server")
     assert row["incarnation"] is None
     for waiting in (job_id, unclaimed):
-        job = await place.world.job(waiting)
+        job = await scenario.world.job(waiting)
         assert (job["state"], job["failures"]) == ("queued", 0)
 
 
-async def test_a_draining_worker_is_sent_nothing_new(place: Place) -> None:
-    worker = await place.start()
+async def test_a_draining_worker_gets_no_new_jobs(scenario: WorkerScenario) -> None:
+    worker = await scenario.start()
     worker.drain(timedelta(seconds=30))
 
-    async def is_told() -> bool:
-        return bool(await place.world.rows("SELECT 1 FROM server WHERE draining"))
+    async def is_reported() -> bool:
+        return bool(await scenario.world.rows("SELECT 1 FROM server WHERE draining"))
 
-    await wait_until(is_told)
-    await place.world.submit(place.guest)
+    await wait_until(is_reported)
+    await scenario.world.submit(scenario.guest)
 
-    assert await place.world.release() == []
+    assert await scenario.world.release() == []
 
 
-async def test_a_doubled_message_is_dropped(place: Place) -> None:
-    worker, handlers = await place.start(), place.handlers
-    job_id = await place.world.dispatch(place.guest)
-    running = place.run(worker, job_id)
-    await wait_until(lambda: bool(handlers.begun))
+async def test_a_repeated_message_is_dropped(scenario: WorkerScenario) -> None:
+    worker, handlers = await scenario.start(), scenario.handlers
+    job_id = await scenario.world.dispatch(scenario.guest)
+    running = scenario.run(worker, job_id)
+    await wait_until(lambda: bool(handlers.started))
 
-    assert await place.run(worker, job_id) is None
-    handlers.let_go.set()
+    assert await scenario.run(worker, job_id) is None
+    handlers.released.set()
 
     assert await running is not None
-    assert handlers.begun == [(job_id, 1)]
+    assert handlers.started == [(job_id, 1)]
 
 
-async def test_many_jobs_run_at_once(place: Place) -> None:
-    worker, handlers = await place.start(), place.handlers
-    jobs = [await place.world.dispatch(place.guest) for _ in range(8)]
-    running = [place.run(worker, job) for job in jobs]
+async def test_many_jobs_run_at_once(scenario: WorkerScenario) -> None:
+    worker, handlers = await scenario.start(), scenario.handlers
+    jobs = [await scenario.world.dispatch(scenario.guest) for _ in range(8)]
+    running = [scenario.run(worker, job) for job in jobs]
 
-    await wait_until(lambda: len(handlers.begun) == 8)
-    handlers.let_go.set()
+    await wait_until(lambda: len(handlers.started) == 8)
+    handlers.released.set()
 
     assert all(await asyncio.gather(*running))
 
 
-async def test_a_draining_worker_finishes_what_it_can_and_hands_the_rest_back(
-    place: Place,
+async def test_a_draining_worker_finishes_or_returns_its_jobs(
+    scenario: WorkerScenario,
 ) -> None:
-    worker, handlers = await place.start(), place.handlers
-    job_id, late = await place.world.dispatch(place.guest), await place.world.dispatch(place.guest)
-    running = place.run(worker, job_id)
-    await wait_until(lambda: bool(handlers.begun))
+    worker, handlers = await scenario.start(), scenario.handlers
+    job_id, late = (
+        await scenario.world.dispatch(scenario.guest),
+        await scenario.world.dispatch(scenario.guest),
+    )
+    running = scenario.run(worker, job_id)
+    await wait_until(lambda: bool(handlers.started))
 
     worker.drain(timedelta(seconds=0.1))
     end = await running
 
     assert end is not None
     assert end.outcome is Outcome.RETURNED
-    job = await place.world.job(job_id)
+    job = await scenario.world.job(job_id)
     assert (job["state"], job["failures"]) == ("queued", 0)
-    assert await place.run(worker, late) is None
-    assert await place.world.state(late) == "dispatched"
+    assert await scenario.run(worker, late) is None
+    assert await scenario.world.state(late) == "dispatched"
 
 
-async def test_the_next_worker_takes_over_at_once_what_a_killed_one_held(place: Place) -> None:
-    await place.guest.hello("killed")
-    job_id = await place.world.run(place.guest, "killed")
-    (place.path / "incarnation").write_text("killed")
+async def test_the_next_worker_takes_over_the_jobs_of_a_killed_one_at_once(
+    scenario: WorkerScenario,
+) -> None:
+    await scenario.guest.hello("killed")
+    job_id = await scenario.world.run(scenario.guest, "killed")
+    (scenario.path / "incarnation").write_text("killed")
 
-    worker = await place.start()
+    worker = await scenario.start()
 
-    job = await place.world.job(job_id)
+    job = await scenario.world.job(job_id)
     assert (job["state"], job["failures"], job["error"]["code"]) == ("queued", 1, "worker_lost")
-    await place.world.release()
-    place.handlers.let_go.set()
-    assert await place.run(worker, job_id, 2) is not None
+    await scenario.world.release()
+    scenario.handlers.released.set()
+    assert await scenario.run(worker, job_id, 2) is not None
 
 
-async def test_closing_hands_back_what_still_runs(place: Place) -> None:
-    worker = await place.start()
-    job_id = await place.world.dispatch(place.guest)
-    running = place.run(worker, job_id)
-    await wait_until(lambda: bool(place.handlers.begun))
+async def test_closing_returns_the_running_jobs(scenario: WorkerScenario) -> None:
+    worker = await scenario.start()
+    job_id = await scenario.world.dispatch(scenario.guest)
+    running = scenario.run(worker, job_id)
+    await wait_until(lambda: bool(scenario.handlers.started))
 
-    await place.close(worker)
+    await scenario.close(worker)
 
     end = await running
     assert end is not None
     assert end.outcome is Outcome.RETURNED
-    assert await place.world.state(job_id) == "queued"
+    assert await scenario.world.state(job_id) == "queued"
 
 
-async def test_closing_closes_what_the_handlers_opened(place: Place) -> None:
-    worker, handlers = await place.start(), place.handlers
+async def test_closing_closes_the_handlers_resources(scenario: WorkerScenario) -> None:
+    worker, handlers = await scenario.start(), scenario.handlers
 
-    await place.close(worker)
+    await scenario.close(worker)
 
     assert handlers.closed
-    StateDirectory.open(place.path).close()
+    StateDirectory.open(scenario.path).close()
 
 
-async def test_a_worker_that_was_succeeded_leaves(place: Place) -> None:
-    await place.start()
-    [row] = await place.world.rows("SELECT incarnation FROM server")
+async def test_a_superseded_worker_leaves(scenario: WorkerScenario) -> None:
+    await scenario.start()
+    [row] = await scenario.world.rows("SELECT incarnation FROM server")
 
-    await place.guest.hello("another", predecessor=row["incarnation"])
-    await place.world.control.execute("SELECT pg_notify('wharf_beat', '')")
+    await scenario.guest.hello("another", predecessor=row["incarnation"])
+    await scenario.world.control.execute("SELECT pg_notify('wharf_beat', '')")
 
-    await wait_until(place.left.is_set)
+    await wait_until(scenario.left.is_set)
 
 
 async def test_a_server_that_is_not_enrolled_does_not_start(tmp_path: Path) -> None:
@@ -254,11 +263,11 @@ async def test_a_server_that_is_not_enrolled_does_not_start(tmp_path: Path) -> N
     state.close()
 
 
-async def test_a_start_that_fails_closes_what_was_opened(place: Place) -> None:
-    await place.world.api.execute("UPDATE server SET removed_at = now()")
+async def test_a_failed_start_closes_its_resources(scenario: WorkerScenario) -> None:
+    await scenario.world.api.execute("UPDATE server SET removed_at = now()")
 
     with pytest.raises(SetupError, match="removed"):
-        await place.start()
+        await scenario.start()
 
-    assert place.handlers.closed
+    assert scenario.handlers.closed
     assert "loop" not in {thread.name for thread in threading.enumerate()}

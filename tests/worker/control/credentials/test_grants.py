@@ -67,7 +67,7 @@ def sealed(purpose: str = "credential", object_id: str = "registry", **changes: 
 WITHOUT_REGISTRY: dict[str, Any] = {"registry_id": None, "registries": {}}
 
 
-def stored(**changes: Any) -> dict[str, Any]:
+def fault_document(**changes: Any) -> dict[str, Any]:
     return {"host": HOST, "username": "alice", "password": sealed(), **changes}
 
 
@@ -82,7 +82,7 @@ def make_job(command: Command, **changes: Any) -> Released:
         registry_id="registry",
         public_key=str(SERVER.public),
         sealed={},
-        registries={"registry": stored()},
+        registries={"registry": fault_document()},
     )
     return replace(job, **changes)
 
@@ -95,8 +95,8 @@ def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
 
 
 def test_a_login_goes_to_the_servers_alone_that_its_registry_names() -> None:
-    named = {"registry": stored(allowed_servers=["server", "another"])}
-    others = {"registry": stored(allowed_servers=["another"])}
+    named = {"registry": fault_document(allowed_servers=["server", "another"])}
+    others = {"registry": fault_document(allowed_servers=["another"])}
 
     for command in (PULL, PUSH, TEST, PROVE, DELETE):
         assert seal_grants(RING, make_job(command, registries=named)) is not None
@@ -106,7 +106,7 @@ def test_a_login_goes_to_the_servers_alone_that_its_registry_names() -> None:
 
 
 def test_a_login_is_for_the_applications_alone_that_its_registry_names() -> None:
-    named = {"registry": stored(allowed_applications=["app"])}
+    named = {"registry": fault_document(allowed_applications=["app"])}
 
     for command in (PULL, PUSH, PROVE, DELETE):
         ours = make_job(command, registries=named, fair_key="app")
@@ -192,23 +192,30 @@ EVIL_STORED_TEST = TEST.model_copy(update={"host": "evil.example"})
     "job",
     [
         # The row was changed by hand, with the job or without it.
-        make_job(PULL, registries={"registry": stored(host="evil.example")}),
-        make_job(EVIL_PULL, registries={"registry": stored(host="evil.example")}),
-        make_job(EVIL_STORED_TEST, registries={"registry": stored(host="evil.example")}),
-        make_job(PULL, registries={"registry": stored(username="mallory")}),
+        make_job(PULL, registries={"registry": fault_document(host="evil.example")}),
+        make_job(EVIL_PULL, registries={"registry": fault_document(host="evil.example")}),
+        make_job(EVIL_STORED_TEST, registries={"registry": fault_document(host="evil.example")}),
+        make_job(PULL, registries={"registry": fault_document(username="mallory")}),
         # The job was changed.
         make_job(EVIL_PULL),
         make_job(EVIL_STORED_TEST),
         # A ciphertext was copied from elsewhere.
-        make_job(PULL, registries={"registry": stored(password=sealed(organization_id="another"))}),
-        make_job(PULL, registries={"registry": stored(password=sealed(object_id="another"))}),
-        make_job(PULL, registries={"registry": stored(password=sealed(purpose="password"))}),
+        make_job(
+            PULL,
+            registries={"registry": fault_document(password=sealed(organization_id="another"))},
+        ),
+        make_job(
+            PULL, registries={"registry": fault_document(password=sealed(object_id="another"))}
+        ),
+        make_job(
+            PULL, registries={"registry": fault_document(password=sealed(purpose="password"))}
+        ),
         make_job(PULL, organization_id="another"),
-        make_job(PULL, registries={"registry": stored(password="junk")}),
+        make_job(PULL, registries={"registry": fault_document(password="junk")}),
         make_job(
             PULL,
             registries={
-                "registry": stored(
+                "registry": fault_document(
                     password=PrivateKey.generate().public.seal(
                         "x", SealContext("credential", "organization", "registry", HOST, "alice")
                     )
@@ -267,7 +274,7 @@ def test_a_copy_is_given_a_login_for_each_side_and_no_more_rights_than_it_needs(
         "username": "bob",
         "password": VAULT.public.seal("other", retained),
     }
-    job = make_job(COPY, registries={"registry": stored(), "retained": other})
+    job = make_job(COPY, registries={"registry": fault_document(), "retained": other})
 
     given = open_grants(job, [HOST, "retained.example"])
 

@@ -1,11 +1,11 @@
-"""An application of each test's own."""
+"""A separate application for each test."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.worker.deployments.containers.yard import Yard
+from tests.worker.deployments.containers.yard import ContainerScenario
 from tests.worker.engine.parts import Registry
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
@@ -13,7 +13,7 @@ from worker.local.engines import LocalEngine
 
 
 @pytest.fixture
-async def yard(
+async def scenario(
     engine: Engine,
     local_engine: LocalEngine,
     registry: Registry,
@@ -22,6 +22,6 @@ async def yard(
 ) -> Any:
     tools = make_tools(engine, "private", tmp_path)
     name = f"app-{abs(hash(request.node.name)) % 10**8}"
-    yard = Yard(engine, local_engine, registry, tools, name)
-    yield yard
-    await yard.clear()
+    scenario = ContainerScenario(engine, local_engine, registry, tools, name)
+    yield scenario
+    await scenario.clear()

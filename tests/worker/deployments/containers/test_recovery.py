@@ -1,4 +1,4 @@
-"""Containers that a deployment has begun to replace and nobody has finished."""
+"""Recovery of containers whose deployment was not finished."""
 
 import asyncio
 import time
@@ -16,459 +16,500 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.yard import (
-    ILL,
+    FAILING,
+    PASSING,
     SERVE,
-    WELL,
-    Yard,
+    ContainerScenario,
     answer,
     is_called,
     is_starting,
 )
-from worker.deployments.recovery import Unfinished
-from worker.deployments.targets import Before
+from worker.deployments.recovery import RecoveryJournal
+from worker.deployments.targets import PreviousState
 from worker.engine import containers
 from worker.engine.containers import Container
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 
 JOB = "job"
-RAN = Before(ran=True)
+RAN = PreviousState(ran=True)
 
 
-def died(yard: Yard, **changes: Any) -> ContainerReplace:
-    """The deployment that nobody finished."""
-    return yard.command("", deployment_id="died", **changes)
+def unfinished_command(scenario: ContainerScenario, **changes: Any) -> ContainerReplace:
+    """Return the command of the unfinished deployment."""
+    return scenario.command("", deployment_id="died", **changes)
 
 
-def next_worker(yard: Yard) -> Unfinished:
-    return Unfinished(yard.engine, yard.tools.unfinished.path)
+def next_worker(scenario: ContainerScenario) -> RecoveryJournal:
+    return RecoveryJournal(scenario.engine, scenario.tools.journal.path)
 
 
-async def switch_and_die(yard: Yard, health_check: HealthProbe | None = None) -> Container:
-    """What ran before, by the way from the switch to its end; its deployment is noted."""
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await containers.stop(yard.engine, kept.container_id)
-    await yard.leave(await yard.serving("2"), yard.name, health_check)
-    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
+async def switch_and_die(
+    scenario: ContainerScenario, health_check: HealthProbe | None = None
+) -> Container:
+    """Leave a deployment that died after its switch; return the previous container."""
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    await containers.stop(scenario.engine, kept.container_id)
+    await scenario.leave_container(await scenario.web_image("2"), scenario.name, health_check)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     return kept
 
 
-async def die_before_the_switch(yard: Yard) -> Container:
-    """What ran before and was stopped, beside what is to take its place."""
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    await containers.stop(yard.engine, kept.container_id)
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
+async def die_before_the_switch(scenario: ContainerScenario) -> Container:
+    """Leave a deployment that died before its switch; return the stopped previous container."""
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    await containers.stop(scenario.engine, kept.container_id)
+    await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     return kept
 
 
-def ending(container: Container) -> Before:
-    """It ran, and was asked to end."""
-    return Before(ran=True, ended_run=container.started_at)
+def ending(container: Container) -> PreviousState:
+    """Return the state of a container that ran and was asked to stop."""
+    return PreviousState(ran=True, ended_run=container.started_at)
 
 
-async def put_right(unfinished: Unfinished) -> None:
-    """As it does by and by, until the notes are dropped."""
-    await unfinished.put_right()
-    await unfinished.put_right()
+async def recover(journal: RecoveryJournal) -> None:
+    """Run the recovery twice, after which the entries are removed."""
+    await journal.recover()
+    await journal.recover()
 
 
 SLOW_TO_END = SERVE.replace("'exit 0'", "'echo ending; /bin/busybox sleep 3; exit 0'")
 
 
-async def is_ending(yard: Yard, container: Container) -> bool:
-    return "ending" in await containers.last_lines(yard.engine, container.container_id)
+async def is_ending(scenario: ContainerScenario, container: Container) -> bool:
+    return "ending" in await containers.last_lines(scenario.engine, container.container_id)
 
 
-async def require_still_running(yard: Yard, kept: Container) -> None:
-    """Also when what was asked to end would have done so."""
+async def require_still_running(scenario: ContainerScenario, kept: Container) -> None:
+    """Require that it still runs after the time in which a stopping one would have stopped."""
     until = time.monotonic() + 4
     while time.monotonic() < until:
-        assert (await yard.only()).container_id == kept.container_id
+        assert (await scenario.only()).container_id == kept.container_id
         await asyncio.sleep(0.1)
 
 
-async def names(yard: Yard) -> list[str]:
-    return sorted(found.name for found in await yard.found())
+async def names(scenario: ContainerScenario) -> list[str]:
+    return sorted(found.name for found in await scenario.found())
 
 
-async def test_what_was_not_switched_is_put_right_by_the_next_worker(yard: Yard) -> None:
-    kept = await die_before_the_switch(yard)
+async def test_the_next_worker_restores_a_container_that_was_not_switched(
+    scenario: ContainerScenario,
+) -> None:
+    kept = await die_before_the_switch(scenario)
 
-    await put_right(next_worker(yard))
+    await recover(next_worker(scenario))
 
-    assert (await yard.only()).container_id == kept.container_id
-    assert not next_worker(yard).begun
-
-
-async def test_a_switch_is_undone_once_its_job_has_ended(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    unfinished = next_worker(yard)
-
-    await unfinished.put_right()
-    before = await names(yard)
-    unfinished.have_ended(unfinished.job_ids())
-    await put_right(unfinished)
-
-    assert before == sorted([yard.name, f"{yard.name}.old"])
-    assert (await yard.only()).container_id == kept.container_id
-    assert not next_worker(yard).begun
+    assert (await scenario.only()).container_id == kept.container_id
+    assert not next_worker(scenario).entries
 
 
-async def test_a_switch_to_what_does_not_run_is_undone_at_once(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    await containers.stop(yard.engine, yard.name)
+async def test_a_switch_is_reversed_once_its_job_has_ended(scenario: ContainerScenario) -> None:
+    kept = await switch_and_die(scenario)
+    journal = next_worker(scenario)
 
-    await next_worker(yard).put_right()
+    await journal.recover()
+    before = await names(scenario)
+    journal.mark_ended(journal.job_ids())
+    await recover(journal)
 
-    assert (await yard.only()).container_id == kept.container_id
-
-
-async def test_another_attempt_finishes_the_switch(yard: Yard) -> None:
-    await switch_and_die(yard)
-
-    result = await yard.deploy(await yard.serving("2"), deployment_id="died")
-
-    assert (await yard.only()).container_id == result.container_id
-    assert not yard.tools.unfinished.begun
+    assert before == sorted([scenario.name, f"{scenario.name}.old"])
+    assert (await scenario.only()).container_id == kept.container_id
+    assert not next_worker(scenario).entries
 
 
-async def test_what_is_ill_when_another_attempt_looks_at_it_is_switched_back(yard: Yard) -> None:
-    kept = await switch_and_die(yard, ILL)
+async def test_a_switch_to_a_stopped_container_is_reversed_at_once(
+    scenario: ContainerScenario,
+) -> None:
+    kept = await switch_and_die(scenario)
+    await containers.stop(scenario.engine, scenario.name)
 
-    error = await yard.fail(await yard.serving("2"), deployment_id="died")
+    await next_worker(scenario).recover()
+
+    assert (await scenario.only()).container_id == kept.container_id
+
+
+async def test_another_attempt_finishes_the_switch(scenario: ContainerScenario) -> None:
+    await switch_and_die(scenario)
+
+    result = await scenario.deploy(await scenario.web_image("2"), deployment_id="died")
+
+    assert (await scenario.only()).container_id == result.container_id
+    assert not scenario.tools.journal.entries
+
+
+async def test_a_switch_that_the_next_attempt_finds_unhealthy_is_reversed(
+    scenario: ContainerScenario,
+) -> None:
+    kept = await switch_and_die(scenario, FAILING)
+
+    error = await scenario.fail(await scenario.web_image("2"), deployment_id="died")
 
     assert error.code == FaultCode.CONTAINER_UNHEALTHY
-    assert (await yard.only()).container_id == kept.container_id
-    assert not yard.tools.unfinished.begun
+    assert (await scenario.only()).container_id == kept.container_id
+    assert not scenario.tools.journal.entries
 
 
-async def test_a_cancel_while_another_attempt_looks_at_it_switches_back(yard: Yard) -> None:
-    kept = await switch_and_die(yard, WELL.model_copy(update={"interval_seconds": 3600}))
+async def test_a_cancel_while_the_next_attempt_verifies_reverses_the_switch(
+    scenario: ContainerScenario,
+) -> None:
+    kept = await switch_and_die(scenario, PASSING.model_copy(update={"interval_seconds": 3600}))
     attempt = Attempt(JOB, 2)
-    again = yard.command(await yard.serving("2"), deployment_id="died")
-    attempt.task = asyncio.create_task(yard.deploy(again, attempt=attempt))
-    await wait_until(lambda: any("switched already" in piece for piece in yard.pieces))
+    again = scenario.command(await scenario.web_image("2"), deployment_id="died")
+    attempt.task = asyncio.create_task(scenario.deploy(again, attempt=attempt))
+    await wait_until(lambda: any("switched already" in piece for piece in scenario.pieces))
 
-    attempt.stop(Why.CANCELLED)
+    attempt.stop(StopReason.CANCELLED)
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
-    assert (await yard.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == kept.container_id
 
 
-async def test_a_first_version_that_is_ill_when_another_attempt_looks_at_it_is_removed(
-    yard: Yard,
+async def test_a_first_version_that_the_next_attempt_finds_unhealthy_is_removed(
+    scenario: ContainerScenario,
 ) -> None:
-    await yard.leave(await yard.serving("1"), yard.name, ILL)
-    yard.tools.unfinished.note(died(yard), JOB)
+    await scenario.leave_container(await scenario.web_image("1"), scenario.name, FAILING)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB)
 
-    error = await yard.fail(await yard.serving("1"), deployment_id="died")
+    error = await scenario.fail(await scenario.web_image("1"), deployment_id="died")
 
     assert error.code == FaultCode.CONTAINER_UNHEALTHY
-    assert await names(yard) == []
+    assert await names(scenario) == []
 
 
-async def test_what_does_not_run_when_another_attempt_looks_at_it_is_made_anew(yard: Yard) -> None:
-    await switch_and_die(yard)
-    await containers.stop(yard.engine, yard.name)
+async def test_a_container_that_the_next_attempt_finds_stopped_is_created_again(
+    scenario: ContainerScenario,
+) -> None:
+    await switch_and_die(scenario)
+    await containers.stop(scenario.engine, scenario.name)
 
-    result = await yard.deploy(await yard.serving("2"), deployment_id="died")
+    result = await scenario.deploy(await scenario.web_image("2"), deployment_id="died")
 
-    assert (await yard.only()).container_id == result.container_id
-    assert not yard.tools.unfinished.begun
-
-
-async def test_without_what_ran_before_there_is_no_way_back(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
-    await containers.remove(yard.engine, kept.container_id)
-    runs = await yard.only()
-    unfinished = next_worker(yard)
-    unfinished.have_ended([JOB])
-
-    await put_right(unfinished)
-
-    assert (await yard.only()).started_at == runs.started_at
-    assert not next_worker(yard).begun
+    assert (await scenario.only()).container_id == result.container_id
+    assert not scenario.tools.journal.entries
 
 
-async def test_what_is_just_about_to_end_is_started_again_by_the_next_worker(yard: Yard) -> None:
-    await yard.deploy(await yard.image("1", SLOW_TO_END))
-    kept = await yard.only()
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
-    stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
-    await wait_until(partial(is_ending, yard, kept))
+async def test_a_switch_without_a_previous_container_is_kept(scenario: ContainerScenario) -> None:
+    kept = await switch_and_die(scenario)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    await containers.remove(scenario.engine, kept.container_id)
+    runs = await scenario.only()
+    journal = next_worker(scenario)
+    journal.mark_ended([JOB])
 
-    await put_right(next_worker(yard))
+    await recover(journal)
 
-    await require_still_running(yard, kept)
+    assert (await scenario.only()).started_at == runs.started_at
+    assert not next_worker(scenario).entries
+
+
+async def test_the_next_worker_restarts_a_container_that_is_stopping(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.image("1", SLOW_TO_END))
+    kept = await scenario.only()
+    await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, kept.container_id))
+    await wait_until(partial(is_ending, scenario, kept))
+
+    await recover(next_worker(scenario))
+
+    await require_still_running(scenario, kept)
     await stopping
 
 
-async def test_what_was_switched_from_and_is_about_to_end_is_started_again(yard: Yard) -> None:
-    await yard.deploy(await yard.image("1", SLOW_TO_END))
-    kept = await yard.only()
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
-    stopping = asyncio.create_task(containers.stop(yard.engine, kept.container_id))
-    await wait_until(partial(is_ending, yard, kept))
-    unfinished = next_worker(yard)
-    unfinished.have_ended([JOB])
+async def test_a_previous_container_that_is_stopping_is_restarted(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.image("1", SLOW_TO_END))
+    kept = await scenario.only()
+    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    await scenario.leave_container(await scenario.web_image("2"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, kept.container_id))
+    await wait_until(partial(is_ending, scenario, kept))
+    journal = next_worker(scenario)
+    journal.mark_ended([JOB])
 
-    await put_right(unfinished)
+    await recover(journal)
 
-    await require_still_running(yard, kept)
+    await require_still_running(scenario, kept)
     await stopping
 
 
-async def test_what_nobody_asked_to_end_is_not_started_again(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
-    unfinished = next_worker(yard)
-    unfinished.have_ended([JOB])
+async def test_a_container_that_was_not_asked_to_stop_is_not_restarted(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    await scenario.leave_container(await scenario.web_image("2"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
+    journal = next_worker(scenario)
+    journal.mark_ended([JOB])
 
-    await put_right(unfinished)
+    await recover(journal)
 
-    assert (await yard.only()).started_at == kept.started_at
+    assert (await scenario.only()).started_at == kept.started_at
 
 
-async def test_what_was_asked_to_end_is_started_again_once(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
-    unfinished = next_worker(yard)
+async def test_a_container_that_was_asked_to_stop_is_restarted_once(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    journal = next_worker(scenario)
 
-    await unfinished.put_right()
-    again = await yard.only()
-    await unfinished.put_right()
+    await journal.recover()
+    again = await scenario.only()
+    await journal.recover()
 
     assert again.started_at != kept.started_at
-    assert (await yard.only()).started_at == again.started_at
+    assert (await scenario.only()).started_at == again.started_at
 
 
-async def test_what_somebody_had_stopped_stays_stopped(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    await containers.stop(yard.engine, yard.name)
-    await yard.fail(await yard.serving("2"), health_check=ILL)
-    after_a_failure = [found.is_running for found in await yard.found()]
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, before=Before(ran=False))
+async def test_a_container_that_a_person_stopped_stays_stopped(scenario: ContainerScenario) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    await containers.stop(scenario.engine, scenario.name)
+    await scenario.fail(await scenario.web_image("2"), health_check=FAILING)
+    after_a_failure = [found.is_running for found in await scenario.found()]
+    await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+    scenario.tools.journal.record(
+        unfinished_command(scenario), JOB, before=PreviousState(ran=False)
+    )
 
-    await put_right(next_worker(yard))
+    await recover(next_worker(scenario))
 
-    assert after_a_failure == [found.is_running for found in await yard.found()] == [False]
+    assert after_a_failure == [found.is_running for found in await scenario.found()] == [False]
 
 
 @pytest.mark.parametrize("before", ["a-", "z-"])
-async def test_after_a_change_of_name_what_ran_before_is_put_back_too(
-    yard: Yard, before: str
+async def test_a_previous_container_of_another_name_is_restored(
+    scenario: ContainerScenario, before: str
 ) -> None:
-    former = f"{before}{yard.name}"
-    await yard.deploy(await yard.serving("1"), name=former)
-    [kept] = await yard.found()
-    await containers.stop(yard.engine, kept.container_id)
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    yard.tools.unfinished.note(died(yard), JOB, before=ending(kept))
+    former = f"{before}{scenario.name}"
+    await scenario.deploy(await scenario.web_image("1"), name=former)
+    [kept] = await scenario.found()
+    await containers.stop(scenario.engine, kept.container_id)
+    await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
 
-    await put_right(next_worker(yard))
+    await recover(next_worker(scenario))
 
-    [found] = await yard.found()
+    [found] = await scenario.found()
     assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
 
 
-async def test_a_version_of_another_name_that_is_ill_leaves_what_ran_before(yard: Yard) -> None:
+async def test_an_unhealthy_version_of_another_name_keeps_the_previous_one(
+    scenario: ContainerScenario,
+) -> None:
     port = ports(8313)
-    former = f"z-{yard.name}"
-    await yard.deploy(await yard.serving("1"), name=former, ports=port)
-    [kept] = await yard.found()
+    former = f"z-{scenario.name}"
+    await scenario.deploy(await scenario.web_image("1"), name=former, ports=port)
+    [kept] = await scenario.found()
 
-    await yard.fail(await yard.serving("2"), ports=port, health_check=ILL)
+    await scenario.fail(await scenario.web_image("2"), ports=port, health_check=FAILING)
 
-    [found] = await yard.found()
+    [found] = await scenario.found()
     assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
 
 
-async def test_what_an_engine_was_late_with_is_put_right_at_the_second_look(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
-    unfinished = next_worker(yard)
+async def test_a_late_request_of_an_engine_is_corrected_by_the_second_recovery(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
+    journal = next_worker(scenario)
 
-    await unfinished.put_right()
-    await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-    await unfinished.put_right()
+    await journal.recover()
+    await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+    await journal.recover()
 
-    assert (await yard.only()).container_id == kept.container_id
-    assert not next_worker(yard).begun
+    assert (await scenario.only()).container_id == kept.container_id
+    assert not next_worker(scenario).entries
 
 
-async def test_what_cannot_be_started_again_stays_noted_until_it_can_be(yard: Yard) -> None:
+async def test_a_container_that_cannot_be_restarted_keeps_its_entry(
+    scenario: ContainerScenario,
+) -> None:
     port = ports(8314)
-    await yard.deploy(await yard.serving("1"), ports=port)
-    kept = await yard.only()
-    await containers.stop(yard.engine, kept.container_id)
-    yard.tools.unfinished.note(died(yard), JOB, before=RAN)
-    async with stranger(yard, kept, port):
-        await put_right(next_worker(yard))
-        error = await yard.fail(f"{kept.image_id[:-3]}000")
-        meanwhile = (await yard.found())[0].is_running
+    await scenario.deploy(await scenario.web_image("1"), ports=port)
+    kept = await scenario.only()
+    await containers.stop(scenario.engine, kept.container_id)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
+    async with foreign_container(scenario, kept, port):
+        await recover(next_worker(scenario))
+        error = await scenario.fail(f"{kept.image_id[:-3]}000")
+        meanwhile = (await scenario.found())[0].is_running
 
-    await put_right(next_worker(yard))
+    await recover(next_worker(scenario))
 
     assert (error.code, meanwhile) == (FaultCode.LOCAL_IMAGE_MISSING, False)
-    assert (await yard.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == kept.container_id
 
 
-async def test_a_first_version_of_a_job_that_has_ended_is_removed(yard: Yard) -> None:
-    await yard.leave(await yard.serving("1"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB)
-    unfinished = next_worker(yard)
-    unfinished.have_ended([JOB])
+async def test_a_first_version_of_a_job_that_has_ended_is_removed(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.leave_container(await scenario.web_image("1"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB)
+    journal = next_worker(scenario)
+    journal.mark_ended([JOB])
 
-    await put_right(unfinished)
+    await recover(journal)
 
-    assert await names(yard) == []
+    assert await names(scenario) == []
 
 
-async def test_of_what_is_done_and_ill_since_nobody_says_that_it_was_put_back(yard: Yard) -> None:
-    reference = await yard.serving("1")
-    await yard.deploy(reference, deployment_id="done")
-    await containers.stop(yard.engine, yard.name)
+async def test_a_finished_deployment_that_is_unhealthy_now_is_not_reported_as_restored(
+    scenario: ContainerScenario,
+) -> None:
+    reference = await scenario.web_image("1")
+    await scenario.deploy(reference, deployment_id="done")
+    await containers.stop(scenario.engine, scenario.name)
 
-    error = await yard.fail(reference, deployment_id="done")
+    error = await scenario.fail(reference, deployment_id="done")
 
     assert error.code == FaultCode.NOT_PUT_BACK
-    assert await names(yard) == [yard.name]
+    assert await names(scenario) == [scenario.name]
 
 
-async def test_a_switch_that_nobody_finished_is_undone_before_the_next_deployment(
-    yard: Yard,
+async def test_an_unfinished_switch_is_reversed_before_the_next_deployment(
+    scenario: ContainerScenario,
 ) -> None:
-    kept = await switch_and_die(yard)
+    kept = await switch_and_die(scenario)
 
-    await yard.fail(await yard.image("3", "exit 7"))
+    await scenario.fail(await scenario.image("3", "exit 7"))
 
-    assert (await yard.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == kept.container_id
 
 
-async def test_what_was_begun_in_the_other_runtime_is_gone_before_the_next_deployment(
-    yard: Yard,
+async def test_an_unfinished_deployment_of_the_other_runtime_is_removed_before_the_next_one(
+    scenario: ContainerScenario,
 ) -> None:
-    await yard.leave(await yard.serving("1"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB)
+    await scenario.leave_container(await scenario.web_image("1"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB)
     service = ServiceReplace(
-        application_id=f"id-of-{yard.name}", deployment_id="next", name=yard.name, reference="app:1"
+        application_id=f"id-of-{scenario.name}",
+        deployment_id="next",
+        name=scenario.name,
+        reference="app:1",
     )
 
-    async with yard.tools.unfinished.working(service):
-        left = await names(yard)
+    async with scenario.tools.journal.holding(service):
+        left = await names(scenario)
 
     assert left == []
 
 
-async def test_what_cannot_be_started_again_keeps_no_other_version_from_running(
-    yard: Yard,
+async def test_a_failed_restart_does_not_block_the_next_version(
+    scenario: ContainerScenario,
 ) -> None:
     port, other = 8311, 8312
-    await yard.deploy(await yard.serving("1"), ports=ports(port))
-    kept = await yard.only()
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await containers.stop(yard.engine, kept.container_id)
-    await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB)
+    await scenario.deploy(await scenario.web_image("1"), ports=ports(port))
+    kept = await scenario.only()
+    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    await containers.stop(scenario.engine, kept.container_id)
+    await scenario.leave_container(await scenario.web_image("2"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB)
 
-    async with stranger(yard, kept, ports(port)):
-        await yard.deploy(await yard.serving("3"), ports=ports(other))
+    async with foreign_container(scenario, kept, ports(port)):
+        await scenario.deploy(await scenario.web_image("3"), ports=ports(other))
 
-    assert (await yard.only()).container_id != kept.container_id
-    await wait_until(lambda: answer((yard.local.address, other)) == "3")
+    assert (await scenario.only()).container_id != kept.container_id
+    await wait_until(lambda: answer((scenario.local.address, other)) == "3")
 
 
 @asynccontextmanager
-async def stranger(
-    yard: Yard, kept: Container, taking: tuple[PublishedPort, ...]
+async def foreign_container(
+    scenario: ContainerScenario, kept: Container, taking: tuple[PublishedPort, ...]
 ) -> AsyncIterator[None]:
-    """Somebody else's container that has the ports."""
+    """Run a foreign container that uses the ports."""
     spec = containers.ContainerSpec(kept.image_id, {}, ports=taking)
-    container_id = await containers.create(yard.engine, f"stranger-of-{yard.name}", spec)
+    container_id = await containers.create(scenario.engine, f"stranger-of-{scenario.name}", spec)
     try:
-        await containers.start(yard.engine, container_id)
+        await containers.start(scenario.engine, container_id)
         yield
     finally:
-        await containers.remove(yard.engine, container_id)
+        await containers.remove(scenario.engine, container_id)
 
 
 def ports(published: int) -> tuple[PublishedPort, ...]:
     return (PublishedPort(published_port=published, target_port=8080),)
 
 
-async def test_a_deployment_leaves_no_note(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    after_first = next_worker(yard).begun
+async def test_a_deployment_leaves_no_entry(scenario: ContainerScenario) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    after_first = next_worker(scenario).entries
 
-    await yard.deploy(await yard.serving("2"))
-    after_second = next_worker(yard).begun
-    await yard.fail(await yard.serving("3"), health_check=ILL)
+    await scenario.deploy(await scenario.web_image("2"))
+    after_second = next_worker(scenario).entries
+    await scenario.fail(await scenario.web_image("3"), health_check=FAILING)
 
-    assert after_first == after_second == next_worker(yard).begun == {}
-
-
-async def test_what_could_not_be_removed_is_removed_later(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    kept = await yard.only()
-    await containers.rename(yard.engine, kept.container_id, f"{yard.name}.old")
-    await yard.leave(await yard.serving("2"), yard.name)
-    yard.tools.unfinished.note(died(yard), JOB, is_done=True)
-
-    await put_right(next_worker(yard))
-
-    assert (await yard.only()).container_id != kept.container_id
-    assert not next_worker(yard).begun
+    assert after_first == after_second == next_worker(scenario).entries == {}
 
 
-async def test_what_is_left_is_put_right_while_the_worker_runs_again_and_again(yard: Yard) -> None:
-    kept = await switch_and_die(yard)
-    unfinished = replace(next_worker(yard), every=timedelta(milliseconds=50))
+async def test_a_container_that_could_not_be_removed_is_removed_later(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    kept = await scenario.only()
+    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    await scenario.leave_container(await scenario.web_image("2"), scenario.name)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, is_done=True)
 
-    async with unfinished.watching():
-        unfinished.have_ended(unfinished.job_ids())
-        await wait_until(partial(is_called, yard, yard.name))
-        async with unfinished.working(died(yard)):
-            unfinished.note(died(yard), JOB)
-            await yard.leave(await yard.serving("2"), f"{yard.name}.new")
-        await wait_until(partial(is_called, yard, yard.name))
+    await recover(next_worker(scenario))
 
-    assert (await yard.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id != kept.container_id
+    assert not next_worker(scenario).entries
 
 
-async def test_what_an_attempt_works_at_is_not_put_right(yard: Yard) -> None:
-    await yard.deploy(await yard.serving("1"))
-    slow = WELL.model_copy(update={"interval_seconds": 2})
-    second = yard.deploy(await yard.serving("2"), health_check=slow)
+async def test_the_recovery_task_repeats_while_the_worker_runs(scenario: ContainerScenario) -> None:
+    kept = await switch_and_die(scenario)
+    journal = replace(next_worker(scenario), every=timedelta(milliseconds=50))
+
+    async with journal.running_recovery():
+        journal.mark_ended(journal.job_ids())
+        await wait_until(partial(is_called, scenario, scenario.name))
+        async with journal.holding(unfinished_command(scenario)):
+            journal.record(unfinished_command(scenario), JOB)
+            await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
+        await wait_until(partial(is_called, scenario, scenario.name))
+
+    assert (await scenario.only()).container_id == kept.container_id
+
+
+async def test_an_application_that_an_attempt_holds_is_not_recovered(
+    scenario: ContainerScenario,
+) -> None:
+    await scenario.deploy(await scenario.web_image("1"))
+    slow = PASSING.model_copy(update={"interval_seconds": 2})
+    second = scenario.deploy(await scenario.web_image("2"), health_check=slow)
     deploying = asyncio.create_task(second)
-    await wait_until(partial(is_starting, yard))
+    await wait_until(partial(is_starting, scenario))
 
-    await yard.tools.unfinished.put_right()
+    await scenario.tools.journal.recover()
 
     assert not deploying.done()
     result = await deploying
-    assert (await yard.only()).container_id == result.container_id
+    assert (await scenario.only()).container_id == result.container_id
 
 
-async def test_a_second_attempt_waits_until_the_first_has_left(yard: Yard) -> None:
+async def test_a_second_attempt_waits_until_the_first_has_finished(
+    scenario: ContainerScenario,
+) -> None:
     first, second = asyncio.Event(), asyncio.Event()
 
-    async def work(begun: asyncio.Event, let_go: asyncio.Event) -> None:
-        async with yard.tools.unfinished.working(died(yard)):
-            begun.set()
+    async def work(entries: asyncio.Event, let_go: asyncio.Event) -> None:
+        async with scenario.tools.journal.holding(unfinished_command(scenario)):
+            entries.set()
             await let_go.wait()
 
     let_go = asyncio.Event()
@@ -482,25 +523,29 @@ async def test_a_second_attempt_waits_until_the_first_has_left(yard: Yard) -> No
     assert (meanwhile, second.is_set()) == (False, True)
 
 
-async def test_a_cancel_while_the_engine_is_frozen_is_put_right_when_it_answers(yard: Yard) -> None:
-    before, attempt = await yard.begin_to_end("1", 8309)
+async def test_a_cancel_during_a_frozen_engine_is_recovered_when_it_answers(
+    scenario: ContainerScenario,
+) -> None:
+    before, attempt = await scenario.start_slow_stop("1", 8309)
 
-    yard.local.freeze()
-    attempt.stop(Why.CANCELLED)
+    scenario.local.freeze()
+    attempt.stop(StopReason.CANCELLED)
     with pytest.raises(EngineError) as caught:
         await attempt.task  # type: ignore[misc]
-    yard.local.thaw()
-    await put_right(yard.tools.unfinished)
+    scenario.local.thaw()
+    await recover(scenario.tools.journal)
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.is_too_late
-    await require_still_running(yard, before)
-    await wait_until(lambda: answer((yard.local.address, 8309)) == "1")
+    await require_still_running(scenario, before)
+    await wait_until(lambda: answer((scenario.local.address, 8309)) == "1")
 
 
 @pytest.mark.parametrize("kept", [b"", b"[]", b"\xff", b'{"app": "deployment"}'])
-def test_notes_that_cannot_be_read_keep_the_worker_from_starting(yard: Yard, kept: bytes) -> None:
-    yard.tools.unfinished.path.write_bytes(kept)
+def test_an_unreadable_journal_prevents_the_worker_from_starting(
+    scenario: ContainerScenario, kept: bytes
+) -> None:
+    scenario.tools.journal.path.write_bytes(kept)
 
     with pytest.raises(SetupError, match="cannot be read"):
-        next_worker(yard)
+        next_worker(scenario)

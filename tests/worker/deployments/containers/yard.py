@@ -1,4 +1,4 @@
-"""A real Engine, an application's container on it, and who asks it."""
+"""A real Engine, an application's container on it, and HTTP clients for it."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from tests.worker.engine.contexts import BUSYBOX
 from tests.worker.engine.parts import IDLE, Registry
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
-from worker.deployments.targets import Gate
+from worker.deployments.targets import ReadinessPolicy
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container
@@ -32,9 +32,11 @@ from worker.local.engines import LocalEngine
 from worker.local.images import make_image
 from worker.login import Grants
 
-SOON = Gate(every=timedelta(milliseconds=50), steady=timedelta(milliseconds=400))
-WELL = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
-ILL = HealthProbe(command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1)
+QUICKLY = ReadinessPolicy(every=timedelta(milliseconds=50), steady=timedelta(milliseconds=400))
+PASSING = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
+FAILING = HealthProbe(
+    command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1
+)
 SERVE = (
     "trap 'exit 0' TERM; mkdir -p /www; echo $0 > /www/index.html;"
     " /bin/busybox httpd -p 8080 -h /www; /bin/busybox sleep 1000 & wait"
@@ -42,8 +44,8 @@ SERVE = (
 
 
 @dataclass
-class Yard:
-    """One Engine, an application on it, and what its deployments log."""
+class ContainerScenario:
+    """One Engine, an application on it, and the log of its deployments."""
 
     engine: Engine
     local: LocalEngine
@@ -53,7 +55,7 @@ class Yard:
     pieces: list[str] = field(default_factory=list)
 
     async def image(self, version: str, script: str) -> str:
-        """An image that runs this; by its digest, as a pull leaves it."""
+        """Make and push an image that runs the script; return its reference by digest."""
         target = self.registry.reference(f"team/{self.name}", version)
         make_image(
             self.local.docker_host,
@@ -64,7 +66,7 @@ class Yard:
         pushed = await images.push(self.engine, target, None, ignore, IDLE)
         return str(Reference(target.registry, target.repository, digest=pushed.digest))
 
-    async def serving(self, version: str) -> str:
+    async def web_image(self, version: str) -> str:
         return await self.image(version, SERVE)
 
     def command(self, reference: str, **changes: Any) -> ContainerReplace:
@@ -88,13 +90,13 @@ class Yard:
         command = reference if isinstance(reference, ContainerReplace) else None
         secrets = {name: SecretStr(value) for name, value in (environment or {}).items()}
         running = attempt or Attempt("job", 1)
-        running.say = self._say
+        running.write_event = self.add_piece
         return await replace_container(
             command or self.command(str(reference), **changes),
             Grants(environment=secrets),
             running,
             self.tools,
-            SOON,
+            QUICKLY,
         )
 
     async def fail(
@@ -108,31 +110,31 @@ class Yard:
         return await containers.find(self.engine, APPLICATION, f"id-of-{self.name}")
 
     async def only(self) -> Container:
-        """The application's one container: nothing else is left behind."""
+        """Return the application's only container."""
         [container] = await self.found()
         assert (container.name, container.is_running) == (self.name, True)
         return container
 
     async def document(self) -> Any:
-        """Since when what has run: a restart would change it."""
+        """Return the container's id, start time and state; a restart changes them."""
         document: Any = await self.engine.request("GET", f"containers/{self.name}/json")
         return document["Id"], document["State"]["StartedAt"], document["State"]["Running"]
 
-    async def begin_to_end(self, version: str, port: int) -> tuple[Container, Attempt]:
-        """What runs and takes its time to end, and a deployment that has just asked it to."""
+    async def start_slow_stop(self, version: str, port: int) -> tuple[Container, Attempt]:
+        """Deploy over a version that stops slowly; return that one and the running attempt."""
         ports = (PublishedPort(published_port=port, target_port=8080),)
         slow = SERVE.replace("'exit 0'", "'/bin/busybox sleep 2; exit 0'")
         await self.deploy(await self.image(version, slow), ports=ports)
-        before, after = await self.only(), await self.serving(f"after-{version}")
+        before, after = await self.only(), await self.web_image(f"after-{version}")
         attempt = Attempt("job", 1)
         attempt.task = asyncio.create_task(self.deploy(after, attempt=attempt, ports=ports))
         await wait_until(partial(is_created, self, ports), seconds=20)
         return before, attempt
 
-    async def leave(
+    async def leave_container(
         self, reference: str, name: str, health_check: HealthProbe | None = None
     ) -> None:
-        """A container of the application as an attempt that died leaves it."""
+        """Start a container of the application as a dead attempt leaves it."""
         image = await images.inspect(self.engine, reference)
         labels = {APPLICATION: f"id-of-{self.name}", DEPLOYMENT: "died"}
         spec = containers.ContainerSpec(image.image_id, labels, health_check=health_check)
@@ -142,36 +144,37 @@ class Yard:
         for container in await self.found():
             await containers.remove(self.engine, container.container_id)
 
-    async def _say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
+    async def add_piece(self, _: int, __: str, data: Mapping[str, Any]) -> None:
         self.pieces.append(data["text"])
 
 
-async def is_created(yard: Yard, ports: tuple[PublishedPort, ...]) -> bool:
-    """The new one with its ports: right after that the one before is asked to end."""
+async def is_created(scenario: ContainerScenario, ports: tuple[PublishedPort, ...]) -> bool:
+    """Return whether the new container with its ports exists; the previous one stops next."""
     wanted = {f"{port.published_port}/tcp" for port in ports}
     return any(
-        found.name == f"{yard.name}.new" and found.published == wanted
-        for found in await yard.found()
+        found.name == f"{scenario.name}.new" and found.published == wanted
+        for found in await scenario.found()
     )
 
 
-def is_answering(place: tuple[str, int], said: str) -> bool:
-    return answer(place) == said
+def is_answering(address: tuple[str, int], expected: str) -> bool:
+    return answer(address) == expected
 
 
-async def is_called(yard: Yard, name: str) -> bool:
-    return [found.name for found in await yard.found()] == [name]
+async def is_called(scenario: ContainerScenario, name: str) -> bool:
+    return [found.name for found in await scenario.found()] == [name]
 
 
-async def is_starting(yard: Yard) -> bool:
+async def is_starting(scenario: ContainerScenario) -> bool:
     return any(
-        found.name == f"{yard.name}.new" and found.is_running for found in await yard.found()
+        found.name == f"{scenario.name}.new" and found.is_running
+        for found in await scenario.found()
     )
 
 
-def answer(place: tuple[str, int]) -> str:
-    """What a web server says there; nothing where none listens."""
-    with contextlib.suppress(OSError), socket.create_connection(place, 1) as connection:
+def answer(address: tuple[str, int]) -> str:
+    """Return the answer of the web server at the address, or nothing if none listens."""
+    with contextlib.suppress(OSError), socket.create_connection(address, 1) as connection:
         connection.settimeout(1)
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         content = b""
@@ -182,14 +185,14 @@ def answer(place: tuple[str, int]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def polling(place: tuple[str, int]) -> Any:
-    """All that is answered there while the block runs."""
+async def polling(address: tuple[str, int]) -> Any:
+    """Collect the answers of the web server while the block runs."""
     answers: list[str] = []
     done = asyncio.Event()
 
     async def ask() -> None:
         while not done.is_set():
-            answers.append(await asyncio.to_thread(answer, place))
+            answers.append(await asyncio.to_thread(answer, address))
 
     asking = asyncio.create_task(ask())
     yield answers

@@ -1,4 +1,4 @@
-"""The Swarm that a file's tests share, and an application of each one's own."""
+"""One Swarm for the tests of a file, and a separate application for each test."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.worker.deployments.services.yard import LISTEN, Yard, open_node
+from tests.worker.deployments.services.yard import LISTEN, ServiceScenario, open_node
 from tests.worker.engine.parts import Registry, require_real_parts
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
@@ -23,7 +23,7 @@ def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
 
 @pytest.fixture
 async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
-    """Its manager; the first who asks makes it one."""
+    """Open the Swarm's manager; the first caller initializes the Swarm."""
     async with Engine.open(manager.docker_host) as opened:
         if (await opened.info()).swarm == "inactive":
             body: JsonValue = {"ListenAddr": LISTEN, "AdvertiseAddr": manager.address}
@@ -32,15 +32,17 @@ async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-async def yard(
+async def scenario(
     swarm: Engine,
     manager: LocalEngine,
     locked_registry: Registry,
     tmp_path: Path,
     request: pytest.FixtureRequest,
-) -> AsyncIterator[Yard]:
+) -> AsyncIterator[ServiceScenario]:
     tools = make_tools(swarm, "private", tmp_path)
     name = f"app-{abs(hash(request.node.name)) % 10**8}"
-    yard = Yard(swarm, manager, locked_registry, tools, name, locked_registry.login())
-    yield yard
-    await yard.clear()
+    scenario = ServiceScenario(
+        swarm, manager, locked_registry, tools, name, locked_registry.login()
+    )
+    yield scenario
+    await scenario.clear()

@@ -1,4 +1,4 @@
-"""What is tried out before anything ends: where a Swarm would end what runs too early."""
+"""A trial runs before old tasks stop, where a Swarm would stop them too early."""
 
 import asyncio
 from functools import partial
@@ -10,130 +10,145 @@ from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, PublishedPort
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.yard import SERVE
-from tests.worker.deployments.services.yard import ILL, IN_PLACE, NEVER, WELL, Yard
+from tests.worker.deployments.services.yard import (
+    FAILING,
+    IN_PLACE,
+    NEVER_RUN,
+    PASSING,
+    ServiceScenario,
+)
 from worker.engine import containers
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.swarm import services
 from worker.engine.swarm.service_spec import TRIAL, ServiceSpec
 from worker.engine.swarm.service_state import Service
-from worker.jobs.attempt import Attempt, Why
+from worker.jobs.attempt import Attempt, StopReason
 
 HOST = PublishedPort(published_port=8407, target_port=8080, publish_mode="host")
 
 
-async def trials(yard: Yard) -> list[Service]:
-    return await services.find(yard.engine, TRIAL, yard.application_id)
+async def trials(scenario: ServiceScenario) -> list[Service]:
+    return await services.find(scenario.engine, TRIAL, scenario.application_id)
 
 
 @pytest.mark.parametrize(
     ("script", "check", "ports"),
     [
-        (SERVE, ILL, (HOST,)),
-        ("exit 7", WELL, (HOST,)),
+        (SERVE, FAILING, (HOST,)),
+        ("exit 7", PASSING, (HOST,)),
         ("exit 7", None, ()),
         ("/bin/busybox sleep 0.2; exit 7", None, (HOST,)),
     ],
 )
-async def test_a_refused_version_leaves_the_one_before_as_it_is(
-    yard: Yard, script: str, check: HealthProbe | None, ports: tuple[PublishedPort, ...]
+async def test_a_failed_version_keeps_the_previous_one(
+    scenario: ServiceScenario,
+    script: str,
+    check: HealthProbe | None,
+    ports: tuple[PublishedPort, ...],
 ) -> None:
-    await yard.deploy(await yard.image("1"), ports=ports)
-    service, before = await yard.only(), await yard.running()
+    await scenario.deploy(await scenario.image("1"), ports=ports)
+    service, before = await scenario.only(), await scenario.running()
 
-    await yard.fail(await yard.image("2", script), health_check=check, ports=ports)
+    await scenario.fail(await scenario.image("2", script), health_check=check, ports=ports)
 
-    assert (await yard.only()).version == service.version
-    assert await yard.is_back(before)
-    assert await trials(yard) == []
-
-
-async def test_a_good_version_is_tried_out_and_then_the_only_one(yard: Yard) -> None:
-    one, two = await yard.image("1"), await yard.image("2")
-    await yard.deploy(one, ports=(HOST,))
-
-    await yard.deploy(two, ports=(HOST,), health_check=WELL)
-
-    assert any("trying it out" in piece for piece in yard.pieces)
-    assert await yard.digests() == [two]
-    assert await trials(yard) == []
+    assert (await scenario.only()).version == service.version
+    assert await scenario.is_restored(before)
+    assert await trials(scenario) == []
 
 
-async def test_what_a_swarm_starts_before_it_ends_anything_is_not_tried_out(yard: Yard) -> None:
-    await yard.deploy(await yard.image("1"))
-
-    await yard.deploy(await yard.image("2"), health_check=WELL)
-
-    assert not any("trying it out" in piece for piece in yard.pieces)
-
-
-@pytest.mark.parametrize("why", list(Why))
-async def test_a_stop_while_it_is_tried_out_leaves_what_runs_and_no_trial(
-    yard: Yard, why: Why
+async def test_a_healthy_version_passes_its_trial_and_then_runs_alone(
+    scenario: ServiceScenario,
 ) -> None:
-    await yard.deploy(await yard.image("1"), ports=(HOST,))
-    service = await yard.only()
+    one, two = await scenario.image("1"), await scenario.image("2")
+    await scenario.deploy(one, ports=(HOST,))
+
+    await scenario.deploy(two, ports=(HOST,), health_check=PASSING)
+
+    assert any("running a trial" in piece for piece in scenario.pieces)
+    assert await scenario.digests() == [two]
+    assert await trials(scenario) == []
+
+
+async def test_a_start_first_update_runs_no_trial(scenario: ServiceScenario) -> None:
+    await scenario.deploy(await scenario.image("1"))
+
+    await scenario.deploy(await scenario.image("2"), health_check=PASSING)
+
+    assert not any("running a trial" in piece for piece in scenario.pieces)
+
+
+@pytest.mark.parametrize("why", list(StopReason))
+async def test_a_stop_during_a_trial_keeps_the_service_and_no_trial(
+    scenario: ServiceScenario, why: StopReason
+) -> None:
+    await scenario.deploy(await scenario.image("1"), ports=(HOST,))
+    service = await scenario.only()
     attempt = Attempt("job", 1)
-    command = yard.command(await yard.image("2"), health_check=NEVER, ports=(HOST,))
-    attempt.task = asyncio.create_task(yard.deploy(command, attempt=attempt))
-    await wait_until(partial(is_tried, yard), seconds=IN_PLACE)
+    command = scenario.command(await scenario.image("2"), health_check=NEVER_RUN, ports=(HOST,))
+    attempt.task = asyncio.create_task(scenario.deploy(command, attempt=attempt))
+    await wait_until(partial(is_tried, scenario), seconds=IN_PLACE)
 
     attempt.stop(why)
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
-    assert (await yard.only()).version == service.version
-    assert await trials(yard) == []
+    assert (await scenario.only()).version == service.version
+    assert await trials(scenario) == []
 
 
-async def is_tried(yard: Yard) -> bool:
-    tasks = [await services.tasks(yard.engine, trial.service_id) for trial in await trials(yard)]
+async def is_tried(scenario: ServiceScenario) -> bool:
+    tasks = [
+        await services.tasks(scenario.engine, trial.service_id) for trial in await trials(scenario)
+    ]
     return any(task.state == "starting" for each in tasks for task in each)
 
 
-async def test_a_trial_that_a_dead_worker_left_is_removed_by_the_next_deployment(
-    yard: Yard,
+async def test_the_next_deployment_removes_the_trial_of_a_dead_worker(
+    scenario: ServiceScenario,
 ) -> None:
-    one, two = await yard.image("1"), await yard.image("2")
-    await yard.deploy(one)
-    dead = yard.command(two)
+    one, two = await scenario.image("1"), await scenario.image("2")
+    await scenario.deploy(one)
+    dead = scenario.command(two)
     labels = {APPLICATION: dead.application_id, DEPLOYMENT: dead.deployment_id}
-    spec = ServiceSpec(yard.name, dead.target, labels)
-    await services.create_trial(yard.engine, spec, yard.login, await yard.only())
-    assert len(await trials(yard)) == 1
+    spec = ServiceSpec(scenario.name, dead.target, labels)
+    await services.create_trial(scenario.engine, spec, scenario.login, await scenario.only())
+    assert len(await trials(scenario)) == 1
 
-    await yard.deploy(two)
+    await scenario.deploy(two)
 
-    assert await trials(yard) == []
+    assert await trials(scenario) == []
 
 
-async def test_a_trial_whose_task_ended_with_its_engine_is_tried_on(yard: Yard) -> None:
-    one, two = await yard.image("1"), await yard.image("2")
-    await yard.deploy(one, ports=(HOST,))
-    command = yard.command(two, health_check=WELL, ports=(HOST,))
+async def test_a_trial_whose_task_ended_with_its_engine_continues(
+    scenario: ServiceScenario,
+) -> None:
+    one, two = await scenario.image("1"), await scenario.image("2")
+    await scenario.deploy(one, ports=(HOST,))
+    command = scenario.command(two, health_check=PASSING, ports=(HOST,))
     labels = {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id}
-    spec = ServiceSpec(yard.name, command.target, labels, health_check=WELL)
-    await services.create_trial(yard.engine, spec, yard.login, await yard.only())
-    await wait_until(partial(is_tried, yard), seconds=IN_PLACE)
-    [trial] = await trials(yard)
-    [task] = await services.tasks(yard.engine, trial.service_id)
-    await containers.remove(yard.engine, task.container_id)
-    await wait_until(partial(is_broken, yard, trial), seconds=IN_PLACE)
+    spec = ServiceSpec(scenario.name, command.target, labels, health_check=PASSING)
+    await services.create_trial(scenario.engine, spec, scenario.login, await scenario.only())
+    await wait_until(partial(is_tried, scenario), seconds=IN_PLACE)
+    [trial] = await trials(scenario)
+    [task] = await services.tasks(scenario.engine, trial.service_id)
+    await containers.remove(scenario.engine, task.container_id)
+    await wait_until(partial(is_broken, scenario, trial), seconds=IN_PLACE)
 
-    await yard.deploy(command)
+    await scenario.deploy(command)
 
-    assert await yard.digests() == [two]
-    assert await trials(yard) == []
-
-
-async def is_broken(yard: Yard, trial: Service) -> bool:
-    return any(task.is_broken for task in await services.tasks(yard.engine, trial.service_id))
+    assert await scenario.digests() == [two]
+    assert await trials(scenario) == []
 
 
-async def test_a_version_that_is_refused_says_why_as_always(yard: Yard) -> None:
-    await yard.deploy(await yard.image("1"), ports=(HOST,))
+async def is_broken(scenario: ServiceScenario, trial: Service) -> bool:
+    return any(task.is_broken for task in await services.tasks(scenario.engine, trial.service_id))
+
+
+async def test_a_failed_trial_reports_its_reason(scenario: ServiceScenario) -> None:
+    await scenario.deploy(await scenario.image("1"), ports=(HOST,))
 
     with pytest.raises(EngineError) as caught:
-        await yard.deploy(await yard.image("2"), health_check=ILL, ports=(HOST,))
+        await scenario.deploy(await scenario.image("2"), health_check=FAILING, ports=(HOST,))
 
     assert caught.value.code == FaultCode.CONTAINER_UNHEALTHY
     assert "not well" in caught.value.message

@@ -1,4 +1,4 @@
-"""A Swarm of one Engine and an application on it; a second node, when it is wanted."""
+"""A Swarm of one Engine with an application; a second node can join."""
 
 import asyncio
 import copy
@@ -26,7 +26,7 @@ from tests.worker.engine.contexts import BUSYBOX
 from tests.worker.engine.parts import IDLE, Registry
 from tests.worker.engine.test_images import ignore
 from worker.deployments.services import replace_service
-from worker.deployments.targets import Gate
+from worker.deployments.targets import ReadinessPolicy
 from worker.deployments.tools import DeploymentTools
 from worker.engine import images
 from worker.engine.containers import APPLICATION
@@ -40,14 +40,16 @@ from worker.local.images import HERE, make_image
 from worker.local.namespaces import Namespace
 from worker.login import EngineLogin, Grant, Grants
 
-SOON = Gate(
+QUICKLY = ReadinessPolicy(
     every=timedelta(milliseconds=50),
     steady=timedelta(milliseconds=400),
     placed=timedelta(seconds=2),
 )
-WELL = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
-ILL = HealthProbe(command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1)
-NEVER = WELL.model_copy(update={"interval_seconds": 3600})
+PASSING = HealthProbe(command=("/bin/busybox", "true"), interval_seconds=1, retries=1)
+FAILING = HealthProbe(
+    command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1
+)
+NEVER_RUN = PASSING.model_copy(update={"interval_seconds": 3600})
 IN_PLACE = 30
 LISTEN = "0.0.0.0:2377"
 
@@ -55,8 +57,8 @@ Document = dict[str, Any]
 
 
 @dataclass
-class Yard:
-    """A Swarm of one Engine, an application on it, and what its deployments log."""
+class ServiceScenario:
+    """A Swarm of one Engine, an application on it, and the log of its deployments."""
 
     engine: Engine
     local: LocalEngine
@@ -64,7 +66,7 @@ class Yard:
     tools: DeploymentTools
     name: str
     login: EngineLogin
-    gate: Gate = SOON
+    readiness: ReadinessPolicy = QUICKLY
     pieces: list[str] = field(default_factory=list)
 
     @property
@@ -79,7 +81,7 @@ class Yard:
         health_check: Sequence[str] = (),
         architecture: str = HERE,
     ) -> str:
-        """An image that runs this, by its digest; it is in the registry and nowhere else."""
+        """Make and push an image that runs the script, remove it locally; return its digest."""
         target = self.registry.reference(f"team/{self.name}", version)
         make_image(
             self.local.docker_host,
@@ -113,9 +115,9 @@ class Yard:
     ) -> ServiceResult:
         command = self.command(asked, **changes) if isinstance(asked, str) else asked
         running = attempt or Attempt("job", 1)
-        running.say = self.say
+        running.write_event = self.add_piece
         return await replace_service(
-            command, self._grants(command, environment or {}), running, self.tools, self.gate
+            command, self._grants(command, environment or {}), running, self.tools, self.readiness
         )
 
     async def fail(
@@ -126,7 +128,7 @@ class Yard:
         return caught.value
 
     async def begin(self, command: ServiceReplace, attempt: Attempt) -> None:
-        """Return when the Swarm has begun to start what was asked for."""
+        """Return when the Swarm has begun to start the requested version."""
         attempt.task = asyncio.create_task(self.deploy(command, attempt=attempt))
         await wait_until(partial(self.is_starting, command.deployment_id), seconds=IN_PLACE)
 
@@ -138,20 +140,20 @@ class Yard:
         return any(task.deployment == deployment_id and task.state == "starting" for task in tasks)
 
     async def only(self) -> Service:
-        """The application's one service."""
+        """Return the application's only service."""
         [service] = await services.find(self.engine, APPLICATION, self.application_id)
         return service
 
     async def running(self) -> list[Task]:
-        """Everything of the application that runs, of whichever spec."""
+        """Return all running tasks of the application, of any spec."""
         tasks = await services.tasks(self.engine, (await self.only()).service_id)
         return [task for task in tasks if task.is_running]
 
     async def digests(self) -> list[str]:
         return [task.image for task in await self.running()]
 
-    async def is_back(self, before: list[Task]) -> bool:
-        """Whether just these tasks run."""
+    async def is_restored(self, before: list[Task]) -> bool:
+        """Return whether exactly these tasks run."""
         return {task.task_id for task in await self.running()} == {task.task_id for task in before}
 
     async def clear(self) -> None:
@@ -165,16 +167,16 @@ class Yard:
             environment={name: SecretStr(value) for name, value in environment.items()},
         )
 
-    async def say(self, _: int, __: str, data: Mapping[str, Any]) -> None:
+    async def add_piece(self, _: int, __: str, data: Mapping[str, Any]) -> None:
         self.pieces.append(data["text"])
 
 
-async def change(yard: Yard, how: Callable[[Document], object]) -> None:
-    """As a person does, with an Engine's own tools."""
-    service = await yard.only()
+async def change(scenario: ServiceScenario, how: Callable[[Document], object]) -> None:
+    """Change the service like a person who uses the Engine's own tools."""
+    service = await scenario.only()
     document: Any = copy.deepcopy(dict(service.document))
     how(document)
-    await yard.engine.request(
+    await scenario.engine.request(
         "POST",
         f"services/{service.service_id}/update",
         params={"version": str(service.version)},
@@ -188,7 +190,7 @@ def scale(replicas: int, document: Document) -> None:
 
 @contextmanager
 def open_node(directory: Path) -> Iterator[LocalEngine]:
-    """An Engine in a network of its own, in no Swarm so far."""
+    """Start an Engine in a separate network that is not part of a Swarm."""
     own = Namespace.create("swarm-tests")
     try:
         running = LocalEngine.start(directory, namespace=own, insecure_registries=("10.77.0.0/16",))
@@ -201,49 +203,49 @@ def open_node(directory: Path) -> Iterator[LocalEngine]:
 
 
 @asynccontextmanager
-async def joined(yard: Yard, local: LocalEngine) -> AsyncIterator[Engine]:
-    """A second node of the Swarm until the block is left."""
-    tokens: Any = await yard.engine.request("GET", "swarm")
+async def joined(scenario: ServiceScenario, local: LocalEngine) -> AsyncIterator[Engine]:
+    """Join a second node to the Swarm until the block ends."""
+    tokens: Any = await scenario.engine.request("GET", "swarm")
     body: JsonValue = {
         "ListenAddr": LISTEN,
         "AdvertiseAddr": local.address,
-        "RemoteAddrs": [f"{yard.local.address}:2377"],
+        "RemoteAddrs": [f"{scenario.local.address}:2377"],
         "JoinToken": tokens["JoinTokens"]["Worker"],
     }
     async with Engine.open(local.docker_host) as engine:
         await engine.request("POST", "swarm/join", body=body, limit=timedelta(seconds=30))
         info: Any = await engine.request("GET", "info")
         node_id = info["Swarm"]["NodeID"]
-        await wait_until(partial(is_ready, yard.engine, node_id), seconds=IN_PLACE)
+        await wait_until(partial(is_ready, scenario.engine, node_id), seconds=IN_PLACE)
         try:
             yield engine
         finally:
-            await yard.clear()
+            await scenario.clear()
             await engine.request(
                 "POST", "swarm/leave", params={"force": "true"}, limit=timedelta(seconds=30)
             )
-            await yard.engine.request("DELETE", f"nodes/{node_id}", params={"force": "true"})
+            await scenario.engine.request("DELETE", f"nodes/{node_id}", params={"force": "true"})
 
 
 @asynccontextmanager
-async def forgetting(engine: Engine) -> AsyncIterator[None]:
-    """The Swarm keeps no task that is over until the block is left."""
-    await remember(engine, 0)
+async def no_task_history(engine: Engine) -> AsyncIterator[None]:
+    """Have the Swarm keep no ended task until the block ends."""
+    await set_task_history(engine, 0)
     try:
         yield
     finally:
-        await remember(engine, 5)
+        await set_task_history(engine, 5)
 
 
-async def remember(engine: Engine, tasks: int) -> None:
+async def set_task_history(engine: Engine, tasks: int) -> None:
     swarm: Any = await engine.request("GET", "swarm")
     body = {**swarm["Spec"], "Orchestration": {"TaskHistoryRetentionLimit": tasks}}
     params = {"version": str(swarm["Version"]["Index"])}
     await engine.request("POST", "swarm/update", params=params, body=body)
 
 
-def lay_cable(one: Namespace, other: Namespace) -> None:
-    """Let two servers reach each other; we pass nothing on between them."""
+def connect(one: Namespace, other: Namespace) -> None:
+    """Connect two servers directly to each other."""
     there = str(other.holder.pid)
     run(one, "link", "add", "peer", "type", "veth", "peer", "name", "peer", "netns", there)
     for here, far in ((one, other), (other, one)):

@@ -35,7 +35,7 @@ from worker.builds.sources.git.submodules import (
 from worker.builds.sources.limits import LIMITS, Limits
 from worker.builds.sources.unpacker import MAX_DEPTH, MAX_PATH
 
-LOOK_SECONDS = 0.25
+SIZE_CHECK_SECONDS = 0.25
 MIN_FREE_BYTES = 4 * 1024 * 1024
 MAX_GITMODULES_BYTES = 256 * 1024
 SHOWN = 20
@@ -246,7 +246,7 @@ class _Fetching:
         size = 0
         try:
             while not working.done():
-                await asyncio.wait({working}, timeout=LOOK_SECONDS)
+                await asyncio.wait({working}, timeout=SIZE_CHECK_SECONDS)
                 size = await asyncio.to_thread(_size, folder)
                 self.limits.require("the repository", total_bytes=self.fetched_bytes + size)
             await working
