@@ -1,4 +1,4 @@
-"""Build an image from its sources: fetch, pack, pull what it builds on, build."""
+"""Build an image from its sources: fetch and pack them, pull the base images, build."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
@@ -31,14 +31,14 @@ from worker.jobs.tools import IDLE, Tools, log_sender, progress_recorder
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
 
 SILENCE = timedelta(hours=1)
-"""A step may compile for long without a word; whether its Engine still lives is asked besides."""
+"""A step may compile for long without output; a ping tells whether its Engine still answers."""
 
-ASK_SECONDS = 10.0
-MISSES = 3
-"""An Engine under load may be late with one answer, but not with three, each of them 10 s."""
+PING_SECONDS = 10.0
+MAX_MISSED_PINGS = 3
+"""An Engine under load may miss one ping of 10 s, but not three in a row."""
 
-OTHERS_SECONDS = 5.0
-"""What registries have to answer that no base names, before the build goes on without them."""
+OTHER_LOGINS_SECONDS = 5.0
+"""The time for registries that no base names; then the build continues without them."""
 
 REVISION = "org.opencontainers.image.revision"
 SOURCE = "org.opencontainers.image.source"
@@ -46,10 +46,10 @@ SOURCE = "org.opencontainers.image.source"
 
 @dataclass(frozen=True)
 class Sources:
-    """What is built from; a git repository says of which ``commit`` and ``url`` it is.
+    """The sources of a build, with ``commit`` and ``url`` if they are from a git repository.
 
-    ``modes`` are those that a tar gave to its files, by inode; ``missing`` is what was allowed to
-    be.
+    ``modes`` are the file modes of a tar, by inode. ``missing`` lists the parts that the build was
+    allowed to miss.
     """
 
     root: Path
@@ -65,18 +65,18 @@ class Sources:
 
 
 async def build(command: ImageBuild, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
-    """The image that the server's Engine has then; nothing is tagged by a build that fails.
+    """Build the image and return it; a failed build tags nothing.
 
     Raises:
         SourceError: the sources cannot be fetched, or may not be built.
-        EngineError: a base is missing, or the build failed; its message shows no secret.
+        EngineError: a base is missing, or the build failed; the message shows no secret.
     """
     mask = Mask(_secrets(grants))
     try:
         async with tools.workspaces.folder() as folder, open_log(log_sender(attempt), mask) as log:
             return await _build(command, grants, attempt, tools, log=log, folder=folder)
     except WharfError as error:
-        # A step's own words are in there, and they may say anything.
+        # The message contains the output of a step, which may hold a secret.
         error.message = mask(error.message)
         error.args = (error.message,)
         raise
@@ -110,12 +110,12 @@ async def _build(
     )
     if context.set_id_files and not request.use_buildkit:
         log.add(
-            f"the classic builder keeps no setuid and setgid bits: {context.set_id_files} files"
+            f"the classic builder drops the setuid and setgid bits of {context.set_id_files} files"
         )
     building = run_build(
         tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
     )
-    image_id = await _attended(tools.engine, building)
+    image_id = await _supervised(tools.engine, building)
     local = await images.inspect(tools.engine, image_id)
     return ImageResult(
         reference=str(command.target),
@@ -177,10 +177,10 @@ async def _fetch_upload(
 async def _find_logins(
     bases: Sequence[Base], grants: Grants, tools: Tools, log: JobLog
 ) -> list[EngineLogin]:
-    """The logins that the Engine may be given, which it then may use for whatever is built.
+    """Return the logins that the Engine may be given; it may use them for the whole build.
 
     Raises:
-        RegistryError: that of a base may not be given; of others, no more than the log says so.
+        RegistryError: the login of a base may not be given. Other refused logins are only logged.
     """
     named = {base.reference.registry: base.reference for base in bases}
 
@@ -188,11 +188,11 @@ async def _find_logins(
         if target := named.get(login.host):
             return await tools.engine_login(login, target)
         try:
-            async with asyncio.timeout(OTHERS_SECONDS):
+            async with asyncio.timeout(OTHER_LOGINS_SECONDS):
                 return await tools.engine_login(login, Reference(login.host, "any", "latest"))
         except (WharfError, TimeoutError) as error:
-            why = error.message if isinstance(error, WharfError) else "no answer in time"
-            log.add(f"no login for {login.host}, which no base names: {why}")
+            reason = error.message if isinstance(error, WharfError) else "no answer in time"
+            log.add(f"the build gets no login for {login.host}, which no base names: {reason}")
             return None
 
     given = {grant.login.host: grant.login for grant in grants.grants if "pull" in grant.rights}
@@ -209,10 +209,10 @@ async def _pull_bases(
     *,
     log: JobLog,
 ) -> None:
-    """Fetch the images that are built on: private ones anew, others where they are not there.
+    """Pull the base images: private ones always, others if the Engine does not have them.
 
-    BuildKit has no other way to a private base, and an Engine's list of registries without TLS is
-    unknown to it. Those for another platform are left to the builder.
+    BuildKit cannot pull a private base itself, and does not know the Engine's list of registries
+    without TLS. Bases for another platform are left to the builder.
     """
     for base in bases:
         login = next((one for one in logins if one.host == base.reference.registry), None)
@@ -232,7 +232,7 @@ def _make_request(
     *,
     use_buildkit: bool,
 ) -> BuildRequest:
-    """Secrets need BuildKit, whatever the Engine itself prefers."""
+    """Make the request; secrets need BuildKit even if the Engine prefers the classic builder."""
     return BuildRequest(
         command.target,
         context.dockerfile,
@@ -245,21 +245,21 @@ def _make_request(
     )
 
 
-async def _attended(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
-    """What ``work`` gives, unless the Engine falls silent altogether.
+async def _supervised(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
+    """Return the result of ``work`` unless the Engine stops answering.
 
     Raises:
-        EngineError: ``engine_stalled``, it leaves even a ping without an answer.
+        EngineError: ``engine_stalled``, the Engine does not even answer pings.
     """
     working = asyncio.create_task(work)
-    misses = 0
+    missed_pings = 0
     try:
         while not working.done():
-            await asyncio.wait({working}, timeout=ASK_SECONDS)
-            misses = 0 if working.done() or await _answers(engine) else misses + 1
-            if misses == MISSES:
+            await asyncio.wait({working}, timeout=PING_SECONDS)
+            missed_pings = 0 if working.done() or await _answers(engine) else missed_pings + 1
+            if missed_pings == MAX_MISSED_PINGS:
                 raise EngineError(
-                    FaultCode.ENGINE_STALLED, "build: the Docker Engine does not answer any more"
+                    FaultCode.ENGINE_STALLED, "build: the Docker Engine no longer answers"
                 )
         return await working
     finally:

@@ -1,4 +1,4 @@
-"""Whole builds: from a git repository to an image on a real Engine."""
+"""Complete builds, from a git repository or an upload to an image on a real Engine."""
 
 import asyncio
 import gzip
@@ -38,7 +38,7 @@ TAG = "wharf.example/team/handled:1"
 
 @dataclass
 class Job:
-    """A build of a repository, and what its log says."""
+    """A build of a repository, and its log."""
 
     server: GitServer
     tools: Tools
@@ -72,8 +72,8 @@ async def job(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Asyn
 
 
 @dataclass
-class Kept:
-    """An API that has one context, and gives it for one token."""
+class ContextApi:
+    """An API that has one context, and sends it for one token."""
 
     content: bytes
 
@@ -99,7 +99,7 @@ async def build_upload(
 
     A secret of the build asks for BuildKit, whatever the Engine prefers.
     """
-    kept = Kept(content)
+    kept = ContextApi(content)
     grants = Grants(
         secrets={CONTEXT_TOKEN: SecretStr(TOKEN)},
         build_secrets={"UNUSED": SecretStr("unused-canary")} if use_buildkit else {},
@@ -111,7 +111,7 @@ async def build_upload(
         return await builds.build(asked, grants, attempt, tools)
 
 
-async def test_a_repository_becomes_an_image_that_says_where_it_is_from(job: Job) -> None:
+async def test_a_repository_becomes_an_image_with_its_source_labels(job: Job) -> None:
     commit = job.server.create("app").commit(
         {
             "app/Dockerfile": f"FROM {BASE}\nCOPY . /app\nRUN cat /app/hello\n".encode(),
@@ -145,11 +145,11 @@ async def test_the_root_of_the_sources_may_be_a_directory_of_the_repository(job:
     assert "deep" in job.log
 
 
-async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job: Job) -> None:
+async def test_an_allowed_missing_part_is_in_the_log_and_the_result(job: Job) -> None:
     library = job.server.create("library").commit({"hello": b"ahoy"})
-    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cat /app/here/hello; ls /app/gone\n".encode()
+    dockerfile_text = f"FROM {BASE}\nCOPY . /app\nRUN cat /app/here/hello; ls /app/gone\n".encode()
     modules = {"here": ("../library", library), "gone": ("git@a.example:b", library)}
-    job.server.create("app").commit({"Dockerfile": recipe}, submodules=modules)
+    job.server.create("app").commit({"Dockerfile": dockerfile_text}, submodules=modules)
 
     error = await job.fail()
     result = await job.run(allow_missing=True)
@@ -161,7 +161,7 @@ async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job:
     assert [warning[:23] for warning in result.warnings] == ["missing: submodule gone"]
 
 
-async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
+async def test_private_sources_on_a_private_base_are_built_without_showing_a_secret(
     job: Job, locked_registry: Registry
 ) -> None:
     base = locked_registry.reference("team/handled-base")
@@ -187,7 +187,7 @@ async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_show
     assert PASSWORD not in said
 
 
-async def test_a_secret_is_mounted_whatever_builder_the_engine_prefers_and_not_shown(
+async def test_a_secret_is_mounted_with_any_preferred_builder_and_not_shown(
     job: Job,
 ) -> None:
     step = "RUN --mount=type=secret,id=NPM_TOKEN cat /run/secrets/NPM_TOKEN; echo as well"
@@ -200,9 +200,7 @@ async def test_a_secret_is_mounted_whatever_builder_the_engine_prefers_and_not_s
     assert "npm_canary" not in job.log
 
 
-async def test_a_base_that_nobody_has_is_named_before_the_build(
-    job: Job, registry: Registry
-) -> None:
+async def test_a_missing_base_is_named_before_the_build(job: Job, registry: Registry) -> None:
     base = registry.reference("team/nowhere")
     job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})
 
@@ -222,7 +220,7 @@ async def test_a_base_that_nobody_has_is_named_before_the_build(
         ({"stage": "none"}, FaultCode.DOCKERFILE_INVALID),
     ],
 )
-async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
+async def test_an_invalid_command_fails_with_its_code_and_remedy(
     job: Job, command: dict[str, Any], code: FaultCode
 ) -> None:
     job.server.create("app").commit({"Dockerfile": f"FROM {BASE}\n".encode()})
@@ -234,7 +232,7 @@ async def test_what_is_wrong_with_a_command_has_its_code_and_remedy(
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
+async def test_an_uploaded_context_becomes_an_image_without_source_labels(
     job: Job, pack: Callable[[bytes], bytes]
 ) -> None:
     dockerfile = f"FROM {BASE}\nCOPY hello /hello\nRUN cat /hello; echo {TOKEN}\n"
@@ -254,13 +252,15 @@ async def test_an_uploaded_context_becomes_an_image_that_names_no_repository(
 
 
 @pytest.mark.parametrize("use_buildkit", [True, False])
-async def test_files_of_a_context_have_the_modes_that_docker_build_gives_them(
+async def test_files_of_a_context_have_the_modes_of_docker_build(
     job: Job, *, use_buildkit: bool
 ) -> None:
-    """BuildKit keeps all twelve bits; the classic builder loses setuid and setgid of files."""
+    """BuildKit keeps all twelve bits; the classic builder drops setuid and setgid of files."""
     files = [0o4755, 0o2755, 0o664, 0o775, 0o400, 0o000, 0o666]
     directories = [0o2775, 0o1777, 0o700, 0o555]
-    recipe = f"FROM {BASE}\nCOPY . /app\nRUN cd /app; stat -c '%n=%a %u:%g %h' *\n".encode()
+    dockerfile_text = (
+        f"FROM {BASE}\nCOPY . /app\nRUN cd /app; stat -c '%n=%a %u:%g %h' *\n".encode()
+    )
     headers = [
         entry("Dockerfile"),
         *(entry(f"f{mode:o}", mode=mode) for mode in files),
@@ -269,7 +269,7 @@ async def test_files_of_a_context_have_the_modes_that_docker_build_gives_them(
         entry("implied/file"),
     ]
 
-    await build_upload(job, make_tar(*headers, content=recipe), use_buildkit=use_buildkit)
+    await build_upload(job, make_tar(*headers, content=dockerfile_text), use_buildkit=use_buildkit)
 
     for mode in files:
         kept = mode if use_buildkit else mode & 0o777
@@ -278,15 +278,15 @@ async def test_files_of_a_context_have_the_modes_that_docker_build_gives_them(
         assert f"d{mode:o}={mode:o} 0:0" in job.log
     assert "f775=775 0:0 2" in job.log
     assert "implied=755 0:0" in job.log
-    assert ("keeps no setuid and setgid bits: 2 files" in job.log) is not use_buildkit
+    assert ("drops the setuid and setgid bits of 2 files" in job.log) is not use_buildkit
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 async def test_a_damaged_context_is_refused_and_nothing_is_built(
     job: Job, pack: Callable[[bytes], bytes]
 ) -> None:
-    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
-    whole = make_tar(entry("Dockerfile"), entry("hello"), content=recipe)
+    dockerfile_text = f"FROM {BASE}\nRUN echo begun\n".encode()
+    whole = make_tar(entry("Dockerfile"), entry("hello"), content=dockerfile_text)
 
     with pytest.raises(WharfError) as caught:
         await build_upload(job, pack(whole[:1536])[: None if pack is gzip.compress else 1024])
@@ -309,13 +309,13 @@ async def test_a_damaged_context_is_refused_and_nothing_is_built(
     ],
     ids=lambda header: f"{header.name} {header.type!r}",
 )
-async def test_an_evil_context_is_refused_and_nothing_is_built(
+async def test_a_hostile_context_is_refused_and_nothing_is_built(
     job: Job, evil: tarfile.TarInfo
 ) -> None:
-    recipe = f"FROM {BASE}\nRUN echo begun\n".encode()
+    dockerfile_text = f"FROM {BASE}\nRUN echo begun\n".encode()
 
     with pytest.raises(WharfError) as caught:
-        await build_upload(job, make_tar(entry("Dockerfile"), evil, content=recipe))
+        await build_upload(job, make_tar(entry("Dockerfile"), evil, content=dockerfile_text))
 
     assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_INVALID, False)
     assert caught.value.remedy

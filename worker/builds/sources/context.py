@@ -1,6 +1,6 @@
-"""The context of a build: a directory's files, packed as the tar that an Engine takes.
+"""The context of a build: a directory's files, packed as a tar for the Engine.
 
-It is packed onto disk, whole and within its limits, before the Engine sees a byte of it.
+It is packed completely onto disk, within its limits, before the Engine gets a byte of it.
 """
 
 import asyncio
@@ -18,16 +18,16 @@ from worker.builds.sources.limits import LIMITS, Limits
 from worker.builds.sources.unpacker import MAX_DEPTH, default_mode
 
 CHUNK_BYTES = 256 * 1024
-IGNORE = ".dockerignore"
-OUTSIDE = ".wharf.Dockerfile"
-"""What a Dockerfile that lies outside of the context is called in it."""
+IGNORE_FILE = ".dockerignore"
+OUTSIDE_DOCKERFILE = ".wharf.Dockerfile"
+"""The name in the context of a Dockerfile from outside of it."""
 
 MAX_TEXT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Context:
-    """``dockerfile`` is the Dockerfile's name in the archive, ``text`` what it says.
+    """A packed context; ``dockerfile`` is the Dockerfile's name in it, ``text`` its content.
 
     ``set_id_files`` of the ``files`` have the setuid or the setgid bit.
     """
@@ -39,7 +39,7 @@ class Context:
     set_id_files: int = 0
 
     async def read(self) -> AsyncIterator[bytes]:
-        """The archive, piece by piece."""
+        """Yield the archive piece by piece."""
         with await asyncio.to_thread(self.archive.open, "rb") as file:
             while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                 yield chunk
@@ -56,13 +56,13 @@ async def pack(
 ) -> Context:
     """Pack the directory ``path`` of ``sources``; ``dockerfile`` too is relative to ``sources``.
 
-    Links are packed as links and never followed. What ``.dockerignore`` (or ``NAME.dockerignore``
-    beside the Dockerfile) leaves out stays behind. ``modes`` are those of files by inode; all
-    others are 0755 or 0644, as git has them, whatever the umask was.
+    Links are packed as links and never followed. Files that ``.dockerignore`` (or
+    ``NAME.dockerignore`` beside the Dockerfile) excludes are left out. ``modes`` are file modes by
+    inode; all other files get 0755 or 0644 like in git, independent of the umask.
 
     Raises:
         SourceError: ``source_invalid`` for a path that is not in the sources, ``source_too_large``,
-            ``dockerfile_invalid`` where there is no Dockerfile.
+            ``dockerfile_invalid`` if there is no Dockerfile.
     """
     return await asyncio.to_thread(
         _pack, sources, path, dockerfile, archive, limits=limits, modes=modes or {}
@@ -70,19 +70,19 @@ async def pack(
 
 
 def find_inside(sources: Path, path: str) -> Path:
-    """What ``path`` leads to, links and all.
+    """Resolve ``path`` with its links.
 
     Raises:
-        SourceError: ``source_invalid``, a place outside of the sources.
+        SourceError: ``source_invalid``, the path leads out of the sources.
     """
     top = sources.resolve()
     try:
-        place = (top / path.lstrip("/")).resolve()
+        file_path = (top / path.lstrip("/")).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise SourceError(FaultCode.SOURCE_INVALID, f"{path!r} is no path") from error
-    if not place.is_relative_to(top):
+        raise SourceError(FaultCode.SOURCE_INVALID, f"{path!r} is not a valid path") from error
+    if not file_path.is_relative_to(top):
         raise SourceError(FaultCode.SOURCE_INVALID, f"{path!r} leads out of the sources")
-    return place
+    return file_path
 
 
 def _pack(
@@ -95,28 +95,28 @@ def _pack(
     modes: Mapping[int, int],
 ) -> Context:
     root = find_inside(sources, path)
-    recipe = find_inside(sources, dockerfile)
+    dockerfile_path = find_inside(sources, dockerfile)
     if not root.is_dir():
         raise SourceError(FaultCode.SOURCE_INVALID, f"the sources have no directory {path!r}")
-    if not recipe.is_file():
+    if not dockerfile_path.is_file():
         raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
     written = Path(os.path.normpath(sources / dockerfile))
-    is_within = written.is_relative_to(root) and recipe.is_relative_to(root)
-    name = written.relative_to(root).as_posix() if is_within else OUTSIDE
-    ignore = _read_ignore(sources, root, recipe)
+    is_within = written.is_relative_to(root) and dockerfile_path.is_relative_to(root)
+    name = written.relative_to(root).as_posix() if is_within else OUTSIDE_DOCKERFILE
+    ignore = _read_ignore(sources, root, dockerfile_path)
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         packing = _Packing(tar, modes, limits)
-        for place, name_ in _walk(root, ignore, {name, IGNORE}):
-            packing.add(place, name_)
+        for file_path, name_ in _walk(root, ignore, {name, IGNORE_FILE}):
+            packing.add(file_path, name_)
         files = packing.files
         if not is_within:
-            packing.add(recipe, OUTSIDE)
-    return Context(archive, name, _read_text(recipe), files, packing.set_id_files)
+            packing.add(dockerfile_path, OUTSIDE_DOCKERFILE)
+    return Context(archive, name, _read_text(dockerfile_path), files, packing.set_id_files)
 
 
-def _read_ignore(sources: Path, root: Path, recipe: Path) -> Ignore:
-    beside = recipe.with_name(f"{recipe.name}.dockerignore")
-    for file in (beside, root / IGNORE):
+def _read_ignore(sources: Path, root: Path, dockerfile_path: Path) -> Ignore:
+    beside = dockerfile_path.with_name(f"{dockerfile_path.name}.dockerignore")
+    for file in (beside, root / IGNORE_FILE):
         if file.is_file():
             return parse_ignore(
                 _read_text(find_inside(sources, str(file.relative_to(sources.resolve()))))
@@ -130,30 +130,30 @@ def _read_text(file: Path) -> str:
 
 
 def _walk(root: Path, ignore: Ignore, kept: set[str]) -> Iterator[tuple[Path, str]]:
-    """What is packed, and as what; the files that steer the build always are, as Docker does it."""
+    """Yield the files to pack with their names; ``kept`` ones are never excluded, as in Docker."""
     waiting = _entries(root)
     while waiting:
-        place = waiting.pop()
-        name = place.relative_to(root).as_posix()
-        is_directory = place.is_dir() and not place.is_symlink()
-        is_left_out = ignore.leaves_out(name) and name not in kept
-        if not is_left_out:
-            yield place, name
+        file_path = waiting.pop()
+        name = file_path.relative_to(root).as_posix()
+        is_directory = file_path.is_dir() and not file_path.is_symlink()
+        is_excluded = ignore.excludes(name) and name not in kept
+        if not is_excluded:
+            yield file_path, name
         is_on_the_way = any(file.startswith(f"{name}/") for file in kept)
-        if is_directory and (not is_left_out or ignore.takes_back or is_on_the_way):
+        if is_directory and (not is_excluded or ignore.includes_again or is_on_the_way):
             if name.count("/") >= MAX_DEPTH:
                 raise SourceError(FaultCode.SOURCE_INVALID, f"{name[:200]!r}... is too deep")
-            waiting += _entries(place)
+            waiting += _entries(file_path)
 
 
 def _entries(directory: Path) -> list[Path]:
-    """What is in a directory, the first at the end."""
+    """Return the entries of a directory in reverse order."""
     return sorted(directory.iterdir(), reverse=True)
 
 
 @dataclass
 class _Packing:
-    """What has been added to a tar; ``names`` are those of files that have several, by inode."""
+    """A tar that is being written; ``names`` maps the inodes of hard-linked files to names."""
 
     tar: tarfile.TarFile
     modes: Mapping[int, int]
@@ -163,20 +163,20 @@ class _Packing:
     set_id_files: int = 0
     names: dict[int, str] = field(default_factory=dict)
 
-    def add(self, place: Path, name: str) -> None:
+    def add(self, file_path: Path, name: str) -> None:
         """Add one file, link or directory, owned by root.
 
         Raises:
-            SourceError: ``source_too_large``, or ``source_invalid`` for anything else.
+            SourceError: ``source_too_large``, or ``source_invalid`` for any other type of file.
         """
-        status = place.lstat()
+        status = file_path.lstat()
         header = tarfile.TarInfo(name)
         header.mode = self.modes.get(status.st_ino, default_mode(status))
         header.mtime = int(status.st_mtime)
         self.files += 1
         self.limits.require("the context", files=self.files)
         if stat.S_ISLNK(status.st_mode):
-            header.type, header.linkname = tarfile.SYMTYPE, str(place.readlink())
+            header.type, header.linkname = tarfile.SYMTYPE, str(file_path.readlink())
             header.mode = 0o777
             self.tar.addfile(header)
         elif stat.S_ISDIR(status.st_mode):
@@ -184,14 +184,14 @@ class _Packing:
             self.tar.addfile(header)
         elif stat.S_ISREG(status.st_mode):
             self.set_id_files += bool(header.mode & (stat.S_ISUID | stat.S_ISGID))
-            self._add_file(place, header, status)
+            self._add_file(file_path, header, status)
         else:
             raise SourceError(
-                FaultCode.SOURCE_INVALID, f"{name[:200]!r} is no file, directory or link"
+                FaultCode.SOURCE_INVALID, f"{name[:200]!r} is not a file, directory or link"
             )
-        self.tar.members.clear()  # type: ignore[attr-defined] # it would remember all
+        self.tar.members.clear()  # type: ignore[attr-defined] # it would keep all members
 
-    def _add_file(self, place: Path, header: tarfile.TarInfo, status: os.stat_result) -> None:
+    def _add_file(self, file_path: Path, header: tarfile.TarInfo, status: os.stat_result) -> None:
         if status.st_nlink > 1 and status.st_ino in self.names:
             header.type, header.linkname = tarfile.LNKTYPE, self.names[status.st_ino]
             self.tar.addfile(header)
@@ -200,6 +200,6 @@ class _Packing:
             self.names[status.st_ino] = header.name
         self.total_bytes += status.st_size
         self.limits.require("the context", total_bytes=self.total_bytes)
-        with place.open("rb") as file:
+        with file_path.open("rb") as file:
             header.size = os.fstat(file.fileno()).st_size
             self.tar.addfile(header, file)

@@ -1,4 +1,4 @@
-"""Decompress a stream to its end, with its checksums verified and its output in bounded pieces.
+"""Decompress a stream to its end in bounded pieces, and verify its checksums.
 
 Only the standard library is imported here: this runs in the process that unpacks.
 """
@@ -19,7 +19,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 
 
 class ArchiveError(Exception):
-    """An archive that is not unpacked; ``code`` is that of a `shared.faults.FaultCode`."""
+    """A refused archive; ``code`` is the value of a `shared.faults.FaultCode`."""
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -28,15 +28,15 @@ class ArchiveError(Exception):
         self.remedy = remedy
 
 
-def make_corrupt(message: str) -> ArchiveError:
+def make_corrupt_error(message: str) -> ArchiveError:
     """Make the error of an archive that is damaged or cut."""
-    return ArchiveError("source_corrupt", f"the upload is no whole tar: {message}")
+    return ArchiveError("source_corrupt", f"the upload is not a complete tar: {message}")
 
 
 class Stream:
     """The decompressed bytes of a file.
 
-    ``max_bytes`` bounds all of them, ``memory_bytes`` the dictionary of xz.
+    ``max_bytes`` limits their number, ``memory_bytes`` the dictionary of xz.
     """
 
     def __init__(self, file: BinaryIO, *, max_bytes: int, memory_bytes: int) -> None:
@@ -109,7 +109,7 @@ def _read_start(file: BinaryIO) -> bytes:
 
 
 def _find_decoder(start: bytes, memory_bytes: int) -> Callable[[], _Decoder] | None:
-    """The decoder for what a file begins with; none where it is not compressed."""
+    """Return the decoder for the first bytes of a file; ``None`` if it is not compressed."""
     if start.startswith(_GZIP):
         return _Gzip
     if start.startswith(b"BZh") and start[4:10] in _BZIP2_BLOCKS:
@@ -120,7 +120,7 @@ def _find_decoder(start: bytes, memory_bytes: int) -> Callable[[], _Decoder] | N
         raise ArchiveError(
             "source_invalid",
             "the upload is compressed with zstd, which is not supported",
-            "Send the tar plain, or compressed with gzip, bzip2 or xz.",
+            "Send the tar uncompressed, or compressed with gzip, bzip2 or xz.",
         )
     return None
 
@@ -132,7 +132,7 @@ def _plain(file: BinaryIO, data: bytes) -> Iterator[bytes]:
 
 
 def _decode(file: BinaryIO, data: bytes, make: Callable[[], _Decoder]) -> Iterator[bytes]:
-    """All members of a file, one after the other; zeros may follow each, and nothing else."""
+    """Decode all members of a file in order; only zeros may follow each."""
     try:
         while data:
             decoder = make()
@@ -146,17 +146,19 @@ def _decode(file: BinaryIO, data: bytes, make: Callable[[], _Decoder]) -> Iterat
                 if piece:
                     yield piece
                 elif is_end and not decoder.eof:
-                    raise make_corrupt("its compressed data ends too early")
-            data = _behind_zeros(file, decoder.unused_data)
+                    raise make_corrupt_error("its compressed data ends too early")
+            data = _skip_zeros(file, decoder.unused_data)
     except (zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         if isinstance(error, lzma.LZMAError) and "Memory usage" in str(error):
             raise ArchiveError(
                 "source_too_large", "the upload needs too much memory to be unpacked"
             ) from error
-        raise make_corrupt("its compressed data is damaged, or something follows it") from error
+        raise make_corrupt_error(
+            "its compressed data is damaged, or other data follows it"
+        ) from error
 
 
-def _behind_zeros(file: BinaryIO, data: bytes) -> bytes:
+def _skip_zeros(file: BinaryIO, data: bytes) -> bytes:
     while not (data := data.lstrip(b"\0")):
         if not (data := file.read(CHUNK_BYTES)):
             return b""

@@ -1,7 +1,7 @@
-"""Which images a Dockerfile builds on, so that they can be fetched with the right login before.
+"""Find the base images of a Dockerfile, so that they can be pulled with the right login before.
 
-Read as BuildKit's parser does, as far as that matters here: parser directives, continuations,
-heredocs, global arguments, stages. What cannot be read is left to the builder to complain about.
+The file is read like in BuildKit's parser, as far as necessary: parser directives, continuations,
+heredocs, global arguments, stages. The builder reports errors in anything that cannot be read.
 """
 
 import re
@@ -14,7 +14,7 @@ from shared.reference import Reference, parse_reference
 
 SCRATCH = "scratch"
 MAX_CHARACTERS = 8 * 1024
-"""Of an instruction that is read here, and of a variable: a reference has some hundred."""
+"""The limit of an instruction and of a variable; a reference has some hundred characters."""
 
 _DIRECTIVE = re.compile(r"#\s*([a-z]+)\s*=\s*(\S+)\s*", re.IGNORECASE)
 _HEREDOC = re.compile(r"<<(-?)\s*([\"']?)([A-Za-z_][\w.]*)\2")
@@ -33,15 +33,15 @@ _WORD = re.compile(
 
 @dataclass(frozen=True)
 class Base:
-    """An image that a build needs; ``platform`` is empty for the one that is built for."""
+    """An image that a build needs; ``platform`` is empty for the platform of the build."""
 
     reference: Reference
     platform: str = ""
 
 
 @dataclass
-class _Reading:
-    """What has been read so far; arguments are global up to the first stage."""
+class _Parser:
+    """The state of the parser; arguments are global up to the first stage."""
 
     build_args: Mapping[str, str]
     arguments: dict[str, str] = field(default_factory=dict)
@@ -61,69 +61,69 @@ class _Reading:
 def parse_bases(
     dockerfile: str, build_args: Mapping[str, str] | None = None, stage: str = ""
 ) -> tuple[Base, ...]:
-    """The images of ``FROM``, ``COPY --from`` and ``RUN --mount=from=``, each once, in order.
+    """Return the images of ``FROM``, ``COPY --from`` and ``RUN --mount=from=``, in order.
 
-    Own stages and ``scratch`` are none. What stands behind ``stage`` is not built, so not read.
+    Own stages and ``scratch`` are not images. Stages after ``stage`` are not built, so not read.
     """
-    reading = _Reading(build_args or {})
+    parser = _Parser(build_args or {})
     for name, rest in _instructions(dockerfile):
         if len(rest) > MAX_CHARACTERS and name in {"FROM", "ARG"}:
-            continue  # the builder has its own limits, and says so
+            continue  # the builder has its own limits, and reports the error
         if name == "FROM":
-            if stage and stage.lower() in _built(reading.stages):
+            if stage and stage.lower() in _built(parser.stages):
                 break
-            _read_from(rest, reading)
-        elif name == "ARG" and not reading.stages:
-            _read_arguments(rest, reading)
+            _read_from(rest, parser)
+        elif name == "ARG" and not parser.stages:
+            _read_arguments(rest, parser)
         else:
-            _read_flags(name, rest, reading)
-    return tuple(reading.bases)
+            _read_flags(name, rest, parser)
+    return tuple(parser.bases)
 
 
 def _built(stages: list[str]) -> set[str]:
-    """A stage is known by its name and by its number."""
+    """Return the names of the last stage: its name and its number."""
     return {*stages, str(len(stages) - 1)} if stages else set()
 
 
-def _read_from(rest: str, reading: _Reading) -> None:
-    """``[--platform=P] IMAGE [AS NAME]``."""
+def _read_from(rest: str, parser: _Parser) -> None:
+    """Read ``[--platform=P] IMAGE [AS NAME]``."""
     platform = ""
     while flag := _FLAG.match(rest):
         if flag[1] == "platform":
-            platform = expand(flag[2] or "", reading.arguments)
+            platform = expand(flag[2] or "", parser.arguments)
         rest = rest[flag.end() :]
     words = rest.split()
     if words:
-        reading.add(expand(words[0], reading.arguments), platform)
+        parser.add(expand(words[0], parser.arguments), platform)
     is_named = len(words) == 3 and words[1].lower() == "as"
-    reading.stages.append(words[2].lower() if is_named else "")
+    parser.stages.append(words[2].lower() if is_named else "")
 
 
-def _read_arguments(rest: str, reading: _Reading) -> None:
-    """``NAME[=DEFAULT] …``; what is given for the build goes before a default."""
+def _read_arguments(rest: str, parser: _Parser) -> None:
+    """Read ``NAME[=DEFAULT] …``; an argument of the build overrides a default."""
     for match in _ASSIGNMENT.finditer(rest):
         name, default = match[1], match[2]
-        if name in reading.build_args:
-            reading.arguments[name] = reading.build_args[name]
+        if name in parser.build_args:
+            parser.arguments[name] = parser.build_args[name]
         elif default is not None:
-            reading.arguments[name] = expand(default, reading.arguments)
+            parser.arguments[name] = expand(default, parser.arguments)
 
 
-def _read_flags(name: str, rest: str, reading: _Reading) -> None:
+def _read_flags(name: str, rest: str, parser: _Parser) -> None:
     at = 0
     while flag := _FLAG.match(rest, at):
         if name == "COPY" and flag[1] == "from":
-            reading.add(flag[2] or "")
+            parser.add(flag[2] or "")
         elif name == "RUN" and flag[1] == "mount" and (source := _MOUNT_FROM.search(flag[2] or "")):
-            reading.add(source[1])
+            parser.add(source[1])
         at = flag.end()
 
 
 def expand(text: str, arguments: Mapping[str, str]) -> str:
-    """``text`` with its variables put in, its quotes and backslashes taken off.
+    """Return ``text`` with its variables expanded and its quotes and backslashes removed.
 
-    ``$A`` ``${A}`` ``${A:-other}`` ``${A:+other}``; what is unknown is empty. Variables that name
-    one another can grow without end, so what is too long is cut.
+    The forms are ``$A`` ``${A}`` ``${A:-other}`` ``${A:+other}``; unknown variables are empty.
+    Variables that name one another can grow without limit, so a long text is cut.
     """
     found, size = [], 0
     for match in _WORD.finditer(text):
@@ -151,7 +151,7 @@ def _expanded(match: re.Match[str], arguments: Mapping[str, str]) -> str:
 
 
 def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
-    """Name and rest of each instruction, its continuation lines joined, heredocs left out."""
+    """Yield the name and the rest of each instruction, with lines joined and without heredocs."""
     lines = dockerfile.removeprefix("\ufeff").splitlines()
     continued = re.compile(rf"{re.escape(_escape(lines))}[ \t]*$")
     ends = _find_ends(lines)
@@ -166,12 +166,12 @@ def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
         name, rest = [*"".join(parts).split(None, 1), "", ""][:2]
         parts.clear()
         if name.upper() in _HEREDOC_INSTRUCTIONS:
-            at = _behind_heredocs(ends, at, rest)
+            at = _skip_heredocs(ends, at, rest)
         yield name.upper(), rest
 
 
 def _escape(lines: list[str]) -> str:
-    """The sign that the directive ``# escape=`` sets; directives come first or not at all."""
+    """Return the character of the directive ``# escape=``; directives come first or not at all."""
     for line in lines:
         directive = _DIRECTIVE.fullmatch(line.strip())
         if directive is None:
@@ -182,7 +182,7 @@ def _escape(lines: list[str]) -> str:
 
 
 def _find_ends(lines: list[str]) -> dict[str, list[int]]:
-    """Where each line stands that may end a heredoc; tabs in front of it are kept."""
+    """Return the indexes of the lines that may end a heredoc, with and without leading tabs."""
     found: dict[str, list[int]] = {}
     for index, line in enumerate(lines):
         if _HEREDOC_END.fullmatch(line):
@@ -191,8 +191,8 @@ def _find_ends(lines: list[str]) -> dict[str, list[int]]:
     return found
 
 
-def _behind_heredocs(ends: dict[str, list[int]], at: int, rest: str) -> int:
-    """Where reading goes on; a heredoc without its end is none, but a shell's own matter."""
+def _skip_heredocs(ends: dict[str, list[int]], at: int, rest: str) -> int:
+    """Return the index after the heredocs; one without an end line is no heredoc."""
     for dash, _, name in _HEREDOC.findall(rest):
         known = ends.get(f"{dash}{name}", [])
         index = bisect_left(known, at)

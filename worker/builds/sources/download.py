@@ -15,7 +15,7 @@ from shared.errors import RegistryError, SetupError, SourceError
 from shared.faults import FaultCode
 from shared.jobs.commands import UploadSource
 from shared.networks import parse_networks
-from worker.builds.sources.git.refs import innermost
+from worker.builds.sources.git.refs import root_cause
 from worker.builds.sources.limits import LIMITS, Limits
 from worker.builds.sources.upload import receive
 from worker.oci.transport.address import SystemResolver, resolve
@@ -23,17 +23,17 @@ from worker.oci.transport.errors import make_connection_error
 
 DNS = timedelta(seconds=5)
 SILENCE_SECONDS = 30
-ANYWHERE = parse_networks("public,private,loopback")
-"""The operator's own word says where the API is; link-local and metadata addresses are none."""
+ALL_NETWORKS = parse_networks("public,private,loopback")
+"""The operator sets the API's address; link-local and metadata addresses are not allowed."""
 
 GONE_REMEDY = "Upload the context again, then build again."
 _TLS_REMEDY = {
     FaultCode.TLS_UNKNOWN_CA: "Add the API's CA to this server's trusted certificates.",
     FaultCode.TLS_EXPIRED: "Renew the API's certificate, or correct this server's clock.",
     FaultCode.TLS_NAME_MISMATCH: "Set WHARF_URL to a name that the API's certificate is valid for.",
-    FaultCode.TLS_NOT_OFFERED: "The API speaks plain HTTP there: put TLS in front of it.",
+    FaultCode.TLS_NOT_OFFERED: "The API answers in plain HTTP. Put TLS in front of it.",
 }
-UNREACHABLE_REMEDY = "Check that this server reaches the API, and WHARF_URL in its environment."
+UNREACHABLE_REMEDY = "Check that this server reaches the API, and that WHARF_URL is correct."
 
 
 async def download(
@@ -43,18 +43,18 @@ async def download(
     archive: Path,
     limits: Limits = LIMITS,
 ) -> None:
-    """Write the context to ``archive``: just the bytes that ``source`` tells of.
+    """Write the context to ``archive``: exactly the bytes that ``source`` describes.
 
     Raises:
-        SourceError: ``source_not_found``, the API has it no more; ``source_unreachable``, also
-            where it is cut; ``source_altered``, it is another; ``source_too_large``;
-            ``tls_not_offered``, the token would be readable on its way; ``transfer_timeout``.
+        SourceError: ``source_not_found``, the API no longer has it; ``source_unreachable``, also
+            if it is cut; ``source_altered``, it has other bytes; ``source_too_large``;
+            ``tls_not_offered``, the token would be sent in clear; ``transfer_timeout``.
         SetupError: the API's address is not known here.
     """
     if api_url is None or token is None:
         raise SetupError(
-            "this server does not know where to fetch the context",
-            remedy="Set WHARF_URL for its worker, and start that again.",
+            "this server does not know the API's address, so it cannot fetch the context",
+            remedy="Set WHARF_URL for its worker, and restart the worker.",
         )
     limits.require("the context", total_bytes=source.size_bytes)
     limit = asyncio.timeout(limits.time.total_seconds())
@@ -71,7 +71,7 @@ async def download(
 
 
 async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archive: Path) -> None:
-    address = await _look_up(api)
+    address = await _resolve(api)
     trust = await asyncio.to_thread(httpx2.create_ssl_context)  # as at the enrolment
     try:
         async with httpx2.AsyncClient(
@@ -80,13 +80,13 @@ async def _fetch(source: UploadSource, api: SplitResult, token: SecretStr, archi
             answer = await client.send(_request(client, api, address, source, token), stream=True)
             try:
                 _require_good(answer, source, api)
-                await receive(_only(answer, source), archive, sha256=source.sha256)
+                await receive(_limited_body(answer, source), archive, sha256=source.sha256)
             finally:
                 await answer.aclose()
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        raise SourceError(FaultCode.DISK_FULL, "no room to keep the context") from error
+        raise SourceError(FaultCode.DISK_FULL, "the disk has no space for the context") from error
     except httpx2.TransportError as error:
         raise _unreachable(error, api) from error
 
@@ -98,14 +98,16 @@ def _parse(url: str) -> SplitResult:
     except ValueError:
         is_good = False
     if not is_good or "@" in parts.netloc:
-        raise SetupError("WHARF_URL is no address of an API", remedy="Give https://host[:port].")
+        raise SetupError(
+            "WHARF_URL is not the address of an API", remedy="Set WHARF_URL to https://host[:port]."
+        )
     return parts
 
 
-async def _look_up(api: SplitResult) -> str:
-    """The address to use; whoever could listen on the way must not learn the token."""
+async def _resolve(api: SplitResult) -> str:
+    """Return the address to use; the token must not be readable on its way."""
     try:
-        addresses = await resolve(api.hostname or "", ANYWHERE, SystemResolver(), DNS)
+        addresses = await resolve(api.hostname or "", ALL_NETWORKS, SystemResolver(), DNS)
     except RegistryError as error:
         raise SourceError(
             FaultCode.SOURCE_UNREACHABLE, error.message, remedy=UNREACHABLE_REMEDY
@@ -126,7 +128,7 @@ def _request(
     source: UploadSource,
     token: SecretStr,
 ) -> httpx2.Request:
-    """For the checked address, whatever the name resolves to by now; TLS is for the name."""
+    """Make a request to the checked address; TLS still verifies the host name."""
     host = f"[{address}]" if ":" in address else address
     port = api.port or (443 if api.scheme == "https" else 80)
     return client.build_request(
@@ -145,7 +147,7 @@ def _unreachable(error: httpx2.TransportError, api: SplitResult) -> SourceError:
     if isinstance(error, httpx2.TimeoutException):
         code, message = FaultCode.SOURCE_UNREACHABLE, f"{api.netloc} does not answer in time"
     else:
-        found = make_connection_error(innermost(error), api.netloc)
+        found = make_connection_error(root_cause(error), api.netloc)
         code, message = FaultCode(found.code), found.message
     if code not in _TLS_REMEDY:
         code = FaultCode.SOURCE_UNREACHABLE
@@ -168,8 +170,8 @@ def _require_good(answer: httpx2.Response, source: UploadSource, api: SplitResul
         )
 
 
-async def _only(answer: httpx2.Response, source: UploadSource) -> AsyncIterator[bytes]:
-    """The body, as long as it is no longer than it should be."""
+async def _limited_body(answer: httpx2.Response, source: UploadSource) -> AsyncIterator[bytes]:
+    """Yield the body while it is not longer than the context."""
     total = 0
     async for chunk in answer.aiter_raw():
         total += len(chunk)

@@ -1,11 +1,11 @@
-r"""``.dockerignore``: which files of a context are left out, as Docker reads it.
+r"""``.dockerignore``: match the excluded files of a context like Docker.
 
-Patterns are Go's ``filepath.Match`` with ``**``; a pattern that matches a directory leaves out all
-that is in it, one with ``!`` takes back in, and the last that matches decides
+Patterns are Go's ``filepath.Match`` with ``**``. A pattern that matches a directory excludes all
+its content, one with ``!`` includes it again, and the last match decides
 (docs.docker.com/build/concepts/context, "Pattern matching").
 
-All patterns are matched at once, sign by sign. So the time for a path does not depend on how many
-ways there are to match it, as it does with Python's regular expressions.
+All patterns are matched at once, character by character. So the time for a path does not depend on
+the number of ways to match it, as it does with Python's regular expressions.
 """
 
 import posixpath
@@ -26,12 +26,12 @@ _STARS = {"*", "**", "**/"}
 class Ignore:
     """The patterns of one file, as one automaton.
 
-    Each step of each pattern is a bit, and the last bit of a pattern its end. A state is the set of
-    those that have been reached. A sign moves a bit on, or has it stay; ``*`` is moved on without
-    a sign.
+    Each step of each pattern is a bit, and the last bit of a pattern is its end. A state is the set
+    of reached bits. A character moves a bit to the next one, or lets it stay; ``*`` can be passed
+    without a character.
     """
 
-    takes_back: bool = False
+    includes_again: bool = False
     _size: int = 0
     _start: int = 0
     _ends: dict[int, bool] = field(default_factory=dict)
@@ -42,18 +42,18 @@ class Ignore:
     _stays: int = 0
     _stays_in_step: int = 0
     _slashes: int = 0
-    _signs: dict[str, int] = field(default_factory=dict)
+    _characters: dict[str, int] = field(default_factory=dict)
     _classes: list[tuple[re.Pattern[str], int]] = field(default_factory=list)
     _moves: dict[str, int] = field(default_factory=dict)
 
-    def leaves_out(self, path: str) -> bool:
-        """Whether ``path`` (relative, with slashes) stays behind."""
+    def excludes(self, path: str) -> bool:
+        """Return whether ``path`` (relative, with slashes) is excluded."""
         state, reached = self._close(self._start), 0
-        for sign in path:
-            if sign == "/":
+        for character in path:
+            if character == "/":
                 reached |= state & self._end_bits
-            stays = self._stays if sign == "/" else self._stays | self._stays_in_step
-            state = self._close(((state & self._move(sign)) << 1) | (state & stays))
+            stays = self._stays if character == "/" else self._stays | self._stays_in_step
+            state = self._close(((state & self._move(character)) << 1) | (state & stays))
             if not state:
                 break
         reached |= state & self._end_bits
@@ -64,11 +64,11 @@ class Ignore:
             left_out = not self._ends[end]
         return left_out
 
-    def add(self, tokens: list[str], *, takes_back: bool) -> None:
-        """Add a pattern behind those that are there.
+    def add(self, tokens: list[str], *, includes_again: bool) -> None:
+        """Add a pattern after the existing ones.
 
         Raises:
-            re.error: it is none.
+            re.error: it is not a valid pattern.
         """
         classes = {token: _compile(token) for token in tokens if _is_class(token)}
         self._start |= 1 << self._size
@@ -77,7 +77,7 @@ class Ignore:
             self._size += 1
             match token:
                 case "**/":
-                    # Nothing, or signs up to a slash: they are taken at a bit of their own.
+                    # Nothing, or characters up to a slash, which have a separate bit.
                     self._free |= bit
                     self._free_by_two |= bit
                     self._stays |= bit << 1
@@ -94,41 +94,41 @@ class Ignore:
                 case _ if token in classes:
                     self._classes.append((classes[token], bit))
                 case _:
-                    self._signs[token[-1]] = self._signs.get(token[-1], 0) | bit
-        self._ends[1 << self._size] = takes_back
+                    self._characters[token[-1]] = self._characters.get(token[-1], 0) | bit
+        self._ends[1 << self._size] = includes_again
         self._end_bits |= 1 << self._size
         self._size += 1
-        self.takes_back |= takes_back
+        self.includes_again |= includes_again
         if self._size > MAX_STEPS or len(self._classes) > MAX_CLASSES:
             raise SourceError(FaultCode.SOURCE_INVALID, ".dockerignore holds too many patterns")
 
     def _close(self, state: int) -> int:
-        """Add what is reached without a sign."""
+        """Add the bits that are reached without a character."""
         while True:
             more = state | ((state & self._free) << 1) | ((state & self._free_by_two) << 2)
             if more == state:
                 return state
             state = more
 
-    def _move(self, sign: str) -> int:
-        """The bits that this sign moves on."""
-        found = self._moves.get(sign)
+    def _move(self, character: str) -> int:
+        """Return the bits that this character moves on."""
+        found = self._moves.get(character)
         if found is None:
-            found = self._signs.get(sign, 0)
-            if sign == "/":
+            found = self._characters.get(character, 0)
+            if character == "/":
                 found |= self._slashes
             else:
                 found |= self._any
-                found |= sum(bit for class_, bit in self._classes if class_.fullmatch(sign))
-            self._moves[sign] = found
+                found |= sum(bit for class_, bit in self._classes if class_.fullmatch(character))
+            self._moves[character] = found
         return found
 
 
 def parse_ignore(text: str) -> Ignore:
-    """Read the file; a line that is no pattern is passed over.
+    """Read the file; an invalid pattern is skipped.
 
     Raises:
-        SourceError: ``source_invalid``, there are too many.
+        SourceError: ``source_invalid``, there are too many patterns.
     """
     found = Ignore()
     for line in text.removeprefix("\ufeff").splitlines():
@@ -140,19 +140,19 @@ def _add(ignore: Ignore, line: str) -> None:
     if line.startswith("#"):
         return
     text = line.strip()
-    takes_back = text.startswith("!")
-    text = text.removeprefix("!").strip() if takes_back else text
+    includes_again = text.startswith("!")
+    text = text.removeprefix("!").strip() if includes_again else text
     cleaned = posixpath.normpath(text).lstrip("/") if text else ""
     if cleaned in {"", "."}:
         return
     try:
-        ignore.add(_tokens(cleaned), takes_back=takes_back)
+        ignore.add(_tokens(cleaned), includes_again=includes_again)
     except re.error:
         return
 
 
 def _tokens(pattern: str) -> list[str]:
-    """The steps of a pattern; the same star twice is as good as once."""
+    """Return the steps of a pattern; repeated equal stars count once."""
     found: list[str] = []
     for token in _TOKEN.findall(pattern):
         if not (token in _STARS and found[-1:] == [token]):

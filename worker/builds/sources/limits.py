@@ -1,4 +1,4 @@
-"""How much the sources of one build may be."""
+"""The limits of the sources of one build."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,10 +9,11 @@ from shared.faults import FaultCode
 
 @dataclass(frozen=True)
 class Limits:
-    """``total_bytes`` holds for what travels, and again for what it unfolds to.
+    """The limits of one build's sources.
 
-    ``memory_bytes`` and ``processor_time`` are for the process that unpacks. ``repositories`` are
-    one with its submodules, which are within one another up to ``nesting``.
+    ``total_bytes`` limits the transferred bytes, and separately the unpacked ones. ``memory_bytes``
+    and ``processor_time`` limit the process that unpacks. ``repositories`` counts a repository and
+    its submodules, which may be nested up to ``nesting``.
     """
 
     total_bytes: int = 2 * 1024**3
@@ -23,14 +24,16 @@ class Limits:
     repositories: int = 500
     nesting: int = 10
 
-    def require(self, what: str, *, total_bytes: int = 0, files: int = 0) -> None:
-        """Raises `SourceError` (``source_too_large``) where there is more."""
+    def require(self, subject: str, *, total_bytes: int = 0, files: int = 0) -> None:
+        """Raise `SourceError` (``source_too_large``) if a limit is exceeded."""
         if total_bytes > self.total_bytes:
             raise SourceError(
-                FaultCode.SOURCE_TOO_LARGE, f"{what}: more than {self.total_bytes} bytes"
+                FaultCode.SOURCE_TOO_LARGE, f"{subject} has more than {self.total_bytes} bytes"
             )
         if files > self.files:
-            raise SourceError(FaultCode.SOURCE_TOO_LARGE, f"{what}: more than {self.files} files")
+            raise SourceError(
+                FaultCode.SOURCE_TOO_LARGE, f"{subject} has more than {self.files} files"
+            )
 
 
 LIMITS = Limits()

@@ -1,22 +1,22 @@
-"""Read a tar, block by block, with bounded headers and to its end mark.
+"""Read a tar block by block up to its end mark, with bounded headers.
 
-ustar, PAX and GNU headers are read as POSIX.1-2017 ("pax", section "Extended Description") and
-GNU tar's manual ("Basic Tar Format") have them. Only the standard library is imported here: this
-runs in the process that unpacks.
+ustar, PAX and GNU headers are read as described in POSIX.1-2017 ("pax", section "Extended
+Description") and GNU tar's manual ("Basic Tar Format"). Only the standard library is imported
+here: this runs in the process that unpacks.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from worker.builds.sources.decompress import ArchiveError, Stream, make_corrupt
+from worker.builds.sources.decompress import ArchiveError, Stream, make_corrupt_error
 
 BLOCK_BYTES = 512
 MAX_NAME_BYTES = 8 * 1024
-"""Of a GNU long name or link; a path has at most 4096 bytes."""
+"""The limit of a GNU long name or link; a path has at most 4096 bytes."""
 
 MAX_PAX_BYTES = 256 * 1024
-"""Of one PAX header: its extended attributes may have 64 KiB each."""
+"""The limit of one PAX header, whose extended attributes may have 64 KiB each."""
 
 MAX_RECORD_DIGITS = 6
 
@@ -26,14 +26,14 @@ _OLD_FILE, _CONTIGUOUS_FILE, _GNU_SPARSE = b"\0", b"7", b"S"
 _CHECKSUM = slice(148, 156)
 _ATTRIBUTES = (b"SCHILY.xattr.", b"SCHILY.acl.", b"LIBARCHIVE.xattr.")
 _SPARSE = b"GNU.sparse."
-_STEERING = (b"path", b"linkpath", b"size")
+_SIZE_OR_NAME_KEYS = (b"path", b"linkpath", b"size")
 
 
 @dataclass(frozen=True)
 class Member:
-    """One entry of a tar; ``type`` is one of `FILE` to `HARD_LINK`, or another that tar knows.
+    """One entry of a tar; ``type`` is one of `FILE` to `HARD_LINK`, or another type of tar.
 
-    ``has_attributes``: it brings extended attributes or access lists.
+    ``has_attributes`` is true if it has extended attributes or access lists.
     """
 
     name: str
@@ -46,14 +46,14 @@ class Member:
 
 
 class TarReader:
-    """The members of a tar, one after the other; the content of each is read before the next."""
+    """The members of a tar in order; the content of each is read before the next."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._left = self._padding = 0
 
     def members(self) -> Iterator[Member]:
-        """Read header after header, then require the end mark and nothing behind it.
+        """Read all headers, then require the end mark with nothing after it.
 
         Raises:
             ArchiveError: ``source_corrupt``, ``source_invalid``, ``source_too_large``.
@@ -65,8 +65,8 @@ class TarReader:
                 case b"x" | b"X":  # PAX, and Solaris's first form of it
                     extras.records |= parse_records(self._read_metadata(header, MAX_PAX_BYTES))
                 case b"g":
-                    _require_harmless(parse_records(self._read_metadata(header, MAX_PAX_BYTES)))
-                case b"L":  # of GNU, as the next
+                    _require_safe_global(parse_records(self._read_metadata(header, MAX_PAX_BYTES)))
+                case b"L":  # GNU, like the next
                     extras.name = _until_zero(self._read_metadata(header, MAX_NAME_BYTES))
                 case b"K":
                     extras.link = _until_zero(self._read_metadata(header, MAX_NAME_BYTES))
@@ -78,18 +78,18 @@ class TarReader:
                     if self._left:
                         raise AssertionError("the content of a member was not read")
         if extras != _Extras():
-            raise make_corrupt("it ends behind a header that belongs to another")
+            raise make_corrupt_error("it ends after an extension header without its member")
 
     def content(self) -> Iterator[bytes]:
-        """Read the content of the member that was given last, in pieces."""
+        """Read the content of the current member in pieces."""
         while self._left:
             piece = self._stream.read_some(self._left)
             if not piece:
-                raise make_corrupt("it ends within a file")
+                raise make_corrupt_error("it ends within a file")
             self._left -= len(piece)
             yield piece
         if len(self._stream.read(self._padding)) != self._padding:
-            raise make_corrupt("it ends within a file")
+            raise make_corrupt_error("it ends within a file")
         self._padding = 0
 
     def _expect(self, size: int) -> None:
@@ -104,19 +104,19 @@ class TarReader:
         return b"".join(self.content())
 
     def _read_header(self) -> bytes | None:
-        """The next header; none at the end mark, which the rest of the file has to be.
+        """Return the next header; ``None`` at the end mark, which has to fill the rest of the file.
 
-        Two blocks of zeros end a tar, more may follow as padding. One alone, with nothing behind
-        it, ends it too, as GNU tar and Go take it.
+        Two blocks of zeros end a tar, more may follow as padding. A single block at the end of the
+        file ends it too, as in GNU tar and Go.
         """
         block = self._stream.read(BLOCK_BYTES)
         if len(block) != BLOCK_BYTES:
-            raise make_corrupt("its end mark is missing")
+            raise make_corrupt_error("its end mark is missing")
         if any(block):
             return block
         while rest := self._stream.read(BLOCK_BYTES):
             if any(rest) or len(rest) != BLOCK_BYTES:
-                raise make_corrupt("something follows its end mark")
+                raise make_corrupt_error("other data follows its end mark")
         return None
 
 
@@ -132,7 +132,7 @@ class _Header:
 
 @dataclass
 class _Extras:
-    """What headers before that of a member say of it."""
+    """The values of extension headers for the next member."""
 
     records: dict[bytes, bytes] = field(default_factory=dict)
     name: bytes = b""
@@ -140,7 +140,7 @@ class _Extras:
 
 
 def parse_records(content: bytes) -> dict[bytes, bytes]:
-    """Read the records of a PAX header: ``<length> <key>=<value>`` and a line's end each.
+    """Read the records of a PAX header, each ``<length> <key>=<value>`` and a newline.
 
     Raises:
         ArchiveError: ``source_corrupt``.
@@ -155,7 +155,7 @@ def parse_records(content: bytes) -> dict[bytes, bytes]:
         # Each record ends behind where it begins, so that this comes to its end.
         is_whole = at < space < end <= len(content) and content[end - 1] == 0x0A
         if not (is_whole and equals and key):
-            raise make_corrupt("a PAX header is damaged")
+            raise make_corrupt_error("a PAX header is damaged")
         records[key] = value
         at = end
     return records
@@ -170,7 +170,7 @@ def _parse_header(block: bytes) -> _Header:
         name = prefix + b"/" + name if prefix else name
     size = _parse_number(block[124:136])
     if size < 0:
-        raise make_corrupt("a header is damaged")
+        raise make_corrupt_error("a header is damaged")
     return _Header(
         name=name,
         type=type_,
@@ -182,16 +182,16 @@ def _parse_header(block: bytes) -> _Header:
 
 
 def _require_checksum(block: bytes) -> None:
-    """The sum of all bytes with spaces in the place of the sum; of old tars, of signed bytes."""
+    """Check the sum of all bytes, with spaces for the sum itself; old tars sum signed bytes."""
     fields = block[: _CHECKSUM.start] + b" " * 8 + block[_CHECKSUM.stop :]
     total = sum(fields)
     negative = sum(1 for byte in fields if byte > 0x7F)
     if _parse_number(block[_CHECKSUM]) not in {total, total - 256 * negative}:
-        raise make_corrupt("the checksum of a header is wrong")
+        raise make_corrupt_error("the checksum of a header is wrong")
 
 
 def _parse_number(text: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set (GNU)."""
+    """Parse octal digits, or base 256 if the first bit is set (GNU)."""
     if text[0] & 0x80:
         value = int.from_bytes(text, "big") & ((1 << (8 * len(text) - 1)) - 1)
         return value - (1 << (8 * len(text) - 1)) if text[0] & 0x40 else value
@@ -199,7 +199,7 @@ def _parse_number(text: bytes) -> int:
     if not digits:
         return 0
     if digits.strip(b"01234567"):
-        raise make_corrupt("a header is damaged")
+        raise make_corrupt_error("a header is damaged")
     return int(digits, 8)
 
 
@@ -209,7 +209,7 @@ def _make_member(header: _Header, extras: _Extras) -> Member:
     link = records.get(b"linkpath") or extras.link or header.link
     size = _parse_decimal(records[b"size"]) if b"size" in records else header.size
     if size < 0:
-        raise make_corrupt("a PAX header is damaged")
+        raise make_corrupt_error("a PAX header is damaged")
     shown = os.fsdecode(name)
     if header.type == _GNU_SPARSE or any(key.startswith(_SPARSE) for key in records):
         raise ArchiveError(
@@ -232,16 +232,16 @@ def _make_member(header: _Header, extras: _Extras) -> Member:
 
 
 def _parse_decimal(text: bytes) -> int:
-    """Whole seconds or bytes; a fraction is left out."""
+    """Parse whole seconds or bytes; a fraction is ignored."""
     whole = text.partition(b".")[0]
     if len(whole) > 20 or not whole.removeprefix(b"-").isdigit():
-        raise make_corrupt("a PAX header is damaged")
+        raise make_corrupt_error("a PAX header is damaged")
     return int(whole)
 
 
-def _require_harmless(records: dict[bytes, bytes]) -> None:
-    """Docker passes over global headers; one that would steer what follows is refused."""
-    if any(key in _STEERING or key.startswith(_SPARSE) for key in records):
+def _require_safe_global(records: dict[bytes, bytes]) -> None:
+    """Accept a global header that Docker ignores; refuse one that sets names or sizes."""
+    if any(key in _SIZE_OR_NAME_KEYS or key.startswith(_SPARSE) for key in records):
         raise ArchiveError("source_invalid", "the upload holds a global header that names files")
 
 

@@ -1,9 +1,10 @@
-"""Unpack an untrusted tar from standard input into the working directory, as a process of its own.
+"""Unpack an untrusted tar from standard input into the working directory, in a separate process.
 
-Memory, processor time and output are limited before the first byte is read. Nothing in the tar may
-be absolute, climb, lead out, or lie behind a link; each rule is held twice: by the member's path,
-and by the kernel, as no directory is entered through a link. Modes are not set on files but
-reported. Only the standard library is imported here, as the process starts for each upload.
+Memory, processor time and output are limited before the first byte is read. No path in the tar may
+be absolute, lead out of the directory, or lie behind a link. Each rule is enforced twice: by a
+check of the path, and by the kernel, as no directory is entered through a link. Modes are not set
+on files but reported. Only the standard library is imported here, as the process starts for each
+upload.
 """
 
 import errno
@@ -17,13 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from worker.builds.sources.decompress import ArchiveError, Stream, make_corrupt
+from worker.builds.sources.decompress import ArchiveError, Stream, make_corrupt_error
 from worker.builds.sources.tar import DIRECTORY, FILE, HARD_LINK, SYMLINK, Member, TarReader
 
 MAX_PATH = 4096
 MAX_DEPTH = 250
 HEADER_BYTES = 4096
-"""What the headers of one member take, on average, at the most."""
+"""The limit of the average size of one member's headers."""
 
 MAX_SECONDS = 2**33
 PRIVATE_FILE, PRIVATE_PROGRAM, PRIVATE_DIRECTORY = 0o600, 0o700, 0o700
@@ -35,7 +36,7 @@ _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXE
 
 @dataclass
 class Unpacked:
-    """``modes`` are those of files and directories by inode, where `default_mode` differs."""
+    """The result; ``modes`` are those by inode that differ from `default_mode`."""
 
     files: int = 0
     modes: dict[int, int] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class Unpacked:
 
 
 def default_mode(status: os.stat_result) -> int:
-    """The mode of a file in a context unless it is known to be another."""
+    """Return the mode of a file in a context whose own mode is unknown."""
     if stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR:
         return 0o755
     return 0o644
@@ -81,7 +82,7 @@ class _Writer:
         self._times: dict[str, int] = {}
         self._parent: tuple[list[str], int] = ([], root)
         self._files = self._repeated = self._attributes = 0
-        self._starter = os.getppid()
+        self._parent_process = os.getppid()
 
     def add(self, member: Member, reader: TarReader) -> None:
         """Check one member, and write it."""
@@ -89,7 +90,7 @@ class _Writer:
         path = self._require(member)
         self._attributes += member.has_attributes
         if path == ".":
-            return  # no build sees the mode of the context itself
+            return  # the mode of the context itself is never used
         *above, name = path.split("/")
         parent = self._open_parent(above)
         match member.type:
@@ -106,12 +107,14 @@ class _Writer:
                 self._make_hard_link(parent, name, path, member)
 
     def finish(self) -> Unpacked:
-        """Set the times of directories, which each file in them has changed."""
+        """Set the times of directories, which later files have changed."""
         for path, mtime in self._times.items():
             os.utime(path, (mtime, mtime), dir_fd=self._root, follow_symlinks=False)
         notes = []
         if self._repeated:
-            notes.append(f"{self._repeated} names are in the tar more than once: the last counts")
+            notes.append(
+                f"{self._repeated} names are in the tar more than once: the last one counts"
+            )
         if self._attributes:
             notes.append(f"extended attributes of {self._attributes} files are not kept")
         modes = {inode: mode for inode, mode in self._modes.items() if mode >= 0}
@@ -125,38 +128,38 @@ class _Writer:
             raise ArchiveError(
                 "source_too_large", "the upload unpacks to more files or bytes than it may"
             )
-        if os.getppid() != self._starter:
+        if os.getppid() != self._parent_process:
             raise SystemExit(1)  # nobody waits for this any more
 
     def _require(self, member: Member) -> str:
-        """The member's path, normalized, if it is harmless."""
+        """Return the member's normalized path, or raise if it is unsafe."""
         name = member.name
         _require_inside(name, name)
         if member.type not in {FILE, DIRECTORY, SYMLINK, HARD_LINK}:
-            raise _refused(name, "it is no file, directory or link")
+            raise _refusal(name, "it is not a file, directory or link")
         path = posixpath.normpath(name)
         if path == "." and member.type != DIRECTORY:
-            raise _refused(name, "it stands for the context itself")
+            raise _refusal(name, "it has the path of the context itself")
         if self._is_behind_link(path):
-            raise _refused(name, "it lies behind a link")
+            raise _refusal(name, "it lies behind a link")
         if member.type == SYMLINK:
             _require_inside(posixpath.join(posixpath.dirname(path), member.link), name)
-            _require_straight(member.link, name)
+            _require_leading_parents(member.link, name)
         elif member.type == HARD_LINK:
             _require_inside(member.link, name)
             if self._is_behind_link(posixpath.normpath(member.link)):
-                raise _refused(name, "it leads behind a link")
+                raise _refusal(name, "it leads behind a link")
         return path
 
     def _is_behind_link(self, path: str) -> bool:
-        """A link's own name counts: what comes later under it would be written through it."""
+        """Return whether the path or a parent is a link, through which it would be written."""
         if not self._links:
             return False
         steps = path.split("/")
         return any("/".join(steps[: index + 1]) in self._links for index in range(len(steps)))
 
     def _open_parent(self, steps: list[str]) -> int:
-        """Open a directory step by step, never through a link; what is missing is made."""
+        """Open a directory step by step, never through a link; create missing ones."""
         known, parent = self._parent
         if steps == known:
             return parent
@@ -189,7 +192,7 @@ class _Writer:
         with os.fdopen(file, "wb", buffering=0) as opened:
             for piece in reader.content():
                 _write_all(opened, piece)
-            _keep_mode(self._modes, os.fstat(file), member.mode)
+            _record_mode(self._modes, os.fstat(file), member.mode)
             mtime = _require_time(member)
             os.utime(file, (mtime, mtime))
 
@@ -197,30 +200,30 @@ class _Writer:
         try:
             os.mkdir(name, PRIVATE_DIRECTORY, dir_fd=parent)
         except FileExistsError:
-            if not stat.S_ISDIR(_look(parent, name).st_mode):
-                raise _refused(path, "a file has the same name") from None
-        _keep_mode(self._modes, _look(parent, name), member.mode)
+            if not stat.S_ISDIR(_status(parent, name).st_mode):
+                raise _refusal(path, "a file has the same name") from None
+        _record_mode(self._modes, _status(parent, name), member.mode)
         self._times[path] = _require_time(member)
 
     def _make_hard_link(self, parent: int, name: str, path: str, member: Member) -> None:
         target = posixpath.normpath(member.link)
         if target == path:
-            raise _refused(path, "it is a link to itself")
+            raise _refusal(path, "it is a link to itself")
         found = os.stat(target, dir_fd=self._root, follow_symlinks=False)
         if not stat.S_ISREG(found.st_mode):
-            raise _refused(path, "it is a hard link to what is no file")
+            raise _refusal(path, "it is a hard link to something that is not a file")
         self._replace(parent, name)
         os.link(target, name, src_dir_fd=self._root, dst_dir_fd=parent, follow_symlinks=False)
-        _keep_mode(self._modes, found, member.mode)
+        _record_mode(self._modes, found, member.mode)
 
     def _replace(self, parent: int, name: str) -> None:
-        """Remove what has the name, as Docker does; but a directory is not replaced."""
+        """Remove the file of that name, as Docker does; a directory is not replaced."""
         try:
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
             return
         except (IsADirectoryError, PermissionError):
-            raise _refused(name, "a directory has the same name") from None
+            raise _refusal(name, "a directory has the same name") from None
         self._repeated += 1
 
     def _set_time(self, parent: int, name: str, member: Member) -> None:
@@ -228,12 +231,12 @@ class _Writer:
         os.utime(name, (mtime, mtime), dir_fd=parent, follow_symlinks=False)
 
 
-def _keep_mode(modes: dict[int, int], status: os.stat_result, mode: int) -> None:
-    """An inode may have been another file's before: so what is as by default is kept as such."""
+def _record_mode(modes: dict[int, int], status: os.stat_result, mode: int) -> None:
+    """Record a mode; also a default one, as the inode may have been another file's before."""
     modes[status.st_ino] = -1 if mode == default_mode(status) else mode
 
 
-def _look(parent: int, name: str) -> os.stat_result:
+def _status(parent: int, name: str) -> os.stat_result:
     return os.stat(name, dir_fd=parent, follow_symlinks=False)
 
 
@@ -245,42 +248,42 @@ def _write_all(file: BinaryIO, piece: bytes) -> None:
 
 def _require_time(member: Member) -> int:
     if abs(member.mtime) > MAX_SECONDS:
-        raise _refused(member.name, "its time is none")
+        raise _refusal(member.name, "its time is invalid")
     return member.mtime
 
 
 def _require_inside(path: str, name: str) -> None:
     if len(os.fsencode(path)) > MAX_PATH or "\0" in path or path.count("/") > MAX_DEPTH:
-        raise _refused(name, "its path is none")
+        raise _refusal(name, "its path is invalid")
     if path.startswith("/") or posixpath.normpath(path).split("/")[0] == "..":
-        raise _refused(name, "it leads out of the context")
+        raise _refusal(name, "it leads out of the context")
 
 
-def _require_straight(target: str, name: str) -> None:
-    """A ``..`` behind another step may be one behind a link, and lead anywhere."""
+def _require_leading_parents(target: str, name: str) -> None:
+    """Refuse a ``..`` after another step, which may follow a link and lead anywhere."""
     steps = [step for step in target.split("/") if step not in {"", "."}]
-    climbs = [step == ".." for step in steps]
-    if climbs != sorted(climbs, reverse=True):
-        raise _refused(name, "its target climbs in the middle")
+    is_parent = [step == ".." for step in steps]
+    if is_parent != sorted(is_parent, reverse=True):
+        raise _refusal(name, "its target has '..' after another step")
 
 
-def _refused(name: str, why: str) -> ArchiveError:
+def _refusal(name: str, why: str) -> ArchiveError:
     return ArchiveError("source_invalid", f"{name[:200]!r} is refused: {why}")
 
 
 def _as_archive_error(error: Exception, name: str) -> ArchiveError:
     match error:
         case OSError(errno=number) if number in _FULL:
-            return ArchiveError("disk_full", "no room to unpack the upload")
+            return ArchiveError("disk_full", "the disk has no space to unpack the upload")
         case OSError(errno=errno.EFBIG):
             return ArchiveError("source_too_large", "a file of the upload is too large")
         case FileNotFoundError():
-            return make_corrupt(f"{name[:200]!r} is a link to what is not there")
+            return make_corrupt_error(f"{name[:200]!r} is a link to a missing file")
         case _:
-            return _refused(name, f"it cannot be written ({type(error).__name__})")
+            return _refusal(name, f"it cannot be written ({type(error).__name__})")
 
 
-def _limit(memory_bytes: int, processor_seconds: int, total_bytes: int) -> None:
+def _set_limits(memory_bytes: int, processor_seconds: int, total_bytes: int) -> None:
     for what, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_DATA, memory_bytes),
@@ -290,7 +293,7 @@ def _limit(memory_bytes: int, processor_seconds: int, total_bytes: int) -> None:
         (resource.RLIMIT_CORE, 0),
     ):
         _, hard = resource.getrlimit(what)
-        # The hard limit of processor time kills without a word, so the soft one comes first.
+        # The hard limit of processor time kills at once, so the soft one comes first.
         limits = [most, most + (what == resource.RLIMIT_CPU)]
         if hard != resource.RLIM_INFINITY:
             limits = [min(limit, hard) for limit in limits]
@@ -300,7 +303,7 @@ def _limit(memory_bytes: int, processor_seconds: int, total_bytes: int) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Unpack within limits given as numbers, and write the report, or the error, as JSON."""
     total_bytes, files, memory_bytes, processor_seconds = map(int, arguments)
-    _limit(memory_bytes, processor_seconds, total_bytes)
+    _set_limits(memory_bytes, processor_seconds, total_bytes)
     root = os.open(".", _DIRECTORY_FLAGS)
     try:
         report = vars(

@@ -1,7 +1,7 @@
-"""Sources that somebody sent as a tar: kept on disk, checked, and unpacked where they stay.
+"""Receive sources that were uploaded as a tar, check them, and unpack them on disk.
 
-Whoever can send a tar can write anything into it. So a process of its own unpacks it, within limits
-of memory, time and output, without our environment and our sockets.
+The content of an uploaded tar is not trusted. So a separate process unpacks it, with limits of
+memory, time and output, without our environment and our sockets.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ MAX_REPORT_BYTES = 16 * 1024 * 1024
 
 
 class Unpacked(BaseModel):
-    """What was unpacked; ``modes`` are those of files by inode, where they are not the usual.
+    """The result of unpacking; ``modes`` are file modes by inode that differ from the default.
 
-    ``notes`` say what of the tar is not kept.
+    ``notes`` describe the parts of the tar that are not kept.
     """
 
     files: int
@@ -45,11 +45,11 @@ class _Refusal(BaseModel):
 async def receive(
     chunks: AsyncIterable[bytes], archive: Path, *, sha256: str = "", limits: Limits = LIMITS
 ) -> None:
-    """Write what comes onto disk, piece by piece.
+    """Write the chunks to disk.
 
     Raises:
-        SourceError: ``source_too_large``, or ``source_altered`` where it is not what ``sha256``
-            (hexadecimal) says.
+        SourceError: ``source_too_large``, or ``source_altered`` if ``sha256`` (hexadecimal)
+            differs.
     """
     checksum, total = hashlib.sha256(), 0
     with await asyncio.to_thread(archive.open, "wb") as file:
@@ -61,16 +61,16 @@ async def receive(
     if sha256 and checksum.hexdigest() != sha256.lower():
         raise SourceError(
             FaultCode.SOURCE_ALTERED,
-            f"the upload is {checksum.hexdigest()}, it should be {sha256[:64]}",
+            f"the upload has the checksum {checksum.hexdigest()} instead of {sha256[:64]}",
         )
 
 
 async def unpack(archive: Path, directory: Path, limits: Limits = LIMITS) -> Unpacked:
-    """Unpack a tar, compressed or not, into an empty directory: all of it, or none is built.
+    """Unpack a tar, compressed or not, completely into an empty directory.
 
     Raises:
-        SourceError: ``source_invalid``; ``source_too_large``, also where it takes too much memory
-            or time; ``source_corrupt`` where it is no whole tar; ``disk_full``.
+        SourceError: ``source_invalid``; ``source_too_large``, also if it takes too much memory or
+            time; ``source_corrupt``, it is not a complete tar; ``disk_full``.
     """
     try:
         async with (
@@ -82,13 +82,14 @@ async def unpack(archive: Path, directory: Path, limits: Limits = LIMITS) -> Unp
     except TimeoutError as error:
         if not limit.expired():
             raise
-        raise _make_too_slow() from error
+        raise _timeout_error() from error
     if not status:
         return _parse(report)
     if status == -signal.SIGXCPU:
-        raise _make_too_slow()
+        raise _timeout_error()
     raise SourceError(
-        FaultCode.SOURCE_TOO_LARGE, f"the upload cannot be unpacked here (status {status})"
+        FaultCode.SOURCE_TOO_LARGE,
+        f"the upload cannot be unpacked within the limits (status {status})",
     )
 
 
@@ -138,5 +139,5 @@ def _parse(report: bytes) -> Unpacked:
     raise SourceError(refusal.code, refusal.message, remedy=refusal.remedy)
 
 
-def _make_too_slow() -> SourceError:
+def _timeout_error() -> SourceError:
     return SourceError(FaultCode.SOURCE_TOO_LARGE, "the upload takes too long to be unpacked")

@@ -1,4 +1,4 @@
-"""Damaged archives are refused or give what was packed; nothing in between."""
+"""Damaged archives are refused or unpacked unchanged."""
 
 import bz2
 import gzip
@@ -63,7 +63,7 @@ def _whole(buffer: io.BytesIO) -> int:
 
 
 def unpacked(content: bytes) -> tuple[dict[str, bytes], Unpacked]:
-    """The files of a tar by their paths, and what is reported."""
+    """Unpack a tar; return its files by their paths, and the report."""
     with TemporaryDirectory() as folder:
         root = os.open(folder, os.O_RDONLY)
         try:
@@ -93,7 +93,7 @@ def code(content: bytes) -> str:
 
 @pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
 @pytest.mark.parametrize("pack", PACKS)
-def test_a_whole_archive_gives_what_was_packed(pack: Pack, format_: int) -> None:
+def test_a_complete_archive_is_unpacked_unchanged(pack: Pack, format_: int) -> None:
     found, report = unpacked(pack(make_sample(format_)))
 
     assert found == FILES
@@ -113,7 +113,7 @@ def test_an_archive_that_is_cut_anywhere_is_corrupt(pack: Pack) -> None:
 
 
 def _has_end_mark(pack: Pack, content: bytes) -> bool:
-    """One of two blocks of zeros is enough: what was packed is whole then."""
+    """Return whether the end mark is there; one of two blocks of zeros is enough."""
     return pack is plain and content == make_sample()[:-BLOCK_BYTES]
 
 
@@ -135,8 +135,8 @@ def test_a_flipped_bit_of_a_compressed_archive_changes_nothing_or_is_refused(pac
     assert refused > len(whole) * 8 / EVERY_BITS * 0.9
 
 
-def test_a_flipped_bit_of_a_plain_tar_is_refused_but_in_content_where_its_digest_is() -> None:
-    """A tar has checksums of its headers alone; content is held by that of the whole upload."""
+def test_a_flipped_bit_of_a_plain_tar_is_refused_except_in_content() -> None:
+    """A tar has checksums of its headers only; the upload's digest covers the content."""
     whole = make_sample()
     with tarfile.open(fileobj=io.BytesIO(whole)) as tar:
         content = [
@@ -193,11 +193,11 @@ def test_padding_may_follow_an_archive_and_nothing_else(pack: Pack) -> None:
 
 
 @pytest.mark.parametrize("pack", PACKS)
-def test_a_second_archive_behind_the_first_is_refused_and_not_left_out(pack: Pack) -> None:
+def test_a_second_archive_after_the_first_is_refused(pack: Pack) -> None:
     assert code(pack(make_sample() + make_sample())) == FaultCode.SOURCE_CORRUPT
 
 
-def test_what_is_compressed_with_zstd_is_refused_with_what_to_do() -> None:
+def test_an_upload_compressed_with_zstd_is_refused_with_a_remedy() -> None:
     with pytest.raises(ArchiveError) as caught:
         unpacked(b"\x28\xb5\x2f\xfd" + bytes(100))
 
@@ -205,7 +205,7 @@ def test_what_is_compressed_with_zstd_is_refused_with_what_to_do() -> None:
     assert "gzip" in caught.value.remedy
 
 
-async def test_a_damaged_upload_is_not_tried_again_and_says_what_to_do(tmp_path: Path) -> None:
+async def test_a_damaged_upload_fails_permanently_with_a_remedy(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(_flip(gzip.compress(make_sample()), 9000))
     (tmp_path / "into").mkdir()
 
@@ -218,7 +218,7 @@ async def test_a_damaged_upload_is_not_tried_again_and_says_what_to_do(tmp_path:
 
 @example(b"a=\n")
 @given(st.lists(st.sampled_from([b"1", b"6", b" ", b"a", b"=", b"\n"]), max_size=20).map(b"".join))
-def test_no_pax_header_breaks_its_reader_or_keeps_it_for_ever(content: bytes) -> None:
+def test_no_pax_header_breaks_or_blocks_its_reader(content: bytes) -> None:
     with suppress(ArchiveError):
         read = b"".join(b"%s=%s" % record for record in parse_records(content).items())
         assert len(read) < len(content) or not content

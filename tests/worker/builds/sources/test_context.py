@@ -1,4 +1,4 @@
-"""Contexts, packed from a directory."""
+"""Contexts are packed from a directory."""
 
 import os
 import tarfile
@@ -9,7 +9,7 @@ import pytest
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
-from worker.builds.sources.context import OUTSIDE, Context, pack
+from worker.builds.sources.context import OUTSIDE_DOCKERFILE, Context, pack
 from worker.builds.sources.limits import Limits
 
 FILES = {"Dockerfile": "FROM scratch\n", "src/a.py": "1", "src/b.pyc": "2", "doc/README.md": "3"}
@@ -44,14 +44,14 @@ def members(context: Context) -> dict[str, tarfile.TarInfo]:
         return {member.name: member for member in tar}
 
 
-async def test_a_directory_is_packed_with_all_that_is_in_it(sources: Path) -> None:
+async def test_a_directory_is_packed_with_all_its_content(sources: Path) -> None:
     context = await packed(sources)
 
     assert set(members(context)) == {*FILES, "src", "doc"}
     assert (context.dockerfile, context.text) == ("Dockerfile", "FROM scratch\n")
 
 
-async def test_the_pieces_that_are_read_are_the_archive(sources: Path) -> None:
+async def test_a_context_is_read_in_pieces(sources: Path) -> None:
     (sources / "big").write_bytes(b"x" * 1_000_000)
     context = await packed(sources)
 
@@ -60,7 +60,7 @@ async def test_the_pieces_that_are_read_are_the_archive(sources: Path) -> None:
     assert content == context.archive.read_bytes()
 
 
-async def test_what_is_ignored_stays_behind_but_not_the_dockerfile(sources: Path) -> None:
+async def test_an_ignored_file_is_excluded_but_not_the_dockerfile(sources: Path) -> None:
     write(sources, {".dockerignore": "**/*.pyc\ndoc\n!doc/README.md\nDockerfile\n.dockerignore\n"})
 
     found = members(await packed(sources))
@@ -68,7 +68,7 @@ async def test_what_is_ignored_stays_behind_but_not_the_dockerfile(sources: Path
     assert set(found) == {"Dockerfile", ".dockerignore", "src", "src/a.py", "doc/README.md"}
 
 
-async def test_a_dockerfile_has_an_ignore_file_of_its_own(sources: Path) -> None:
+async def test_a_dockerfile_may_have_its_own_ignore_file(sources: Path) -> None:
     own = {"a.Dockerfile": "FROM a", "a.Dockerfile.dockerignore": "doc"}
     write(sources, {".dockerignore": "src", **own})
 
@@ -83,8 +83,8 @@ async def test_a_subdirectory_is_a_context_and_the_dockerfile_may_lie_outside(
 ) -> None:
     context = await packed(sources, "src")
 
-    assert set(members(context)) == {"a.py", "b.pyc", OUTSIDE}
-    assert context.dockerfile == OUTSIDE
+    assert set(members(context)) == {"a.py", "b.pyc", OUTSIDE_DOCKERFILE}
+    assert context.dockerfile == OUTSIDE_DOCKERFILE
 
 
 async def test_a_dockerfile_in_the_context_is_named_from_there(sources: Path) -> None:
@@ -95,7 +95,7 @@ async def test_a_dockerfile_in_the_context_is_named_from_there(sources: Path) ->
     assert context.dockerfile == "docker/Dockerfile"
 
 
-async def test_links_stay_links_wherever_they_lead(sources: Path) -> None:
+async def test_links_are_packed_as_links(sources: Path) -> None:
     (sources / "out").symlink_to("/etc/passwd")
     (sources / "loop").symlink_to(".")
 
@@ -107,7 +107,7 @@ async def test_links_stay_links_wherever_they_lead(sources: Path) -> None:
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-async def test_modes_are_those_of_git_whatever_the_umask(sources: Path, umask: int) -> None:
+async def test_modes_are_those_of_git_with_any_umask(sources: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         write(sources, {"deep/file": "1"})
@@ -122,18 +122,18 @@ async def test_modes_are_those_of_git_whatever_the_umask(sources: Path, umask: i
     assert (found["deep"].uid, found["deep"].uname) == (0, "")
 
 
-async def test_modes_that_are_known_are_kept(sources: Path) -> None:
-    wanted = {"Dockerfile": 0o4755, "src": 0o2775, "doc": 0o1777, "src/a.py": 0o400}
-    modes = {(sources / name).stat().st_ino: mode for name, mode in wanted.items()}
+async def test_known_modes_are_kept(sources: Path) -> None:
+    requested = {"Dockerfile": 0o4755, "src": 0o2775, "doc": 0o1777, "src/a.py": 0o400}
+    modes = {(sources / name).stat().st_ino: mode for name, mode in requested.items()}
 
     context = await pack(sources, ".", "Dockerfile", sources.parent / "c.tar", modes=modes)
 
     found = members(context)
-    assert {name: found[name].mode for name in wanted} == wanted
+    assert {name: found[name].mode for name in requested} == requested
     assert context.set_id_files == 1
 
 
-async def test_a_hard_link_stays_one_and_takes_no_room(sources: Path) -> None:
+async def test_a_hard_link_is_packed_as_one_without_content(sources: Path) -> None:
     (sources / "big").write_bytes(b"x" * 600)
     for index in range(9):
         os.link(sources / "big", sources / f"link{index}")
@@ -143,7 +143,7 @@ async def test_a_hard_link_stays_one_and_takes_no_room(sources: Path) -> None:
     assert {found[f"link{index}"].linkname for index in range(9)} == {"big"}
 
 
-async def test_what_is_no_file_is_refused_and_not_left_out(sources: Path) -> None:
+async def test_a_special_file_is_refused(sources: Path) -> None:
     os.mkfifo(sources / "pipe")
 
     assert await code(sources) == FaultCode.SOURCE_INVALID
@@ -156,9 +156,7 @@ async def test_a_tree_that_is_too_deep_is_refused(sources: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["..", "../..", "src/../..", "out", "none", "Dockerfile", "\0"])
-async def test_a_path_that_is_no_directory_of_the_sources_is_refused(
-    sources: Path, path: str
-) -> None:
+async def test_a_path_outside_of_the_sources_is_refused(sources: Path, path: str) -> None:
     (sources / "out").symlink_to("/etc")
 
     assert await code(sources, path) == FaultCode.SOURCE_INVALID
@@ -166,7 +164,7 @@ async def test_a_path_that_is_no_directory_of_the_sources_is_refused(
 
 @pytest.mark.parametrize("link", ["/etc/passwd", "../other"])
 @pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
-async def test_a_steering_file_that_leads_outside_is_refused(
+async def test_a_dockerfile_or_ignore_file_that_leads_outside_is_refused(
     sources: Path, name: str, link: str
 ) -> None:
     write(sources.parent, {"other": "x"})

@@ -1,4 +1,4 @@
-"""The images that a Dockerfile builds on."""
+"""The base images of a Dockerfile are found."""
 
 import time
 
@@ -45,7 +45,7 @@ def names(dockerfile: str, build_args: dict[str, str] | None = None, stage: str 
         ("", []),
     ],
 )
-def test_what_is_built_on_is_found(dockerfile: str, found: list[str]) -> None:
+def test_base_images_are_found(dockerfile: str, found: list[str]) -> None:
     assert names(dockerfile) == found
 
 
@@ -61,7 +61,7 @@ def test_what_is_built_on_is_found(dockerfile: str, found: list[str]) -> None:
         ("FROM a\nARG V=1\nFROM b:$V", {}, [A]),
     ],
 )
-def test_global_arguments_are_put_in(
+def test_global_arguments_are_expanded(
     dockerfile: str, arguments: dict[str, str], found: list[str]
 ) -> None:
     assert names(dockerfile, arguments) == found
@@ -78,7 +78,7 @@ def test_a_platform_is_kept_with_its_image() -> None:
 @pytest.mark.parametrize(
     ("stage", "count"), [("", 3), ("two", 2), ("TWO", 2), ("0", 1), ("none", 3)]
 )
-def test_nothing_behind_the_wanted_stage_is_needed(stage: str, count: int) -> None:
+def test_stages_after_the_requested_one_are_ignored(stage: str, count: int) -> None:
     assert len(names("FROM a\nFROM b AS two\nFROM c", stage=stage)) == count
 
 

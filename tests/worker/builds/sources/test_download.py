@@ -1,4 +1,4 @@
-"""A context comes from the API whole and as it should be, or with a code, and the token nowhere."""
+"""A context is downloaded unchanged or fails with a code, and the token is never shown."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -47,7 +47,7 @@ async def good(_: web.Request) -> web.StreamResponse:
 
 
 async def cut(request: web.Request) -> web.StreamResponse:
-    """Half of it, and then the line is dead."""
+    """Send half of the context, then cut the connection."""
     response = web.StreamResponse(headers={"content-length": str(len(CONTENT))})
     await response.prepare(request)
     await response.write(CONTENT[: len(CONTENT) // 2])
@@ -56,7 +56,7 @@ async def cut(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def test_it_is_asked_for_once_by_its_id_and_with_the_token(tmp_path: Path) -> None:
+async def test_a_context_is_requested_once_by_its_id_and_with_the_token(tmp_path: Path) -> None:
     async with open_fake(good) as api:
         archive = await get(f"http://{api.host}/wharf/", tmp_path)
 
@@ -90,7 +90,7 @@ def body(content: bytes) -> Answer:
     ],
     ids=["gone", "cut", "away", "moved", "short", "another", "long"],
 )
-async def test_what_does_not_come_as_it_should_has_its_code_and_remedy(
+async def test_an_invalid_answer_fails_with_its_code_and_remedy(
     tmp_path: Path, answer: Answer, code: FaultCode, *, is_retryable: bool
 ) -> None:
     async with open_fake(answer) as api:
@@ -101,14 +101,14 @@ async def test_what_does_not_come_as_it_should_has_its_code_and_remedy(
 
 
 @pytest.mark.parametrize("behaviour", [reset, say(b"SSH-2.0-OpenSSH\r\n")], ids=["reset", "ssh"])
-async def test_what_is_no_api_is_unreachable(tmp_path: Path, behaviour: Any) -> None:
+async def test_a_server_that_is_not_an_api_is_unreachable(tmp_path: Path, behaviour: Any) -> None:
     async with open_socket(behaviour) as host:
         error = await fail(f"http://{host}", tmp_path)
 
     assert error.code == FaultCode.SOURCE_UNREACHABLE
 
 
-async def test_an_api_that_says_nothing_is_not_waited_for_without_end(tmp_path: Path) -> None:
+async def test_a_silent_api_times_out(tmp_path: Path) -> None:
     limits = Limits(time=timedelta(milliseconds=300))
     async with open_socket(be_silent) as host:
         error = await fail(f"http://{host}", tmp_path, limits=limits)
@@ -116,25 +116,27 @@ async def test_an_api_that_says_nothing_is_not_waited_for_without_end(tmp_path: 
     assert (error.code, error.retryable) == (FaultCode.TRANSFER_TIMEOUT, True)
 
 
-async def test_nothing_listens_there(tmp_path: Path) -> None:
+async def test_an_address_without_a_listener_is_unreachable(tmp_path: Path) -> None:
     assert (await fail("http://127.0.0.1:1", tmp_path)).code == FaultCode.SOURCE_UNREACHABLE
 
 
 @pytest.mark.parametrize(
     "url", ["http://8.8.8.8", "http://8.8.8.8:4747/api", "http://[2606:4700::1111]:80"]
 )
-async def test_the_token_is_not_sent_over_the_internet_in_clear(tmp_path: Path, url: str) -> None:
+async def test_the_token_is_not_sent_over_the_internet_without_tls(
+    tmp_path: Path, url: str
+) -> None:
     error = await fail(url, tmp_path)
 
     assert error.code == FaultCode.TLS_NOT_OFFERED
     assert "https://" in error.remedy
 
 
-async def test_nor_to_where_no_api_is(tmp_path: Path) -> None:
+async def test_the_token_is_not_sent_to_an_address_that_no_api_may_have(tmp_path: Path) -> None:
     assert (await fail("http://169.254.169.254", tmp_path)).code == FaultCode.NETWORK_REFUSED
 
 
-async def test_https_wants_a_certificate_of_a_ca_that_is_trusted(
+async def test_https_needs_a_certificate_of_a_trusted_ca(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path)
@@ -150,15 +152,13 @@ async def test_https_wants_a_certificate_of_a_ca_that_is_trusted(
 
 
 @pytest.mark.parametrize("url", ["", "api.example", "ftp://api", "http://", "http://u:p@127.0.0.1"])
-async def test_an_address_that_is_none_is_the_operator_s_to_correct(
-    tmp_path: Path, url: str
-) -> None:
+async def test_an_invalid_address_is_reported_to_the_operator(tmp_path: Path, url: str) -> None:
     with pytest.raises(SetupError, match="WHARF_URL"):
         await get(url, tmp_path)
 
 
 @pytest.mark.parametrize("missing", [{"url": None}, {"token": None}])
-async def test_without_an_address_or_a_token_nothing_is_asked(
+async def test_a_download_without_an_address_or_a_token_sends_nothing(
     tmp_path: Path, missing: dict[str, Any]
 ) -> None:
     async with open_fake(good) as api:
@@ -178,7 +178,7 @@ async def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert error.code == FaultCode.DISK_FULL
 
 
-async def test_what_would_be_too_large_is_not_asked_for(tmp_path: Path) -> None:
+async def test_a_context_that_is_too_large_is_not_requested(tmp_path: Path) -> None:
     async with open_fake(good) as api:
         error = await fail(f"http://{api.host}", tmp_path, limits=Limits(total_bytes=1000))
 

@@ -1,4 +1,4 @@
-"""``.dockerignore``, with examples of Docker's documentation and of its own tests."""
+"""``.dockerignore`` works as in Docker's documentation and tests."""
 
 import posixpath
 import re
@@ -13,7 +13,7 @@ from worker.builds.sources.ignore import parse_ignore
 
 
 @pytest.mark.parametrize(
-    ("text", "path", "is_left_out"),
+    ("text", "path", "is_excluded"),
     [
         ("*/temp*", "somedir/temporary.txt", True),
         ("*/temp*", "somedir/subdir/temporary.txt", False),
@@ -51,42 +51,40 @@ from worker.builds.sources.ignore import parse_ignore
         ("", "a", False),
     ],
 )
-def test_a_file_is_left_out_as_docker_does(text: str, path: str, *, is_left_out: bool) -> None:
-    assert parse_ignore(text).leaves_out(path) is is_left_out
+def test_a_file_is_excluded_as_in_docker(text: str, path: str, *, is_excluded: bool) -> None:
+    assert parse_ignore(text).excludes(path) is is_excluded
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=30))
 def test_no_pattern_breaks_the_reader(text: str, path: str) -> None:
-    assert parse_ignore(text).leaves_out(path) in {True, False}
+    assert parse_ignore(text).excludes(path) in {True, False}
 
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=8)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.lists(NAMES, max_size=3))
-def test_what_lies_in_a_directory_that_is_left_out_is_left_out(
+def test_the_content_of_an_excluded_directory_is_excluded(
     steps: list[str], below: list[str]
 ) -> None:
     ignore = parse_ignore("/".join(steps))
 
-    assert ignore.leaves_out("/".join([*steps, *below]))
+    assert ignore.excludes("/".join([*steps, *below]))
 
 
-SIGNS = st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\*"])
+CHARACTERS = st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "\\*"])
 PATHS = st.lists(st.sampled_from(["a", "b", "/", "*"]), min_size=1, max_size=8).map("".join)
 
 
-@given(st.lists(SIGNS, min_size=1, max_size=7).map("".join), PATHS)
-def test_a_pattern_matches_as_the_regular_expression_that_docker_makes_of_it(
-    pattern: str, path: str
-) -> None:
+@given(st.lists(CHARACTERS, min_size=1, max_size=7).map("".join), PATHS)
+def test_a_pattern_matches_like_docker_s_regular_expression(pattern: str, path: str) -> None:
     expression = _expression(posixpath.normpath(pattern).lstrip("/"))
     steps = path.split("/")
     places = ["/".join(steps[: index + 1]) for index in range(len(steps))]
 
     expected = any(re.fullmatch(expression, place, re.DOTALL) for place in places)
 
-    assert parse_ignore(f"x\n{pattern}").leaves_out(path) is (
+    assert parse_ignore(f"x\n{pattern}").excludes(path) is (
         expected and expression not in {"", "\\."}
     )
 
@@ -113,7 +111,7 @@ def _expression(pattern: str) -> str:
 def test_no_pattern_takes_long(pattern: str, path: str) -> None:
     start = time.process_time()
 
-    assert not parse_ignore(pattern).leaves_out(path)
+    assert not parse_ignore(pattern).excludes(path)
 
     assert time.process_time() - start < 5
 

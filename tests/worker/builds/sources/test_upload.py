@@ -1,4 +1,4 @@
-"""Uploaded tars: good ones are unpacked, evil ones leave nothing outside."""
+"""Valid uploaded tars are unpacked, hostile ones write nothing outside of the directory."""
 
 import contextlib
 import hashlib
@@ -53,7 +53,7 @@ async def unpacked(directory: Path, content: bytes, limits: Limits | None = None
 
 
 def unpacked_here(directory: Path, content: bytes) -> Path:
-    """As `unpacked`, but without the time that another process takes."""
+    """Unpack like `unpacked`, but in this process, which takes less time."""
     target = directory / "into"
     target.mkdir()
     root = os.open(target, os.O_RDONLY)
@@ -120,7 +120,7 @@ async def test_a_good_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
         [entry("x" * 5000)],
     ],
 )
-def test_an_evil_member_is_refused(tmp_path: Path, headers: list[tarfile.TarInfo]) -> None:
+def test_a_hostile_member_is_refused(tmp_path: Path, headers: list[tarfile.TarInfo]) -> None:
     with pytest.raises(ArchiveError) as caught:
         unpacked_here(tmp_path, make_tar(*headers))
 
@@ -138,7 +138,7 @@ KINDS = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarf
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(PATHS, KINDS, PATHS), min_size=1, max_size=6))
-def test_whatever_the_names_nothing_leads_outside(
+def test_no_name_leads_outside(
     members: list[tuple[str, bytes, str]],
 ) -> None:
     headers = [entry(name, kind, target, 0o755) for name, kind, target in members]
@@ -150,7 +150,7 @@ def test_whatever_the_names_nothing_leads_outside(
 
 
 def _is_closed(top: Path) -> bool:
-    """Whether nothing lies beside the directory of the unpacked, nor is led to from there."""
+    """Return whether nothing was written outside of the directory, and no link leads out."""
     inside = os.path.realpath(top / "into")
     led_to = [
         os.path.realpath(Path(place, name))
@@ -166,7 +166,7 @@ STARTS = st.sampled_from([b"", b"\x1f\x8b\x08\0", b"BZh91AY&SY", b"\xfd7zXZ\0"])
 
 @settings(max_examples=100, deadline=None)
 @given(STARTS, st.binary(max_size=2000))
-def test_what_is_no_tar_is_corrupt(start: bytes, garbage: bytes) -> None:
+def test_an_upload_that_is_not_a_tar_is_corrupt(start: bytes, garbage: bytes) -> None:
     with TemporaryDirectory() as folder, pytest.raises(ArchiveError) as caught:
         unpacked_here(Path(folder), start + garbage + b"x")
 
@@ -189,7 +189,7 @@ async def test_a_tar_that_unfolds_beyond_the_limits_is_refused(
     assert await code(tmp_path, bomb, limits) == FaultCode.SOURCE_TOO_LARGE
 
 
-async def test_what_is_received_is_what_was_sent(tmp_path: Path) -> None:
+async def test_an_upload_is_received_unchanged(tmp_path: Path) -> None:
     content = os.urandom(10_000)
 
     await receive(pieces(content), tmp_path / "a", sha256=hashlib.sha256(content).hexdigest())
@@ -197,14 +197,14 @@ async def test_what_is_received_is_what_was_sent(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == content
 
 
-async def test_another_checksum_is_worth_another_try(tmp_path: Path) -> None:
+async def test_a_wrong_checksum_is_a_retryable_failure(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         await receive(pieces(b"abc"), tmp_path / "a", sha256="0" * 64)
 
     assert (caught.value.code, caught.value.retryable) == (FaultCode.SOURCE_ALTERED, True)
 
 
-async def test_an_upload_beyond_the_limit_is_refused_before_it_has_come(tmp_path: Path) -> None:
+async def test_an_upload_beyond_the_limit_is_refused_before_its_end(tmp_path: Path) -> None:
     limits = Limits(total_bytes=5000)
 
     with pytest.raises(SourceError) as caught:
@@ -214,7 +214,7 @@ async def test_an_upload_beyond_the_limit_is_refused_before_it_has_come(tmp_path
     assert (tmp_path / "a").stat().st_size <= 5000
 
 
-async def test_memory_stays_flat_however_large_the_upload(tmp_path: Path) -> None:
+async def test_memory_stays_flat_for_any_size_of_upload(tmp_path: Path) -> None:
     async def much() -> AsyncIterator[bytes]:
         for _ in range(200):
             yield bytes(256 * 1024)

@@ -1,8 +1,8 @@
-"""Sources out of a git repository: one commit, shallow, with its submodules and LFS files.
+"""Fetch the sources of a git repository: one shallow commit with its submodules and LFS files.
 
-The repository is asked what it has before git runs, and its files are counted and weighed before
-one of them is written. What belongs to it is fetched by the same rules: checked addresses, http or
-https, limits for all of it together; the login goes to the repository's own origin alone.
+The refs are read before git runs, and the number and size of the files are checked before one of
+them is written. Submodules and LFS files follow the same rules: checked addresses, http or https,
+common limits. The login is sent only to the repository's own origin.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from shared.networks import RegistryNetworks
 from worker.builds.sources.git.command import Git, GitError
 from worker.builds.sources.git.lfs import fetch_files, find_endpoint
 from worker.builds.sources.git.lfs_pointers import MAX_POINTER_BYTES, find_pointers
-from worker.builds.sources.git.refs import Offer, Remote, ask, open_remote
+from worker.builds.sources.git.refs import Advertisement, Remote, fetch_refs, open_remote
 from worker.builds.sources.git.submodules import (
     GITMODULES,
     Submodule,
@@ -38,18 +38,19 @@ from worker.builds.sources.unpacker import MAX_DEPTH, MAX_PATH
 SIZE_CHECK_SECONDS = 0.25
 MIN_FREE_BYTES = 4 * 1024 * 1024
 MAX_GITMODULES_BYTES = 256 * 1024
-SHOWN = 20
+MAX_SHOWN = 20
 
 _HEX = frozenset("0123456789abcdef")
-_LINK, _FILES = b"160000", {b"100644", b"100755"}
-_ENDING = {FaultCode.SOURCE_TOO_LARGE, FaultCode.DISK_FULL, FaultCode.SOURCE_INCOMPLETE}
+_SUBMODULE, _FILES = b"160000", {b"100644", b"100755"}
+_FATAL = {FaultCode.SOURCE_TOO_LARGE, FaultCode.DISK_FULL, FaultCode.SOURCE_INCOMPLETE}
 
 
 @dataclass(frozen=True)
 class Checkout:
-    """The files of one commit; ``directory`` holds nothing of git itself.
+    """The files of one commit; ``directory`` holds none of git's own files.
 
-    ``missing`` is what could not be fetched, with the reasons; ``notes`` what was besides.
+    ``missing`` lists the parts that could not be fetched, with the reasons; ``notes`` lists the
+    fetched submodules and LFS files.
     """
 
     directory: Path
@@ -70,9 +71,9 @@ async def fetch(
     """Fetch the commit that ``source`` names into ``directory``, which is empty.
 
     Raises:
-        SourceError: ``revision_not_found``, ``source_too_large``, ``transfer_timeout``, or what
-            `worker.builds.sources.git.refs` finds wrong with the repository;
-            ``source_incomplete``, a submodule or an LFS file cannot be had, unless that is allowed.
+        SourceError: ``revision_not_found``, ``source_too_large``, ``transfer_timeout``, or an error
+            of `worker.builds.sources.git.refs`; ``source_incomplete``, a submodule or an LFS file
+            cannot be fetched, unless that is allowed.
         SetupError: there is no git on this server.
     """
     if shutil.which("git") is None:
@@ -98,7 +99,7 @@ async def fetch(
 
 @dataclass
 class _Tree:
-    """What a commit has besides plain files: links to submodules, and what may be a pointer."""
+    """The entries of a commit that need more work: submodules and possible LFS pointers."""
 
     links: list[tuple[str, str]] = field(default_factory=list)
     small: list[str] = field(default_factory=list)
@@ -106,7 +107,7 @@ class _Tree:
 
 @dataclass
 class _Fetching:
-    """One fetch with all that belongs to it; its limits hold for that together."""
+    """One fetch with its submodules and LFS files, which share its limits."""
 
     source: GitSource
     token: SecretStr | None
@@ -121,66 +122,73 @@ class _Fetching:
     notes: list[str] = field(default_factory=list)
 
     async def run(self) -> Checkout:
-        offer = await ask(await self._open(self.source.url))
-        commit = choose_commit(offer, self.source)
+        advertisement = await fetch_refs(await self._open(self.source.url))
+        commit = choose_commit(advertisement, self.source)
         tree = self.directory / "tree"
         tree.mkdir(parents=True)
-        await self._fetch(offer, commit, tree)
+        await self._fetch(advertisement, commit, tree)
         return Checkout(tree, commit, shorten(self.missing), shorten(self.notes))
 
     async def _open(self, url: str) -> Remote:
-        """The login is for the origin of the source itself."""
+        """Open a remote; only the origin of the source itself gets the login."""
         token = self.token if is_same_origin(url, self.source.url) else None
         return await open_remote(url, self.source.username, token, self.networks)
 
     async def _fetch(
-        self, offer: Offer, commit: str, tree: Path, prefix: str = "", nesting: int = 0
+        self,
+        advertisement: Advertisement,
+        commit: str,
+        tree: Path,
+        prefix: str = "",
+        nesting: int = 0,
     ) -> None:
-        """Fetch one repository into ``tree``, which is ``prefix`` in that of the source."""
-        git = Git(self.directory / f"git{self.repositories or ''}", tree, offer.remote)
+        """Fetch one repository into ``tree``; ``prefix`` is its path in the source's tree."""
+        git = Git(self.directory / f"git{self.repositories or ''}", tree, advertisement.remote)
         self.repositories += 1
         await git.run("init", "--quiet")
-        url = offer.remote.url
+        url = advertisement.remote.url
         fetching = git.run("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit)
         try:
             await self._within_limits(git.folder, fetching)
-            found = await self._weigh(git, commit)
+            found = await self._check_tree(git, commit)
             await git.run("checkout", "--quiet", "--detach", "--force", commit)
             submodules = await read_submodules(git, commit, found.links)
             await self._fetch_lfs(git, commit, found.small, prefix)
         except GitError as error:
-            raise _as_source_error(error, offer, commit, self.directory) from error
+            raise _as_source_error(error, advertisement, commit, self.directory) from error
         await asyncio.to_thread(shutil.rmtree, git.folder)
         for submodule in submodules:
-            await self._fetch_submodule(submodule, offer, tree, prefix, nesting)
+            await self._fetch_submodule(submodule, advertisement, tree, prefix, nesting)
 
     async def _fetch_submodule(
-        self, submodule: Submodule, parent: Offer, tree: Path, prefix: str, nesting: int
+        self, submodule: Submodule, parent: Advertisement, tree: Path, prefix: str, nesting: int
     ) -> None:
         path = f"{prefix}{submodule.path}"
         if nesting == self.limits.nesting or self.repositories >= self.limits.repositories:
             raise SourceError(
                 FaultCode.SOURCE_TOO_LARGE, f"{self.source.url} has too many submodules"
             )
-        place = tree / submodule.path
-        if not await asyncio.to_thread(_is_own_place, tree, submodule.path):
-            raise SourceError(FaultCode.SOURCE_INVALID, f"{path[:200]!r} is no place of its own")
+        subtree = tree / submodule.path
+        if not await asyncio.to_thread(_is_plain_directory, tree, submodule.path):
+            raise SourceError(FaultCode.SOURCE_INVALID, f"{path[:200]!r} is not a plain directory")
         try:
             remote = await self._open(resolve_url(parent.remote.url, submodule.url))
-            await self._fetch(await ask(remote), submodule.commit, place, f"{path}/", nesting + 1)
+            await self._fetch(
+                await fetch_refs(remote), submodule.commit, subtree, f"{path}/", nesting + 1
+            )
         except (SourceError, RefusedNetworkError) as error:
-            if error.retryable or error.code in _ENDING:
+            if error.retryable or error.code in _FATAL:
                 raise
             self.missing.append(f"submodule {path} ({error.message})")
         else:
             self.notes.append(f"submodule {path}: {submodule.commit} of {remote.url}")
 
     async def _fetch_lfs(self, git: Git, commit: str, small: list[str], prefix: str) -> None:
-        """Put files in the place of pointers to them."""
+        """Replace LFS pointers by their files."""
         pointers = await find_pointers(git, small)
         if pointers.unmarked:
             count = len(pointers.unmarked)
-            self.notes.append(f"{count} files look like LFS pointers, but no attribute says so")
+            self.notes.append(f"{count} files look like LFS pointers, but have no LFS attribute")
         self.missing += [f"LFS file {prefix}{path} (damaged pointer)" for path in pointers.damaged]
         if not pointers.found:
             return
@@ -199,7 +207,7 @@ class _Fetching:
         self.missing += [f"LFS file {prefix}{path} ({why})" for path, why in reasons.items()]
 
     async def _open_lfs(self, git: Git, commit: str) -> Remote:
-        """The endpoint that ``.lfsconfig`` names, else the one beside the repository."""
+        """Open the endpoint that ``.lfsconfig`` names, else the default of the repository."""
         named = ""
         with contextlib.suppress(GitError):
             command = ("config", "--blob", f"{commit}:.lfsconfig", "-z", "--get", "lfs.url")
@@ -209,11 +217,11 @@ class _Fetching:
             url = find_endpoint(git.remote.url)
             return Remote(url, git.remote.addresses, git.remote.authorization)
         if git.remote.url.startswith("https://") and not named.startswith("https://"):
-            raise SourceError(FaultCode.SOURCE_INVALID, "its LFS server has no https:// URL")
+            raise SourceError(FaultCode.SOURCE_INVALID, "the URL of its LFS server is not https://")
         return await self._open(named)
 
-    async def _weigh(self, git: Git, commit: str) -> _Tree:
-        """Before a byte is written: a small repository can unfold to anything."""
+    async def _check_tree(self, git: Git, commit: str) -> _Tree:
+        """Check the number and size of the files before one is written, and sort the entries."""
         found = _Tree()
         async for entry in git.lines("ls-tree", "-r", "-l", "-z", "--full-tree", commit):
             described, _, name = entry.partition(b"\t")
@@ -225,7 +233,7 @@ class _Fetching:
                 raise SourceError(FaultCode.SOURCE_INVALID, f"{path[:200]!r}... is too deep")
             if path == GITMODULES and size_bytes > MAX_GITMODULES_BYTES:
                 raise SourceError(FaultCode.SOURCE_TOO_LARGE, f"{GITMODULES} is too large")
-            if mode == _LINK:
+            if mode == _SUBMODULE:
                 found.links.append((path, id_.decode()))
             elif mode in _FILES and 0 < size_bytes < MAX_POINTER_BYTES:
                 found.small.append(path)
@@ -237,7 +245,7 @@ class _Fetching:
         self.limits.require("the repository", total_bytes=self.total_bytes, files=self.files)
 
     async def _within_limits(self, folder: Path, work: Coroutine[Any, Any, None]) -> None:
-        """Do the work for as long as what it puts into the folder is within the limits.
+        """Do the work while the size of the folder is within the limits.
 
         Raises:
             SourceError: ``source_too_large``.
@@ -247,7 +255,7 @@ class _Fetching:
         try:
             while not working.done():
                 await asyncio.wait({working}, timeout=SIZE_CHECK_SECONDS)
-                size = await asyncio.to_thread(_size, folder)
+                size = await asyncio.to_thread(_folder_size, folder)
                 self.limits.require("the repository", total_bytes=self.fetched_bytes + size)
             await working
         finally:
@@ -256,62 +264,66 @@ class _Fetching:
 
 
 def shorten(texts: list[str]) -> tuple[str, ...]:
-    """The first ones, and how many there are besides."""
-    more = len(texts) - SHOWN
-    return (*texts[:SHOWN], f"{more} more") if more > 0 else tuple(texts)
+    """Return the first texts, and the number of the others."""
+    more = len(texts) - MAX_SHOWN
+    return (*texts[:MAX_SHOWN], f"{more} more") if more > 0 else tuple(texts)
 
 
-def choose_commit(offer: Offer, source: GitSource) -> str:
-    """The commit to fetch: the one that is named, or what a branch or tag points to now.
+def choose_commit(advertisement: Advertisement, source: GitSource) -> str:
+    """Return the commit to fetch: the named one, or that of a branch or tag.
 
     Raises:
         SourceError: ``revision_not_found``.
     """
-    where = offer.remote.url
+    where = advertisement.remote.url
     if source.commit:
         commit = source.commit.lower()
         if len(commit) in {40, 64} and set(commit) <= _HEX:
             return commit
         raise SourceError(
             FaultCode.REVISION_NOT_FOUND,
-            f"{source.commit[:80]!r} is no commit of {where}",
-            remedy="Give all 40 signs of the commit's id.",
+            f"{source.commit[:80]!r} is not a commit of {where}",
+            remedy="Give all 40 characters of the commit's id.",
         )
     names = [source.branch or "HEAD"]
     if source.branch:
         tag = f"refs/tags/{source.branch}"
         names = [f"refs/heads/{source.branch}", f"{tag}^{{}}", tag]
-    found = next((offer.refs[name] for name in names if name in offer.refs), None)
+    found = next((advertisement.refs[name] for name in names if name in advertisement.refs), None)
     if found is None:
         what = f"no branch or tag {source.branch[:200]!r}" if source.branch else "no commit yet"
         raise SourceError(FaultCode.REVISION_NOT_FOUND, f"{where} has {what}")
     return found
 
 
-def _is_own_place(tree: Path, path: str) -> bool:
-    """Whether a directory of a checkout is just there, behind no link."""
-    place = tree / path
-    return place.is_dir() and place.resolve() == tree.resolve() / path
+def _is_plain_directory(tree: Path, path: str) -> bool:
+    """Return whether the path is a directory of the checkout that no link leads to."""
+    subtree = tree / path
+    return subtree.is_dir() and subtree.resolve() == tree.resolve() / path
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
     total = 0
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                total += Path(place, name).lstat().st_size
+                total += Path(parent, name).lstat().st_size
     return total
 
 
-def _as_source_error(error: GitError, offer: Offer, commit: str, directory: Path) -> SourceError:
-    """Decided by what is known; git's words are only shown."""
-    where = offer.remote.url
+def _as_source_error(
+    error: GitError, advertisement: Advertisement, commit: str, directory: Path
+) -> SourceError:
+    """Choose the error from known facts; git's output is only evidence."""
+    where = advertisement.remote.url
     if shutil.disk_usage(directory).free < MIN_FREE_BYTES:
-        return SourceError(FaultCode.DISK_FULL, f"{where}: no room for the sources")
-    if commit not in offer.refs.values():
+        return SourceError(FaultCode.DISK_FULL, f"the disk has no space for the sources of {where}")
+    if commit not in advertisement.refs.values():
         return SourceError(
-            FaultCode.REVISION_NOT_FOUND, f"{where} gives no commit {commit}", evidence=error.words
+            FaultCode.REVISION_NOT_FOUND,
+            f"{where} does not have the commit {commit}",
+            evidence=error.output,
         )
     return SourceError(
-        FaultCode.SOURCE_UNREACHABLE, f"{where} was not fetched", evidence=error.words
+        FaultCode.SOURCE_UNREACHABLE, f"{where} was not fetched", evidence=error.output
     )

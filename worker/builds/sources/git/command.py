@@ -1,8 +1,8 @@
-"""The ``git`` command, run so that what it fetches has nothing to say.
+"""Run the ``git`` command so that fetched content cannot influence it.
 
-What is fetched is somebody else's. So git gets no configuration but ours, no hooks, no filters, no
-submodules of its own choice, no other protocol, no terminal; the login goes through the
-environment, which only our own user can read, and neither onto a command line nor onto the disk.
+Fetched repositories are not trusted. So git gets only our configuration, no hooks, no filters, no
+submodules, no other protocol and no terminal. The login is passed in the environment, which only
+our own user can read, and neither on a command line nor on disk.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pathlib import Path
 from shared.coroutines import end
 from worker.builds.sources.git.refs import Remote
 
-MAX_WORDS = 300
+MAX_OUTPUT = 300
 
 _SETTINGS = {
     "core.hooksPath": os.devnull,
@@ -27,7 +27,7 @@ _SETTINGS = {
     "core.autocrlf": "false",
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
-    # As a clone does it: less than 100 objects would be unpacked, and each pressed together anew.
+    # Keep the pack like a clone does: fewer than 100 objects would otherwise be unpacked.
     "fetch.unpackLimit": "1",
     "submodule.recurse": "false",
     "gc.auto": "0",
@@ -41,31 +41,31 @@ _SETTINGS = {
 
 
 class GitError(Exception):
-    """git ended badly; ``words`` are its last ones, without anything of ours in them."""
+    """A failure of git; ``output`` is the end of its output, without any of our secrets."""
 
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.words = words
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
 
 
 @dataclass(frozen=True)
 class Git:
-    """git in a folder of its own, with a work tree beside it."""
+    """git in a separate folder, with a work tree beside it."""
 
     folder: Path
     tree: Path
     remote: Remote
 
     async def run(self, *arguments: str) -> None:
-        """Raises `GitError` unless git succeeds."""
+        """Run git; raise `GitError` unless it succeeds."""
         async with self._running(*arguments) as process:
-            _, words = await asyncio.gather(_last(process.stdout), _last(process.stderr))
-            await self._require_success(process, words)
+            _, output = await asyncio.gather(_read_end(process.stdout), _read_end(process.stderr))
+            await self._require_success(process, output)
 
     async def lines(self, *arguments: str) -> AsyncIterator[bytes]:
-        """What git prints, entry by entry, each ended by a zero byte."""
+        """Run git and yield the entries of its output, which end with zero bytes."""
         async with self._running(*arguments) as process:
-            reading = asyncio.create_task(_last(process.stderr))
+            reading = asyncio.create_task(_read_end(process.stderr))
             try:
                 assert process.stdout  # noqa: S101 - it is piped
                 try:
@@ -74,7 +74,7 @@ class Git:
                 except asyncio.IncompleteReadError:
                     pass  # the end
                 except asyncio.LimitOverrunError as error:
-                    raise GitError("git says a word that is too long") from error
+                    raise GitError("git printed an entry that is too long") from error
                 await self._require_success(process, await reading)
             finally:
                 await end(reading)
@@ -94,16 +94,16 @@ class Git:
         try:
             yield process
         finally:
-            # Also its helpers, which talk to the network: they are in its group.
+            # Also its helpers, which use the network: they are in its process group.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             for stream in (process.stdout, process.stderr):
-                await _last(stream)  # a transport closes at the end of its pipes
+                await _read_end(stream)  # a transport closes at the end of its pipes
             await process.wait()
 
-    async def _require_success(self, process: Process, words: str) -> None:
+    async def _require_success(self, process: Process, output: str) -> None:
         if await process.wait():
-            raise GitError(words)
+            raise GitError(output)
 
     def _environment(self) -> Mapping[str, str]:
         settings = {**_SETTINGS, **self._pin(), **self._login()}
@@ -128,7 +128,7 @@ class Git:
         }
 
     def _pin(self) -> Mapping[str, str]:
-        """The addresses that were checked are the ones that are used."""
+        """Return the setting that makes git use the checked addresses."""
         if self.remote.hostname in self.remote.addresses:
             return {}
         address = ",".join(f"[{one}]" if ":" in one else one for one in self.remote.addresses)
@@ -141,9 +141,9 @@ class Git:
         return {f"http.{self.remote.url}.extraHeader": header}
 
 
-async def _last(stream: asyncio.StreamReader | None) -> str:
-    """The end of what is printed; a server may have git print without end."""
+async def _read_end(stream: asyncio.StreamReader | None) -> str:
+    """Return the end of the output; a server may make git print without end."""
     kept = b""
     while stream is not None and (chunk := await stream.read(4096)):
-        kept = (kept + chunk)[-MAX_WORDS:]
+        kept = (kept + chunk)[-MAX_OUTPUT:]
     return " ".join(kept.decode(errors="replace").split())

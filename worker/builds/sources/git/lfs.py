@@ -1,6 +1,6 @@
-"""Fetch the files that git keeps elsewhere, by the batch API of Git LFS.
+"""Fetch the files of Git LFS by its batch API.
 
-A pointer in the repository names a file's SHA-256 and size; what is fetched has to be just that
+A pointer in the repository names a file's SHA-256 and size, which the fetched file has to match
 (github.com/git-lfs/git-lfs: docs/spec.md, docs/api/batch.md, "basic" transfers).
 """
 
@@ -33,13 +33,13 @@ from worker.builds.sources.git.submodules import is_same_origin
 BATCH = 100
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
 
-_KIND = "application/vnd.git-lfs+json"
+_MEDIA_TYPE = "application/vnd.git-lfs+json"
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,100}")
-_NOT_THEIRS = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding"}
+_RESERVED_HEADERS = {"host", "connection", "content-length", "transfer-encoding", "accept-encoding"}
 
 
 class MissingFileError(Exception):
-    """A file that cannot be had; ``reason`` is for people."""
+    """A file that cannot be fetched, with a readable ``reason``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -66,36 +66,36 @@ class _Answer(BaseModel):
 
 
 def find_endpoint(url: str) -> str:
-    """Where a repository's LFS files are asked for unless ``.lfsconfig`` says it."""
+    """Return the default LFS endpoint of a repository without ``.lfsconfig``."""
     return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
 
 
 async def fetch_files(
     remote: Remote, pointers: Sequence[Pointer], networks: RegistryNetworks, draft: Path
 ) -> dict[str, str]:
-    """Put the files in the place of their pointers; gives why for each path that has none.
+    """Replace the pointers by their files; return the reasons for missing ones by path.
 
-    ``remote`` is the endpoint with the login for it, which goes to its own origin alone; ``draft``
-    is where a file lies until it is whole.
+    ``remote`` is the endpoint with its login, which is sent only to its own origin. A file is
+    written to ``draft`` until it is complete.
 
     Raises:
-        SourceError: the server does not answer, or gives another file than the pointer names.
+        SourceError: the server does not answer, or sends another file than the pointer names.
     """
     missing: dict[str, str] = {}
     by_oid: dict[str, list[Pointer]] = {}
     for pointer in pointers:
         by_oid.setdefault(pointer.oid, []).append(pointer)
-    wanted = [same[0] for same in by_oid.values()]
+    requested = [same[0] for same in by_oid.values()]
     async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
         server = _Server(client, remote, networks)
-        for start in range(0, len(wanted), BATCH):
-            part = wanted[start : start + BATCH]
-            actions = await server.ask(part)
+        for start in range(0, len(requested), BATCH):
+            part = requested[start : start + BATCH]
+            actions = await server.resolve(part)
             for pointer in part:
                 same = by_oid[pointer.oid]
                 try:
                     await server.download(actions[pointer.oid], pointer, draft)
-                    await asyncio.to_thread(_put, draft, [one.place for one in same])
+                    await asyncio.to_thread(_overwrite, draft, [one.file for one in same])
                 except MissingFileError as error:
                     missing |= {one.path: error.reason for one in same}
     return missing
@@ -109,10 +109,12 @@ class _Server:
     remote: Remote
     networks: RegistryNetworks
 
-    async def ask(self, pointers: Sequence[Pointer]) -> Mapping[str, _Action | MissingFileError]:
-        """How each file is fetched, by its SHA-256, or why it is not."""
+    async def resolve(
+        self, pointers: Sequence[Pointer]
+    ) -> Mapping[str, _Action | MissingFileError]:
+        """Return the download of each file by its SHA-256, or the reason why there is none."""
         try:
-            found = {one.oid: one for one in (await self._ask(pointers)).objects}
+            found = {one.oid: one for one in (await self._request_batch(pointers)).objects}
         except MissingFileError as error:
             return dict.fromkeys((pointer.oid for pointer in pointers), error)
         return {pointer.oid: _choose(found.get(pointer.oid)) for pointer in pointers}
@@ -120,38 +122,38 @@ class _Server:
     async def download(
         self, action: _Action | MissingFileError, pointer: Pointer, draft: Path
     ) -> None:
-        """Write the file to ``draft``; each place that it is at is checked as any source is."""
+        """Write the file to ``draft``; each address on the way is checked like any source."""
         if isinstance(action, MissingFileError):
             raise action
         url = urljoin(f"{self.remote.url}/", action.href)
-        headers = _given_headers(action)
+        headers = _safe_headers(action)
         for _ in range(MAX_REDIRECTS + 1):
-            place = await self._open(url)
+            source = await self._open(url)
             parts = urlsplit(url)
             path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            request = make_request(self.client, place, "GET", path, headers=headers)
-            answer = await _send(self.client, request, place)
+            request = make_request(self.client, source, "GET", path, headers=headers)
+            answer = await _send(self.client, request, source)
             try:
                 if not answer.has_redirect_location:
-                    _require_good(answer, place)
-                    await _write(answer, place, pointer, draft)
+                    _require_good(answer, source)
+                    await _write(answer, source, pointer, draft)
                     return
             finally:
                 await answer.aclose()
             moved = urljoin(url, answer.headers["location"])
             headers = headers if is_same_origin(url, moved) else {}
             url = moved
-        raise MissingFileError("the LFS server moves it in circles")
+        raise MissingFileError("the LFS server redirects too often")
 
-    async def _ask(self, pointers: Sequence[Pointer]) -> _Answer:
-        asked = {
+    async def _request_batch(self, pointers: Sequence[Pointer]) -> _Answer:
+        batch = {
             "operation": "download",
             "transfers": ["basic"],
             "objects": [{"oid": pointer.oid, "size": pointer.size} for pointer in pointers],
         }
         path = f"{urlsplit(self.remote.url).path}/objects/batch"
-        headers = {"Accept": _KIND, "Content-Type": _KIND}
-        request = make_request(self.client, self.remote, "POST", path, headers=headers, json=asked)
+        headers = {"Accept": _MEDIA_TYPE, "Content-Type": _MEDIA_TYPE}
+        request = make_request(self.client, self.remote, "POST", path, headers=headers, json=batch)
         answer = await _send(self.client, request, self.remote)
         content = bytearray()
         try:
@@ -159,25 +161,25 @@ class _Server:
             async for chunk in _chunks(answer, self.remote):
                 content += chunk
                 if len(content) > MAX_ANSWER_BYTES:
-                    raise MissingFileError("the LFS server answers too much")
+                    raise MissingFileError("the LFS server's answer is too long")
             return _Answer.model_validate_json(bytes(content))
         except ValidationError as error:
-            raise MissingFileError("what answers is not an LFS server") from error
+            raise MissingFileError("the endpoint is not an LFS server") from error
         finally:
             await answer.aclose()
 
     async def _open(self, url: str) -> Remote:
-        """The checked place of a file; the login is for the endpoint's own origin."""
+        """Open the address of a file; only the endpoint's own origin gets the login."""
         if self.remote.url.startswith("https://") and not url.startswith("https://"):
-            raise MissingFileError("the LFS server would send it in clear")
+            raise MissingFileError("the LFS server would send it without TLS")
         try:
-            place = await open_remote(url, "", None, self.networks)
+            source = await open_remote(url, "", None, self.networks)
         except (SourceError, RefusedNetworkError) as error:
             if error.retryable:
                 raise
             raise MissingFileError(error.message) from error
         login = self.remote.authorization if is_same_origin(url, self.remote.url) else None
-        return Remote(place.url, place.addresses, login)
+        return Remote(source.url, source.addresses, login)
 
 
 def _choose(one: _Object | None) -> _Action | MissingFileError:
@@ -187,12 +189,12 @@ def _choose(one: _Object | None) -> _Action | MissingFileError:
     return action
 
 
-def _given_headers(action: _Action) -> dict[str, str]:
+def _safe_headers(action: _Action) -> dict[str, str]:
     return {
         name: value
         for name, value in action.header.items()
         if _HEADER.fullmatch(name)
-        and name.lower() not in _NOT_THEIRS
+        and name.lower() not in _RESERVED_HEADERS
         and value.isascii()
         and value.isprintable()
     }
@@ -218,21 +220,21 @@ async def _chunks(answer: httpx2.Response, remote: Remote) -> AsyncIterator[byte
 def _require_good(answer: httpx2.Response, remote: Remote) -> None:
     status = answer.status_code
     if status == httpx2.codes.TOO_MANY_REQUESTS:
-        raise SourceError(FaultCode.RATE_LIMITED, f"{remote.netloc} is asked too often")
+        raise SourceError(FaultCode.RATE_LIMITED, f"{remote.netloc} limits the rate of requests")
     if status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED:
         raise SourceError(
             FaultCode.SOURCE_UNREACHABLE, f"{remote.netloc} answers with status {status}"
         )
     if status in {401, 403}:
-        raise MissingFileError("the LFS server does not give it to this login")
+        raise MissingFileError("the LFS server refuses this login")
     if status != httpx2.codes.OK:
         raise MissingFileError(f"the LFS server answers with status {status}")
 
 
-async def _write(answer: httpx2.Response, place: Remote, pointer: Pointer, draft: Path) -> None:
+async def _write(answer: httpx2.Response, source: Remote, pointer: Pointer, draft: Path) -> None:
     checksum, total = hashlib.sha256(), 0
     with await asyncio.to_thread(draft.open, "wb") as file:
-        async for chunk in _chunks(answer, place):
+        async for chunk in _chunks(answer, source):
             total += len(chunk)
             if total > pointer.size:
                 break
@@ -241,13 +243,13 @@ async def _write(answer: httpx2.Response, place: Remote, pointer: Pointer, draft
     if total != pointer.size or checksum.hexdigest() != pointer.oid:
         raise SourceError(
             FaultCode.SOURCE_ALTERED,
-            f"{place.netloc} gives another file than {pointer.path[:200]!r}",
+            f"{source.netloc} sends another file than {pointer.path[:200]!r}",
             remedy="Push the file to the LFS server again.",
         )
 
 
-def _put(draft: Path, places: Sequence[Path]) -> None:
-    """Fill the files that hold pointers; they keep their modes."""
-    for place in places:
-        shutil.copyfile(draft, place)
+def _overwrite(draft: Path, files: Sequence[Path]) -> None:
+    """Overwrite the files that hold pointers; they keep their modes."""
+    for file in files:
+        shutil.copyfile(draft, file)
     draft.unlink()

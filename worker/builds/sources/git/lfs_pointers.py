@@ -1,4 +1,4 @@
-"""Find the files of a checkout that are pointers of Git LFS."""
+"""Find the Git LFS pointers among the files of a checkout."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.builds.sources.git.command import Git
 
 MAX_POINTER_BYTES = 1024
-"""The specification has it: a pointer is smaller."""
+"""The limit of the size of a pointer in the specification."""
 
 ARGUMENTS = 200
 
@@ -21,19 +21,20 @@ _SIZE = re.compile(rb"^size ([0-9]{1,15})$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Pointer:
-    """``path`` is from the root of the repository, ``place`` on this disk."""
+    """A pointer at ``path`` in the repository; ``file`` is its path on this disk."""
 
     path: str
-    place: Path
+    file: Path
     oid: str
     size: int
 
 
 @dataclass(frozen=True)
 class Pointers:
-    """``damaged`` are to be pointers by ``.gitattributes`` and are none that can be read.
+    """The pointers of a checkout.
 
-    ``unmarked`` look like pointers, but no attribute says so: git takes them as they are.
+    ``damaged`` ones have the LFS attribute but cannot be read. ``unmarked`` ones look like pointers
+    but have no LFS attribute, so git leaves them unchanged.
     """
 
     found: tuple[Pointer, ...] = ()
@@ -42,7 +43,7 @@ class Pointers:
 
 
 def parse_pointer(content: bytes) -> tuple[str, int] | None:
-    """The SHA-256 and the size that a pointer names; none where it is damaged or extended."""
+    """Return a pointer's SHA-256 and size; ``None`` if it is damaged or has extensions."""
     oid, size = _OID.search(content), _SIZE.search(content)
     if oid is None or size is None or b"\next-" in content:
         return None
@@ -50,9 +51,9 @@ def parse_pointer(content: bytes) -> tuple[str, int] | None:
 
 
 async def find_pointers(git: Git, paths: Sequence[str]) -> Pointers:
-    """The pointers among the small files of a checkout."""
+    """Find the pointers among the small files of a checkout."""
     contents = await asyncio.to_thread(_read, git.tree, paths)
-    marked = await _marked(git, list(contents))
+    marked = await _with_lfs_attribute(git, list(contents))
     found, damaged = [], []
     for path in marked:
         parsed = parse_pointer(contents[path])
@@ -75,8 +76,8 @@ def _read(tree: Path, paths: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
-async def _marked(git: Git, paths: Sequence[str]) -> list[str]:
-    """Those that ``.gitattributes`` gives to LFS."""
+async def _with_lfs_attribute(git: Git, paths: Sequence[str]) -> list[str]:
+    """Return the paths with the LFS attribute in ``.gitattributes``."""
     found = []
     for start in range(0, len(paths), ARGUMENTS):
         part = paths[start : start + ARGUMENTS]

@@ -1,8 +1,8 @@
-"""What a git server offers: its branches, tags and commits, asked by ourselves before git is.
+"""Read the refs of a git server, its branches, tags and commits, before git itself runs.
 
-Of a failed fetch, git gives words and one exit code for everything. Statuses and types of HTTP tell
-an unknown host, a wrong token and a missing branch apart; the address is looked up once, checked,
-and pinned for git too. The protocol is git's "smart" HTTP (gitprotocol-http, gitprotocol-pack).
+git reports every failed fetch with text and the same exit code. The statuses of HTTP distinguish an
+unknown host, a wrong token and a missing branch. The address is looked up once, checked, and pinned
+for git too. The protocol is git's "smart" HTTP (gitprotocol-http, gitprotocol-pack).
 """
 
 import base64
@@ -23,21 +23,21 @@ from worker.oci.transport.errors import make_connection_error
 DNS = timedelta(seconds=5)
 ANSWER_SECONDS = 30
 MAX_BYTES = 64 * 1024 * 1024
-"""A repository of a million branches; the largest known have some hundred thousand."""
+"""Enough for a million branches; the largest known repositories have some hundred thousand."""
 
 MAX_REDIRECTS = 3
-ANYBODY = "x-access-token"
-"""The username of a token whose username is not given: GitHub, GitLab and Gitea take any."""
+DEFAULT_USERNAME = "x-access-token"
+"""The username of a token without a given one; GitHub, GitLab and Gitea accept any."""
 
 _SERVICE = "git-upload-pack"
-_KIND = f"application/x-{_SERVICE}-advertisement"
-_OWN_REMEDY = {
+_MEDIA_TYPE = f"application/x-{_SERVICE}-advertisement"
+_REMEDIES = {
     FaultCode.DNS_NOT_FOUND: "Check the repository's URL, and that this server's DNS knows it.",
     FaultCode.DNS_FAILURE: "This server's DNS resolver does not answer; check resolv.conf.",
     FaultCode.TLS_UNKNOWN_CA: "Add the git server's CA to this server's trusted certificates.",
     FaultCode.TLS_EXPIRED: "Renew the git server's certificate, or correct this server's clock.",
     FaultCode.TLS_NAME_MISMATCH: "Use one of the names that the certificate is valid for.",
-    FaultCode.TLS_NOT_OFFERED: "The git server speaks plain HTTP: write http://.",
+    FaultCode.TLS_NOT_OFFERED: "The git server answers in plain HTTP. Use an http:// URL.",
 }
 
 
@@ -64,8 +64,8 @@ class Remote:
 
 
 @dataclass(frozen=True)
-class Offer:
-    """Where a repository is, and its refs by name: ``HEAD``, ``refs/heads/main``."""
+class Advertisement:
+    """A repository's address, and its refs by name: ``HEAD``, ``refs/heads/main``."""
 
     remote: Remote
     refs: Mapping[str, str]
@@ -74,14 +74,14 @@ class Offer:
 async def open_remote(
     url: str, username: str, token: SecretStr | None, networks: RegistryNetworks
 ) -> Remote:
-    """Check a repository's URL and look its host up.
+    """Check a repository's URL and resolve its host.
 
     Raises:
-        SourceError: ``source_invalid`` for any other URL than a plain one of http or https, or a
-            token that would go in clear over the network; ``dns_not_found``, ``dns_failure``.
-        RefusedNetworkError: an address that is not allowed here.
+        SourceError: ``source_invalid``, the URL is not a plain one of http or https, or the token
+            would be sent in clear over the network; ``dns_not_found``, ``dns_failure``.
+        RefusedNetworkError: the host has an address that is not allowed here.
     """
-    clean = _clean(url)
+    clean = _parse_url(url)
     hostname = urlsplit(clean).hostname or ""
     try:
         addresses = await resolve(hostname, networks, SystemResolver(), DNS)
@@ -92,15 +92,15 @@ async def open_remote(
     if clean.startswith("http://") and not are_loopback(addresses):
         raise SourceError(
             FaultCode.SOURCE_INVALID,
-            f"the token for {hostname} would be readable on its way",
+            f"the token for {hostname} would be sent without TLS",
             remedy="Give the repository's https:// URL.",
         )
-    login = f"{username or ANYBODY}:{token.get_secret_value()}".encode()
+    login = f"{username or DEFAULT_USERNAME}:{token.get_secret_value()}".encode()
     return Remote(clean, addresses, SecretStr(f"Basic {base64.b64encode(login).decode()}"))
 
 
-async def ask(remote: Remote) -> Offer:
-    """The refs of a repository; a move within its host is followed.
+async def fetch_refs(remote: Remote) -> Advertisement:
+    """Fetch the refs of a repository; a redirect within its host is followed.
 
     Raises:
         SourceError: ``source_not_found``, ``source_denied``, ``source_unreachable``,
@@ -113,20 +113,20 @@ async def ask(remote: Remote) -> Offer:
                 try:
                     if not answer.has_redirect_location:
                         _require_good(answer, remote)
-                        return Offer(remote, parse_refs(await _content(answer, remote)))
+                        return Advertisement(remote, parse_refs(await _content(answer, remote)))
                 finally:
                     await answer.aclose()
         except httpx2.TransportError as error:
             raise make_unreachable(error, remote) from error
-        remote = _moved(remote, answer.headers["location"])
-    raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"{remote.url} is moved in circles")
+        remote = _redirected(remote, answer.headers["location"])
+    raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"{remote.url} redirects too often")
 
 
 def parse_refs(content: bytes) -> dict[str, str]:
     """Read an advertisement of refs: ``{"refs/heads/main": "<commit>"}``.
 
     Raises:
-        SourceError: ``source_not_found``, it is none.
+        SourceError: ``source_not_found``, the content is not one.
     """
     refs = {}
     for line in _packets(content):
@@ -137,7 +137,7 @@ def parse_refs(content: bytes) -> dict[str, str]:
 
 
 def _packets(content: bytes) -> Iterator[bytes]:
-    """The lines of ``pkt-line`` format: four hexadecimal digits of length, and content."""
+    """Yield the lines of ``pkt-line`` format: four hexadecimal digits of length, and content."""
     at = 0
     while at < len(content):
         try:
@@ -146,14 +146,14 @@ def _packets(content: bytes) -> Iterator[bytes]:
             size = -1
         if size < 0 or at + size > len(content) or 0 < size < 4:
             raise SourceError(
-                FaultCode.SOURCE_NOT_FOUND, "what answers there is not a git repository"
+                FaultCode.SOURCE_NOT_FOUND, "the URL does not lead to a git repository"
             )
         yield content[at + 4 : at + size]
         at += size or 4
 
 
-def _clean(url: str) -> str:
-    """The URL without a slash or a query at its end."""
+def _parse_url(url: str) -> str:
+    """Check the URL and return it without a slash or a query at its end."""
     try:
         parts = urlsplit(url.strip())
         is_good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
@@ -169,7 +169,7 @@ def _clean(url: str) -> str:
         raise SourceError(
             FaultCode.SOURCE_INVALID,
             f"the URL of the repository at {parts.hostname} holds a login",
-            remedy="Give username and token as fields of their own.",
+            remedy="Give username and token in separate fields.",
         )
     return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
 
@@ -183,9 +183,9 @@ def make_request(
     headers: Mapping[str, str] | None = None,
     json: object = None,
 ) -> httpx2.Request:
-    """Make a request to the checked address, whatever the name resolves to by now.
+    """Make a request to the checked address without another lookup of the name.
 
-    TLS is for the name. The remote's login goes along unless ``headers`` have another.
+    TLS verifies the name. The remote's login is sent unless ``headers`` have another.
     """
     address = remote.addresses[0]
     host = f"[{address}]" if ":" in address else address
@@ -216,13 +216,13 @@ def _require_good(answer: httpx2.Response, remote: Remote) -> None:
         after = answer.headers.get("retry-after", "")
         raise SourceError(
             FaultCode.RATE_LIMITED,
-            f"{where} is asked too often",
+            f"{where} limits the rate of requests",
             remedy="Wait, or use a token.",
             retry_after_seconds=float(after) if after.isdigit() else None,
         )
     if status >= 500:
         raise SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} answers with status {status}")
-    if status != httpx2.codes.OK or answer.headers.get("content-type") != _KIND:
+    if status != httpx2.codes.OK or answer.headers.get("content-type") != _MEDIA_TYPE:
         raise SourceError(FaultCode.SOURCE_NOT_FOUND, f"there is no git repository at {where}")
 
 
@@ -235,8 +235,8 @@ async def _content(answer: httpx2.Response, remote: Remote) -> bytes:
     return bytes(content)
 
 
-def _moved(remote: Remote, location: str) -> Remote:
-    """The new place; what is ours to send and the checked addresses hold for this host alone."""
+def _redirected(remote: Remote, location: str) -> Remote:
+    """Return the redirected remote; login and checked addresses are valid for this host only."""
     old = urlsplit(remote.url)
     new = urlsplit(location)
     path, ending, _ = new.path.partition("/info/refs")
@@ -245,8 +245,8 @@ def _moved(remote: Remote, location: str) -> Remote:
     ):
         raise SourceError(
             FaultCode.SOURCE_NOT_FOUND,
-            f"{remote.url} has moved to {new.hostname or 'another place'}",
-            remedy="Give the repository's present URL.",
+            f"{remote.url} has moved to {new.hostname or 'another URL'}",
+            remedy="Use the repository's present URL.",
         )
     return Remote(
         urlunsplit((old.scheme, old.netloc, path, "", "")), remote.addresses, remote.authorization
@@ -254,22 +254,22 @@ def _moved(remote: Remote, location: str) -> Remote:
 
 
 def make_unreachable(error: httpx2.TransportError, remote: Remote) -> SourceError:
-    """Make the error of a git server that could not be talked to."""
+    """Make the error of a git server that could not be reached."""
     where = f"{remote.hostname}:{remote.port}"
     if isinstance(error, httpx2.TimeoutException):
         return SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer in time")
-    return _as_source_error(make_connection_error(innermost(error), where))
+    return _as_source_error(make_connection_error(root_cause(error), where))
 
 
-def innermost(error: BaseException) -> BaseException:
-    """What happened at the socket, out of what a library made of it."""
+def root_cause(error: BaseException) -> BaseException:
+    """Return the root cause of an error, such as that of the socket."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
 
 
 def _as_source_error(error: RegistryError) -> SourceError:
-    """A diagnosis of `worker.oci`, whose remedies are for registries, as one of a git server."""
+    """Convert a diagnosis of `worker.oci`, whose remedies are for registries."""
     code = FaultCode(error.code)
-    known = code if code in _OWN_REMEDY else FaultCode.SOURCE_UNREACHABLE
-    return SourceError(known, error.message, remedy=_OWN_REMEDY.get(code, ""))
+    known = code if code in _REMEDIES else FaultCode.SOURCE_UNREACHABLE
+    return SourceError(known, error.message, remedy=_REMEDIES.get(code, ""))

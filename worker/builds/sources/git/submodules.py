@@ -1,4 +1,4 @@
-"""Read which submodules a commit has, and where each is fetched from (gitmodules(5))."""
+"""Read the submodules of a commit and their URLs (gitmodules(5))."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Submodule:
-    """``url`` is as the repository writes it; empty where it says nothing."""
+    """One submodule; ``url`` is as written in the repository, empty if it is missing."""
 
     path: str
     commit: str
@@ -25,14 +25,14 @@ class Submodule:
 async def read_submodules(
     git: Git, commit: str, links: Iterable[tuple[str, str]]
 ) -> list[Submodule]:
-    """The submodules of a commit; ``links`` are the paths and commits that its tree names."""
+    """Read the submodules of a commit; ``links`` are the paths and commits in its tree."""
     links = list(links)
     urls = await _read_urls(git, commit) if links else {}
     return [Submodule(path, pinned, urls.get(path, "")) for path, pinned in links]
 
 
 async def _read_urls(git: Git, commit: str) -> dict[str, str]:
-    """URLs by path; none where there is no such file, or git cannot read it."""
+    """Read the URLs by path; none if the file is missing or git cannot read it."""
     found: dict[str, dict[str, str]] = {}
     try:
         async for entry in git.lines("config", "--blob", f"{commit}:{GITMODULES}", "-z", "--list"):
@@ -47,13 +47,13 @@ async def _read_urls(git: Git, commit: str) -> dict[str, str]:
 
 
 def resolve_url(parent: str, url: str) -> str:
-    """A submodule's URL; one that begins with a dot is relative to that of its parent.
+    """Resolve a submodule's URL; one that begins with a dot is relative to its parent's URL.
 
     Raises:
-        SourceError: ``source_invalid``, it leads beyond the host, or there is none.
+        SourceError: ``source_invalid``, the URL leads out of the host, or is missing.
     """
     if not url:
-        raise SourceError(FaultCode.SOURCE_INVALID, f"{GITMODULES} gives no URL for it")
+        raise SourceError(FaultCode.SOURCE_INVALID, f"{GITMODULES} has no URL for it")
     if not url.startswith(("./", "../")):
         return url
     parts = urlsplit(parent)
@@ -63,14 +63,16 @@ def resolve_url(parent: str, url: str) -> str:
         step, _, rest = rest.partition("/")
         if step == "..":
             if not steps:
-                raise SourceError(FaultCode.SOURCE_INVALID, f"its URL {url[:200]!r} leads nowhere")
+                raise SourceError(
+                    FaultCode.SOURCE_INVALID, f"its URL {url[:200]!r} leads out of its host"
+                )
             steps.pop()
     path = "/".join([*steps, rest.strip("/")])
     return urlunsplit((parts.scheme, parts.netloc, f"/{path}", "", ""))
 
 
 def is_same_origin(one: str, other: str) -> bool:
-    """Whether two URLs have scheme, host and port in common."""
+    """Return whether two URLs have the same scheme, host and port."""
     try:
         return _origin(one) == _origin(other)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Sources from a real git repository, over HTTP."""
+"""Sources are fetched from a real git repository over HTTP."""
 
 import asyncio
 import contextlib
@@ -57,9 +57,7 @@ async def fail(
     return caught.value
 
 
-async def test_the_head_is_fetched_where_nothing_is_said(
-    server: GitServer, directory: Path
-) -> None:
+async def test_the_head_is_fetched_by_default(server: GitServer, directory: Path) -> None:
     commit = server.create("app").commit(FILES)
 
     found = await get(GitSource(url=server.url("app")), directory)
@@ -146,7 +144,7 @@ async def test_the_token_is_on_no_command_line_and_in_no_file(
         ({"commit": "--upload-pack=x"}, FaultCode.REVISION_NOT_FOUND),
     ],
 )
-async def test_what_does_not_exist_is_named(
+async def test_a_missing_revision_is_named(
     server: GitServer, directory: Path, source: dict[str, str], code: FaultCode
 ) -> None:
     server.create("app").commit(FILES)
@@ -182,13 +180,11 @@ async def test_an_empty_repository_has_no_commit_yet(server: GitServer, director
         "--upload-pack=x",
     ],
 )
-async def test_only_a_plain_http_url_is_taken(directory: Path, url: str) -> None:
+async def test_only_a_plain_http_url_is_accepted(directory: Path, url: str) -> None:
     assert (await fail(GitSource(url=url), directory)).code == FaultCode.SOURCE_INVALID
 
 
-async def test_an_address_that_is_not_allowed_is_not_asked(
-    server: GitServer, directory: Path
-) -> None:
+async def test_a_forbidden_address_gets_no_request(server: GitServer, directory: Path) -> None:
     source = GitSource(url=server.url("app"))
 
     with pytest.raises(RefusedNetworkError):
@@ -197,7 +193,7 @@ async def test_an_address_that_is_not_allowed_is_not_asked(
     assert not server.fake.requests
 
 
-async def test_a_token_does_not_go_in_clear_over_the_network(directory: Path) -> None:
+async def test_a_token_is_not_sent_over_the_network_without_tls(directory: Path) -> None:
     error = await fail(GitSource(url="http://10.255.255.1/app"), directory, TOKEN)
 
     assert error.code == FaultCode.SOURCE_INVALID
@@ -211,13 +207,11 @@ async def test_a_token_does_not_go_in_clear_over_the_network(directory: Path) ->
         ("http://127.0.0.1:9/a", {FaultCode.SOURCE_UNREACHABLE}),
     ],
 )
-async def test_a_host_that_is_not_there_is_named(
-    directory: Path, url: str, code: set[FaultCode]
-) -> None:
+async def test_an_unknown_host_is_named(directory: Path, url: str, code: set[FaultCode]) -> None:
     assert (await fail(GitSource(url=url), directory)).code in code
 
 
-async def test_https_to_a_plain_server_says_so(server: GitServer, directory: Path) -> None:
+async def test_https_to_a_plain_server_is_reported(server: GitServer, directory: Path) -> None:
     url = server.url("app").replace("http", "https")
 
     assert (await fail(GitSource(url=url), directory)).code == FaultCode.TLS_NOT_OFFERED
@@ -233,7 +227,7 @@ async def test_https_to_a_plain_server_says_so(server: GitServer, directory: Pat
         (200, "application/x-git-upload-pack-advertisement", FaultCode.SOURCE_NOT_FOUND),
     ],
 )
-async def test_what_a_server_answers_has_its_code(
+async def test_each_answer_of_a_server_has_its_code(
     directory: Path, status: int, kind: str, code: FaultCode
 ) -> None:
     async with open_fake(says(status, text="<html>", kind=kind)) as fake:
@@ -242,7 +236,7 @@ async def test_what_a_server_answers_has_its_code(
     assert error.code == code
 
 
-async def test_a_move_within_the_host_is_followed_and_no_other(
+async def test_only_a_redirect_within_the_host_is_followed(
     server: GitServer, directory: Path
 ) -> None:
     server.create("app.git").commit(FILES)
@@ -278,7 +272,7 @@ async def test_a_repository_beyond_the_limits_is_refused(
     assert not any((directory / "tree").iterdir())
 
 
-async def test_a_fetch_has_an_end_and_leaves_no_process(directory: Path) -> None:
+async def test_a_fetch_times_out_and_leaves_no_process(directory: Path) -> None:
     async with open_socket(be_silent) as place:
         limits = Limits(time=timedelta(milliseconds=300))
         error = await fail(GitSource(url=f"http://{place}/app"), directory, limits=limits)
@@ -346,7 +340,7 @@ def test_an_advertisement_is_read_back(refs: dict[str, str]) -> None:
 
 
 def _readable(directory: Path) -> list[str]:
-    """What others could read while git runs: all command lines, and the repository's own files."""
+    """Return all that others can read while git runs: command lines and the repository's files."""
     words = []
     for path in [*Path("/proc").glob("[0-9]*/cmdline"), *directory.glob("git/*")]:
         with contextlib.suppress(OSError):
@@ -355,7 +349,7 @@ def _readable(directory: Path) -> list[str]:
 
 
 def _processes(directory: Path) -> int:
-    """How many programs run with their repository in there."""
+    """Return the number of processes whose repository is in the directory."""
     found = 0
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):

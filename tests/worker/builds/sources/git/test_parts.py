@@ -1,4 +1,4 @@
-"""What belongs to a repository and lies elsewhere: submodules and LFS files."""
+"""Submodules and LFS files of a repository are fetched with it."""
 
 import base64
 import os
@@ -36,7 +36,7 @@ async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
 
 @pytest.fixture
 async def other(tmp_path: Path) -> AsyncIterator[GitServer]:
-    """Another git server, at another origin."""
+    """Run another git server at another origin."""
     (tmp_path / "other").mkdir()
     async with open_git_server(tmp_path / "other") as opened:
         yield opened
@@ -69,7 +69,7 @@ async def get(
 
 @contextmanager
 def refused(code: FaultCode = FaultCode.SOURCE_INCOMPLETE) -> Iterator[list[str]]:
-    """The block fails with this code; gives the message."""
+    """Require that the block fails with this code; yield the message."""
     said: list[str] = []
     with pytest.raises(SourceError) as caught:
         yield said
@@ -78,7 +78,7 @@ def refused(code: FaultCode = FaultCode.SOURCE_INCOMPLETE) -> Iterator[list[str]
     said.append(caught.value.message)
 
 
-async def test_submodules_are_fetched_wherever_they_are_and_however_deep(
+async def test_submodules_are_fetched_at_any_host_and_depth(
     server: GitServer, other: GitServer, directory: Path
 ) -> None:
     leaf = other.create("leaf").commit({"leaf": b"1"})
@@ -96,9 +96,7 @@ async def test_submodules_are_fetched_wherever_they_are_and_however_deep(
     assert os.listdir(directory) == ["tree"]  # noqa: PTH208 - in a coroutine
 
 
-async def test_a_submodule_is_at_its_own_commit_and_not_at_the_newest(
-    server: GitServer, directory: Path
-) -> None:
+async def test_a_submodule_is_at_its_pinned_commit(server: GitServer, directory: Path) -> None:
     library = server.create("library")
     first = library.commit({"version": b"1"})
     library.commit({"version": b"2"})
@@ -109,7 +107,7 @@ async def test_a_submodule_is_at_its_own_commit_and_not_at_the_newest(
     assert (found.directory / "library/version").read_bytes() == b"1"
 
 
-async def test_the_token_goes_to_submodules_and_files_of_its_own_origin_alone(
+async def test_the_token_is_sent_only_to_submodules_and_files_of_its_own_origin(
     server: GitServer, other: GitServer, directory: Path
 ) -> None:
     near = server.create("near", is_private=True).commit({"near": b"1"})
@@ -151,7 +149,7 @@ URLS = [
 ]
 
 
-async def test_submodules_that_cannot_be_had_fail_the_build_unless_that_is_allowed(
+async def test_missing_submodules_fail_the_build_unless_that_is_allowed(
     server: GitServer, directory: Path, tmp_path: Path
 ) -> None:
     submodules = {f"library{index}": (url, "a" * 40) for index, url in enumerate(URLS)}
@@ -184,7 +182,7 @@ async def test_a_private_submodule_elsewhere_and_a_lost_commit_are_named(
     assert "submodule private" in said[0]
 
 
-async def test_a_link_without_an_entry_is_missing_and_an_entry_without_a_link_is_nothing(
+async def test_a_submodule_link_without_an_entry_is_missing(
     server: GitServer, directory: Path
 ) -> None:
     repository = server.create("app")
@@ -207,7 +205,7 @@ async def test_submodules_that_nest_too_deep_or_are_too_many_are_refused(
         await get(server, directory, limits=limits)
 
 
-async def test_the_limits_hold_for_all_that_belongs_to_a_repository(
+async def test_the_limits_include_submodules_and_lfs_files(
     server: GitServer, directory: Path, tmp_path: Path
 ) -> None:
     half = server.create("half").commit({"big": bytes(60_000)})
@@ -221,7 +219,7 @@ async def test_the_limits_hold_for_all_that_belongs_to_a_repository(
     assert not found.missing
 
 
-async def test_lfs_files_take_the_place_of_their_pointers_and_keep_their_modes(
+async def test_lfs_files_replace_their_pointers_and_keep_their_modes(
     server: GitServer, directory: Path
 ) -> None:
     content = os.urandom(300_000)
@@ -247,9 +245,7 @@ async def test_lfs_files_take_the_place_of_their_pointers_and_keep_their_modes(
     assert len([line for line in server.fake.lines if line.startswith("GET /lfs/")]) == 2
 
 
-async def test_what_looks_like_a_pointer_and_is_not_marked_is_left_and_said(
-    server: GitServer, directory: Path
-) -> None:
+async def test_an_unmarked_pointer_is_kept_and_reported(server: GitServer, directory: Path) -> None:
     pointer = make_pointer("a" * 64, 5)
     server.create("app").commit({"example.txt": pointer})
 
@@ -259,7 +255,7 @@ async def test_what_looks_like_a_pointer_and_is_not_marked_is_left_and_said(
     assert any("look like LFS pointers" in note for note in found.notes)
 
 
-async def test_lfs_files_that_cannot_be_had_fail_the_build_unless_that_is_allowed(
+async def test_missing_lfs_files_fail_the_build_unless_that_is_allowed(
     server: GitServer, directory: Path, tmp_path: Path
 ) -> None:
     damaged = make_pointer("a" * 64, 5).replace(b"oid sha256", b"oid md5")
@@ -285,7 +281,7 @@ async def test_lfs_files_that_cannot_be_had_fail_the_build_unless_that_is_allowe
 
 
 @pytest.mark.parametrize("href", ["http://169.254.169.254/a", "file:///etc/passwd", "ftp://a/b"])
-async def test_an_lfs_file_at_a_place_that_is_not_allowed_is_not_asked_for(
+async def test_an_lfs_file_at_a_forbidden_address_is_not_requested(
     server: GitServer, directory: Path, href: str
 ) -> None:
     server.files = href
@@ -307,7 +303,7 @@ async def test_another_lfs_file_than_its_pointer_names_is_refused(
         await get(server, directory, allow_missing=True)
 
 
-async def test_the_lfs_server_that_a_repository_names_is_used_without_the_token(
+async def test_a_named_lfs_server_is_used_without_the_token(
     server: GitServer, other: GitServer, directory: Path
 ) -> None:
     other.create("store")
@@ -333,7 +329,7 @@ async def test_the_lfs_server_that_a_repository_names_is_used_without_the_token(
         (503, "", FaultCode.SOURCE_UNREACHABLE),
     ],
 )
-async def test_whatever_an_lfs_server_answers_has_its_code(
+async def test_each_answer_of_an_lfs_server_has_its_code(
     server: GitServer, directory: Path, status: int, text: str, code: FaultCode
 ) -> None:
     async with open_fake(says(status, text=text)) as fake:
@@ -355,7 +351,7 @@ async def test_whatever_an_lfs_server_answers_has_its_code(
         ("https://a.example/team/app", "https://b.example/x", "https://b.example/x"),
     ],
 )
-def test_a_relative_url_is_resolved_as_git_does_it(parent: str, url: str, found: str) -> None:
+def test_a_relative_url_is_resolved_as_in_git(parent: str, url: str, found: str) -> None:
     assert resolve_url(parent, url) == found
 
 
