@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write it for its owner alone: whatever happens, it is whole on the disk, or as before."""
+def write_atomically(path: Path, text: str) -> None:
+    """Write a private file atomically: after a crash it has its new content, or the old one."""
     fresh = path.with_name(f"{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -15,6 +15,6 @@ def write_whole(path: Path, text: str) -> None:
     fresh.replace(path)
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)  # of a file's new name, only its directory knows
+        os.fsync(folder)  # the new name is stored in the directory
     finally:
         os.close(folder)

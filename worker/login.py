@@ -1,4 +1,4 @@
-"""What control gives to one server for one attempt: logins, and what each may be used for."""
+"""The logins and secrets that control gives to one server for one attempt."""
 
 from collections.abc import Iterable, Mapping
 from typing import Self
@@ -19,10 +19,10 @@ ENVIRONMENT = "environment"
 
 
 class Login(BaseModel):
-    """A username and a secret that may be sent to ``host`` and to nowhere else.
+    """A username and a secret that may be sent to ``host`` only.
 
     ``host`` is the registry's canonical name (`shared.reference`). An empty username with an empty
-    secret means: ask as nobody.
+    secret stands for anonymous access.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -33,16 +33,16 @@ class Login(BaseModel):
 
 
 class EngineLogin(Login):
-    """A login that an Engine may be given: `worker.oci.destinations` has seen where it would go.
+    """A login that an Engine may be given, as `worker.oci.destinations` has checked where it goes.
 
-    It is made there alone; whatever hands a login to an Engine takes no other.
+    Only that module makes it, and only this type is accepted where a login is sent to an Engine.
     """
 
 
 def login_context(
     *, organization_id: str, job_id: str, attempt: int, server_id: str, hosts: Iterable[str]
 ) -> SealContext:
-    """What logins are bound to: this job, this attempt, this server, these hosts."""
+    """Return the seal context of logins: this job, this attempt, this server, these hosts."""
     return SealContext(
         purpose="login",
         organization_id=organization_id,
@@ -65,16 +65,16 @@ class Grant(BaseModel):
 
     def is_for(self, target: Reference, right: Right) -> bool:
         is_host = self.login.host == target.registry
-        is_there = self.repository in {target.repository, ANY_REPOSITORY}
-        return is_host and is_there and right in self.rights
+        is_repository = self.repository in {target.repository, ANY_REPOSITORY}
+        return is_host and is_repository and right in self.rights
 
 
 class Grants(BaseModel):
-    """All that one attempt is given.
+    """All logins and secrets of one attempt.
 
-    ``secrets`` are by purpose: what a build's sources need. ``build_secrets`` are by the ids under
-    which its steps mount them, ``environment`` are the variables that a container gets.
-    It travels sealed; a worker acts on what stands in here, never on the job's row alone.
+    The keys of ``secrets`` are purposes of a build's sources, those of ``build_secrets`` the ids
+    under which build steps mount them. ``environment`` holds the variables of a container. Grants
+    are sent sealed; a worker acts on them, never on the job's row alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -84,15 +84,15 @@ class Grants(BaseModel):
     build_secrets: dict[str, SecretStr] = {}
     environment: dict[str, SecretStr] = {}
 
-    def sealable(self) -> str:
-        """The grants as JSON with their secrets in clear: to be sealed at once."""
+    def to_sealable_json(self) -> str:
+        """Return the grants as JSON with their secrets in clear, for sealing at once."""
         return _OpenGrants.of(self).model_dump_json()
 
     def login_for(self, target: Reference, right: Right) -> Login:
-        """The login that was given for just this.
+        """Return the login that was given for this repository and right.
 
         Raises:
-            RegistryError: none was given for that host, repository or right.
+            RegistryError: no login was given for that host, repository or right.
         """
         for grant in self.grants:
             if grant.is_for(target, right):

@@ -1,4 +1,4 @@
-"""What this server says of itself: its Engine, the disk that holds its images, its clock."""
+"""Describe this server: its Engine, the disk that holds its images, and its clock."""
 
 import asyncio
 import os
@@ -13,30 +13,30 @@ from shared.versions import OLDEST_ENGINE_API, is_older
 from worker.engine.transport.connection import Engine
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]
-"""Gives what the Engine says of itself, as it is stored; empty while it is away."""
+"""Return the Engine's description as it is stored; empty while the Engine is unreachable."""
 
 SLOWEST_SECONDS = 0.5
-"""An exchange that takes longer says too little of when, within it, the other clock was read."""
+"""An exchange that takes longer is too imprecise for a comparison of the clocks."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Clock:
-    """By how many seconds ours is ahead of PostgreSQL's, to a quarter of a second or better."""
+    """The seconds by which our clock is ahead of PostgreSQL's, to a quarter of a second."""
 
     ahead: float | None = None
 
-    def compare(self, asked: float, answered: float, theirs: float | None) -> None:
-        """Their time, read at some moment between these two of ours (RFC 5905, figure 2)."""
-        if theirs is not None and 0 <= answered - asked <= SLOWEST_SECONDS:
-            self.ahead = round((asked + answered) / 2 - theirs, 3)
+    def compare(self, requested_at: float, answered_at: float, their_time: float | None) -> None:
+        """Compare with their time, read between two times of our clock (RFC 5905, figure 2)."""
+        if their_time is not None and 0 <= answered_at - requested_at <= SLOWEST_SECONDS:
+            self.ahead = round((requested_at + answered_at) / 2 - their_time, 3)
 
 
 async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> dict[str, Any]:
-    """The Engine's own description, what containers may mount, and the room on its disk.
+    """Return the Engine's description, the paths that containers may mount, and its disk space.
 
-    The room is left out where this process does not see the disk.
+    The disk space is left out if this process does not see the disk.
     """
     try:
         info = await engine.info()
@@ -50,7 +50,7 @@ async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> di
 
 
 async def find_free_bytes(engine: Engine) -> int | None:
-    """The room on the disk that holds the Engine's images; ``None`` where it cannot be seen.
+    """Return the free space on the disk of the Engine's images; ``None`` if it is not visible.
 
     Raises:
         EngineError: the Engine does not answer.
@@ -65,7 +65,7 @@ async def _find_disk(engine: Engine, data_root: str) -> dict[str, int]:
 
 
 def _disk(path: str) -> dict[str, int]:
-    """Nothing where there is no such directory: a container sees others than the Engine."""
+    """Return nothing if the directory is missing: a container does not see the Engine's files."""
     try:
         disk = os.statvfs(path)
     except OSError:

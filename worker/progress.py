@@ -1,6 +1,6 @@
-"""How far a transfer of an image is, whether an Engine carries it or we do.
+"""The progress of a transfer of an image, by an Engine or by the worker itself.
 
-Bytes are those that moved over the network, never more than the total and never fewer than before.
+Bytes are those sent over the network, never more than the total and never fewer than before.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from typing import Self
 from pydantic import JsonValue
 
 MAX_LAYERS = 128
-"""Overlay file systems stop at 127 layers; a longer list of one image is a hostile one."""
+"""Overlay file systems allow 127 layers, so a longer list of one image is hostile."""
 
 
 class LayerState(StrEnum):
@@ -24,8 +24,8 @@ class LayerState(StrEnum):
     DONE = "done"
 
     @property
-    def is_there(self) -> bool:
-        """Whether nothing of the layer is left to move."""
+    def is_complete(self) -> bool:
+        """True if nothing of the layer remains to be transferred."""
         return self in {LayerState.PRESENT, LayerState.DONE}
 
 
@@ -40,7 +40,7 @@ UNDER_WAY = (
 
 @dataclass(frozen=True)
 class LayerProgress:
-    """One layer; ``id`` is a short one, ``total_bytes`` is 0 until it is known."""
+    """One layer; ``id`` is a short id, ``total_bytes`` is 0 until it is known."""
 
     id: str
     state: LayerState
@@ -50,7 +50,7 @@ class LayerProgress:
 
 @dataclass(frozen=True)
 class TransferProgress:
-    """A moment of a transfer: its layers in order, and their sums."""
+    """The state of a transfer at one moment: its layers in order, and their sums."""
 
     layers: tuple[LayerProgress, ...] = ()
     current_bytes: int = 0
@@ -58,7 +58,7 @@ class TransferProgress:
 
     @classmethod
     def of(cls, layers: Iterable[LayerProgress]) -> Self:
-        """The layers with their sums."""
+        """Make the progress of the layers with their sums."""
         layers = tuple(layers)
         return cls(
             layers,
@@ -68,17 +68,17 @@ class TransferProgress:
 
     @property
     def is_last_step(self) -> bool:
-        """Whether every layer has arrived: of a push or a copy, only the tag is left to write."""
-        return bool(self.layers) and all(layer.state.is_there for layer in self.layers)
+        """True if every layer has arrived, so that only the tag of a push or copy is missing."""
+        return bool(self.layers) and all(layer.state.is_complete for layer in self.layers)
 
     def as_layer(self, name: str) -> LayerProgress:
-        """All of it as one line of a larger transfer: in the state of what is still under way."""
+        """Return the transfer as one line of a larger one, in the state of an unfinished layer."""
         states = {layer.state for layer in self.layers}
         state = next((state for state in UNDER_WAY if state in states), LayerState.EXTRACTING)
         return LayerProgress(name, state, self.current_bytes, self.total_bytes)
 
     def as_json(self) -> dict[str, JsonValue]:
-        """As it is stored with the job: at most 128 layers of four fields."""
+        """Return the document that is stored with the job: at most 128 layers of four fields."""
         return {
             "current_bytes": self.current_bytes,
             "total_bytes": self.total_bytes,

@@ -47,7 +47,7 @@ class Observation:
         return tuple(task for task in self.others if not task.is_wanted and not task.is_over)
 
     def gap_seconds(self) -> float:
-        """The longest time between the end of a task and the run of the one in its place."""
+        """Return the longest time from the end of a task to the start of its replacement."""
         gaps = [
             min((new.at - old.at).total_seconds() for old in self.others if _replaced(old, new))
             for new in self.running

@@ -44,7 +44,7 @@ from worker.engine.containers import APPLICATION, Container
 from worker.engine.swarm import services
 from worker.engine.swarm.service_spec import TRIAL
 from worker.engine.transport.connection import Engine
-from worker.files import write_whole
+from worker.files import write_atomically
 
 EVERY = timedelta(seconds=5)
 
@@ -275,7 +275,7 @@ class RecoveryJournal:
         self._save({key: self.entries[key] for key in self.entries.keys() - {application_id}})
 
     def _save(self, entries: dict[str, JournalEntry]) -> None:
-        write_whole(self.path, _ENTRIES.dump_json(entries).decode())
+        write_atomically(self.path, _ENTRIES.dump_json(entries).decode())
         self.entries = entries
 
 

@@ -1,4 +1,4 @@
-"""Pull what a compose file names, one image after the other, and answer the file pinned."""
+"""Pull the images of a compose file one after the other, and return the file pinned."""
 
 from dataclasses import dataclass, field, replace
 
@@ -18,13 +18,13 @@ from worker.progress import LayerProgress, LayerState, TransferProgress
 async def pull(
     command: ComposePull, grants: Grants, attempt: Attempt, tools: Tools
 ) -> ComposeResult:
-    """The file by what the Engine has pulled; nothing is pinned unless all of it was.
+    """Pull all images and return the file with their digests; one failure fails everything.
 
     Raises:
         EngineError, RegistryError: an image could not be pulled; the message names its services.
     """
     file = read_compose(command.compose)
-    lines = _Lines.of(command.images, progress_recorder(attempt))
+    lines = _ImageLines.of(command.images, progress_recorder(attempt))
     digests: dict[Reference, str] = {}
     for image in command.images:
         digests[image.target] = await _pull(image, grants, tools, lines)
@@ -41,8 +41,8 @@ async def pull(
     )
 
 
-async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Lines") -> str:
-    """The digest that was pulled."""
+async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_ImageLines") -> str:
+    """Pull one image and return its digest."""
     name = lines.name_of(image)
     try:
         given = grants.login_for(image.target, "pull") if image.registry_id else None
@@ -61,19 +61,19 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Line
 
 
 @dataclass
-class _Lines:
-    """The progress of all: one transfer in which each image is a line, by its first service.
+class _ImageLines:
+    """The progress of all images: one transfer with a line per image, named by its first service.
 
-    Layers would be too many; those that images share are present when the next one comes.
+    Lines per layer would be too many, and images share layers.
     """
 
-    tell: OnProgress
+    report: OnProgress
     lines: dict[str, LayerProgress] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, compose: tuple[ComposeImage, ...], tell: OnProgress) -> "_Lines":
+    def of(cls, compose: tuple[ComposeImage, ...], report: OnProgress) -> "_ImageLines":
         names = [cls.name_of(image) for image in compose]
-        return cls(tell, {name: LayerProgress(name, LayerState.WAITING) for name in names})
+        return cls(report, {name: LayerProgress(name, LayerState.WAITING) for name in names})
 
     @staticmethod
     def name_of(image: ComposeImage) -> str:
@@ -81,7 +81,7 @@ class _Lines:
 
     def set(self, line: LayerProgress) -> None:
         self.lines[line.id] = line
-        self.tell(TransferProgress.of(self.lines.values()))
+        self.report(TransferProgress.of(self.lines.values()))
 
     def end(self, name: str) -> None:
         self.set(replace(self.lines[name], state=LayerState.DONE))

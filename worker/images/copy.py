@@ -15,13 +15,13 @@ from worker.oci.registry.manifest import Descriptor
 
 
 async def copy(command: ImageCopy, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
-    """Bring the image over as it is; a side without a registry of ours is asked as nobody.
+    """Copy the image unchanged; a registry without a stored credential is used anonymously.
 
-    Cancelled before the target has the tag, it is stopped; after that it is too late, and it has
-    succeeded.
+    A cancel stops the copy until the target has the tag. After that it comes too late, and the job
+    succeeds.
 
     Raises:
-        RegistryError: as `copy_image`, and ``auth_missing`` where a login is not for this.
+        RegistryError: as `copy_image`, and ``auth_missing`` if no login allows this.
     """
     target = command.target
     reading = grants.login_for(command.origin, "pull") if command.source_registry_id else None

@@ -1,12 +1,12 @@
-"""Before an image is pulled for a deployment: is it here? is it there? may we? is there room?
+"""Check an image before a deployment pulls it: presence, platform, permission and disk space.
 
 ```text
-here already, for the right platform ──► nothing is to be pulled, whatever its registry does
-its registry: manifest, platform, layers ──► those that are missing here ──► room for them?
-our own way to the registry is closed ──► the Engine is asked, which may have another one
+local image for the right platform ──► nothing to pull, whatever its registry does
+registry: manifest, platform, layers ──► layers that are missing here ──► disk space for them
+registry not reachable from the worker ──► ask the Engine, which may have another way
 ```
 
-What does not hold is refused before anything is changed.
+A failed check changes nothing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,16 +32,16 @@ from worker.oci.images.remote_image import RemoteImage, find_image, make_missing
 from worker.oci.registry.client import RegistryClient
 
 UNPACKED_TIMES = 3
-"""How much larger than its compressed layer a file system is, which no manifest says.
+"""The assumed ratio of an unpacked layer to its compressed size, which no manifest states.
 
-Measured with gzip on what Debian puts into /usr: 2.3 (share) to 3.4 (Python packages). A layer that
-holds what is compressed already grows less, so there is then more room than was asked for.
+Measured with gzip on Debian's files below /usr: 2.3 (share) to 3.4 (Python packages). A layer of
+compressed files grows less, so the estimate is then too high.
 """
 
 MAX_IMAGES = 1000
-"""How many images are compared, the newest first; an Engine answers for each in some ms."""
+"""The number of images that are compared, newest first; the Engine needs some ms for each."""
 
-CLOSED = frozenset(
+UNREACHABLE_CODES = frozenset(
     {
         FaultCode.NETWORK_REFUSED,
         FaultCode.DNS_NOT_FOUND,
@@ -54,14 +54,14 @@ CLOSED = frozenset(
         FaultCode.TLS_CLIENT_CERT,
     }
 )
-"""What may only be true of us: an Engine has its own proxy, mirrors and certificates."""
+"""Errors that the Engine may not have, as it has its own proxy, mirrors and certificates."""
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """How much of an image is to be fetched; sizes are of compressed layers.
+    """The part of an image that has to be fetched; sizes are of compressed layers.
 
-    ``free_bytes`` is unknown where the Engine's disk is not to be seen from here.
+    ``free_bytes`` is ``None`` if the Engine's disk is not visible to the worker.
     """
 
     layers: int
@@ -72,19 +72,19 @@ class Preflight:
 
     @property
     def needed_bytes(self) -> int:
-        """What is fetched, and what is then made of it: for a while both are there."""
+        """The space for the fetched and the unpacked layers, which exist at the same time."""
         return self.missing_bytes * (1 + UNPACKED_TIMES)
 
     def __str__(self) -> str:
         free = "" if self.free_bytes is None else f", {_show(self.free_bytes)} free"
-        here = f"{self.layers_here} of {self.layers} layers are here"
+        here = f"{self.layers_here} of {self.layers} layers are on this server"
         return f"{here}, {_show(self.missing_bytes)} to fetch{free}"
 
 
 async def prepare(
     command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools
 ) -> LocalImage | None:
-    """The image, if it is here already; else nothing, and it can be pulled.
+    """Return the image if it is here already, else ``None`` after checking that it can be pulled.
 
     Raises:
         EngineError, RegistryError: ``platform_missing``, ``disk_full``, ``image_not_found``,
@@ -92,88 +92,92 @@ async def prepare(
     """
     mask = Mask(grant.login.secret.get_secret_value() for grant in grants.grants)
     async with open_log(log_sender(attempt), mask) as log:
-        wanted = await _find_wanted(command, tools.engine)
-        here = await _find_here(command.target, tools.engine, wanted)
+        requested = await _find_requested_platform(command, tools.engine)
+        here = await _find_here(command.target, tools.engine, requested)
         if here is not None:
-            log.add(f"{command.reference} is here already")
+            log.add(f"{command.reference} is already on this server")
             return here
         login = grants.login_for(command.target, "pull") if command.registry_id else None
-        await _look_ahead(command.target, wanted, login, tools, log)
+        await _check_image(command.target, requested, login, tools, log)
         return None
 
 
 async def require_image(command: ImagePull, login: Login | None, tools: Tools) -> None:
-    """Look at what an Engine has refused, which may say little of why.
+    """Check an image at its registry after the Engine refused it without a clear reason.
 
     Raises:
-        RegistryError: ``not_an_image``; nothing for any other trouble.
+        RegistryError: ``not_an_image``; any other error is ignored.
     """
     try:
-        wanted = await _find_wanted(command, tools.engine)
-        await _ask_registry(command.target, wanted, login, tools)
+        requested = await _find_requested_platform(command, tools.engine)
+        await _find_remote_image(command.target, requested, login, tools)
     except WharfError as error:
         if error.code == FaultCode.NOT_AN_IMAGE:
             raise
 
 
-def count_shared(wanted: Sequence[str], held: Iterable[Sequence[str]]) -> int:
-    """With how many of its layers, from the lowest up, some image begins that is held.
+def count_shared(requested: Sequence[str], held: Iterable[Sequence[str]]) -> int:
+    """Return how many of the lowest layers are also the lowest layers of some held image.
 
-    A layer is stored as what it is on top of those below it: elsewhere it does not count.
+    A layer is stored on top of those below it, so the same layer elsewhere does not count.
     """
-    return max((_count_common(wanted, layers) for layers in held), default=0)
+    return max((_count_common(requested, layers) for layers in held), default=0)
 
 
-async def _look_ahead(
-    target: Reference, wanted: Platform, login: Login | None, tools: Tools, log: JobLog
+async def _check_image(
+    target: Reference, requested: Platform, login: Login | None, tools: Tools, log: JobLog
 ) -> None:
     try:
-        image = await _ask_registry(target, wanted, login, tools)
+        image = await _find_remote_image(target, requested, login, tools)
     except (RegistryError, RefusedNetworkError) as error:
-        if error.code not in CLOSED:
+        if error.code not in UNREACHABLE_CODES:
             raise
-        await _ask_engine(target, wanted, await tools.engine_login(login, target), tools.engine)
-        log.add(f"{error.message}, but the Engine gets there: how much it fetches is not known")
+        await _require_platform(
+            target, requested, await tools.engine_login(login, target), tools.engine
+        )
+        log.add(
+            f"{error.message}, but the Engine reaches the registry: the size to fetch is unknown"
+        )
         return
     found = await _measure(image, tools.engine)
     log.add(str(found))
     _require_room(target, found)
 
 
-async def _find_wanted(command: ImagePull, engine: Engine) -> Platform:
-    """The platform that is to be pulled, which this server runs."""
+async def _find_requested_platform(command: ImagePull, engine: Engine) -> Platform:
+    """Return the platform to pull, after checking that this server runs it."""
     here = await images.find_platform(engine)
-    wanted = parse_platform(command.platform) if command.platform else here
-    if not here.runs(wanted):
+    requested = parse_platform(command.platform) if command.platform else here
+    if not here.runs(requested):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{Doing('pull', command.target)}: {wanted} is asked for, this server is {here}",
-            remedy="Change the application's platform, or its servers.",
+            f"{Doing('pull', command.target)}: {requested} is requested, but this server is {here}",
+            remedy="Change the platform or the servers of the application.",
         )
-    return wanted
+    return requested
 
 
-async def _find_here(target: Reference, engine: Engine, wanted: Platform) -> LocalImage | None:
+async def _find_here(target: Reference, engine: Engine, requested: Platform) -> LocalImage | None:
     if target.digest is None:
         return None
     found = await images.find(engine, f"{target.name}@{target.digest}")
-    return found if found and wanted.runs(found.platform) else None
+    return found if found and requested.runs(found.platform) else None
 
 
-async def _ask_registry(
-    target: Reference, wanted: Platform, login: Login | None, tools: Tools
+async def _find_remote_image(
+    target: Reference, requested: Platform, login: Login | None, tools: Tools
 ) -> RemoteImage:
     settings = await tools.connection_settings()
     async with RegistryClient(parse_registry(target.registry), login, settings) as registry:
-        return await find_image(registry, target, wanted)
+        return await find_image(registry, target, requested)
 
 
-async def _ask_engine(
-    target: Reference, wanted: Platform, login: EngineLogin | None, engine: Engine
+async def _require_platform(
+    target: Reference, requested: Platform, login: EngineLogin | None, engine: Engine
 ) -> None:
     found = await images.distribution(engine, target, login)
-    if found.platforms and not any(wanted.runs(parse_platform(one)) for one in found.platforms):
-        raise make_missing(target, wanted, ", ".join(found.platforms))
+    if found.platforms and not any(requested.runs(parse_platform(one)) for one in found.platforms):
+        raise make_missing(target, requested, ", ".join(found.platforms))
 
 
 async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
@@ -190,14 +194,14 @@ async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
 
 
 async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
-    """The layers of each image that the Engine has."""
+    """Return the layers of each image that the Engine has."""
     held: list[tuple[str, ...]] = []
 
-    async def look(image_id: str) -> None:
+    async def add_layers(image_id: str) -> None:
         if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
-    await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], look)
+    await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], add_layers)
     return held
 
 
@@ -205,16 +209,16 @@ def _require_room(target: Reference, found: Preflight) -> None:
     if found.free_bytes is not None and found.free_bytes < found.needed_bytes:
         raise EngineError(
             FaultCode.DISK_FULL,
-            f"{Doing('pull', target)}: to fetch and unpack it takes up to "
-            f"{_megabytes(found.needed_bytes)}, {_megabytes(found.free_bytes)} are free",
+            f"{Doing('pull', target)}: the image needs up to "
+            f"{_megabytes(found.needed_bytes)}, but {_megabytes(found.free_bytes)} are free",
         )
 
 
-def _count_common(wanted: Sequence[str], layers: Sequence[str]) -> int:
-    pairs = zip(wanted, layers, strict=False)
+def _count_common(requested: Sequence[str], layers: Sequence[str]) -> int:
+    pairs = zip(requested, layers, strict=False)
     return next(
-        (place for place, (one, other) in enumerate(pairs) if one != other),
-        min(len(wanted), len(layers)),
+        (index for index, (one, other) in enumerate(pairs) if one != other),
+        min(len(requested), len(layers)),
     )
 
 

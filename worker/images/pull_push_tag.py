@@ -1,4 +1,4 @@
-"""Pull, push and tag through the server's Engine; a push is believed when the registry says so."""
+"""Pull, push and tag images through the server's Engine; verify a push at its registry."""
 
 import asyncio
 
@@ -14,10 +14,10 @@ from worker.jobs.last_step import LastStep, carry_out
 from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
 
-UNCLEAR = frozenset({FaultCode.PLATFORM_MISSING, FaultCode.ENGINE_REFUSED})
-"""What an Engine's words come to where it pulls a chart or another artifact."""
+UNCLEAR_CODES = frozenset({FaultCode.PLATFORM_MISSING, FaultCode.ENGINE_REFUSED})
+"""Codes of an Engine's errors when it pulls a chart or another artifact."""
 
-SURE = frozenset(
+NOT_STORED_CODES = frozenset(
     {
         FaultCode.AUTH_BAD_CREDENTIALS,
         FaultCode.AUTH_MISSING,
@@ -28,14 +28,14 @@ SURE = frozenset(
         FaultCode.DIGEST_MISMATCH,
     }
 )
-"""A push that failed with one of these has stored nothing, or something else."""
+"""Codes of a failed push that has not stored this image."""
 
 
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
-    """Fetch the image; the Engine checks each layer against the digest that it reports.
+    """Pull the image; the Engine verifies each layer against the reported digest.
 
-    With a preflight it is refused before that where it would fail, and one that is there already is
-    answered without its registry, which then nobody has asked for the digest.
+    A preflight fails early if the pull would fail. It returns a local image without asking the
+    registry, so its digest is then not verified.
     """
     target = command.target
     here = await prepare(command, grants, attempt, tools) if command.preflight else None
@@ -53,7 +53,7 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             tools.engine, target, login, progress_recorder(attempt), IDLE, platform=command.platform
         )
     except EngineError as error:
-        if error.code in UNCLEAR:
+        if error.code in UNCLEAR_CODES:
             await require_image(command, given, tools)
         raise
     local = await images.inspect(tools.engine, pulled.image_id)
@@ -67,16 +67,16 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
 
 
 async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
-    """Give the image its name in the registry, send it, and ask the registry for its digest.
+    """Tag the image for the registry, push it, and ask the registry for its digest.
 
-    Cancelled before the registry has the tag, it is stopped; after that it is too late, and it has
-    succeeded. An Engine does not stop in the middle of writing the tag, so its end is waited for.
-    Whatever else goes wrong, it has succeeded where the registry has just this image by this tag:
-    the answer may have been lost, and a tag that cannot be moved is refused the second time.
+    A cancel stops the push until the registry has the tag. After that it comes too late, and the
+    job succeeds. An Engine does not stop while it writes the tag, so its end is waited for. After
+    any other error the push has succeeded if the registry has exactly this image by this tag: the
+    answer may have been lost, and an immutable tag is refused the second time.
 
     Raises:
-        RegistryError: ``digest_mismatch`` where the registry answers another digest;
-            ``auth_unsafe_realm`` where the Engine may not be given the login.
+        RegistryError: ``digest_mismatch``, the registry reports another digest;
+            ``auth_unsafe_realm``, the Engine may not be given the login.
     """
     target = command.target
     login = grants.login_for(target, "push")
@@ -87,7 +87,7 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     try:
         digest = await carry_out(_send(tools, target, given, step), attempt, lambda: step.is_last)
     except (asyncio.CancelledError, EngineError, RegistryError) as error:
-        may_be_there = attempt.stop_reason is StopReason.CANCELLED or _is_unsure(error)
+        may_be_there = attempt.stop_reason is StopReason.CANCELLED or _may_be_stored(error)
         held = (
             await tools.find_image_digest(target, login, local.image_id) if may_be_there else None
         )
@@ -103,13 +103,13 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     )
 
 
-def _is_unsure(error: BaseException) -> bool:
-    """Whether a push that failed so may have been stored all the same, now or before."""
-    return isinstance(error, EngineError | RegistryError) and error.code not in SURE
+def _may_be_stored(error: BaseException) -> bool:
+    """Return whether a push with this error may have stored the image, now or earlier."""
+    return isinstance(error, EngineError | RegistryError) and error.code not in NOT_STORED_CODES
 
 
 async def tag(command: ImageTag, attempt: Attempt, tools: Tools) -> ImageResult:
-    """Give a local image another name; that is too short to be stopped."""
+    """Give a local image another name; this is too short to be stopped."""
     return await carry_out(_tag(command, tools), attempt, lambda: True)
 
 
@@ -122,12 +122,12 @@ async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
 
 
 async def _send(tools: Tools, target: Reference, login: EngineLogin | None, step: LastStep) -> str:
-    """The digest that the Engine has sent and the registry holds."""
+    """Push the image and return its digest, which the registry has confirmed."""
     pushed = await images.push(tools.engine, target, login, step, IDLE)
     held = await tools.confirm(target, login)
     if held.digest != pushed.digest:
         raise RegistryError(
             FaultCode.DIGEST_MISMATCH,
-            f"{target} is {held.digest} at the registry, {pushed.digest} was pushed",
+            f"{target} is {held.digest} at the registry, but {pushed.digest} was pushed",
         )
     return held.digest

@@ -1,4 +1,4 @@
-"""See that an image is whole at its registry, and delete one that nothing needs there."""
+"""Verify that an image is complete at its registry, and delete an image that nothing needs."""
 
 import asyncio
 from datetime import timedelta
@@ -18,28 +18,28 @@ from worker.oci.images.plan import Plan
 from worker.oci.images.verification import require_whole
 from worker.oci.registry.client import RegistryClient
 
-PROVED_WITHIN = timedelta(seconds=15)
-"""So a slow registry is named as such before the attempt is over, as in a connection test."""
+VERIFIED_WITHIN = timedelta(seconds=15)
+"""The time limit after which a slow registry is reported, before the attempt times out."""
 
 
-async def prove(
-    command: ImageProve, grants: Grants, tools: Tools, *, within: timedelta = PROVED_WITHIN
+async def verify(
+    command: ImageProve, grants: Grants, tools: Tools, *, within: timedelta = VERIFIED_WITHIN
 ) -> ProofResult:
-    """All that a copy would move is there: `require_whole` says what is looked at.
+    """Verify that the registry has all parts of the image, as `require_whole` describes.
 
     Raises:
         RegistryError: ``image_not_found``, ``image_incomplete``, ``digest_mismatch``: it is not
-            whole. Any other code, ``conn_timeout`` for a slow registry among them: nobody knows.
+            complete. Any other code, such as ``conn_timeout``, leaves that unknown.
     """
     target, digest = _parse(command.target)
     login = grants.login_for(target, "pull") if command.registry_id else None
     try:
         async with asyncio.timeout(within.total_seconds()):
-            plan = await _look(target, login, tools)
+            plan = await _verify(target, login, tools)
     except TimeoutError as error:
         raise RegistryError(
             FaultCode.CONN_TIMEOUT,
-            f"{target} was not seen whole within {within.total_seconds():g} s",
+            f"{target} was not verified within {within.total_seconds():g} s",
         ) from error
     return ProofResult(
         reference=str(target),
@@ -52,16 +52,16 @@ async def prove(
 async def delete(
     command: ImageDelete, grants: Grants, attempt: Attempt, tools: Tools
 ) -> DeleteResult:
-    """Delete a manifest with its tags if nothing else needs it; else our own tags, or nothing.
+    """Delete a manifest with its tags if nothing else needs it; else only our own tags, or nothing.
 
-    `decide` says which, by what the command knows and the registry tells; it is asked again right
-    before. Of an index only itself goes: its children are left to the registry's garbage
-    collection. One that is gone already is a success, so that an attempt whose answer was lost can
-    be repeated. Cancelled once the registry was asked to delete, it is too late.
+    `decide` chooses, from the command and the answers of the registry; it is called again right
+    before the deletion. Of an index only the index itself is deleted: the registry's garbage
+    collection removes its children. A missing image is a success, so that an attempt whose answer
+    was lost can be repeated. A cancel after the request to delete comes too late.
 
     Raises:
-        RegistryError: ``delete_unsupported``, ``push_denied`` …; ``registry_error`` where the
-            registry says that it did and still has it.
+        RegistryError: ``delete_unsupported``, ``push_denied`` …; ``registry_error``, the registry
+            reports a deletion but still has the image.
     """
     target, digest = _parse(command.target)
     login = grants.login_for(target, "delete")
@@ -79,7 +79,7 @@ async def delete(
     )
 
 
-async def _look(target: Reference, login: Login | None, tools: Tools) -> Plan:
+async def _verify(target: Reference, login: Login | None, tools: Tools) -> Plan:
     async with await _open(target, login, tools) as registry:
         return await require_whole(registry, target)
 
@@ -94,7 +94,7 @@ async def _delete(
         dependents = Dependents(registry, target, known.others)
         decision = decide(target, known, await dependents.look())
         if decision.outcome in {Outcome.DELETED, Outcome.UNTAGGED}:
-            # The first look may have taken minutes; this one is of names alone.
+            # The first lookup may have taken minutes; this one reads only names.
             decision = decide(target, known, await dependents.look())
         match decision.outcome:
             case Outcome.DELETED:
@@ -112,7 +112,7 @@ async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str
     if await registry.has_manifest(target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
-            f"{target} is still there, though its registry took the request to delete it",
+            f"{target} still exists, although its registry accepted the request to delete it",
         )
     return Decision(Outcome.DELETED if was_there else Outcome.GONE)
 
@@ -131,7 +131,7 @@ async def _delete_tags(
     if not await registry.has_manifest(target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
-            f"{target} is gone, though its registry was asked to delete a tag alone",
+            f"{target} is gone, although its registry was asked to delete only a tag",
         )
     return decision
 

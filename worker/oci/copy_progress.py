@@ -61,7 +61,7 @@ def _shown(layers: tuple[LayerProgress, ...]) -> tuple[LayerProgress, ...]:
     if len(layers) <= MAX_LAYERS:
         return layers
     shown, rest = layers[: MAX_LAYERS - 1], layers[MAX_LAYERS - 1 :]
-    is_there = all(layer.state.is_there for layer in rest)
+    is_there = all(layer.state.is_complete for layer in rest)
     others = LayerProgress(
         f"{len(rest)} others",
         LayerState.DONE if is_there else LayerState.MOVING,

@@ -1,4 +1,4 @@
-"""Test a registry from this server: our own probe, and then the server's Engine asked too."""
+"""Test a registry from this server: first with our own probe, then with the server's Engine."""
 
 import asyncio
 import time
@@ -20,16 +20,16 @@ ENGINE_SECONDS = 5.0
 
 
 async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> ProbeReport:
-    """The report of a registry that passed every stage.
+    """Test the registry and return the report if it passed every stage.
 
     Raises:
         NegativeResultError: a stage failed; it carries the whole report.
-        RegistryError: ``auth_missing``, without a login there is nothing to test.
+        RegistryError: ``auth_missing``, the test needs a login.
     """
     if not grants.grants:
         raise RegistryError(FaultCode.AUTH_MISSING, f"no login was given for {command.host}")
     [grant] = grants.grants
-    settings, away = await _settings(tools)
+    settings, engine_error = await _settings(tools)
     report = await probe(
         ProbeRequest(
             url=grant.login.host,
@@ -40,7 +40,7 @@ async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> Probe
         ),
         settings,
     )
-    report = await _ask_engine(report, grant.login, tools, away)
+    report = await _ask_engine(report, grant.login, tools, engine_error)
     fault = report.fault()
     if fault is not None:
         raise NegativeResultError(fault, report)
@@ -55,28 +55,28 @@ async def _settings(tools: Tools) -> tuple[ConnectionSettings, EngineError | Non
 
 
 async def _ask_engine(
-    report: ProbeReport, login: Login, tools: Tools, away: EngineError | None
+    report: ProbeReport, login: Login, tools: Tools, engine_error: EngineError | None
 ) -> ProbeReport:
-    """The report with the Engine's own word; it has its own DNS, proxy, certificates and clock."""
+    """Add the Engine's own login; it has its own DNS, proxy, certificates and clock."""
     if report.fault() is not None:
         return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
     begun = time.monotonic()
     try:
-        if away is not None:
-            raise away
+        if engine_error is not None:
+            raise engine_error
         async with asyncio.timeout(ENGINE_SECONDS):
             seen = Reference(report.host, report.repository, "latest")
             given = await tools.engine_login(login, seen)
             if given is not None:
                 await images.authenticate(tools.engine, parse_registry(login.host), given)
     except (EngineError, RegistryError, TimeoutError) as error:
-        code, said = _fault(error)
+        code, evidence = _fault(error)
         failed = StageResult(
             stage=Stage.ENGINE,
             outcome=Outcome.FAILED,
             code=code,
             milliseconds=_since(begun),
-            evidence=said,
+            evidence=evidence,
             remedy=FAULTS[code].remedy,
         )
         return report.with_stage(failed, not_proved=ASKED_TOO)

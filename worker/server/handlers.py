@@ -114,6 +114,6 @@ def _run_at_registry(
         case ImageCopy():
             return copies.copy(command, grants, attempt, tools)
         case ImageProve():
-            return verification.prove(command, grants, tools)
+            return verification.verify(command, grants, tools)
         case ImageDelete():
             return verification.delete(command, grants, attempt, tools)

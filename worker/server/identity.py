@@ -20,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 
 from shared.errors import SetupError
 from shared.vault import KeyRing, PrivateKey, PublicKey
-from worker.files import write_whole
+from worker.files import write_atomically
 
 SCRAM_ITERATIONS = 4096
 """PostgreSQL's own default (``scram_iterations``); the password has 256 random bits anyway."""
@@ -156,7 +156,7 @@ class StateDirectory:
             return None
 
     def _write(self, name: str, text: str) -> None:
-        write_whole(self.path / name, text)
+        write_atomically(self.path / name, text)
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = SCRAM_ITERATIONS) -> str:

@@ -67,7 +67,7 @@ async def require_copied(registry: LocalRegistry, image: Image) -> None:
     await Depot(registry.host, "kept/app", basic()).require("1", image)
 
 
-async def test_a_copy_answers_the_digest_that_the_target_holds(
+async def test_a_copy_returns_the_digest_that_the_target_holds(
     source: LocalRegistry, registries: Registries, tools: Tools
 ) -> None:
     target = registries.start()
@@ -96,7 +96,7 @@ async def test_a_copy_needs_a_login_for_each_side(
 
 
 @pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
-async def test_only_a_wish_is_too_late_once_the_tag_is_being_written(
+async def test_a_requested_cancel_is_too_late_while_the_tag_is_written(
     why: StopReason, source: LocalRegistry, registries: Registries, tools: Tools
 ) -> None:
     target = registries.start()
@@ -124,7 +124,7 @@ async def test_only_a_wish_is_too_late_once_the_tag_is_being_written(
         assert attempt.task.cancelled()
 
 
-async def test_a_cancel_before_that_stops_the_copy(
+async def test_a_cancel_before_the_tag_stops_the_copy(
     source: LocalRegistry, registries: Registries, tools: Tools
 ) -> None:
     target = registries.start()

@@ -1,4 +1,4 @@
-"""What is deleted from a registry, and what stays: the seven cases, and registries of all kinds."""
+"""Deletions at registries of all kinds, in the seven cases that keep or delete an image."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -17,7 +17,7 @@ from tests.fakes.registry import Repository, open_repository
 from tests.worker.oci.parts import Registries, basic, make_login
 from tests.worker.oci.sample_images import MANIFEST, Depot, Image, digest_of, make_image, make_index
 from tests.worker.parts import open_tools
-from worker.images.verification import delete, prove
+from worker.images.verification import delete, verify
 from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
@@ -28,7 +28,7 @@ V1 = Claim(kind="build", name="build 1 of shop", build_id="1", tag="v1")
 V2 = Claim(kind="build", name="build 2 of shop", build_id="2", tag="v2")
 RUNS = Claim(kind="deployment", name="a deployment of site", passes=True)
 GIVEN_UP = Known(claims=(V1,), given_up=frozenset({"1"}))
-"""The rollback point of build 1 was dropped, and the database needs the image no more."""
+"""The rollback point of build 1 was dropped, and the database no longer needs the image."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry
 
 
 @dataclass
-class Shop:
+class RepositoryScenario:
     """A repository of the real registry, where build 1 has pushed ``v1``."""
 
     host: str
@@ -59,18 +59,20 @@ class Shop:
         return [(await self.depot.get(f"manifests/{name}"))[0] for name in names]
 
     async def require_deployable(self) -> None:
-        """The image can be pulled by its digest: it is whole."""
+        """Require that the image can be pulled by its digest, so it is complete."""
         named = f"{self.host}/{self.depot.repository}@{IMAGE.digest}"
         given = grants(self.host, self.depot.repository)
-        await prove(ImageProve(reference=named, registry_id="registry"), given, self.tools)
+        await verify(ImageProve(reference=named, registry_id="registry"), given, self.tools)
 
 
 @pytest.fixture
-async def shop(registry: LocalRegistry, tools: Tools, request: pytest.FixtureRequest) -> Shop:
+async def scenario(
+    registry: LocalRegistry, tools: Tools, request: pytest.FixtureRequest
+) -> RepositoryScenario:
     name = f"team/shop{digest_of(request.node.name.encode())[7:19]}"
     depot = Depot(registry.host, name, basic())
     await depot.put("v1", IMAGE)
-    return Shop(registry.host, depot, tools)
+    return RepositoryScenario(registry.host, depot, tools)
 
 
 def grants(host: str, repository: str) -> Grants:
@@ -85,65 +87,69 @@ async def ask(host: str, repository: str, known: Known, tools: Tools) -> DeleteR
     return await delete(command, grants(host, repository), Attempt("job", 1), tools)
 
 
-async def test_a_build_with_the_same_digest_keeps_its_tag_and_can_be_deployed(shop: Shop) -> None:
-    await shop.depot.put("v2", IMAGE)
+async def test_a_build_with_the_same_digest_keeps_its_tag_and_can_be_deployed(
+    scenario: RepositoryScenario,
+) -> None:
+    await scenario.depot.put("v2", IMAGE)
 
-    result = await shop.delete(Known(claims=(V1, V2), given_up=frozenset({"1"})))
+    result = await scenario.delete(Known(claims=(V1, V2), given_up=frozenset({"1"})))
 
     assert result.outcome is Outcome.KEPT
     assert result.reasons[0] == "build 2 of shop needs it"
-    assert await shop.statuses("v1", "v2") == [200, 200]
-    await shop.require_deployable()
+    assert await scenario.statuses("v1", "v2") == [200, 200]
+    await scenario.require_deployable()
 
 
-async def test_a_tag_that_a_person_set_keeps_the_image(shop: Shop) -> None:
-    await shop.depot.put("stable", IMAGE)
+async def test_a_tag_that_a_person_set_keeps_the_image(scenario: RepositoryScenario) -> None:
+    await scenario.depot.put("stable", IMAGE)
 
-    result = await shop.delete()
+    result = await scenario.delete()
 
     assert (result.outcome, result.was_there) == (Outcome.KEPT, False)
     assert result.reasons == ("the tag stable names it",)
-    assert await shop.statuses("v1", "stable") == [200, 200]
+    assert await scenario.statuses("v1", "stable") == [200, 200]
 
 
-async def test_what_another_deployment_runs_stays(shop: Shop) -> None:
-    result = await shop.delete(Known(claims=(V1, RUNS), given_up=frozenset({"1"})))
+async def test_an_image_that_another_deployment_runs_is_kept(scenario: RepositoryScenario) -> None:
+    result = await scenario.delete(Known(claims=(V1, RUNS), given_up=frozenset({"1"})))
 
     assert result.reasons == ("a deployment of site needs it",)
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
-async def test_where_the_build_is_not_given_up_its_tag_is_not_ours_to_delete(shop: Shop) -> None:
-    result = await shop.delete(Known())
+async def test_the_tag_of_a_build_in_use_is_not_deleted(scenario: RepositoryScenario) -> None:
+    result = await scenario.delete(Known())
 
     assert result.reasons == ("the tag v1 names it",)
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
-async def test_an_index_that_lists_the_image_stays_whole(shop: Shop) -> None:
+async def test_an_index_that_lists_the_image_stays_complete(scenario: RepositoryScenario) -> None:
     index = make_index(IMAGE, OTHER)
-    await shop.depot.put("multi", index)
+    await scenario.depot.put("multi", index)
 
-    result = await shop.delete()
+    result = await scenario.delete()
 
     assert result.reasons == (f"the index {index.digest} lists it",)
-    await shop.depot.require("multi", index)
+    await scenario.depot.require("multi", index)
 
 
-async def test_an_index_without_a_tag_is_seen_where_the_database_knows_it(shop: Shop) -> None:
+async def test_an_untagged_index_that_the_database_knows_is_found(
+    scenario: RepositoryScenario,
+) -> None:
     index = make_index(IMAGE, OTHER)
-    await shop.depot.put("moved", index)
-    await shop.depot.put("moved", OTHER)
+    await scenario.depot.put("moved", index)
+    await scenario.depot.put("moved", OTHER)
     unknown = digest_of(b"of another registry")
 
-    result = await shop.delete(GIVEN_UP.model_copy(update={"others": (index.digest, unknown)}))
+    result = await scenario.delete(GIVEN_UP.model_copy(update={"others": (index.digest, unknown)}))
 
     assert result.reasons == (f"the index {index.digest} lists it",)
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
 def refer_to(image: Image) -> Image:
-    """An artifact whose subject is this image."""
+    """Make an artifact whose subject is this image."""
     artifact = make_image(b"what is in it")
     document = json.loads(artifact.manifests[0][1])
     kind, content = image.manifests[-1]
@@ -151,41 +157,45 @@ def refer_to(image: Image) -> Image:
     return Image(artifact.blobs, [(MANIFEST, json.dumps(document).encode())])
 
 
-async def test_a_referrer_keeps_its_subject(shop: Shop) -> None:
+async def test_a_referrer_keeps_its_subject(scenario: RepositoryScenario) -> None:
     referrer = refer_to(IMAGE)
-    await shop.depot.put("bill-of-materials", referrer)
+    await scenario.depot.put("bill-of-materials", referrer)
 
-    result = await shop.delete()
+    result = await scenario.delete()
 
     assert result.reasons == (f"{referrer.digest} refers to it",)
-    assert await shop.statuses(IMAGE.digest, "bill-of-materials") == [200, 200]
+    assert await scenario.statuses(IMAGE.digest, "bill-of-materials") == [200, 200]
 
 
 @pytest.mark.parametrize("suffix", ["", ".sig"])
-async def test_a_signature_by_its_tag_keeps_the_image(shop: Shop, suffix: str) -> None:
+async def test_a_signature_by_its_tag_keeps_the_image(
+    scenario: RepositoryScenario, suffix: str
+) -> None:
     tag = IMAGE.digest.replace(":", "-") + suffix
-    await shop.depot.put(tag, OTHER)
+    await scenario.depot.put(tag, OTHER)
 
-    result = await shop.delete()
+    result = await scenario.delete()
 
     assert result.reasons == (f"the tag {tag} refers to it",)
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
-async def test_the_bytes_go_where_nothing_else_needs_them(shop: Shop) -> None:
-    await shop.depot.put("v2", OTHER)
-    await shop.depot.put("multi", make_index(OTHER))
+async def test_the_image_is_deleted_if_nothing_else_needs_it(scenario: RepositoryScenario) -> None:
+    await scenario.depot.put("v2", OTHER)
+    await scenario.depot.put("multi", make_index(OTHER))
 
-    result = await shop.delete()
-    again = await shop.delete()
+    result = await scenario.delete()
+    again = await scenario.delete()
 
     assert (result.outcome, result.was_there, result.reasons) == (Outcome.DELETED, True, ())
     assert (again.outcome, again.was_there) == (Outcome.GONE, False)
-    assert await shop.statuses("v1", IMAGE.digest) == [404, 404]
-    assert await shop.statuses("v2", "multi") == [200, 200]
+    assert await scenario.statuses("v1", IMAGE.digest) == [404, 404]
+    assert await scenario.statuses("v2", "multi") == [200, 200]
 
 
-async def test_a_tag_that_is_set_after_the_first_look_is_seen_by_the_second(shop: Shop) -> None:
+async def test_a_tag_that_is_set_after_the_first_lookup_is_found_by_the_second(
+    scenario: RepositoryScenario,
+) -> None:
     lists = []
 
     async def set_meanwhile(request: web.Request) -> web.StreamResponse | None:
@@ -193,18 +203,18 @@ async def test_a_tag_that_is_set_after_the_first_look_is_seen_by_the_second(shop
             lists.append(request.path)
             # The second list ends the first look: it brings nothing new.
             if len(lists) == 3:
-                await shop.depot.put("stable", IMAGE)
+                await scenario.depot.put("stable", IMAGE)
         return None
 
-    async with open_front(shop.host, set_meanwhile) as front:
-        result = await shop.delete(host=front.host)
+    async with open_front(scenario.host, set_meanwhile) as front:
+        result = await scenario.delete(host=front.host)
 
     assert result.reasons == ("the tag stable names it",)
-    assert await shop.statuses("stable") == [200]
+    assert await scenario.statuses("stable") == [200]
 
 
 def answer_lists(status: int, code: str) -> Keep:
-    """In the place of the registry, with this error."""
+    """Return an answer with this error that replaces the registry's list."""
 
     async def refuse(request: web.Request) -> web.StreamResponse | None:
         errors = {"errors": [{"code": code}]}
@@ -215,38 +225,38 @@ def answer_lists(status: int, code: str) -> Keep:
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, "DENIED"), (403, "DENIED"), (404, "UNKNOWN")])
-async def test_where_the_tags_cannot_be_listed_nothing_is_deleted(
-    *, status: int, code: str, shop: Shop
+async def test_a_registry_without_a_list_of_tags_keeps_the_image(
+    *, status: int, code: str, scenario: RepositoryScenario
 ) -> None:
-    async with open_front(shop.host, answer_lists(status, code)) as front:
-        result = await shop.delete(host=front.host)
+    async with open_front(scenario.host, answer_lists(status, code)) as front:
+        result = await scenario.delete(host=front.host)
 
     assert result.reasons[0].startswith("the repository's tags cannot be listed")
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
-async def test_where_the_tags_cannot_be_listed_now_the_attempt_fails(shop: Shop) -> None:
-    async with open_front(shop.host, answer_lists(503, "UNAVAILABLE")) as front:
+async def test_an_unavailable_list_of_tags_fails_the_attempt(scenario: RepositoryScenario) -> None:
+    async with open_front(scenario.host, answer_lists(503, "UNAVAILABLE")) as front:
         with pytest.raises(RegistryError) as caught:
-            await shop.delete(host=front.host)
+            await scenario.delete(host=front.host)
 
     assert caught.value.retryable
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
-async def test_where_a_tag_cannot_be_read_nothing_is_deleted(shop: Shop) -> None:
-    await shop.depot.put("odd", OTHER)
+async def test_an_unreadable_tag_keeps_the_image(scenario: RepositoryScenario) -> None:
+    await scenario.depot.put("odd", OTHER)
 
     async def hide(request: web.Request) -> web.StreamResponse | None:
         unknown = {"errors": [{"code": "MANIFEST_UNKNOWN"}]}
         is_odd = request.path.endswith("/manifests/odd")
         return web.json_response(unknown, status=404) if is_odd else None
 
-    async with open_front(shop.host, hide) as front:
-        result = await shop.delete(host=front.host)
+    async with open_front(scenario.host, hide) as front:
+        result = await scenario.delete(host=front.host)
 
     assert result.reasons == ("the tag odd cannot be read (image_not_found)",)
-    await shop.require_deployable()
+    await scenario.require_deployable()
 
 
 def shown(repository: Repository) -> tuple[set[str], bool]:
@@ -255,9 +265,7 @@ def shown(repository: Repository) -> tuple[set[str], bool]:
 
 @pytest.mark.parametrize("page", [1, 3, 100])
 @pytest.mark.parametrize("links", [True, False])
-async def test_a_tag_is_seen_on_whichever_page_it_is(
-    *, page: int, links: bool, tools: Tools
-) -> None:
+async def test_a_tag_is_found_on_any_page(*, page: int, links: bool, tools: Tools) -> None:
     repository = Repository(page, links)
     repository.put(OTHER, *(f"a{number}" for number in range(7)))
     repository.put(IMAGE, "v1", "z-stable")
@@ -269,7 +277,7 @@ async def test_a_tag_is_seen_on_whichever_page_it_is(
     assert shown(repository)[1]
 
 
-async def test_a_next_page_that_is_elsewhere_is_not_the_end(tools: Tools) -> None:
+async def test_a_next_page_at_another_host_is_not_the_end(tools: Tools) -> None:
     repository = Repository()
     repository.put(IMAGE, "v1")
 
@@ -288,7 +296,7 @@ async def test_a_next_page_that_is_elsewhere_is_not_the_end(tools: Tools) -> Non
     assert shown(repository) == ({"v1"}, True)
 
 
-async def test_of_more_tags_than_are_looked_at_nothing_is_deleted(tools: Tools) -> None:
+async def test_an_image_with_too_many_tags_is_kept(tools: Tools) -> None:
     repository = Repository(page=MAX_TAGS + 2)
     repository.put(OTHER, *(f"a{number}" for number in range(MAX_TAGS)))
     repository.put(IMAGE, "v1")
@@ -301,7 +309,7 @@ async def test_of_more_tags_than_are_looked_at_nothing_is_deleted(tools: Tools) 
     assert not [line for line in fake.lines if line.startswith("DELETE")]
 
 
-async def test_our_own_tag_goes_alone_where_the_registry_can_delete_a_tag(tools: Tools) -> None:
+async def test_only_our_own_tag_is_deleted_if_the_registry_can_delete_tags(tools: Tools) -> None:
     repository = Repository()
     repository.put(IMAGE, "v1", "stable")
 
@@ -350,7 +358,7 @@ async def test_a_registry_that_deletes_the_image_with_a_tag_is_named(tools: Tool
             return None
 
         async with open_front(fake.host, delete_all) as front:
-            with pytest.raises(RegistryError, match="asked to delete a tag alone"):
+            with pytest.raises(RegistryError, match="asked to delete only a tag"):
                 await ask(front.host, "team/app", GIVEN_UP, tools)
 
 
@@ -366,7 +374,7 @@ async def test_a_referrer_that_only_the_registry_knows_keeps_its_subject(tools: 
     assert shown(repository) == ({"v1"}, True)
 
 
-async def test_images_are_not_read_where_the_registry_knows_their_subjects(tools: Tools) -> None:
+async def test_images_are_not_read_if_the_registry_lists_referrers(tools: Tools) -> None:
     repository = Repository()
     repository.put(IMAGE, "v1")
     repository.put(OTHER, "v2")

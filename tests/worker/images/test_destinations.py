@@ -1,4 +1,4 @@
-"""A registry names a token server that a password must not be sent to: no Engine gets the login."""
+"""No Engine gets the login of a registry that names an unsafe token server."""
 
 import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -45,7 +45,7 @@ GIVES_TOKEN = says(200, text='{"token": "t"}', kind="application/json")
 
 
 @dataclass
-class Trap:
+class UnsafeRegistry:
     """A registry that names a token server elsewhere, and a server whose Engine may be sent there.
 
     ``challenge`` is what it wants; ``{there}`` in it is the token server.
@@ -78,7 +78,7 @@ class Trap:
 
     @property
     def received(self) -> list[str]:
-        """All proofs that arrived anywhere, decoded where they are Basic."""
+        """Return all received authorizations; those of type Basic are decoded."""
         both = [*self.fake.authorizations, *self.elsewhere.authorizations]
         return [
             base64.b64decode(value.removeprefix("Basic ")).decode()
@@ -93,23 +93,25 @@ class Trap:
         return caught.value
 
 
-Open = Callable[..., Awaitable[Trap]]
+Open = Callable[..., Awaitable[UnsafeRegistry]]
 
 
 @pytest.fixture
-async def open_trap(engine: Engine, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Open]:
+async def open_unsafe(engine: Engine, namespace: Namespace, tmp_path: Path) -> AsyncIterator[Open]:
     tls = Authority(tmp_path).context(namespace.our_address)
     async with AsyncExitStack() as stack:
 
         async def open_one(
             challenge: str, *, is_plain: bool = False, is_open: bool = False
-        ) -> Trap:
+        ) -> UnsafeRegistry:
             listen = namespace.our_address
             elsewhere = await stack.enter_async_context(open_fake(GIVES_TOKEN, listen=listen))
-            trap = Trap(make_tools(engine, "private", tmp_path), elsewhere, challenge, is_open)
-            serving = open_fake(trap.answer, tls=None if is_plain else tls, listen=listen)
-            trap.fake = await stack.enter_async_context(serving)
-            return trap
+            unsafe = UnsafeRegistry(
+                make_tools(engine, "private", tmp_path), elsewhere, challenge, is_open
+            )
+            serving = open_fake(unsafe.answer, tls=None if is_plain else tls, listen=listen)
+            unsafe.fake = await stack.enter_async_context(serving)
+            return unsafe
 
         yield open_one
 
@@ -117,74 +119,76 @@ async def open_trap(engine: Engine, namespace: Namespace, tmp_path: Path) -> Asy
 HTTP = 'Bearer realm="http://{there}/token",service="r"'
 
 
-async def pull(trap: Trap) -> None:
-    command = ImagePull(reference=str(trap.target), registry_id="registry")
-    await handlers.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+async def pull(unsafe: UnsafeRegistry) -> None:
+    command = ImagePull(reference=str(unsafe.target), registry_id="registry")
+    await handlers.pull(command, unsafe.grants, Attempt("job", 1), unsafe.tools)
 
 
-async def deploy(trap: Trap) -> None:
-    """The first job of a deployment, with its look ahead."""
-    command = ImagePull(reference=str(trap.target), registry_id="registry", preflight=True)
-    await handlers.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+async def deploy(unsafe: UnsafeRegistry) -> None:
+    """Run the first job of a deployment, with its preflight."""
+    command = ImagePull(reference=str(unsafe.target), registry_id="registry", preflight=True)
+    await handlers.pull(command, unsafe.grants, Attempt("job", 1), unsafe.tools)
 
 
-async def push(trap: Trap) -> None:
-    make_image(trap.tools.engine.docker_host, "trap:1")
-    command = ImagePush(source="trap:1", reference=str(trap.target), registry_id="registry")
-    await handlers.push(command, trap.grants, Attempt("job", 1), trap.tools)
+async def push(unsafe: UnsafeRegistry) -> None:
+    make_image(unsafe.tools.engine.docker_host, "trap:1")
+    command = ImagePush(source="trap:1", reference=str(unsafe.target), registry_id="registry")
+    await handlers.push(command, unsafe.grants, Attempt("job", 1), unsafe.tools)
 
 
-async def pull_compose(trap: Trap) -> None:
-    image = ComposeImage(reference=str(trap.target), services=("app",), registry_id="registry")
-    file = f"services: {{app: {{image: '{trap.target}'}}}}"
+async def pull_compose(unsafe: UnsafeRegistry) -> None:
+    image = ComposeImage(reference=str(unsafe.target), services=("app",), registry_id="registry")
+    file = f"services: {{app: {{image: '{unsafe.target}'}}}}"
     command = ComposePull(compose=file, images=(image,))
-    await compose.pull(command, trap.grants, Attempt("job", 1), trap.tools)
+    await compose.pull(command, unsafe.grants, Attempt("job", 1), unsafe.tools)
 
 
-async def build(trap: Trap, tmp_path: Path, *, platform: str = "") -> None:
+async def build(unsafe: UnsafeRegistry, tmp_path: Path, *, platform: str = "") -> None:
     async with open_git_server(tmp_path) as server:
-        server.create("app").commit({"Dockerfile": f"FROM {trap.target}\nRUN true\n".encode()})
+        server.create("app").commit({"Dockerfile": f"FROM {unsafe.target}\nRUN true\n".encode()})
         command = ImageBuild(
             application_id="a",
             reference="wharf.example/team/trap:1",
             source=GitSource(url=server.url("app")),
             platform=platform or None,
         )
-        tools = make_tools(trap.tools.engine, "private,loopback", tmp_path)
-        await builds.build(command, trap.grants, Attempt("job", 1), tools)
+        tools = make_tools(unsafe.tools.engine, "private,loopback", tmp_path)
+        await builds.build(command, unsafe.grants, Attempt("job", 1), tools)
 
 
-async def test_an_engine_by_itself_sends_the_password_there(open_trap: Open) -> None:
-    trap = await open_trap(HTTP)
+async def test_an_engine_by_itself_sends_the_password_to_the_unsafe_token_server(
+    open_unsafe: Open,
+) -> None:
+    unsafe = await open_unsafe(HTTP)
 
     with pytest.raises(EngineError):
-        await images.pull(trap.tools.engine, trap.target, trap.login, ignore, IDLE)
+        await images.pull(unsafe.tools.engine, unsafe.target, unsafe.login, ignore, IDLE)
 
-    assert f"alice:{CANARY}" in trap.received
+    assert f"alice:{CANARY}" in unsafe.received
 
 
 @pytest.mark.parametrize("work", [pull, deploy, push, pull_compose])
-async def test_no_work_gives_an_engine_the_password_of_an_unsafe_registry(
-    open_trap: Open, work: Callable[[Trap], Awaitable[None]]
+async def test_no_job_gives_an_engine_the_password_of_an_unsafe_registry(
+    open_unsafe: Open, work: Callable[[UnsafeRegistry], Awaitable[None]]
 ) -> None:
-    trap = await open_trap(HTTP)
+    unsafe = await open_unsafe(HTTP)
 
-    error = await trap.refuse(work(trap))
+    error = await unsafe.refuse(work(unsafe))
 
     assert (error.code, error.retryable) == (FaultCode.AUTH_UNSAFE_REALM, False)
-    assert trap.received == []
+    assert unsafe.received == []
 
 
 @pytest.mark.parametrize("platform", ["", "linux/arm64"], ids=["pulled before", "left to it"])
 async def test_no_build_gives_an_engine_the_password_of_an_unsafe_base(
-    open_trap: Open, tmp_path: Path, platform: str
+    open_unsafe: Open, tmp_path: Path, platform: str
 ) -> None:
-    trap = await open_trap(HTTP)
+    unsafe = await open_unsafe(HTTP)
 
-    error = await trap.refuse(build(trap, tmp_path, platform=platform))
+    error = await unsafe.refuse(build(unsafe, tmp_path, platform=platform))
 
     assert error.code == FaultCode.AUTH_UNSAFE_REALM
-    assert trap.received == []
+    assert unsafe.received == []
 
 
 @pytest.mark.parametrize(
@@ -204,16 +208,16 @@ async def test_no_build_gives_an_engine_the_password_of_an_unsafe_base(
         "metadata",
     ],
 )
-async def test_whatever_an_engine_might_take_for_the_token_server_is_seen(
-    open_trap: Open,
+async def test_every_token_server_that_an_engine_might_use_is_checked(
+    open_unsafe: Open,
     challenge: str,
     is_plain: bool,  # noqa: FBT001
     is_open: bool,  # noqa: FBT001
 ) -> None:
-    trap = await open_trap(challenge, is_plain=bool(is_plain), is_open=bool(is_open))
+    unsafe = await open_unsafe(challenge, is_plain=bool(is_plain), is_open=bool(is_open))
 
     with pytest.raises(WharfError) as caught:
-        await pull(trap)
+        await pull(unsafe)
 
     assert caught.value.code in {FaultCode.AUTH_UNSAFE_REALM, FaultCode.NETWORK_REFUSED}
-    assert trap.received == []
+    assert unsafe.received == []

@@ -1,4 +1,4 @@
-"""A pull that looks ahead, with real Engines and registries: what would fail changes nothing."""
+"""A pull with a preflight, on real Engines and registries: an early failure changes nothing."""
 
 import asyncio
 import json
@@ -40,8 +40,8 @@ DISK_BYTES = 30_000_000
 
 
 @dataclass
-class Dock:
-    """An Engine that pulls what another one, or itself, has pushed."""
+class PullScenario:
+    """An Engine that pulls images that it or another Engine has pushed."""
 
     engine: Engine
     local: LocalEngine
@@ -51,7 +51,7 @@ class Dock:
     async def push(
         self, target: Reference, login: EngineLogin | None = None, **made: Any
     ) -> Reference:
-        """An image made here and sent; by its digest, as a deployment has it."""
+        """Make and push an image; return its reference by digest."""
         await asyncio.to_thread(make_image, self.local.docker_host, str(target), **made)
         pushed = await images.push(self.engine, target, login, ignore, IDLE)
         return Reference(target.registry, target.repository, digest=pushed.digest)
@@ -81,7 +81,7 @@ class Dock:
         return await pull(command, Grants(grants=given), attempt, self.tools), attempt
 
     async def refuse(self, target: Reference, *login: EngineLogin, **asked: Any) -> WharfError:
-        """What it says, having changed nothing."""
+        """Return the error of a failed pull that has changed nothing."""
         before = sorted(await images.list_ids(self.engine))
         with pytest.raises(WharfError) as caught:
             await self.pull(target, *login, **asked)
@@ -93,57 +93,63 @@ class Dock:
 
 
 @pytest.fixture
-def dock(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> Dock:
-    return _make_dock(engine, local_engine, tmp_path)
+def scenario(engine: Engine, local_engine: LocalEngine, tmp_path: Path) -> PullScenario:
+    return make_scenario(engine, local_engine, tmp_path)
 
 
-def _make_dock(engine: Engine, local: LocalEngine, directory: Path) -> Dock:
-    return Dock(engine, local, make_tools(engine, "private", directory))
+def make_scenario(engine: Engine, local: LocalEngine, directory: Path) -> PullScenario:
+    return PullScenario(engine, local, make_tools(engine, "private", directory))
 
 
-async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: Registry) -> None:
-    pushed = await dock.push(registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501)
-    await dock.forget(pushed)
+async def test_all_layers_are_fetched_if_none_is_here(
+    scenario: PullScenario, registry: Registry
+) -> None:
+    pushed = await scenario.push(
+        registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501
+    )
+    await scenario.forget(pushed)
 
-    result, attempt = await dock.pull(pushed)
+    result, attempt = await scenario.pull(pushed)
 
     assert (result.reference, result.digest) == (str(pushed), pushed.digest)
     assert result.verified_by == "server"
     assert attempt.progress is not None
-    [line] = dock.lines
+    [line] = scenario.lines
     fetched = attempt.progress["total_bytes"]
-    assert line.startswith(f"0 of 2 layers are here, {fetched / 10**6:.1f} MB to fetch, ")
+    assert line.startswith(f"0 of 2 layers are on this server, {fetched / 10**6:.1f} MB to fetch, ")
     assert line.endswith("B free")
 
 
 async def test_layers_that_another_image_has_are_not_counted(
-    dock: Dock, registry: Registry
+    scenario: PullScenario, registry: Registry
 ) -> None:
     base, target = registry.reference("fly/base"), registry.reference("fly/app")
-    await dock.push(base, layer_bytes=[LARGE, LARGE], seed=502)
-    pushed = await dock.push(target, layer_bytes=[LARGE, LARGE, 400_000, 500_000], seed=502)
-    await dock.forget(pushed)
+    await scenario.push(base, layer_bytes=[LARGE, LARGE], seed=502)
+    pushed = await scenario.push(target, layer_bytes=[LARGE, LARGE, 400_000, 500_000], seed=502)
+    await scenario.forget(pushed)
 
-    _, attempt = await dock.pull(pushed)
+    _, attempt = await scenario.pull(pushed)
 
     assert attempt.progress is not None
     states = [layer["state"] for layer in attempt.progress["layers"]]
     assert states == ["present", "present", "done", "done"]
     fetched = attempt.progress["total_bytes"]
-    assert dock.lines[0].startswith(f"2 of 4 layers are here, {fetched / 10**6:.1f} MB to fetch, ")
+    assert scenario.lines[0].startswith(
+        f"2 of 4 layers are on this server, {fetched / 10**6:.1f} MB to fetch, "
+    )
 
 
-async def test_what_is_here_is_not_asked_for_and_its_registry_may_be_down(
-    dock: Dock, namespace: Namespace, tmp_path: Path
+async def test_a_local_image_needs_no_registry(
+    scenario: PullScenario, namespace: Namespace, tmp_path: Path
 ) -> None:
     mine = Registry.start(tmp_path / "registry", namespace.our_address)
     try:
-        pushed = await dock.push(mine.reference("fly/kept"), seed=503)
+        pushed = await scenario.push(mine.reference("fly/kept"), seed=503)
     finally:
         mine.local.stop()
-    local = await images.inspect(dock.engine, str(pushed))
+    local = await images.inspect(scenario.engine, str(pushed))
 
-    result, _ = await dock.pull(pushed, platform=f"linux/{HERE}")
+    result, _ = await scenario.pull(pushed, platform=f"linux/{HERE}")
 
     assert result == ImageResult(
         reference=str(pushed),
@@ -152,31 +158,31 @@ async def test_what_is_here_is_not_asked_for_and_its_registry_may_be_down(
         size_bytes=local.size_bytes,
         verified_by=None,
     )
-    assert dock.lines == [f"{pushed} is here already"]
+    assert scenario.lines == [f"{pushed} is already on this server"]
 
 
-async def test_what_is_not_here_needs_its_registry(
-    dock: Dock, namespace: Namespace, tmp_path: Path
+async def test_a_missing_image_needs_its_registry(
+    scenario: PullScenario, namespace: Namespace, tmp_path: Path
 ) -> None:
     mine = Registry.start(tmp_path / "registry", namespace.our_address)
     try:
-        pushed = await dock.push(mine.reference("fly/away"), seed=504)
-        await dock.forget(pushed)
+        pushed = await scenario.push(mine.reference("fly/away"), seed=504)
+        await scenario.forget(pushed)
     finally:
         mine.local.stop()
 
-    error = await dock.refuse(pushed)
+    error = await scenario.refuse(pushed)
 
     assert (error.code, error.retryable) == (FaultCode.CONN_REFUSED, True)
 
 
 async def test_an_image_that_the_registry_does_not_have_is_named(
-    dock: Dock, registry: Registry
+    scenario: PullScenario, registry: Registry
 ) -> None:
-    pushed = await dock.push(registry.reference("fly/missing"), seed=505)
+    pushed = await scenario.push(registry.reference("fly/missing"), seed=505)
     other = Reference(pushed.registry, pushed.repository, digest=f"sha256:{'0' * 64}")
 
-    error = await dock.refuse(other)
+    error = await scenario.refuse(other)
 
     assert (type(error), error.code) == (RegistryError, FaultCode.IMAGE_NOT_FOUND)
 
@@ -186,29 +192,29 @@ async def test_an_image_that_the_registry_does_not_have_is_named(
     [("wr0ng-secret", FaultCode.AUTH_BAD_CREDENTIALS), (None, FaultCode.AUTH_MISSING)],
 )
 async def test_a_login_that_the_registry_refuses_is_named(
-    dock: Dock, locked_registry: Registry, secret: str | None, code: FaultCode
+    scenario: PullScenario, locked_registry: Registry, secret: str | None, code: FaultCode
 ) -> None:
     target, login = locked_registry.reference("fly/locked"), locked_registry.login()
-    pushed = await dock.push(target, login, seed=506)
-    await dock.forget(pushed)
+    pushed = await scenario.push(target, login, seed=506)
+    await scenario.forget(pushed)
 
-    error = await dock.refuse(pushed, *([locked_registry.login(secret)] if secret else []))
+    error = await scenario.refuse(pushed, *([locked_registry.login(secret)] if secret else []))
 
     assert (error.code, error.retryable) == (code, False)
-    assert "wr0ng-secret" not in f"{error!r} {dock.lines}"
-    result, _ = await dock.pull(pushed, login)
+    assert "wr0ng-secret" not in f"{error!r} {scenario.lines}"
+    result, _ = await scenario.pull(pushed, login)
     assert result.digest == pushed.digest
 
 
 @pytest.mark.parametrize("is_index", [True, False])
 async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
-    dock: Dock, registry: Registry, *, is_index: bool
+    scenario: PullScenario, registry: Registry, *, is_index: bool
 ) -> None:
-    foreign = await dock.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
-    await dock.forget(foreign)
+    foreign = await scenario.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
+    await scenario.forget(foreign)
     target = await _put_index(foreign, "s390x", "riscv64") if is_index else foreign
 
-    error = await dock.refuse(target)
+    error = await scenario.refuse(target)
 
     offered = "linux/riscv64, linux/s390x" if is_index else "linux/s390x"
     assert (error.code, error.retryable) == (FaultCode.PLATFORM_MISSING, False)
@@ -216,8 +222,8 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
 
 
 @pytest.mark.parametrize("preflight", [True, False])
-async def test_a_chart_is_called_no_image(
-    dock: Dock, registry: Registry, *, preflight: bool
+async def test_a_chart_fails_as_not_an_image(
+    scenario: PullScenario, registry: Registry, *, preflight: bool
 ) -> None:
     target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
     config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
@@ -232,21 +238,21 @@ async def test_a_chart_is_called_no_image(
     blobs = {digest_of(blob): blob for blob in (config, layer)}
     await depot.put("1", Image(blobs, [(MANIFEST, json.dumps(document).encode())]))
 
-    error = await dock.refuse(target, preflight=preflight)
+    error = await scenario.refuse(target, preflight=preflight)
 
     assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
 
 
 @pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])
-async def test_of_an_index_the_servers_own_image_is_pulled(
-    dock: Dock, registry: Registry, platform: str | None
+async def test_the_image_for_the_server_s_platform_is_pulled_from_an_index(
+    scenario: PullScenario, registry: Registry, platform: str | None
 ) -> None:
-    pushed = await dock.push(registry.reference("fly/index"), seed=508)
-    await dock.forget(pushed)
+    pushed = await scenario.push(registry.reference("fly/index"), seed=508)
+    await scenario.forget(pushed)
     index = await _put_index(pushed, "s390x", HERE)
 
-    result, _ = await dock.pull(index, platform=platform)
-    again, _ = await dock.pull(index, platform=platform)
+    result, _ = await scenario.pull(index, platform=platform)
+    again, _ = await scenario.pull(index, platform=platform)
 
     assert (result.digest, result.verified_by) == (index.digest, "server")
     assert (again.image_id, again.verified_by) == (result.image_id, None)
@@ -254,63 +260,63 @@ async def test_of_an_index_the_servers_own_image_is_pulled(
 
 @pytest.mark.parametrize("networks", ["loopback", "private"])
 @pytest.mark.parametrize("architecture", [HERE, "s390x"])
-async def test_a_registry_that_only_the_engine_gets_to_is_asked_by_the_engine(
-    dock: Dock, namespace: Namespace, tmp_path: Path, architecture: str, networks: str
+async def test_the_engine_asks_a_registry_that_only_it_can_reach(
+    scenario: PullScenario, namespace: Namespace, tmp_path: Path, architecture: str, networks: str
 ) -> None:
-    dock.tools = replace(dock.tools, networks=parse_networks(networks))
+    scenario.tools = replace(scenario.tools, networks=parse_networks(networks))
     inner = LocalRegistry.start(tmp_path / "registry", wrapper=namespace.wrapper)
     try:
         target = Reference(inner.host, "fly/inner", "1")
-        pushed = await dock.push(target, architecture=architecture, seed=512)
-        await dock.forget(pushed)
+        pushed = await scenario.push(target, architecture=architecture, seed=512)
+        await scenario.forget(pushed)
         if architecture == HERE:
-            result, _ = await dock.pull(pushed)
+            result, _ = await scenario.pull(pushed)
             assert result.verified_by == "server"
-            assert "but the Engine gets there" in dock.lines[0]
+            assert "but the Engine reaches the registry" in scenario.lines[0]
         else:
-            error = await dock.refuse(pushed)
+            error = await scenario.refuse(pushed)
             assert error.code == FaultCode.PLATFORM_MISSING
     finally:
         inner.stop()
 
 
-async def test_an_image_without_an_index_is_pulled_for_the_platform_that_it_is_for(
-    dock: Dock, registry: Registry
+async def test_an_image_without_an_index_is_pulled_for_its_own_platform(
+    scenario: PullScenario, registry: Registry
 ) -> None:
-    pushed = await dock.push(registry.reference("fly/single"), seed=513)
-    await dock.forget(pushed)
+    pushed = await scenario.push(registry.reference("fly/single"), seed=513)
+    await scenario.forget(pushed)
 
-    result, _ = await dock.pull(pushed, platform=f"linux/{HERE}")
+    result, _ = await scenario.pull(pushed, platform=f"linux/{HERE}")
 
     assert (result.digest, result.verified_by) == (pushed.digest, "server")
 
 
 async def test_a_platform_that_the_server_does_not_run_is_refused(
-    dock: Dock, registry: Registry
+    scenario: PullScenario, registry: Registry
 ) -> None:
-    pushed = await dock.push(registry.reference("fly/asked"), seed=509)
+    pushed = await scenario.push(registry.reference("fly/asked"), seed=509)
 
-    error = await dock.refuse(pushed, platform="linux/s390x")
+    error = await scenario.refuse(pushed, platform="linux/s390x")
 
     assert (type(error), error.code) == (EngineError, FaultCode.PLATFORM_MISSING)
-    assert f"linux/s390x is asked for, this server is linux/{HERE}" in error.message
+    assert f"linux/s390x is requested, but this server is linux/{HERE}" in error.message
 
 
-async def test_what_has_no_room_is_refused_before_it_is_fetched(
-    dock: Dock, registry: Registry, small_engine: LocalEngine, tmp_path: Path
+async def test_an_image_that_does_not_fit_is_refused_before_it_is_fetched(
+    scenario: PullScenario, registry: Registry, small_engine: LocalEngine, tmp_path: Path
 ) -> None:
     tight, small = registry.reference("fly/tight"), registry.reference("fly/small")
-    large = await dock.push(tight, layer_bytes=[DISK_BYTES // 3], seed=510)
-    fitting = await dock.push(small, layer_bytes=[DISK_BYTES // 10], seed=511)
+    large = await scenario.push(tight, layer_bytes=[DISK_BYTES // 3], seed=510)
+    fitting = await scenario.push(small, layer_bytes=[DISK_BYTES // 10], seed=511)
     async with Engine.open(small_engine.docker_host) as engine:
-        little = _make_dock(engine, small_engine, tmp_path)
+        little = make_scenario(engine, small_engine, tmp_path)
 
         error = await little.refuse(large)
         result, _ = await little.pull(fitting)
 
     assert (type(error), error.code, error.retryable) == (EngineError, FaultCode.DISK_FULL, False)
     needed = DISK_BYTES / 3 * (1 + UNPACKED_TIMES) / 10**6
-    assert f"takes up to {needed:.0f} MB, " in error.message
+    assert f"needs up to {needed:.0f} MB, " in error.message
     assert re.search(r" (29|30) MB are free$", error.message)
     assert error.remedy
     assert result.digest == fitting.digest
@@ -319,12 +325,12 @@ async def test_what_has_no_room_is_refused_before_it_is_fetched(
 @pytest.mark.parametrize(
     ("free_bytes", "shown"),
     [
-        (5_120_000_000, "12 of 15 layers are here, 34 MB to fetch, 5.1 GB free"),
-        (999_400, "12 of 15 layers are here, 34 MB to fetch, 1.0 MB free"),
-        (None, "12 of 15 layers are here, 34 MB to fetch"),
+        (5_120_000_000, "12 of 15 layers are on this server, 34 MB to fetch, 5.1 GB free"),
+        (999_400, "12 of 15 layers are on this server, 34 MB to fetch, 1.0 MB free"),
+        (None, "12 of 15 layers are on this server, 34 MB to fetch"),
     ],
 )
-def test_what_was_found_is_shown_on_one_line(free_bytes: int | None, shown: str) -> None:
+def test_a_preflight_is_shown_on_one_line(free_bytes: int | None, shown: str) -> None:
     found = Preflight(15, 12, 400_000_000, 34_000_000, free_bytes)
 
     assert str(found) == shown
@@ -335,7 +341,7 @@ def test_what_was_found_is_shown_on_one_line(free_bytes: int | None, shown: str)
     st.lists(st.sampled_from("abc"), max_size=6),
     st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=6),
 )
-def test_layers_are_shared_with_all_those_below_them_or_not_at_all(
+def test_a_layer_is_shared_only_together_with_all_below_it(
     wanted: list[str], held: list[list[str]]
 ) -> None:
     chains = {"/".join(layers[: n + 1]) for layers in held for n in range(len(layers))}
@@ -345,7 +351,7 @@ def test_layers_are_shared_with_all_those_below_them_or_not_at_all(
 
 
 async def _put_index(image: Reference, *architectures: str) -> Reference:
-    """An index that names one image for each of these, where that image is."""
+    """Push an index that names one image for each of these architectures."""
     depot = Depot(image.registry, image.repository)
     status, content = await depot.get(f"manifests/{image.digest}")
     assert status == 200
@@ -362,7 +368,7 @@ async def _put_index(image: Reference, *architectures: str) -> Reference:
 
 @pytest.fixture
 def small_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
-    """An Engine with a disk of 30 MB, which is to be seen from here too."""
+    """Run an Engine with a disk of 30 MB that is visible to the worker."""
     disk = tmp_path / "small" / "data"
     disk.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""A push whose answer was lost, or whose tag cannot be moved, through a real Engine."""
+"""Pushes through a real Engine whose answer was lost, or whose tag is immutable."""
 
 import asyncio
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ from worker.login import Grant, Grants, Login
 
 
 @dataclass
-class Quay:
-    """A server with a registry whose tags cannot be moved; ``front`` is how it is named."""
+class PushScenario:
+    """A server and a registry with immutable tags; ``front`` is the registry's address."""
 
     tools: Tools
     local: LocalEngine
@@ -50,7 +50,7 @@ class Quay:
 
 
 @pytest.mark.parametrize("lost", [1, 0], ids=["answer lost", "pushed twice"])
-async def test_a_push_that_was_stored_succeeds_whatever_the_registry_then_says(
+async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     lost: int,
     engine: Engine,
     local_engine: LocalEngine,
@@ -61,15 +61,17 @@ async def test_a_push_that_was_stored_succeeds_whatever_the_registry_then_says(
     listen = locked_registry.local.address
     repository = f"team/once-{lost}"
     async with open_front(locked_registry.host, tags.keep, listen=listen) as front:
-        quay = Quay(make_tools(engine, "private", tmp_path), local_engine, locked_registry, front)
-        await quay.make(f"once-{lost}:1", 601 + lost)
-        await quay.make(f"other-{lost}:1", 611 + lost)
+        scenario = PushScenario(
+            make_tools(engine, "private", tmp_path), local_engine, locked_registry, front
+        )
+        await scenario.make(f"once-{lost}:1", 601 + lost)
+        await scenario.make(f"other-{lost}:1", 611 + lost)
 
-        first = await quay.push(f"once-{lost}:1", f"{repository}:1")
-        again = await quay.push(f"once-{lost}:1", f"{repository}:1")
+        first = await scenario.push(f"once-{lost}:1", f"{repository}:1")
+        again = await scenario.push(f"once-{lost}:1", f"{repository}:1")
         with pytest.raises(EngineError) as caught:
-            await quay.push(f"other-{lost}:1", f"{repository}:1")
-        held = await quay.tools.confirm(
+            await scenario.push(f"other-{lost}:1", f"{repository}:1")
+        held = await scenario.tools.confirm(
             Reference(locked_registry.host, repository, "1"), locked_registry.login()
         )
 
@@ -78,7 +80,7 @@ async def test_a_push_that_was_stored_succeeds_whatever_the_registry_then_says(
     assert tags.refused == 2
 
 
-async def test_a_push_that_is_not_allowed_is_no_success_though_the_image_is_there(
+async def test_a_denied_push_fails_although_the_image_exists(
     engine: Engine, local_engine: LocalEngine, locked_registry: Registry, tmp_path: Path
 ) -> None:
     target = locked_registry.reference("team/denied")

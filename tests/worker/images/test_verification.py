@@ -1,4 +1,4 @@
-"""The jobs of proving and of deleting an image, at real registries."""
+"""The jobs that verify and delete an image, at real registries."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ from tests.worker.oci.parts import Registries, basic, make_login
 from tests.worker.oci.sample_images import Depot, make_image
 from tests.worker.oci.storage import Storage
 from tests.worker.parts import open_loopback_engine, open_tools
-from worker.images.verification import delete, prove
+from worker.images.verification import delete, verify
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
@@ -33,7 +33,7 @@ WRONG = "not-the-password-99"
 OWN = Known(
     claims=(Claim(kind="build", name="build 1", build_id="1", tag="1"),), given_up=frozenset("1")
 )
-"""The tag is our own, and nothing in the database needs the image any more."""
+"""The tag is our own, and the database no longer needs the image."""
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def grants(host: str, secret: str | None = None) -> Grants:
     return Grants(grants=(Grant(login=login, repository="team/app", rights=rights),))
 
 
-def to_prove(host: str) -> ImageProve:
+def verify_command(host: str) -> ImageProve:
     return ImageProve(reference=reference(host), registry_id="registry")
 
 
-def to_delete(host: str) -> ImageDelete:
+def delete_command(host: str) -> ImageDelete:
     return ImageDelete(reference=reference(host), registry_id="registry", known=OWN)
 
 
@@ -82,32 +82,32 @@ async def is_there(host: str) -> bool:
     return status == 200
 
 
-async def test_an_image_that_is_whole_is_proved(registry: LocalRegistry, tools: Tools) -> None:
-    result = await prove(to_prove(registry.host), grants(registry.host), tools)
+async def test_a_complete_image_is_verified(registry: LocalRegistry, tools: Tools) -> None:
+    result = await verify(verify_command(registry.host), grants(registry.host), tools)
 
     assert (result.reference, result.digest) == (reference(registry.host), IMAGE.digest)
     assert (result.blobs, result.size_bytes) == (len(IMAGE.blobs), IMAGE.size_bytes)
 
 
-async def test_without_a_registry_of_ours_it_is_asked_for_as_nobody(
+async def test_an_image_without_a_stored_registry_is_verified_anonymously(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     command = ImageProve(reference=reference(registry.host))
 
     with pytest.raises(RegistryError) as caught:
-        await prove(command, grants(registry.host), tools)
+        await verify(command, grants(registry.host), tools)
 
     assert caught.value.code == FaultCode.AUTH_MISSING
 
 
-async def test_a_lost_layer_is_a_fault_that_names_image_and_layer(
+async def test_a_lost_layer_fails_and_names_image_and_layer(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     lost = next(iter(IMAGE.blobs))
     Storage(registry).data(lost).unlink()
 
     with pytest.raises(RegistryError) as caught:
-        await prove(to_prove(registry.host), grants(registry.host), tools)
+        await verify(verify_command(registry.host), grants(registry.host), tools)
 
     fault = caught.value.fault()
     assert fault.code == "image_incomplete" and not fault.retryable
@@ -115,7 +115,7 @@ async def test_a_lost_layer_is_a_fault_that_names_image_and_layer(
     assert "push or build it again" in fault.remedy
 
 
-async def test_a_slow_registry_is_given_up_before_the_attempt_is_over(
+async def test_a_slow_registry_fails_before_the_attempt_times_out(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     async def hold(request: web.Request) -> web.StreamResponse | None:
@@ -125,8 +125,8 @@ async def test_a_slow_registry_is_given_up_before_the_attempt_is_over(
 
     async with open_front(registry.host, hold) as front:
         with pytest.raises(RegistryError) as caught:
-            await prove(
-                to_prove(front.host),
+            await verify(
+                verify_command(front.host),
                 grants(front.host),
                 tools,
                 within=timedelta(seconds=0.5),
@@ -136,10 +136,10 @@ async def test_a_slow_registry_is_given_up_before_the_attempt_is_over(
     assert "within 0.5 s" in caught.value.message
 
 
-async def test_an_image_is_deleted_once_and_a_second_time_it_is_gone(
+async def test_an_image_is_deleted_once_and_then_reported_as_gone(
     registry: LocalRegistry, tools: Tools
 ) -> None:
-    ask = to_delete(registry.host), grants(registry.host)
+    ask = delete_command(registry.host), grants(registry.host)
 
     first = await delete(*ask, Attempt("job", 1), tools)
     second = await delete(*ask, Attempt("job", 2), tools)
@@ -152,20 +152,20 @@ async def test_an_image_is_deleted_once_and_a_second_time_it_is_gone(
 async def test_children_of_a_deleted_index_are_left_to_the_registry(
     registry: LocalRegistry, tools: Tools
 ) -> None:
-    await delete(to_delete(registry.host), grants(registry.host), Attempt("job", 1), tools)
+    await delete(delete_command(registry.host), grants(registry.host), Attempt("job", 1), tools)
 
     depot = Depot(registry.host, "team/app", basic())
     for digest in IMAGE.digests[:-1]:
         assert (await depot.get(f"manifests/{digest}"))[0] == 200
 
 
-async def test_a_registry_that_deletes_nothing_fails_unless_it_was_done_by_hand(
+async def test_a_registry_that_cannot_delete_fails_unless_the_image_is_gone(
     registries: Registries, tools: Tools
 ) -> None:
     host = (await fill(registries.start(deletes=False))).host
 
     with pytest.raises(RegistryError) as caught:
-        await delete(to_delete(host), grants(host), Attempt("job", 1), tools)
+        await delete(delete_command(host), grants(host), Attempt("job", 1), tools)
     gone = ImageDelete(
         reference=reference(host, make_image(b"removed").digest),
         registry_id="registry",
@@ -179,7 +179,7 @@ async def test_a_registry_that_deletes_nothing_fails_unless_it_was_done_by_hand(
     assert await is_there(host)
 
 
-async def test_a_registry_that_says_it_did_and_still_has_it_has_failed(
+async def test_a_registry_that_still_has_a_deleted_image_fails(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     async def pretend(request: web.Request) -> web.StreamResponse | None:
@@ -187,34 +187,38 @@ async def test_a_registry_that_says_it_did_and_still_has_it_has_failed(
 
     async with open_front(registry.host, pretend) as front:
         with pytest.raises(RegistryError) as caught:
-            await delete(to_delete(front.host), grants(front.host), Attempt("job", 1), tools)
+            await delete(delete_command(front.host), grants(front.host), Attempt("job", 1), tools)
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR and caught.value.retryable
-    assert f"{reference(front.host)} is still there" in caught.value.message
+    assert f"{reference(front.host)} still exists" in caught.value.message
 
 
-async def test_a_delete_whose_answer_was_lost_is_asked_for_again(
+async def test_a_delete_whose_answer_was_lost_is_requested_again(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     async def lose(request: web.Request) -> web.StreamResponse | None:
         if request.method != "DELETE":
             return None
-        await delete(to_delete(registry.host), grants(registry.host), Attempt("other", 1), tools)
+        await delete(
+            delete_command(registry.host), grants(registry.host), Attempt("other", 1), tools
+        )
         assert request.transport
         request.transport.abort()
         return web.Response()
 
     async with open_front(registry.host, lose) as front:
         with pytest.raises(RegistryError) as caught:
-            await delete(to_delete(front.host), grants(front.host), Attempt("job", 1), tools)
-        result = await delete(to_delete(front.host), grants(front.host), Attempt("job", 2), tools)
+            await delete(delete_command(front.host), grants(front.host), Attempt("job", 1), tools)
+        result = await delete(
+            delete_command(front.host), grants(front.host), Attempt("job", 2), tools
+        )
 
     assert caught.value.code == FaultCode.CONN_RESET and caught.value.retryable
     assert not result.was_there
 
 
 @pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
-async def test_only_a_wish_is_too_late_once_the_registry_was_asked(
+async def test_a_requested_cancel_is_too_late_after_the_request_to_delete(
     why: StopReason, registry: LocalRegistry, tools: Tools
 ) -> None:
     attempt, is_asked, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
@@ -237,7 +241,9 @@ async def test_only_a_wish_is_too_late_once_the_registry_was_asked(
         assert attempt.task.cancelled()
 
 
-async def test_a_cancel_before_that_deletes_nothing(registry: LocalRegistry, tools: Tools) -> None:
+async def test_a_cancel_before_the_request_deletes_nothing(
+    registry: LocalRegistry, tools: Tools
+) -> None:
     attempt, is_looking = Attempt("job", 1), asyncio.Event()
 
     async def hold(_: web.Request) -> web.StreamResponse | None:
@@ -255,19 +261,19 @@ async def test_a_cancel_before_that_deletes_nothing(registry: LocalRegistry, too
 async def stop(
     host: str, tools: Tools, attempt: Attempt, why: StopReason, moment: asyncio.Event
 ) -> None:
-    """Stop a delete at a moment."""
-    attempt.task = asyncio.create_task(delete(to_delete(host), grants(host), attempt, tools))
+    """Stop a delete at the moment that the event marks."""
+    attempt.task = asyncio.create_task(delete(delete_command(host), grants(host), attempt, tools))
     await moment.wait()
     attempt.stop(why)
     await asyncio.wait({attempt.task}, timeout=3)
 
 
 async def fail(host: str, given: Grants, tools: Tools) -> list[WharfError]:
-    """What both jobs raise."""
+    """Run both jobs and return their errors."""
     errors = []
     for work in (
-        prove(to_prove(host), given, tools),
-        delete(to_delete(host), given, Attempt("job", 1), tools),
+        verify(verify_command(host), given, tools),
+        delete(delete_command(host), given, Attempt("job", 1), tools),
     ):
         with pytest.raises(WharfError) as caught:
             await work
@@ -284,7 +290,7 @@ async def test_a_wrong_password_is_named_and_never_shown(
     assert await is_there(registry.host)
 
 
-async def test_a_registry_that_is_down_may_be_up_again(
+async def test_a_registry_that_is_down_is_a_retryable_failure(
     registry: LocalRegistry, tools: Tools
 ) -> None:
     registry.stop()
@@ -294,7 +300,7 @@ async def test_a_registry_that_is_down_may_be_up_again(
 
 
 @pytest.mark.parametrize("rights", [frozenset({"push"}), frozenset()])
-async def test_a_login_that_was_given_for_something_else_is_not_used(
+async def test_a_login_for_another_repository_is_not_used(
     rights: frozenset[str], registry: LocalRegistry, tools: Tools
 ) -> None:
     given = Grants.model_validate(
@@ -313,7 +319,7 @@ async def test_a_name_without_a_digest_is_refused_before_anything_happens(
     given = grants(registry.host)
 
     with pytest.raises(InvalidReferenceError):
-        await prove(ImageProve(reference=named, registry_id="registry"), given, tools)
+        await verify(ImageProve(reference=named, registry_id="registry"), given, tools)
     with pytest.raises(InvalidReferenceError):
         await delete(
             ImageDelete(reference=named, registry_id="registry"), given, Attempt("job", 1), tools
@@ -322,7 +328,7 @@ async def test_a_name_without_a_digest_is_refused_before_anything_happens(
     assert await is_there(registry.host)
 
 
-async def test_both_kinds_are_done_by_a_worker(registry: LocalRegistry, tmp_path: Path) -> None:
+async def test_a_worker_runs_both_kinds(registry: LocalRegistry, tmp_path: Path) -> None:
     settings = WorkerSettings.model_validate(
         {"state_dir": tmp_path, "broker_url": "redis://broker/0", "registry_networks": "loopback"}
     )
@@ -330,7 +336,7 @@ async def test_both_kinds_are_done_by_a_worker(registry: LocalRegistry, tmp_path
 
     async with open_loopback_engine(tmp_path) as docker_host, AsyncExitStack() as stack:
         work, *_ = await open_work(stack, settings, docker_host)
-        proved = await work(to_prove(registry.host), given, attempt)
-        deleted = await work(to_delete(registry.host), given, attempt)
+        proved = await work(verify_command(registry.host), given, attempt)
+        deleted = await work(delete_command(registry.host), given, attempt)
 
     assert isinstance(proved, ProofResult) and isinstance(deleted, DeleteResult)

@@ -105,4 +105,4 @@ class Stuck(Step):
         try:
             return await super().work()
         except asyncio.CancelledError:
-            raise EngineError(FaultCode.NOT_PUT_BACK, "not put back") from None
+            raise EngineError(FaultCode.NOT_PUT_BACK, "not restored") from None

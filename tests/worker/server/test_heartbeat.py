@@ -96,7 +96,7 @@ async def server(world: World) -> AsyncIterator[Server]:
     await asyncio.gather(*made.tasks.values(), return_exceptions=True)
 
 
-# Hello
+# Registration
 
 
 async def test_a_registration_reports_the_worker_s_kinds(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World)
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
 
 
-# Beats
+# Heartbeats
 
 
 async def test_a_cancel_reaches_the_work_within_a_second(world: World, server: Server) -> None:
@@ -227,7 +227,7 @@ async def test_an_invalid_notification_stops_nothing(world: World, server: Serve
     assert await world.state(job_id) == "running"
 
 
-# Drain and goodbye
+# Draining and leaving
 
 
 async def test_a_drain_is_reported_at_once_and_running_work_continues(
@@ -296,7 +296,7 @@ async def test_a_worker_on_a_silent_link_stops_in_time(world: World) -> None:
             await server.functions.heartbeat([])
             proxy.stall_after_bytes = 0
             begun = time.monotonic()
-            # Others are in the queue before the beat, as when many attempts end at once.
+            # Other calls wait before the heartbeat, as when many attempts end at once.
             calls = [asyncio.create_task(server.functions.heartbeat([])) for _ in range(8)]
             assert await server.end_of(job_id) is None
             seconds = time.monotonic() - begun
@@ -310,7 +310,7 @@ async def test_a_worker_on_a_silent_link_stops_in_time(world: World) -> None:
 
 @asynccontextmanager
 async def mortal_world(directory: Path) -> AsyncIterator[tuple[World, LocalPostgres]]:
-    """A world with a separate database server, which may be killed."""
+    """Open a world with a separate database server, which may be killed."""
     postgres = start_postgres(directory)
     async with AsyncExitStack() as stack:
         stack.callback(postgres.directory.close)

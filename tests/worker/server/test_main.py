@@ -22,18 +22,18 @@ OLD, NEW = "http://10.0.0.1:4747", "https://wharf.example"
 
 
 @pytest.mark.parametrize(
-    ("before", "told", "known"),
+    ("before", "given", "known"),
     [(None, None, None), (None, NEW, NEW), (OLD, None, OLD), (OLD, NEW, NEW)],
 )
 def test_the_api_s_address_is_stored_until_it_changes(
-    tmp_path: Path, before: str | None, told: str | None, known: str | None
+    tmp_path: Path, before: str | None, given: str | None, known: str | None
 ) -> None:
     state = StateDirectory.open(tmp_path)
     state.save_enrolment(ENROLLED.model_copy(update={"api_url": before}))
     state.close()
     settings = {"state_dir": tmp_path, "broker_url": "redis://broker/0"}
 
-    first, _ = join(WorkerSettings.model_validate({**settings, "url": told}))
+    first, _ = join(WorkerSettings.model_validate({**settings, "url": given}))
     second, _ = join(WorkerSettings.model_validate(settings))
 
     assert first == second == ENROLLED.model_copy(update={"api_url": known})

@@ -74,7 +74,7 @@ def seal_grants(
         server_id=job.server_id,
         hosts=hosts_of(command),
     )
-    return PublicKey.parse(job.public_key).seal(given.sealable(), context)
+    return PublicKey.parse(job.public_key).seal(given.to_sealable_json(), context)
 
 
 def _grant(vault: KeyRing, job: Released, access: Access) -> Grant:

@@ -433,7 +433,7 @@ async def foreign_container(
 ) -> AsyncIterator[None]:
     """Run a foreign container that uses the ports."""
     spec = containers.ContainerSpec(kept.image_id, {}, ports=taking)
-    container_id = await containers.create(scenario.engine, f"stranger-of-{scenario.name}", spec)
+    container_id = await containers.create(scenario.engine, f"foreign-{scenario.name}", spec)
     try:
         await containers.start(scenario.engine, container_id)
         yield

@@ -214,7 +214,7 @@ async def test_a_port_that_a_container_uses_is_named_before_anything_stops(
     before = await scenario.running()
     image = await images.inspect(scenario.engine, one)
     spec = ContainerSpec(image.image_id, {}, ports=(theirs,))
-    container_id = await containers.create(scenario.engine, "stranger", spec)
+    container_id = await containers.create(scenario.engine, "foreign", spec)
     await containers.start(scenario.engine, container_id)
 
     error = await scenario.fail(await scenario.image("2"), ports=(theirs,))

@@ -176,7 +176,7 @@ async def test_a_failed_restore_does_not_block_the_next_version(scenario: Servic
     one, three = await scenario.image("1"), await scenario.image("3")
     await scenario.deploy(one, ports=published(was))
     await begin_and_die(scenario, ports=published(is_now))
-    taking = ServiceSpec(f"stranger-of-{scenario.name}", scenario.command(one).target, {})
+    taking = ServiceSpec(f"foreign-{scenario.name}", scenario.command(one).target, {})
     foreign_container = await services.create(
         scenario.engine, replace(taking, ports=published(was)), scenario.login
     )
