@@ -257,10 +257,12 @@ class ContainerTarget(DeploymentTarget):
             return None
 
     async def _exited(self, seen: Container) -> EngineError:
-        words = await containers.last_lines(self.engine, seen.container_id)
-        for line in TextLines().feed(f"{words}\n"):
+        output = await containers.last_lines(self.engine, seen.container_id)
+        for line in TextLines().feed(f"{output}\n"):
             self.log.add(line)
-        said = self.printable(seen.error) or self.printable(words)[-MAX_CHARACTERS:] or "no output"
+        reason = (
+            self.printable(seen.error) or self.printable(output)[-MAX_CHARACTERS:] or "no output"
+        )
         return self.error(
-            FaultCode.CONTAINER_EXITED, f"it ended with exit code {seen.exit_code}: {said}"
+            FaultCode.CONTAINER_EXITED, f"it ended with exit code {seen.exit_code}: {reason}"
         )

@@ -15,7 +15,7 @@ from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
 from worker.oci.transport.settings import ConnectionSettings
 
-ASKED_TOO = "Docker on this server logs in there too"
+ENGINE_CAN_LOG_IN = "Docker on this server logs in there too"
 ENGINE_SECONDS = 5.0
 
 
@@ -79,9 +79,9 @@ async def _ask_engine(
             evidence=evidence,
             remedy=FAULTS[code].remedy,
         )
-        return report.with_stage(failed, not_proved=ASKED_TOO)
+        return report.with_stage(failed, not_proved=ENGINE_CAN_LOG_IN)
     passed = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK, milliseconds=_since(begun))
-    return report.with_stage(passed, proved=ASKED_TOO)
+    return report.with_stage(passed, proved=ENGINE_CAN_LOG_IN)
 
 
 def _fault(error: EngineError | RegistryError | TimeoutError) -> tuple[FaultCode, str]:

@@ -50,16 +50,18 @@ class Job:
 
     async def run(self, grants: Grants | None = None, **command: Any) -> ImageResult:
         source = {"url": self.server.url("app"), **command.pop("source", {})}
-        asked = ImageBuild(application_id="a", reference=TAG, source=GitSource(**source), **command)
-        attempt = Attempt("job", 1, write_event=self._say)
-        return await builds.build(asked, grants or Grants(), attempt, self.tools)
+        request = ImageBuild(
+            application_id="a", reference=TAG, source=GitSource(**source), **command
+        )
+        attempt = Attempt("job", 1, write_event=self._add_event)
+        return await builds.build(request, grants or Grants(), attempt, self.tools)
 
     async def fail(self, grants: Grants | None = None, **command: Any) -> WharfError:
         with pytest.raises(WharfError) as caught:
             await self.run(grants, **command)
         return caught.value
 
-    async def _say(self, _: int, kind: str, data: Mapping[str, Any]) -> None:
+    async def _add_event(self, _: int, kind: str, data: Mapping[str, Any]) -> None:
         assert kind == "log"
         self.pieces.append(data["text"])
 
@@ -97,7 +99,7 @@ async def build_upload(
 ) -> ImageResult:
     """Build what an API has, as an attempt that was given a token for it.
 
-    A secret of the build asks for BuildKit, whatever the Engine prefers.
+    A secret of the build needs BuildKit, whatever the Engine prefers.
     """
     kept = ContextApi(content)
     grants = Grants(
@@ -106,9 +108,9 @@ async def build_upload(
     )
     async with open_fake(kept) as api:
         tools = replace(job.tools, api_url=f"http://{api.host}")
-        asked = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
-        attempt = Attempt("job", 1, write_event=job._say)
-        return await builds.build(asked, grants, attempt, tools)
+        request = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
+        attempt = Attempt("job", 1, write_event=job._add_event)
+        return await builds.build(request, grants, attempt, tools)
 
 
 async def test_a_repository_becomes_an_image_with_its_source_labels(job: Job) -> None:
@@ -181,10 +183,10 @@ async def test_private_sources_on_a_private_base_are_built_without_showing_a_sec
 
     assert error.code == FaultCode.BUILD_FAILED
     assert "*** and ***" in job.log
-    said = f"{error!r} {error.fault()!r} {job.log}"
-    assert "exit code 3" in said
-    assert TOKEN not in said
-    assert PASSWORD not in said
+    output = f"{error!r} {error.fault()!r} {job.log}"
+    assert "exit code 3" in output
+    assert TOKEN not in output
+    assert PASSWORD not in output
 
 
 async def test_a_secret_is_mounted_with_any_preferred_builder_and_not_shown(

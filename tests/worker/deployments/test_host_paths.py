@@ -134,14 +134,14 @@ async def test_a_worker_refuses_a_path_that_its_own_settings_do_not_list(
         docker_host = await stack.enter_async_context(open_loopback_engine(tmp_path))
         plain = WorkerSettings(state_dir=tmp_path / "plain")
         open_ = WorkerSettings(state_dir=tmp_path / "open", host_paths=str(data))
-        for settings, asked in ((plain, beside), (plain, listed), (open_, beside)):
+        for settings, requested in ((plain, beside), (plain, listed), (open_, beside)):
             settings.state_dir.mkdir(exist_ok=True)
             opened = await open_work(stack, settings, docker_host)
             with pytest.raises(EngineError) as caught:
-                await opened.work(asked, Grants(), Attempt("job", 1))
+                await opened.work(requested, Grants(), Attempt("job", 1))
             assert caught.value.code == "host_path_not_allowed"
 
         with pytest.raises(EngineError) as caught:
             await opened.work(listed, Grants(), Attempt("job", 1))
-        # It went on to an Engine that knows of nothing.
+        # It continued to an Engine that knows nothing.
         assert caught.value.code != "host_path_not_allowed"

@@ -95,9 +95,9 @@ async def test_a_copy_needs_a_login_for_each_side(
         assert caught.value.code == FaultCode.AUTH_MISSING
 
 
-@pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
+@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.LEASE_LOST])
 async def test_a_requested_cancel_is_too_late_while_the_tag_is_written(
-    why: StopReason, source: LocalRegistry, registries: Registries, tools: Tools
+    reason: StopReason, source: LocalRegistry, registries: Registries, tools: Tools
 ) -> None:
     target = registries.start()
     attempt, is_writing, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
@@ -113,11 +113,11 @@ async def test_a_requested_cancel_is_too_late_while_the_tag_is_written(
             copy(command(source.host, front.host), grants(source.host, front.host), attempt, tools)
         )
         await is_writing.wait()
-        attempt.stop(why)
+        attempt.stop(reason)
         asyncio.get_running_loop().call_later(0.1, may_go_on.set)
         await asyncio.wait({attempt.task})
 
-    if why is StopReason.CANCELLED:
+    if reason is StopReason.CANCELLED:
         assert attempt.task.result().digest == IMAGE.digest
         await require_copied(target, IMAGE)
     else:

@@ -56,7 +56,7 @@ class PullScenario:
         pushed = await images.push(self.engine, target, login, ignore, IDLE)
         return Reference(target.registry, target.repository, digest=pushed.digest)
 
-    async def forget(self, pushed: Reference) -> None:
+    async def remove_locally(self, pushed: Reference) -> None:
         found = await images.inspect(self.engine, str(pushed))
         await images.remove(self.engine, found.image_id, force=True)
 
@@ -68,7 +68,7 @@ class PullScenario:
         platform: str | None = None,
         preflight: bool = True,
     ) -> tuple[ImageResult, Attempt]:
-        attempt = Attempt("job", 1, write_event=self._say)
+        attempt = Attempt("job", 1, write_event=self._add_event)
         command = ImagePull(
             reference=str(target),
             registry_id="registry" if login else None,
@@ -80,15 +80,15 @@ class PullScenario:
         )
         return await pull(command, Grants(grants=given), attempt, self.tools), attempt
 
-    async def refuse(self, target: Reference, *login: EngineLogin, **asked: Any) -> WharfError:
+    async def refuse(self, target: Reference, *login: EngineLogin, **changes: Any) -> WharfError:
         """Return the error of a failed pull that has changed nothing."""
         before = sorted(await images.list_ids(self.engine))
         with pytest.raises(WharfError) as caught:
-            await self.pull(target, *login, **asked)
+            await self.pull(target, *login, **changes)
         assert sorted(await images.list_ids(self.engine)) == before
         return caught.value
 
-    async def _say(self, _: int, __: str, data: Any) -> None:
+    async def _add_event(self, _: int, __: str, data: Any) -> None:
         self.lines.extend(data["text"].splitlines())
 
 
@@ -107,7 +107,7 @@ async def test_all_layers_are_fetched_if_none_is_here(
     pushed = await scenario.push(
         registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501
     )
-    await scenario.forget(pushed)
+    await scenario.remove_locally(pushed)
 
     result, attempt = await scenario.pull(pushed)
 
@@ -126,7 +126,7 @@ async def test_layers_that_another_image_has_are_not_counted(
     base, target = registry.reference("fly/base"), registry.reference("fly/app")
     await scenario.push(base, layer_bytes=[LARGE, LARGE], seed=502)
     pushed = await scenario.push(target, layer_bytes=[LARGE, LARGE, 400_000, 500_000], seed=502)
-    await scenario.forget(pushed)
+    await scenario.remove_locally(pushed)
 
     _, attempt = await scenario.pull(pushed)
 
@@ -167,7 +167,7 @@ async def test_a_missing_image_needs_its_registry(
     mine = Registry.start(tmp_path / "registry", namespace.our_address)
     try:
         pushed = await scenario.push(mine.reference("fly/away"), seed=504)
-        await scenario.forget(pushed)
+        await scenario.remove_locally(pushed)
     finally:
         mine.local.stop()
 
@@ -196,7 +196,7 @@ async def test_a_login_that_the_registry_refuses_is_named(
 ) -> None:
     target, login = locked_registry.reference("fly/locked"), locked_registry.login()
     pushed = await scenario.push(target, login, seed=506)
-    await scenario.forget(pushed)
+    await scenario.remove_locally(pushed)
 
     error = await scenario.refuse(pushed, *([locked_registry.login(secret)] if secret else []))
 
@@ -211,7 +211,7 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
     scenario: PullScenario, registry: Registry, *, is_index: bool
 ) -> None:
     foreign = await scenario.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
-    await scenario.forget(foreign)
+    await scenario.remove_locally(foreign)
     target = await _put_index(foreign, "s390x", "riscv64") if is_index else foreign
 
     error = await scenario.refuse(target)
@@ -248,7 +248,7 @@ async def test_the_image_for_the_server_s_platform_is_pulled_from_an_index(
     scenario: PullScenario, registry: Registry, platform: str | None
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/index"), seed=508)
-    await scenario.forget(pushed)
+    await scenario.remove_locally(pushed)
     index = await _put_index(pushed, "s390x", HERE)
 
     result, _ = await scenario.pull(index, platform=platform)
@@ -268,7 +268,7 @@ async def test_the_engine_asks_a_registry_that_only_it_can_reach(
     try:
         target = Reference(inner.host, "fly/inner", "1")
         pushed = await scenario.push(target, architecture=architecture, seed=512)
-        await scenario.forget(pushed)
+        await scenario.remove_locally(pushed)
         if architecture == HERE:
             result, _ = await scenario.pull(pushed)
             assert result.verified_by == "server"
@@ -284,7 +284,7 @@ async def test_an_image_without_an_index_is_pulled_for_its_own_platform(
     scenario: PullScenario, registry: Registry
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/single"), seed=513)
-    await scenario.forget(pushed)
+    await scenario.remove_locally(pushed)
 
     result, _ = await scenario.pull(pushed, platform=f"linux/{HERE}")
 
@@ -342,12 +342,12 @@ def test_a_preflight_is_shown_on_one_line(free_bytes: int | None, shown: str) ->
     st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=6),
 )
 def test_a_layer_is_shared_only_together_with_all_below_it(
-    wanted: list[str], held: list[list[str]]
+    requested: list[str], held: list[list[str]]
 ) -> None:
     chains = {"/".join(layers[: n + 1]) for layers in held for n in range(len(layers))}
-    shared = [n for n in range(1, len(wanted) + 1) if "/".join(wanted[:n]) in chains]
+    shared = [n for n in range(1, len(requested) + 1) if "/".join(requested[:n]) in chains]
 
-    assert count_shared(wanted, held) == max(shared, default=0)
+    assert count_shared(requested, held) == max(shared, default=0)
 
 
 async def _put_index(image: Reference, *architectures: str) -> Reference:

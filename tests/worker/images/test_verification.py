@@ -217,9 +217,9 @@ async def test_a_delete_whose_answer_was_lost_is_requested_again(
     assert not result.was_there
 
 
-@pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.LEASE_LOST])
+@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.LEASE_LOST])
 async def test_a_requested_cancel_is_too_late_after_the_request_to_delete(
-    why: StopReason, registry: LocalRegistry, tools: Tools
+    reason: StopReason, registry: LocalRegistry, tools: Tools
 ) -> None:
     attempt, is_asked, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
 
@@ -231,10 +231,10 @@ async def test_a_requested_cancel_is_too_late_after_the_request_to_delete(
         return None
 
     async with open_front(registry.host, wait) as front:
-        await stop(front.host, tools, attempt, why, is_asked)
+        await stop(front.host, tools, attempt, reason, is_asked)
 
     assert attempt.task
-    if why is StopReason.CANCELLED:
+    if reason is StopReason.CANCELLED:
         assert attempt.task.result().was_there and attempt.is_too_late
         assert not await is_there(registry.host)
     else:
@@ -259,12 +259,12 @@ async def test_a_cancel_before_the_request_deletes_nothing(
 
 
 async def stop(
-    host: str, tools: Tools, attempt: Attempt, why: StopReason, moment: asyncio.Event
+    host: str, tools: Tools, attempt: Attempt, reason: StopReason, moment: asyncio.Event
 ) -> None:
     """Stop a delete at the moment that the event marks."""
     attempt.task = asyncio.create_task(delete(delete_command(host), grants(host), attempt, tools))
     await moment.wait()
-    attempt.stop(why)
+    attempt.stop(reason)
     await asyncio.wait({attempt.task}, timeout=3)
 
 

@@ -57,11 +57,11 @@ class AttemptScenario:
                 self.attempt, self.functions, self.keys, self.guest.server_id, begin
             )
 
-    async def stop_running(self, why: StopReason, work: Work) -> AttemptResult | None:
+    async def stop_running(self, reason: StopReason, work: Work) -> AttemptResult | None:
         """Stop the attempt once its work has begun."""
         running = asyncio.create_task(self.run(work))
         await self.begun.wait()
-        self.attempt.stop(why)
+        self.attempt.stop(reason)
         return await running
 
     async def job(self) -> dict[str, Any]:
@@ -340,12 +340,12 @@ async def test_a_late_message_starts_nothing(scenario: AttemptScenario) -> None:
 async def test_a_result_whose_answer_was_lost_is_sent_again_and_recorded_once(
     scenario: AttemptScenario,
 ) -> None:
-    async def tell_twice(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
+    async def finish_twice(_: Command, __: Grants, attempt: Attempt) -> BaseModel:
         result = DONE.model_dump(mode="json", by_alias=True)
         await scenario.functions.finish(attempt.job_id, 1, Outcome.SUCCEEDED, result=result)
         return DONE
 
-    end = await scenario.run(tell_twice)
+    end = await scenario.run(finish_twice)
 
     assert end is not None
     events = await scenario.world.rows("SELECT state FROM job_event WHERE state = 'succeeded'")

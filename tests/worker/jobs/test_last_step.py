@@ -29,13 +29,15 @@ class Step:
         return "done"
 
 
-async def stop(step: Step, attempt: Attempt, why: StopReason, is_last: Callable[[], bool]) -> str:
+async def stop(
+    step: Step, attempt: Attempt, reason: StopReason, is_last: Callable[[], bool]
+) -> str:
     """Stop the work once it has begun; a last step ends right after the stop."""
     attempt.task = asyncio.create_task(carry_out(step.work(), attempt, is_last))
     await step.begun.wait()
-    attempt.stop(why)
+    attempt.stop(reason)
     await asyncio.sleep(0)
-    if why is StopReason.CANCELLED and is_last():
+    if reason is StopReason.CANCELLED and is_last():
         step.may_end.set()
     done: str = await attempt.task
     return done
@@ -58,33 +60,33 @@ async def test_a_last_step_that_fails_after_the_cancel_has_failed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("why", "is_last"),
+    ("reason", "is_last"),
     [(StopReason.CANCELLED, False), (StopReason.DRAINED, True), (StopReason.LEASE_LOST, True)],
 )
 async def test_work_is_stopped_before_its_last_step_or_for_other_reasons(
-    why: StopReason, *, is_last: bool
+    reason: StopReason, *, is_last: bool
 ) -> None:
     attempt = Attempt("job", 1)
 
     with pytest.raises(asyncio.CancelledError):
-        await stop(Step(), attempt, why, lambda: is_last)
+        await stop(Step(), attempt, reason, lambda: is_last)
 
     assert not attempt.is_too_late
 
 
 @pytest.mark.parametrize(
-    ("why", "raised"),
+    ("reason", "raised"),
     [(StopReason.CANCELLED, EngineError), (StopReason.DRAINED, asyncio.CancelledError)],
 )
 async def test_a_failed_restore_is_shown_after_a_cancel(
-    why: StopReason, raised: type[BaseException]
+    reason: StopReason, raised: type[BaseException]
 ) -> None:
     attempt = Attempt("job", 1)
 
     with pytest.raises(raised):
-        await stop(Stuck(), attempt, why, lambda: False)
+        await stop(Stuck(), attempt, reason, lambda: False)
 
-    assert attempt.is_too_late == (why is StopReason.CANCELLED)
+    assert attempt.is_too_late == (reason is StopReason.CANCELLED)
 
 
 async def test_a_failed_restore_is_shown_after_a_timeout() -> None:

@@ -30,8 +30,8 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 class SlowRegistry:
     """A registry that shows the tag after a number of lookups."""
 
-    def __init__(self, looks: int) -> None:
-        self.left = looks
+    def __init__(self, lookups: int) -> None:
+        self.left = lookups
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if "/manifests/" not in request.path:
@@ -45,7 +45,7 @@ class SlowRegistry:
 
 
 @pytest.mark.parametrize(
-    ("looks", "image_id", "found"),
+    ("lookups", "image_id", "found"),
     [
         (0, IMAGE_ID, DIGEST),
         (len(LOOKUP_PAUSES) - 1, IMAGE_ID, DIGEST),
@@ -54,9 +54,9 @@ class SlowRegistry:
     ],
 )
 async def test_a_tag_that_appears_a_moment_later_is_found(
-    tools: Tools, looks: int, image_id: str, found: str | None
+    tools: Tools, lookups: int, image_id: str, found: str | None
 ) -> None:
-    async with open_fake(SlowRegistry(looks)) as fake:
+    async with open_fake(SlowRegistry(lookups)) as fake:
         reference = parse_reference(f"{fake.host}/team/app:1")
 
         assert await tools.find_image_digest(reference, make_login(fake.host), image_id) == found

@@ -19,7 +19,7 @@ async def answer_ping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     await writer.wait_closed()
 
 
-async def ask(directory: Path) -> tuple[int | None, str]:
+async def run_health_check(directory: Path) -> tuple[int | None, str]:
     """Run the health check; return its exit code and its output."""
     program = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "worker.server.health"),
@@ -30,8 +30,8 @@ async def ask(directory: Path) -> tuple[int | None, str]:
         },
         stderr=asyncio.subprocess.PIPE,
     )
-    _, said = await program.communicate()
-    return program.returncode, said.decode()
+    _, output = await program.communicate()
+    return program.returncode, output.decode()
 
 
 @pytest.mark.parametrize(("enrolled", "status"), [(True, 0), (False, 1)])
@@ -43,16 +43,16 @@ async def test_a_worker_is_healthy_when_it_is_enrolled_and_has_its_engine(
     engine = await asyncio.start_unix_server(answer_ping, tmp_path / "docker.sock")
 
     async with engine:
-        ended, said = await ask(tmp_path)
+        exit_code, output = await run_health_check(tmp_path)
 
-    assert ended == status
-    assert ("not enrolled" in said) is not enrolled
+    assert exit_code == status
+    assert ("not enrolled" in output) is not enrolled
 
 
 async def test_a_worker_without_its_engine_is_not_healthy(tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text("{}")
 
-    ended, said = await ask(tmp_path)
+    exit_code, output = await run_health_check(tmp_path)
 
-    assert ended == 1
-    assert "docker.sock" in said
+    assert exit_code == 1
+    assert "docker.sock" in output

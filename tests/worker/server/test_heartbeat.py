@@ -368,10 +368,10 @@ async def test_a_worker_whose_database_is_killed_stops_its_work_and_continues_la
 class ComingEngine:
     """An Engine that is unreachable at first."""
 
-    said: list[dict[str, Any]] = field(default_factory=lambda: [{}, {"version": "30"}])
+    descriptions: list[dict[str, Any]] = field(default_factory=lambda: [{}, {"version": "30"}])
 
     async def describe(self) -> dict[str, Any]:
-        return self.said.pop(0) if len(self.said) > 1 else self.said[0]
+        return self.descriptions.pop(0) if len(self.descriptions) > 1 else self.descriptions[0]
 
 
 async def test_an_engine_that_starts_later_or_is_updated_is_described(world: World) -> None:
@@ -387,7 +387,7 @@ async def test_an_engine_that_starts_later_or_is_updated_is_described(world: Wor
     await server.presence.register(None, await engine.describe())
     async with server.presence.sending_heartbeats():
         await wait_until(lambda: shows("30"))
-        engine.said = [{"version": "31"}]
+        engine.descriptions = [{"version": "31"}]
         await wait_until(lambda: shows("31"))
 
 
@@ -410,10 +410,10 @@ async def test_a_heartbeat_reports_the_clock_difference(world: World) -> None:
 async def test_a_worker_that_is_refused_asks_the_api_and_ends_if_it_was_removed(
     world: World,
 ) -> None:
-    removed, asked = asyncio.Event(), asyncio.Event()
+    removed, api_asked = asyncio.Event(), asyncio.Event()
 
     async def is_removed() -> bool:
-        asked.set()
+        api_asked.set()
         return True
 
     guest = await world.add_server(None)
@@ -425,15 +425,15 @@ async def test_a_worker_that_is_refused_asks_the_api_and_ends_if_it_was_removed(
 
         await asyncio.wait_for(removed.wait(), 10)
 
-    assert asked.is_set()
+    assert api_asked.is_set()
     assert not server.superseded.is_set()
 
 
 async def test_a_worker_that_is_refused_and_was_not_removed_continues(world: World) -> None:
-    asked = asyncio.Event()
+    api_asked = asyncio.Event()
 
     async def is_removed() -> bool:
-        asked.set()
+        api_asked.set()
         return False
 
     guest = await world.add_server(None)
@@ -446,7 +446,7 @@ async def test_a_worker_that_is_refused_and_was_not_removed_continues(world: Wor
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
             (guest.role,),
         )
-        await asyncio.wait_for(asked.wait(), 10)
+        await asyncio.wait_for(api_asked.wait(), 10)
         [before] = await world.rows("SELECT seen_at FROM server")
 
         await world.owner.execute(sql.SQL("ALTER ROLE {} LOGIN").format(role))
@@ -462,10 +462,10 @@ def test_an_outage_is_logged_once_and_the_api_is_asked_at_intervals() -> None:
     outage = Outage()
 
     removed = [outage.record_failure(now) for now in (0.0, 0.3, 0.6)]
-    asks = [outage.should_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
+    is_asked = [outage.should_ask(now) for now in (1.0, 3.0, 10.0, 32.9, 33.0)]
     outage.end()
 
     assert removed == [True, False, False]
-    assert asks == [False, True, False, False, True]
+    assert is_asked == [False, True, False, False, True]
     assert not outage.should_ask(100.0)
     assert outage.record_failure(100.0)

@@ -267,8 +267,8 @@ def _require_leading_parents(target: str, name: str) -> None:
         raise _refusal(name, "its target has '..' after another step")
 
 
-def _refusal(name: str, why: str) -> ArchiveError:
-    return ArchiveError("source_invalid", f"{name[:200]!r} is refused: {why}")
+def _refusal(name: str, reason: str) -> ArchiveError:
+    return ArchiveError("source_invalid", f"{name[:200]!r} is refused: {reason}")
 
 
 def _as_archive_error(error: Exception, name: str) -> ArchiveError:
@@ -284,7 +284,7 @@ def _as_archive_error(error: Exception, name: str) -> ArchiveError:
 
 
 def _set_limits(memory_bytes: int, processor_seconds: int, total_bytes: int) -> None:
-    for what, most in (
+    for resource_kind, most in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_DATA, memory_bytes),
         (resource.RLIMIT_CPU, processor_seconds),
@@ -292,12 +292,12 @@ def _set_limits(memory_bytes: int, processor_seconds: int, total_bytes: int) -> 
         (resource.RLIMIT_NOFILE, 32),
         (resource.RLIMIT_CORE, 0),
     ):
-        _, hard = resource.getrlimit(what)
+        _, hard = resource.getrlimit(resource_kind)
         # The hard limit of processor time kills at once, so the soft one comes first.
-        limits = [most, most + (what == resource.RLIMIT_CPU)]
+        limits = [most, most + (resource_kind == resource.RLIMIT_CPU)]
         if hard != resource.RLIM_INFINITY:
             limits = [min(limit, hard) for limit in limits]
-        resource.setrlimit(what, (limits[0], limits[1]))
+        resource.setrlimit(resource_kind, (limits[0], limits[1]))
 
 
 def main(arguments: Sequence[str]) -> None:

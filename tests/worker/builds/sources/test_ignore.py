@@ -80,9 +80,9 @@ PATHS = st.lists(st.sampled_from(["a", "b", "/", "*"]), min_size=1, max_size=8).
 def test_a_pattern_matches_like_docker_s_regular_expression(pattern: str, path: str) -> None:
     expression = _expression(posixpath.normpath(pattern).lstrip("/"))
     steps = path.split("/")
-    places = ["/".join(steps[: index + 1]) for index in range(len(steps))]
+    parents = ["/".join(steps[: index + 1]) for index in range(len(steps))]
 
-    expected = any(re.fullmatch(expression, place, re.DOTALL) for place in places)
+    expected = any(re.fullmatch(expression, parent, re.DOTALL) for parent in parents)
 
     assert parse_ignore(f"x\n{pattern}").excludes(path) is (
         expected and expression not in {"", "\\."}

@@ -153,8 +153,8 @@ def _is_closed(top: Path) -> bool:
     """Return whether nothing was written outside of the directory, and no link leads out."""
     inside = os.path.realpath(top / "into")
     led_to = [
-        os.path.realpath(Path(place, name))
-        for place, directories, files in os.walk(inside)
+        os.path.realpath(Path(parent, name))
+        for parent, directories, files in os.walk(inside)
         for name in [*directories, *files]
     ]
     beside = {path.name for path in top.iterdir()} - {"into"}

@@ -54,7 +54,7 @@ async def test_a_healthy_version_replaces_the_previous_one(scenario: ContainerSc
 
 
 @pytest.mark.parametrize(
-    ("version", "code", "words"),
+    ("version", "code", "expected_text"),
     [
         ((SERVE, FAILING), FaultCode.CONTAINER_UNHEALTHY, "not well"),
         (("echo cannot go on; exit 7", None), FaultCode.CONTAINER_EXITED, "code 7: cannot go on"),
@@ -66,7 +66,7 @@ async def test_an_unhealthy_version_is_removed_and_the_previous_one_keeps_runnin
     scenario: ContainerScenario,
     version: tuple[str, HealthProbe | None],
     code: FaultCode,
-    words: str,
+    expected_text: str,
     ports: tuple[PublishedPort, ...],
 ) -> None:
     script, check = version
@@ -76,7 +76,7 @@ async def test_an_unhealthy_version_is_removed_and_the_previous_one_keeps_runnin
     error = await scenario.fail(await scenario.image("2", script), health_check=check, ports=ports)
 
     assert error.code == code
-    assert words in error.message
+    assert expected_text in error.message
     assert await scenario.document() == before
 
 
@@ -85,9 +85,9 @@ async def test_the_environment_is_in_no_message_and_no_log(scenario: ContainerSc
 
     error = await scenario.fail(reference, {"PASSWORD": "correct-horse"})
 
-    said = f"{error!r} {error.fault()!r} {scenario.pieces}"
+    output = f"{error!r} {error.fault()!r} {scenario.pieces}"
     assert "my password is ***" in error.message
-    assert "correct-horse" not in said
+    assert "correct-horse" not in output
 
 
 async def test_published_ports_answer_during_a_failed_version_and_soon_after_a_healthy_one(
@@ -96,15 +96,15 @@ async def test_published_ports_answer_during_a_failed_version_and_soon_after_a_h
     ports = (PublishedPort(published_port=8302, target_port=8080),)
     first, second = await scenario.web_image("1"), await scenario.web_image("2")
     await scenario.deploy(first, ports=ports)
-    place = (scenario.local.address, 8302)
-    await wait_until(lambda: answer(place) == "1")
+    address = (scenario.local.address, 8302)
+    await wait_until(lambda: answer(address) == "1")
 
-    async with polling(place) as refused:
+    async with polling(address) as refused:
         await scenario.fail(await scenario.image("3", "exit 1"), ports=ports)
     result = await scenario.deploy(second, ports=ports)
 
     assert set(refused) == {"1"}
-    await wait_until(lambda: answer(place) == "2")
+    await wait_until(lambda: answer(address) == "2")
     assert 0 < result.gap_seconds < 15
 
 
@@ -196,7 +196,7 @@ async def test_an_unnoticed_engine_restart_fails_no_healthy_version(
     deploying = asyncio.create_task(scenario.deploy(two, health_check=slow))
     await wait_until(partial(is_starting, scenario))
 
-    # Nobody looks meanwhile: this is the loop that the attempt runs in.
+    # The attempt cannot observe this, as it runs in the same loop.
     scenario.local.kill()
     scenario.local.start_again()
     result = await deploying
@@ -227,8 +227,8 @@ async def test_two_published_ports_may_share_a_target_port(scenario: ContainerSc
     await scenario.deploy(await scenario.web_image("1"), ports=ports)
 
     for port in ports:
-        place = (scenario.local.address, port.published_port)
-        await wait_until(partial(is_answering, place, "1"))
+        address = (scenario.local.address, port.published_port)
+        await wait_until(partial(is_answering, address, "1"))
 
 
 async def test_a_secret_is_hidden_before_a_message_is_cut(scenario: ContainerScenario) -> None:

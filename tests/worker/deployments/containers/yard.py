@@ -71,13 +71,13 @@ class ContainerScenario:
 
     def command(self, reference: str, **changes: Any) -> ContainerReplace:
         number = str(time.monotonic_ns())
-        asked = ContainerReplace(
+        command = ContainerReplace(
             application_id=f"id-of-{self.name}",
             deployment_id=number,
             name=self.name,
             reference=reference,
         )
-        return asked.model_copy(update=changes)
+        return command.model_copy(update=changes)
 
     async def deploy(
         self,
@@ -150,9 +150,9 @@ class ContainerScenario:
 
 async def is_created(scenario: ContainerScenario, ports: tuple[PublishedPort, ...]) -> bool:
     """Return whether the new container with its ports exists; the previous one stops next."""
-    wanted = {f"{port.published_port}/tcp" for port in ports}
+    expected = {f"{port.published_port}/tcp" for port in ports}
     return any(
-        found.name == f"{scenario.name}.new" and found.published == wanted
+        found.name == f"{scenario.name}.new" and found.published == expected
         for found in await scenario.found()
     )
 
@@ -194,7 +194,7 @@ async def polling(address: tuple[str, int]) -> Any:
         while not done.is_set():
             answers.append(await asyncio.to_thread(answer, address))
 
-    asking = asyncio.create_task(ask())
+    polling_task = asyncio.create_task(ask())
     yield answers
     done.set()
-    await asking
+    await polling_task

@@ -14,7 +14,7 @@ from shared.jobs.results import ServiceResult
 from tests.waiting import wait_until
 from tests.worker.deployments.services.yard import (
     FAILING,
-    IN_PLACE,
+    IN_TIME,
     NEVER_RUN,
     PASSING,
     QUICKLY,
@@ -65,7 +65,7 @@ async def test_two_managers_of_one_swarm_run_one_trial(scenario: ServiceScenario
     results = await deploy_twice(scenario, command)
     await deploy_until_done(scenario, command)
 
-    for result in results:  # who sees the other's trial gone before its change tries again
+    for result in results:  # one that misses the other's trial is repeated
         assert isinstance(result, ServiceResult) or is_retryable(result), result
     assert any(isinstance(result, ServiceResult) for result in results)
     assert await scenario.digests() == [two]
@@ -86,7 +86,7 @@ async def test_a_version_that_fails_on_two_managers_keeps_the_previous_one(
     refused = await deploy_twice(scenario, scenario.command(two, health_check=FAILING))
 
     assert all(isinstance(error, EngineError) for error in refused), refused
-    await wait_until(partial(scenario.is_restored, before), seconds=IN_PLACE)
+    await wait_until(partial(scenario.is_restored, before), seconds=IN_TIME)
 
 
 async def test_a_first_version_that_fails_on_two_managers_leaves_no_service(
@@ -145,7 +145,7 @@ async def test_an_engine_that_dies_during_an_update_runs_the_healthy_version_in_
     command = scenario.command(two, replicas=2, health_check=SLOWLY)
     attempt = Attempt("job", 1)
     await scenario.begin(command, attempt)
-    await wait_until(partial(runs, scenario, two), seconds=IN_PLACE)
+    await wait_until(partial(runs, scenario, two), seconds=IN_TIME)
 
     scenario.local.kill()
     assert attempt.task is not None
@@ -167,10 +167,10 @@ async def test_an_unnoticed_engine_restart_fails_no_healthy_version(
     attempt = Attempt("job", 1)
     scenario.readiness = replace(QUICKLY, every=timedelta(seconds=2))
     await scenario.begin(command, attempt)
-    await wait_until(partial(runs, scenario, two), seconds=IN_PLACE)
+    await wait_until(partial(runs, scenario, two), seconds=IN_TIME)
     assert attempt.task is not None
 
-    # Nobody looks meanwhile: this is the loop that the attempt runs in.
+    # The attempt cannot observe this, as it runs in the same loop.
     scenario.local.kill()
     scenario.local.start_again()
     try:

@@ -13,7 +13,7 @@ from shared.jobs.commands import PublishedPort, ServiceReplace
 from tests.waiting import wait_until
 from tests.worker.deployments.services.yard import (
     FAILING,
-    IN_PLACE,
+    IN_TIME,
     NEVER_RUN,
     ServiceScenario,
     change,
@@ -66,7 +66,7 @@ async def test_the_next_worker_restores_a_deployment_of_a_dead_worker(
     await recover(next_worker(scenario))
 
     assert (await scenario.only()).image == before[0].image
-    await wait_until(partial(scenario.is_restored, before), seconds=IN_PLACE)
+    await wait_until(partial(scenario.is_restored, before), seconds=IN_TIME)
     assert not next_worker(scenario).entries
 
 
@@ -213,7 +213,7 @@ async def test_a_cancel_during_a_frozen_engine_is_recovered_when_it_answers(
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.is_too_late
-    await wait_until(partial(scenario.is_restored, before), seconds=IN_PLACE)
+    await wait_until(partial(scenario.is_restored, before), seconds=IN_TIME)
 
 
 async def test_a_service_that_a_person_changed_is_not_restored(scenario: ServiceScenario) -> None:

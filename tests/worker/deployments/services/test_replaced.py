@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 from tests.worker.deployments.containers.yard import SERVE, answer
 from tests.worker.deployments.services.yard import (
     FAILING,
-    IN_PLACE,
+    IN_TIME,
     NEVER_RUN,
     PASSING,
     QUICKLY,
@@ -112,18 +112,18 @@ async def test_a_version_with_a_host_port_stops_the_old_one_first_and_measures_t
     ports = (PublishedPort(published_port=8401, target_port=8080, publish_mode="host"),)
     first, second = await scenario.image("1"), await scenario.image("2")
     await scenario.deploy(first, ports=ports)
-    place = (scenario.local.address, 8401)
-    await wait_until(lambda: answer(place) == "1")
+    address = (scenario.local.address, 8401)
+    await wait_until(lambda: answer(address) == "1")
 
     result = await scenario.deploy(second, ports=ports)
 
-    await wait_until(lambda: answer(place) == "2")
+    await wait_until(lambda: answer(address) == "2")
     assert await scenario.digests() == [second]
     assert 0 < result.gap_seconds < 15
 
 
 @pytest.mark.parametrize(
-    ("version", "code", "words"),
+    ("version", "code", "expected_text"),
     [
         ((SERVE, FAILING), FaultCode.CONTAINER_UNHEALTHY, "not well"),
         (("echo cannot go on; exit 7", None), FaultCode.CONTAINER_EXITED, "code 7"),
@@ -139,7 +139,7 @@ async def test_a_version_that_does_not_run_is_rolled_back(
     scenario: ServiceScenario,
     version: tuple[str, HealthProbe | None],
     code: FaultCode,
-    words: str,
+    expected_text: str,
     ports: tuple[PublishedPort, ...],
 ) -> None:
     script, check = version
@@ -148,7 +148,7 @@ async def test_a_version_that_does_not_run_is_rolled_back(
 
     error = await scenario.fail(await scenario.image("2", script), health_check=check, ports=ports)
 
-    assert (error.code, words in error.message) == (code, True)
+    assert (error.code, expected_text in error.message) == (code, True)
     assert (await scenario.only()).image == first
     assert await scenario.digests() == [first]
 
@@ -156,19 +156,19 @@ async def test_a_version_that_does_not_run_is_rolled_back(
 async def test_the_health_check_of_an_image_counts_like_that_of_an_application(
     scenario: ServiceScenario,
 ) -> None:
-    for_ever = replace(scenario, readiness=replace(QUICKLY, steady=timedelta(hours=1)))
-    well = await scenario.image("1", health_check=("/bin/busybox", "true"))
-    ill = await scenario.image("2", health_check=("/bin/busybox", "false"))
-    for reference in (well, ill):  # as the job before has done
+    steady = replace(scenario, readiness=replace(QUICKLY, steady=timedelta(hours=1)))
+    passing = await scenario.image("1", health_check=("/bin/busybox", "true"))
+    failing = await scenario.image("2", health_check=("/bin/busybox", "false"))
+    for reference in (passing, failing):  # as an earlier job has done
         await images.pull(
             scenario.engine, scenario.command(reference).target, scenario.login, ignore, IDLE
         )
 
-    await for_ever.deploy(well)
-    error = await for_ever.fail(ill)
+    await steady.deploy(passing)
+    error = await steady.fail(failing)
 
     assert error.code == FaultCode.CONTAINER_UNHEALTHY
-    assert await scenario.digests() == [well]
+    assert await scenario.digests() == [passing]
 
 
 async def test_a_version_that_fails_its_health_check_touches_no_running_task(
@@ -305,9 +305,9 @@ async def test_the_next_attempt_continues_a_deployment_that_lost_its_lease(
     assert [(task.image, task.is_running) for task in made] == [(second, True)]
 
 
-@pytest.mark.parametrize("why", [StopReason.CANCELLED, StopReason.DRAINED])
+@pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.DRAINED])
 async def test_a_stop_restores_the_previous_version(
-    scenario: ServiceScenario, why: StopReason
+    scenario: ServiceScenario, reason: StopReason
 ) -> None:
     first, second = await scenario.image("1"), await scenario.image("2")
     await scenario.deploy(first)
@@ -316,14 +316,14 @@ async def test_a_stop_restores_the_previous_version(
     await scenario.begin(scenario.command(second, health_check=NEVER_RUN), attempt)
 
     entries = time.monotonic()
-    attempt.stop(why)
+    attempt.stop(reason)
     assert attempt.task is not None
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
     assert time.monotonic() - entries < 5
     assert (await scenario.only()).image == first
-    await wait_until(partial(scenario.is_restored, before), seconds=IN_PLACE)
+    await wait_until(partial(scenario.is_restored, before), seconds=IN_TIME)
 
 
 async def test_a_cancel_of_a_first_deployment_leaves_no_service(scenario: ServiceScenario) -> None:
@@ -425,8 +425,8 @@ async def test_no_swarm_gets_the_login_of_a_registry_whose_token_server_is_unsaf
 
 
 async def test_a_container_gets_its_environment_unchanged(scenario: ServiceScenario) -> None:
-    said = 'echo "$COLOUR $BRACES"; exec /bin/busybox sleep 1000'
-    reference = await scenario.image("1", said)
+    script = 'echo "$COLOUR $BRACES"; exec /bin/busybox sleep 1000'
+    reference = await scenario.image("1", script)
 
     await scenario.deploy(reference, {"COLOUR": "bluebottle", "BRACES": "{{.Node.ID}} }} {{"})
 

@@ -12,7 +12,7 @@ from tests.waiting import wait_until
 from tests.worker.deployments.containers.yard import SERVE
 from tests.worker.deployments.services.yard import (
     FAILING,
-    IN_PLACE,
+    IN_TIME,
     NEVER_RUN,
     PASSING,
     ServiceScenario,
@@ -77,18 +77,18 @@ async def test_a_start_first_update_runs_no_trial(scenario: ServiceScenario) -> 
     assert not any("running a trial" in piece for piece in scenario.pieces)
 
 
-@pytest.mark.parametrize("why", list(StopReason))
+@pytest.mark.parametrize("reason", list(StopReason))
 async def test_a_stop_during_a_trial_keeps_the_service_and_no_trial(
-    scenario: ServiceScenario, why: StopReason
+    scenario: ServiceScenario, reason: StopReason
 ) -> None:
     await scenario.deploy(await scenario.image("1"), ports=(HOST,))
     service = await scenario.only()
     attempt = Attempt("job", 1)
     command = scenario.command(await scenario.image("2"), health_check=NEVER_RUN, ports=(HOST,))
     attempt.task = asyncio.create_task(scenario.deploy(command, attempt=attempt))
-    await wait_until(partial(is_tried, scenario), seconds=IN_PLACE)
+    await wait_until(partial(is_tried, scenario), seconds=IN_TIME)
 
-    attempt.stop(why)
+    attempt.stop(reason)
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
@@ -128,11 +128,11 @@ async def test_a_trial_whose_task_ended_with_its_engine_continues(
     labels = {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id}
     spec = ServiceSpec(scenario.name, command.target, labels, health_check=PASSING)
     await services.create_trial(scenario.engine, spec, scenario.login, await scenario.only())
-    await wait_until(partial(is_tried, scenario), seconds=IN_PLACE)
+    await wait_until(partial(is_tried, scenario), seconds=IN_TIME)
     [trial] = await trials(scenario)
     [task] = await services.tasks(scenario.engine, trial.service_id)
     await containers.remove(scenario.engine, task.container_id)
-    await wait_until(partial(is_broken, scenario, trial), seconds=IN_PLACE)
+    await wait_until(partial(is_broken, scenario, trial), seconds=IN_TIME)
 
     await scenario.deploy(command)
 

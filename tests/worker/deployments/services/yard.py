@@ -50,7 +50,7 @@ FAILING = HealthProbe(
     command=("/bin/sh", "-c", "echo not well; exit 1"), interval_seconds=1, retries=1
 )
 NEVER_RUN = PASSING.model_copy(update={"interval_seconds": 3600})
-IN_PLACE = 30
+IN_TIME = 30
 LISTEN = "0.0.0.0:2377"
 
 Document = dict[str, Any]
@@ -96,24 +96,24 @@ class ServiceScenario:
         return str(Reference(target.registry, target.repository, digest=pushed.digest))
 
     def command(self, reference: str, **changes: Any) -> ServiceReplace:
-        asked = ServiceReplace(
+        command = ServiceReplace(
             application_id=self.application_id,
             deployment_id=str(time.monotonic_ns()),
             name=self.name,
             reference=reference,
             registry_id="locked",
         )
-        return asked.model_copy(update=changes)
+        return command.model_copy(update=changes)
 
     async def deploy(
         self,
-        asked: str | ServiceReplace,
+        requested: str | ServiceReplace,
         environment: Mapping[str, str] | None = None,
         *,
         attempt: Attempt | None = None,
         **changes: Any,
     ) -> ServiceResult:
-        command = self.command(asked, **changes) if isinstance(asked, str) else asked
+        command = self.command(requested, **changes) if isinstance(requested, str) else requested
         running = attempt or Attempt("job", 1)
         running.write_event = self.add_piece
         return await replace_service(
@@ -130,7 +130,7 @@ class ServiceScenario:
     async def begin(self, command: ServiceReplace, attempt: Attempt) -> None:
         """Return when the Swarm has begun to start the requested version."""
         attempt.task = asyncio.create_task(self.deploy(command, attempt=attempt))
-        await wait_until(partial(self.is_starting, command.deployment_id), seconds=IN_PLACE)
+        await wait_until(partial(self.is_starting, command.deployment_id), seconds=IN_TIME)
 
     async def is_starting(self, deployment_id: str) -> bool:
         found = await services.find(self.engine, APPLICATION, self.application_id)
@@ -216,7 +216,7 @@ async def joined(scenario: ServiceScenario, local: LocalEngine) -> AsyncIterator
         await engine.request("POST", "swarm/join", body=body, limit=timedelta(seconds=30))
         info: Any = await engine.request("GET", "info")
         node_id = info["Swarm"]["NodeID"]
-        await wait_until(partial(is_ready, scenario.engine, node_id), seconds=IN_PLACE)
+        await wait_until(partial(is_ready, scenario.engine, node_id), seconds=IN_TIME)
         try:
             yield engine
         finally:

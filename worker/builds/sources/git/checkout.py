@@ -204,7 +204,7 @@ class _Fetching:
             reasons = await fetch_files(remote, pointers.found, self.networks, draft)
         fetched = len(pointers.found) - len(reasons)
         self.notes.append(f"{fetched} LFS files of {git.remote.url}")
-        self.missing += [f"LFS file {prefix}{path} ({why})" for path, why in reasons.items()]
+        self.missing += [f"LFS file {prefix}{path} ({reason})" for path, reason in reasons.items()]
 
     async def _open_lfs(self, git: Git, commit: str) -> Remote:
         """Open the endpoint that ``.lfsconfig`` names, else the default of the repository."""
@@ -291,8 +291,8 @@ def choose_commit(advertisement: Advertisement, source: GitSource) -> str:
         names = [f"refs/heads/{source.branch}", f"{tag}^{{}}", tag]
     found = next((advertisement.refs[name] for name in names if name in advertisement.refs), None)
     if found is None:
-        what = f"no branch or tag {source.branch[:200]!r}" if source.branch else "no commit yet"
-        raise SourceError(FaultCode.REVISION_NOT_FOUND, f"{where} has {what}")
+        problem = f"no branch or tag {source.branch[:200]!r}" if source.branch else "no commit yet"
+        raise SourceError(FaultCode.REVISION_NOT_FOUND, f"{where} has {problem}")
     return found
 
 

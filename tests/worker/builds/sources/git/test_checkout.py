@@ -128,10 +128,10 @@ async def test_the_token_is_on_no_command_line_and_in_no_file(
         seen += await asyncio.to_thread(_readable, directory)
     await fetching
 
-    assert any("fetch\0--quiet\0--depth=1" in words for words in seen)
-    assert not any(TOKEN in words for words in seen)
+    assert any("fetch\0--quiet\0--depth=1" in readable for readable in seen)
+    assert not any(TOKEN in readable for readable in seen)
     login = server.fake.authorizations[-1].removeprefix("Basic ")
-    assert not any(login in words for words in seen)
+    assert not any(login in readable for readable in seen)
 
 
 @pytest.mark.parametrize(
@@ -273,9 +273,9 @@ async def test_a_repository_beyond_the_limits_is_refused(
 
 
 async def test_a_fetch_times_out_and_leaves_no_process(directory: Path) -> None:
-    async with open_socket(be_silent) as place:
+    async with open_socket(be_silent) as address:
         limits = Limits(time=timedelta(milliseconds=300))
-        error = await fail(GitSource(url=f"http://{place}/app"), directory, limits=limits)
+        error = await fail(GitSource(url=f"http://{address}/app"), directory, limits=limits)
 
     assert error.code == FaultCode.TRANSFER_TIMEOUT
 
@@ -341,11 +341,11 @@ def test_an_advertisement_is_read_back(refs: dict[str, str]) -> None:
 
 def _readable(directory: Path) -> list[str]:
     """Return all that others can read while git runs: command lines and the repository's files."""
-    words = []
+    readable = []
     for path in [*Path("/proc").glob("[0-9]*/cmdline"), *directory.glob("git/*")]:
         with contextlib.suppress(OSError):
-            words.append(path.read_text(errors="replace"))
-    return words
+            readable.append(path.read_text(errors="replace"))
+    return readable
 
 
 def _processes(directory: Path) -> int:

@@ -70,12 +70,12 @@ async def get(
 @contextmanager
 def refused(code: FaultCode = FaultCode.SOURCE_INCOMPLETE) -> Iterator[list[str]]:
     """Require that the block fails with this code; yield the message."""
-    said: list[str] = []
+    messages: list[str] = []
     with pytest.raises(SourceError) as caught:
-        yield said
+        yield messages
     assert caught.value.code == code
     assert caught.value.remedy
-    said.append(caught.value.message)
+    messages.append(caught.value.message)
 
 
 async def test_submodules_are_fetched_at_any_host_and_depth(
@@ -155,13 +155,13 @@ async def test_missing_submodules_fail_the_build_unless_that_is_allowed(
     submodules = {f"library{index}": (url, "a" * 40) for index, url in enumerate(URLS)}
     server.create("app").commit({"own": b"1"}, submodules=submodules)
 
-    with refused() as said:
+    with refused() as messages:
         await get(server, directory)
     found = await get(server, tmp_path / "again", allow_missing=True)
 
     assert len(found.missing) == len(URLS)
     for path, missing in zip(sorted(submodules), found.missing, strict=True):
-        assert f"submodule {path} (" in said[0]
+        assert f"submodule {path} (" in messages[0]
         assert f"submodule {path} (" in missing
         assert not list((found.directory / path).iterdir())
     assert (found.directory / "own").read_bytes() == b"1"
@@ -175,11 +175,11 @@ async def test_a_private_submodule_elsewhere_and_a_lost_commit_are_named(
     modules = {"lost": ("../library", "a" * 40), "private": (other.url("private"), library)}
     server.create("app").commit({}, submodules=modules)
 
-    with refused() as said:
+    with refused() as messages:
         await get(server, directory, token=TOKEN)
 
-    assert "submodule lost" in said[0]
-    assert "submodule private" in said[0]
+    assert "submodule lost" in messages[0]
+    assert "submodule private" in messages[0]
 
 
 async def test_a_submodule_link_without_an_entry_is_missing(
@@ -268,13 +268,13 @@ async def test_missing_lfs_files_fail_the_build_unless_that_is_allowed(
         }
     )
 
-    with refused() as said:
+    with refused() as messages:
         await get(server, directory)
     found = await get(server, tmp_path / "again", allow_missing=True)
 
-    assert "LFS file gone.bin" in said[0]
-    assert "LFS file damaged.bin" in said[0]
-    assert "here.bin" not in said[0]
+    assert "LFS file gone.bin" in messages[0]
+    assert "LFS file damaged.bin" in messages[0]
+    assert "here.bin" not in messages[0]
     assert len(found.missing) == 2
     assert (found.directory / "here.bin").read_bytes() == b"here"
     assert (found.directory / "gone.bin").read_bytes() == make_pointer("a" * 64, 5)
