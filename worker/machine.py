@@ -41,7 +41,7 @@ async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> di
     try:
         info = await engine.info()
     except EngineError as error:
-        log.warning("engine_away", code=error.code)
+        log.warning("engine_unreachable", code=error.code)
         return {}
     if is_older(info.newest_api_version, OLDEST_ENGINE_API):
         log.warning("engine_too_old", engine=info.engine_version, needed_api=OLDEST_ENGINE_API)

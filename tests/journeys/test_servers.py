@@ -78,7 +78,7 @@ def test_a_removed_worker_ends_by_itself_with_one_sentence(port: Port) -> None:
 
     log = worker.log.read_text()
     assert log.count("wharf worker: this server was removed.") == 1
-    assert log.count("beat_failed") <= 1
+    assert log.count("heartbeat_failed") <= 1
     del port.stack.specs["leaver"], port.stack.children["leaver"]
 
 

@@ -251,7 +251,7 @@ class _Switch:
         try:
             await uninterrupted(containers.remove(target.engine, old.container_id))
         except EngineError as error:
-            log.warning("not_retired", container=old.name, error=error.code)
+            log.warning("previous_container_not_removed", container=old.name, error=error.code)
             target.log.add("the previous container could not be removed; this is repeated later")
         else:
             self.journal.remove(target.command)

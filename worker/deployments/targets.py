@@ -146,7 +146,7 @@ async def _start(engine: Engine, container: Container, *, must_run: bool) -> Non
     except EngineError as error:
         if must_run or error.code in ENGINE_UNREACHABLE_CODES:
             raise
-        log.warning("not_started_again", container=container.name, error=error.code)
+        log.warning("restart_failed", container=container.name, error=error.code)
 
 
 @dataclass

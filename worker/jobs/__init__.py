@@ -1,1 +1,1 @@
-"""Jobs on a server: an attempt, its log, and what every handler works with."""
+"""Jobs on a server: an attempt, its log, and the tools of every handler."""

@@ -132,7 +132,7 @@ async def _claim(attempt: Attempt, functions: Functions) -> ClaimAnswer:
         try:
             return await functions.claim(attempt.job_id, attempt.number)
         except DatabaseAway as error:
-            log.warning("claim_again", error=type(error).__name__)
+            log.warning("claim_retried", error=type(error).__name__)
             if attempt.stop_reason is not None:
                 raise LeaseLostError(
                     f"job {attempt.job_id} was not claimed: the database does not answer"
@@ -198,7 +198,7 @@ async def _finish(
                 progress=attempt.progress if attempt.has_new_progress else None,
             )
         except DatabaseAway as away:
-            log.warning("finish_again", error=type(away).__name__)
+            log.warning("finish_retried", error=type(away).__name__)
             if asyncio.get_running_loop().time() > until:
                 return None
             await asyncio.sleep(TRY_AGAIN_SECONDS)

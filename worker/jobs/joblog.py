@@ -132,7 +132,7 @@ async def _is_sent(send: LogSender, number: int, piece: str) -> bool:
     try:
         await send(number, {"text": piece})
     except DatabaseAway as error:
-        log.warning("log_again", error=type(error).__name__)
+        log.warning("log_retried", error=type(error).__name__)
         return False
     return True
 

@@ -229,7 +229,7 @@ class Presence:
                 )
             except (*DatabaseAway, psycopg.Error) as error:
                 if self._outage.record_failure(loop.time()):
-                    log.warning("beat_failed", error=type(error).__name__)
+                    log.warning("heartbeat_failed", error=type(error).__name__)
                 if await self._was_removed():
                     self._leave_removed()
                     return

@@ -371,7 +371,7 @@ async def test_a_result_is_sent_until_the_database_is_back(
 
         with capture_logs() as logs:
             running = asyncio.create_task(scenario.run(lose_the_link))
-            await wait_until(lambda: count(logs, "finish_again") >= 2)
+            await wait_until(lambda: count(logs, "finish_retried") >= 2)
             proxy.stall_after_bytes = proxy.cut_after_bytes = None
             end = await running
 
@@ -388,7 +388,7 @@ async def test_a_claim_is_repeated_until_the_database_is_back(scenario: AttemptS
 
         with capture_logs() as logs:
             running = asyncio.create_task(scenario.run(succeed))
-            await wait_until(lambda: count(logs, "claim_again") >= 1)
+            await wait_until(lambda: count(logs, "claim_retried") >= 1)
             proxy.stall_after_bytes = None
             await running
 
