@@ -173,13 +173,13 @@ class Convergence:
         requested = self.target.command
         if service.deployment != requested.deployment_id or service.update == "paused":
             message = (
-                self.target.printable(service.update_says) or "somebody else changed the service"
+                self.target.printable(service.update_says) or "the service was changed from outside"
             )
             raise self.target.error(FaultCode.SERVICE_CHANGED, message)
         if (service.image, service.replicas) != (self._image, requested.replicas):
             raise self.target.error(
                 FaultCode.SERVICE_CHANGED,
-                f"somebody else changed it to {service.replicas} replicas of {service.image}",
+                f"it was changed from outside to {service.replicas} replicas of {service.image}",
             )
 
     async def _is_ending(self, observation: Observation) -> bool:
