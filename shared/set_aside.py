@@ -180,7 +180,7 @@ async def caught(work: Awaitable[Result]) -> Result | Exception:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the database is away or busy, so that the error is no row's fault."""
+    """Return whether the database is away or busy, so that no row caused the error."""
     if not isinstance(error, psycopg.Error) or isinstance(error, psycopg.errors.PipelineAborted):
         return False
     if error.sqlstate is None:

@@ -25,7 +25,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class SealContext:
-    """What a secret is for; every field has to be the same again for it to open.
+    """The purpose of a secret; it opens only if every field is the same again.
 
     ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
     single job) or ``login`` (for one server and one attempt); of an application ``git_token``,
@@ -43,7 +43,7 @@ class SealContext:
 
     @property
     def place(self) -> str:
-        """What a message says it is for."""
+        """Return the name for messages: the host, else the id of the object."""
         return self.host or self.object_id
 
     def info(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What is to be done for one image of an application: pure, from its row and its registries."""
+"""Plan the steps for one image of an application: pure, from its row and its registries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ COMMIT_CHARACTERS = 12
 
 @dataclass(frozen=True)
 class Wish:
-    """What a caller says of one build; it goes before what the application has.
+    """The caller's options for one build; they take precedence over the application's.
 
     ``upload`` is the context that it is built from, if it is from one. The tag of a ready image is
     the one that is pulled.
@@ -37,7 +37,7 @@ class Wish:
 
 @dataclass(frozen=True)
 class Registries:
-    """Those that an application names: its images come from, go to and are kept in."""
+    """The registries of an application: its images are pulled from, pushed to and retained in."""
 
     pull: Registry | None = None
     build: Registry | None = None

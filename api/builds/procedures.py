@@ -132,7 +132,7 @@ async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
 
 
 async def order_build(context: Context, asked: AskBuild) -> Order:
-    """What is asked for, with all that is wrong with it said before anything is stored."""
+    """Return the checked request; everything wrong with it is reported before a row is stored."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         context.check_effects(asked, application)
@@ -186,7 +186,7 @@ async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
 async def find_registries(
     session: AsyncSession, context: Context, application: Application
 ) -> Registries:
-    """Those that the application names."""
+    """Return the registries that the application names."""
 
     async def find(registry_id: str | None) -> Registry | None:
         return await find_registry(session, context, registry_id) if registry_id else None

@@ -84,7 +84,7 @@ async def store_build(context: Context, order: Order) -> None:
 
 
 async def is_new(connection: Connection, context: Context, application: Application) -> bool:
-    """Whether this request was not carried out before; those of one application wait here.
+    """Return whether the request is new; requests for one application wait here for each other.
 
     Raises:
         NotFoundError: the application was removed meanwhile.
@@ -155,7 +155,7 @@ def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]
 
 
 def _sealed(command: AnyStep, application: Application) -> dict[str, str]:
-    """What a build is given of its application's secrets, as it is stored there."""
+    """Return the sealed secrets of the application that a build is given."""
     if not isinstance(command, ImageBuild):
         return {}
     given = {

@@ -94,7 +94,7 @@ def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[st
 
 
 def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
-    """What happens to a build, line by line, until it has ended."""
+    """Follow a build, line by line, until it has ended."""
     for job_id in build["jobIds"]:
         yield from _follow_job(settings, job_id)
 
@@ -116,7 +116,7 @@ def summary(build: dict[str, Any]) -> str:
 
 
 def said(error: Mapping[str, Any] | None) -> str:
-    """What went wrong, for the end of a line; nothing where nothing did."""
+    """Return the error for the end of a line; an empty text if there is none."""
     if not error:
         return ""
     why = f"{error['code']}: {error['message']} {error.get('remedy', '')}"

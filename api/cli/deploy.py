@@ -70,7 +70,7 @@ def roll_back(
 
 
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:
-    """What becomes of a deployment on each server, line by line, until it has ended."""
+    """Follow a deployment on each server, line by line, until it has ended."""
     if deployment["buildId"] == deployment["deploymentId"]:
         build = ask(settings, "build.one", {"buildId": deployment["buildId"]})
         # What is retained for a rollback is nothing that the servers wait for.

@@ -69,7 +69,7 @@ class Ignored(Output):
 
 
 class Received(RootModel[Deployed | Ignored]):
-    """What a registry is answered."""
+    """The answer to a registry."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _pushed_to(application: Application, registries: Registries) -> set[str]:
 
 
 def _event_id(told: Told, push: Push, proof: Proof | None) -> str | None:
-    """What the sender calls it, where it does: then the same again is the same.
+    """Return the sender's id of the event, if it has one: a repetition is recognized by it.
 
     By its body first, which every signature covers. GitHub's covers no header, and what GitHub
     sends again is the same to the byte.

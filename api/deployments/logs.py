@@ -1,4 +1,4 @@
-"""What was said on all servers of a deployment, in order of time: their logs, states and errors."""
+"""Logs, states and errors of a deployment on all its servers, in order of time."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager

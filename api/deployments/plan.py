@@ -1,4 +1,4 @@
-"""What is run on each server of a deployment: pure, from an application and its image."""
+"""Plan the run on each server of a deployment: pure, from an application and its image."""
 
 import re
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
 def settings_of(application: Application) -> RunSettings:
-    """How the application is run now.
+    """Return the application's current run settings.
 
     Raises:
         UnmetConditionError: ``too_many_replicas``, ``app_name_unusable``,
@@ -98,7 +98,7 @@ def image_to_make(plan: Plan, made_by: str) -> Image:
 def retained_of(
     application: Application, registries: Registries, *places: str | None
 ) -> Retained | None:
-    """Which of an image's places is in the rollback registry, if the application wants one."""
+    """Return the image's reference in the rollback registry, if the application retains images."""
     registry = registries.rollback
     if registry is None or not application.rollback_active:
         return None

@@ -130,7 +130,7 @@ async def read_deployments(
 
 
 def deployments(context: Context) -> SelectOfScalar[Deployment]:
-    """Those of the organization."""
+    """Return the query for the organization's deployments."""
     return select(Deployment).where(Deployment.organization_id == context.organization_id)
 
 

@@ -34,7 +34,7 @@ LIMIT 1
 
 
 class AskDeployment(Input):
-    """What is said of any deployment."""
+    """The options of any deployment."""
 
     title: Text = ""
     description: Text = ""

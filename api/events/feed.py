@@ -59,7 +59,7 @@ class Feed:
 
     @property
     def floor(self) -> int | None:
-        """What is not after this event has to be read from the database; ``None``: everything."""
+        """Return the number of the last event that has to be read from the database."""
         return self.recent[0].seq - 1 if self.recent else self.position
 
     def take(self, job: JobRow | None, events: Sequence[Event]) -> None:
@@ -79,7 +79,7 @@ class Feed:
             reader.set()
 
     def pause(self) -> timedelta:
-        """How long to wait for a hint before the next look."""
+        """Return the seconds to wait for a notification before the database is read again."""
         if self._is_behind:
             return SNAPSHOT_PAUSE
         return LOOK_EVERY if self.state is State.RUNNING else LOOK_EARLY

@@ -1,4 +1,4 @@
-"""What a reader sees of a transfer over all attempts of its job. Pure; time is an argument.
+"""Progress of a transfer over all attempts of its job. Pure; time is an argument.
 
 Bytes only grow, though a second attempt begins at 0 again; rate, time left and the verdict that it
 stalled come from the bytes that really moved in the attempt that runs. ``now`` is a moment of any
@@ -80,7 +80,7 @@ class TransferShown(Output):
 
 
 def parse_transfer(progress: object) -> TransferTold | None:
-    """What a worker told of a transfer; ``None`` where it is something else."""
+    """Return the progress that a worker reported; ``None`` if it is something else."""
     try:
         return TransferTold.model_validate(progress)
     except ValidationError:
@@ -120,7 +120,7 @@ class TransferWatch:
         self._measure(moved, now)
 
     def show(self, now: float) -> TransferShown:
-        """How it stands."""
+        """Return the progress so far."""
         return TransferShown(
             current_bytes=sum(layer.current_bytes for layer in self._layers.values()),
             total_bytes=sum(layer.total_bytes for layer in self._layers.values()),
@@ -145,7 +145,7 @@ class TransferWatch:
             layer.moved_bytes, layer.since = 0, now
 
     def _see_layer(self, told: LayerTold, now: float) -> int:
-        """How many bytes moved since the layer was last seen."""
+        """Return the bytes that moved since the layer was last observed."""
         layer = self._layers.get(told.id)
         if layer is None:
             if len(self._layers) >= MAX_LAYERS:

@@ -19,7 +19,7 @@ READ = "SELECT state, result, error FROM job WHERE job_id = %s AND organization_
 
 @dataclass(frozen=True)
 class EndedJob:
-    """How a job ended; ``result`` and ``error`` are the stored documents."""
+    """The end of a job; ``result`` and ``error`` are the stored documents."""
 
     job_id: str
     state: State

@@ -106,7 +106,7 @@ Answer = Success | Failure
 
 @dataclass(frozen=True)
 class _Asking:
-    """What the calls of one request share; ``address`` is where it comes from."""
+    """The data that the calls of one request share; ``address`` is the client's."""
 
     resources: Resources
     caller: Caller | WharfError
@@ -145,7 +145,7 @@ def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> F
 
 
 def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
-    """Who asks, for the log."""
+    """Return the caller, for the log."""
     if isinstance(caller, WharfError) or caller is NOBODY:
         return {"address": host}
     organization_id, key_id = caller.organization_id, caller.api_key_id or ""

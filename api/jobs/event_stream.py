@@ -1,4 +1,4 @@
-"""What one reader is sent: first what it missed, then what comes, until the job has ended.
+"""Send one reader first the events that it missed, then new ones, until the job has ended.
 
 Nothing is queued for a reader. One that is slow is sent, when it takes something again, the stored
 events that it missed (they are read again, if need be) and the newest snapshot in place of those
@@ -65,7 +65,7 @@ async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
 
 @dataclass
 class _Reader:
-    """How far one reader is: ``cursor`` is the number of the last event that it was sent."""
+    """The position of one reader: ``cursor`` is the number of the last event that it was sent."""
 
     source: Source
     entered: Reader

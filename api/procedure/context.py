@@ -1,4 +1,4 @@
-"""What a procedure is given: what this process holds, and who asks."""
+"""The context of a procedure call: the resources of this process, and the caller."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -33,7 +33,7 @@ Role = Literal["admin", "member"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What the API process holds; none of it opens a stored password.
+    """The resources of the API process; none of them opens a stored password.
 
     ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
     told, without any password. ``contexts`` is where uploads are kept; without one none are taken.

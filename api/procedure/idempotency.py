@@ -62,7 +62,7 @@ class Repeatable:
     secret: str
 
     def hash(self, procedure: str, raw: object) -> bytes:
-        """What tells this request from another one, and nothing of what is in it.
+        """Return a hash that identifies this request and reveals nothing of its content.
 
         It may hold a password: only who has the API key could try guesses against it.
         """
@@ -85,7 +85,7 @@ class _Kept(BaseModel):
 
 @dataclass(frozen=True)
 class _Begun:
-    """What stands under a key, by us or by who was first."""
+    """The row of a key, stored by this request or by an earlier one."""
 
     request_hash: bytes
     job_id: str
@@ -164,7 +164,7 @@ async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) 
 
 
 async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:
-    """What is kept: of two who were at it at once, the answer of who was first."""
+    """Return the stored answer: of two concurrent requests, the first one's."""
     answer = Jsonb(kept.model_dump(mode="json", exclude_none=True))
     async with context.resources.pool.connection() as connection:
         row = await (await connection.execute(KEEP, {**values, "answer": answer})).fetchone()

@@ -114,7 +114,7 @@ def read_document(text: str) -> Document:
 
 
 def resolve(node: Node) -> Scalar | Sequence | Mapping:
-    """What a node is; of an alias, what it stands for."""
+    """Return the node, or the node that an alias stands for."""
     return node.target if isinstance(node, Alias) else node
 
 
@@ -125,7 +125,7 @@ def scalar_value(node: Node) -> str | None:
 
 
 def rewrite(written: str, value: str, new: str) -> str:
-    """What stands at the place of a scalar or alias, with another value and all else kept.
+    """Return the text of a scalar or alias with another value and everything else kept.
 
     ``value`` and ``new`` are words of one line that need no quotes and no escapes.
     """

@@ -1,4 +1,4 @@
-"""What is asked about a retained image: whether it is whole where it is kept, or to delete it."""
+"""Submit jobs about a retained image: to verify that it is complete, or to delete it."""
 
 from datetime import timedelta
 

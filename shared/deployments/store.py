@@ -51,7 +51,7 @@ OnFailure = Literal["stop", "rollback"]
 
 @dataclass(frozen=True)
 class Image:
-    """What is run: by its digest, or, without one, what the job ``made_by`` says that it is.
+    """The image to run: by its digest, or, without one, the result of the job ``made_by``.
 
     ``registry_id`` is whose login it is pulled with.
     """
@@ -72,7 +72,7 @@ class Retained:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How many servers are changed at once (0: all), and what becomes of the others.
+    """The servers that are changed at once (0: all), and the action if one fails.
 
     ``rollback``: where one failed, those that were changed get what they had before.
     """

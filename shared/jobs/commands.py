@@ -1,4 +1,4 @@
-"""What a job of each kind is asked: stored commands, without secrets.
+"""Commands of jobs, by kind: stored, without secrets.
 
 A command is JSON in snake_case and carries a version. A peer ignores fields that it does not know.
 """
@@ -44,7 +44,7 @@ class JobClass(StrEnum):
 
 
 class DedupeUntil(StrEnum):
-    """How long who asks for the same again gets the same job.
+    """The time for which a repeated request gets the same job.
 
     Until it has begun, where its work depends on the moment: what a tag means is looked up then.
     """
@@ -321,7 +321,7 @@ class ServiceReplace(Replace):
 
 @dataclass(frozen=True)
 class Rule:
-    """How a kind is run: ``timeout`` bounds one attempt, ``max_failures`` all of them.
+    """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
 
     Of one class, the higher ``priority`` goes first: tests before tags, pulls before pushes, and
     copies last, as nothing that is rolled out waits for them.

@@ -1,4 +1,4 @@
-"""Whether an image is deleted from its registry: one pure function decides.
+"""Decide whether an image is deleted from its registry, in one pure function.
 
 ```text
 control:  what the database says ─► Claim ─┐
@@ -78,7 +78,7 @@ class Known(BaseModel):
 
 @dataclass(frozen=True)
 class Look:
-    """What a registry says of a repository.
+    """The facts about a repository that its registry reports.
 
     ``tags`` are digests by tag; ``children`` and ``subjects`` are what each manifest lists and
     refers to; ``referrers`` is the registry's own answer. ``gaps`` say what could not be seen.
@@ -94,7 +94,7 @@ class Look:
 
 
 class Outcome(StrEnum):
-    """What becomes of an image.
+    """The decision about an image.
 
     ``untagged``: our own tags go, the bytes stay. ``gone``: there was nothing to delete.
     """

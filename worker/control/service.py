@@ -62,7 +62,7 @@ class Service:
 
 @dataclass
 class Statistics:
-    """How often a service ran and failed since control started, and the seconds that it took."""
+    """Counts of a service's runs and failures since control started, and its seconds."""
 
     runs: int = 0
     failures: int = 0

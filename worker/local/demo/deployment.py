@@ -35,7 +35,7 @@ Until = Callable[[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], bool]
 
 @dataclass(frozen=True)
 class Heard:
-    """What each server said, and when all of them had, by the clock of `time.monotonic`."""
+    """The answers of all servers, and the time of the last one, by `time.monotonic`."""
 
     at: float
     answers: list[str]
@@ -91,7 +91,7 @@ class DemoDeployment:
         )
 
     def answers(self) -> list[str]:
-        """What each server says at the published port; why not, where none answers."""
+        """Return the answer of each server at the published port, or the error."""
         return [_answer(f"http://{host.address}:{self.port}/") for host in self.fleet.hosts]
 
     @contextmanager
