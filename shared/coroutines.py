@@ -16,7 +16,7 @@ CANCEL_AGAIN_SECONDS = 0.5
 """Longer than tasks need to tidy up, which the second cancel would break off."""
 
 
-async def heard(event: asyncio.Event, seconds: float) -> bool:
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
     """Wait for the event, so long at the most; return whether it is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

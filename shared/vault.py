@@ -42,7 +42,7 @@ class SealContext:
     attempt: int = 0
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         """Return the name for messages: the host, else the id of the object."""
         return self.host or self.object_id
 
@@ -123,14 +123,14 @@ class KeyRing:
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.place} is sealed to a key that is not here",
+                f"the {context.purpose} for {context.label} is sealed to a key that is not here",
                 remedy="Store it again, or give control the older private key too.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
         except (InvalidTag, ValueError) as error:
             raise CredentialError(
-                f"the {context.purpose} for {context.place} was sealed for something else",
+                f"the {context.purpose} for {context.label} was sealed for something else",
                 remedy="Store it again.",
             ) from error
 

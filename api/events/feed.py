@@ -20,7 +20,7 @@ from api.events.rows import Event, JobRow, make_end, read_events, read_job
 from api.events.transfer import TransferWatch, parse_transfer
 from api.events.wire import SnapshotOutput, write_snapshot
 from api.fields.shapes import show_document
-from shared.coroutines import heard
+from shared.coroutines import wait_for_event
 from shared.database import Pool
 from shared.jobs.states import State
 
@@ -125,7 +125,7 @@ class Feeds:
     def reader_count(self) -> int:
         return sum(len(feed.readers) for feed in self._feeds.values())
 
-    def hear(self, channel: str, payload: str) -> None:
+    def on_notification(self, channel: str, payload: str) -> None:
         """Look at the jobs that a hint may be about."""
         for feed in self._meant(channel, payload):
             feed.hint.set()
@@ -188,7 +188,7 @@ class Feeds:
                 await asyncio.sleep(LOOK_EARLY.total_seconds())
                 continue
             await asyncio.sleep(LOOK_PAUSE.total_seconds())
-            await heard(feed.hint, feed.pause().total_seconds())
+            await wait_for_event(feed.hint, feed.pause().total_seconds())
 
     async def _look(self, feed: Feed) -> None:
         async with self._pool.connection() as connection:

@@ -31,7 +31,7 @@ ARRIVED = frozenset({"present", "done"})
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 
 
-class LayerTold(BaseModel):
+class ReportedLayer(BaseModel):
     """A layer in a worker's words; ``total_bytes`` is 0 until it is known."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -46,12 +46,12 @@ class LayerTold(BaseModel):
         return 0 if self.state in ARRIVED else max(0, self.total_bytes - self.current_bytes)
 
 
-class TransferTold(BaseModel):
+class ReportedTransfer(BaseModel):
     """A transfer in a worker's words, as they stand in the job's row."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    layers: Annotated[tuple[LayerTold, ...], Field(max_length=MAX_LAYERS)]
+    layers: Annotated[tuple[ReportedLayer, ...], Field(max_length=MAX_LAYERS)]
 
 
 class LayerShown(Output):
@@ -79,10 +79,10 @@ class TransferShown(Output):
     stalled: Stalled | None
 
 
-def parse_transfer(progress: object) -> TransferTold | None:
+def parse_transfer(progress: object) -> ReportedTransfer | None:
     """Return the progress that a worker reported; ``None`` if it is something else."""
     try:
-        return TransferTold.model_validate(progress)
+        return ReportedTransfer.model_validate(progress)
     except ValidationError:
         return None
 
@@ -110,7 +110,7 @@ class TransferWatch:
     _measured: float | None = None
     _unmeasured_bytes: int = 0
 
-    def see(self, told: TransferTold, attempt: int, now: float) -> None:
+    def see(self, told: ReportedTransfer, attempt: int, now: float) -> None:
         """Take in what a worker told of an attempt; the same again says that nothing moved."""
         if attempt != self._attempt:
             self._begin(attempt, now)
@@ -144,7 +144,7 @@ class TransferWatch:
         for layer in self._layers.values():
             layer.moved_bytes, layer.since = 0, now
 
-    def _see_layer(self, told: LayerTold, now: float) -> int:
+    def _see_layer(self, told: ReportedLayer, now: float) -> int:
         """Return the bytes that moved since the layer was last observed."""
         layer = self._layers.get(told.id)
         if layer is None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import psycopg
 
-from api.limits.guess_limit import Guesses
+from api.limits.guess_limit import GuessLimit
 from api.procedure.context import Caller
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
@@ -32,7 +32,7 @@ SELECT * FROM found
 """
 
 
-async def authenticate(pool: Pool, guesses: Guesses, address: str, key: str | None) -> Caller:
+async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str | None) -> Caller:
     """Return the caller that has this key; record its use, once a minute at most.
 
     Raises:

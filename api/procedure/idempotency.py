@@ -70,7 +70,7 @@ class Repeatable:
         return hmac.digest(self.secret.encode(), canonical.encode(), hashlib.sha256)
 
 
-class _Kept(BaseModel):
+class _StoredAnswer(BaseModel):
     """An answer: ``shown`` is its JSON; or how the job failed."""
 
     shown: str | None = None
@@ -84,7 +84,7 @@ class _Kept(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _StoredRequest:
     """The row of a key, stored by this request or by an earlier one."""
 
     request_hash: bytes
@@ -133,23 +133,23 @@ async def answer_once(
         "request_hash": request_hash,
         "job_id": context.job_id,
     }
-    begun = _Begun(**await insert_or_read(context.resources.pool, BEGIN, values))
+    begun = _StoredRequest(**await insert_or_read(context.resources.pool, BEGIN, values))
     if begun.request_hash != request_hash:
         raise IdempotencyMismatchError(
             "this Idempotency-Key was used for another request",
             remedy="Use a new key for each new request.",
         )
     if begun.answer is not None:
-        return _Kept.model_validate(begun.answer).open(), False
+        return _StoredAnswer.model_validate(begun.answer).open(), False
     try:
         shown, is_accepted = await run(replace(context, job_id=begun.job_id, outlives=True))
     except FailedJobError as error:
-        kept = _Kept(fault=error.ended, job_id=error.job_id)
+        kept = _StoredAnswer(fault=error.ended, job_id=error.job_id)
     else:
         if is_accepted:
             # Where somebody waits for it later there is more to answer.
             return shown, True
-        kept = _Kept(shown=shown.decode())
+        kept = _StoredAnswer(shown=shown.decode())
     return (await _keep(context, values, kept)).open(), False
 
 
@@ -163,9 +163,9 @@ async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) 
         # Somebody else's row was stored while ours was tried: now it is there to be read.
 
 
-async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:
+async def _keep(context: Context, values: dict[str, object], kept: _StoredAnswer) -> _StoredAnswer:
     """Return the stored answer: of two concurrent requests, the first one's."""
     answer = Jsonb(kept.model_dump(mode="json", exclude_none=True))
     async with context.resources.pool.connection() as connection:
         row = await (await connection.execute(KEEP, {**values, "answer": answer})).fetchone()
-    return _Kept.model_validate(row["answer"]) if row is not None else kept
+    return _StoredAnswer.model_validate(row["answer"]) if row is not None else kept

@@ -9,9 +9,9 @@ from shared.compose.nodes import (
     Document,
     Mapping,
     Node,
-    Place,
     Scalar,
     Sequence,
+    Span,
     read_document,
     resolve,
     rewrite,
@@ -45,7 +45,7 @@ class ServiceImage:
     reference: Reference
     value: str
     spelled: str
-    place: Place
+    place: Span
 
     def pinned(self, digest: str) -> str:
         """As its author spelled it where Docker reads that alike, with tag and digest."""

@@ -11,9 +11,9 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
-    ImageProve,
     ImagePull,
     ImagePush,
+    ImageVerify,
     RegistryTest,
     Replace,
     ServiceReplace,
@@ -47,7 +47,7 @@ def _needed(command: Command) -> Iterator[Access]:
             yield Access(command.host, command.repository, _PUSH, command.registry_id)
         case ImageBuild(base_host=str() as host, registry_id=str()):
             yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
-        case ImagePull() | ImageProve() | ServiceReplace():
+        case ImagePull() | ImageVerify() | ServiceReplace():
             yield from _pull(command.target, command.registry_id)
         case ImagePush():
             yield _access(command.target, _PUSH, command.registry_id)

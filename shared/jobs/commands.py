@@ -198,7 +198,7 @@ class ImageCopy(ImageCommand):
         return parse_reference(self.source)
 
 
-class ImageProve(ImageCommand):
+class ImageVerify(ImageCommand):
     """See that an image is whole at its registry: ``reference`` has a digest."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_PROVE
@@ -347,7 +347,7 @@ RULES: dict[Kind, Rule] = {
     Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
-    Kind.IMAGE_PROVE: Rule(ImageProve, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
+    Kind.IMAGE_PROVE: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(

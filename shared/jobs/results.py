@@ -60,7 +60,7 @@ class ComposeResult(_Result):
     without_image: tuple[str, ...]
 
 
-class ProofResult(_Result):
+class VerificationResult(_Result):
     """An image that is whole at its registry: all its blobs are there, ``size_bytes`` of them."""
 
     reference: str

@@ -16,7 +16,7 @@ from typing import Self
 import psycopg
 import structlog
 
-from shared.coroutines import heard
+from shared.coroutines import wait_for_event
 from shared.database import Connection, Pool
 from shared.set_aside import SERVICE, caught, is_away, set_aside
 
@@ -89,7 +89,7 @@ class Runner:
         while not self._stopping:
             pause = await self.run_once()
             await asyncio.sleep(SHORTEST_SECONDS)
-            await heard(self.notification, pause)
+            await wait_for_event(self.notification, pause)
             self.notification.clear()
 
     def stop(self) -> None:

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageDelete, ImageProve
-from shared.jobs.deletion import Decision, Known, Look, Outcome, decide
-from shared.jobs.results import DeleteResult, ProofResult
+from shared.jobs.commands import ImageDelete, ImageVerify
+from shared.jobs.deletion import Decision, Known, Observation, Outcome, decide
+from shared.jobs.results import DeleteResult, VerificationResult
 from shared.reference import Reference, parse_registry
 from worker.jobs.attempt import Attempt
 from worker.jobs.last_step import LastStep, carry_out
@@ -23,8 +23,8 @@ PROVED_WITHIN = timedelta(seconds=15)
 
 
 async def prove(
-    command: ImageProve, grants: Grants, tools: Tools, *, within: timedelta = PROVED_WITHIN
-) -> ProofResult:
+    command: ImageVerify, grants: Grants, tools: Tools, *, within: timedelta = PROVED_WITHIN
+) -> VerificationResult:
     """All that a copy would move is there: `require_whole` says what is looked at.
 
     Raises:
@@ -41,7 +41,7 @@ async def prove(
             FaultCode.CONN_TIMEOUT,
             f"{target} was not seen whole within {within.total_seconds():g} s",
         ) from error
-    return ProofResult(
+    return VerificationResult(
         reference=str(target),
         digest=digest,
         blobs=len(plan.blobs),
@@ -88,7 +88,7 @@ async def _delete(
     target: Reference, known: Known, login: Login, tools: Tools, step: LastStep
 ) -> Decision:
     if known.needs and not known.own_tags:
-        return decide(target, known, Look(is_there=True))
+        return decide(target, known, Observation(is_there=True))
     _, digest = _parse(target)
     async with await _open(target, login, tools) as registry:
         dependents = Dependents(registry, target, known.others)

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 
-from shared.coroutines import end, heard
+from shared.coroutines import end, wait_for_event
 from shared.text import uncoloured
 from worker.jobs.functions import DatabaseAway
 from worker.jobs.mask import Mask
@@ -113,7 +113,7 @@ async def _send(kept: JobLog, send: Send, pace: Pace, done: asyncio.Event) -> No
     made, sent, unsent, is_last = 0, 0, deque[tuple[int, str]](), False
     while not is_last:
         is_late = sent > pace.pieces // 2
-        is_last = await heard(done, (pace.slow if is_late else pace.every).total_seconds())
+        is_last = await wait_for_event(done, (pace.slow if is_late else pace.every).total_seconds())
         for piece in kept.take():
             made += 1
             unsent.append((made, piece))

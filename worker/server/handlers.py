@@ -14,10 +14,10 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
-    ImageProve,
     ImagePull,
     ImagePush,
     ImageTag,
+    ImageVerify,
     RegistryTest,
     ServerCheck,
     ServiceReplace,
@@ -77,7 +77,7 @@ def _begin(
     """The work of one kind, to be waited for."""
     working: Awaitable[BaseModel]
     match command:
-        case RegistryTest() | ImageCopy() | ImageProve() | ImageDelete():
+        case RegistryTest() | ImageCopy() | ImageVerify() | ImageDelete():
             working = _at_registry(command, grants, attempt, tools)
         case ServerCheck():
             working = check_engine(tools)
@@ -101,7 +101,7 @@ def _begin(
 
 
 def _at_registry(
-    command: RegistryTest | ImageCopy | ImageProve | ImageDelete,
+    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete,
     grants: Grants,
     attempt: Attempt,
     tools: Tools,
@@ -112,7 +112,7 @@ def _at_registry(
             return run_test(command, grants, tools)
         case ImageCopy():
             return copies.copy(command, grants, attempt, tools)
-        case ImageProve():
+        case ImageVerify():
             return proofs.prove(command, grants, tools)
         case ImageDelete():
             return proofs.delete(command, grants, attempt, tools)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psycopg
 import structlog
 
-from shared.coroutines import end, heard
+from shared.coroutines import end, wait_for_event
 from shared.database import listening
 from shared.errors import SetupError
 from shared.jobs.commands import RULES
@@ -279,7 +279,7 @@ class Presence:
         await asyncio.sleep(min(SHORTEST, self.every).total_seconds())
         until = asyncio.get_running_loop().time() + self.every.total_seconds()
         while not self._hint.is_set() and (left := until - asyncio.get_running_loop().time()) > 0:
-            await heard(self._hint, min(left, PROGRESS.total_seconds()))
+            await wait_for_event(self._hint, min(left, PROGRESS.total_seconds()))
             if any(attempt.has_news for attempt in self._claimed()):
                 break
         self._hint.clear()

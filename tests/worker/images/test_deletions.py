@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from shared.errors import RegistryError
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.deletion import MAX_TAGS, Claim, Known, Outcome
 from shared.jobs.results import DeleteResult
 from tests.fakes.front import Keep, open_front
@@ -62,7 +62,7 @@ class Shop:
         """The image can be pulled by its digest: it is whole."""
         named = f"{self.host}/{self.depot.repository}@{IMAGE.digest}"
         given = grants(self.host, self.depot.repository)
-        await prove(ImageProve(reference=named, registry_id="registry"), given, self.tools)
+        await prove(ImageVerify(reference=named, registry_id="registry"), given, self.tools)
 
 
 @pytest.fixture

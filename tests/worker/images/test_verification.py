@@ -11,9 +11,9 @@ from aiohttp import web
 
 from shared.errors import InvalidReferenceError, RegistryError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.deletion import Claim, Known
-from shared.jobs.results import DeleteResult, ProofResult
+from shared.jobs.results import DeleteResult, VerificationResult
 from shared.settings import WorkerSettings
 from tests.fakes.front import open_front
 from tests.worker.oci.copying import two_platforms
@@ -69,8 +69,8 @@ def grants(host: str, secret: str | None = None) -> Grants:
     return Grants(grants=(Grant(login=login, repository="team/app", rights=rights),))
 
 
-def to_prove(host: str) -> ImageProve:
-    return ImageProve(reference=reference(host), registry_id="registry")
+def to_prove(host: str) -> ImageVerify:
+    return ImageVerify(reference=reference(host), registry_id="registry")
 
 
 def to_delete(host: str) -> ImageDelete:
@@ -92,7 +92,7 @@ async def test_an_image_that_is_whole_is_proved(registry: LocalRegistry, tools: 
 async def test_without_a_registry_of_ours_it_is_asked_for_as_nobody(
     registry: LocalRegistry, tools: Tools
 ) -> None:
-    command = ImageProve(reference=reference(registry.host))
+    command = ImageVerify(reference=reference(registry.host))
 
     with pytest.raises(RegistryError) as caught:
         await prove(command, grants(registry.host), tools)
@@ -311,7 +311,7 @@ async def test_a_name_without_a_digest_is_refused_before_anything_happens(
     given = grants(registry.host)
 
     with pytest.raises(InvalidReferenceError):
-        await prove(ImageProve(reference=named, registry_id="registry"), given, tools)
+        await prove(ImageVerify(reference=named, registry_id="registry"), given, tools)
     with pytest.raises(InvalidReferenceError):
         await delete(
             ImageDelete(reference=named, registry_id="registry"), given, Attempt("job", 1), tools
@@ -331,4 +331,4 @@ async def test_both_kinds_are_done_by_a_worker(registry: LocalRegistry, tmp_path
         proved = await work(to_prove(registry.host), given, attempt)
         deleted = await work(to_delete(registry.host), given, attempt)
 
-    assert isinstance(proved, ProofResult) and isinstance(deleted, DeleteResult)
+    assert isinstance(proved, VerificationResult) and isinstance(deleted, DeleteResult)

@@ -34,7 +34,7 @@ Until = Callable[[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Answers:
     """The answers of all servers, and the time of the last one, by `time.monotonic`."""
 
     at: float
@@ -95,15 +95,15 @@ class DemoDeployment:
         return [_answer(f"http://{host.address}:{self.port}/") for host in self.fleet.hosts]
 
     @contextmanager
-    def polling(self) -> Iterator[list[Heard]]:
+    def polling(self) -> Iterator[list[Answers]]:
         """All that the servers say while the block runs."""
-        heard: list[Heard] = []
+        heard: list[Answers] = []
         over = threading.Event()
 
         def poll() -> None:
             while not over.wait(0.05):
                 answers = self.answers()
-                heard.append(Heard(time.monotonic(), answers))
+                heard.append(Answers(time.monotonic(), answers))
 
         listener = threading.Thread(target=poll, name="listener")
         listener.start()

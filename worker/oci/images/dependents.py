@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shared.errors import InvalidReferenceError, RegistryError
-from shared.jobs.deletion import MAX_TAGS, Look
+from shared.jobs.deletion import MAX_TAGS, Observation
 from shared.reference import Reference, require_tag
 from worker.oci.concurrency import in_lanes
 from worker.oci.images.contents import INDEX_TYPES
@@ -35,7 +35,7 @@ class Dependents:
     others: Collection[str] = ()
     _links: dict[str, Links] = field(default_factory=dict)
 
-    async def look(self) -> Look:
+    async def look(self) -> Observation:
         """All that needs the target's digest, as far as the registry tells.
 
         Raises:
@@ -43,7 +43,7 @@ class Dependents:
         """
         repository, digest = self.target.repository, self.target.digest or ""
         if not await self.registry.has_manifest(repository, digest):
-            return Look(is_there=False)
+            return Observation(is_there=False)
         gaps: list[str] = []
         referrers = await self._find_referrers(gaps)
         named = await self._resolve(await self._list_tags(gaps), gaps)
@@ -56,7 +56,7 @@ class Dependents:
         ]
         await self._fetch([*wanted, *unseen], frozenset(unseen), gaps)
         links = {one: self._links[one] for one in (*wanted, *unseen) if one in self._links}
-        return Look(
+        return Observation(
             is_there=True,
             tags={tag: one.digest for tag, one in named.items()},
             children={one: link.children for one, link in links.items()},
