@@ -26,9 +26,9 @@ from worker.jobs.mask import Mask
 from worker.jobs.tools import Tools, sender
 from worker.login import EngineLogin, Grants, Login
 from worker.machine import find_free_bytes
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.platform import Platform, parse_platform
-from worker.oci.images.remote_image import RemoteImage, find_image, make_missing
+from worker.oci.images.remote_image import RemoteImage, find_image, make_platform_missing_error
 from worker.oci.registry.client import RegistryClient
 
 UNPACKED_TIMES = 3
@@ -173,7 +173,7 @@ async def _ask_engine(
 ) -> None:
     found = await images.distribution(engine, target, login)
     if found.platforms and not any(wanted.runs(parse_platform(one)) for one in found.platforms):
-        raise make_missing(target, wanted, ", ".join(found.platforms))
+        raise make_platform_missing_error(target, wanted, ", ".join(found.platforms))
 
 
 async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
@@ -197,7 +197,7 @@ async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
         if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
-    await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], look)
+    await run_concurrently((await images.list_ids(engine))[:MAX_IMAGES], look)
     return held
 
 

@@ -13,7 +13,7 @@ from shared.jobs.commands import ImageCopy
 from tests.fakes.front import open_front
 from tests.worker.oci.copying import two_platforms
 from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import Depot, Image
+from tests.worker.oci.sample_images import Image, RepositoryFixture
 from tests.worker.parts import open_tools
 from worker.images.copy import copy
 from worker.jobs.attempt import Attempt, Why
@@ -40,7 +40,7 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 @pytest.fixture
 async def source(registries: Registries) -> LocalRegistry:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     return registry
 
 
@@ -64,7 +64,7 @@ def grants(source: str, target: str) -> Grants:
 
 
 async def require_copied(registry: LocalRegistry, image: Image) -> None:
-    await Depot(registry.host, "kept/app", basic()).require("1", image)
+    await RepositoryFixture(registry.host, "kept/app", basic()).require("1", image)
 
 
 async def test_a_copy_answers_the_digest_that_the_target_holds(
@@ -145,4 +145,4 @@ async def test_a_cancel_before_that_stops_the_copy(
         await asyncio.wait({attempt.task}, timeout=2)
         assert attempt.task.cancelled()
 
-    assert (await Depot(target.host, "kept/app", basic()).get("manifests/1"))[0] == 404
+    assert (await RepositoryFixture(target.host, "kept/app", basic()).get("manifests/1"))[0] == 404

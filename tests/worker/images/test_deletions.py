@@ -15,7 +15,14 @@ from shared.jobs.results import DeleteResult
 from tests.fakes.front import Keep, open_front
 from tests.fakes.registry import Repository, open_repository
 from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import MANIFEST, Depot, Image, digest_of, make_image, make_index
+from tests.worker.oci.sample_images import (
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_image,
+    make_index,
+)
 from tests.worker.parts import open_tools
 from worker.images.verification import delete, prove
 from worker.jobs.attempt import Attempt
@@ -49,7 +56,7 @@ class Shop:
     """A repository of the real registry, where build 1 has pushed ``v1``."""
 
     host: str
-    depot: Depot
+    depot: RepositoryFixture
     tools: Tools
 
     async def delete(self, known: Known = GIVEN_UP, *, host: str = "") -> DeleteResult:
@@ -68,7 +75,7 @@ class Shop:
 @pytest.fixture
 async def shop(registry: LocalRegistry, tools: Tools, request: pytest.FixtureRequest) -> Shop:
     name = f"team/shop{digest_of(request.node.name.encode())[7:19]}"
-    depot = Depot(registry.host, name, basic())
+    depot = RepositoryFixture(registry.host, name, basic())
     await depot.put("v1", IMAGE)
     return Shop(registry.host, depot, tools)
 

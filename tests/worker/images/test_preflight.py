@@ -21,7 +21,14 @@ from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.worker.engine.parts import IDLE, Registry
 from tests.worker.engine.test_images import ignore
-from tests.worker.oci.sample_images import INDEX, MANIFEST, Depot, Image, describe, digest_of
+from tests.worker.oci.sample_images import (
+    INDEX,
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    describe,
+    digest_of,
+)
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -219,7 +226,7 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
 async def test_a_chart_is_called_no_image(
     dock: Dock, registry: Registry, *, preflight: bool
 ) -> None:
-    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    target, depot = registry.reference("fly/chart"), RepositoryFixture(registry.host, "fly/chart")
     config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
     parts = [
         {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
@@ -346,7 +353,7 @@ def test_layers_are_shared_with_all_those_below_them_or_not_at_all(
 
 async def _put_index(image: Reference, *architectures: str) -> Reference:
     """An index that names one image for each of these, where that image is."""
-    depot = Depot(image.registry, image.repository)
+    depot = RepositoryFixture(image.registry, image.repository)
     status, content = await depot.get(f"manifests/{image.digest}")
     assert status == 200
     found = describe(json.loads(content)["mediaType"], content)

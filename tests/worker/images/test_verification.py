@@ -18,7 +18,7 @@ from shared.settings import WorkerSettings
 from tests.fakes.front import open_front
 from tests.worker.oci.copying import two_platforms
 from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import Depot, make_image
+from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from tests.worker.oci.storage import Storage
 from tests.worker.parts import open_loopback_engine, open_tools
 from worker.images.verification import delete, prove
@@ -50,7 +50,7 @@ def registries(tmp_path: Path) -> Iterator[Registries]:
 
 
 async def fill(registry: LocalRegistry) -> LocalRegistry:
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     return registry
 
 
@@ -78,7 +78,7 @@ def to_delete(host: str) -> ImageDelete:
 
 
 async def is_there(host: str) -> bool:
-    status, _ = await Depot(host, "team/app", basic()).get(f"manifests/{IMAGE.digest}")
+    status, _ = await RepositoryFixture(host, "team/app", basic()).get(f"manifests/{IMAGE.digest}")
     return status == 200
 
 
@@ -154,7 +154,7 @@ async def test_children_of_a_deleted_index_are_left_to_the_registry(
 ) -> None:
     await delete(to_delete(registry.host), grants(registry.host), Attempt("job", 1), tools)
 
-    depot = Depot(registry.host, "team/app", basic())
+    depot = RepositoryFixture(registry.host, "team/app", basic())
     for digest in IMAGE.digests[:-1]:
         assert (await depot.get(f"manifests/{digest}"))[0] == 200
 

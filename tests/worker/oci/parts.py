@@ -48,7 +48,7 @@ class Registries:
         return registry
 
     def start_with_tokens(self, server: TokenServer) -> LocalRegistry:
-        """A registry that is reached through its token server, at one origin."""
+        """Return a registry that is reached through its token server, at one origin."""
         self.directory.mkdir(parents=True, exist_ok=True)
         bundle = server.key.write(self.directory / "token-server.pem")
         realm = TokenRealm(server.realm, SERVICE, ISSUER, bundle)
@@ -80,13 +80,13 @@ def make_settings(
 
 
 def make_login(host: str, username: str = "alice", secret: str | None = None) -> Login:
-    """The right password unless another is given."""
+    """Return the right password unless another is given."""
     chosen = PASSWORDS[username] if secret is None else secret
     return Login(host=host, username=username, secret=SecretStr(chosen))
 
 
 def basic(username: str = "alice") -> dict[str, str]:
-    """The header that proves a login by Basic."""
+    """Return the header that proves a login by Basic."""
     pair = f"{username}:{PASSWORDS[username]}".encode()
     return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 

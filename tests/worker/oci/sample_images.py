@@ -78,7 +78,7 @@ def make_image(*layers: bytes, architecture: str = "amd64", foreign: Sequence[by
 
 
 def make_index(*images: Image) -> Image:
-    """An index of images or of other indexes."""
+    """Return an index of images or of other indexes."""
     platforms = ["amd64", "arm64", "s390x", "riscv64"]
     entries = [
         _part(*image.manifests[-1]) | {"platform": {"os": "linux", "architecture": platforms[n]}}
@@ -93,7 +93,7 @@ def make_index(*images: Image) -> Image:
 
 
 @dataclass(frozen=True)
-class Depot:
+class RepositoryFixture:
     """One repository of a registry that speaks plain HTTP."""
 
     host: str

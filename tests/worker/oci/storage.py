@@ -17,7 +17,7 @@ class Storage:
         return self.registry.child.log.parent / "data/docker/registry/v2"
 
     def data(self, digest: str) -> Path:
-        """The bytes of a blob or of a manifest, for all repositories."""
+        """Return the bytes of a blob or of a manifest, for all repositories."""
         value = digest.removeprefix("sha256:")
         return self._root / "blobs/sha256" / value[:2] / value / "data"
 

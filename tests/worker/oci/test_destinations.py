@@ -15,7 +15,7 @@ from tests.fakes.certificates import Authority
 from tests.fakes.connect_proxy import open_connect_proxy
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.worker.oci.parts import make_login, make_settings
-from worker.oci.destinations import KEPT, Destinations
+from worker.oci.destinations import CACHE_LIFETIME, Destinations
 from worker.oci.transport.settings import ConnectionSettings, EngineProxy
 
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -60,7 +60,7 @@ async def test_a_registry_is_asked_once_a_minute_and_without_the_login(
         for repository in ("team/app", "team/app", "other"):
             await look(destinations, fake, settings, repository)
         asked = list(fake.lines)
-        clock.now += KEPT.total_seconds()
+        clock.now += CACHE_LIFETIME.total_seconds()
         await look(destinations, fake, settings)
 
     assert asked == ["GET /v2/"]
@@ -149,7 +149,7 @@ NAME = "registry.example.test"
 async def look_through_proxy(
     proxy: EngineProxy, answer: Answer, authority: Authority, directory: Path
 ) -> list[str]:
-    """A registry whose name only the proxy knows; gives what it was asked."""
+    """Return a registry whose name only the proxy knows; gives what it was asked."""
 
     async def find() -> ConnectionSettings:
         certificates = authority.trust(directory, host)
@@ -209,7 +209,7 @@ async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("hostname", "without", "serves"),
+    ("hostname", "without", "applies"),
     [
         ("ghcr.io", "", True),
         ("ghcr.io", "localhost, .example.test", True),
@@ -224,9 +224,9 @@ async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
         ("localhost", "", False),
     ],
 )
-def test_a_proxy_serves_what_is_not_excepted(hostname: str, without: str, *, serves: bool) -> None:
-    assert EngineProxy("http://proxy:3128", without).serves(hostname) is serves
-    assert not EngineProxy("", without).serves(hostname)
+def test_a_proxy_serves_what_is_not_excepted(hostname: str, without: str, *, applies: bool) -> None:
+    assert EngineProxy("http://proxy:3128", without).applies_to(hostname) is applies
+    assert not EngineProxy("", without).applies_to(hostname)
 
 
 @pytest.mark.parametrize("has_certificate", [True, False])

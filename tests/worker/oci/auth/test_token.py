@@ -15,7 +15,7 @@ from tests.fakes.token_server import TokenServer
 from tests.worker.oci.parts import make_login
 from worker.login import Login
 from worker.oci.auth.realm import Realm
-from worker.oci.auth.scope import Scope, read_granted
+from worker.oci.auth.scope import Scope, parse_granted
 from worker.oci.auth.token import Token, TokenSource
 from worker.oci.transport.http import Transport
 from worker.oci.transport.settings import ConnectionSettings
@@ -118,7 +118,7 @@ async def test_nobody_gets_a_token_without_a_name_and_may_lack_a_login(
     ],
 )
 def test_a_token_says_what_it_grants(claims: object, granted: set[str] | None) -> None:
-    assert read_granted(make_token(claims), PULL) == granted
+    assert parse_granted(make_token(claims), PULL) == granted
 
 
 def test_a_wildcard_serves_everything_and_a_value_is_not_shown() -> None:
@@ -130,4 +130,4 @@ def test_a_wildcard_serves_everything_and_a_value_is_not_shown() -> None:
 
 @given(st.text())
 def test_any_text_may_be_a_token(text: str) -> None:
-    assert read_granted(text, PULL) is None or isinstance(read_granted(text, PULL), frozenset)
+    assert parse_granted(text, PULL) is None or isinstance(parse_granted(text, PULL), frozenset)

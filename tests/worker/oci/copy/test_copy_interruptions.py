@@ -15,7 +15,13 @@ from tests.fakes.web import open_fake
 from tests.proxies import open_proxy
 from tests.worker.oci.copying import KIB, copy
 from tests.worker.oci.parts import Registries, basic, make_settings
-from tests.worker.oci.sample_images import Depot, Image, digest_of, make_blob, make_image
+from tests.worker.oci.sample_images import (
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_blob,
+    make_image,
+)
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
@@ -37,7 +43,7 @@ def layer_of(image: Image) -> bytes:
 
 
 def asks_for(request: web.Request, image: Image) -> bool:
-    """Whether it is the GET of the image's layer, with the login."""
+    """Return whether it is the GET of the image's layer, with the login."""
     is_layer = request.method == "GET" and len(image.blobs[request.path.rpartition("/")[2]]) == len(
         layer_of(image)
     )
@@ -45,7 +51,7 @@ def asks_for(request: web.Request, image: Image) -> bool:
 
 
 async def require_no_tag(target: LocalRegistry) -> None:
-    status, body = await Depot(target.host, "app", basic()).get("tags/list")
+    status, body = await RepositoryFixture(target.host, "app", basic()).get("tags/list")
     assert status == 404, body
 
 
@@ -53,12 +59,12 @@ async def test_a_source_that_is_cut_again_and_again_sends_each_byte_once(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with open_proxy((source.address, source.port), cut_after_bytes=4 * MIB) as proxy:
         await copy(f"{proxy.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", LARGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", LARGE)
     assert LARGE.size_bytes < proxy.down_bytes < LARGE.size_bytes * 1.01
     assert proxy.connections > 6
 
@@ -67,7 +73,7 @@ async def test_a_source_that_brings_nothing_any_more_is_given_up(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with open_proxy((source.address, source.port), cut_after_bytes=20 * KIB) as proxy:
         with pytest.raises(RegistryError) as caught:
@@ -82,7 +88,7 @@ async def test_a_source_without_ranges_is_read_again_from_its_beginning(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
     asked: list[str | None] = []
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
@@ -94,14 +100,14 @@ async def test_a_source_without_ranges_is_read_again_from_its_beginning(
     async with open_front(source.host, keep) as front:
         await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", SMALL)
+    await RepositoryFixture(target.host, "app", basic()).require("1", SMALL)
     assert asked[0] is None and re.fullmatch(r"bytes=\d+-", asked[1] or "")
 
 
 async def send_part(
     request: web.Request, content: bytes, size_bytes: int | None = None
 ) -> web.StreamResponse:
-    """The whole is announced, and only so much is sent."""
+    """Return the whole is announced, and only so much is sent."""
     answer = web.StreamResponse(headers={"Content-Length": str(len(content))})
     await answer.prepare(request)
     await answer.write(content[:size_bytes])
@@ -123,7 +129,7 @@ async def test_a_source_with_other_bytes_than_it_promised_leaves_nothing(
     change: Callable[[bytes], bytes], code: FaultCode, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
@@ -143,7 +149,7 @@ async def test_a_blob_that_its_source_stores_too_short_is_damaged(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
@@ -163,7 +169,7 @@ async def test_a_manifest_of_another_digest_than_asked_for_is_refused(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if request.path.endswith(SMALL.digest):
@@ -181,7 +187,7 @@ async def test_a_target_that_stores_something_else_is_found_out(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if request.method == "HEAD" and "/manifests/" in request.path:
@@ -212,7 +218,7 @@ async def test_a_blob_that_is_refused_in_the_end_leaves_no_tag(
     status: int, oci_code: str, code: FaultCode, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if request.method != "PUT":
@@ -233,7 +239,7 @@ async def test_an_upload_that_is_refused_before_its_end_is_not_sent_to_it(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=413) if request.method == "PUT" else None
@@ -256,7 +262,7 @@ async def test_a_tag_that_may_not_be_moved_is_told_so(
     status: int, oci_code: str, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if request.method == "PUT" and "/manifests/" in request.path:
@@ -274,7 +280,7 @@ async def test_a_blob_that_is_stored_elsewhere_is_fetched_without_the_login(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def give(request: web.Request) -> web.StreamResponse:
         return web.Response(body=SMALL.blobs[request.path.rpartition("/")[2]])
@@ -294,7 +300,7 @@ async def test_a_blob_that_is_stored_elsewhere_is_fetched_without_the_login(
         async with open_front(source.host, keep) as front:
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", SMALL)
+    await RepositoryFixture(target.host, "app", basic()).require("1", SMALL)
     assert len(store.requests) == len(SMALL.blobs) and store.authorizations == []
 
 
@@ -302,7 +308,7 @@ async def test_a_blob_at_the_metadata_service_is_not_fetched(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if request.method != "GET" or "/blobs/" not in request.path:
@@ -320,7 +326,7 @@ async def test_a_part_that_begins_too_late_is_not_taken(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def keep(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
@@ -340,7 +346,7 @@ async def test_an_upload_that_belongs_elsewhere_is_sent_without_the_login(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def take(request: web.Request) -> web.StreamResponse:
         await request.content.read()
@@ -362,7 +368,7 @@ async def test_an_upload_that_belongs_elsewhere_is_sent_without_the_login(
 
 async def test_a_cancel_stops_the_traffic_at_once(pair: Pair, settings: ConnectionSettings) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with (
         open_proxy((source.address, source.port), bytes_per_second=20 * MIB) as down,
@@ -383,7 +389,7 @@ async def test_a_cancel_stops_the_traffic_at_once(pair: Pair, settings: Connecti
 @pytest.mark.parametrize("stalled", ["source", "target"])
 async def test_a_copy_in_which_no_byte_moves_any_more_is_given_up(stalled: str, pair: Pair) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
     settings = make_settings(deadlines=IMPATIENT)
 
     async with (

@@ -7,7 +7,13 @@ from shared.faults import FaultCode
 from tests.fakes.front import open_front
 from tests.worker.oci.copying import copy, keep_nothing, two_platforms
 from tests.worker.oci.parts import Registries, basic
-from tests.worker.oci.sample_images import Depot, digest_of, make_blob, make_image, make_index
+from tests.worker.oci.sample_images import (
+    RepositoryFixture,
+    digest_of,
+    make_blob,
+    make_image,
+    make_index,
+)
 from tests.worker.oci.storage import Storage
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings
@@ -23,7 +29,7 @@ Pair = tuple[LocalRegistry, LocalRegistry]
 async def pair(registries: Registries, settings: ConnectionSettings) -> Pair:
     """Both have the image, the second one by a copy."""
     source, target = registries.start(), registries.start()
-    await Depot(source.host, "app", basic()).put("1", IMAGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", IMAGE)
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
     return source, target
 
@@ -39,7 +45,7 @@ async def test_a_blob_that_the_target_has_lost_is_sent_again(
         held = await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
     assert held.digest == IMAGE.digest
-    await Depot(target.host, "app", basic()).require("1", IMAGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", IMAGE)
     assert len([line for line in front.lines if line.startswith("PUT")]) == 1
 
 
@@ -51,7 +57,7 @@ async def test_a_blob_that_the_repository_does_not_know_any_more_is_sent_again(
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", IMAGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", IMAGE)
 
 
 async def test_a_child_of_an_index_that_the_target_has_lost_is_sent_again(
@@ -59,14 +65,14 @@ async def test_a_child_of_an_index_that_the_target_has_lost_is_sent_again(
 ) -> None:
     source, target = registries.start(), registries.start()
     image = make_index(IMAGE, make_image(b"x", architecture="s390x"))
-    await Depot(source.host, "app", basic()).put("1", image)
+    await RepositoryFixture(source.host, "app", basic()).put("1", image)
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
     for digest in image.digests[:-1]:
         Storage(target).data(digest).unlink()
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", image)
+    await RepositoryFixture(target.host, "app", basic()).require("1", image)
 
 
 @pytest.mark.parametrize("tag", ["1", "2"], ids=["manifest is there", "manifest is new"])
@@ -88,7 +94,7 @@ async def test_a_lost_blob_within_one_registry_is_taken_from_the_other_repositor
     registries: Registries, settings: ConnectionSettings
 ) -> None:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     there = f"{registry.host}/kept/app:1"
     await copy(f"{registry.host}/team/app:1", there, settings)
     Storage(registry).link("kept/app", LAYER).unlink()
@@ -96,7 +102,7 @@ async def test_a_lost_blob_within_one_registry_is_taken_from_the_other_repositor
     async with open_front(registry.host, keep_nothing) as front:
         await copy(f"{front.host}/team/app:1", f"{front.host}/kept/app:1", settings)
 
-    await Depot(registry.host, "kept/app", basic()).require("1", IMAGE)
+    await RepositoryFixture(registry.host, "kept/app", basic()).require("1", IMAGE)
     assert not [line for line in front.lines if line.startswith("PUT")]
 
 
@@ -106,7 +112,7 @@ async def test_what_the_source_has_lost_too_is_named(
     registry = registries.start()
     image = make_image(make_blob("lost", 1000))
     layer = digest_of(make_blob("lost", 1000))
-    await Depot(registry.host, "team/app", basic()).put("1", image)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", image)
     there = f"{registry.host}/kept/app:1"
     await copy(f"{registry.host}/team/app:1", there, settings)
     Storage(registry).data(layer).unlink()

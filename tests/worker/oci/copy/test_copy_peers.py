@@ -10,7 +10,7 @@ import pytest
 
 from tests.worker.oci.copying import copy, two_platforms
 from tests.worker.oci.parts import PASSWORDS, Registries, basic
-from tests.worker.oci.sample_images import Depot, digest_of
+from tests.worker.oci.sample_images import RepositoryFixture, digest_of
 from worker.oci.transport.settings import ConnectionSettings
 
 
@@ -29,7 +29,7 @@ async def test_skopeo_reads_what_we_wrote_byte_for_byte(
 ) -> None:
     source, target = registries.start(), registries.start()
     image = two_platforms("skopeo")
-    await Depot(source.host, "app", basic()).put("1", image)
+    await RepositoryFixture(source.host, "app", basic()).put("1", image)
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 

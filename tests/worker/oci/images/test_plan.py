@@ -17,7 +17,7 @@ from worker.oci.transport.settings import ConnectionSettings
 
 
 def holds(image: Image) -> Answer:
-    """Every manifest under its digest, and the last one under every tag."""
+    """Return every manifest under its digest, and the last one under every tag."""
     stored = {digest_of(content): (kind, content) for kind, content in image.manifests}
 
     async def answer(request: web.Request) -> web.StreamResponse:

@@ -167,4 +167,4 @@ async def test_what_cannot_be_read_is_named(settings: ConnectionSettings, image:
     error = await refuse(image, settings, "linux/amd64")
 
     assert error.code == FaultCode.REGISTRY_ERROR
-    assert "has what cannot be read" in error.message
+    assert "cannot be read" in error.message

@@ -16,8 +16,8 @@ from tests.fakes.web import open_fake
 from tests.worker.oci.copying import copy, keep_nothing, two_platforms
 from tests.worker.oci.parts import Registries, basic, make_login, open_client
 from tests.worker.oci.sample_images import (
-    Depot,
     Image,
+    RepositoryFixture,
     digest_of,
     make_blob,
     make_image,
@@ -26,7 +26,7 @@ from tests.worker.oci.sample_images import (
 from tests.worker.oci.storage import Storage
 from worker.local.registry import LocalRegistry
 from worker.oci.images.plan import Plan
-from worker.oci.images.verification import require_whole
+from worker.oci.images.verification import require_complete
 from worker.oci.transport.settings import ConnectionSettings
 
 IMAGE = two_platforms("whole")
@@ -39,7 +39,7 @@ async def require(
 ) -> Plan:
     reference = Reference(host, "team/app", digest=image.digest)
     async with open_client(host, settings, make_login(host, user)) as client:
-        return await require_whole(client, reference)
+        return await require_complete(client, reference)
 
 
 async def refused(
@@ -61,7 +61,7 @@ class Stored:
 @pytest.fixture
 async def stored(registries: Registries) -> Stored:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     return Stored(registry.host, Storage(registry))
 
 
@@ -83,7 +83,7 @@ async def test_a_token_for_reading_is_enough(
     settings: ConnectionSettings,
 ) -> None:
     registry = registries.start_with_tokens(token_server)
-    await Depot(open_registry.host, "tokens").put("1", IMAGE)
+    await RepositoryFixture(open_registry.host, "tokens").put("1", IMAGE)
     await copy(f"{open_registry.host}/tokens:1", f"{registry.host}/team/app:1", settings)
     token_server.fake.requests.clear()
 
@@ -159,8 +159,8 @@ async def test_a_blob_of_another_repository_is_none_of_this_one(
 ) -> None:
     # By hand only: the registry takes no manifest whose blobs it lacks.
     other, layer = make_image(make_blob("elsewhere", 10)), make_blob("elsewhere", 10)
-    await Depot(stored.host, "team/other", basic()).put("1", other)
-    await Depot(stored.host, "team/app", basic()).put("2", other)
+    await RepositoryFixture(stored.host, "team/other", basic()).put("1", other)
+    await RepositoryFixture(stored.host, "team/app", basic()).put("2", other)
     stored.storage.link("team/app", digest_of(layer)).unlink()
 
     error = await refused(stored.host, settings, other)
@@ -181,7 +181,7 @@ async def test_a_layer_that_lies_elsewhere_is_not_asked_for(settings: Connection
 
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         reference = parse_reference(f"{fake.host}/app@{image.digest}")
-        plan = await require_whole(client, reference)
+        plan = await require_complete(client, reference)
 
     assert {blob.digest for blob in plan.blobs} == set(image.blobs)
     assert not [line for line in fake.lines if digest_of(b"windows") in line]
@@ -193,7 +193,7 @@ async def test_an_index_whose_attestation_is_lost_is_not_whole(
     # What BuildKit adds is a child like any other: a copy moves it, so it has to be there.
     statement = json.dumps({"predicateType": "https://slsa.dev/provenance/v0.2"}).encode()
     image = make_index(make_image(b"app"), make_image(statement, architecture="unknown"))
-    await Depot(stored.host, "team/app", basic()).put("2", image)
+    await RepositoryFixture(stored.host, "team/app", basic()).put("2", image)
     assert len((await require(stored.host, settings, image)).children) == 2
     stored.storage.data(digest_of(statement)).unlink()
 
@@ -224,4 +224,4 @@ async def test_an_image_that_is_not_whole_is_not_copied(
         await copy(f"{stored.host}/team/app:1", f"{target.host}/app:1", settings)
 
     assert caught.value.code == FaultCode.IMAGE_INCOMPLETE
-    assert (await Depot(target.host, "app", basic()).get("tags/list"))[0] == 404
+    assert (await RepositoryFixture(target.host, "app", basic()).get("tags/list"))[0] == 404

@@ -91,7 +91,7 @@ async def test_a_token_with_all_rights_pulls_pushes_and_cancels(
     report = await probe(ProbeRequest(host, make_login(host)), settings)
 
     assert report.fault() is None
-    assert stage(report, Stage.PUSH).evidence == "an upload was begun and cancelled"
+    assert stage(report, Stage.PUSH).evidence == "an upload was started and cancelled"
     assert "delete, pull, push" in stage(report, Stage.AUTH).evidence
     assert token_server.scopes[0] == "repository:connection-test:pull,push,delete"
 
@@ -162,7 +162,7 @@ async def test_a_token_server_that_refuses_the_right_to_delete_is_asked_for_less
         "repository:connection-test:pull,push,delete",
         "repository:connection-test:pull,push",
     ]
-    assert "forget it by itself" in stage(report, Stage.PUSH).evidence
+    assert "remove it by itself" in stage(report, Stage.PUSH).evidence
 
 
 async def test_a_token_server_that_refuses_every_scope_still_proves_the_password(
@@ -186,7 +186,7 @@ async def test_the_upload_that_was_tried_leaves_no_content_and_no_repository(
 
     report = await probe(request, settings)
 
-    assert stage(report, Stage.PUSH).evidence == "an upload was begun and cancelled"
+    assert stage(report, Stage.PUSH).evidence == "an upload was started and cancelled"
     async with open_client(host, settings, make_login(host)) as client:
         assert "clean/connection-test" not in await client.catalog(100)
     data = basic_registry.child.log.parent / "data/docker/registry/v2/repositories/clean"

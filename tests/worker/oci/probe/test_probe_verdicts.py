@@ -168,7 +168,7 @@ async def test_an_upload_that_cannot_be_cancelled_still_proves_the_right(
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     assert report.fault() is None
-    assert "forget it by itself" in stage(report, Stage.PUSH).evidence
+    assert "remove it by itself" in stage(report, Stage.PUSH).evidence
 
 
 async def test_a_catalog_that_is_refused_is_no_failure(settings: ConnectionSettings) -> None:
@@ -243,7 +243,7 @@ async def test_a_test_that_takes_too_long_is_given_up(settings: ConnectionSettin
 
     async with open_fake(wants_basic(never)) as fake:
         request = ProbeRequest(fake.host, make_login(fake.host))
-        report = await probe(request, settings, whole=timedelta(milliseconds=300))
+        report = await probe(request, settings, time_limit=timedelta(milliseconds=300))
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.CONN_TIMEOUT and fault.stage == Stage.AUTH

@@ -9,7 +9,13 @@ from tests.fakes.token_server import ALL, TokenServer
 from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.copying import copy, two_platforms
 from tests.worker.oci.parts import Registries, basic, make_login, open_client
-from tests.worker.oci.sample_images import Depot, Image, digest_of, make_image, make_index
+from tests.worker.oci.sample_images import (
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_image,
+    make_index,
+)
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -41,7 +47,7 @@ async def with_tokens(
     open_registry: LocalRegistry, token_registry: LocalRegistry, settings: ConnectionSettings
 ) -> str:
     """A registry with a token server that holds the image."""
-    await Depot(open_registry.host, "deletes").put("1", IMAGE)
+    await RepositoryFixture(open_registry.host, "deletes").put("1", IMAGE)
     await copy(f"{open_registry.host}/deletes:1", f"{token_registry.host}/team/app:1", settings)
     return token_registry.host
 
@@ -50,16 +56,20 @@ async def test_an_image_is_deleted_with_its_tags_and_a_second_time_it_is_not_the
     registries: Registries, settings: ConnectionSettings
 ) -> None:
     host = registries.start().host
-    depot = Depot(host, "team/app", basic())
-    await depot.put("1", IMAGE)
-    await depot.put("latest", IMAGE)
+    repository = RepositoryFixture(host, "team/app", basic())
+    await repository.put("1", IMAGE)
+    await repository.put("latest", IMAGE)
     assert await has(host, settings)
 
     assert await delete(host, settings)
     assert not await delete(host, settings)
 
     assert not await has(host, settings)
-    assert (await depot.get("manifests/1"))[0] == (await depot.get("manifests/latest"))[0] == 404
+    assert (
+        (await repository.get("manifests/1"))[0]
+        == (await repository.get("manifests/latest"))[0]
+        == 404
+    )
 
 
 async def test_what_an_index_shares_with_another_one_stays(
@@ -68,13 +78,13 @@ async def test_what_an_index_shares_with_another_one_stays(
     host = registries.start().host
     shared = make_image(b"shared")
     one, other = make_index(shared, make_image(b"1", architecture="arm64")), make_index(shared)
-    depot = Depot(host, "team/app", basic())
-    await depot.put("1", one)
-    await depot.put("2", other)
+    repository = RepositoryFixture(host, "team/app", basic())
+    await repository.put("1", one)
+    await repository.put("2", other)
 
     assert await delete(host, settings, one.digest)
 
-    await depot.require("2", other)
+    await repository.require("2", other)
 
 
 async def test_what_was_never_there_cannot_be_deleted_and_is_no_error(
@@ -146,7 +156,7 @@ async def test_a_registry_that_deletes_nothing_is_told_from_one_without_the_righ
     image: Image, registries: Registries, settings: ConnectionSettings
 ) -> None:
     host = registries.start(deletes=False).host
-    await Depot(host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(host, "team/app", basic()).put("1", IMAGE)
 
     error = await refused(host, settings, image.digest)
 

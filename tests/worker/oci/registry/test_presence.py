@@ -19,7 +19,7 @@ EMPTY = describe("", b"")
 
 
 async def look(answer: Answer, settings: ConnectionSettings, blob: Descriptor = BLOB) -> list[str]:
-    """The requests that it took."""
+    """Return the requests that it took."""
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         await client.require_blob("app", blob)
     return [line.partition(" ")[0] for line in fake.lines]
@@ -70,8 +70,8 @@ async def test_a_registry_whose_head_says_nothing_is_asked_for_the_first_byte(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (ranged("11"), "has 11 bytes, and should have 10"),
-        (says(200, text="012345678"), "has 9 bytes, and should have 10"),
+        (ranged("11"), "has 11 bytes instead of 10"),
+        (says(200, text="012345678"), "has 9 bytes instead of 10"),
         (says(416), "is empty"),
         (says(404), "is missing"),
     ],

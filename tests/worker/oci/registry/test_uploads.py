@@ -53,7 +53,7 @@ async def test_where_the_other_repository_may_not_be_read_a_plain_upload_is_begu
     token_server.forbidden = frozenset({"secret/app"})
 
     async with open_client(host, settings, make_login(host)) as client:
-        upload = await client.uploads("team/app", mounts="secret/app").mount(DIGEST)
+        upload = await client.uploads("team/app", mount_from="secret/app").mount(DIGEST)
 
     assert isinstance(upload, Upload) and upload.repository == "team/app"
 

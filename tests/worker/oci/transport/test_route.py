@@ -56,7 +56,7 @@ async def test_a_mapped_address_is_what_it_maps_to() -> None:
 
     endpoint = await find_endpoint(NAME, NAME, 443, make_settings(resolver=names))
 
-    assert endpoint.addresses == ("127.0.0.1",) and endpoint.may_be_plain
+    assert endpoint.addresses == ("127.0.0.1",) and endpoint.allows_plain_http
 
 
 async def test_a_registry_elsewhere_is_reached_by_tls_without_a_try() -> None:
@@ -160,7 +160,7 @@ def test_a_certificate_says_who_for_whom_and_until_when(authority: Authority) ->
     assert certificate and certificate.names[-1] == "127.0.0.1"
     assert "n0.test" in str(certificate) and str(certificate).count(".test") == 5
     assert "and more" in str(certificate)
-    left = certificate.time_left(datetime.now(UTC))
+    left = certificate.remaining_time(datetime.now(UTC))
     assert timedelta(days=89) < left <= timedelta(days=90)
 
 
