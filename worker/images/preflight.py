@@ -17,7 +17,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
 from worker.engine import images
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.engine.images import LocalImage
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
@@ -147,7 +147,8 @@ async def _find_wanted(command: ImagePull, engine: Engine) -> Platform:
     if not here.runs(wanted):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{Doing('pull', command.target)}: {wanted} is asked for, this server is {here}",
+            f"{EngineOperation('pull', command.target)}: {wanted} is requested, but this server is "
+            f"{here}",
             remedy="Change the application's platform, or its servers.",
         )
     return wanted
@@ -205,7 +206,7 @@ def _require_room(target: Reference, found: Preflight) -> None:
     if found.free_bytes is not None and found.free_bytes < found.needed_bytes:
         raise EngineError(
             FaultCode.DISK_FULL,
-            f"{Doing('pull', target)}: to fetch and unpack it takes up to "
+            f"{EngineOperation('pull', target)}: to fetch and unpack it takes up to "
             f"{_megabytes(found.needed_bytes)}, {_megabytes(found.free_bytes)} are free",
         )
 

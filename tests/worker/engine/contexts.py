@@ -25,7 +25,7 @@ def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -
 async def context(
     dockerfile: str, files: Mapping[str, bytes] | None = None
 ) -> AsyncIterator[bytes]:
-    """A tar with a Dockerfile and whatever else, in small pieces."""
+    """Yield a tar with a Dockerfile and whatever else, in small pieces."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in {"Dockerfile": dockerfile.encode(), **(files or {})}.items():

@@ -48,7 +48,7 @@ class Registry:
         return self.local.host
 
     @property
-    def place(self) -> tuple[str, int]:
+    def address(self) -> tuple[str, int]:
         return self.local.address, self.local.port
 
     def reference(self, repository: str, tag: str = "1") -> Reference:
@@ -69,7 +69,7 @@ class ScriptedEngine:
     api: str = "1.41"
     minimum_api: str = "1.12"
     is_sane: bool = True
-    asked: list[str] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
 
     def version(self) -> dict[str, str]:
         return {
@@ -80,18 +80,18 @@ class ScriptedEngine:
             "Arch": "amd64",
         }
 
-    def versions_asked(self) -> int:
-        return self.asked.count("/version")
+    def count_version_requests(self) -> int:
+        return self.requested_paths.count("/version")
 
 
 @asynccontextmanager
 async def open_scripted(directory: Path, answer: Answer) -> AsyncIterator[ScriptedEngine]:
-    """A server on a real socket until the block is left."""
+    """Open a server on a real socket until the block is left."""
     path = directory / "scripted.sock"
     engine = ScriptedEngine(f"unix://{path}")
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        engine.asked.append(request.path)
+        engine.requested_paths.append(request.path)
         if request.path == "/version" and engine.is_sane:
             return web.json_response(engine.version())
         return await answer(request)

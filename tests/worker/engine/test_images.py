@@ -219,7 +219,7 @@ async def test_a_login_of_another_host_is_refused_before_anything_is_sent(
     engine: Engine, local_engine: LocalEngine, locked_registry: Registry
 ) -> None:
     listen = locked_registry.local.address
-    async with open_proxy(locked_registry.place, listen=listen) as proxy:
+    async with open_proxy(locked_registry.address, listen=listen) as proxy:
         foreign = Reference(proxy.host, "team/theft", "1")
         await make(local_engine, foreign, seed=7, size=1000)
         for act in (

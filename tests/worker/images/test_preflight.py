@@ -300,7 +300,7 @@ async def test_a_platform_that_the_server_does_not_run_is_refused(
     error = await dock.refuse(pushed, platform="linux/s390x")
 
     assert (type(error), error.code) == (EngineError, FaultCode.PLATFORM_MISSING)
-    assert f"linux/s390x is asked for, this server is linux/{HERE}" in error.message
+    assert f"linux/s390x is requested, but this server is linux/{HERE}" in error.message
 
 
 async def test_what_has_no_room_is_refused_before_it_is_fetched(

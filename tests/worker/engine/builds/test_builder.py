@@ -169,7 +169,7 @@ async def test_a_base_that_the_registry_misses_is_not_found(
 
 
 async def store_base(builder: Builder, registry: Registry, repository: str) -> Reference:
-    """A base that a locked registry holds and the Engine does not."""
+    """Return a base that a locked registry holds and the Engine does not."""
     reference, login = registry.reference(repository), registry.login()
     await images.tag(builder.engine, BASE, reference)
     await images.push(builder.engine, reference, login, ignore, IDLE)
@@ -243,7 +243,7 @@ async def test_a_build_with_secrets_needs_a_session(
 
     assert error.code == code
     assert str(status) in error.message
-    assert scripted.asked == ["/session"]
+    assert scripted.requested_paths == ["/session"]
 
 
 async def test_a_build_without_secrets_does_without_a_session_that_is_refused(
@@ -352,7 +352,7 @@ async def test_a_line_of_two_megabytes_is_cut_and_does_not_end_the_build(builder
 
     longest = max(builder.lines, key=len)
     assert 60_000 < len(longest) < 70_000
-    assert "signs left out" in longest
+    assert "characters left out" in longest
 
 
 async def test_silence_beyond_the_limit_is_a_stall(builder: Builder) -> None:

@@ -12,12 +12,12 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from worker.engine.builds.grpc import CallError, Status
 from worker.engine.builds.protobuf import read_text, write_bytes
-from worker.engine.builds.session import CREDENTIALS, HEALTH, SECRET, Offer, open_session
+from worker.engine.builds.session import CREDENTIALS, HEALTH, SECRET, SessionResources, open_session
 from worker.login import EngineLogin
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-OFFER = Offer(
+RESOURCES = SessionResources(
     {"npm": SecretStr("npm_canary")},
     (
         EngineLogin(host="ghcr.io", username="alice", secret=SecretStr("ghp_canary")),
@@ -29,12 +29,12 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def credentials(host: str) -> tuple[str, str]:
-    answer = OFFER.methods()[CREDENTIALS](write_bytes(1, host.encode()))
+    answer = RESOURCES.methods()[CREDENTIALS](write_bytes(1, host.encode()))
     return read_text(answer, 1), read_text(answer, 2)
 
 
 def test_a_secret_is_given_by_its_id_and_no_other_one_is() -> None:
-    get = OFFER.methods()[SECRET]
+    get = RESOURCES.methods()[SECRET]
 
     assert read_text(get(write_bytes(1, b"npm")), 1) == "npm_canary"
     with pytest.raises(CallError, match="secret pip not found") as caught:
@@ -63,13 +63,13 @@ def test_a_login_is_given_to_no_other_host(host: str) -> None:
 
 
 def test_a_session_is_well_and_an_offer_shows_no_secret() -> None:
-    assert OFFER.methods()[HEALTH](b"") == b"\x08\x01"
-    assert "canary" not in f"{OFFER!r}"
+    assert RESOURCES.methods()[HEALTH](b"") == b"\x08\x01"
+    assert "canary" not in f"{RESOURCES!r}"
 
 
 @asynccontextmanager
 async def open_engine(directory: Path, serve: Serve) -> AsyncIterator[str]:
-    """An Engine's socket with nothing of an Engine behind it."""
+    """Open an Engine's socket with nothing of an Engine behind it."""
     path = directory / "engine.sock"
     async with await asyncio.start_unix_server(serve, path):
         yield f"unix://{path}"
@@ -81,7 +81,7 @@ async def test_an_engine_that_hangs_up_is_unreachable(tmp_path: Path) -> None:
 
     async with open_engine(tmp_path, hang_up) as docker_host:
         with pytest.raises(EngineError) as caught:
-            async with open_session(docker_host, OFFER):
+            async with open_session(docker_host, RESOURCES):
                 pass
 
     assert caught.value.code == FaultCode.ENGINE_UNREACHABLE
@@ -99,7 +99,7 @@ async def test_who_breaks_the_protocol_is_told_so_and_hung_up_on(tmp_path: Path)
     async with (
         asyncio.timeout(10),
         open_engine(tmp_path, babble) as docker_host,
-        open_session(docker_host, OFFER) as session_id,
+        open_session(docker_host, RESOURCES) as session_id,
     ):
         head, said = await heard
 
@@ -130,6 +130,6 @@ async def test_a_session_ends_with_its_block(tmp_path: Path) -> None:
         writer.close()
 
     async with open_engine(tmp_path, listen) as docker_host, asyncio.timeout(10):
-        async with open_session(docker_host, OFFER):
+        async with open_session(docker_host, RESOURCES):
             assert not ended.is_set()
         await ended.wait()

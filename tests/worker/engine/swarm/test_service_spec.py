@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from shared.jobs.commands import HealthProbe, PublishedPort
 from shared.reference import Reference
 from worker.engine.containers import APPLICATION, DEPLOYMENT
-from worker.engine.swarm.nodes import Node, known, placement
+from worker.engine.swarm.nodes import Node, known_platforms, placement_platforms
 from worker.engine.swarm.service_spec import TRIAL, ServiceSpec, order, parallelism
 
 TARGET = Reference("r.example", "team/app", digest="sha256:" + "0" * 64)
@@ -43,7 +43,7 @@ def test_without_a_health_check_each_new_task_is_watched_before_the_next_is_touc
     watched: Any = spec.body()
     alone: Any = replace(spec, replicas=1).body()
     checked: Any = replace(spec, health_check=check).body()
-    by_itself: Any = replace(spec, is_checked=True).body()
+    by_itself: Any = replace(spec, has_health_check=True).body()
 
     assert watched["UpdateConfig"]["Delay"] == watched["UpdateConfig"]["Monitor"] == 5 * 10**9
     assert alone["UpdateConfig"]["Delay"] == 0
@@ -106,8 +106,8 @@ def test_a_node_runs_images_for_what_it_is(platforms: tuple[str, ...], *, runs: 
 
 
 def test_attestations_are_no_platforms_and_misleading_names_leave_the_node_open() -> None:
-    assert known(("linux/amd64", "unknown/unknown", "")) == ("linux/amd64",)
-    assert placement(("linux/amd64", "linux/arm/v7")) == [
+    assert known_platforms(("linux/amd64", "unknown/unknown", "")) == ("linux/amd64",)
+    assert placement_platforms(("linux/amd64", "linux/arm/v7")) == [
         {"OS": "linux", "Architecture": "amd64"},
         {"OS": "linux", "Architecture": ""},
     ]

@@ -92,8 +92,8 @@ async def test_twenty_first_calls_at_once_ask_for_the_version_once(tmp_path: Pat
     ):
         await asyncio.gather(*(engine.request("GET", "images/json") for _ in range(20)))
 
-    assert scripted.versions_asked() == 1
-    assert scripted.asked.count("/v1.41/images/json") == 20
+    assert scripted.count_version_requests() == 1
+    assert scripted.requested_paths.count("/v1.41/images/json") == 20
 
 
 async def test_the_newest_api_that_was_tried_is_the_newest_spoken(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ async def test_the_newest_api_that_was_tried_is_the_newest_spoken(tmp_path: Path
         scripted.api = "1.99"
         await engine.request("GET", "images/json")
 
-    assert scripted.asked[-1] == "/v1.51/images/json"
+    assert scripted.requested_paths[-1] == "/v1.51/images/json"
 
 
 async def test_after_a_downgrade_the_version_is_asked_for_again(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ async def test_after_a_downgrade_the_version_is_asked_for_again(tmp_path: Path) 
         scripted.api = "1.41"
         await engine.request("GET", "images/json")
 
-    assert scripted.versions_asked() == 2
-    assert scripted.asked[-1] == "/v1.41/images/json"
+    assert scripted.count_version_requests() == 2
+    assert scripted.requested_paths[-1] == "/v1.41/images/json"
 
 
 async def test_a_body_that_exists_once_is_not_sent_twice(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_a_body_that_exists_once_is_not_sent_twice(tmp_path: Path) -> None
                 pass
 
     assert caught.value.code == FaultCode.ENGINE_API_VERSION
-    assert scripted.asked.count("/v1.41/build") == 1
+    assert scripted.requested_paths.count("/v1.41/build") == 1
 
 
 async def test_an_engine_that_no_longer_speaks_our_api_is_named(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ async def test_an_engine_that_no_longer_speaks_our_api_is_named(tmp_path: Path) 
         Engine.open(scripted.docker_host) as engine,
     ):
         scripted.api, scripted.minimum_api = "1.70", "1.60"
-        with pytest.raises(EngineError, match=r"speaks API 1\.60 and newer") as caught:
+        with pytest.raises(EngineError, match=r"requires API 1\.60 or newer") as caught:
             await engine.request("GET", "images/json")
 
     assert caught.value.code == FaultCode.ENGINE_API_VERSION

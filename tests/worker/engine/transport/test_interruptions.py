@@ -27,14 +27,14 @@ UNDER_WAY = 1_500_000
 async def slow_link(registry: Registry) -> AsyncIterator[Proxy]:
     """The registry behind a link of 4 MB/s."""
     listen = registry.local.address
-    async with open_proxy(registry.place, listen=listen, bytes_per_second=SLOW) as proxy:
+    async with open_proxy(registry.address, listen=listen, bytes_per_second=SLOW) as proxy:
         yield proxy
 
 
 async def store(
     engine: Engine, local: LocalEngine, registry: Registry, repository: str, seed: int
 ) -> Reference:
-    """An image of 24 MB that the registry holds and the Engine does not."""
+    """Return an image of 24 MB that the registry holds and the Engine does not."""
     reference = registry.reference(repository)
     await make(local, reference, seed=seed, size=LAYER_BYTES)
     await images.push(engine, reference, None, ignore, IDLE)

@@ -68,7 +68,7 @@ async def test_silence_ends_a_wait() -> None:
     watchdog = Watchdog(timedelta(milliseconds=30), "pull x")
 
     with pytest.raises(EngineError, match=r"pull x: nothing moved for 0\.03 s") as caught:
-        async with watchdog.watching():
+        async with watchdog.watch():
             await asyncio.Event().wait()
 
     assert caught.value.code == FaultCode.ENGINE_STALLED
@@ -78,8 +78,8 @@ async def test_a_body_that_is_taken_counts_as_movement() -> None:
     watchdog = Watchdog(timedelta(milliseconds=600), "build")
     taken = 0
 
-    async with watchdog.watching():
-        async for _ in watchdog.seen(_slow_chunks()):
+    async with watchdog.watch():
+        async for _ in watchdog.watch_chunks(_slow_chunks()):
             taken += 1
 
     assert taken == 14
@@ -89,7 +89,7 @@ async def test_the_timeout_of_another_is_not_taken_for_silence() -> None:
     watchdog = Watchdog(timedelta(seconds=10), "pull")
 
     with pytest.raises(TimeoutError):
-        async with watchdog.watching():
+        async with watchdog.watch():
             raise TimeoutError
 
 

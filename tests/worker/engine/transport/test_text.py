@@ -50,7 +50,7 @@ def test_of_a_long_line_the_beginning_is_kept_and_the_rest_counted(pieces: list[
     kept = [line for piece in pieces for line in lines.feed(piece)]
 
     assert kept == []
-    left_out = f" [{size - 10} signs left out]" if size > 10 else ""
+    left_out = f" [{size - 10} characters left out]" if size > 10 else ""
     assert lines.finish() == ([f"{'x' * min(size, 10)}{left_out}"] if size else [])
 
 
