@@ -1,4 +1,4 @@
-"""What Engines said, word for word, and what it means."""
+"""Recorded messages of Engines, and their codes."""
 
 import pytest
 from hypothesis import given
@@ -23,10 +23,10 @@ RESOLVE = 'unknown: failed to resolve reference "r.example/a:1":'
 
 
 @pytest.mark.parametrize("rule", ERROR_RULES, ids=lambda rule: f"{rule.code}-{rule.verb}")
-def test_each_row_reads_its_own_example(rule: ErrorRule) -> None:
-    doing = EngineOperation(rule.verb or "look", None, LOGIN)
+def test_each_rule_classifies_its_own_example(rule: ErrorRule) -> None:
+    operation = EngineOperation(rule.verb or "look", None, LOGIN)
 
-    error = make_error(rule.example, doing)
+    error = make_error(rule.example, operation)
 
     assert error.code == rule.code
 
@@ -160,7 +160,7 @@ def test_each_row_reads_its_own_example(rule: ErrorRule) -> None:
         ("build", "something that no Engine has said yet", "engine_refused"),
     ],
 )
-def test_recorded_words_have_their_code(verb: str, text: str, code: str) -> None:
+def test_recorded_messages_have_their_code(verb: str, text: str, code: str) -> None:
     assert make_error(text, EngineOperation(verb, None, LOGIN)).code == code
 
 
@@ -192,7 +192,7 @@ def test_the_familiar_name_of_a_hub_image_decides_nothing_either() -> None:
     assert error.code == FaultCode.LOCAL_IMAGE_MISSING
 
 
-def test_unknown_words_are_kept_but_cut_short() -> None:
+def test_unknown_messages_are_kept_but_truncated() -> None:
     error = make_error("never seen " * 1000, EngineOperation("pull"))
 
     assert error.message.startswith("pull: never seen never")
@@ -212,12 +212,12 @@ def test_unknown_words_are_kept_but_cut_short() -> None:
         "password=s3cr3t-x refused",
     ],
 )
-def test_what_carries_a_token_is_blanked_out(text: str) -> None:
+def test_text_with_a_token_is_redacted(text: str) -> None:
     assert "s3cr3t-x" not in make_error(text, EngineOperation("pull")).message
 
 
 @given(st.text(max_size=400), st.text(max_size=400))
-def test_a_secret_that_is_sent_back_is_never_shown(before: str, after: str) -> None:
+def test_a_returned_secret_is_never_shown(before: str, after: str) -> None:
     error = make_error(f"{before}correct-horse-77{after}", EngineOperation("pull", None, LOGIN))
 
     assert "correct-horse-77" not in error.message
@@ -232,14 +232,14 @@ def test_a_secret_that_is_sent_back_is_never_shown(before: str, after: str) -> N
         'process "/bin/sh -c exit 7" did not complete successfully: exit code: 7',
     ],
 )
-def test_a_failed_step_is_told_with_its_exit_code(text: str) -> None:
+def test_a_failed_step_is_reported_with_its_exit_code(text: str) -> None:
     error = make_build_error(text, EngineOperation("build"), step="RUN exit 7", output=("a", "b"))
 
     assert error.code == FaultCode.BUILD_FAILED
     assert error.message == "build: 'RUN exit 7' ended with exit code 7"
 
 
-def test_a_step_that_had_no_room_left_is_a_full_disk() -> None:
+def test_a_step_without_disk_space_is_reported_as_a_full_disk() -> None:
     text = "The command '/bin/sh -c cp a b' returned a non-zero code: 1"
 
     error = make_build_error(

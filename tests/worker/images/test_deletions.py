@@ -12,9 +12,9 @@ from shared.errors import RegistryError
 from shared.jobs.commands import ImageDelete, ImageProve
 from shared.jobs.deletion import MAX_TAGS, Claim, Known, Outcome
 from shared.jobs.results import DeleteResult
-from tests.fakes.front import Keep, open_front
+from tests.fakes.front import Intercept, open_front
 from tests.fakes.registry import Repository, open_repository
-from tests.worker.oci.parts import Registries, basic, make_login
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
 from tests.worker.oci.sample_images import (
     MANIFEST,
     Image,
@@ -46,7 +46,7 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    registries = Registries(tmp_path_factory.mktemp("registries"))
+    registries = RegistryFactory(tmp_path_factory.mktemp("registries"))
     yield registries.start()
     registries.stop()
 
@@ -210,7 +210,7 @@ async def test_a_tag_that_is_set_after_the_first_look_is_seen_by_the_second(shop
     assert await shop.statuses("stable") == [200]
 
 
-def answer_lists(status: int, code: str) -> Keep:
+def answer_lists(status: int, code: str) -> Intercept:
     """In the place of the registry, with this error."""
 
     async def refuse(request: web.Request) -> web.StreamResponse | None:

@@ -16,8 +16,8 @@ from shared.jobs.deletion import Claim, Known
 from shared.jobs.results import DeleteResult, ProofResult
 from shared.settings import WorkerSettings
 from tests.fakes.front import open_front
-from tests.worker.oci.copying import two_platforms
-from tests.worker.oci.parts import Registries, basic, make_login
+from tests.worker.oci.copying import make_two_platform_image
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
 from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from tests.worker.oci.storage import Storage
 from tests.worker.parts import open_loopback_engine, open_tools
@@ -28,7 +28,7 @@ from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
 from worker.server.handlers import open_work
 
-IMAGE = two_platforms("proofs")
+IMAGE = make_two_platform_image("proofs")
 WRONG = "not-the-password-99"
 OWN = Known(
     claims=(Claim(kind="build", name="build 1", build_id="1", tag="1"),), given_up=frozenset("1")
@@ -43,8 +43,8 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 
 @pytest.fixture
-def registries(tmp_path: Path) -> Iterator[Registries]:
-    mine = Registries(tmp_path / "registries")
+def registries(tmp_path: Path) -> Iterator[RegistryFactory]:
+    mine = RegistryFactory(tmp_path / "registries")
     yield mine
     mine.stop()
 
@@ -55,7 +55,7 @@ async def fill(registry: LocalRegistry) -> LocalRegistry:
 
 
 @pytest.fixture
-async def registry(registries: Registries) -> LocalRegistry:
+async def registry(registries: RegistryFactory) -> LocalRegistry:
     return await fill(registries.start())
 
 
@@ -160,7 +160,7 @@ async def test_children_of_a_deleted_index_are_left_to_the_registry(
 
 
 async def test_a_registry_that_deletes_nothing_fails_unless_it_was_done_by_hand(
-    registries: Registries, tools: Tools
+    registries: RegistryFactory, tools: Tools
 ) -> None:
     host = (await fill(registries.start(deletes=False))).host
 

@@ -1,4 +1,4 @@
-"""What a reader sees of a copy."""
+"""The reported progress of a copy."""
 
 import json
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ async def pieces(number: int, size_bytes: int) -> AsyncIterator[bytes]:
         yield b"x" * size_bytes
 
 
-async def test_every_change_of_state_is_told_and_every_mebibyte() -> None:
+async def test_a_copy_reports_every_change_of_state_and_every_mebibyte() -> None:
     seen: list[TransferProgress] = []
     (blob,) = blobs(1, 4 * REPORT_INTERVAL_BYTES)
     progress = CopyProgress([blob], seen.append)
@@ -40,7 +40,7 @@ async def test_every_change_of_state_is_told_and_every_mebibyte() -> None:
     )
 
 
-def test_more_blobs_than_are_kept_are_shown_together() -> None:
+def test_blobs_beyond_the_limit_are_summed_up_in_one_layer() -> None:
     seen: list[TransferProgress] = []
     many = blobs(MAX_LAYERS + 10)
     progress = CopyProgress(many, seen.append)

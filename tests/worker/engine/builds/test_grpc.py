@@ -1,4 +1,4 @@
-"""gRPC calls on one connection, made by a client of h2 on a real socket."""
+"""gRPC calls on one connection, made by an h2 client on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ class GrpcResponse:
 
 @dataclass
 class GrpcClient:
-    """The other side: opens streams, gives room as it reads, keeps the answers."""
+    """A client that opens streams, updates windows as it reads, and keeps the responses."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -55,7 +55,7 @@ class GrpcClient:
     unsent: dict[int, bytes] = field(default_factory=dict)
 
     def call(self, path: str, content: bytes) -> GrpcResponse:
-        """Begin a call with these bytes on the wire."""
+        """Start a call with these bytes as its content."""
         stream = self.wire.get_next_available_stream_id()
         self.wire.send_headers(
             stream,
@@ -73,7 +73,7 @@ class GrpcClient:
         self.writer.write(self.wire.data_to_send())
 
     def queue(self) -> None:
-        """As much of the calls as there is room for, not yet on its way."""
+        """Prepare as much of the calls as the windows allow, without sending it."""
         for stream, content in list(self.unsent.items()):
             size = min(self.wire.local_flow_control_window(stream), 16_384, len(content))
             if size == len(content):
@@ -151,7 +151,7 @@ def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-async def test_calls_are_answered_in_whatever_number(client: GrpcClient) -> None:
+async def test_several_calls_are_answered(client: GrpcClient) -> None:
     messages = [b"", b"one", bytes(10_000)]
     responses = [client.call(ECHO, framed(message)) for message in messages]
 
@@ -163,7 +163,7 @@ async def test_calls_are_answered_in_whatever_number(client: GrpcClient) -> None
     assert responses[0].headers[b"content-type"] == b"application/grpc"
 
 
-async def test_an_answer_longer_than_the_window_comes_whole(client: GrpcClient) -> None:
+async def test_a_response_longer_than_the_window_is_sent_completely(client: GrpcClient) -> None:
     responses = [client.call(LONG, framed(b"")) for _ in range(3)]
 
     await client.wait_for(*responses)
@@ -171,7 +171,7 @@ async def test_an_answer_longer_than_the_window_comes_whole(client: GrpcClient) 
     assert all(response.message == LONG_RESPONSE for response in responses)
 
 
-async def test_a_refusal_says_why_in_its_trailers(client: GrpcClient) -> None:
+async def test_a_refusal_has_its_reason_in_the_trailers(client: GrpcClient) -> None:
     response = client.call(DENY, framed(b""))
 
     await client.wait_for(response)
@@ -191,7 +191,7 @@ async def test_a_refusal_says_why_in_its_trailers(client: GrpcClient) -> None:
         (ECHO, framed(bytes(MAX_REQUEST + 1)), Status.RESOURCE_EXHAUSTED),
     ],
 )
-async def test_what_is_no_call_of_ours_is_refused_and_the_next_one_answered(
+async def test_an_unknown_or_malformed_call_is_refused_and_the_next_one_answered(
     client: GrpcClient, path: str, content: bytes, status: Status
 ) -> None:
     wrong, right = client.call(path, content), client.call(ECHO, framed(b"right"))
@@ -202,7 +202,7 @@ async def test_what_is_no_call_of_ours_is_refused_and_the_next_one_answered(
     assert right.message == b"right"
 
 
-async def test_a_call_that_is_taken_back_at_once_harms_no_other_one(client: GrpcClient) -> None:
+async def test_a_call_that_is_reset_at_once_does_not_affect_others(client: GrpcClient) -> None:
     taken_back = client.call(ECHO, framed(b"never mind"))
     [stream] = client.responses
     client.queue()
@@ -215,7 +215,7 @@ async def test_a_call_that_is_taken_back_at_once_harms_no_other_one(client: Grpc
     assert not taken_back.has_ended
 
 
-async def test_who_takes_leave_in_the_middle_of_a_call_is_no_error(client: GrpcClient) -> None:
+async def test_a_client_that_disconnects_during_a_call_is_not_an_error(client: GrpcClient) -> None:
     client.call(LONG, framed(b""))
     client.queue()
     client.wire.close_connection()
@@ -234,7 +234,7 @@ async def test_a_call_without_a_path_is_refused(client: GrpcClient) -> None:
     assert response.status == Status.UNIMPLEMENTED
 
 
-async def test_what_is_no_http_2_ends_the_connection(server: GrpcServer) -> None:
+async def test_a_client_without_http_2_ends_the_connection(server: GrpcServer) -> None:
     _, writer = await asyncio.open_unix_connection(server.path)
 
     writer.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(100))

@@ -1,4 +1,4 @@
-"""What a build may ask for over its session, and how a session begins and ends."""
+"""The resources of a build in its session, and the start and end of a session."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,7 +33,7 @@ def credentials(host: str) -> tuple[str, str]:
     return read_text(answer, 1), read_text(answer, 2)
 
 
-def test_a_secret_is_given_by_its_id_and_no_other_one_is() -> None:
+def test_a_secret_is_returned_only_for_its_id() -> None:
     get = RESOURCES.methods()[SECRET]
 
     assert read_text(get(write_bytes(1, b"npm")), 1) == "npm_canary"
@@ -51,31 +51,31 @@ def test_a_secret_is_given_by_its_id_and_no_other_one_is() -> None:
         ("docker.io", "bob"),
     ],
 )
-def test_a_login_is_given_to_its_own_host(host: str, username: str) -> None:
+def test_a_login_is_returned_for_its_own_host(host: str, username: str) -> None:
     assert credentials(host)[0] == username
 
 
 @pytest.mark.parametrize(
     "host", ["evil.example", "ghcr.io:80", "evil.example/ghcr.io", "x@ghcr.io", "ghcr.io.", "\0"]
 )
-def test_a_login_is_given_to_no_other_host(host: str) -> None:
+def test_a_login_is_returned_for_no_other_host(host: str) -> None:
     assert credentials(host) == ("", "")
 
 
-def test_a_session_is_well_and_an_offer_shows_no_secret() -> None:
+def test_a_session_is_healthy_and_hides_its_secrets() -> None:
     assert RESOURCES.methods()[HEALTH](b"") == b"\x08\x01"
     assert "canary" not in f"{RESOURCES!r}"
 
 
 @asynccontextmanager
 async def open_engine(directory: Path, serve: Serve) -> AsyncIterator[str]:
-    """Open an Engine's socket with nothing of an Engine behind it."""
+    """Open the socket of a fake Engine."""
     path = directory / "engine.sock"
     async with await asyncio.start_unix_server(serve, path):
         yield f"unix://{path}"
 
 
-async def test_an_engine_that_hangs_up_is_unreachable(tmp_path: Path) -> None:
+async def test_an_engine_that_disconnects_is_unreachable(tmp_path: Path) -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
@@ -87,13 +87,15 @@ async def test_an_engine_that_hangs_up_is_unreachable(tmp_path: Path) -> None:
     assert caught.value.code == FaultCode.ENGINE_UNREACHABLE
 
 
-async def test_who_breaks_the_protocol_is_told_so_and_hung_up_on(tmp_path: Path) -> None:
-    heard = asyncio.get_running_loop().create_future()
+async def test_a_client_that_violates_the_protocol_gets_an_error_and_is_disconnected(
+    tmp_path: Path,
+) -> None:
+    received = asyncio.get_running_loop().create_future()
 
     async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         writer.write(SWITCHED + PREFACE + b"\0\0\x01" + bytes(6) + b"x")
-        heard.set_result((head, await reader.read()))
+        received.set_result((head, await reader.read()))
         writer.close()
 
     async with (
@@ -101,16 +103,16 @@ async def test_who_breaks_the_protocol_is_told_so_and_hung_up_on(tmp_path: Path)
         open_engine(tmp_path, babble) as docker_host,
         open_session(docker_host, RESOURCES) as session_id,
     ):
-        head, said = await heard
+        head, response = await received
 
     assert session_id.encode() in head
     assert SECRET.encode() in head
     goaway = 7
-    assert goaway in {frame[3] for frame in frames(said)}
+    assert goaway in {frame[3] for frame in frames(response)}
 
 
 def frames(content: bytes) -> list[bytes]:
-    """RFC 9113, 4.1: three bytes of length, one of type, five more, the payload."""
+    """Split HTTP/2 frames (RFC 9113, 4.1): three bytes of length, one of type, five, payload."""
     found = []
     while content:
         end = 9 + int.from_bytes(content[:3], "big")

@@ -46,7 +46,7 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> N
 
 
 @given(st.text())
-def test_any_retry_after_is_no_error(text: str) -> None:
+def test_any_retry_after_is_parsed_without_an_error(text: str) -> None:
     found = parse_retry_after({"Retry-After": text}, NOW)
 
     assert found is None or 0 <= found <= 86400
@@ -63,7 +63,7 @@ def test_any_retry_after_is_no_error(text: str) -> None:
         (b"\xff\xfe", ()),
     ],
 )
-def test_codes_are_read_where_there_are_any(body: bytes, codes: tuple[str, ...]) -> None:
+def test_error_codes_are_parsed_from_a_valid_body(body: bytes, codes: tuple[str, ...]) -> None:
     assert parse_error_codes(make_response(403, body)) == codes
 
 
@@ -118,13 +118,13 @@ def test_codes_are_read_where_there_are_any(body: bytes, codes: tuple[str, ...])
         (make_response(502, b"<html>", "text/html"), Operation.PULL, FaultCode.REGISTRY_ERROR),
     ],
 )
-def test_a_refusal_means_what_was_asked(
+def test_the_code_of_a_refusal_depends_on_the_operation(
     response: Response, operation: Operation, code: FaultCode
 ) -> None:
     assert make_response_error(response, operation, "r/x", is_anonymous=False).code == code
 
 
-def test_a_registrys_own_sentence_is_not_repeated() -> None:
+def test_a_registrys_own_message_is_not_repeated() -> None:
     body = b'{"errors":[{"code":"DENIED","message":"bad password hunter2"}]}'
 
     fault = make_response_error(
