@@ -79,7 +79,7 @@ async def pull(
 
     Raises:
         EngineError: ``auth_missing`` if the login is for another host (nothing is sent),
-            ``platform_missing`` where the image came but cannot run here, or what went wrong.
+            ``platform_missing`` if the image cannot run here, or another error.
     """
     operation = EngineOperation("pull", reference, login)
     params = {"fromImage": reference.name, "tag": reference.target}
@@ -110,7 +110,7 @@ async def push(
     Raises:
         InvalidReferenceError: no tag: an Engine would push every tag of the repository.
         EngineError: ``auth_missing`` if the login is for another host (nothing is sent), or
-            what went wrong.
+            another error.
     """
     if not reference.tag:
         raise InvalidReferenceError(
@@ -190,7 +190,7 @@ async def authenticate(engine: Engine, host: RegistryHost, login: EngineLogin) -
     """Log in like ``docker login``; a failure is meaningful, a success verifies little.
 
     Raises:
-        EngineError: the Engine could not log in, in its own words.
+        EngineError: the Engine could not log in.
     """
     operation = EngineOperation(f"log in to {host.name}", None, login)
     require_host(login, host.name, operation)

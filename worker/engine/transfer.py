@@ -71,8 +71,8 @@ async def transfer(
     """Run a transfer to its successful end.
 
     Raises:
-        EngineError: anything else. ``auth_missing`` where the login is another host's; then
-            nothing was sent.
+        EngineError: it failed. ``auth_missing`` if the login is for another host; then nothing was
+            sent.
     """
     headers = make_registry_auth_header(operation)
     result, progress = TransferResult(), ProgressSum()

@@ -41,10 +41,10 @@ async def copy_image(
     once.
 
     Raises:
-        RegistryError: either registry refused or could not be reached; ``digest_mismatch`` where
-            the source has something else than was promised, or the target does in the end;
-            ``image_incomplete`` where the source has lost a part of it, or the target keeps a
-            damaged one and takes no other.
+        RegistryError: either registry refused or could not be reached; ``digest_mismatch`` if the
+            source has another digest than given, or if the target finally has another one;
+            ``image_incomplete`` if the source has lost a part of the image, or if the target keeps
+            a damaged part and accepts no other.
     """
     plan = await make_plan(source, source_reference)
     digest = plan.root.descriptor.digest

@@ -48,7 +48,7 @@ async def _send(
     method: str, path: str, route: Route, settings: ConnectionSettings
 ) -> tuple[int, tuple[str, ...]]:
     """Return the status, and the challenges of a 401."""
-    where = f"{route.hostname}:{route.port}"
+    authority = f"{route.hostname}:{route.port}"
     headers = {"User-Agent": USER_AGENT, **ACCEPT}
     timeout = aiohttp.ClientTimeout(total=settings.deadlines.response.total_seconds())
     try:
@@ -66,7 +66,7 @@ async def _send(
             values = response.headers.getall("WWW-Authenticate", ())
             return response.status, tuple(values) if response.status == 401 else ()
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-        what = f"this worker cannot connect to {where} through the proxy of the Docker Engine"
+        what = f"this worker cannot connect to {authority} through the proxy of the Docker Engine"
         raise RegistryError(FaultCode.PROXY_ERROR, what) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise make_connection_error(error, where) from error
+        raise make_connection_error(error, authority) from error

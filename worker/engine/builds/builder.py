@@ -88,8 +88,8 @@ async def build(
 
     Raises:
         EngineError: ``build_failed`` with the step and its exit code, ``dockerfile_invalid``,
-            ``build_unsupported``, ``platform_missing``, or what went wrong with a base or the
-            Engine.
+            ``build_unsupported``, ``platform_missing``, or another error of a base image or
+            the Engine.
     """
     operation = EngineOperation("build", request.tag, next(iter(logins), None))
     log = _BuildLog()

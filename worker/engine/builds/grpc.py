@@ -72,7 +72,7 @@ async def serve(
     """Answer calls of ``methods`` (``/package.Service/Method``) until the client disconnects.
 
     Raises:
-        h2.exceptions.ProtocolError: what it sends is no HTTP/2.
+        h2.exceptions.ProtocolError: it does not speak HTTP/2.
         OSError: the connection broke.
     """
     service = _Service(methods)

@@ -71,8 +71,8 @@ async def open_session(docker_host: str, resources: SessionResources) -> AsyncIt
     """Open a session for one build and yield its id; it ends with the block.
 
     Raises:
-        EngineError: ``engine_unreachable``, or ``build_unsupported`` where it is refused, as by a
-            proxy before the Engine that lets only some calls pass.
+        EngineError: ``engine_unreachable``, or ``build_unsupported`` if it is refused, for example
+            by a proxy in front of the Engine that allows only some calls.
     """
     session_id, methods = secrets.token_hex(16), resources.methods()
     async with _connection(docker_host) as (reader, writer):

@@ -75,7 +75,7 @@ class Handshake:
         """Return the value of ``Authorization`` for ``scope``; ``None`` before any challenge.
 
         Raises:
-            RegistryError: no login for a registry that wants one, or the token server's refusal.
+            RegistryError: a login is required and missing, or the token server refuses.
         """
         if self._challenge is None:
             return None

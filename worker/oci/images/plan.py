@@ -38,7 +38,7 @@ async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
     """Resolve a reference once and read all manifests below it.
 
     Raises:
-        RegistryError: ``image_not_found``, ``pull_denied`` …; ``image_incomplete`` where it names a
+        RegistryError: ``image_not_found``, ``pull_denied`` …; ``image_incomplete`` if it names a
             manifest that does not exist, and ``registry_error`` for manifests that are malformed or
             are too many.
     """

@@ -75,7 +75,7 @@ class RegistryClient:
         The credential is not sent.
 
         Raises:
-            RegistryError: ``not_a_registry`` for a web page and for what only looks alike.
+            RegistryError: ``not_a_registry`` for a web page or any other service.
         """
         session = self._session
         response = await session.send(
@@ -95,8 +95,8 @@ class RegistryClient:
         """Authenticate by Basic, or by a token for the first of the scopes that is granted.
 
         Raises:
-            RegistryError: ``auth_not_checked`` where nobody asks for the password,
-                ``auth_bad_credentials``, ``auth_missing``, or the token server's trouble.
+            RegistryError: ``auth_not_checked`` if no password is required,
+                ``auth_bad_credentials``, ``auth_missing``, or an error of the token server.
         """
         session = self._session
         if self._is_open or (self._is_open is None and await self.ping()):

@@ -103,9 +103,9 @@ class Uploads:
         """Send a blob and store it under its digest.
 
         Raises:
-            RegistryError: ``upload_corrupt``, ``layer_too_large``, ``conn_timeout`` where no byte
-                moved for the idle time; ``image_incomplete`` where the registry keeps a damaged
-                blob that it had; or what ``content`` raised.
+            RegistryError: ``upload_corrupt``, ``layer_too_large``, ``conn_timeout`` if no byte
+                moved for the idle time; ``image_incomplete`` if the registry keeps a damaged
+                copy of the blob; or an error that ``content`` raised.
         """
         request = Request(
             "PUT",

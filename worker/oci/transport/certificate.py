@@ -104,7 +104,7 @@ def _name(name: x509.Name) -> str:
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME):
         if attributes := name.get_attributes_for_oid(kind):
             return str(attributes[0].value)
-    return name.rfc4514_string() or "nobody"
+    return name.rfc4514_string() or "an unnamed issuer"
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:

@@ -43,24 +43,24 @@ UNREACHABLE_ERRNOS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETI
 RESET_ERRNOS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
-def make_connection_error(error: BaseException, where: str) -> RegistryError:
-    """Make the error for a connection to ``where`` (``host:port``) that failed with ``error``."""
+def make_connection_error(error: BaseException, authority: str) -> RegistryError:
+    """Make the error for a failed connection to ``authority`` (``host:port``)."""
     if tls := next((cause for cause in _causes(error) if _is_openssl_error(cause)), None):
-        return _make_tls_error(tls, where)
+        return _make_tls_error(tls, authority)
     if isinstance(error, TimeoutError):
-        return RegistryError(FaultCode.CONN_TIMEOUT, f"{where} did not answer in time")
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"{authority} did not answer in time")
     if isinstance(error, aiohttp.ClientResponseError):
-        return RegistryError(FaultCode.NOT_A_REGISTRY, f"{where} does not speak HTTP")
+        return RegistryError(FaultCode.NOT_A_REGISTRY, f"{authority} does not speak HTTP")
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return _make_reset(where)
-    return _make_socket_error(error, where)
+        return _make_reset(authority)
+    return _make_socket_error(error, authority)
 
 
-def make_timeout(where: str, step: str, deadline: timedelta) -> RegistryError:
-    """Make the error for a deadline that ``where`` exceeded during ``step``."""
+def make_timeout(authority: str, step: str, deadline: timedelta) -> RegistryError:
+    """Make the error for a deadline that ``authority`` exceeded during ``step``."""
     return RegistryError(
         FaultCode.CONN_TIMEOUT,
-        f"{where} did not answer in time",
+        f"{authority} did not answer in time",
         evidence=f"{step}: nothing within {deadline.total_seconds():g} s",
     )
 
@@ -85,21 +85,23 @@ def _is_openssl_error(error: BaseException) -> TypeGuard[ssl.SSLError]:
     return isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError)
 
 
-def _make_tls_error(error: ssl.SSLError, where: str) -> RegistryError:
+def _make_tls_error(error: ssl.SSLError, authority: str) -> RegistryError:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = VERIFY_CODES.get(error.verify_code, FaultCode.TLS_FAILED)
         return RegistryError(
-            code, f"the certificate of {where} is not accepted: {error.verify_message}"
+            code, f"the certificate of {authority} is not accepted: {error.verify_message}"
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return _make_reset(where)
+        return _make_reset(authority)
     if _reason(error) in NOT_TLS_REASONS:
-        return RegistryError(FaultCode.TLS_NOT_OFFERED, f"{where} does not speak TLS")
+        return RegistryError(FaultCode.TLS_NOT_OFFERED, f"{authority} does not speak TLS")
     if _reason(error) in CLIENT_CERTIFICATE_REASONS:
-        return RegistryError(FaultCode.TLS_CLIENT_CERT, f"{where} requires a client certificate")
+        return RegistryError(
+            FaultCode.TLS_CLIENT_CERT, f"{authority} requires a client certificate"
+        )
     return RegistryError(
         FaultCode.TLS_FAILED,
-        f"the TLS handshake with {where} failed",
+        f"the TLS handshake with {authority} failed",
         evidence=f"OpenSSL: {_reason(error) or 'no reason given'}",
     )
 
@@ -109,20 +111,20 @@ def _reason(error: ssl.SSLError) -> str:
     return str(getattr(error, "reason", None) or "")
 
 
-def _make_socket_error(error: BaseException, where: str) -> RegistryError:
+def _make_socket_error(error: BaseException, authority: str) -> RegistryError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ECONNREFUSED:
-        return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {where}")
+        return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {authority}")
     if number in UNREACHABLE_ERRNOS:
-        return RegistryError(FaultCode.CONN_TIMEOUT, f"there is no route to {where}")
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"there is no route to {authority}")
     if number in RESET_ERRNOS or number is None:
-        return _make_reset(where)
+        return _make_reset(authority)
     return RegistryError(
         FaultCode.CONN_REFUSED,
-        f"cannot connect to {where}",
+        f"cannot connect to {authority}",
         evidence=errno.errorcode.get(number) or "unknown error number",
     )
 
 
-def _make_reset(where: str) -> RegistryError:
-    return RegistryError(FaultCode.CONN_RESET, f"{where} cut the connection")
+def _make_reset(authority: str) -> RegistryError:
+    return RegistryError(FaultCode.CONN_RESET, f"{authority} cut the connection")

@@ -144,7 +144,7 @@ class Transport:
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: no address, no connection, or plain HTTP where it may not be.
+            RegistryError: no address, no connection, or plain HTTP where TLS is required.
         """
         origin = find_origin(url)
         if origin not in self._routes:
@@ -156,12 +156,12 @@ class Transport:
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: no connection, or one that was cut; or what the content raised.
+            RegistryError: no connection, or one that was cut; or an error of the content.
         """
         route = await self.find_route(request.url)
         if self._session is None:
             raise RuntimeError("the transport is used outside of its context")
-        where = f"{route.hostname}:{route.port}"
+        authority = f"{route.hostname}:{route.port}"
         try:
             response = await self._session.request(
                 request.method,
@@ -173,7 +173,7 @@ class Transport:
                 ssl=route.context or True,
             )
             if request.stream_body and response.status in STREAMED:
-                return _make_response(request, response, stream=Stream(response, where))
+                return _make_response(request, response, stream=Stream(response, authority))
             async with response:
                 body = await _read(response, request.limit_bytes + 1)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -181,7 +181,7 @@ class Transport:
                 own := error.__cause__, WharfError
             ):  # raised by the content, not by the connection
                 raise own from own.__cause__
-            raise make_connection_error(error, where) from error
+            raise make_connection_error(error, authority) from error
         return _make_response(request, response, body)
 
 

@@ -46,7 +46,7 @@ class Endpoint:
         return self.is_insecure or are_loopback(self.addresses)
 
     @property
-    def where(self) -> str:
+    def authority(self) -> str:
         return f"{self.hostname}:{self.port or 443}"
 
 
@@ -121,11 +121,11 @@ async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
         return await _handshake(endpoint, context, settings.deadlines.tls)
     except TimeoutError as error:
         deadline = settings.deadlines.tls
-        raise make_timeout(endpoint.where, "TLS handshake", deadline) from error
+        raise make_timeout(endpoint.authority, "TLS handshake", deadline) from error
     except OSError as error:
         if endpoint.allows_plain_http and is_not_tls(error):
             return make_plain_route(endpoint)
-        fault = make_connection_error(error, endpoint.where)
+        fault = make_connection_error(error, endpoint.authority)
         if not isinstance(error, ssl.SSLCertVerificationError):
             raise fault from error
         unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
@@ -168,7 +168,9 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
             return route
     elif endpoint.allows_plain_http:
         return make_plain_route(endpoint)
-    raise RegistryError(FaultCode.TLS_NOT_OFFERED, f"{endpoint.where} would be used without TLS")
+    raise RegistryError(
+        FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} would be used without TLS"
+    )
 
 
 def make_plain_route(endpoint: Endpoint) -> Route:
@@ -181,15 +183,15 @@ async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -
 
 
 async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoint:
-    where = f"{endpoint.hostname}:{port}"
+    authority = f"{endpoint.hostname}:{port}"
     tasks = [asyncio.create_task(_try_port(one, port)) for one in endpoint.addresses]
     try:
         async with asyncio.timeout(deadline.total_seconds()):
             return replace(endpoint, port=port, addresses=(await _first(tasks),))
     except TimeoutError as error:
-        raise make_timeout(where, "TCP connection", deadline) from error
+        raise make_timeout(authority, "TCP connection", deadline) from error
     except OSError as error:
-        raise make_connection_error(error, where) from error
+        raise make_connection_error(error, authority) from error
     finally:
         await end(*tasks)
 

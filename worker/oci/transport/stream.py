@@ -6,11 +6,11 @@ from worker.oci.transport.errors import make_connection_error
 
 
 class Stream:
-    """A streamed body; it holds its connection until closed. ``where`` is ``host:port``."""
+    """A streamed body; it holds its connection until closed. ``authority`` is ``host:port``."""
 
-    def __init__(self, response: aiohttp.ClientResponse, where: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, authority: str) -> None:
         self._response = response
-        self._where = where
+        self._authority = authority
 
     async def read(self) -> bytes:
         """Return the next bytes that are available; none at the end.
@@ -21,7 +21,7 @@ class Stream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise make_connection_error(error, self._where) from error
+            raise make_connection_error(error, self._authority) from error
 
     def close(self) -> None:
         """End the exchange, even if it is incomplete."""
