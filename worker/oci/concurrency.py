@@ -16,8 +16,8 @@ async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitab
     waiting = iter(items)
 
     async def process() -> None:
-        for piece in waiting:
-            await work(piece)
+        for item in waiting:
+            await work(item)
 
     tasks = [asyncio.create_task(process()) for _ in range(CONCURRENCY)]
     try:

@@ -48,7 +48,7 @@ async def copy_image(
     """
     plan = await make_plan(source, source_reference)
     digest = plan.root.descriptor.digest
-    _require_same(source_reference, digest, promised=target_reference.digest or digest)
+    _require_same(source_reference, digest, expected=target_reference.digest or digest)
     progress = CopyProgress(plan.blobs, on_progress)
     copy = _Copy(source, source_reference, target, target_reference, progress)
     if await copy.find_existing() == digest:
@@ -56,7 +56,7 @@ async def copy_image(
     else:
         await copy.copy_all(plan)
     held = await target.head_manifest(target_reference.repository, copy.name)
-    _require_same(target_reference, held.digest, promised=digest)
+    _require_same(target_reference, held.digest, expected=digest)
     return held
 
 
@@ -76,9 +76,9 @@ class _Copy:
         self.name = target_reference.tag or target_reference.target
         self._progress = progress
         is_within = source_reference.registry == target_reference.registry
-        self._mount_from = is_within and self._source_repository != self._repository
+        self._can_mount = is_within and self._source_repository != self._repository
         self._uploads = target.uploads(
-            self._repository, mount_from=self._source_repository if self._mount_from else ""
+            self._repository, mount_from=self._source_repository if self._can_mount else ""
         )
 
     async def find_existing(self) -> str | None:
@@ -156,21 +156,21 @@ class _Copy:
 
     async def _begin_upload(self, blob: Descriptor) -> Upload | None:
         """Begin an upload, unless the target has the blob already or mounts it."""
-        if not self._mount_from and await self._uploads.has(blob):
+        if not self._can_mount and await self._uploads.has(blob):
             return None
         # An existing blob can be mounted too: checking it first would double the requests.
         upload = await self._start_upload(blob)
-        return None if self._mount_from and upload and await self._uploads.has(blob) else upload
+        return None if self._can_mount and upload and await self._uploads.has(blob) else upload
 
     async def _start_upload(self, blob: Descriptor) -> Upload | None:
         """Start an upload, unless the target mounts the blob."""
         return await (
-            self._uploads.mount(blob.digest) if self._mount_from else self._uploads.start()
+            self._uploads.mount(blob.digest) if self._can_mount else self._uploads.start()
         )
 
 
-def _require_same(where: Reference, found: str, *, promised: str) -> None:
-    if found != promised:
+def _require_same(where: Reference, found: str, *, expected: str) -> None:
+    if found != expected:
         raise RegistryError(
-            FaultCode.DIGEST_MISMATCH, f"{where} has the digest {found} instead of {promised}"
+            FaultCode.DIGEST_MISMATCH, f"{where} has the digest {found} instead of {expected}"
         )

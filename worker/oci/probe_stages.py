@@ -10,7 +10,7 @@ from shared.errors import InvalidInputError, RegistryError
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.diagnosis import Outcome, ProbeReport, Stage, StageResult
 
-STATEMENTS = {
+CLAIMS = {
     Stage.DNS: "that the host has an address",
     Stage.TCP: "that the port can be reached",
     Stage.TLS: "that a valid certificate vouches for the registry",
@@ -24,7 +24,7 @@ STATEMENTS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding of a stage that did not fail."""
+    """The finding of a stage that did not fail; ``is_verified`` if it verifies its claim."""
 
     evidence: str
     outcome: Outcome = Outcome.OK
@@ -47,21 +47,19 @@ class StageRunner:
             return
         started = time.monotonic()
         result = await self._run(stage, step, self._ends_at - started)
-        spent = round((time.monotonic() - started) * 1000, 1)
-        self._results.append(result.model_copy(update={"milliseconds": spent}))
+        elapsed = round((time.monotonic() - started) * 1000, 1)
+        self._results.append(result.model_copy(update={"milliseconds": elapsed}))
 
     def report(self, *, host: str, repository: str) -> ProbeReport:
         """Return all results, and the claims that they verify."""
         where = repository or "the repository"
-        statements = {stage: text.format(repository=where) for stage, text in STATEMENTS.items()}
+        claims = {stage: text.format(repository=where) for stage, text in CLAIMS.items()}
         return ProbeReport(
             host=host,
             repository=repository,
             stages=tuple(self._results),
-            proved=tuple(text for stage, text in statements.items() if stage in self._verified),
-            not_proved=tuple(
-                text for stage, text in statements.items() if stage not in self._verified
-            ),
+            proved=tuple(text for stage, text in claims.items() if stage in self._verified),
+            not_proved=tuple(text for stage, text in claims.items() if stage not in self._verified),
         )
 
     @property

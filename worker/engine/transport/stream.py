@@ -36,8 +36,8 @@ class LineSplitter:
         """
         *ended, rest = chunk.split(b"\n")
         lines = []
-        for piece in ended:
-            self._keep(piece)
+        for part in ended:
+            self._keep(part)
             lines.append(self._take())
         self._keep(rest)
         return [line for line in lines if line]
@@ -46,15 +46,15 @@ class LineSplitter:
         """Return the rest after the last line end."""
         return self._take()
 
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
         if self._size > self._max:
             raise EngineError(
                 FaultCode.ENGINE_REFUSED,
                 f"the Docker Engine sent more than {self._max} bytes in a line",
             )
-        if piece:
-            self._parts.append(piece)
+        if part:
+            self._parts.append(part)
 
     def _take(self) -> bytes:
         line = b"".join(self._parts).strip()

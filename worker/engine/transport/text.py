@@ -23,8 +23,8 @@ class TextLines:
         """Return the lines that ``text`` completes, without colours and without empty lines."""
         *ended, rest = text.replace("\r", "\n").split("\n")
         lines = []
-        for piece in ended:
-            self._keep(piece)
+        for part in ended:
+            self._keep(part)
             lines += self.finish()
         self._keep(rest)
         return lines
@@ -38,12 +38,12 @@ class TextLines:
         self._kept = self._dropped = 0
         return [line] if line else []
 
-    def _keep(self, piece: str) -> None:
-        kept = piece[: self._max - self._kept]
+    def _keep(self, part: str) -> None:
+        kept = part[: self._max - self._kept]
         if kept:
             self._parts.append(kept)
         self._kept += len(kept)
-        self._dropped += len(piece) - len(kept)
+        self._dropped += len(part) - len(kept)
 
 
 def join_frames(content: bytes) -> str:
@@ -51,9 +51,9 @@ def join_frames(content: bytes) -> str:
 
     A truncated frame is used as far as it was received (Docker Engine API, "Stream format").
     """
-    pieces = []
+    parts = []
     while len(content) >= _FRAME_HEAD:
         end = _FRAME_HEAD + int.from_bytes(content[4:_FRAME_HEAD], "big")
-        pieces.append(content[_FRAME_HEAD:end])
+        parts.append(content[_FRAME_HEAD:end])
         content = content[end:]
-    return b"".join(pieces).decode(errors="replace")
+    return b"".join(parts).decode(errors="replace")

@@ -62,7 +62,7 @@ class BlobReader:
         """Return the next chunk, of at most about 256 KiB.
 
         Raises:
-            RegistryError: ``digest_mismatch`` for other bytes than were promised, or more or fewer;
+            RegistryError: ``digest_mismatch`` for other bytes than its digest, or more or fewer;
                 ``image_incomplete``, ``pull_denied`` …; ``conn_reset`` or ``conn_timeout`` if
                 further connections deliver nothing either.
         """
