@@ -27,7 +27,7 @@ from worker.deployments.targets import AWAY, PUT_BACK_AT_ONCE, Before, Gate, Sit
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
@@ -78,7 +78,7 @@ async def _replace(
         left = None
     current = left.old if left else await site.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
-    await images.require_platform(engine, image, Doing("deploy", command.target))
+    await images.require_platform(engine, image, EngineOperation("deploy", command.target))
     spec = ContainerSpec(
         image.image_id,
         {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id},

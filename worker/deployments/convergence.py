@@ -16,7 +16,7 @@ from worker.deployments.task_failures import container_here, explain, unplaced
 from worker.engine import images
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import nodes
-from worker.engine.swarm.service_spec import SHORTLY, parallelism
+from worker.engine.swarm.service_spec import HEALTHY_MONITOR, parallelism
 from worker.engine.swarm.service_state import Service, Task
 
 PULL = timedelta(minutes=10)
@@ -44,7 +44,7 @@ class Look:
     @property
     def ending(self) -> tuple[Task, ...]:
         """Others that have to end and did not so far."""
-        return tuple(task for task in self.others if not task.is_wanted and not task.is_over)
+        return tuple(task for task in self.others if not task.is_desired and not task.is_over)
 
     def gap_seconds(self) -> float:
         """The longest time between the end of a task and the run of the one in its place."""
@@ -123,7 +123,7 @@ class Convergence:
         """Of what was asked for, in the turn that the service has of it, if it still has one."""
         deployment = self.site.command.deployment_id
         return task.deployment == deployment and (
-            task.turn == service.turn or service.deployment != deployment
+            task.force_update == service.force_update or service.deployment != deployment
         )
 
     def _tell(self, look: Look) -> None:
@@ -135,7 +135,7 @@ class Convergence:
     async def _require_well(self, look: Look) -> None:
         there = {task.task_id for task in (*look.ours, *look.others)}
         # A Swarm may be set up to forget tasks at once.
-        gone = [task for key, task in self.seen.items() if key not in there and task.is_wanted]
+        gone = [task for key, task in self.seen.items() if key not in there and task.is_desired]
         self.seen = {task.task_id: task for task in look.ours}
         broken = [task for task in look.ours if task.is_broken]
         over = {task.task_id: task for task in (*broken, *gone) if task.task_id not in self.before}
@@ -164,7 +164,7 @@ class Convergence:
         """By a person, or by the Swarm, which rolls back what it does not find well."""
         asked = self.site.command
         if service.deployment != asked.deployment_id or service.update == "paused":
-            says = self.site.shown(service.update_says) or "somebody else changed the service"
+            says = self.site.shown(service.update_message) or "somebody else changed the service"
             raise self.site.error(FaultCode.SERVICE_CHANGED, says)
         if (service.image, service.replicas) != (self._image, asked.replicas):
             raise self.site.error(
@@ -182,7 +182,7 @@ class Convergence:
 
     def _require_placed(self, look: Look, *, is_ending: bool) -> None:
         """While another task ends, it may be that one's port that is waited for."""
-        waiting = [task for task in look.ours if task.is_wanted and _is_unplaced(task)]
+        waiting = [task for task in look.ours if task.is_desired and _is_unplaced(task)]
         is_stuck = bool(waiting) and not is_ending
         if self.stuck.lasts(is_stuck) > self.site.gate.placed and is_stuck:
             raise unplaced(self.site, waiting[0])
@@ -192,9 +192,9 @@ class Convergence:
         lasted = self.running.lasts(frozenset(task.task_id for task in running))
         if len(running) != command.replicas or look.service.update not in {"", "completed"}:
             return False
-        if lasted < (SHORTLY if self.site.is_checked else self.site.gate.steady):
+        if lasted < (HEALTHY_MONITOR if self.site.is_checked else self.site.gate.steady):
             return False
-        if any(task.is_wanted for task in look.others):
+        if any(task.is_desired for task in look.others):
             return False
         if is_ending:
             return False
@@ -214,7 +214,7 @@ class Convergence:
                 raise self.site.error(
                     FaultCode.DIGEST_MISMATCH, f"another image runs, {task.image}"
                 )
-            if here is not None and not here.is_well:
+            if here is not None and not here.is_healthy:
                 return False
         return True
 
@@ -232,7 +232,7 @@ class Convergence:
         return min(PULL + turns * (each + ENDING), LONGEST)
 
     def _overdue(self, look: Look) -> EngineError:
-        late = [task for task in look.ours if task.is_wanted and not task.is_running]
+        late = [task for task in look.ours if task.is_desired and not task.is_running]
         if self.site.is_checked and any(task.state == "starting" for task in late):
             return self.site.error(
                 FaultCode.CONTAINER_UNHEALTHY, "its health check has not passed in time"

@@ -177,7 +177,7 @@ class _Rollout:
         found = await self.site.find()
         if found is not None:
             deployment = self.site.command.deployment_id
-            await services.put_back(self.site.engine, found.service_id, deployment, self.before)
+            await services.restore(self.site.engine, found.service_id, deployment, self.before)
         with suppress(OSError):  # It is put back; a note that stays is looked at again.
             self.tools.unfinished.forget(self.site.command)
 

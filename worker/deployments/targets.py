@@ -237,7 +237,7 @@ class Site(Place):
                     return seen
                 case containers.Health(status="healthy"):
                     return seen
-                case containers.Health(status="unhealthy", said=said):
+                case containers.Health(status="unhealthy", output=said):
                     probed = self.shown(said)[:MAX_WORDS] or "nothing"
                     raise self.error(
                         FaultCode.CONTAINER_UNHEALTHY, f"its health check says {probed}"

@@ -89,7 +89,7 @@ async def _trials(site: SwarmSite, *, ours: bool) -> list[Service]:
 async def _remove(site: SwarmSite, service: Service) -> None:
     """Its tasks first: of what is removed, nobody could see whether it still ends."""
     try:
-        await services.end(site.engine, service)
+        await services.scale_to_zero(site.engine, service)
         while True:
             left = await services.tasks(site.engine, service.service_id)
             if all(task.is_over for task in left):

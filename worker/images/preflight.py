@@ -17,7 +17,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
 from worker.engine import images
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.engine.images import LocalImage
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
@@ -26,9 +26,9 @@ from worker.jobs.mask import Mask
 from worker.jobs.tools import Tools, sender
 from worker.login import EngineLogin, Grants, Login
 from worker.machine import find_free_bytes
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.platform import Platform, parse_platform
-from worker.oci.images.remote_image import RemoteImage, find_image, make_missing
+from worker.oci.images.remote_image import RemoteImage, find_image, make_platform_missing_error
 from worker.oci.registry.client import RegistryClient
 
 UNPACKED_TIMES = 3
@@ -147,7 +147,8 @@ async def _find_wanted(command: ImagePull, engine: Engine) -> Platform:
     if not here.runs(wanted):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{Doing('pull', command.target)}: {wanted} is asked for, this server is {here}",
+            f"{EngineOperation('pull', command.target)}: {wanted} is requested, but this server is "
+            f"{here}",
             remedy="Change the application's platform, or its servers.",
         )
     return wanted
@@ -173,7 +174,7 @@ async def _ask_engine(
 ) -> None:
     found = await images.distribution(engine, target, login)
     if found.platforms and not any(wanted.runs(parse_platform(one)) for one in found.platforms):
-        raise make_missing(target, wanted, ", ".join(found.platforms))
+        raise make_platform_missing_error(target, wanted, ", ".join(found.platforms))
 
 
 async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
@@ -197,7 +198,7 @@ async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
         if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
-    await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], look)
+    await run_concurrently((await images.list_ids(engine))[:MAX_IMAGES], look)
     return held
 
 
@@ -205,7 +206,7 @@ def _require_room(target: Reference, found: Preflight) -> None:
     if found.free_bytes is not None and found.free_bytes < found.needed_bytes:
         raise EngineError(
             FaultCode.DISK_FULL,
-            f"{Doing('pull', target)}: to fetch and unpack it takes up to "
+            f"{EngineOperation('pull', target)}: to fetch and unpack it takes up to "
             f"{_megabytes(found.needed_bytes)}, {_megabytes(found.free_bytes)} are free",
         )
 

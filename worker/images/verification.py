@@ -15,7 +15,7 @@ from worker.jobs.tools import Tools, tell
 from worker.login import Grants, Login
 from worker.oci.images.dependents import Dependents
 from worker.oci.images.plan import Plan
-from worker.oci.images.verification import require_whole
+from worker.oci.images.verification import require_complete
 from worker.oci.registry.client import RegistryClient
 
 PROVED_WITHIN = timedelta(seconds=15)
@@ -25,7 +25,7 @@ PROVED_WITHIN = timedelta(seconds=15)
 async def prove(
     command: ImageVerify, grants: Grants, tools: Tools, *, within: timedelta = PROVED_WITHIN
 ) -> VerificationResult:
-    """All that a copy would move is there: `require_whole` says what is looked at.
+    """All that a copy would move is there: `require_complete` says what is looked at.
 
     Raises:
         RegistryError: ``image_not_found``, ``image_incomplete``, ``digest_mismatch``: it is not
@@ -81,7 +81,7 @@ async def delete(
 
 async def _look(target: Reference, login: Login | None, tools: Tools) -> Plan:
     async with await _open(target, login, tools) as registry:
-        return await require_whole(registry, target)
+        return await require_complete(registry, target)
 
 
 async def _delete(
@@ -92,10 +92,10 @@ async def _delete(
     _, digest = _parse(target)
     async with await _open(target, login, tools) as registry:
         dependents = Dependents(registry, target, known.others)
-        decision = decide(target, known, await dependents.look())
+        decision = decide(target, known, await dependents.observe())
         if decision.outcome in {Outcome.DELETED, Outcome.UNTAGGED}:
             # The first look may have taken minutes; this one is of names alone.
-            decision = decide(target, known, await dependents.look())
+            decision = decide(target, known, await dependents.observe())
         match decision.outcome:
             case Outcome.DELETED:
                 step.is_last = True

@@ -22,7 +22,7 @@ from tests.fakes.web import open_fake
 from tests.waiting import wait_until
 from tests.worker.builds.sources.test_upload import entry, make_tar
 from tests.worker.engine.contexts import BASE, context, make_base
-from tests.worker.engine.parts import IDLE, PASSWORD, Registry
+from tests.worker.engine.parts import IDLE, PASSWORD, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from tests.worker.parts import make_tools
 from worker.builds import build as builds
@@ -162,7 +162,7 @@ async def test_what_a_build_is_allowed_to_miss_is_in_its_log_and_its_result(job:
 
 
 async def test_private_sources_on_a_private_base_are_built_and_no_secret_is_shown(
-    job: Job, locked_registry: Registry
+    job: Job, locked_registry: RegistryFixture
 ) -> None:
     base = locked_registry.reference("team/handled-base")
     login = locked_registry.login()
@@ -201,7 +201,7 @@ async def test_a_secret_is_mounted_whatever_builder_the_engine_prefers_and_not_s
 
 
 async def test_a_base_that_nobody_has_is_named_before_the_build(
-    job: Job, registry: Registry
+    job: Job, registry: RegistryFixture
 ) -> None:
     base = registry.reference("team/nowhere")
     job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})

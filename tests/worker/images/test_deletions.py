@@ -12,10 +12,17 @@ from shared.errors import RegistryError
 from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.deletion import MAX_TAGS, Claim, Known, Outcome
 from shared.jobs.results import DeleteResult
-from tests.fakes.front import Keep, open_front
+from tests.fakes.front import Intercept, open_front
 from tests.fakes.registry import Repository, open_repository
-from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import MANIFEST, Depot, Image, digest_of, make_image, make_index
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
+from tests.worker.oci.sample_images import (
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_image,
+    make_index,
+)
 from tests.worker.parts import open_tools
 from worker.images.verification import delete, prove
 from worker.jobs.attempt import Attempt
@@ -39,7 +46,7 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    registries = Registries(tmp_path_factory.mktemp("registries"))
+    registries = RegistryFactory(tmp_path_factory.mktemp("registries"))
     yield registries.start()
     registries.stop()
 
@@ -49,7 +56,7 @@ class Shop:
     """A repository of the real registry, where build 1 has pushed ``v1``."""
 
     host: str
-    depot: Depot
+    depot: RepositoryFixture
     tools: Tools
 
     async def delete(self, known: Known = GIVEN_UP, *, host: str = "") -> DeleteResult:
@@ -68,7 +75,7 @@ class Shop:
 @pytest.fixture
 async def shop(registry: LocalRegistry, tools: Tools, request: pytest.FixtureRequest) -> Shop:
     name = f"team/shop{digest_of(request.node.name.encode())[7:19]}"
-    depot = Depot(registry.host, name, basic())
+    depot = RepositoryFixture(registry.host, name, basic())
     await depot.put("v1", IMAGE)
     return Shop(registry.host, depot, tools)
 
@@ -203,7 +210,7 @@ async def test_a_tag_that_is_set_after_the_first_look_is_seen_by_the_second(shop
     assert await shop.statuses("stable") == [200]
 
 
-def answer_lists(status: int, code: str) -> Keep:
+def answer_lists(status: int, code: str) -> Intercept:
     """In the place of the registry, with this error."""
 
     async def refuse(request: web.Request) -> web.StreamResponse | None:

@@ -19,9 +19,16 @@ from shared.jobs.commands import ImagePull
 from shared.jobs.results import ImageResult
 from shared.networks import parse_networks
 from shared.reference import Reference
-from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
-from tests.worker.oci.sample_images import INDEX, MANIFEST, Depot, Image, describe, digest_of
+from tests.worker.oci.sample_images import (
+    INDEX,
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    describe,
+    digest_of,
+)
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -101,7 +108,9 @@ def _make_dock(engine: Engine, local: LocalEngine, directory: Path) -> Dock:
     return Dock(engine, local, make_tools(engine, "private", directory))
 
 
-async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: Registry) -> None:
+async def test_all_layers_are_fetched_where_none_is_here(
+    dock: Dock, registry: RegistryFixture
+) -> None:
     pushed = await dock.push(registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501)
     await dock.forget(pushed)
 
@@ -117,7 +126,7 @@ async def test_all_layers_are_fetched_where_none_is_here(dock: Dock, registry: R
 
 
 async def test_layers_that_another_image_has_are_not_counted(
-    dock: Dock, registry: Registry
+    dock: Dock, registry: RegistryFixture
 ) -> None:
     base, target = registry.reference("fly/base"), registry.reference("fly/app")
     await dock.push(base, layer_bytes=[LARGE, LARGE], seed=502)
@@ -136,7 +145,7 @@ async def test_layers_that_another_image_has_are_not_counted(
 async def test_what_is_here_is_not_asked_for_and_its_registry_may_be_down(
     dock: Dock, namespace: Namespace, tmp_path: Path
 ) -> None:
-    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    mine = RegistryFixture.start(tmp_path / "registry", namespace.our_address)
     try:
         pushed = await dock.push(mine.reference("fly/kept"), seed=503)
     finally:
@@ -158,7 +167,7 @@ async def test_what_is_here_is_not_asked_for_and_its_registry_may_be_down(
 async def test_what_is_not_here_needs_its_registry(
     dock: Dock, namespace: Namespace, tmp_path: Path
 ) -> None:
-    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    mine = RegistryFixture.start(tmp_path / "registry", namespace.our_address)
     try:
         pushed = await dock.push(mine.reference("fly/away"), seed=504)
         await dock.forget(pushed)
@@ -171,7 +180,7 @@ async def test_what_is_not_here_needs_its_registry(
 
 
 async def test_an_image_that_the_registry_does_not_have_is_named(
-    dock: Dock, registry: Registry
+    dock: Dock, registry: RegistryFixture
 ) -> None:
     pushed = await dock.push(registry.reference("fly/missing"), seed=505)
     other = Reference(pushed.registry, pushed.repository, digest=f"sha256:{'0' * 64}")
@@ -186,7 +195,7 @@ async def test_an_image_that_the_registry_does_not_have_is_named(
     [("wr0ng-secret", FaultCode.AUTH_BAD_CREDENTIALS), (None, FaultCode.AUTH_MISSING)],
 )
 async def test_a_login_that_the_registry_refuses_is_named(
-    dock: Dock, locked_registry: Registry, secret: str | None, code: FaultCode
+    dock: Dock, locked_registry: RegistryFixture, secret: str | None, code: FaultCode
 ) -> None:
     target, login = locked_registry.reference("fly/locked"), locked_registry.login()
     pushed = await dock.push(target, login, seed=506)
@@ -202,7 +211,7 @@ async def test_a_login_that_the_registry_refuses_is_named(
 
 @pytest.mark.parametrize("is_index", [True, False])
 async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
-    dock: Dock, registry: Registry, *, is_index: bool
+    dock: Dock, registry: RegistryFixture, *, is_index: bool
 ) -> None:
     foreign = await dock.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
     await dock.forget(foreign)
@@ -217,9 +226,9 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
 
 @pytest.mark.parametrize("preflight", [True, False])
 async def test_a_chart_is_called_no_image(
-    dock: Dock, registry: Registry, *, preflight: bool
+    dock: Dock, registry: RegistryFixture, *, preflight: bool
 ) -> None:
-    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    target, depot = registry.reference("fly/chart"), RepositoryFixture(registry.host, "fly/chart")
     config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
     parts = [
         {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
@@ -239,7 +248,7 @@ async def test_a_chart_is_called_no_image(
 
 @pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])
 async def test_of_an_index_the_servers_own_image_is_pulled(
-    dock: Dock, registry: Registry, platform: str | None
+    dock: Dock, registry: RegistryFixture, platform: str | None
 ) -> None:
     pushed = await dock.push(registry.reference("fly/index"), seed=508)
     await dock.forget(pushed)
@@ -275,7 +284,7 @@ async def test_a_registry_that_only_the_engine_gets_to_is_asked_by_the_engine(
 
 
 async def test_an_image_without_an_index_is_pulled_for_the_platform_that_it_is_for(
-    dock: Dock, registry: Registry
+    dock: Dock, registry: RegistryFixture
 ) -> None:
     pushed = await dock.push(registry.reference("fly/single"), seed=513)
     await dock.forget(pushed)
@@ -286,18 +295,18 @@ async def test_an_image_without_an_index_is_pulled_for_the_platform_that_it_is_f
 
 
 async def test_a_platform_that_the_server_does_not_run_is_refused(
-    dock: Dock, registry: Registry
+    dock: Dock, registry: RegistryFixture
 ) -> None:
     pushed = await dock.push(registry.reference("fly/asked"), seed=509)
 
     error = await dock.refuse(pushed, platform="linux/s390x")
 
     assert (type(error), error.code) == (EngineError, FaultCode.PLATFORM_MISSING)
-    assert f"linux/s390x is asked for, this server is linux/{HERE}" in error.message
+    assert f"linux/s390x is requested, but this server is linux/{HERE}" in error.message
 
 
 async def test_what_has_no_room_is_refused_before_it_is_fetched(
-    dock: Dock, registry: Registry, small_engine: LocalEngine, tmp_path: Path
+    dock: Dock, registry: RegistryFixture, small_engine: LocalEngine, tmp_path: Path
 ) -> None:
     tight, small = registry.reference("fly/tight"), registry.reference("fly/small")
     large = await dock.push(tight, layer_bytes=[DISK_BYTES // 3], seed=510)
@@ -346,7 +355,7 @@ def test_layers_are_shared_with_all_those_below_them_or_not_at_all(
 
 async def _put_index(image: Reference, *architectures: str) -> Reference:
     """An index that names one image for each of these, where that image is."""
-    depot = Depot(image.registry, image.repository)
+    depot = RepositoryFixture(image.registry, image.repository)
     status, content = await depot.get(f"manifests/{image.digest}")
     assert status == 200
     found = describe(json.loads(content)["mediaType"], content)

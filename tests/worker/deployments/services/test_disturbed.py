@@ -238,7 +238,7 @@ async def test_what_somebody_changed_after_a_worker_died_is_not_guessed(yard: Ya
     service = await yard.only()
 
     with pytest.raises(EngineError) as caught:
-        await services.put_back(yard.engine, service.service_id, command.deployment_id, None)
+        await services.restore(yard.engine, service.service_id, command.deployment_id, None)
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.task is not None
