@@ -26,9 +26,9 @@ from api.http.rest import add_events, add_procedure, add_upload, answer_unknown
 from api.http.sse import answer_events
 from api.http.trpc import answer_trpc
 from api.http.uploads import answer_context
-from api.limits.concurrency_limit import Places
+from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
-from api.limits.guess_limit import Guesses
+from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
 from api.operations.broker import require_broker
 from api.operations.health import answer_alive, answer_ready
@@ -97,7 +97,9 @@ def create_app(
             await require_broker(_broker_url(settings))
             waiter, feeds, connections = Waiter(), Feeds(pool), _bound(settings)
             readers = Readers(
-                Places.share("open event streams", min(MAX_READERS, connections.limit // 2))
+                ConcurrencyLimit.share(
+                    "open event streams", min(MAX_READERS, connections.limit // 2)
+                )
             )
             await stack.enter_async_context(readers.checking(pool))
             limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
@@ -110,10 +112,16 @@ def create_app(
                 waiter=waiter,
                 feeds=feeds,
                 readers=readers,
-                waits=Places.share("requests that wait for a job", connections.limit // 4),
-                uploads=Places("uploads under way", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH),
-                bodies=Places("large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES),
-                guesses=Guesses(WRONG_KEYS_PER_MINUTE),
+                waits=ConcurrencyLimit.share(
+                    "requests that wait for a job", connections.limit // 4
+                ),
+                uploads=ConcurrencyLimit(
+                    "uploads under way", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH
+                ),
+                bodies=ConcurrencyLimit(
+                    "large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES
+                ),
+                guesses=GuessLimit(WRONG_KEYS_PER_MINUTE),
                 limiter=limiter,
                 connections=connections,
                 vault=vault,
@@ -165,9 +173,9 @@ def _open_contexts(settings: ApiSettings) -> ContextStore | None:
 
 def _pass_on(waiter: Waiter, feeds: Feeds) -> Hear:
     def hear(channel: str, payload: str) -> None:
-        feeds.hear(channel, payload)
+        feeds.on_notification(channel, payload)
         if channel != "wharf_progress":
-            waiter.hear(channel, payload)
+            waiter.on_notification(channel, payload)
 
     return hear
 

@@ -16,8 +16,8 @@ CANCEL_AGAIN_SECONDS = 0.5
 """Longer than tasks need to tidy up, which the second cancel would break off."""
 
 
-async def heard(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set; waits for it so long at the most."""
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
+    """Wait for the event, so long at the most; return whether it is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -25,7 +25,7 @@ async def heard(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
-    """What ``work`` gives, whatever cancels come meanwhile: so it has to bound its own time."""
+    """Return the result of ``work`` despite any cancel meanwhile; it has to bound its own time."""
     task = asyncio.create_task(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -117,13 +117,13 @@ async def _listen(
                     await connection.execute(f'LISTEN "{channel}"')
                 ready.set()
                 hear("", "")
-                await _hear_all(connection, hear, time.monotonic() + renew_seconds)
+                await _receive_notifications(connection, hear, time.monotonic() + renew_seconds)
         except (psycopg.Error, OSError) as error:
             log.warning("listener_lost", error=type(error).__name__)
             await asyncio.sleep(RECONNECT_SECONDS)
 
 
-async def _hear_all(connection: AsyncConnection, hear: Hear, until: float) -> None:
+async def _receive_notifications(connection: AsyncConnection, hear: Hear, until: float) -> None:
     while (left := until - time.monotonic()) > 0:
         async for hint in connection.notifies(timeout=min(CHECK_SECONDS, left)):
             hear(hint.channel, hint.payload)

@@ -1,4 +1,4 @@
-"""What can go wrong with a registry or an Engine: stable codes, whether to try again, what to do.
+"""Faults of registries and Engines: stable codes, whether to retry, what to do.
 
 A code is public and is never renamed. The table is the one place that decides on a retry.
 """
@@ -85,7 +85,7 @@ class FaultCode(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the same request may succeed later, and what a person can do about it."""
+    """The retry verdict of a fault, and its remedy."""
 
     retryable: bool
     remedy: str
@@ -352,7 +352,7 @@ FAULTS: dict[FaultCode, Verdict] = {
 
 
 class Fault(BaseModel):
-    """How a job or a stage went wrong, as stored and shown: no secret, no whole response."""
+    """The error of a job or a stage, as stored and shown: no secret, no whole response."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 

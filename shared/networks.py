@@ -1,4 +1,4 @@
-"""Which addresses a registry may have (``WHARF_REGISTRY_NETWORKS``), or a webhook's endpoint.
+"""Networks of registries (``WHARF_REGISTRY_NETWORKS``) and of webhooks' endpoints.
 
 A registry test makes our servers connect to a host that a caller names, so the answer must not
 depend on what a DNS name resolves to at the moment: every address is checked after the look-up.
@@ -88,7 +88,7 @@ def parse_webhook_networks(text: str) -> RegistryNetworks:
 
 
 def is_address(host: str) -> bool:
-    """Whether a host (without port) is a literal IP address."""
+    """Return whether a host (without port) is a literal IP address."""
     try:
         ip_address(host)
     except ValueError:
@@ -97,7 +97,7 @@ def is_address(host: str) -> bool:
 
 
 def is_number(host: str) -> bool:
-    """Whether it is numbers and dots and no address (``127.1``): programs read it differently."""
+    """Return whether it is digits and dots but no address (``127.1``): programs disagree on it."""
     return host.replace(".", "").isdigit() and not is_address(host)
 
 
@@ -117,7 +117,7 @@ def _plain(address: Address) -> Address:
 
 
 def _embedded(address: Address) -> Address:
-    """What it leads to by 6to4 or a gateway: the IPv4 address in it, else itself."""
+    """Return the IPv4 address inside it (6to4 or a gateway's), else the address itself."""
     if isinstance(address, IPv4Address) or address.is_loopback or address.is_unspecified:
         return address
     if any(address in network for network in EMBEDDING):

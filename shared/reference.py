@@ -86,7 +86,7 @@ class Reference:
 
     @property
     def target(self) -> str:
-        """What a manifest is asked for by: the digest where there is one, else the tag."""
+        """The name that a manifest is requested by: the digest if there is one, else the tag."""
         return self.digest or self.tag or "latest"
 
     def tagged(self) -> Self:
@@ -293,7 +293,7 @@ def _split_tag(text: str) -> tuple[str, str, str]:
 
 
 def _without_host(host: RegistryHost, path: str, *, what: str) -> str | None:
-    """What follows the host in ``path``; ``None`` where it starts with no host at all."""
+    """Return the part of ``path`` after its host; ``None`` if it starts with no host."""
     head, slash, rest = path.partition("/")
     if not slash or not _looks_like_host(head) or not _is_host(head):
         return None

@@ -69,9 +69,9 @@ class Cause:
             case psycopg.Error():
                 return cls("database_error", f"{type(error).__name__}, SQLSTATE {error.sqlstate}")
             case ValueError() | TypeError() | LookupError() | AttributeError() | RecursionError():
-                return cls("document_unreadable", f"{type(error).__name__} in {_place(error)}")
+                return cls("document_unreadable", f"{type(error).__name__} in {_location(error)}")
             case _:
-                return cls("internal", f"{type(error).__name__} in {_place(error)}")
+                return cls("internal", f"{type(error).__name__} in {_location(error)}")
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ async def caught(work: Awaitable[Result]) -> Result | Exception:
 
 
 def is_away(error: Exception) -> bool:
-    """Whether the database is away or busy, so that the error is no row's fault."""
+    """Return whether the database is away or busy, so that no row caused the error."""
     if not isinstance(error, psycopg.Error) or isinstance(error, psycopg.errors.PipelineAborted):
         return False
     if error.sqlstate is None:
@@ -229,6 +229,6 @@ def _bounded(text: str) -> str:
     return "".join(sign if sign.isprintable() else "?" for sign in text)[:MOST_SIGNS]
 
 
-def _place(error: Exception) -> str:
+def _location(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     return f"{Path(frames[-1].filename).stem}:{frames[-1].lineno}" if frames else "?"

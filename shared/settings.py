@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
 
 class DatabaseSettings(Settings):
-    """What every process with a database connection of its own needs."""
+    """Settings of every process that has a database connection of its own."""
 
     database_url: SecretStr
     database_direct_url: SecretStr | None = None

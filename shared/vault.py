@@ -25,7 +25,7 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class SealContext:
-    """What a secret is for; every field has to be the same again for it to open.
+    """The purpose of a secret; it opens only if every field is the same again.
 
     ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
     single job) or ``login`` (for one server and one attempt); of an application ``git_token``,
@@ -42,8 +42,8 @@ class SealContext:
     attempt: int = 0
 
     @property
-    def place(self) -> str:
-        """What a message says it is for."""
+    def label(self) -> str:
+        """Return the name for messages: the host, else the id of the object."""
         return self.host or self.object_id
 
     def info(self) -> bytes:
@@ -123,14 +123,14 @@ class KeyRing:
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.place} is sealed to a key that is not here",
+                f"the {context.purpose} for {context.label} is sealed to a key that is not here",
                 remedy="Store it again, or give control the older private key too.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
         except (InvalidTag, ValueError) as error:
             raise CredentialError(
-                f"the {context.purpose} for {context.place} was sealed for something else",
+                f"the {context.purpose} for {context.label} was sealed for something else",
                 remedy="Store it again.",
             ) from error
 

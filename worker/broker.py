@@ -1,4 +1,4 @@
-"""How every process of ours uses Celery over Redis: early acknowledgement, no results, ids only."""
+"""Celery settings of all processes: Redis, early acknowledgement, no results, ids only."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who may do what at the broker, as the access control list of Redis and Valkey.
+"""Users of the broker and their rights, as access control lists of Redis and Valkey.
 
 Each user may do what a stock Celery or Flower does and no more: the test that runs them finds
 ``ACL LOG`` empty. The rules hold for these settings of Celery: ``sep`` is ``:``, ``priority_steps``
@@ -54,7 +54,7 @@ def server_user(server_id: str) -> str:
 
 
 def server_rules(server_id: str) -> str:
-    """What the worker of one server needs: to take from its queue, and to tell Flower how it goes.
+    """Return the rules of one server's user: it reads its queue and sends events to Flower.
 
     It can store nothing: the memory of the broker is that of all servers.
     """
@@ -64,7 +64,7 @@ def server_rules(server_id: str) -> str:
 
 
 def hash_password(password: str) -> str:
-    """What the broker keeps of a password: its SHA-256, as hexadecimal digits."""
+    """Return the broker's hash of a password: its SHA-256, as hexadecimal digits."""
     return hashlib.sha256(password.encode()).hexdigest()
 
 

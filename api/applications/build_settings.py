@@ -1,4 +1,4 @@
-"""How an application is built, and the variables that it is built and run with."""
+"""Build settings of an application, and the variables that it is built and run with."""
 
 import json
 from collections.abc import Mapping

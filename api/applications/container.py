@@ -1,4 +1,4 @@
-"""How an application's containers are run: health check, ports, mounts."""
+"""Run settings of an application's containers: health check, ports, mounts."""
 
 import re
 from collections.abc import Callable, Hashable

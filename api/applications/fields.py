@@ -1,4 +1,4 @@
-"""What applications are made of: names, sources, platforms, in Dokploy's words if it has them."""
+"""Fields of applications: names, sources, platforms, by Dokploy's names if it has them."""
 
 import re
 import secrets

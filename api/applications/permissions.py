@@ -1,4 +1,4 @@
-"""What a key may do with an application, and what servers let an application do."""
+"""Permissions of keys for an application, and of an application on servers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -64,7 +64,7 @@ def require_host_paths(application: str, sources: Iterable[str], servers: Sequen
 
 
 def _host_paths(server: Server) -> list[str] | None:
-    """What the server says; ``None`` where it says nothing that can be read."""
+    """Return the host paths that the server lists; ``None`` if it lists none that can be read."""
     try:
         return _PATHS.validate_python((server.engine or {}).get("host_paths"), strict=True)
     except ValidationError:
@@ -74,7 +74,7 @@ def _host_paths(server: Server) -> list[str] | None:
 async def find_servers(
     session: AsyncSession, context: Context, ids: Sequence[str]
 ) -> Sequence[Server]:
-    """Those of the organization with these ids."""
+    """Return the organization's servers with these ids."""
     ours = Server.organization_id == context.organization_id
     return (await session.exec(select(Server).where(ours, col(Server.server_id).in_(ids)))).all()
 

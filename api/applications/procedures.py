@@ -248,7 +248,7 @@ async def _set_servers(session: AsyncSession, application: Application, asked: S
 
 
 def _set_source(context: Context, application: Application, asked: CreateApplication) -> None:
-    """What is given of sources with the application itself; `sourceType` chooses between two."""
+    """The sources given with the application itself; `sourceType` chooses between two."""
     networks = context.resources.networks
     if asked.docker_image is not None:
         require_host(parse_reference(asked.docker_image).registry, networks)

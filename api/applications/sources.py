@@ -1,4 +1,4 @@
-"""What an application is made from: a git repository, or an image that is ready."""
+"""Sources of an application: a git repository, an upload, or a ready image."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar

@@ -1,4 +1,4 @@
-"""Which uploaded context a build is made from."""
+"""Choose the uploaded context that a build is made from."""
 
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession

@@ -1,4 +1,4 @@
-"""How much an organization may keep of what was uploaded."""
+"""Limit the bytes of uploaded contexts that an organization may keep."""
 
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession

@@ -1,4 +1,4 @@
-"""What is to be done for one image of an application: pure, from its row and its registries."""
+"""Plan the steps for one image of an application: pure, from its row and its registries."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ COMMIT_CHARACTERS = 12
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a caller says of one build; it goes before what the application has.
+class BuildOptions:
+    """The caller's options for one build; they take precedence over the application's.
 
     ``upload`` is the context that it is built from, if it is from one. The tag of a ready image is
     the one that is pulled.
@@ -36,8 +36,8 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Registries:
-    """Those that an application names: its images come from, go to and are kept in."""
+class BuildRegistries:
+    """The registries of an application: its images are pulled from, pushed to and retained in."""
 
     pull: Registry | None = None
     build: Registry | None = None
@@ -61,7 +61,9 @@ class Plan:
         return self.retain.reference if self.retain else None
 
 
-def make_plan(application: Application, registries: Registries, wish: Wish, version: int) -> Plan:
+def make_plan(
+    application: Application, registries: BuildRegistries, wish: BuildOptions, version: int
+) -> Plan:
     """The plan of the build with this number.
 
     Pushed to the build registry, and copied from there to the rollback registry where that is
@@ -94,7 +96,7 @@ def make_plan(application: Application, registries: Registries, wish: Wish, vers
 
 
 def require_plan_allowed(
-    application: Application, registries: Registries, plan: Plan, server_id: str
+    application: Application, registries: BuildRegistries, plan: Plan, server_id: str
 ) -> None:
     """Raises `UnmetConditionError` (``registry_not_allowed``) for the logins of a build."""
     known = {one.registry_id: one for one in registries if one is not None}
@@ -104,12 +106,12 @@ def require_plan_allowed(
                 require_allowed(registry, server_id, application.application_id)
 
 
-def _commit(application: Application, wish: Wish) -> str | None:
+def _commit(application: Application, wish: BuildOptions) -> str | None:
     return wish.commit or (None if wish.branch else application.git_commit)
 
 
 def _destinations(
-    application: Application, registries: Registries
+    application: Application, registries: BuildRegistries
 ) -> tuple[Registry | None, Registry | None]:
     """Where it is pushed, and where it is copied to from there."""
     rollback = registries.rollback if application.rollback_active else None
@@ -136,7 +138,7 @@ def _make(
     application: Application,
     bases: Registry | None,
     reference: Reference,
-    wish: Wish,
+    wish: BuildOptions,
     commit: str | None,
 ) -> ImageBuild | ImagePull:
     if application.source_type == "docker" and wish.upload is None:
@@ -156,7 +158,7 @@ def _make(
     )
 
 
-def _git(application: Application, wish: Wish, commit: str | None) -> GitSource:
+def _git(application: Application, wish: BuildOptions, commit: str | None) -> GitSource:
     if application.source_type != "git":
         raise InvalidInputError(
             f"the application {application.name} has nothing to be built from",

@@ -11,8 +11,8 @@ from sqlmodel.sql.expression import Select
 from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.builds.context_choice import choose_context
-from api.builds.plan import Registries, Wish, require_plan_allowed
-from api.builds.store import Order, store_build
+from api.builds.plan import BuildOptions, BuildRegistries, require_plan_allowed
+from api.builds.store import BuildRequest, store_build
 from api.errors import AlreadyEndedError
 from api.fields import dokploy
 from api.fields.effects import AppliesTo, NotBeside
@@ -52,7 +52,7 @@ MAY_MISS = (
 """Only sources in a git repository can have parts that are missing."""
 
 
-class AskBuild(Input):
+class BuildInput(Input):
     """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
 
     So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
@@ -121,18 +121,18 @@ class AcceptedBuild(BuildOutput, Accepted, Warned):
     """A build that was stored; `jobId` is the job that it begins with."""
 
 
-async def build(context: Context, asked: AskBuild) -> AcceptedBuild:
+async def build(context: Context, asked: BuildInput) -> AcceptedBuild:
     """Build an application's image, push it to its build registry, keep it for a rollback.
 
     Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
     one supersedes one that waits, unless its `latestWins` is off.
     """
-    await store_build(context, await order_build(context, asked))
+    await store_build(context, await plan_build(context, asked))
     return AcceptedBuild.of(*await _find(context, context.job_id))
 
 
-async def order_build(context: Context, asked: AskBuild) -> Order:
-    """What is asked for, with all that is wrong with it said before anything is stored."""
+async def plan_build(context: Context, asked: BuildInput) -> BuildRequest:
+    """Return the checked request; everything wrong with it is reported before a row is stored."""
     async with context.transaction() as session:
         application, _ = await find_application(session, context, asked.application_id)
         context.check_effects(asked, application)
@@ -148,8 +148,10 @@ async def order_build(context: Context, asked: AskBuild) -> Order:
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = Wish(asked.tag, asked.branch, asked.commit, upload, allow_missing=asked.allow_missing)
-    order = Order(application, registries, wish, server_id, asked.title)
+    wish = BuildOptions(
+        asked.tag, asked.branch, asked.commit, upload, allow_missing=asked.allow_missing
+    )
+    order = BuildRequest(application, registries, wish, server_id, asked.title)
     plan = order.plan(application.last_version + 1)
     require_plan_allowed(application, registries, plan, server_id)
     return order
@@ -185,13 +187,13 @@ async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
 
 async def find_registries(
     session: AsyncSession, context: Context, application: Application
-) -> Registries:
-    """Those that the application names."""
+) -> BuildRegistries:
+    """Return the registries that the application names."""
 
     async def find(registry_id: str | None) -> Registry | None:
         return await find_registry(session, context, registry_id) if registry_id else None
 
-    return Registries(
+    return BuildRegistries(
         pull=await find(application.registry_id),
         build=await find(application.build_registry_id),
         rollback=await find(application.rollback_registry_id),
@@ -218,7 +220,7 @@ def _query(context: Context) -> Select[Build, str]:
 
 
 PROCEDURES = (
-    Procedure("application.build", "mutation", AskBuild, AcceptedBuild, build),
+    Procedure("application.build", "mutation", BuildInput, AcceptedBuild, build),
     Procedure("build.one", "query", ChosenBuild, BuildOutput, one),
     Procedure("build.all", "query", ManyBuilds, list[BuildOutput], get_all),
     Procedure("build.cancel", "mutation", ChosenBuild, BuildOutput, cancel),

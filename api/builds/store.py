@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg.types.json import Jsonb
 
-from api.builds.plan import Plan, Registries, Wish, make_plan
+from api.builds.plan import BuildOptions, BuildRegistries, Plan, make_plan
 from api.jobs.submission import TRANSFER_DEADLINE
 from api.procedure.context import Context
 from shared.database import Connection
@@ -54,12 +54,12 @@ SUPERSEDED = Fault(code="superseded", message="a newer build of the application 
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildRequest:
     """A build as it was asked for, and where it is carried out."""
 
     application: Application
-    registries: Registries
-    wish: Wish
+    registries: BuildRegistries
+    wish: BuildOptions
     server_id: str
     title: str
 
@@ -75,7 +75,7 @@ class Built:
     made_by: str
 
 
-async def store_build(context: Context, order: Order) -> None:
+async def store_build(context: Context, order: BuildRequest) -> None:
     """Number it, store it, submit its jobs; what it supersedes ends. A repeat changes nothing."""
     pool = context.resources.pool
     async with pool.connection() as connection, connection.transaction():
@@ -84,7 +84,7 @@ async def store_build(context: Context, order: Order) -> None:
 
 
 async def is_new(connection: Connection, context: Context, application: Application) -> bool:
-    """Whether this request was not carried out before; those of one application wait here.
+    """Return whether the request is new; requests for one application wait here for each other.
 
     Raises:
         NotFoundError: the application was removed meanwhile.
@@ -96,7 +96,7 @@ async def is_new(connection: Connection, context: Context, application: Applicat
     return await (await connection.execute(STANDS, stored)).fetchone() is None
 
 
-async def add_build(connection: Connection, context: Context, order: Order) -> Built:
+async def add_build(connection: Connection, context: Context, order: BuildRequest) -> Built:
     """As `store_build`, within the transaction of who has asked whether it `is_new`."""
     version = await _number(connection, order.application)
     plan = order.plan(version)
@@ -116,7 +116,7 @@ async def _number(connection: Connection, application: Application) -> int:
 async def _store(
     connection: Connection,
     context: Context,
-    order: Order,
+    order: BuildRequest,
     version: int,
     jobs: Sequence[Submission],
 ) -> None:
@@ -143,7 +143,7 @@ async def _store(
         await connection.execute(SUPERSEDE, (why, application.application_id, context.job_id))
 
 
-def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]:
+def _submissions(context: Context, order: BuildRequest, plan: Plan) -> list[Submission]:
     """A job a command, each needing the one before; the first has the build's own id."""
     jobs: list[Submission] = []
     for command in (plan.make, plan.push, plan.retain):
@@ -155,7 +155,7 @@ def _submissions(context: Context, order: Order, plan: Plan) -> list[Submission]
 
 
 def _sealed(command: AnyStep, application: Application) -> dict[str, str]:
-    """What a build is given of its application's secrets, as it is stored there."""
+    """Return the sealed secrets of the application that a build is given."""
     if not isinstance(command, ImageBuild):
         return {}
     given = {
@@ -166,7 +166,7 @@ def _sealed(command: AnyStep, application: Application) -> dict[str, str]:
 
 
 def _submission(
-    context: Context, order: Order, command: AnyStep, job_id: str, needs: list[str]
+    context: Context, order: BuildRequest, command: AnyStep, job_id: str, needs: list[str]
 ) -> Submission:
     application = order.application
     return Submission(

@@ -23,7 +23,7 @@ SILENT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Wanted:
+class BuildOptions:
     """A build as it is asked for on the command line; ``key`` is an ``Idempotency-Key``."""
 
     application: str
@@ -34,7 +34,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Told:
+class SseEvent:
     """One server-sent event."""
 
     id: str
@@ -42,17 +42,17 @@ class Told:
     data: dict[str, Any]
 
 
-def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
+def start(settings: ClientSettings, wanted: BuildOptions) -> dict[str, Any]:
     """Ask for the build; gives it as the API shows it.
 
     Raises:
         SetupError: there is no such application, or the API refused.
     """
     given = {"tag": wanted.tag, "branch": wanted.branch, "commit": wanted.commit}
-    return ask_for(settings, "application.build", wanted.application, given, key=wanted.key)
+    return request_for(settings, "application.build", wanted.application, given, key=wanted.key)
 
 
-def ask_for(
+def request_for(
     settings: ClientSettings,
     procedure: str,
     application: str,
@@ -94,7 +94,7 @@ def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[st
 
 
 def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
-    """What happens to a build, line by line, until it has ended."""
+    """Follow a build, line by line, until it has ended."""
     for job_id in build["jobIds"]:
         yield from _follow_job(settings, job_id)
 
@@ -112,18 +112,18 @@ def summary(build: dict[str, Any]) -> str:
     """The image by its digest; or why there is none."""
     if build["state"] == "succeeded":
         return f"{build['reference']}@{build['digest']}" if build["digest"] else build["reference"]
-    return f"build {build['version']} {build['state']}{said(build['error'])}"
+    return f"build {build['version']} {build['state']}{error_text(build['error'])}"
 
 
-def said(error: Mapping[str, Any] | None) -> str:
-    """What went wrong, for the end of a line; nothing where nothing did."""
+def error_text(error: Mapping[str, Any] | None) -> str:
+    """Return the error for the end of a line; an empty text if there is none."""
     if not error:
         return ""
     why = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
     return f": {' '.join(why.split())}"
 
 
-def read_events(lines: Iterable[str]) -> Iterator[Told]:
+def read_events(lines: Iterable[str]) -> Iterator[SseEvent]:
     """The events of a ``text/event-stream`` (WHATWG HTML, section 9.2.6), without its comments."""
     fields: dict[str, str] = {}
     for line in lines:
@@ -133,7 +133,7 @@ def read_events(lines: Iterable[str]) -> Iterator[Told]:
             continue
         if "data" in fields:
             data = json.loads(fields["data"])
-            yield Told(fields.get("id", ""), fields.get("event", "message"), data)
+            yield SseEvent(fields.get("id", ""), fields.get("event", "message"), data)
         fields = {}
 
 
@@ -156,7 +156,7 @@ def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
         time.sleep(LOOK_SECONDS)
 
 
-def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[Told]:
+def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[SseEvent]:
     headers = headers_of(settings) | ({"Last-Event-ID": last} if last else {})
     with httpx2.stream(
         "GET",
@@ -170,7 +170,7 @@ def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[Told]:
             yield from read_events(answer.iter_lines())
 
 
-def _lines(step: str, told: Told) -> Iterator[str]:
+def _lines(step: str, told: SseEvent) -> Iterator[str]:
     match told.name:
         case "state":
             error = (told.data.get("data") or {}).get("error") or {}

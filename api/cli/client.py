@@ -51,7 +51,7 @@ def ask(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Any:
-    """What a procedure answers; what it warns of is written to standard error.
+    """Call a procedure and return its answer; its warnings go to standard error.
 
     Raises:
         SetupError: there is no API, or it refused; with its own words and remedy.
@@ -77,7 +77,7 @@ def ask(
 
 
 def headers_of(settings: ClientSettings) -> dict[str, str]:
-    """What a request to the API needs.
+    """The settings that a request to the API needs.
 
     Raises:
         SetupError: there is no key.

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.cli import build as builds
-from api.cli.build import LOOK_SECONDS, ask_for, find_application, said
+from api.cli.build import LOOK_SECONDS, error_text, find_application, request_for
 from api.cli.client import ClientSettings, ask
 from shared.errors import SetupError
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DeploymentOptions:
     """A deployment as it is asked for on the command line; ``key`` is an ``Idempotency-Key``.
 
     It is built first, from ``branch`` or ``commit``, unless a ``build`` is named.
@@ -27,7 +27,7 @@ class Wanted:
     key: str | None = None
 
 
-def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
+def start(settings: ClientSettings, wanted: DeploymentOptions) -> dict[str, Any]:
     """Ask for the deployment; gives it as the API shows it.
 
     Raises:
@@ -40,7 +40,7 @@ def start(settings: ClientSettings, wanted: Wanted) -> dict[str, Any]:
         "commit": wanted.commit,
         "title": wanted.title,
     }
-    return ask_for(settings, "application.deploy", wanted.application, given, key=wanted.key)
+    return request_for(settings, "application.deploy", wanted.application, given, key=wanted.key)
 
 
 def roll_back(
@@ -70,7 +70,7 @@ def roll_back(
 
 
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:
-    """What becomes of a deployment on each server, line by line, until it has ended."""
+    """Follow a deployment on each server, line by line, until it has ended."""
     if deployment["buildId"] == deployment["deploymentId"]:
         build = ask(settings, "build.one", {"buildId": deployment["buildId"]})
         # What is retained for a rollback is nothing that the servers wait for.
@@ -100,10 +100,10 @@ def summary(deployment: dict[str, Any]) -> str:
     """The image by its digest; or why it does not run everywhere."""
     if deployment["state"] == "succeeded":
         return str(deployment["reference"])
-    state, why = deployment["state"], said(deployment["error"])
+    state, why = deployment["state"], error_text(deployment["error"])
     return f"deployment {deployment['deploymentId']} {state}{why}"
 
 
 def _more(server: dict[str, Any]) -> str:
     gap = server["gapSeconds"]
-    return f" (gap {gap} s)" if gap else said(server["error"])
+    return f" (gap {gap} s)" if gap else error_text(server["error"])

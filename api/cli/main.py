@@ -91,7 +91,7 @@ def build(
     With --wait it ends with 0 where the build succeeded, 1 failed, 3 cancelled, 4 superseded by a
     newer one, 5 expired; and the image by its digest is the last line on standard output.
     """
-    wanted = builds.Wanted(application, tag, branch, commit, key)
+    wanted = builds.BuildOptions(application, tag, branch, commit, key)
     with server.speaking("build") as settings:
         accepted = builds.start(settings, wanted)
         if not wait:
@@ -125,7 +125,7 @@ def deploy(
     With --wait it ends with 0 where it succeeded on all servers, 1 failed, 3 cancelled,
     4 superseded, 5 expired; and the image by its digest is the last line on standard output.
     """
-    wanted = deployments.Wanted(application, build_id, tag, branch, commit, title, key)
+    wanted = deployments.DeploymentOptions(application, build_id, tag, branch, commit, title, key)
     with server.speaking("deploy") as settings:
         _follow(settings, deployments.start(settings, wanted), wait=wait)
 

@@ -1,4 +1,4 @@
-"""What the commands print: nothing that a server or a person said steers the terminal."""
+"""Print output of the commands; text of servers and people cannot steer the terminal."""
 
 import sys
 

@@ -7,7 +7,7 @@ from api.cli.server import plain
 
 
 def lines(found: dict[str, Any]) -> list[str]:
-    """What waits, and which keys to look through; nothing where the database was not restored."""
+    """Return the lines about waiting jobs and restored keys; none if nothing was restored."""
     return list(_lines(found)) if found.get("heldAt") else []
 
 

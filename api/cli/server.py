@@ -24,7 +24,7 @@ LOOPBACK = ("://127.", "://localhost", "://[::1]")
 
 
 class Role(StrEnum):
-    """What a server is for."""
+    """The role of a server."""
 
     DEPLOY = "deploy"
     BUILD = "build"
@@ -101,7 +101,7 @@ def approve(server: Chosen) -> None:
 
 
 def join_line(url: str, token: str) -> str:
-    """What is to be run on a new server."""
+    """Return the command to be run on a new server."""
     return f"WHARF_URL={shlex.quote(url)} WHARF_JOIN_TOKEN={shlex.quote(token)} wharf worker"
 
 
@@ -116,7 +116,7 @@ def show(servers: list[dict[str, Any]], console: Console) -> None:
 
 
 def plain(text: str) -> str:
-    """What servers and people called themselves, shown as it is, never as markup."""
+    """Return a name as plain text, never as markup."""
     return escape(printable(text))
 
 

@@ -78,7 +78,7 @@ def choose_registry(reference: Reference, registries: Iterable[Registry]) -> Reg
 
 
 def _fit(registry: Registry, repository: str) -> int:
-    """How many signs of the repository are its prefix; a prefix of others fits worse than none."""
+    """Return the length of the matching prefix; a prefix that does not match is worse than none."""
     prefix = parse_prefix(parse_registry(registry.registry_url), registry.image_prefix)
     fits = not prefix or f"{repository}/".startswith(f"{prefix}/")
     return len(prefix) if fits else -1

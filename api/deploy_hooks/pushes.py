@@ -1,4 +1,4 @@
-"""What was pushed where, as registries tell it; pure. What is not understood is no push.
+"""Read pushes from registries' notifications; pure. An unknown notification is no push.
 
 The distribution registry's notifications (``events``), Docker Hub (``push_data``), GitHub Packages
 (``registry_package`` or ``package``), Harbor (``PUSH_ARTIFACT``).
@@ -37,12 +37,12 @@ class Push:
     artifact: str = ""
 
     def is_of(self, image: Reference) -> bool:
-        """Whether it changed a tag of this repository."""
+        """Return whether the push changed a tag of this repository."""
         is_there = self.registry is None or self.registry == image.registry
         return is_there and self.repository == image.repository
 
     def passes(self, tag_filter: str) -> bool:
-        """Whether the tag is one of the filter's: a glob, with ``[!…]`` for any sign but these."""
+        """Return whether the tag matches the filter, a glob; ``[!…]`` is any other character."""
         return fnmatchcase(self.tag, tag_filter)
 
 

@@ -9,7 +9,7 @@ from pydantic import RootModel
 from sqlmodel import select
 
 from api.applications.queries import find_application
-from api.builds.plan import Registries, Wish, make_plan
+from api.builds.plan import BuildOptions, BuildRegistries, make_plan
 from api.builds.procedures import find_registries
 from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
@@ -45,7 +45,7 @@ SELECT deployment_id FROM deploy_hook_event
 """
 
 
-class Told(Input):
+class WebhookRequest(Input):
     """A request as it came; names of headers are in lower case."""
 
     token: str
@@ -69,7 +69,7 @@ class Ignored(Output):
 
 
 class Received(RootModel[Deployed | Ignored]):
-    """What a registry is answered."""
+    """The answer to a registry."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Chosen:
         return str(replace(self.image, tag=self.push.tag, digest=None))
 
 
-async def receive(context: Context, told: Told) -> Received:
+async def receive(context: Context, told: WebhookRequest) -> Received:
     """Deploy the newest push that the hook is for.
 
     Registries repeat what is not answered well, and some hold back all that comes later: so it is
@@ -114,7 +114,7 @@ async def receive(context: Context, told: Told) -> Received:
 
 
 async def _deploy(
-    context: Context, hook: DeployHook, told: Told, proof: Proof | None
+    context: Context, hook: DeployHook, told: WebhookRequest, proof: Proof | None
 ) -> Deployed | Ignored:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, hook.application_id)
@@ -133,7 +133,7 @@ async def _deploy(
 
 
 def choose(
-    application: Application, registries: Registries, tag_filter: str, pushes: list[Push]
+    application: Application, registries: BuildRegistries, tag_filter: str, pushes: list[Push]
 ) -> Chosen | Ignored:
     """The newest push of the application's image with such a tag; pure.
 
@@ -168,15 +168,15 @@ def _choose_tag(image: Reference, ours: list[Push], tag_filter: str) -> Chosen |
     return Chosen(image, wanted[-1])
 
 
-def _pushed_to(application: Application, registries: Registries) -> set[str]:
+def _pushed_to(application: Application, registries: BuildRegistries) -> set[str]:
     """The repositories that its builds are written to."""
-    plan = make_plan(application, registries, Wish(), application.last_version + 1)
+    plan = make_plan(application, registries, BuildOptions(), application.last_version + 1)
     written = (plan.push.reference if plan.push else None, plan.retained)
     return {parse_reference(reference).name for reference in written if reference}
 
 
-def _event_id(told: Told, push: Push, proof: Proof | None) -> str | None:
-    """What the sender calls it, where it does: then the same again is the same.
+def _event_id(told: WebhookRequest, push: Push, proof: Proof | None) -> str | None:
+    """Return the sender's id of the event, if it has one: a repetition is recognized by it.
 
     By its body first, which every signature covers. GitHub's covers no header, and what GitHub
     sends again is the same to the byte.
@@ -216,4 +216,4 @@ async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str
     return str(row["deployment_id"])
 
 
-RECEIVE = Procedure("deploy", "mutation", Told, Received, receive, role=None)
+RECEIVE = Procedure("deploy", "mutation", WebhookRequest, Received, receive, role=None)

@@ -1,4 +1,4 @@
-"""Whether a request was sent by who has the secret of a deploy hook.
+"""Verify that a request was signed with the secret of a deploy hook.
 
 Three ways, by what senders can do: Standard Webhooks' headers, GitHub's ``X-Hub-Signature-256``, or
 the secret itself as ``Authorization``, for those that can only send a header as it was given.

@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.builds.procedures import FROM_GIT, FROM_UPLOAD, MAY_MISS, AskBuild, order_build
-from api.builds.store import Order as BuildOrder
+from api.builds.procedures import FROM_GIT, FROM_UPLOAD, MAY_MISS, BuildInput, plan_build
+from api.builds.store import BuildRequest as BuildOrder
 from api.builds.store import add_build, is_new
 from api.deployments.plan import image_of, image_to_make, retained_of, settings_of
 from api.deployments.queries import AcceptedDeployment
-from api.deployments.request import AskDeploymentOf, Target, find_target, place, show
+from api.deployments.request import ApplicationDeploymentInput, Target, find_target, show, submit
 from api.fields.effects import NotBeside
 from api.fields.shapes import Id, Tag, Text
 from api.fields.sources import Branch, Commit
@@ -26,7 +26,7 @@ MADE = NotBeside("build_id", refused=True)
 """A build that was made has its tag, branch, commit and context already."""
 
 
-class Deploy(AskBuild):
+class Deploy(BuildInput):
     """With `buildId` what that build made is deployed; else it is built first, as by a build."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = {}
@@ -54,7 +54,7 @@ async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
     return await _deploy_build(context, asked, asked.build_id)
 
 
-async def redeploy(context: Context, asked: AskDeploymentOf) -> AcceptedDeployment:
+async def redeploy(context: Context, asked: ApplicationDeploymentInput) -> AcceptedDeployment:
     """Deploy the newest successful build again, with the current settings and variables."""
     return await _deploy_build(context, asked, None)
 
@@ -66,7 +66,7 @@ async def deploy_image(context: Context, application_id: str, tag: str) -> Accep
 
 
 async def _build_and_deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
-    building = await order_build(context, asked)
+    building = await plan_build(context, asked)
     target = await find_target(context, asked.application_id)
     # What is wrong with it is said before anything is stored.
     target.require_server()
@@ -86,7 +86,7 @@ async def _store(
     built = await add_build(connection, context, building)
     plan = built.plan
     places = (plan.retained, plan.push.reference if plan.push else None)
-    order = target.order(
+    order = target.request(
         context,
         image_to_make(plan, built.made_by),
         settings_of(target.application),
@@ -99,13 +99,13 @@ async def _store(
 
 
 async def _deploy_build(
-    context: Context, asked: Deploy | AskDeploymentOf, build_id: str | None
+    context: Context, asked: Deploy | ApplicationDeploymentInput, build_id: str | None
 ) -> AcceptedDeployment:
     target = await find_target(context, asked.application_id)
     async with context.transaction() as session:
         build = await _choose_build(session, target.application, build_id)
     pushed = build.reference if build.push_job_id else None
-    order = target.order(
+    order = target.request(
         context,
         image_of(target.registries, build),
         settings_of(target.application),
@@ -114,7 +114,7 @@ async def _deploy_build(
         title=asked.title,
         description=asked.description,
     )
-    return await place(context, target, order)
+    return await submit(context, target, order)
 
 
 async def _choose_build(
@@ -139,5 +139,7 @@ async def _choose_build(
 
 PROCEDURES = (
     Procedure("application.deploy", "mutation", Deploy, AcceptedDeployment, deploy),
-    Procedure("application.redeploy", "mutation", AskDeploymentOf, AcceptedDeployment, redeploy),
+    Procedure(
+        "application.redeploy", "mutation", ApplicationDeploymentInput, AcceptedDeployment, redeploy
+    ),
 )

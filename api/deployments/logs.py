@@ -1,4 +1,4 @@
-"""What was said on all servers of a deployment, in order of time: their logs, states and errors."""
+"""Logs, states and errors of a deployment on all its servers, in order of time."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -85,13 +85,13 @@ async def read_logs(context: Context, asked: ReadLogs) -> str:
     tail = _Tail(asked.tail)
     async with _newest_first(context.resources.pool, chosen) as rows:
         async for row in rows:
-            if not tail.put_before(Said(**row)):
+            if not tail.put_before(LogEntry(**row)):
                 break
     return tail.text
 
 
 @dataclass(frozen=True)
-class Said:
+class LogEntry:
     """An event of a job, or the end of one; ``step`` is the job's kind."""
 
     at: datetime
@@ -126,7 +126,7 @@ class _Tail:
     _upwards: list[str] = field(default_factory=list)
     _signs: int = 0
 
-    def put_before(self, event: Said) -> bool:
+    def put_before(self, event: LogEntry) -> bool:
         """Put all lines of an event before the others; whether there is room for more."""
         for line in reversed(list(event.lines())):
             self._signs += len(line) + 1

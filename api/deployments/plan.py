@@ -1,9 +1,9 @@
-"""What is run on each server of a deployment: pure, from an application and its image."""
+"""Plan the run on each server of a deployment: pure, from an application and its image."""
 
 import re
 from typing import Any, NamedTuple
 
-from api.builds.plan import Plan, Registries
+from api.builds.plan import BuildRegistries, Plan
 from shared.deployments.run_settings import RunSettings
 from shared.deployments.store import Image, OnFailure, Retained, Rollout
 from shared.errors import UnmetConditionError
@@ -34,7 +34,7 @@ _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
 def settings_of(application: Application) -> RunSettings:
-    """How the application is run now.
+    """Return the application's current run settings.
 
     Raises:
         UnmetConditionError: ``too_many_replicas``, ``app_name_unusable``,
@@ -60,7 +60,7 @@ def rollout_of(application: Application) -> Rollout:
     return Rollout(application.rollout_batch, _ON_FAILURE[application.rollout_on_failure])
 
 
-def image_of(registries: Registries, build: Build) -> Image:
+def image_of(registries: BuildRegistries, build: Build) -> Image:
     """Where a build's image is pulled from, by its digest: the tag may be another's by now.
 
     Raises:
@@ -96,9 +96,9 @@ def image_to_make(plan: Plan, made_by: str) -> Image:
 
 
 def retained_of(
-    application: Application, registries: Registries, *places: str | None
+    application: Application, registries: BuildRegistries, *places: str | None
 ) -> Retained | None:
-    """Which of an image's places is in the rollback registry, if the application wants one."""
+    """Return the image's reference in the rollback registry, if the application retains images."""
     registry = registries.rollback
     if registry is None or not application.rollback_active:
         return None
@@ -155,7 +155,7 @@ def _not_pushed(what: str) -> UnmetConditionError:
     )
 
 
-def _registry_id(registries: Registries, build: Build, image: Reference) -> str | None:
+def _registry_id(registries: BuildRegistries, build: Build, image: Reference) -> str | None:
     """Whose login it is pulled with: of where it was pushed to, or it was pulled from before."""
     pushed_to = (registries.build, registries.rollback, registries.pull)
     for registry in pushed_to if build.push_job_id else (registries.pull,):

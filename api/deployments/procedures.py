@@ -9,7 +9,7 @@ from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.deployments.queries import (
     DeploymentOutput,
-    Found,
+    LoadedDeployment,
     deployments,
     find_deployment,
     read_deployments,
@@ -103,9 +103,9 @@ async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[
     return [DeploymentOutput.of(await find_deployment(context, each)) for each in ids]
 
 
-async def _cancel(context: Context, found: Found) -> None:
+async def _cancel(context: Context, found: LoadedDeployment) -> None:
     """All of its jobs, those first that others need."""
-    jobs = [job_id for place in found.places for job_id in place.server.job_ids]
+    jobs = [job_id for place in found.servers for job_id in place.server.job_ids]
     async with context.resources.pool.connection() as connection:
         for job_id in [*await _making(context, found.deployment), *jobs]:
             await cancel_job(connection, job_id, context.organization_id, WHY)

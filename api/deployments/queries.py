@@ -21,7 +21,7 @@ WAITING = {"queued", "dispatched"}
 
 
 @dataclass(frozen=True)
-class Place:
+class LoadedServer:
     """A server of a deployment, with the state of the job that it begins with."""
 
     server: DeploymentServer
@@ -29,12 +29,12 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Found:
+class LoadedDeployment:
     """A deployment with its servers, in their order, and the state of its very first job."""
 
     deployment: Deployment
     first_state: str | None
-    places: Sequence[Place]
+    servers: Sequence[LoadedServer]
 
 
 class DeployedServerOutput(Output):
@@ -51,7 +51,7 @@ class DeployedServerOutput(Output):
     job_ids: list[str]
 
     @classmethod
-    def of(cls, place: Place) -> Self:
+    def of(cls, place: LoadedServer) -> Self:
         server = place.server
         waits = place.pull_state in WAITING
         return cls.model_validate(
@@ -88,9 +88,9 @@ class DeploymentOutput(Output):
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, found: Found) -> Self:
+    def of(cls, found: LoadedDeployment) -> Self:
         deployment = found.deployment
-        servers = [DeployedServerOutput.of(place) for place in found.places]
+        servers = [DeployedServerOutput.of(place) for place in found.servers]
         waits = found.first_state in WAITING and all(each.state == "queued" for each in servers)
         return cls.model_validate(
             {
@@ -107,7 +107,7 @@ class AcceptedDeployment(DeploymentOutput, Accepted, Warned):
     """A deployment that was stored; `jobId` is the job that it begins with."""
 
 
-async def find_deployment(context: Context, deployment_id: str) -> Found:
+async def find_deployment(context: Context, deployment_id: str) -> LoadedDeployment:
     """Raises `NotFoundError`: no such deployment, or another organization's."""
     query = deployments(context).where(Deployment.deployment_id == deployment_id)
     async with context.transaction() as session:
@@ -119,18 +119,21 @@ async def find_deployment(context: Context, deployment_id: str) -> Found:
 
 async def read_deployments(
     session: AsyncSession, query: SelectOfScalar[Deployment], limit: int = 1
-) -> list[Found]:
+) -> list[LoadedDeployment]:
     """The newest first."""
     newest = query.order_by(col(Deployment.number).desc()).limit(limit)
     rows = (await session.exec(newest)).all()
     ids = [row.deployment_id for row in rows]
     states = await _states(session, ids)
     places = await _places(session, ids)
-    return [Found(row, states.get(row.deployment_id), places[row.deployment_id]) for row in rows]
+    return [
+        LoadedDeployment(row, states.get(row.deployment_id), places[row.deployment_id])
+        for row in rows
+    ]
 
 
 def deployments(context: Context) -> SelectOfScalar[Deployment]:
-    """Those of the organization."""
+    """Return the query for the organization's deployments."""
     return select(Deployment).where(Deployment.organization_id == context.organization_id)
 
 
@@ -140,8 +143,8 @@ async def _states(session: AsyncSession, ids: Sequence[str]) -> dict[str, str]:
     return dict((await session.exec(query)).all())
 
 
-async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[Place]]:
-    places: dict[str, list[Place]] = {each: [] for each in ids}
+async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[LoadedServer]]:
+    places: dict[str, list[LoadedServer]] = {each: [] for each in ids}
     query = (
         select(DeploymentServer, Job.state)
         .outerjoin(Job, col(Job.job_id) == DeploymentServer.pull_job_id)
@@ -149,5 +152,5 @@ async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[P
         .order_by(DeploymentServer.server_id)
     )
     for server, pull_state in await session.exec(query):
-        places[server.deployment_id].append(Place(server, pull_state))
+        places[server.deployment_id].append(LoadedServer(server, pull_state))
     return places

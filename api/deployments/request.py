@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from api.applications.permissions import find_servers, require_builder, require_host_paths
 from api.applications.queries import find_application
-from api.builds.plan import Registries
+from api.builds.plan import BuildRegistries
 from api.builds.procedures import find_registries
 from api.builds.store import is_new
 from api.deployments.plan import make_deleted, rollout_of
@@ -14,7 +14,7 @@ from api.fields.shapes import Id, Input, Text
 from api.procedure.context import Context
 from shared.database import Connection
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import Image, Order, Retained, store_deployment
+from shared.deployments.store import DeploymentRequest, Image, Retained, store_deployment
 from shared.errors import UnmetConditionError
 from shared.jobs.permissions import require_allowed
 from shared.models import Application, Server
@@ -33,14 +33,14 @@ LIMIT 1
 """
 
 
-class AskDeployment(Input):
-    """What is said of any deployment."""
+class DeploymentInput(Input):
+    """The options of any deployment."""
 
     title: Text = ""
     description: Text = ""
 
 
-class AskDeploymentOf(AskDeployment):
+class ApplicationDeploymentInput(DeploymentInput):
     application_id: Id
 
 
@@ -50,7 +50,7 @@ class Target:
 
     application: Application
     server_ids: Sequence[str]
-    registries: Registries
+    registries: BuildRegistries
     servers: Sequence[Server] = ()
 
     def require_server(self) -> None:
@@ -72,7 +72,7 @@ class Target:
         if settings.runtime != "none":
             require_host_paths(self.application.name, binds, self.servers)
 
-    def order(
+    def request(
         self,
         context: Context,
         image: Image,
@@ -83,7 +83,7 @@ class Target:
         title: str,
         description: str,
         rollback_id: str | None = None,
-    ) -> Order:
+    ) -> DeploymentRequest:
         """The deployment of this image to all servers, with the variables of now.
 
         Raises:
@@ -92,7 +92,7 @@ class Target:
         """
         self.require_server()
         self._require_allowed(image, settings)
-        return Order(
+        return DeploymentRequest(
             deployment_id=context.job_id,
             organization_id=context.organization_id,
             application_id=self.application.application_id,
@@ -125,7 +125,7 @@ async def find_target(context: Context, application_id: str) -> Target:
     return Target(application, server_ids, registries, servers)
 
 
-async def place(context: Context, target: Target, order: Order) -> AcceptedDeployment:
+async def submit(context: Context, target: Target, order: DeploymentRequest) -> AcceptedDeployment:
     """Store a deployment, if this request has not done so already, and show it.
 
     Raises:
@@ -139,7 +139,7 @@ async def place(context: Context, target: Target, order: Order) -> AcceptedDeplo
     return await show(context)
 
 
-async def _require_image(connection: Connection, order: Order) -> None:
+async def _require_image(connection: Connection, order: DeploymentRequest) -> None:
     image = {"build_id": order.build_id, "reference": order.image.reference}
     if await (await connection.execute(IS_DELETED, image)).fetchone() is not None:
         raise make_deleted(order.image.reference)

@@ -20,7 +20,7 @@ from api.events.rows import Event, JobRow, make_end, read_events, read_job
 from api.events.transfer import TransferWatch, parse_transfer
 from api.events.wire import SnapshotOutput, write_snapshot
 from api.fields.shapes import show_document
-from shared.coroutines import heard
+from shared.coroutines import wait_for_event
 from shared.database import Pool
 from shared.jobs.states import State
 
@@ -59,7 +59,7 @@ class Feed:
 
     @property
     def floor(self) -> int | None:
-        """What is not after this event has to be read from the database; ``None``: everything."""
+        """Return the number of the last event that has to be read from the database."""
         return self.recent[0].seq - 1 if self.recent else self.position
 
     def take(self, job: JobRow | None, events: Sequence[Event]) -> None:
@@ -79,7 +79,7 @@ class Feed:
             reader.set()
 
     def pause(self) -> timedelta:
-        """How long to wait for a hint before the next look."""
+        """Return the seconds to wait for a notification before the database is read again."""
         if self._is_behind:
             return SNAPSHOT_PAUSE
         return LOOK_EVERY if self.state is State.RUNNING else LOOK_EARLY
@@ -125,7 +125,7 @@ class Feeds:
     def reader_count(self) -> int:
         return sum(len(feed.readers) for feed in self._feeds.values())
 
-    def hear(self, channel: str, payload: str) -> None:
+    def on_notification(self, channel: str, payload: str) -> None:
         """Look at the jobs that a hint may be about."""
         for feed in self._meant(channel, payload):
             feed.hint.set()
@@ -188,7 +188,7 @@ class Feeds:
                 await asyncio.sleep(LOOK_EARLY.total_seconds())
                 continue
             await asyncio.sleep(LOOK_PAUSE.total_seconds())
-            await heard(feed.hint, feed.pause().total_seconds())
+            await wait_for_event(feed.hint, feed.pause().total_seconds())
 
     async def _look(self, feed: Feed) -> None:
         async with self._pool.connection() as connection:

@@ -10,7 +10,7 @@ import psycopg
 import structlog
 from psycopg_pool import PoolTimeout, TooManyRequests
 
-from api.limits.concurrency_limit import Places
+from api.limits.concurrency_limit import ConcurrencyLimit
 from shared.coroutines import end
 from shared.database import Pool
 
@@ -41,7 +41,7 @@ class Reader:
 class Readers:
     """All readers of this process."""
 
-    places: Places
+    places: ConcurrencyLimit
     _open: set[Reader] = field(default_factory=set)
 
     @contextmanager

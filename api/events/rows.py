@@ -23,7 +23,7 @@ SELECT seq, attempt, kind, state, data, at FROM job_event
 
 @dataclass(frozen=True)
 class JobRow:
-    """What a stream needs of a job; ``event_seq`` is the number of its newest event."""
+    """The columns of a job that a stream needs; ``event_seq`` numbers its newest event."""
 
     state: State
     attempt: int

@@ -1,4 +1,4 @@
-"""What a reader sees of a transfer over all attempts of its job. Pure; time is an argument.
+"""Progress of a transfer over all attempts of its job. Pure; time is an argument.
 
 Bytes only grow, though a second attempt begins at 0 again; rate, time left and the verdict that it
 stalled come from the bytes that really moved in the attempt that runs. ``now`` is a moment of any
@@ -31,7 +31,7 @@ ARRIVED = frozenset({"present", "done"})
 Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 
 
-class LayerTold(BaseModel):
+class ReportedLayer(BaseModel):
     """A layer in a worker's words; ``total_bytes`` is 0 until it is known."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -46,12 +46,12 @@ class LayerTold(BaseModel):
         return 0 if self.state in ARRIVED else max(0, self.total_bytes - self.current_bytes)
 
 
-class TransferTold(BaseModel):
+class ReportedTransfer(BaseModel):
     """A transfer in a worker's words, as they stand in the job's row."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    layers: Annotated[tuple[LayerTold, ...], Field(max_length=MAX_LAYERS)]
+    layers: Annotated[tuple[ReportedLayer, ...], Field(max_length=MAX_LAYERS)]
 
 
 class LayerShown(Output):
@@ -79,10 +79,10 @@ class TransferShown(Output):
     stalled: Stalled | None
 
 
-def parse_transfer(progress: object) -> TransferTold | None:
-    """What a worker told of a transfer; ``None`` where it is something else."""
+def parse_transfer(progress: object) -> ReportedTransfer | None:
+    """Return the progress that a worker reported; ``None`` if it is something else."""
     try:
-        return TransferTold.model_validate(progress)
+        return ReportedTransfer.model_validate(progress)
     except ValidationError:
         return None
 
@@ -110,7 +110,7 @@ class TransferWatch:
     _measured: float | None = None
     _unmeasured_bytes: int = 0
 
-    def see(self, told: TransferTold, attempt: int, now: float) -> None:
+    def see(self, told: ReportedTransfer, attempt: int, now: float) -> None:
         """Take in what a worker told of an attempt; the same again says that nothing moved."""
         if attempt != self._attempt:
             self._begin(attempt, now)
@@ -120,7 +120,7 @@ class TransferWatch:
         self._measure(moved, now)
 
     def show(self, now: float) -> TransferShown:
-        """How it stands."""
+        """Return the progress so far."""
         return TransferShown(
             current_bytes=sum(layer.current_bytes for layer in self._layers.values()),
             total_bytes=sum(layer.total_bytes for layer in self._layers.values()),
@@ -144,8 +144,8 @@ class TransferWatch:
         for layer in self._layers.values():
             layer.moved_bytes, layer.since = 0, now
 
-    def _see_layer(self, told: LayerTold, now: float) -> int:
-        """How many bytes moved since the layer was last seen."""
+    def _see_layer(self, told: ReportedLayer, now: float) -> int:
+        """Return the bytes that moved since the layer was last observed."""
         layer = self._layers.get(told.id)
         if layer is None:
             if len(self._layers) >= MAX_LAYERS:

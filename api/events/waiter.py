@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from shared.coroutines import heard
+from shared.coroutines import wait_for_event
 from shared.database import Pool
 from shared.errors import OverdueError
 from shared.jobs.states import State
@@ -19,7 +19,7 @@ READ = "SELECT state, result, error FROM job WHERE job_id = %s AND organization_
 
 @dataclass(frozen=True)
 class EndedJob:
-    """How a job ended; ``result`` and ``error`` are the stored documents."""
+    """The end of a job; ``result`` and ``error`` are the stored documents."""
 
     job_id: str
     state: State
@@ -41,7 +41,7 @@ class Waiter:
         for limit in self._limits:
             self._shorten(limit)
 
-    def hear(self, _channel: str, job_id: str) -> None:
+    def on_notification(self, _channel: str, job_id: str) -> None:
         """Wake who watches the job; no id says that anything may have changed."""
         if job_id:
             events = self._watched.get(job_id, set())
@@ -102,7 +102,7 @@ class Waiter:
                 ended = await _read(pool, job_id, organization_id)
                 if ended:
                     return ended
-                await heard(hint, LOOK_EVERY.total_seconds())
+                await wait_for_event(hint, LOOK_EVERY.total_seconds())
 
 
 async def _read(pool: Pool, job_id: str, organization_id: str) -> EndedJob | None:

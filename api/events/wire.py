@@ -28,7 +28,7 @@ class EventOutput(Output):
 
 
 class SnapshotOutput(Output):
-    """How a job stands: sent when it changed, not stored, and so without an id.
+    """The status of a job: sent when it changed; it is not stored, so it has no id.
 
     ``progress`` is a transfer where the job is one, else as its kind makes it.
     """

@@ -1,4 +1,4 @@
-"""Which registry hosts are taken: a literal address is judged at once, a name at its look-up."""
+"""Accept registry hosts: a literal address is checked at once, a name when it is resolved."""
 
 from shared.networks import RegistryNetworks, is_address
 from shared.reference import RegistryHost, parse_registry

@@ -1,4 +1,4 @@
-"""What is wrong with an input, in the words and shapes of zod 4: clients parse and show these."""
+"""Describe invalid input in the words and shapes of zod 4, which clients parse and show."""
 
 import json
 from collections import defaultdict
@@ -91,7 +91,7 @@ def _absent_or_unlisted(model: type[BaseModel], path: list[Any], detail: ErrorDe
 
 
 def _schema_of(model: type[BaseModel], path: list[Any]) -> Mapping[str, Any]:
-    """What is expected at a path, its items and the parts of its parts included."""
+    """Return the expected type at a path, including its items and nested parts."""
     whole = model.model_json_schema()
     found: Mapping[str, Any] = whole
     for part in path:

@@ -31,7 +31,7 @@ SNAKE = re.compile("[a-z]+(_[a-z0-9]+)+")
 
 
 class Input(BaseModel):
-    """What a client sends; unknown fields are refused, and text that PostgreSQL cannot hold.
+    """Input of a client; unknown fields are refused, and text that PostgreSQL cannot hold.
 
     ``NOT_USED`` are fields that Dokploy's clients send and that have no effect here, each with the
     reason; they are accepted, and named in the answer's warnings. ``null`` says nothing of a
@@ -93,7 +93,7 @@ class NoInput(Input):
 
 
 class Output(BaseModel):
-    """What a client gets."""
+    """Output for a client."""
 
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True

@@ -1,4 +1,4 @@
-"""What names sources: a repository's URL, a branch, a commit, and paths that stay inside of it."""
+"""Fields that name sources: a repository's URL, a branch, a commit, and paths inside it."""
 
 import re
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class GitUrl:
 
     @property
     def is_private(self) -> bool:
-        """Whether what is sent there is heard by nobody else."""
+        """Return whether the connection to this URL is encrypted or stays on this machine."""
         return self.scheme == "https" or self.hostname in {LOOPBACK, "localhost"}
 
 

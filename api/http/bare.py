@@ -64,7 +64,7 @@ def plain_error(failure: Failure) -> Response:
 
 
 def error_data(error: WharfError, path: str | None) -> dict[str, Any]:
-    """What tRPC says of an error, Dokploy's ``zodError``, and ``cause`` where we know more."""
+    """Return tRPC's error object, with Dokploy's ``zodError`` and, where known, ``cause``."""
     status = status_of(error)
     data: dict[str, Any] = {"code": status.name, "httpStatus": status.http}
     if path is not None:

@@ -12,7 +12,7 @@ from api.errors import (
     TooLargeError,
     WrongMediaTypeError,
 )
-from api.limits.concurrency_limit import Places
+from api.limits.concurrency_limit import ConcurrencyLimit
 from api.sockets.connections import network_of
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -22,7 +22,9 @@ SMALL_BYTES = 64 * 1024
 BODY_PATIENCE = timedelta(seconds=60)
 
 
-async def read_body(request: Request, places: Places, patience: timedelta = BODY_PATIENCE) -> bytes:
+async def read_body(
+    request: Request, places: ConcurrencyLimit, patience: timedelta = BODY_PATIENCE
+) -> bytes:
     """The whole body.
 
     Raises:
@@ -39,7 +41,7 @@ async def read_body(request: Request, places: Places, patience: timedelta = BODY
         ) from None
 
 
-async def _read(request: Request, places: Places) -> bytes:
+async def _read(request: Request, places: ConcurrencyLimit) -> bytes:
     chunks: list[bytes] = []
     size = 0
     with ExitStack() as place:

@@ -26,7 +26,7 @@ def add_deploy_hooks(
 
 
 async def answer_deploy_hook(resources: Resources, token: str, request: Request) -> Response:
-    """What came of the push; the token stands in no log and in no answer."""
+    """Answer a push with its result; the token appears in no log and in no answer."""
     try:
         if request.method != "POST":
             raise WrongMethodError("a deploy hook is called by POST", allowed="POST")

@@ -105,8 +105,8 @@ Answer = Success | Failure
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """What the calls of one request share; ``address`` is where it comes from."""
+class _SharedCall:
+    """The data that the calls of one request share; ``address`` is the client's."""
 
     resources: Resources
     caller: Caller | WharfError
@@ -127,7 +127,7 @@ async def perform(resources: Resources, request: Request, calls: Sequence[Call])
     host = request.client.host if request.client else ""
     address = network_of(host)
     caller = await _identify(resources, request, address, calls)
-    asking = _Asking(resources, caller, address, _prefers_async(request))
+    asking = _SharedCall(resources, caller, address, _prefers_async(request))
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
         work = _all(
             [_answer(asking, call, _key(request, place)) for place, call in enumerate(calls)]
@@ -145,7 +145,7 @@ def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> F
 
 
 def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
-    """Who asks, for the log."""
+    """Return the caller, for the log."""
     if isinstance(caller, WharfError) or caller is NOBODY:
         return {"address": host}
     organization_id, key_id = caller.organization_id, caller.api_key_id or ""
@@ -180,7 +180,7 @@ def _key(request: Request, place: int) -> Repeatable | WharfError | None:
         return error
 
 
-async def _answer(asking: _Asking, call: Call, key: Repeatable | WharfError | None) -> Answer:
+async def _answer(asking: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Answer:
     began = time.monotonic()
     resources = asking.resources
     total = call.total.total_seconds() if call.total else None
@@ -202,7 +202,7 @@ async def _answer(asking: _Asking, call: Call, key: Repeatable | WharfError | No
     return answer
 
 
-async def _run(asking: _Asking, call: Call, key: Repeatable | WharfError | None) -> Success:
+async def _run(asking: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Success:
     caller = asking.caller if call.needs_key else NOBODY
     if isinstance(caller, WharfError):
         raise caller

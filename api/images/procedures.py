@@ -257,7 +257,7 @@ def _own_name(registry: Registry, asked: Push | Copy) -> tuple[str, str]:
 
 
 def _application(reference: Reference) -> str:
-    """What takes turns with the organization's others: the images of one repository."""
+    """Return the key by which images of one repository take turns with others."""
     return f"{reference.registry}/{reference.repository}"
 
 

@@ -1,4 +1,4 @@
-"""What one reader is sent: first what it missed, then what comes, until the job has ended.
+"""Send one reader first the events that it missed, then new ones, until the job has ended.
 
 Nothing is queued for a reader. One that is slow is sent, when it takes something again, the stored
 events that it missed (they are read again, if need be) and the newest snapshot in place of those
@@ -21,7 +21,7 @@ from api.events.readers import Reader, Readers
 from api.events.rows import Event, read_page
 from api.events.wire import BEGINNING, COMMENT
 from api.jobs.event_access import Opening
-from shared.coroutines import end, heard
+from shared.coroutines import end, wait_for_event
 from shared.database import Pool
 
 COMMENT_EVERY = timedelta(seconds=15)
@@ -65,7 +65,7 @@ async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
 
 @dataclass
 class _Reader:
-    """How far one reader is: ``cursor`` is the number of the last event that it was sent."""
+    """The position of one reader: ``cursor`` is the number of the last event that it was sent."""
 
     source: Source
     entered: Reader
@@ -109,7 +109,7 @@ class _Reader:
             return True
         is_behind = self.feed.snapshot != self._shown and not self.feed.is_over
         seconds = self._pause() if is_behind else self.source.comment_every.total_seconds()
-        return await heard(self.news, max(seconds, 0.001)) or is_behind
+        return await wait_for_event(self.news, max(seconds, 0.001)) or is_behind
 
     def _pause(self) -> float:
         if self._shown is None:

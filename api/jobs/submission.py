@@ -161,7 +161,7 @@ def read_document(ended: EndedJob, document: object, kind: type[Result]) -> Resu
 
 
 def fault_of(ended: EndedJob) -> Fault:
-    """What a job that did not succeed says of itself."""
+    """Return the error of a job that did not succeed."""
     if ended.error:
         try:
             return Fault.model_validate(ended.error)

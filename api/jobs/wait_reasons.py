@@ -62,7 +62,7 @@ class Reason(Output):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the database knows of a queued job's surroundings."""
+    """The facts in the database that a queued job's release depends on."""
 
     name: str
     seen_at: datetime | None

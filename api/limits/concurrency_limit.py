@@ -13,7 +13,7 @@ from api.errors import BusyError, TooManyAtOnceError
 
 
 @dataclass
-class Places:
+class ConcurrencyLimit:
     """So many of ``things`` at once; ``things`` is how they are called in an error."""
 
     things: str

@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 
 
 @dataclass
-class Guesses:
+class GuessLimit:
     """``per_minute`` failures of one address; 0 is no limit. ``clock`` is in seconds."""
 
     per_minute: int

@@ -1,4 +1,4 @@
-"""How often an API key may ask: counted here and, over all API processes, in Redis.
+"""Limit the requests of an API key: counted here and, over all API processes, in Redis.
 
 A request never waits for Redis. Each process counts for itself and, in the background, adds what it
 counted to the common counters and reads them. While Redis is away each process goes on by its own
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Usage:
-    """What one key used: ``current`` of ``minute`` and ``previous`` of the one before it.
+    """The requests of one key: ``current`` in ``minute``, ``previous`` in the minute before.
 
     ``untold`` is what this process counted of ``current`` and has not yet told.
     """
@@ -58,7 +58,7 @@ class Usage:
         self.minute, self.current, self.untold = minute, 0, 0
 
     def used(self, now: float) -> float:
-        """How much was used in the last sixty seconds."""
+        """Return the number of requests in the last sixty seconds."""
         return self.current + self.previous * (1 - _part(now))
 
     def wait(self, now: float, limit: int, wanted: int) -> float:
@@ -161,5 +161,5 @@ class RateLimiter:
 
 
 def _part(now: float) -> float:
-    """How much of its minute has passed: 0 up to 1."""
+    """Return the part of the minute that has passed: 0 up to 1."""
     return now / MINUTE % 1.0

@@ -130,7 +130,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class _Found:
-    """What prometheus_client takes for a registry."""
+    """A collector in the form that prometheus_client expects."""
 
     families: Sequence[Metric]
 
@@ -139,7 +139,7 @@ class _Found:
 
 
 async def count(connection: Connection, since: str) -> list[Metric]:
-    """What the database knows; of ended jobs those whose id is not before ``since``."""
+    """Count rows of the database; of ended jobs those whose id is not before ``since``."""
 
     async def rows(query: str) -> list[Row]:
         return await (await connection.execute(query, {"since": since})).fetchall()

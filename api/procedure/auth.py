@@ -1,4 +1,4 @@
-"""Who asks: an API key, known by its SHA-256 only."""
+"""Find the caller of an API key, which is known by its SHA-256 only."""
 
 import hashlib
 import secrets
@@ -6,7 +6,7 @@ from typing import Literal
 
 import psycopg
 
-from api.limits.guess_limit import Guesses
+from api.limits.guess_limit import GuessLimit
 from api.procedure.context import Caller
 from shared.database import Pool
 from shared.errors import ForbiddenError, UnauthenticatedError
@@ -32,8 +32,8 @@ SELECT * FROM found
 """
 
 
-async def authenticate(pool: Pool, guesses: Guesses, address: str, key: str | None) -> Caller:
-    """Who has this key; notes its use, once a minute at most.
+async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str | None) -> Caller:
+    """Return the caller that has this key; record its use, once a minute at most.
 
     Raises:
         UnauthenticatedError: no key, or one that is unknown or has expired.
@@ -69,12 +69,12 @@ def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
 
 
 def proof_of(secret: str) -> bytes:
-    """What proves to the database that a key or a token was shown to us."""
+    """Return the proof for the database that a key or a token was presented."""
     return hashlib.sha256(secret.encode()).digest()
 
 
 def hash_secret(secret: str) -> bytes:
-    """What is kept of a key or a token: the hash of its proof, so that nothing stored is one.
+    """Return the stored form of a key or a token: the hash of its proof.
 
     Both are 256 random bits, so no salt and no stretching.
     """

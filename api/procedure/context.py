@@ -1,4 +1,4 @@
-"""What a procedure is given: what this process holds, and who asks."""
+"""The context of a procedure call: the resources of this process, and the caller."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -14,9 +14,9 @@ from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.events.waiter import Waiter
 from api.fields.effects import FieldWarning, judge
-from api.limits.concurrency_limit import Places
+from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
-from api.limits.guess_limit import Guesses
+from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
 from api.procedure.sessions import Sessions
 from api.sockets.connections import Connections
@@ -33,7 +33,7 @@ Role = Literal["admin", "member"]
 
 @dataclass(frozen=True)
 class Resources:
-    """What the API process holds; none of it opens a stored password.
+    """The resources of the API process; none of them opens a stored password.
 
     ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
     told, without any password. ``contexts`` is where uploads are kept; without one none are taken.
@@ -45,10 +45,10 @@ class Resources:
     waiter: Waiter
     feeds: Feeds
     readers: Readers
-    waits: Places
-    uploads: Places
-    bodies: Places
-    guesses: Guesses
+    waits: ConcurrencyLimit
+    uploads: ConcurrencyLimit
+    bodies: ConcurrencyLimit
+    guesses: GuessLimit
     limiter: RateLimiter
     connections: Connections
     vault: PublicKey
@@ -89,7 +89,7 @@ class Caller:
         )
 
 
-SPEAK = text("SELECT set_config('wharf.proof', :proof, true)")
+PRESENT_KEY = text("SELECT set_config('wharf.proof', :proof, true)")
 """Show the database, for one transaction, the key that asks (authority.sql)."""
 
 NOBODY = Caller(organization_id="", api_key_id=None, role="member")
@@ -135,5 +135,7 @@ class Context:
         """A session in a transaction for the caller, committed at the end of the block."""
         async with self.resources.sessions.begin() as session:
             if self.caller.proof:
-                await (await session.connection()).execute(SPEAK, {"proof": self.caller.proof})
+                await (await session.connection()).execute(
+                    PRESENT_KEY, {"proof": self.caller.proof}
+                )
             yield session

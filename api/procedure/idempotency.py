@@ -62,7 +62,7 @@ class Repeatable:
     secret: str
 
     def hash(self, procedure: str, raw: object) -> bytes:
-        """What tells this request from another one, and nothing of what is in it.
+        """Return a hash that identifies this request and reveals nothing of its content.
 
         It may hold a password: only who has the API key could try guesses against it.
         """
@@ -70,7 +70,7 @@ class Repeatable:
         return hmac.digest(self.secret.encode(), canonical.encode(), hashlib.sha256)
 
 
-class _Kept(BaseModel):
+class _StoredAnswer(BaseModel):
     """An answer: ``shown`` is its JSON; or how the job failed."""
 
     shown: str | None = None
@@ -84,8 +84,8 @@ class _Kept(BaseModel):
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """What stands under a key, by us or by who was first."""
+class _StoredRequest:
+    """The row of a key, stored by this request or by an earlier one."""
 
     request_hash: bytes
     job_id: str
@@ -133,23 +133,23 @@ async def answer_once(
         "request_hash": request_hash,
         "job_id": context.job_id,
     }
-    begun = _Begun(**await insert_or_read(context.resources.pool, BEGIN, values))
+    begun = _StoredRequest(**await insert_or_read(context.resources.pool, BEGIN, values))
     if begun.request_hash != request_hash:
         raise IdempotencyMismatchError(
             "this Idempotency-Key was used for another request",
             remedy="Use a new key for each new request.",
         )
     if begun.answer is not None:
-        return _Kept.model_validate(begun.answer).open(), False
+        return _StoredAnswer.model_validate(begun.answer).open(), False
     try:
         shown, is_accepted = await run(replace(context, job_id=begun.job_id, outlives=True))
     except FailedJobError as error:
-        kept = _Kept(fault=error.ended, job_id=error.job_id)
+        kept = _StoredAnswer(fault=error.ended, job_id=error.job_id)
     else:
         if is_accepted:
             # Where somebody waits for it later there is more to answer.
             return shown, True
-        kept = _Kept(shown=shown.decode())
+        kept = _StoredAnswer(shown=shown.decode())
     return (await _keep(context, values, kept)).open(), False
 
 
@@ -163,9 +163,9 @@ async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) 
         # Somebody else's row was stored while ours was tried: now it is there to be read.
 
 
-async def _keep(context: Context, values: dict[str, object], kept: _Kept) -> _Kept:
-    """What is kept: of two who were at it at once, the answer of who was first."""
+async def _keep(context: Context, values: dict[str, object], kept: _StoredAnswer) -> _StoredAnswer:
+    """Return the stored answer: of two concurrent requests, the first one's."""
     answer = Jsonb(kept.model_dump(mode="json", exclude_none=True))
     async with context.resources.pool.connection() as connection:
         row = await (await connection.execute(KEEP, {**values, "answer": answer})).fetchone()
-    return _Kept.model_validate(row["answer"]) if row is not None else kept
+    return _StoredAnswer.model_validate(row["answer"]) if row is not None else kept

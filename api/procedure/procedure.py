@@ -42,12 +42,12 @@ class Procedure(Generic[AnyInput, AnyOutput]):
 
     @property
     def method(self) -> Literal["GET", "POST"]:
-        """What strict clients ask it with."""
+        """Return the HTTP method of the procedure: GET for a query, POST for a mutation."""
         return "GET" if self.kind == "query" else "POST"
 
     @property
     def submits(self) -> bool:
-        """Whether it submits a job, so that it can be repeated under an ``Idempotency-Key``."""
+        """Return whether it submits a job, so that an ``Idempotency-Key`` makes it repeatable."""
         return self.waits or Accepted in getattr(self.output, "__mro__", ())
 
     @property

@@ -38,6 +38,6 @@ async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[S
 
 
 def violates(error: IntegrityError, constraint: str) -> bool:
-    """Whether it is this constraint, or unique index, that a statement violated."""
+    """Return whether a statement violated this constraint or unique index."""
     diagnosis = getattr(error.orig, "diag", None)
     return getattr(diagnosis, "constraint_name", None) == constraint

@@ -1,4 +1,4 @@
-"""What applications use: registries and servers, kept while they are named, not removed in use."""
+"""Refuse to remove registries and servers that an application names."""
 
 from collections.abc import Iterable, Sequence
 

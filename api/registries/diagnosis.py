@@ -77,7 +77,7 @@ class Diagnose(Input):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """What is tested: a stored registry, or one that comes with its password."""
+    """The registry to be tested: a stored one, or one that comes with its password."""
 
     url: str
     host: RegistryHost

@@ -95,7 +95,7 @@ class TestOnServers(Input):
     server_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS)] | None = None
 
 
-class AskMatrix(Input):
+class MatrixInput(Input):
     """``history``: so many earlier tests of each pair."""
 
     registry_id: Id | None = None
@@ -151,7 +151,7 @@ async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutpu
     return _cells(await _rows(context, ASKED, values))
 
 
-async def show_matrix(context: Context, asked: AskMatrix) -> MatrixOutput:
+async def show_matrix(context: Context, asked: MatrixInput) -> MatrixOutput:
     """Return the newest tests of each registry from each server."""
     async with context.transaction() as session:
         if asked.registry_id is not None:
@@ -250,5 +250,5 @@ def _cells(rows: Sequence[_Row]) -> MatrixOutput:
 
 PROCEDURES = (
     Procedure("registry.testOnServers", "mutation", TestOnServers, MatrixOutput, test_on_servers),
-    Procedure("registry.matrix", "query", AskMatrix, MatrixOutput, show_matrix),
+    Procedure("registry.matrix", "query", MatrixInput, MatrixOutput, show_matrix),
 )

@@ -15,28 +15,28 @@ from api.applications.permissions import require_builder
 from api.applications.queries import find_application
 from api.deployments.plan import require_runnable
 from api.deployments.queries import AcceptedDeployment
-from api.deployments.request import AskDeployment, find_target, place
+from api.deployments.request import DeploymentInput, find_target, submit
 from api.events.waiter import EndedJob
 from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
 from api.jobs.submission import find_live_servers
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from shared.deployments.retained_images import ask, note_proof
+from shared.deployments.retained_images import record_verification_job, submit_image_job
 from shared.deployments.run_settings import RunSettings
 from shared.deployments.store import Image, Retained
 from shared.errors import NotFoundError, OverdueError, UnmetConditionError
-from shared.jobs.commands import ImageProve
+from shared.jobs.commands import ImageVerify
 from shared.jobs.states import State
 from shared.models import Rollback
 
-FRESH = timedelta(minutes=1)
+VERIFIED_AGAIN_AFTER = timedelta(minutes=1)
 """A point that was verified within so long is not verified again."""
 
-LASTS = timedelta(days=2)
+OFFERED_FOR = timedelta(days=2)
 """Control verifies each point once a day; one that was verified longer ago is not offered."""
 
-SPEAK = "SELECT set_config('wharf.proof', %s, true)"
+PRESENT_KEY = "SELECT set_config('wharf.proof', %s, true)"
 PATIENCE = timedelta(seconds=10)
 """How long `rollback.verify` waits for all points, which are verified at the same time."""
 
@@ -49,7 +49,7 @@ class ChosenRollback(Input):
     rollback_id: Id
 
 
-class AskRollback(AskDeployment):
+class RollbackInput(DeploymentInput):
     rollback_id: Id
 
 
@@ -86,7 +86,7 @@ class RollbackOutput(Output):
     @classmethod
     def of(cls, point: Point, now: datetime) -> Self:
         row = point.row
-        is_recent = row.proved_at is not None and now - row.proved_at < LASTS
+        is_recent = row.proved_at is not None and now - row.proved_at < OFFERED_FOR
         return cls.model_validate(
             {
                 **row.model_dump(),
@@ -124,7 +124,7 @@ async def verify(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]
     return [RollbackOutput.of(point, now) for point in points]
 
 
-async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
+async def rollback(context: Context, asked: RollbackInput) -> AcceptedDeployment:
     """Run a rollback point's image with its settings, on the current servers.
 
     The variables are the current ones. It is a deployment: answered at once, with a health gate on
@@ -142,7 +142,7 @@ async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
         )
     settings = RunSettings.model_validate(row.settings)
     require_runnable(target.application.name, settings)
-    order = target.order(
+    order = target.request(
         context,
         Image(row.reference, row.digest, row.registry_id),
         settings,
@@ -152,7 +152,7 @@ async def rollback(context: Context, asked: AskRollback) -> AcceptedDeployment:
         description=asked.description,
         rollback_id=row.rollback_id,
     )
-    return await place(context, target, order)
+    return await submit(context, target, order)
 
 
 async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
@@ -202,7 +202,7 @@ async def _read(
 
 async def _verify(context: Context, rows: Sequence[Rollback], server_ids: Sequence[str]) -> None:
     """Have points verified that were not lately, by one of these servers if one is online."""
-    since = datetime.now(UTC) - FRESH
+    since = datetime.now(UTC) - VERIFIED_AGAIN_AFTER
     stale = [row for row in rows if row.registry_id and (row.checked_at or since) <= since]
     servers = await find_live_servers(context) if stale else []
     if not servers:
@@ -235,23 +235,23 @@ def _note(row: Rollback, ended: EndedJob) -> None:
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:
     async with context.resources.pool.connection() as connection, connection.transaction():
-        await connection.execute(SPEAK, (context.caller.proof,))
-        job_id = await ask(
+        await connection.execute(PRESENT_KEY, (context.caller.proof,))
+        job_id = await submit_image_job(
             connection,
-            ImageProve(reference=row.reference, registry_id=row.registry_id),
+            ImageVerify(reference=row.reference, registry_id=row.registry_id),
             organization_id=row.organization_id,
             application_id=row.application_id,
             server_id=server_id,
             deadline=PATIENCE,
             requested_by=context.caller.api_key_id,
         )
-        await note_proof(connection, row.rollback_id, job_id)
+        await record_verification_job(connection, row.rollback_id, job_id)
     return job_id
 
 
 PROCEDURES = (
     Procedure("rollback.all", "query", ManyRollbacks, list[RollbackOutput], get_all),
     Procedure("rollback.verify", "mutation", ManyRollbacks, list[RollbackOutput], verify),
-    Procedure("rollback.rollback", "mutation", AskRollback, AcceptedDeployment, rollback),
+    Procedure("rollback.rollback", "mutation", RollbackInput, AcceptedDeployment, rollback),
     Procedure("rollback.delete", "mutation", ChosenRollback, RollbackOutput, delete),
 )

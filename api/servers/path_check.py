@@ -50,7 +50,7 @@ class PathCheck(Output):
 
 @dataclass(frozen=True)
 class Facts:
-    """How far a check's job came: moments of the database's clock, its state, and its error."""
+    """The steps of a check's job: times by the database's clock, its state, and its error."""
 
     state: State
     created_at: datetime | None

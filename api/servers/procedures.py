@@ -126,7 +126,7 @@ class CreateServer(Input):
 
 
 class UpdateServer(Change):
-    """What is left out stays as it is."""
+    """The fields to change; a field that is left out stays as it is."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name"})

@@ -75,7 +75,7 @@ async def validate(context: Context, asked: ChosenServer) -> ServerValidation:
 
 
 def check_server(facts: Facts) -> Iterator[Check]:
-    """What a server that is away said last is not checked: it may have changed."""
+    """Yield the checks; old data of an offline server is not judged: it may have changed."""
     yield _check(
         "enrolled",
         "joined" if facts.enrolled else "never joined",

@@ -39,7 +39,7 @@ class Awaited(Enum):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a client may take.
+    """The time that a client may take.
 
     ``head``: to send the head of a request, from the end of the one before. ``rest``: to send the
     rest of a body that is no longer wanted. ``moved_bytes`` of an answer have to be taken in each
@@ -52,7 +52,7 @@ class Patience:
     moved_bytes: int = 16 * 1024
 
     def is_over(self, awaited: Awaited, waited_seconds: float, moved_bytes: int) -> bool:
-        """Whether a client that moved so much in that time has to go.
+        """Return whether a client that moved so many bytes in that time is disconnected.
 
         A body is not judged here: its reader knows whether it waits for it.
         """
@@ -98,7 +98,7 @@ class Connections:
         return len(self._open)
 
     def admit(self, address: str) -> bool:
-        """Whether there is room for one more from there; closes others to make some."""
+        """Return whether one more connection from there has room; close others to make room."""
         is_admitted = True
         if self._of_address[address] >= self.per_address:
             ours = (each for each in self._open if each.address == address)

@@ -90,7 +90,7 @@ class HttpConnection(H11Protocol):
             self.abort()
 
     def awaited(self) -> Awaited:
-        """What has to come next, where it has to come from the client."""
+        """The part of a request that the client has to send next."""
         if self.flow.write_paused or self.transport.is_closing():
             return Awaited.READER
         if self.conn.their_state is h11.IDLE:

@@ -1,4 +1,4 @@
-"""What the sender of a body says that its SHA-256 is."""
+"""Read the SHA-256 that the sender of a body declares."""
 
 import base64
 import binascii

@@ -27,7 +27,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 @dataclass(frozen=True)
 class Received:
-    """What came; ``sha256`` is hexadecimal."""
+    """A received upload; ``sha256`` is hexadecimal."""
 
     size_bytes: int
     sha256: str

@@ -1,4 +1,4 @@
-"""What a webhook is made of: the URL of its endpoint, and what it is told of."""
+"""Fields of a webhook: the URL of its endpoint, and the events that it is sent."""
 
 import re
 from typing import Annotated

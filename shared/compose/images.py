@@ -9,9 +9,9 @@ from shared.compose.nodes import (
     Document,
     Mapping,
     Node,
-    Place,
     Scalar,
     Sequence,
+    Span,
     read_document,
     resolve,
     rewrite,
@@ -45,7 +45,7 @@ class ServiceImage:
     reference: Reference
     value: str
     spelled: str
-    place: Place
+    place: Span
 
     def pinned(self, digest: str) -> str:
         """As its author spelled it where Docker reads that alike, with tag and digest."""
@@ -160,7 +160,7 @@ def _image(service: str, node: Node) -> ServiceImage:
 
 
 def _require_own_anchors(document: Document, nodes: dict[str, Node]) -> None:
-    """What is pinned must not change what is no image: a container's name, say."""
+    """Refuse a pin that would change anything but an image, for example a container's name."""
     images = set(nodes.values())
     for alias in document.aliases:
         if alias not in images and alias.target in images:

@@ -26,7 +26,7 @@ _BLOCK_HEADER = re.compile(rf"[|>]{_LINE}")
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class Span:
     """From where to where a node stands in the text, its anchor and tag included."""
 
     start: int
@@ -37,7 +37,7 @@ class Place:
 class Scalar:
     """``tag`` is the one that is written; without one, a plain scalar may be another type."""
 
-    place: Place
+    place: Span
     value: str
     tag: str | None
     is_plain: bool
@@ -82,7 +82,7 @@ class Mapping:
 
 @dataclass(frozen=True, eq=False)
 class Alias:
-    place: Place
+    place: Span
     target: "Scalar | Sequence | Mapping"
 
 
@@ -109,12 +109,12 @@ def read_document(text: str) -> Document:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.feed(event)
     except yaml.YAMLError as error:
-        raise InvalidComposeError(f"the compose file is not YAML: {_said(error)}") from None
+        raise InvalidComposeError(f"the compose file is not YAML: {_problem(error)}") from None
     return builder.document()
 
 
 def resolve(node: Node) -> Scalar | Sequence | Mapping:
-    """What a node is; of an alias, what it stands for."""
+    """Return the node, or the node that an alias stands for."""
     return node.target if isinstance(node, Alias) else node
 
 
@@ -125,7 +125,7 @@ def scalar_value(node: Node) -> str | None:
 
 
 def rewrite(written: str, value: str, new: str) -> str:
-    """What stands at the place of a scalar or alias, with another value and all else kept.
+    """Return the text of a scalar or alias with another value and everything else kept.
 
     ``value`` and ``new`` are words of one line that need no quotes and no escapes.
     """
@@ -144,7 +144,7 @@ def _end(pattern: re.Pattern[str], text: str) -> int:
     return match.end() if match else 0
 
 
-def _said(error: yaml.YAMLError) -> str:
+def _problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"{error.problem} at line {error.problem_mark.line + 1}"
     return "it holds signs that YAML does not allow"
@@ -208,9 +208,9 @@ class _Builder:
         self._aliases.append(alias)
         self._open[-1].nodes.append(alias)
 
-    def _place(self, event: yaml.Event) -> Place:
+    def _place(self, event: yaml.Event) -> Span:
         start, end = (mark.index if mark else 0 for mark in (event.start_mark, event.end_mark))
-        return Place(start + self._shift, end + self._shift)
+        return Span(start + self._shift, end + self._shift)
 
 
 def _pairs(nodes: list[Node]) -> Iterable[tuple[Node, Node]]:

@@ -1,18 +1,18 @@
-"""What is asked about a retained image: whether it is whole where it is kept, or to delete it."""
+"""Submit jobs about a retained image: to verify that it is complete, or to delete it."""
 
 from datetime import timedelta
 
 from shared.database import Connection
 from shared.jobs.accesses import exclusive_key
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.store.submit import Submission, submit
 
 NOTE_PROOF = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
 
 
-async def ask(
+async def submit_image_job(
     connection: Connection,
-    command: ImageProve | ImageDelete,
+    command: ImageVerify | ImageDelete,
     *,
     organization_id: str,
     application_id: str,
@@ -35,6 +35,6 @@ async def ask(
     return await submit(connection, job)
 
 
-async def note_proof(connection: Connection, rollback_id: str, job_id: str) -> None:
+async def record_verification_job(connection: Connection, rollback_id: str, job_id: str) -> None:
     """Tell a rollback point by which job it is proved again."""
     await connection.execute(NOTE_PROOF, (job_id, rollback_id))

@@ -1,4 +1,4 @@
-"""How an application is run: what of it a deployment and a rollback point remember, no secrets."""
+"""Run settings of an application that a deployment and a rollback point keep; no secrets."""
 
 from typing import Literal
 
@@ -38,7 +38,7 @@ class RunSettings(BaseModel):
         registry_id: str | None,
         made_by: str | None,
     ) -> Replace | None:
-        """What runs the image on a server; the login goes along where the Engine pulls itself."""
+        """The runtime of an image; a login is sent along if the Engine pulls by itself."""
         fields = {
             **self.model_dump(),
             "application_id": application_id,

@@ -51,7 +51,7 @@ OnFailure = Literal["stop", "rollback"]
 
 @dataclass(frozen=True)
 class Image:
-    """What is run: by its digest, or, without one, what the job ``made_by`` says that it is.
+    """The image to run: by its digest, or, without one, the result of the job ``made_by``.
 
     ``registry_id`` is whose login it is pulled with.
     """
@@ -72,7 +72,7 @@ class Retained:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How many servers are changed at once (0: all), and what becomes of the others.
+    """The servers that are changed at once (0: all), and the action if one fails.
 
     ``rollback``: where one failed, those that were changed get what they had before.
     """
@@ -82,7 +82,7 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class Order:
+class DeploymentRequest:
     """A deployment as it is asked for; ``environment`` is sealed, as its application has it.
 
     ``rollback_id`` is the point that it goes back to, ``undoes`` the deployment that it puts back.
@@ -105,7 +105,7 @@ class Order:
     undoes: str | None = None
 
 
-async def store_deployment(connection: Connection, order: Order) -> None:
+async def store_deployment(connection: Connection, order: DeploymentRequest) -> None:
     """Store it and submit its jobs, within the caller's transaction, who has its application.
 
     Without a job that makes the image, the first pull has the deployment's own id.
@@ -117,13 +117,13 @@ async def store_deployment(connection: Connection, order: Order) -> None:
         earlier = [job_id for job_id in changing if job_id is not None]
 
 
-def _batches(order: Order) -> list[Sequence[str]]:
+def _batches(order: DeploymentRequest) -> list[Sequence[str]]:
     size = order.rollout.batch_size or len(order.server_ids)
     return [order.server_ids[at : at + size] for at in range(0, len(order.server_ids), size)]
 
 
 async def _store_server(
-    connection: Connection, order: Order, server_id: str, earlier: Sequence[str]
+    connection: Connection, order: DeploymentRequest, server_id: str, earlier: Sequence[str]
 ) -> str | None:
     """Gives the job that changes the server, if one does."""
     image = order.image
@@ -157,7 +157,7 @@ async def _store_server(
 
 
 def _submission(
-    order: Order,
+    order: DeploymentRequest,
     command: ImagePull | Replace,
     server_id: str,
     job_id: str,
@@ -181,7 +181,7 @@ def _submission(
     )
 
 
-def _values(order: Order) -> dict[str, object]:
+def _values(order: DeploymentRequest) -> dict[str, object]:
     retained = order.retained
     return {
         "deployment_id": order.deployment_id,

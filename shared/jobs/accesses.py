@@ -1,4 +1,4 @@
-"""What a command needs and touches: logins, hosts, and what no other job may do meanwhile."""
+"""Derive from a command its logins, its hosts, and the target that it has to itself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
-    ImageProve,
     ImagePull,
     ImagePush,
+    ImageVerify,
     RegistryTest,
     Replace,
     ServiceReplace,
@@ -37,7 +37,7 @@ class Access:
 
 
 def accesses(command: Command) -> tuple[Access, ...]:
-    """What logins a command needs, and for what; none for what is done as nobody."""
+    """Return the logins that a command needs, with their rights; none for anonymous access."""
     return tuple(_needed(command))
 
 
@@ -47,7 +47,7 @@ def _needed(command: Command) -> Iterator[Access]:
             yield Access(command.host, command.repository, _PUSH, command.registry_id)
         case ImageBuild(base_host=str() as host, registry_id=str()):
             yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
-        case ImagePull() | ImageProve() | ServiceReplace():
+        case ImagePull() | ImageVerify() | ServiceReplace():
             yield from _pull(command.target, command.registry_id)
         case ImagePush():
             yield _access(command.target, _PUSH, command.registry_id)
@@ -64,7 +64,7 @@ def _needed(command: Command) -> Iterator[Access]:
 
 
 def exclusive_key(command: Command, server_id: str) -> str | None:
-    """What two jobs may not do at once; ``None`` where they cannot be in each other's way.
+    """Return the key of a target that one job at a time may change; ``None`` if there is none.
 
     A tag is written by one of them at a time, wherever its image comes from.
     """

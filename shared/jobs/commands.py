@@ -1,4 +1,4 @@
-"""What a job of each kind is asked: stored commands, without secrets.
+"""Commands of jobs, by kind: stored, without secrets.
 
 A command is JSON in snake_case and carries a version. A peer ignores fields that it does not know.
 """
@@ -44,7 +44,7 @@ class JobClass(StrEnum):
 
 
 class DedupeUntil(StrEnum):
-    """How long who asks for the same again gets the same job.
+    """The time for which a repeated request gets the same job.
 
     Until it has begun, where its work depends on the moment: what a tag means is looked up then.
     """
@@ -198,7 +198,7 @@ class ImageCopy(ImageCommand):
         return parse_reference(self.source)
 
 
-class ImageProve(ImageCommand):
+class ImageVerify(ImageCommand):
     """See that an image is whole at its registry: ``reference`` has a digest."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_PROVE
@@ -321,7 +321,7 @@ class ServiceReplace(Replace):
 
 @dataclass(frozen=True)
 class Rule:
-    """How a kind is run: ``timeout`` bounds one attempt, ``max_failures`` all of them.
+    """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
 
     Of one class, the higher ``priority`` goes first: tests before tags, pulls before pushes, and
     copies last, as nothing that is rolled out waits for them.
@@ -347,7 +347,7 @@ RULES: dict[Kind, Rule] = {
     Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
-    Kind.IMAGE_PROVE: Rule(ImageProve, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
+    Kind.IMAGE_PROVE: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(

@@ -1,4 +1,4 @@
-"""Whether an image is deleted from its registry: one pure function decides.
+"""Decide whether an image is deleted from its registry, in one pure function.
 
 ```text
 control:  what the database says ─► Claim ─┐
@@ -77,8 +77,8 @@ class Known(BaseModel):
 
 
 @dataclass(frozen=True)
-class Look:
-    """What a registry says of a repository.
+class Observation:
+    """The facts about a repository that its registry reports.
 
     ``tags`` are digests by tag; ``children`` and ``subjects`` are what each manifest lists and
     refers to; ``referrers`` is the registry's own answer. ``gaps`` say what could not be seen.
@@ -94,7 +94,7 @@ class Look:
 
 
 class Outcome(StrEnum):
-    """What becomes of an image.
+    """The decision about an image.
 
     ``untagged``: our own tags go, the bytes stay. ``gone``: there was nothing to delete.
     """
@@ -114,7 +114,7 @@ class Decision:
     reasons: tuple[str, ...] = ()
 
 
-def decide(image: Reference, known: Known, look: Look) -> Decision:
+def decide(image: Reference, known: Known, look: Observation) -> Decision:
     """Delete the bytes, our own tags alone, or nothing.
 
     A tag goes alone only where another one keeps naming the image: many registries collect what
@@ -133,7 +133,7 @@ def decide(image: Reference, known: Known, look: Look) -> Decision:
     return Decision(Outcome.KEPT, (), shown)
 
 
-def _split(digest: str, known: Known, look: Look) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split(digest: str, known: Known, look: Observation) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The tags that name the image: our own, and all others."""
     naming = sorted(tag for tag, named in look.tags.items() if named == digest)
     own = known.own_tags
@@ -143,7 +143,7 @@ def _split(digest: str, known: Known, look: Look) -> tuple[tuple[str, ...], tupl
     )
 
 
-def _reasons(digest: str, known: Known, look: Look) -> Iterator[str]:
+def _reasons(digest: str, known: Known, look: Observation) -> Iterator[str]:
     for claim in known.needs:
         yield f"{claim.name} needs it"
     yield from look.gaps

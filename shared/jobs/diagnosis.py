@@ -1,4 +1,4 @@
-"""What a connection test found, stage by stage: a job's result, and what the API shows.
+"""Results of a connection test, stage by stage: a job's result, and what the API shows.
 
 ```text
 parse → policy → dns → tcp → tls → ping → auth → pull → push → catalog → engine

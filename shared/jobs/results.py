@@ -1,4 +1,4 @@
-"""What a job of each kind answers: results without secrets, as the API shows them."""
+"""Results of jobs, by kind: without secrets, as the API shows them."""
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -35,7 +35,7 @@ class ImageResult(_Result):
 
 
 class ContainerResult(_Result):
-    """What runs now; ``gap_seconds`` is how long nothing answered at a published port."""
+    """The running container; for ``gap_seconds`` no published port answered."""
 
     reference: str
     digest: str
@@ -45,7 +45,7 @@ class ContainerResult(_Result):
 
 
 class PinnedImage(_Result):
-    """What a service runs from now on; ``reference`` holds the digest too."""
+    """The pinned image of a service; ``reference`` holds the digest too."""
 
     service: str
     reference: str
@@ -60,7 +60,7 @@ class ComposeResult(_Result):
     without_image: tuple[str, ...]
 
 
-class ProofResult(_Result):
+class VerificationResult(_Result):
     """An image that is whole at its registry: all its blobs are there, ``size_bytes`` of them."""
 
     reference: str
@@ -70,7 +70,7 @@ class ProofResult(_Result):
 
 
 class DeleteResult(_Result):
-    """What became of an image that nothing of ours needs any more.
+    """The outcome of deleting an image that nothing needs any more.
 
     ``was_there`` tells whether it was deleted just now. ``tags`` are those that were deleted by
     themselves; ``reasons`` say why its bytes stay.
@@ -85,7 +85,7 @@ class DeleteResult(_Result):
 
 
 class ServiceResult(_Result):
-    """What a Swarm runs now, on all of its ``replicas``; ``service_id`` is the Engine's."""
+    """The Swarm service that runs on all of its ``replicas``; ``service_id`` is the Engine's."""
 
     reference: str
     digest: str

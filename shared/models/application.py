@@ -21,7 +21,7 @@ SEALED = ("env", "build_secrets", "git_token")
 
 
 def _within_organization(column: str, table: str) -> ForeignKeyConstraint:
-    """What a column names belongs to the same organization."""
+    """Require that the row that a column names belongs to the same organization."""
     return ForeignKeyConstraint(
         ["organization_id", column], [f"{table}.organization_id", f"{table}.{table}_id"]
     )

@@ -11,7 +11,7 @@ OUTCOMES = ("succeeded", "failed", "cancelled", "superseded", "expired")
 
 
 class Build(SQLModel, table=True):
-    """What was asked for and what came of it; it stays when its jobs are pruned.
+    """A requested build and its outcome; it stays when its jobs are pruned.
 
     ``make_job_id`` is the job that builds, or pulls an image that is ready; there is nothing to
     push or to retain where an application has no registry for it. ``reference`` is where the image
@@ -55,5 +55,5 @@ class Build(SQLModel, table=True):
 
     @property
     def job_ids(self) -> list[str]:
-        """Those of its steps, in their order."""
+        """The ids of the jobs of its steps, in their order."""
         return [s for s in (self.make_job_id, self.push_job_id, self.retain_job_id) if s]

@@ -40,7 +40,7 @@ class BuildContext(SQLModel, table=True):
 
 
 class ContextToken(SQLModel, table=True):
-    """What one attempt may fetch, once: of the token itself only the SHA-256 is known here.
+    """The right of one attempt to fetch a context, once; only the token's SHA-256 is stored.
 
     The context may be gone by then, so that it is named and not referred to.
     """

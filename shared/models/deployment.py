@@ -21,7 +21,7 @@ SERVER_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 
 class Deployment(SQLModel, table=True):
-    """What was asked for and what came of it; it stays when its jobs are pruned.
+    """A requested deployment and its outcome; it stays when its jobs are pruned.
 
     ``reference`` is what is run: where the image is, by its ``digest`` and no tag once that is
     known. The build is made for it where both have one id. ``settings`` are how it is run, without
@@ -128,5 +128,5 @@ class DeploymentServer(SQLModel, table=True):
 
     @property
     def job_ids(self) -> list[str]:
-        """Those of its steps, in their order."""
+        """The ids of the jobs of its steps, in their order."""
         return [step for step in (self.pull_job_id, self.replace_job_id) if step]

@@ -1,4 +1,4 @@
-"""What was asked under an ``Idempotency-Key``, and the answer once there is one."""
+"""A request under an ``Idempotency-Key``, and its answer once there is one."""
 
 from typing import Any
 

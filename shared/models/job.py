@@ -175,7 +175,7 @@ class JobAttempt(SQLModel, table=True):
 
 
 class DigestCheck(SQLModel, table=True):
-    """What the registry answered when control asked for the digest that a worker pushed.
+    """The registry's answer when control asked for the digest that a worker pushed.
 
     ``code`` says why control did not reach it.
     """

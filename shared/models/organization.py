@@ -10,7 +10,7 @@ from shared.models.columns import Moment, document, moment, one_of
 
 
 class Organization(SQLModel, table=True):
-    """Who registries, servers and applications belong to.
+    """The owner of registries, servers and applications.
 
     ``transfer_limit``: so many transfers at once on all its servers; null for any number. Jobs that
     were stored before ``held_at`` wait: the database was restored then.
@@ -46,7 +46,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class AuditEvent(SQLModel, table=True):
-    """Who did what to which thing; rows are only ever added."""
+    """A recorded action: caller, action and object; rows are only ever added."""
 
     __tablename__ = "audit_event"
     __table_args__ = (ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),)

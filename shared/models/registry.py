@@ -37,7 +37,7 @@ class Registry(SQLModel, table=True):
 
 
 class RegistryCheck(SQLModel, table=True):
-    """How one test of a registry from a server ended; kept for longer than the job itself.
+    """The outcome of one test of a registry from a server; kept longer than the job itself.
 
     A trigger adds the row as the job ends. ``milliseconds`` are those of its last attempt.
     """

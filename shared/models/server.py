@@ -105,7 +105,7 @@ class ServerToken(SQLModel, table=True):
 
 
 class ServerEnrolment(SQLModel, table=True):
-    """What a server proves itself with; one row a server, never changed.
+    """The key and the password hashes of a server; one row a server, never changed.
 
     ``broker_hash`` is the SHA-256 of its password at the broker, as hexadecimal digits.
     """

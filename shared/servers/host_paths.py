@@ -5,7 +5,7 @@ from posixpath import isabs, normpath
 
 
 def is_within(path: str, allowed: Iterable[str]) -> bool:
-    """Whether a path is one of these or below one, by its name alone; links are not followed."""
+    """Return whether a path is one of these or below one, by name alone; links are not followed."""
     plain = _plain(path)
     return isabs(path) and any(
         _plain(root) == "/" or f"{plain}/".startswith(f"{_plain(root)}/") for root in allowed

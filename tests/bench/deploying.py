@@ -9,7 +9,7 @@ from tests.bench.application import PORT, Application, Version, open_application
 from tests.bench.measure import Figure, median
 from tests.bench.peers.by_hand import Service, open_service, open_swarm
 from tests.bench.scene import Scene
-from worker.local.demo.deployment import TARGET_PORT, Heard
+from worker.local.demo.deployment import TARGET_PORT, Answers
 from worker.local.fleet import Fleet, start_fleet
 
 RUNTIMES = ("container", "service")
@@ -124,11 +124,11 @@ def _gap(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[Figure]
     yield Figure(f"{what}: requests that failed", "", median(failed))
 
 
-def _is_good(heard: Heard) -> bool:
+def _is_good(heard: Answers) -> bool:
     return all(answer.startswith("version ") for answer in heard.answers)
 
 
-def _longest(heard: Sequence[Heard]) -> float:
+def _longest(heard: Sequence[Answers]) -> float:
     """Seconds between two good answers that follow one another."""
     good = [each.at for each in heard if _is_good(each)]
     return max(after - before for before, after in itertools.pairwise(good))

@@ -1,4 +1,4 @@
-"""A certificate authority for one test run, and the TLS contexts of servers that it vouches for."""
+"""A certificate authority for one test run, and TLS contexts with its certificates."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,7 @@ import trustme
 
 
 class Authority:
-    """``directory`` gets files for programs that want files."""
+    """A certificate authority; ``directory`` gets its files."""
 
     def __init__(self, directory: Path, name: str = "Wharfinger test CA") -> None:
         self.directory = directory
@@ -23,13 +23,13 @@ class Authority:
         return path
 
     def trust(self, certificates: Path, host: str) -> Path:
-        """Lay the authority where Docker looks for it: ``certificates/HOST/ca.crt``."""
+        """Store the authority in Docker's directory: ``certificates/HOST/ca.crt``."""
         (certificates / host).mkdir(parents=True, exist_ok=True)
         (certificates / host / "ca.crt").write_bytes(self.file.read_bytes())
         return certificates
 
     def context(self, *names: str, ends_in: timedelta = timedelta(days=90)) -> ssl.SSLContext:
-        """A server's TLS with a certificate for ``names``; a negative ``ends_in`` is expired."""
+        """Make a server's TLS context for ``names``; with a negative ``ends_in`` it is expired."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._issue(names, ends_in).configure_cert(context)
         return context
@@ -37,7 +37,7 @@ class Authority:
     def files(
         self, name: str, *names: str, ends_in: timedelta = timedelta(days=90)
     ) -> tuple[Path, Path]:
-        """The same as files ``name.crt`` and ``name.key``."""
+        """Write such a certificate to the files ``name.crt`` and ``name.key``."""
         leaf = self._issue(names, ends_in)
         chain, key = self.directory / f"{name}.crt", self.directory / f"{name}.key"
         chain.write_bytes(b"".join(blob.bytes() for blob in leaf.cert_chain_pems))

@@ -1,4 +1,4 @@
-"""An HTTP proxy that only tunnels (``CONNECT``), and looks every name up as loopback."""
+"""An HTTP proxy that only tunnels (``CONNECT``), and resolves every name to loopback."""
 
 import asyncio
 import contextlib
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 
 @dataclass
 class ConnectProxy:
-    """``asked`` are the places that tunnels were asked for; ``status`` is what it answers."""
+    """The proxy; ``targets`` are the requested ``host:port``, ``status`` is its response."""
 
     status: str = "200 OK"
-    asked: list[str] = field(default_factory=list)
+    targets: list[str] = field(default_factory=list)
     url: str = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        place = head.split()[1].decode()
-        self.asked.append(place)
+        target = head.split()[1].decode()
+        self.targets.append(target)
         writer.write(f"HTTP/1.1 {self.status}\r\n\r\n".encode())
         if self.status.startswith("200"):
-            there = await asyncio.open_connection("127.0.0.1", int(place.rpartition(":")[2]))
+            connection = await asyncio.open_connection("127.0.0.1", int(target.rpartition(":")[2]))
             with contextlib.suppress(OSError):
-                await asyncio.gather(_carry(reader, there[1]), _carry(there[0], writer))
+                await asyncio.gather(_carry(reader, connection[1]), _carry(connection[0], writer))
         writer.close()
 
 

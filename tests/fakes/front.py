@@ -1,4 +1,4 @@
-"""A web server before a real registry: it passes everything on, but for what a test keeps back."""
+"""A web server in front of a real registry: it forwards requests that a test does not intercept."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -8,20 +8,22 @@ from aiohttp import web
 
 from tests.fakes.web import Fake, open_fake
 
-Keep = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
-"""Answers in the registry's place, or says ``None``."""
+Intercept = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+"""Return a response in place of the registry, or ``None`` to forward the request."""
 
 HOP_BY_HOP = {"connection", "content-length", "content-encoding", "transfer-encoding"}
 
 
 @asynccontextmanager
-async def open_front(host: str, keep: Keep, *, listen: str = "127.0.0.1") -> AsyncIterator[Fake]:
+async def open_front(
+    host: str, intercept: Intercept, *, listen: str = "127.0.0.1"
+) -> AsyncIterator[Fake]:
     """Serve for the registry at ``host`` until the block is left."""
     async with aiohttp.ClientSession(auto_decompress=False) as session:
 
         async def answer(request: web.Request) -> web.StreamResponse:
-            kept = await keep(request)
-            return kept or await relay(session, host, request)
+            intercepted = await intercept(request)
+            return intercepted or await relay(session, host, request)
 
         async with open_fake(answer, listen=listen) as fake:
             yield fake
@@ -30,11 +32,11 @@ async def open_front(host: str, keep: Keep, *, listen: str = "127.0.0.1") -> Asy
 async def relay(
     session: aiohttp.ClientSession, host: str, request: web.Request
 ) -> web.StreamResponse:
-    """Pass a request on to the registry at ``host``, and its answer back."""
+    """Forward a request to the registry at ``host``, and its response back."""
     async with session.request(
         request.method,
         f"http://{host}{request.rel_url}",
-        # aiohttp says by itself that a body comes in chunks, as an Engine sends layers.
+        # aiohttp sets the header itself for a chunked body, as an Engine sends layers.
         headers={k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"},
         data=request.content if request.can_read_body else None,
         allow_redirects=False,

@@ -1,4 +1,4 @@
-"""A registry whose tags cannot be moved, as ECR's: a front before a real one."""
+"""A front of a real registry whose tags cannot be moved, like ECR's."""
 
 from dataclasses import dataclass, field
 
@@ -14,10 +14,10 @@ REFUSAL = {
 
 @dataclass
 class ImmutableTags:
-    """To be kept before ``registry`` (``address:port``).
+    """Intercept the requests to ``registry`` (``address:port``).
 
-    A tag is taken once, and refused from then on, for the same digest too. The answers to the first
-    ``lost`` good writes are cut off.
+    A tag is accepted once and then refused, even for the same digest. The responses to the first
+    ``lost`` successful writes are cut off.
     """
 
     registry: str
@@ -25,7 +25,7 @@ class ImmutableTags:
     refused: int = 0
     written: set[str] = field(default_factory=set)
 
-    async def keep(self, request: web.Request) -> web.StreamResponse | None:
+    async def intercept(self, request: web.Request) -> web.StreamResponse | None:
         tag = request.path.rpartition("/manifests/")[2]
         if request.method != "PUT" or tag == request.path or ":" in tag:
             return None
@@ -50,6 +50,6 @@ class ImmutableTags:
                 data=await request.read(),
             ) as answer,
         ):
-            kept = ("Docker-Content-Digest", "Location", "WWW-Authenticate")
-            headers = {name: answer.headers[name] for name in kept if name in answer.headers}
+            copied = ("Docker-Content-Digest", "Location", "WWW-Authenticate")
+            headers = {name: answer.headers[name] for name in copied if name in answer.headers}
             return web.Response(status=answer.status, headers=headers)

@@ -1,4 +1,4 @@
-"""Names that this test knows, so that none depends on the machine's DNS."""
+"""A DNS resolver with a fixed table, so that no test depends on the machine's DNS."""
 
 import asyncio
 import socket
@@ -11,10 +11,10 @@ class Names:
     """A resolver with a table; every other name does not exist."""
 
     table: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    queries: list[str] = field(default_factory=list)
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:
-        self.asked.append(hostname)
+        self.queries.append(hostname)
         try:
             return self.table[hostname]
         except KeyError:
@@ -22,7 +22,7 @@ class Names:
 
 
 class SilentNames:
-    """A resolver that never answers."""
+    """A resolver that never responds."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:  # noqa: ARG002 - the interface
         await asyncio.Event().wait()
@@ -30,7 +30,7 @@ class SilentNames:
 
 
 class FailingNames:
-    """A resolver that says it has a problem of its own."""
+    """A resolver that reports a temporary failure."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:  # noqa: ARG002 - the interface
         raise socket.gaierror(socket.EAI_AGAIN, "try again")

@@ -1,4 +1,4 @@
-"""Servers that misbehave below HTTP: they say nothing, hang up, or talk of something else."""
+"""Servers that fail below HTTP: they stay silent, disconnect, or speak another protocol."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Non
 async def open_socket(
     behaviour: Behaviour, *, listen: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[str]:
-    """``address:port`` of a server that treats every connection with ``behaviour``."""
+    """Open a server that handles every connection by ``behaviour``; yield its ``address:port``."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,7 +37,7 @@ async def open_socket(
 
 
 async def be_silent(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
-    """Take the connection, never answer."""
+    """Accept the connection and never respond."""
     await asyncio.Event().wait()
 
 
@@ -49,7 +49,7 @@ async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def say(banner: bytes) -> Behaviour:
-    """Answer the first bytes with something that is neither TLS nor HTTP."""
+    """Respond to the first bytes with something that is neither TLS nor HTTP."""
 
     async def behaviour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)

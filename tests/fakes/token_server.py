@@ -1,4 +1,4 @@
-"""A token server as registries trust one: alice may pull and push, bob only pull, carol nothing."""
+"""A token server for registries: alice may pull and push, bob may pull, carol has no rights."""
 
 import base64
 import datetime as dt
@@ -32,7 +32,7 @@ RIGHTS: Mapping[str, frozenset[str]] = {
 
 
 class SigningKey:
-    """An RSA key and the self-signed certificate that registries check its tokens with."""
+    """An RSA key with the self-signed certificate by which registries verify its tokens."""
 
     def __init__(self) -> None:
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -50,7 +50,7 @@ class SigningKey:
         )
 
     def write(self, path: Path) -> Path:
-        """The certificate in PEM, for a registry's ``rootcertbundle``."""
+        """Write the certificate in PEM, for a registry's ``rootcertbundle``."""
         path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
         return path
 
@@ -69,8 +69,8 @@ class _Scope:
     @classmethod
     def parse(cls, text: str) -> Self:
         kind, _, rest = text.partition(":")
-        name, _, asked = rest.rpartition(":")
-        return cls(kind, name, frozenset(asked.split(",") if asked else ()))
+        name, _, requested = rest.rpartition(":")
+        return cls(kind, name, frozenset(requested.split(",") if requested else ()))
 
     def grant(self, rights: frozenset[str]) -> dict[str, object]:
         return {"type": self.kind, "name": self.name, "actions": sorted(self.actions & rights)}
@@ -78,12 +78,12 @@ class _Scope:
 
 @dataclass
 class TokenServer:
-    """What it does may be changed while it runs.
+    """A token server whose behaviour a test may change.
 
-    ``is_opaque``: its tokens say nothing of their rights. ``refused``: actions that make it answer
-    403 when a scope names one of them; ``forbidden``: repositories that do so. ``life_seconds`` is
-    how long a token lasts. Without TLS a registry has its token server at its own origin: so this
-    one stands before ``registry``, ``address:port``, and passes all else on to it.
+    ``is_opaque``: its tokens do not name their rights. ``refused``: actions that it answers with
+    403; ``forbidden``: repositories that it answers so. ``life_seconds`` is the lifetime of a
+    token. A registry without TLS has its token server at its own origin, so this one forwards other
+    requests to ``registry``, ``address:port``.
     """
 
     key: SigningKey
@@ -104,7 +104,7 @@ class TokenServer:
 
     @property
     def scopes(self) -> list[str]:
-        """Every scope that was asked for, in order; an empty one for none."""
+        """Every requested scope, in order; an empty one for a request without."""
         return [request.query.get("scope", "") for request in self.fake.requests]
 
     async def answer(self, request: web.Request) -> web.StreamResponse:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared import coroutines
-from shared.coroutines import end, heard, uninterrupted
+from shared.coroutines import end, uninterrupted, wait_for_event
 
 
 async def swallow_a_cancel() -> None:
@@ -37,16 +37,16 @@ async def test_nothing_to_end_is_ended_at_once() -> None:
 
 async def test_an_event_is_heard_or_the_time_is_over() -> None:
     event = asyncio.Event()
-    assert not await heard(event, 0.01)
+    assert not await wait_for_event(event, 0.01)
 
     asyncio.get_running_loop().call_soon(event.set)
 
-    assert await heard(event, 5)
+    assert await wait_for_event(event, 5)
 
 
 async def test_a_cancel_is_not_lost_to_an_event_that_comes_with_it() -> None:
     event = asyncio.Event()
-    waiting = asyncio.create_task(heard(event, 5))
+    waiting = asyncio.create_task(wait_for_event(event, 5))
     await asyncio.sleep(0)
 
     event.set()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.engine.parts import Registry, require_real_parts
+from tests.worker.engine.parts import RegistryFixture, require_real_parts
 from worker.engine.transport.connection import Engine
 from worker.local.engines import LocalEngine
 from worker.local.namespaces import Namespace
@@ -38,9 +38,11 @@ def local_engine(
 
 
 @pytest.fixture(scope="session")
-def registry(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+def registry(
+    namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RegistryFixture]:
     """Run a registry without a login."""
-    running = Registry.start(tmp_path_factory.mktemp("registry"), namespace.our_address)
+    running = RegistryFixture.start(tmp_path_factory.mktemp("registry"), namespace.our_address)
     try:
         yield running
     finally:
@@ -50,9 +52,9 @@ def registry(namespace: Namespace, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def locked_registry(
     namespace: Namespace, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Registry]:
+) -> Iterator[RegistryFixture]:
     """Run a registry that asks for a password."""
-    running = Registry.start(
+    running = RegistryFixture.start(
         tmp_path_factory.mktemp("locked"), namespace.our_address, with_password=True
     )
     try:

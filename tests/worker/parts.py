@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from shared.networks import parse_networks
-from tests.worker.engine.parts import open_scripted
+from tests.worker.engine.parts import open_scripted_engine
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
@@ -23,7 +23,7 @@ async def open_loopback_engine(directory: Path) -> AsyncIterator[str]:
             return web.json_response({"message": "not here"}, status=404)
         return web.json_response({"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}})
 
-    async with open_scripted(directory, answer) as scripted:
+    async with open_scripted_engine(directory, answer) as scripted:
         yield scripted.docker_host
 
 

@@ -106,7 +106,7 @@ async def _build(
         context,
         sources.labels,
         secrets,
-        use_buildkit=bool(secrets) or await tools.engine.offers_buildkit(),
+        use_buildkit=bool(secrets) or await tools.engine.prefers_buildkit(),
     )
     if context.set_id_files and not request.use_buildkit:
         log.add(

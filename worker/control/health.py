@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5
 
 
 async def is_seen(url: str) -> bool:
-    """Whether any control process has swept the database at ``url`` within ten seconds."""
+    """Return whether a control process was seen in the database within ten seconds."""
     async with await psycopg.AsyncConnection.connect(
         url, autocommit=True, connect_timeout=CONNECT_SECONDS
     ) as connection:

@@ -1,4 +1,4 @@
-"""What in the database needs an image at its registry, of whatever application or organization."""
+"""Find the rows that need an image at its registry, in all applications and organizations."""
 
 from collections.abc import Iterator
 from dataclasses import replace

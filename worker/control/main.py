@@ -116,7 +116,7 @@ class Control:
                 self.runners[name].notification.set()
 
     def statistics(self) -> dict[str, Statistics]:
-        """What each service did so far, by its name."""
+        """Return the statistics of each service, by its name."""
         return {
             name: statistics
             for runner in self.runners.values()

@@ -16,7 +16,7 @@ from typing import Self
 import psycopg
 import structlog
 
-from shared.coroutines import heard
+from shared.coroutines import wait_for_event
 from shared.database import Connection, Pool
 from shared.set_aside import SERVICE, caught, is_away, set_aside
 
@@ -62,7 +62,7 @@ class Service:
 
 @dataclass
 class Statistics:
-    """How often a service ran and failed since control started, and the seconds that it took."""
+    """Counts of a service's runs and failures since control started, and its seconds."""
 
     runs: int = 0
     failures: int = 0
@@ -89,7 +89,7 @@ class Runner:
         while not self._stopping:
             pause = await self.run_once()
             await asyncio.sleep(SHORTEST_SECONDS)
-            await heard(self.notification, pause)
+            await wait_for_event(self.notification, pause)
             self.notification.clear()
 
     def stop(self) -> None:

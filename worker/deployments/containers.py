@@ -34,7 +34,7 @@ from worker.deployments.targets import (
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container, ContainerSpec
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
@@ -87,7 +87,7 @@ async def _replace(
         switchover = None
     current = switchover.old if switchover else await target.tidy(must_run=False)
     image = await images.inspect(engine, command.reference)
-    await images.require_platform(engine, image, Doing("deploy", command.target))
+    await images.require_platform(engine, image, EngineOperation("deploy", command.target))
     spec = ContainerSpec(
         image.image_id,
         {APPLICATION: command.application_id, DEPLOYMENT: command.deployment_id},

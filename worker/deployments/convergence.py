@@ -16,7 +16,7 @@ from worker.deployments.task_failures import container_here, explain, unplaced_e
 from worker.engine import images
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import nodes
-from worker.engine.swarm.service_spec import SHORTLY, parallelism
+from worker.engine.swarm.service_spec import HEALTHY_MONITOR, parallelism
 from worker.engine.swarm.service_state import Service, Task
 
 PULL = timedelta(minutes=10)
@@ -44,7 +44,7 @@ class Observation:
     @property
     def ending(self) -> tuple[Task, ...]:
         """Other tasks that have to stop and have not stopped yet."""
-        return tuple(task for task in self.others if not task.is_wanted and not task.is_over)
+        return tuple(task for task in self.others if not task.is_desired and not task.is_over)
 
     def gap_seconds(self) -> float:
         """Return the longest time from the end of a task to the start of its replacement."""
@@ -125,7 +125,7 @@ class Convergence:
         """Return whether the task is of this deployment and of the service's current update."""
         deployment = self.target.command.deployment_id
         return task.deployment == deployment and (
-            task.turn == service.turn or service.deployment != deployment
+            task.force_update == service.force_update or service.deployment != deployment
         )
 
     def _report(self, observation: Observation) -> None:
@@ -137,7 +137,7 @@ class Convergence:
     async def _require_no_failure(self, observation: Observation) -> None:
         there = {task.task_id for task in (*observation.ours, *observation.others)}
         # A Swarm may be configured to keep no ended tasks.
-        gone = [task for key, task in self.seen.items() if key not in there and task.is_wanted]
+        gone = [task for key, task in self.seen.items() if key not in there and task.is_desired]
         self.seen = {task.task_id: task for task in observation.ours}
         broken = [task for task in observation.ours if task.is_broken]
         over = {
@@ -173,7 +173,8 @@ class Convergence:
         requested = self.target.command
         if service.deployment != requested.deployment_id or service.update == "paused":
             message = (
-                self.target.printable(service.update_says) or "the service was changed from outside"
+                self.target.printable(service.update_message)
+                or "the service was changed from outside"
             )
             raise self.target.error(FaultCode.SERVICE_CHANGED, message)
         if (service.image, service.replicas) != (self._image, requested.replicas):
@@ -192,7 +193,7 @@ class Convergence:
 
     def _require_placed(self, observation: Observation, *, is_ending: bool) -> None:
         """Raise `EngineError` if no node takes a task; a stopping task may still hold its port."""
-        waiting = [task for task in observation.ours if task.is_wanted and _is_unplaced(task)]
+        waiting = [task for task in observation.ours if task.is_desired and _is_unplaced(task)]
         is_stuck = bool(waiting) and not is_ending
         if self.stuck.lasts(is_stuck) > self.target.readiness.placed and is_stuck:
             raise unplaced_error(self.target, waiting[0])
@@ -202,9 +203,9 @@ class Convergence:
         lasted = self.running.lasts(frozenset(task.task_id for task in running))
         if len(running) != command.replicas or observation.service.update not in {"", "completed"}:
             return False
-        if lasted < (SHORTLY if self.target.is_checked else self.target.readiness.steady):
+        if lasted < (HEALTHY_MONITOR if self.target.is_checked else self.target.readiness.steady):
             return False
-        if any(task.is_wanted for task in observation.others):
+        if any(task.is_desired for task in observation.others):
             return False
         if is_ending:
             return False
@@ -225,7 +226,7 @@ class Convergence:
                 raise self.target.error(
                     FaultCode.DIGEST_MISMATCH, f"its task runs another image, {task.image}"
                 )
-            if here is not None and not here.is_well:
+            if here is not None and not here.is_healthy:
                 return False
         return True
 
@@ -245,7 +246,7 @@ class Convergence:
         return min(PULL + turns * (each + ENDING), LONGEST)
 
     def _timeout_error(self, observation: Observation) -> EngineError:
-        late = [task for task in observation.ours if task.is_wanted and not task.is_running]
+        late = [task for task in observation.ours if task.is_desired and not task.is_running]
         if self.target.is_checked and any(task.state == "starting" for task in late):
             return self.target.error(
                 FaultCode.CONTAINER_UNHEALTHY, "its health check did not pass in time"

@@ -264,7 +264,7 @@ class RecoveryJournal:
 
     async def _restore_spec(self, service_id: str, deployment_id: str) -> None:
         try:
-            await services.put_back(self.engine, service_id, deployment_id, None)
+            await services.restore(self.engine, service_id, deployment_id, None)
         except EngineError as error:
             if error.code != FaultCode.NOT_PUT_BACK:
                 raise

@@ -191,7 +191,7 @@ class _Rollout:
         found = await self.target.find()
         if found is not None:
             deployment = self.target.command.deployment_id
-            await services.put_back(
+            await services.restore(
                 self.target.engine, found.service_id, deployment, self.previous_spec
             )
         with suppress(OSError):  # It is restored; a remaining entry is recovered later.

@@ -12,7 +12,7 @@ from worker.deployments.targets import DeploymentTarget
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.swarm import services
-from worker.engine.swarm.nodes import Node, known, nodes
+from worker.engine.swarm.nodes import Node, known_platforms, nodes
 from worker.engine.swarm.service_spec import STOP_FIRST, ServiceSpec, order
 from worker.engine.swarm.service_state import Service, Task
 from worker.login import EngineLogin
@@ -32,7 +32,7 @@ class ServiceTarget(DeploymentTarget):
         """Find out whether the image has a health check, if the Engine has the image."""
         image = await images.find(self.engine, str(self.command.target))
         given = self.command.health_check is not None
-        self.is_checked = given or (image is not None and image.is_checked)
+        self.is_checked = given or (image is not None and image.has_health_check)
 
     async def require_manager(self) -> None:
         """Raise `EngineError` (``not_a_swarm_manager``, ``engine_unreachable``)."""
@@ -82,7 +82,7 @@ class ServiceTarget(DeploymentTarget):
     async def require_free_name(self) -> None:
         """Raise `EngineError` (``name_taken``) if a foreign service has the name."""
         name = self.command.name
-        if await services.named(self.engine, name) is not None:
+        if await services.find_by_name(self.engine, name) is not None:
             raise self.error(
                 FaultCode.NAME_TAKEN, f"the service {name} does not belong to this application"
             )
@@ -90,7 +90,7 @@ class ServiceTarget(DeploymentTarget):
     async def running_tasks(self, service: Service) -> list[Task]:
         """Return the running tasks of the service's present spec."""
         tasks = await services.tasks(self.engine, service.service_id)
-        return [task for task in tasks if task.is_running and service.made(task)]
+        return [task for task in tasks if task.is_running and service.is_current(task)]
 
     async def make_spec(
         self, environment: Mapping[str, SecretStr], login: EngineLogin | None, name: str
@@ -115,8 +115,8 @@ class ServiceTarget(DeploymentTarget):
             health_check=command.health_check,
             ports=command.ports,
             mounts=command.mounts,
-            platforms=known(held.platforms),
-            is_checked=self.is_checked,
+            platforms=known_platforms(held.platforms),
+            has_health_check=self.is_checked,
             steady=self.readiness.steady,
         )
         ready = self._require_nodes(spec, await nodes(self.engine))
@@ -131,12 +131,12 @@ class ServiceTarget(DeploymentTarget):
         minute until the old version runs again.
         """
         ingress = [port for port in spec.ports if port.publish_mode == "ingress"]
-        if names := await containers.publishing(self.engine, ingress):
+        if names := await containers.find_publishing(self.engine, ingress):
             raise self._port_taken(ingress, f"the container {', '.join(names)} uses")
         if not (ports := [port for port in spec.ports if port.publish_mode == "host"]):
             return
         taken = await services.nodes_using(self.engine, ports, self.command.application_id)
-        if await containers.publishing(self.engine, ports):
+        if await containers.find_publishing(self.engine, ports):
             taken.add((await self.engine.info()).node_id)
         if len(ready - taken) < spec.replicas:
             raise self._port_taken(

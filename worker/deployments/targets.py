@@ -241,8 +241,8 @@ class ContainerTarget(DeploymentTarget):
                     return seen
                 case containers.Health(status="healthy"):
                     return seen
-                case containers.Health(status="unhealthy", said=said):
-                    probed = self.printable(said)[:MAX_CHARACTERS] or "no output"
+                case containers.Health(status="unhealthy", output=output):
+                    probed = self.printable(output)[:MAX_CHARACTERS] or "no output"
                     raise self.error(
                         FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}"
                     )

@@ -8,7 +8,7 @@ from worker.deployments.swarm_targets import ServiceTarget
 from worker.deployments.targets import MAX_CHARACTERS
 from worker.engine import containers
 from worker.engine.containers import Container, Health
-from worker.engine.errors import Doing, make_error
+from worker.engine.errors import EngineOperation, make_error
 from worker.engine.redaction import redact
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import nodes
@@ -35,8 +35,8 @@ async def explain(target: ServiceTarget, task: Task) -> EngineError:
     last_output = target.printable(output)[-MAX_CHARACTERS:]
     refused = _code(task) == FaultCode.CONTAINER_UNHEALTHY
     match here:
-        case Container(health=Health(status="unhealthy", said=probe, failed=failed)) if refused or (
-            failed and not task.error
+        case Container(health=Health(status="unhealthy", output=probe, failed=failed)) if (
+            refused or (failed and not task.error)
         ):
             probed = target.printable(probe)[:MAX_CHARACTERS] or "no output"
             return target.error(FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}")
@@ -86,7 +86,7 @@ def _node_message(target: ServiceTarget, task: Task) -> str:
 def _code(task: Task) -> FaultCode:
     if not task.error:
         return FaultCode.CONTAINER_EXITED
-    return FaultCode(make_error(task.error, Doing("start container")).code)
+    return FaultCode(make_error(task.error, EngineOperation("start container")).code)
 
 
 async def _last_output(target: ServiceTarget, task: Task) -> str:

@@ -90,7 +90,7 @@ async def _trials(target: ServiceTarget, *, ours: bool) -> list[Service]:
 async def _remove(target: ServiceTarget, service: Service) -> None:
     """Stop the tasks, then remove the service: a removed one no longer shows its tasks."""
     try:
-        await services.end(target.engine, service)
+        await services.scale_to_zero(target.engine, service)
         while True:
             left = await services.tasks(target.engine, service.service_id)
             if all(task.is_over for task in left):

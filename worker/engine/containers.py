@@ -1,4 +1,4 @@
-"""Containers on one Engine: make, start, stop, name, look at, remove."""
+"""Containers on one Engine: create, start, stop, rename, inspect, remove."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from pydantic import BaseModel, Field, JsonValue, RootModel, SecretStr
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
-from worker.engine.errors import Doing
-from worker.engine.transport.connection import CONTROL, Engine
+from worker.engine.errors import EngineOperation
+from worker.engine.transport.connection import CONTROL_TIMEOUT, Engine
 
 APPLICATION = "io.wharfinger.application"
 DEPLOYMENT = "io.wharfinger.deployment"
-"""The labels by which we know our containers and services."""
+"""The labels that identify our containers and services."""
 
 _TASK = "com.docker.swarm.task.id"
-"""What a Swarm has put onto a container is its own: only it starts and ends that."""
+"""The Swarm's label of its containers; only the Swarm starts and stops these."""
 
-STOP = timedelta(seconds=10)
-"""What a container has to end by itself, as `docker stop` gives it; then it is killed."""
+STOP_TIMEOUT = timedelta(seconds=10)
+"""The time for a container to stop by itself, as in `docker stop`; then it is killed."""
 
 LAST_LINES = 20
 _SECOND = 1_000_000_000
@@ -30,7 +30,7 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """What a container is made of; ``image_id`` is one that the Engine holds."""
+    """The settings of a container to create; the Engine must hold the image ``image_id``."""
 
     image_id: str
     labels: Mapping[str, str]
@@ -41,11 +41,11 @@ class ContainerSpec:
 
     @property
     def published(self) -> frozenset[str]:
-        """The server's ports that it takes, ``80/tcp``."""
+        """The ports of the server that it publishes, ``80/tcp``."""
         return frozenset(f"{port.published_port}/{port.protocol}" for port in self.ports)
 
     def body(self) -> dict[str, JsonValue]:
-        """That of ``POST /containers/create``, with the environment in clear."""
+        """Return the body of ``POST /containers/create``, with the environment in plain text."""
         document: dict[str, JsonValue] = {
             "Image": self.image_id,
             "Labels": dict(self.labels),
@@ -62,7 +62,7 @@ class ContainerSpec:
         return document
 
     def _bindings(self) -> dict[str, JsonValue]:
-        """One port of a container may be reached at several of its server."""
+        """Return the bindings; one port of a container may have several ports of the server."""
         return {
             target: [
                 {"HostPort": str(port.published_port)}
@@ -78,22 +78,23 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class Health:
-    """``starting``, ``healthy`` or ``unhealthy``, what the last probe said, how many failed last.
+    """The health of a container: ``starting``, ``healthy`` or ``unhealthy``.
 
-    An Engine calls any container with a check unhealthy that is over, whatever ended it.
+    ``output`` is that of the last probe, ``failed`` the number of consecutive failures. An Engine
+    reports any container with a health check as unhealthy once it has ended, for whatever reason.
     """
 
     status: str
-    said: str = ""
+    output: str = ""
     failed: int = 0
 
 
 @dataclass(frozen=True)
 class Container:
-    """A container as the Engine sees it; ``health`` is ``None`` where nothing asks for it.
+    """A container as the Engine reports it; ``health`` is ``None`` without a health check.
 
-    ``published`` are its server's ports, ``80/tcp``, that it takes while it runs. It ``may_run``
-    also while it is between two of its restarts; ``started_at`` tells its last run from others.
+    ``published`` are the ports of the server, ``80/tcp``, that it uses while it runs. ``may_run``
+    is also set between two restarts; ``started_at`` identifies the current run.
     """
 
     container_id: str
@@ -110,41 +111,47 @@ class Container:
     health: Health | None
 
     @property
-    def is_well(self) -> bool:
-        """Whether it runs, and its health check, if it has one, passes."""
+    def is_healthy(self) -> bool:
+        """True if it runs and its health check, if any, passes."""
         return self.is_running and (self.health is None or self.health.status == "healthy")
 
 
 async def find(engine: Engine, label: str, value: str = "") -> list[Container]:
-    """All containers with this label, running or not; of any value where none is given.
+    """Return all containers with this label, running or not; without a value, of any value.
 
-    Those of services are left to their Swarm.
+    The containers of Swarm services are not included.
     """
-    doing = Doing("list containers")
+    operation = EngineOperation("list containers")
     filters = json.dumps({"label": [f"{label}={value}" if value else label]})
     params = {"all": "true", "filters": filters}
-    answer = await engine.request_as(_List, "GET", "containers/json", params=params, doing=doing)
-    seen = [await _inspect_if_there(engine, one.container_id) for one in answer.root]
-    return [one for one in seen if one is not None and _TASK not in one.labels]
+    response = await engine.request_as(
+        _List, "GET", "containers/json", params=params, operation=operation
+    )
+    inspected = [await _inspect_if_there(engine, one.container_id) for one in response.root]
+    return [one for one in inspected if one is not None and _TASK not in one.labels]
 
 
-async def publishing(engine: Engine, ports: Sequence[PublishedPort]) -> list[str]:
-    """The names of containers that have one of these ports of their host; no Swarm's tasks."""
-    wanted = {(port.published_port, port.protocol) for port in ports}
-    doing = Doing("list containers")
-    answer = await engine.request_as(_List, "GET", "containers/json", doing=doing)
-    return [one.name for one in answer.root if one.published & wanted and _TASK not in one.labels]
+async def find_publishing(engine: Engine, ports: Sequence[PublishedPort]) -> list[str]:
+    """Return the names of containers that publish one of these ports, without tasks of a Swarm."""
+    requested = {(port.published_port, port.protocol) for port in ports}
+    operation = EngineOperation("list containers")
+    response = await engine.request_as(_List, "GET", "containers/json", operation=operation)
+    return [
+        one.name for one in response.root if one.published & requested and _TASK not in one.labels
+    ]
 
 
 async def inspect(engine: Engine, name: str) -> Container:
-    """The container of this name or id.
+    """Return the container of this name or id.
 
     Raises:
         EngineError: ``container_missing``.
     """
-    doing = Doing(f"inspect container {name}")
-    answer = await engine.request_as(_Inspected, "GET", f"containers/{name}/json", doing=doing)
-    return answer.as_container()
+    operation = EngineOperation(f"inspect container {name}")
+    response = await engine.request_as(
+        _Inspected, "GET", f"containers/{name}/json", operation=operation
+    )
+    return response.as_container()
 
 
 async def _inspect_if_there(engine: Engine, container_id: str) -> Container | None:
@@ -157,68 +164,76 @@ async def _inspect_if_there(engine: Engine, container_id: str) -> Container | No
 
 
 async def create(engine: Engine, name: str, spec: ContainerSpec) -> str:
-    """Make a container of this name, not started yet; gives its id.
+    """Create a container of this name without starting it, and return its id.
 
     Raises:
-        EngineError: ``name_taken``, or what the Engine does not like about it.
+        EngineError: ``name_taken``, or another refusal of the Engine.
     """
-    doing = Doing(f"create container {name}")
+    operation = EngineOperation(f"create container {name}")
     params = {"name": name}
-    answer = await engine.request_as(
-        _Created, "POST", "containers/create", params=params, body=spec.body(), doing=doing
+    response = await engine.request_as(
+        _Created, "POST", "containers/create", params=params, body=spec.body(), operation=operation
     )
-    return answer.container_id
+    return response.container_id
 
 
 async def start(engine: Engine, container_id: str) -> None:
-    """Start it; one that runs already is left alone.
+    """Start a container; do nothing if it already runs.
 
     Raises:
-        EngineError: ``port_taken``, ``container_exited`` where its command cannot be run.
+        EngineError: ``port_taken``, ``container_exited`` if its command cannot be run.
     """
-    doing = Doing("start container")
-    await engine.request("POST", f"containers/{container_id}/start", limit=STOP, doing=doing)
+    operation = EngineOperation("start container")
+    await engine.request(
+        "POST", f"containers/{container_id}/start", limit=STOP_TIMEOUT, operation=operation
+    )
 
 
 async def stop(engine: Engine, container_id: str) -> None:
-    """End it, by force after `STOP`; one that does not run is left alone."""
-    doing = Doing(f"stop container {container_id[:12]}")
-    params = {"t": str(int(STOP.total_seconds()))}
+    """Stop a container, by force after `STOP_TIMEOUT`; do nothing if it does not run."""
+    operation = EngineOperation(f"stop container {container_id[:12]}")
+    params = {"t": str(int(STOP_TIMEOUT.total_seconds()))}
     path = f"containers/{container_id}/stop"
-    await engine.request("POST", path, params=params, limit=STOP + CONTROL, doing=doing)
+    await engine.request(
+        "POST", path, params=params, limit=STOP_TIMEOUT + CONTROL_TIMEOUT, operation=operation
+    )
 
 
 async def kill(engine: Engine, container_id: str) -> None:
-    """End it at once; one that does not run is left alone."""
-    doing = Doing(f"kill container {container_id[:12]}")
+    """Kill a container at once; do nothing if it does not run."""
+    operation = EngineOperation(f"kill container {container_id[:12]}")
     path = f"containers/{container_id}/stop"
-    await engine.request("POST", path, params={"t": "0"}, limit=STOP, doing=doing)
+    await engine.request("POST", path, params={"t": "0"}, limit=STOP_TIMEOUT, operation=operation)
 
 
 async def restart(engine: Engine, container_id: str) -> None:
-    """Have it run from its start, also where it is just about to end."""
-    doing = Doing("start container")
+    """Restart a container, even if it is just ending."""
+    operation = EngineOperation("start container")
     path = f"containers/{container_id}/restart"
-    await engine.request("POST", path, params={"t": "1"}, limit=STOP, doing=doing)
+    await engine.request("POST", path, params={"t": "1"}, limit=STOP_TIMEOUT, operation=operation)
 
 
 async def rename(engine: Engine, container_id: str, name: str) -> None:
-    """Raises `EngineError` (``name_taken``)."""
-    doing = Doing(f"rename container {container_id[:12]}")
+    """Rename a container; raises `EngineError` (``name_taken``)."""
+    operation = EngineOperation(f"rename container {container_id[:12]}")
     path = f"containers/{container_id}/rename"
-    await engine.request("POST", path, params={"name": name}, doing=doing)
+    await engine.request("POST", path, params={"name": name}, operation=operation)
 
 
 async def remove(engine: Engine, container_id: str, *, with_volumes: bool = False) -> None:
-    """Remove it, also while it runs; one that is gone already is fine.
+    """Remove a container, even if it runs; do nothing if it does not exist.
 
-    ``with_volumes``: those too that have no name, where nothing can be in them that is missed.
+    ``with_volumes`` also removes its anonymous volumes, if their data is not needed any more.
     """
-    doing = Doing(f"remove container {container_id[:12]}")
+    operation = EngineOperation(f"remove container {container_id[:12]}")
     params = {"force": "true", **({"v": "true"} if with_volumes else {})}
     try:
         await engine.request(
-            "DELETE", f"containers/{container_id}", params=params, limit=STOP, doing=doing
+            "DELETE",
+            f"containers/{container_id}",
+            params=params,
+            limit=STOP_TIMEOUT,
+            operation=operation,
         )
     except EngineError as error:
         if error.code != FaultCode.CONTAINER_MISSING:
@@ -226,10 +241,12 @@ async def remove(engine: Engine, container_id: str, *, with_volumes: bool = Fals
 
 
 async def last_lines(engine: Engine, container_id: str) -> str:
-    """What it printed last, both streams in the order in which they were written."""
+    """Return the last lines of its output, both streams in the order of writing."""
     params = {"stdout": "true", "stderr": "true", "tail": str(LAST_LINES)}
-    doing = Doing(f"read the log of container {container_id[:12]}")
-    return await engine.output(f"containers/{container_id}/logs", params=params, doing=doing)
+    operation = EngineOperation(f"read the log of container {container_id[:12]}")
+    return await engine.output(
+        f"containers/{container_id}/logs", params=params, operation=operation
+    )
 
 
 def _target(port: PublishedPort) -> str:
@@ -276,7 +293,7 @@ class _Listed(BaseModel):
 
 
 class _List(RootModel[list[_Listed]]):
-    """What is answered to ``GET /containers/json``."""
+    """The response of ``GET /containers/json``."""
 
 
 class _Created(BaseModel):
@@ -295,8 +312,8 @@ class _Health(BaseModel):
     def as_health(self) -> Health | None:
         if self.status in {"", "none"}:
             return None
-        said = self.log[-1].output if self.log else ""
-        return Health(self.status, said, self.failed)
+        output = self.log[-1].output if self.log else ""
+        return Health(self.status, output, self.failed)
 
 
 class _State(BaseModel):

@@ -1,4 +1,4 @@
-"""Images on one Engine: pull, push, tag, look, remove, and what an Engine asks registries."""
+"""Images on one Engine: pull, push, tag, inspect, remove, and its requests to registries."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,23 +8,22 @@ from pydantic import BaseModel, Field, RootModel
 from shared.errors import EngineError, InvalidReferenceError
 from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost, parse_reference
-from worker.engine.credentials import credential, registry_auth, require_host
-from worker.engine.errors import Doing
+from worker.engine.credentials import make_auth_config, make_registry_auth_header, require_host
+from worker.engine.errors import EngineOperation
 from worker.engine.transfer import OnProgress, transfer
 from worker.engine.transport.connection import Engine
 from worker.login import EngineLogin
 from worker.oci.images.platform import Platform
 
-REGISTRY_ANSWER = timedelta(seconds=75)
-"""An Engine gives a silent registry 15 s, an unreachable one 30 s, and may try twice."""
+REGISTRY_TIMEOUT = timedelta(seconds=75)
+"""An Engine waits 15 s for a silent registry, 30 s for an unreachable one, and may retry."""
 
 
 @dataclass(frozen=True)
 class LocalImage:
-    """An image that an Engine holds; its id is no digest of a registry's.
+    """An image that an Engine holds; its id is not a digest in a registry.
 
-    ``diff_ids`` are the digests of what its layers hold, the lowest first. It ``is_checked`` if it
-    has a health check of its own.
+    ``diff_ids`` are the digests of its uncompressed layers, the lowest first.
     """
 
     image_id: str
@@ -34,7 +33,7 @@ class LocalImage:
     size_bytes: int
     variant: str = ""
     diff_ids: tuple[str, ...] = ()
-    is_checked: bool = False
+    has_health_check: bool = False
 
     @property
     def platform(self) -> Platform:
@@ -49,7 +48,7 @@ class PulledImage:
 
 @dataclass(frozen=True)
 class PushedImage:
-    """``size_bytes`` is the manifest's, as in its descriptor."""
+    """A pushed image; ``size_bytes`` is that of the manifest, as in its descriptor."""
 
     digest: str
     size_bytes: int
@@ -57,7 +56,7 @@ class PushedImage:
 
 @dataclass(frozen=True)
 class Distribution:
-    """A descriptor in a registry, with the platforms (``linux/amd64``) it stands for."""
+    """A descriptor in a registry, with its platforms (``linux/amd64``)."""
 
     digest: str
     media_type: str
@@ -74,28 +73,29 @@ async def pull(
     *,
     platform: str | None = None,
 ) -> PulledImage:
-    """Fetch one image; cancelling it stops the Engine's download.
+    """Pull one image; cancelling it stops the Engine's download.
 
-    Of an index the Engine takes the image for its own platform, unless it is given one.
+    From an index the Engine pulls the image for its own platform, or for the given one.
 
     Raises:
-        EngineError: ``auth_missing`` where the login belongs to another host (nothing is sent),
-            ``platform_missing`` where the image came but cannot run here, or what went wrong.
+        EngineError: ``auth_missing`` if the login is for another host (nothing is sent),
+            ``platform_missing`` if the image cannot run here, or another error.
     """
-    doing = Doing("pull", reference, login)
+    operation = EngineOperation("pull", reference, login)
     params = {"fromImage": reference.name, "tag": reference.target}
     if platform:
         params["platform"] = platform
-    ending = await transfer(
-        engine, "images/create", params, doing, on_progress=on_progress, idle=idle
+    result = await transfer(
+        engine, "images/create", params, operation, on_progress=on_progress, idle=idle
     )
-    if not ending.digest or reference.digest not in {None, ending.digest}:
+    if not result.digest or reference.digest not in {None, result.digest}:
         raise EngineError(
-            FaultCode.DIGEST_MISMATCH, f"{doing}: the Engine reports {ending.digest or 'no digest'}"
+            FaultCode.DIGEST_MISMATCH,
+            f"{operation}: the Engine reports {result.digest or 'no digest'}",
         )
-    image = await inspect(engine, f"{reference.name}@{ending.digest}")
-    await require_platform(engine, image, doing)
-    return PulledImage(ending.digest, image.image_id)
+    image = await inspect(engine, f"{reference.name}@{result.digest}")
+    await require_platform(engine, image, operation)
+    return PulledImage(result.digest, image.image_id)
 
 
 async def push(
@@ -105,45 +105,47 @@ async def push(
     on_progress: OnProgress,
     idle: timedelta,
 ) -> PushedImage:
-    """Send the local image of this name and tag; cancelling it stops the Engine's upload.
+    """Push the local image of this name and tag; cancelling it stops the Engine's upload.
 
     Raises:
         InvalidReferenceError: no tag: an Engine would push every tag of the repository.
-        EngineError: ``auth_missing`` where the login belongs to another host (nothing is sent), or
-            what went wrong.
+        EngineError: ``auth_missing`` if the login is for another host (nothing is sent), or
+            another error.
     """
     if not reference.tag:
         raise InvalidReferenceError(
-            f"push {reference}: no tag", remedy="Say which tag of the repository to push."
+            f"push {reference}: the reference has no tag", remedy="Name the tag to push."
         )
-    doing = Doing("push", reference, login)
+    operation = EngineOperation("push", reference, login)
     path, params = f"images/{reference.name}/push", {"tag": reference.tag}
-    ending = await transfer(engine, path, params, doing, on_progress=on_progress, idle=idle)
-    return PushedImage(ending.digest, ending.size_bytes)
+    result = await transfer(engine, path, params, operation, on_progress=on_progress, idle=idle)
+    return PushedImage(result.digest, result.size_bytes)
 
 
 async def tag(engine: Engine, source: str, target: Reference) -> None:
     """Give the local image ``source`` (a name or an id) another name."""
     if not target.tag:
-        raise InvalidReferenceError(f"tag {target}: no tag")
+        raise InvalidReferenceError(f"tag {target}: the reference has no tag")
     params = {"repo": target.name, "tag": target.tag}
-    await engine.request("POST", f"images/{source}/tag", params=params, doing=Doing("tag", target))
+    await engine.request(
+        "POST", f"images/{source}/tag", params=params, operation=EngineOperation("tag", target)
+    )
 
 
 async def inspect(engine: Engine, name: str) -> LocalImage:
-    """The local image of this name or id.
+    """Return the local image of this name or id.
 
     Raises:
         EngineError: ``local_image_missing``.
     """
-    answer = await engine.request_as(
-        _Image, "GET", f"images/{name}/json", doing=Doing(f"inspect {name}")
+    response = await engine.request_as(
+        _Image, "GET", f"images/{name}/json", operation=EngineOperation(f"inspect {name}")
     )
-    return answer.as_image()
+    return response.as_image()
 
 
 async def find(engine: Engine, name: str) -> LocalImage | None:
-    """As `inspect`; ``None`` where the Engine holds no such image."""
+    """Return the local image as `inspect`; ``None`` if the Engine does not hold it."""
     try:
         return await inspect(engine, name)
     except EngineError as error:
@@ -153,46 +155,52 @@ async def find(engine: Engine, name: str) -> LocalImage | None:
 
 
 async def list_ids(engine: Engine) -> tuple[str, ...]:
-    """The ids of all images that the Engine holds, the newest first."""
-    answer = await engine.request_as(_List, "GET", "images/json", doing=Doing("list images"))
-    return tuple(dict.fromkeys(image.image_id for image in answer.root))
+    """Return the ids of all images of the Engine, the newest first."""
+    response = await engine.request_as(
+        _List, "GET", "images/json", operation=EngineOperation("list images")
+    )
+    return tuple(dict.fromkeys(image.image_id for image in response.root))
 
 
 async def remove(engine: Engine, name: str, *, force: bool = False) -> None:
-    """Take a name from a local image, and the image away with its last name."""
+    """Remove a name of a local image, and with its last name the image."""
     params = {"force": "true"} if force else {}
-    await engine.request("DELETE", f"images/{name}", params=params, doing=Doing(f"remove {name}"))
+    await engine.request(
+        "DELETE", f"images/{name}", params=params, operation=EngineOperation(f"remove {name}")
+    )
 
 
 async def distribution(
     engine: Engine, reference: Reference, login: EngineLogin | None
 ) -> Distribution:
-    """What the registry holds under this reference, as this Engine sees it."""
-    doing = Doing("distribution", reference, login)
-    answer = await engine.request_as(
-        _DistributionAnswer,
+    """Return the registry's descriptor of a reference, as this Engine requests it."""
+    operation = EngineOperation("distribution", reference, login)
+    response = await engine.request_as(
+        _DistributionResponse,
         "GET",
         f"distribution/{reference.name}{_separator(reference)}{reference.target}/json",
-        headers=registry_auth(doing),
-        limit=REGISTRY_ANSWER,
-        doing=doing,
+        headers=make_registry_auth_header(operation),
+        limit=REGISTRY_TIMEOUT,
+        operation=operation,
     )
-    return answer.as_distribution()
+    return response.as_distribution()
 
 
 async def authenticate(engine: Engine, host: RegistryHost, login: EngineLogin) -> None:
-    """What ``docker login`` does; that it succeeds proves little, that it fails tells why.
+    """Log in like ``docker login``; a failure is meaningful, a success verifies little.
 
     Raises:
-        EngineError: the Engine could not log in, in its own words.
+        EngineError: the Engine could not log in.
     """
-    doing = Doing(f"log in to {host.name}", None, login)
-    require_host(login, host.name, doing)
-    await engine.request("POST", "auth", body=credential(login), limit=REGISTRY_ANSWER, doing=doing)
+    operation = EngineOperation(f"log in to {host.name}", None, login)
+    require_host(login, host.name, operation)
+    await engine.request(
+        "POST", "auth", body=make_auth_config(login), limit=REGISTRY_TIMEOUT, operation=operation
+    )
 
 
-async def require_platform(engine: Engine, image: LocalImage, doing: Doing) -> None:
-    """A single-platform image comes without any complaint, whatever it was built for.
+async def require_platform(engine: Engine, image: LocalImage, operation: EngineOperation) -> None:
+    """Check the platform: an Engine pulls a single-platform image of another platform, too.
 
     Raises:
         EngineError: ``platform_missing``.
@@ -201,12 +209,12 @@ async def require_platform(engine: Engine, image: LocalImage, doing: Doing) -> N
     if not here.runs(image.platform):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{doing}: the image is for {image.platform}, this server is {here}",
+            f"{operation}: the image is for {image.platform}, this server is {here}",
         )
 
 
 async def find_platform(engine: Engine) -> Platform:
-    """What the Engine's server is."""
+    """Return the platform of the Engine's server."""
     version = await engine.version()
     return Platform(version.os, version.architecture)
 
@@ -227,8 +235,8 @@ class _Config(BaseModel):
     health: _Health | None = Field(None, alias="Healthcheck")
 
     @property
-    def is_checked(self) -> bool:
-        """``["NONE"]`` takes away the check of the image below."""
+    def has_health_check(self) -> bool:
+        """True if there is a health check; ``["NONE"]`` disables that of the base image."""
         test = (self.health.test if self.health else None) or ["NONE"]
         return test[0] != "NONE"
 
@@ -253,7 +261,7 @@ class _Image(BaseModel):
             self.size_bytes,
             self.variant,
             tuple(self.root_fs.layers or ()),
-            is_checked=self.config is not None and self.config.is_checked,
+            has_health_check=self.config is not None and self.config.has_health_check,
         )
 
 
@@ -262,7 +270,7 @@ class _Listed(BaseModel):
 
 
 class _List(RootModel[list[_Listed]]):
-    """What an Engine answers when it is asked for all its images."""
+    """The response of ``GET /images/json``."""
 
 
 class _Platform(BaseModel):
@@ -280,7 +288,7 @@ class _Descriptor(BaseModel):
     size: int = 0
 
 
-class _DistributionAnswer(BaseModel):
+class _DistributionResponse(BaseModel):
     descriptor: _Descriptor = Field(alias="Descriptor")
     platforms: list[_Platform] | None = Field(None, alias="Platforms")
 

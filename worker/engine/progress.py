@@ -1,7 +1,7 @@
-"""How far a pull or a push is, added up from an Engine's lines; pure, fed by `images`.
+"""The progress of a pull or a push, summed over an Engine's lines.
 
 An Engine counts a layer's bytes twice (downloading, then extracting), starts again after a broken
-connection, and lets ``current`` run past ``total`` when pushing. Here that is put right.
+connection, and lets ``current`` exceed ``total`` when pushing. This is corrected here.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ _BYTES_ARRIVED = {LayerState.VERIFYING, LayerState.EXTRACTING, LayerState.DONE}
 
 
 class ProgressSum:
-    """Adds up the lines of one transfer."""
+    """The sums over the lines of one transfer."""
 
     def __init__(self) -> None:
         self._layers: dict[str, LayerProgress] = {}
 
     def feed(self, line: JsonObject) -> bool:
-        """Take one decoded line in; whether anything changed by it."""
+        """Read one decoded line and return whether it changed anything."""
         name, state = line.get("id"), _state(line.get("status"))
         if state is None or not isinstance(name, str) or not 0 < len(name) <= _MAX_ID:
             return False
@@ -52,7 +52,7 @@ class ProgressSum:
         return after != before
 
     def snapshot(self) -> TransferProgress:
-        """The sums of this moment."""
+        """Return the current sums."""
         return TransferProgress.of(self._layers.values())
 
 
@@ -76,7 +76,7 @@ def _advanced(layer: LayerProgress, state: LayerState, line: JsonObject) -> Laye
 
 
 def _counts(detail: JsonValue) -> tuple[int, int]:
-    """``{"current": 5, "total": 9}`` → (5, 9); what is missing or senseless is 0."""
+    """Parse ``{"current": 5, "total": 9}`` → (5, 9); a missing or invalid number is 0."""
     if not isinstance(detail, Mapping):
         return 0, 0
     return _count(detail.get("current")), _count(detail.get("total"))

@@ -1,7 +1,8 @@
-"""One pull or push: from the Engine's lines to how it ended.
+"""One pull or push: run it and read its result from the Engine's lines.
 
-A transfer has succeeded when the Engine reported no error, said the words that only a finished one
-has, and ended its answer properly. Nothing less: a stalled or broken answer looks like a short one.
+A transfer has succeeded if the Engine reported no error, sent the message that only a completed one
+has, and ended its response properly. All three are required: a stalled or broken response looks
+like a short one.
 """
 
 import re
@@ -11,15 +12,15 @@ from datetime import timedelta
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.engine.credentials import registry_auth
-from worker.engine.errors import Doing, make_error
+from worker.engine.credentials import make_registry_auth_header
+from worker.engine.errors import EngineOperation, make_error
 from worker.engine.progress import ProgressSum
 from worker.engine.transport.connection import Engine
 from worker.engine.transport.stream import JsonObject
 from worker.progress import TransferProgress
 
 OnProgress = Callable[[TransferProgress], None]
-"""Called for every change, several hundred times a second: coalescing is the caller's."""
+"""Called for every change, several hundred times a second; the caller has to coalesce."""
 
 _PULLED = ("Status: Downloaded newer image for", "Status: Image is up to date for")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
@@ -28,20 +29,20 @@ _PUSHED = re.compile(r"\S+: digest: (sha256:[0-9a-f]{64}) size: (\d+)")
 
 
 @dataclass
-class Ending:
-    """What the lines of a transfer said about its success."""
+class TransferResult:
+    """The result of a transfer, read from its lines."""
 
     succeeded: bool = False
     digest: str = ""
     size_bytes: int = 0
 
     def feed(self, line: JsonObject) -> None:
-        """Take one decoded line in."""
+        """Read one decoded line."""
         status, aux = line.get("status"), line.get("aux")
         if isinstance(status, str):
             self._read_status(status)
         if isinstance(aux, Mapping):
-            self._read_receipt(aux)
+            self._read_aux(aux)
 
     def _read_status(self, status: str) -> None:
         if status.startswith(_PULLED):
@@ -51,8 +52,8 @@ class Ending:
         elif match := _PUSHED.fullmatch(status):
             self.succeeded, self.digest, self.size_bytes = True, match[1], int(match[2])
 
-    def _read_receipt(self, aux: JsonObject) -> None:
-        """``{"Tag": …, "Digest": …, "Size": …}``: Engines without the containerd store send it."""
+    def _read_aux(self, aux: JsonObject) -> None:
+        """Read ``{"Tag": …, "Digest": …, "Size": …}`` of Engines without the containerd store."""
         digest, size = aux.get("Digest"), aux.get("Size")
         if isinstance(digest, str) and isinstance(size, int) and _SHA256.fullmatch(digest):
             self.succeeded, self.digest, self.size_bytes = True, digest, size
@@ -62,38 +63,39 @@ async def transfer(
     engine: Engine,
     path: str,
     params: Mapping[str, str],
-    doing: Doing,
+    operation: EngineOperation,
     *,
     on_progress: OnProgress,
     idle: timedelta,
-) -> Ending:
-    """Run a transfer to its good end.
+) -> TransferResult:
+    """Run a transfer to its successful end.
 
     Raises:
-        EngineError: anything else. ``auth_missing`` where the login is another host's; then
-            nothing was sent.
+        EngineError: it failed. ``auth_missing`` if the login is for another host; then nothing was
+            sent.
     """
-    headers = registry_auth(doing)
-    ending, progress = Ending(), ProgressSum()
+    headers = make_registry_auth_header(operation)
+    result, progress = TransferResult(), ProgressSum()
     async with engine.stream(
-        "POST", path, params=params, headers=headers, idle=idle, doing=doing
+        "POST", path, params=params, headers=headers, idle=idle, operation=operation
     ) as lines:
         async for line in lines:
-            _require_no_error(line, doing)
-            ending.feed(line)
+            _require_no_error(line, operation)
+            result.feed(line)
             if progress.feed(line):
                 on_progress(progress.snapshot())
-    if not ending.succeeded:
+    if not result.succeeded:
         raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED, f"{doing}: the Docker Engine stopped in the middle"
+            FaultCode.ENGINE_STREAM_TRUNCATED,
+            f"{operation}: the Docker Engine ended its response too early",
         )
-    return ending
+    return result
 
 
-def _require_no_error(line: JsonObject, doing: Doing) -> None:
-    # From API 1.48 on "error" is deprecated: "errorDetail" is what counts.
+def _require_no_error(line: JsonObject, operation: EngineOperation) -> None:
+    # From API 1.48 on "error" is deprecated in favour of "errorDetail".
     detail = line.get("errorDetail", line.get("error"))
     if detail is None:
         return
-    words = detail.get("message", "") if isinstance(detail, Mapping) else detail
-    raise make_error(str(words), doing)
+    text = detail.get("message", "") if isinstance(detail, Mapping) else detail
+    raise make_error(str(text), operation)

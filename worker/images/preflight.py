@@ -17,7 +17,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
 from worker.engine import images
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.engine.images import LocalImage
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
@@ -26,9 +26,9 @@ from worker.jobs.mask import Mask
 from worker.jobs.tools import Tools, log_sender
 from worker.login import EngineLogin, Grants, Login
 from worker.machine import find_free_bytes
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.platform import Platform, parse_platform
-from worker.oci.images.remote_image import RemoteImage, find_image, make_missing
+from worker.oci.images.remote_image import RemoteImage, find_image, make_platform_missing_error
 from worker.oci.registry.client import RegistryClient
 
 UNPACKED_TIMES = 3
@@ -151,7 +151,8 @@ async def _find_requested_platform(command: ImagePull, engine: Engine) -> Platfo
     if not here.runs(requested):
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{Doing('pull', command.target)}: {requested} is requested, but this server is {here}",
+            f"{EngineOperation('pull', command.target)}: {requested} is requested, but this server "
+            f"is {here}",
             remedy="Change the platform or the servers of the application.",
         )
     return requested
@@ -177,7 +178,7 @@ async def _require_platform(
 ) -> None:
     found = await images.distribution(engine, target, login)
     if found.platforms and not any(requested.runs(parse_platform(one)) for one in found.platforms):
-        raise make_missing(target, requested, ", ".join(found.platforms))
+        raise make_platform_missing_error(target, requested, ", ".join(found.platforms))
 
 
 async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
@@ -201,7 +202,7 @@ async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
         if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
-    await in_lanes((await images.list_ids(engine))[:MAX_IMAGES], add_layers)
+    await run_concurrently((await images.list_ids(engine))[:MAX_IMAGES], add_layers)
     return held
 
 
@@ -209,7 +210,7 @@ def _require_room(target: Reference, found: Preflight) -> None:
     if found.free_bytes is not None and found.free_bytes < found.needed_bytes:
         raise EngineError(
             FaultCode.DISK_FULL,
-            f"{Doing('pull', target)}: the image needs up to "
+            f"{EngineOperation('pull', target)}: the image needs up to "
             f"{_megabytes(found.needed_bytes)}, but {_megabytes(found.free_bytes)} are free",
         )
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageDelete, ImageProve
-from shared.jobs.deletion import Decision, Known, Look, Outcome, decide
-from shared.jobs.results import DeleteResult, ProofResult
+from shared.jobs.commands import ImageDelete, ImageVerify
+from shared.jobs.deletion import Decision, Known, Observation, Outcome, decide
+from shared.jobs.results import DeleteResult, VerificationResult
 from shared.reference import Reference, parse_registry
 from worker.jobs.attempt import Attempt
 from worker.jobs.last_step import LastStep, carry_out
@@ -15,7 +15,7 @@ from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants, Login
 from worker.oci.images.dependents import Dependents
 from worker.oci.images.plan import Plan
-from worker.oci.images.verification import require_whole
+from worker.oci.images.verification import require_complete
 from worker.oci.registry.client import RegistryClient
 
 VERIFIED_WITHIN = timedelta(seconds=15)
@@ -23,8 +23,8 @@ VERIFIED_WITHIN = timedelta(seconds=15)
 
 
 async def verify(
-    command: ImageProve, grants: Grants, tools: Tools, *, within: timedelta = VERIFIED_WITHIN
-) -> ProofResult:
+    command: ImageVerify, grants: Grants, tools: Tools, *, within: timedelta = VERIFIED_WITHIN
+) -> VerificationResult:
     """Verify that the registry has all parts of the image, as `require_whole` describes.
 
     Raises:
@@ -41,7 +41,7 @@ async def verify(
             FaultCode.CONN_TIMEOUT,
             f"{target} was not verified within {within.total_seconds():g} s",
         ) from error
-    return ProofResult(
+    return VerificationResult(
         reference=str(target),
         digest=digest,
         blobs=len(plan.blobs),
@@ -81,21 +81,21 @@ async def delete(
 
 async def _verify(target: Reference, login: Login | None, tools: Tools) -> Plan:
     async with await _open(target, login, tools) as registry:
-        return await require_whole(registry, target)
+        return await require_complete(registry, target)
 
 
 async def _delete(
     target: Reference, known: Known, login: Login, tools: Tools, step: LastStep
 ) -> Decision:
     if known.needs and not known.own_tags:
-        return decide(target, known, Look(is_there=True))
+        return decide(target, known, Observation(is_there=True))
     _, digest = _parse(target)
     async with await _open(target, login, tools) as registry:
         dependents = Dependents(registry, target, known.others)
-        decision = decide(target, known, await dependents.look())
+        decision = decide(target, known, await dependents.observe())
         if decision.outcome in {Outcome.DELETED, Outcome.UNTAGGED}:
             # The first lookup may have taken minutes; this one reads only names.
-            decision = decide(target, known, await dependents.look())
+            decision = decide(target, known, await dependents.observe())
         match decision.outcome:
             case Outcome.DELETED:
                 step.is_last = True

@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import structlog
 
-from shared.coroutines import end, heard
+from shared.coroutines import end, wait_for_event
 from shared.text import uncoloured
 from worker.jobs.functions import DatabaseAway
 from worker.jobs.mask import Mask
@@ -113,7 +113,9 @@ async def _send(job_log: JobLog, send: LogSender, limits: LogLimits, done: async
     made, sent, unsent, is_last = 0, 0, deque[tuple[int, str]](), False
     while not is_last:
         is_late = sent > limits.pieces // 2
-        is_last = await heard(done, (limits.slow if is_late else limits.every).total_seconds())
+        is_last = await wait_for_event(
+            done, (limits.slow if is_late else limits.every).total_seconds()
+        )
         for piece in job_log.take():
             made += 1
             unsent.append((made, piece))

@@ -14,7 +14,7 @@ from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import LogSender
 from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
-from worker.oci.copy import NOT_THERE
+from worker.oci.copy import ABSENT
 from worker.oci.destinations import Destinations
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -114,7 +114,7 @@ async def _find_manifest(registry: RegistryClient, reference: Reference) -> Mani
     try:
         return await registry.get_manifest(reference.repository, reference.target)
     except RegistryError as error:
-        if error.code not in NOT_THERE:
+        if error.code not in ABSENT:
             raise
         return None
 

@@ -177,7 +177,7 @@ def _initdb(target: Path, password_file: Path, options: Sequence[str]) -> None:
 
 
 def _is_in_use(data: Path) -> bool:
-    """Whether a process has its working directory there, as each process of PostgreSQL has."""
+    """Return whether a process works in the directory, as each process of PostgreSQL does."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if (process / "cwd").readlink() == data:

@@ -106,7 +106,7 @@ class LocalEngine:
         return self.namespace.address if self.namespace else "127.0.0.1"
 
     def is_answering(self) -> bool:
-        """Whether it answers a ping within a second."""
+        """Return whether it answers a ping within a second."""
         return _is_answering(socket.AF_UNIX, str(_socket_path(self.directory)))
 
     def trust(self, registry: str, certificate: bytes) -> None:
@@ -248,7 +248,7 @@ def _dockerd(
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether all its threads are, or wait for a disk: the state behind the name in proc(5)."""
+    """Return whether all threads are stopped or wait for a disk, by the state in proc(5)."""
     with contextlib.suppress(OSError):  # a thread that ended meanwhile
         stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
         return {stat.read_text().rpartition(")")[2].split()[0] for stat in stats} <= {"T", "D"}

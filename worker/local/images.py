@@ -86,7 +86,7 @@ def _config(
 
 
 def _archive(name: str, config: bytes, layers: Sequence[bytes]) -> bytes:
-    """What ``docker save`` writes and ``docker load`` reads."""
+    """Make the archive that ``docker save`` writes and ``docker load`` reads."""
     reference = parse_reference(name)
     config_name = f"{_sha256(config)}.json"
     layer_names = [f"{_sha256(layer)}/layer.tar" for layer in layers]

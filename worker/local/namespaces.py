@@ -63,7 +63,7 @@ class Namespace:
 
     @property
     def wrapper(self) -> tuple[str, ...]:
-        """What to put in front of a command that is to run on this server.
+        """Return the words in front of a command that is to run on this server.
 
         (``ip netns exec`` would give it a ``/sys`` without cgroups, and Docker cannot do that.)
         """
@@ -99,7 +99,7 @@ def _plug_in(pid: int, number: int | None) -> int:
 
 
 def _lay(cable: str, pid: int) -> bool:
-    """Whether the name was free: the kernel gives each one away once."""
+    """Take the name, and return whether it was free: the kernel gives each one away once."""
     if _is_laid(cable):
         return False
     try:

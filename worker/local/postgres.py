@@ -158,7 +158,7 @@ class LocalPostgres:
             )
 
     def is_ready(self) -> bool:
-        """Whether it takes connections."""
+        """Return whether it accepts connections."""
         try:
             self.administer().close()
         except psycopg.OperationalError:

@@ -138,7 +138,7 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 def on_free_port(address: str, start: Callable[[int], Started]) -> Started:
-    """What ``start(port)`` gives, on a free port; another one if a third party took it meanwhile.
+    """Return ``start(port)`` of a free port; try another one if the port was taken meanwhile.
 
     Raises:
         SetupError: ``start`` failed on each of `STARTS` ports.
@@ -150,7 +150,7 @@ def on_free_port(address: str, start: Callable[[int], Started]) -> Started:
 
 
 def is_listening(address: str, port: int) -> bool:
-    """Whether something accepts TCP connections there."""
+    """Return whether a program accepts TCP connections there."""
     try:
         socket.create_connection((address, port), timeout=1).close()
     except OSError:

@@ -44,7 +44,7 @@ class TokenRealm:
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what is pushed and pulled: a URL, and the ``Authorization`` it is called with."""
+    """The endpoint that is notified of pushes and pulls: a URL, and its ``Authorization``."""
 
     url: str
     authorization: str = field(repr=False)

@@ -43,7 +43,7 @@ DRAIN_SECONDS = 4
 
 @dataclass(frozen=True)
 class Outside:
-    """What is not embedded: URLs of a PostgreSQL and a broker that were given to us."""
+    """The URLs of a PostgreSQL and a broker that are not embedded."""
 
     database_url: str | None = None
     server_database_url: str | None = None
@@ -118,7 +118,7 @@ class Stack:
         return PrivateKey.parse(self._key("vault.key", lambda: PrivateKey.generate().text()))
 
     def call(self, procedure: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What a procedure answers, asked with the admin key by the bare dialect.
+        """Call a procedure with the admin key, and return its answer.
 
         Raises:
             SetupError: it refused; with its message.
@@ -357,7 +357,7 @@ class LocalServer:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it is online and approved."""
+        """Return whether it is online and approved."""
         server = self._look()
         return bool(server["online"] and server["approvedAt"])
 

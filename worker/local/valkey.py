@@ -89,12 +89,12 @@ class LocalValkey:
         return self.network_url().replace("://", f"://{user}:{self.passwords[user]}@")
 
     def network_url(self) -> str:
-        """What a server worker is told: address and port, no user."""
+        """Return the URL that a server worker is given: address and port, no user."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"redis://{host}:{self.port}/0"
 
     def is_ready(self) -> bool:
-        """Whether it answers, has read its data, and is ours (it knows our password)."""
+        """Return whether it answers, has read its data, and knows our password."""
         try:
             with redis.Redis.from_url(self.url(ADMIN)) as client:
                 return bool(client.ping())

@@ -1,4 +1,4 @@
-"""Several pieces of work side by side, but never too many."""
+"""Bounded concurrency: process several items at once, but never too many."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -6,20 +6,20 @@ from typing import TypeVar
 
 from shared.coroutines import end
 
-LANES = 4
+CONCURRENCY = 4
 
-Piece = TypeVar("Piece")
+Item = TypeVar("Item")
 
 
-async def in_lanes(pieces: Iterable[Piece], work: Callable[[Piece], Awaitable[None]]) -> None:
-    """Do the work for every piece, four at a time; the first failure ends the others."""
-    waiting = iter(pieces)
+async def run_concurrently(items: Iterable[Item], work: Callable[[Item], Awaitable[None]]) -> None:
+    """Process every item, four at a time; the first failure cancels the others."""
+    waiting = iter(items)
 
-    async def lane() -> None:
-        for piece in waiting:
-            await work(piece)
+    async def process() -> None:
+        for item in waiting:
+            await work(item)
 
-    tasks = [asyncio.create_task(lane()) for _ in range(LANES)]
+    tasks = [asyncio.create_task(process()) for _ in range(CONCURRENCY)]
     try:
         await asyncio.gather(*tasks)
     finally:

@@ -1,12 +1,12 @@
-"""An image from one registry to another, or within one: everything below it, byte for byte.
+"""Copy an image from one registry to another, or within one, byte for byte.
 
 ```text
-what the reference stands for now ──► layers, four at a time ──► configurations
-    ──► manifests, each before who names it ──► the tag ──► the target is asked for it
+resolve the reference ──► layers, four at a time ──► configurations
+    ──► manifests, each before the ones that name it ──► the tag ──► check the tag at the target
 ```
 
-So a copy that fails has changed no tag, and what it brought is not sent again by the next one.
-Where the target has the manifest already, all below it is looked for, and what is missing is sent.
+So a failed copy has changed no tag, and the next copy does not send the same blobs again. If the
+target already has the manifest, everything below it is checked, and missing parts are sent.
 """
 
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from contextlib import closing, suppress
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
-from worker.oci.concurrency import in_lanes
-from worker.oci.copy_progress import Tally
+from worker.oci.concurrency import run_concurrently
+from worker.oci.copy_progress import CopyProgress
 from worker.oci.images.plan import Plan, make_plan
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -24,8 +24,8 @@ from worker.oci.registry.manifests import MISSING
 from worker.oci.registry.uploads import Upload
 from worker.progress import LayerState, TransferProgress
 
-NOT_THERE = MISSING | {FaultCode.PULL_DENIED}
-"""What registries say of an image that they do not have; some deny what does not exist."""
+ABSENT = MISSING | {FaultCode.PULL_DENIED}
+"""The codes for an image that does not exist; some registries deny access to it instead."""
 
 
 async def copy_image(
@@ -35,27 +35,28 @@ async def copy_image(
     target_reference: Reference,
     on_progress: Callable[[TransferProgress], None],
 ) -> Descriptor:
-    """Bring an image to ``target_reference``; gives what the target answers for it in the end.
+    """Copy an image to ``target_reference`` and return the descriptor that the target then reports.
 
-    A digest in ``target_reference`` is a promise. A cancel stops all traffic at once.
+    If ``target_reference`` has a digest, the source must have it. Cancelling ends all traffic at
+    once.
 
     Raises:
-        RegistryError: either registry refused or could not be reached; ``digest_mismatch`` where
-            the source has something else than was promised, or the target does in the end;
-            ``image_incomplete`` where the source has lost a part of it, or the target keeps a
-            damaged one and takes no other.
+        RegistryError: either registry refused or could not be reached; ``digest_mismatch`` if the
+            source has another digest than given, or if the target finally has another one;
+            ``image_incomplete`` if the source has lost a part of the image, or if the target keeps
+            a damaged part and accepts no other.
     """
     plan = await make_plan(source, source_reference)
     digest = plan.root.descriptor.digest
-    _require_same(source_reference, digest, promised=target_reference.digest or digest)
-    tally = Tally(plan.blobs, on_progress)
-    copy = _Copy(source, source_reference, target, target_reference, tally)
-    if await copy.find() == digest:
-        await copy.mend(plan)
+    _require_same(source_reference, digest, expected=target_reference.digest or digest)
+    progress = CopyProgress(plan.blobs, on_progress)
+    copy = _Copy(source, source_reference, target, target_reference, progress)
+    if await copy.find_existing() == digest:
+        await copy.repair(plan)
     else:
-        await copy.carry_out(plan)
+        await copy.copy_all(plan)
     held = await target.head_manifest(target_reference.repository, copy.name)
-    _require_same(target_reference, held.digest, promised=digest)
+    _require_same(target_reference, held.digest, expected=digest)
     return held
 
 
@@ -66,72 +67,72 @@ class _Copy:
         source_reference: Reference,
         target: RegistryClient,
         target_reference: Reference,
-        tally: Tally,
+        progress: CopyProgress,
     ) -> None:
         self._source = source
         self._source_repository = source_reference.repository
         self._target = target
         self._repository = target_reference.repository
         self.name = target_reference.tag or target_reference.target
-        self._tally = tally
+        self._progress = progress
         is_within = source_reference.registry == target_reference.registry
-        self._mounts = is_within and self._source_repository != self._repository
+        self._can_mount = is_within and self._source_repository != self._repository
         self._uploads = target.uploads(
-            self._repository, mounts=self._source_repository if self._mounts else ""
+            self._repository, mount_from=self._source_repository if self._can_mount else ""
         )
 
-    async def find(self) -> str | None:
-        """The digest of what the target has under the name already."""
+    async def find_existing(self) -> str | None:
+        """Return the digest that the target already has under the name."""
         try:
             return (await self._target.head_manifest(self._repository, self.name)).digest
         except RegistryError as error:
-            if error.code not in NOT_THERE:
+            if error.code not in ABSENT:
                 raise
             return None
 
-    async def carry_out(self, plan: Plan) -> None:
-        await in_lanes(plan.layers, self._bring)
-        await in_lanes(plan.configs, self._bring)
+    async def copy_all(self, plan: Plan) -> None:
+        await run_concurrently(plan.layers, self._copy_blob)
+        await run_concurrently(plan.configs, self._copy_blob)
         for child in plan.children:
             await self._target.put_manifest(self._repository, child.descriptor.digest, child)
         await self._put_root(plan.root)
 
     async def _put_root(self, root: Manifest) -> None:
-        """Write the tag; where the answer is no good one, it may be there all the same.
+        """Write the tag. If the request fails, check whether the target has stored the tag anyway.
 
-        An answer can be lost, and a tag that cannot be moved is then refused the second time.
+        The response can be lost, and an immutable tag is then refused at the second attempt.
         """
         try:
             await self._target.put_manifest(self._repository, self.name, root)
         except RegistryError as error:
             with suppress(RegistryError):
-                if await self.find() == root.descriptor.digest:
+                if await self.find_existing() == root.descriptor.digest:
                     return
             raise error from error.__cause__
 
-    async def mend(self, plan: Plan) -> None:
-        """Bring what the target has lost of an image whose manifest it holds."""
+    async def repair(self, plan: Plan) -> None:
+        """Upload the parts of an image that the target has lost although it holds the manifest."""
         missing: set[str] = set()
 
-        async def look(child: Manifest) -> None:
+        async def check(child: Manifest) -> None:
             digest = child.descriptor.digest
             if not await self._target.has_manifest(self._repository, digest):
                 missing.add(digest)
 
-        await in_lanes(plan.blobs, self._mend)
-        await in_lanes(plan.children, look)
+        await run_concurrently(plan.blobs, self._repair_blob)
+        await run_concurrently(plan.children, check)
         for child in plan.children:
             if (digest := child.descriptor.digest) in missing:
                 await self._target.put_manifest(self._repository, digest, child)
 
-    async def _mend(self, blob: Descriptor) -> None:
-        if await self._is_whole(blob):
-            self._tally.enter(blob, LayerState.PRESENT)
+    async def _repair_blob(self, blob: Descriptor) -> None:
+        if await self._has_right_size(blob):
+            self._progress.set_state(blob, LayerState.PRESENT)
             return
-        await self._take(await self._start(blob), blob)
+        await self._transfer(await self._start_upload(blob), blob)
         await self._target.require_blob(self._repository, blob)
 
-    async def _is_whole(self, blob: Descriptor) -> bool:
+    async def _has_right_size(self, blob: Descriptor) -> bool:
         try:
             await self._target.require_blob(self._repository, blob)
         except RegistryError as error:
@@ -140,34 +141,36 @@ class _Copy:
             return False
         return True
 
-    async def _bring(self, blob: Descriptor) -> None:
-        await self._take(await self._begin(blob), blob)
+    async def _copy_blob(self, blob: Descriptor) -> None:
+        await self._transfer(await self._begin_upload(blob), blob)
 
-    async def _take(self, upload: Upload | None, blob: Descriptor) -> None:
-        """Send a blob, unless the target needs none of it."""
+    async def _transfer(self, upload: Upload | None, blob: Descriptor) -> None:
+        """Upload a blob, unless the target needs none of it."""
         if upload is None:
-            self._tally.enter(blob, LayerState.PRESENT)
+            self._progress.set_state(blob, LayerState.PRESENT)
             return
-        self._tally.enter(blob, LayerState.MOVING)
+        self._progress.set_state(blob, LayerState.MOVING)
         with closing(self._source.read_blob(self._source_repository, blob)) as chunks:
-            await self._uploads.finish(upload, blob, self._tally.count(blob, chunks))
-        self._tally.enter(blob, LayerState.DONE)
+            await self._uploads.finish(upload, blob, self._progress.count_moved(blob, chunks))
+        self._progress.set_state(blob, LayerState.DONE)
 
-    async def _begin(self, blob: Descriptor) -> Upload | None:
-        """An upload for what the target does not have, and cannot take over by itself."""
-        if not self._mounts and await self._uploads.has(blob):
+    async def _begin_upload(self, blob: Descriptor) -> Upload | None:
+        """Begin an upload, unless the target has the blob already or mounts it."""
+        if not self._can_mount and await self._uploads.has(blob):
             return None
-        # A blob that is there can be mounted too: asking for it first would double the requests.
-        upload = await self._start(blob)
-        return None if self._mounts and upload and await self._uploads.has(blob) else upload
+        # An existing blob can be mounted too: checking it first would double the requests.
+        upload = await self._start_upload(blob)
+        return None if self._can_mount and upload and await self._uploads.has(blob) else upload
 
-    async def _start(self, blob: Descriptor) -> Upload | None:
-        """An upload, unless the target takes the blob over by itself."""
-        return await (self._uploads.mount(blob.digest) if self._mounts else self._uploads.start())
+    async def _start_upload(self, blob: Descriptor) -> Upload | None:
+        """Start an upload, unless the target mounts the blob."""
+        return await (
+            self._uploads.mount(blob.digest) if self._can_mount else self._uploads.start()
+        )
 
 
-def _require_same(where: Reference, found: str, *, promised: str) -> None:
-    if found != promised:
+def _require_same(where: Reference, found: str, *, expected: str) -> None:
+    if found != expected:
         raise RegistryError(
-            FaultCode.DIGEST_MISMATCH, f"{where} is {found}, and should be {promised}"
+            FaultCode.DIGEST_MISMATCH, f"{where} has the digest {found} instead of {expected}"
         )

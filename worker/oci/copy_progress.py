@@ -1,4 +1,4 @@
-"""How far a copy is, added up blob by blob."""
+"""The progress of a copy, summed over its blobs."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from dataclasses import replace
@@ -6,58 +6,60 @@ from dataclasses import replace
 from worker.oci.registry.manifest import Descriptor
 from worker.progress import MAX_LAYERS, LayerProgress, LayerState, TransferProgress
 
-STEP_BYTES = 1024 * 1024
-"""Fewer are not worth a word."""
+REPORT_INTERVAL_BYTES = 1024 * 1024
+"""Progress is reported once per this many transferred bytes."""
 
-SHORT = slice(len("sha256:"), len("sha256:") + 12)
+SHORT_DIGEST = slice(len("sha256:"), len("sha256:") + 12)
 
 
-class Tally:
-    """Tells ``on_progress`` of every change of state, and of every mebibyte that moved."""
+class CopyProgress:
+    """Report to ``on_progress`` every change of state and every mebibyte that was transferred."""
 
     def __init__(
         self, blobs: Sequence[Descriptor], on_progress: Callable[[TransferProgress], None]
     ) -> None:
         self._on_progress = on_progress
-        self._untold_bytes = 0
+        self._unreported_bytes = 0
         self._layers = {
             blob.digest: LayerProgress(
-                blob.digest[SHORT], LayerState.WAITING, total_bytes=blob.size_bytes
+                blob.digest[SHORT_DIGEST], LayerState.WAITING, total_bytes=blob.size_bytes
             )
             for blob in blobs
         }
 
-    def enter(self, blob: Descriptor, state: LayerState) -> None:
-        """Note what a blob does now."""
+    def set_state(self, blob: Descriptor, state: LayerState) -> None:
+        """Record the state of a blob and report it."""
         self._layers[blob.digest] = replace(self._layers[blob.digest], state=state)
-        self._tell()
+        self._report()
 
-    async def count(self, blob: Descriptor, chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-        """The same chunks, counted as moved."""
+    async def count_moved(
+        self, blob: Descriptor, chunks: AsyncIterable[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Yield the same chunks and count them as transferred."""
         async for chunk in chunks:
             yield chunk
             before = self._layers[blob.digest]
             self._layers[blob.digest] = replace(
                 before, current_bytes=before.current_bytes + len(chunk)
             )
-            self._untold_bytes += len(chunk)
-            if self._untold_bytes >= STEP_BYTES:
-                self._tell()
+            self._unreported_bytes += len(chunk)
+            if self._unreported_bytes >= REPORT_INTERVAL_BYTES:
+                self._report()
 
-    def _tell(self) -> None:
-        self._untold_bytes = 0
+    def _report(self) -> None:
+        self._unreported_bytes = 0
         layers = tuple(self._layers.values())
         self._on_progress(
             TransferProgress(
-                _shown(layers),
+                _limit_layers(layers),
                 sum(layer.current_bytes for layer in layers),
                 sum(layer.total_bytes for layer in layers),
             )
         )
 
 
-def _shown(layers: tuple[LayerProgress, ...]) -> tuple[LayerProgress, ...]:
-    """At most so many as a job keeps; what is left over stands together in the last one."""
+def _limit_layers(layers: tuple[LayerProgress, ...]) -> tuple[LayerProgress, ...]:
+    """Return at most as many layers as a job keeps; the last one sums up the remaining ones."""
     if len(layers) <= MAX_LAYERS:
         return layers
     shown, rest = layers[: MAX_LAYERS - 1], layers[MAX_LAYERS - 1 :]

@@ -1,12 +1,12 @@
-"""The places where an Engine would send a login, asked for before it is given one.
+"""Check to which hosts an Engine would send a login, before it gets the login.
 
-An Engine goes by itself to whatever token server a registry names. Our own ping goes first:
+An Engine uses any token server that a registry names, unchecked. So we ping the registry first:
 
 ```text
-401 ──► every token server that it names is safe (`oci.auth.realm`) ──► the Engine may have it
-200 ──► the image is asked for as nobody: where that is a 401, as above
-a certificate that only the Engine knows ──► asked again without verifying it: nothing is sent
-no connection ──► asked through the Engine's proxy, if it has one
+401 ──► every token server that it names is safe (`oci.auth.realm`) ──► the Engine gets the login
+200 ──► the image is requested without a login: if that is a 401, as above
+a certificate that only the Engine trusts ──► checked again without verification: nothing is sent
+no connection ──► checked through the Engine's proxy, if it has one
 anything else ──► the Engine gets no login
 ```
 """
@@ -22,14 +22,14 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_registry
 from worker.login import EngineLogin, Login
-from worker.oci.engine_proxy import ask_through_proxy
-from worker.oci.registry.conversation import Conversation
+from worker.oci.engine_proxy import check_through_proxy
+from worker.oci.registry.conversation import RegistrySession
 from worker.oci.registry.manifest import ACCEPT
-from worker.oci.transport.answers import Asked
+from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request
 from worker.oci.transport.settings import ConnectionSettings
 
-CLOSED = frozenset(
+CONNECTION_FAILURES = frozenset(
     {
         FaultCode.DNS_NOT_FOUND,
         FaultCode.DNS_FAILURE,
@@ -38,17 +38,20 @@ CLOSED = frozenset(
         FaultCode.CONN_RESET,
     }
 )
-"""What is usual where only a proxy gets out."""
+"""Errors that are usual if only a proxy can reach the registry."""
 
 FindSettings = Callable[[], Awaitable[ConnectionSettings]]
 
-KEPT = timedelta(seconds=60)
-"""How long a registry is believed to name the token servers that it named."""
+CACHE_LIFETIME = timedelta(seconds=60)
+"""How long the result of a check is valid."""
 
 
 @dataclass
 class Destinations:
-    """What was found safe by one worker for its Engine; ``clock`` counts seconds."""
+    """The login destinations that one worker found safe for its Engine.
+
+    ``clock`` counts seconds.
+    """
 
     clock: Callable[[], float] = time.monotonic
     _until: dict[str, float] = field(default_factory=dict)
@@ -56,66 +59,70 @@ class Destinations:
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
 
-    def knows(self, target: Reference) -> bool:
-        """Whether a login for ``target`` was found safe a short while ago."""
+    def is_known_safe(self, target: Reference) -> bool:
+        """Return whether a login for ``target`` was found safe within `CACHE_LIFETIME`."""
         now = self.clock()
-        self._until = {place: until for place, until in self._until.items() if until > now}
+        self._until = {name: until for name, until in self._until.items() if until > now}
         return not {target.registry, target.name}.isdisjoint(self._until)
 
     async def require_safe(
         self, login: Login, target: Reference, find_settings: FindSettings
     ) -> EngineLogin:
-        """The login for an Engine that is to pull or push ``target``.
+        """Return the Engine's login for ``target``, if all destinations of the login are safe.
 
-        Only what was found safe is kept, for `KEPT`: of a registry that lets everybody in, for the
-        one repository.
+        Only safe results are cached, for `CACHE_LIFETIME`. The result for a registry that needs no
+        login is cached for the one repository.
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: ``auth_unsafe_realm``, or why the registry cannot be asked.
+            RegistryError: ``auth_unsafe_realm``, or why the registry cannot be checked.
         """
         async with self._locks[target.registry]:
-            if not self.knows(target):
-                place = await _look(target, await find_settings())
-                self._until[place] = self.clock() + KEPT.total_seconds()
-        return _permit(login)
+            if not self.is_known_safe(target):
+                name = await _find_safe_name(target, await find_settings())
+                self._until[name] = self.clock() + CACHE_LIFETIME.total_seconds()
+        return _make_engine_login(login)
 
 
-def _permit(login: Login) -> EngineLogin:
-    """The same login for an Engine, by who has seen that it may have it."""
+def _make_engine_login(login: Login) -> EngineLogin:
+    """Make the Engine's login of one whose destinations were found safe."""
     return EngineLogin(host=login.host, username=login.username, secret=login.secret)
 
 
-async def _look(target: Reference, settings: ConnectionSettings) -> str:
+async def _find_safe_name(target: Reference, settings: ConnectionSettings) -> str:
     try:
-        return await _ask(target, settings)
+        return await _check_directly(target, settings)
     except RegistryError as error:
         if error.code == FaultCode.TLS_UNKNOWN_CA:
-            # The Engine verifies for itself, and sends nothing where it cannot.
+            # The Engine verifies by itself, and sends nothing if it cannot.
             settings = replace(settings, insecure=settings.insecure | {target.registry})
-        elif error.code not in CLOSED or not settings.proxy.serves(_hostname(target)):
+        elif error.code not in CONNECTION_FAILURES or not settings.proxy.applies_to(
+            _hostname(target)
+        ):
             raise
         else:
-            return await ask_through_proxy(target, settings)
-    return await _ask(target, settings)
+            return await check_through_proxy(target, settings)
+    return await _check_directly(target, settings)
 
 
 def _hostname(target: Reference) -> str:
     return parse_registry(target.registry).hostname
 
 
-async def _ask(target: Reference, settings: ConnectionSettings) -> str:
-    """What was found safe: the registry, or the repository of one that lets everybody in."""
+async def _check_directly(target: Reference, settings: ConnectionSettings) -> str:
+    """Return the name that is safe: the registry, or one repository of an open registry."""
     host = parse_registry(target.registry)
-    async with Conversation(host, None, settings, None) as talk:
-        ping = await talk.send(Request("GET", await talk.url(""), stays=True), None)
+    async with RegistrySession(host, None, settings, None) as session:
+        ping = await session.send(
+            Request("GET", await session.url(""), same_origin_only=True), None
+        )
         if ping.status == 401:
-            await talk.handshake.require_safe(ping.challenges, await talk.route())
+            await session.handshake.require_safe(ping.challenges, await session.route())
             return target.registry
         if ping.status != 200:
-            raise talk.refusal(ping, Asked.PING)
-        url = await talk.url(f"{target.repository}/manifests/{target.target}")
-        image = await talk.send(Request("HEAD", url, ACCEPT, stays=True), None)
+            raise session.make_refusal(ping, Operation.PING)
+        url = await session.url(f"{target.repository}/manifests/{target.target}")
+        image = await session.send(Request("HEAD", url, ACCEPT, same_origin_only=True), None)
         if image.status == 401:
-            await talk.handshake.require_safe(image.challenges, await talk.route())
+            await session.handshake.require_safe(image.challenges, await session.route())
         return target.name

@@ -1,7 +1,7 @@
-"""A registry with TLS asked through the proxy of a server's Engine, as nobody.
+"""Check a registry with TLS through the proxy of a server's Engine, without a login.
 
-Names are the proxy's to look up there, so addresses are not compared with what registries may have;
-the scheme of a token server is.
+The proxy resolves the names, so addresses are not compared with those that registries may have; the
+scheme of a token server is checked.
 """
 
 import aiohttp
@@ -19,21 +19,21 @@ from worker.oci.transport.route import Route
 from worker.oci.transport.settings import ConnectionSettings
 
 
-async def ask_through_proxy(target: Reference, settings: ConnectionSettings) -> str:
-    """What was found safe: the registry, or the repository of one that lets everybody in.
+async def check_through_proxy(target: Reference, settings: ConnectionSettings) -> str:
+    """Return the name that is safe: the registry, or one repository of an open registry.
 
     Raises:
         RefusedNetworkError: a token server at an address that a registry may not have here.
-        RegistryError: ``auth_unsafe_realm``, ``proxy_error``, or why the registry cannot be asked.
+        RegistryError: ``auth_unsafe_realm``, ``proxy_error``, or the error of the registry.
     """
     host = parse_registry(target.registry)
     context = await make_context(host.name, settings.certificates)
     route = Route(host.hostname, host.port or 443, (), context)
     image = f"/v2/{target.repository}/manifests/{target.target}"
     status, challenges = await _send("GET", "/v2/", route, settings)
-    place = target.registry
+    safe_name = target.registry
     if status == 200:
-        place = target.name
+        safe_name = target.name
         _, challenges = await _send("HEAD", image, route, settings)
     elif status != 401:
         what = f"{host.name} answers HTTP {status} through the proxy of the Docker Engine"
@@ -41,16 +41,16 @@ async def ask_through_proxy(target: Reference, settings: ConnectionSettings) -> 
     for challenge in require_unambiguous(challenges, host.name):
         realm = parse_realm(challenge, host.name, route)
         require_host(realm.url.raw_host or "", settings.networks)
-    return place
+    return safe_name
 
 
 async def _send(
     method: str, path: str, route: Route, settings: ConnectionSettings
 ) -> tuple[int, tuple[str, ...]]:
-    """Status, and the challenges of a 401."""
-    where = f"{route.hostname}:{route.port}"
+    """Return the status, and the challenges of a 401."""
+    authority = f"{route.hostname}:{route.port}"
     headers = {"User-Agent": USER_AGENT, **ACCEPT}
-    timeout = aiohttp.ClientTimeout(total=settings.deadlines.answer.total_seconds())
+    timeout = aiohttp.ClientTimeout(total=settings.deadlines.response.total_seconds())
     try:
         async with (
             aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
@@ -61,12 +61,12 @@ async def _send(
                 proxy=settings.proxy.url,
                 ssl=route.context or True,
                 allow_redirects=False,
-            ) as answer,
+            ) as response,
         ):
-            values = answer.headers.getall("WWW-Authenticate", ())
-            return answer.status, tuple(values) if answer.status == 401 else ()
+            values = response.headers.getall("WWW-Authenticate", ())
+            return response.status, tuple(values) if response.status == 401 else ()
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-        what = f"the proxy of the Docker Engine lets this worker not through to {where}"
+        what = f"this worker cannot connect to {authority} through the proxy of the Docker Engine"
         raise RegistryError(FaultCode.PROXY_ERROR, what) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
-        raise make_connection_error(error, where) from error
+        raise make_connection_error(error, authority) from error

@@ -1,4 +1,4 @@
-"""Stages run one after the other: timed, stopped at the first failure, and what they prove."""
+"""The run of the stages: timed, stopped at the first failure, with the verified claims."""
 
 import asyncio
 import time
@@ -19,47 +19,47 @@ CLAIMS = {
     Stage.PULL: "that this login may pull from {repository}",
     Stage.PUSH: "that this login may push to {repository}",
 }
-"""What a stage proves if it is good; no other stage proves anything."""
+"""The claim that a stage verifies if it succeeds; the other stages verify none."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a stage found where it did not fail."""
+    """The finding of a stage that did not fail; ``is_verified`` if it verifies its claim."""
 
     evidence: str
     outcome: Outcome = Outcome.OK
-    is_proof: bool = True
+    is_verified: bool = True
 
 
-class Ladder:
-    """One climb; ``whole`` is the time for all stages together."""
+class StageRunner:
+    """One run of the stages; ``time_limit`` is the time for all of them together."""
 
-    def __init__(self, whole: timedelta) -> None:
-        self._whole = whole
-        self._ends_at = time.monotonic() + whole.total_seconds()
+    def __init__(self, time_limit: timedelta) -> None:
+        self._time_limit = time_limit
+        self._ends_at = time.monotonic() + time_limit.total_seconds()
         self._results: list[StageResult] = []
-        self._proved: set[Stage] = set()
+        self._verified: set[Stage] = set()
 
-    async def climb(self, stage: Stage, step: Callable[[], Awaitable[Finding]]) -> None:
-        """Run a stage, unless one before it failed."""
+    async def run(self, stage: Stage, step: Callable[[], Awaitable[Finding]]) -> None:
+        """Run a stage, unless an earlier one failed."""
         if self._has_failed:
             self._results.append(StageResult(stage=stage, outcome=Outcome.NOT_RUN))
             return
         started = time.monotonic()
         result = await self._run(stage, step, self._ends_at - started)
-        spent = round((time.monotonic() - started) * 1000, 1)
-        self._results.append(result.model_copy(update={"milliseconds": spent}))
+        elapsed = round((time.monotonic() - started) * 1000, 1)
+        self._results.append(result.model_copy(update={"milliseconds": elapsed}))
 
     def report(self, *, host: str, repository: str) -> ProbeReport:
-        """Everything that was found, and exactly what that proves."""
+        """Return all results, and the claims that they verify."""
         where = repository or "the repository"
         claims = {stage: text.format(repository=where) for stage, text in CLAIMS.items()}
         return ProbeReport(
             host=host,
             repository=repository,
             stages=tuple(self._results),
-            proved=tuple(text for stage, text in claims.items() if stage in self._proved),
-            not_proved=tuple(text for stage, text in claims.items() if stage not in self._proved),
+            proved=tuple(text for stage, text in claims.items() if stage in self._verified),
+            not_proved=tuple(text for stage, text in claims.items() if stage not in self._verified),
         )
 
     @property
@@ -75,16 +75,14 @@ class Ladder:
         except (RegistryError, InvalidInputError) as error:
             return _make_failure(stage, error)
         except TimeoutError:
-            return _make_failure(stage, self._make_overdue())
-        if finding.is_proof:
-            self._proved.add(stage)
+            return _make_failure(stage, self._make_timeout())
+        if finding.is_verified:
+            self._verified.add(stage)
         return StageResult(stage=stage, outcome=finding.outcome, evidence=finding.evidence)
 
-    def _make_overdue(self) -> RegistryError:
-        seconds = self._whole.total_seconds()
-        return RegistryError(
-            FaultCode.CONN_TIMEOUT, f"the test is not over after {seconds:g} s and was given up"
-        )
+    def _make_timeout(self) -> RegistryError:
+        seconds = self._time_limit.total_seconds()
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"the test was stopped after {seconds:g} s")
 
 
 def _make_failure(stage: Stage, error: RegistryError | InvalidInputError) -> StageResult:

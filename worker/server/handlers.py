@@ -14,10 +14,10 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
-    ImageProve,
     ImagePull,
     ImagePush,
     ImageTag,
+    ImageVerify,
     RegistryTest,
     ServerCheck,
     ServiceReplace,
@@ -78,7 +78,7 @@ def _begin(
     """Return the awaitable work of the command's handler."""
     handling: Awaitable[BaseModel]
     match command:
-        case RegistryTest() | ImageCopy() | ImageProve() | ImageDelete():
+        case RegistryTest() | ImageCopy() | ImageVerify() | ImageDelete():
             handling = _run_at_registry(command, grants, attempt, tools)
         case ServerCheck():
             handling = check_engine(tools)
@@ -102,7 +102,7 @@ def _begin(
 
 
 def _run_at_registry(
-    command: RegistryTest | ImageCopy | ImageProve | ImageDelete,
+    command: RegistryTest | ImageCopy | ImageVerify | ImageDelete,
     grants: Grants,
     attempt: Attempt,
     tools: Tools,
@@ -113,7 +113,7 @@ def _run_at_registry(
             return run_test(command, grants, tools)
         case ImageCopy():
             return copies.copy(command, grants, attempt, tools)
-        case ImageProve():
+        case ImageVerify():
             return verification.verify(command, grants, tools)
         case ImageDelete():
             return verification.delete(command, grants, attempt, tools)

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import psycopg
 import structlog
 
-from shared.coroutines import end, heard
+from shared.coroutines import end, wait_for_event
 from shared.database import listening
 from shared.errors import SetupError
 from shared.jobs.commands import RULES
@@ -295,7 +295,7 @@ class Presence:
             not self._notified.is_set()
             and (remaining := until - asyncio.get_running_loop().time()) > 0
         ):
-            await heard(self._notified, min(remaining, PROGRESS.total_seconds()))
+            await wait_for_event(self._notified, min(remaining, PROGRESS.total_seconds()))
             if any(attempt.has_new_progress for attempt in self._claimed()):
                 break
         self._notified.clear()

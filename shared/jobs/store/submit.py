@@ -91,7 +91,7 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
 
 
 def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
-    """What the two statements take."""
+    """Return the parameters of the two statements."""
     rule = RULES[job.command.kind]
     return {
         "job_id": job.job_id,

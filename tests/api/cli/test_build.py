@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cli.build import Told, read_events
+from api.cli.build import SseEvent, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
@@ -140,5 +140,5 @@ def test_events_are_read_as_they_were_written(events: list[tuple[int, str, str]]
         written += [f"id: {number}", f"event: {name}", f"data: {data}", "", ":", ""]
 
     assert list(read_events(written)) == [
-        Told(str(number), name, {"text": text}) for number, name, text in events
+        SseEvent(str(number), name, {"text": text}) for number, name, text in events
     ]

@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.events.transfer import (
-    LayerTold,
+    ReportedLayer,
+    ReportedTransfer,
     TransferShown,
-    TransferTold,
     TransferWatch,
     parse_transfer,
 )
@@ -16,30 +16,30 @@ from api.events.transfer import (
 MB = 1_000_000
 
 layers = st.builds(
-    LayerTold,
+    ReportedLayer,
     id=st.sampled_from("abc"),
     state=st.sampled_from(["waiting", "moving", "retrying", "extracting", "present", "done"]),
     current_bytes=st.integers(0, 10**9),
     total_bytes=st.integers(0, 10**9),
 )
 moments = st.tuples(
-    st.builds(TransferTold, layers=st.lists(layers, max_size=4).map(tuple)),
+    st.builds(ReportedTransfer, layers=st.lists(layers, max_size=4).map(tuple)),
     st.integers(0, 1),  # attempts that pass
     st.floats(0, 100),  # seconds that pass
 )
 
 
-def told(**current_bytes: int) -> TransferTold:
+def told(**current_bytes: int) -> ReportedTransfer:
     """Layers of a megabyte, on their way."""
-    return TransferTold(
+    return ReportedTransfer(
         layers=tuple(
-            LayerTold(id=name, state="moving", current_bytes=count, total_bytes=MB)
+            ReportedLayer(id=name, state="moving", current_bytes=count, total_bytes=MB)
             for name, count in current_bytes.items()
         )
     )
 
 
-def show_all(told_at: list[tuple[TransferTold, int, float]]) -> list[TransferShown]:
+def show_all(told_at: list[tuple[ReportedTransfer, int, float]]) -> list[TransferShown]:
     watch, attempt, now, shown = TransferWatch(), 1, 0.0, []
     for transfer, attempts, seconds in told_at:
         attempt, now = attempt + attempts, now + seconds
@@ -50,7 +50,7 @@ def show_all(told_at: list[tuple[TransferTold, int, float]]) -> list[TransferSho
 
 @given(st.lists(moments, min_size=2, max_size=20))
 def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
-    told_at: list[tuple[TransferTold, int, float]],
+    told_at: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
     shown = show_all(told_at)
 
@@ -67,7 +67,7 @@ def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
 @given(st.lists(moments, min_size=1, max_size=20))
 @example([(told(a=0), 0, 0.0), (told(a=1), 0, 5e-324)])
 def test_what_is_shown_is_of_one_piece(
-    told_at: list[tuple[TransferTold, int, float]],
+    told_at: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
     for shown in show_all(told_at):
         assert shown.current_bytes == sum(layer.current_bytes for layer in shown.layers)
@@ -160,8 +160,8 @@ def test_bytes_that_a_second_attempt_moves_again_count_as_moving() -> None:
 def test_what_waits_or_is_done_is_not_stalled() -> None:
     watch = TransferWatch()
     still = [("a", "waiting"), ("b", "extracting"), ("c", "done"), ("d", "present")]
-    layers = tuple(LayerTold(id=name, state=state, total_bytes=9) for name, state in still)
-    watch.see(TransferTold(layers=layers), attempt=1, now=0)
+    layers = tuple(ReportedLayer(id=name, state=state, total_bytes=9) for name, state in still)
+    watch.see(ReportedTransfer(layers=layers), attempt=1, now=0)
 
     assert watch.show(1000).stalled is None
 
@@ -174,7 +174,7 @@ def test_what_is_no_transfer_is_told_apart() -> None:
     found = parse_transfer(
         {"layers": [{"id": "a", "state": "moving", "new": 1}], "current_bytes": 0}
     )
-    assert found == TransferTold(layers=(LayerTold(id="a", state="moving"),))
+    assert found == ReportedTransfer(layers=(ReportedLayer(id="a", state="moving"),))
 
 
 def test_a_worker_that_names_ever_new_layers_fills_no_memory() -> None:

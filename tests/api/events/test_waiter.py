@@ -18,14 +18,14 @@ SOON = timedelta(seconds=5)
 async def test_a_hint_wakes_only_who_watches_that_job() -> None:
     waiter = Waiter()
     with waiter.watch("a") as first, waiter.watch("b") as second:
-        waiter.hear("wharf_job", "a")
+        waiter.on_notification("wharf_job", "a")
         assert (first.is_set(), second.is_set()) == (True, False)
-        waiter.hear("wharf_job", "a job of nobody here")
+        waiter.on_notification("wharf_job", "a job of nobody here")
         assert not second.is_set()
-        waiter.hear("", "")
+        waiter.on_notification("", "")
         assert second.is_set()
 
-    waiter.hear("", "")
+    waiter.on_notification("", "")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from api.errors import RequestTimeoutError, TooManyAtOnceError, UnreadableInputError
 from api.fields.json_text import MAX_DEPTH, parse_json
 from api.http.body import read_body
-from api.limits.concurrency_limit import Places
+from api.limits.concurrency_limit import ConcurrencyLimit
 from tests.waiting import wait_until
 
 JSON = {"content-type": "application/json"}
@@ -97,11 +97,13 @@ def part(size: int, *, more: bool = True) -> dict[str, Any]:
 
 async def test_a_body_that_does_not_come_is_not_waited_for_without_end() -> None:
     with pytest.raises(RequestTimeoutError):
-        await read_body(request(part(5)), Places("x", 1, 1, 1), timedelta(milliseconds=20))
+        await read_body(
+            request(part(5)), ConcurrencyLimit("x", 1, 1, 1), timedelta(milliseconds=20)
+        )
 
 
 async def test_large_bodies_of_one_address_are_few_at_once_and_small_ones_any_number() -> None:
-    places = Places("large requests", total=2, per_organization=1, per_key=2)
+    places = ConcurrencyLimit("large requests", total=2, per_organization=1, per_key=2)
     slow = asyncio.create_task(read_body(request(part(40_000), part(40_000)), places))
     await wait_until(lambda: places.taken == 1)
 

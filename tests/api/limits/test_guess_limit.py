@@ -5,7 +5,7 @@ import pytest
 from fastapi import FastAPI
 
 from api.errors import TooManyFailuresError
-from api.limits.guess_limit import MAX_ADDRESSES, Guesses
+from api.limits.guess_limit import MAX_ADDRESSES, GuessLimit
 from tests.api.asking import ADMIN_KEY, open_client
 
 LIMIT = 20
@@ -83,7 +83,7 @@ async def test_a_key_that_is_removed_is_a_wrong_one_from_then_on(
 
 def test_who_waits_as_long_as_told_may_try_again() -> None:
     clock = Clock()
-    guesses = Guesses(LIMIT, clock)
+    guesses = GuessLimit(LIMIT, clock)
     for _ in range(LIMIT):
         guesses.require_room("192.0.2.1", b"x")
         guesses.fail("192.0.2.1", b"x")
@@ -97,7 +97,7 @@ def test_who_waits_as_long_as_told_may_try_again() -> None:
 
 
 def test_addresses_and_good_keys_are_kept_in_bounds() -> None:
-    guesses = Guesses(LIMIT, Clock())
+    guesses = GuessLimit(LIMIT, Clock())
     for number in range(MAX_ADDRESSES + 100):
         guesses.fail(str(number), b"x")
         guesses.succeed(str(number).encode())

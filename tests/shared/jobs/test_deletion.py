@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.jobs.deletion import MAX_REASONS, Claim, Decision, Known, Look, Outcome, decide
+from shared.jobs.deletion import MAX_REASONS, Claim, Decision, Known, Observation, Outcome, decide
 from shared.reference import Reference
 
 DIGESTS = [f"sha256:{letter * 64}" for letter in "abcdef"]
@@ -54,11 +54,11 @@ class Registry:
         return Known(claims=(*builds, *self.others), given_up=given_up)
 
     @property
-    def look(self) -> Look:
+    def look(self) -> Observation:
         """As a server gathers it: with a gap, half of the tags were not seen."""
         seen = dict(list(self.tags.items())[: len(self.tags) // 2]) if self.has_gap else self.tags
         referrers = [one for one, subject in self.subjects.items() if subject == IMAGE.digest]
-        return Look(
+        return Observation(
             is_there=IMAGE.digest in self.manifests,
             tags=seen,
             children=self.children,
@@ -195,44 +195,58 @@ D = DIGESTS[0]
 
 
 def test_the_bytes_go_where_nothing_else_needs_them() -> None:
-    look = Look(is_there=True, tags={"v1": D, "v2": DIGESTS[1]}, children={DIGESTS[1]: frozenset()})
+    look = Observation(
+        is_there=True, tags={"v1": D, "v2": DIGESTS[1]}, children={DIGESTS[1]: frozenset()}
+    )
 
     assert decide(IMAGE, GIVEN_UP, look) == Decision(Outcome.DELETED)
 
 
 def test_what_is_gone_is_not_deleted() -> None:
-    assert decide(IMAGE, GIVEN_UP, Look(is_there=False)).outcome is Outcome.GONE
+    assert decide(IMAGE, GIVEN_UP, Observation(is_there=False)).outcome is Outcome.GONE
 
 
 @pytest.mark.parametrize(
     ("known", "look", "reason"),
     [
-        (GIVEN_UP, Look(is_there=True, tags={"v1": D, "stable": D}), "the tag stable names it"),
+        (
+            GIVEN_UP,
+            Observation(is_there=True, tags={"v1": D, "stable": D}),
+            "the tag stable names it",
+        ),
         (
             Known(claims=(OWN, Claim(kind="build", name="build 2 of shop", build_id="2"))),
-            Look(is_there=True),
+            Observation(is_there=True),
             "build 1 of shop needs it",
         ),
         (
             GIVEN_UP,
-            Look(is_there=True, children={DIGESTS[1]: frozenset({D})}),
+            Observation(is_there=True, children={DIGESTS[1]: frozenset({D})}),
             f"the index {DIGESTS[1]} lists it",
         ),
         (
             GIVEN_UP,
-            Look(is_there=True, subjects={DIGESTS[1]: D}),
+            Observation(is_there=True, subjects={DIGESTS[1]: D}),
             f"{DIGESTS[1]} refers to it",
         ),
-        (GIVEN_UP, Look(is_there=True, referrers=(DIGESTS[2],)), f"{DIGESTS[2]} refers to it"),
         (
             GIVEN_UP,
-            Look(is_there=True, tags={f"sha256-{'a' * 64}.sig": DIGESTS[3]}),
+            Observation(is_there=True, referrers=(DIGESTS[2],)),
+            f"{DIGESTS[2]} refers to it",
+        ),
+        (
+            GIVEN_UP,
+            Observation(is_there=True, tags={f"sha256-{'a' * 64}.sig": DIGESTS[3]}),
             f"the tag sha256-{'a' * 64}.sig refers to it",
         ),
-        (GIVEN_UP, Look(is_there=True, gaps=("its tags cannot be listed",)), "cannot be listed"),
+        (
+            GIVEN_UP,
+            Observation(is_there=True, gaps=("its tags cannot be listed",)),
+            "cannot be listed",
+        ),
     ],
 )
-def test_the_bytes_stay_with_the_reason(known: Known, look: Look, reason: str) -> None:
+def test_the_bytes_stay_with_the_reason(known: Known, look: Observation, reason: str) -> None:
     decision = decide(IMAGE, known, look)
 
     assert decision.outcome is Outcome.KEPT
@@ -242,7 +256,7 @@ def test_the_bytes_stay_with_the_reason(known: Known, look: Look, reason: str) -
 def test_a_point_of_a_build_that_was_given_up_elsewhere_still_needs_the_image() -> None:
     point = Claim(kind="point", name="a rollback point of shop", build_id="1", tag="v1")
     known = Known(claims=(OWN, point), given_up=frozenset({"1"}))
-    look = Look(is_there=True, tags={"v1": D, "stable": D}, deletes_tags=True)
+    look = Observation(is_there=True, tags={"v1": D, "stable": D}, deletes_tags=True)
 
     assert decide(IMAGE, known, look).outcome is Outcome.KEPT
     assert known.own_tags == frozenset()
@@ -256,13 +270,15 @@ def test_our_own_tag_goes_alone_only_where_another_one_keeps_the_image() -> None
     kept = [
         decide(IMAGE, known, look)
         for look in (
-            Look(is_there=True, tags={"v1": D}, deletes_tags=True),
-            Look(is_there=True, tags=both, deletes_tags=False),
-            Look(is_there=True, tags=both, deletes_tags=True, gaps=("a tag cannot be read",)),
-            Look(is_there=True, tags={"v1": DIGESTS[1], "v2": D}, deletes_tags=True),
+            Observation(is_there=True, tags={"v1": D}, deletes_tags=True),
+            Observation(is_there=True, tags=both, deletes_tags=False),
+            Observation(
+                is_there=True, tags=both, deletes_tags=True, gaps=("a tag cannot be read",)
+            ),
+            Observation(is_there=True, tags={"v1": DIGESTS[1], "v2": D}, deletes_tags=True),
         )
     ]
-    alone = decide(IMAGE, known, Look(is_there=True, tags=both, deletes_tags=True))
+    alone = decide(IMAGE, known, Observation(is_there=True, tags=both, deletes_tags=True))
 
     assert [each.outcome for each in kept] == [Outcome.KEPT] * 4
     assert (alone.outcome, alone.tags) == (Outcome.UNTAGGED, ("v1",))
@@ -271,7 +287,9 @@ def test_our_own_tag_goes_alone_only_where_another_one_keeps_the_image() -> None
 def test_many_reasons_are_shown_as_some() -> None:
     tags = {f"tag-{number}": D for number in range(50)}
 
-    assert len(decide(IMAGE, GIVEN_UP, Look(is_there=True, tags=tags)).reasons) == MAX_REASONS
+    assert (
+        len(decide(IMAGE, GIVEN_UP, Observation(is_there=True, tags=tags)).reasons) == MAX_REASONS
+    )
 
 
 def test_what_the_database_knows_travels_whole() -> None:

@@ -22,7 +22,7 @@ from tests.fakes.web import open_fake
 from tests.waiting import wait_until
 from tests.worker.builds.sources.test_upload import entry, make_tar
 from tests.worker.engine.contexts import BASE, context, make_base
-from tests.worker.engine.parts import IDLE, PASSWORD, Registry
+from tests.worker.engine.parts import IDLE, PASSWORD, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from tests.worker.parts import make_tools
 from worker.builds import build as builds
@@ -164,7 +164,7 @@ async def test_an_allowed_missing_part_is_in_the_log_and_the_result(job: Job) ->
 
 
 async def test_private_sources_on_a_private_base_are_built_without_showing_a_secret(
-    job: Job, locked_registry: Registry
+    job: Job, locked_registry: RegistryFixture
 ) -> None:
     base = locked_registry.reference("team/handled-base")
     login = locked_registry.login()
@@ -202,7 +202,9 @@ async def test_a_secret_is_mounted_with_any_preferred_builder_and_not_shown(
     assert "npm_canary" not in job.log
 
 
-async def test_a_missing_base_is_named_before_the_build(job: Job, registry: Registry) -> None:
+async def test_a_missing_base_is_named_before_the_build(
+    job: Job, registry: RegistryFixture
+) -> None:
     base = registry.reference("team/nowhere")
     job.server.create("app").commit({"Dockerfile": f"FROM {base}\n".encode()})
 

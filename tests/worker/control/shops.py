@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from shared.ids import make_id
 from shared.jobs.commands import ImageDelete
-from tests.worker.oci.sample_images import Depot, Image
+from tests.worker.oci.sample_images import Image, RepositoryFixture
 from tests.world import Guest, World
 from worker.control.image_usage import recheck
 from worker.control.maintenance.rollback_points import reconcile_points
@@ -34,8 +34,8 @@ class Shop:
     ended: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def depot(self) -> Depot:
-        return Depot(self.host, REPOSITORY)
+    def depot(self) -> RepositoryFixture:
+        return RepositoryFixture(self.host, REPOSITORY)
 
     @property
     def place(self) -> str:

@@ -1,4 +1,4 @@
-"""Contexts for builds, and a base image for them that needs no network."""
+"""Build contexts, and a base image for them that needs no network."""
 
 import io
 import tarfile
@@ -12,7 +12,7 @@ BASE = "docker.io/library/base:1"
 
 
 def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -> None:
-    """An image with a shell."""
+    """Make an image with a shell."""
     make_image(
         docker_host,
         name,
@@ -25,7 +25,7 @@ def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -
 async def context(
     dockerfile: str, files: Mapping[str, bytes] | None = None
 ) -> AsyncIterator[bytes]:
-    """A tar with a Dockerfile and whatever else, in small pieces."""
+    """Yield a tar of a Dockerfile and other files, in small chunks."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in {"Dockerfile": dockerfile.encode(), **(files or {})}.items():

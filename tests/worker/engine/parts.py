@@ -1,4 +1,4 @@
-"""Real parts for the tests of `worker.engine`: a registry, and small Engines made of scripts."""
+"""Fixtures for the tests of `worker.engine`: a registry, and scripted Engines."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ IDLE = timedelta(seconds=20)
 
 
 def require_real_parts() -> None:
-    """Skip at a desk, fail in CI, where no Engine or no registry can be started."""
+    """Skip on a desktop, fail in CI, if no Engine or no registry can be started."""
     reason = engines_possible()
     if reason is None and shutil.which(PROGRAM) is None:
         reason = f"{PROGRAM} is not installed."
@@ -33,13 +33,15 @@ def require_real_parts() -> None:
 
 
 @dataclass(frozen=True)
-class Registry:
-    """A real registry on our end of a server's cable, with one user or for everybody."""
+class RegistryFixture:
+    """A real registry on our end of a server's link, with one user or open."""
 
     local: LocalRegistry
 
     @classmethod
-    def start(cls, directory: Path, address: str, *, with_password: bool = False) -> "Registry":
+    def start(
+        cls, directory: Path, address: str, *, with_password: bool = False
+    ) -> "RegistryFixture":
         users = {USER: PASSWORD} if with_password else None
         return cls(LocalRegistry.start(directory, address=address, users=users, bcrypt_rounds=4))
 
@@ -48,7 +50,7 @@ class Registry:
         return self.local.host
 
     @property
-    def place(self) -> tuple[str, int]:
+    def address(self) -> tuple[str, int]:
         return self.local.address, self.local.port
 
     def reference(self, repository: str, tag: str = "1") -> Reference:
@@ -63,13 +65,13 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass
 class ScriptedEngine:
-    """Answers on a unix socket as an Engine does; ``answer`` has the say on all but versions."""
+    """A fake Engine on a unix socket; ``answer`` responds to everything but ``/version``."""
 
     docker_host: str
     api: str = "1.41"
     minimum_api: str = "1.12"
     is_sane: bool = True
-    asked: list[str] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
 
     def version(self) -> dict[str, str]:
         return {
@@ -80,18 +82,18 @@ class ScriptedEngine:
             "Arch": "amd64",
         }
 
-    def versions_asked(self) -> int:
-        return self.asked.count("/version")
+    def count_version_requests(self) -> int:
+        return self.requested_paths.count("/version")
 
 
 @asynccontextmanager
-async def open_scripted(directory: Path, answer: Answer) -> AsyncIterator[ScriptedEngine]:
-    """A server on a real socket until the block is left."""
+async def open_scripted_engine(directory: Path, answer: Answer) -> AsyncIterator[ScriptedEngine]:
+    """Open a scripted Engine on a real socket until the block is left."""
     path = directory / "scripted.sock"
     engine = ScriptedEngine(f"unix://{path}")
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        engine.asked.append(request.path)
+        engine.requested_paths.append(request.path)
         if request.path == "/version" and engine.is_sane:
             return web.json_response(engine.version())
         return await answer(request)

@@ -1,4 +1,4 @@
-"""What Engines said, word for word, and what it means."""
+"""Recorded messages of Engines, and their codes."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,14 @@ from pydantic import SecretStr
 
 from shared.faults import FaultCode
 from shared.reference import parse_reference
-from worker.engine.errors import MAX_WORDS, ROWS, Doing, Row, make_build_error, make_error
+from worker.engine.errors import (
+    ERROR_RULES,
+    MAX_MESSAGE_CHARACTERS,
+    EngineOperation,
+    ErrorRule,
+    make_build_error,
+    make_error,
+)
 from worker.login import EngineLogin
 
 LOGIN = EngineLogin(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
@@ -15,17 +22,17 @@ HEAD = "unexpected status from HEAD request to https://r.example/v2/a/manifests/
 RESOLVE = 'unknown: failed to resolve reference "r.example/a:1":'
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.code}-{row.verb}")
-def test_each_row_reads_its_own_example(row: Row) -> None:
-    doing = Doing(row.verb or "look", None, LOGIN)
+@pytest.mark.parametrize("rule", ERROR_RULES, ids=lambda rule: f"{rule.code}-{rule.verb}")
+def test_each_rule_classifies_its_own_example(rule: ErrorRule) -> None:
+    operation = EngineOperation(rule.verb or "look", None, LOGIN)
 
-    error = make_error(row.example, doing)
+    error = make_error(rule.example, operation)
 
-    assert error.code == row.code
+    assert error.code == rule.code
 
 
 @pytest.mark.parametrize(
-    ("verb", "words", "code"),
+    ("verb", "text", "code"),
     [
         ("log in", 'Get "http://127.0.0.1:15003/v2/": no basic auth credentials', "auth_missing"),
         (
@@ -153,15 +160,15 @@ def test_each_row_reads_its_own_example(row: Row) -> None:
         ("build", "something that no Engine has said yet", "engine_refused"),
     ],
 )
-def test_recorded_words_have_their_code(verb: str, words: str, code: str) -> None:
-    assert make_error(words, Doing(verb, None, LOGIN)).code == code
+def test_recorded_messages_have_their_code(verb: str, text: str, code: str) -> None:
+    assert make_error(text, EngineOperation(verb, None, LOGIN)).code == code
 
 
 @pytest.mark.parametrize(
-    "words", ["unauthorized: authentication required", f"{HEAD} 401 Unauthorized"]
+    "text", ["unauthorized: authentication required", f"{HEAD} 401 Unauthorized"]
 )
-def test_unauthorized_without_a_login_means_that_one_is_missing(words: str) -> None:
-    assert make_error(words, Doing("pull")).code == FaultCode.AUTH_MISSING
+def test_unauthorized_without_a_login_means_that_one_is_missing(text: str) -> None:
+    assert make_error(text, EngineOperation("pull")).code == FaultCode.AUTH_MISSING
 
 
 @pytest.mark.parametrize(
@@ -169,28 +176,31 @@ def test_unauthorized_without_a_login_means_that_one_is_missing(words: str) -> N
 )
 def test_the_name_of_an_image_decides_nothing(repository: str, tag: str) -> None:
     reference = parse_reference(f"r.example/{repository}:{tag}")
-    words = f"manifest for {reference} not found: manifest unknown: manifest unknown"
+    text = f"manifest for {reference} not found: manifest unknown: manifest unknown"
 
-    assert make_error(words, Doing("pull", reference, LOGIN)).code == FaultCode.IMAGE_NOT_FOUND
+    assert (
+        make_error(text, EngineOperation("pull", reference, LOGIN)).code
+        == FaultCode.IMAGE_NOT_FOUND
+    )
 
 
 def test_the_familiar_name_of_a_hub_image_decides_nothing_either() -> None:
     reference = parse_reference("denied:EOF")
 
-    error = make_error("No such image: denied:EOF", Doing("inspect", reference))
+    error = make_error("No such image: denied:EOF", EngineOperation("inspect", reference))
 
     assert error.code == FaultCode.LOCAL_IMAGE_MISSING
 
 
-def test_unknown_words_are_kept_but_cut_short() -> None:
-    error = make_error("never seen " * 1000, Doing("pull"))
+def test_unknown_messages_are_kept_but_truncated() -> None:
+    error = make_error("never seen " * 1000, EngineOperation("pull"))
 
     assert error.message.startswith("pull: never seen never")
-    assert len(error.message) == len("pull: ") + MAX_WORDS
+    assert len(error.message) == len("pull: ") + MAX_MESSAGE_CHARACTERS
 
 
 @pytest.mark.parametrize(
-    "words",
+    "text",
     [
         'Get "http://t.example/token?account=s3cr3t-x&service=x": connection refused',
         'Patch "https://r.example/v2/a/blobs/uploads/9?_state=s3cr3t-x": EOF',
@@ -202,48 +212,54 @@ def test_unknown_words_are_kept_but_cut_short() -> None:
         "password=s3cr3t-x refused",
     ],
 )
-def test_what_carries_a_token_is_blanked_out(words: str) -> None:
-    assert "s3cr3t-x" not in make_error(words, Doing("pull")).message
+def test_text_with_a_token_is_redacted(text: str) -> None:
+    assert "s3cr3t-x" not in make_error(text, EngineOperation("pull")).message
 
 
 @given(st.text(max_size=400), st.text(max_size=400))
-def test_a_secret_that_is_sent_back_is_never_shown(before: str, after: str) -> None:
-    error = make_error(f"{before}correct-horse-77{after}", Doing("pull", None, LOGIN))
+def test_a_returned_secret_is_never_shown(before: str, after: str) -> None:
+    error = make_error(f"{before}correct-horse-77{after}", EngineOperation("pull", None, LOGIN))
 
     assert "correct-horse-77" not in error.message
     assert "\n" not in error.message
 
 
 @pytest.mark.parametrize(
-    "words",
+    "text",
     [
         "The command '/bin/sh -c exit 7' returned a non-zero code: 7",
         "executor failed running [/bin/sh -c exit 7]: exit code: 7",
         'process "/bin/sh -c exit 7" did not complete successfully: exit code: 7',
     ],
 )
-def test_a_failed_step_is_told_with_its_exit_code(words: str) -> None:
-    error = make_build_error(words, Doing("build"), step="RUN exit 7", output=("a", "b"))
+def test_a_failed_step_is_reported_with_its_exit_code(text: str) -> None:
+    error = make_build_error(text, EngineOperation("build"), step="RUN exit 7", output=("a", "b"))
 
     assert error.code == FaultCode.BUILD_FAILED
     assert error.message == "build: 'RUN exit 7' ended with exit code 7"
 
 
-def test_a_step_that_had_no_room_left_is_a_full_disk() -> None:
-    words = "The command '/bin/sh -c cp a b' returned a non-zero code: 1"
+def test_a_step_without_disk_space_is_reported_as_a_full_disk() -> None:
+    text = "The command '/bin/sh -c cp a b' returned a non-zero code: 1"
 
     error = make_build_error(
-        words, Doing("build"), step="RUN cp a b", output=("cp: b: No space left on device", "")
+        text,
+        EngineOperation("build"),
+        step="RUN cp a b",
+        output=("cp: b: No space left on device", ""),
     )
 
     assert error.code == FaultCode.DISK_FULL
 
 
 def test_the_step_shows_no_secret_of_the_login() -> None:
-    words = "The command '/bin/sh -c x' returned a non-zero code: 1"
+    text = "The command '/bin/sh -c x' returned a non-zero code: 1"
 
     error = make_build_error(
-        words, Doing("build", None, LOGIN), step="RUN curl -u a:correct-horse-77", output=()
+        text,
+        EngineOperation("build", None, LOGIN),
+        step="RUN curl -u a:correct-horse-77",
+        output=(),
     )
 
     assert "correct-horse-77" not in error.message

@@ -13,7 +13,7 @@ from shared.errors import EngineError, InvalidReferenceError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_reference, parse_registry
 from tests.proxies import open_proxy
-from tests.worker.engine.parts import IDLE, Registry, open_scripted
+from tests.worker.engine.parts import IDLE, RegistryFixture, open_scripted_engine
 from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.local.engines import LocalEngine
@@ -26,7 +26,7 @@ FOREIGN = "s390x"
 
 
 def ignore(progress: TransferProgress) -> None:
-    """For tests that do not look at progress."""
+    """Ignore progress."""
 
 
 async def make(local: LocalEngine, reference: Reference, *, seed: int, size: int = 300_000) -> None:
@@ -44,8 +44,8 @@ async def held_digest(reference: Reference) -> str:
         return answer.headers["Docker-Content-Digest"]
 
 
-async def test_what_is_pushed_and_pulled_has_the_digest_that_the_registry_holds(
-    engine: Engine, local_engine: LocalEngine, registry: Registry
+async def test_pushed_and_pulled_images_have_the_digest_of_the_registry(
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture
 ) -> None:
     reference = registry.reference("team/round")
     await make(local_engine, reference, seed=1)
@@ -71,8 +71,8 @@ async def test_what_is_pushed_and_pulled_has_the_digest_that_the_registry_holds(
         assert moments[-1].current_bytes == moments[-1].total_bytes
 
 
-async def test_a_password_opens_a_locked_registry(
-    engine: Engine, local_engine: LocalEngine, locked_registry: Registry
+async def test_a_login_gives_access_to_a_locked_registry(
+    engine: Engine, local_engine: LocalEngine, locked_registry: RegistryFixture
 ) -> None:
     reference, login = locked_registry.reference("team/locked"), locked_registry.login()
     await make(local_engine, reference, seed=2)
@@ -89,8 +89,8 @@ async def test_a_password_opens_a_locked_registry(
 
 
 @pytest.mark.parametrize("act", ["pull", "push", "distribution", "authenticate"])
-async def test_a_wrong_password_is_named_and_not_shown(
-    engine: Engine, local_engine: LocalEngine, locked_registry: Registry, act: str
+async def test_a_wrong_password_is_reported_and_not_shown(
+    engine: Engine, local_engine: LocalEngine, locked_registry: RegistryFixture, act: str
 ) -> None:
     reference, login = (
         locked_registry.reference("team/wrong"),
@@ -110,16 +110,16 @@ async def test_a_wrong_password_is_named_and_not_shown(
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert "wr0ng-secret" not in f"{caught.value!r} {caught.value.fault()!r}"
-    assert caught.value.__context__ is None  # it would carry words that were not looked through
+    assert caught.value.__context__ is None  # it would contain unredacted text
     assert not caught.value.retryable
 
 
 @pytest.mark.parametrize("verb", ["pull", "push"])
 @pytest.mark.parametrize("secret", [None, ""])
-async def test_nobody_is_told_that_a_login_is_missing(
+async def test_an_anonymous_transfer_reports_a_missing_login(
     engine: Engine,
     local_engine: LocalEngine,
-    locked_registry: Registry,
+    locked_registry: RegistryFixture,
     verb: str,
     secret: str | None,
 ) -> None:
@@ -134,8 +134,8 @@ async def test_nobody_is_told_that_a_login_is_missing(
     assert caught.value.code == FaultCode.AUTH_MISSING
 
 
-async def test_an_image_that_the_registry_misses_is_not_found(
-    engine: Engine, registry: Registry
+async def test_a_missing_image_at_the_registry_is_not_found(
+    engine: Engine, registry: RegistryFixture
 ) -> None:
     with pytest.raises(EngineError) as caught:
         await images.pull(engine, registry.reference("team/none"), None, ignore, IDLE)
@@ -143,8 +143,8 @@ async def test_an_image_that_the_registry_misses_is_not_found(
     assert caught.value.code == FaultCode.IMAGE_NOT_FOUND
 
 
-async def test_an_image_that_the_engine_misses_is_missing_there(
-    engine: Engine, registry: Registry
+async def test_a_missing_image_at_the_engine_is_reported(
+    engine: Engine, registry: RegistryFixture
 ) -> None:
     reference = registry.reference("team/never-built")
     codes = []
@@ -161,7 +161,7 @@ async def test_an_image_that_the_engine_misses_is_missing_there(
     assert codes == [FaultCode.LOCAL_IMAGE_MISSING] * 4
 
 
-async def test_a_bad_reference_is_invalid(engine: Engine, registry: Registry) -> None:
+async def test_a_bad_reference_is_invalid(engine: Engine, registry: RegistryFixture) -> None:
     bad = Reference(registry.host, "UPPER/Case", "1")
 
     with pytest.raises(EngineError) as caught:
@@ -170,8 +170,8 @@ async def test_a_bad_reference_is_invalid(engine: Engine, registry: Registry) ->
     assert caught.value.code == FaultCode.REF_INVALID
 
 
-async def test_a_registry_that_is_not_there_refuses_the_connection(
-    engine: Engine, registry: Registry
+async def test_an_absent_registry_refuses_the_connection(
+    engine: Engine, registry: RegistryFixture
 ) -> None:
     nowhere = Reference(f"{registry.local.address}:9", "team/app", "1")
 
@@ -183,7 +183,7 @@ async def test_a_registry_that_is_not_there_refuses_the_connection(
 
 
 async def test_a_push_sends_the_named_tag_and_no_other(
-    engine: Engine, local_engine: LocalEngine, registry: Registry
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture
 ) -> None:
     first, second = (registry.reference("team/tags", name) for name in ("t1", "t2"))
     await make(local_engine, first, seed=5, size=1000)
@@ -200,8 +200,8 @@ async def test_a_push_sends_the_named_tag_and_no_other(
         assert (await answer.json())["tags"] == ["t2"]
 
 
-async def test_an_image_for_another_architecture_is_named(
-    engine: Engine, local_engine: LocalEngine, registry: Registry
+async def test_an_image_for_another_architecture_is_refused(
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture
 ) -> None:
     reference = registry.reference("team/foreign")
     await asyncio.to_thread(
@@ -216,10 +216,10 @@ async def test_an_image_for_another_architecture_is_named(
 
 
 async def test_a_login_of_another_host_is_refused_before_anything_is_sent(
-    engine: Engine, local_engine: LocalEngine, locked_registry: Registry
+    engine: Engine, local_engine: LocalEngine, locked_registry: RegistryFixture
 ) -> None:
     listen = locked_registry.local.address
-    async with open_proxy(locked_registry.place, listen=listen) as proxy:
+    async with open_proxy(locked_registry.address, listen=listen) as proxy:
         foreign = Reference(proxy.host, "team/theft", "1")
         await make(local_engine, foreign, seed=7, size=1000)
         for act in (
@@ -244,7 +244,7 @@ async def test_docker_hub_is_named_in_full(tmp_path: Path) -> None:
 
     login = EngineLogin(host="docker.io", username="alice", secret=SecretStr("x"))
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError):
@@ -267,14 +267,14 @@ async def test_docker_hub_is_named_in_full(tmp_path: Path) -> None:
         (b'{"aux":{"Digest":"x","Size":1}}\n', FaultCode.ENGINE_STREAM_TRUNCATED),
     ],
 )
-async def test_a_push_that_does_not_say_that_it_succeeded_has_failed(
+async def test_a_push_without_a_success_message_fails(
     tmp_path: Path, lines: bytes, code: FaultCode
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=lines, content_type="application/json")
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
@@ -291,12 +291,12 @@ async def test_a_push_that_does_not_say_that_it_succeeded_has_failed(
     ],
     ids=["words of the containerd store", "receipt of the other"],
 )
-async def test_both_ways_to_report_a_push_are_read(tmp_path: Path, line: bytes) -> None:
+async def test_both_formats_of_a_push_result_are_read(tmp_path: Path, line: bytes) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=line % (b"a" * 64), content_type="application/json")
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         pushed = await images.push(engine, parse_reference("r.example/a:1"), None, ignore, IDLE)
@@ -304,18 +304,18 @@ async def test_both_ways_to_report_a_push_are_read(tmp_path: Path, line: bytes) 
     assert pushed == images.PushedImage(f"sha256:{'a' * 64}", 536)
 
 
-async def test_another_digest_than_the_one_asked_for_is_a_mismatch(tmp_path: Path) -> None:
+async def test_another_digest_than_the_requested_one_is_a_mismatch(tmp_path: Path) -> None:
     body = b'{"status":"Digest: sha256:%b"}\n{"status":"Status: Image is up to date for x"}\n'
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body % (b"b" * 64), content_type="application/json")
 
-    wanted = parse_reference(f"r.example/a@sha256:{'a' * 64}")
+    requested = parse_reference(f"r.example/a@sha256:{'a' * 64}")
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
-            await images.pull(engine, wanted, None, ignore, timedelta(seconds=5))
+            await images.pull(engine, requested, None, ignore, timedelta(seconds=5))
 
     assert caught.value.code == FaultCode.DIGEST_MISMATCH

@@ -1,4 +1,4 @@
-"""Sums over an Engine's lines."""
+"""The progress summed over an Engine's lines."""
 
 import json
 from itertools import pairwise
@@ -46,7 +46,7 @@ def line(name: str, status: str, current: int = 0, total: int = 0) -> dict[str, 
 
 
 @given(st.lists(lines, max_size=40))
-def test_bytes_never_go_back_and_never_pass_the_total(fed: list[dict[str, JsonValue]]) -> None:
+def test_bytes_never_decrease_and_never_exceed_the_total(fed: list[dict[str, JsonValue]]) -> None:
     progress = ProgressSum()
     moments = [progress.snapshot()]
     for each in fed:
@@ -61,7 +61,7 @@ def test_bytes_never_go_back_and_never_pass_the_total(fed: list[dict[str, JsonVa
     assert json.loads(json.dumps(moments[-1].as_json())) == moments[-1].as_json()
 
 
-def test_a_pull_counts_the_download_and_not_the_extraction() -> None:
+def test_a_pull_counts_only_the_download() -> None:
     progress = ProgressSum()
     for each in (
         line("2", "Pulling from team/app"),
@@ -90,7 +90,7 @@ def test_a_push_that_reports_more_than_its_total_is_clamped() -> None:
     assert progress.snapshot().current_bytes == 100
 
 
-def test_a_retry_does_not_take_bytes_back() -> None:
+def test_a_retry_does_not_decrease_the_bytes() -> None:
     progress = ProgressSum()
     progress.feed(line("aa", "Downloading", 70, 100))
     progress.feed(line("aa", "Retrying in 5 seconds"))
@@ -101,7 +101,7 @@ def test_a_retry_does_not_take_bytes_back() -> None:
     assert progress.snapshot().current_bytes == 70
 
 
-def test_a_line_that_changes_nothing_says_so() -> None:
+def test_a_line_without_a_change_is_reported_as_such() -> None:
     progress = ProgressSum()
 
     assert progress.feed(line("aa", "Waiting"))
@@ -109,7 +109,7 @@ def test_a_line_that_changes_nothing_says_so() -> None:
     assert not progress.feed({"status": "Digest: sha256:…"})
 
 
-def test_layers_are_counted_up_to_a_cap() -> None:
+def test_layers_are_counted_up_to_a_limit() -> None:
     progress = ProgressSum()
     for number in range(MAX_LAYERS + 50):
         progress.feed(line(f"{number:012x}", "Downloading", 1, 1))
@@ -128,7 +128,7 @@ def test_layers_are_counted_up_to_a_cap() -> None:
         (["Already exists", "Pull complete"], LayerState.EXTRACTING),
     ],
 )
-def test_an_image_is_a_line_of_a_larger_transfer(statuses: list[str], state: LayerState) -> None:
+def test_an_image_is_one_layer_of_a_larger_transfer(statuses: list[str], state: LayerState) -> None:
     transfer = ProgressSum()
     for number, status in enumerate(statuses):
         transfer.feed(line(str(number), "Downloading", 40, 100))
@@ -140,7 +140,7 @@ def test_an_image_is_a_line_of_a_larger_transfer(statuses: list[str], state: Lay
     assert shown.total_bytes == 100 * len(statuses)
 
 
-def test_the_last_step_is_when_every_layer_has_arrived() -> None:
+def test_the_last_step_begins_when_every_layer_has_arrived() -> None:
     transfer = ProgressSum()
     before = transfer.snapshot().is_last_step
     transfer.feed({"id": "a", "status": "Layer already exists"})

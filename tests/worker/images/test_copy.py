@@ -11,9 +11,9 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImageCopy
 from tests.fakes.front import open_front
-from tests.worker.oci.copying import two_platforms
-from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import Depot, Image
+from tests.worker.oci.copying import make_two_platform_image
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
+from tests.worker.oci.sample_images import Image, RepositoryFixture
 from tests.worker.parts import open_tools
 from worker.images.copy import copy
 from worker.jobs.attempt import Attempt, StopReason
@@ -21,7 +21,7 @@ from worker.jobs.tools import Tools
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
 
-IMAGE = two_platforms("job")
+IMAGE = make_two_platform_image("job")
 
 
 @pytest.fixture
@@ -31,16 +31,16 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 
 @pytest.fixture
-def registries(tmp_path: Path) -> Iterator[Registries]:
-    mine = Registries(tmp_path / "registries")
+def registries(tmp_path: Path) -> Iterator[RegistryFactory]:
+    mine = RegistryFactory(tmp_path / "registries")
     yield mine
     mine.stop()
 
 
 @pytest.fixture
-async def source(registries: Registries) -> LocalRegistry:
+async def source(registries: RegistryFactory) -> LocalRegistry:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     return registry
 
 
@@ -64,11 +64,11 @@ def grants(source: str, target: str) -> Grants:
 
 
 async def require_copied(registry: LocalRegistry, image: Image) -> None:
-    await Depot(registry.host, "kept/app", basic()).require("1", image)
+    await RepositoryFixture(registry.host, "kept/app", basic()).require("1", image)
 
 
 async def test_a_copy_returns_the_digest_that_the_target_holds(
-    source: LocalRegistry, registries: Registries, tools: Tools
+    source: LocalRegistry, registries: RegistryFactory, tools: Tools
 ) -> None:
     target = registries.start()
     attempt = Attempt("job", 1)
@@ -84,7 +84,7 @@ async def test_a_copy_returns_the_digest_that_the_target_holds(
 
 
 async def test_a_copy_needs_a_login_for_each_side(
-    source: LocalRegistry, registries: Registries, tools: Tools
+    source: LocalRegistry, registries: RegistryFactory, tools: Tools
 ) -> None:
     target = registries.start()
     given = grants(source.host, target.host).grants
@@ -97,7 +97,7 @@ async def test_a_copy_needs_a_login_for_each_side(
 
 @pytest.mark.parametrize("reason", [StopReason.CANCELLED, StopReason.LEASE_LOST])
 async def test_a_requested_cancel_is_too_late_while_the_tag_is_written(
-    reason: StopReason, source: LocalRegistry, registries: Registries, tools: Tools
+    reason: StopReason, source: LocalRegistry, registries: RegistryFactory, tools: Tools
 ) -> None:
     target = registries.start()
     attempt, is_writing, may_go_on = Attempt("job", 1), asyncio.Event(), asyncio.Event()
@@ -125,7 +125,7 @@ async def test_a_requested_cancel_is_too_late_while_the_tag_is_written(
 
 
 async def test_a_cancel_before_the_tag_stops_the_copy(
-    source: LocalRegistry, registries: Registries, tools: Tools
+    source: LocalRegistry, registries: RegistryFactory, tools: Tools
 ) -> None:
     target = registries.start()
     attempt, is_sending = Attempt("job", 1), asyncio.Event()
@@ -145,4 +145,4 @@ async def test_a_cancel_before_the_tag_stops_the_copy(
         await asyncio.wait({attempt.task}, timeout=2)
         assert attempt.task.cancelled()
 
-    assert (await Depot(target.host, "kept/app", basic()).get("manifests/1"))[0] == 404
+    assert (await RepositoryFixture(target.host, "kept/app", basic()).get("manifests/1"))[0] == 404

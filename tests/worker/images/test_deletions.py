@@ -9,13 +9,20 @@ import pytest
 from aiohttp import web
 
 from shared.errors import RegistryError
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.deletion import MAX_TAGS, Claim, Known, Outcome
 from shared.jobs.results import DeleteResult
-from tests.fakes.front import Keep, open_front
+from tests.fakes.front import Intercept, open_front
 from tests.fakes.registry import Repository, open_repository
-from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import MANIFEST, Depot, Image, digest_of, make_image, make_index
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
+from tests.worker.oci.sample_images import (
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_image,
+    make_index,
+)
 from tests.worker.parts import open_tools
 from worker.images.verification import delete, verify
 from worker.jobs.attempt import Attempt
@@ -39,7 +46,7 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    registries = Registries(tmp_path_factory.mktemp("registries"))
+    registries = RegistryFactory(tmp_path_factory.mktemp("registries"))
     yield registries.start()
     registries.stop()
 
@@ -49,7 +56,7 @@ class RepositoryScenario:
     """A repository of the real registry, where build 1 has pushed ``v1``."""
 
     host: str
-    depot: Depot
+    depot: RepositoryFixture
     tools: Tools
 
     async def delete(self, known: Known = GIVEN_UP, *, host: str = "") -> DeleteResult:
@@ -62,7 +69,7 @@ class RepositoryScenario:
         """Require that the image can be pulled by its digest, so it is complete."""
         named = f"{self.host}/{self.depot.repository}@{IMAGE.digest}"
         given = grants(self.host, self.depot.repository)
-        await verify(ImageProve(reference=named, registry_id="registry"), given, self.tools)
+        await verify(ImageVerify(reference=named, registry_id="registry"), given, self.tools)
 
 
 @pytest.fixture
@@ -70,7 +77,7 @@ async def scenario(
     registry: LocalRegistry, tools: Tools, request: pytest.FixtureRequest
 ) -> RepositoryScenario:
     name = f"team/shop{digest_of(request.node.name.encode())[7:19]}"
-    depot = Depot(registry.host, name, basic())
+    depot = RepositoryFixture(registry.host, name, basic())
     await depot.put("v1", IMAGE)
     return RepositoryScenario(registry.host, depot, tools)
 
@@ -213,7 +220,7 @@ async def test_a_tag_that_is_set_after_the_first_lookup_is_found_by_the_second(
     assert await scenario.statuses("stable") == [200]
 
 
-def answer_lists(status: int, code: str) -> Keep:
+def answer_lists(status: int, code: str) -> Intercept:
     """Return an answer with this error that replaces the registry's list."""
 
     async def refuse(request: web.Request) -> web.StreamResponse | None:

@@ -19,9 +19,16 @@ from shared.jobs.commands import ImagePull
 from shared.jobs.results import ImageResult
 from shared.networks import parse_networks
 from shared.reference import Reference
-from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
-from tests.worker.oci.sample_images import INDEX, MANIFEST, Depot, Image, describe, digest_of
+from tests.worker.oci.sample_images import (
+    INDEX,
+    MANIFEST,
+    Image,
+    RepositoryFixture,
+    describe,
+    digest_of,
+)
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -102,7 +109,7 @@ def make_scenario(engine: Engine, local: LocalEngine, directory: Path) -> PullSc
 
 
 async def test_all_layers_are_fetched_if_none_is_here(
-    scenario: PullScenario, registry: Registry
+    scenario: PullScenario, registry: RegistryFixture
 ) -> None:
     pushed = await scenario.push(
         registry.reference("fly/none"), layer_bytes=[LARGE, LARGE], seed=501
@@ -121,7 +128,7 @@ async def test_all_layers_are_fetched_if_none_is_here(
 
 
 async def test_layers_that_another_image_has_are_not_counted(
-    scenario: PullScenario, registry: Registry
+    scenario: PullScenario, registry: RegistryFixture
 ) -> None:
     base, target = registry.reference("fly/base"), registry.reference("fly/app")
     await scenario.push(base, layer_bytes=[LARGE, LARGE], seed=502)
@@ -142,7 +149,7 @@ async def test_layers_that_another_image_has_are_not_counted(
 async def test_a_local_image_needs_no_registry(
     scenario: PullScenario, namespace: Namespace, tmp_path: Path
 ) -> None:
-    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    mine = RegistryFixture.start(tmp_path / "registry", namespace.our_address)
     try:
         pushed = await scenario.push(mine.reference("fly/kept"), seed=503)
     finally:
@@ -164,7 +171,7 @@ async def test_a_local_image_needs_no_registry(
 async def test_a_missing_image_needs_its_registry(
     scenario: PullScenario, namespace: Namespace, tmp_path: Path
 ) -> None:
-    mine = Registry.start(tmp_path / "registry", namespace.our_address)
+    mine = RegistryFixture.start(tmp_path / "registry", namespace.our_address)
     try:
         pushed = await scenario.push(mine.reference("fly/away"), seed=504)
         await scenario.remove_locally(pushed)
@@ -177,7 +184,7 @@ async def test_a_missing_image_needs_its_registry(
 
 
 async def test_an_image_that_the_registry_does_not_have_is_named(
-    scenario: PullScenario, registry: Registry
+    scenario: PullScenario, registry: RegistryFixture
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/missing"), seed=505)
     other = Reference(pushed.registry, pushed.repository, digest=f"sha256:{'0' * 64}")
@@ -192,7 +199,7 @@ async def test_an_image_that_the_registry_does_not_have_is_named(
     [("wr0ng-secret", FaultCode.AUTH_BAD_CREDENTIALS), (None, FaultCode.AUTH_MISSING)],
 )
 async def test_a_login_that_the_registry_refuses_is_named(
-    scenario: PullScenario, locked_registry: Registry, secret: str | None, code: FaultCode
+    scenario: PullScenario, locked_registry: RegistryFixture, secret: str | None, code: FaultCode
 ) -> None:
     target, login = locked_registry.reference("fly/locked"), locked_registry.login()
     pushed = await scenario.push(target, login, seed=506)
@@ -208,7 +215,7 @@ async def test_a_login_that_the_registry_refuses_is_named(
 
 @pytest.mark.parametrize("is_index", [True, False])
 async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
-    scenario: PullScenario, registry: Registry, *, is_index: bool
+    scenario: PullScenario, registry: RegistryFixture, *, is_index: bool
 ) -> None:
     foreign = await scenario.push(registry.reference("fly/foreign"), architecture="s390x", seed=507)
     await scenario.remove_locally(foreign)
@@ -223,9 +230,9 @@ async def test_an_image_for_other_platforms_is_refused_before_it_is_fetched(
 
 @pytest.mark.parametrize("preflight", [True, False])
 async def test_a_chart_fails_as_not_an_image(
-    scenario: PullScenario, registry: Registry, *, preflight: bool
+    scenario: PullScenario, registry: RegistryFixture, *, preflight: bool
 ) -> None:
-    target, depot = registry.reference("fly/chart"), Depot(registry.host, "fly/chart")
+    target, depot = registry.reference("fly/chart"), RepositoryFixture(registry.host, "fly/chart")
     config, layer = b'{"name": "chart", "version": "1.0.0"}', b"chart"
     parts = [
         {"mediaType": f"application/vnd.cncf.helm.{kind}", "digest": digest_of(blob), "size": size}
@@ -245,7 +252,7 @@ async def test_a_chart_fails_as_not_an_image(
 
 @pytest.mark.parametrize("platform", [None, f"linux/{HERE}"])
 async def test_the_image_for_the_server_s_platform_is_pulled_from_an_index(
-    scenario: PullScenario, registry: Registry, platform: str | None
+    scenario: PullScenario, registry: RegistryFixture, platform: str | None
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/index"), seed=508)
     await scenario.remove_locally(pushed)
@@ -281,7 +288,7 @@ async def test_the_engine_asks_a_registry_that_only_it_can_reach(
 
 
 async def test_an_image_without_an_index_is_pulled_for_its_own_platform(
-    scenario: PullScenario, registry: Registry
+    scenario: PullScenario, registry: RegistryFixture
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/single"), seed=513)
     await scenario.remove_locally(pushed)
@@ -292,7 +299,7 @@ async def test_an_image_without_an_index_is_pulled_for_its_own_platform(
 
 
 async def test_a_platform_that_the_server_does_not_run_is_refused(
-    scenario: PullScenario, registry: Registry
+    scenario: PullScenario, registry: RegistryFixture
 ) -> None:
     pushed = await scenario.push(registry.reference("fly/asked"), seed=509)
 
@@ -303,7 +310,7 @@ async def test_a_platform_that_the_server_does_not_run_is_refused(
 
 
 async def test_an_image_that_does_not_fit_is_refused_before_it_is_fetched(
-    scenario: PullScenario, registry: Registry, small_engine: LocalEngine, tmp_path: Path
+    scenario: PullScenario, registry: RegistryFixture, small_engine: LocalEngine, tmp_path: Path
 ) -> None:
     tight, small = registry.reference("fly/tight"), registry.reference("fly/small")
     large = await scenario.push(tight, layer_bytes=[DISK_BYTES // 3], seed=510)
@@ -352,7 +359,7 @@ def test_a_layer_is_shared_only_together_with_all_below_it(
 
 async def _put_index(image: Reference, *architectures: str) -> Reference:
     """Push an index that names one image for each of these architectures."""
-    depot = Depot(image.registry, image.repository)
+    depot = RepositoryFixture(image.registry, image.repository)
     status, content = await depot.get(f"manifests/{image.digest}")
     assert status == 200
     found = describe(json.loads(content)["mediaType"], content)

@@ -14,7 +14,7 @@ from shared.reference import Reference
 from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
 from tests.fakes.web import Fake
-from tests.worker.engine.parts import Registry
+from tests.worker.engine.parts import RegistryFixture
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -32,7 +32,7 @@ class PushScenario:
 
     tools: Tools
     local: LocalEngine
-    registry: Registry
+    registry: RegistryFixture
     front: Fake
 
     async def make(self, name: str, seed: int) -> None:
@@ -54,13 +54,13 @@ async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     lost: int,
     engine: Engine,
     local_engine: LocalEngine,
-    locked_registry: Registry,
+    locked_registry: RegistryFixture,
     tmp_path: Path,
 ) -> None:
     tags = ImmutableTags(locked_registry.host, lost=lost)
     listen = locked_registry.local.address
     repository = f"team/once-{lost}"
-    async with open_front(locked_registry.host, tags.keep, listen=listen) as front:
+    async with open_front(locked_registry.host, tags.intercept, listen=listen) as front:
         scenario = PushScenario(
             make_tools(engine, "private", tmp_path), local_engine, locked_registry, front
         )
@@ -81,7 +81,7 @@ async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
 
 
 async def test_a_denied_push_fails_although_the_image_exists(
-    engine: Engine, local_engine: LocalEngine, locked_registry: Registry, tmp_path: Path
+    engine: Engine, local_engine: LocalEngine, locked_registry: RegistryFixture, tmp_path: Path
 ) -> None:
     target = locked_registry.reference("team/denied")
     await asyncio.to_thread(make_image, local_engine.docker_host, str(target), seed=621)

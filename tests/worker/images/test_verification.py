@@ -11,14 +11,14 @@ from aiohttp import web
 
 from shared.errors import InvalidReferenceError, RegistryError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.deletion import Claim, Known
-from shared.jobs.results import DeleteResult, ProofResult
+from shared.jobs.results import DeleteResult, VerificationResult
 from shared.settings import WorkerSettings
 from tests.fakes.front import open_front
-from tests.worker.oci.copying import two_platforms
-from tests.worker.oci.parts import Registries, basic, make_login
-from tests.worker.oci.sample_images import Depot, make_image
+from tests.worker.oci.copying import make_two_platform_image
+from tests.worker.oci.parts import RegistryFactory, basic, make_login
+from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from tests.worker.oci.storage import Storage
 from tests.worker.parts import open_loopback_engine, open_tools
 from worker.images.verification import delete, verify
@@ -28,7 +28,7 @@ from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants
 from worker.server.handlers import open_work
 
-IMAGE = two_platforms("proofs")
+IMAGE = make_two_platform_image("proofs")
 WRONG = "not-the-password-99"
 OWN = Known(
     claims=(Claim(kind="build", name="build 1", build_id="1", tag="1"),), given_up=frozenset("1")
@@ -43,19 +43,19 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
 
 
 @pytest.fixture
-def registries(tmp_path: Path) -> Iterator[Registries]:
-    mine = Registries(tmp_path / "registries")
+def registries(tmp_path: Path) -> Iterator[RegistryFactory]:
+    mine = RegistryFactory(tmp_path / "registries")
     yield mine
     mine.stop()
 
 
 async def fill(registry: LocalRegistry) -> LocalRegistry:
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     return registry
 
 
 @pytest.fixture
-async def registry(registries: Registries) -> LocalRegistry:
+async def registry(registries: RegistryFactory) -> LocalRegistry:
     return await fill(registries.start())
 
 
@@ -69,8 +69,8 @@ def grants(host: str, secret: str | None = None) -> Grants:
     return Grants(grants=(Grant(login=login, repository="team/app", rights=rights),))
 
 
-def verify_command(host: str) -> ImageProve:
-    return ImageProve(reference=reference(host), registry_id="registry")
+def verify_command(host: str) -> ImageVerify:
+    return ImageVerify(reference=reference(host), registry_id="registry")
 
 
 def delete_command(host: str) -> ImageDelete:
@@ -78,7 +78,7 @@ def delete_command(host: str) -> ImageDelete:
 
 
 async def is_there(host: str) -> bool:
-    status, _ = await Depot(host, "team/app", basic()).get(f"manifests/{IMAGE.digest}")
+    status, _ = await RepositoryFixture(host, "team/app", basic()).get(f"manifests/{IMAGE.digest}")
     return status == 200
 
 
@@ -92,7 +92,7 @@ async def test_a_complete_image_is_verified(registry: LocalRegistry, tools: Tool
 async def test_an_image_without_a_stored_registry_is_verified_anonymously(
     registry: LocalRegistry, tools: Tools
 ) -> None:
-    command = ImageProve(reference=reference(registry.host))
+    command = ImageVerify(reference=reference(registry.host))
 
     with pytest.raises(RegistryError) as caught:
         await verify(command, grants(registry.host), tools)
@@ -154,13 +154,13 @@ async def test_children_of_a_deleted_index_are_left_to_the_registry(
 ) -> None:
     await delete(delete_command(registry.host), grants(registry.host), Attempt("job", 1), tools)
 
-    depot = Depot(registry.host, "team/app", basic())
+    depot = RepositoryFixture(registry.host, "team/app", basic())
     for digest in IMAGE.digests[:-1]:
         assert (await depot.get(f"manifests/{digest}"))[0] == 200
 
 
 async def test_a_registry_that_cannot_delete_fails_unless_the_image_is_gone(
-    registries: Registries, tools: Tools
+    registries: RegistryFactory, tools: Tools
 ) -> None:
     host = (await fill(registries.start(deletes=False))).host
 
@@ -319,7 +319,7 @@ async def test_a_name_without_a_digest_is_refused_before_anything_happens(
     given = grants(registry.host)
 
     with pytest.raises(InvalidReferenceError):
-        await verify(ImageProve(reference=named, registry_id="registry"), given, tools)
+        await verify(ImageVerify(reference=named, registry_id="registry"), given, tools)
     with pytest.raises(InvalidReferenceError):
         await delete(
             ImageDelete(reference=named, registry_id="registry"), given, Attempt("job", 1), tools
@@ -339,4 +339,4 @@ async def test_a_worker_runs_both_kinds(registry: LocalRegistry, tmp_path: Path)
         proved = await work(verify_command(registry.host), given, attempt)
         deleted = await work(delete_command(registry.host), given, attempt)
 
-    assert isinstance(proved, ProofResult) and isinstance(deleted, DeleteResult)
+    assert isinstance(proved, VerificationResult) and isinstance(deleted, DeleteResult)

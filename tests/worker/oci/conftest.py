@@ -9,7 +9,7 @@ import pytest
 
 from tests.fakes.certificates import Authority
 from tests.fakes.token_server import SigningKey, TokenServer, open_token_server
-from tests.worker.oci.parts import PASSWORDS, ROUNDS, Registries, make_settings
+from tests.worker.oci.parts import PASSWORDS, ROUNDS, RegistryFactory, make_settings
 from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings
@@ -27,7 +27,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def distribution() -> None:
-    """Asks for the real registry program: without it skip at a desk, fail in CI."""
+    """Require the real registry program: skip without it on a desktop, fail in CI."""
     if shutil.which("docker-registry"):
         return
     if os.environ.get("CI"):
@@ -39,7 +39,7 @@ def distribution() -> None:
 def basic_registry(
     distribution: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalRegistry]:
-    """With htpasswd, over plain HTTP on loopback."""
+    """A registry with htpasswd, over plain HTTP on loopback."""
     directory = tmp_path_factory.mktemp("basic")
     registry = LocalRegistry.start(directory, users=PASSWORDS, bcrypt_rounds=ROUNDS)
     yield registry
@@ -50,16 +50,16 @@ def basic_registry(
 def open_registry(
     distribution: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LocalRegistry]:
-    """That asks nobody for a password."""
+    """A registry that asks for no password."""
     registry = LocalRegistry.start(tmp_path_factory.mktemp("open"))
     yield registry
     registry.stop()
 
 
 @pytest.fixture
-def registries(distribution: None, tmp_path: Path) -> Iterator[Registries]:
-    """Registries of the test's own."""
-    mine = Registries(tmp_path / "registries")
+def registries(distribution: None, tmp_path: Path) -> Iterator[RegistryFactory]:
+    """Registries that belong to one test."""
+    mine = RegistryFactory(tmp_path / "registries")
     yield mine
     mine.stop()
 
@@ -76,14 +76,14 @@ async def token_server(signing_key: SigningKey) -> AsyncIterator[TokenServer]:
 
 
 @pytest.fixture
-def token_registry(registries: Registries, token_server: TokenServer) -> LocalRegistry:
+def token_registry(registries: RegistryFactory, token_server: TokenServer) -> LocalRegistry:
     """A real registry that trusts ``token_server``."""
     return registries.start_with_tokens(token_server)
 
 
 @pytest.fixture(scope="session")
 def network() -> Iterator[Namespace]:
-    """A network of our own, for addresses that are not loopback."""
+    """A network namespace, for addresses that are not loopback."""
     if os.geteuid() or shutil.which("ip") is None:
         if os.environ.get("CI"):
             pytest.fail("network namespaces need root and ip")

@@ -1,4 +1,4 @@
-"""Copies as tests ask for them."""
+"""Copies for the tests."""
 
 from aiohttp import web
 
@@ -21,17 +21,23 @@ async def copy(
     user: str = "alice",
     seen: list[TransferProgress] | None = None,
 ) -> Descriptor:
-    """As alice at the source, as ``user`` at the target."""
-    here, there = parse_reference(source), parse_reference(target)
-    moments: list[TransferProgress] = [] if seen is None else seen
+    """Copy an image, as alice at the source and as ``user`` at the target."""
+    source_reference, target_reference = parse_reference(source), parse_reference(target)
+    progresses: list[TransferProgress] = [] if seen is None else seen
     async with (
-        open_client(here.registry, settings, make_login(here.registry)) as reading,
-        open_client(there.registry, settings, make_login(there.registry, user)) as writing,
+        open_client(
+            source_reference.registry, settings, make_login(source_reference.registry)
+        ) as source_client,
+        open_client(
+            target_reference.registry, settings, make_login(target_reference.registry, user)
+        ) as target_client,
     ):
-        return await copy_image(reading, here, writing, there, moments.append)
+        return await copy_image(
+            source_client, source_reference, target_client, target_reference, progresses.append
+        )
 
 
-def two_platforms(seed: str) -> Image:
+def make_two_platform_image(seed: str) -> Image:
     shared = make_blob(f"{seed}/shared", 300 * KIB)
     return make_index(
         make_image(shared, make_blob(f"{seed}/1", 200 * KIB), make_blob(f"{seed}/2", 5)),
@@ -39,5 +45,5 @@ def two_platforms(seed: str) -> Image:
     )
 
 
-async def keep_nothing(_: web.Request) -> web.StreamResponse | None:
+async def pass_through(_: web.Request) -> web.StreamResponse | None:
     return None

@@ -1,4 +1,4 @@
-"""What the tests of registry traffic build their cases from."""
+"""Fixtures for the tests of registry traffic."""
 
 import base64
 from dataclasses import dataclass, field, replace
@@ -22,8 +22,8 @@ PASSWORDS = {"alice": "correct-horse-77", "bob": "reads-only-88", "carol": "noth
 
 
 @dataclass
-class Registries:
-    """Starts registries in a directory of their own each."""
+class RegistryFactory:
+    """A factory of registries, each with a directory of its own."""
 
     directory: Path
     started: list[LocalRegistry] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Registries:
         token_realm: TokenRealm | None = None,
         deletes: bool = True,
     ) -> LocalRegistry:
-        """With htpasswd for everybody in `PASSWORDS`, or with a token server."""
+        """Start a registry with htpasswd for everybody in `PASSWORDS`, or with a token server."""
         registry = LocalRegistry.start(
             self.directory / str(len(self.started)),
             users=PASSWORDS,
@@ -48,7 +48,7 @@ class Registries:
         return registry
 
     def start_with_tokens(self, server: TokenServer) -> LocalRegistry:
-        """A registry that is reached through its token server, at one origin."""
+        """Start a registry that is reached through its token server, at one origin."""
         self.directory.mkdir(parents=True, exist_ok=True)
         bundle = server.key.write(self.directory / "token-server.pem")
         realm = TokenRealm(server.realm, SERVICE, ISSUER, bundle)
@@ -69,7 +69,7 @@ def make_settings(
     resolver: Resolver | None = None,
     deadlines: Deadlines | None = None,
 ) -> ConnectionSettings:
-    """Loopback is allowed, no name exists, and the machine's own certificates.d is left out."""
+    """Allow loopback, resolve no names, and leave out the machine's own certificates.d."""
     return ConnectionSettings(
         networks=parse_networks(networks),
         insecure=insecure,
@@ -80,13 +80,13 @@ def make_settings(
 
 
 def make_login(host: str, username: str = "alice", secret: str | None = None) -> Login:
-    """The right password unless another is given."""
+    """Make a login, by default with the right password."""
     chosen = PASSWORDS[username] if secret is None else secret
     return Login(host=host, username=username, secret=SecretStr(chosen))
 
 
 def basic(username: str = "alice") -> dict[str, str]:
-    """The header that proves a login by Basic."""
+    """Return the header of a login by Basic."""
     pair = f"{username}:{PASSWORDS[username]}".encode()
     return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
 
@@ -97,8 +97,8 @@ def open_client(
     return RegistryClient(parse_registry(host), login, settings)
 
 
-def stage(report: ProbeReport, wanted: Stage) -> StageResult:
-    return next(result for result in report.stages if result.stage is wanted)
+def stage(report: ProbeReport, expected: Stage) -> StageResult:
+    return next(result for result in report.stages if result.stage is expected)
 
 
 def outcomes(report: ProbeReport) -> dict[Stage, Outcome]:

@@ -1,4 +1,4 @@
-"""Images as a registry stores them: made here, put there by other means than ours, read back."""
+"""Sample images: made here, stored and read back without the client."""
 
 import hashlib
 import io
@@ -33,7 +33,10 @@ def make_blob(seed: str, size_bytes: int) -> bytes:
 
 @dataclass(frozen=True)
 class Image:
-    """``manifests`` (type and content) stand in the order of storing; the last one has the tag."""
+    """An image or index with all its blobs.
+
+    ``manifests`` (type and content) are in the order of storing; the last one has the tag.
+    """
 
     blobs: Mapping[str, bytes]
     manifests: Sequence[tuple[str, bytes]] = field(default_factory=list)
@@ -53,7 +56,7 @@ class Image:
 
 
 def make_image(*layers: bytes, architecture: str = "amd64", foreign: Sequence[bytes] = ()) -> Image:
-    """One image; layers in ``foreign`` are named with a URL and belong to no registry."""
+    """Make an image; layers in ``foreign`` have a URL and are stored in no registry."""
     diffs = [digest_of(layer) for layer in (*layers, *foreign)]
     config = json.dumps(
         {
@@ -71,14 +74,14 @@ def make_image(*layers: bytes, architecture: str = "amd64", foreign: Sequence[by
         "config": _part(CONFIG, config),
         "layers": parts,
     }
-    # Spaces that no serialiser writes: what is not kept byte for byte shows.
+    # No serialiser writes these spaces, so a changed byte is detected.
     content = json.dumps(document, indent=3).encode() + b"\n \n"
     blobs = {digest_of(blob): blob for blob in (*layers, config)}
     return Image(blobs, [(MANIFEST, content)])
 
 
 def make_index(*images: Image) -> Image:
-    """An index of images or of other indexes."""
+    """Make an index of images or of other indexes."""
     platforms = ["amd64", "arm64", "s390x", "riscv64"]
     entries = [
         _part(*image.manifests[-1]) | {"platform": {"os": "linux", "architecture": platforms[n]}}
@@ -93,8 +96,8 @@ def make_index(*images: Image) -> Image:
 
 
 @dataclass(frozen=True)
-class Depot:
-    """One repository of a registry that speaks plain HTTP."""
+class RepositoryFixture:
+    """A repository of a registry that speaks plain HTTP."""
 
     host: str
     repository: str
@@ -131,7 +134,7 @@ class Depot:
             assert answer.status == 201, await answer.text()
 
     async def get(self, path: str) -> tuple[int, bytes]:
-        """Status and body."""
+        """Return status and body."""
         accept = {"Accept": f"{INDEX}, {MANIFEST}"}
         async with (
             aiohttp.ClientSession(headers={**self.headers, **accept}) as session,
@@ -140,7 +143,7 @@ class Depot:
             return answer.status, await answer.read()
 
     async def delete(self, digest: str) -> None:
-        """Take a manifest away with its tags, if it is there."""
+        """Delete a manifest with its tags, if it exists."""
         async with (
             aiohttp.ClientSession(headers=self.headers) as session,
             session.delete(self.url(f"manifests/{digest}")) as answer,
@@ -148,7 +151,7 @@ class Depot:
             assert answer.status in {202, 404}, await answer.text()
 
     async def require(self, tag: str, image: Image) -> None:
-        """Everything of the image is there, byte for byte."""
+        """Check that all of the image is stored, byte for byte."""
         assert await self.get(f"manifests/{tag}") == (200, image.manifests[-1][1])
         for _, content in image.manifests:
             assert await self.get(f"manifests/{digest_of(content)}") == (200, content)

@@ -1,4 +1,4 @@
-"""What a real registry keeps on its disk, to be taken from it by hand."""
+"""The files of a real registry, to be damaged by tests."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ class Storage:
         return self.registry.child.log.parent / "data/docker/registry/v2"
 
     def data(self, digest: str) -> Path:
-        """The bytes of a blob or of a manifest, for all repositories."""
+        """Return the file of a blob or manifest, for all repositories."""
         value = digest.removeprefix("sha256:")
         return self._root / "blobs/sha256" / value[:2] / value / "data"
 
     def link(self, repository: str, digest: str) -> Path:
-        """What says that a repository has a blob."""
+        """Return the file that links a blob to a repository."""
         value = digest.removeprefix("sha256:")
         return self._root / "repositories" / repository / "_layers/sha256" / value / "link"

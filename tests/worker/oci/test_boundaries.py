@@ -1,4 +1,4 @@
-"""A credential goes to its registry and to that registry's token server, to nobody else."""
+"""A credential is sent to its registry and to that registry's token server, to no other host."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ TAGS = says(200, text='{"tags":["1"]}', kind="application/json", headers=API)
 NAME = "registry.example.test"
 
 
-def locked(then: Answer) -> Answer:
-    """Wants Basic, then does what ``then`` does."""
+def require_basic(then: Answer) -> Answer:
+    """Require Basic, then respond as ``then``."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if "Authorization" in request.headers:
@@ -33,17 +33,17 @@ def locked(then: Answer) -> Answer:
     return answer
 
 
-def leads_to(location: str, status: int = 307) -> Answer:
+def redirect_to(location: str, status: int = 307) -> Answer:
     return says(status, headers={"Location": location})
 
 
-def bearer(realm: str) -> Answer:
+def bearer_challenge(realm: str) -> Answer:
     return says(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="r"', **API})
 
 
 async def test_a_redirect_to_another_host_gets_no_login(settings: ConnectionSettings) -> None:
     async with open_fake(TAGS) as other:
-        away = locked(leads_to(f"http://{other.host}/v2/x/tags/list"))
+        away = require_basic(redirect_to(f"http://{other.host}/v2/x/tags/list"))
         async with (
             open_fake(away) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
@@ -55,8 +55,8 @@ async def test_a_redirect_to_another_host_gets_no_login(settings: ConnectionSett
 
 
 async def test_another_host_that_asks_for_a_login_gets_none(settings: ConnectionSettings) -> None:
-    async with open_fake(locked(TAGS)) as other:
-        away = locked(leads_to(f"http://{other.host}/v2/x/tags/list"))
+    async with open_fake(require_basic(TAGS)) as other:
+        away = require_basic(redirect_to(f"http://{other.host}/v2/x/tags/list"))
         async with (
             open_fake(away) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
@@ -77,7 +77,7 @@ async def test_a_redirect_within_the_registry_keeps_the_login(
         return await TAGS(request)
 
     async with (
-        open_fake(locked(answer)) as fake,
+        open_fake(require_basic(answer)) as fake,
         open_client(fake.host, settings, make_login(fake.host)) as client,
     ):
         assert await client.list_tags("x", 1) == ("1",)
@@ -85,8 +85,8 @@ async def test_a_redirect_within_the_registry_keeps_the_login(
     assert len(fake.authorizations) == 2
 
 
-async def test_redirects_without_an_end_are_given_up(settings: ConnectionSettings) -> None:
-    async with open_fake(leads_to("/v2/")) as fake, open_client(fake.host, settings) as client:
+async def test_endless_redirects_are_an_error(settings: ConnectionSettings) -> None:
+    async with open_fake(redirect_to("/v2/")) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
             await client.ping()
 
@@ -99,9 +99,9 @@ async def test_a_redirected_upload_is_not_followed(
     method_status: int, settings: ConnectionSettings
 ) -> None:
     async with open_fake(TAGS) as other:
-        away = leads_to(f"http://{other.host}/v2/x/blobs/uploads/", method_status)
+        away = redirect_to(f"http://{other.host}/v2/x/blobs/uploads/", method_status)
         async with (
-            open_fake(locked(away)) as fake,
+            open_fake(require_basic(away)) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
             with pytest.raises(RegistryError):
@@ -114,7 +114,7 @@ async def test_a_redirected_upload_is_not_followed(
 async def test_a_redirect_to_the_metadata_service_is_refused(
     scheme: str, settings: ConnectionSettings
 ) -> None:
-    away = leads_to(f"{scheme}://169.254.169.254/latest/meta-data/")
+    away = redirect_to(f"{scheme}://169.254.169.254/latest/meta-data/")
     async with open_fake(away) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RefusedNetworkError):
             await client.list_tags("x", 1)
@@ -132,7 +132,7 @@ async def test_a_redirect_to_the_metadata_service_is_refused(
         (NAME, ("10.0.0.1", "169.254.169.254")),
     ],
 )
-async def test_addresses_that_no_registry_has_are_refused(
+async def test_addresses_that_no_registry_may_have_are_refused(
     url: str, addresses: tuple[str, ...]
 ) -> None:
     names = Names({NAME: addresses})
@@ -146,7 +146,7 @@ async def test_addresses_that_no_registry_has_are_refused(
 
 
 @pytest.mark.parametrize("by_name", [True, False])
-async def test_loopback_that_is_not_allowed_gets_no_connection(*, by_name: bool) -> None:
+async def test_a_forbidden_loopback_address_gets_no_connection(*, by_name: bool) -> None:
     async with open_fake(TAGS) as fake:
         host = f"{NAME}:{fake.port}" if by_name else fake.host
         settings = make_settings(networks="public,private", resolver=Names({NAME: ("127.0.0.1",)}))
@@ -158,7 +158,7 @@ async def test_loopback_that_is_not_allowed_gets_no_connection(*, by_name: bool)
 
 
 @pytest.mark.parametrize("host", ["127.1:5000", "2130706433.0:5000"])
-async def test_addresses_that_programs_read_differently_are_no_hosts(
+async def test_ambiguous_numeric_addresses_are_refused(
     host: str, settings: ConnectionSettings
 ) -> None:
     report = await probe(ProbeRequest(host), settings)
@@ -168,7 +168,7 @@ async def test_addresses_that_programs_read_differently_are_no_hosts(
 
 
 async def test_a_credential_of_another_registry_is_not_sent(settings: ConnectionSettings) -> None:
-    async with open_fake(locked(TAGS)) as fake:
+    async with open_fake(require_basic(TAGS)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login("ghcr.io")), settings)
 
     fault = report.fault()
@@ -181,7 +181,7 @@ async def test_an_http_realm_of_an_https_registry_is_refused(
 ) -> None:
     async with open_token_server(signing_key, PASSWORDS) as tokens:
         tls = authority.context("127.0.0.1")
-        async with open_fake(bearer(tokens.realm), tls=tls) as fake:
+        async with open_fake(bearer_challenge(tokens.realm), tls=tls) as fake:
             settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
             report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
@@ -196,7 +196,7 @@ async def test_an_https_realm_of_an_https_registry_is_used(
     tls = authority.context("127.0.0.1")
     async with (
         open_token_server(signing_key, PASSWORDS, tls=tls) as tokens,
-        open_fake(bearer(tokens.realm), tls=tls) as fake,
+        open_fake(bearer_challenge(tokens.realm), tls=tls) as fake,
     ):
         authority.trust(tmp_path, tokens.fake.host)
         settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
@@ -204,16 +204,16 @@ async def test_an_https_realm_of_an_https_registry_is_used(
 
     assert tokens.scopes == ["repository:connection-test:pull,push,delete"]
     fault = report.fault()
-    assert fault and "token server" in fault.remedy  # this fake takes no token at all
+    assert fault and "token server" in fault.remedy  # this fake accepts no token
 
 
-async def test_a_realm_elsewhere_without_tls_is_refused(
+async def test_a_realm_on_another_host_without_tls_is_refused(
     network: Namespace, signing_key: SigningKey
 ) -> None:
     settings = make_settings(networks="loopback,private")
     async with (
         open_fake(TAGS, listen=network.our_address) as elsewhere,
-        open_fake(bearer(f"http://{elsewhere.host}/token")) as fake,
+        open_fake(bearer_challenge(f"http://{elsewhere.host}/token")) as fake,
     ):
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
@@ -225,10 +225,8 @@ async def test_a_realm_elsewhere_without_tls_is_refused(
 @pytest.mark.parametrize(
     "realm", ["", "token", "//x/token", "ftp://a.b/", "http://u:p@127.0.0.1/", "http://[", "http:"]
 )
-async def test_a_realm_that_is_no_plain_address_is_refused(
-    realm: str, settings: ConnectionSettings
-) -> None:
-    async with open_fake(bearer(realm)) as fake:
+async def test_a_malformed_realm_is_refused(realm: str, settings: ConnectionSettings) -> None:
+    async with open_fake(bearer_challenge(realm)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -242,7 +240,7 @@ async def test_a_realm_at_another_port_of_a_registry_without_tls_gets_no_passwor
     tls = authority.context("127.0.0.1") if scheme == "https" else None
     async with (
         open_fake(TAGS, tls=tls) as elsewhere,
-        open_fake(bearer(f"{scheme}://{elsewhere.host}/token")) as fake,
+        open_fake(bearer_challenge(f"{scheme}://{elsewhere.host}/token")) as fake,
     ):
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
@@ -255,7 +253,7 @@ async def test_a_realm_at_the_metadata_service_is_refused(
     authority: Authority, tmp_path: Path
 ) -> None:
     tls = authority.context("127.0.0.1")
-    async with open_fake(bearer("https://169.254.169.254/token"), tls=tls) as fake:
+    async with open_fake(bearer_challenge("https://169.254.169.254/token"), tls=tls) as fake:
         settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
@@ -263,13 +261,15 @@ async def test_a_realm_at_the_metadata_service_is_refused(
     assert fault and fault.code == FaultCode.NETWORK_REFUSED and fault.stage == Stage.AUTH
 
 
-async def test_a_realm_whose_certificate_is_not_verified_gets_no_password_of_a_verified_registry(
+async def test_an_unverified_realm_gets_no_password_of_a_verified_registry(
     authority: Authority, signing_key: SigningKey, tmp_path: Path
 ) -> None:
-    stranger = Authority(tmp_path, "Somebody else")
+    other_authority = Authority(tmp_path, "Another CA")
     async with (
-        open_token_server(signing_key, PASSWORDS, tls=stranger.context("127.0.0.1")) as tokens,
-        open_fake(bearer(tokens.realm), tls=authority.context("127.0.0.1")) as fake,
+        open_token_server(
+            signing_key, PASSWORDS, tls=other_authority.context("127.0.0.1")
+        ) as tokens,
+        open_fake(bearer_challenge(tokens.realm), tls=authority.context("127.0.0.1")) as fake,
     ):
         settings = make_settings(
             insecure=frozenset({tokens.fake.host}),
@@ -291,7 +291,7 @@ async def test_a_token_server_on_another_host_is_named(
 
         async def answer(request: web.Request) -> web.StreamResponse:
             known = "Authorization" in request.headers
-            return await (TAGS if known else bearer(tokens.realm))(request)
+            return await (TAGS if known else bearer_challenge(tokens.realm))(request)
 
         async with open_fake(answer, tls=tls) as fake:
             host = f"{NAME}:{fake.port}"
@@ -311,8 +311,8 @@ async def test_a_token_server_that_redirects_is_not_followed(
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.path == "/token":
-                return await leads_to(f"http://{other.host}/token")(request)
-            return await bearer(f"http://{request.host}/token")(request)
+                return await redirect_to(f"http://{other.host}/token")(request)
+            return await bearer_challenge(f"http://{request.host}/token")(request)
 
         async with open_fake(answer) as fake:
             report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
@@ -325,7 +325,7 @@ async def test_a_token_server_that_redirects_is_not_followed(
 async def test_a_host_without_a_route_is_unknown_to_the_connector(
     settings: ConnectionSettings,
 ) -> None:
-    """What was not checked cannot be connected to, whatever a URL says."""
+    """An unchecked host cannot be connected to, whatever a URL contains."""
     names = Names({NAME: ("127.0.0.1",)})
     async with open_fake(TAGS) as fake:
         host = f"{NAME}:{fake.port}"
@@ -333,4 +333,4 @@ async def test_a_host_without_a_route_is_unknown_to_the_connector(
             await client.list_tags("x", 1)
             await client.list_tags("x", 1)
 
-    assert names.asked == [NAME]
+    assert names.queries == [NAME]

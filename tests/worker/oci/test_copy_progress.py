@@ -1,10 +1,10 @@
-"""What a reader sees of a copy."""
+"""The reported progress of a copy."""
 
 import json
 from collections.abc import AsyncIterator
 
 from tests.worker.oci.sample_images import LAYER
-from worker.oci.copy_progress import STEP_BYTES, Tally
+from worker.oci.copy_progress import REPORT_INTERVAL_BYTES, CopyProgress
 from worker.oci.registry.manifest import Descriptor
 from worker.progress import MAX_LAYERS, LayerProgress, LayerState, TransferProgress
 
@@ -18,30 +18,35 @@ async def pieces(number: int, size_bytes: int) -> AsyncIterator[bytes]:
         yield b"x" * size_bytes
 
 
-async def test_every_change_of_state_is_told_and_every_mebibyte() -> None:
+async def test_a_copy_reports_every_change_of_state_and_every_mebibyte() -> None:
     seen: list[TransferProgress] = []
-    (blob,) = blobs(1, 4 * STEP_BYTES)
-    tally = Tally([blob], seen.append)
+    (blob,) = blobs(1, 4 * REPORT_INTERVAL_BYTES)
+    progress = CopyProgress([blob], seen.append)
 
-    tally.enter(blob, LayerState.MOVING)
-    moved = [len(chunk) async for chunk in tally.count(blob, pieces(16, STEP_BYTES // 4))]
-    tally.enter(blob, LayerState.DONE)
+    progress.set_state(blob, LayerState.MOVING)
+    moved = [
+        len(chunk)
+        async for chunk in progress.count_moved(blob, pieces(16, REPORT_INTERVAL_BYTES // 4))
+    ]
+    progress.set_state(blob, LayerState.DONE)
 
-    assert sum(moved) == 4 * STEP_BYTES
-    steps = [moment.current_bytes // STEP_BYTES for moment in seen]
+    assert sum(moved) == 4 * REPORT_INTERVAL_BYTES
+    steps = [moment.current_bytes // REPORT_INTERVAL_BYTES for moment in seen]
     assert steps == [0, 1, 2, 3, 4, 4]
     assert seen[-1].layers == (
-        LayerProgress("0" * 12, LayerState.DONE, 4 * STEP_BYTES, 4 * STEP_BYTES),
+        LayerProgress(
+            "0" * 12, LayerState.DONE, 4 * REPORT_INTERVAL_BYTES, 4 * REPORT_INTERVAL_BYTES
+        ),
     )
 
 
-def test_more_blobs_than_are_kept_are_shown_together() -> None:
+def test_blobs_beyond_the_limit_are_summed_up_in_one_layer() -> None:
     seen: list[TransferProgress] = []
     many = blobs(MAX_LAYERS + 10)
-    tally = Tally(many, seen.append)
+    progress = CopyProgress(many, seen.append)
 
     for blob in many:
-        tally.enter(blob, LayerState.DONE)
+        progress.set_state(blob, LayerState.DONE)
 
     shown = seen[-1].as_json()["layers"]
     assert isinstance(shown, list) and len(shown) == MAX_LAYERS

@@ -1,4 +1,4 @@
-"""What a registry is asked before an Engine gets a login, how often, and what is kept of it."""
+"""Checks of a registry before an Engine gets a login, and their cached results."""
 
 import shutil
 import ssl
@@ -15,7 +15,7 @@ from tests.fakes.certificates import Authority
 from tests.fakes.connect_proxy import open_connect_proxy
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.worker.oci.parts import make_login, make_settings
-from worker.oci.destinations import KEPT, Destinations
+from worker.oci.destinations import CACHE_LIFETIME, Destinations
 from worker.oci.transport.settings import ConnectionSettings, EngineProxy
 
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -30,11 +30,11 @@ class Clock:
         return self.now
 
 
-def names(realm: str) -> Answer:
+def bearer_challenge(realm: str) -> Answer:
     return says(401, headers={"WWW-Authenticate": f'Bearer realm="{realm}",service="r"', **API})
 
 
-async def look(
+async def check_destination(
     destinations: Destinations,
     fake: Fake,
     settings: ConnectionSettings,
@@ -51,30 +51,30 @@ async def look(
     assert (given.host, given.username, given.secret) == (login.host, "alice", login.secret)
 
 
-async def test_a_registry_is_asked_once_a_minute_and_without_the_login(
+async def test_a_registry_is_checked_once_a_minute_without_the_login(
     settings: ConnectionSettings,
 ) -> None:
     clock = Clock()
     destinations = Destinations(clock)
     async with open_fake(BASIC) as fake:
         for repository in ("team/app", "team/app", "other"):
-            await look(destinations, fake, settings, repository)
-        asked = list(fake.lines)
-        clock.now += KEPT.total_seconds()
-        await look(destinations, fake, settings)
+            await check_destination(destinations, fake, settings, repository)
+        requested = list(fake.lines)
+        clock.now += CACHE_LIFETIME.total_seconds()
+        await check_destination(destinations, fake, settings)
 
-    assert asked == ["GET /v2/"]
+    assert requested == ["GET /v2/"]
     assert fake.lines == ["GET /v2/", "GET /v2/"]
     assert fake.authorizations == []
 
 
-async def test_of_a_registry_that_lets_everybody_in_each_repository_is_asked_for(
+async def test_each_repository_of_an_open_registry_is_checked(
     settings: ConnectionSettings,
 ) -> None:
     destinations = Destinations(Clock())
     async with open_fake(OPEN) as fake:
         for repository in ("team/app", "team/app", "other"):
-            await look(destinations, fake, settings, repository)
+            await check_destination(destinations, fake, settings, repository)
 
     assert fake.lines == [
         *("GET /v2/", "HEAD /v2/team/app/manifests/1"),
@@ -82,19 +82,19 @@ async def test_of_a_registry_that_lets_everybody_in_each_repository_is_asked_for
     ]
 
 
-async def test_what_is_unsafe_or_unknown_is_asked_for_again(settings: ConnectionSettings) -> None:
+async def test_an_unsafe_or_failed_check_is_repeated(settings: ConnectionSettings) -> None:
     destinations = Destinations(Clock())
-    answers = [says(503), names("http://192.0.2.1/token"), BASIC]
+    answers = [says(503), bearer_challenge("http://192.0.2.1/token"), BASIC]
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return await answers.pop(0)(request)
 
     async with open_fake(answer) as fake:
         with pytest.raises(RegistryError) as broken:
-            await look(destinations, fake, settings)
+            await check_destination(destinations, fake, settings)
         with pytest.raises(RegistryError) as unsafe:
-            await look(destinations, fake, settings)
-        await look(destinations, fake, settings)
+            await check_destination(destinations, fake, settings)
+        await check_destination(destinations, fake, settings)
 
     codes = (broken.value.code, unsafe.value.code)
     assert codes == (FaultCode.REGISTRY_ERROR, FaultCode.AUTH_UNSAFE_REALM)
@@ -102,16 +102,16 @@ async def test_what_is_unsafe_or_unknown_is_asked_for_again(settings: Connection
 
 
 @pytest.mark.parametrize("realm", ["https", "http"])
-async def test_a_certificate_that_only_the_engine_knows_does_not_hide_the_token_server(
+async def test_a_certificate_that_only_the_engine_trusts_does_not_hide_the_token_server(
     realm: str, authority: Authority, settings: ConnectionSettings
 ) -> None:
     tls = authority.context("127.0.0.1")
-    async with open_fake(names(f"{realm}://127.0.0.1:9/token"), tls=tls) as fake:
+    async with open_fake(bearer_challenge(f"{realm}://127.0.0.1:9/token"), tls=tls) as fake:
         if realm == "https":
-            await look(Destinations(), fake, settings)
+            await check_destination(Destinations(), fake, settings)
         else:
             with pytest.raises(RegistryError) as caught:
-                await look(Destinations(), fake, settings)
+                await check_destination(Destinations(), fake, settings)
             assert caught.value.code == FaultCode.AUTH_UNSAFE_REALM
 
     assert fake.lines == ["GET /v2/"]
@@ -125,20 +125,20 @@ async def test_a_certificate_that_only_the_engine_knows_does_not_hide_the_token_
         (says(429), FaultCode.RATE_LIMITED),
     ],
 )
-async def test_a_registry_that_does_not_say_it_is_not_safe(
+async def test_a_registry_without_a_usable_response_is_not_safe(
     answer: Answer, code: FaultCode, settings: ConnectionSettings
 ) -> None:
     async with open_fake(answer) as fake:
         with pytest.raises(RegistryError) as caught:
-            await look(Destinations(), fake, settings)
+            await check_destination(Destinations(), fake, settings)
 
     assert caught.value.code == code
 
 
-async def test_a_registry_at_an_address_that_it_may_not_have_is_not_safe() -> None:
+async def test_a_registry_at_a_forbidden_address_is_not_safe() -> None:
     async with open_fake(BASIC) as fake:
         with pytest.raises(RefusedNetworkError):
-            await look(Destinations(), fake, make_settings(networks="public"))
+            await check_destination(Destinations(), fake, make_settings(networks="public"))
 
     assert fake.requests == []
 
@@ -146,10 +146,10 @@ async def test_a_registry_at_an_address_that_it_may_not_have_is_not_safe() -> No
 NAME = "registry.example.test"
 
 
-async def look_through_proxy(
+async def check_destination_through_proxy(
     proxy: EngineProxy, answer: Answer, authority: Authority, directory: Path
 ) -> list[str]:
-    """A registry whose name only the proxy knows; gives what it was asked."""
+    """Check a registry whose name only the proxy resolves, and return its requests."""
 
     async def find() -> ConnectionSettings:
         certificates = authority.trust(directory, host)
@@ -167,49 +167,51 @@ async def look_through_proxy(
     ("answer", "lines"),
     [
         (BASIC, ["GET /v2/"]),
-        (names("https://auth.example.test/token"), ["GET /v2/"]),
+        (bearer_challenge("https://auth.example.test/token"), ["GET /v2/"]),
         (OPEN, ["GET /v2/", "HEAD /v2/team/app/manifests/1"]),
     ],
     ids=["Basic", "a token server", "open"],
 )
-async def test_a_registry_that_only_the_engines_proxy_gets_to_is_asked_through_it(
+async def test_a_registry_behind_the_engines_proxy_is_checked_through_it(
     answer: Answer, lines: list[str], authority: Authority, tmp_path: Path
 ) -> None:
     async with open_connect_proxy() as proxy:
-        asked = await look_through_proxy(EngineProxy(proxy.url), answer, authority, tmp_path)
+        requested = await check_destination_through_proxy(
+            EngineProxy(proxy.url), answer, authority, tmp_path
+        )
 
-    assert asked == lines
-    assert {place.partition(":")[0] for place in proxy.asked} == {NAME}
+    assert requested == lines
+    assert {target.partition(":")[0] for target in proxy.targets} == {NAME}
 
 
 @pytest.mark.parametrize(
-    ("proxied", "answer", "code"),
+    ("proxy_settings", "answer", "code"),
     [
-        (("200 OK", ""), names(f"http://{NAME}/token"), FaultCode.AUTH_UNSAFE_REALM),
+        (("200 OK", ""), bearer_challenge(f"http://{NAME}/token"), FaultCode.AUTH_UNSAFE_REALM),
         (("200 OK", "example.test"), BASIC, FaultCode.DNS_NOT_FOUND),
         (("407 Proxy Authentication Required", ""), BASIC, FaultCode.PROXY_ERROR),
         (("200 OK", ""), says(503), FaultCode.PROXY_ERROR),
     ],
     ids=["unsafe", "no proxy for it", "wants a login", "broken"],
 )
-async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
-    proxied: tuple[str, str],
+async def test_an_unsafe_registry_behind_a_proxy_is_refused(
+    proxy_settings: tuple[str, str],
     answer: Answer,
     code: FaultCode,
     authority: Authority,
     tmp_path: Path,
 ) -> None:
-    status, without = proxied
+    status, without = proxy_settings
     async with open_connect_proxy(status) as proxy:
-        there = EngineProxy(proxy.url, without)
+        engine_proxy = EngineProxy(proxy.url, without)
         with pytest.raises(RegistryError) as caught:
-            await look_through_proxy(there, answer, authority, tmp_path)
+            await check_destination_through_proxy(engine_proxy, answer, authority, tmp_path)
 
     assert caught.value.code == code
 
 
 @pytest.mark.parametrize(
-    ("hostname", "without", "serves"),
+    ("hostname", "without", "applies"),
     [
         ("ghcr.io", "", True),
         ("ghcr.io", "localhost, .example.test", True),
@@ -224,13 +226,15 @@ async def test_what_a_proxy_cannot_show_to_be_safe_is_refused(
         ("localhost", "", False),
     ],
 )
-def test_a_proxy_serves_what_is_not_excepted(hostname: str, without: str, *, serves: bool) -> None:
-    assert EngineProxy("http://proxy:3128", without).serves(hostname) is serves
-    assert not EngineProxy("", without).serves(hostname)
+def test_a_proxy_applies_to_hosts_outside_no_proxy(
+    hostname: str, without: str, *, applies: bool
+) -> None:
+    assert EngineProxy("http://proxy:3128", without).applies_to(hostname) is applies
+    assert not EngineProxy("", without).applies_to(hostname)
 
 
 @pytest.mark.parametrize("has_certificate", [True, False])
-async def test_a_registry_that_wants_a_certificate_is_shown_the_servers_own(
+async def test_a_registry_that_requires_a_certificate_gets_the_servers_own(
     authority: Authority, tmp_path: Path, *, has_certificate: bool
 ) -> None:
     tls = authority.context("127.0.0.1")
@@ -242,9 +246,9 @@ async def test_a_registry_that_wants_a_certificate_is_shown_the_servers_own(
             chain, key = authority.files("client", "client.test")
             shutil.copy(chain, tmp_path / fake.host / "client.cert")
             shutil.copy(key, tmp_path / fake.host / "client.key")
-            await look(Destinations(), fake, settings)
+            await check_destination(Destinations(), fake, settings)
         else:
             with pytest.raises(RegistryError):
-                await look(Destinations(), fake, settings)
+                await check_destination(Destinations(), fake, settings)
 
     assert bool(fake.lines) is has_certificate

@@ -1,10 +1,10 @@
-"""Passwords of every shape arrive as they are, and turn up nowhere else."""
+"""Passwords of every shape arrive unchanged, and appear nowhere else."""
 
 import pytest
 
 from shared.faults import FaultCode
 from tests.fakes.token_server import ALL, SigningKey, open_token_server
-from tests.worker.oci.parts import Registries, make_login
+from tests.worker.oci.parts import RegistryFactory, make_login
 from worker.local.registry import LocalRegistry
 from worker.oci.probe import ProbeRequest, probe
 from worker.oci.transport.settings import ConnectionSettings
@@ -22,7 +22,7 @@ PASSWORDS = {
 
 
 @pytest.mark.parametrize("name", sorted(set(PASSWORDS) - {"long"}))
-async def test_htpasswd_takes_it(
+async def test_htpasswd_accepts_unusual_passwords(
     name: str, tmp_path_factory: pytest.TempPathFactory, settings: ConnectionSettings
 ) -> None:
     registry = LocalRegistry.start(
@@ -39,8 +39,8 @@ async def test_htpasswd_takes_it(
 
 
 @pytest.mark.parametrize("name", sorted(PASSWORDS))
-async def test_a_token_server_takes_it(
-    name: str, registries: Registries, signing_key: SigningKey, settings: ConnectionSettings
+async def test_a_token_server_accepts_unusual_passwords(
+    name: str, registries: RegistryFactory, signing_key: SigningKey, settings: ConnectionSettings
 ) -> None:
     users = {"robot$ci+push": PASSWORDS[name]}
     async with open_token_server(signing_key, users) as tokens:
@@ -55,7 +55,7 @@ async def test_a_token_server_takes_it(
 
 
 async def test_a_refused_password_is_in_no_part_of_the_report(
-    registries: Registries, signing_key: SigningKey, settings: ConnectionSettings
+    registries: RegistryFactory, signing_key: SigningKey, settings: ConnectionSettings
 ) -> None:
     secret = "hunter2-hunter2"
     async with open_token_server(signing_key, {}) as tokens:

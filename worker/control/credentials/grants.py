@@ -34,7 +34,7 @@ _TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVI
 
 
 class Limited(BaseModel):
-    """What a registry's row says of where its login may go."""
+    """The servers and applications that a registry's login is limited to."""
 
     host: str
     allowed_servers: list[str] = []
@@ -129,7 +129,7 @@ def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
 
 
 def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
-    """What a build is given beside logins: the token of its repository."""
+    """Open the secret that a build is given beside logins: the token of its repository."""
     match command:
         case ImageBuild(source=GitSource() as source) if GIT_TOKEN in job.sealed:
             context = SealContext(
@@ -147,7 +147,7 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
 def _open_variables(
     vault: KeyRing, job: Released, command: Command, purpose: str
 ) -> dict[str, SecretStr]:
-    """Those of the application as it was when the job was asked for, by their names."""
+    """Open the variables of the application as they were at the request, by name."""
     if purpose not in job.sealed or not isinstance(command, _TAKES[purpose]):
         return {}
     context = SealContext(purpose, job.organization_id, command.application_id, "", "")

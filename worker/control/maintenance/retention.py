@@ -62,7 +62,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Retention:
-    """How long after its end a job is kept, and how long its events and webhooks' messages are.
+    """The time that a job is kept after its end, and its events and webhooks' messages.
 
     What a registry told is kept as long as a job, and a context is, and while its application is
     being built.

@@ -15,8 +15,8 @@ from datetime import timedelta
 from functools import partial
 
 from shared.database import Connection
-from shared.deployments.retained_images import ask, note_proof
-from shared.jobs.commands import ImageDelete, ImageProve
+from shared.deployments.retained_images import record_verification_job, submit_image_job
+from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.reference import Reference, parse_reference
 from shared.set_aside import Row, Rows, each
 from worker.control.image_usage import read_known
@@ -198,7 +198,7 @@ async def write_points(connection: Connection) -> None:
     looked = await (await connection.execute(IS_DUE)).fetchone()
     if looked is None or not looked["is_due"]:
         return
-    await each(connection, TO_PROVE, partial(_prove, connection))
+    await each(connection, TO_PROVE, partial(_verify, connection))
     await each(connection, TO_WRITE, partial(_write, connection))
     await connection.execute(GIVE_UP)
     await connection.execute(SETTLE_PROOFS)
@@ -206,17 +206,17 @@ async def write_points(connection: Connection) -> None:
 
 async def reconcile_points(connection: Connection) -> None:
     """Verify points again, drop those that are too many, delete what was dropped."""
-    await each(connection, TO_PROVE_AGAIN, partial(_prove_again, connection))
+    await each(connection, TO_PROVE_AGAIN, partial(_verify_again, connection))
     await connection.execute(FORGET_PROOFS)
     await connection.execute(DROP_OLD)
     await each(connection, TO_DELETE, partial(_delete, connection))
     await connection.execute(SETTLE_DELETIONS)
 
 
-async def _prove(connection: Connection, due: Row) -> None:
+async def _verify(connection: Connection, due: Row) -> None:
     named = parse_reference(due["retained"])
     image = str(Reference(named.registry, named.repository, digest=due["digest"]))
-    job_id = await _ask(connection, ImageProve, due, image)
+    job_id = await _submit(connection, ImageVerify, due, image)
     await connection.execute(NOTE_PROOF, (job_id, due["row_id"]))
 
 
@@ -224,9 +224,9 @@ async def _write(connection: Connection, due: Row) -> None:
     await connection.execute(WRITE, (due["row_id"],))
 
 
-async def _prove_again(connection: Connection, due: Row) -> None:
-    job_id = await _ask(connection, ImageProve, due, due["reference"])
-    await note_proof(connection, due["row_id"], job_id)
+async def _verify_again(connection: Connection, due: Row) -> None:
+    job_id = await _submit(connection, ImageVerify, due, due["reference"])
+    await record_verification_job(connection, due["row_id"], job_id)
 
 
 async def _delete(connection: Connection, due: Row) -> None:
@@ -236,14 +236,14 @@ async def _delete(connection: Connection, due: Row) -> None:
     image = parse_reference(due["reference"])
     known = await read_known(connection, image, due["organization_id"])
     if not known.passing:
-        job_id = await _ask(connection, ImageDelete, due, due["reference"])
+        job_id = await _submit(connection, ImageDelete, due, due["reference"])
         await connection.execute(NOTE_DELETION, (job_id, due["row_id"]))
 
 
-async def _ask(
-    connection: Connection, kind: type[ImageProve | ImageDelete], due: dict[str, str], image: str
+async def _submit(
+    connection: Connection, kind: type[ImageVerify | ImageDelete], due: dict[str, str], image: str
 ) -> str:
-    return await ask(
+    return await submit_image_job(
         connection,
         kind(reference=image, registry_id=due["registry_id"]),
         organization_id=due["organization_id"],

@@ -97,7 +97,7 @@ class Releases:
         return job if job is not None and await self._give(connection, job) else None
 
     async def _give(self, connection: Connection, job: Released) -> bool:
-        """Whether the job has what it needs now; one that cannot get it ends here, alone."""
+        """Give the job its login; end the job if there is none, and return whether it was given."""
         error = await caught(self._equip(connection, job))
         if error is None:
             return True

@@ -198,5 +198,5 @@ class Deliveries:
 
 
 def _log_defect(error: BaseException) -> None:
-    """What kind it is; its text may hold values, so it stays out."""
+    """Log the kind of a defect; its text may hold values and is left out."""
     log.error("defect", error=type(error).__name__)

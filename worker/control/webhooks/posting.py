@@ -122,6 +122,6 @@ async def _find_route(url: URL, settings: ConnectionSettings) -> Route:
             NEARBY.require(address)
     except RefusedNetworkError:
         raise RegistryError(
-            FaultCode.TLS_NOT_OFFERED, f"{endpoint.where} is to be reached without TLS"
+            FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} would be used without TLS"
         ) from None
     return make_plain_route(endpoint)

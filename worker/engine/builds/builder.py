@@ -1,7 +1,7 @@
 """Build an image on one Engine, by its classic builder or by BuildKit, over plain ``POST /build``.
 
-A build has succeeded when the Engine reported no error, said the image's id, ended its answer
-properly, and then has just that image, for the platform that was wanted, under the tag.
+A build has succeeded if the Engine reported no error, returned the image's id and ended its
+response properly, and if the tag then names that image, for the requested platform.
 """
 
 import base64
@@ -18,10 +18,10 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost
 from worker.engine import images
-from worker.engine.builds.session import Offer, open_session
+from worker.engine.builds.session import SessionResources, open_session
 from worker.engine.builds.trace import Trace
-from worker.engine.credentials import credential
-from worker.engine.errors import Doing, make_build_error
+from worker.engine.credentials import make_auth_config
+from worker.engine.errors import EngineOperation, make_build_error
 from worker.engine.transport.connection import Engine
 from worker.engine.transport.stream import JsonObject
 from worker.engine.transport.text import TextLines
@@ -36,12 +36,12 @@ _LAST_LINES = 20
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build, and as what.
+    """The options of a build.
 
     ``dockerfile`` is a path in the context, ``stage`` the last stage to build (empty: all),
-    ``platform`` ``os/architecture`` (empty: the Engine's), ``network`` what RUN steps may use
-    (``host``, ``none``; empty: the Engine's bridge). ``secrets`` are what steps of BuildKit may
-    mount, by their ids; the classic builder knows none.
+    ``platform`` ``os/architecture`` (empty: the Engine's), ``network`` the network of RUN steps
+    (``host``, ``none``; empty: the Engine's bridge). ``secrets`` can be mounted by BuildKit's
+    steps, by their ids; the classic builder does not support them.
     """
 
     tag: Reference
@@ -55,8 +55,8 @@ class BuildRequest:
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
 
     def params(self) -> dict[str, str]:
-        """The query of ``POST /build``; what is empty is left to the Engine."""
-        wanted = {
+        """Return the query of ``POST /build``; an empty option is left to the Engine."""
+        values = {
             "t": str(self.tag),
             "dockerfile": self.dockerfile,
             "version": "2" if self.use_buildkit else "1",
@@ -68,7 +68,7 @@ class BuildRequest:
             "platform": self.platform,
             "networkmode": self.network,
         }
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in values.items() if value}
 
 
 async def build(
@@ -80,18 +80,18 @@ async def build(
     on_line: OnLine,
     idle: timedelta,
 ) -> str:
-    """Build ``context`` (a tar) and give the image's id; cancelling it ends the running step.
+    """Build ``context`` (a tar) and return the image's id; cancelling it ends the running step.
 
-    ``on_line`` gets the build's log, line by line, with whatever secrets are printed there.
-    ``logins`` are for private bases: the classic builder takes them along, BuildKit asks for them,
-    and for secrets, over a session. ``idle`` is how long a step may be silent.
+    ``on_line`` gets the build's log, line by line, with any secrets that are printed there.
+    ``logins`` are for private base images: the classic builder gets them with the request, BuildKit
+    requests them, and secrets, over a session. ``idle`` is how long a step may print nothing.
 
     Raises:
         EngineError: ``build_failed`` with the step and its exit code, ``dockerfile_invalid``,
-            ``build_unsupported``, ``platform_missing``, or what went wrong with a base or the
-            Engine.
+            ``build_unsupported``, ``platform_missing``, or another error of a base image or
+            the Engine.
     """
-    doing = Doing("build", request.tag, next(iter(logins), None))
+    operation = EngineOperation("build", request.tag, next(iter(logins), None))
     log = _BuildLog()
     async with (
         _session(engine, request, logins) as session,
@@ -102,25 +102,25 @@ async def build(
             headers={"Content-Type": "application/x-tar", **_registry_config(logins)},
             data=aiter(context),
             idle=idle,
-            doing=doing,
+            operation=operation,
         ) as lines,
     ):
         async for line in lines:
             for text in log.feed(line):
                 on_line(text)
-            _require_no_error(line, log, doing)
-    return await _require_image(engine, request, log.image_id, doing)
+            _require_no_error(line, log, operation)
+    return await _require_image(engine, request, log.image_id, operation)
 
 
 @asynccontextmanager
 async def _session(
     engine: Engine, request: BuildRequest, logins: Sequence[EngineLogin]
 ) -> AsyncIterator[dict[str, str]]:
-    """What the query says of a session, while there is one: only secrets cannot do without."""
+    """Open a session and yield its query parameter; only builds with secrets require one."""
     async with AsyncExitStack() as stack:
         query = {}
         if request.use_buildkit:
-            opening = open_session(engine.docker_host, Offer(request.secrets, logins))
+            opening = open_session(engine.docker_host, SessionResources(request.secrets, logins))
             try:
                 query["session"] = await stack.enter_async_context(opening)
             except EngineError as error:
@@ -130,7 +130,7 @@ async def _session(
 
 
 class _BuildLog:
-    """What the lines of either builder said: the log, the image, and where it stands."""
+    """The state of a build, read from the lines of either builder: log, image and current step."""
 
     def __init__(self) -> None:
         self.image_id = ""
@@ -142,11 +142,11 @@ class _BuildLog:
 
     @property
     def step(self) -> str:
-        """The step that failed, or else the last one that began."""
+        """The step that failed, or the last one that started."""
         return self._trace.failed or self._step
 
     def feed(self, line: JsonObject) -> list[str]:
-        """The lines of text that one line of JSON stands for."""
+        """Read one line of JSON and return its lines of text."""
         lines = self._read(line)
         self.last.extend(lines)
         return lines
@@ -164,7 +164,7 @@ class _BuildLog:
         return self._read_pull(line, status) if isinstance(status, str) else []
 
     def _read_pull(self, line: JsonObject, status: str) -> list[str]:
-        """The classic builder pulls a base: a line for each change, not for each piece."""
+        """Return a line for each change of state while the classic builder pulls a base image."""
         layer = str(line.get("id", ""))
         if self._pulled.get(layer) == status:
             return []
@@ -172,43 +172,48 @@ class _BuildLog:
         return TextLines().feed(f"{layer}: {status}\n" if layer else f"{status}\n")
 
 
-def _require_no_error(line: JsonObject, log: _BuildLog, doing: Doing) -> None:
+def _require_no_error(line: JsonObject, log: _BuildLog, operation: EngineOperation) -> None:
     detail = line.get("errorDetail", line.get("error"))
     if detail is None:
         return
-    words = detail.get("message", "") if isinstance(detail, Mapping) else detail
-    raise make_build_error(str(words), doing, step=log.step, output=tuple(log.last))
+    text = detail.get("message", "") if isinstance(detail, Mapping) else detail
+    raise make_build_error(str(text), operation, step=log.step, output=tuple(log.last))
 
 
-async def _require_image(engine: Engine, request: BuildRequest, image_id: str, doing: Doing) -> str:
+async def _require_image(
+    engine: Engine, request: BuildRequest, image_id: str, operation: EngineOperation
+) -> str:
     if not image_id:
         raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED, f"{doing}: the Docker Engine stopped in the middle"
+            FaultCode.ENGINE_STREAM_TRUNCATED,
+            f"{operation}: the Docker Engine ended its response too early",
         )
     image = await images.inspect(engine, str(request.tag))
     if image.image_id != image_id:
         raise EngineError(
             FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{doing}: {image_id} was built, the tag is at {image.image_id}",
+            f"{operation}: {image_id} was built, but the tag names {image.image_id}",
         )
     if request.platform:
-        _require_wanted(image, request.platform, doing)
+        _require_requested_platform(image, request.platform, operation)
     else:
-        await images.require_platform(engine, image, doing)
+        await images.require_platform(engine, image, operation)
     return image_id
 
 
-def _require_wanted(image: images.LocalImage, platform: str, doing: Doing) -> None:
-    """The classic builder takes a base of another platform with a mere warning."""
+def _require_requested_platform(
+    image: images.LocalImage, platform: str, operation: EngineOperation
+) -> None:
+    """Check the platform: the classic builder only warns of a base image for another one."""
     if platform.split("/")[:2] != [image.os, image.architecture]:
         raise EngineError(
             FaultCode.PLATFORM_MISSING,
-            f"{doing}: the image is for {image.os}/{image.architecture}, {platform} was wanted",
+            f"{operation}: the image is for {image.os}/{image.architecture}, not for {platform}",
         )
 
 
 def _registry_config(logins: Sequence[EngineLogin]) -> dict[str, str]:
-    """``X-Registry-Config``: a login a host, under the name by which the builder looks for it."""
-    known = {RegistryHost(login.host).login_key: credential(login) for login in logins}
-    content = json.dumps({key: value for key, value in known.items() if value}).encode()
+    """Make ``X-Registry-Config``: one login per host, under the builder's key for the host."""
+    configs = {RegistryHost(login.host).login_key: make_auth_config(login) for login in logins}
+    content = json.dumps({key: value for key, value in configs.items() if value}).encode()
     return {"X-Registry-Config": base64.urlsafe_b64encode(content).decode()}

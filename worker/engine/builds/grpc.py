@@ -1,7 +1,7 @@
-"""Unary gRPC calls, answered over one connection that somebody else opened.
+"""A server of unary gRPC calls on one connection that the client opened.
 
-A builder asks so for what a build may have. The frames are h2's; how calls lie in them is
-``doc/PROTOCOL-HTTP2.md`` of the gRPC project.
+A builder calls it to request secrets and logins. h2 reads and writes the frames;
+``doc/PROTOCOL-HTTP2.md`` of the gRPC project defines how calls are encoded in them.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ Method = Callable[[bytes], bytes]
 MAX_REQUEST = 64 * 1024
 _READ_BYTES = 64 * 1024
 _HEAD_BYTES = 5
-_ANSWER = ((":status", "200"), ("content-type", "application/grpc"))
+_RESPONSE_HEADERS = ((":status", "200"), ("content-type", "application/grpc"))
 
 
 class Status(IntEnum):
-    """Those of ``doc/statuscodes.md`` that are used here."""
+    """The status codes of ``doc/statuscodes.md`` that are used here."""
 
     OK = 0
     NOT_FOUND = 5
@@ -42,7 +42,7 @@ class Status(IntEnum):
 
 
 class CallError(Exception):
-    """The call has no answer, and this is what its caller hears."""
+    """A call failed; the caller gets this status and message."""
 
     def __init__(self, status: Status, message: str) -> None:
         super().__init__(message)
@@ -58,21 +58,21 @@ class _Call:
 
 @dataclass
 class _Reply:
-    """An answer, as far as it was not sent yet."""
+    """The unsent part of a response."""
 
     content: memoryview
     status: Status
     message: str
-    is_begun: bool = False
+    is_started: bool = False
 
 
 async def serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
 ) -> None:
-    """Answer calls of ``methods`` (``/package.Service/Method``) until the other side hangs up.
+    """Answer calls of ``methods`` (``/package.Service/Method``) until the client disconnects.
 
     Raises:
-        h2.exceptions.ProtocolError: what it sends is no HTTP/2.
+        h2.exceptions.ProtocolError: it does not speak HTTP/2.
         OSError: the connection broke.
     """
     service = _Service(methods)
@@ -83,7 +83,7 @@ async def serve(
             writer.write(service.unsent())
             await writer.drain()
     except ProtocolError:
-        writer.write(service.unsent())  # it is told what was wrong
+        writer.write(service.unsent())  # the client gets the error
         raise
 
 
@@ -104,13 +104,13 @@ class _Service:
         return self._wire.data_to_send()
 
     def feed(self, content: bytes) -> None:
-        """Hear all that came, then answer: a call may be taken back in the same breath."""
+        """Handle all received events, then respond: a call may be reset in the same data."""
         for event in self._wire.receive_data(content):
-            self._hear(event)
+            self._handle(event)
         for stream in list(self._replies):
             self._send(stream)
 
-    def _hear(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         match event:
             case RequestReceived(stream_id=stream, headers=headers):
                 path = dict(headers).get(b":path", b"")
@@ -127,15 +127,15 @@ class _Service:
             case ConnectionTerminated():
                 self._replies.clear()
             case _:
-                pass  # settings, pings and windows are h2's own matter
+                pass  # h2 itself handles settings, pings and windows
 
     def _reply(self, call: _Call) -> _Reply:
         try:
-            answer = self._method(call.path)(_message(call.content))
+            response = self._method(call.path)(_message(call.content))
         except CallError as error:
             return _Reply(memoryview(b""), error.status, error.message)
-        head = b"\0" + len(answer).to_bytes(4, "big")
-        return _Reply(memoryview(head + answer), Status.OK, "")
+        head = b"\0" + len(response).to_bytes(4, "big")
+        return _Reply(memoryview(head + response), Status.OK, "")
 
     def _method(self, path: str) -> Method:
         if path not in self._methods:
@@ -143,11 +143,11 @@ class _Service:
         return self._methods[path]
 
     def _send(self, stream: int) -> None:
-        """As much of a reply as the other side has room for, and its end."""
+        """Send as much of a reply as the flow-control window allows, and finally its trailers."""
         reply = self._replies[stream]
-        if not reply.is_begun:
-            self._wire.send_headers(stream, _ANSWER)
-            reply.is_begun = True
+        if not reply.is_started:
+            self._wire.send_headers(stream, _RESPONSE_HEADERS)
+            reply.is_started = True
         while reply.content:
             room = self._wire.local_flow_control_window(stream)
             size = min(room, self._wire.max_outbound_frame_size, len(reply.content))
@@ -164,10 +164,10 @@ class _Service:
 
 
 def _message(content: bytearray) -> bytes:
-    """The one message of a call: a byte that says "not compressed", its length, itself."""
+    """Return the single message of a call: a byte for "not compressed", the length, the content."""
     if len(content) > MAX_REQUEST + _HEAD_BYTES:
         raise CallError(Status.RESOURCE_EXHAUSTED, "the message is too long")
     head, message = content[:_HEAD_BYTES], content[_HEAD_BYTES:]
     if len(head) < _HEAD_BYTES or head[0] or int.from_bytes(head[1:], "big") != len(message):
-        raise CallError(Status.INTERNAL, "not one message, uncompressed")
+        raise CallError(Status.INTERNAL, "expected one uncompressed message")
     return bytes(message)

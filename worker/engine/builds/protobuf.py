@@ -1,6 +1,6 @@
-"""Protocol buffers as far as BuildKit's messages need them (protobuf.dev, "Encoding").
+"""Protocol buffers, as far as BuildKit's messages need them (protobuf.dev, "Encoding").
 
-Nothing that is read raises: a message that is broken is read up to its break.
+Reading never raises: a malformed message is read up to the error.
 """
 
 from collections.abc import Iterator
@@ -13,35 +13,35 @@ _MAX_VARINT_BYTES = 10
 
 
 def read_messages(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields that are bytes: strings and other messages, in their order."""
+    """Yield the fields that are bytes, in order: strings and embedded messages."""
     for number, value in _fields(content):
         if isinstance(value, bytes):
             yield number, value
 
 
 def read_bytes(content: bytes, number: int) -> bytes:
-    """The bytes of a field; of a repeated one the last, as protocol buffers have it."""
+    """Return the bytes of a field, and the last value of a repeated one."""
     return dict(read_messages(content)).get(number, b"")
 
 
 def read_text(content: bytes, number: int) -> str:
-    """Such a field as text."""
+    """Return the text of a field."""
     return read_bytes(content, number).decode(errors="replace")
 
 
 def read_number(content: bytes, number: int) -> int:
-    """The number of a field; 0 where it is missing, as protocol buffers have it."""
+    """Return the number of a field; 0 is the default."""
     numbers = {key: value for key, value in _fields(content) if isinstance(value, int)}
     return numbers.get(number, 0)
 
 
 def write_number(number: int, value: int) -> bytes:
-    """A field that is a number, not below 0."""
+    """Encode a field with a non-negative number."""
     return _write_varint(number << 3 | _VARINT) + _write_varint(value)
 
 
 def write_bytes(number: int, value: bytes) -> bytes:
-    """A field that is bytes, or the UTF-8 of a text."""
+    """Encode a field with bytes, or the UTF-8 of a text."""
     return _write_varint(number << 3 | _BYTES) + _write_varint(len(value)) + value
 
 
@@ -67,7 +67,7 @@ def _fields(content: bytes) -> Iterator[Field]:
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where it ends: behind the content if it is broken."""
+    """Return a varint and its end; the end is beyond the content if it is malformed."""
     value = 0
     for index, byte in enumerate(content[at : at + _MAX_VARINT_BYTES]):
         value |= (byte & 0x7F) << (7 * index)

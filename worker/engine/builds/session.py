@@ -1,8 +1,8 @@
-"""A session of BuildKit: over it a builder asks for secrets and logins while it builds.
+"""A session with BuildKit, in which a builder requests secrets and logins during a build.
 
-Plain ``POST /build`` has no place for either. ``POST /session`` turns its connection around: the
-Engine makes gRPC calls to us on it ("session" of moby/buildkit), and a build that names the
-session may use what is offered there.
+Plain ``POST /build`` cannot carry them. ``POST /session`` reverses its connection: the Engine makes
+gRPC calls to us on it ("session" of moby/buildkit), and a build that names the session may use what
+is offered there.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from worker.engine.builds.grpc import CallError, Method, Status, serve
 from worker.engine.builds.protobuf import read_text, write_bytes, write_number
 from worker.login import EngineLogin
 
-OPENS = timedelta(seconds=10)
+OPEN_TIMEOUT = timedelta(seconds=10)
 
 HEALTH = "/grpc.health.v1.Health/Check"
 SECRET = "/moby.buildkit.secrets.v1.Secrets/GetSecret"  # noqa: S105 - the name of a method
@@ -39,25 +39,25 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What one build may ask for: secrets by their ids, and the logins of registries."""
+class SessionResources:
+    """The secrets, by id, and the registry logins that one build may request."""
 
     secrets: Mapping[str, SecretStr]
     logins: Sequence[EngineLogin] = ()
 
     def methods(self) -> dict[str, Method]:
-        """The calls that a builder makes; the numbers of fields are those of BuildKit's files."""
+        """Return the methods that a builder calls; the field numbers are BuildKit's."""
         return {HEALTH: _check, SECRET: self._get_secret, CREDENTIALS: self._find_credentials}
 
     def _get_secret(self, request: bytes) -> bytes:
-        """`secrets.proto`: 1 ID; answered by 1 data."""
+        """Answer `secrets.proto`: request 1 ID; response 1 data."""
         name = read_text(request, 1)
         if name not in self.secrets:
             raise CallError(Status.NOT_FOUND, f"secret {name} not found")
         return write_bytes(1, self.secrets[name].get_secret_value().encode())
 
     def _find_credentials(self, request: bytes) -> bytes:
-        """`auth.proto`: 1 Host; answered by 1 Username and 2 Secret, or nothing for nobody."""
+        """Answer `auth.proto`: request 1 Host; response 1 Username and 2 Secret, or nothing."""
         host = _canonical(read_text(request, 1))
         for login in self.logins:
             if login.host == host:
@@ -67,16 +67,16 @@ class Offer:
 
 
 @asynccontextmanager
-async def open_session(docker_host: str, offer: Offer) -> AsyncIterator[str]:
-    """A session for one build, by its id; it ends with the block.
+async def open_session(docker_host: str, resources: SessionResources) -> AsyncIterator[str]:
+    """Open a session for one build and yield its id; it ends with the block.
 
     Raises:
-        EngineError: ``engine_unreachable``, or ``build_unsupported`` where it is refused, as by a
-            proxy before the Engine that lets only some calls pass.
+        EngineError: ``engine_unreachable``, or ``build_unsupported`` if it is refused, for example
+            by a proxy in front of the Engine that allows only some calls.
     """
-    session_id, methods = secrets.token_hex(16), offer.methods()
+    session_id, methods = secrets.token_hex(16), resources.methods()
     async with _connection(docker_host) as (reader, writer):
-        await _turn(docker_host, reader, writer, session_id, methods)
+        await _upgrade(docker_host, reader, writer, session_id, methods)
         serving = asyncio.create_task(_serve(reader, writer, methods))
         try:
             yield session_id
@@ -85,7 +85,7 @@ async def open_session(docker_host: str, offer: Offer) -> AsyncIterator[str]:
 
 
 def _check(_: bytes) -> bytes:
-    """`health.proto`: answered by 1 status. Without it BuildKit gives the session up."""
+    """Answer `health.proto`: response 1 status. Without it BuildKit closes the session."""
     return write_number(1, _SERVING)
 
 
@@ -99,7 +99,7 @@ def _canonical(host: str) -> str:
 async def _serve(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
 ) -> None:
-    """A session that breaks is the build's trouble: hung up on, the build says so itself."""
+    """Serve the session; if it breaks, the build itself reports the error."""
     try:
         await serve(reader, writer, methods)
     except (ProtocolError, OSError) as error:
@@ -113,7 +113,7 @@ async def _connection(
     docker_host: str,
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     address = urlsplit(docker_host)
-    async with _reaching(docker_host):
+    async with _connecting(docker_host):
         if address.scheme == "unix":
             reader, writer = await asyncio.open_unix_connection(address.path)
         else:
@@ -124,14 +124,14 @@ async def _connection(
         writer.close()
 
 
-async def _turn(
+async def _upgrade(
     docker_host: str,
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     session_id: str,
     methods: Iterable[str],
 ) -> None:
-    """Ask for the connection to be turned around."""
+    """Ask the Engine to reverse the connection."""
     lines = (
         "POST /session HTTP/1.1",
         "Host: docker",
@@ -141,25 +141,25 @@ async def _turn(
         "X-Docker-Expose-Session-Name: wharf",
         *(f"X-Docker-Expose-Session-Grpc-Method: {method}" for method in methods),
     )
-    async with _reaching(docker_host):
+    async with _connecting(docker_host):
         writer.write("\r\n".join((*lines, "", "")).encode())
         head = await reader.readuntil(b"\r\n\r\n")
     status = head.decode(errors="replace").partition("\r\n")[0]
     if not status.startswith(_SWITCHED):
-        is_ill = status.startswith(_SERVER_ERROR)
+        is_unavailable = status.startswith(_SERVER_ERROR)
         raise EngineError(
-            FaultCode.ENGINE_UNREACHABLE if is_ill else FaultCode.BUILD_UNSUPPORTED,
-            f"build: the Docker Engine at {docker_host} opens no session: {status}",
+            FaultCode.ENGINE_UNREACHABLE if is_unavailable else FaultCode.BUILD_UNSUPPORTED,
+            f"build: the Docker Engine at {docker_host} refuses a session: {status}",
         )
 
 
 @asynccontextmanager
-async def _reaching(docker_host: str) -> AsyncIterator[None]:
+async def _connecting(docker_host: str) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(OPENS.total_seconds()):
+        async with asyncio.timeout(OPEN_TIMEOUT.total_seconds()):
             yield
     except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
         raise EngineError(
             FaultCode.ENGINE_UNREACHABLE,
-            f"build: no session with the Docker Engine at {docker_host}",
+            f"build: cannot open a session with the Docker Engine at {docker_host}",
         ) from error

@@ -1,8 +1,8 @@
-"""BuildKit's progress: ``moby.buildkit.trace``, made readable.
+"""BuildKit's progress, ``moby.buildkit.trace``, as readable lines.
 
 Each message is the base64 of a ``StatusResponse`` of ``api/services/control/control.proto`` in
-BuildKit; the numbers of its fields are below. Its content comes from whatever was built: so nothing
-in it makes us raise, and what we cannot read is left out.
+BuildKit; the numbers of its fields are below. Its content comes from the build and is untrusted:
+reading never raises, and unreadable parts are skipped.
 """
 
 import base64
@@ -14,12 +14,15 @@ from worker.engine.builds.protobuf import read_bytes, read_messages, read_number
 from worker.engine.transport.text import TextLines
 
 MAX_STEPS = 10_000
-"""What is told apart in one build; a Dockerfile has some dozens."""
+"""The maximum number of steps that are tracked in a build; a Dockerfile has some dozens."""
 
 
 @dataclass(frozen=True)
 class Vertex:
-    """A step. ``started`` and ``completed`` are seconds since 1970, 0 where it is not so far."""
+    """A step of a build.
+
+    ``started`` and ``completed`` are seconds since 1970, 0 until then.
+    """
 
     digest: str
     name: str = ""
@@ -31,7 +34,7 @@ class Vertex:
 
 @dataclass(frozen=True)
 class VertexLog:
-    """A piece of a step's output, cut anywhere."""
+    """A part of a step's output, split at any byte."""
 
     digest: str
     content: bytes
@@ -39,7 +42,7 @@ class VertexLog:
 
 @dataclass(frozen=True)
 class Status:
-    """One message: what is new about steps, what they print, what the builder warns of."""
+    """One message: changed steps, new output, and warnings of the builder."""
 
     vertexes: tuple[Vertex, ...] = ()
     logs: tuple[VertexLog, ...] = ()
@@ -47,7 +50,7 @@ class Status:
 
 
 def parse_status(encoded: str) -> Status:
-    """Read one message; of one that is broken, what stands before the break."""
+    """Parse one message; a malformed one is read up to the error."""
     try:
         content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError):
@@ -62,7 +65,7 @@ def parse_status(encoded: str) -> Status:
 
 @dataclass
 class _Step:
-    """A vertex as far as it was told; ``decoder`` keeps half a sign between two pieces."""
+    """The reported state of a vertex; ``decoder`` keeps a partial character between two parts."""
 
     number: int
     lines: TextLines = field(default_factory=TextLines)
@@ -74,12 +77,11 @@ class _Step:
 
 
 class Trace:
-    """Tells a build as ``docker build --progress=plain`` does; ``failed`` is the step that failed.
+    """The log of a build as ``docker build --progress=plain`` prints it.
+
+    ``failed`` is the step that failed.
 
     ```text
-    #5 [2/3] RUN make
-    #5 cc -c main.c
-    #5 done in 1.2 s
     ```
     """
 
@@ -89,7 +91,7 @@ class Trace:
         self.failed = ""
 
     def feed(self, encoded: str) -> list[str]:
-        """The lines that one message adds."""
+        """Read one message and return its lines."""
         status = parse_status(encoded)
         lines = []
         for vertex in status.vertexes:
@@ -106,8 +108,8 @@ class Trace:
         return self._steps.get(digest)
 
     def _begin(self, vertex: Vertex) -> list[str]:
-        is_news = vertex.started or vertex.is_cached or vertex.error
-        step = self._step(vertex.digest) if is_news else None
+        is_reportable = vertex.started or vertex.is_cached or vertex.error
+        step = self._step(vertex.digest) if is_reportable else None
         if step is None or step.is_named or not vertex.name:
             return []
         step.is_named = True
@@ -127,8 +129,8 @@ class Trace:
         step.is_ended = True
         if vertex.error:
             self.failed = vertex.name
-        said = [*step.lines.finish(), *TextLines().feed(f"{_outcome(vertex)}\n")]
-        return [f"#{step.number} {line}" for line in said]
+        output = [*step.lines.finish(), *TextLines().feed(f"{_outcome(vertex)}\n")]
+        return [f"#{step.number} {line}" for line in output]
 
 
 def _outcome(vertex: Vertex) -> str:
@@ -140,7 +142,7 @@ def _outcome(vertex: Vertex) -> str:
 
 
 def _vertex(content: bytes) -> Vertex:
-    """1 digest, 2 inputs, 3 name, 4 cached, 5 started, 6 completed, 7 error."""
+    """Read a vertex: 1 digest, 2 inputs, 3 name, 4 cached, 5 started, 6 completed, 7 error."""
     return Vertex(
         read_text(content, 1),
         read_text(content, 3),
@@ -152,11 +154,11 @@ def _vertex(content: bytes) -> Vertex:
 
 
 def _log(content: bytes) -> VertexLog:
-    """1 vertex, 2 timestamp, 3 stream, 4 msg."""
+    """Read a log: 1 vertex, 2 timestamp, 3 stream, 4 msg."""
     return VertexLog(read_text(content, 1), read_bytes(content, 4))
 
 
 def _time(content: bytes, number: int) -> float:
-    """A ``google.protobuf.Timestamp``: 1 seconds, 2 nanoseconds."""
+    """Read a ``google.protobuf.Timestamp``: 1 seconds, 2 nanoseconds."""
     moment = read_bytes(content, number)
     return read_number(moment, 1) + read_number(moment, 2) / 1e9

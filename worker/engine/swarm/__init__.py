@@ -1,1 +1,1 @@
-"""Swarms: services, their tasks, the nodes."""
+"""Swarms: services, tasks and nodes."""

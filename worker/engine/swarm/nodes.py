@@ -1,26 +1,26 @@
-"""The nodes of a Swarm, as one of its managers sees them, and which of them an image is for."""
+"""The nodes of a Swarm, as reported by a manager, and the platforms that they run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel, Field, JsonValue, RootModel
 
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.engine.transport.connection import Engine
 
-_SPELT = {"x86_64": "amd64", "aarch64": "arm64"}
-"""What a node says of itself, as images spell it."""
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""The architectures that nodes report, as images spell them."""
 
-_ANYWHERE = {"arm", "386"}
-"""Architectures that nodes of other names run too: a Swarm compares nothing but names."""
+_COMPATIBLE_ARCHITECTURES = {"arm", "386"}
+"""Architectures that other nodes run too: a Swarm compares only the names."""
 
-_NO_PLATFORM = "unknown/"
-"""How an index lists what belongs to an image and is none, as attestations."""
+_UNKNOWN_PLATFORM = "unknown/"
+"""The platform of entries of an index that are not images, such as attestations."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One Engine of a Swarm; ``is_up`` if it is there, ``is_ready`` if it takes new tasks now."""
+    """A node of a Swarm; ``is_up`` if it is connected, ``is_ready`` if it accepts new tasks."""
 
     node_id: str
     version: int
@@ -31,33 +31,36 @@ class Node:
     is_ready: bool
 
     def runs(self, platforms: Sequence[str]) -> bool:
-        """Whether it is for one of these (``linux/amd64``); nobody knows where there are none."""
+        """Return whether it runs one of the platforms (``linux/amd64``); without any, assume so."""
         named = [platform.split("/") for platform in platforms]
         return not named or any(
-            parts[0] == self.os and parts[1] in {self.architecture, *_ANYWHERE} for parts in named
+            parts[0] == self.os and parts[1] in {self.architecture, *_COMPATIBLE_ARCHITECTURES}
+            for parts in named
         )
 
 
 async def nodes(engine: Engine) -> list[Node]:
-    """All nodes of the Swarm that this Engine manages."""
-    answer = await engine.request_as(_List, "GET", "nodes", doing=Doing("list nodes"))
-    return [node.as_node() for node in answer.root]
+    """Return all nodes of the Swarm that this Engine manages."""
+    response = await engine.request_as(
+        _List, "GET", "nodes", operation=EngineOperation("list nodes")
+    )
+    return [node.as_node() for node in response.root]
 
 
-def known(platforms: Sequence[str]) -> tuple[str, ...]:
-    """Those that say what they are, os and architecture."""
+def known_platforms(platforms: Sequence[str]) -> tuple[str, ...]:
+    """Return the platforms that name os and architecture."""
     return tuple(
         platform
         for platform in platforms
-        if "/" in platform and not platform.startswith(_NO_PLATFORM)
+        if "/" in platform and not platform.startswith(_UNKNOWN_PLATFORM)
     )
 
 
-def placement(platforms: Sequence[str]) -> list[JsonValue]:
-    """``Placement.Platforms`` of a service; without an architecture where names would mislead."""
+def placement_platforms(platforms: Sequence[str]) -> list[JsonValue]:
+    """Make ``Placement.Platforms``; an architecture with several names is left empty."""
     named = [platform.split("/") for platform in platforms]
     return [
-        {"OS": parts[0], "Architecture": "" if parts[1] in _ANYWHERE else parts[1]}
+        {"OS": parts[0], "Architecture": "" if parts[1] in _COMPATIBLE_ARCHITECTURES else parts[1]}
         for parts in named
     ]
 
@@ -98,11 +101,11 @@ class _Node(BaseModel):
             self.version.index,
             self.description.name,
             here.os,
-            _SPELT.get(here.architecture, here.architecture),
+            _ARCHITECTURES.get(here.architecture, here.architecture),
             self.status.state == "ready",
             self.status.state == "ready" and self.spec.availability == "active",
         )
 
 
 class _List(RootModel[list[_Node]]):
-    """What is answered to ``GET /nodes``."""
+    """The response of ``GET /nodes``."""

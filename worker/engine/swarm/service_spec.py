@@ -1,14 +1,14 @@
-"""What a Swarm service is made of, and how a Swarm goes from one version of it to the next.
+"""The specification of a Swarm service, and of its rolling update.
 
 ```text
 no port of the node    start-first   the new task runs, then the old one ends
-a port in mode host    stop-first    a port is there once a node: the old task ends, the new begins
+a port in mode host    stop-first    a port exists once per node: the old task ends, then the new
 ```
 
-A tenth of the tasks at a time, one at least. The first of the new tasks that ends has the Swarm
-roll back by itself, all at once, whether or not anybody of us is there. It takes a task for running
-when its health check passes; without one at its start, so then it is watched for a while before the
-next one is touched.
+A tenth of the tasks is replaced at a time, at least one. When the first new task ends, the Swarm
+rolls back all tasks at once by itself, even if no worker of ours runs. A task counts as running
+when its health check passes. Without a check it counts from its start, so it is monitored for a
+while before the next one is replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,26 +20,28 @@ from pydantic import JsonValue, SecretStr
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
 from shared.reference import Reference
 from worker.engine.containers import APPLICATION, DEPLOYMENT, health_document, mount_document
-from worker.engine.swarm.nodes import placement
+from worker.engine.swarm.nodes import placement_platforms
 
 START_FIRST, STOP_FIRST = "start-first", "stop-first"
 
 TRIAL = "io.wharfinger.trial"
-"""The label of a service that only tries a version out: its application's id."""
+"""The label of a trial service, with its application's id."""
 
-LONGEST_NAME = 63
+MAX_NAME_CHARACTERS = 63
 _SUFFIX = "-trial"
 
-SHORTLY = timedelta(seconds=1)
-"""How long a task is still watched that has passed its health check."""
+HEALTHY_MONITOR = timedelta(seconds=1)
+"""How long a task is monitored after its health check has passed."""
 
 
 @dataclass(frozen=True)
 class ServiceSpec:
-    """``reference`` has a digest; ``platforms`` are those that the image is for, if that is known.
+    """The settings of a service.
 
-    A task without a health check, whether the image ``is_checked`` or it is given one, has to run
-    for ``steady``.
+    ``reference`` has a digest; ``platforms`` are the image's, if known.
+
+    ``has_health_check`` is set if the image has one. A task without a health check, from the image
+    or from ``health_check``, has to run for ``steady``.
     """
 
     name: str
@@ -51,30 +53,30 @@ class ServiceSpec:
     ports: Sequence[PublishedPort] = ()
     mounts: Sequence[Mounted] = ()
     platforms: Sequence[str] = ()
-    is_checked: bool = False
+    has_health_check: bool = False
     steady: timedelta = timedelta(seconds=5)
 
     def body(
-        self, before: Mapping[str, JsonValue] | None = None, turn: int = 0
+        self, previous_spec: Mapping[str, JsonValue] | None = None, force_update: int = 0
     ) -> dict[str, JsonValue]:
-        """That of create and update, with the environment in clear.
+        """Return the body of create and update, with the environment in plain text.
 
-        What stands in the spec ``before`` and is nothing of ours, as networks or constraints that a
-        person added, stays. ``turn`` is another number each time: a Swarm replaces tasks whose
-        number differs, so they also tell which turn they are of.
+        Fields of ``previous_spec`` that are not ours, such as networks or constraints that a person
+        added, are kept. ``force_update`` is a different number for each update: a Swarm replaces
+        tasks whose number differs, so the number also identifies the update that made a task.
         """
-        return _over(dict(before or {}), self._ours(turn))
+        return _merge(dict(previous_spec or {}), self._own_fields(force_update))
 
     @property
     def trial_name(self) -> str:
-        return f"{self.name[: LONGEST_NAME - len(_SUFFIX)]}{_SUFFIX}"
+        return f"{self.name[: MAX_NAME_CHARACTERS - len(_SUFFIX)]}{_SUFFIX}"
 
-    def trial(self, before: Mapping[str, JsonValue]) -> JsonValue:
-        """That of create, for one task of it beside what runs by the spec ``before``.
+    def trial(self, previous_spec: Mapping[str, JsonValue]) -> JsonValue:
+        """Return the body of create for one trial task beside the running service.
 
-        It has no ports, answers to no name in its networks, and is ended at once.
+        The task has no ports and no aliases in its networks, and is stopped without a grace period.
         """
-        body = replace(self, name=self.trial_name, replicas=1, ports=()).body(before)
+        body = replace(self, name=self.trial_name, replicas=1, ports=()).body(previous_spec)
         labels: JsonValue = {
             TRIAL: self.labels[APPLICATION],
             DEPLOYMENT: self.labels[DEPLOYMENT],
@@ -90,15 +92,15 @@ class ServiceSpec:
         task = {**task, "ContainerSpec": container, "Networks": targets}
         return {**body, "Labels": labels, "TaskTemplate": task}
 
-    def _ours(self, turn: int) -> dict[str, JsonValue]:
+    def _own_fields(self, force_update: int) -> dict[str, JsonValue]:
         return {
             "Name": self.name,
             "Labels": dict(self.labels),
             "TaskTemplate": {
                 "ContainerSpec": self._container(),
                 "RestartPolicy": {"Condition": "any"},
-                "Placement": {"Platforms": placement(self.platforms)},
-                "ForceUpdate": turn,
+                "Placement": {"Platforms": placement_platforms(self.platforms)},
+                "ForceUpdate": force_update,
             },
             "Mode": {"Replicated": {"Replicas": self.replicas}},
             "UpdateConfig": self._update(),
@@ -112,7 +114,7 @@ class ServiceSpec:
             "Image": f"{self.reference.name}@{self.reference.digest}",
             "Labels": dict(self.labels),
             "Env": [
-                f"{name}={_literal(value.get_secret_value())}"
+                f"{name}={_escape_template(value.get_secret_value())}"
                 for name, value in sorted(self.environment.items())
             ],
             "Mounts": [mount_document(mount) for mount in self.mounts],
@@ -120,13 +122,13 @@ class ServiceSpec:
         }
 
     def _update(self) -> dict[str, JsonValue]:
-        is_checked = self.is_checked or self.health_check is not None
-        watched = SHORTLY if is_checked else self.steady
+        has_health_check = self.has_health_check or self.health_check is not None
+        monitor = HEALTHY_MONITOR if has_health_check else self.steady
         is_one_step = self.replicas <= parallelism(self.replicas)
         return {
             "Parallelism": parallelism(self.replicas),
-            "Delay": 0 if is_checked or is_one_step else _nanoseconds(self.steady),
-            "Monitor": _nanoseconds(watched),
+            "Delay": 0 if has_health_check or is_one_step else _nanoseconds(self.steady),
+            "Monitor": _nanoseconds(monitor),
             "MaxFailureRatio": 0,
             "FailureAction": "rollback",
             "Order": order(self.ports),
@@ -136,7 +138,7 @@ class ServiceSpec:
         return {
             "Parallelism": 0,
             "Delay": 0,
-            "Monitor": _nanoseconds(SHORTLY),
+            "Monitor": _nanoseconds(HEALTHY_MONITOR),
             "MaxFailureRatio": 0,
             "FailureAction": "continue",
             "Order": order(self.ports),
@@ -144,19 +146,19 @@ class ServiceSpec:
 
 
 def order(ports: Sequence[PublishedPort]) -> str:
-    """In which order an old task and the new one in its place end and begin."""
+    """Return the order in which an old task ends and the new one starts."""
     return STOP_FIRST if any(port.publish_mode == "host" for port in ports) else START_FIRST
 
 
 def parallelism(replicas: int) -> int:
-    """How many tasks are replaced at a time."""
+    """Return how many tasks are replaced at a time."""
     return max(1, replicas // 10)
 
 
-def as_it_was(previous: Mapping[str, JsonValue]) -> JsonValue:
-    """The body of an update that goes back to this; however it goes, nothing follows it by itself.
+def make_restore_body(previous: Mapping[str, JsonValue]) -> JsonValue:
+    """Make the body of an update that restores a spec; no automatic rollback follows it.
 
-    Its tasks that still run are those that it asks for, and stay.
+    Running tasks that match the spec are kept.
     """
     back = previous.get("RollbackConfig")
     config = dict(back) if isinstance(back, dict) else {}
@@ -168,20 +170,22 @@ def _part(document: Mapping[str, JsonValue], key: str) -> dict[str, JsonValue]:
     return part if isinstance(part, dict) else {}
 
 
-def _over(before: dict[str, JsonValue], ours: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    """Objects are merged, anything else of ours replaces what there was."""
-    merged = dict(before)
-    for key, value in ours.items():
-        known = merged.get(key)
-        if isinstance(known, dict) and isinstance(value, dict):
-            merged[key] = _over(known, value)
+def _merge(
+    previous_spec: dict[str, JsonValue], own: Mapping[str, JsonValue]
+) -> dict[str, JsonValue]:
+    """Merge objects recursively; any other value of ours replaces the existing one."""
+    merged = dict(previous_spec)
+    for key, value in own.items():
+        existing = merged.get(key)
+        if isinstance(existing, dict) and isinstance(value, dict):
+            merged[key] = _merge(existing, value)
         else:
             merged[key] = value
     return merged
 
 
-def _literal(value: str) -> str:
-    """A Swarm takes variables for templates: braces that are meant as they stand say so."""
+def _escape_template(value: str) -> str:
+    """Escape braces: a Swarm interprets the values of variables as templates."""
     return value.replace("{{", '{{"{{"}}')
 
 

@@ -1,4 +1,4 @@
-"""Services and their tasks as a manager of their Swarm sees them, and its answers that say so."""
+"""The state of services and tasks, as reported by a manager of their Swarm."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,25 +9,25 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue
 
 from worker.engine.containers import DEPLOYMENT
 
-_OVER = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
-_BROKEN = {"complete", "failed", "rejected"}
+_FINAL_STATES = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
+_ENDED_STATES = {"complete", "failed", "rejected"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """One container of a service, planned, running or over, as its manager sees it.
+    """A task of a service, as reported by a manager: one container, planned, running or ended.
 
-    ``turn`` and ``deployment`` are those of the spec that it was made by. It ``is_wanted`` until
-    the Swarm has it end. ``at`` is when its state was last told, by its node's clock.
+    ``force_update`` and ``deployment`` are those of the spec that created it. ``is_desired`` until
+    the Swarm stops it. ``at`` is when its state was last reported, by its node's clock.
     """
 
     task_id: str
     slot: int
     node_id: str
-    turn: int
+    force_update: int
     deployment: str
     image: str
-    is_wanted: bool
+    is_desired: bool
     state: str
     at: datetime
     error: str
@@ -36,25 +36,25 @@ class Task:
 
     @property
     def is_running(self) -> bool:
-        return self.is_wanted and self.state == "running"
+        return self.is_desired and self.state == "running"
 
     @property
     def is_over(self) -> bool:
-        return self.state in _OVER
+        return self.state in _FINAL_STATES
 
     @property
     def is_broken(self) -> bool:
-        """Whether it ended by itself, or could not begin."""
-        return self.state in _BROKEN
+        """True if it ended by itself or could not start."""
+        return self.state in _ENDED_STATES
 
 
 @dataclass(frozen=True)
 class Service:
-    """A service as its manager sees it; ``image`` is what its spec asks for.
+    """A service as reported by a manager; ``image`` is that of its spec.
 
-    ``update`` is the state of its last update and ``update_says`` the Swarm's words for it, empty
-    where there was none. ``document`` is its whole spec, and ``previous`` the one before its last
-    update, both with the environment in clear.
+    ``update`` is the state of its last update and ``update_message`` the Swarm's message about it,
+    both empty without an update. ``document`` is its whole spec, and ``previous`` the one before
+    the last update, both with the environment in plain text.
     """
 
     service_id: str
@@ -63,9 +63,9 @@ class Service:
     labels: Mapping[str, str]
     image: str
     replicas: int
-    turn: int
+    force_update: int
     update: str
-    update_says: str
+    update_message: str
     document: Mapping[str, JsonValue] = field(repr=False)
     previous: Mapping[str, JsonValue] | None = field(repr=False)
 
@@ -78,13 +78,13 @@ class Service:
         return _Spec.model_validate(self.previous).deployment if self.previous else ""
 
     @property
-    def is_as_made(self) -> bool:
-        """Whether nobody has changed it so far, its Swarm neither."""
+    def is_unmodified(self) -> bool:
+        """True if neither a person nor the Swarm has changed it since it was created."""
         return self.previous is None and not self.update
 
-    def made(self, task: Task) -> bool:
-        """Whether a task is of the spec that it has now."""
-        return (task.turn, task.deployment) == (self.turn, self.deployment)
+    def is_current(self, task: Task) -> bool:
+        """Return whether a task was created by the current spec."""
+        return (task.force_update, task.deployment) == (self.force_update, self.deployment)
 
 
 class _Version(BaseModel):
@@ -100,7 +100,7 @@ class _TaskSpec(BaseModel):
     container: _ContainerSpec = Field(
         default_factory=lambda: _ContainerSpec.model_validate({}), alias="ContainerSpec"
     )
-    turn: int = Field(0, alias="ForceUpdate")
+    force_update: int = Field(0, alias="ForceUpdate")
 
 
 class _Replicated(BaseModel):
@@ -122,13 +122,13 @@ class _Spec(BaseModel):
         return (self.labels or {}).get(DEPLOYMENT, "")
 
 
-def _checked(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """As it is, to be given back one day; it has to be the shape of a spec."""
+def _validated(document: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Validate the shape of a spec, and keep the document unchanged so that it can be restored."""
     _Spec.model_validate(document)
     return document
 
 
-_Document = Annotated[dict[str, JsonValue], AfterValidator(_checked)]
+_Document = Annotated[dict[str, JsonValue], AfterValidator(_validated)]
 
 
 class _Update(BaseModel):
@@ -136,7 +136,7 @@ class _Update(BaseModel):
     message: str = Field("", alias="Message")
 
 
-class ServiceAnswer(BaseModel):
+class ServiceResponse(BaseModel):
     service_id: str = Field(alias="ID")
     version: _Version = Field(alias="Version")
     document: _Document = Field(alias="Spec")
@@ -153,9 +153,9 @@ class ServiceAnswer(BaseModel):
             labels=spec.labels or {},
             image=spec.task.container.image,
             replicas=replicated.replicas if replicated else 0,
-            turn=spec.task.turn,
+            force_update=spec.task.force_update,
             update=self.update.state if self.update else "",
-            update_says=self.update.message if self.update else "",
+            update_message=self.update.message if self.update else "",
             document=self.document,
             previous=self.previous,
         )
@@ -184,18 +184,18 @@ class _TaskStatus(BaseModel):
 
     @property
     def ports(self) -> set[tuple[int, str]]:
-        """Those of its node that it has: published in mode host."""
+        """The ports of its node that it publishes in mode host."""
         found = (self.on_node.ports if self.on_node else None) or []
         return {(port.published, port.protocol) for port in found}
 
 
-class TaskAnswer(BaseModel):
+class TaskResponse(BaseModel):
     task_id: str = Field(alias="ID")
     created_at: AwareDatetime = Field(alias="CreatedAt")
     slot: int = Field(0, alias="Slot")
     node_id: str = Field("", alias="NodeID")
     spec: _TaskSpec = Field(alias="Spec")
-    wanted: str = Field("", alias="DesiredState")
+    desired_state: str = Field("", alias="DesiredState")
     status: _TaskStatus = Field(alias="Status")
 
     def as_task(self) -> Task:
@@ -204,10 +204,10 @@ class TaskAnswer(BaseModel):
             task_id=self.task_id,
             slot=self.slot,
             node_id=self.node_id,
-            turn=self.spec.turn,
+            force_update=self.spec.force_update,
             deployment=(self.spec.container.labels or {}).get(DEPLOYMENT, ""),
             image=self.spec.container.image,
-            is_wanted=self.wanted in {"ready", "running"},
+            is_desired=self.desired_state in {"ready", "running"},
             state=self.status.state,
             at=self.status.at,
             error=self.status.error,

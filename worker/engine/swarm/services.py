@@ -1,4 +1,4 @@
-"""Services of the Swarm that an Engine manages: make, change, roll back, look at, remove."""
+"""Services of the Swarm that an Engine manages: create, update, restore, inspect, remove."""
 
 import itertools
 import json
@@ -10,90 +10,95 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import PublishedPort
 from worker.engine.containers import APPLICATION, DEPLOYMENT, LAST_LINES
-from worker.engine.credentials import registry_auth
-from worker.engine.errors import Doing
-from worker.engine.swarm.service_spec import ServiceSpec, as_it_was
-from worker.engine.swarm.service_state import Service, ServiceAnswer, Task, TaskAnswer
+from worker.engine.credentials import make_registry_auth_header
+from worker.engine.errors import EngineOperation
+from worker.engine.swarm.service_spec import ServiceSpec, make_restore_body
+from worker.engine.swarm.service_state import Service, ServiceResponse, Task, TaskResponse
 from worker.engine.transport.connection import Engine
 from worker.login import EngineLogin
 
-CHANGES = 5
-"""How often a change is tried that another one was faster than."""
+MAX_UPDATE_ATTEMPTS = 5
+"""How often a change is tried when it conflicts with another one."""
 
 
 async def find(engine: Engine, label: str, value: str) -> list[Service]:
-    """All services with this label."""
+    """Return all services with this label."""
     return await _list(engine, {"label": [f"{label}={value}"]})
 
 
-async def named(engine: Engine, name: str) -> Service | None:
-    """The service of just this name."""
-    listed = await _list(engine, {"name": [name]})  # it may be the beginning of others, too
+async def find_by_name(engine: Engine, name: str) -> Service | None:
+    """Return the service with exactly this name."""
+    listed = await _list(engine, {"name": [name]})  # Engines also list services that begin with it
     return next((service for service in listed if service.name == name), None)
 
 
 async def inspect(engine: Engine, service_id: str) -> Service:
-    """Raises `EngineError` (``service_missing``)."""
-    doing = Doing("inspect service")
-    answer = await engine.request_as(ServiceAnswer, "GET", f"services/{service_id}", doing=doing)
-    return answer.as_service()
+    """Return the service of this id; raises `EngineError` (``service_missing``)."""
+    operation = EngineOperation("inspect service")
+    response = await engine.request_as(
+        ServiceResponse, "GET", f"services/{service_id}", operation=operation
+    )
+    return response.as_service()
 
 
 async def create(engine: Engine, spec: ServiceSpec, login: EngineLogin | None) -> str:
-    """Make a service, whose tasks then begin; gives its id.
+    """Create a service and return its id.
 
-    One of the same deployment is taken as it is: another manager of the Swarm was asked, too.
+    If another manager of the Swarm has already created it for the same deployment, return that one.
 
     Raises:
-        EngineError: ``name_taken``, ``port_taken``, or what the Engine does not like about it.
+        EngineError: ``name_taken``, ``port_taken``, or another refusal of the Engine.
     """
     return await _make(engine, spec, login, spec.name, spec.body())
 
 
 async def create_trial(
-    engine: Engine, spec: ServiceSpec, login: EngineLogin | None, before: Service
+    engine: Engine, spec: ServiceSpec, login: EngineLogin | None, current: Service
 ) -> str:
-    """As `create`, but one task of it beside the service that it is to change, without ports."""
-    return await _make(engine, spec, login, spec.trial_name, spec.trial(before.document))
+    """Create a service of one trial task beside the ``current`` service, without ports."""
+    return await _make(engine, spec, login, spec.trial_name, spec.trial(current.document))
 
 
 async def update(
     engine: Engine, service_id: str, spec: ServiceSpec, login: EngineLogin | None
 ) -> None:
-    """Give a service another spec, and its nodes this login from now on.
+    """Update a service to a spec, and give its nodes this login.
 
-    Once for a deployment, whichever managers of the Swarm are asked: after a second time, what ran
-    before it would not be the previous spec any more.
+    A deployment updates a service only once, even if several managers of the Swarm are asked: a
+    second update would lose the previous spec.
 
     Raises:
-        EngineError: ``service_missing``, ``port_taken``, or what the Engine does not like about it.
+        EngineError: ``service_missing``, ``port_taken``, or another refusal of the Engine.
     """
-    doing = Doing("deploy", spec.reference, login)
+    operation = EngineOperation("deploy", spec.reference, login)
 
     async def change(service: Service) -> None:
         if service.deployment != spec.labels[DEPLOYMENT]:
-            body = spec.body(service.document, turn=service.version)
-            await _change(engine, service, body, doing, headers=registry_auth(doing))
+            body = spec.body(service.document, force_update=service.version)
+            await _change(
+                engine, service, body, operation, headers=make_registry_auth_header(operation)
+            )
 
-    await _newest(engine, service_id, change)
+    await _retry_on_conflict(engine, service_id, change)
 
 
-async def put_back(
-    engine: Engine, service_id: str, deployment: str, before: Mapping[str, JsonValue] | None
+async def restore(
+    engine: Engine, service_id: str, deployment: str, previous_spec: Mapping[str, JsonValue] | None
 ) -> None:
-    """Give it the spec and the login back that it had before; remove it where there was none.
+    """Restore the spec and login of a service as they were; remove it if it did not exist.
 
-    ``before`` is the spec that this deployment found: empty where it made the service, none where
-    nobody knows; then it has to be the service's previous one.
+    ``previous_spec`` is the spec that this deployment found: empty if it created the service,
+    ``None`` if unknown; then the spec before the last update counts.
 
-    Left alone where its spec is not of this deployment: the Swarm may have done it by itself. Or
-    be about to: it exchanges the spec for the previous one, and after ``rollback=previous``, which
-    does so too, that would be the one that failed (10 of 30 times on 20.10). Of an update it knows.
+    Nothing happens if the current spec is not of this deployment: the Swarm may have rolled back by
+    itself. It may also be about to do so: it swaps the spec with the previous one.
+    ``rollback=previous`` does that too, and a second swap would bring the failed spec back (10 of
+    30 times on 20.10). A Swarm notices a plain update instead.
 
     Raises:
-        EngineError: ``not_put_back``, as somebody changed it since, and nobody knows it.
+        EngineError: ``not_put_back``, another change followed, and the spec is unknown.
     """
-    doing = Doing("put back service")
+    operation = EngineOperation("restore service")
 
     async def change(service: Service) -> None:
         if service.deployment != deployment:
@@ -101,35 +106,37 @@ async def put_back(
         previous = service.previous
         if previous is not None and service.previous_deployment != deployment:
             params = {"registryAuthFrom": "previous-spec"}
-            await _change(engine, service, as_it_was(previous), doing, params=params)
-        elif before:
-            await _change(engine, service, as_it_was(before), doing)
-        elif before is not None or service.is_as_made:
+            await _change(engine, service, make_restore_body(previous), operation, params=params)
+        elif previous_spec:
+            await _change(engine, service, make_restore_body(previous_spec), operation)
+        elif previous_spec is not None or service.is_unmodified:
             await remove(engine, service_id)
         else:
-            raise EngineError(FaultCode.NOT_PUT_BACK, f"{doing}: what it was before is unknown")
+            raise EngineError(FaultCode.NOT_PUT_BACK, f"{operation}: its previous spec is unknown")
 
-    await _newest(engine, service_id, change)
+    await _retry_on_conflict(engine, service_id, change)
 
 
 async def remove(engine: Engine, service_id: str) -> None:
-    """Remove it with its tasks, which the Swarm then ends; one that is gone is fine."""
+    """Remove a service with its tasks; do nothing if it does not exist."""
     try:
-        await engine.request("DELETE", f"services/{service_id}", doing=Doing("remove service"))
+        await engine.request(
+            "DELETE", f"services/{service_id}", operation=EngineOperation("remove service")
+        )
     except EngineError as error:
         if error.code != FaultCode.SERVICE_MISSING:
             raise
 
 
-async def end(engine: Engine, service: Service) -> None:
-    """Have its tasks end, without removing it."""
+async def scale_to_zero(engine: Engine, service: Service) -> None:
+    """Stop all tasks of a service without removing it."""
     mode: JsonValue = {"Replicated": {"Replicas": 0}}
     body: JsonValue = {**service.document, "Mode": mode}
-    await _change(engine, service, body, Doing("end service"))
+    await _change(engine, service, body, EngineOperation("stop service"))
 
 
 async def tasks(engine: Engine, service_id: str) -> list[Task]:
-    """Its tasks from the oldest on, also those that are over as far as the Swarm keeps them."""
+    """Return its tasks, the oldest first, with those ended ones that the Swarm still keeps."""
     found = await _tasks(engine, {"service": [service_id]})
     return [task.as_task() for task in sorted(found, key=lambda task: task.created_at)]
 
@@ -137,49 +144,51 @@ async def tasks(engine: Engine, service_id: str) -> list[Task]:
 async def nodes_using(
     engine: Engine, ports: Sequence[PublishedPort], application_id: str
 ) -> set[str]:
-    """The ids of nodes where tasks of anybody but this application have one of these ports."""
-    wanted = {(port.published_port, port.protocol) for port in ports}
+    """Return the ids of nodes where tasks of other applications use one of these ports."""
+    requested = {(port.published_port, port.protocol) for port in ports}
     return {
         task.node_id
         for task in await _tasks(engine, {"desired-state": ["running"]})
         if (task.spec.container.labels or {}).get(APPLICATION) != application_id
-        and task.status.ports & wanted
+        and task.status.ports & requested
     }
 
 
 async def last_lines(engine: Engine, task_id: str) -> str:
-    """What a task printed last, on whatever node it was."""
+    """Return the last lines of a task's output, from any node."""
     params = {"stdout": "true", "stderr": "true", "tail": str(LAST_LINES)}
-    return await engine.output(f"tasks/{task_id}/logs", params=params, doing=Doing("read its log"))
+    return await engine.output(
+        f"tasks/{task_id}/logs", params=params, operation=EngineOperation("read the log of a task")
+    )
 
 
 async def _make(
     engine: Engine, spec: ServiceSpec, login: EngineLogin | None, name: str, body: JsonValue
 ) -> str:
-    doing = Doing("deploy", spec.reference, login)
-    headers = registry_auth(doing)
+    operation = EngineOperation("deploy", spec.reference, login)
+    headers = make_registry_auth_header(operation)
     try:
-        answer = await engine.request_as(
-            _Created, "POST", "services/create", headers=headers, body=body, doing=doing
+        response = await engine.request_as(
+            _Created, "POST", "services/create", headers=headers, body=body, operation=operation
         )
     except EngineError as error:
-        there = await named(engine, name) if error.code == FaultCode.NAME_TAKEN else None
+        there = await find_by_name(engine, name) if error.code == FaultCode.NAME_TAKEN else None
         if there is None or there.deployment != spec.labels[DEPLOYMENT]:
             raise
         return there.service_id
-    return answer.service_id
+    return response.service_id
 
 
-async def _newest(
+async def _retry_on_conflict(
     engine: Engine, service_id: str, change: Callable[[Service], Awaitable[None]]
 ) -> None:
-    """Change a service as it is now: a change of the Swarm's own may always be faster."""
+    """Change the current version of a service; retry if the Swarm itself changed it meanwhile."""
     tries = itertools.count(1)
     while True:
         try:
             await change(await inspect(engine, service_id))
         except EngineError as error:
-            if error.code != FaultCode.SERVICE_CHANGED or next(tries) == CHANGES:
+            if error.code != FaultCode.SERVICE_CHANGED or next(tries) == MAX_UPDATE_ATTEMPTS:
                 raise
         else:
             return
@@ -189,35 +198,41 @@ async def _change(
     engine: Engine,
     service: Service,
     body: JsonValue,
-    doing: Doing,
+    operation: EngineOperation,
     *,
     params: Mapping[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> None:
     path = f"services/{service.service_id}/update"
     version = {"version": str(service.version), **(params or {})}
-    await engine.request("POST", path, params=version, headers=headers, body=body, doing=doing)
+    await engine.request(
+        "POST", path, params=version, headers=headers, body=body, operation=operation
+    )
 
 
-async def _tasks(engine: Engine, filters: dict[str, list[str]]) -> list[TaskAnswer]:
+async def _tasks(engine: Engine, filters: dict[str, list[str]]) -> list[TaskResponse]:
     params = {"filters": json.dumps(filters)}
-    doing = Doing("list tasks")
-    return (await engine.request_as(_Tasks, "GET", "tasks", params=params, doing=doing)).root
+    operation = EngineOperation("list tasks")
+    return (
+        await engine.request_as(_Tasks, "GET", "tasks", params=params, operation=operation)
+    ).root
 
 
 async def _list(engine: Engine, filters: dict[str, list[str]]) -> list[Service]:
     params = {"filters": json.dumps(filters)}
-    doing = Doing("list services")
-    answer = await engine.request_as(_Services, "GET", "services", params=params, doing=doing)
-    return [service.as_service() for service in answer.root]
+    operation = EngineOperation("list services")
+    response = await engine.request_as(
+        _Services, "GET", "services", params=params, operation=operation
+    )
+    return [service.as_service() for service in response.root]
 
 
-class _Tasks(RootModel[list[TaskAnswer]]):
-    """What is answered to ``GET /tasks``."""
+class _Tasks(RootModel[list[TaskResponse]]):
+    """The response of ``GET /tasks``."""
 
 
-class _Services(RootModel[list[ServiceAnswer]]):
-    """What is answered to ``GET /services``."""
+class _Services(RootModel[list[ServiceResponse]]):
+    """The response of ``GET /services``."""
 
 
 class _Created(BaseModel):

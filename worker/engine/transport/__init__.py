@@ -1,1 +1,1 @@
-"""Calls to an Engine and its answers."""
+"""Calls to an Engine and their responses."""

@@ -1,4 +1,4 @@
-"""One call to an Engine before it is sent, and the shape that its answer has to have."""
+"""One call to an Engine, and the validation of its response."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -9,52 +9,55 @@ from pydantic import BaseModel, JsonValue, ValidationError
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.engine.errors import Doing
+from worker.engine.errors import EngineOperation
 from worker.engine.transport.stream import Watchdog
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class Call:
-    """``path`` is without version and leading slash; a ``watchdog`` is for long ones."""
+    """A call to send.
+
+    ``path`` has no version and no leading slash; long calls have a ``watchdog``.
+    """
 
     method: str
     path: str
-    doing: Doing
+    operation: EngineOperation
     params: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     data: bytes | AsyncIterator[bytes] | None = field(default=None, repr=False)
     watchdog: Watchdog | None = None
     is_versioned: bool = True
 
-    def watching(self) -> AbstractAsyncContextManager[None]:
-        """Around every wait for the Engine."""
-        return self.watchdog.watching() if self.watchdog else nullcontext()
+    def watch(self) -> AbstractAsyncContextManager[None]:
+        """Return the context for each wait for the Engine."""
+        return self.watchdog.watch() if self.watchdog else nullcontext()
 
-    def watched_data(self) -> bytes | AsyncIterator[bytes] | None:
-        """The body, which counts as movement while it is taken."""
+    def watch_data(self) -> bytes | AsyncIterator[bytes] | None:
+        """Return the body; while the Engine reads it, the call does not count as idle."""
         if self.watchdog is None or self.data is None or isinstance(self.data, bytes):
             return self.data
-        return self.watchdog.seen(self.data)
+        return self.watchdog.watch_chunks(self.data)
 
     @property
-    def can_be_repeated(self) -> bool:
-        """A body that is produced on the way exists once."""
+    def is_repeatable(self) -> bool:
+        """True unless the body is a stream, which exists only once."""
         return self.data is None or isinstance(self.data, bytes)
 
 
-def validated(answer: type[Answer], value: JsonValue, doing: Doing) -> Answer:
-    """An Engine's answer, read.
+def validate_response(model: type[Model], value: JsonValue, operation: EngineOperation) -> Model:
+    """Validate an Engine's response against a model.
 
     Raises:
         EngineError: ``engine_refused``, it has another shape.
     """
     try:
-        return answer.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as error:
         wrong = error.error_count()
-    raise EngineError(  # out here, so that what was answered does not ride along
+    raise EngineError(  # outside the ``except``, so that the response is not in its context
         FaultCode.ENGINE_REFUSED,
-        f"{doing}: that is not how a Docker Engine answers ({wrong} fields are wrong)",
+        f"{operation}: the response is not that of a Docker Engine ({wrong} invalid fields)",
     )

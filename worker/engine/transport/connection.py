@@ -1,9 +1,9 @@
-"""A connection to one Docker Engine; the only module that knows aiodocker.
+"""The connection to one Docker Engine; the only module that uses aiodocker.
 
-aiodocker brings the transport; what it gets wrong with transfers is done here instead. It never
-closes the answer of a stream, so cancelling a pull there does not cancel it; it takes a stalled
-stream for a finished one; it asks for the API version once per caller and then never again; it has
-no time limits; and it lets at most 100 streams be open at a time.
+aiodocker provides the transport; its faults with transfers are corrected here. It never closes the
+response of a stream, so cancelling a pull there does not cancel it. It takes a stalled stream for a
+finished one. It requests the API version once per client and then never again. It has no time
+limits. And at most 100 streams can be open at a time.
 """
 
 import asyncio
@@ -21,39 +21,39 @@ from pydantic import JsonValue
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from worker.engine.errors import Doing, make_error
-from worker.engine.transport.call import Answer, Call, validated
+from worker.engine.errors import EngineOperation, make_error
+from worker.engine.transport.call import Call, Model, validate_response
 from worker.engine.transport.information import (
     EngineInfo,
     EngineVersion,
-    InfoAnswer,
-    VersionAnswer,
+    InfoResponse,
+    VersionResponse,
     choose_api_version,
 )
 from worker.engine.transport.stream import JsonLines, Watchdog
 from worker.engine.transport.text import join_frames
 
-CONTROL = timedelta(seconds=10)
-"""The whole time of a short call: an Engine that is slower than that hangs."""
+CONTROL_TIMEOUT = timedelta(seconds=10)
+"""The time limit of a short call; an Engine that takes longer hangs."""
 
-CONNECT = timedelta(seconds=5)
+CONNECT_TIMEOUT = timedelta(seconds=5)
 MAX_CONTROL_CALLS = 64
 MAX_OUTPUT = 64 * 1024
 CANNOT_CONNECT = 900
 """aiodocker's own status for a connection that failed."""
 
 
-ReadAnswer = Callable[[aiohttp.ClientResponse, Call], Awaitable[JsonValue]]
+ReadResponse = Callable[[aiohttp.ClientResponse, Call], Awaitable[JsonValue]]
 
 BUILDKIT = "2"
-"""What ``Builder-Version`` says of BuildKit (Docker Engine API, "Ping")."""
+"""The value of ``Builder-Version`` for BuildKit (Docker Engine API, "Ping")."""
 
 
 class Engine:
     """One Engine, reached by ``unix:///path`` or ``tcp://host:port``.
 
-    It belongs to the event loop it was made in. Nothing is sent until the first call, and an Engine
-    that was away is found again by the next call. Every method raises `EngineError`.
+    It belongs to the event loop that created it. Nothing is sent before the first call, and the
+    next call reconnects to an Engine that was unavailable. Every method raises `EngineError`.
     """
 
     def __init__(self, docker_host: str) -> None:
@@ -65,7 +65,7 @@ class Engine:
 
     @classmethod
     def open(cls, docker_host: str) -> Self:
-        """An Engine to be closed by `close`, or by leaving ``async with``.
+        """Make an Engine; close it with `close`, or by leaving ``async with``.
 
         Raises:
             SetupError: neither a ``unix://`` nor a ``tcp://`` address.
@@ -84,7 +84,7 @@ class Engine:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections; transfers that are under way end."""
+        """Close all connections; running transfers end."""
         for client in (self._control, self._streams):
             await client.close()
             if client.connector is not None:
@@ -92,23 +92,29 @@ class Engine:
 
     async def ping(self) -> None:
         """Return if the Engine answers."""
-        await self._ask(Call("GET", "_ping", Doing("ping"), is_versioned=False), CONTROL)
+        await self._request(
+            Call("GET", "_ping", EngineOperation("ping"), is_versioned=False), CONTROL_TIMEOUT
+        )
 
-    async def offers_buildkit(self) -> bool:
-        """Whether the Engine itself prefers BuildKit for what is built over its API."""
-        call = Call("GET", "_ping", Doing("ping"), is_versioned=False)
-        return await self._ask(call, CONTROL, _builder_version) == BUILDKIT
+    async def prefers_buildkit(self) -> bool:
+        """Return whether the Engine itself prefers BuildKit for builds over its API."""
+        call = Call("GET", "_ping", EngineOperation("ping"), is_versioned=False)
+        return await self._request(call, CONTROL_TIMEOUT, _builder_version) == BUILDKIT
 
     async def version(self) -> EngineVersion:
-        """What the Engine says that it is, asked anew."""
-        call = Call("GET", "version", Doing("version"), is_versioned=False)
-        return validated(VersionAnswer, await self._ask(call, CONTROL), call.doing).as_version()
+        """Request the Engine's version."""
+        call = Call("GET", "version", EngineOperation("version"), is_versioned=False)
+        return validate_response(
+            VersionResponse, await self._request(call, CONTROL_TIMEOUT), call.operation
+        ).as_version()
 
     async def info(self) -> EngineInfo:
-        """How the Engine is set up."""
+        """Request the Engine's configuration."""
         version = await self.version()
-        answer = await self.request_as(InfoAnswer, "GET", "info", doing=Doing("info"))
-        return answer.as_info(version, api_version=await self._negotiated())
+        response = await self.request_as(
+            InfoResponse, "GET", "info", operation=EngineOperation("info")
+        )
+        return response.as_info(version, api_version=await self._negotiate_api_version())
 
     async def request(
         self,
@@ -118,40 +124,50 @@ class Engine:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: JsonValue = None,
-        limit: timedelta = CONTROL,
-        doing: Doing | None = None,
+        limit: timedelta = CONTROL_TIMEOUT,
+        operation: EngineOperation | None = None,
     ) -> JsonValue:
-        """The decoded JSON of a call that takes ``limit`` at most; other answers as text.
+        """Call the Engine within ``limit`` and return the decoded JSON, or the text.
 
         ``path`` is without version and without a slash at its start: ``images/json``.
         """
         data = None if body is None else json.dumps(body).encode()
-        named = doing or Doing(f"{method} {path}")
-        call = Call(method, path, named, params or {}, headers or {}, data)
-        return await self._ask(call, limit)
+        operation = operation or EngineOperation(f"{method} {path}")
+        call = Call(method, path, operation, params or {}, headers or {}, data)
+        return await self._request(call, limit)
 
     async def request_as(
         self,
-        answer: type[Answer],
+        model: type[Model],
         method: str,
         path: str,
         *,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         body: JsonValue = None,
-        limit: timedelta = CONTROL,
-        doing: Doing | None = None,
-    ) -> Answer:
-        """The answer of such a call, which has to be of this shape."""
-        named = doing or Doing(f"{method} {path}")
+        limit: timedelta = CONTROL_TIMEOUT,
+        operation: EngineOperation | None = None,
+    ) -> Model:
+        """Call the Engine and return the response as an instance of ``model``."""
+        operation = operation or EngineOperation(f"{method} {path}")
         value = await self.request(
-            method, path, params=params, headers=headers, body=body, limit=limit, doing=named
+            method,
+            path,
+            params=params,
+            headers=headers,
+            body=body,
+            limit=limit,
+            operation=operation,
         )
-        return validated(answer, value, named)
+        return validate_response(model, value, operation)
 
-    async def output(self, path: str, *, params: Mapping[str, str], doing: Doing) -> str:
-        """What a container printed, `MAX_OUTPUT` bytes of it at most."""
-        return str(await self._ask(Call("GET", path, doing, params), CONTROL, _printed))
+    async def output(
+        self, path: str, *, params: Mapping[str, str], operation: EngineOperation
+    ) -> str:
+        """Return the output of a container, at most `MAX_OUTPUT` bytes."""
+        return str(
+            await self._request(Call("GET", path, operation, params), CONTROL_TIMEOUT, _read_output)
+        )
 
     @asynccontextmanager
     async def stream(
@@ -163,104 +179,108 @@ class Engine:
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         data: bytes | AsyncIterator[bytes] | None = None,
-        doing: Doing | None = None,
+        operation: EngineOperation | None = None,
     ) -> AsyncIterator[JsonLines]:
-        """The lines of a long call; leaving the block, in whatever way, ends it on the Engine too.
+        """Open a long call and yield its lines; leaving the block also ends it on the Engine.
 
         Raises:
             EngineError: ``engine_stalled`` when nothing moved for ``idle``,
                 ``engine_stream_truncated`` when the connection broke. A line that reports an error
                 is handed on as it is.
         """
-        named = doing or Doing(f"{method} {path}")
-        watchdog = Watchdog(idle, str(named))
-        call = Call(method, path, named, params or {}, headers or {}, data, watchdog)
-        async with self._answer(self._streams, call) as response:
+        operation = operation or EngineOperation(f"{method} {path}")
+        watchdog = Watchdog(idle, str(operation))
+        call = Call(method, path, operation, params or {}, headers or {}, data, watchdog)
+        async with self._open_response(self._streams, call) as response:
             yield JsonLines(partial(_read, response, call))
 
-    async def _ask(self, call: Call, limit: timedelta, read: ReadAnswer | None = None) -> JsonValue:
+    async def _request(
+        self, call: Call, limit: timedelta, read: ReadResponse | None = None
+    ) -> JsonValue:
         try:
             async with (
                 asyncio.timeout(limit.total_seconds()),
-                self._answer(self._control, call) as response,
+                self._open_response(self._control, call) as response,
             ):
-                return await (read or _decoded)(response, call)
+                return await (read or _read_json)(response, call)
         except TimeoutError as error:
             raise self._unreachable(
-                call, f"no answer within {limit.total_seconds():g} s"
+                call, f"no response within {limit.total_seconds():g} s"
             ) from error
 
     @asynccontextmanager
-    async def _answer(self, client: Docker, call: Call) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _open_response(
+        self, client: Docker, call: Call
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         response = await self._send_versioned(client, call)
         try:
             yield response
         finally:
-            response.close()  # this is the cancel: an Engine stops when its client goes
+            response.close()  # this cancels the call: an Engine stops when its client disconnects
 
     async def _send_versioned(self, client: Docker, call: Call) -> aiohttp.ClientResponse:
         if not call.is_versioned:
             return await self._send(client, call)
-        client.api_version = used = f"v{await self._negotiated()}"
+        client.api_version = used = f"v{await self._negotiate_api_version()}"
         try:
             return await self._send(client, call)
         except EngineError as error:
             if error.code != FaultCode.ENGINE_API_VERSION:
                 raise
-            self._forget(used)
-            if not call.can_be_repeated:
+            self._discard_api_version(used)
+            if not call.is_repeatable:
                 raise
-        client.api_version = f"v{await self._negotiated()}"
+        client.api_version = f"v{await self._negotiate_api_version()}"
         return await self._send(client, call)
 
     async def _send(self, client: Docker, call: Call) -> aiohttp.ClientResponse:
         try:
-            async with call.watching():
-                return await client._do_query(  # noqa: SLF001 - aiodocker has no public door to a bare answer
+            async with call.watch():
+                return await client._do_query(  # noqa: SLF001 - aiodocker has no public method for a raw response
                     call.path,
                     call.method,
                     params=dict(call.params),
                     headers=dict(call.headers),
-                    data=call.watched_data(),
-                    timeout=aiohttp.ClientTimeout(sock_connect=CONNECT.total_seconds()),
+                    data=call.watch_data(),
+                    timeout=aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT.total_seconds()),
                     versioned_api=call.is_versioned,
                 )
         except DockerError as error:
             if error.status == CANNOT_CONNECT:
                 raise self._unreachable(call, "no connection") from error
-            words = error.message
+            text = error.message
         except aiohttp.ServerTimeoutError as error:
             raise self._unreachable(call, "no connection") from error
         except (aiohttp.ClientError, ValueError, LookupError) as error:
-            raise self._unreachable(call, "no sensible answer") from error
-        raise make_error(words, call.doing)  # out here, so that the bare words do not ride along
+            raise self._unreachable(call, "no valid response") from error
+        raise make_error(text, call.operation)  # not in ``except``: its context is not redacted
 
     def _unreachable(self, call: Call, what: str) -> EngineError:
         return EngineError(
             FaultCode.ENGINE_UNREACHABLE,
-            f"{call.doing}: {what} from the Docker Engine at {self.docker_host}",
+            f"{call.operation}: {what} from the Docker Engine at {self.docker_host}",
         )
 
-    async def _negotiated(self) -> str:
-        """The API version in use; whoever waits for another's question waits no longer than it."""
-        call = Call("GET", "version", Doing("version"))
+    async def _negotiate_api_version(self) -> str:
+        """Return the API version; concurrent callers share one request for it."""
+        call = Call("GET", "version", EngineOperation("version"))
         try:
-            async with asyncio.timeout(CONTROL.total_seconds()), self._negotiation:
+            async with asyncio.timeout(CONTROL_TIMEOUT.total_seconds()), self._negotiation:
                 if self._api_version is None:
                     self._api_version = choose_api_version(await self.version())
                 return self._api_version
         except TimeoutError as error:
-            raise self._unreachable(call, "no answer") from error
+            raise self._unreachable(call, "no response") from error
 
-    def _forget(self, used: str) -> None:
-        """Another call may have asked anew in the meantime: its answer stays."""
+    def _discard_api_version(self, used: str) -> None:
+        """Discard the version that was used, unless another call has already renewed it."""
         if f"v{self._api_version}" == used:
             self._api_version = None
 
 
 def _make_client(docker_host: str, *, limit: int) -> Docker:
-    # A connection serves one call (force_close): one that an Engine closed while it lay in the
-    # pool would fail the next POST. The connector is ours, so aiodocker does not close it.
+    # A connection serves one call (force_close): one that the Engine closed while it was in the
+    # pool would fail the next POST. We made the connector, so aiodocker does not close it.
     scheme, separator, rest = docker_host.partition("://")
     if scheme == "unix" and rest.startswith("/"):
         pipe = aiohttp.UnixConnector(rest, limit=limit, force_close=True)
@@ -269,48 +289,50 @@ def _make_client(docker_host: str, *, limit: int) -> Docker:
         tcp = aiohttp.TCPConnector(limit=limit, force_close=True)
         return Docker(f"tcp://{rest}", connector=tcp)
     raise SetupError(
-        f"DOCKER_HOST is unix:///path or tcp://host:port, not {scheme}{separator}…",
+        f"DOCKER_HOST must be unix:///path or tcp://host:port, not {scheme}{separator}…",
         remedy="On most servers it is unix:///var/run/docker.sock.",
     )
 
 
 async def _read(response: aiohttp.ClientResponse, call: Call) -> bytes:
     try:
-        async with call.watching():
+        async with call.watch():
             return await response.content.readany()
     except aiohttp.ClientError as error:
         raise EngineError(
             FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{call.doing}: the Docker Engine broke off ({type(error).__name__})",
+            f"{call.operation}: the Docker Engine disconnected too early ({type(error).__name__})",
         ) from error
 
 
-async def _decoded(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
+async def _read_json(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
     try:
         text = await response.text()
         is_json = response.content_type == "application/json" and text.strip()
-        answer: JsonValue = json.loads(text) if is_json else text
+        value: JsonValue = json.loads(text) if is_json else text
     except (aiohttp.ClientError, ValueError) as error:
         raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
+            FaultCode.ENGINE_STREAM_TRUNCATED,
+            f"{call.operation}: the Docker Engine disconnected too early",
         ) from error
-    return answer
+    return value
 
 
-async def _printed(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
+async def _read_output(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
     content = b""
     try:
         while len(content) < MAX_OUTPUT and (chunk := await response.content.readany()):
             content += chunk
     except aiohttp.ClientError as error:
         raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED, f"{call.doing}: the Docker Engine broke off"
+            FaultCode.ENGINE_STREAM_TRUNCATED,
+            f"{call.operation}: the Docker Engine disconnected too early",
         ) from error
     text = join_frames(content)
     return text if len(content) < MAX_OUTPUT else text.rpartition("\n")[0]
 
 
 async def _builder_version(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
-    """Engines from API 1.42 on say it in a header; before, BuildKit had to be switched on."""
-    await _decoded(response, call)
+    """Return the header of Engines from API 1.42 on; older ones had BuildKit off by default."""
+    await _read_json(response, call)
     return response.headers.get("Builder-Version", "")

@@ -1,4 +1,4 @@
-"""What an Engine says about itself: ``/version`` and ``/info``, and what we make of them."""
+"""The Engine's ``/version`` and ``/info``, and the chosen API version."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 
 NEWEST_API = "1.51"
-"""The newest API that this code was tried with; an Engine answers older ones as well."""
+"""The newest API version that this code was tested with; Engines also accept older ones."""
 
 Swarm = Literal["manager", "worker", "inactive", "pending", "locked", "error"]
 
@@ -20,7 +20,10 @@ _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 @dataclass(frozen=True)
 class EngineVersion:
-    """``os`` and ``architecture`` are spelt as in image platforms: ``linux``, ``amd64``."""
+    """The version of an Engine.
+
+    ``os`` and ``architecture`` are spelled as in image platforms: ``linux``, ``amd64``.
+    """
 
     engine: str
     api: str
@@ -31,12 +34,12 @@ class EngineVersion:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """``insecure_registries`` are hosts and networks that this Engine speaks plain HTTP to.
+    """The configuration of an Engine.
 
-    ``api_version`` is the one that we speak with it, of those from ``oldest_`` to ``newest_``;
-    ``storage_driver`` is what the image store keeps its layers with: ``overlay2``, ``overlayfs``.
-    ``swarm`` is what it is in a Swarm, or why it is nothing in it at the moment; ``node_id`` is its
-    name there.
+    ``insecure_registries`` are hosts and networks that it uses plain HTTP for. ``api_version`` is
+    the one in use, out of ``oldest_`` to ``newest_``; ``storage_driver`` is that of the image
+    store: ``overlay2``, ``overlayfs``. ``swarm`` is its role in a Swarm, or why it has none at the
+    moment; ``node_id`` identifies it there.
     """
 
     name: str
@@ -57,7 +60,7 @@ class EngineInfo:
     node_id: str
 
 
-class VersionAnswer(BaseModel):
+class VersionResponse(BaseModel):
     version: str = Field(alias="Version")
     api: str = Field(alias="ApiVersion", pattern=r"^\d+\.\d+$")
     minimum_api: str = Field("1.12", alias="MinAPIVersion", pattern=r"^(\d+\.\d+)?$")
@@ -96,7 +99,7 @@ class _Swarm(BaseModel):
                 return other
 
 
-class InfoAnswer(BaseModel):
+class InfoResponse(BaseModel):
     name: str = Field("", alias="Name")
     data_root: str = Field("", alias="DockerRootDir")
     http_proxy: str = Field("", alias="HttpProxy")
@@ -108,7 +111,7 @@ class InfoAnswer(BaseModel):
     swarm: _Swarm = Field(default_factory=lambda: _Swarm.model_validate({}), alias="Swarm")
 
     def as_info(self, version: EngineVersion, *, api_version: str) -> EngineInfo:
-        """Both answers as one; a proxy's user and password are dropped."""
+        """Combine both responses; a proxy's user and password are removed."""
         in_containerd = ("driver-type", _CONTAINERD_STORE) in (self.driver_status or [])
         return EngineInfo(
             name=self.name,
@@ -131,7 +134,7 @@ class InfoAnswer(BaseModel):
 
 
 def choose_api_version(version: EngineVersion) -> str:
-    """The newest API that both sides speak.
+    """Return the newest API version that both sides support.
 
     Raises:
         EngineError: ``engine_api_version``, the Engine no longer speaks any that we do.
@@ -139,8 +142,8 @@ def choose_api_version(version: EngineVersion) -> str:
     if _ordered(version.minimum_api) > _ordered(NEWEST_API):
         raise EngineError(
             FaultCode.ENGINE_API_VERSION,
-            f"the Docker Engine {version.engine} speaks API {version.minimum_api} and newer, "
-            f"this worker up to {NEWEST_API}",
+            f"the Docker Engine {version.engine} requires API {version.minimum_api} or newer, "
+            f"this worker supports up to {NEWEST_API}",
             remedy="Install a newer worker on this server.",
         )
     return min(version.api, NEWEST_API, key=_ordered)

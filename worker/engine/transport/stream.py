@@ -1,4 +1,4 @@
-"""Lines of JSON out of an Engine's chunks, however these are cut, and a watch over their coming."""
+"""Lines of JSON from an Engine's chunks, and a watchdog for idle streams."""
 
 import asyncio
 import json
@@ -14,14 +14,14 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 
 JsonObject = Mapping[str, JsonValue]
-"""One decoded line: the Engine's own field names."""
+"""One decoded line, with the Engine's field names."""
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
-"""One line of a build can be megabytes; more than this is no progress report."""
+"""The size limit of a line; a line of a build can have megabytes."""
 
 
 class LineSplitter:
-    """Whole lines out of chunks; keeps what is left of the last one."""
+    """Split chunks into whole lines; keep the rest of the last chunk."""
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._parts: list[bytes] = []
@@ -29,31 +29,32 @@ class LineSplitter:
         self._max = max_line_bytes
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that ``chunk`` completes, without their ends and without empty ones.
+        """Return the lines that ``chunk`` completes, without line ends and without empty lines.
 
         Raises:
             EngineError: ``engine_refused``, a line is longer than the cap.
         """
         *ended, rest = chunk.split(b"\n")
         lines = []
-        for piece in ended:
-            self._keep(piece)
+        for part in ended:
+            self._keep(part)
             lines.append(self._take())
         self._keep(rest)
         return [line for line in lines if line]
 
     def finish(self) -> bytes:
-        """What stood behind the last line end."""
+        """Return the rest after the last line end."""
         return self._take()
 
-    def _keep(self, piece: bytes) -> None:
-        self._size += len(piece)
+    def _keep(self, part: bytes) -> None:
+        self._size += len(part)
         if self._size > self._max:
             raise EngineError(
-                FaultCode.ENGINE_REFUSED, f"the Docker Engine sent a line of over {self._max} bytes"
+                FaultCode.ENGINE_REFUSED,
+                f"the Docker Engine sent more than {self._max} bytes in a line",
             )
-        if piece:
-            self._parts.append(piece)
+        if part:
+            self._parts.append(part)
 
     def _take(self) -> bytes:
         line = b"".join(self._parts).strip()
@@ -63,7 +64,7 @@ class LineSplitter:
 
 
 class Watchdog:
-    """Ends a wait in which nothing moved for ``idle``."""
+    """End a wait if nothing moved for ``idle``."""
 
     def __init__(self, idle: timedelta, what: str) -> None:
         self._idle = idle.total_seconds()
@@ -71,8 +72,8 @@ class Watchdog:
         self._timer: asyncio.Timeout | None = None
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """Watch over what is awaited inside.
+    async def watch(self) -> AsyncIterator[None]:
+        """Watch the awaits inside the block.
 
         Raises:
             EngineError: ``engine_stalled``.
@@ -91,8 +92,8 @@ class Watchdog:
         finally:
             self._timer = None
 
-    async def seen(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The same chunks on their way out: as long as an Engine takes them, something moves."""
+    async def watch_chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the same chunks; each chunk that the Engine takes counts as movement."""
         async for chunk in chunks:
             if self._timer is not None and not self._timer.expired():
                 self._timer.reschedule(asyncio.get_running_loop().time() + self._idle)
@@ -100,7 +101,10 @@ class Watchdog:
 
 
 class JsonLines:
-    """The lines of one answer, to be iterated once; ``read`` gives a chunk, or none at the end."""
+    """The lines of one response, to be iterated once.
+
+    ``read`` returns a chunk, and an empty one at the end.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
         self._read = read
@@ -112,7 +116,7 @@ class JsonLines:
         return self
 
     async def __anext__(self) -> JsonObject:
-        """The next line.
+        """Return the next line.
 
         Raises:
             EngineError: the stream stalls, breaks off, or is not made of JSON objects.
@@ -134,7 +138,7 @@ class JsonLines:
 
 
 def parse_line(line: bytes) -> JsonObject:
-    """The object that one line holds.
+    """Parse one line as a JSON object.
 
     Raises:
         EngineError: ``engine_stream_truncated``, it is not a JSON object.
@@ -150,5 +154,5 @@ def parse_line(line: bytes) -> JsonObject:
 
 def _broken_line() -> EngineError:
     return EngineError(
-        FaultCode.ENGINE_STREAM_TRUNCATED, "the Docker Engine sent a broken line of JSON"
+        FaultCode.ENGINE_STREAM_TRUNCATED, "the Docker Engine sent a malformed line of JSON"
     )

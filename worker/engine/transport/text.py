@@ -1,17 +1,17 @@
-"""Lines of text out of the pieces in which a build's output comes."""
+"""Lines of text from the parts of a build's output."""
 
 import re
 
 MAX_LINE = 64 * 1024
-"""More signs of one line are dropped. Whoever masks secrets needs lines that are not cut earlier:
-half a secret would go unnoticed."""
+"""The maximum number of characters of a line; further ones are dropped. Masking of secrets needs
+lines that are not cut earlier: it would miss half a secret."""
 
 _FRAME_HEAD = 8
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 class TextLines:
-    """Whole lines; a carriage return ends one too, as progress bars are drawn with it."""
+    """Split text into whole lines; a carriage return ends one too, as in progress bars."""
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._parts: list[str] = []
@@ -20,40 +20,40 @@ class TextLines:
         self._max = max_line
 
     def feed(self, text: str) -> list[str]:
-        """The lines that ``text`` completes, without colours, and without empty ones."""
+        """Return the lines that ``text`` completes, without colours and without empty lines."""
         *ended, rest = text.replace("\r", "\n").split("\n")
         lines = []
-        for piece in ended:
-            self._keep(piece)
+        for part in ended:
+            self._keep(part)
             lines += self.finish()
         self._keep(rest)
         return lines
 
     def finish(self) -> list[str]:
-        """What stood behind the last line end, if anything did."""
+        """Return the rest after the last line end, if any."""
         line = _CONTROLS.sub("", "".join(self._parts)).rstrip()
         if self._dropped:
-            line += f" [{self._dropped} signs left out]"
+            line += f" [{self._dropped} characters left out]"
         self._parts.clear()
         self._kept = self._dropped = 0
         return [line] if line else []
 
-    def _keep(self, piece: str) -> None:
-        kept = piece[: self._max - self._kept]
+    def _keep(self, part: str) -> None:
+        kept = part[: self._max - self._kept]
         if kept:
             self._parts.append(kept)
         self._kept += len(kept)
-        self._dropped += len(piece) - len(kept)
+        self._dropped += len(part) - len(kept)
 
 
 def join_frames(content: bytes) -> str:
-    """What a container without a terminal printed: eight bytes before each piece say its length.
+    """Join the output of a container without a terminal: each frame has an eight-byte header.
 
-    A piece that is cut is taken as far as it came (Docker Engine API, "Stream format").
+    A truncated frame is used as far as it was received (Docker Engine API, "Stream format").
     """
-    pieces = []
+    parts = []
     while len(content) >= _FRAME_HEAD:
         end = _FRAME_HEAD + int.from_bytes(content[4:_FRAME_HEAD], "big")
-        pieces.append(content[_FRAME_HEAD:end])
+        parts.append(content[_FRAME_HEAD:end])
         content = content[end:]
-    return b"".join(pieces).decode(errors="replace")
+    return b"".join(parts).decode(errors="replace")

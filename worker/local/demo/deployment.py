@@ -34,8 +34,8 @@ Until = Callable[[Callable[[], dict[str, Any]], Callable[[dict[str, Any]], bool]
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What each server said, and when all of them had, by the clock of `time.monotonic`."""
+class Answers:
+    """The answers of all servers, and the time of the last one, by `time.monotonic`."""
 
     at: float
     answers: list[str]
@@ -91,19 +91,19 @@ class DemoDeployment:
         )
 
     def answers(self) -> list[str]:
-        """What each server says at the published port; why not, where none answers."""
+        """Return the answer of each server at the published port, or the error."""
         return [_answer(f"http://{host.address}:{self.port}/") for host in self.fleet.hosts]
 
     @contextmanager
-    def polling(self) -> Iterator[list[Heard]]:
+    def polling(self) -> Iterator[list[Answers]]:
         """All that the servers say while the block runs."""
-        heard: list[Heard] = []
+        heard: list[Answers] = []
         over = threading.Event()
 
         def poll() -> None:
             while not over.wait(0.05):
                 answers = self.answers()
-                heard.append(Heard(time.monotonic(), answers))
+                heard.append(Answers(time.monotonic(), answers))
 
         listener = threading.Thread(target=poll, name="listener")
         listener.start()

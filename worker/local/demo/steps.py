@@ -1,4 +1,4 @@
-"""What the demo does, step by step, and what each step proved."""
+"""Run the demo step by step, and show what each step verified."""
 
 import time
 from collections.abc import Callable

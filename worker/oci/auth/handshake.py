@@ -1,4 +1,4 @@
-"""Which proof of the login a registry wants, and the header that carries it."""
+"""Choose how a login authenticates at a registry, and make the header for it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ REFUSED_SCOPE = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED})
 
 
 @dataclass(frozen=True)
-class Proof:
-    """How a login was taken.
+class Authentication:
+    """The way in which a registry accepted a login.
 
-    ``realm_host`` is named where a token server made a token, ``is_foreign`` where that host is
-    neither the registry's nor known to belong to it. ``actions`` are ``None`` where the token does
-    not say them.
+    ``realm_host`` is the host of the token server that issued a token; empty for Basic.
+    ``is_foreign`` is set if that host is neither the registry's nor known to belong to it.
+    ``actions`` are ``None`` if the token does not name them.
     """
 
     realm_host: str = ""
@@ -32,7 +32,7 @@ class Proof:
 
 
 class Handshake:
-    """What was learned of one registry's challenges; sends the login where `TokenSource` may."""
+    """The authentication at one registry: its challenge, and the login that answers it."""
 
     def __init__(self, transport: Transport, login: Login | None, registry: str) -> None:
         self._transport = transport
@@ -42,8 +42,8 @@ class Handshake:
         self._challenge: Challenge | None = None
         self._source: TokenSource | None = None
 
-    def learn(self, values: Sequence[str], route: Route) -> bool:
-        """Take the best challenge of a 401; says whether there is one that we can answer."""
+    def accept_challenge(self, values: Sequence[str], route: Route) -> bool:
+        """Keep the best challenge of a 401 and return whether there is a supported one."""
         challenges = parse_challenges(values)
         tokens = [one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters]
         basics = [one for one in challenges if one.scheme == "basic"]
@@ -53,9 +53,9 @@ class Handshake:
         return False
 
     async def require_safe(self, values: Sequence[str], route: Route) -> None:
-        """See that the login may go to every token server of a 401: an Engine may take any of them.
+        """Check that the login may go to every token server of a 401: an Engine may use any.
 
-        Of a parameter that is named twice we take the first one, and an Engine the last one.
+        If a parameter is named twice, we take the first one and an Engine the last one.
 
         Raises:
             RefusedNetworkError: one is at an address that a registry may not have here.
@@ -68,14 +68,14 @@ class Handshake:
 
     @property
     def has_scopes(self) -> bool:
-        """Whether a proof is for a scope; Basic is the same for all."""
+        """True if the registry issues tokens for scopes; Basic is the same for every scope."""
         return self._challenge is not None and self._challenge.scheme == "bearer"
 
-    async def find(self, scope: Scope, *, is_fresh: bool = False) -> str | None:
-        """The value of ``Authorization``; ``None`` before any challenge.
+    async def find_authorization(self, scope: Scope, *, is_fresh: bool = False) -> str | None:
+        """Return the value of ``Authorization`` for ``scope``; ``None`` before any challenge.
 
         Raises:
-            RegistryError: no login for a registry that wants one, or the token server's refusal.
+            RegistryError: a login is required and missing, or the token server refuses.
         """
         if self._challenge is None:
             return None
@@ -83,35 +83,37 @@ class Handshake:
             return self._make_basic()
         return _bearer(await (await self._tokens()).find(scope, is_fresh=is_fresh))
 
-    async def prove(self, scopes: Sequence[Scope]) -> tuple[Proof, str]:
-        """Answer the challenge; a token server is asked for each scope until one is not refused.
+    async def authenticate(self, scopes: Sequence[Scope]) -> tuple[Authentication, str]:
+        """Answer the challenge; request a token for each scope in turn until one is granted.
 
         Raises:
-            RegistryError: as `find`.
+            RegistryError: as `find_authorization`.
         """
         if self._challenge is None or self._challenge.scheme == "basic":
-            return Proof(), self._make_basic()
+            return Authentication(), self._make_basic()
         source = await self._tokens()
         for scope in scopes:
             try:
-                return _proof(source, token := await source.request(scope)), _bearer(token)
+                return _make_authentication(source, token := await source.request(scope)), _bearer(
+                    token
+                )
             except RegistryError as error:
                 if error.code not in REFUSED_SCOPE:
                     raise
         token = await source.request(None)
-        return _proof(source, token), _bearer(token)
+        return _make_authentication(source, token), _bearer(token)
 
     def _make_basic(self) -> str:
         if self._login is None:
             raise RegistryError(
-                FaultCode.AUTH_MISSING, f"{self._registry} wants a login, and none is given"
+                FaultCode.AUTH_MISSING, f"{self._registry} requires a login, and none was given"
             )
         return make_basic(self._login)
 
     async def _tokens(self) -> TokenSource:
         if self._source is None:
             if self._challenge is None or self._route is None:
-                raise RuntimeError("no challenge was learned")
+                raise RuntimeError("no challenge was accepted")
             self._source = await TokenSource.open(
                 self._transport,
                 self._challenge,
@@ -122,9 +124,9 @@ class Handshake:
         return self._source
 
 
-def _proof(source: TokenSource, token: Token) -> Proof:
+def _make_authentication(source: TokenSource, token: Token) -> Authentication:
     realm = source.realm
-    return Proof(realm.url.host or "", realm.is_foreign, token.asked, token.granted)
+    return Authentication(realm.url.host or "", realm.is_foreign, token.scope, token.granted)
 
 
 def _bearer(token: Token) -> str:

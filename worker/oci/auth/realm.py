@@ -1,4 +1,4 @@
-"""Where a registry's token server may be, so that a password is not sent wherever it says."""
+"""Decide to which token servers a registry may send a password."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _REALM = re.compile(r"\brealm[ \t]*=", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Realm:
-    """A token server, named by a challenge; ``is_foreign``: on a host we do not know it by."""
+    """A token server named by a challenge; ``is_foreign`` if it is on an unknown other host."""
 
     url: URL
     service: str
@@ -27,10 +27,11 @@ class Realm:
 
 
 def parse_realm(challenge: Challenge, registry: str, route: Route) -> Realm:
-    """The token server of a Bearer challenge of ``registry``, which was reached by ``route``.
+    """Return the token server that a Bearer challenge of ``registry`` names.
 
-    HTTPS is required where the registry speaks it. A registry without TLS may name no more than its
-    own origin: scheme, host and port. Addresses are checked when it is connected to.
+    ``route`` is how the registry was reached. HTTPS is required if the registry speaks it. A
+    registry without TLS may only name its own origin: scheme, host and port. Addresses are checked
+    when the token server is connected to.
 
     Raises:
         RegistryError: ``auth_unsafe_realm``.
@@ -45,20 +46,20 @@ def parse_realm(challenge: Challenge, registry: str, route: Route) -> Realm:
 
 
 def require_unambiguous(values: Iterable[str], registry: str) -> list[Challenge]:
-    """The challenges of ``WWW-Authenticate`` that name a token server, read alike by everybody.
+    """Return the challenges that name a token server, if every client reads them alike.
 
     Raises:
-        RegistryError: ``auth_unsafe_realm``, an Engine may read another address than we do.
+        RegistryError: ``auth_unsafe_realm``, an Engine may use another address than we do.
     """
     headers = list(values)
     challenges = [one for one in parse_challenges(headers) if "realm" in one.parameters]
     if sum(len(_REALM.findall(header)) for header in headers) > len(challenges):
-        raise _make_unsafe(registry, "its challenge can be read in more than one way")
+        raise _make_unsafe(registry, "its challenge is ambiguous")
     return [one for one in challenges if one.scheme == "bearer"]
 
 
-def require_as_safe(realm: Realm, reached: Route, registry: str, route: Route) -> None:
-    """Raises `RegistryError` if the token server's TLS is held to less than the registry's."""
+def require_equal_verification(realm: Realm, reached: Route, registry: str, route: Route) -> None:
+    """Raise `RegistryError` if the token server's TLS is verified less than the registry's."""
     if route.is_verified and not reached.is_verified:
         raise _make_unsafe(registry, f"the certificate of {realm.url.host} is not verified")
 
@@ -67,9 +68,9 @@ def _parse_url(text: str, registry: str) -> URL:
     try:
         url = URL(text)
     except ValueError as error:
-        raise _make_unsafe(registry, "its address cannot be read") from error
+        raise _make_unsafe(registry, "its address is malformed") from error
     if url.scheme not in {"http", "https"} or not url.host or url.user or url.password:
-        raise _make_unsafe(registry, "its address is no plain http or https URL")
+        raise _make_unsafe(registry, "its address is not an http or https URL without a user")
     return url
 
 

@@ -1,4 +1,4 @@
-"""What a token is asked for, and what a token says it grants (JWT, RFC 7519)."""
+"""Scopes of tokens: the requested actions, and those that a token grants (JWT, RFC 7519)."""
 
 import base64
 import binascii
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from worker.oci.transport.answers import Asked
+from worker.oci.transport.answers import Operation
 
 PULL = frozenset({"pull"})
 PUSH = frozenset({"pull", "push"})
@@ -18,56 +18,58 @@ EVERYTHING = frozenset("*")
 
 @dataclass(frozen=True)
 class Scope:
-    """``repository:team/app:pull,push`` or ``registry:catalog:*``.
+    """A resource and the actions on it: ``repository:team/app:pull,push``, ``registry:catalog:*``.
 
-    ``mounts`` is another repository that blobs are wished from: a token is asked for ``pull`` there
-    as well, and serves without it.
+    ``mount_from`` is another repository to mount blobs from. A token is also requested for ``pull``
+    there, and is valid without it.
     """
 
     name: str
     actions: frozenset[str]
     kind: str = "repository"
-    mounts: str = ""
+    mount_from: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}:{','.join(sorted(self.actions, key=_in_order))}"
 
     def covers(self, other: "Scope") -> bool:
         is_same = (self.kind, self.name) == (other.kind, other.name)
-        return is_same and self.actions >= other.actions and other.mounts in {"", self.mounts}
+        return (
+            is_same and self.actions >= other.actions and other.mount_from in {"", self.mount_from}
+        )
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Everything to ask a token server for."""
-        return (str(self), str(Scope(self.mounts, PULL))) if self.mounts else (str(self),)
+        """All scopes to request from a token server."""
+        return (str(self), str(Scope(self.mount_from, PULL))) if self.mount_from else (str(self),)
 
     @property
-    def asked(self) -> Asked:
+    def operation(self) -> Operation:
         if self.kind != "repository":
-            return Asked.CATALOG
+            return Operation.CATALOG
         if "push" in self.actions:
-            return Asked.PUSH
-        return Asked.DELETE if "delete" in self.actions else Asked.PULL
+            return Operation.PUSH
+        return Operation.DELETE if "delete" in self.actions else Operation.PULL
 
 
-def read_granted(value: str, scope: Scope | None) -> frozenset[str] | None:
-    """The actions that a token's ``access`` claim grants within ``scope``.
+def parse_granted(value: str, scope: Scope | None) -> frozenset[str] | None:
+    """Return the actions that a token's ``access`` claim grants within ``scope``.
 
-    ``None`` for an opaque token, and for one without that claim. The signature is the registry's
-    matter: the claim only tells us what to expect.
+    ``None`` for an opaque token and for one without that claim. The registry verifies the
+    signature; here the claim only says what to expect.
     """
     if scope is None:
         return None
     try:
         payload = value.split(".")[1]
-        claims = _Claims.model_validate(json.loads(_decode(payload)))
+        statements = _Claims.model_validate(json.loads(_decode(payload)))
     except (IndexError, ValueError, RecursionError):
         return None
-    if "access" not in claims.model_fields_set:
+    if "access" not in statements.model_fields_set:
         return None
     return frozenset(
         action
-        for access in claims.access or ()
+        for access in statements.access or ()
         if (access.type, access.name) == (scope.kind, scope.name)
         for action in access.actions
     )

@@ -1,7 +1,7 @@
-"""The registry handshake: Basic again, or a Bearer token for a scope.
+"""The token protocol of registries: request Bearer tokens for scopes, and keep them.
 
-By the distribution project's "Token Authentication Specification". A credential goes to its
-registry's host and to that registry's token server (`worker.oci.auth.realm`), to no other host.
+By the distribution project's "Token Authentication Specification". A credential is sent to its
+registry's host and to that registry's token server (`worker.oci.auth.realm`), and to no other host.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from worker.login import Login
 from worker.oci.auth.challenge import Challenge
-from worker.oci.auth.realm import Realm, parse_realm, require_as_safe
-from worker.oci.auth.scope import Scope, read_granted
-from worker.oci.transport.answers import DENIED, Asked, make_answer_error
-from worker.oci.transport.http import Answer, Request, Transport
+from worker.oci.auth.realm import Realm, parse_realm, require_equal_verification
+from worker.oci.auth.scope import Scope, parse_granted
+from worker.oci.transport.answers import DENIED, Operation, make_response_error
+from worker.oci.transport.http import Request, Response, Transport
 from worker.oci.transport.route import Route
 
 CLIENT_ID = "wharfinger"
@@ -33,20 +33,23 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Token:
-    """``granted`` is what a readable token says of itself; ``None`` where it cannot be read."""
+    """A Bearer token for a scope.
+
+    ``granted`` are the actions that a readable token names; ``None`` if it cannot be read.
+    """
 
     value: str = field(repr=False)
-    asked: Scope | None
+    scope: Scope | None
     granted: frozenset[str] | None
     expires_at: float
 
     def serves(self, scope: Scope) -> bool:
         grants = self.granted is None or "*" in self.granted or self.granted >= scope.actions
-        return self.asked is not None and self.asked.covers(scope) and grants
+        return self.scope is not None and self.scope.covers(scope) and grants
 
 
 class TokenSource:
-    """Tokens of one token server for one login, each kept until shortly before its end."""
+    """The tokens of one token server for one login, each kept until shortly before it expires."""
 
     def __init__(
         self,
@@ -75,7 +78,7 @@ class TokenSource:
         registry: str,
         route: Route,
     ) -> "TokenSource":
-        """The token server that a challenge of ``registry`` names, checked before it is used.
+        """Check the token server that a challenge of ``registry`` names, and return its tokens.
 
         Raises:
             RefusedNetworkError: it is at an address that a registry may not have here.
@@ -86,7 +89,7 @@ class TokenSource:
             reached = await transport.find_route(realm.url)
         except RegistryError as error:
             raise _make_unreachable(realm, error) from error
-        require_as_safe(realm, reached, registry, route)
+        require_equal_verification(realm, reached, registry, route)
         return cls(transport, realm, login, registry=registry)
 
     @property
@@ -94,14 +97,14 @@ class TokenSource:
         return self._realm
 
     async def find(self, scope: Scope, *, is_fresh: bool = False) -> Token:
-        """A token that serves ``scope``; ``is_fresh``: not one that was kept.
+        """Return a token that covers ``scope``; with ``is_fresh`` request a new one.
 
         Raises:
             RegistryError: ``auth_bad_credentials``, ``pull_denied``, ``push_denied``,
-                ``auth_server_unreachable`` and what an answer in HTTP can mean besides.
+                ``auth_server_unreachable`` and the errors of other HTTP responses.
         """
         async with self._lock:
-            self._forget(scope if is_fresh else None)
+            self._discard(scope if is_fresh else None)
             kept = next((token for token in self._tokens if token.serves(scope)), None)
             token = kept or await self._fetch(scope)
         if not token.serves(scope):
@@ -109,7 +112,7 @@ class TokenSource:
         return token
 
     async def request(self, scope: Scope | None) -> Token:
-        """A new token for as much of ``scope`` as the token server grants, which may be nothing.
+        """Request a new token for ``scope``; the token server may grant less, or nothing.
 
         Raises:
             RegistryError: as `find`.
@@ -117,7 +120,7 @@ class TokenSource:
         async with self._lock:
             return await self._fetch(scope)
 
-    def _forget(self, refused: Scope | None) -> None:
+    def _discard(self, refused: Scope | None) -> None:
         now = self._clock()
         self._tokens = [
             token
@@ -126,14 +129,14 @@ class TokenSource:
         ]
 
     async def _fetch(self, scope: Scope | None) -> Token:
-        answer = await self._ask(scope)
-        if answer.status != 200:
-            raise self._make_refusal(answer, scope)
-        token = self._read(answer, scope)
+        response = await self._request_token(scope)
+        if response.status != 200:
+            raise self._make_refusal(response, scope)
+        token = self._read(response, scope)
         self._tokens.append(token)
         return token
 
-    async def _ask(self, scope: Scope | None) -> Answer:
+    async def _request_token(self, scope: Scope | None) -> Response:
         query: dict[str, str | tuple[str, ...]] = {
             "service": self._realm.service,
             "client_id": CLIENT_ID,
@@ -150,52 +153,52 @@ class TokenSource:
         except RegistryError as error:
             raise _make_unreachable(self._realm, error) from error
 
-    def _read(self, answer: Answer, scope: Scope | None) -> Token:
+    def _read(self, response: Response, scope: Scope | None) -> Token:
         try:
-            said = _TokenAnswer.model_validate(answer.json())
+            parsed = _TokenResponse.model_validate(response.json())
         except ValidationError:
-            said = _TokenAnswer()
-        value = said.token or said.access_token or ""
-        if not _VISIBLE.fullmatch(value):  # anything else could write headers of its own
-            raise _make_silent(self._realm, answer)
-        life = max(said.expires_in or DEFAULT_LIFE_SECONDS, 0.0)
+            parsed = _TokenResponse()
+        value = parsed.token or parsed.access_token or ""
+        if not _VISIBLE.fullmatch(value):  # other characters could inject headers
+            raise _make_no_token(self._realm, response)
+        life = max(parsed.expires_in or DEFAULT_LIFE_SECONDS, 0.0)
         skew = min(SKEW_SECONDS, life / 4)
         ends = self._clock() + life - skew
-        return Token(value, scope, read_granted(value, scope), ends)
+        return Token(value, scope, parse_granted(value, scope), ends)
 
     def _make_denial(self, scope: Scope, token: Token) -> RegistryError:
         granted = ", ".join(sorted(token.granted or ())) or "nothing"
         return RegistryError(
-            DENIED[scope.asked] if self._login else FaultCode.AUTH_MISSING,
-            f"cannot {scope.asked} {self._registry}/{scope.name}",
+            DENIED[scope.operation] if self._login else FaultCode.AUTH_MISSING,
+            f"cannot {scope.operation} {self._registry}/{scope.name}",
             evidence=f"{self._realm.url.host} grants: {granted}",
         )
 
-    def _make_refusal(self, answer: Answer, scope: Scope | None) -> RegistryError:
-        if answer.status == 401:
-            return make_answer_error(
-                answer, Asked.PING, self._registry, as_nobody=self._login is None
+    def _make_refusal(self, response: Response, scope: Scope | None) -> RegistryError:
+        if response.status == 401:
+            return make_response_error(
+                response, Operation.PING, self._registry, is_anonymous=self._login is None
             )
-        if answer.status in {400, 403}:
-            asked = scope.asked if scope else Asked.PING
+        if response.status in {400, 403}:
+            operation = scope.operation if scope else Operation.PING
             return RegistryError(
-                DENIED[asked],
+                DENIED[operation],
                 f"the token server of {self._registry} refuses {scope or 'this login'}",
-                evidence=f"{self._realm.url.host}: HTTP {answer.status}",
+                evidence=f"{self._realm.url.host}: HTTP {response.status}",
             )
-        if answer.status == 429 or answer.status >= 500:
+        if response.status == 429 or response.status >= 500:
             where = f"the token server of {self._registry}"
-            return make_answer_error(answer, Asked.PING, where, as_nobody=False)
-        return _make_silent(self._realm, answer)
+            return make_response_error(response, Operation.PING, where, is_anonymous=False)
+        return _make_no_token(self._realm, response)
 
 
 def make_basic(login: Login) -> str:
-    """The value of ``Authorization`` (RFC 7617, in UTF-8)."""
+    """Return the value of ``Authorization`` (RFC 7617, in UTF-8)."""
     pair = f"{login.username}:{login.secret.get_secret_value()}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-class _TokenAnswer(BaseModel):
+class _TokenResponse(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     token: str | None = None
@@ -211,9 +214,9 @@ def _make_unreachable(realm: Realm, error: RegistryError) -> RegistryError:
     )
 
 
-def _make_silent(realm: Realm, answer: Answer) -> RegistryError:
+def _make_no_token(realm: Realm, response: Response) -> RegistryError:
     return RegistryError(
         FaultCode.AUTH_SERVER_UNREACHABLE,
-        f"the token server {realm.url.host} gives no token",
-        evidence=f"HTTP {answer.status}",
+        f"the token server {realm.url.host} returns no token",
+        evidence=f"HTTP {response.status}",
     )

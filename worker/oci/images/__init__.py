@@ -1,1 +1,1 @@
-"""Images at a registry: their manifests, platforms, contents, and what needs them."""
+"""Images at a registry: their manifests, platforms, contents and dependents."""

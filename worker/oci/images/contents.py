@@ -1,4 +1,4 @@
-"""What a manifest is made of: configuration and layers of an image, children of an index."""
+"""The content of a manifest: configuration and layers of an image, manifests of an index."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,10 @@ INDEX_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Contents:
-    """Blobs that lie elsewhere by their ``urls`` (foreign layers) are left out."""
+    """The blobs and manifests that a manifest names.
+
+    Blobs stored elsewhere by their ``urls`` (foreign layers) are not included.
+    """
 
     config: Descriptor | None = None
     layers: tuple[Descriptor, ...] = ()
@@ -27,10 +30,10 @@ class Contents:
 
 
 def parse_contents(manifest: Manifest) -> Contents | None:
-    """What has to be where a manifest is; ``None`` where it cannot be told for sure.
+    """Return the content that a manifest names; ``None`` if it is not unambiguous.
 
-    So it is for a document that calls itself something else than the registry does, or holds layers
-    and children: a reader of one kind would see another image than a reader of the other.
+    A document is ambiguous if its media type differs from the registry's, or if it has both layers
+    and manifests: clients that read it differently would see different images.
     """
     try:
         document = _Document.model_validate_json(manifest.content)

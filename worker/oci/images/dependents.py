@@ -1,7 +1,6 @@
-"""What in a repository needs a manifest: tags that name it, indexes that list it, referrers.
+"""Dependents of a manifest: tags that name it, indexes that list it, referrers.
 
-A registry tells only of what has a tag. An index without one is looked at where the database knows
-its digest.
+A registry lists only tags. An untagged index is examined if the database knows its digest.
 """
 
 import json
@@ -9,9 +8,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from shared.errors import InvalidReferenceError, RegistryError
-from shared.jobs.deletion import MAX_TAGS, Look
+from shared.jobs.deletion import MAX_TAGS, Observation
 from shared.reference import Reference, require_tag
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import INDEX_TYPES
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -20,7 +19,7 @@ from worker.oci.registry.manifests import MISSING
 
 @dataclass(frozen=True)
 class Links:
-    """The manifests that a manifest names: the children of an index, and the subject of any."""
+    """The manifests that a manifest names: the manifests of an index, and the subject."""
 
     children: frozenset[str] = frozenset()
     subject: str | None = None
@@ -28,35 +27,35 @@ class Links:
 
 @dataclass
 class Dependents:
-    """Looks at a repository, as often as asked; of a digest the content is fetched once."""
+    """Observe the dependents of one manifest; each digest is fetched only once."""
 
     registry: RegistryClient
     target: Reference
     others: Collection[str] = ()
     _links: dict[str, Links] = field(default_factory=dict)
 
-    async def look(self) -> Look:
-        """All that needs the target's digest, as far as the registry tells.
+    async def observe(self) -> Observation:
+        """Return everything that depends on the target's digest, as far as the registry reports it.
 
         Raises:
-            RegistryError: it does not answer now; what it refuses for good is among the gaps.
+            RegistryError: it cannot answer now; permanent refusals are among the gaps.
         """
         repository, digest = self.target.repository, self.target.digest or ""
         if not await self.registry.has_manifest(repository, digest):
-            return Look(is_there=False)
+            return Observation(is_there=False)
         gaps: list[str] = []
         referrers = await self._find_referrers(gaps)
         named = await self._resolve(await self._list_tags(gaps), gaps)
         found = {one.digest: one for one in named.values()}
         unseen = [one for one in self.others if one not in found and one != digest]
         tagged = [one for one in found.values() if one.digest != digest]
-        # A registry with the referrers API knows the subject of every image by itself.
-        wanted = [
+        # With the referrers API, the registry reports the subject of every image.
+        requested = [
             one.digest for one in tagged if referrers is None or one.media_type in INDEX_TYPES
         ]
-        await self._fetch([*wanted, *unseen], frozenset(unseen), gaps)
-        links = {one: self._links[one] for one in (*wanted, *unseen) if one in self._links}
-        return Look(
+        await self._fetch([*requested, *unseen], frozenset(unseen), gaps)
+        links = {one: self._links[one] for one in (*requested, *unseen) if one in self._links}
+        return Observation(
             is_there=True,
             tags={tag: one.digest for tag, one in named.items()},
             children={one: link.children for one, link in links.items()},
@@ -72,14 +71,14 @@ class Dependents:
                 self.target.repository, self.target.digest or ""
             )
         except RegistryError as error:
-            gaps.append(_gap("its referrers cannot be listed", error))
+            gaps.append(_make_gap("its referrers cannot be listed", error))
             return None
 
     async def _list_tags(self, gaps: list[str]) -> tuple[str, ...]:
         try:
             tags = await self.registry.list_all_tags(self.target.repository, MAX_TAGS)
         except RegistryError as error:
-            gaps.append(_gap("the repository's tags cannot be listed", error))
+            gaps.append(_make_gap("the repository's tags cannot be listed", error))
             return ()
         if tags is None:
             gaps.append(f"the repository's tags cannot all be listed, or are more than {MAX_TAGS}")
@@ -93,17 +92,17 @@ class Dependents:
                 require_tag(tag)
                 found[tag] = await self.registry.head_manifest(self.target.repository, tag)
             except InvalidReferenceError:
-                gaps.append("the repository has a tag that cannot be read")
+                gaps.append("the repository has an invalid tag")
             except RegistryError as error:
-                gaps.append(_gap(f"the tag {tag} cannot be read", error))
+                gaps.append(_make_gap(f"the tag {tag} cannot be read", error))
 
-        await in_lanes(tags, resolve)
+        await run_concurrently(tags, resolve)
         return found
 
     async def _fetch(
         self, digests: Collection[str], may_be_gone: Collection[str], gaps: list[str]
     ) -> None:
-        """Read what manifests name; one that only the database knows may be gone."""
+        """Read the links of manifests; one that only the database knows may be deleted."""
 
         async def fetch(digest: str) -> None:
             try:
@@ -113,7 +112,7 @@ class Dependents:
             except RegistryError as error:
                 if error.code in MISSING and digest in may_be_gone:
                     return
-                gaps.append(_gap(f"the manifest {digest} cannot be read", error))
+                gaps.append(_make_gap(f"the manifest {digest} cannot be read", error))
                 return
             links = parse_links(manifest)
             if links is None:
@@ -121,11 +120,11 @@ class Dependents:
             else:
                 self._links[digest] = links
 
-        await in_lanes([one for one in digests if one not in self._links], fetch)
+        await run_concurrently([one for one in digests if one not in self._links], fetch)
 
 
 def parse_links(manifest: Manifest) -> Links | None:
-    """The manifests that a manifest names, whatever else it says; ``None`` for no JSON object."""
+    """Return the manifests that a manifest names; ``None`` if it is not a JSON object."""
     try:
         document = json.loads(manifest.content)
     except (ValueError, RecursionError):
@@ -145,8 +144,8 @@ def _digest(part: object) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def _gap(what: str, error: RegistryError) -> str:
-    """The gap that a refusal for good leaves; a passing trouble is raised again."""
+def _make_gap(what: str, error: RegistryError) -> str:
+    """Describe a permanent failure as a gap; raise a temporary one again."""
     if error.retryable:
         raise error
     return f"{what} ({error.code})"

@@ -1,4 +1,4 @@
-"""All manifests of an image, read from its registry, and the blobs that they need."""
+"""The plan of a copy: all manifests of an image, and the blobs that they need."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import Contents, parse_contents
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -19,9 +19,9 @@ MAX_MANIFESTS_BYTES = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """``children`` stand in the order in which they can be stored: each before who names it.
+    """Everything that an image consists of, each part once.
 
-    Nothing is named twice.
+    ``children`` are in the order of storing: each manifest precedes the ones that name it.
     """
 
     root: Manifest
@@ -35,28 +35,28 @@ class Plan:
 
 
 async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
-    """Ask a registry what a reference stands for now, once, and for everything below it.
+    """Resolve a reference once and read all manifests below it.
 
     Raises:
-        RegistryError: ``image_not_found``, ``pull_denied`` …; ``image_incomplete`` where it names a
-            manifest that is not there, and ``registry_error`` for manifests that cannot be read or
+        RegistryError: ``image_not_found``, ``pull_denied`` …; ``image_incomplete`` if it names a
+            manifest that does not exist, and ``registry_error`` for manifests that are malformed or
             are too many.
     """
     root = await source.get_manifest(reference.repository, reference.target)
-    return await _Survey(source, reference).explore(root)
+    return await _PlanBuilder(source, reference).build(root)
 
 
-class _Survey:
+class _PlanBuilder:
     def __init__(self, source: RegistryClient, reference: Reference) -> None:
         self._source = source
         self._reference = reference
         self._manifests: dict[str, Manifest] = {}
         self._contents: dict[str, Contents] = {}
 
-    async def explore(self, root: Manifest) -> Plan:
+    async def build(self, root: Manifest) -> Plan:
         self._add(root)
         while missing := self._missing():
-            await in_lanes(missing, self._fetch)
+            await run_concurrently(missing, self._fetch)
         *children, _ = self._in_order(root.descriptor.digest, set())
         contents = self._contents.values()
         layers = {layer.digest: layer for one in contents for layer in one.layers}
@@ -82,7 +82,7 @@ class _Survey:
                 raise
             raise RegistryError(
                 FaultCode.IMAGE_INCOMPLETE,
-                f"{self._reference} names a manifest that is not there: {digest}",
+                f"{self._reference} names a manifest that does not exist: {digest}",
                 evidence=error.evidence,
             ) from error
 
@@ -90,13 +90,13 @@ class _Survey:
         digest = manifest.descriptor.digest
         contents = parse_contents(manifest)
         if contents is None:
-            raise self._make_error(f"has a manifest that cannot be read: {digest}")
+            raise self._make_error(f"has a manifest that is malformed: {digest}")
         self._manifests[digest], self._contents[digest] = manifest, contents
         if sum(len(one.content) for one in self._manifests.values()) > MAX_MANIFESTS_BYTES:
-            raise self._make_error("has manifests of more than 32 MiB")
+            raise self._make_error("has manifests of more than 32 MiB in total")
 
     def _in_order(self, digest: str, seen: set[str]) -> Iterator[str]:
-        """Whatever is named before who names it; no digest can name itself."""
+        """Yield each manifest before the ones that name it; no digest can name itself."""
         for child in self._contents[digest].children:
             if child.digest not in seen:
                 yield from self._in_order(child.digest, seen)

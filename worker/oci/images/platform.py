@@ -1,4 +1,4 @@
-"""What an image is built for and a machine runs: ``os/architecture[/variant]``."""
+"""The platform of an image or a machine: ``os/architecture[/variant]``."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ _PLAIN = {("arm64", "v8"): "", ("amd64", "v1"): ""}
 
 @dataclass(frozen=True)
 class Platform:
-    """In the words of OCI images; what is not known is empty."""
+    """A platform in the terms of OCI images; unknown parts are empty."""
 
     os: str
     architecture: str
@@ -18,24 +18,24 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def runs(self, image: "Platform") -> bool:
-        """Whether what was built for ``image`` runs here, as far as that can be told."""
+        """Return whether an image for the platform ``image`` runs on this one, as far as known."""
         if image.os not in {"", self.os}:
             return False
         if image.architecture != self.architecture:
             return image.architecture in {"", _RUNS_ALSO.get(self.architecture)}
-        asked, offered = _variant(self), _variant(image)
-        return not asked or not offered or offered <= asked
+        required, offered = _variant(self), _variant(image)
+        return not required or not offered or offered <= required
 
     def distance(self, image: "Platform") -> tuple[bool, bool]:
-        """The less, the better, among those that run here."""
+        """Return a sort key for images that run here: the least is the best match."""
         return image.architecture != self.architecture, _variant(image) != _variant(self)
 
 
 def parse_platform(text: str) -> Platform:
-    """``linux/arm/v7`` in its parts."""
+    """Parse a platform such as ``linux/arm/v7``."""
     return Platform(*text.split("/", 2))
 
 
 def _variant(platform: Platform) -> str:
-    """An architecture's first variant is what is meant where none is named."""
+    """Return the variant, empty if it is the architecture's default."""
     return _PLAIN.get((platform.architecture, platform.variant), platform.variant)

@@ -1,4 +1,4 @@
-"""One image of a registry as a server would pull it: the one of its platform, and its layers."""
+"""One image of a registry as a server would pull it: for its platform, with its layers."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -16,17 +16,17 @@ from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 
 MAX_DEPTH = 4
-"""An index may name another one; nobody needs more of them in a row."""
+"""An index may list another one; more levels than this are not followed."""
 
 MAX_CONFIG_BYTES = 4 * 1024 * 1024
-"""What a manifest may have; a configuration of some kilobytes is usual."""
+"""The size limit of a manifest, too; a configuration usually has some kilobytes."""
 
 
 CONFIG_TYPES = frozenset(
     {
         "application/vnd.oci.image.config.v1+json",
         "application/vnd.docker.container.image.v1+json",
-        "application/octet-stream",  # what the oldest clients wrote
+        "application/octet-stream",  # written by the oldest clients
         "",
     }
 )
@@ -39,50 +39,56 @@ LAYER_TYPES = (
 
 @dataclass(frozen=True)
 class RemoteImage:
-    """``layers`` are compressed; ``diff_ids`` are the digests of what they hold, in that order.
+    """The layers of an image at its registry.
 
-    Where the two do not match, or the configuration is none of an image, there are no ``diff_ids``.
+    ``layers`` are compressed; ``diff_ids`` are the digests of the uncompressed layers, in the same
+    order. ``diff_ids`` is empty if the two do not match, or if the configuration is not one of an
+    image.
     """
 
     layers: tuple[Descriptor, ...]
     diff_ids: tuple[str, ...]
 
 
-async def find_image(source: RegistryClient, reference: Reference, wanted: Platform) -> RemoteImage:
-    """What of a reference runs on the wanted platform.
+async def find_image(
+    source: RegistryClient, reference: Reference, requested: Platform
+) -> RemoteImage:
+    """Return the image of a reference that runs on the requested platform.
 
     Raises:
         RegistryError: ``platform_missing``, ``image_not_found``, ``pull_denied`` …,
-            ``not_an_image`` for other artifacts, and ``registry_error`` for what cannot be read.
+            ``not_an_image`` for other artifacts, and ``registry_error`` for unreadable content.
     """
-    manifest = await _find_manifest(source, reference, wanted)
+    manifest = await _find_manifest(source, reference, requested)
     contents = parse_contents(manifest)
     if contents is None or contents.config is None:
         raise _make_unreadable(reference, f"the manifest {manifest.descriptor.digest}")
     _require_image(reference, contents.config, contents.layers)
     config = await _read_config(source, reference, contents.config)
-    if not wanted.runs(config.platform):
-        raise make_missing(reference, wanted, str(config.platform))
+    if not requested.runs(config.platform):
+        raise make_platform_missing_error(reference, requested, str(config.platform))
     fits = len(config.rootfs.diff_ids) == len(contents.layers)
     return RemoteImage(contents.layers, tuple(config.rootfs.diff_ids) if fits else ())
 
 
-def make_missing(reference: Reference, wanted: Platform, offered: str) -> RegistryError:
-    """``platform_missing``: the reference stands for other platforms alone."""
+def make_platform_missing_error(
+    reference: Reference, requested: Platform, offered: str
+) -> RegistryError:
+    """Make the error ``platform_missing``: the reference has only other platforms."""
     return RegistryError(
-        FaultCode.PLATFORM_MISSING, f"{reference} is for {offered or 'none'}, not for {wanted}"
+        FaultCode.PLATFORM_MISSING, f"{reference} is for {offered or 'none'}, not for {requested}"
     )
 
 
 def _require_image(reference: Reference, config: Descriptor, layers: Sequence[Descriptor]) -> None:
-    """Raises ``not_an_image`` for what no container can be made of, as far as its types tell."""
+    """Raise ``not_an_image`` if the media types show that no container can be made of it."""
     kind = config.media_type
     if kind in CONFIG_TYPES:
         foreign = [layer.media_type for layer in layers if _is_foreign(layer.media_type)]
         if not foreign or len(foreign) < len(layers):
             return
         kind = foreign[0]
-    raise RegistryError(FaultCode.NOT_AN_IMAGE, f"{reference} is no image, but {kind[:100]!r}")
+    raise RegistryError(FaultCode.NOT_AN_IMAGE, f"{reference} is not an image but {kind[:100]!r}")
 
 
 def _is_foreign(media_type: str) -> bool:
@@ -90,28 +96,28 @@ def _is_foreign(media_type: str) -> bool:
 
 
 async def _find_manifest(
-    source: RegistryClient, reference: Reference, wanted: Platform
+    source: RegistryClient, reference: Reference, requested: Platform
 ) -> Manifest:
     target = reference.target
     for _ in range(MAX_DEPTH):
         manifest = await source.get_manifest(reference.repository, target)
         if manifest.descriptor.media_type not in INDEX_TYPES:
             return manifest
-        target = _choose(manifest, reference, wanted)
-    raise _make_unreadable(reference, "a row of indexes")
+        target = _choose(manifest, reference, requested)
+    raise _make_unreadable(reference, "indexes nested too deeply")
 
 
-def _choose(index: Manifest, reference: Reference, wanted: Platform) -> str:
-    """The digest of the best entry; one that does not say its platform may be right."""
+def _choose(index: Manifest, reference: Reference, requested: Platform) -> str:
+    """Return the digest of the best entry; an entry without a platform may be the right one."""
     try:
         entries = _Index.model_validate_json(index.content).manifests
     except ValidationError:
         raise _make_unreadable(reference, f"the index {index.descriptor.digest}") from None
-    fitting = [entry for entry in entries if wanted.runs(entry.named)]
+    fitting = [entry for entry in entries if requested.runs(entry.named)]
     if not fitting:
         offered = sorted({str(entry.named) for entry in entries} - {"unknown/unknown"})
-        raise make_missing(reference, wanted, ", ".join(offered))
-    return min(fitting, key=lambda entry: wanted.distance(entry.named)).digest
+        raise make_platform_missing_error(reference, requested, ", ".join(offered))
+    return min(fitting, key=lambda entry: requested.distance(entry.named)).digest
 
 
 async def _read_config(
@@ -128,7 +134,7 @@ async def _read_config(
 
 
 def _make_unreadable(reference: Reference, what: str) -> RegistryError:
-    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} has what cannot be read: {what}")
+    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} cannot be read: {what}")
 
 
 class _Platform(BaseModel):

@@ -1,19 +1,19 @@
-"""Whether an image is whole at its registry: all manifests read and measured, all blobs seen."""
+"""Verification of an image at its registry: read all manifests, check that all blobs exist."""
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference
-from worker.oci.concurrency import in_lanes
+from worker.oci.concurrency import run_concurrently
 from worker.oci.images.plan import Plan, make_plan
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 
 
-async def require_whole(registry: RegistryClient, reference: Reference) -> Plan:
-    """What a copy of the image would move, once all of it is known to be there; nothing is moved.
+async def require_complete(registry: RegistryClient, reference: Reference) -> Plan:
+    """Check that a registry holds all of an image, and return its plan; nothing is transferred.
 
-    Manifests are compared with their digests, blobs with their sizes: bytes that changed within a
-    blob are not found out. What lies elsewhere by its ``urls`` is not asked for.
+    Manifests are compared with their digests, blobs with their sizes: changed bytes within a blob
+    are not detected. Blobs stored elsewhere by their ``urls`` are not checked.
 
     Raises:
         RegistryError: ``image_not_found`` …, ``digest_mismatch`` for a manifest of other bytes,
@@ -21,7 +21,7 @@ async def require_whole(registry: RegistryClient, reference: Reference) -> Plan:
     """
     plan = await make_plan(registry, reference)
 
-    async def look(blob: Descriptor) -> None:
+    async def check(blob: Descriptor) -> None:
         try:
             await registry.require_blob(reference.repository, blob)
         except RegistryError as error:
@@ -29,5 +29,5 @@ async def require_whole(registry: RegistryClient, reference: Reference) -> Plan:
                 raise
             raise error.within(str(reference)) from error
 
-    await in_lanes(plan.blobs, look)
+    await run_concurrently(plan.blobs, check)
     return plan

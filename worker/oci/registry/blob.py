@@ -1,4 +1,4 @@
-"""One blob of a registry, each of its bytes once, whatever the connection does."""
+"""The download of one blob: each byte once, even if connections break."""
 
 import asyncio
 import hashlib
@@ -9,10 +9,10 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import Conversation
+from worker.oci.registry.conversation import RegistrySession
 from worker.oci.registry.manifest import Descriptor
-from worker.oci.transport.answers import Asked, make_strange
-from worker.oci.transport.http import Answer, Request
+from worker.oci.transport.answers import Operation, make_protocol_error
+from worker.oci.transport.http import Request, Response
 from worker.oci.transport.stream import Stream
 
 RESUMABLE = frozenset(
@@ -23,57 +23,57 @@ RESUMABLE = frozenset(
         FaultCode.REGISTRY_ERROR,
     }
 )
-"""What a registry that is started anew says meanwhile is among them."""
+"""Errors after which another connection is tried; a restarting registry causes them too."""
 
-PROGRESS_BYTES = 256 * 1024
-"""A connection that brought less was of no use."""
+MIN_USEFUL_BYTES = 256 * 1024
+"""A connection that delivered fewer bytes counts as useless."""
 
-MAX_USELESS = 3
+MAX_USELESS_CONNECTIONS = 3
 FIRST_PAUSE_SECONDS = 0.2
-"""Before the second useless connection; before the next ones twice as long each."""
+"""The pause before the second useless connection; it doubles for each further one."""
 
 _RANGE = re.compile(r"bytes (\d{1,18})-")
-DAMAGED = "The registry's own copy of the blob is damaged: push the image again."
+DAMAGED_REMEDY = "The registry's copy of the blob is damaged: push the image again."
 
 
 class BlobReader:
-    """Iterates over the chunks of a blob; the last one comes only if the whole has its digest.
+    """An iterator over the chunks of a blob; it yields the last one only if the digest matches.
 
-    A connection that was cut, or on which nothing came, is followed by another one from that byte
-    on, as long as they bring something. Not to be used after an error.
+    If a connection is cut or stalls, another one continues from that byte, as long as they deliver
+    something. It cannot be used after an error.
     """
 
-    def __init__(self, talk: Conversation, repository: str, blob: Descriptor) -> None:
+    def __init__(self, session: RegistrySession, repository: str, blob: Descriptor) -> None:
         require_repository(repository)
-        self._talk = talk
+        self._session = session
         self._repository = repository
         self._blob = blob
         self._hash = hashlib.sha256()
         self._stream: Stream | None = None
-        self._place_bytes = 0
+        self._received_bytes = 0
         self._skip_bytes = 0
-        self._opened_bytes = 0
-        self._useless = 0
+        self._connection_start_bytes = 0
+        self._useless_connections = 0
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        """The next chunk, of some 256 KiB at the most.
+        """Return the next chunk, of at most about 256 KiB.
 
         Raises:
-            RegistryError: ``digest_mismatch`` for other bytes than were promised, or more or fewer;
-                ``image_incomplete``, ``pull_denied`` …; ``conn_reset`` or ``conn_timeout`` where
-                new connections bring nothing either.
+            RegistryError: ``digest_mismatch`` for other bytes than its digest, or more or fewer;
+                ``image_incomplete``, ``pull_denied`` …; ``conn_reset`` or ``conn_timeout`` if
+                further connections deliver nothing either.
         """
         if not self._blob.size_bytes:
             self._require_digest()
-        while self._place_bytes < self._blob.size_bytes:
+        while self._received_bytes < self._blob.size_bytes:
             try:
                 if chunk := await self._read():
-                    return self._take(chunk)
+                    return self._accept(chunk)
             except RegistryError as error:
-                await self._bear(error)
+                await self._prepare_retry(error)
         raise StopAsyncIteration
 
     def close(self) -> None:
@@ -83,7 +83,7 @@ class BlobReader:
         self._stream = None
 
     async def _read(self) -> bytes:
-        """New bytes; none where all that came were known already."""
+        """Return new bytes; none if all received ones were known already."""
         if self._stream is None:
             self._stream = await self._open()
         chunk = await self._stream.read()
@@ -93,65 +93,65 @@ class BlobReader:
         self._skip_bytes -= known
         return chunk[known:]
 
-    def _take(self, chunk: bytes) -> bytes:
-        self._place_bytes += len(chunk)
+    def _accept(self, chunk: bytes) -> bytes:
+        self._received_bytes += len(chunk)
         self._hash.update(chunk)
-        if self._place_bytes > self._blob.size_bytes:
+        if self._received_bytes > self._blob.size_bytes:
             raise self._make_error(FaultCode.DIGEST_MISMATCH, "is longer than its manifest says")
-        if self._place_bytes == self._blob.size_bytes:
+        if self._received_bytes == self._blob.size_bytes:
             self._require_digest()
             self.close()
         return chunk
 
     async def _open(self) -> Stream:
-        url = await self._talk.url(f"{self._repository}/blobs/{self._blob.digest}")
-        headers = {"Range": f"bytes={self._place_bytes}-"} if self._place_bytes else {}
-        request = Request("GET", url, headers, streams=True)
-        answer = await self._talk.ask(request, Scope(self._repository, PULL))
-        if answer.stream is None:
-            raise self._make_refusal(answer)
-        self._skip_bytes = self._place_bytes - _parse_start(answer)
+        url = await self._session.url(f"{self._repository}/blobs/{self._blob.digest}")
+        headers = {"Range": f"bytes={self._received_bytes}-"} if self._received_bytes else {}
+        request = Request("GET", url, headers, stream_body=True)
+        response = await self._session.send_authorized(request, Scope(self._repository, PULL))
+        if response.stream is None:
+            raise self._make_refusal(response)
+        self._skip_bytes = self._received_bytes - _parse_start(response)
         if self._skip_bytes < 0:
-            answer.stream.close()
-            raise make_strange(answer, f"{self._talk.host.name}/{self._repository}")
-        self._opened_bytes = self._place_bytes
-        return answer.stream
+            response.stream.close()
+            raise make_protocol_error(response, f"{self._session.host.name}/{self._repository}")
+        self._connection_start_bytes = self._received_bytes
+        return response.stream
 
-    async def _bear(self, error: RegistryError) -> None:
-        """Be ready for another connection, or raise."""
+    async def _prepare_retry(self, error: RegistryError) -> None:
+        """Prepare another connection, or raise the error."""
         self.close()
         if error.code not in RESUMABLE:
             raise error
-        is_useful = self._place_bytes - self._opened_bytes >= PROGRESS_BYTES
-        self._useless = 0 if is_useful else self._useless + 1
-        self._opened_bytes = self._place_bytes
+        is_useful = self._received_bytes - self._connection_start_bytes >= MIN_USEFUL_BYTES
+        self._useless_connections = 0 if is_useful else self._useless_connections + 1
+        self._connection_start_bytes = self._received_bytes
         has_waited = error.code == FaultCode.CONN_TIMEOUT and not is_useful
-        if has_waited or self._useless > MAX_USELESS:
+        if has_waited or self._useless_connections > MAX_USELESS_CONNECTIONS:
             raise error
-        if self._useless > 1:
-            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self._useless - 2))
+        if self._useless_connections > 1:
+            await asyncio.sleep(FIRST_PAUSE_SECONDS * 2 ** (self._useless_connections - 2))
 
     def _require_digest(self) -> None:
         found = f"sha256:{self._hash.hexdigest()}"
         if found != self._blob.digest:
-            raise self._make_error(FaultCode.DIGEST_MISMATCH, "has other bytes", found)
+            raise self._make_error(FaultCode.DIGEST_MISMATCH, "has another digest", found)
 
-    def _make_refusal(self, answer: Answer) -> RegistryError:
-        if answer.status == 416:
+    def _make_refusal(self, response: Response) -> RegistryError:
+        if response.status == 416:
             what = "is shorter than its manifest says"
             return self._make_error(FaultCode.DIGEST_MISMATCH, what)
-        if answer.status == 404 and not answer.is_html:
+        if response.status == 404 and not response.is_html:
             return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing")
-        return self._talk.refusal(answer, Asked.PULL, self._repository)
+        return self._session.make_refusal(response, Operation.PULL, self._repository)
 
     def _make_error(self, code: FaultCode, what: str, evidence: str = "") -> RegistryError:
-        where = f"{self._talk.host.name}/{self._repository}"
-        remedy = DAMAGED if code is FaultCode.DIGEST_MISMATCH else ""
+        where = f"{self._session.host.name}/{self._repository}"
+        remedy = DAMAGED_REMEDY if code is FaultCode.DIGEST_MISMATCH else ""
         message = f"the blob {self._blob.digest} of {where} {what}"
         return RegistryError(code, message, remedy=remedy, evidence=evidence)
 
 
-def _parse_start(answer: Answer) -> int:
-    """The place of an answer's first byte: 0 unless it says otherwise (RFC 9110, section 14.4)."""
-    found = _RANGE.match(answer.headers.get("Content-Range", ""))
-    return int(found[1]) if found and answer.status == 206 else 0
+def _parse_start(response: Response) -> int:
+    """Return the offset of a response's first byte, 0 by default (RFC 9110, section 14.4)."""
+    found = _RANGE.match(response.headers.get("Content-Range", ""))
+    return int(found[1]) if found and response.status == 206 else 0

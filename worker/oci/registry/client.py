@@ -1,4 +1,4 @@
-"""A registry as one login sees it: the requests of the OCI distribution specification.
+"""The client of a registry, with the requests of the OCI distribution specification.
 
 ```text
 request ──► 401 + challenge ──► Basic, or a token for the scope ──► request again, once
@@ -12,26 +12,31 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import RegistryHost, require_repository
 from worker.login import Login
-from worker.oci.auth.handshake import Proof
+from worker.oci.auth.handshake import Authentication
 from worker.oci.auth.scope import PULL, PUSH_AND_CANCEL, Scope
 from worker.oci.registry import manifests
 from worker.oci.registry.blob import BlobReader
-from worker.oci.registry.conversation import Conversation
-from worker.oci.registry.listing import list_entries, list_whole
+from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.listing import list_all_entries, list_entries
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.presence import require_present
 from worker.oci.registry.referrers import find_referrers
 from worker.oci.registry.uploads import Upload, Uploads
-from worker.oci.transport.answers import Asked, is_registry, make_no_registry, make_strange
+from worker.oci.transport.answers import (
+    Operation,
+    is_registry,
+    make_not_a_registry_error,
+    make_protocol_error,
+)
 from worker.oci.transport.http import Request
 from worker.oci.transport.route import Route, find_origin
 from worker.oci.transport.settings import ConnectionSettings
 
 
 class RegistryClient:
-    """Talks with one registry, inside ``async with``.
+    """A client of one registry, to be used inside ``async with``.
 
-    Every method raises `RegistryError` for a refusal and for a connection that failed, and
+    Every method raises `RegistryError` for a refusal and for a failed connection, and
     `RefusedNetworkError` for an address that a registry may not have here.
     """
 
@@ -43,17 +48,17 @@ class RegistryClient:
         *,
         route: Route | None = None,
     ) -> None:
-        """``route`` is a way that was found before; without it the first request finds one.
+        """Prepare the client; ``route`` is an already known route to the registry.
 
         Raises:
             CredentialError: the login belongs to another host.
         """
-        self._conversation = Conversation(host, login, settings, route)
+        self._session = RegistrySession(host, login, settings, route)
         self._name = host.name
         self._is_open: bool | None = None
 
     async def __aenter__(self) -> Self:
-        await self._conversation.__aenter__()
+        await self._session.__aenter__()
         return self
 
     async def __aexit__(
@@ -62,146 +67,150 @@ class RegistryClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._conversation.__aexit__(kind, error, trace)
+        await self._session.__aexit__(kind, error, trace)
 
     async def ping(self) -> bool:
-        """Whether the registry, which this proves it to be, answers without any login.
+        """Verify that a registry answers, and return whether it does so without a login.
 
         The credential is not sent.
 
         Raises:
-            RegistryError: ``not_a_registry`` for a web page and for what only looks alike.
+            RegistryError: ``not_a_registry`` for a web page or any other service.
         """
-        talk = self._conversation
-        answer = await talk.send(Request("GET", await talk.url(""), stays=True), None)
-        if answer.status == 200 and is_registry(answer):
+        session = self._session
+        response = await session.send(
+            Request("GET", await session.url(""), same_origin_only=True), None
+        )
+        if response.status == 200 and is_registry(response):
             self._is_open = True
-        elif answer.status == 401 and await talk.learn(answer):
+        elif response.status == 401 and await session.accept_challenge(response):
             self._is_open = False
-        elif answer.status in {200, 401}:
-            raise make_no_registry(answer, self._name)
+        elif response.status in {200, 401}:
+            raise make_not_a_registry_error(response, self._name)
         else:
-            raise talk.refusal(answer, Asked.PING)
+            raise session.make_refusal(response, Operation.PING)
         return self._is_open
 
-    async def authenticate(self, *scopes: Scope) -> Proof:
-        """Prove the login: by Basic, or by a token for the first of the scopes that is not refused.
+    async def authenticate(self, *scopes: Scope) -> Authentication:
+        """Authenticate by Basic, or by a token for the first of the scopes that is granted.
 
         Raises:
-            RegistryError: ``auth_not_checked`` where nobody asks for the password,
-                ``auth_bad_credentials``, ``auth_missing``, or the token server's trouble.
+            RegistryError: ``auth_not_checked`` if no password is required,
+                ``auth_bad_credentials``, ``auth_missing``, or an error of the token server.
         """
-        talk = self._conversation
+        session = self._session
         if self._is_open or (self._is_open is None and await self.ping()):
-            if talk.login is None:
-                return Proof()
+            if session.login is None:
+                return Authentication()
             raise RegistryError(
                 FaultCode.AUTH_NOT_CHECKED,
-                f"{self._name} lets everybody in without asking for a password",
+                f"{self._name} accepts every client without asking for a password",
             )
-        proof, authorization = await talk.handshake.prove(scopes)
-        answer = await talk.send(Request("GET", await talk.url(""), stays=True), authorization)
-        if answer.status == 401 and proof.realm_host and talk.login:
-            raise _make_untrusted_token(self._name, proof)
-        if answer.status != 200:
-            raise talk.refusal(answer, Asked.PING)
-        if answer.is_html:
-            raise make_strange(answer, self._name)
-        return proof
+        authentication, authorization = await session.handshake.authenticate(scopes)
+        response = await session.send(
+            Request("GET", await session.url(""), same_origin_only=True), authorization
+        )
+        if response.status == 401 and authentication.realm_host and session.login:
+            raise _make_untrusted_token(self._name, authentication)
+        if response.status != 200:
+            raise session.make_refusal(response, Operation.PING)
+        if response.is_html:
+            raise make_protocol_error(response, self._name)
+        return authentication
 
     async def head_manifest(self, repository: str, target: str) -> Descriptor:
-        """The descriptor of a tag or digest; computed from the content where headers lack.
+        """Return the descriptor of a tag or digest, computed from the content if headers lack.
 
         Raises:
             RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
         """
-        return await manifests.describe(self._conversation, repository, target)
+        return await manifests.describe(self._session, repository, target)
 
     async def get_manifest(self, repository: str, target: str) -> Manifest:
-        """What a tag or digest stands for, read and measured.
+        """Return the manifest of a tag or digest, with its computed digest.
 
         Raises:
             RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
         """
-        return await manifests.fetch(self._conversation, repository, target)
+        return await manifests.fetch(self._session, repository, target)
 
     async def put_manifest(self, repository: str, target: str, manifest: Manifest) -> None:
-        """Store a manifest under a tag or under its own digest; what it names is there already.
+        """Store a manifest under a tag or its own digest; its blobs and manifests must exist.
 
         Raises:
             RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` …
         """
-        await manifests.store(self._conversation, repository, target, manifest)
+        await manifests.store(self._session, repository, target, manifest)
 
     async def has_manifest(self, repository: str, digest: str) -> bool:
-        """Whether the repository holds a manifest.
+        """Return whether the repository holds a manifest.
 
         Raises:
             RegistryError: ``pull_denied`` …
         """
-        return await manifests.has(self._conversation, repository, digest)
+        return await manifests.has(self._session, repository, digest)
 
     async def delete_manifest(self, repository: str, digest: str) -> bool:
-        """Delete a manifest and its tags, but not its children; ``False`` where there was none.
+        """Delete a manifest with its tags, not its children; return whether it existed.
 
-        What a registry answers is to be checked by `has_manifest`.
+        Check the result with `has_manifest`: some registries confirm a deletion without doing it.
 
         Raises:
             RegistryError: ``delete_unsupported``, ``push_denied`` …
         """
-        return await manifests.delete(self._conversation, repository, digest)
+        return await manifests.delete(self._session, repository, digest)
 
     async def delete_tag(self, repository: str, tag: str) -> bool:
-        """Delete a tag by itself, of a registry that can; ``False`` where there was none.
+        """Delete only a tag, if the registry supports that; return whether it existed.
 
         Raises:
             RegistryError: ``delete_unsupported``, ``push_denied`` …
         """
-        return await manifests.delete_tag(self._conversation, repository, tag)
+        return await manifests.delete_tag(self._session, repository, tag)
 
     async def list_referrers(self, repository: str, digest: str) -> tuple[str, ...] | None:
-        """What refers to a manifest; ``None`` where the registry has no referrers API.
+        """Return the digests of a manifest's referrers; ``None`` without a referrers API.
 
         Raises:
             RegistryError: ``pull_denied`` …
         """
-        return await find_referrers(self._conversation, repository, digest)
+        return await find_referrers(self._session, repository, digest)
 
     async def require_blob(self, repository: str, blob: Descriptor) -> None:
-        """See that the repository holds a blob of this size, without reading it.
+        """Check that the repository holds a blob of this size, without reading it.
 
         Raises:
             RegistryError: ``image_incomplete``, ``pull_denied`` …
         """
-        await require_present(self._conversation, repository, blob)
+        await require_present(self._session, repository, blob)
 
     def read_blob(self, repository: str, blob: Descriptor) -> BlobReader:
-        """The chunks of a blob, to be iterated over and closed."""
-        return BlobReader(self._conversation, repository, blob)
+        """Return an iterator over the chunks of a blob; the caller closes it."""
+        return BlobReader(self._session, repository, blob)
 
-    def uploads(self, repository: str, *, mounts: str = "") -> Uploads:
-        """The way into a repository, for blobs; ``mounts`` as in `Uploads`."""
-        return Uploads(self._conversation, repository, mounts)
+    def uploads(self, repository: str, *, mount_from: str = "") -> Uploads:
+        """Return the uploads to a repository; ``mount_from`` as in `Uploads`."""
+        return Uploads(self._session, repository, mount_from)
 
     async def list_tags(self, repository: str, limit: int) -> tuple[str, ...]:
-        """At most ``limit`` tags, in the registry's order."""
+        """Return at most ``limit`` tags, in the registry's order."""
         require_repository(repository)
         path, scope = f"{repository}/tags/list", Scope(repository, PULL)
-        return await list_entries(self._conversation, path, scope, limit=limit)
+        return await list_entries(self._session, path, scope, limit=limit)
 
     async def list_all_tags(self, repository: str, limit: int) -> tuple[str, ...] | None:
-        """All tags; ``None`` where they are more than ``limit`` or cannot all be known."""
+        """Return all tags; ``None`` if there are more than ``limit`` or the list is incomplete."""
         require_repository(repository)
         path, scope = f"{repository}/tags/list", Scope(repository, PULL)
-        return await list_whole(self._conversation, path, scope, limit=limit)
+        return await list_all_entries(self._session, path, scope, limit=limit)
 
     async def catalog(self, limit: int) -> tuple[str, ...]:
-        """At most ``limit`` repositories; many registries refuse this to everybody."""
+        """Return at most ``limit`` repositories; many registries refuse this to every login."""
         scope = Scope("catalog", frozenset("*"), "registry")
-        return await list_entries(self._conversation, "_catalog", scope, limit=limit)
+        return await list_entries(self._session, "_catalog", scope, limit=limit)
 
     async def start_upload(self, repository: str) -> Upload:
-        """Begin an upload. A token that was given for more rights before is used for it.
+        """Start an upload. A token that was issued for more rights is reused.
 
         Raises:
             RegistryError: ``push_denied``, ``repo_missing`` …
@@ -209,28 +218,28 @@ class RegistryClient:
         return await self.uploads(repository).start()
 
     async def cancel_upload(self, upload: Upload) -> None:
-        """Have the registry forget a begun upload.
+        """Cancel an upload that was started.
 
         Raises:
-            RegistryError: it does not let us, or it keeps its uploads under another address.
+            RegistryError: it refuses, or has its uploads at another address.
         """
-        talk = self._conversation
-        if find_origin(upload.location) != (await talk.route()).origin:
+        session = self._session
+        if find_origin(upload.location) != (await session.route()).origin:
             raise RegistryError(
                 FaultCode.REGISTRY_ERROR,
-                f"{self._name} keeps its uploads under another address",
+                f"{self._name} has its uploads at another address",
                 evidence=upload.location.host or "",
             )
         scope = Scope(upload.repository, PUSH_AND_CANCEL)
-        answer = await talk.ask(Request("DELETE", upload.location), scope)
-        if answer.status not in {200, 202, 204, 404}:
-            raise talk.refusal(answer, Asked.PUSH, upload.repository)
+        response = await session.send_authorized(Request("DELETE", upload.location), scope)
+        if response.status not in {200, 202, 204, 404}:
+            raise session.make_refusal(response, Operation.PUSH, upload.repository)
 
 
-def _make_untrusted_token(name: str, proof: Proof) -> RegistryError:
+def _make_untrusted_token(name: str, authentication: Authentication) -> RegistryError:
     return RegistryError(
         FaultCode.AUTH_BAD_CREDENTIALS,
-        f"{name} does not accept the token that {proof.realm_host} made",
-        remedy="Check username and password; if they are right, the registry does not trust its "
+        f"{name} does not accept the token that {authentication.realm_host} issued",
+        remedy="Check username and password. If they are right, the registry does not trust its "
         "token server (keys, issuer, clocks).",
     )

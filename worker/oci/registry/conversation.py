@@ -1,4 +1,4 @@
-"""Requests to one registry: its base address, its login, its redirects, its refusals."""
+"""The session with one registry: its base address, login, redirects and refusals."""
 
 import asyncio
 from dataclasses import replace
@@ -13,8 +13,8 @@ from shared.reference import RegistryHost
 from worker.login import Login
 from worker.oci.auth.handshake import Handshake
 from worker.oci.auth.scope import Scope
-from worker.oci.transport.answers import Asked, make_answer_error
-from worker.oci.transport.http import Answer, Request, Transport
+from worker.oci.transport.answers import Operation, make_response_error
+from worker.oci.transport.http import Request, Response, Transport
 from worker.oci.transport.route import Route, find_origin, find_route
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -22,8 +22,11 @@ MAX_REDIRECTS = 3
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
-class Conversation:
-    """Sends the login to the registry's own origin only, and only after a challenge."""
+class RegistrySession:
+    """Send requests to one registry.
+
+    The login is sent only to the registry's own origin, and only after a challenge.
+    """
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Conversation:
         await self._transport.__aexit__(kind, error, trace)
 
     async def route(self) -> Route:
-        """The way to the registry, found once."""
+        """Return the route to the registry; find it at the first call."""
         async with self._lock:
             if self._route is None:
                 host = self.host
@@ -65,56 +68,60 @@ class Conversation:
             return self._route
 
     async def url(self, path: str) -> URL:
-        """The address of ``/v2/`` plus ``path``, which is made of checked names."""
+        """Return the URL of ``/v2/`` plus ``path``, which consists of checked names."""
         return (await self.route()).origin.with_path(f"/v2/{path}")
 
-    async def ask(self, request: Request, scope: Scope) -> Answer:
-        """Send a request with the login for ``scope``; a 401 is answered once with a fresh proof.
+    async def send_authorized(self, request: Request, scope: Scope) -> Response:
+        """Send a request with the login for ``scope``; answer a 401 once with a new authorization.
 
-        Not so where its content is a stream, which cannot be sent twice.
+        A request whose content is a stream is not repeated, as it cannot be sent twice.
 
         Raises:
-            RegistryError: no connection, or no login for it; an answer's status is the caller's.
+            RegistryError: no connection, or no login for it; the caller checks the status.
         """
-        authorization = await self.handshake.find(scope)
-        answer = await self.send(request, authorization)
-        if answer.status == 401 and request.is_repeatable and await self.learn(answer):
-            fresh = await self.handshake.find(scope, is_fresh=True)
-            if fresh and fresh != authorization:
-                answer = await self.send(request, fresh)
-        return answer
+        authorization = await self.handshake.find_authorization(scope)
+        response = await self.send(request, authorization)
+        if (
+            response.status == 401
+            and request.is_repeatable
+            and await self.accept_challenge(response)
+        ):
+            renewed = await self.handshake.find_authorization(scope, is_fresh=True)
+            if renewed and renewed != authorization:
+                response = await self.send(request, renewed)
+        return response
 
-    async def send(self, request: Request, authorization: str | None) -> Answer:
-        """One request; redirects of GET and HEAD are followed, to other origins without the login.
+    async def send(self, request: Request, authorization: str | None) -> Response:
+        """Send one request; follow redirects of GET and HEAD, to other origins without the login.
 
         Raises:
             RegistryError: no connection, or too many redirects.
         """
         own = (await self.route()).origin
         for _ in range(MAX_REDIRECTS + 1):
-            proof = authorization if find_origin(request.url) == own else None
-            answer = await self._transport.request(request.with_proof(proof))
-            if proof and answer.status != 401:
+            sent = authorization if find_origin(request.url) == own else None
+            response = await self._transport.request(request.with_authorization(sent))
+            if sent and response.status != 401:
                 self._is_accepted = True
-            following = answer.location if answer.is_redirect else None
+            following = response.location if response.is_redirect else None
             if following is None or request.method not in SAFE_METHODS:
-                return answer
-            if request.stays and find_origin(following) != own:
-                return answer
+                return response
+            if request.same_origin_only and find_origin(following) != own:
+                return response
             request = replace(request, url=following)
-        raise RegistryError(
-            FaultCode.NOT_A_REGISTRY, f"{self.host.name} leads from one address to the next"
-        )
+        raise RegistryError(FaultCode.NOT_A_REGISTRY, f"{self.host.name} redirects too many times")
 
-    async def learn(self, answer: Answer) -> bool:
-        """Whether a 401 of the registry itself holds a challenge that we can answer."""
+    async def accept_challenge(self, response: Response) -> bool:
+        """Return whether a 401 of the registry itself has a challenge that we support; keep it."""
         route = await self.route()
-        own = find_origin(answer.url) == route.origin
-        return own and self.handshake.learn(answer.challenges, route)
+        own = find_origin(response.url) == route.origin
+        return own and self.handshake.accept_challenge(response.challenges, route)
 
-    def refusal(self, answer: Answer, asked: Asked, repository: str = "") -> RegistryError:
-        """The diagnosis of an answer; a 401 means the login until one was taken."""
-        if answer.status == 401 and not self._is_accepted:
-            asked = Asked.PING
+    def make_refusal(
+        self, response: Response, operation: Operation, repository: str = ""
+    ) -> RegistryError:
+        """Make the error for a response; a 401 means a wrong login until one was accepted."""
+        if response.status == 401 and not self._is_accepted:
+            operation = Operation.PING
         subject = f"{self.host.name}/{repository}" if repository else self.host.name
-        return make_answer_error(answer, asked, subject, as_nobody=self.login is None)
+        return make_response_error(response, operation, subject, is_anonymous=self.login is None)

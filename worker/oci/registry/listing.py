@@ -1,4 +1,4 @@
-"""Lists that a registry gives page by page: tags, repositories."""
+"""Lists that a registry returns page by page: tags, repositories."""
 
 import re
 
@@ -6,14 +6,14 @@ from pydantic import BaseModel, ValidationError
 from yarl import URL
 
 from worker.oci.auth.scope import Scope
-from worker.oci.registry.conversation import Conversation
-from worker.oci.transport.answers import make_strange
-from worker.oci.transport.http import Answer, Request
+from worker.oci.registry.conversation import RegistrySession
+from worker.oci.transport.answers import make_protocol_error
+from worker.oci.transport.http import Request, Response
 from worker.oci.transport.route import find_origin
 
 PAGE_ENTRIES = 100
 PAGE_LIMIT_BYTES = 1024 * 1024
-"""For registries that ignore how many entries were asked for."""
+"""The size limit of a page: some registries ignore how many entries were requested."""
 
 _NEXT = re.compile(r'<([^<>]*)>[^,<]*;\s*rel\s*=\s*"?next\b', re.IGNORECASE)
 
@@ -24,76 +24,80 @@ class _Page(BaseModel):
 
 
 async def list_entries(
-    talk: Conversation, path: str, scope: Scope, *, limit: int
+    session: RegistrySession, path: str, scope: Scope, *, limit: int
 ) -> tuple[str, ...]:
-    """At most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags").
+    """Return at most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags").
 
     Raises:
-        RegistryError: the registry refuses, or answers no list.
+        RegistryError: the registry refuses, or does not return a list.
     """
-    first = await talk.url(path)
+    first = await session.url(path)
     url: URL | None = first.with_query(n=min(limit, PAGE_ENTRIES))
     entries: dict[str, None] = {}
     while url and len(entries) < limit:
-        answer = await talk.ask(Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope)
-        if answer.status != 200:
+        response = await session.send_authorized(
+            Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
+        )
+        if response.status != 200:
             repository = scope.name if scope.kind == "repository" else ""
-            raise talk.refusal(answer, scope.asked, repository)
-        page = _parse_page(answer, talk.host.name)
-        fresh = [entry for entry in page if entry not in entries]
-        entries.update(dict.fromkeys(fresh))
-        # A page that brings nothing new would otherwise be asked for without end.
-        url = _parse_next(answer, first) if fresh else None
+            raise session.make_refusal(response, scope.operation, repository)
+        page = _parse_page(response, session.host.name)
+        new = [entry for entry in page if entry not in entries]
+        entries.update(dict.fromkeys(new))
+        # A page without new entries ends the loop, which would otherwise be endless.
+        url = _parse_next(response, first) if new else None
     return tuple(entries)[:limit]
 
 
-async def list_whole(
-    talk: Conversation, path: str, scope: Scope, *, limit: int
+async def list_all_entries(
+    session: RegistrySession, path: str, scope: Scope, *, limit: int
 ) -> tuple[str, ...] | None:
-    """All entries; ``None`` where they are more than ``limit`` or cannot all be known.
+    """Return all entries; ``None`` if there are more than ``limit`` or the list is incomplete.
 
-    A registry may give fewer entries than were asked for, without a ``Link``: the page after the
-    last entry is asked for too, and has to bring nothing new.
+    A registry may return fewer entries than requested, without a ``Link``. So the page after the
+    last entry is requested too, and has to bring nothing new.
 
     Raises:
         RegistryError: as `list_entries`.
     """
-    first = await talk.url(path)
+    first = await session.url(path)
     url: URL | None = first.with_query(n=PAGE_ENTRIES)
     entries: dict[str, None] = {}
     while url and len(entries) <= limit:
-        answer = await talk.ask(Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope)
-        if answer.status != 200:
-            raise talk.refusal(answer, scope.asked, scope.name)
-        if answer.is_cut:
+        response = await session.send_authorized(
+            Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
+        )
+        if response.status != 200:
+            raise session.make_refusal(response, scope.operation, scope.name)
+        if response.is_truncated:
             return None
-        page = _parse_page(answer, talk.host.name)
-        has_next = _NEXT.search(answer.headers.get("Link", "")) is not None
+        page = _parse_page(response, session.host.name)
+        has_next = _NEXT.search(response.headers.get("Link", "")) is not None
         if not set(page) - set(entries):
             return None if has_next else tuple(entries)
         entries.update(dict.fromkeys(page))
         after = first.with_query(n=PAGE_ENTRIES, last=page[-1])
-        url = _parse_next(answer, first) if has_next else after
+        url = _parse_next(response, first) if has_next else after
     return None
 
 
-def _parse_page(answer: Answer, subject: str) -> list[str]:
-    content = answer.json()
-    if answer.is_html or answer.is_cut or not isinstance(content, dict):
-        raise make_strange(answer, subject)
+def _parse_page(response: Response, subject: str) -> list[str]:
+    content = response.json()
+    if response.is_html or response.is_truncated or not isinstance(content, dict):
+        raise make_protocol_error(response, subject)
     try:
         page = _Page.model_validate(content)
     except ValidationError as error:
-        raise make_strange(answer, subject) from error
+        raise make_protocol_error(response, subject) from error
     if not page.model_fields_set:
-        raise make_strange(answer, subject)
+        raise make_protocol_error(response, subject)
     return page.tags or page.repositories or []
 
 
-def _parse_next(answer: Answer, first: URL) -> URL | None:
-    found = _NEXT.search(answer.headers.get("Link", ""))
+def _parse_next(response: Response, first: URL) -> URL | None:
+    found = _NEXT.search(response.headers.get("Link", ""))
     try:
-        url = answer.url.join(URL(found[1])) if found else None
+        url = response.url.join(URL(found[1])) if found else None
     except ValueError:
         return None
     return url if url and find_origin(url) == find_origin(first) else None

@@ -1,11 +1,11 @@
-"""What a manifest is, as a registry's headers say it or as its bytes do."""
+"""Manifests and their descriptors, parsed from headers or from content."""
 
 import hashlib
 import json
 import re
 from dataclasses import dataclass, field
 
-from worker.oci.transport.http import Answer
+from worker.oci.transport.http import Response
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -14,17 +14,17 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
-"""All four at once: without one of them a registry says 404 to an image of that kind."""
+"""All four types: without one of them, a registry answers 404 for an image of that type."""
 
 MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
-"""What a registry has to accept at least (OCI distribution, "Pushing Manifests")."""
+"""The size that every registry has to accept (OCI distribution, "Pushing Manifests")."""
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a manifest is, without its content."""
+    """The media type, digest and size of a manifest or blob."""
 
     media_type: str
     digest: str
@@ -33,33 +33,36 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """``config`` is the digest of an image's configuration; an index has none."""
+    """A manifest with its content.
+
+    ``config`` is the digest of an image's configuration; an index has none.
+    """
 
     descriptor: Descriptor
     content: bytes = field(repr=False)
     config: str | None
 
     def is_of(self, image_id: str) -> bool:
-        """Whether an Engine calls this image so: by its configuration, or by its manifest."""
+        """Return whether an Engine's image id is the config or manifest digest of this image."""
         return image_id in {self.config, self.descriptor.digest}
 
 
-def parse_descriptor(answer: Answer) -> Descriptor | None:
-    """What the headers of a HEAD say; ``None`` where one of them lacks or is nonsense."""
-    digest = answer.headers.get("Docker-Content-Digest", "")
-    size = answer.headers.get("Content-Length", "")
-    if answer.content_type not in MANIFEST_TYPES or not _DIGEST.fullmatch(digest):
+def parse_descriptor(response: Response) -> Descriptor | None:
+    """Parse the headers of a HEAD; return ``None`` if one of them is missing or malformed."""
+    digest = response.headers.get("Docker-Content-Digest", "")
+    size = response.headers.get("Content-Length", "")
+    if response.content_type not in MANIFEST_TYPES or not _DIGEST.fullmatch(digest):
         return None
-    return Descriptor(answer.content_type, digest, int(size)) if size.isdigit() else None
+    return Descriptor(response.content_type, digest, int(size)) if size.isdigit() else None
 
 
-def parse_manifest(answer: Answer) -> Manifest | None:
-    """What the content of a GET says; ``None`` where it is no manifest of the four kinds."""
-    if answer.is_cut or answer.content_type not in MANIFEST_TYPES:
+def parse_manifest(response: Response) -> Manifest | None:
+    """Parse the content of a GET; return ``None`` if its media type is none of the four."""
+    if response.is_truncated or response.content_type not in MANIFEST_TYPES:
         return None
-    digest = f"sha256:{hashlib.sha256(answer.body).hexdigest()}"
-    descriptor = Descriptor(answer.content_type, digest, len(answer.body))
-    return Manifest(descriptor, answer.body, _config(answer.body))
+    digest = f"sha256:{hashlib.sha256(response.body).hexdigest()}"
+    descriptor = Descriptor(response.content_type, digest, len(response.body))
+    return Manifest(descriptor, response.body, _config(response.body))
 
 
 def _config(body: bytes) -> str | None:

@@ -1,8 +1,8 @@
-"""Whether a registry holds a blob, and all of it, without reading it.
+"""Check that a registry holds all of a blob, without reading it.
 
 ```text
-HEAD ──► the right size: there ── 404: missing
-     └─► anything else that is no refusal ──► GET of the first byte, from where it really lies
+HEAD ──► the right size: present ── 404: missing
+     └─► any other success or a redirect ──► GET of the first byte, from its real storage
 ```
 """
 
@@ -12,63 +12,67 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import Conversation
+from worker.oci.registry.conversation import RegistrySession
 from worker.oci.registry.manifest import Descriptor
-from worker.oci.transport.answers import Asked
-from worker.oci.transport.http import Answer, Request
+from worker.oci.transport.answers import Operation
+from worker.oci.transport.http import Request, Response
 
 _RANGE = re.compile(r"bytes 0-0/(\d{1,18})")
 
 
-async def require_present(talk: Conversation, repository: str, blob: Descriptor) -> None:
-    """See that a repository holds a blob of this size.
+async def require_present(session: RegistrySession, repository: str, blob: Descriptor) -> None:
+    """Check that a repository holds a blob of this size.
 
-    A registry that leads elsewhere may know a blob that its storage has lost, and some answer a
-    HEAD with no length or with a wrong one: there the first byte is asked for.
+    A registry that redirects may list a blob that its storage has lost, and some answer a HEAD with
+    no length or a wrong one. In both cases the first byte is requested.
 
     Raises:
         RegistryError: ``image_incomplete`` for none and for one of another size; ``pull_denied`` …
     """
     require_repository(repository)
     require_digest(blob.digest)
-    url = await talk.url(f"{repository}/blobs/{blob.digest}")
-    answer = await talk.ask(Request("HEAD", url, stays=True), Scope(repository, PULL))
-    if answer.status == 200 and _length(answer) == blob.size_bytes:
+    url = await session.url(f"{repository}/blobs/{blob.digest}")
+    response = await session.send_authorized(
+        Request("HEAD", url, same_origin_only=True), Scope(repository, PULL)
+    )
+    if response.status == 200 and _length(response) == blob.size_bytes:
         return
-    if answer.status not in {200, 405} and not answer.is_redirect:
-        raise _make_error(talk, answer, repository, blob)
+    if response.status not in {200, 405} and not response.is_redirect:
+        raise _make_error(session, response, repository, blob)
     headers = {"Range": "bytes=0-0"} if blob.size_bytes else {}
-    first = await talk.ask(Request("GET", url, headers, streams=True), Scope(repository, PULL))
+    first = await session.send_authorized(
+        Request("GET", url, headers, stream_body=True), Scope(repository, PULL)
+    )
     if first.stream is None:
-        raise _make_error(talk, first, repository, blob)
+        raise _make_error(session, first, repository, blob)
     first.stream.close()
     size_bytes = _length(first)
     if size_bytes not in {None, blob.size_bytes}:
-        what = f"has {size_bytes} bytes, and should have {blob.size_bytes}"
-        raise _make_incomplete(talk, repository, blob, what)
+        what = f"has {size_bytes} bytes instead of {blob.size_bytes}"
+        raise _make_incomplete(session, repository, blob, what)
 
 
-def _length(answer: Answer) -> int | None:
-    """The size of the whole, where the answer tells it."""
-    if answer.status == 206:
-        found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+def _length(response: Response) -> int | None:
+    """Return the size of the whole blob, if the response names it."""
+    if response.status == 206:
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         return int(found[1]) if found else None
-    text = answer.headers.get("Content-Length", "")
+    text = response.headers.get("Content-Length", "")
     return int(text) if text.isdigit() else None
 
 
 def _make_error(
-    talk: Conversation, answer: Answer, repository: str, blob: Descriptor
+    session: RegistrySession, response: Response, repository: str, blob: Descriptor
 ) -> RegistryError:
-    if answer.status == 404 and not answer.is_html:
-        return _make_incomplete(talk, repository, blob, "is missing")
-    if answer.status == 416:
-        return _make_incomplete(talk, repository, blob, "is empty")
-    return talk.refusal(answer, Asked.PULL, repository)
+    if response.status == 404 and not response.is_html:
+        return _make_incomplete(session, repository, blob, "is missing")
+    if response.status == 416:
+        return _make_incomplete(session, repository, blob, "is empty")
+    return session.make_refusal(response, Operation.PULL, repository)
 
 
 def _make_incomplete(
-    talk: Conversation, repository: str, blob: Descriptor, what: str
+    session: RegistrySession, repository: str, blob: Descriptor, what: str
 ) -> RegistryError:
-    where = f"{talk.host.name}/{repository}"
+    where = f"{session.host.name}/{repository}"
     return RegistryError(FaultCode.IMAGE_INCOMPLETE, f"the blob {blob.digest} of {where} {what}")

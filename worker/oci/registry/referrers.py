@@ -1,16 +1,16 @@
-"""The referrers API: what a registry says refers to a manifest, as signatures do."""
+"""The referrers API: manifests that refer to another one, such as signatures."""
 
 from pydantic import BaseModel, ValidationError
 
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import Conversation
+from worker.oci.registry.conversation import RegistrySession
 from worker.oci.registry.listing import PAGE_LIMIT_BYTES
-from worker.oci.transport.answers import Asked, error_codes, make_strange
-from worker.oci.transport.http import Answer, Request
+from worker.oci.transport.answers import Operation, make_protocol_error, parse_error_codes
+from worker.oci.transport.http import Request, Response
 
-WITHOUT = frozenset({404, 405, 501})
-"""How a registry says that it does not have the API."""
+UNSUPPORTED_STATUSES = frozenset({404, 405, 501})
+"""The statuses of a registry that does not have the API."""
 
 
 class _Referrer(BaseModel):
@@ -22,32 +22,32 @@ class _Referrers(BaseModel):
 
 
 async def find_referrers(
-    talk: Conversation, repository: str, digest: str
+    session: RegistrySession, repository: str, digest: str
 ) -> tuple[str, ...] | None:
-    """The digests of the first page; ``None`` where the registry does not have the API.
+    """Return the digests of the first page; ``None`` if the registry does not have the API.
 
     OCI distribution 1.1, "Listing Referrers".
 
     Raises:
-        RegistryError: ``pull_denied`` …, ``registry_error`` for something else than a list.
+        RegistryError: ``pull_denied`` …, ``registry_error`` for content that is not a list.
     """
     require_repository(repository)
     require_digest(digest)
-    url = await talk.url(f"{repository}/referrers/{digest}")
+    url = await session.url(f"{repository}/referrers/{digest}")
     request = Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES)
-    answer = await talk.ask(request, Scope(repository, PULL))
-    if answer.status in WITHOUT or "UNSUPPORTED" in error_codes(answer):
+    response = await session.send_authorized(request, Scope(repository, PULL))
+    if response.status in UNSUPPORTED_STATUSES or "UNSUPPORTED" in parse_error_codes(response):
         return None
-    if answer.status != 200:
-        raise talk.refusal(answer, Asked.PULL, repository)
-    return _parse(answer, f"{talk.host.name}/{repository}")
+    if response.status != 200:
+        raise session.make_refusal(response, Operation.PULL, repository)
+    return _parse(response, f"{session.host.name}/{repository}")
 
 
-def _parse(answer: Answer, subject: str) -> tuple[str, ...]:
+def _parse(response: Response, subject: str) -> tuple[str, ...]:
     try:
-        found = _Referrers.model_validate(answer.json())
+        found = _Referrers.model_validate(response.json())
     except ValidationError as error:
-        raise make_strange(answer, subject) from error
-    if not found.manifests and "Link" in answer.headers:
-        raise make_strange(answer, subject)
+        raise make_protocol_error(response, subject) from error
+    if not found.manifests and "Link" in response.headers:
+        raise make_protocol_error(response, subject)
     return tuple(referrer.digest for referrer in found.manifests)

@@ -1,1 +1,1 @@
-"""HTTP to hosts whose addresses were checked and are pinned."""
+"""HTTP to hosts whose addresses were checked and pinned."""

@@ -1,7 +1,7 @@
-"""Which addresses a registry's host has, and whether a registry may have them.
+"""The addresses of a registry's host, and the check that a registry may have them.
 
-The look-up is done once and its answer is kept for the connection: a name that resolves to another
-address a moment later (DNS rebinding) changes nothing.
+A name is resolved once and its addresses are kept for the connection: a name that resolves to
+another address a moment later (DNS rebinding) changes nothing.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ NOT_FOUND = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 class Resolver(Protocol):
     async def resolve(self, hostname: str) -> tuple[str, ...]:
-        """The addresses of a name, as text.
+        """Return the addresses of a name, as text.
 
         Raises:
             socket.gaierror: as ``getaddrinfo`` does.
@@ -27,14 +27,14 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """What this machine's own resolver says, asked in a thread of the loop's."""
+    """The machine's own resolver, called in a thread."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:
         return await asyncio.to_thread(look_up, hostname)
 
 
 def look_up(hostname: str) -> tuple[str, ...]:
-    """What this machine's own resolver says: DNS, hosts file and all; blocks.
+    """Resolve a name with the machine's own resolver (DNS, hosts file); this blocks.
 
     Raises:
         socket.gaierror: as ``getaddrinfo`` does.
@@ -44,22 +44,22 @@ def look_up(hostname: str) -> tuple[str, ...]:
 
 
 def require_host(hostname: str, networks: RegistryNetworks) -> None:
-    """Check what can be checked before a look-up: a literal address.
+    """Check a literal address before any look-up.
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
-        InvalidReferenceError: numbers and dots that are no IPv4 address (``127.1``).
+        InvalidReferenceError: numbers and dots that are not an IPv4 address (``127.1``).
     """
     if is_address(hostname):
         networks.require(hostname)
     elif is_number(hostname):
-        raise InvalidReferenceError(f"neither a name nor an IPv4 address: {hostname}")
+        raise InvalidReferenceError(f"{hostname} is neither a host name nor an IPv4 address")
 
 
 async def resolve(
     hostname: str, networks: RegistryNetworks, resolver: Resolver, deadline: timedelta
 ) -> tuple[str, ...]:
-    """The addresses of a host, each one checked; a literal address is its own.
+    """Resolve a host and check each address; a literal address is its own.
 
     Raises:
         RefusedNetworkError: one of them is not an address that a registry may have here.
@@ -68,18 +68,18 @@ async def resolve(
     require_host(hostname, networks)
     if is_address(hostname):
         return (hostname,)
-    addresses = await _look_up(hostname, resolver, deadline)
+    addresses = await _resolve(hostname, resolver, deadline)
     if not addresses:
         raise _make_not_found(hostname)
     return tuple(str(networks.require(address)) for address in addresses)
 
 
 def are_loopback(addresses: tuple[str, ...]) -> bool:
-    """Whether a connection to any of them stays on this machine."""
+    """Return whether a connection to any of them stays on this machine."""
     return all(ip_address(address).is_loopback for address in addresses)
 
 
-async def _look_up(hostname: str, resolver: Resolver, deadline: timedelta) -> tuple[str, ...]:
+async def _resolve(hostname: str, resolver: Resolver, deadline: timedelta) -> tuple[str, ...]:
     try:
         async with asyncio.timeout(deadline.total_seconds()):
             return await resolver.resolve(hostname)
@@ -88,13 +88,13 @@ async def _look_up(hostname: str, resolver: Resolver, deadline: timedelta) -> tu
             raise _make_not_found(hostname) from error
         raise RegistryError(
             FaultCode.DNS_FAILURE,
-            f"the look-up of {hostname} failed",
+            f"the DNS look-up of {hostname} failed",
             evidence=f"EAI {error.errno}",
         ) from error
     except (TimeoutError, UnicodeError) as error:
         raise RegistryError(
             FaultCode.DNS_FAILURE,
-            f"the look-up of {hostname} has no answer",
+            f"the DNS look-up of {hostname} got no answer",
             evidence=f"nothing within {deadline.total_seconds():g} s",
         ) from error
 

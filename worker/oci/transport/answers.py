@@ -1,7 +1,7 @@
-"""What a registry's refusal means: HTTP status and OCI error codes as `RegistryError`.
+"""Errors for HTTP responses of registries: status and OCI error codes as `RegistryError`.
 
-The codes are those of the OCI distribution specification, section "Error Codes". The registry's
-own sentences are not repeated: they may hold anything, the password included.
+The codes are those of the OCI distribution specification, section "Error Codes". The registry's own
+messages are not repeated: they may contain anything, even the password.
 """
 
 import re
@@ -14,30 +14,30 @@ from pydantic import BaseModel, ValidationError
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from worker.oci.transport.http import Answer
+from worker.oci.transport.http import Response
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 MAX_SHOWN_CODES = 3
 
 
-class Asked(StrEnum):
-    """What a request was for: it decides what a refusal means."""
+class Operation(StrEnum):
+    """The purpose of a request, which decides what a refusal means."""
 
-    PING = "speak to"
+    PING = "connect to"
     PULL = "pull from"
     PUSH = "push to"
-    TAG = "write a tag in"
+    TAG = "write a tag to"
     DELETE = "delete from"
     CATALOG = "list"
 
 
 DENIED = {
-    Asked.PING: FaultCode.AUTH_BAD_CREDENTIALS,
-    Asked.PULL: FaultCode.PULL_DENIED,
-    Asked.PUSH: FaultCode.PUSH_DENIED,
-    Asked.TAG: FaultCode.PUSH_DENIED,
-    Asked.DELETE: FaultCode.PUSH_DENIED,
-    Asked.CATALOG: FaultCode.PULL_DENIED,
+    Operation.PING: FaultCode.AUTH_BAD_CREDENTIALS,
+    Operation.PULL: FaultCode.PULL_DENIED,
+    Operation.PUSH: FaultCode.PUSH_DENIED,
+    Operation.TAG: FaultCode.PUSH_DENIED,
+    Operation.DELETE: FaultCode.PUSH_DENIED,
+    Operation.CATALOG: FaultCode.PULL_DENIED,
 }
 
 CORRUPT_CODES = frozenset(
@@ -49,16 +49,16 @@ CORRUPT_CODES = frozenset(
         "SIZE_INVALID",
     }
 )
-"""Something of what was sent did not arrive, or not as it was: sent again it may."""
+"""Parts of the upload were lost or damaged; another attempt may succeed."""
 
 IMMUTABLE_STATUSES = frozenset({409, 412})
-"""How a registry refuses to move a tag; ECR says 400 and TAG_INVALID."""
+"""The statuses of a registry that refuses to move a tag; ECR answers 400 and TAG_INVALID."""
 
-KEPT_STATUSES = frozenset({405, 412})
-"""How a registry refuses to delete: all images, or by a rule this one (Harbor)."""
+DELETE_UNSUPPORTED_STATUSES = frozenset({405, 412})
+"""The statuses of a registry that refuses to delete any image, or this one by a rule (Harbor)."""
 
-KEPT_CODES = frozenset({"UNSUPPORTED", "DIGEST_INVALID"})
-"""The second one is said to a tag, by registries that delete nothing but digests."""
+DELETE_UNSUPPORTED_CODES = frozenset({"UNSUPPORTED", "DIGEST_INVALID"})
+"""Registries that delete only digests answer ``DIGEST_INVALID`` for a tag."""
 
 
 class _OciError(BaseModel):
@@ -69,58 +69,61 @@ class _OciErrors(BaseModel):
     errors: list[_OciError] = []
 
 
-def make_answer_error(
-    answer: Answer, asked: Asked, subject: str, *, as_nobody: bool
+def make_response_error(
+    response: Response, operation: Operation, subject: str, *, is_anonymous: bool
 ) -> RegistryError:
-    """The diagnosis of an answer that is not what was asked for.
+    """Make the error for a response that is not the expected one.
 
-    ``subject`` is what was asked about, ``host/repository``; ``as_nobody`` that no login was sent.
+    ``subject`` is what the request was about, ``host/repository``; ``is_anonymous`` if no login was
+    sent.
     """
-    codes = error_codes(answer)
+    codes = parse_error_codes(response)
     return RegistryError(
-        _diagnose(answer, codes, asked, as_nobody=as_nobody),
-        f"cannot {asked} {subject}",
-        evidence=_describe(answer, codes),
-        retry_after_seconds=parse_retry_after(answer.headers, datetime.now(UTC)),
+        _diagnose(response, codes, operation, is_anonymous=is_anonymous),
+        f"cannot {operation} {subject}",
+        evidence=_describe(response, codes),
+        retry_after_seconds=parse_retry_after(response.headers, datetime.now(UTC)),
     )
 
 
-def make_strange(answer: Answer, subject: str) -> RegistryError:
-    """A success whose content is not what the specification says."""
+def make_protocol_error(response: Response, subject: str) -> RegistryError:
+    """Make the error for a success whose content violates the specification."""
     return RegistryError(
-        FaultCode.NOT_A_REGISTRY if answer.is_html else FaultCode.REGISTRY_ERROR,
-        f"{subject} answers something that is not of the registry protocol",
-        evidence=_describe(answer, ()),
+        FaultCode.NOT_A_REGISTRY if response.is_html else FaultCode.REGISTRY_ERROR,
+        f"{subject} returned a response that violates the registry protocol",
+        evidence=_describe(response, ()),
     )
 
 
-def make_no_registry(answer: Answer, subject: str) -> RegistryError:
-    """An answer of ``/v2/`` that shows no sign of the registry protocol."""
+def make_not_a_registry_error(response: Response, subject: str) -> RegistryError:
+    """Make the error for a response of ``/v2/`` that is not of the registry protocol."""
     return RegistryError(
         FaultCode.NOT_A_REGISTRY,
-        f"{subject} does not answer as a registry",
-        evidence=_describe(answer, ()),
+        f"{subject} is not a registry",
+        evidence=_describe(response, ()),
     )
 
 
-def error_codes(answer: Answer) -> tuple[str, ...]:
-    """The codes of an OCI error body, in order; none where the body is none."""
+def parse_error_codes(response: Response) -> tuple[str, ...]:
+    """Return the codes of an OCI error body, in order; none if there is no such body."""
     try:
-        parsed = _OciErrors.model_validate(answer.json())
+        parsed = _OciErrors.model_validate(response.json())
     except ValidationError:
         return ()
     return tuple(error.code for error in parsed.errors if _CODE.fullmatch(error.code))
 
 
-def is_registry(answer: Answer) -> bool:
-    """Whether an answer of ``/v2/`` without a challenge can only be a registry's."""
-    if answer.is_html:
+def is_registry(response: Response) -> bool:
+    """Return whether a response of ``/v2/`` without a challenge can only be a registry's."""
+    if response.is_html:
         return False
-    return "Docker-Distribution-Api-Version" in answer.headers or isinstance(answer.json(), dict)
+    return "Docker-Distribution-Api-Version" in response.headers or isinstance(
+        response.json(), dict
+    )
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds to wait (RFC 9110, section 10.2.3); never negative, at most a day."""
+    """Return the seconds to wait, from 0 to a day (RFC 9110, section 10.2.3)."""
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), 86_400.0)
@@ -133,25 +136,25 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
 
 
 def _diagnose(
-    answer: Answer, codes: tuple[str, ...], asked: Asked, *, as_nobody: bool
+    response: Response, codes: tuple[str, ...], operation: Operation, *, is_anonymous: bool
 ) -> FaultCode:
     if "TOOMANYREQUESTS" in codes:
         return FaultCode.RATE_LIMITED
-    if rule := _find_rule(answer, codes, asked):
+    if rule := _diagnose_rule(response, codes, operation):
         return rule
     if CORRUPT_CODES & set(codes):
         return FaultCode.UPLOAD_CORRUPT
-    match answer.status:
+    match response.status:
         case 429:
             code = FaultCode.RATE_LIMITED
         case 407:
             code = FaultCode.PROXY_ERROR
         case 401:
-            code = FaultCode.AUTH_MISSING if as_nobody else DENIED[asked]
+            code = FaultCode.AUTH_MISSING if is_anonymous else DENIED[operation]
         case 403:
-            code = _diagnose_forbidden(answer, codes, asked)
+            code = _diagnose_forbidden(response, codes, operation)
         case 404:
-            code = _diagnose_not_found(answer, codes, asked)
+            code = _diagnose_not_found(response, codes, operation)
         case 413:
             code = FaultCode.LAYER_TOO_LARGE
         case status:
@@ -159,27 +162,37 @@ def _diagnose(
     return code
 
 
-def _find_rule(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode | None:
-    """What a registry lets nobody do."""
-    if asked is Asked.TAG and (answer.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes):
+def _diagnose_rule(
+    response: Response, codes: tuple[str, ...], operation: Operation
+) -> FaultCode | None:
+    """Return the code if the registry forbids the operation to every login."""
+    if operation is Operation.TAG and (
+        response.status in IMMUTABLE_STATUSES or "TAG_INVALID" in codes
+    ):
         return FaultCode.TAG_IMMUTABLE
-    if asked is Asked.DELETE and (answer.status in KEPT_STATUSES or KEPT_CODES & set(codes)):
+    if operation is Operation.DELETE and (
+        response.status in DELETE_UNSUPPORTED_STATUSES or DELETE_UNSUPPORTED_CODES & set(codes)
+    ):
         return FaultCode.DELETE_UNSUPPORTED
     return None
 
 
-def _diagnose_forbidden(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode:
-    # Before any login a registry asks for one; only what stands in front of it says "forbidden".
-    has_no_body = answer.method == "HEAD" and not answer.is_html
-    if asked is not Asked.PING and (codes or has_no_body):
-        return DENIED[asked]
+def _diagnose_forbidden(
+    response: Response, codes: tuple[str, ...], operation: Operation
+) -> FaultCode:
+    # A registry asks for a login first; only a proxy in front of it answers "forbidden".
+    has_no_body = response.method == "HEAD" and not response.is_html
+    if operation is not Operation.PING and (codes or has_no_body):
+        return DENIED[operation]
     return FaultCode.BLOCKED_BY_PROXY
 
 
-def _diagnose_not_found(answer: Answer, codes: tuple[str, ...], asked: Asked) -> FaultCode:
-    if asked is Asked.PING or answer.is_html:
+def _diagnose_not_found(
+    response: Response, codes: tuple[str, ...], operation: Operation
+) -> FaultCode:
+    if operation is Operation.PING or response.is_html:
         return FaultCode.NOT_A_REGISTRY
-    if asked in {Asked.PUSH, Asked.TAG} or "NAME_UNKNOWN" in codes:
+    if operation in {Operation.PUSH, Operation.TAG} or "NAME_UNKNOWN" in codes:
         return FaultCode.REPO_MISSING
     return FaultCode.IMAGE_NOT_FOUND
 
@@ -192,10 +205,10 @@ def _diagnose_other(status: int, codes: tuple[str, ...]) -> FaultCode:
     return FaultCode.NOT_A_REGISTRY
 
 
-def _describe(answer: Answer, codes: tuple[str, ...]) -> str:
-    words = [f"HTTP {answer.status}", *codes[:MAX_SHOWN_CODES]]
-    if answer.is_html:
+def _describe(response: Response, codes: tuple[str, ...]) -> str:
+    words = [f"HTTP {response.status}", *codes[:MAX_SHOWN_CODES]]
+    if response.is_html:
         words.append("a web page")
-    if answer.is_redirect and answer.location:
-        words.append(f"leads to {answer.location.host}")
+    if response.is_redirect and response.location:
+        words.append(f"redirects to {response.location.host}")
     return ", ".join(words)

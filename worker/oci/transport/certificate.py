@@ -1,4 +1,4 @@
-"""TLS as the server's Docker Engine holds registries to it, and what a certificate says."""
+"""TLS contexts with the CAs that the server's Docker Engine trusts, and parsed certificates."""
 
 import asyncio
 import ssl
@@ -15,23 +15,23 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 
 CERTIFICATES_DIRECTORY = Path("/etc/docker/certs.d")
-"""Where Docker looks for a registry's own CAs: ``HOST:PORT/*.crt``, and for its own certificates
+"""Docker's directory of a registry's CAs (``HOST:PORT/*.crt``) and of client certificates
 (Docker's manual, "Verify repository client with certificates")."""
 
-KEPT_CONTEXTS = 64
+MAX_CACHED_CONTEXTS = 64
 SHOWN_NAMES = 5
 SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a person needs to know of a server's certificate."""
+    """The parts of a server's certificate that are shown to a person."""
 
     issuer: str
     names: tuple[str, ...]
     not_after: datetime
 
-    def time_left(self, now: datetime | None = None) -> timedelta:
+    def remaining_time(self, now: datetime | None = None) -> timedelta:
         return self.not_after - (now or datetime.now(UTC))
 
     def __str__(self) -> str:
@@ -41,19 +41,19 @@ class Certificate:
 
 
 async def make_context(name: str, directory: Path) -> ssl.SSLContext:
-    """The system's trusted CAs and, from ``directory/name/*.crt``, the registry's own.
+    """Make a context of the system's CAs and the registry's own, ``directory/name/*.crt``.
 
-    ``*.cert`` with ``*.key`` beside it is what we show to a registry that asks for a certificate.
-    In a thread, since reading a bundle of CAs takes some 20 ms.
+    ``*.cert`` with ``*.key`` is the client certificate for a registry that requests one. Runs in a
+    thread, since reading a CA bundle takes some 20 ms.
 
     Raises:
-        RegistryError: ``tls_failed``: a file there is no certificate.
+        RegistryError: ``tls_failed``: a file there is not a certificate.
     """
     return await asyncio.to_thread(_find_context, name, directory)
 
 
 def make_unverified_context() -> ssl.SSLContext:
-    """For a host that the Engine lists as insecure, and for a look at a refused certificate."""
+    """Make a context without verification: for insecure registries, and to read certificates."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -61,11 +61,11 @@ def make_unverified_context() -> ssl.SSLContext:
 
 
 def parse_certificate(encoded: bytes | None) -> Certificate | None:
-    """Read a certificate in DER; ``None`` where there is none or it cannot be read."""
+    """Parse a certificate in DER; return ``None`` if there is none or it is malformed."""
     try:
         certificate = x509.load_der_x509_certificate(encoded or b"")
         return Certificate(
-            issuer=_shown(_name(certificate.issuer)),
+            issuer=_make_printable(_name(certificate.issuer)),
             names=_names(certificate),
             not_after=certificate.not_valid_after_utc,
         )
@@ -81,13 +81,13 @@ def _find_context(name: str, directory: Path) -> ssl.SSLContext:
     return _make_context(tuple(own), changed)
 
 
-@lru_cache(maxsize=KEPT_CONTEXTS)
+@lru_cache(maxsize=MAX_CACHED_CONTEXTS)
 def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSLContext:
-    """Kept as long as no file changes: a new CA counts at once, as it does for Docker."""
+    """Make a context, cached until a file changes: as in Docker, a new CA counts at once."""
     context = ssl.create_default_context()
     for file in files:
         if file.suffix == ".cert":
-            # What we may not read is not shown; then the registry says that it wants one.
+            # An unreadable certificate is not sent; the registry then reports that it requires one.
             with suppress(OSError):
                 context.load_cert_chain(file, file.with_suffix(".key"))
             continue
@@ -95,7 +95,7 @@ def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSL
             context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as error:
             raise RegistryError(
-                FaultCode.TLS_FAILED, f"{file} is no certificate that can be read"
+                FaultCode.TLS_FAILED, f"{file} is not a readable certificate"
             ) from error
     return context
 
@@ -104,7 +104,7 @@ def _name(name: x509.Name) -> str:
     for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME):
         if attributes := name.get_attributes_for_oid(kind):
             return str(attributes[0].value)
-    return name.rfc4514_string() or "nobody"
+    return name.rfc4514_string() or "an unnamed issuer"
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -118,9 +118,9 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
         return ()
     domains = extension.get_values_for_type(x509.DNSName)
     addresses = extension.get_values_for_type(x509.IPAddress)
-    return tuple(_shown(str(name)) for name in (*domains, *addresses))
+    return tuple(_make_printable(str(name)) for name in (*domains, *addresses))
 
 
-def _shown(text: str) -> str:
-    """A stranger's text, fit for a line of ours."""
-    return "".join(sign for sign in text if sign.isprintable())[:SHOWN_CHARACTERS]
+def _make_printable(text: str) -> str:
+    """Return untrusted text without unprintable characters, cut to a limit."""
+    return "".join(character for character in text if character.isprintable())[:SHOWN_CHARACTERS]

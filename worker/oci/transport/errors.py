@@ -1,6 +1,6 @@
-"""What a connection that failed means: exceptions of sockets, TLS and aiohttp as `RegistryError`.
+"""Errors for failed connections: exceptions of sockets, TLS and aiohttp as `RegistryError`.
 
-Decided by type, errno, OpenSSL's verify code and reason, never by the text of an error.
+Type, errno, OpenSSL's verify code and reason decide, never the text of an error.
 """
 
 import errno
@@ -27,48 +27,48 @@ VERIFY_CODES = {
 }
 """Numbers of OpenSSL's ``x509_vfy.h`` (``X509_V_ERR_…``)."""
 
-NO_TLS_REASONS = frozenset(
+NOT_TLS_REASONS = frozenset(
     {
         "WRONG_VERSION_NUMBER",
         "HTTP_REQUEST",
         "UNKNOWN_PROTOCOL",
         "PACKET_LENGTH_TOO_LONG",
-        "RECORD_LAYER_FAILURE",  # what OpenSSL 3.2 and later say of an answer in plain text
+        "RECORD_LAYER_FAILURE",  # OpenSSL 3.2 and later, for a response in plain text
     }
 )
 CLIENT_CERTIFICATE_REASONS = frozenset(
     {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"}
 )
-UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT})
-CUT = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
+UNREACHABLE_ERRNOS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT})
+RESET_ERRNOS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
-def make_connection_error(error: BaseException, where: str) -> RegistryError:
-    """The diagnosis of a connection to ``where`` (``host:port``) that failed with ``error``."""
-    if tls := next((cause for cause in _causes(error) if _is_openssl_s(cause)), None):
-        return _make_tls_error(tls, where)
+def make_connection_error(error: BaseException, authority: str) -> RegistryError:
+    """Make the error for a failed connection to ``authority`` (``host:port``)."""
+    if tls := next((cause for cause in _causes(error) if _is_openssl_error(cause)), None):
+        return _make_tls_error(tls, authority)
     if isinstance(error, TimeoutError):
-        return RegistryError(FaultCode.CONN_TIMEOUT, f"{where} does not answer in time")
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"{authority} did not answer in time")
     if isinstance(error, aiohttp.ClientResponseError):
-        return RegistryError(FaultCode.NOT_A_REGISTRY, f"{where} does not answer in HTTP")
+        return RegistryError(FaultCode.NOT_A_REGISTRY, f"{authority} does not speak HTTP")
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
-        return _make_cut(where)
-    return _make_socket_error(error, where)
+        return _make_reset(authority)
+    return _make_socket_error(error, authority)
 
 
-def make_timeout(where: str, doing: str, deadline: timedelta) -> RegistryError:
-    """``where`` let a deadline pass while we were ``doing`` something."""
+def make_timeout(authority: str, step: str, deadline: timedelta) -> RegistryError:
+    """Make the error for a deadline that ``authority`` exceeded during ``step``."""
     return RegistryError(
         FaultCode.CONN_TIMEOUT,
-        f"{where} does not answer in time",
-        evidence=f"{doing}: nothing within {deadline.total_seconds():g} s",
+        f"{authority} did not answer in time",
+        evidence=f"{step}: nothing within {deadline.total_seconds():g} s",
     )
 
 
-def speaks_no_tls(error: BaseException) -> bool:
-    """Whether a handshake failed because the other side answered something that is no TLS."""
+def is_not_tls(error: BaseException) -> bool:
+    """Return whether a handshake failed because the other side does not speak TLS."""
     return any(
-        isinstance(cause, ssl.SSLError) and _reason(cause) in NO_TLS_REASONS
+        isinstance(cause, ssl.SSLError) and _reason(cause) in NOT_TLS_REASONS
         for cause in _causes(error)
     )
 
@@ -80,26 +80,28 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _is_openssl_s(error: BaseException) -> TypeGuard[ssl.SSLError]:
-    # aiohttp's own are of the same classes, and know neither verify code nor reason.
+def _is_openssl_error(error: BaseException) -> TypeGuard[ssl.SSLError]:
+    # aiohttp's own errors have the same classes, but neither verify code nor reason.
     return isinstance(error, ssl.SSLError) and not isinstance(error, aiohttp.ClientError)
 
 
-def _make_tls_error(error: ssl.SSLError, where: str) -> RegistryError:
+def _make_tls_error(error: ssl.SSLError, authority: str) -> RegistryError:
     if isinstance(error, ssl.SSLCertVerificationError):
         code = VERIFY_CODES.get(error.verify_code, FaultCode.TLS_FAILED)
         return RegistryError(
-            code, f"the certificate of {where} is not accepted: {error.verify_message}"
+            code, f"the certificate of {authority} is not accepted: {error.verify_message}"
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return _make_cut(where)
-    if _reason(error) in NO_TLS_REASONS:
-        return RegistryError(FaultCode.TLS_NOT_OFFERED, f"{where} does not speak TLS")
+        return _make_reset(authority)
+    if _reason(error) in NOT_TLS_REASONS:
+        return RegistryError(FaultCode.TLS_NOT_OFFERED, f"{authority} does not speak TLS")
     if _reason(error) in CLIENT_CERTIFICATE_REASONS:
-        return RegistryError(FaultCode.TLS_CLIENT_CERT, f"{where} wants a certificate from us")
+        return RegistryError(
+            FaultCode.TLS_CLIENT_CERT, f"{authority} requires a client certificate"
+        )
     return RegistryError(
         FaultCode.TLS_FAILED,
-        f"the TLS handshake with {where} failed",
+        f"the TLS handshake with {authority} failed",
         evidence=f"OpenSSL: {_reason(error) or 'no reason given'}",
     )
 
@@ -109,20 +111,20 @@ def _reason(error: ssl.SSLError) -> str:
     return str(getattr(error, "reason", None) or "")
 
 
-def _make_socket_error(error: BaseException, where: str) -> RegistryError:
+def _make_socket_error(error: BaseException, authority: str) -> RegistryError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ECONNREFUSED:
-        return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {where}")
-    if number in UNREACHABLE:
-        return RegistryError(FaultCode.CONN_TIMEOUT, f"there is no way to {where}")
-    if number in CUT or number is None:
-        return _make_cut(where)
+        return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {authority}")
+    if number in UNREACHABLE_ERRNOS:
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"there is no route to {authority}")
+    if number in RESET_ERRNOS or number is None:
+        return _make_reset(authority)
     return RegistryError(
         FaultCode.CONN_REFUSED,
-        f"cannot connect to {where}",
+        f"cannot connect to {authority}",
         evidence=errno.errorcode.get(number) or "unknown error number",
     )
 
 
-def _make_cut(where: str) -> RegistryError:
-    return RegistryError(FaultCode.CONN_RESET, f"{where} cut the connection")
+def _make_reset(authority: str) -> RegistryError:
+    return RegistryError(FaultCode.CONN_RESET, f"{authority} cut the connection")

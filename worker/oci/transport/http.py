@@ -1,4 +1,4 @@
-"""HTTP exchanges with hosts whose addresses were checked and are pinned; bodies are capped."""
+"""HTTP exchanges with hosts whose addresses were checked and pinned; body sizes are limited."""
 
 import asyncio
 import io
@@ -21,7 +21,7 @@ from worker.oci.transport.stream import Stream
 
 BODY_LIMIT_BYTES = 64 * 1024
 READ_BYTES = 128 * 1024
-"""Of a streamed body twice so much is held at the most; more is left to the other end."""
+"""At most twice this size of a streamed body is buffered; then TCP slows the sender down."""
 
 STREAMED = frozenset({200, 206})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -30,10 +30,11 @@ USER_AGENT = "wharfinger"
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of one URL.
+    """An HTTP request to one URL.
 
-    ``content`` that is a stream has its length in a header. ``streams``: the body of a good answer
-    is left to be read. ``stays``: a redirect to another origin is the answer, and is not followed.
+    A streamed ``content`` has its length in a header. ``stream_body`` leaves the body of a success
+    to be read by the caller. ``same_origin_only`` returns a redirect to another origin instead of
+    following it.
     """
 
     method: str
@@ -41,8 +42,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content: bytes | AsyncIterable[bytes] | None = field(default=None, repr=False)
     limit_bytes: int = BODY_LIMIT_BYTES
-    streams: bool = False
-    stays: bool = False
+    stream_body: bool = False
+    same_origin_only: bool = False
 
     @property
     def is_repeatable(self) -> bool:
@@ -50,22 +51,22 @@ class Request:
 
     @property
     def payload(self) -> io.BytesIO | AsyncIterable[bytes] | None:
-        """The content as aiohttp wants it, which warns of bytes beyond a mebibyte."""
+        """The content as aiohttp expects it: it warns of ``bytes`` beyond a mebibyte."""
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
 
-    def with_proof(self, authorization: str | None) -> Self:
-        """The same with a login, where there is one."""
+    def with_authorization(self, authorization: str | None) -> Self:
+        """Return the request with an ``Authorization`` header, if a value is given."""
         if authorization is None:
             return self
         return replace(self, headers={**self.headers, "Authorization": authorization})
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP answer with as much of its body as was asked for.
+class Response:
+    """An HTTP response with as much of its body as was requested.
 
-    ``headers`` know no case; ``challenges`` are all values of ``WWW-Authenticate``. ``stream`` is
-    the body that was asked for as one, to be closed by whoever asked.
+    ``headers`` ignore case; ``challenges`` are all values of ``WWW-Authenticate``. ``stream`` is a
+    streamed body, which the caller closes.
     """
 
     method: str
@@ -74,7 +75,7 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     challenges: tuple[str, ...] = ()
-    is_cut: bool = False
+    is_truncated: bool = False
     stream: Stream | None = None
 
     @property
@@ -91,7 +92,7 @@ class Answer:
 
     @property
     def location(self) -> URL | None:
-        """Where ``Location`` points to, made absolute; ``None`` for none or an unreadable one."""
+        """The absolute URL of ``Location``; ``None`` if it is missing or malformed."""
         try:
             target = self.url.join(URL(self.headers["Location"]))
         except (KeyError, ValueError):
@@ -99,7 +100,7 @@ class Answer:
         return target if target.scheme in {"http", "https"} and target.host else None
 
     def json(self) -> object:
-        """The body as JSON, or ``None`` where it is none."""
+        """Return the body as JSON, or ``None`` if it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -107,7 +108,7 @@ class Answer:
 
 
 class Transport:
-    """One session; a route is found once for each origin and then kept."""
+    """One HTTP session; the route to each origin is found once and kept."""
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
@@ -139,28 +140,28 @@ class Transport:
         self._routes[route.origin] = route
 
     async def find_route(self, url: URL) -> Route:
-        """The way to a URL's origin, checked.
+        """Return the checked route to a URL's origin.
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: no address, no connection, or plain HTTP where it may not be.
+            RegistryError: no address, no connection, or plain HTTP where TLS is required.
         """
         origin = find_origin(url)
         if origin not in self._routes:
             self.add(await find_route_to(origin, self._settings))
         return self._routes[origin]
 
-    async def request(self, request: Request) -> Answer:
-        """Exchange one request for one answer; redirects are the caller's matter.
+    async def request(self, request: Request) -> Response:
+        """Send one request and return its response; the caller follows redirects.
 
         Raises:
             RefusedNetworkError: an address that a registry may not have here.
-            RegistryError: no connection, or one that was cut; or what the content raised.
+            RegistryError: no connection, or one that was cut; or an error of the content.
         """
         route = await self.find_route(request.url)
         if self._session is None:
             raise RuntimeError("the transport is used outside of its context")
-        where = f"{route.hostname}:{route.port}"
+        authority = f"{route.hostname}:{route.port}"
         try:
             response = await self._session.request(
                 request.method,
@@ -171,21 +172,21 @@ class Transport:
                 timeout=_make_timeout(request, self._settings.deadlines),
                 ssl=route.context or True,
             )
-            if request.streams and response.status in STREAMED:
-                return _make_answer(request, response, stream=Stream(response, where))
+            if request.stream_body and response.status in STREAMED:
+                return _make_response(request, response, stream=Stream(response, authority))
             async with response:
                 body = await _read(response, request.limit_bytes + 1)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             if isinstance(
                 own := error.__cause__, WharfError
-            ):  # the content's, not the connection's
+            ):  # raised by the content, not by the connection
                 raise own from own.__cause__
-            raise make_connection_error(error, where) from error
-        return _make_answer(request, response, body)
+            raise make_connection_error(error, authority) from error
+        return _make_response(request, response, body)
 
 
 class _PinnedResolver(AbstractResolver):
-    """Answers aiohttp with the addresses that were checked, and knows no other name."""
+    """A resolver that gives aiohttp the checked addresses, and knows no other name."""
 
     def __init__(self, routes: Mapping[URL, Route]) -> None:
         self._routes = routes
@@ -206,9 +207,9 @@ class _PinnedResolver(AbstractResolver):
 
 
 def _make_timeout(request: Request, deadlines: Deadlines) -> aiohttp.ClientTimeout:
-    """What moves content may take as long as bytes move, and to be stored."""
-    if request.content is None and not request.streams:
-        return aiohttp.ClientTimeout(total=deadlines.answer.total_seconds())
+    """Make the time limits: a transfer may continue as long as bytes move."""
+    if request.content is None and not request.stream_body:
+        return aiohttp.ClientTimeout(total=deadlines.response.total_seconds())
     return aiohttp.ClientTimeout(
         sock_connect=deadlines.tcp.total_seconds(), sock_read=deadlines.idle.total_seconds()
     )
@@ -219,20 +220,20 @@ def _make_result(host: str, port: int, address: str) -> ResolveResult:
     return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)
 
 
-def _make_answer(
+def _make_response(
     request: Request,
     response: aiohttp.ClientResponse,
     body: bytes = b"",
     stream: Stream | None = None,
-) -> Answer:
-    return Answer(
+) -> Response:
+    return Response(
         method=request.method,
         url=request.url,
         status=response.status,
         headers=response.headers,
         body=body[: request.limit_bytes],
         challenges=tuple(response.headers.getall("WWW-Authenticate", ())),
-        is_cut=len(body) > request.limit_bytes,
+        is_truncated=len(body) > request.limit_bytes,
         stream=stream,
     )
 

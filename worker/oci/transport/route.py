@@ -1,7 +1,7 @@
-"""How a host is reached: checked and pinned addresses, and TLS, or plain HTTP where that is right.
+"""Routes to hosts: checked and pinned addresses, and TLS or, if allowed, plain HTTP.
 
-Plain HTTP is spoken only to loopback and to registries that the server's Engine lists as insecure,
-and only after the port itself answered something that is no TLS.
+Plain HTTP is used only for loopback and for registries that the server's Engine lists as insecure,
+and only if the port itself does not speak TLS.
 """
 
 import asyncio
@@ -24,39 +24,45 @@ from worker.oci.transport.certificate import (
     make_unverified_context,
     parse_certificate,
 )
-from worker.oci.transport.errors import make_connection_error, make_timeout, speaks_no_tls
+from worker.oci.transport.errors import is_not_tls, make_connection_error, make_timeout
 from worker.oci.transport.settings import ConnectionSettings
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A host after its look-up. ``name`` is how Docker calls it (certificates, insecure list)."""
+    """A host with its resolved addresses.
+
+    ``name`` is Docker's name for it (certificates, insecure list).
+    """
 
     name: str
     hostname: str
     port: int | None
     addresses: tuple[str, ...]
-    is_listed: bool
+    is_insecure: bool
 
     @property
-    def may_be_plain(self) -> bool:
-        return self.is_listed or are_loopback(self.addresses)
+    def allows_plain_http(self) -> bool:
+        return self.is_insecure or are_loopback(self.addresses)
 
     @property
-    def where(self) -> str:
+    def authority(self) -> str:
         return f"{self.hostname}:{self.port or 443}"
 
 
 @dataclass(frozen=True)
 class Route:
-    """``context`` is ``None`` for plain HTTP; ``doubt`` says why TLS is not verified."""
+    """A way to reach a host.
+
+    ``context`` is ``None`` for plain HTTP; ``unverified_reason`` says why TLS is not verified.
+    """
 
     hostname: str
     port: int
     addresses: tuple[str, ...]
     context: ssl.SSLContext | None
     certificate: Certificate | None = None
-    doubt: str = ""
+    unverified_reason: str = ""
 
     @property
     def origin(self) -> URL:
@@ -65,18 +71,18 @@ class Route:
 
     @property
     def is_verified(self) -> bool:
-        return self.context is not None and not self.doubt
+        return self.context is not None and not self.unverified_reason
 
 
 def find_origin(url: URL) -> URL:
-    """Where a URL leads to, as `Route.origin` is: the same, whether its port is written or not."""
+    """Return the origin of a URL, as `Route.origin`: equal with and without the default port."""
     return URL.build(scheme=url.scheme, host=url.raw_host or "", port=url.port)
 
 
 async def find_endpoint(
     name: str, hostname: str, port: int | None, settings: ConnectionSettings
 ) -> Endpoint:
-    """Look a host up and check its addresses.
+    """Resolve a host and check its addresses.
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
@@ -89,9 +95,9 @@ async def find_endpoint(
 
 
 async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
-    """The endpoint, narrowed to the address and port that took a TCP connection first.
+    """Return the endpoint with the address and port that first accepted a TCP connection.
 
-    Where no port is written it is 443, and 80 after it for a host that may speak plain HTTP.
+    Without a given port this is 443, and then 80 for a host that may use plain HTTP.
 
     Raises:
         RegistryError: ``conn_refused``, ``conn_timeout`` or ``conn_reset``.
@@ -99,32 +105,32 @@ async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
     try:
         return await _connect(endpoint, endpoint.port or 443, settings.deadlines.tcp)
     except RegistryError:
-        if endpoint.port is not None or not endpoint.may_be_plain:
+        if endpoint.port is not None or not endpoint.allows_plain_http:
             raise
         return await _connect(endpoint, 80, settings.deadlines.tcp)
 
 
 async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
-    """Try TLS with a connected endpoint, and settle what is spoken with it.
+    """Try TLS with a connected endpoint, and decide between TLS and plain HTTP.
 
     Raises:
         RegistryError: one of the ``tls_…`` codes; the evidence describes the certificate.
     """
     context = await make_context(endpoint.name, settings.certificates)
     try:
-        return await _shake_hands(endpoint, context, settings.deadlines.tls)
+        return await _handshake(endpoint, context, settings.deadlines.tls)
     except TimeoutError as error:
         deadline = settings.deadlines.tls
-        raise make_timeout(endpoint.where, "TLS handshake", deadline) from error
+        raise make_timeout(endpoint.authority, "TLS handshake", deadline) from error
     except OSError as error:
-        if endpoint.may_be_plain and speaks_no_tls(error):
+        if endpoint.allows_plain_http and is_not_tls(error):
             return make_plain_route(endpoint)
-        fault = make_connection_error(error, endpoint.where)
+        fault = make_connection_error(error, endpoint.authority)
         if not isinstance(error, ssl.SSLCertVerificationError):
             raise fault from error
-        unverified = await _look_at_certificate(endpoint, settings.deadlines.tls)
-        if unverified and endpoint.is_listed:
-            return replace(unverified, doubt=fault.message)
+        unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
+        if unverified and endpoint.is_insecure:
+            return replace(unverified, unverified_reason=fault.message)
         fault.evidence = str(unverified.certificate or "") if unverified else ""
         raise fault from error
 
@@ -132,20 +138,20 @@ async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
 async def find_route(
     name: str, hostname: str, port: int | None, settings: ConnectionSettings
 ) -> Route:
-    """The way to a registry. Connects only where TLS is not a matter of course.
+    """Return the route to a registry; connect only if it may use plain HTTP.
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
         RegistryError: no address, no connection, no TLS.
     """
     endpoint = await find_endpoint(name, hostname, port, settings)
-    if endpoint.may_be_plain:
+    if endpoint.allows_plain_http:
         return await negotiate(await connect(endpoint, settings), settings)
     return await _make_strict_route(endpoint, settings)
 
 
 async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
-    """The way to a URL that a registry named: its scheme is kept, or refused.
+    """Return the route to a URL that a registry named; its scheme is kept, or refused.
 
     Raises:
         RefusedNetworkError: an address that a registry may not have here.
@@ -155,14 +161,16 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
     name = hostname if url.is_default_port() else f"{hostname}:{port}"
     endpoint = await find_endpoint(name, hostname, port, settings)
     if url.scheme == "https":
-        if not endpoint.is_listed:
+        if not endpoint.is_insecure:
             return await _make_strict_route(endpoint, settings)
         route = await negotiate(await connect(endpoint, settings), settings)
         if route.context:
             return route
-    elif endpoint.may_be_plain:
+    elif endpoint.allows_plain_http:
         return make_plain_route(endpoint)
-    raise RegistryError(FaultCode.TLS_NOT_OFFERED, f"{endpoint.where} is to be reached without TLS")
+    raise RegistryError(
+        FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} would be used without TLS"
+    )
 
 
 def make_plain_route(endpoint: Endpoint) -> Route:
@@ -175,21 +183,21 @@ async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -
 
 
 async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoint:
-    where = f"{endpoint.hostname}:{port}"
+    authority = f"{endpoint.hostname}:{port}"
     tasks = [asyncio.create_task(_try_port(one, port)) for one in endpoint.addresses]
     try:
         async with asyncio.timeout(deadline.total_seconds()):
             return replace(endpoint, port=port, addresses=(await _first(tasks),))
     except TimeoutError as error:
-        raise make_timeout(where, "TCP connection", deadline) from error
+        raise make_timeout(authority, "TCP connection", deadline) from error
     except OSError as error:
-        raise make_connection_error(error, where) from error
+        raise make_connection_error(error, authority) from error
     finally:
         await end(*tasks)
 
 
 async def _first(tasks: list[asyncio.Task[str]]) -> str:
-    """The first address that answered, or the error of the last one."""
+    """Return the first address that accepted a connection, or raise the last error."""
     failure: OSError | None = None
     for done in asyncio.as_completed(tasks):
         try:
@@ -206,7 +214,7 @@ async def _try_port(address: str, port: int) -> str:
     return address
 
 
-async def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext, deadline: timedelta) -> Route:
+async def _handshake(endpoint: Endpoint, context: ssl.SSLContext, deadline: timedelta) -> Route:
     address, port = endpoint.addresses[0], endpoint.port or 443
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(deadline.total_seconds()):
@@ -221,17 +229,17 @@ async def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext, deadline: ti
     return Route(endpoint.hostname, port, endpoint.addresses, context, certificate)
 
 
-async def _look_at_certificate(endpoint: Endpoint, deadline: timedelta) -> Route | None:
-    """A handshake that accepts anything and sends nothing."""
+async def _fetch_certificate(endpoint: Endpoint, deadline: timedelta) -> Route | None:
+    """Read the certificate in a handshake that verifies nothing and sends nothing."""
     try:
-        return await _shake_hands(endpoint, make_unverified_context(), deadline)
+        return await _handshake(endpoint, make_unverified_context(), deadline)
     except (OSError, TimeoutError):
         return None
 
 
 def _is_in_networks(addresses: tuple[str, ...], listed: frozenset[str]) -> bool:
     networks = list(_networks(listed))
-    # Docker is content with one address in a network; the one that is connected to may be another.
+    # Docker accepts one address in a network; but any of them may be the one that is used.
     return all(any(ip_address(one) in network for network in networks) for one in addresses)
 
 

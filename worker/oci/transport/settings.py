@@ -1,4 +1,4 @@
-"""Where our registry traffic may go, and how long it may take."""
+"""Settings of the registry traffic: allowed networks, certificates, deadlines, proxy."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -12,28 +12,28 @@ from worker.oci.transport.certificate import CERTIFICATES_DIRECTORY
 
 @dataclass(frozen=True)
 class Deadlines:
-    """How long each step may take; ``answer`` is one HTTP exchange.
+    """The time limits of each step; ``response`` is that of one HTTP exchange.
 
-    The transfer of a blob may take as long as it needs, but no byte of it longer than ``idle``.
+    The transfer of a blob may take as long as it needs, but fails if no byte moves for ``idle``.
     """
 
     dns: timedelta = timedelta(seconds=3)
     tcp: timedelta = timedelta(seconds=3)
     tls: timedelta = timedelta(seconds=5)
-    answer: timedelta = timedelta(seconds=10)
+    response: timedelta = timedelta(seconds=10)
     idle: timedelta = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
 class EngineProxy:
-    """An Engine's proxy for HTTPS, and the hosts that it reaches without (``NO_PROXY``)."""
+    """An Engine's proxy for HTTPS, and the hosts that it reaches directly (``NO_PROXY``)."""
 
     url: str = ""
-    without: str = ""
+    no_proxy: str = ""
 
-    def serves(self, hostname: str) -> bool:
-        """Whether the Engine goes through it for a host, by the rules of Go's ``httpproxy``."""
-        entries = {entry.strip().lower() for entry in self.without.split(",")} - {""}
+    def applies_to(self, hostname: str) -> bool:
+        """Return whether the Engine uses the proxy for a host (rules of Go's ``httpproxy``)."""
+        entries = {entry.strip().lower() for entry in self.no_proxy.split(",")} - {""}
         domains = {f".{entry.lstrip('.')}" for entry in entries}
         if not self.url or "*" in entries or hostname == "localhost":
             return False
@@ -52,10 +52,10 @@ def _holds(entry: str, address: IPv4Address | IPv6Address) -> bool:
 
 @dataclass(frozen=True)
 class ConnectionSettings:
-    """Where we may connect to, and how.
+    """The networks, certificates and limits of connections to registries.
 
-    ``insecure`` is the Engine's list: ``host[:port]`` as images name it, or a CIDR. ``proxy`` is
-    what the Engine speaks HTTPS through; ours only to see where it would send a login.
+    ``insecure`` is the Engine's list: ``host[:port]`` as in image names, or a CIDR. ``proxy`` is
+    the Engine's proxy for HTTPS; we use it only to check where the Engine would send a login.
     """
 
     networks: RegistryNetworks

@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, read as it comes."""
+"""The body of an HTTP response, read as it arrives."""
 
 import aiohttp
 
@@ -6,14 +6,14 @@ from worker.oci.transport.errors import make_connection_error
 
 
 class Stream:
-    """Holds its connection until it is closed; ``where`` is the other end, ``host:port``."""
+    """A streamed body; it holds its connection until closed. ``authority`` is ``host:port``."""
 
-    def __init__(self, response: aiohttp.ClientResponse, where: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, authority: str) -> None:
         self._response = response
-        self._where = where
+        self._authority = authority
 
     async def read(self) -> bytes:
-        """The next bytes, as many as are there; none at the end.
+        """Return the next bytes that are available; none at the end.
 
         Raises:
             RegistryError: the connection was cut, or nothing came for the idle time.
@@ -21,8 +21,8 @@ class Stream:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise make_connection_error(error, self._where) from error
+            raise make_connection_error(error, self._authority) from error
 
     def close(self) -> None:
-        """End the exchange, wherever it is: what was not sent yet will not be."""
+        """End the exchange, even if it is incomplete."""
         self._response.close()

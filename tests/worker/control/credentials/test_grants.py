@@ -15,10 +15,10 @@ from shared.jobs.commands import (
     ImageBuild,
     ImageCopy,
     ImageDelete,
-    ImageProve,
     ImagePull,
     ImagePush,
     ImageTag,
+    ImageVerify,
     RegistryTest,
     UploadSource,
 )
@@ -45,7 +45,7 @@ TEST = AD_HOC.model_copy(update={"registry_id": "registry"})
 PULL = ImagePull(reference=f"{HOST}/team/app:1", registry_id="registry")
 PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1", registry_id="registry")
 WITH_DIGEST = f"{HOST}/team/app:1@sha256:{'a' * 64}"
-PROVE = ImageProve(reference=WITH_DIGEST, registry_id="registry")
+PROVE = ImageVerify(reference=WITH_DIGEST, registry_id="registry")
 DELETE = ImageDelete(reference=WITH_DIGEST, registry_id="registry")
 
 

@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import Image, Order, Rollout, store_deployment
+from shared.deployments.store import DeploymentRequest, Image, Rollout, store_deployment
 from shared.ids import uuid7
 from tests.worker.control.maintenance.test_completion import DIGEST, REFERENCE, add_build
 from tests.world import Guest, World
@@ -22,7 +22,7 @@ async def deploy(
     """Have an API whose clock is so far off deploy an image; ``ended``: its digest, the outcome."""
     digest, outcome = ended
     shown = int((time.time() + clock.total_seconds()) * 1000)
-    order = Order(
+    order = DeploymentRequest(
         deployment_id=uuid7(shown, os.urandom(10)),
         organization_id=world.organization_id,
         application_id=build_id,

@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import Image, Order, Rollout, store_deployment
+from shared.deployments.store import DeploymentRequest, Image, Rollout, store_deployment
 from shared.ids import make_id
 from tests.waiting import wait_until
 from tests.worker.control.plane import Plane
@@ -53,7 +53,7 @@ async def add_build(world: World) -> str:
 
 async def deploy(world: World, guest: Guest, build_id: str) -> str:
     """Have the build's image pulled to a server; the pull has the deployment's id."""
-    order = Order(
+    order = DeploymentRequest(
         deployment_id=make_id(),
         organization_id=world.organization_id,
         application_id=build_id,

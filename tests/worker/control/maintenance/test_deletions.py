@@ -10,7 +10,7 @@ from shared.errors import UnmetConditionError
 from shared.ids import make_id
 from shared.reference import parse_reference
 from tests.worker.control.shops import REPOSITORY, Shop, add_application
-from tests.worker.oci.sample_images import Depot, digest_of, make_image, make_index
+from tests.worker.oci.sample_images import RepositoryFixture, digest_of, make_image, make_index
 from tests.worker.parts import open_tools
 from tests.world import World
 from worker.control.image_usage import MAX_CLAIMS, read_known, recheck
@@ -43,7 +43,7 @@ async def shop(world: World, registry: LocalRegistry, tmp_path: Path) -> AsyncIt
             application_id,
             world.organization_id,
         )
-    depot = Depot(registry.host, REPOSITORY)
+    depot = RepositoryFixture(registry.host, REPOSITORY)
     for image in (ONE, TWO):
         await depot.delete(image.digest)
 

@@ -18,7 +18,7 @@ from shared.jobs.commands import ImageCopy, ImagePush
 from shared.networks import parse_networks
 from tests.fakes.registry import Repository
 from tests.fakes.web import Answer, Fake, open_fake, says
-from tests.worker.oci.sample_images import Depot, make_image
+from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from tests.world import PASSWORD, Guest, World
 from worker.control.maintenance.verification import BATCH, Verification
 from worker.local.registry import LocalRegistry
@@ -118,7 +118,7 @@ async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_on
     guest = await world.add_server()
     registry = LocalRegistry.start(tmp_path, users={"alice": PASSWORD}, bcrypt_rounds=4)
     try:
-        await Depot(registry.host, "team/app", {"Authorization": ALICE}).put("1", IMAGE)
+        await RepositoryFixture(registry.host, "team/app", {"Authorization": ALICE}).put("1", IMAGE)
         good = await push(world, guest, registry.host, IMAGE.digest)
         bad = await push(world, guest, registry.host, LIE)
 

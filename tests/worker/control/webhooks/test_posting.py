@@ -46,7 +46,7 @@ async def test_a_name_is_looked_up_once_and_its_address_kept() -> None:
 
     [message] = endpoint.messages
     assert posted == Posted(status=200)
-    assert names.asked == ["hooks.example"]
+    assert names.queries == ["hooks.example"]
     assert message.headers["host"] == host
     assert message.headers["webhook-signature"] == message.signature()
     assert message.body.decode() == (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.worker.deployments.containers.yard import ContainerScenario
-from tests.worker.engine.parts import Registry
+from tests.worker.engine.parts import RegistryFixture
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
 from worker.local.engines import LocalEngine
@@ -16,7 +16,7 @@ from worker.local.engines import LocalEngine
 async def scenario(
     engine: Engine,
     local_engine: LocalEngine,
-    registry: Registry,
+    registry: RegistryFixture,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Any:

@@ -19,7 +19,7 @@ from shared.jobs.results import ContainerResult
 from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import BUSYBOX
-from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
 from worker.deployments.targets import ReadinessPolicy
@@ -49,7 +49,7 @@ class ContainerScenario:
 
     engine: Engine
     local: LocalEngine
-    registry: Registry
+    registry: RegistryFixture
     tools: DeploymentTools
     name: str
     pieces: list[str] = field(default_factory=list)

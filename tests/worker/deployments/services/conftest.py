@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from tests.worker.deployments.services.yard import LISTEN, ServiceScenario, open_node
-from tests.worker.engine.parts import Registry, require_real_parts
+from tests.worker.engine.parts import RegistryFixture, require_real_parts
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
 from worker.local.engines import LocalEngine
@@ -35,7 +35,7 @@ async def swarm(manager: LocalEngine) -> AsyncIterator[Engine]:
 async def scenario(
     swarm: Engine,
     manager: LocalEngine,
-    locked_registry: Registry,
+    locked_registry: RegistryFixture,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[ServiceScenario]:

@@ -252,7 +252,7 @@ async def test_a_service_that_a_person_changed_after_a_worker_died_is_not_restor
     service = await scenario.only()
 
     with pytest.raises(EngineError) as caught:
-        await services.put_back(scenario.engine, service.service_id, command.deployment_id, None)
+        await services.restore(scenario.engine, service.service_id, command.deployment_id, None)
 
     assert caught.value.code == FaultCode.NOT_PUT_BACK
     assert attempt.task is not None

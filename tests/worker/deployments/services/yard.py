@@ -23,7 +23,7 @@ from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.yard import SERVE
 from tests.worker.engine.contexts import BUSYBOX
-from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.services import replace_service
 from worker.deployments.targets import ReadinessPolicy
@@ -62,7 +62,7 @@ class ServiceScenario:
 
     engine: Engine
     local: LocalEngine
-    registry: Registry
+    registry: RegistryFixture
     tools: DeploymentTools
     name: str
     login: EngineLogin

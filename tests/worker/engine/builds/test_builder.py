@@ -1,4 +1,4 @@
-"""Builds on a real Engine, by both builders: how they succeed, and how each failure is named."""
+"""Builds on a real Engine by both builders: successes, and the code of each failure."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ from shared.reference import Reference, parse_reference
 from tests.fakes.certificates import Authority
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import BASE, context, make_base
-from tests.worker.engine.parts import IDLE, PASSWORD, Registry, open_scripted
+from tests.worker.engine.parts import IDLE, PASSWORD, RegistryFixture, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from tests.worker.local.rooms import processes_in, room_of
 from worker.engine import images
@@ -33,7 +33,7 @@ LONG_LINE = 2 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def based(local_engine: LocalEngine) -> LocalEngine:
+def engine_with_base(local_engine: LocalEngine) -> LocalEngine:
     """The shared Engine with a base image."""
     make_base(local_engine.docker_host)
     return local_engine
@@ -41,7 +41,7 @@ def based(local_engine: LocalEngine) -> LocalEngine:
 
 @dataclass
 class Builder:
-    """One of the two builders, and what it printed."""
+    """One of the two builders, and the log of its build."""
 
     engine: Engine
     request: BuildRequest
@@ -65,17 +65,19 @@ class Builder:
 
 
 @pytest.fixture(params=["classic", "buildkit"])
-def builder(request: pytest.FixtureRequest, engine: Engine, based: LocalEngine) -> Builder:
+def builder(
+    request: pytest.FixtureRequest, engine: Engine, engine_with_base: LocalEngine
+) -> Builder:
     return Builder(engine, BuildRequest(TAG, use_buildkit=request.param == "buildkit"))
 
 
 @pytest.fixture
-def classic(engine: Engine, based: LocalEngine) -> Builder:
+def classic(engine: Engine, engine_with_base: LocalEngine) -> Builder:
     return Builder(engine, BuildRequest(TAG))
 
 
 @pytest.fixture
-def buildkit(engine: Engine, based: LocalEngine) -> Builder:
+def buildkit(engine: Engine, engine_with_base: LocalEngine) -> Builder:
     return Builder(engine, BuildRequest(TAG, use_buildkit=True))
 
 
@@ -95,7 +97,7 @@ async def test_an_image_is_built_with_arguments_and_labels_under_its_tag(builder
     assert "RUN echo hello" in builder.log
 
 
-async def test_what_a_step_prints_is_in_the_log(builder: Builder) -> None:
+async def test_the_output_of_a_step_is_in_the_log(builder: Builder) -> None:
     await builder.build(context(f"FROM {BASE}\nRUN echo to-out; echo to-error >&2\n"))
 
     assert "to-out" in builder.log
@@ -103,7 +105,7 @@ async def test_what_a_step_prints_is_in_the_log(builder: Builder) -> None:
     assert "\x1b" not in builder.log
 
 
-async def test_no_stage_after_the_wanted_one_is_built(builder: Builder) -> None:
+async def test_no_stage_after_the_requested_one_is_built(builder: Builder) -> None:
     builder.request = replace(builder.request, stage="one")
 
     await builder.build(context(f"FROM {BASE} AS one\nRUN echo first\nFROM one\nRUN exit 1\n"))
@@ -111,7 +113,7 @@ async def test_no_stage_after_the_wanted_one_is_built(builder: Builder) -> None:
     assert "first" in builder.log
 
 
-async def test_a_step_that_fails_is_named_with_its_exit_code(builder: Builder) -> None:
+async def test_a_failed_step_is_named_with_its_exit_code(builder: Builder) -> None:
     error = await builder.fail(
         context(f"FROM {BASE}\nRUN echo denied 'x509: no such host'; exit 7\n")
     )
@@ -122,7 +124,7 @@ async def test_a_step_that_fails_is_named_with_its_exit_code(builder: Builder) -
     assert not error.retryable
 
 
-async def test_a_failed_build_leaves_the_tag_where_it_was(builder: Builder) -> None:
+async def test_a_failed_build_does_not_move_the_tag(builder: Builder) -> None:
     before = await builder.build(context(f"FROM {BASE}\nRUN echo good\n"))
 
     await builder.fail(context(f"FROM {BASE}\nRUN echo better\nRUN exit 1\n"))
@@ -147,9 +149,9 @@ async def test_a_failed_build_leaves_the_tag_where_it_was(builder: Builder) -> N
         ("FROM 10.77.254.1:9/none:1\n", {}, FaultCode.CONN_REFUSED),
     ],
 )
-async def test_what_is_wrong_with_a_dockerfile_has_its_code(
+async def test_each_fault_of_a_dockerfile_has_its_code(
     builder: Builder,
-    registry: Registry,
+    registry: RegistryFixture,
     dockerfile: str,
     change: dict[str, str],
     code: FaultCode,
@@ -160,16 +162,16 @@ async def test_what_is_wrong_with_a_dockerfile_has_its_code(
     assert (await builder.fail(context(nobody))).code == code
 
 
-async def test_a_base_that_the_registry_misses_is_not_found(
-    classic: Builder, registry: Registry
+async def test_a_missing_base_image_is_not_found(
+    classic: Builder, registry: RegistryFixture
 ) -> None:
     error = await classic.fail(context(f"FROM {registry.reference('team/none')}\n"))
 
     assert error.code == FaultCode.IMAGE_NOT_FOUND
 
 
-async def store_base(builder: Builder, registry: Registry, repository: str) -> Reference:
-    """A base that a locked registry holds and the Engine does not."""
+async def store_base(builder: Builder, registry: RegistryFixture, repository: str) -> Reference:
+    """Store a base image that a locked registry holds and the Engine does not."""
     reference, login = registry.reference(repository), registry.login()
     await images.tag(builder.engine, BASE, reference)
     await images.push(builder.engine, reference, login, ignore, IDLE)
@@ -177,8 +179,8 @@ async def store_base(builder: Builder, registry: Registry, repository: str) -> R
     return reference
 
 
-async def test_a_private_base_opens_with_its_login_only(
-    classic: Builder, locked_registry: Registry
+async def test_a_private_base_image_requires_its_login(
+    classic: Builder, locked_registry: RegistryFixture
 ) -> None:
     base = await store_base(classic, locked_registry, "team/private")
 
@@ -215,7 +217,7 @@ async def test_a_step_reads_a_secret_that_is_in_no_layer_and_no_history(
     assert "s3cret-of-a-build" not in f"{buildkit.log} {buildkit.request!r}"
 
 
-async def test_a_secret_that_is_mounted_and_not_given_is_named(buildkit: Builder) -> None:
+async def test_a_mounted_secret_that_is_missing_is_named(buildkit: Builder) -> None:
     mount = "--mount=type=secret,id=other,required=true"
 
     error = await buildkit.fail(context(f"FROM {BASE}\nRUN {mount} cat /run/secrets/other\n"))
@@ -235,7 +237,7 @@ async def test_a_build_with_secrets_needs_a_session(
         return web.json_response({"message": "not for you"}, status=status)
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         request = BuildRequest(TAG, use_buildkit=True, secrets={"a": SecretStr("b")})
@@ -243,10 +245,10 @@ async def test_a_build_with_secrets_needs_a_session(
 
     assert error.code == code
     assert str(status) in error.message
-    assert scripted.asked == ["/session"]
+    assert scripted.requested_paths == ["/session"]
 
 
-async def test_a_build_without_secrets_does_without_a_session_that_is_refused(
+async def test_a_build_without_secrets_continues_without_a_refused_session(
     tmp_path: Path,
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -254,7 +256,7 @@ async def test_a_build_without_secrets_does_without_a_session_that_is_refused(
         return web.json_response({"message": "dockerfile parse error"}, status=status)
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         builder = Builder(engine, BuildRequest(TAG, use_buildkit=True))
@@ -263,8 +265,8 @@ async def test_a_build_without_secrets_does_without_a_session_that_is_refused(
     assert error.code == FaultCode.DOCKERFILE_INVALID
 
 
-async def test_buildkit_builds_on_a_private_base_that_was_pulled_before(
-    buildkit: Builder, locked_registry: Registry
+async def test_buildkit_builds_on_a_private_base_image_that_was_pulled_before(
+    buildkit: Builder, locked_registry: RegistryFixture
 ) -> None:
     base = await store_base(buildkit, locked_registry, "team/private-kit")
     await images.pull(buildkit.engine, base, locked_registry.login(), ignore, IDLE)
@@ -274,7 +276,7 @@ async def test_buildkit_builds_on_a_private_base_that_was_pulled_before(
     assert "on private ground" in buildkit.log
 
 
-async def test_buildkit_says_which_of_missing_and_private_a_base_is(
+async def test_buildkit_distinguishes_missing_and_private_base_images(
     own_engine: LocalEngine, tmp_path: Path
 ) -> None:
     assert own_engine.namespace is not None
@@ -292,7 +294,7 @@ async def test_buildkit_says_which_of_missing_and_private_a_base_is(
     foreign = EngineLogin(host="r.example", username="eve", secret=SecretStr("wr0ng-secret"))
     for local in (opened, locked):
         own_engine.trust(local.host, authority.file.read_bytes())
-    own_engine.kill()  # BuildKit of 20.10 reads certificates at the Engine's start, and only then
+    own_engine.kill()  # BuildKit of 20.10 reads certificates only at the Engine's start
     restarted = LocalEngine.start(own_engine.directory, namespace=own_engine.namespace)
     try:
         async with Engine.open(restarted.docker_host) as engine:
@@ -314,10 +316,10 @@ async def test_buildkit_says_which_of_missing_and_private_a_base_is(
 
 
 @pytest.mark.parametrize("platform", ["", "linux/s390x"])
-async def test_an_image_of_the_wrong_platform_is_no_success(
-    classic: Builder, based: LocalEngine, platform: str
+async def test_a_build_for_the_wrong_platform_fails(
+    classic: Builder, engine_with_base: LocalEngine, platform: str
 ) -> None:
-    make_base(based.docker_host, "foreign:1", architecture="s390x")
+    make_base(engine_with_base.docker_host, "foreign:1", architecture="s390x")
     classic.request = replace(classic.request, platform=platform)
     base = BASE if platform else "foreign:1"
 
@@ -326,24 +328,26 @@ async def test_an_image_of_the_wrong_platform_is_no_success(
     assert error.code == FaultCode.PLATFORM_MISSING
 
 
-async def test_cancelling_a_build_ends_what_runs_in_it(
-    builder: Builder, based: LocalEngine
+async def test_cancelling_a_build_ends_its_processes(
+    builder: Builder, engine_with_base: LocalEngine
 ) -> None:
     marker = f"7{builder.request.use_buildkit:d}7777"
-    room = room_of(based.dockerd)
+    namespace_id = room_of(engine_with_base.dockerd)
     building = asyncio.create_task(
         builder.build(context(f"FROM {BASE}\nRUN /bin/busybox sleep {marker}\n"))
     )
-    await wait_until(lambda: _is_running(room, marker), seconds=20)
+    await wait_until(lambda: _is_running(namespace_id, marker), seconds=20)
 
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
 
-    await wait_until(lambda: not _is_running(room, marker), seconds=2.5)
+    await wait_until(lambda: not _is_running(namespace_id, marker), seconds=2.5)
 
 
-async def test_a_line_of_two_megabytes_is_cut_and_does_not_end_the_build(builder: Builder) -> None:
+async def test_a_line_of_two_megabytes_is_truncated_and_does_not_end_the_build(
+    builder: Builder,
+) -> None:
     command = (
         f"/bin/busybox head -c {LONG_LINE} /dev/zero | /bin/busybox tr '\\000' y; echo; echo end"
     )
@@ -352,10 +356,10 @@ async def test_a_line_of_two_megabytes_is_cut_and_does_not_end_the_build(builder
 
     longest = max(builder.lines, key=len)
     assert 60_000 < len(longest) < 70_000
-    assert "signs left out" in longest
+    assert "characters left out" in longest
 
 
-async def test_silence_beyond_the_limit_is_a_stall(builder: Builder) -> None:
+async def test_a_build_without_output_beyond_the_limit_is_stalled(builder: Builder) -> None:
     with pytest.raises(EngineError) as caught:
         await builder.build(
             context(f"FROM {BASE}\nRUN /bin/busybox sleep 77\n"), idle=timedelta(seconds=2)
@@ -368,7 +372,7 @@ async def test_silence_beyond_the_limit_is_a_stall(builder: Builder) -> None:
 @pytest.mark.parametrize(
     "step", ["COPY big /big", "RUN /bin/busybox dd if=/dev/urandom of=/x bs=1000000 count=50"]
 )
-async def test_a_full_disk_is_named(
+async def test_a_full_disk_is_reported(
     small_engine: LocalEngine, step: str, *, use_buildkit: bool
 ) -> None:
     make_base(small_engine.docker_host)
@@ -379,7 +383,9 @@ async def test_a_full_disk_is_named(
     assert error.code == FaultCode.DISK_FULL
 
 
-async def test_an_engine_that_dies_in_a_build_is_worth_another_try(own_engine: LocalEngine) -> None:
+async def test_an_engine_killed_during_a_build_is_a_retryable_error(
+    own_engine: LocalEngine,
+) -> None:
     make_base(own_engine.docker_host)
     async with Engine.open(own_engine.docker_host) as engine:
         builder = Builder(engine, BuildRequest(TAG))
@@ -404,7 +410,7 @@ async def test_an_engine_that_dies_in_a_build_is_worth_another_try(own_engine: L
         b'{"aux":{"ID":"sha256:other"}}\n{"stream":"Successfully tagged x\\n"}\n',
     ],
 )
-async def test_an_answer_without_just_this_image_is_no_success(
+async def test_a_response_without_the_built_image_is_a_failure(
     tmp_path: Path, lines: bytes
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -414,7 +420,7 @@ async def test_an_answer_without_just_this_image_is_no_success(
         return web.json_response({"Id": "sha256:here"})
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         error = await Builder(engine, BuildRequest(TAG)).fail(context("FROM scratch\n"))
@@ -432,9 +438,9 @@ def small_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
     own.remove()
 
 
-def _is_running(room: int, marker: str) -> bool:
+def _is_running(namespace_id: int, marker: str) -> bool:
     return any(
         marker in Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-        for pid in processes_in(room)
+        for pid in processes_in(namespace_id)
         if Path(f"/proc/{pid}/cmdline").exists()
     )

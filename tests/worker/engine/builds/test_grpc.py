@@ -1,4 +1,4 @@
-"""gRPC calls on one connection, made by a client of h2 on a real socket."""
+"""gRPC calls on one connection, made by an h2 client on a real socket."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,18 +15,18 @@ from h2.exceptions import ProtocolError
 from worker.engine.builds.grpc import MAX_REQUEST, CallError, Status, serve
 
 ECHO, DENY, LONG = "/test.Test/Echo", "/test.Test/Deny", "/test.Test/Long"
-LONG_ANSWER = bytes(range(256)) * 2_000
+LONG_RESPONSE = bytes(range(256)) * 2_000
 
 
 def deny(_: bytes) -> bytes:
     raise CallError(Status.NOT_FOUND, "not for you: 100 %")
 
 
-METHODS = {ECHO: lambda message: message, DENY: deny, LONG: lambda _: LONG_ANSWER}
+METHODS = {ECHO: lambda message: message, DENY: deny, LONG: lambda _: LONG_RESPONSE}
 
 
 @dataclass
-class Answer:
+class GrpcResponse:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     trailers: dict[bytes, bytes] = field(default_factory=dict)
     content: bytes = b""
@@ -43,19 +43,19 @@ class Answer:
 
 
 @dataclass
-class Caller:
-    """The other side: opens streams, gives room as it reads, keeps the answers."""
+class GrpcClient:
+    """A client that opens streams, updates windows as it reads, and keeps the responses."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     wire: H2Connection = field(
         default_factory=lambda: H2Connection(H2Configuration(client_side=True))
     )
-    answers: dict[int, Answer] = field(default_factory=dict)
+    responses: dict[int, GrpcResponse] = field(default_factory=dict)
     unsent: dict[int, bytes] = field(default_factory=dict)
 
-    def call(self, path: str, content: bytes) -> Answer:
-        """Begin a call with these bytes on the wire."""
+    def call(self, path: str, content: bytes) -> GrpcResponse:
+        """Start a call with these bytes as its content."""
         stream = self.wire.get_next_available_stream_id()
         self.wire.send_headers(
             stream,
@@ -65,15 +65,15 @@ class Caller:
             ],
         )
         self.unsent[stream] = content
-        self.answers[stream] = Answer()
-        return self.answers[stream]
+        self.responses[stream] = GrpcResponse()
+        return self.responses[stream]
 
     def send(self) -> None:
         self.queue()
         self.writer.write(self.wire.data_to_send())
 
     def queue(self) -> None:
-        """As much of the calls as there is room for, not yet on its way."""
+        """Prepare as much of the calls as the windows allow, without sending it."""
         for stream, content in list(self.unsent.items()):
             size = min(self.wire.local_flow_control_window(stream), 16_384, len(content))
             if size == len(content):
@@ -83,32 +83,32 @@ class Caller:
                 self.wire.send_data(stream, content[:size])
                 self.unsent[stream] = content[size:]
 
-    async def ended(self, *answers: Answer) -> None:
+    async def wait_for(self, *responses: GrpcResponse) -> None:
         async with asyncio.timeout(10):
-            while not all(answer.has_ended for answer in answers):
+            while not all(response.has_ended for response in responses):
                 self.send()
-                self._hear(await self.reader.read(64 * 1024))
+                self._handle(await self.reader.read(64 * 1024))
 
-    def _hear(self, content: bytes) -> None:
+    def _handle(self, content: bytes) -> None:
         assert content, "hung up"
         for event in self.wire.receive_data(content):
             match event:
                 case ResponseReceived(stream_id=stream, headers=headers):
-                    self.answers[stream].headers = dict(headers)
+                    self.responses[stream].headers = dict(headers)
                 case TrailersReceived(stream_id=stream, headers=headers):
-                    self.answers[stream].trailers = dict(headers)
+                    self.responses[stream].trailers = dict(headers)
                 case DataReceived(stream_id=stream, data=data, flow_controlled_length=length):
-                    self.answers[stream].content += data
+                    self.responses[stream].content += data
                     self.wire.acknowledge_received_data(length, stream)
                 case StreamEnded(stream_id=stream):
-                    self.answers[stream].has_ended = True
+                    self.responses[stream].has_ended = True
                 case _:
                     pass
 
 
 @dataclass
-class Line:
-    """A server that ends with its one connection, and what it ended with."""
+class GrpcServer:
+    """A server for one connection; ``ended`` is the error that ended it, or ``None``."""
 
     path: Path
     ended: asyncio.Future[BaseException | None]
@@ -125,60 +125,59 @@ class Line:
 
 
 @asynccontextmanager
-async def open_line(directory: Path) -> AsyncIterator[Line]:
-    line = Line(directory / "grpc.sock", asyncio.get_running_loop().create_future())
-    server = await asyncio.start_unix_server(line.serve, line.path)
-    async with server:
-        yield line
+async def open_grpc_server(directory: Path) -> AsyncIterator[GrpcServer]:
+    server = GrpcServer(directory / "grpc.sock", asyncio.get_running_loop().create_future())
+    async with await asyncio.start_unix_server(server.serve, server.path):
+        yield server
 
 
 @pytest.fixture
-async def line(tmp_path: Path) -> AsyncIterator[Line]:
-    async with open_line(tmp_path) as line:
-        yield line
+async def server(tmp_path: Path) -> AsyncIterator[GrpcServer]:
+    async with open_grpc_server(tmp_path) as server:
+        yield server
 
 
 @pytest.fixture
-async def caller(line: Line) -> AsyncIterator[Caller]:
-    caller = Caller(*await asyncio.open_unix_connection(line.path))
-    caller.wire.initiate_connection()
-    yield caller
-    caller.writer.close()
+async def client(server: GrpcServer) -> AsyncIterator[GrpcClient]:
+    client = GrpcClient(*await asyncio.open_unix_connection(server.path))
+    client.wire.initiate_connection()
+    yield client
+    client.writer.close()
     async with asyncio.timeout(10):
-        assert await line.ended is None
+        assert await server.ended is None
 
 
 def framed(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-async def test_calls_are_answered_in_whatever_number(caller: Caller) -> None:
+async def test_several_calls_are_answered(client: GrpcClient) -> None:
     messages = [b"", b"one", bytes(10_000)]
-    answers = [caller.call(ECHO, framed(message)) for message in messages]
+    responses = [client.call(ECHO, framed(message)) for message in messages]
 
-    await caller.ended(*answers)
+    await client.wait_for(*responses)
 
-    assert [answer.message for answer in answers] == messages
-    assert {answer.status for answer in answers} == {Status.OK}
-    assert answers[0].headers[b":status"] == b"200"
-    assert answers[0].headers[b"content-type"] == b"application/grpc"
-
-
-async def test_an_answer_longer_than_the_window_comes_whole(caller: Caller) -> None:
-    answers = [caller.call(LONG, framed(b"")) for _ in range(3)]
-
-    await caller.ended(*answers)
-
-    assert all(answer.message == LONG_ANSWER for answer in answers)
+    assert [response.message for response in responses] == messages
+    assert {response.status for response in responses} == {Status.OK}
+    assert responses[0].headers[b":status"] == b"200"
+    assert responses[0].headers[b"content-type"] == b"application/grpc"
 
 
-async def test_a_refusal_says_why_in_its_trailers(caller: Caller) -> None:
-    answer = caller.call(DENY, framed(b""))
+async def test_a_response_longer_than_the_window_is_sent_completely(client: GrpcClient) -> None:
+    responses = [client.call(LONG, framed(b"")) for _ in range(3)]
 
-    await caller.ended(answer)
+    await client.wait_for(*responses)
 
-    assert (answer.status, answer.content) == (Status.NOT_FOUND, b"")
-    assert answer.trailers[b"grpc-message"] == b"not%20for%20you%3A%20100%20%25"
+    assert all(response.message == LONG_RESPONSE for response in responses)
+
+
+async def test_a_refusal_has_its_reason_in_the_trailers(client: GrpcClient) -> None:
+    response = client.call(DENY, framed(b""))
+
+    await client.wait_for(response)
+
+    assert (response.status, response.content) == (Status.NOT_FOUND, b"")
+    assert response.trailers[b"grpc-message"] == b"not%20for%20you%3A%20100%20%25"
 
 
 @pytest.mark.parametrize(
@@ -192,54 +191,54 @@ async def test_a_refusal_says_why_in_its_trailers(caller: Caller) -> None:
         (ECHO, framed(bytes(MAX_REQUEST + 1)), Status.RESOURCE_EXHAUSTED),
     ],
 )
-async def test_what_is_no_call_of_ours_is_refused_and_the_next_one_answered(
-    caller: Caller, path: str, content: bytes, status: Status
+async def test_an_unknown_or_malformed_call_is_refused_and_the_next_one_answered(
+    client: GrpcClient, path: str, content: bytes, status: Status
 ) -> None:
-    wrong, right = caller.call(path, content), caller.call(ECHO, framed(b"right"))
+    wrong, right = client.call(path, content), client.call(ECHO, framed(b"right"))
 
-    await caller.ended(wrong, right)
+    await client.wait_for(wrong, right)
 
     assert (wrong.status, wrong.content) == (status, b"")
     assert right.message == b"right"
 
 
-async def test_a_call_that_is_taken_back_at_once_harms_no_other_one(caller: Caller) -> None:
-    taken_back = caller.call(ECHO, framed(b"never mind"))
-    [stream] = caller.answers
-    caller.queue()
-    caller.wire.reset_stream(stream)
-    answer = caller.call(ECHO, framed(b"still here"))
+async def test_a_call_that_is_reset_at_once_does_not_affect_others(client: GrpcClient) -> None:
+    taken_back = client.call(ECHO, framed(b"never mind"))
+    [stream] = client.responses
+    client.queue()
+    client.wire.reset_stream(stream)
+    response = client.call(ECHO, framed(b"still here"))
 
-    await caller.ended(answer)
+    await client.wait_for(response)
 
-    assert answer.message == b"still here"
+    assert response.message == b"still here"
     assert not taken_back.has_ended
 
 
-async def test_who_takes_leave_in_the_middle_of_a_call_is_no_error(caller: Caller) -> None:
-    caller.call(LONG, framed(b""))
-    caller.queue()
-    caller.wire.close_connection()
+async def test_a_client_that_disconnects_during_a_call_is_not_an_error(client: GrpcClient) -> None:
+    client.call(LONG, framed(b""))
+    client.queue()
+    client.wire.close_connection()
 
-    caller.send()
+    client.send()
 
 
-async def test_a_call_without_a_path_is_refused(caller: Caller) -> None:
-    stream = caller.wire.get_next_available_stream_id()
-    answer = caller.answers[stream] = Answer()
+async def test_a_call_without_a_path_is_refused(client: GrpcClient) -> None:
+    stream = client.wire.get_next_available_stream_id()
+    response = client.responses[stream] = GrpcResponse()
     tunnel = ((":method", "CONNECT"), (":authority", "test"))
-    caller.wire.send_headers(stream, tunnel, end_stream=True)
+    client.wire.send_headers(stream, tunnel, end_stream=True)
 
-    await caller.ended(answer)
+    await client.wait_for(response)
 
-    assert answer.status == Status.UNIMPLEMENTED
+    assert response.status == Status.UNIMPLEMENTED
 
 
-async def test_what_is_no_http_2_ends_the_connection(line: Line) -> None:
-    _, writer = await asyncio.open_unix_connection(line.path)
+async def test_a_client_without_http_2_ends_the_connection(server: GrpcServer) -> None:
+    _, writer = await asyncio.open_unix_connection(server.path)
 
     writer.write(b"GET / HTTP/1.1\r\n\r\n" + bytes(100))
 
     async with asyncio.timeout(10):
-        assert isinstance(await line.ended, ProtocolError)
+        assert isinstance(await server.ended, ProtocolError)
     writer.close()

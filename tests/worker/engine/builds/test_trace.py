@@ -1,4 +1,4 @@
-"""BuildKit's progress: recorded messages, messages made here, and garbage."""
+"""BuildKit's progress: recorded messages, generated messages and malformed ones."""
 
 import base64
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from worker.engine.builds.trace import Trace, parse_status
 
-# What BuildKit of Engine 20.10 said in a build of "RUN echo hello b".
+# Recorded from BuildKit of Engine 20.10, in a build of "RUN echo hello b".
 STARTED = (
     "CrwBCkdzaGEyNTY6YWM2NGFiNTMxYjQ4OTFlYjYxNDNmYjljN2RiN2FiZTIyZDIwMjRmMzEyM2YyMTFmYmIwZDI3NjI1"
     "MzM3NDdmNhJHc2hhMjU2OjAzYTFhMDNjNjAzYjY2OTkzZWY5MmM5YjQ0MmNjOTUxYTRhZDMyN2E3YzFmMDRkZTIyMTky"
@@ -50,7 +50,7 @@ def printed(text: bytes, digest: str = "sha256:1") -> bytes:
     return content(3, content(1, digest.encode()) + content(4, text))
 
 
-def test_a_recorded_step_is_told_from_its_start_to_its_end() -> None:
+def test_a_recorded_step_is_logged_from_start_to_end() -> None:
     trace = Trace()
 
     lines = [line for message in (STARTED, PRINTED, ENDED) for line in trace.feed(message)]
@@ -59,7 +59,7 @@ def test_a_recorded_step_is_told_from_its_start_to_its_end() -> None:
     assert trace.failed == ""
 
 
-def test_a_step_is_told_once_however_often_it_is_reported() -> None:
+def test_a_step_reported_repeatedly_is_logged_once() -> None:
     trace = Trace()
 
     lines = [line for message in [STARTED, STARTED, ENDED, ENDED] for line in trace.feed(message)]
@@ -67,7 +67,7 @@ def test_a_step_is_told_once_however_often_it_is_reported() -> None:
     assert lines == ["#1 [one 2/2] RUN echo hello b", "#1 done in 0.2 s"]
 
 
-def test_a_step_that_has_not_begun_is_not_told() -> None:
+def test_a_step_that_has_not_started_is_not_logged() -> None:
     assert Trace().feed(encoded(vertex("[2/2] RUN later"))) == []
 
 
@@ -80,13 +80,13 @@ def test_a_failed_step_is_remembered() -> None:
     assert lines == ["#1 [2/2] RUN x", "#1 failed: exit code: 7"]
 
 
-def test_a_cached_step_says_so() -> None:
+def test_a_cached_step_is_logged_as_cached() -> None:
     ended = vertex("FROM a", number(4, 1), content(6, number(1, 5)))
 
     assert Trace().feed(encoded(ended)) == ["#1 FROM a", "#1 cached"]
 
 
-def test_output_is_joined_over_messages_and_what_has_no_end_is_not_lost() -> None:
+def test_output_is_joined_over_messages_and_an_unended_line_is_kept() -> None:
     trace = Trace()
     euro = "€".encode()
     trace.feed(encoded(vertex("RUN x", content(5, number(1, 4)))))
@@ -100,7 +100,7 @@ def test_output_is_joined_over_messages_and_what_has_no_end_is_not_lost() -> Non
     assert lines == ["#1 one €", "#1 two", "#1 done in 5.0 s"]
 
 
-def test_two_steps_at_once_keep_their_lines_apart() -> None:
+def test_the_lines_of_two_concurrent_steps_are_kept_apart() -> None:
     trace = Trace()
     for digest in ("a", "b"):
         trace.feed(encoded(vertex(f"RUN {digest}", content(5, number(1, 4)), digest=digest)))
@@ -118,7 +118,7 @@ def test_a_warning_is_shown() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_no_message_makes_it_raise(garbage: bytes) -> None:
+def test_no_message_makes_the_trace_raise(garbage: bytes) -> None:
     trace = Trace()
 
     trace.feed(base64.b64encode(garbage).decode())
@@ -127,12 +127,12 @@ def test_no_message_makes_it_raise(garbage: bytes) -> None:
 
 
 @given(st.text(max_size=50))
-def test_no_text_makes_it_raise(garbage: str) -> None:
+def test_no_text_makes_the_trace_raise(garbage: str) -> None:
     assert all(isinstance(line, str) for line in Trace().feed(garbage))
 
 
 @given(st.data())
-def test_a_message_that_is_cut_gives_what_stands_before_the_cut(data: st.DataObject) -> None:
+def test_a_truncated_message_is_read_up_to_its_end(data: st.DataObject) -> None:
     whole = base64.b64decode(ENDED)
     cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
 
@@ -162,15 +162,15 @@ def test_every_field_is_read_back(steps: list[tuple[str, bool, int, str]]) -> No
 
 
 @pytest.mark.parametrize("key", [1, 3, 5], ids=["fixed 64", "a group's start", "fixed 32"])
-def test_fields_of_other_kinds_are_passed_over_or_end_the_reading(key: int) -> None:
-    strange = varint(9 << 3 | key) + b"\0" * (8 if key == 1 else 4)
+def test_fields_of_other_wire_types_are_skipped_or_end_the_message(key: int) -> None:
+    unknown = varint(9 << 3 | key) + b"\0" * (8 if key == 1 else 4)
 
-    found = parse_status(encoded(strange, vertex("RUN x"))).vertexes
+    found = parse_status(encoded(unknown, vertex("RUN x"))).vertexes
 
     assert [one.name for one in found] == ([] if key == 3 else ["RUN x"])
 
 
-def test_steps_without_end_take_no_memory_without_end() -> None:
+def test_the_number_of_tracked_steps_is_limited() -> None:
     trace = Trace(max_steps=2)
 
     for digest in ("a", "b", "c"):

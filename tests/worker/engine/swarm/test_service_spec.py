@@ -1,4 +1,4 @@
-"""What a Swarm is asked for, without a Swarm."""
+"""Requests to a Swarm, without a Swarm."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from shared.jobs.commands import HealthProbe, PublishedPort
 from shared.reference import Reference
 from worker.engine.containers import APPLICATION, DEPLOYMENT
-from worker.engine.swarm.nodes import Node, known, placement
+from worker.engine.swarm.nodes import Node, known_platforms, placement_platforms
 from worker.engine.swarm.service_spec import TRIAL, ServiceSpec, order, parallelism
 
 TARGET = Reference("r.example", "team/app", digest="sha256:" + "0" * 64)
@@ -18,7 +18,7 @@ INGRESS = PublishedPort(published_port=80, target_port=8080)
 HOST = INGRESS.model_copy(update={"publish_mode": "host"})
 
 
-def test_what_a_person_added_to_a_service_stays_and_what_is_ours_is_replaced() -> None:
+def test_an_update_keeps_fields_of_a_person_and_replaces_ours() -> None:
     before: dict[str, Any] = {
         "TaskTemplate": {
             "Placement": {"Constraints": ["node.labels.disk==fast"]},
@@ -37,13 +37,13 @@ def test_what_a_person_added_to_a_service_stays_and_what_is_ours_is_replaced() -
     assert task["ForceUpdate"] == 7
 
 
-def test_without_a_health_check_each_new_task_is_watched_before_the_next_is_touched() -> None:
+def test_a_new_task_without_a_health_check_is_monitored_before_the_next_update() -> None:
     check = HealthProbe(command=("true",))
     spec = ServiceSpec("app", TARGET, {}, replicas=2, steady=timedelta(seconds=5))
     watched: Any = spec.body()
     alone: Any = replace(spec, replicas=1).body()
     checked: Any = replace(spec, health_check=check).body()
-    by_itself: Any = replace(spec, is_checked=True).body()
+    by_itself: Any = replace(spec, has_health_check=True).body()
 
     assert watched["UpdateConfig"]["Delay"] == watched["UpdateConfig"]["Monitor"] == 5 * 10**9
     assert alone["UpdateConfig"]["Delay"] == 0
@@ -52,16 +52,16 @@ def test_without_a_health_check_each_new_task_is_watched_before_the_next_is_touc
 
 
 @pytest.mark.parametrize(
-    ("ports", "wanted"),
+    ("ports", "expected"),
     [((), "start-first"), ((INGRESS,), "start-first"), ((INGRESS, HOST), "stop-first")],
 )
-def test_only_a_port_of_the_node_has_the_old_task_end_first(
-    ports: tuple[PublishedPort, ...], wanted: str
+def test_only_a_port_in_mode_host_stops_the_old_task_first(
+    ports: tuple[PublishedPort, ...], expected: str
 ) -> None:
-    assert order(ports) == wanted
+    assert order(ports) == expected
 
 
-def test_a_trial_is_in_the_networks_of_what_runs_under_none_of_its_names_and_ports() -> None:
+def test_a_trial_joins_the_networks_without_the_names_and_ports_of_the_service() -> None:
     labels = {APPLICATION: "a", DEPLOYMENT: "2"}
     spec = ServiceSpec("a" * 63, TARGET, labels, replicas=3, ports=(HOST,))
     networks = [{"Target": "n1", "Aliases": ["db"]}]
@@ -79,12 +79,12 @@ def test_a_trial_is_in_the_networks_of_what_runs_under_none_of_its_names_and_por
     assert body["Name"] == f"{'a' * 57}-trial"
 
 
-@pytest.mark.parametrize(("replicas", "wanted"), [(1, 1), (19, 1), (20, 2), (100, 10)])
-def test_a_tenth_of_the_tasks_is_replaced_at_a_time(replicas: int, wanted: int) -> None:
-    assert parallelism(replicas) == wanted
+@pytest.mark.parametrize(("replicas", "expected"), [(1, 1), (19, 1), (20, 2), (100, 10)])
+def test_a_tenth_of_the_tasks_is_replaced_at_a_time(replicas: int, expected: int) -> None:
+    assert parallelism(replicas) == expected
 
 
-def test_the_environment_is_not_in_what_a_spec_shows_of_itself() -> None:
+def test_the_repr_of_a_spec_hides_the_environment() -> None:
     spec = ServiceSpec("app", TARGET, {}, environment={"PASSWORD": SecretStr("correct-horse")})
 
     assert "correct-horse" not in repr(spec)
@@ -101,13 +101,13 @@ def test_the_environment_is_not_in_what_a_spec_shows_of_itself() -> None:
         (("windows/amd64",), False),
     ],
 )
-def test_a_node_runs_images_for_what_it_is(platforms: tuple[str, ...], *, runs: bool) -> None:
+def test_a_node_runs_images_of_its_platform(platforms: tuple[str, ...], *, runs: bool) -> None:
     assert Node("id", 1, "n1", "linux", "amd64", is_up=True, is_ready=True).runs(platforms) is runs
 
 
-def test_attestations_are_no_platforms_and_misleading_names_leave_the_node_open() -> None:
-    assert known(("linux/amd64", "unknown/unknown", "")) == ("linux/amd64",)
-    assert placement(("linux/amd64", "linux/arm/v7")) == [
+def test_attestations_are_not_platforms_and_ambiguous_architectures_are_left_empty() -> None:
+    assert known_platforms(("linux/amd64", "unknown/unknown", "")) == ("linux/amd64",)
+    assert placement_platforms(("linux/amd64", "linux/arm/v7")) == [
         {"OS": "linux", "Architecture": "amd64"},
         {"OS": "linux", "Architecture": ""},
     ]

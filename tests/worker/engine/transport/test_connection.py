@@ -1,4 +1,4 @@
-"""A connection to an Engine: versions, limits, broken answers; scripted Engines and a real one."""
+"""A connection to an Engine: versions, limits, malformed responses; scripted and real Engines."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from tests.worker.engine.parts import open_scripted
+from tests.worker.engine.parts import open_scripted_engine
 from worker.engine import containers
 from worker.engine.swarm import services
 from worker.engine.transport.connection import Engine
@@ -71,7 +71,7 @@ async def test_other_addresses_are_refused(docker_host: str) -> None:
         Engine.open(docker_host)
 
 
-async def test_an_engine_that_is_not_there_is_unreachable_and_worth_another_try(
+async def test_an_absent_engine_is_unreachable_and_retryable(
     tmp_path: Path,
 ) -> None:
     async with Engine.open(f"unix://{tmp_path}/none.sock") as engine:
@@ -85,29 +85,29 @@ async def test_an_engine_that_is_not_there_is_unreachable_and_worth_another_try(
     assert caught.value.retryable
 
 
-async def test_twenty_first_calls_at_once_ask_for_the_version_once(tmp_path: Path) -> None:
+async def test_twenty_concurrent_first_calls_request_the_version_once(tmp_path: Path) -> None:
     async with (
-        open_scripted(tmp_path, _empty) as scripted,
+        open_scripted_engine(tmp_path, _empty) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         await asyncio.gather(*(engine.request("GET", "images/json") for _ in range(20)))
 
-    assert scripted.versions_asked() == 1
-    assert scripted.asked.count("/v1.41/images/json") == 20
+    assert scripted.count_version_requests() == 1
+    assert scripted.requested_paths.count("/v1.41/images/json") == 20
 
 
-async def test_the_newest_api_that_was_tried_is_the_newest_spoken(tmp_path: Path) -> None:
+async def test_the_newest_tested_api_version_is_the_newest_used(tmp_path: Path) -> None:
     async with (
-        open_scripted(tmp_path, _empty) as scripted,
+        open_scripted_engine(tmp_path, _empty) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         scripted.api = "1.99"
         await engine.request("GET", "images/json")
 
-    assert scripted.asked[-1] == "/v1.51/images/json"
+    assert scripted.requested_paths[-1] == "/v1.51/images/json"
 
 
-async def test_after_a_downgrade_the_version_is_asked_for_again(tmp_path: Path) -> None:
+async def test_a_downgraded_engine_is_asked_for_its_version_again(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path.startswith(f"/v{scripted.api}/"):
             return web.json_response([])
@@ -115,7 +115,7 @@ async def test_after_a_downgrade_the_version_is_asked_for_again(tmp_path: Path) 
         return web.json_response({"message": words}, status=400)
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         scripted.api = "1.51"
@@ -123,11 +123,11 @@ async def test_after_a_downgrade_the_version_is_asked_for_again(tmp_path: Path) 
         scripted.api = "1.41"
         await engine.request("GET", "images/json")
 
-    assert scripted.versions_asked() == 2
-    assert scripted.asked[-1] == "/v1.41/images/json"
+    assert scripted.count_version_requests() == 2
+    assert scripted.requested_paths[-1] == "/v1.41/images/json"
 
 
-async def test_a_body_that_exists_once_is_not_sent_twice(tmp_path: Path) -> None:
+async def test_a_streamed_body_is_not_sent_twice(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         await request.read()
         return web.json_response({"message": "client version 1.41 is too new."}, status=400)
@@ -136,7 +136,7 @@ async def test_a_body_that_exists_once_is_not_sent_twice(tmp_path: Path) -> None
         yield b"tar"
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
@@ -144,32 +144,32 @@ async def test_a_body_that_exists_once_is_not_sent_twice(tmp_path: Path) -> None
                 pass
 
     assert caught.value.code == FaultCode.ENGINE_API_VERSION
-    assert scripted.asked.count("/v1.41/build") == 1
+    assert scripted.requested_paths.count("/v1.41/build") == 1
 
 
-async def test_an_engine_that_no_longer_speaks_our_api_is_named(tmp_path: Path) -> None:
+async def test_an_engine_that_no_longer_supports_our_api_is_reported(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.json_response({})
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         scripted.api, scripted.minimum_api = "1.70", "1.60"
-        with pytest.raises(EngineError, match=r"speaks API 1\.60 and newer") as caught:
+        with pytest.raises(EngineError, match=r"requires API 1\.60 or newer") as caught:
             await engine.request("GET", "images/json")
 
     assert caught.value.code == FaultCode.ENGINE_API_VERSION
 
 
-async def test_a_line_of_five_megabytes_survives(tmp_path: Path) -> None:
+async def test_a_line_of_five_megabytes_is_read(tmp_path: Path) -> None:
     document = json.dumps({"stream": "x" * LONG_LINE_BYTES}).encode() + b"\n"
 
     async def answer(request: web.Request) -> web.StreamResponse:
         return await _stream(request, document, b'{"stream": "end"}\n')
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
         engine.stream("POST", "build", idle=timedelta(seconds=5)) as lines,
     ):
@@ -186,7 +186,7 @@ async def test_a_stream_that_breaks_off_is_truncated(tmp_path: Path) -> None:
         return response
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
         engine.stream("POST", "images/create", idle=SOON) as lines,
     ):
@@ -206,7 +206,7 @@ async def test_a_stream_that_stalls_fails(tmp_path: Path, begins: bool) -> None:
         return web.Response()
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
@@ -222,7 +222,7 @@ async def test_a_limit_of_whole_seconds_is_a_limit(tmp_path: Path) -> None:
         return web.Response()
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         async with asyncio.timeout(3):
@@ -243,14 +243,14 @@ async def test_a_limit_of_whole_seconds_is_a_limit(tmp_path: Path) -> None:
         (b"\xff\xfe", "text/plain", 500),
     ],
 )
-async def test_what_is_no_engine_is_an_error_with_a_code(
+async def test_a_server_that_is_not_an_engine_is_an_error_with_a_code(
     tmp_path: Path, body: bytes, content_type: str, status: int
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return web.Response(body=body, content_type=content_type, status=status)
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         scripted.is_sane = False
@@ -258,16 +258,16 @@ async def test_what_is_no_engine_is_an_error_with_a_code(
             await engine.version()
 
 
-@pytest.mark.parametrize("said", [{}, [{}], [{"ID": "1", "Version": {"Index": 1}, "Spec": {}}]])
+@pytest.mark.parametrize("content", [{}, [{}], [{"ID": "1", "Version": {"Index": 1}, "Spec": {}}]])
 @pytest.mark.parametrize("ask", [containers.find, services.find])
 async def test_a_list_of_another_shape_is_an_error_with_a_code(
-    tmp_path: Path, ask: Callable[..., Awaitable[object]], said: JsonValue
+    tmp_path: Path, ask: Callable[..., Awaitable[object]], content: JsonValue
 ) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
-        return web.json_response(said)
+        return web.json_response(content)
 
     async with (
-        open_scripted(tmp_path, answer) as scripted,
+        open_scripted_engine(tmp_path, answer) as scripted,
         Engine.open(scripted.docker_host) as engine,
     ):
         with pytest.raises(EngineError) as caught:
@@ -276,7 +276,7 @@ async def test_a_list_of_another_shape_is_an_error_with_a_code(
     assert caught.value.code == FaultCode.ENGINE_REFUSED
 
 
-async def test_a_hundred_open_streams_do_not_keep_a_call_waiting(engine: Engine) -> None:
+async def test_a_hundred_open_streams_do_not_delay_a_call(engine: Engine) -> None:
     async with AsyncExitStack() as stack:
         streams = [engine.stream("GET", "events", idle=timedelta(seconds=30)) for _ in range(120)]
         await asyncio.gather(*(_open_events(stack, stream) for stream in streams))
@@ -284,7 +284,7 @@ async def test_a_hundred_open_streams_do_not_keep_a_call_waiting(engine: Engine)
             await asyncio.gather(engine.version(), _one_more_stream(engine))
 
 
-async def test_a_frozen_engine_is_unreachable_and_found_again(own_engine: LocalEngine) -> None:
+async def test_a_frozen_engine_is_unreachable_until_it_continues(own_engine: LocalEngine) -> None:
     async with Engine.open(own_engine.docker_host) as engine:
         await engine.version()
         own_engine.freeze()

@@ -1,4 +1,4 @@
-"""Transfers that are cancelled, cut, stalled or killed: on a real Engine, counted by a proxy."""
+"""Transfers that are cancelled, cut, stalled or killed; a real Engine behind a counting proxy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +11,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference
 from tests.proxies import Proxy, open_proxy
-from tests.worker.engine.parts import IDLE, Registry
+from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore, make
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -24,17 +24,17 @@ UNDER_WAY = 1_500_000
 
 
 @pytest.fixture
-async def slow_link(registry: Registry) -> AsyncIterator[Proxy]:
+async def slow_link(registry: RegistryFixture) -> AsyncIterator[Proxy]:
     """The registry behind a link of 4 MB/s."""
     listen = registry.local.address
-    async with open_proxy(registry.place, listen=listen, bytes_per_second=SLOW) as proxy:
+    async with open_proxy(registry.address, listen=listen, bytes_per_second=SLOW) as proxy:
         yield proxy
 
 
 async def store(
-    engine: Engine, local: LocalEngine, registry: Registry, repository: str, seed: int
+    engine: Engine, local: LocalEngine, registry: RegistryFixture, repository: str, seed: int
 ) -> Reference:
-    """An image of 24 MB that the registry holds and the Engine does not."""
+    """Store an image of 24 MB that the registry holds and the Engine does not."""
     reference = registry.reference(repository)
     await make(local, reference, seed=seed, size=LAYER_BYTES)
     await images.push(engine, reference, None, ignore, IDLE)
@@ -43,7 +43,7 @@ async def store(
 
 
 async def test_cancelling_a_pull_stops_the_download(
-    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture, slow_link: Proxy
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/cancel-pull", 11)
     slow = Reference(slow_link.host, stored.repository, stored.tag)
@@ -75,7 +75,7 @@ async def test_cancelling_a_push_stops_the_upload(
 
 
 async def test_a_stalled_pull_has_failed(
-    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture, slow_link: Proxy
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/stall", 13)
     slow = Reference(slow_link.host, stored.repository, stored.tag)
@@ -88,8 +88,8 @@ async def test_a_stalled_pull_has_failed(
     assert caught.value.retryable
 
 
-async def test_a_cut_link_is_mended_by_the_engine_itself(
-    engine: Engine, local_engine: LocalEngine, registry: Registry, slow_link: Proxy
+async def test_a_cut_link_is_retried_by_the_engine_itself(
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture, slow_link: Proxy
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/cut", 14)
     slow = Reference(slow_link.host, stored.repository, stored.tag)
@@ -101,11 +101,11 @@ async def test_a_cut_link_is_mended_by_the_engine_itself(
     assert pulled.digest
 
 
-async def test_an_engine_killed_in_a_pull_is_worth_another_try_and_found_again(
+async def test_an_engine_killed_during_a_pull_is_a_retryable_error(
     engine: Engine,
     local_engine: LocalEngine,
     own_engine: LocalEngine,
-    registry: Registry,
+    registry: RegistryFixture,
     slow_link: Proxy,
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/killed", 15)
@@ -131,8 +131,8 @@ async def test_an_engine_killed_in_a_pull_is_worth_another_try_and_found_again(
     assert pulled.digest
 
 
-async def test_a_full_disk_is_named(
-    engine: Engine, local_engine: LocalEngine, registry: Registry, small_engine: LocalEngine
+async def test_a_full_disk_is_reported(
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture, small_engine: LocalEngine
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/full", 16)
     async with Engine.open(small_engine.docker_host) as small:
@@ -143,8 +143,8 @@ async def test_a_full_disk_is_named(
     assert not caught.value.retryable
 
 
-async def test_a_server_that_is_cut_off_reports_what_its_engine_says(
-    engine: Engine, local_engine: LocalEngine, own_engine: LocalEngine, registry: Registry
+async def test_a_disconnected_server_reports_its_engines_error(
+    engine: Engine, local_engine: LocalEngine, own_engine: LocalEngine, registry: RegistryFixture
 ) -> None:
     stored = await store(engine, local_engine, registry, "team/cable", 17)
     assert own_engine.namespace is not None

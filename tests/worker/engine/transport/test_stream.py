@@ -1,4 +1,4 @@
-"""Chunks into lines, and the watch over a silent Engine."""
+"""Lines from chunks, and the watchdog for a silent Engine."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ from worker.engine.transport.stream import JsonLines, LineSplitter, Watchdog, pa
     st.sampled_from([b"\n", b"\r\n", b"\n\n"]),
     st.data(),
 )
-def test_lines_come_out_whole_however_they_are_cut(
+def test_lines_are_whole_for_any_split_into_chunks(
     documents: list[dict[str, str]], end: bytes, data: st.DataObject
 ) -> None:
     content = b"".join(json.dumps(document).encode() + end for document in documents)
@@ -38,7 +38,7 @@ def test_lines_come_out_whole_however_they_are_cut(
     assert splitter.finish() == b""
 
 
-def test_a_line_over_the_cap_is_refused_before_it_is_complete() -> None:
+def test_a_line_over_the_limit_is_refused_before_it_is_complete() -> None:
     splitter = LineSplitter(max_line_bytes=10)
     splitter.feed(b"x" * 10)
 
@@ -48,14 +48,14 @@ def test_a_line_over_the_cap_is_refused_before_it_is_complete() -> None:
     assert caught.value.code == FaultCode.ENGINE_REFUSED
 
 
-async def test_a_last_line_without_its_end_counts() -> None:
+async def test_a_last_line_without_a_line_end_is_read() -> None:
     lines = JsonLines(_reader(b'{"a": "1"}\n{"a":', b' "2"}'))
 
     assert [dict(line) async for line in lines] == [{"a": "1"}, {"a": "2"}]
 
 
 @pytest.mark.parametrize("content", [b'{"a":', b"[1]\n", b"<html>\n", b"\xff\n"])
-async def test_half_a_line_is_a_broken_stream(content: bytes) -> None:
+async def test_an_incomplete_line_is_a_truncated_stream(content: bytes) -> None:
     lines = JsonLines(_reader(content))
 
     with pytest.raises(EngineError) as caught:
@@ -64,32 +64,32 @@ async def test_half_a_line_is_a_broken_stream(content: bytes) -> None:
     assert caught.value.code == FaultCode.ENGINE_STREAM_TRUNCATED
 
 
-async def test_silence_ends_a_wait() -> None:
+async def test_a_silent_stream_ends_a_wait() -> None:
     watchdog = Watchdog(timedelta(milliseconds=30), "pull x")
 
     with pytest.raises(EngineError, match=r"pull x: nothing moved for 0\.03 s") as caught:
-        async with watchdog.watching():
+        async with watchdog.watch():
             await asyncio.Event().wait()
 
     assert caught.value.code == FaultCode.ENGINE_STALLED
 
 
-async def test_a_body_that_is_taken_counts_as_movement() -> None:
+async def test_a_chunk_that_is_taken_counts_as_movement() -> None:
     watchdog = Watchdog(timedelta(milliseconds=600), "build")
     taken = 0
 
-    async with watchdog.watching():
-        async for _ in watchdog.seen(_slow_chunks()):
+    async with watchdog.watch():
+        async for _ in watchdog.watch_chunks(_slow_chunks()):
             taken += 1
 
     assert taken == 14
 
 
-async def test_the_timeout_of_another_is_not_taken_for_silence() -> None:
+async def test_a_timeout_of_other_code_is_not_a_stall() -> None:
     watchdog = Watchdog(timedelta(seconds=10), "pull")
 
     with pytest.raises(TimeoutError):
-        async with watchdog.watching():
+        async with watchdog.watch():
             raise TimeoutError
 
 

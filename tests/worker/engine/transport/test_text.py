@@ -12,7 +12,7 @@ WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 
 
 @given(st.lists(WORDS, max_size=6), st.sampled_from(["\n", "\r\n", "\r", "\n\n"]), st.data())
-def test_lines_come_out_whole_however_they_are_cut(
+def test_lines_are_whole_for_any_split_into_chunks(
     words: list[str], end: str, data: st.DataObject
 ) -> None:
     text = "".join(word + end for word in words)
@@ -38,19 +38,19 @@ def test_lines_come_out_whole_however_they_are_cut(
         ("  indented  \n", ["  indented"]),
     ],
 )
-def test_colours_and_control_signs_are_not_shown(text: str, shown: list[str]) -> None:
+def test_colours_and_control_characters_are_not_shown(text: str, shown: list[str]) -> None:
     assert TextLines().feed(text) == shown
 
 
 @given(st.lists(st.text("x", max_size=30), min_size=1))
-def test_of_a_long_line_the_beginning_is_kept_and_the_rest_counted(pieces: list[str]) -> None:
+def test_a_long_line_is_truncated_and_the_rest_counted(pieces: list[str]) -> None:
     lines = TextLines(max_line=10)
     size = len("".join(pieces))
 
     kept = [line for piece in pieces for line in lines.feed(piece)]
 
     assert kept == []
-    left_out = f" [{size - 10} signs left out]" if size > 10 else ""
+    left_out = f" [{size - 10} characters left out]" if size > 10 else ""
     assert lines.finish() == ([f"{'x' * min(size, 10)}{left_out}"] if size else [])
 
 
@@ -62,16 +62,16 @@ def frame(stream: int, content: bytes) -> bytes:
 
 
 @given(FRAMES)
-def test_what_a_container_prints_is_joined_in_its_order(frames: list[tuple[int, bytes]]) -> None:
+def test_the_output_of_a_container_is_joined_in_order(frames: list[tuple[int, bytes]]) -> None:
     content = b"".join(frame(*one) for one in frames)
 
     assert join_frames(content) == b"".join(text for _, text in frames).decode(errors="replace")
 
 
 @given(st.binary(max_size=100))
-def test_frames_that_are_broken_or_none_are_read_as_far_as_they_go(content: bytes) -> None:
+def test_malformed_frames_are_read_without_an_error(content: bytes) -> None:
     assert len(join_frames(content)) <= len(content)
 
 
-def test_a_frame_that_was_cut_is_shown_as_far_as_it_came() -> None:
+def test_a_truncated_frame_is_shown_as_far_as_received() -> None:
     assert join_frames(frame(1, b"one ") + frame(2, b"two three")[:-6]) == "one two"

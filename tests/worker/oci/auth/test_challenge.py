@@ -60,18 +60,18 @@ def _quote(text: str) -> str:
         ('Basic realm="a", realm="b"', [Challenge("basic", {"realm": "a"})]),
     ],
 )
-def test_a_header_is_read_as_the_grammar_says(header: str, expected: list[Challenge]) -> None:
+def test_a_header_is_parsed_by_the_grammar(header: str, expected: list[Challenge]) -> None:
     assert list(parse_challenges([header])) == expected
 
 
-def test_several_headers_are_read_in_their_order() -> None:
+def test_several_headers_are_parsed_in_order() -> None:
     found = parse_challenges(['Basic realm="a"', 'Bearer realm="b"'])
 
     assert [challenge.scheme for challenge in found] == ["basic", "bearer"]
 
 
 @given(st.lists(st.tuples(TOKENS, PARAMETERS), min_size=1, max_size=3))
-def test_what_is_written_is_read_again(written: list[tuple[str, dict[str, str]]]) -> None:
+def test_written_values_are_read_again(written: list[tuple[str, dict[str, str]]]) -> None:
     header = ", ".join(_write(scheme, parameters) for scheme, parameters in written)
 
     found = parse_challenges([header])
@@ -82,6 +82,6 @@ def test_what_is_written_is_read_again(written: list[tuple[str, dict[str, str]]]
 @given(st.text())
 @example("A" * 50_000 + '="' + "\\" * 50_000)
 @example("a=,a " * 20_000)
-def test_nonsense_is_never_an_error(text: str) -> None:
+def test_a_malformed_header_is_never_an_error(text: str) -> None:
     for challenge in parse_challenges([text]):
         assert challenge.scheme == challenge.scheme.lower()

@@ -1,4 +1,4 @@
-"""Tokens are kept for what they serve, until shortly before their end."""
+"""Tokens are kept for the scopes that they cover, until shortly before they expire."""
 
 import asyncio
 import base64
@@ -15,7 +15,7 @@ from tests.fakes.token_server import TokenServer
 from tests.worker.oci.parts import make_login
 from worker.login import Login
 from worker.oci.auth.realm import Realm
-from worker.oci.auth.scope import Scope, read_granted
+from worker.oci.auth.scope import Scope, parse_granted
 from worker.oci.auth.token import Token, TokenSource
 from worker.oci.transport.http import Transport
 from worker.oci.transport.settings import ConnectionSettings
@@ -45,7 +45,7 @@ def make_token(claims: object) -> str:
     return f"e30.{payload}.sig"
 
 
-async def test_a_token_is_kept_until_shortly_before_its_end(
+async def test_a_token_is_kept_until_shortly_before_it_expires(
     token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     clock, login = Clock(), make_login("registry.test")
@@ -63,7 +63,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(
     assert len(token_server.scopes) == 2
 
 
-async def test_a_token_for_more_serves_for_less_but_not_for_another_repository(
+async def test_a_token_covers_fewer_rights_but_no_other_repository(
     token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     async with Transport(settings) as transport:
@@ -79,7 +79,7 @@ async def test_a_token_for_more_serves_for_less_but_not_for_another_repository(
     ]
 
 
-async def test_many_at_once_ask_for_one_token(
+async def test_concurrent_requests_share_one_token(
     token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     async with Transport(settings) as transport:
@@ -90,7 +90,7 @@ async def test_many_at_once_ask_for_one_token(
     assert len({token.value for token in found}) == 1 and len(token_server.scopes) == 1
 
 
-async def test_nobody_gets_a_token_without_a_name_and_may_lack_a_login(
+async def test_an_anonymous_request_has_no_account_and_may_lack_a_login(
     token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     async with Transport(settings) as transport:
@@ -117,11 +117,13 @@ async def test_nobody_gets_a_token_without_a_name_and_may_lack_a_login(
         ([1], None),
     ],
 )
-def test_a_token_says_what_it_grants(claims: object, granted: set[str] | None) -> None:
-    assert read_granted(make_token(claims), PULL) == granted
+def test_the_granted_actions_are_read_from_a_token(
+    claims: object, granted: set[str] | None
+) -> None:
+    assert parse_granted(make_token(claims), PULL) == granted
 
 
-def test_a_wildcard_serves_everything_and_a_value_is_not_shown() -> None:
+def test_a_wildcard_token_covers_every_action_and_hides_its_value() -> None:
     token = Token("secret-value", PUSH, frozenset("*"), 0.0)
 
     assert token.serves(PULL) and token.serves(PUSH) and not token.serves(OTHER)
@@ -129,5 +131,5 @@ def test_a_wildcard_serves_everything_and_a_value_is_not_shown() -> None:
 
 
 @given(st.text())
-def test_any_text_may_be_a_token(text: str) -> None:
-    assert read_granted(text, PULL) is None or isinstance(read_granted(text, PULL), frozenset)
+def test_any_text_can_be_read_as_a_token(text: str) -> None:
+    assert parse_granted(text, PULL) is None or isinstance(parse_granted(text, PULL), frozenset)

@@ -1,4 +1,4 @@
-"""Copies that are cut, stalled, lied to, refused and cancelled: nothing is half done."""
+"""Copies that are cut, stalled, corrupted, refused or cancelled leave no tag."""
 
 import asyncio
 import re
@@ -14,8 +14,14 @@ from tests.fakes.front import open_front
 from tests.fakes.web import open_fake
 from tests.proxies import open_proxy
 from tests.worker.oci.copying import KIB, copy
-from tests.worker.oci.parts import Registries, basic, make_settings
-from tests.worker.oci.sample_images import Depot, Image, digest_of, make_blob, make_image
+from tests.worker.oci.parts import RegistryFactory, basic, make_settings
+from tests.worker.oci.sample_images import (
+    Image,
+    RepositoryFixture,
+    digest_of,
+    make_blob,
+    make_image,
+)
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
@@ -28,7 +34,7 @@ Pair = tuple[LocalRegistry, LocalRegistry]
 
 
 @pytest.fixture
-def pair(registries: Registries) -> Pair:
+def pair(registries: RegistryFactory) -> Pair:
     return registries.start(), registries.start()
 
 
@@ -37,7 +43,7 @@ def layer_of(image: Image) -> bytes:
 
 
 def asks_for(request: web.Request, image: Image) -> bool:
-    """Whether it is the GET of the image's layer, with the login."""
+    """Return whether a request is the GET of the image's layer, with the login."""
     is_layer = request.method == "GET" and len(image.blobs[request.path.rpartition("/")[2]]) == len(
         layer_of(image)
     )
@@ -45,29 +51,27 @@ def asks_for(request: web.Request, image: Image) -> bool:
 
 
 async def require_no_tag(target: LocalRegistry) -> None:
-    status, body = await Depot(target.host, "app", basic()).get("tags/list")
+    status, body = await RepositoryFixture(target.host, "app", basic()).get("tags/list")
     assert status == 404, body
 
 
-async def test_a_source_that_is_cut_again_and_again_sends_each_byte_once(
+async def test_a_repeatedly_cut_source_sends_each_byte_once(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with open_proxy((source.address, source.port), cut_after_bytes=4 * MIB) as proxy:
         await copy(f"{proxy.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", LARGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", LARGE)
     assert LARGE.size_bytes < proxy.down_bytes < LARGE.size_bytes * 1.01
     assert proxy.connections > 6
 
 
-async def test_a_source_that_brings_nothing_any_more_is_given_up(
-    pair: Pair, settings: ConnectionSettings
-) -> None:
+async def test_a_source_without_progress_fails(pair: Pair, settings: ConnectionSettings) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with open_proxy((source.address, source.port), cut_after_bytes=20 * KIB) as proxy:
         with pytest.raises(RegistryError) as caught:
@@ -78,30 +82,30 @@ async def test_a_source_that_brings_nothing_any_more_is_given_up(
     await require_no_tag(target)
 
 
-async def test_a_source_without_ranges_is_read_again_from_its_beginning(
+async def test_a_source_without_range_support_is_read_again_from_its_start(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
-    asked: list[str | None] = []
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
+    requested: list[str | None] = []
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
             return None
-        asked.append(request.headers.get("Range"))
-        return await send_part(request, layer_of(SMALL), None if len(asked) > 1 else 70 * KIB)
+        requested.append(request.headers.get("Range"))
+        return await send_part(request, layer_of(SMALL), None if len(requested) > 1 else 70 * KIB)
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", SMALL)
-    assert asked[0] is None and re.fullmatch(r"bytes=\d+-", asked[1] or "")
+    await RepositoryFixture(target.host, "app", basic()).require("1", SMALL)
+    assert requested[0] is None and re.fullmatch(r"bytes=\d+-", requested[1] or "")
 
 
 async def send_part(
     request: web.Request, content: bytes, size_bytes: int | None = None
 ) -> web.StreamResponse:
-    """The whole is announced, and only so much is sent."""
+    """Announce the whole content and send only a part of it."""
     answer = web.StreamResponse(headers={"Content-Length": str(len(content))})
     await answer.prepare(request)
     await answer.write(content[:size_bytes])
@@ -119,18 +123,18 @@ async def send_part(
         (lambda layer: b"x" + layer[1:], FaultCode.DIGEST_MISMATCH),
     ],
 )
-async def test_a_source_with_other_bytes_than_it_promised_leaves_nothing(
+async def test_a_source_with_wrong_bytes_leaves_no_tag(
     change: Callable[[bytes], bytes], code: FaultCode, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
             return None
         return web.Response(body=change(layer_of(SMALL)))
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
@@ -139,58 +143,58 @@ async def test_a_source_with_other_bytes_than_it_promised_leaves_nothing(
     await require_no_tag(target)
 
 
-async def test_a_blob_that_its_source_stores_too_short_is_damaged(
+async def test_a_truncated_blob_at_the_source_is_damaged(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
             return None
         if "Range" in request.headers:
             return web.Response(status=416)
         return web.Response(body=layer_of(SMALL)[:-1])
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
     assert caught.value.code == FaultCode.DIGEST_MISMATCH and "damaged" in caught.value.remedy
 
 
-async def test_a_manifest_of_another_digest_than_asked_for_is_refused(
+async def test_a_manifest_with_another_digest_than_requested_is_refused(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.path.endswith(SMALL.digest):
             return web.Response(body=b"{}", content_type=SMALL.manifests[0][0])
         return None
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{front.host}/app@{SMALL.digest}", f"{target.host}/app:1", settings)
 
     assert caught.value.code == FaultCode.DIGEST_MISMATCH
 
 
-async def test_a_target_that_stores_something_else_is_found_out(
+async def test_a_target_that_stores_another_manifest_fails(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.method == "HEAD" and "/manifests/" in request.path:
             kind, content = SMALL.manifests[0]
             headers = {"Content-Type": kind, "Docker-Content-Digest": digest_of(content + b" ")}
             return web.Response(body=content, headers=headers)
         return None
 
-    async with open_front(target.host, keep) as front:
+    async with open_front(target.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
@@ -208,20 +212,20 @@ async def test_a_target_that_stores_something_else_is_found_out(
         (429, "TOOMANYREQUESTS", FaultCode.RATE_LIMITED),
     ],
 )
-async def test_a_blob_that_is_refused_in_the_end_leaves_no_tag(
+async def test_a_blob_refused_at_its_end_leaves_no_tag(
     status: int, oci_code: str, code: FaultCode, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.method != "PUT":
             return None
         await request.content.read()
         errors = {"errors": [{"code": oci_code}]} if oci_code else {}
         return web.json_response(errors, status=status, headers={"Retry-After": "7"})
 
-    async with open_front(target.host, keep) as front:
+    async with open_front(target.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
@@ -229,17 +233,17 @@ async def test_a_blob_that_is_refused_in_the_end_leaves_no_tag(
     await require_no_tag(target)
 
 
-async def test_an_upload_that_is_refused_before_its_end_is_not_sent_to_it(
+async def test_an_upload_refused_early_is_not_sent_completely(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=413) if request.method == "PUT" else None
 
     async with (
-        open_front(target.host, keep) as front,
+        open_front(target.host, intercept) as front,
         open_proxy((source.address, source.port)) as proxy,
     ):
         with pytest.raises(RegistryError) as caught:
@@ -252,36 +256,36 @@ async def test_an_upload_that_is_refused_before_its_end_is_not_sent_to_it(
 @pytest.mark.parametrize(
     ("status", "oci_code"), [(409, ""), (412, "PRECONDITION"), (400, "TAG_INVALID")]
 )
-async def test_a_tag_that_may_not_be_moved_is_told_so(
+async def test_an_immutable_tag_is_reported(
     status: int, oci_code: str, pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.method == "PUT" and "/manifests/" in request.path:
             return web.json_response({"errors": [{"code": oci_code}]}, status=status)
         return None
 
-    async with open_front(target.host, keep) as front:
+    async with open_front(target.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
     assert caught.value.code == FaultCode.TAG_IMMUTABLE
 
 
-async def test_a_blob_that_is_stored_elsewhere_is_fetched_without_the_login(
+async def test_a_blob_stored_elsewhere_is_fetched_without_the_login(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def give(request: web.Request) -> web.StreamResponse:
         return web.Response(body=SMALL.blobs[request.path.rpartition("/")[2]])
 
     async with open_fake(give) as store:
 
-        async def keep(request: web.Request) -> web.StreamResponse | None:
+        async def intercept(request: web.Request) -> web.StreamResponse | None:
             if request.method != "GET" or "/blobs/" not in request.path:
                 return None
             if "Authorization" not in request.headers:
@@ -291,10 +295,10 @@ async def test_a_blob_that_is_stored_elsewhere_is_fetched_without_the_login(
                 status=307, headers={"Location": f"http://{store.host}/signed/{digest}"}
             )
 
-        async with open_front(source.host, keep) as front:
+        async with open_front(source.host, intercept) as front:
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", SMALL)
+    await RepositoryFixture(target.host, "app", basic()).require("1", SMALL)
     assert len(store.requests) == len(SMALL.blobs) and store.authorizations == []
 
 
@@ -302,33 +306,33 @@ async def test_a_blob_at_the_metadata_service_is_not_fetched(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if request.method != "GET" or "/blobs/" not in request.path:
             return None
         return web.Response(status=307, headers={"Location": "http://169.254.169.254/latest"})
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         with pytest.raises(RefusedNetworkError):
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
     await require_no_tag(target)
 
 
-async def test_a_part_that_begins_too_late_is_not_taken(
+async def test_a_range_that_starts_too_late_is_refused(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
-    async def keep(request: web.Request) -> web.StreamResponse | None:
+    async def intercept(request: web.Request) -> web.StreamResponse | None:
         if "/blobs/" not in request.path or not asks_for(request, SMALL):
             return None
         headers = {"Content-Range": "bytes 7-204799/204800"}
         return web.Response(status=206, body=layer_of(SMALL)[7:], headers=headers)
 
-    async with open_front(source.host, keep) as front:
+    async with open_front(source.host, intercept) as front:
         with pytest.raises(RegistryError) as caught:
             await copy(f"{front.host}/app:1", f"{target.host}/app:1", settings)
 
@@ -336,11 +340,11 @@ async def test_a_part_that_begins_too_late_is_not_taken(
     await require_no_tag(target)
 
 
-async def test_an_upload_that_belongs_elsewhere_is_sent_without_the_login(
+async def test_an_upload_to_another_host_is_sent_without_the_login(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", SMALL)
+    await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def take(request: web.Request) -> web.StreamResponse:
         await request.content.read()
@@ -348,21 +352,23 @@ async def test_an_upload_that_belongs_elsewhere_is_sent_without_the_login(
 
     async with open_fake(take) as store:
 
-        async def keep(request: web.Request) -> web.StreamResponse | None:
+        async def intercept(request: web.Request) -> web.StreamResponse | None:
             if request.method == "POST":
                 return web.Response(status=202, headers={"Location": f"http://{store.host}/up"})
             return None
 
-        async with open_front(target.host, keep) as front:
+        async with open_front(target.host, intercept) as front:
             with pytest.raises(RegistryError):
                 await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
     assert store.lines == ["PUT /up"] and store.authorizations == []
 
 
-async def test_a_cancel_stops_the_traffic_at_once(pair: Pair, settings: ConnectionSettings) -> None:
+async def test_a_cancellation_stops_the_traffic_at_once(
+    pair: Pair, settings: ConnectionSettings
+) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
 
     async with (
         open_proxy((source.address, source.port), bytes_per_second=20 * MIB) as down,
@@ -381,9 +387,9 @@ async def test_a_cancel_stops_the_traffic_at_once(pair: Pair, settings: Connecti
 
 
 @pytest.mark.parametrize("stalled", ["source", "target"])
-async def test_a_copy_in_which_no_byte_moves_any_more_is_given_up(stalled: str, pair: Pair) -> None:
+async def test_a_stalled_copy_fails(stalled: str, pair: Pair) -> None:
     source, target = pair
-    await Depot(source.host, "app", basic()).put("1", LARGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", LARGE)
     settings = make_settings(deadlines=IMPATIENT)
 
     async with (

@@ -1,18 +1,24 @@
-"""Copies to a real registry that has the manifest already, but has lost a part of the image."""
+"""Copies to a real registry that has the manifest but has lost a part of the image."""
 
 import pytest
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from tests.fakes.front import open_front
-from tests.worker.oci.copying import copy, keep_nothing, two_platforms
-from tests.worker.oci.parts import Registries, basic
-from tests.worker.oci.sample_images import Depot, digest_of, make_blob, make_image, make_index
+from tests.worker.oci.copying import copy, make_two_platform_image, pass_through
+from tests.worker.oci.parts import RegistryFactory, basic
+from tests.worker.oci.sample_images import (
+    RepositoryFixture,
+    digest_of,
+    make_blob,
+    make_image,
+    make_index,
+)
 from tests.worker.oci.storage import Storage
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings
 
-IMAGE = two_platforms("mended")
+IMAGE = make_two_platform_image("mended")
 LAYER = max(IMAGE.blobs.items(), key=lambda blob: len(blob[1]))[0]
 CONFIG = min(IMAGE.blobs.items(), key=lambda blob: blob[1][:1] != b"{")[0]
 
@@ -20,10 +26,10 @@ Pair = tuple[LocalRegistry, LocalRegistry]
 
 
 @pytest.fixture
-async def pair(registries: Registries, settings: ConnectionSettings) -> Pair:
-    """Both have the image, the second one by a copy."""
+async def pair(registries: RegistryFactory, settings: ConnectionSettings) -> Pair:
+    """Two registries with the image, the second one by a copy."""
     source, target = registries.start(), registries.start()
-    await Depot(source.host, "app", basic()).put("1", IMAGE)
+    await RepositoryFixture(source.host, "app", basic()).put("1", IMAGE)
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
     return source, target
 
@@ -35,15 +41,15 @@ async def test_a_blob_that_the_target_has_lost_is_sent_again(
     source, target = pair
     Storage(target).data(lost).unlink()
 
-    async with open_front(target.host, keep_nothing) as front:
+    async with open_front(target.host, pass_through) as front:
         held = await copy(f"{source.host}/app:1", f"{front.host}/app:1", settings)
 
     assert held.digest == IMAGE.digest
-    await Depot(target.host, "app", basic()).require("1", IMAGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", IMAGE)
     assert len([line for line in front.lines if line.startswith("PUT")]) == 1
 
 
-async def test_a_blob_that_the_repository_does_not_know_any_more_is_sent_again(
+async def test_a_blob_that_was_unlinked_from_the_repository_is_sent_again(
     pair: Pair, settings: ConnectionSettings
 ) -> None:
     source, target = pair
@@ -51,29 +57,29 @@ async def test_a_blob_that_the_repository_does_not_know_any_more_is_sent_again(
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", IMAGE)
+    await RepositoryFixture(target.host, "app", basic()).require("1", IMAGE)
 
 
 async def test_a_child_of_an_index_that_the_target_has_lost_is_sent_again(
-    registries: Registries, settings: ConnectionSettings
+    registries: RegistryFactory, settings: ConnectionSettings
 ) -> None:
     source, target = registries.start(), registries.start()
     image = make_index(IMAGE, make_image(b"x", architecture="s390x"))
-    await Depot(source.host, "app", basic()).put("1", image)
+    await RepositoryFixture(source.host, "app", basic()).put("1", image)
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
     for digest in image.digests[:-1]:
         Storage(target).data(digest).unlink()
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 
-    await Depot(target.host, "app", basic()).require("1", image)
+    await RepositoryFixture(target.host, "app", basic()).require("1", image)
 
 
 @pytest.mark.parametrize("tag", ["1", "2"], ids=["manifest is there", "manifest is new"])
-async def test_a_cut_blob_that_the_target_keeps_is_no_success(
+async def test_a_truncated_blob_that_the_target_keeps_fails_the_copy(
     pair: Pair, settings: ConnectionSettings, tag: str
 ) -> None:
-    # The distribution registry takes what it has under a digest for what is sent to it.
+    # The distribution registry keeps the blob that it has under a digest.
     source, target = pair
     Storage(target).data(LAYER).write_bytes(IMAGE.blobs[LAYER][:-1])
 
@@ -84,29 +90,29 @@ async def test_a_cut_blob_that_the_target_keeps_is_no_success(
     assert LAYER in caught.value.message and target.host in caught.value.message
 
 
-async def test_a_lost_blob_within_one_registry_is_taken_from_the_other_repository(
-    registries: Registries, settings: ConnectionSettings
+async def test_a_lost_blob_within_one_registry_is_mounted_from_the_other_repository(
+    registries: RegistryFactory, settings: ConnectionSettings
 ) -> None:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
     there = f"{registry.host}/kept/app:1"
     await copy(f"{registry.host}/team/app:1", there, settings)
     Storage(registry).link("kept/app", LAYER).unlink()
 
-    async with open_front(registry.host, keep_nothing) as front:
+    async with open_front(registry.host, pass_through) as front:
         await copy(f"{front.host}/team/app:1", f"{front.host}/kept/app:1", settings)
 
-    await Depot(registry.host, "kept/app", basic()).require("1", IMAGE)
+    await RepositoryFixture(registry.host, "kept/app", basic()).require("1", IMAGE)
     assert not [line for line in front.lines if line.startswith("PUT")]
 
 
-async def test_what_the_source_has_lost_too_is_named(
-    registries: Registries, settings: ConnectionSettings
+async def test_a_blob_lost_at_both_registries_is_named(
+    registries: RegistryFactory, settings: ConnectionSettings
 ) -> None:
     registry = registries.start()
     image = make_image(make_blob("lost", 1000))
     layer = digest_of(make_blob("lost", 1000))
-    await Depot(registry.host, "team/app", basic()).put("1", image)
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", image)
     there = f"{registry.host}/kept/app:1"
     await copy(f"{registry.host}/team/app:1", there, settings)
     Storage(registry).data(layer).unlink()

@@ -1,4 +1,4 @@
-"""What we copied, read by skopeo: another program's idea of an image."""
+"""Skopeo, another program, reads our copies."""
 
 import asyncio
 import json
@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.oci.copying import copy, two_platforms
-from tests.worker.oci.parts import PASSWORDS, Registries, basic
-from tests.worker.oci.sample_images import Depot, digest_of
+from tests.worker.oci.copying import copy, make_two_platform_image
+from tests.worker.oci.parts import PASSWORDS, RegistryFactory, basic
+from tests.worker.oci.sample_images import RepositoryFixture, digest_of
 from worker.oci.transport.settings import ConnectionSettings
 
 
 @pytest.fixture(scope="session")
 def skopeo() -> str:
-    """The program: without it skip at a desk, fail in CI."""
+    """The path of skopeo: skip without it on a desktop, fail in CI."""
     if found := shutil.which("skopeo"):
         return found
     if os.environ.get("CI"):
@@ -24,12 +24,12 @@ def skopeo() -> str:
     pytest.skip("NO OTHER PROGRAM READS OUR COPIES: there is no skopeo here")
 
 
-async def test_skopeo_reads_what_we_wrote_byte_for_byte(
-    skopeo: str, registries: Registries, settings: ConnectionSettings, tmp_path: Path
+async def test_skopeo_reads_our_copy_byte_for_byte(
+    skopeo: str, registries: RegistryFactory, settings: ConnectionSettings, tmp_path: Path
 ) -> None:
     source, target = registries.start(), registries.start()
-    image = two_platforms("skopeo")
-    await Depot(source.host, "app", basic()).put("1", image)
+    image = make_two_platform_image("skopeo")
+    await RepositoryFixture(source.host, "app", basic()).put("1", image)
 
     await copy(f"{source.host}/app:1", f"{target.host}/app:1", settings)
 

@@ -1,4 +1,4 @@
-"""Manifests as anybody may have written them."""
+"""Manifests of all kinds, valid or not."""
 
 import json
 
@@ -48,7 +48,7 @@ def manifest(document: object, kind: str = MANIFEST) -> Manifest:
 
 
 @given(descriptors, st.lists(descriptors, max_size=5), st.lists(descriptors, max_size=3))
-def test_an_image_is_its_configuration_and_the_layers_that_it_brings(
+def test_the_contents_of_an_image_are_its_configuration_and_own_layers(
     config: Descriptor, layers: list[Descriptor], foreign: list[Descriptor]
 ) -> None:
     document = {
@@ -65,7 +65,7 @@ def test_an_image_is_its_configuration_and_the_layers_that_it_brings(
 
 
 @given(st.lists(descriptors, max_size=5))
-def test_an_index_is_its_children(children: list[Descriptor]) -> None:
+def test_the_contents_of_an_index_are_its_manifests(children: list[Descriptor]) -> None:
     document = {"manifests": [part(child, platform={"os": "linux"}) for child in children]}
 
     assert parse_contents(manifest(document, INDEX)) == Contents(children=tuple(children))
@@ -75,7 +75,7 @@ def test_an_index_is_its_children(children: list[Descriptor]) -> None:
     st.sampled_from(MANIFEST_TYPES),
     st.dictionaries(st.sampled_from(["mediaType", "config", "layers", "manifests"]), json_values),
 )
-def test_any_document_is_read_or_not_but_never_an_error(
+def test_any_document_is_parsed_or_rejected_without_an_error(
     kind: str, document: dict[str, object]
 ) -> None:
     contents = parse_contents(manifest(document, kind))
@@ -85,7 +85,7 @@ def test_any_document_is_read_or_not_but_never_an_error(
 
 
 @given(st.sampled_from(MANIFEST_TYPES), st.binary(max_size=50))
-def test_any_bytes_are_read_or_not_but_never_an_error(kind: str, content: bytes) -> None:
+def test_any_bytes_are_parsed_or_rejected_without_an_error(kind: str, content: bytes) -> None:
     assert parse_contents(manifest(content, kind)) in {None, Contents()}
 
 
@@ -110,11 +110,11 @@ def test_any_bytes_are_read_or_not_but_never_an_error(kind: str, content: bytes)
         (b'{"manifests": [', INDEX),
     ],
 )
-def test_what_can_be_read_in_two_ways_or_in_none_is_not_read(document: object, kind: str) -> None:
+def test_an_ambiguous_or_malformed_manifest_is_rejected(document: object, kind: str) -> None:
     assert parse_contents(manifest(document, kind)) is None
 
 
-def test_what_the_tests_make_is_read_as_it_was_made() -> None:
+def test_sample_images_are_parsed_as_they_were_made() -> None:
     image = make_image(b"1", b"2", foreign=[b"3"])
     index = make_index(image, make_image(b"4", architecture="arm64"))
 

@@ -1,4 +1,4 @@
-"""Which images run on which machines."""
+"""Platforms of images and of the machines that run them."""
 
 import pytest
 
@@ -21,13 +21,13 @@ from worker.oci.images.platform import parse_platform
         ("linux/arm", "linux/arm/v7", True),
     ],
 )
-def test_an_image_runs_on_its_own_platform_and_on_those_that_grew_out_of_it(
+def test_an_image_runs_on_its_own_and_on_compatible_platforms(
     *, machine: str, image: str, runs: bool
 ) -> None:
     assert parse_platform(machine).runs(parse_platform(image)) == runs
 
 
-def test_of_what_runs_the_closest_is_taken() -> None:
+def test_the_closest_compatible_platform_is_chosen() -> None:
     machine = parse_platform("linux/arm64")
     offered = ["linux/arm/v6", "linux/arm64/v9", "linux/arm64/v8"]
 
@@ -36,6 +36,6 @@ def test_of_what_runs_the_closest_is_taken() -> None:
     assert closest == "linux/arm64/v8"
 
 
-def test_a_platform_reads_as_it_is_written() -> None:
+def test_a_platform_is_formatted_as_it_was_parsed() -> None:
     for name in ("linux/amd64", "linux/arm/v7"):
         assert str(parse_platform(name)) == name

@@ -1,4 +1,4 @@
-"""What of a reference a server would pull: of an index one image, and how its layers are known."""
+"""The image that a server would pull for its platform, and the digests of its layers."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ UNKNOWN = {"os": "unknown", "architecture": "unknown"}
 
 
 def index(*entries: tuple[Image, dict[str, str] | None]) -> Image:
-    """Names each image with that platform, or with none."""
+    """Return an index of the images with the given platforms."""
     named = [
         {"mediaType": kind, "digest": digest_of(content), "size": len(content)}
         | ({"platform": platform} if platform else {})
@@ -54,7 +54,7 @@ def configured(config: bytes, layers: Sequence[Any] = (), *, size: int | None = 
     return Image({digest_of(config): config}, [(MANIFEST, json.dumps(document).encode())])
 
 
-async def find(image: Image, settings: ConnectionSettings, wanted: str) -> RemoteImage:
+async def find(image: Image, settings: ConnectionSettings, requested: str) -> RemoteImage:
     stored = {digest_of(content): (kind, content) for kind, content in image.manifests}
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -65,46 +65,50 @@ async def find(image: Image, settings: ConnectionSettings, wanted: str) -> Remot
         return web.Response(body=content, headers={"Content-Type": kind})
 
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
-        return await find_image(client, parse_reference(f"{fake.host}/a:1"), parse_platform(wanted))
+        return await find_image(
+            client, parse_reference(f"{fake.host}/a:1"), parse_platform(requested)
+        )
 
 
-async def refuse(image: Image, settings: ConnectionSettings, wanted: str) -> RegistryError:
+async def expect_refusal(
+    image: Image, settings: ConnectionSettings, requested: str
+) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
-        await find(image, settings, wanted)
+        await find(image, settings, requested)
     return caught.value
 
 
-@pytest.mark.parametrize(("wanted", "image"), [("linux/amd64", AMD), ("linux/arm64/v8", ARM)])
-async def test_of_an_index_the_image_of_the_platform_is_found(
-    settings: ConnectionSettings, wanted: str, image: Image
+@pytest.mark.parametrize(("requested", "image"), [("linux/amd64", AMD), ("linux/arm64/v8", ARM)])
+async def test_the_image_of_the_platform_is_found_in_an_index(
+    settings: ConnectionSettings, requested: str, image: Image
 ) -> None:
     inner = index((ARM, platform("linux/arm64")))
     outer = index((AMD, UNKNOWN), (AMD, platform("linux/amd64")), (inner, platform("linux/arm64")))
 
-    found = await find(outer, settings, wanted)
+    found = await find(outer, settings, requested)
 
     layer = next(iter(image.blobs))
     assert ([one.digest for one in found.layers], found.diff_ids) == ([layer], (layer,))
 
 
-async def test_what_does_not_say_its_platform_is_looked_into(settings: ConnectionSettings) -> None:
+async def test_an_entry_without_a_platform_is_examined(settings: ConnectionSettings) -> None:
     silent = index((ARM, None))
 
     found = await find(silent, settings, "linux/arm64")
-    error = await refuse(silent, settings, "linux/amd64")
+    error = await expect_refusal(silent, settings, "linux/amd64")
 
     assert found.diff_ids
     assert error.code == FaultCode.PLATFORM_MISSING
     assert "is for linux/arm64, not for linux/amd64" in error.message
 
 
-async def test_an_index_without_a_fitting_image_tells_what_it_has(
+async def test_an_index_without_a_matching_image_reports_its_platforms(
     settings: ConnectionSettings,
 ) -> None:
     offered = index((AMD, UNKNOWN), (AMD, platform("linux/amd64")), (ARM, platform("linux/arm/v7")))
 
-    error = await refuse(offered, settings, "linux/riscv64")
-    other = await refuse(index((AMD, UNKNOWN)), settings, "linux/riscv64")
+    error = await expect_refusal(offered, settings, "linux/riscv64")
+    other = await expect_refusal(index((AMD, UNKNOWN)), settings, "linux/riscv64")
 
     assert error.code == other.code == FaultCode.PLATFORM_MISSING
     assert "is for linux/amd64, linux/arm/v7, not for linux/riscv64" in error.message
@@ -112,7 +116,7 @@ async def test_an_index_without_a_fitting_image_tells_what_it_has(
 
 
 @pytest.mark.parametrize("config", [b"no configuration", b"{}", b'{"rootfs": {"diff_ids": ["a"]}}'])
-async def test_layers_that_cannot_be_told_apart_are_known_by_their_size_alone(
+async def test_layers_without_diff_ids_have_only_sizes(
     settings: ConnectionSettings, config: bytes
 ) -> None:
     layers = [{"mediaType": "a", "digest": digest_of(text), "size": 7} for text in (b"1", b"2")]
@@ -133,7 +137,7 @@ async def test_layers_that_cannot_be_told_apart_are_known_by_their_size_alone(
     ],
     ids=["chart", "signature", "attestation", "plugin", "any artifact"],
 )
-async def test_an_artifact_is_no_image(
+async def test_an_artifact_is_not_an_image(
     settings: ConnectionSettings, config: str, layer: str
 ) -> None:
     parts = [{"mediaType": layer, "digest": digest_of(b"1"), "size": 1}]
@@ -141,7 +145,7 @@ async def test_an_artifact_is_no_image(
     kind, content = image.manifests[0]
     other = content.replace(CONFIG.encode(), config.encode())
 
-    error = await refuse(Image(image.blobs, [(kind, other)]), settings, "linux/amd64")
+    error = await expect_refusal(Image(image.blobs, [(kind, other)]), settings, "linux/amd64")
 
     assert (error.code, error.retryable) == (FaultCode.NOT_AN_IMAGE, False)
 
@@ -163,8 +167,8 @@ def chain(length: int) -> Image:
     ],
     ids=["indexes in a row", "a large configuration", "an odd index", "an odd manifest"],
 )
-async def test_what_cannot_be_read_is_named(settings: ConnectionSettings, image: Image) -> None:
-    error = await refuse(image, settings, "linux/amd64")
+async def test_unreadable_content_is_named(settings: ConnectionSettings, image: Image) -> None:
+    error = await expect_refusal(image, settings, "linux/amd64")
 
     assert error.code == FaultCode.REGISTRY_ERROR
-    assert "has what cannot be read" in error.message
+    assert "cannot be read" in error.message

@@ -1,4 +1,4 @@
-"""Images that real registries hold, and that they have lost a part of."""
+"""Verification of images at real registries, complete or damaged."""
 
 import json
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from shared.reference import Reference, parse_reference
 from tests.fakes.front import open_front
 from tests.fakes.token_server import TokenServer
 from tests.fakes.web import open_fake
-from tests.worker.oci.copying import copy, keep_nothing, two_platforms
-from tests.worker.oci.parts import Registries, basic, make_login, open_client
+from tests.worker.oci.copying import copy, make_two_platform_image, pass_through
+from tests.worker.oci.parts import RegistryFactory, basic, make_login, open_client
 from tests.worker.oci.sample_images import (
-    Depot,
     Image,
+    RepositoryFixture,
     digest_of,
     make_blob,
     make_image,
@@ -26,69 +26,71 @@ from tests.worker.oci.sample_images import (
 from tests.worker.oci.storage import Storage
 from worker.local.registry import LocalRegistry
 from worker.oci.images.plan import Plan
-from worker.oci.images.verification import require_whole
+from worker.oci.images.verification import require_complete
 from worker.oci.transport.settings import ConnectionSettings
 
-IMAGE = two_platforms("whole")
+IMAGE = make_two_platform_image("whole")
 LAYER = max(IMAGE.blobs, key=lambda digest: len(IMAGE.blobs[digest]))
 CONFIG = next(digest for digest, blob in IMAGE.blobs.items() if blob.startswith(b"{"))
 
 
-async def require(
+async def verify(
     host: str, settings: ConnectionSettings, image: Image = IMAGE, user: str = "bob"
 ) -> Plan:
     reference = Reference(host, "team/app", digest=image.digest)
     async with open_client(host, settings, make_login(host, user)) as client:
-        return await require_whole(client, reference)
+        return await require_complete(client, reference)
 
 
-async def refused(
+async def expect_refusal(
     host: str, settings: ConnectionSettings, image: Image = IMAGE, user: str = "bob"
 ) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
-        await require(host, settings, image, user)
+        await verify(host, settings, image, user)
     return caught.value
 
 
 @dataclass(frozen=True)
-class Stored:
-    """`IMAGE` in a registry of the test's own."""
+class StoredImage:
+    """`IMAGE` in a registry that belongs to one test."""
 
     host: str
     storage: Storage
 
 
 @pytest.fixture
-async def stored(registries: Registries) -> Stored:
+async def stored(registries: RegistryFactory) -> StoredImage:
     registry = registries.start()
-    await Depot(registry.host, "team/app", basic()).put("1", IMAGE)
-    return Stored(registry.host, Storage(registry))
+    await RepositoryFixture(registry.host, "team/app", basic()).put("1", IMAGE)
+    return StoredImage(registry.host, Storage(registry))
 
 
-async def test_an_index_of_two_platforms_is_whole_and_each_blob_is_asked_for_once(
-    stored: Stored, settings: ConnectionSettings
+async def test_a_complete_index_is_verified_with_one_request_per_blob(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
-    async with open_front(stored.host, keep_nothing) as front:
-        plan = await require(front.host, settings)
+    async with open_front(stored.host, pass_through) as front:
+        plan = await verify(front.host, settings)
 
-    asked = [line for line in front.lines if "/blobs/" in line]
-    assert sorted(asked) == sorted(f"HEAD /v2/team/app/blobs/{digest}" for digest in IMAGE.blobs)
+    requested = [line for line in front.lines if "/blobs/" in line]
+    assert sorted(requested) == sorted(
+        f"HEAD /v2/team/app/blobs/{digest}" for digest in IMAGE.blobs
+    )
     assert sum(blob.size_bytes for blob in plan.blobs) == IMAGE.size_bytes
 
 
-async def test_a_token_for_reading_is_enough(
-    registries: Registries,
+async def test_a_pull_token_is_enough(
+    registries: RegistryFactory,
     token_server: TokenServer,
     open_registry: LocalRegistry,
     settings: ConnectionSettings,
 ) -> None:
     registry = registries.start_with_tokens(token_server)
-    await Depot(open_registry.host, "tokens").put("1", IMAGE)
+    await RepositoryFixture(open_registry.host, "tokens").put("1", IMAGE)
     await copy(f"{open_registry.host}/tokens:1", f"{registry.host}/team/app:1", settings)
     token_server.fake.requests.clear()
 
-    plan = await require(registry.host, settings, user="bob")
-    denied = await refused(registry.host, settings, user="carol")
+    plan = await verify(registry.host, settings, user="bob")
+    denied = await expect_refusal(registry.host, settings, user="carol")
 
     assert len(plan.blobs) == len(IMAGE.blobs)
     assert denied.code == FaultCode.PULL_DENIED
@@ -107,27 +109,27 @@ async def test_a_token_for_reading_is_enough(
     ],
     ids=["lost", "unlinked", "emptied", "cut", "longer"],
 )
-async def test_a_blob_that_is_lost_or_of_another_size_is_named(
+async def test_a_lost_blob_or_one_of_another_size_is_named(
     damage: Callable[[Storage, str], object],
     digest: str,
-    stored: Stored,
+    stored: StoredImage,
     settings: ConnectionSettings,
 ) -> None:
     damage(stored.storage, digest)
 
-    error = await refused(stored.host, settings)
+    error = await expect_refusal(stored.host, settings)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and not error.retryable
     assert f"{stored.host}/team/app@{IMAGE.digest}" in error.message and digest in error.message
 
 
-async def test_a_platform_that_is_lost_is_named(
-    stored: Stored, settings: ConnectionSettings
+async def test_a_lost_manifest_of_a_platform_is_named(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
     lost = IMAGE.digests[1]
     stored.storage.data(lost).unlink()
 
-    error = await refused(stored.host, settings)
+    error = await expect_refusal(stored.host, settings)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and not error.retryable
     assert IMAGE.digest in error.message and lost in error.message
@@ -135,40 +137,40 @@ async def test_a_platform_that_is_lost_is_named(
 
 @pytest.mark.parametrize("digest", IMAGE.digests)
 async def test_a_manifest_of_other_bytes_is_damaged(
-    digest: str, stored: Stored, settings: ConnectionSettings
+    digest: str, stored: StoredImage, settings: ConnectionSettings
 ) -> None:
     file = stored.storage.data(digest)
     file.write_bytes(file.read_bytes() + b" ")  # served as if it were right
 
-    error = await refused(stored.host, settings)
+    error = await expect_refusal(stored.host, settings)
 
     assert error.code == FaultCode.DIGEST_MISMATCH and digest in error.evidence
     assert "push the image again" in error.remedy
 
 
-async def test_an_image_that_is_not_there_is_not_found(
-    stored: Stored, settings: ConnectionSettings
+async def test_a_missing_image_is_not_found(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
-    error = await refused(stored.host, settings, make_image(b"never pushed"))
+    error = await expect_refusal(stored.host, settings, make_image(b"never pushed"))
 
     assert error.code == FaultCode.IMAGE_NOT_FOUND
 
 
-async def test_a_blob_of_another_repository_is_none_of_this_one(
-    stored: Stored, settings: ConnectionSettings
+async def test_a_blob_of_another_repository_does_not_count(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
-    # By hand only: the registry takes no manifest whose blobs it lacks.
+    # Only possible on the disk: the registry refuses a manifest without its blobs.
     other, layer = make_image(make_blob("elsewhere", 10)), make_blob("elsewhere", 10)
-    await Depot(stored.host, "team/other", basic()).put("1", other)
-    await Depot(stored.host, "team/app", basic()).put("2", other)
+    await RepositoryFixture(stored.host, "team/other", basic()).put("1", other)
+    await RepositoryFixture(stored.host, "team/app", basic()).put("2", other)
     stored.storage.link("team/app", digest_of(layer)).unlink()
 
-    error = await refused(stored.host, settings, other)
+    error = await expect_refusal(stored.host, settings, other)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and digest_of(layer) in error.message
 
 
-async def test_a_layer_that_lies_elsewhere_is_not_asked_for(settings: ConnectionSettings) -> None:
+async def test_a_foreign_layer_is_not_requested(settings: ConnectionSettings) -> None:
     image = make_index(make_image(b"own", foreign=[b"windows"]))
     manifests = {digest_of(content): (kind, content) for kind, content in image.manifests}
 
@@ -181,41 +183,41 @@ async def test_a_layer_that_lies_elsewhere_is_not_asked_for(settings: Connection
 
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         reference = parse_reference(f"{fake.host}/app@{image.digest}")
-        plan = await require_whole(client, reference)
+        plan = await require_complete(client, reference)
 
     assert {blob.digest for blob in plan.blobs} == set(image.blobs)
     assert not [line for line in fake.lines if digest_of(b"windows") in line]
 
 
-async def test_an_index_whose_attestation_is_lost_is_not_whole(
-    stored: Stored, settings: ConnectionSettings
+async def test_an_index_with_a_lost_attestation_is_incomplete(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
-    # What BuildKit adds is a child like any other: a copy moves it, so it has to be there.
+    # An attestation is an entry like any other: a copy transfers it, so it has to exist.
     statement = json.dumps({"predicateType": "https://slsa.dev/provenance/v0.2"}).encode()
     image = make_index(make_image(b"app"), make_image(statement, architecture="unknown"))
-    await Depot(stored.host, "team/app", basic()).put("2", image)
-    assert len((await require(stored.host, settings, image)).children) == 2
+    await RepositoryFixture(stored.host, "team/app", basic()).put("2", image)
+    assert len((await verify(stored.host, settings, image)).children) == 2
     stored.storage.data(digest_of(statement)).unlink()
 
-    error = await refused(stored.host, settings, image)
+    error = await expect_refusal(stored.host, settings, image)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and digest_of(statement) in error.message
 
 
-async def test_a_registry_that_fails_meanwhile_says_nothing_of_the_image(
-    stored: Stored, settings: ConnectionSettings
+async def test_a_registry_that_fails_meanwhile_gives_no_verdict_on_the_image(
+    stored: StoredImage, settings: ConnectionSettings
 ) -> None:
     async def fail(request: web.Request) -> web.StreamResponse | None:
         return web.Response(status=503) if LAYER in request.path else None
 
     async with open_front(stored.host, fail) as front:
-        error = await refused(front.host, settings)
+        error = await expect_refusal(front.host, settings)
 
     assert error.code == FaultCode.REGISTRY_ERROR and error.retryable
 
 
-async def test_an_image_that_is_not_whole_is_not_copied(
-    stored: Stored, registries: Registries, settings: ConnectionSettings
+async def test_an_incomplete_image_is_not_copied(
+    stored: StoredImage, registries: RegistryFactory, settings: ConnectionSettings
 ) -> None:
     target = registries.start()
     stored.storage.data(IMAGE.digests[0]).unlink()
@@ -224,4 +226,4 @@ async def test_an_image_that_is_not_whole_is_not_copied(
         await copy(f"{stored.host}/team/app:1", f"{target.host}/app:1", settings)
 
     assert caught.value.code == FaultCode.IMAGE_INCOMPLETE
-    assert (await Depot(target.host, "app", basic()).get("tags/list"))[0] == 404
+    assert (await RepositoryFixture(target.host, "app", basic()).get("tags/list"))[0] == 404

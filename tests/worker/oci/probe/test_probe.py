@@ -1,14 +1,14 @@
-"""The ladder against real registries: who may do what, and what that proves."""
+"""The stages against real registries: rights of users, and the claims that they verify."""
 
 from shared.faults import FaultCode
 from shared.jobs.diagnosis import Outcome, Stage
 from tests.fakes.token_server import TokenServer
-from tests.worker.oci.parts import Registries, make_login, open_client, outcomes, stage
+from tests.worker.oci.parts import RegistryFactory, make_login, open_client, outcomes, stage
 from worker.local.registry import LocalRegistry
 from worker.oci.probe import ProbeRequest, probe
 from worker.oci.transport.settings import ConnectionSettings
 
-LADDER = [
+STAGES = [
     Stage.PARSE,
     Stage.POLICY,
     Stage.DNS,
@@ -22,7 +22,7 @@ LADDER = [
 ]
 
 
-async def test_the_right_password_is_proved_with_its_rights(
+async def test_the_right_password_is_verified_with_its_rights(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = basic_registry.host
@@ -30,14 +30,14 @@ async def test_the_right_password_is_proved_with_its_rights(
     report = await probe(ProbeRequest(host, make_login(host), image_prefix="team/"), settings)
 
     assert report.fault() is None
-    assert [result.stage for result in report.stages] == LADDER
+    assert [result.stage for result in report.stages] == STAGES
     assert report.host == host and report.repository == "team/connection-test"
     assert "that username and password are right" in report.proved
     assert "that this login may push to team/connection-test" in report.proved
     assert report.not_proved == ("that a valid certificate vouches for the registry",)
 
 
-async def test_a_wrong_password_is_named_and_nothing_is_tried_after_it(
+async def test_a_wrong_password_is_reported_and_ends_the_test(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = basic_registry.host
@@ -52,7 +52,7 @@ async def test_a_wrong_password_is_named_and_nothing_is_tried_after_it(
     assert "wrong" not in report.model_dump_json().replace("that", "")
 
 
-async def test_a_registry_without_authentication_proves_no_password(
+async def test_a_registry_without_authentication_verifies_no_password(
     open_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = open_registry.host
@@ -64,7 +64,7 @@ async def test_a_registry_without_authentication_proves_no_password(
     assert "that username and password are right" in report.not_proved
 
 
-async def test_a_registry_without_authentication_is_fine_for_nobody(
+async def test_a_registry_without_authentication_passes_without_a_login(
     open_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     report = await probe(ProbeRequest(open_registry.host), settings)
@@ -74,7 +74,7 @@ async def test_a_registry_without_authentication_is_fine_for_nobody(
     assert "that username and password are right" in report.not_proved
 
 
-async def test_nobody_at_a_locked_registry_is_told_that_a_login_is_missing(
+async def test_a_registry_with_authentication_requires_a_login(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     report = await probe(ProbeRequest(basic_registry.host), settings)
@@ -91,12 +91,12 @@ async def test_a_token_with_all_rights_pulls_pushes_and_cancels(
     report = await probe(ProbeRequest(host, make_login(host)), settings)
 
     assert report.fault() is None
-    assert stage(report, Stage.PUSH).evidence == "an upload was begun and cancelled"
+    assert stage(report, Stage.PUSH).evidence == "an upload was started and cancelled"
     assert "delete, pull, push" in stage(report, Stage.AUTH).evidence
     assert token_server.scopes[0] == "repository:connection-test:pull,push,delete"
 
 
-async def test_a_user_without_the_right_to_push_is_refused_that(
+async def test_a_user_without_push_rights_fails_the_push_stage(
     token_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -110,7 +110,7 @@ async def test_a_user_without_the_right_to_push_is_refused_that(
     assert "that this login may push to connection-test" in report.not_proved
 
 
-async def test_a_user_who_is_to_pull_only_needs_no_right_to_push(
+async def test_a_user_who_only_pulls_needs_no_push_rights(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -124,7 +124,7 @@ async def test_a_user_who_is_to_pull_only_needs_no_right_to_push(
     assert not any("push" in scope for scope in token_server.scopes)
 
 
-async def test_a_user_without_any_right_is_never_called_good(
+async def test_a_user_without_any_rights_never_passes(
     token_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -137,7 +137,7 @@ async def test_a_user_without_any_right_is_never_called_good(
     assert outcomes(report)[Stage.PUSH] is Outcome.NOT_RUN
 
 
-async def test_a_wrong_password_at_the_token_server_is_a_wrong_password(
+async def test_a_wrong_password_at_the_token_server_is_reported_as_such(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -149,7 +149,7 @@ async def test_a_wrong_password_at_the_token_server_is_a_wrong_password(
     assert len(token_server.fake.requests) == 1  # a second guess could lock an account
 
 
-async def test_a_token_server_that_refuses_the_right_to_delete_is_asked_for_less(
+async def test_a_token_server_that_refuses_delete_gets_a_request_for_less(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     token_server.refused = frozenset({"delete"})
@@ -162,10 +162,10 @@ async def test_a_token_server_that_refuses_the_right_to_delete_is_asked_for_less
         "repository:connection-test:pull,push,delete",
         "repository:connection-test:pull,push",
     ]
-    assert "forget it by itself" in stage(report, Stage.PUSH).evidence
+    assert "remove it by itself" in stage(report, Stage.PUSH).evidence
 
 
-async def test_a_token_server_that_refuses_every_scope_still_proves_the_password(
+async def test_a_token_server_that_refuses_every_scope_still_verifies_the_password(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     token_server.refused = frozenset({"pull"})
@@ -178,7 +178,7 @@ async def test_a_token_server_that_refuses_every_scope_still_proves_the_password
     assert "that username and password are right" in report.proved
 
 
-async def test_the_upload_that_was_tried_leaves_no_content_and_no_repository(
+async def test_the_tried_upload_leaves_no_content_and_no_repository(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = basic_registry.host
@@ -186,16 +186,16 @@ async def test_the_upload_that_was_tried_leaves_no_content_and_no_repository(
 
     report = await probe(request, settings)
 
-    assert stage(report, Stage.PUSH).evidence == "an upload was begun and cancelled"
+    assert stage(report, Stage.PUSH).evidence == "an upload was started and cancelled"
     async with open_client(host, settings, make_login(host)) as client:
         assert "clean/connection-test" not in await client.catalog(100)
     data = basic_registry.child.log.parent / "data/docker/registry/v2/repositories/clean"
-    # The directory and a state of the hash stay: distribution 2.8.2 writes it after its 204.
+    # The directory and a state of the hash remain: distribution 2.8.2 writes it after its 204.
     assert list(data.glob("connection-test/_uploads/*/data")) == []
 
 
-async def test_a_token_that_the_registry_does_not_trust_is_told_apart(
-    registries: Registries, token_server: TokenServer, settings: ConnectionSettings
+async def test_a_token_that_the_registry_does_not_trust_is_reported_as_such(
+    registries: RegistryFactory, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     token_server.is_opaque = True
     host = registries.start_with_tokens(token_server).host

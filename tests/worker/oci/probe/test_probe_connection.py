@@ -1,4 +1,4 @@
-"""Everything below HTTP: names, ports, TLS, and what is reached without it."""
+"""Names, ports and TLS in the connection test."""
 
 import ssl
 from datetime import timedelta
@@ -12,7 +12,7 @@ from tests.fakes.certificates import Authority
 from tests.fakes.names import FailingNames, Names, SilentNames
 from tests.fakes.sockets import open_socket, reset, say
 from tests.fakes.web import Fake, open_fake, says
-from tests.worker.oci.parts import Registries, make_login, make_settings, outcomes, stage
+from tests.worker.oci.parts import RegistryFactory, make_login, make_settings, outcomes, stage
 from worker.local.namespaces import Namespace
 from worker.local.processes import Child, free_port
 from worker.local.registry import LocalRegistry
@@ -72,14 +72,16 @@ async def test_a_port_where_nobody_listens_is_refused(settings: ConnectionSettin
     require_fault(report, FaultCode.CONN_REFUSED, Stage.TCP)
 
 
-async def test_a_connection_that_is_reset_is_told(settings: ConnectionSettings) -> None:
+async def test_a_reset_connection_is_reported(settings: ConnectionSettings) -> None:
     async with open_socket(reset) as host:
         report = await probe(ProbeRequest(host), settings)
 
     require_fault(report, FaultCode.CONN_RESET, Stage.TLS)
 
 
-async def test_a_service_of_another_protocol_is_no_registry(settings: ConnectionSettings) -> None:
+async def test_a_service_of_another_protocol_is_not_a_registry(
+    settings: ConnectionSettings,
+) -> None:
     async with open_socket(say(b"SSH-2.0-OpenSSH_9.2\r\n")) as host:
         report = await probe(ProbeRequest(host), settings)
 
@@ -87,7 +89,7 @@ async def test_a_service_of_another_protocol_is_no_registry(settings: Connection
 
 
 async def test_a_registry_with_a_certificate_that_docker_trusts_is_verified(
-    registries: Registries, authority: Authority, tmp_path: Path
+    registries: RegistryFactory, authority: Authority, tmp_path: Path
 ) -> None:
     registry = registries.start(certificate=authority.files("good", "127.0.0.1"))
     settings = make_settings(certificates=authority.trust(tmp_path, registry.host))
@@ -100,7 +102,7 @@ async def test_a_registry_with_a_certificate_that_docker_trusts_is_verified(
 
 
 async def test_http_in_the_url_does_not_switch_tls_off(
-    registries: Registries, authority: Authority, tmp_path: Path
+    registries: RegistryFactory, authority: Authority, tmp_path: Path
 ) -> None:
     registry = registries.start(certificate=authority.files("http", "127.0.0.1"))
     settings = make_settings(certificates=authority.trust(tmp_path, registry.host))
@@ -121,7 +123,7 @@ async def test_an_unknown_ca_stops_before_anything_is_sent(authority: Authority)
     assert fake.requests == []
 
 
-async def test_an_expired_certificate_is_told_with_its_date(
+async def test_an_expired_certificate_is_reported_with_its_date(
     authority: Authority, tmp_path: Path
 ) -> None:
     tls = authority.context("127.0.0.1", ends_in=timedelta(days=-2))
@@ -131,7 +133,7 @@ async def test_an_expired_certificate_is_told_with_its_date(
     assert fake.requests == []
 
 
-async def test_a_certificate_for_another_name_is_told_with_its_names(
+async def test_a_certificate_for_another_name_is_reported_with_its_names(
     authority: Authority, tmp_path: Path
 ) -> None:
     report, fake = await _probe_tls(authority.context("other.example"), authority, tmp_path)
@@ -140,7 +142,7 @@ async def test_a_certificate_for_another_name_is_told_with_its_names(
     assert fake.requests == []
 
 
-async def test_a_certificate_near_its_end_is_a_warning(
+async def test_a_certificate_that_expires_soon_is_a_warning(
     authority: Authority, tmp_path: Path
 ) -> None:
     tls = authority.context("127.0.0.1", ends_in=timedelta(days=20, hours=12))
@@ -151,7 +153,7 @@ async def test_a_certificate_near_its_end_is_a_warning(
     assert "that a valid certificate vouches for the registry" in report.proved
 
 
-async def test_a_server_that_wants_a_certificate_of_ours_is_told(
+async def test_a_required_client_certificate_is_reported(
     authority: Authority, tmp_path: Path
 ) -> None:
     port, (chain, key) = free_port(), authority.files("mutual", "127.0.0.1")
@@ -160,7 +162,7 @@ async def test_a_server_that_wants_a_certificate_of_ours_is_told(
     log = tmp_path / "openssl.log"
     child = Child.start("openssl", argv, log=log)
     try:
-        # Not by connecting: it ends where a client has gone before it was let in.
+        # Do not wait by connecting: the server ends if a client disconnects during the handshake.
         child.wait_until(lambda: "ACCEPT" in log.read_text(), deadline=timedelta(seconds=20))
         host = f"127.0.0.1:{port}"
         settings = make_settings(certificates=authority.trust(tmp_path, host))
@@ -172,7 +174,7 @@ async def test_a_server_that_wants_a_certificate_of_ours_is_told(
     assert fault and fault.code == FaultCode.TLS_CLIENT_CERT, report
 
 
-async def test_plain_http_elsewhere_is_not_spoken(network: Namespace) -> None:
+async def test_plain_http_beyond_loopback_is_not_used(network: Namespace) -> None:
     async with open_fake(ANYTHING, listen=network.our_address) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), ELSEWHERE)
 
@@ -181,7 +183,7 @@ async def test_plain_http_elsewhere_is_not_spoken(network: Namespace) -> None:
 
 
 @pytest.mark.parametrize("by_network", [True, False], ids=["network", "host"])
-async def test_plain_http_is_spoken_to_a_host_that_docker_lists_and_that_is_said(
+async def test_plain_http_to_an_insecure_registry_of_docker_is_used_with_a_warning(
     network: Namespace, *, by_network: bool
 ) -> None:
     async with open_fake(ANYTHING, listen=network.our_address) as fake:
@@ -195,7 +197,7 @@ async def test_plain_http_is_spoken_to_a_host_that_docker_lists_and_that_is_said
     assert fake.lines[0] == "GET /v2/"
 
 
-async def test_a_listed_host_whose_certificate_is_not_accepted_is_used_and_that_is_said(
+async def test_an_insecure_registry_with_a_refused_certificate_is_used_with_a_warning(
     network: Namespace, authority: Authority
 ) -> None:
     tls = authority.context(network.our_address)
@@ -210,7 +212,7 @@ async def test_a_listed_host_whose_certificate_is_not_accepted_is_used_and_that_
     assert "that a registry answers there" in report.proved
 
 
-async def test_a_listed_host_with_a_good_certificate_is_verified_all_the_same(
+async def test_an_insecure_registry_with_a_valid_certificate_is_verified(
     network: Namespace, authority: Authority, tmp_path: Path
 ) -> None:
     tls = authority.context(network.our_address)
@@ -225,7 +227,7 @@ async def test_a_listed_host_with_a_good_certificate_is_verified_all_the_same(
     assert "that a valid certificate vouches for the registry" in report.proved
 
 
-async def test_a_server_behind_a_cut_cable_times_out(network: Namespace) -> None:
+async def test_a_server_behind_a_cut_link_times_out(network: Namespace) -> None:
     deadlines = Deadlines(tcp=timedelta(milliseconds=150))
     settings = make_settings(networks="private", deadlines=deadlines)
     network.cut()
@@ -238,7 +240,7 @@ async def test_a_server_behind_a_cut_cable_times_out(network: Namespace) -> None
     assert stage(report, Stage.TCP).milliseconds < 1500
 
 
-async def test_of_several_addresses_the_one_that_answers_is_used(
+async def test_the_address_that_answers_is_used_among_several(
     basic_registry: LocalRegistry,
 ) -> None:
     names = Names({NAME: ("127.0.0.2", "127.0.0.1")})
@@ -259,7 +261,7 @@ async def test_a_name_is_looked_up_once_and_its_address_kept(
     report = await probe(ProbeRequest(host, make_login(host)), make_settings(resolver=names))
 
     assert report.fault() is None
-    assert names.asked == [NAME]
+    assert names.queries == [NAME]
 
 
 async def _probe_tls(

@@ -1,4 +1,4 @@
-"""What answers, but is not what it should be: web pages, proxies, limits, strange token servers."""
+"""Hosts that answer but are not good registries: web pages, proxies, limits, odd token servers."""
 
 import asyncio
 from datetime import timedelta
@@ -21,8 +21,8 @@ API = {"Docker-Distribution-Api-Version": "registry/2.0"}
 PAGE = "<html>Welcome</html>"
 
 
-def wants_basic(then: Answer) -> Answer:
-    """Asks for a password first, whatever it is."""
+def require_basic(then: Answer) -> Answer:
+    """Require any password, then respond as ``then``."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if "Authorization" in request.headers:
@@ -33,21 +33,21 @@ def wants_basic(then: Answer) -> Answer:
     return answer
 
 
-def on(path: str, special: Answer, rest: Answer) -> Answer:
+def respond_by_path(path: str, special: Answer, rest: Answer) -> Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
         return await (special if request.path == path else rest)(request)
 
     return answer
 
 
-def wants_token(realm: str) -> Answer:
+def token_challenge(realm: str) -> Answer:
     headers = {"WWW-Authenticate": f'Bearer realm="{realm}",service="registry"', **API}
     return says(401, text="{}", kind="application/json", headers=headers)
 
 
-async def wants_own_token(request: web.Request) -> web.StreamResponse:
-    """Names a token server at its own origin, as a registry without TLS has to."""
-    return await wants_token(f"http://{request.host}/token")(request)
+async def own_token_challenge(request: web.Request) -> web.StreamResponse:
+    """Name a token server at the same origin, as a registry without TLS has to."""
+    return await token_challenge(f"http://{request.host}/token")(request)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ async def wants_own_token(request: web.Request) -> web.StreamResponse:
         (says(405), FaultCode.NOT_A_REGISTRY),
     ],
 )
-async def test_what_is_no_working_registry_is_never_called_one(
+async def test_a_host_without_a_working_registry_never_passes(
     answer: Answer, code: FaultCode, settings: ConnectionSettings
 ) -> None:
     async with open_fake(answer) as fake:
@@ -83,7 +83,7 @@ async def test_what_is_no_working_registry_is_never_called_one(
     assert report.proved == ("that the host has an address", "that the port can be reached")
 
 
-async def test_a_limit_says_when_to_come_again(settings: ConnectionSettings) -> None:
+async def test_a_rate_limit_reports_when_to_retry(settings: ConnectionSettings) -> None:
     async with open_fake(says(429, headers={"Retry-After": "37"})) as fake:
         report = await probe(ProbeRequest(fake.host), settings)
 
@@ -94,8 +94,8 @@ async def test_a_limit_says_when_to_come_again(settings: ConnectionSettings) -> 
 
 async def test_a_redirect_to_a_login_portal_is_not_followed(settings: ConnectionSettings) -> None:
     async with open_fake(says(200)) as portal:
-        leads = says(302, headers={"Location": f"http://{portal.host}/login"})
-        async with open_fake(leads) as fake:
+        redirect = says(302, headers={"Location": f"http://{portal.host}/login"})
+        async with open_fake(redirect) as fake:
             report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -103,29 +103,29 @@ async def test_a_redirect_to_a_login_portal_is_not_followed(settings: Connection
     assert portal.requests == []
 
 
-async def test_a_web_page_behind_a_password_is_no_registry(settings: ConnectionSettings) -> None:
+async def test_a_web_page_behind_a_password_is_not_a_registry(settings: ConnectionSettings) -> None:
     page = says(200, text=PAGE, kind="text/html")
-    async with open_fake(wants_basic(page)) as fake:
+    async with open_fake(require_basic(page)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.NOT_A_REGISTRY and fault.stage == Stage.AUTH
 
 
-async def test_a_file_behind_a_password_is_no_registry(settings: ConnectionSettings) -> None:
-    async with open_fake(wants_basic(says(200, text="hello"))) as fake:
+async def test_a_file_behind_a_password_is_not_a_registry(settings: ConnectionSettings) -> None:
+    async with open_fake(require_basic(says(200, text="hello"))) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
     assert fault and fault.stage == Stage.PULL
 
 
-async def test_a_registry_where_the_repository_must_exist_says_so(
+async def test_a_repository_that_must_be_created_first_is_reported(
     settings: ConnectionSettings,
 ) -> None:
     unknown = says(404, text='{"errors":[{"code":"NAME_UNKNOWN"}]}', kind="application/json")
     good = says(200, text="{}", kind="application/json", headers=API)
-    async with open_fake(wants_basic(on("/v2/", good, unknown))) as fake:
+    async with open_fake(require_basic(respond_by_path("/v2/", good, unknown))) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
@@ -145,33 +145,33 @@ async def test_a_registry_where_the_repository_must_exist_says_so(
         (503, "", FaultCode.REGISTRY_ERROR),
     ],
 )
-async def test_a_refused_upload_is_told_apart(
+async def test_a_refused_upload_has_the_code_of_its_reason(
     status: int, body: str, code: FaultCode, settings: ConnectionSettings
 ) -> None:
     refusal = says(status, text=body, kind="application/json")
     good = says(200, text='{"tags":[]}', kind="application/json", headers=API)
     path = "/v2/connection-test/blobs/uploads/"
-    async with open_fake(wants_basic(on(path, refusal, good))) as fake:
+    async with open_fake(require_basic(respond_by_path(path, refusal, good))) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
     assert fault and fault.code == code and fault.stage == Stage.PUSH
 
 
-async def test_an_upload_that_cannot_be_cancelled_still_proves_the_right(
+async def test_an_upload_that_cannot_be_cancelled_still_verifies_the_right(
     settings: ConnectionSettings,
 ) -> None:
     good = says(200, text='{"tags":[]}', kind="application/json", headers=API)
     begun = says(202, headers={"Location": "http://127.0.0.1:9/elsewhere"})
     path = "/v2/connection-test/blobs/uploads/"
-    async with open_fake(wants_basic(on(path, begun, good))) as fake:
+    async with open_fake(require_basic(respond_by_path(path, begun, good))) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     assert report.fault() is None
-    assert "forget it by itself" in stage(report, Stage.PUSH).evidence
+    assert "remove it by itself" in stage(report, Stage.PUSH).evidence
 
 
-async def test_a_catalog_that_is_refused_is_no_failure(settings: ConnectionSettings) -> None:
+async def test_a_refused_catalog_is_not_a_failure(settings: ConnectionSettings) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/v2/_catalog":
             return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
@@ -179,7 +179,7 @@ async def test_a_catalog_that_is_refused_is_no_failure(settings: ConnectionSetti
             return web.Response(status=202, headers={"Location": "/v2/u"})
         return web.json_response({"tags": []}, headers=API)
 
-    async with open_fake(wants_basic(answer)) as fake:
+    async with open_fake(require_basic(answer)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     assert report.fault() is None
@@ -187,11 +187,11 @@ async def test_a_catalog_that_is_refused_is_no_failure(settings: ConnectionSetti
     assert "DELETE /v2/u" in fake.lines
 
 
-async def test_a_dead_token_server_is_named(authority: Authority, tmp_path: Path) -> None:
+async def test_an_unreachable_token_server_is_named(authority: Authority, tmp_path: Path) -> None:
     async with open_socket(be_silent) as once:
         pass
     tls = authority.context("127.0.0.1")
-    async with open_fake(wants_token(f"https://{once}/token"), tls=tls) as fake:
+    async with open_fake(token_challenge(f"https://{once}/token"), tls=tls) as fake:
         settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
@@ -213,17 +213,17 @@ async def test_a_dead_token_server_is_named(authority: Authority, tmp_path: Path
         (says(503), FaultCode.REGISTRY_ERROR),
     ],
 )
-async def test_a_token_server_that_gives_no_token_is_told_apart(
+async def test_a_token_server_without_a_token_has_the_code_of_its_reason(
     answer: Answer, code: FaultCode, settings: ConnectionSettings
 ) -> None:
-    async with open_fake(on("/token", answer, wants_own_token)) as fake:
+    async with open_fake(respond_by_path("/token", answer, own_token_challenge)) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
     assert fault and fault.code == code and fault.stage == Stage.AUTH
 
 
-async def test_rights_of_an_opaque_token_are_tried_at_the_registry(
+async def test_the_rights_of_an_opaque_token_are_tested_at_the_registry(
     signing_key: SigningKey, settings: ConnectionSettings
 ) -> None:
     async with open_token_server(signing_key, PASSWORDS) as tokens:
@@ -236,21 +236,21 @@ async def test_rights_of_an_opaque_token_are_tried_at_the_registry(
     assert outcomes(report)[Stage.PULL] is Outcome.OK
 
 
-async def test_a_test_that_takes_too_long_is_given_up(settings: ConnectionSettings) -> None:
+async def test_a_test_beyond_its_time_limit_is_stopped(settings: ConnectionSettings) -> None:
     async def never(_: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
         return web.Response()
 
-    async with open_fake(wants_basic(never)) as fake:
+    async with open_fake(require_basic(never)) as fake:
         request = ProbeRequest(fake.host, make_login(fake.host))
-        report = await probe(request, settings, whole=timedelta(milliseconds=300))
+        report = await probe(request, settings, time_limit=timedelta(milliseconds=300))
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.CONN_TIMEOUT and fault.stage == Stage.AUTH
     assert sum(result.milliseconds for result in report.stages) < 2000
 
 
-async def test_an_answer_that_does_not_come_ends_with_its_own_deadline() -> None:
+async def test_a_missing_response_ends_at_its_own_deadline() -> None:
     async with open_socket(be_silent) as host:
         slow = make_settings(deadlines=Deadlines(tls=timedelta(milliseconds=150)))
         report = await probe(ProbeRequest(host), slow)
@@ -261,13 +261,13 @@ async def test_an_answer_that_does_not_come_ends_with_its_own_deadline() -> None
 
 
 def _registry_for_opaque_tokens(tokens: TokenServer) -> Answer:
-    """Lets everybody with a token read and nobody write, as GitHub's does with a weak token."""
+    """Let every token read and none write, as GitHub's registry with a weak token."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/token":
             return await tokens.answer(request)
         if not request.headers.get("Authorization", "").startswith("Bearer opaque-"):
-            return await wants_own_token(request)
+            return await own_token_challenge(request)
         if request.method == "POST":
             return web.json_response({"errors": [{"code": "DENIED"}]}, status=403)
         return web.json_response({"tags": []}, headers=API)

@@ -1,4 +1,4 @@
-"""The client's requests against real registries, and against ones that keep to less."""
+"""The client's requests against real registries, and against incomplete ones."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ OTHER_DIGEST = f"sha256:{'0' * 64}"
 
 
 async def put_manifest(host: str, repository: str, tag: str, headers: dict[str, str]) -> None:
-    """Store an image that is an empty index, by other means than the client's."""
+    """Store an empty index without the client."""
     url = f"http://{host}/v2/{repository}/manifests/{tag}"
     headers = {"Content-Type": INDEX, **headers}
     async with (
@@ -35,7 +35,7 @@ async def put_manifest(host: str, repository: str, tag: str, headers: dict[str, 
         assert answer.status == 201, await answer.text()
 
 
-async def test_a_tag_and_a_digest_are_described_alike(
+async def test_a_tag_and_its_digest_have_the_same_descriptor(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = basic_registry.host
@@ -61,7 +61,7 @@ async def test_a_tag_that_does_not_exist_is_not_found(
     assert caught.value.code == FaultCode.IMAGE_NOT_FOUND
 
 
-async def test_a_wrong_password_is_no_missing_right(
+async def test_a_wrong_password_is_not_reported_as_a_missing_right(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     host = basic_registry.host
@@ -74,7 +74,7 @@ async def test_a_wrong_password_is_no_missing_right(
     assert "wrong" not in str(caught.value.fault())
 
 
-async def test_nobody_at_a_locked_registry_lacks_a_login(
+async def test_an_anonymous_request_to_a_locked_registry_lacks_a_login(
     basic_registry: LocalRegistry, settings: ConnectionSettings
 ) -> None:
     async with open_client(basic_registry.host, settings) as client:
@@ -84,7 +84,7 @@ async def test_nobody_at_a_locked_registry_lacks_a_login(
     assert caught.value.code == FaultCode.AUTH_MISSING
 
 
-async def test_rights_are_asked_for_as_they_are_needed(
+async def test_rights_are_requested_when_they_are_needed(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -102,7 +102,7 @@ async def test_rights_are_asked_for_as_they_are_needed(
     ]
 
 
-async def test_a_token_without_the_right_is_refused_without_asking_the_registry(
+async def test_a_token_without_the_right_is_not_sent_to_the_registry(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
@@ -143,7 +143,7 @@ async def test_repositories_are_listed(
 
 
 def by_pages(pages: dict[str, tuple[list[str], str]]) -> Answer:
-    """Lists ``tags`` by the query ``last``, with a ``Link`` to the next page."""
+    """List ``tags`` by the query ``last``, with a ``Link`` to the next page."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         tags, following = pages[request.query.get("last", "")]
@@ -153,7 +153,9 @@ def by_pages(pages: dict[str, tuple[list[str], str]]) -> Answer:
     return answer
 
 
-async def test_pages_that_lead_in_a_circle_or_elsewhere_end(settings: ConnectionSettings) -> None:
+async def test_circular_and_foreign_links_between_pages_are_not_followed(
+    settings: ConnectionSettings,
+) -> None:
     pages = {
         "": (["a", "b"], '</v2/x/tags/list?last=b>; rel="next"'),
         "b": (["c"], '</v2/x/tags/list?last=c>; rel="next"'),
@@ -177,9 +179,7 @@ async def test_pages_that_lead_in_a_circle_or_elsewhere_end(settings: Connection
         says(200, text='{"tags": ["' + "x" * 2_000_000 + '"]}', kind="application/json"),
     ],
 )
-async def test_a_list_that_is_none_is_an_error(
-    answer: Answer, settings: ConnectionSettings
-) -> None:
+async def test_a_malformed_list_is_an_error(answer: Answer, settings: ConnectionSettings) -> None:
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
             await client.list_tags("x", 1)
@@ -193,7 +193,7 @@ async def test_no_tags_at_all_are_an_empty_list(settings: ConnectionSettings) ->
         assert await client.list_tags("x", 1) == ()
 
 
-async def test_a_digest_is_computed_where_headers_lack(settings: ConnectionSettings) -> None:
+async def test_a_digest_is_computed_if_headers_are_missing(settings: ConnectionSettings) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method == "HEAD":
             return web.Response(status=405 if "old" in request.path else 200)
@@ -210,7 +210,7 @@ async def test_a_digest_is_computed_where_headers_lack(settings: ConnectionSetti
     assert INDEX in fake.requests[0].headers["Accept"]
 
 
-async def test_a_manifest_says_which_image_it_is_of(settings: ConnectionSettings) -> None:
+async def test_a_manifest_belongs_to_its_image_id(settings: ConnectionSettings) -> None:
     kind = "application/vnd.oci.image.manifest.v1+json"
     body = json.dumps({"mediaType": kind, "config": {"digest": OTHER_DIGEST}})
     digest = f"sha256:{hashlib.sha256(body.encode()).hexdigest()}"
@@ -227,7 +227,7 @@ async def test_a_manifest_says_which_image_it_is_of(settings: ConnectionSettings
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"config": []}', '{"config": {"digest": 1}}', "{"])
-async def test_a_manifest_without_a_configuration_is_of_itself_only(
+async def test_a_manifest_without_a_configuration_belongs_to_its_digest_only(
     settings: ConnectionSettings, body: str
 ) -> None:
     async with (
@@ -240,7 +240,7 @@ async def test_a_manifest_without_a_configuration_is_of_itself_only(
     assert manifest.is_of(manifest.descriptor.digest)
 
 
-async def test_a_web_page_is_no_manifest(settings: ConnectionSettings) -> None:
+async def test_a_web_page_is_not_a_manifest(settings: ConnectionSettings) -> None:
     page = says(200, text="<html>", kind="text/html")
     async with open_fake(page) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
@@ -263,7 +263,9 @@ async def test_names_that_would_change_the_address_are_refused(
     assert fake.requests == []
 
 
-async def test_an_upload_without_a_location_is_strange(settings: ConnectionSettings) -> None:
+async def test_an_upload_without_a_location_violates_the_protocol(
+    settings: ConnectionSettings,
+) -> None:
     async with open_fake(says(202)) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
             await client.start_upload("x")
@@ -271,7 +273,7 @@ async def test_an_upload_without_a_location_is_strange(settings: ConnectionSetti
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
 
-async def test_a_cancel_that_is_refused_is_an_error(settings: ConnectionSettings) -> None:
+async def test_a_refused_cancellation_is_an_error(settings: ConnectionSettings) -> None:
     refusal = says(405, text='{"errors":[{"code":"UNSUPPORTED"}]}', kind="application/json")
     async with open_fake(refusal) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
@@ -280,12 +282,12 @@ async def test_a_cancel_that_is_refused_is_an_error(settings: ConnectionSettings
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
 
-async def test_a_login_of_another_host_is_not_taken(settings: ConnectionSettings) -> None:
+async def test_a_login_for_another_host_is_refused(settings: ConnectionSettings) -> None:
     with pytest.raises(CredentialError):
         open_client("127.0.0.1:5000", settings, make_login("127.0.0.1:5001"))
 
 
-async def test_a_token_that_was_revoked_is_replaced_once(
+async def test_a_revoked_token_is_replaced_once(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     token_server.is_opaque = True  # this registry refuses it, as if it were revoked
@@ -294,11 +296,11 @@ async def test_a_token_that_was_revoked_is_replaced_once(
     async with open_client(host, settings, make_login(host)) as client:
         with pytest.raises(RegistryError) as caught:
             await client.list_tags("team/app", 1)
-        asked = len(token_server.fake.requests)
+        requested = len(token_server.fake.requests)
         token_server.is_opaque = False
         with pytest.raises(RegistryError) as missing:
             await client.list_tags("team/app", 1)
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert missing.value.code == FaultCode.REPO_MISSING
-    assert asked == 1 and len(token_server.fake.requests) == 2
+    assert requested == 1 and len(token_server.fake.requests) == 2

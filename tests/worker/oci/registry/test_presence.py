@@ -1,4 +1,4 @@
-"""Blobs at registries that lead elsewhere, or say less than the real ones do."""
+"""Checks of blobs at registries that redirect, or that report less than the real ones."""
 
 from collections.abc import Mapping
 
@@ -18,23 +18,25 @@ BLOB = describe("", CONTENT)
 EMPTY = describe("", b"")
 
 
-async def look(answer: Answer, settings: ConnectionSettings, blob: Descriptor = BLOB) -> list[str]:
-    """The requests that it took."""
+async def check_blob(
+    answer: Answer, settings: ConnectionSettings, blob: Descriptor = BLOB
+) -> list[str]:
+    """Check the blob and return the methods of the requests."""
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         await client.require_blob("app", blob)
     return [line.partition(" ")[0] for line in fake.lines]
 
 
-async def refused(
+async def expect_refusal(
     answer: Answer, settings: ConnectionSettings, blob: Descriptor = BLOB
 ) -> RegistryError:
     with pytest.raises(RegistryError) as caught:
-        await look(answer, settings, blob)
+        await check_blob(answer, settings, blob)
     return caught.value
 
 
-def heads(status: int, headers: Mapping[str, str], content: Answer) -> Answer:
-    """Answers every HEAD so, and all else as ``content`` does."""
+def respond_to_head(status: int, headers: Mapping[str, str], content: Answer) -> Answer:
+    """Respond to every HEAD with this status, and to other requests as ``content``."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.method != "HEAD":
@@ -44,73 +46,77 @@ def heads(status: int, headers: Mapping[str, str], content: Answer) -> Answer:
     return answer
 
 
-def ranged(of: str, status: int = 206) -> Answer:
+def respond_with_range(of: str, status: int = 206) -> Answer:
     return says(status, text=CONTENT[:1].decode(), headers={"Content-Range": f"bytes 0-0/{of}"})
 
 
-WHOLE = says(200, text=CONTENT.decode())
+COMPLETE = says(200, text=CONTENT.decode())
 
 
 async def test_a_head_of_the_right_size_is_enough(settings: ConnectionSettings) -> None:
-    assert await look(WHOLE, settings) == ["HEAD"]
+    assert await check_blob(COMPLETE, settings) == ["HEAD"]
 
 
 @pytest.mark.parametrize(
     ("status", "length"), [(405, "0"), (200, "0"), (200, "9999")], ids=["405", "none", "wrong"]
 )
-@pytest.mark.parametrize("content", [ranged("10"), ranged("*"), WHOLE], ids=["10", "*", "whole"])
-async def test_a_registry_whose_head_says_nothing_is_asked_for_the_first_byte(
+@pytest.mark.parametrize(
+    "content",
+    [respond_with_range("10"), respond_with_range("*"), COMPLETE],
+    ids=["10", "*", "whole"],
+)
+async def test_the_first_byte_is_requested_if_a_head_is_not_conclusive(
     status: int, length: str, content: Answer, settings: ConnectionSettings
 ) -> None:
-    answer = heads(status, {"Content-Length": length}, content)
+    answer = respond_to_head(status, {"Content-Length": length}, content)
 
-    assert await look(answer, settings) == ["HEAD", "GET"]
+    assert await check_blob(answer, settings) == ["HEAD", "GET"]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (ranged("11"), "has 11 bytes, and should have 10"),
-        (says(200, text="012345678"), "has 9 bytes, and should have 10"),
+        (respond_with_range("11"), "has 11 bytes instead of 10"),
+        (says(200, text="012345678"), "has 9 bytes instead of 10"),
         (says(416), "is empty"),
         (says(404), "is missing"),
     ],
 )
-async def test_what_the_first_byte_tells_counts(
-    content: Answer, said: str, settings: ConnectionSettings
+async def test_the_response_for_the_first_byte_decides(
+    content: Answer, message: str, settings: ConnectionSettings
 ) -> None:
-    error = await refused(heads(405, {}, content), settings)
+    error = await expect_refusal(respond_to_head(405, {}, content), settings)
 
     assert error.code == FaultCode.IMAGE_INCOMPLETE and not error.retryable
-    assert said in error.message and BLOB.digest in error.message
+    assert message in error.message and BLOB.digest in error.message
 
 
-async def test_a_blob_without_a_byte_is_there_without_one(settings: ConnectionSettings) -> None:
+async def test_an_empty_blob_is_found_without_a_range(settings: ConnectionSettings) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         assert "Range" not in request.headers
         return web.Response(status=405 if request.method == "HEAD" else 200)
 
-    assert await look(answer, settings, EMPTY) == ["HEAD", "GET"]
+    assert await check_blob(answer, settings, EMPTY) == ["HEAD", "GET"]
 
 
-async def test_a_storage_elsewhere_is_looked_into_without_the_login(
+async def test_a_redirected_blob_is_checked_without_the_login(
     settings: ConnectionSettings,
 ) -> None:
     has_lost = False
 
     async def store(request: web.Request) -> web.StreamResponse:
         assert request.headers["Range"] == "bytes=0-0"
-        return await (says(404) if has_lost else ranged("10"))(request)
+        return await (says(404) if has_lost else respond_with_range("10"))(request)
 
     async with open_fake(store) as storage:
 
-        async def lead(request: web.Request) -> web.StreamResponse:
+        async def redirect(request: web.Request) -> web.StreamResponse:
             if "Authorization" not in request.headers:
                 return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
             raise web.HTTPTemporaryRedirect(f"http://{storage.host}/bucket/1?signature=s")
 
         async with (
-            open_fake(lead) as fake,
+            open_fake(redirect) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
             await client.require_blob("app", BLOB)
@@ -132,14 +138,14 @@ async def test_a_storage_elsewhere_is_looked_into_without_the_login(
         (says(503), FaultCode.REGISTRY_ERROR),
     ],
 )
-async def test_a_blob_is_missing_only_where_the_registry_says_so(
+async def test_a_blob_is_missing_only_if_the_registry_reports_it(
     answer: Answer, code: FaultCode, settings: ConnectionSettings
 ) -> None:
-    assert (await refused(answer, settings)).code == code
+    assert (await expect_refusal(answer, settings)).code == code
 
 
-async def test_what_is_no_digest_is_not_asked_for(settings: ConnectionSettings) -> None:
-    async with open_fake(WHOLE) as fake, open_client(fake.host, settings) as client:
+async def test_an_invalid_digest_is_not_requested(settings: ConnectionSettings) -> None:
+    async with open_fake(COMPLETE) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(InvalidReferenceError):
             await client.require_blob("app", Descriptor("", "../../x", 1))
 

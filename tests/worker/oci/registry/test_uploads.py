@@ -1,4 +1,4 @@
-"""Whether a blob is there, and how a registry comes to take it over, before real and odd ones."""
+"""Checks and mounts of blobs, at real registries and at fakes."""
 
 from collections.abc import AsyncIterator
 
@@ -22,7 +22,7 @@ DIGEST = BLOB.digest
 @pytest.mark.parametrize(
     ("status", "is_there"), [(200, True), (307, True), (404, False), (405, False)]
 )
-async def test_a_blob_is_there_or_not_without_being_fetched(
+async def test_a_blob_is_found_or_missing_without_a_download(
     status: int, *, is_there: bool, settings: ConnectionSettings
 ) -> None:
     headers = {"Location": "http://127.0.0.1:9/signed-for-get"} if status == 307 else None
@@ -36,7 +36,7 @@ async def test_a_blob_is_there_or_not_without_being_fetched(
     assert fake.lines == [f"HEAD /v2/app/blobs/{DIGEST}"]
 
 
-async def test_a_registry_that_does_not_say_whether_it_has_a_blob_failed(
+async def test_a_registry_that_cannot_tell_whether_a_blob_exists_fails(
     settings: ConnectionSettings,
 ) -> None:
     async with open_fake(says(503)) as fake, open_client(fake.host, settings) as client:
@@ -46,19 +46,19 @@ async def test_a_registry_that_does_not_say_whether_it_has_a_blob_failed(
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
 
-async def test_where_the_other_repository_may_not_be_read_a_plain_upload_is_begun(
+async def test_an_upload_starts_if_the_other_repository_may_not_be_read(
     token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
 ) -> None:
     host = token_registry.host
     token_server.forbidden = frozenset({"secret/app"})
 
     async with open_client(host, settings, make_login(host)) as client:
-        upload = await client.uploads("team/app", mounts="secret/app").mount(DIGEST)
+        upload = await client.uploads("team/app", mount_from="secret/app").mount(DIGEST)
 
     assert isinstance(upload, Upload) and upload.repository == "team/app"
 
 
-async def test_an_upload_that_the_registry_stored_under_another_digest_is_found_out(
+async def test_an_upload_stored_under_another_digest_fails(
     settings: ConnectionSettings,
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:

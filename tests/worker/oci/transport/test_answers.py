@@ -7,19 +7,24 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from shared.faults import FaultCode
-from worker.oci.transport.answers import Asked, error_codes, make_answer_error, parse_retry_after
-from worker.oci.transport.http import Answer
+from worker.oci.transport.answers import (
+    Operation,
+    make_response_error,
+    parse_error_codes,
+    parse_retry_after,
+)
+from worker.oci.transport.http import Response
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = format_datetime(NOW + timedelta(seconds=90), usegmt=True)
 EARLIER = format_datetime(NOW - timedelta(seconds=90), usegmt=True)
 
 
-def make_answer(
+def make_response(
     status: int, body: bytes = b"", kind: str = "application/json", method: str = "GET"
-) -> Answer:
+) -> Response:
     url = URL("https://registry.example.test/v2/")
-    return Answer(method, url, status, {"Content-Type": kind}, body)
+    return Response(method, url, status, {"Content-Type": kind}, body)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> N
 
 
 @given(st.text())
-def test_any_retry_after_is_no_error(text: str) -> None:
+def test_any_retry_after_is_parsed_without_an_error(text: str) -> None:
     found = parse_retry_after({"Retry-After": text}, NOW)
 
     assert found is None or 0 <= found <= 86400
@@ -58,68 +63,72 @@ def test_any_retry_after_is_no_error(text: str) -> None:
         (b"\xff\xfe", ()),
     ],
 )
-def test_codes_are_read_where_there_are_any(body: bytes, codes: tuple[str, ...]) -> None:
-    assert error_codes(make_answer(403, body)) == codes
+def test_error_codes_are_parsed_from_a_valid_body(body: bytes, codes: tuple[str, ...]) -> None:
+    assert parse_error_codes(make_response(403, body)) == codes
 
 
 @pytest.mark.parametrize(
-    ("answer", "asked", "code"),
+    ("response", "operation", "code"),
     [
-        (make_answer(401), Asked.PULL, FaultCode.PULL_DENIED),
-        (make_answer(401), Asked.PUSH, FaultCode.PUSH_DENIED),
-        (make_answer(401), Asked.PING, FaultCode.AUTH_BAD_CREDENTIALS),
-        (make_answer(401), Asked.TAG, FaultCode.PUSH_DENIED),
-        (make_answer(409), Asked.TAG, FaultCode.TAG_IMMUTABLE),
-        (make_answer(413), Asked.PUSH, FaultCode.LAYER_TOO_LARGE),
-        (make_answer(401), Asked.DELETE, FaultCode.PUSH_DENIED),
-        (make_answer(405), Asked.DELETE, FaultCode.DELETE_UNSUPPORTED),
+        (make_response(401), Operation.PULL, FaultCode.PULL_DENIED),
+        (make_response(401), Operation.PUSH, FaultCode.PUSH_DENIED),
+        (make_response(401), Operation.PING, FaultCode.AUTH_BAD_CREDENTIALS),
+        (make_response(401), Operation.TAG, FaultCode.PUSH_DENIED),
+        (make_response(409), Operation.TAG, FaultCode.TAG_IMMUTABLE),
+        (make_response(413), Operation.PUSH, FaultCode.LAYER_TOO_LARGE),
+        (make_response(401), Operation.DELETE, FaultCode.PUSH_DENIED),
+        (make_response(405), Operation.DELETE, FaultCode.DELETE_UNSUPPORTED),
         (
-            make_answer(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
-            Asked.TAG,
+            make_response(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
+            Operation.TAG,
             FaultCode.TAG_IMMUTABLE,
         ),
         (
-            make_answer(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
-            Asked.PULL,
+            make_response(400, b'{"errors":[{"code":"TAG_INVALID"}]}'),
+            Operation.PULL,
             FaultCode.REF_INVALID,
         ),
         (
-            make_answer(400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}'),
-            Asked.TAG,
+            make_response(400, b'{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN"}]}'),
+            Operation.TAG,
             FaultCode.UPLOAD_CORRUPT,
         ),
-        (make_answer(403, method="HEAD"), Asked.PULL, FaultCode.PULL_DENIED),
+        (make_response(403, method="HEAD"), Operation.PULL, FaultCode.PULL_DENIED),
         (
-            make_answer(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
-            Asked.PULL,
+            make_response(404, b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'),
+            Operation.PULL,
             FaultCode.IMAGE_NOT_FOUND,
         ),
         (
-            make_answer(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'),
-            Asked.PULL,
+            make_response(404, b'{"errors":[{"code":"NAME_UNKNOWN"}]}'),
+            Operation.PULL,
             FaultCode.REPO_MISSING,
         ),
-        (make_answer(404, b"<html>", "text/html"), Asked.PULL, FaultCode.NOT_A_REGISTRY),
+        (make_response(404, b"<html>", "text/html"), Operation.PULL, FaultCode.NOT_A_REGISTRY),
         (
-            make_answer(400, b'{"errors":[{"code":"NAME_INVALID"}]}'),
-            Asked.PUSH,
+            make_response(400, b'{"errors":[{"code":"NAME_INVALID"}]}'),
+            Operation.PUSH,
             FaultCode.REF_INVALID,
         ),
         (
-            make_answer(405, b'{"errors":[{"code":"UNSUPPORTED"}]}'),
-            Asked.PUSH,
+            make_response(405, b'{"errors":[{"code":"UNSUPPORTED"}]}'),
+            Operation.PUSH,
             FaultCode.REGISTRY_ERROR,
         ),
-        (make_answer(502, b"<html>", "text/html"), Asked.PULL, FaultCode.REGISTRY_ERROR),
+        (make_response(502, b"<html>", "text/html"), Operation.PULL, FaultCode.REGISTRY_ERROR),
     ],
 )
-def test_a_refusal_means_what_was_asked(answer: Answer, asked: Asked, code: FaultCode) -> None:
-    assert make_answer_error(answer, asked, "r/x", as_nobody=False).code == code
+def test_the_code_of_a_refusal_depends_on_the_operation(
+    response: Response, operation: Operation, code: FaultCode
+) -> None:
+    assert make_response_error(response, operation, "r/x", is_anonymous=False).code == code
 
 
-def test_a_registrys_own_sentence_is_not_repeated() -> None:
+def test_a_registrys_own_message_is_not_repeated() -> None:
     body = b'{"errors":[{"code":"DENIED","message":"bad password hunter2"}]}'
 
-    fault = make_answer_error(make_answer(403, body), Asked.PUSH, "r/x", as_nobody=False).fault()
+    fault = make_response_error(
+        make_response(403, body), Operation.PUSH, "r/x", is_anonymous=False
+    ).fault()
 
     assert "hunter2" not in repr(fault) and "DENIED" in fault.evidence

@@ -1,4 +1,4 @@
-"""Ports, addresses and certificates, as `find_route` and its parts see them."""
+"""Ports, addresses and certificates in `find_route` and its parts."""
 
 import errno
 import ssl
@@ -36,7 +36,7 @@ OK = says(200)
 END = "-----END CERTIFICATE-----\n"
 
 
-async def test_the_systems_resolver_knows_this_machine() -> None:
+async def test_the_system_resolver_knows_localhost() -> None:
     addresses = await resolve(
         "localhost", parse_networks("loopback"), SystemResolver(), timedelta(seconds=5)
     )
@@ -51,15 +51,15 @@ async def test_a_name_without_addresses_does_not_exist() -> None:
     assert caught.value.code == FaultCode.DNS_NOT_FOUND
 
 
-async def test_a_mapped_address_is_what_it_maps_to() -> None:
+async def test_a_mapped_address_is_converted_to_ipv4() -> None:
     names = Names({NAME: ("::ffff:127.0.0.1",)})
 
     endpoint = await find_endpoint(NAME, NAME, 443, make_settings(resolver=names))
 
-    assert endpoint.addresses == ("127.0.0.1",) and endpoint.may_be_plain
+    assert endpoint.addresses == ("127.0.0.1",) and endpoint.allows_plain_http
 
 
-async def test_a_registry_elsewhere_is_reached_by_tls_without_a_try() -> None:
+async def test_a_remote_registry_is_reached_by_tls_without_a_trial_connection() -> None:
     settings = make_settings(networks="public", resolver=Names({NAME: ("198.41.0.4",)}))
 
     route = await find_route(NAME, NAME, None, settings)
@@ -67,7 +67,7 @@ async def test_a_registry_elsewhere_is_reached_by_tls_without_a_try() -> None:
     assert route.origin == URL(f"https://{NAME}") and route.is_verified
 
 
-async def test_a_listed_host_without_a_port_may_be_at_80(network: Namespace) -> None:
+async def test_an_insecure_registry_without_a_port_may_use_port_80(network: Namespace) -> None:
     names = Names({NAME: (network.our_address,)})
     listed = frozenset({NAME})
     settings = make_settings(networks="private", resolver=names, insecure=listed)
@@ -104,7 +104,7 @@ async def test_a_url_keeps_its_scheme_or_is_refused(network: Namespace) -> None:
         ("https://xn--bcher-kva.example:443/", "https://xn--bcher-kva.example"),
     ],
 )
-async def test_a_port_that_the_scheme_has_anyway_may_be_written_out(url: str, origin: str) -> None:
+async def test_the_default_port_of_a_scheme_makes_no_difference(url: str, origin: str) -> None:
     names = Names({"xn--bcher-kva.example": ("127.0.0.1",)})
     transport = Transport(make_settings(resolver=names))
 
@@ -119,7 +119,7 @@ async def test_a_url_to_a_refused_network_has_no_route() -> None:
         await find_route_to(URL("http://[fe80::1]/"), make_settings(networks="private"))
 
 
-async def test_a_bundle_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+async def test_a_bundle_without_a_certificate_is_named(tmp_path: Path) -> None:
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "ca.crt").write_text("nonsense")
 
@@ -143,7 +143,7 @@ async def test_only_the_hosts_own_directory_is_trusted(
     assert authorities(own) == authorities(other) + 1
 
 
-async def test_a_ca_that_is_laid_down_counts_at_once(authority: Authority, tmp_path: Path) -> None:
+async def test_a_new_ca_is_trusted_at_once(authority: Authority, tmp_path: Path) -> None:
     before = await make_context(NAME, tmp_path)
     again = await make_context(NAME, tmp_path)
     after = await make_context(NAME, authority.trust(tmp_path, NAME))
@@ -151,7 +151,7 @@ async def test_a_ca_that_is_laid_down_counts_at_once(authority: Authority, tmp_p
     assert again is before and after is not before
 
 
-def test_a_certificate_says_who_for_whom_and_until_when(authority: Authority) -> None:
+def test_a_certificate_shows_its_issuer_names_and_expiry(authority: Authority) -> None:
     chain, _ = authority.files("shown", *(f"n{number}.test" for number in range(7)), "127.0.0.1")
     encoded = ssl.PEM_cert_to_DER_cert(chain.read_text().split("-----END")[0] + END)
 
@@ -160,12 +160,12 @@ def test_a_certificate_says_who_for_whom_and_until_when(authority: Authority) ->
     assert certificate and certificate.names[-1] == "127.0.0.1"
     assert "n0.test" in str(certificate) and str(certificate).count(".test") == 5
     assert "and more" in str(certificate)
-    left = certificate.time_left(datetime.now(UTC))
+    left = certificate.remaining_time(datetime.now(UTC))
     assert timedelta(days=89) < left <= timedelta(days=90)
 
 
 @pytest.mark.parametrize("encoded", [None, b"", b"nonsense"])
-def test_what_is_no_certificate_is_none(encoded: bytes | None) -> None:
+def test_malformed_bytes_are_not_a_certificate(encoded: bytes | None) -> None:
     assert parse_certificate(encoded) is None
 
 
@@ -185,7 +185,7 @@ def test_what_is_no_certificate_is_none(encoded: bytes | None) -> None:
         (ssl.SSLError(), FaultCode.TLS_FAILED),
     ],
 )
-def test_an_exception_has_a_diagnosis(error: Exception, code: FaultCode) -> None:
+def test_an_exception_is_mapped_to_a_code(error: Exception, code: FaultCode) -> None:
     assert make_connection_error(error, "host:1").code == code
 
 
