@@ -23,7 +23,7 @@ from shared.settings import ApiSettings, load
 
 GRACE_SECONDS = 5
 WAIT_SECONDS = 3
-"""Who still waits for a job then is told its id; the job goes on."""
+"""A request that still waits for a job then is answered with its id; the job goes on."""
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ CHANNELS = ("wharf_job", "wharf_progress")
 POOL_CONNECTIONS = 8
 POOL_QUEUE = 256
 POOL_SECONDS = 5.0
-"""Who gets no connection within so long is told to come back, as is at once who finds a queue."""
+"""A request that gets no connection within so long, or finds a queue, is answered with 503."""
 
 PATIENCE = timedelta(seconds=30)
 MAX_READERS = 1000

@@ -62,7 +62,7 @@ class Plan:
 
 
 def make_plan(
-    application: Application, registries: BuildRegistries, wish: BuildOptions, version: int
+    application: Application, registries: BuildRegistries, options: BuildOptions, version: int
 ) -> Plan:
     """The plan of the build with this number.
 
@@ -75,11 +75,11 @@ def make_plan(
         InvalidInputError: there is nothing to build from.
         InvalidReferenceError: the application's name and a registry's prefix make no reference.
     """
-    commit = None if wish.upload else _commit(application, wish)
-    tag = wish.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
+    commit = None if options.upload else _commit(application, options)
+    tag = options.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
     first, second = _destinations(application, registries)
     reference = _name(application, first, tag)
-    make = _make(application, registries.pull, reference, wish, commit)
+    make = _make(application, registries.pull, reference, options, commit)
     if first is None:
         return Plan(replace(make.target, digest=None), make)
     source = make.reference if isinstance(make, ImagePull) else str(reference)
@@ -106,8 +106,8 @@ def require_plan_allowed(
                 require_allowed(registry, server_id, application.application_id)
 
 
-def _commit(application: Application, wish: BuildOptions) -> str | None:
-    return wish.commit or (None if wish.branch else application.git_commit)
+def _commit(application: Application, options: BuildOptions) -> str | None:
+    return options.commit or (None if options.branch else application.git_commit)
 
 
 def _destinations(
@@ -138,15 +138,15 @@ def _make(
     application: Application,
     bases: Registry | None,
     reference: Reference,
-    wish: BuildOptions,
+    options: BuildOptions,
     commit: str | None,
 ) -> ImageBuild | ImagePull:
-    if application.source_type == "docker" and wish.upload is None:
-        return _pull(application, bases, wish.tag)
+    if application.source_type == "docker" and options.upload is None:
+        return _pull(application, bases, options.tag)
     return ImageBuild(
         application_id=application.application_id,
         reference=str(reference),
-        source=wish.upload or _git(application, wish, commit),
+        source=options.upload or _git(application, options, commit),
         dockerfile=application.dockerfile,
         context_path=application.docker_context_path,
         stage=application.docker_build_stage,
@@ -154,11 +154,11 @@ def _make(
         platform=application.platform,
         base_host=bases.host if bases else None,
         registry_id=bases.registry_id if bases else None,
-        allow_missing=wish.allow_missing,
+        allow_missing=options.allow_missing,
     )
 
 
-def _git(application: Application, wish: BuildOptions, commit: str | None) -> GitSource:
+def _git(application: Application, options: BuildOptions, commit: str | None) -> GitSource:
     if application.source_type != "git":
         raise InvalidInputError(
             f"the application {application.name} has nothing to be built from",
@@ -167,7 +167,7 @@ def _git(application: Application, wish: BuildOptions, commit: str | None) -> Gi
         )
     return GitSource(
         url=application.git_url or "",
-        branch=wish.branch or application.git_branch,
+        branch=options.branch or application.git_branch,
         commit=commit,
         path=application.git_build_path.strip("/"),
         username=application.git_username or "",

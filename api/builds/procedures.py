@@ -148,10 +148,10 @@ async def plan_build(context: Context, asked: BuildInput) -> BuildRequest:
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
-    wish = BuildOptions(
+    options = BuildOptions(
         asked.tag, asked.branch, asked.commit, upload, allow_missing=asked.allow_missing
     )
-    order = BuildRequest(application, registries, wish, server_id, asked.title)
+    order = BuildRequest(application, registries, options, server_id, asked.title)
     plan = order.plan(application.last_version + 1)
     require_plan_allowed(application, registries, plan, server_id)
     return order

@@ -59,12 +59,12 @@ class BuildRequest:
 
     application: Application
     registries: BuildRegistries
-    wish: BuildOptions
+    options: BuildOptions
     server_id: str
     title: str
 
     def plan(self, version: int) -> Plan:
-        return make_plan(self.application, self.registries, self.wish, version)
+        return make_plan(self.application, self.registries, self.options, version)
 
 
 @dataclass(frozen=True)

@@ -142,10 +142,10 @@ def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
     last = ""
     while True:
         try:
-            for told in _listen(settings, job_id, last):
-                last = told.id or last
-                yield from _lines(step, told)
-                if told.data.get("state") in {"succeeded", "failed", "cancelled", "expired"}:
+            for event in _listen(settings, job_id, last):
+                last = event.id or last
+                yield from _lines(step, event)
+                if event.data.get("state") in {"succeeded", "failed", "cancelled", "expired"}:
                     return
         except httpx2.HTTPError as error:
             write_note(f"the stream broke ({type(error).__name__}), listening again")
@@ -170,14 +170,14 @@ def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[SseEve
             yield from read_events(answer.iter_lines())
 
 
-def _lines(step: str, told: SseEvent) -> Iterator[str]:
-    match told.name:
+def _lines(step: str, event: SseEvent) -> Iterator[str]:
+    match event.name:
         case "state":
-            error = (told.data.get("data") or {}).get("error") or {}
+            error = (event.data.get("data") or {}).get("error") or {}
             words = f"{error['code']}: {error['message']}" if error else ""
             why = f" ({' '.join(words.split())})" if words else ""
-            yield f"{step}: {told.data['state']}{why}"
+            yield f"{step}: {event.data['state']}{why}"
         case "log":
-            yield from str((told.data.get("data") or {}).get("text", "")).splitlines()
+            yield from str((event.data.get("data") or {}).get("text", "")).splitlines()
         case _:
             return

@@ -26,8 +26,8 @@ GITHUB_REGISTRY = "ghcr.io"
 class Push:
     """A push by a tag; ``registry`` is none where nobody says which one.
 
-    ``event_id``: the same again is the same push, told again. ``artifact`` says why it is no image;
-    empty where it may be one.
+    ``event_id``: the same id again is the same push. ``artifact`` says why it is no image; empty
+    where it may be one.
     """
 
     repository: str

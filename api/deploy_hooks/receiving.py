@@ -54,7 +54,7 @@ class WebhookRequest(Input):
 
 
 class Deployed(Output):
-    """The deployment that stands for the push; a push that is told again has the same one."""
+    """The deployment that stands for the push; a push that is repeated has the same one."""
 
     deployment_id: str
     application_id: str
@@ -84,7 +84,7 @@ class Chosen:
         return str(replace(self.image, tag=self.push.tag, digest=None))
 
 
-async def receive(context: Context, told: WebhookRequest) -> Received:
+async def receive(context: Context, request: WebhookRequest) -> Received:
     """Deploy the newest push that the hook is for.
 
     Registries repeat what is not answered well, and some hold back all that comes later: so it is
@@ -94,35 +94,37 @@ async def receive(context: Context, told: WebhookRequest) -> Received:
         NotFoundError: there is no hook with this token.
         SignatureError: it was not sent by who has the hook's secret.
     """
-    hook = await _find(context, told.token)
+    hook = await _find(context, request.token)
     structlog.contextvars.bind_contextvars(organization=hook.organization_id, hook_id=hook.hook_id)
     context.resources.limiter.require_room(hook.hook_id)
-    secret = open_secret(hook.sealed_secret, told.token, hook.hook_id)
+    secret = open_secret(hook.sealed_secret, request.token, hook.hook_id)
     proof = require_signed(
-        told.headers, told.body, secret, now=time.time(), required=hook.require_signature
+        request.headers, request.body, secret, now=time.time(), required=hook.require_signature
     )
     # It may ask for deployments of its own application, as an administrator has said.
-    proof_of_hook = proof_of(told.token).hex()
+    proof_of_hook = proof_of(request.token).hex()
     caller = Caller(
         hook.organization_id, hook.hook_id, "member", proof_of_hook, hook.application_id
     )
     context = replace(context, caller=caller)
     try:
-        return Received(await _deploy(context, hook, told, proof))
+        return Received(await _deploy(context, hook, request, proof))
     except UnmetConditionError as error:
         return Received(Ignored(ignored=error.code, message=error.message))
 
 
 async def _deploy(
-    context: Context, hook: DeployHook, told: WebhookRequest, proof: Proof | None
+    context: Context, hook: DeployHook, request: WebhookRequest, proof: Proof | None
 ) -> Deployed | Ignored:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, hook.application_id)
         registries = await find_registries(session, context, application)
-    chosen = choose(application, registries, hook.tag_filter, parse_pushes(parse_json(told.body)))
+    chosen = choose(
+        application, registries, hook.tag_filter, parse_pushes(parse_json(request.body))
+    )
     if isinstance(chosen, Ignored):
         return chosen
-    deployment_id = await _keep(context, hook, _event_id(told, chosen.push, proof))
+    deployment_id = await _keep(context, hook, _event_id(request, chosen.push, proof))
     context = replace(context, job_id=deployment_id, outlives=True)
     deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
     return Deployed(
@@ -175,15 +177,15 @@ def _pushed_to(application: Application, registries: BuildRegistries) -> set[str
     return {parse_reference(reference).name for reference in written if reference}
 
 
-def _event_id(told: WebhookRequest, push: Push, proof: Proof | None) -> str | None:
+def _event_id(request: WebhookRequest, push: Push, proof: Proof | None) -> str | None:
     """Return the sender's id of the event, if it has one: a repetition is recognized by it.
 
     By its body first, which every signature covers. GitHub's covers no header, and what GitHub
     sends again is the same to the byte.
     """
     if proof == "github":
-        return hashlib.sha256(told.body).hexdigest()
-    named = (push.event_id, told.headers.get(ID_HEADER), told.headers.get(GITHUB_ID_HEADER))
+        return hashlib.sha256(request.body).hexdigest()
+    named = (push.event_id, request.headers.get(ID_HEADER), request.headers.get(GITHUB_ID_HEADER))
     return next((name for name in named if name), None)
 
 

@@ -56,7 +56,7 @@ async def read_job(connection: Connection, job_id: str) -> JobRow | None:
 async def read_page(pool: Pool, job_id: str, after: int) -> Sequence[Event]:
     """The events after that one, up to `PAGE`; none where there is no more to come.
 
-    Of a job whose events were pruned its end is told all the same, from its row.
+    Of a job whose events were pruned its end is sent all the same, from its row.
     """
     async with pool.connection() as connection:
         events = await read_events(connection, job_id, after)

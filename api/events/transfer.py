@@ -110,13 +110,13 @@ class TransferWatch:
     _measured: float | None = None
     _unmeasured_bytes: int = 0
 
-    def see(self, told: ReportedTransfer, attempt: int, now: float) -> None:
-        """Take in what a worker told of an attempt; the same again says that nothing moved."""
+    def see(self, reported: ReportedTransfer, attempt: int, now: float) -> None:
+        """Take in the progress that a worker reported; the same again says that nothing moved."""
         if attempt != self._attempt:
             self._begin(attempt, now)
-        moved = sum(self._see_layer(layer, now) for layer in told.layers)
-        self._running = tuple(layer.id for layer in told.layers if layer.state in MOVES)
-        self._left_bytes = sum(layer.left_bytes for layer in told.layers)
+        moved = sum(self._see_layer(layer, now) for layer in reported.layers)
+        self._running = tuple(layer.id for layer in reported.layers if layer.state in MOVES)
+        self._left_bytes = sum(layer.left_bytes for layer in reported.layers)
         self._measure(moved, now)
 
     def show(self, now: float) -> TransferShown:
@@ -144,19 +144,19 @@ class TransferWatch:
         for layer in self._layers.values():
             layer.moved_bytes, layer.since = 0, now
 
-    def _see_layer(self, told: ReportedLayer, now: float) -> int:
+    def _see_layer(self, reported: ReportedLayer, now: float) -> int:
         """Return the bytes that moved since the layer was last observed."""
-        layer = self._layers.get(told.id)
+        layer = self._layers.get(reported.id)
         if layer is None:
             if len(self._layers) >= MAX_LAYERS:
                 return 0
-            layer = self._layers[told.id] = _Layer(told.state, now)
-        moved = max(0, told.current_bytes - layer.moved_bytes)
-        if moved or told.state != layer.state:
+            layer = self._layers[reported.id] = _Layer(reported.state, now)
+        moved = max(0, reported.current_bytes - layer.moved_bytes)
+        if moved or reported.state != layer.state:
             layer.since = now
-        layer.state, layer.moved_bytes = told.state, told.current_bytes
-        layer.current_bytes = max(layer.current_bytes, told.current_bytes)
-        layer.total_bytes = max(layer.total_bytes, told.total_bytes, layer.current_bytes)
+        layer.state, layer.moved_bytes = reported.state, reported.current_bytes
+        layer.current_bytes = max(layer.current_bytes, reported.current_bytes)
+        layer.total_bytes = max(layer.total_bytes, reported.total_bytes, layer.current_bytes)
         return moved
 
     def _measure(self, moved_bytes: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Fields of Dokploy's that have no effect here, each with the reason that a caller is told."""
+"""Fields of Dokploy's that have no effect here, each with the reason in the answer."""
 
 from collections.abc import Iterable
 

@@ -33,6 +33,6 @@ async def answer_deploy_hook(resources: Resources, token: str, request: Request)
         body = await read_body(request, resources.bodies)
     except WharfError as error:
         return plain_error(log_refusal(request, Failure(RECEIVE.name, error), name=RECEIVE.name))
-    told = {"token": token, "headers": dict(request.headers), "body": body}
-    [answer] = await perform(resources, request, [Call(RECEIVE.name, RECEIVE, lambda: told)])
+    fields = {"token": token, "headers": dict(request.headers), "body": body}
+    [answer] = await perform(resources, request, [Call(RECEIVE.name, RECEIVE, lambda: fields)])
     return plain_response(answer)

@@ -56,7 +56,7 @@ async def answer_context(resources: Resources, context_id: str, request: Request
 
 
 async def _refuse(resources: Resources, request: Request, error: WharfError) -> Response:
-    """To those who have a key; others are told that first."""
+    """Answer callers that have a key; others get 401 first."""
     call = Call(UPLOAD.name, error, lambda: None, guarded=True)
     [answer] = await perform(resources, request, [call])
     return plain_response(answer)

@@ -1,4 +1,4 @@
-"""Why a queued job does not run yet: told when asked, from the same facts as its release."""
+"""Find the reason why a queued job waits, from the same facts as its release."""
 
 import shlex
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
 KEPT_MINUTES = 2
 ROUNDING = 1e-6
-"""Who waited just as long as told is not refused for a rounding error."""
+"""A client that waited exactly ``Retry-After`` is not refused for a rounding error."""
 
 log = structlog.get_logger()
 
@@ -41,13 +41,13 @@ log = structlog.get_logger()
 class Usage:
     """The requests of one key: ``current`` in ``minute``, ``previous`` in the minute before.
 
-    ``untold`` is what this process counted of ``current`` and has not yet told.
+    ``unreported`` is the part of ``current`` that this process has not yet reported to Redis.
     """
 
     minute: int = 0
     current: int = 0
     previous: int = 0
-    untold: int = 0
+    unreported: int = 0
 
     def turn(self, now: float) -> None:
         """Begin the minute of ``now``, in seconds since the epoch."""
@@ -55,7 +55,7 @@ class Usage:
         if minute == self.minute:
             return
         self.previous = self.current if minute == self.minute + 1 else 0
-        self.minute, self.current, self.untold = minute, 0, 0
+        self.minute, self.current, self.unreported = minute, 0, 0
 
     def used(self, now: float) -> float:
         """Return the number of requests in the last sixty seconds."""
@@ -98,7 +98,7 @@ class RateLimiter:
             self.refused += 1
             raise RateLimitedError(self.per_minute, retry_after_seconds=max(1, math.ceil(wait)))
         usage.current += wanted
-        usage.untold += wanted
+        usage.unreported += wanted
         self._news.set()
 
     @contextlib.asynccontextmanager
@@ -139,18 +139,20 @@ class RateLimiter:
             await asyncio.sleep(max(pause, TELL_EVERY).total_seconds())
 
     async def _tell(self, client: "redis.asyncio.Redis") -> None:
-        told = [(key, usage, usage.minute, usage.untold) for key, usage in self._usages.items()]
-        told = [each for each in told if each[3]]
+        reports = [
+            (key, usage, usage.minute, usage.unreported) for key, usage in self._usages.items()
+        ]
+        reports = [each for each in reports if each[3]]
         async with client.pipeline(transaction=False) as pipeline:
-            for key, _, minute, untold in told:
-                pipeline.incrby(f"limit:{key}:{minute}", untold)
+            for key, _, minute, unreported in reports:
+                pipeline.incrby(f"limit:{key}:{minute}", unreported)
                 pipeline.pexpire(f"limit:{key}:{minute}", KEPT_MINUTES * 60_000)
                 pipeline.get(f"limit:{key}:{minute - 1}")
             answers = await pipeline.execute()
-        for index, (_, usage, minute, untold) in enumerate(told):
+        for index, (_, usage, minute, unreported) in enumerate(reports):
             if usage.minute == minute:
-                usage.untold -= untold
-                usage.current = int(answers[3 * index]) + usage.untold
+                usage.unreported -= unreported
+                usage.current = int(answers[3 * index]) + usage.unreported
                 usage.previous = max(usage.previous, int(answers[3 * index + 2] or 0))
 
     def _forget(self) -> None:

@@ -1,1 +1,1 @@
-"""Webhooks: endpoints that are told when something ends."""
+"""Webhooks: endpoints that are notified when something ends."""

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints of the organization that are told when something ends."""
+"""Webhooks: endpoints of the organization that are notified when something ends."""
 
 from typing import Self
 

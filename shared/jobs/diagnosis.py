@@ -4,7 +4,7 @@
 parse → policy → dns → tcp → tls → ping → auth → pull → push → catalog → engine
 ```
 
-The first hard failure ends the climb; what follows it is ``not_run``. ``engine`` is what the
+The first hard failure ends the test; what follows it is ``not_run``. ``engine`` is what the
 server's Docker Engine says of the same registry, and is added by whoever asks it.
 """
 

@@ -35,7 +35,7 @@ class DeployHook(SQLModel, table=True):
 
 
 class DeployHookEvent(SQLModel, table=True):
-    """A push that was told under an id of its sender, and the deployment it stands for."""
+    """A push that was reported under an id of its sender, and the deployment it stands for."""
 
     __tablename__ = "deploy_hook_event"
 

@@ -177,7 +177,7 @@ class JobAttempt(SQLModel, table=True):
 class DigestCheck(SQLModel, table=True):
     """The registry's answer when control asked for the digest that a worker pushed.
 
-    ``code`` says why control did not reach it.
+    ``code`` says why control did not reach it; ``retryable``: it asks again.
     """
 
     __tablename__ = "digest_check"
@@ -189,6 +189,7 @@ class DigestCheck(SQLModel, table=True):
     job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
     outcome: str
     code: str | None = None
+    retryable: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     checked_at: Moment = moment(default_now=True)
 
 

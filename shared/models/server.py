@@ -165,7 +165,7 @@ class SetAside(SQLModel, table=True):
 class DatabaseEpoch(SQLModel, table=True):
     """The time from one restore of the database to the next; one is not ended.
 
-    Control raises its ``counter``. ``secret`` proves what a worker was told of both.
+    Control raises its ``counter``. ``secret`` authenticates the mark of both that a worker keeps.
     """
 
     __tablename__ = "database_epoch"

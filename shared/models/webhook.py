@@ -1,4 +1,4 @@
-"""Webhooks: endpoints that are told what ended, and each message to one of them."""
+"""Webhooks: endpoints that are notified of what ended, and each message to one of them."""
 
 from typing import Any
 

@@ -34,6 +34,15 @@ class Jobs:
         """The job once the first bytes of it have moved."""
         return self.until(job_id, lambda job: bool((job["progress"] or {}).get("currentBytes")))
 
+    def verified(self, job_id: str, seconds: float = 60) -> Job:
+        """The job once it has succeeded and control has asked the registry for the digest."""
+        end = time.monotonic() + seconds
+        assert self.ended(job_id, seconds)["state"] == "succeeded"
+        while (job := self.one(job_id))["verification"] is None:
+            assert time.monotonic() < end, f"nobody asked for the digest within {seconds} s"
+            time.sleep(0.05)
+        return job
+
     def until(self, job_id: str, enough: Callable[[Job], bool], seconds: float = 60) -> Job:
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -169,7 +169,7 @@ def test_a_running_push_stops(quay: Quay) -> None:
 
 def test_a_running_pull_stops(quay: Quay) -> None:
     quay.make_image("team/fetched:1", seed=34)
-    assert quay.port.jobs.ended(quay.push("team/fetched:1"))["state"] == "succeeded"
+    quay.port.jobs.verified(quay.push("team/fetched:1"))
     quay.link.bytes_per_second = SLOW
     server = quay.port.servers[1]
     image = f"{quay.link.host}/team/fetched:1"
@@ -182,7 +182,7 @@ def test_a_running_pull_stops(quay: Quay) -> None:
 def test_a_running_pull_of_a_compose_file_stops_and_pins_nothing(quay: Quay) -> None:
     for name, seed in (("small", 36), ("large", 37)):
         quay.make_image(f"team/{name}:1", seed=seed, layer_bytes=LAYER_BYTES if seed > 36 else 1000)
-        assert quay.port.jobs.ended(quay.push(f"team/{name}:1"))["state"] == "succeeded"
+        quay.port.jobs.verified(quay.push(f"team/{name}:1"))
     images = {name: {"image": f"{quay.link.host}/team/{name}:1"} for name in ("small", "large")}
     quay.link.bytes_per_second = SLOW
     body = {

@@ -70,7 +70,7 @@ class Namespace:
         return _enter(self.holder.pid)
 
     def cut(self) -> None:
-        """Pull the cable: nothing gets through, and nobody is told."""
+        """Pull the cable: nothing gets through, and no connection is closed."""
         self._inside("ip", "link", "set", "eth0", "down")
 
     def mend(self) -> None:

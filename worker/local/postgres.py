@@ -127,7 +127,7 @@ class LocalPostgres:
         )
 
     def network_url(self, database: str = DATABASE) -> str:
-        """``postgresql://ADDRESS:PORT/…`` without a role: what a server worker is told.
+        """``postgresql://ADDRESS:PORT/…`` without a role: the URL for server workers.
 
         Raises:
             SetupError: started without ``listen``.

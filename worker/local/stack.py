@@ -252,7 +252,7 @@ class Stack:
             self._keep_port("valkey", self.valkey.port)
 
     def _kept_port(self, name: str) -> int | None:
-        """Servers that enrolled were told the port: at each start it is the same one."""
+        """Return the port of the last start: enrolled servers know it."""
         kept = self.directory.path / f"{name}.port"
         return int(kept.read_text()) if kept.exists() else None
 

@@ -1,4 +1,4 @@
-"""Wish a job away: what nobody has claimed ends at once, a running attempt is told by its beat."""
+"""Cancel a job: an unclaimed one ends at once, a running attempt learns it by its heartbeat."""
 
 from psycopg.types.json import Jsonb
 
@@ -12,7 +12,7 @@ CANCEL = "SELECT job_cancel(%s, %s, %s) AS state"
 async def cancel(
     connection: Connection, job_id: str, organization_id: str, why: str
 ) -> State | None:
-    """The state after the wish; ``None`` where there is no such job or it had ended already."""
+    """Return the state after the request; ``None`` if there is no such job or it has ended."""
     reason = Fault(code="cancelled", message=why)
     cursor = await connection.execute(
         CANCEL, (job_id, organization_id, Jsonb(reason.model_dump(mode="json")))

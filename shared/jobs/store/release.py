@@ -176,7 +176,7 @@ class Released:
 
 
 async def release(connection: Connection) -> list[Released] | None:
-    """Dispatch what is due and has room, and give it in the order in which it is to be rung.
+    """Dispatch what is due and has room, and return it in the order in which it is to be published.
 
     Inside the caller's transaction; publish after its commit.
 

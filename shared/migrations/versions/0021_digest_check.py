@@ -14,6 +14,7 @@ def upgrade() -> None:
     sa.Column('job_id', sa.String(), nullable=False),
     sa.Column('outcome', sa.String(), nullable=False),
     sa.Column('code', sa.String(), nullable=True),
+    sa.Column('retryable', sa.Boolean(), server_default=sa.text('false'), nullable=False),
     sa.Column('checked_at', sa.DateTime(timezone=True), server_default=sa.text('now()'), nullable=False),
     sa.CheckConstraint("outcome IN ('verified', 'missing', 'not_reached')", name='outcome_known'),
     sa.CheckConstraint("(outcome = 'not_reached') = (code IS NOT NULL)", name='code_of_failure'),

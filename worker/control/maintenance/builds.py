@@ -10,7 +10,7 @@ DUE = Rows(
     "SELECT build_id AS row_id FROM build WHERE outcome IS NULL AND {rows}",
 )
 SETTLE = """
-, told AS (
+, ended AS (
   SELECT b.build_id, max(j.finished_at) AS finished_at,
          (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
          (array_agg(j.error ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS error,
@@ -28,7 +28,7 @@ SETTLE = """
          bad IS NULL AND num_nonnulls(pulled, pushed, copied) > (
            SELECT count(*) FROM unnest(ARRAY[pulled, pushed, copied]) AS said (digest)
             WHERE digest ~ '^sha256:[0-9a-f]{64}$') AS is_unreadable
-    FROM told
+    FROM ended
 )
 UPDATE build SET
   outcome = CASE WHEN is_unreadable OR is_other THEN 'failed' WHEN bad IS NULL THEN 'succeeded'

@@ -6,7 +6,7 @@ from worker.control.service import Service
 
 # A worker's numbers are what its server says: none may keep others from being settled.
 SETTLE_SERVERS = """
-, told AS (
+, ended AS (
   SELECT s.deployment_id, s.server_id, max(j.finished_at) AS finished_at,
          (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
          (array_agg(j.error ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS error,
@@ -19,10 +19,11 @@ SETTLE_SERVERS = """
     JOIN job j ON j.job_id = steps.job_id
    GROUP BY s.deployment_id, s.server_id HAVING bool_and(j.finished_at IS NOT NULL)
 )
-UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = told.error,
-  container_id = told.container_id, gap_seconds = told.gap_seconds, finished_at = told.finished_at
-  FROM told
- WHERE s.deployment_id = told.deployment_id AND s.server_id = told.server_id AND s.outcome IS NULL
+UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = ended.error,
+  container_id = ended.container_id, gap_seconds = ended.gap_seconds,
+  finished_at = ended.finished_at
+  FROM ended
+ WHERE s.deployment_id = ended.deployment_id AND s.server_id = ended.server_id AND s.outcome IS NULL
 """
 SERVERS = Change(
     Rows(
@@ -36,9 +37,9 @@ SELECT s.deployment_id, s.server_id, s.deployment_id || ' ' || s.server_id AS ro
     SETTLE_SERVERS,
 )
 
-# Of a deployment whose own build came to nothing, that is told.
+# Of a deployment whose own build failed, the build's error is shown.
 SETTLE = """
-, told AS (
+, ended AS (
   SELECT deployment_id, max(s.finished_at) AS finished_at,
          (array_agg(s.outcome ORDER BY rank, s.finished_at, server_id))[1] AS worst,
          (array_agg(s.error ORDER BY rank, s.finished_at, server_id))[1] AS error
@@ -47,10 +48,10 @@ SETTLE = """
      ARRAY['failed', 'cancelled', 'expired', 'succeeded'], s.outcome::text)) AS ranks (rank)
    GROUP BY deployment_id HAVING bool_and(s.outcome IS NOT NULL)
 ), judged AS (
-  SELECT told.*, b.outcome AS build_outcome, b.error AS build_error,
+  SELECT ended.*, b.outcome AS build_outcome, b.error AS build_error,
          worst IN ('cancelled', 'expired') AND b.build_id IS NOT NULL
            AND b.outcome IS DISTINCT FROM 'succeeded' AS is_unbuilt
-    FROM told LEFT JOIN build b ON b.build_id = told.deployment_id
+    FROM ended LEFT JOIN build b ON b.build_id = ended.deployment_id
 )
 UPDATE deployment d SET
   outcome = CASE WHEN is_unbuilt THEN build_outcome ELSE worst END,

@@ -33,7 +33,7 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
-# Ids begin with their time; what an endpoint was not told within days it need not know.
+# Ids begin with their time; what an endpoint did not get within days is of no use any more.
 DELIVERIES = """
 WITH old AS (
   SELECT delivery_id FROM webhook_delivery
@@ -44,7 +44,7 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
-# A push that is told again is the deployment that it was: for as long as that has its jobs.
+# A repeated push stands for the same deployment: for as long as that has its jobs.
 PUSHES = """
 WITH old AS (
   SELECT hook_id, event_hash FROM deploy_hook_event
@@ -64,7 +64,7 @@ log = structlog.get_logger()
 class Retention:
     """The time that a job is kept after its end, and its events and webhooks' messages.
 
-    What a registry told is kept as long as a job, and a context is, and while its application is
+    A notified push is kept as long as a job, and a context is, and while its application is
     being built.
     """
 

@@ -2,9 +2,9 @@
 
 A worker's digest is what its server says. Control asks the registry itself, with the stored login
 of the job's registry, and records the outcome in ``digest_check``: ``verified``, ``missing`` (the
-registry answers and does not have it), or ``not_reached`` with the code of the error. The last is
-tried again each minute until the job ended ten minutes ago: control may have no way to a registry
-that only the servers reach.
+registry answers and does not have it), or ``not_reached`` with the code of the error: control may
+have no way to a registry that only the servers reach. After an error that may pass, it asks again
+each minute until the job ended ten minutes ago.
 """
 
 import asyncio
@@ -44,15 +44,16 @@ SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id
  WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'
    AND job.finished_at > now() - interval '10 minutes'
    AND job.result->>'digest' ~ '^sha256:[0-9a-f]{{64}}$'
-   AND ({NEVER_ASKED} OR c.outcome = 'not_reached' AND {ASKED_AGAIN})
+   AND ({NEVER_ASKED} OR c.retryable AND {ASKED_AGAIN})
    AND {{rows}}
  ORDER BY c.checked_at NULLS FIRST, job.finished_at LIMIT {BATCH}
 """,  # noqa: S608 - ours
 )
 RECORD = """
-INSERT INTO digest_check (job_id, outcome, code) VALUES (%s, %s, %s)
+INSERT INTO digest_check (job_id, outcome, code, retryable) VALUES (%s, %s, %s, %s)
 ON CONFLICT (job_id) DO UPDATE
-   SET outcome = excluded.outcome, code = excluded.code, checked_at = now()
+   SET outcome = excluded.outcome, code = excluded.code, retryable = excluded.retryable,
+       checked_at = now()
  WHERE digest_check.outcome = 'not_reached'
 """
 
@@ -87,18 +88,18 @@ class Verification:
                     await connection.execute(RECORD, (row["row_id"], *outcome))
         return 0.0 if len(rows) == BATCH else IDLE_SECONDS
 
-    async def _ask(self, row: Row) -> tuple[str, str | None]:
-        """The outcome, and the code of the error that kept control from the registry."""
+    async def _ask(self, row: Row) -> tuple[str, str | None, bool]:
+        """Return the outcome, the code of an error, and whether the error may pass."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 is_there = await self._has(row)
         except TimeoutError:
-            return "not_reached", "conn_timeout"
+            return "not_reached", "conn_timeout", True
         except WharfError as error:
-            return "not_reached", error.code
+            return "not_reached", error.code, error.retryable
         if not is_there:
             log.error("digest_missing", job_id=row["row_id"], server=row["server_id"])
-        return ("verified" if is_there else "missing"), None
+        return ("verified" if is_there else "missing"), None, False
 
     async def _has(self, row: Row) -> bool:
         target = parse_reference(row["reference"])

@@ -226,7 +226,7 @@ class Demo:
         self.stack.call("job.cancel", {"jobId": job_id})
         begun = time.monotonic()
         self._require(self._wait(job_id, _never), "cancelled")
-        return f"ended {time.monotonic() - begun:.1f} s after the wish"
+        return f"ended {time.monotonic() - begun:.1f} s after the request"
 
     def _watch(self, what: str, job_id: str) -> dict[str, Any]:
         """Show a job's progress until it has ended."""
