@@ -5,6 +5,7 @@ import time
 import psycopg
 
 from tests.journeys.conftest import PASSWORD, Port, login
+from tests.worker.local.conditions import wait_until
 from worker.local.images import make_image
 
 LARGE = (60_000_000, 60_000_000)
@@ -88,6 +89,8 @@ def test_a_drained_worker_hands_its_push_back_and_it_counts_as_no_failure(port: 
 
     assert job["state"] == "succeeded"
     assert {attempt["outcome"] for attempt in job["attempts"]} <= {"returned", "succeeded"}
+    # The push may have ended before the worker did: the next test finds the server online.
+    wait_until(lambda: port.stack.call("server.one", {"serverId": server.server_id})["online"])
 
 
 def test_a_server_that_is_cut_off_finishes_its_jobs_when_it_is_back(port: Port) -> None:
