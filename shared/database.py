@@ -91,9 +91,9 @@ async def require_open(connection: Connection) -> None:
 async def listening(
     url: str, channels: tuple[str, ...], hear: Hear, *, renew_seconds: float = math.inf
 ) -> AsyncIterator[None]:
-    """Call ``hear(channel, payload)`` for every hint while the block runs; reconnects by itself.
+    """Call ``hear(channel, payload)`` for every notification while the block runs; reconnects.
 
-    A hint is untrusted and can be lost: after each (re)connection ``hear("", "")`` says that
+    A notification is untrusted and may be lost: after each connection ``hear("", "")`` says that
     anything may have changed. The block begins once the first connection listens. A connection
     that is ``renew_seconds`` old is replaced by a new one.
     """
@@ -125,6 +125,6 @@ async def _listen(
 
 async def _receive_notifications(connection: AsyncConnection, hear: Hear, until: float) -> None:
     while (left := until - time.monotonic()) > 0:
-        async for hint in connection.notifies(timeout=min(CHECK_SECONDS, left)):
-            hear(hint.channel, hint.payload)
+        async for notification in connection.notifies(timeout=min(CHECK_SECONDS, left)):
+            hear(notification.channel, notification.payload)
         await connection.execute("SELECT 1")

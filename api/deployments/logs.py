@@ -23,7 +23,7 @@ AT_ONCE = 50
 """Events that are held at a time; one has 16 KiB at the most."""
 
 # An event has at least one line, so that the newest ``tail`` of them are enough. What was pruned is
-# told by what is left: a job's end by its row, a server's by the deployment's.
+# shown from what is left: a job's end by its row, a server's by the deployment's.
 SAID = """
 WITH asked AS (
   SELECT deployment_id, build_id FROM deployment
@@ -156,9 +156,9 @@ async def _newest_first(
 
 
 def _show_error(error: dict[str, Any]) -> str:
-    told = f" {error.get('code', '')}: {error.get('message', '')}"
+    text = f" {error.get('code', '')}: {error.get('message', '')}"
     remedy = error.get("remedy")
-    return f"{told}\n{remedy}" if remedy else told
+    return f"{text}\n{remedy}" if remedy else text
 
 
 PROCEDURES = (Procedure("deployment.readLogs", "query", ReadLogs, str, read_logs),)

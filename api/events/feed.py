@@ -1,7 +1,7 @@
-"""One look at a job for all who watch it, by hints from the API's one LISTEN connection.
+"""One read of a job for all who watch it, on notifications of the API's one LISTEN connection.
 
-A hint can be forged or lost: it only makes the feed look at the rows again, which it does now and
-then by itself. However many readers a job has, its rows are read once.
+A notification can be forged or lost: it only makes the feed read the rows again, as it does now and
+then without one. However many readers a job has, its rows are read once.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Feed:
 
     job_id: str
     clock: Clock
-    hint: asyncio.Event = field(default_factory=asyncio.Event)
+    notification: asyncio.Event = field(default_factory=asyncio.Event)
     readers: set[asyncio.Event] = field(default_factory=set)
     recent: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
     position: int | None = None
@@ -126,9 +126,9 @@ class Feeds:
         return sum(len(feed.readers) for feed in self._feeds.values())
 
     def on_notification(self, channel: str, payload: str) -> None:
-        """Look at the jobs that a hint may be about."""
+        """Read the jobs again that a notification may be about."""
         for feed in self._meant(channel, payload):
-            feed.hint.set()
+            feed.notification.set()
 
     def leave(self) -> None:
         """End all streams in order: this process stops, their readers find another."""
@@ -180,7 +180,7 @@ class Feeds:
 
     async def _run(self, feed: Feed) -> None:
         while feed.readers and not feed.is_over:
-            feed.hint.clear()
+            feed.notification.clear()
             try:
                 await self._look(feed)
             except (psycopg.Error, OSError) as error:
@@ -188,7 +188,7 @@ class Feeds:
                 await asyncio.sleep(LOOK_EARLY.total_seconds())
                 continue
             await asyncio.sleep(LOOK_PAUSE.total_seconds())
-            await wait_for_event(feed.hint, feed.pause().total_seconds())
+            await wait_for_event(feed.notification, feed.pause().total_seconds())
 
     async def _look(self, feed: Feed) -> None:
         async with self._pool.connection() as connection:
@@ -202,4 +202,4 @@ class Feeds:
         if feed.server_id is not None and feed.readers:
             self._of_server[feed.server_id].add(feed)
         if events and job and events[-1].seq < job.event_seq:
-            feed.hint.set()
+            feed.notification.set()

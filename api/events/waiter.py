@@ -28,7 +28,7 @@ class EndedJob:
 
 
 class Waiter:
-    """Hears hints and passes each to those who watch that job. A hint can be forged or lost."""
+    """Pass notifications to the requests that wait for a job; one can be forged or lost."""
 
     def __init__(self) -> None:
         self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -52,7 +52,7 @@ class Waiter:
 
     @contextlib.contextmanager
     def watch(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set by every hint at the job. Watch first, then read the row."""
+        """Give an event that each notification of the job sets. Watch first, then read the row."""
         event = asyncio.Event()
         self._watched[job_id].add(event)
         try:
@@ -96,13 +96,13 @@ class Waiter:
             limit.reschedule(self._leaving_at)
 
     async def _wait(self, pool: Pool, job_id: str, organization_id: str) -> EndedJob:
-        with self.watch(job_id) as hint:
+        with self.watch(job_id) as notification:
             while True:
-                hint.clear()
+                notification.clear()
                 ended = await _read(pool, job_id, organization_id)
                 if ended:
                     return ended
-                await wait_for_event(hint, LOOK_EVERY.total_seconds())
+                await wait_for_event(notification, LOOK_EVERY.total_seconds())
 
 
 async def _read(pool: Pool, job_id: str, organization_id: str) -> EndedJob | None:

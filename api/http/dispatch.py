@@ -56,8 +56,8 @@ log = structlog.get_logger()
 class Call:
     """One procedure to run. ``read`` gives its raw input, and is asked only of known callers.
 
-    ``procedure`` may be the error that there is none to run; ``guarded``: that too is told to known
-    callers only. ``total`` is how long it may take.
+    ``procedure`` may be the error that there is none to run; ``guarded``: that too is
+    reported to known callers only. ``total`` is how long it may take.
     """
 
     path: str

@@ -35,8 +35,8 @@ Role = Literal["admin", "member"]
 class Resources:
     """The resources of the API process; none of them opens a stored password.
 
-    ``patience`` is how long a request waits for a job; the two URLs are what an enrolled server is
-    told, without any password. ``contexts`` is where uploads are kept; without one none are taken.
+    ``patience`` is how long a request waits for a job; an enrolled server is given the two
+    URLs, without any password. ``contexts`` is where uploads are kept; without one none are taken.
     ``readers``, ``waits``, ``uploads`` and ``bodies`` bound what lasts.
     """
 

@@ -23,7 +23,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 LEASE = timedelta(seconds=15)
-BEAT = timedelta(seconds=3)
+HEARTBEAT_INTERVAL = timedelta(seconds=3)
 
 
 class State(StrEnum):

@@ -1,7 +1,7 @@
 -- Notices that the database was restored from an older copy, and has the jobs of that copy wait. Applied like rules.sql.
 --
--- The database is in one epoch at a time, with a counter that control raises. A worker is told both, as a mark, and
--- presents the newest that it was told. A mark that is newer than the database knows was given after the copy was made.
+-- The database is in one epoch at a time, with a counter that control raises. A worker gets both, as a mark, and
+-- presents the newest one. A mark that is newer than the database knows was given after the copy was made.
 -- It holds a proof, so that no server can make one up and so stop the others.
 
 CREATE OR REPLACE FUNCTION public.epoch_proof(secret bytea, epoch text, counter bigint) RETURNS text
@@ -9,7 +9,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT encode(sha256(secret || sha256(secret || convert_to(epoch || ':' || counter, 'UTF8'))), 'hex')
 $$;
 
--- What a worker is told now.
+-- The current mark for workers.
 CREATE OR REPLACE FUNCTION public.epoch_mark() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT e.epoch_id || ':' || e.counter || ':' || public.epoch_proof(e.secret, e.epoch_id, e.counter)
@@ -18,7 +18,7 @@ $$;
 
 -- Begins a new epoch: the jobs that are there wait for organization_resume. Those that were handed to a server come
 -- back first; one that a worker still runs goes on, and waits once its lease is over. `later` is the epoch of which
--- a worker told, if one did; nothing happens where that is known already.
+-- a worker presented, if one did; nothing happens if that is known already.
 CREATE OR REPLACE FUNCTION public.database_restored(later text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -54,7 +54,7 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
 -- Of an attempt's right to fetch a context it notes that it was used; it gives none.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
--- Of webhooks it says who is told; of a message only that it is to be sent again. It makes none.
+-- It stores endpoints of webhooks, and that a message is to be sent again. It makes no message.
 GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) ON public.webhook TO wharf_api;
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
@@ -87,7 +87,7 @@ GRANT INSERT, UPDATE, DELETE ON public.rollback TO wharf_control;
 GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
 GRANT INSERT ON public.context_token TO wharf_control;
 GRANT DELETE ON public.context TO wharf_control;
--- It sends messages, and forgets them; an endpoint that says that it is gone is told nothing any more.
+-- It sends messages, and deletes them; an endpoint that answers that it is gone gets no more.
 GRANT UPDATE (disabled_at, disabled_code) ON public.webhook TO wharf_control;
 GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
   ON public.webhook_delivery TO wharf_control;

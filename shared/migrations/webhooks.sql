@@ -1,4 +1,4 @@
--- Who is told when something ends: a message for each endpoint that wants it, in the very statement that ends it,
+-- Notifies endpoints when something ends: a message for each endpoint that wants it, in the very statement that ends it,
 -- so that none is lost and none is there twice. Control sends them. Applied like rules.sql.
 
 -- A new identifier, as shared.ids makes them: UUIDv7 (RFC 9562), sorted by time.
@@ -13,7 +13,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- What is told of an error: evidence and reports stay here.
+-- The part of an error that is sent: evidence and reports stay here.
 CREATE OR REPLACE FUNCTION public.webhook_error(error jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN error IS NOT NULL THEN jsonb_build_object(
@@ -22,7 +22,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Stores a message for each endpoint of the organization that wants this kind, and hints at it. An endpoint that is being removed at
--- this moment is told nothing any more: to wait would be to wait until all messages to it are gone. Nothing else locks one so.
+-- this moment gets no more messages: to wait would be to wait until all messages to it are gone. Nothing else locks one so.
 CREATE OR REPLACE FUNCTION public.webhook_add(
   organization text, kind text, subject text, ended_at timestamptz, data jsonb
 ) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION public.webhook_add(
   SELECT public.send_notification('wharf_webhook', '') FROM added LIMIT 1
 $$;
 
--- Neither the command nor the whole result is told: a compose file may be in both.
+-- Neither the command nor the whole result is sent: a compose file may be in both.
 CREATE OR REPLACE FUNCTION public.job_after_end() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

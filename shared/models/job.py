@@ -150,7 +150,7 @@ class Job(SQLModel, table=True):
 
 
 class JobAttempt(SQLModel, table=True):
-    """One try at a job; ``incarnation`` is the worker that claimed it, ``told`` its last event."""
+    """An attempt; ``incarnation`` is its worker, ``told`` the number of the last stored event."""
 
     __tablename__ = "job_attempt"
     __table_args__ = (

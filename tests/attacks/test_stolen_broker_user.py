@@ -82,7 +82,7 @@ async def test_jobs_of_others_start_while_one_server_reads_nothing(
 ) -> None:
     admin.lpush("server.t1", *["x"] * LONGEST_QUEUE)
 
-    await publisher.publish([ring("t1"), ring("t2")])
+    await publisher.publish([message("t1"), message("t2")])
 
     assert (admin.llen("server.t1"), admin.llen("server.t2")) == (LONGEST_QUEUE, 1)
 
@@ -91,13 +91,13 @@ async def test_control_goes_on_where_the_broker_is_full(
     admin: redis.Redis, publisher: Publisher
 ) -> None:
     admin.config_set("maxmemory", "1mb")
-    await publisher.publish([ring("t1")])
+    await publisher.publish([message("t1")])
     assert admin.dbsize() == 0
 
     admin.config_set("maxmemory", "100mb")
-    await publisher.publish([ring("t1")])
+    await publisher.publish([message("t1")])
     assert admin.llen("server.t1") == 1
 
 
-def ring(server_id: str) -> AttemptMessage:
+def message(server_id: str) -> AttemptMessage:
     return AttemptMessage("job", server_id, "image.pull", 1)

@@ -402,10 +402,10 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
 ) -> None:
     world = small_world
     thief, other = await world.add_server(), await world.add_server()
-    keeper, flooder = await steal(thief), await steal(thief)
-    await keeper.execute("LISTEN x")
+    listener, flooder = await steal(thief), await steal(thief)
+    await listener.execute("LISTEN x")
 
-    async with running(keeper, ENDLESS):
+    async with running(listener, ENDLESS):
         await wait_until(lambda: is_running(world, thief))
         with pytest.raises(psycopg.Error, match="too many notifications"):
             await flood(flooder)

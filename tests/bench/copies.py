@@ -74,7 +74,7 @@ class _Bench:
 
     def job(self, source: str, registry_id: str, name: str) -> float:
         """Ours as a job of a server: from the call to the end that it tells."""
-        wish = {
+        body = {
             "image": source,
             "sourceRegistryId": self.source_id,
             "registryId": registry_id,
@@ -82,7 +82,7 @@ class _Bench:
             "serverId": self.scene.servers[0].server_id,
         }
         begun = time.time()
-        job_id = self.scene.call("image.copy", wish)["jobId"]
+        job_id = self.scene.call("image.copy", body)["jobId"]
         job = self.scene.ended("job.one", {"jobId": job_id})
         assert job["state"] == "succeeded", job
         return seconds_until(job["finishedAt"], begun)

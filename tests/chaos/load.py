@@ -21,7 +21,7 @@ STRANGER = "stranger"
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for; ``cancel_after`` is a wish to be rid of it again, so much later."""
+    """A requested job; ``cancel_after``: it is cancelled so much later."""
 
     procedure: str
     body: Mapping[str, Any]

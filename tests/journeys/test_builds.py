@@ -36,14 +36,14 @@ def test_an_image_is_copied_to_another_registry_as_it_is(port: Port, keep: Local
     pushed = port.jobs.ended(
         port.jobs.push(port.servers[0].server_id, port.registry_id, "team/copied:1")
     )["result"]
-    wish = {
+    body = {
         "image": pushed["reference"],
         "sourceRegistryId": port.registry_id,
         "registryId": kept["registryId"],
         "tag": "stable",
     }
 
-    copied = port.jobs.ended(port.stack.call("image.copy", wish)["jobId"])
+    copied = port.jobs.ended(port.stack.call("image.copy", body)["jobId"])
 
     assert copied["state"] == "succeeded", copied
     assert copied["result"]["digest"] == pushed["digest"]

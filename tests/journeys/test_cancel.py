@@ -27,7 +27,7 @@ LAYER_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
-class Quay:
+class LinkScenario:
     """The registry of the port behind a link of its own; ``registry_id`` is the way over it."""
 
     port: Port
@@ -95,7 +95,7 @@ class Quay:
 
 
 @pytest.fixture
-def quay(port: Port) -> Iterator[Quay]:
+def scenario(port: Port) -> Iterator[LinkScenario]:
     address = port.fleet.address
     with (
         open_loop() as loop,
@@ -107,7 +107,7 @@ def quay(port: Port) -> Iterator[Quay]:
             "registryName": f"behind {link.host}",
         }
         row = port.stack.call("registry.create", body)
-        yield Quay(port, link, front, loop, row["registryId"])
+        yield LinkScenario(port, link, front, loop, row["registryId"])
 
 
 def _moved(job: Job, line: str) -> int:
@@ -122,89 +122,91 @@ def ask(port: Port, procedure: str, body: dict[str, str]) -> str:
     return str(answer.json()["jobId"])
 
 
-def test_a_queued_job_ends_at_once_and_is_never_begun(quay: Quay) -> None:
-    quay.make_image("team/queued:1", seed=31)
-    quay.link.bytes_per_second = SLOW
-    first = quay.push("team/queued:1")
-    quay.port.jobs.moving(first)
-    second = quay.push("team/queued:1")
+def test_a_queued_job_ends_at_once_and_is_never_begun(scenario: LinkScenario) -> None:
+    scenario.make_image("team/queued:1", seed=31)
+    scenario.link.bytes_per_second = SLOW
+    first = scenario.push("team/queued:1")
+    scenario.port.jobs.moving(first)
+    second = scenario.push("team/queued:1")
 
-    waiting = quay.port.jobs.one(second)["state"]
-    begun = quay.cancel(second)
-    ended = quay.port.jobs.ended(second)
-    quay.require_end(first, quay.cancel(first))
+    waiting = scenario.port.jobs.one(second)["state"]
+    begun = scenario.cancel(second)
+    ended = scenario.port.jobs.ended(second)
+    scenario.require_end(first, scenario.cancel(first))
 
     assert (waiting, ended["state"], ended["attempts"]) == ("queued", "cancelled", [])
     assert time.monotonic() - begun < 2 * ENDS_WITHIN_SECONDS + 3
 
 
-def test_a_dispatched_job_ends_at_once_and_is_never_begun(quay: Quay) -> None:
-    quay.make_image("team/dispatched:1", seed=32, layer_bytes=1000)
-    worker = quay.port.servers[0].worker
+def test_a_dispatched_job_ends_at_once_and_is_never_begun(scenario: LinkScenario) -> None:
+    scenario.make_image("team/dispatched:1", seed=32, layer_bytes=1000)
+    worker = scenario.port.servers[0].worker
     os.killpg(worker.pid, signal.SIGSTOP)
     try:
-        job_id = quay.push("team/dispatched:1")
-        quay.port.jobs.until(job_id, lambda job: job["state"] == "dispatched", 5)
-        begun = quay.cancel(job_id)
-        ended = quay.port.jobs.ended(job_id)
+        job_id = scenario.push("team/dispatched:1")
+        scenario.port.jobs.until(job_id, lambda job: job["state"] == "dispatched", 5)
+        begun = scenario.cancel(job_id)
+        ended = scenario.port.jobs.ended(job_id)
         assert time.monotonic() - begun < ENDS_WITHIN_SECONDS
     finally:
         os.killpg(worker.pid, signal.SIGCONT)
-    quay.require_end(job_id, time.monotonic())
+    scenario.require_end(job_id, time.monotonic())
 
     assert [attempt["startedAt"] for attempt in ended["attempts"]] == [None]
-    assert quay.link.total_bytes == 0
+    assert scenario.link.total_bytes == 0
 
 
-def test_a_running_push_stops(quay: Quay) -> None:
-    quay.make_image("team/stopped:1", seed=33)
-    quay.link.bytes_per_second = SLOW
-    job_id = quay.push("team/stopped:1")
-    quay.port.jobs.moving(job_id)
+def test_a_running_push_stops(scenario: LinkScenario) -> None:
+    scenario.make_image("team/stopped:1", seed=33)
+    scenario.link.bytes_per_second = SLOW
+    job_id = scenario.push("team/stopped:1")
+    scenario.port.jobs.moving(job_id)
 
-    quay.require_end(job_id, quay.cancel(job_id))
+    scenario.require_end(job_id, scenario.cancel(job_id))
 
-    assert quay.digest(f"{quay.link.host}/team/stopped:1") is None
-
-
-def test_a_running_pull_stops(quay: Quay) -> None:
-    quay.make_image("team/fetched:1", seed=34)
-    quay.port.jobs.verified(quay.push("team/fetched:1"))
-    quay.link.bytes_per_second = SLOW
-    server = quay.port.servers[1]
-    image = f"{quay.link.host}/team/fetched:1"
-    job_id = quay.port.jobs.pull(server.server_id, quay.registry_id, image)
-    quay.port.jobs.moving(job_id)
-
-    quay.require_end(job_id, quay.cancel(job_id))
+    assert scenario.digest(f"{scenario.link.host}/team/stopped:1") is None
 
 
-def test_a_running_pull_of_a_compose_file_stops_and_pins_nothing(quay: Quay) -> None:
+def test_a_running_pull_stops(scenario: LinkScenario) -> None:
+    scenario.make_image("team/fetched:1", seed=34)
+    scenario.port.jobs.verified(scenario.push("team/fetched:1"))
+    scenario.link.bytes_per_second = SLOW
+    server = scenario.port.servers[1]
+    image = f"{scenario.link.host}/team/fetched:1"
+    job_id = scenario.port.jobs.pull(server.server_id, scenario.registry_id, image)
+    scenario.port.jobs.moving(job_id)
+
+    scenario.require_end(job_id, scenario.cancel(job_id))
+
+
+def test_a_running_pull_of_a_compose_file_stops_and_pins_nothing(scenario: LinkScenario) -> None:
     for name, seed in (("small", 36), ("large", 37)):
-        quay.make_image(f"team/{name}:1", seed=seed, layer_bytes=LAYER_BYTES if seed > 36 else 1000)
-        quay.port.jobs.verified(quay.push(f"team/{name}:1"))
-    images = {name: {"image": f"{quay.link.host}/team/{name}:1"} for name in ("small", "large")}
-    quay.link.bytes_per_second = SLOW
+        scenario.make_image(
+            f"team/{name}:1", seed=seed, layer_bytes=LAYER_BYTES if seed > 36 else 1000
+        )
+        scenario.port.jobs.verified(scenario.push(f"team/{name}:1"))
+    images = {name: {"image": f"{scenario.link.host}/team/{name}:1"} for name in ("small", "large")}
+    scenario.link.bytes_per_second = SLOW
     body = {
         "composeFile": json.dumps({"services": images}),
-        "serverId": quay.port.servers[1].server_id,
-        "registryIds": [quay.registry_id],
+        "serverId": scenario.port.servers[1].server_id,
+        "registryIds": [scenario.registry_id],
     }
-    job_id = str(quay.port.stack.call("compose.pull", body)["jobId"])
-    quay.port.jobs.until(job_id, lambda job: _moved(job, "large") > 0)
+    job_id = str(scenario.port.stack.call("compose.pull", body)["jobId"])
+    scenario.port.jobs.until(job_id, lambda job: _moved(job, "large") > 0)
 
-    job = quay.require_end(job_id, quay.cancel(job_id))
+    job = scenario.require_end(job_id, scenario.cancel(job_id))
 
     assert job["result"] is None
 
 
-def test_a_running_test_stops(quay: Quay) -> None:
-    quay.link.stall_after_bytes = 0
-    body = {"registryId": quay.registry_id, "serverId": quay.port.servers[0].server_id}
-    job_id = ask(quay.port, "registry.testRegistryById", body)
-    quay.port.jobs.until(job_id, lambda job: job["state"] == "running", 10)
+def test_a_running_test_stops(scenario: LinkScenario) -> None:
+    scenario.link.stall_after_bytes = 0
+    body = {"registryId": scenario.registry_id, "serverId": scenario.port.servers[0].server_id}
+    job_id = ask(scenario.port, "registry.testRegistryById", body)
+    scenario.port.jobs.until(job_id, lambda job: job["state"] == "running", 10)
 
-    quay.require_end(job_id, quay.cancel(job_id))
+    scenario.require_end(job_id, scenario.cancel(job_id))
 
 
 def test_a_tag_is_too_short_to_be_stopped(port: Port) -> None:
@@ -225,10 +227,10 @@ def test_a_tag_is_too_short_to_be_stopped(port: Port) -> None:
     assert tagged["state"] == port.jobs.ended(again)["state"] == "succeeded"
 
 
-def test_a_wish_while_the_tag_is_being_written_is_too_late(quay: Quay) -> None:
+def test_a_wish_while_the_tag_is_being_written_is_too_late(scenario: LinkScenario) -> None:
     hold = Hold("PUT", "/manifests/", is_done=False)
 
-    job, digest = quay.cancel_held("written", hold, release_after=0.5)
+    job, digest = scenario.cancel_held("written", hold, release_after=0.5)
 
     assert job["state"] == "succeeded"
     assert job["result"]["digest"] == digest
@@ -239,8 +241,8 @@ def test_a_wish_while_the_tag_is_being_written_is_too_late(quay: Quay) -> None:
     [Hold("PUT", "/manifests/", is_done=True), Hold("HEAD", "/manifests/", is_done=False)],
     ids=["the engine does not know yet", "only the registry's word is missing"],
 )
-def test_a_wish_after_the_tag_is_written_is_too_late(quay: Quay, hold: Hold) -> None:
-    job, digest = quay.cancel_held(f"late-{hold.method.lower()}", hold)
+def test_a_wish_after_the_tag_is_written_is_too_late(scenario: LinkScenario, hold: Hold) -> None:
+    job, digest = scenario.cancel_held(f"late-{hold.method.lower()}", hold)
 
     assert job["state"] == "succeeded"
     assert job["result"]["digest"] == digest

@@ -316,12 +316,12 @@ async def test_a_beat_has_no_index_changed(place: Place) -> None:
 
 
 async def test_a_cancel_reads_no_large_table_whole(place: Place) -> None:
-    async def wish() -> None:
+    async def cancel_one() -> None:
         await place.become("wharf_api")
         for job_id in (place.queued, place.held[1], place.succeeded, make_id()):
             await place.connection.execute(CANCEL, (job_id, ORGANIZATION, Jsonb({})))
 
-    assert await scanned_by_running(place.connection, wish) & LARGE == set()
+    assert await scanned_by_running(place.connection, cancel_one) & LARGE == set()
 
 
 async def test_a_table_that_is_read_whole_would_be_noticed(place: Place) -> None:

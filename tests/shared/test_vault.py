@@ -81,9 +81,9 @@ def test_a_key_that_is_passed_off_as_the_right_one_does_not_open_it() -> None:
 def test_older_keys_go_on_opening_what_was_sealed_to_them() -> None:
     before, after = (key.public.seal(SECRET, CONTEXT) for key in (OTHER, KEY))
 
-    ring = KeyRing.parse(f" {KEY.text()},\n{OTHER.text()} ")
+    keys = KeyRing.parse(f" {KEY.text()},\n{OTHER.text()} ")
 
-    assert [ring.open(sealed, CONTEXT) for sealed in (before, after)] == [SECRET] * 2
+    assert [keys.open(sealed, CONTEXT) for sealed in (before, after)] == [SECRET] * 2
 
 
 @given(st.integers(0, 10_000), st.integers(1, 63))

@@ -21,7 +21,7 @@ from shared.coroutines import end, wait_for_event
 from shared.database import listening
 from shared.errors import SetupError
 from shared.jobs.commands import RULES
-from shared.jobs.states import BEAT, LEASE
+from shared.jobs.states import HEARTBEAT_INTERVAL, LEASE
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.functions import (
     RENEW_SECONDS,
@@ -108,7 +108,7 @@ class Presence:
     recoveries: PendingRecoveries | None = None
     is_removed: IsRemoved | None = None
     on_removed: Callable[[], None] | None = None
-    every: timedelta = BEAT
+    every: timedelta = HEARTBEAT_INTERVAL
     fence: timedelta = FENCE
     patience: timedelta = REGISTER_PATIENCE
     describe_every: timedelta = DESCRIBE

@@ -201,7 +201,7 @@ END $$;
 CREATE OR REPLACE TRIGGER job_need_check AFTER INSERT OR UPDATE ON public.job_need
   FOR EACH ROW EXECUTE FUNCTION public.job_need_check();
 
--- Notes the wish to cancel; what nobody has claimed yet ends at once. Gives the state, null where there is
+-- Records a request to cancel; a job that no worker has claimed ends at once. Gives the state, null where there is
 -- no such job or it has ended already.
 CREATE OR REPLACE FUNCTION public.job_cancel(job text, organization text, why jsonb)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -131,15 +131,15 @@ BEGIN
      WHERE server_id = worker_v1.me() AND predecessor = document->>'incarnation' AND incarnation IS NOT NULL;
     RETURN jsonb_build_object('status', 'superseded');
   END IF;
-  WITH told AS (
+  WITH reported AS (
     SELECT job->>'job_id' AS job_id, (job->>'attempt')::integer AS attempt, job->'progress' AS progress
       FROM jsonb_array_elements(document->'jobs') job LIMIT 1000
   ), renewed AS (
     UPDATE public.job j SET
       lease_until = now() + interval '15 seconds',
-      progress = coalesce(public.readable_document(told.progress, 32768), j.progress)
-      FROM told
-     WHERE j.job_id = told.job_id AND j.attempt = told.attempt AND j.state = 'running'
+      progress = coalesce(public.readable_document(reported.progress, 32768), j.progress)
+      FROM reported
+     WHERE j.job_id = reported.job_id AND j.attempt = reported.attempt AND j.state = 'running'
        AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
     RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel
   )
@@ -147,20 +147,20 @@ BEGIN
   IF jsonb_array_length(held) > 0 THEN
     PERFORM public.send_notification('wharf_progress', worker_v1.me());
   END IF;
-  SELECT coalesce(jsonb_agg(told.job_id), '[]') INTO ended
+  SELECT coalesce(jsonb_agg(reported.job_id), '[]') INTO ended
     FROM (SELECT DISTINCT job #>> '{}' AS job_id FROM jsonb_array_elements(
             CASE WHEN jsonb_typeof(document->'begun') = 'array' THEN document->'begun' ELSE '[]' END) job
-           LIMIT 1000) told
+           LIMIT 1000) reported
    WHERE NOT EXISTS (
      SELECT 1 FROM public.job j
-      WHERE j.job_id = told.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
+      WHERE j.job_id = reported.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
   RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended,
                             'now', extract(epoch FROM clock_timestamp()), 'mark', public.epoch_mark());
 END $$;
 
 -- event {incarnation, job_id, attempt, number, kind: progress | log, data}
 --   → {status: recorded, seq} | {status: already_recorded} | {status: fenced}
--- `number` grows from 1 within the attempt: what is told again after a lost answer is not stored again.
+-- `number` grows from 1 within the attempt: what is repeated after a lost answer is not stored again.
 CREATE OR REPLACE FUNCTION worker_v1.event(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -194,7 +194,7 @@ END $$;
 --         jitter}
 --   → {status: recorded | already_recorded, state} | {status: fenced}
 -- A failure is tried again where its error says so and failures are left; `retry_after_seconds` is honoured up
--- to an hour. Returned, and cancelled without a wish, go back to the queue and count as no failure, the third time
+-- to an hour. Returned, and cancelled without a request, go back to the queue and count as no failure, the third time
 -- and later as one. A result that cannot be stored, or whose digest is none, is a failure: the job ends all the same.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -12,7 +12,7 @@ from shared.jobs.commands import RULES, Command, DedupeUntil
 
 SUBMIT = """
 WITH caller AS MATERIALIZED (
-  -- Of this transaction; one of several statements may have been told of the caller before.
+  -- Of this transaction; an earlier statement may have set another caller.
   SELECT set_config('wharf.proof',
                     coalesce(%(proof)s, current_setting('wharf.proof', true), ''), true)
 ), accepted AS (
@@ -76,7 +76,7 @@ class Submission:
 
 
 async def submit(connection: Connection, job: Submission, *, proof: str | None = None) -> str:
-    """Store the job and hint at it; gives its id, or that of the job which stands for it already.
+    """Store the job and notify control; return its id, or that of the job that stands for it.
 
     A repeat with the same id changes nothing. ``proof`` is of the key that asks: the API needs it,
     unless its transaction has it already.

@@ -18,7 +18,7 @@ RETRY = {"code": "source_unreachable", "message": "cut", "retryable": True}
 
 
 @dataclass
-class Berth:
+class ContextScenario:
     """An application with a context, its server, and a client without any key."""
 
     client: httpx2.AsyncClient
@@ -59,19 +59,19 @@ async def nobody(app: FastAPI) -> Any:
 
 
 @pytest.fixture
-async def berth(
+async def scenario(
     client: httpx2.AsyncClient, server: TestServer, nobody: httpx2.AsyncClient
-) -> Berth:
+) -> ContextScenario:
     application_id = (await create_application(client, sourceType="drop"))["applicationId"]
     context_id = (await upload_context(client, application_id, b"the tar"))["contextId"]
     await build(client, application_id)
     job, token = await begin(server)
-    return Berth(client, server, nobody, application_id, context_id, job, token)
+    return ContextScenario(client, server, nobody, application_id, context_id, job, token)
 
 
-async def test_the_attempt_that_runs_gets_it_once(berth: Berth) -> None:
-    first = await berth.get()
-    second = await berth.get()
+async def test_the_attempt_that_runs_gets_it_once(scenario: ContextScenario) -> None:
+    first = await scenario.get()
+    second = await scenario.get()
 
     assert (first.status_code, first.content) == (200, b"the tar")
     assert first.headers["content-length"] == "7"
@@ -79,95 +79,107 @@ async def test_the_attempt_that_runs_gets_it_once(berth: Berth) -> None:
     assert second.status_code == 404
 
 
-async def test_of_many_that_ask_at_once_one_gets_it(berth: Berth) -> None:
-    answers = await asyncio.gather(*(berth.get() for _ in range(8)))
+async def test_of_many_that_ask_at_once_one_gets_it(scenario: ContextScenario) -> None:
+    answers = await asyncio.gather(*(scenario.get() for _ in range(8)))
 
     assert sorted(answer.status_code for answer in answers) == [200] + [404] * 7
 
 
-async def test_an_attempt_s_token_is_of_no_use_to_the_next_one(berth: Berth) -> None:
-    await berth.server.finish(berth.job, "failed", error=RETRY)
-    over = await berth.get()
-    async with berth.server.control.connection() as connection:
+async def test_an_attempt_s_token_is_of_no_use_to_the_next_one(scenario: ContextScenario) -> None:
+    await scenario.server.finish(scenario.job, "failed", error=RETRY)
+    over = await scenario.get()
+    async with scenario.server.control.connection() as connection:
         await connection.execute("UPDATE job SET run_at = now()")
-    again, token = await begin(berth.server)
+    again, token = await begin(scenario.server)
 
-    assert (again.job_id, again.attempt) == (berth.job.job_id, 2)
+    assert (again.job_id, again.attempt) == (scenario.job.job_id, 2)
     assert over.status_code == 404
-    assert (await berth.get()).status_code == 404
-    assert (await berth.get(token)).content == b"the tar"
+    assert (await scenario.get()).status_code == 404
+    assert (await scenario.get(token)).content == b"the tar"
 
 
-async def test_the_token_of_another_job_opens_its_own_context_only(berth: Berth) -> None:
-    other_id = (await create_application(berth.client, name="Other", sourceType="drop"))[
+async def test_the_token_of_another_job_opens_its_own_context_only(
+    scenario: ContextScenario,
+) -> None:
+    other_id = (await create_application(scenario.client, name="Other", sourceType="drop"))[
         "applicationId"
     ]
-    other = await upload_context(berth.client, other_id, b"another tar")
-    await build(berth.client, other_id)
-    _, token = await begin(berth.server)
+    other = await upload_context(scenario.client, other_id, b"another tar")
+    await build(scenario.client, other_id)
+    _, token = await begin(scenario.server)
 
-    assert (await berth.get(token)).status_code == 404
-    assert (await berth.get(context_id=other["contextId"])).status_code == 404
-    assert (await berth.get(token, context_id=other["contextId"])).content == b"another tar"
-    assert (await berth.get()).content == b"the tar"
+    assert (await scenario.get(token)).status_code == 404
+    assert (await scenario.get(context_id=other["contextId"])).status_code == 404
+    assert (await scenario.get(token, context_id=other["contextId"])).content == b"another tar"
+    assert (await scenario.get()).content == b"the tar"
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
-async def test_after_the_end_of_the_job_nothing_is_given(berth: Berth, outcome: str) -> None:
+async def test_after_the_end_of_the_job_nothing_is_given(
+    scenario: ContextScenario, outcome: str
+) -> None:
     if outcome == "cancelled":
-        await berth.client.post("/api/job.cancel", json={"jobId": berth.job.job_id})
+        await scenario.client.post("/api/job.cancel", json={"jobId": scenario.job.job_id})
     given = {"error": {**RETRY, "retryable": False}} if outcome == "failed" else {}
-    await berth.server.finish(berth.job, outcome, **given)
+    await scenario.server.finish(scenario.job, outcome, **given)
 
-    assert (await berth.get()).status_code == 404
+    assert (await scenario.get()).status_code == 404
 
 
-async def test_before_the_job_is_claimed_nothing_is_given(berth: Berth, database: Database) -> None:
+async def test_before_the_job_is_claimed_nothing_is_given(
+    scenario: ContextScenario, database: Database
+) -> None:
     database.execute(
         "UPDATE job SET state = 'queued'; UPDATE job SET state = 'dispatched', attempt = 2;"
         "UPDATE context_token SET attempt = 2"
     )
 
-    assert (await berth.get()).status_code == 404
+    assert (await scenario.get()).status_code == 404
 
 
-async def test_no_api_key_and_no_guess_opens_it(berth: Berth, database: Database) -> None:
+async def test_no_api_key_and_no_guess_opens_it(
+    scenario: ContextScenario, database: Database
+) -> None:
     [(stored,)] = database.execute("SELECT encode(token_hash, 'hex') FROM context_token")
     guesses = [
         {"authorization": ""},
         {"authorization": f"Bearer {ADMIN_KEY}", "x-api-key": ADMIN_KEY},
-        {"authorization": f"Basic {berth.token}"},
+        {"authorization": f"Basic {scenario.token}"},
         {"authorization": f"Bearer {stored}"},
-        {"authorization": f"Bearer {berth.token[:-1]}"},
+        {"authorization": f"Bearer {scenario.token[:-1]}"},
         {"authorization": "Bearer " + "x" * 5000},
     ]
 
-    statuses = {(await berth.get(**guess)).status_code for guess in guesses}
+    statuses = {(await scenario.get(**guess)).status_code for guess in guesses}
     of_paths = {
-        (await berth.get(context_id=path)).status_code
-        for path in ("%2E%2E", "%00", "x" * 500, f"{berth.context_id}%00")
+        (await scenario.get(context_id=path)).status_code
+        for path in ("%2E%2E", "%00", "x" * 500, f"{scenario.context_id}%00")
     }
 
     assert statuses == of_paths == {404}
-    assert (await berth.get()).status_code == 200
+    assert (await scenario.get()).status_code == 200
 
 
-async def test_nobody_learns_whether_there_is_a_context(berth: Berth) -> None:
-    there = await berth.get("wrong")
-    not_there = await berth.get("wrong", context_id="nowhere")
+async def test_nobody_learns_whether_there_is_a_context(scenario: ContextScenario) -> None:
+    there = await scenario.get("wrong")
+    not_there = await scenario.get("wrong", context_id="nowhere")
 
     assert there.content == not_there.content
 
 
-async def test_what_is_gone_from_the_disk_is_not_found(berth: Berth, app: FastAPI) -> None:
-    app.state.resources.contexts.remove(berth.context_id)
+async def test_what_is_gone_from_the_disk_is_not_found(
+    scenario: ContextScenario, app: FastAPI
+) -> None:
+    app.state.resources.contexts.remove(scenario.context_id)
 
-    assert (await berth.get()).status_code == 404
+    assert (await scenario.get()).status_code == 404
 
 
-async def test_the_token_is_stored_nowhere_in_clear(berth: Berth, database: Database) -> None:
+async def test_the_token_is_stored_nowhere_in_clear(
+    scenario: ContextScenario, database: Database
+) -> None:
     rows = database.execute("SELECT t::text FROM context_token t UNION SELECT j::text FROM job j")
 
     assert rows
-    assert berth.token not in str(rows)
-    assert berth.token.encode().hex() not in str(rows)
+    assert scenario.token not in str(rows)
+    assert scenario.token.encode().hex() not in str(rows)

@@ -32,7 +32,7 @@ GIT = {
 
 
 @dataclass
-class Yard:
+class BuildScenario:
     """An application with a git source and two registries, and the server that builds it."""
 
     client: httpx2.AsyncClient
@@ -63,7 +63,7 @@ class Yard:
 
 
 @pytest.fixture
-async def yard(client: httpx2.AsyncClient, server: TestServer) -> Yard:
+async def scenario(client: httpx2.AsyncClient, server: TestServer) -> BuildScenario:
     build = await create_registry(client, registryName="build")
     rollback = await create_registry(
         client, registryName="rollback", registryUrl="keep.example.com", imagePrefix="kept"
@@ -80,17 +80,17 @@ async def yard(client: httpx2.AsyncClient, server: TestServer) -> Yard:
         "/api/application.saveGitProvider", json={"applicationId": application_id, **GIT}
     )
     assert saved.status_code == 200, saved.text
-    return Yard(client, server, application_id)
+    return BuildScenario(client, server, application_id)
 
 
-async def test_an_image_is_built_pushed_and_retained_in_this_order(yard: Yard) -> None:
-    asked = await yard.build()
+async def test_an_image_is_built_pushed_and_retained_in_this_order(scenario: BuildScenario) -> None:
+    asked = await scenario.build()
     assert (asked["version"], asked["state"], asked["jobId"]) == (1, "queued", asked["jobIds"][0])
 
-    made = await yard.succeed("image.build", revision=COMMIT)
-    pushed = await yard.succeed("image.push", digest=DIGEST)
-    assert (await yard.one(asked["buildId"]))["state"] == "running"
-    retained = await yard.succeed("image.copy", digest=DIGEST)
+    made = await scenario.succeed("image.build", revision=COMMIT)
+    pushed = await scenario.succeed("image.push", digest=DIGEST)
+    assert (await scenario.one(asked["buildId"]))["state"] == "running"
+    retained = await scenario.succeed("image.copy", digest=DIGEST)
 
     assert [job.job_id for job in (made, pushed, retained)] == asked["jobIds"]
     assert made.command["source"] == {
@@ -105,7 +105,7 @@ async def test_an_image_is_built_pushed_and_retained_in_this_order(yard: Yard) -
     assert pushed.command["source"] == made.command["reference"] == pushed.command["reference"]
     assert retained.command["source"] == pushed.command["reference"]
     assert retained.command["reference"] == "keep.example.com/kept/my-app:v1"
-    shown = await yard.one(asked["buildId"])
+    shown = await scenario.one(asked["buildId"])
     assert shown["state"] == "succeeded"
     assert (shown["digest"], shown["revision"]) == (DIGEST, COMMIT)
     assert shown["retained"] == retained.command["reference"]
@@ -113,28 +113,28 @@ async def test_an_image_is_built_pushed_and_retained_in_this_order(yard: Yard) -
 
 
 async def test_the_git_token_goes_sealed_with_the_build_and_opens_for_its_host(
-    yard: Yard, vault: KeyRing
+    scenario: BuildScenario, vault: KeyRing
 ) -> None:
-    await yard.build()
+    await scenario.build()
 
-    job = await yard.server.next_job()
+    job = await scenario.server.next_job()
 
     assert "ghp_canary" not in str(job)
     assert seal_grants(vault, job) is not None
 
 
 async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_other_jobs(
-    yard: Yard, vault: KeyRing
+    scenario: BuildScenario, vault: KeyRing
 ) -> None:
-    saved = await yard.client.post(
+    saved = await scenario.client.post(
         "/api/application.saveEnvironment",
-        json={"applicationId": yard.application_id, "buildSecrets": "NPM_TOKEN=npm_canary"},
+        json={"applicationId": scenario.application_id, "buildSecrets": "NPM_TOKEN=npm_canary"},
     )
     assert saved.status_code == 200, saved.text
-    await yard.build()
+    await scenario.build()
 
-    made = await yard.succeed("image.build", revision=COMMIT)
-    pushed = await yard.succeed("image.push", digest=DIGEST)
+    made = await scenario.succeed("image.build", revision=COMMIT)
+    pushed = await scenario.succeed("image.push", digest=DIGEST)
 
     assert set(made.sealed) == {"git_token", "build_secrets"}
     assert "canary" not in str(made)
@@ -143,15 +143,15 @@ async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_o
 
 
 async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
-    yard: Yard, database: Database
+    scenario: BuildScenario, database: Database
 ) -> None:
-    await yard.build()
+    await scenario.build()
     [registry_id] = {
         row[0] for row in database.execute("SELECT build_registry_id FROM application")
     }
 
     body = {"image": "my-app:v1", "registryId": registry_id}
-    assert (await yard.client.post("/api/image.push", json=body)).status_code == 200
+    assert (await scenario.client.post("/api/image.push", json=body)).status_code == 200
 
     pushes = database.execute("SELECT exclusive_key FROM job WHERE kind = 'image.push'")
     assert len(pushes) == 2
@@ -160,18 +160,18 @@ async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
 
 @pytest.mark.parametrize("given", [{}, {"allowMissing": True}])
 async def test_parts_of_a_repository_may_be_missing_where_that_is_said(
-    yard: Yard, given: dict[str, bool]
+    scenario: BuildScenario, given: dict[str, bool]
 ) -> None:
-    await yard.build(**given)
+    await scenario.build(**given)
 
-    job = await yard.succeed("image.build", warnings=["missing: submodule a"])
+    job = await scenario.succeed("image.build", warnings=["missing: submodule a"])
 
     assert job.command["allow_missing"] is bool(given)
-    answer = await yard.client.get("/api/job.one", params={"jobId": job.job_id})
+    answer = await scenario.client.get("/api/job.one", params={"jobId": job.job_id})
     assert answer.json()["result"]["warnings"] == ["missing: submodule a"]
 
 
-async def test_an_upload_has_no_parts_that_may_be_missing(shed: Yard) -> None:
+async def test_an_upload_has_no_parts_that_may_be_missing(shed: BuildScenario) -> None:
     await upload_context(shed.client, shed.application_id)
     body = {"applicationId": shed.application_id, "allowMissing": True}
 
@@ -181,88 +181,94 @@ async def test_an_upload_has_no_parts_that_may_be_missing(shed: Yard) -> None:
     assert "allowMissing" in answer.text
 
 
-async def test_a_step_that_fails_ends_the_build_with_its_reason(yard: Yard) -> None:
-    asked = await yard.build()
+async def test_a_step_that_fails_ends_the_build_with_its_reason(scenario: BuildScenario) -> None:
+    asked = await scenario.build()
     fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}
 
-    await yard.server.fail_next(fault)
+    await scenario.server.fail_next(fault)
 
-    shown = await yard.one(asked["buildId"])
+    shown = await scenario.one(asked["buildId"])
     assert (shown["state"], shown["error"]["code"]) == ("failed", "build_failed")
-    states = [await job_state(yard, job_id) for job_id in asked["jobIds"]]
+    states = [await job_state(scenario, job_id) for job_id in asked["jobIds"]]
     assert states == ["failed", "cancelled", "cancelled"]
 
 
-async def test_another_image_in_the_rollback_registry_is_no_success(yard: Yard) -> None:
-    asked = await yard.build()
+async def test_another_image_in_the_rollback_registry_is_no_success(
+    scenario: BuildScenario,
+) -> None:
+    asked = await scenario.build()
 
-    await yard.succeed("image.build")
-    await yard.succeed("image.push", digest=DIGEST)
-    await yard.succeed("image.copy", digest=OTHER)
+    await scenario.succeed("image.build")
+    await scenario.succeed("image.push", digest=DIGEST)
+    await scenario.succeed("image.copy", digest=OTHER)
 
-    shown = await yard.one(asked["buildId"])
+    shown = await scenario.one(asked["buildId"])
     assert (shown["state"], shown["error"]["code"]) == ("failed", "digest_mismatch")
 
 
-async def test_a_newer_build_supersedes_one_that_waits_and_not_one_that_runs(yard: Yard) -> None:
-    running = await yard.build()
-    await yard.server.next_job()
-    waiting = await yard.build()
+async def test_a_newer_build_supersedes_one_that_waits_and_not_one_that_runs(
+    scenario: BuildScenario,
+) -> None:
+    running = await scenario.build()
+    await scenario.server.next_job()
+    waiting = await scenario.build()
 
-    newest = await yard.build(commit=COMMIT)
+    newest = await scenario.build(commit=COMMIT)
 
-    states = [(await yard.one(each["buildId"]))["state"] for each in (running, waiting, newest)]
+    states = [(await scenario.one(each["buildId"]))["state"] for each in (running, waiting, newest)]
     assert states == ["running", "superseded", "queued"]
     assert [each["version"] for each in (running, waiting, newest)] == [1, 2, 3]
     assert newest["reference"] == f"ghcr.io/myorg/my-app:{COMMIT[:12]}"
 
 
-async def test_where_the_latest_does_not_win_every_build_is_done(yard: Yard) -> None:
-    changed = {"applicationId": yard.application_id, "latestWins": False}
-    await yard.client.post("/api/application.update", json=changed)
+async def test_where_the_latest_does_not_win_every_build_is_done(scenario: BuildScenario) -> None:
+    changed = {"applicationId": scenario.application_id, "latestWins": False}
+    await scenario.client.post("/api/application.update", json=changed)
 
-    asked = [await yard.build(tag=f"1.{number}") for number in range(3)]
+    asked = [await scenario.build(tag=f"1.{number}") for number in range(3)]
 
-    assert {(await yard.one(each["buildId"]))["state"] for each in asked} == {"queued"}
+    assert {(await scenario.one(each["buildId"]))["state"] for each in asked} == {"queued"}
 
 
-async def test_one_build_of_an_application_runs_at_a_time(yard: Yard) -> None:
-    await yard.client.post(
+async def test_one_build_of_an_application_runs_at_a_time(scenario: BuildScenario) -> None:
+    await scenario.client.post(
         "/api/application.update",
-        json={"applicationId": yard.application_id, "latestWins": False},
+        json={"applicationId": scenario.application_id, "latestWins": False},
     )
-    first, second = await yard.build(), await yard.build()
+    first, second = await scenario.build(), await scenario.build()
 
-    begun = await yard.server.next_job()
+    begun = await scenario.server.next_job()
     assert begun.job_id == first["jobId"]
-    assert await released(yard) == set()
-    await yard.server.finish(begun, "succeeded", result={"reference": "x"})
+    assert await released(scenario) == set()
+    await scenario.server.finish(begun, "succeeded", result={"reference": "x"})
 
-    assert await released(yard) == {second["jobId"], first["jobIds"][1]}
+    assert await released(scenario) == {second["jobId"], first["jobIds"][1]}
 
 
-async def test_the_same_key_twice_is_one_build(yard: Yard) -> None:
-    body, key = {"applicationId": yard.application_id}, {"Idempotency-Key": "build-1742"}
+async def test_the_same_key_twice_is_one_build(scenario: BuildScenario) -> None:
+    body, key = {"applicationId": scenario.application_id}, {"Idempotency-Key": "build-1742"}
 
     answers = await asyncio.gather(
-        *(yard.client.post("/api/application.build", json=body, headers=key) for _ in range(5))
+        *(scenario.client.post("/api/application.build", json=body, headers=key) for _ in range(5))
     )
 
     assert len({answer.json()["buildId"] for answer in answers}) == 1
-    builds = await yard.client.get("/api/build.all", params={"applicationId": yard.application_id})
+    builds = await scenario.client.get(
+        "/api/build.all", params={"applicationId": scenario.application_id}
+    )
     assert [build["version"] for build in builds.json()] == [1]
-    assert (await show_application(yard.client, yard.application_id))["lastVersion"] == 1
+    assert (await show_application(scenario.client, scenario.application_id))["lastVersion"] == 1
 
 
-async def test_a_cancelled_build_ends_with_all_its_steps(yard: Yard) -> None:
-    asked = await yard.build()
+async def test_a_cancelled_build_ends_with_all_its_steps(scenario: BuildScenario) -> None:
+    asked = await scenario.build()
 
-    answer = await yard.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+    answer = await scenario.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
 
     assert answer.status_code == 200
-    shown = await yard.one(asked["buildId"])
+    shown = await scenario.one(asked["buildId"])
     assert shown["state"] == "cancelled"
-    again = await yard.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+    again = await scenario.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
     assert again.status_code == 409
 
 
@@ -273,19 +279,19 @@ async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
     application = await create_application(
         client, appName="ready", buildRegistryId=build["registryId"]
     )
-    yard = Yard(client, server, application["applicationId"])
-    chosen = {"applicationId": yard.application_id, "dockerImage": "nginx:1.27"}
+    scenario = BuildScenario(client, server, application["applicationId"])
+    chosen = {"applicationId": scenario.application_id, "dockerImage": "nginx:1.27"}
     saved = await client.post("/api/application.saveDockerProvider", json=chosen)
     assert saved.status_code == 200, saved.text
 
-    asked = await yard.build(tag="1.0")
+    asked = await scenario.build(tag="1.0")
 
-    pulled = await yard.succeed("image.pull", digest=OTHER)
-    pushed = await yard.succeed("image.push", digest=DIGEST)
+    pulled = await scenario.succeed("image.pull", digest=OTHER)
+    pushed = await scenario.succeed("image.push", digest=DIGEST)
     assert pulled.command["reference"] == "docker.io/library/nginx:1.0"
     assert pushed.command["source"] == pulled.command["reference"]
     assert pushed.command["reference"] == "ghcr.io/myorg/ready:1.0"
-    shown = await yard.one(asked["buildId"])
+    shown = await scenario.one(asked["buildId"])
     assert (shown["state"], shown["digest"], shown["retained"]) == ("succeeded", DIGEST, None)
 
 
@@ -305,13 +311,13 @@ async def test_what_has_no_source_is_not_built(
 
 
 @pytest.fixture
-async def shed(client: httpx2.AsyncClient, server: TestServer) -> Yard:
+async def shed(client: httpx2.AsyncClient, server: TestServer) -> BuildScenario:
     """An application that is built from uploads."""
     application = await create_application(client, appName="shed", sourceType="drop")
-    return Yard(client, server, application["applicationId"])
+    return BuildScenario(client, server, application["applicationId"])
 
 
-async def test_the_newest_upload_is_built_unless_another_is_named(shed: Yard) -> None:
+async def test_the_newest_upload_is_built_unless_another_is_named(shed: BuildScenario) -> None:
     old = await upload_context(shed.client, shed.application_id, b"old")
     new = await upload_context(shed.client, shed.application_id, b"new")
 
@@ -334,14 +340,14 @@ async def test_the_newest_upload_is_built_unless_another_is_named(shed: Yard) ->
 
 
 async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag(
-    yard: Yard,
+    scenario: BuildScenario,
 ) -> None:
-    changed = {"applicationId": yard.application_id, **GIT, "customGitCommit": COMMIT}
-    await yard.client.post("/api/application.saveGitProvider", json=changed)
-    kept = await upload_context(yard.client, yard.application_id)
+    changed = {"applicationId": scenario.application_id, **GIT, "customGitCommit": COMMIT}
+    await scenario.client.post("/api/application.saveGitProvider", json=changed)
+    kept = await upload_context(scenario.client, scenario.application_id)
 
-    asked = await yard.build(contextId=kept["contextId"])
-    job = await yard.server.next_job()
+    asked = await scenario.build(contextId=kept["contextId"])
+    job = await scenario.server.next_job()
 
     assert job.command["source"]["context_id"] == kept["contextId"]
     assert job.sealed == {}
@@ -349,14 +355,14 @@ async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag
 
 
 async def test_what_cannot_be_built_from_an_upload_says_why(
-    shed: Yard, yard: Yard, database: Database
+    shed: BuildScenario, scenario: BuildScenario, database: Database
 ) -> None:
     chosen = {"applicationId": shed.application_id}
     before = await shed.client.post("/api/application.build", json=chosen)
     kept = await upload_context(shed.client, shed.application_id)
     foreign = await shed.client.post(
         "/api/application.build",
-        json={"applicationId": yard.application_id, "contextId": kept["contextId"]},
+        json={"applicationId": scenario.application_id, "contextId": kept["contextId"]},
     )
     both = await shed.client.post("/api/application.build", json={**chosen, "branch": "main"})
 
@@ -368,10 +374,10 @@ async def test_what_cannot_be_built_from_an_upload_says_why(
 
 
 async def test_another_organization_s_builds_are_not_there(
-    yard: Yard, stranger: httpx2.AsyncClient
+    scenario: BuildScenario, stranger: httpx2.AsyncClient
 ) -> None:
-    asked = await yard.build()
-    application = {"applicationId": yard.application_id}
+    asked = await scenario.build()
+    application = {"applicationId": scenario.application_id}
 
     answers = [
         await stranger.post("/api/application.build", json=application),
@@ -381,15 +387,15 @@ async def test_another_organization_s_builds_are_not_there(
     ]
 
     assert [answer.status_code for answer in answers] == [404] * 4
-    assert (await yard.one(asked["buildId"]))["state"] == "queued"
+    assert (await scenario.one(asked["buildId"]))["state"] == "queued"
 
 
-async def job_state(yard: Yard, job_id: str) -> str:
-    answer = await yard.client.get("/api/job.one", params={"jobId": job_id})
+async def job_state(scenario: BuildScenario, job_id: str) -> str:
+    answer = await scenario.client.get("/api/job.one", params={"jobId": job_id})
     state: str = answer.json()["state"]
     return state
 
 
-async def released(yard: Yard) -> set[str]:
-    async with yard.server.control.connection() as connection, connection.transaction():
+async def released(scenario: BuildScenario) -> set[str]:
+    async with scenario.server.control.connection() as connection, connection.transaction():
         return {job.job_id for job in await release(connection) or []}

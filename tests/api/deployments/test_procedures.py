@@ -39,7 +39,7 @@ RUN = {
 
 
 @dataclass
-class Quay:
+class DeploymentScenario:
     """An application that was built, and the server it is to run on."""
 
     client: httpx2.AsyncClient
@@ -74,39 +74,43 @@ class Quay:
 
 
 @pytest.fixture
-async def quay(client: httpx2.AsyncClient, server: TestServer) -> Quay:
-    return Quay(client, server, await create_deployable(client, [server], appName="my-app"))
+async def scenario(client: httpx2.AsyncClient, server: TestServer) -> DeploymentScenario:
+    return DeploymentScenario(
+        client, server, await create_deployable(client, [server], appName="my-app")
+    )
 
 
 @pytest.fixture
 async def second(
-    quay: Quay, client: httpx2.AsyncClient, database: Database
+    scenario: DeploymentScenario, client: httpx2.AsyncClient, database: Database
 ) -> AsyncIterator[TestServer]:
     """Another server that the application is to run on."""
     async with open_server(client, database, "beta") as second:
-        await quay.update(serverIds=[quay.server.server_id, second.server_id])
+        await scenario.update(serverIds=[scenario.server.server_id, second.server_id])
         yield second
 
 
-async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Quay) -> None:
-    await quay.update(**RUN)
+async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(
+    scenario: DeploymentScenario,
+) -> None:
+    await scenario.update(**RUN)
 
-    asked = await quay.deploy(title="first", description="of many")
+    asked = await scenario.deploy(title="first", description="of many")
 
     assert (asked["state"], asked["reference"], asked["digest"]) == ("queued", IMAGE, DIGEST)
     [place] = asked["servers"]
-    assert (place["serverId"], place["state"]) == (quay.server.server_id, "queued")
+    assert (place["serverId"], place["state"]) == (scenario.server.server_id, "queued")
     assert asked["jobId"] == place["jobIds"][0]
-    pulled = await quay.pull()
-    assert (await quay.one(asked))["state"] == "running"
-    ran = await replace_next(quay.server, gapSeconds=0.41)
+    pulled = await scenario.pull()
+    assert (await scenario.one(asked))["state"] == "running"
+    ran = await replace_next(scenario.server, gapSeconds=0.41)
 
     assert [pulled.job_id, ran.job_id] == place["jobIds"]
     assert pulled.command["reference"] == ran.command["reference"] == IMAGE
-    assert pulled.command["registry_id"] == quay.application["buildRegistryId"]
+    assert pulled.command["registry_id"] == scenario.application["buildRegistryId"]
     assert (pulled.command["preflight"], pulled.command["platform"]) == (True, "linux/amd64")
     assert ran.command == {
-        "application_id": quay.application_id,
+        "application_id": scenario.application_id,
         "deployment_id": asked["deploymentId"],
         "name": "my-app",
         "reference": IMAGE,
@@ -132,7 +136,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
         ],
         "made_by": None,
     }
-    shown = await quay.one(asked)
+    shown = await scenario.one(asked)
     assert (shown["state"], shown["error"], shown["title"]) == ("succeeded", None, "first")
     assert shown["description"] == "of many"
     assert shown["finishedAt"] is not None
@@ -142,14 +146,14 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(quay: Qua
 
 
 async def test_the_environment_goes_sealed_with_what_runs_the_image_alone(
-    quay: Quay, vault: KeyRing
+    scenario: DeploymentScenario, vault: KeyRing
 ) -> None:
-    variables = {"applicationId": quay.application_id, "env": "TOKEN=env_canary"}
-    saved = await quay.client.post("/api/application.saveEnvironment", json=variables)
+    variables = {"applicationId": scenario.application_id, "env": "TOKEN=env_canary"}
+    saved = await scenario.client.post("/api/application.saveEnvironment", json=variables)
     assert saved.status_code == 200, saved.text
-    await quay.deploy()
+    await scenario.deploy()
 
-    pulled, ran = await quay.pull(), await replace_next(quay.server)
+    pulled, ran = await scenario.pull(), await replace_next(scenario.server)
 
     assert pulled.sealed == {}
     assert set(ran.sealed) == {"environment"}
@@ -157,8 +161,10 @@ async def test_the_environment_goes_sealed_with_what_runs_the_image_alone(
     assert seal_grants(vault, ran) is not None
 
 
-async def test_the_jobs_of_a_deployment_say_so(quay: Quay, database: Database) -> None:
-    asked = await quay.deploy()
+async def test_the_jobs_of_a_deployment_say_so(
+    scenario: DeploymentScenario, database: Database
+) -> None:
+    asked = await scenario.deploy()
 
     jobs = database.execute("SELECT job_id FROM job WHERE deployment_id = %s", asked["jobId"])
 
@@ -166,13 +172,15 @@ async def test_the_jobs_of_a_deployment_say_so(quay: Quay, database: Database) -
     assert {job_id for (job_id,) in jobs} == set(asked["servers"][0]["jobIds"])
 
 
-async def test_the_newest_build_that_succeeded_is_deployed_unless_one_is_named(quay: Quay) -> None:
-    chosen = {"applicationId": quay.application_id}
-    newer = await build(quay.client, quay.server, quay.application_id, OTHER)
-    [_, older] = (await quay.client.get("/api/build.all", params=chosen)).json()
-    await quay.client.post("/api/application.build", json=chosen)
+async def test_the_newest_build_that_succeeded_is_deployed_unless_one_is_named(
+    scenario: DeploymentScenario,
+) -> None:
+    chosen = {"applicationId": scenario.application_id}
+    newer = await build(scenario.client, scenario.server, scenario.application_id, OTHER)
+    [_, older] = (await scenario.client.get("/api/build.all", params=chosen)).json()
+    await scenario.client.post("/api/application.build", json=chosen)
 
-    newest, named = await quay.deploy(), await quay.deploy(buildId=older["buildId"])
+    newest, named = await scenario.deploy(), await scenario.deploy(buildId=older["buildId"])
 
     assert (newest["buildId"], newest["digest"]) == (newer["buildId"], OTHER)
     assert (named["buildId"], named["digest"]) == (older["buildId"], DIGEST)
@@ -191,24 +199,26 @@ async def test_a_ready_image_is_run_from_where_it_was_pulled(
     await server.succeed_next({"reference": "x", "digest": DIGEST})
     await settle(server)
 
-    quay = Quay(client, server, application)
-    asked = await quay.deploy()
+    scenario = DeploymentScenario(client, server, application)
+    asked = await scenario.deploy()
 
     assert built["reference"] == "quay.io/team/app:1.27"
     assert asked["reference"] == f"quay.io/team/app@{DIGEST}"
-    pulled = await quay.pull()
+    pulled = await scenario.pull()
     assert (pulled.command["reference"], pulled.registry_id) == (asked["reference"], None)
 
 
 @pytest.mark.parametrize("step", ["pull", "replace"])
-async def test_a_step_that_fails_ends_the_deployment_with_its_reason(quay: Quay, step: str) -> None:
-    asked = await quay.deploy()
+async def test_a_step_that_fails_ends_the_deployment_with_its_reason(
+    scenario: DeploymentScenario, step: str
+) -> None:
+    asked = await scenario.deploy()
     if step == "replace":
-        await quay.pull()
+        await scenario.pull()
 
-    await quay.server.fail_next(UNHEALTHY)
+    await scenario.server.fail_next(UNHEALTHY)
 
-    shown = await quay.one(asked)
+    shown = await scenario.one(asked)
     assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")
     [place] = shown["servers"]
     assert (place["state"], place["error"]) == ("failed", shown["error"])
@@ -216,12 +226,12 @@ async def test_a_step_that_fails_ends_the_deployment_with_its_reason(quay: Quay,
 
 
 async def test_what_fails_on_one_server_is_done_on_the_others(
-    quay: Quay, second: TestServer
+    scenario: DeploymentScenario, second: TestServer
 ) -> None:
-    asked = await quay.deploy()
-    servers = {server.server_id: server for server in (quay.server, second)}
+    asked = await scenario.deploy()
+    servers = {server.server_id: server for server in (scenario.server, second)}
     for _ in ("pull", "replace"):
-        for job in await quay.server.release():
+        for job in await scenario.server.release():
             server = servers[job.server_id]
             await server.claim(job)
             if (server, job.kind) == (second, "container.replace"):
@@ -229,10 +239,10 @@ async def test_what_fails_on_one_server_is_done_on_the_others(
             else:
                 await server.finish(job, "succeeded", result={"containerId": CONTAINER})
 
-    shown = await quay.one(asked)
+    shown = await scenario.one(asked)
 
     states = {place["serverId"]: place["state"] for place in shown["servers"]}
-    assert states == {quay.server.server_id: "succeeded", second.server_id: "failed"}
+    assert states == {scenario.server.server_id: "succeeded", second.server_id: "failed"}
     assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")
 
 
@@ -247,88 +257,92 @@ async def test_what_fails_on_one_server_is_done_on_the_others(
     ],
 )
 async def test_the_worst_of_the_servers_is_told_of_the_whole(
-    quay: Quay, second: TestServer, database: Database, outcomes: tuple[str, str], whole: str
+    scenario: DeploymentScenario,
+    second: TestServer,
+    database: Database,
+    outcomes: tuple[str, str],
+    whole: str,
 ) -> None:
-    asked = await quay.deploy()
-    for server, outcome in zip((quay.server, second), outcomes, strict=True):
+    asked = await scenario.deploy()
+    for server, outcome in zip((scenario.server, second), outcomes, strict=True):
         database.execute(
             "UPDATE deployment_server SET outcome = %s, finished_at = now(),"
             " error = jsonb_build_object('code', %s::text) WHERE server_id = %s",
             *(outcome, outcome, server.server_id),
         )
 
-    shown = await quay.one(asked)
+    shown = await scenario.one(asked)
 
     assert (shown["state"], shown["error"]["code"]) == (whole, whole)
 
 
 async def test_a_deployment_goes_on_while_one_of_its_servers_does(
-    quay: Quay, second: TestServer, database: Database
+    scenario: DeploymentScenario, second: TestServer, database: Database
 ) -> None:
-    asked = await quay.deploy()
+    asked = await scenario.deploy()
     database.execute(
         "UPDATE deployment_server SET outcome = 'failed', finished_at = now() WHERE server_id = %s",
         second.server_id,
     )
 
-    assert (await quay.one(asked))["state"] == "running"
+    assert (await scenario.one(asked))["state"] == "running"
 
 
 @pytest.mark.parametrize(
     ("gap", "shown"), [(-1, 0), (12.34567, 12.346), (10**15, 86400), ("long", None), (None, None)]
 )
 async def test_what_a_server_says_of_a_gap_is_read_with_care(
-    quay: Quay, gap: object, shown: float | None
+    scenario: DeploymentScenario, gap: object, shown: float | None
 ) -> None:
-    asked = await quay.deploy()
-    await quay.pull()
+    asked = await scenario.deploy()
+    await scenario.pull()
 
-    await replace_next(quay.server, gapSeconds=gap)
+    await replace_next(scenario.server, gapSeconds=gap)
 
-    [place] = (await quay.one(asked))["servers"]
+    [place] = (await scenario.one(asked))["servers"]
     assert (place["state"], place["gapSeconds"]) == ("succeeded", shown)
 
 
-async def test_what_was_asked_for_last_runs_in_the_end(quay: Quay) -> None:
-    await quay.deploy()
-    first = await quay.server.next_job()
-    await build(quay.client, quay.server, quay.application_id, OTHER)
-    later = await quay.deploy()
-    pulled = await quay.pull(digest=OTHER)
+async def test_what_was_asked_for_last_runs_in_the_end(scenario: DeploymentScenario) -> None:
+    await scenario.deploy()
+    first = await scenario.server.next_job()
+    await build(scenario.client, scenario.server, scenario.application_id, OTHER)
+    later = await scenario.deploy()
+    pulled = await scenario.pull(digest=OTHER)
 
     assert pulled.job_id == later["jobId"]
-    assert await quay.server.release() == []
-    await quay.server.finish(first, "failed", error=UNHEALTHY)
-    await settle(quay.server)
+    assert await scenario.server.release() == []
+    await scenario.server.finish(first, "failed", error=UNHEALTHY)
+    await settle(scenario.server)
 
-    assert (await replace_next(quay.server)).job_id == later["servers"][0]["jobIds"][1]
+    assert (await replace_next(scenario.server)).job_id == later["servers"][0]["jobIds"][1]
 
 
-async def test_the_same_key_twice_is_one_deployment(quay: Quay) -> None:
-    body, key = {"applicationId": quay.application_id}, {"Idempotency-Key": "deploy-1742"}
+async def test_the_same_key_twice_is_one_deployment(scenario: DeploymentScenario) -> None:
+    body, key = {"applicationId": scenario.application_id}, {"Idempotency-Key": "deploy-1742"}
 
     answers = await asyncio.gather(
-        *(quay.client.post("/api/application.deploy", json=body, headers=key) for _ in range(5))
+        *(scenario.client.post("/api/application.deploy", json=body, headers=key) for _ in range(5))
     )
 
     assert len({answer.json()["deploymentId"] for answer in answers}) == 1
-    shown = await quay.client.get("/api/deployment.all", params=body)
+    shown = await scenario.client.get("/api/deployment.all", params=body)
     assert len(shown.json()) == 1
 
 
 async def test_a_cancelled_deployment_ends_on_all_its_servers(
-    quay: Quay, second: TestServer
+    scenario: DeploymentScenario, second: TestServer
 ) -> None:
-    asked = await quay.deploy()
+    asked = await scenario.deploy()
     chosen = {"deploymentId": asked["deploymentId"]}
 
-    answer = await quay.client.post("/api/deployment.cancel", json=chosen)
+    answer = await scenario.client.post("/api/deployment.cancel", json=chosen)
 
     assert answer.status_code == 200
-    shown = await quay.one(asked)
+    shown = await scenario.one(asked)
     assert (shown["state"], shown["error"]["code"]) == ("cancelled", "cancelled")
     assert {place["state"] for place in shown["servers"]} == {"cancelled"}
-    again = await quay.client.post("/api/deployment.cancel", json=chosen)
+    again = await scenario.client.post("/api/deployment.cancel", json=chosen)
     assert (again.status_code, again.json()["data"]["cause"]["code"]) == (409, "already_ended")
 
 
@@ -355,15 +369,15 @@ async def test_a_cancelled_deployment_ends_on_all_its_servers(
     ],
 )
 async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
-    quay: Quay, database: Database, flaw: str, code: str
+    scenario: DeploymentScenario, database: Database, flaw: str, code: str
 ) -> None:
     [(build_id,)] = database.execute("SELECT build_id FROM build")
     before = database.execute("SELECT job_id FROM job")
     database.execute(flaw)
 
-    answer = await quay.client.post(
+    answer = await scenario.client.post(
         "/api/application.deploy",
-        json={"applicationId": quay.application_id, "buildId": build_id},
+        json={"applicationId": scenario.application_id, "buildId": build_id},
     )
 
     cause = answer.json()["data"]["cause"]
@@ -374,11 +388,11 @@ async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
 
 
 async def test_what_was_not_built_yet_is_not_deployed(
-    quay: Quay, client: httpx2.AsyncClient
+    scenario: DeploymentScenario, client: httpx2.AsyncClient
 ) -> None:
-    other = await create_application(client, serverIds=[quay.server.server_id])
+    other = await create_application(client, serverIds=[scenario.server.server_id])
     [built] = (
-        await client.get("/api/build.all", params={"applicationId": quay.application_id})
+        await client.get("/api/build.all", params={"applicationId": scenario.application_id})
     ).json()
     chosen = {"applicationId": other["applicationId"]}
 
@@ -392,35 +406,35 @@ async def test_what_was_not_built_yet_is_not_deployed(
 
 
 async def test_deployments_are_listed_the_newest_first_by_application_and_by_server(
-    quay: Quay, second: TestServer
+    scenario: DeploymentScenario, second: TestServer
 ) -> None:
-    both = await quay.deploy()
-    await quay.update(serverIds=[quay.server.server_id])
-    alone = await quay.deploy()
-    of_application = {"applicationId": quay.application_id}
+    both = await scenario.deploy()
+    await scenario.update(serverIds=[scenario.server.server_id])
+    alone = await scenario.deploy()
+    of_application = {"applicationId": scenario.application_id}
 
     async def ids(procedure: str, **params: Any) -> list[str]:
-        answer = await quay.client.get(f"/api/{procedure}", params=params)
+        answer = await scenario.client.get(f"/api/{procedure}", params=params)
         return [shown["deploymentId"] for shown in answer.json()]
 
     newest, oldest = alone["deploymentId"], both["deploymentId"]
     assert await ids("deployment.all", **of_application) == [newest, oldest]
     assert await ids("deployment.all", **of_application, limit=1) == [newest]
-    here, there = quay.server.server_id, second.server_id
+    here, there = scenario.server.server_id, second.server_id
     assert await ids("deployment.allByServer", serverId=here) == [newest, oldest]
     assert await ids("deployment.allByServer", serverId=there) == [oldest]
 
 
 async def test_an_application_is_removed_with_its_deployments_once_none_is_open(
-    quay: Quay, database: Database
+    scenario: DeploymentScenario, database: Database
 ) -> None:
-    asked = await quay.deploy()
-    removing = {"applicationId": quay.application_id}
+    asked = await scenario.deploy()
+    removing = {"applicationId": scenario.application_id}
 
-    refused = await quay.client.post("/api/application.remove", json=removing)
+    refused = await scenario.client.post("/api/application.remove", json=removing)
     chosen = {"deploymentId": asked["deploymentId"]}
-    await quay.client.post("/api/deployment.cancel", json=chosen)
-    answer = await quay.client.post("/api/application.remove", json=removing)
+    await scenario.client.post("/api/deployment.cancel", json=chosen)
+    answer = await scenario.client.post("/api/application.remove", json=removing)
 
     assert (refused.status_code, refused.json()["data"]["cause"]["code"]) == (409, "in_use")
     assert answer.status_code == 200

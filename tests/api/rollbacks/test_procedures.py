@@ -32,7 +32,7 @@ A_DAY_LATER = "UPDATE rollback SET checked_at = checked_at - interval '25 hours'
 
 
 @dataclass
-class Yard:
+class RollbackScenario:
     """An application that is retained, and the server that runs it."""
 
     client: httpx2.AsyncClient
@@ -88,188 +88,198 @@ class Yard:
 
 
 @pytest.fixture
-async def yard(client: httpx2.AsyncClient, server: TestServer, database: Database) -> Yard:
+async def scenario(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> RollbackScenario:
     application = await create_deployable(client, [server], appName="my-app", rollbackActive=True)
-    return Yard(client, server, database, application)
+    return RollbackScenario(client, server, database, application)
 
 
 async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
-    yard: Yard,
+    scenario: RollbackScenario,
 ) -> None:
-    asked = await deploy(yard.client, yard.application_id)
-    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
-    await replace_next(yard.server)
-    await settle(yard.server)
-    before = await yard.points()
+    asked = await deploy(scenario.client, scenario.application_id)
+    await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(scenario.server)
+    await settle(scenario.server)
+    before = await scenario.points()
 
-    proof = await prove_next(yard.server)
+    proof = await prove_next(scenario.server)
 
     assert before == []
     assert proof.command["reference"] == KEPT
-    assert set(proof.registries) == {yard.application["rollbackRegistryId"]}
-    [point] = await yard.points()
+    assert set(proof.registries) == {scenario.application["rollbackRegistryId"]}
+    [point] = await scenario.points()
     assert (point["reference"], point["digest"]) == (KEPT, DIGEST)
     assert (point["deploymentId"], point["version"]) == (asked["deploymentId"], 1)
     assert (point["offered"], point["isRunning"], point["error"]) == (True, True, None)
 
 
-async def test_there_is_no_point_of_what_is_not_there(yard: Yard) -> None:
-    await deploy(yard.client, yard.application_id)
-    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
-    await replace_next(yard.server)
-    await settle(yard.server)
+async def test_there_is_no_point_of_what_is_not_there(scenario: RollbackScenario) -> None:
+    await deploy(scenario.client, scenario.application_id)
+    await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(scenario.server)
+    await settle(scenario.server)
 
-    await yard.server.fail_next(MISSING)
+    await scenario.server.fail_next(MISSING)
 
-    assert await yard.released() == []
-    assert await yard.points() == []
-    yard.database.execute("UPDATE job SET finished_at = finished_at - interval '11 minutes'")
-    [again] = await yard.released()
+    assert await scenario.released() == []
+    assert await scenario.points() == []
+    scenario.database.execute("UPDATE job SET finished_at = finished_at - interval '11 minutes'")
+    [again] = await scenario.released()
     assert again.kind == "image.prove"
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
-async def test_there_is_no_point_of_what_did_not_run(yard: Yard, how: str) -> None:
-    asked = await deploy(yard.client, yard.application_id)
-    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
+async def test_there_is_no_point_of_what_did_not_run(scenario: RollbackScenario, how: str) -> None:
+    asked = await deploy(scenario.client, scenario.application_id)
+    await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     if how == "failed":
-        await yard.server.fail_next({**MISSING, "code": "container_unhealthy"})
+        await scenario.server.fail_next({**MISSING, "code": "container_unhealthy"})
     else:
         chosen = {"deploymentId": asked["deploymentId"]}
-        await yard.client.post("/api/deployment.cancel", json=chosen)
+        await scenario.client.post("/api/deployment.cancel", json=chosen)
 
-    assert await yard.released() == []
-    assert await yard.points() == []
-
-
-async def test_there_is_no_point_where_nothing_is_retained(yard: Yard) -> None:
-    await yard.update(rollbackActive=False)
-
-    await deploy(yard.client, yard.application_id)
-    await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
-    await replace_next(yard.server)
-
-    assert await yard.released() == []
+    assert await scenario.released() == []
+    assert await scenario.points() == []
 
 
-async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(yard: Yard) -> None:
-    await yard.update(ports=[{"publishedPort": 80, "targetPort": 8080}])
-    first = await yard.point()
-    await yard.update(ports=[])
-    await yard.run(OTHER)
+async def test_there_is_no_point_where_nothing_is_retained(scenario: RollbackScenario) -> None:
+    await scenario.update(rollbackActive=False)
 
-    asked = await yard.roll_back(first)
+    await deploy(scenario.client, scenario.application_id)
+    await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
+    await replace_next(scenario.server)
+
+    assert await scenario.released() == []
+
+
+async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
+    scenario: RollbackScenario,
+) -> None:
+    await scenario.update(ports=[{"publishedPort": 80, "targetPort": 8080}])
+    first = await scenario.point()
+    await scenario.update(ports=[])
+    await scenario.run(OTHER)
+
+    asked = await scenario.roll_back(first)
 
     assert (asked["rollbackId"], asked["reference"]) == (first["rollbackId"], KEPT)
     assert asked["title"] == "Roll back to version 1"
-    pulled = await yard.server.succeed_next({"reference": "x", "digest": DIGEST})
-    ran = await replace_next(yard.server)
+    pulled = await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
+    ran = await replace_next(scenario.server)
     assert pulled.command["reference"] == ran.command["reference"] == KEPT
-    assert set(pulled.registries) == {yard.application["rollbackRegistryId"]}
+    assert set(pulled.registries) == {scenario.application["rollbackRegistryId"]}
     assert [port["published_port"] for port in ran.command["ports"]] == [80]
-    await settle(yard.server)
-    await prove_next(yard.server)
-    newest, older = await yard.points()
+    await settle(scenario.server)
+    await prove_next(scenario.server)
+    newest, older = await scenario.points()
     assert newest["rollbackId"] == first["rollbackId"]
     assert (newest["deploymentId"], newest["isRunning"]) == (asked["deploymentId"], True)
     assert (older["digest"], older["isRunning"]) == (OTHER, False)
 
 
 async def test_a_rollback_is_asked_for_with_the_credential_of_now(
-    yard: Yard, database: Database
+    scenario: RollbackScenario, database: Database
 ) -> None:
-    point = await yard.point()
-    chosen = {"registryId": yard.application["rollbackRegistryId"], "password": "rotated"}
-    assert (await yard.client.post("/api/registry.update", json=chosen)).is_success
+    point = await scenario.point()
+    chosen = {"registryId": scenario.application["rollbackRegistryId"], "password": "rotated"}
+    assert (await scenario.client.post("/api/registry.update", json=chosen)).is_success
     [(stored,)] = database.execute(
         "SELECT password FROM registry WHERE registry_id = %s", chosen["registryId"]
     )
 
-    await yard.roll_back(point)
-    [pulled] = await yard.released()
+    await scenario.roll_back(point)
+    [pulled] = await scenario.released()
 
     assert pulled.registries[chosen["registryId"]]["password"] == stored
 
 
 async def test_the_same_image_run_in_the_same_way_is_one_point_and_otherwise_another(
-    yard: Yard,
+    scenario: RollbackScenario,
 ) -> None:
-    await yard.point()
-    await yard.point()
-    alike = await yard.points()
-    await yard.update(healthCheck={"command": ["/up"]})
-    await yard.point()
+    await scenario.point()
+    await scenario.point()
+    alike = await scenario.points()
+    await scenario.update(healthCheck={"command": ["/up"]})
+    await scenario.point()
 
     assert len(alike) == 1
-    assert len(await yard.points()) == 2
+    assert len(await scenario.points()) == 2
 
 
-async def test_a_list_of_points_shows_how_they_were_verified_last(yard: Yard) -> None:
-    await yard.point()
-    yard.database.execute(STALE)
+async def test_a_list_of_points_shows_how_they_were_verified_last(
+    scenario: RollbackScenario,
+) -> None:
+    await scenario.point()
+    scenario.database.execute(STALE)
 
-    [point] = await yard.points()
+    [point] = await scenario.points()
 
     assert (point["offered"], point["error"]) == (True, None)
-    assert await yard.released() == []
+    assert await scenario.released() == []
 
 
-async def test_a_point_that_was_verified_a_moment_ago_is_not_verified_again(yard: Yard) -> None:
-    await yard.point()
-    chosen = {"applicationId": yard.application_id}
+async def test_a_point_that_was_verified_a_moment_ago_is_not_verified_again(
+    scenario: RollbackScenario,
+) -> None:
+    await scenario.point()
+    chosen = {"applicationId": scenario.application_id}
 
-    answer = await yard.client.post("/api/rollback.verify", json=chosen)
+    answer = await scenario.client.post("/api/rollback.verify", json=chosen)
 
     assert [point["offered"] for point in answer.json()] == [True]
-    assert await yard.released() == []
+    assert await scenario.released() == []
 
 
 async def test_a_point_whose_image_has_gone_is_not_offered_once_it_is_verified(
-    yard: Yard,
+    scenario: RollbackScenario,
 ) -> None:
-    await yard.point()
-    yard.database.execute(STALE)
-    chosen = {"applicationId": yard.application_id}
-    asking = yard.client.post("/api/rollback.verify", json=chosen)
+    await scenario.point()
+    scenario.database.execute(STALE)
+    chosen = {"applicationId": scenario.application_id}
+    asking = scenario.client.post("/api/rollback.verify", json=chosen)
 
     async def refute() -> None:
-        await yard.server.fail_next(MISSING)
+        await scenario.server.fail_next(MISSING)
 
     answer, _ = await asyncio.gather(asking, refute())
 
     [point] = answer.json()
     assert (point["offered"], point["error"]["code"]) == (False, "image_not_found")
-    await settle(yard.server)
-    [again] = await yard.points()
+    await settle(scenario.server)
+    [again] = await scenario.points()
     assert (again["offered"], again["error"]["code"]) == (False, "image_not_found")
 
 
-async def test_a_point_is_proved_once_a_day(yard: Yard) -> None:
-    await yard.point()
-    assert await yard.released() == []
-    yard.database.execute(A_DAY_LATER)
+async def test_a_point_is_proved_once_a_day(scenario: RollbackScenario) -> None:
+    await scenario.point()
+    assert await scenario.released() == []
+    scenario.database.execute(A_DAY_LATER)
 
-    [proof] = await yard.released()
+    [proof] = await scenario.released()
 
     assert (proof.kind, proof.command["reference"]) == ("image.prove", KEPT)
-    await yard.server.claim(proof)
+    await scenario.server.claim(proof)
     told = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
-    await yard.server.finish(proof, "succeeded", result=told)
-    await settle(yard.server)
-    assert [point["offered"] for point in await yard.points()] == [True]
-    assert await yard.released() == []
+    await scenario.server.finish(proof, "succeeded", result=told)
+    await settle(scenario.server)
+    assert [point["offered"] for point in await scenario.points()] == [True]
+    assert await scenario.released() == []
 
 
-async def test_a_point_whose_registry_was_removed_is_not_offered(yard: Yard) -> None:
-    point = await yard.point()
-    other = await create_registry(yard.client, registryUrl="other.example", imagePrefix="myorg")
-    await yard.update(rollbackRegistryId=other["registryId"])
-    chosen = {"registryId": yard.application["rollbackRegistryId"]}
-    removed = await yard.client.post("/api/registry.remove", json=chosen)
+async def test_a_point_whose_registry_was_removed_is_not_offered(
+    scenario: RollbackScenario,
+) -> None:
+    point = await scenario.point()
+    other = await create_registry(scenario.client, registryUrl="other.example", imagePrefix="myorg")
+    await scenario.update(rollbackRegistryId=other["registryId"])
+    chosen = {"registryId": scenario.application["rollbackRegistryId"]}
+    removed = await scenario.client.post("/api/registry.remove", json=chosen)
     assert removed.status_code == 200, removed.text
 
-    [shown] = await yard.points()
-    answer = await yard.client.post(
+    [shown] = await scenario.points()
+    answer = await scenario.client.post(
         "/api/rollback.rollback", json={"rollbackId": point["rollbackId"]}
     )
 
@@ -277,54 +287,58 @@ async def test_a_point_whose_registry_was_removed_is_not_offered(yard: Yard) -> 
     assert answer.json()["data"]["cause"]["code"] == "registry_removed"
 
 
-async def test_what_is_too_many_goes_and_its_bytes_with_it(yard: Yard) -> None:
-    await yard.update(rollbacksToKeep=0)
-    await yard.point()
-    kept = await yard.points()
+async def test_what_is_too_many_goes_and_its_bytes_with_it(scenario: RollbackScenario) -> None:
+    await scenario.update(rollbacksToKeep=0)
+    await scenario.point()
+    kept = await scenario.points()
 
-    deleted = await yard.run(OTHER)
+    deleted = await scenario.run(OTHER)
 
     assert [point["digest"] for point in kept] == [DIGEST]
     assert deleted == [KEPT]
-    assert [point["digest"] for point in await yard.points()] == [OTHER]
-    assert yard.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
+    assert [point["digest"] for point in await scenario.points()] == [OTHER]
+    assert scenario.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
 
 
-async def test_a_point_that_is_given_up_is_deleted_once_nothing_runs_it(yard: Yard) -> None:
-    point = await yard.point()
+async def test_a_point_that_is_given_up_is_deleted_once_nothing_runs_it(
+    scenario: RollbackScenario,
+) -> None:
+    point = await scenario.point()
 
-    answer = await yard.drop(point)
+    answer = await scenario.drop(point)
 
     assert (answer.status_code, answer.json()["offered"]) == (200, False)
-    assert await yard.points() == []
-    assert await yard.released() == []
-    refused = await yard.client.post(
+    assert await scenario.points() == []
+    assert await scenario.released() == []
+    refused = await scenario.client.post(
         "/api/rollback.rollback", json={"rollbackId": point["rollbackId"]}
     )
     assert refused.status_code == 404
-    assert await yard.run(OTHER) == [KEPT]
-    assert yard.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
+    assert await scenario.run(OTHER) == [KEPT]
+    assert scenario.database.execute("SELECT digest FROM rollback") == [(OTHER,)]
 
 
-async def test_bytes_that_another_point_is_of_stay(yard: Yard) -> None:
-    point = await yard.point()
-    await yard.update(healthCheck={"command": ["/up"]})
-    await yard.point()
-    await yard.run(OTHER)
+async def test_bytes_that_another_point_is_of_stay(scenario: RollbackScenario) -> None:
+    point = await scenario.point()
+    await scenario.update(healthCheck={"command": ["/up"]})
+    await scenario.point()
+    await scenario.run(OTHER)
 
-    await yard.drop(point)
+    await scenario.drop(point)
 
-    assert await yard.released() == []
-    assert len(await yard.points()) == 2
+    assert await scenario.released() == []
+    assert len(await scenario.points()) == 2
 
 
-async def test_nothing_is_deleted_while_something_may_yet_run_it(yard: Yard) -> None:
-    point = await yard.point()
-    await yard.run(OTHER)
-    await yard.roll_back(point)
-    await yard.drop(point)
+async def test_nothing_is_deleted_while_something_may_yet_run_it(
+    scenario: RollbackScenario,
+) -> None:
+    point = await scenario.point()
+    await scenario.run(OTHER)
+    await scenario.roll_back(point)
+    await scenario.drop(point)
 
-    kinds = [job.kind for job in await yard.released()]
+    kinds = [job.kind for job in await scenario.released()]
 
     assert kinds == ["image.pull"]
 
@@ -333,46 +347,48 @@ async def test_nothing_is_deleted_while_something_may_yet_run_it(yard: Yard) -> 
     ("code", "is_gone"), [("delete_unsupported", True), ("registry_unreachable", False)]
 )
 async def test_a_registry_that_deletes_nothing_does_not_keep_the_point(
-    *, yard: Yard, code: str, is_gone: bool
+    *, scenario: RollbackScenario, code: str, is_gone: bool
 ) -> None:
-    point = await yard.point()
-    await yard.run(OTHER)
-    await yard.drop(point)
-    [job] = await yard.released()
-    await yard.server.claim(job)
-    await yard.server.finish(job, "failed", error={**MISSING, "code": code})
+    point = await scenario.point()
+    await scenario.run(OTHER)
+    await scenario.drop(point)
+    [job] = await scenario.released()
+    await scenario.server.claim(job)
+    await scenario.server.finish(job, "failed", error={**MISSING, "code": code})
 
-    await settle(yard.server)
+    await settle(scenario.server)
 
-    left = yard.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NOT NULL")
+    left = scenario.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NOT NULL")
     assert len(left) == (0 if is_gone else 1)
-    assert await yard.released() == []
+    assert await scenario.released() == []
 
 
 @pytest.mark.parametrize(("outcome", "is_deleted"), [("deleted", True), ("kept", False)])
 async def test_a_build_is_not_deployed_while_its_image_is_deleted_nor_after_that(
-    *, yard: Yard, outcome: str, is_deleted: bool
+    *, scenario: RollbackScenario, outcome: str, is_deleted: bool
 ) -> None:
-    await yard.update(buildRegistryId=yard.application["rollbackRegistryId"])
-    built = await build(yard.client, yard.server, yard.application_id)
-    point = await yard.point()
-    await yard.run(OTHER)
-    await yard.drop(point)
-    [job] = await yard.released()
-    chosen = {"applicationId": yard.application_id, "buildId": built["buildId"]}
+    await scenario.update(buildRegistryId=scenario.application["rollbackRegistryId"])
+    built = await build(scenario.client, scenario.server, scenario.application_id)
+    point = await scenario.point()
+    await scenario.run(OTHER)
+    await scenario.drop(point)
+    [job] = await scenario.released()
+    chosen = {"applicationId": scenario.application_id, "buildId": built["buildId"]}
 
-    meanwhile = await yard.client.post("/api/application.deploy", json=chosen)
-    await yard.server.claim(job)
+    meanwhile = await scenario.client.post("/api/application.deploy", json=chosen)
+    await scenario.server.claim(job)
     told = {"reference": KEPT, "digest": DIGEST, "wasThere": is_deleted, "outcome": outcome}
-    await yard.server.finish(job, "succeeded", result=told)
-    ended = await yard.client.post("/api/application.deploy", json=chosen)
-    await settle(yard.server)
-    afterwards = await yard.client.post("/api/application.deploy", json=chosen)
+    await scenario.server.finish(job, "succeeded", result=told)
+    ended = await scenario.client.post("/api/application.deploy", json=chosen)
+    await settle(scenario.server)
+    afterwards = await scenario.client.post("/api/application.deploy", json=chosen)
 
     assert meanwhile.json()["data"]["cause"]["code"] == "image_deleted"
     for answer in (ended, afterwards):
         code = None if answer.is_success else answer.json()["data"]["cause"]["code"]
         assert code == ("image_deleted" if is_deleted else None)
-    shown = (await yard.client.get("/api/build.one", params={"buildId": built["buildId"]})).json()
+    shown = (
+        await scenario.client.get("/api/build.one", params={"buildId": built["buildId"]})
+    ).json()
     assert shown["state"] == "succeeded"
     assert (shown["imageDeletedAt"] is not None) is is_deleted

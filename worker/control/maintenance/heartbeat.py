@@ -33,9 +33,9 @@ class Heartbeat:
     statistics: Callable[[], Mapping[str, Statistics]]
 
     def service(self) -> Service:
-        return Service.with_connection("heartbeat", self.beat)
+        return Service.with_connection("heartbeat", self.record)
 
-    async def beat(self, connection: Connection) -> None:
+    async def record(self, connection: Connection) -> None:
         """Record that the process works."""
         services = {name: asdict(one) for name, one in self.statistics().items()}
         values = {

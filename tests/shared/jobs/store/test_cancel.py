@@ -10,7 +10,7 @@ from tests.world import World
 WHY = "cancelled by a person"
 
 
-async def wish(world: World, job_id: str) -> State | None:
+async def request_cancel(world: World, job_id: str) -> State | None:
     return await cancel(world.api, job_id, world.organization_id, WHY)
 
 
@@ -18,7 +18,9 @@ async def test_a_waiting_job_ends_at_once_with_the_reason(world: World) -> None:
     guest = await world.add_server()
     queued, dispatched = await world.submit(guest), await world.dispatch(guest)
 
-    assert [await wish(world, queued), await wish(world, dispatched)] == [State.CANCELLED] * 2
+    assert [await request_cancel(world, queued), await request_cancel(world, dispatched)] == [
+        State.CANCELLED
+    ] * 2
 
     job = await world.job(queued)
     assert (job["error"]["code"], job["error"]["message"]) == ("cancelled", WHY)
@@ -30,7 +32,7 @@ async def test_a_running_job_is_told_by_its_next_beat(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
 
-    assert await wish(world, job_id) is State.RUNNING
+    assert await request_cancel(world, job_id) is State.RUNNING
 
     jobs = [{"job_id": job_id, "attempt": 1}]
     answer = await guest.call("beat", "first", jobs=jobs)
@@ -43,7 +45,7 @@ async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
     connection = await guest.connect()
     await connection.execute("LISTEN wharf_beat")
 
-    await wish(world, job_id)
+    await request_cancel(world, job_id)
 
     async for hint in connection.notifies(timeout=5, stop_after=1):
         assert hint.payload == guest.server_id
@@ -56,7 +58,7 @@ async def test_what_has_ended_is_not_cancelled(world: World) -> None:
     job_id = await world.run(guest)
     await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})
 
-    assert await wish(world, job_id) is None
+    assert await request_cancel(world, job_id) is None
     assert await world.state(job_id) == "succeeded"
 
 
@@ -69,10 +71,10 @@ async def test_another_organization_cannot_cancel_it(world: World) -> None:
 
 async def test_a_wish_is_noted_once(world: World) -> None:
     job_id = await world.run(await world.add_server())
-    await wish(world, job_id)
+    await request_cancel(world, job_id)
     first = (await world.job(job_id))["cancel_requested_at"]
 
-    assert await wish(world, job_id) is State.RUNNING
+    assert await request_cancel(world, job_id) is State.RUNNING
     assert (await world.job(job_id))["cancel_requested_at"] == first
 
 
@@ -82,7 +84,7 @@ async def test_a_claim_and_a_cancel_at_once_end_in_one_of_two_ways(world: World)
     for _ in range(20):
         job_id = await world.dispatch(guest)
         answer, state = await asyncio.gather(
-            guest.call("claim", "first", job_id=job_id, attempt=1), wish(world, job_id)
+            guest.call("claim", "first", job_id=job_id, attempt=1), request_cancel(world, job_id)
         )
         assert (answer["status"], state) in {
             ("claimed", State.RUNNING),

@@ -17,9 +17,9 @@ async def test_an_unclaimed_job_is_rung_again_after_three_seconds(world: World) 
 
     assert await world.sweep() == []
     await world.pass_time(job_id, 4 * SECOND)
-    [ring] = await world.sweep()
+    [message] = await world.sweep()
 
-    assert (ring.job_id, ring.server_id, ring.kind, ring.attempt) == (
+    assert (message.job_id, message.server_id, message.kind, message.attempt) == (
         job_id,
         guest.server_id,
         "image.tag",
@@ -43,7 +43,7 @@ async def test_a_new_worker_is_rung_at_once_for_what_the_old_one_had_not_claimed
 
     await guest.hello("second", predecessor="first")
 
-    assert [ring.job_id for ring in await world.sweep()] == [job_id]
+    assert [message.job_id for message in await world.sweep()] == [job_id]
 
 
 async def test_an_unclaimed_job_of_a_server_that_is_away_is_called_back(world: World) -> None:

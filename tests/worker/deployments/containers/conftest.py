@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.worker.deployments.containers.yard import ContainerScenario
+from tests.worker.deployments.containers.scenario import ContainerScenario
 from tests.worker.engine.parts import RegistryFixture
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine

@@ -15,7 +15,7 @@ from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
 from tests.waiting import wait_until
-from tests.worker.deployments.containers.yard import (
+from tests.worker.deployments.containers.scenario import (
     FAILING,
     PASSING,
     SERVE,

@@ -10,7 +10,7 @@ import pytest
 from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, PublishedPort
 from tests.waiting import wait_until
-from tests.worker.deployments.containers.yard import (
+from tests.worker.deployments.containers.scenario import (
     FAILING,
     PASSING,
     SERVE,

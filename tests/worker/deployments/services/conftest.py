@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import JsonValue
 
-from tests.worker.deployments.services.yard import LISTEN, ServiceScenario, open_node
+from tests.worker.deployments.services.scenario import LISTEN, ServiceScenario, open_node
 from tests.worker.engine.parts import RegistryFixture, require_real_parts
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine

@@ -12,7 +12,7 @@ from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
 from shared.jobs.results import ServiceResult
 from tests.waiting import wait_until
-from tests.worker.deployments.services.yard import (
+from tests.worker.deployments.services.scenario import (
     FAILING,
     IN_TIME,
     NEVER_RUN,

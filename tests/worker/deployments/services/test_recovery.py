@@ -11,7 +11,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
 from tests.waiting import wait_until
-from tests.worker.deployments.services.yard import (
+from tests.worker.deployments.services.scenario import (
     FAILING,
     IN_TIME,
     NEVER_RUN,

@@ -15,8 +15,8 @@ from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
 from tests.fakes.web import open_fake, says
 from tests.waiting import wait_until
-from tests.worker.deployments.containers.yard import SERVE, answer
-from tests.worker.deployments.services.yard import (
+from tests.worker.deployments.containers.scenario import SERVE, answer
+from tests.worker.deployments.services.scenario import (
     FAILING,
     IN_TIME,
     NEVER_RUN,

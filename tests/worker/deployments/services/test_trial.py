@@ -9,8 +9,8 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, PublishedPort
 from tests.waiting import wait_until
-from tests.worker.deployments.containers.yard import SERVE
-from tests.worker.deployments.services.yard import (
+from tests.worker.deployments.containers.scenario import SERVE
+from tests.worker.deployments.services.scenario import (
     FAILING,
     IN_TIME,
     NEVER_RUN,

@@ -21,7 +21,7 @@ from shared.jobs.diagnosis import Right
 from shared.jobs.results import ServiceResult
 from shared.reference import Reference
 from tests.waiting import wait_until
-from tests.worker.deployments.containers.yard import SERVE
+from tests.worker.deployments.containers.scenario import SERVE
 from tests.worker.engine.contexts import BUSYBOX
 from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
