@@ -13,16 +13,39 @@ from sqlalchemy import Connection, create_engine
 from shared.versions import require_postgres
 
 SQL_FILES = (
-    "migrations/documents.sql",
-    "jobs/sql/rules.sql",
-    "migrations/webhooks.sql",
-    "migrations/restore.sql",
-    "jobs/sql/worker.sql",
+    "migrations/sql/documents.sql",
+    "jobs/sql/notifications.sql",
+    "jobs/sql/availability.sql",
+    "jobs/sql/backoff.sql",
+    "jobs/sql/attempts.sql",
+    "jobs/sql/registry_checks.sql",
+    "jobs/sql/transitions.sql",
+    "jobs/sql/needs.sql",
+    "jobs/sql/cancellation.sql",
+    "jobs/sql/retention.sql",
+    "migrations/sql/server_removal.sql",
+    "migrations/sql/organizations.sql",
+    "migrations/sql/images.sql",
+    "migrations/sql/webhooks.sql",
+    "migrations/sql/enrolment.sql",
+    "migrations/sql/restore.sql",
+    "jobs/sql/worker/caller.sql",
+    "jobs/sql/worker/register.sql",
+    "jobs/sql/worker/claim.sql",
+    "jobs/sql/worker/heartbeat.sql",
+    "jobs/sql/worker/event.sql",
+    "jobs/sql/worker/finish.sql",
     "jobs/sql/queue.sql",
-    "migrations/authority.sql",
-    "migrations/roles.sql",
-    "migrations/servers.sql",
+    "jobs/sql/capacity.sql",
+    "migrations/sql/authority.sql",
+    "migrations/sql/roles.sql",
+    "migrations/sql/server_roles.sql",
 )
+"""The files that are run after Alembic, in this order: a function stands after those it calls.
+
+Every statement can be run again. Functions name every object with its schema: their search path
+holds nothing that a caller can fill.
+"""
 
 
 DROP_VIEWS = """
@@ -35,6 +58,7 @@ DROP VIEW IF EXISTS public.queued_job, public.server_room, public.registry_room,
 def alembic_config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", "shared:migrations")
+    config.set_main_option("recursive_version_locations", "true")
     config.attributes["connection"] = connection
     return config
 

@@ -1,4 +1,4 @@
-"""Call the five functions of ``worker.sql`` over one connection of this server's role."""
+"""Call the five functions of ``worker_v1`` over one connection of this server's role."""
 
 import asyncio
 import contextlib

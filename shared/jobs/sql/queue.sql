@@ -18,27 +18,3 @@ SELECT j.*,
          SELECT FROM public.job other WHERE other.exclusive_key = j.exclusive_key
             AND other.state IN ('dispatched', 'running')) AS target_is_busy
   FROM public.job j WHERE j.state = 'queued';
-
--- How many more jobs of a class a server takes.
-CREATE VIEW public.server_room WITH (security_invoker) AS
-SELECT s.server_id, c.job_class,
-       CASE c.job_class WHEN 'quick' THEN s.quick_slots WHEN 'build' THEN s.build_slots ELSE s.transfer_slots END - (
-         SELECT count(*) FROM public.job WHERE state IN ('dispatched', 'running')
-            AND job.server_id = s.server_id AND job.job_class = c.job_class) AS room
-  FROM public.server s CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class);
-
--- How many more transfers a registry takes.
-CREATE VIEW public.registry_room WITH (security_invoker) AS
-SELECT r.registry_id, r.transfer_limit - (
-         SELECT count(*) FROM public.job WHERE state IN ('dispatched', 'running') AND job_class = 'transfer'
-            AND job.registry_id = r.registry_id) AS room
-  FROM public.registry r;
-
--- How many jobs of a class an organization has under way, and how many more it may have; null for any number.
-CREATE VIEW public.organization_room WITH (security_invoker) AS
-SELECT o.organization_id, c.job_class, held.jobs,
-       CASE c.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS room
-  FROM public.organization o CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class)
- CROSS JOIN LATERAL (
-   SELECT count(*) AS jobs FROM public.job WHERE state IN ('dispatched', 'running')
-      AND job.organization_id = o.organization_id AND job.job_class = c.job_class) held;

@@ -175,7 +175,7 @@ def test_what_cannot_be_pinned_is_refused(text: str, said: str) -> None:
 
 
 def test_the_largest_file_pinned_fits_into_a_result() -> None:
-    """262,144 bytes are what `worker.sql` takes of the end of an attempt."""
+    """262,144 bytes are what `worker_v1.finish` takes of the end of an attempt."""
     host, names = f"{'h' * 60}.example", [f"{'s' * 60}{n:03}" for n in range(200)]
     lines = [f"  {name}: {{image: {host}/{'r' * 180}/{n}}}\n" for n, name in enumerate(names[:50])]
     lines += [f"  {name}: {{build: .}}\n" for name in names[50:]]

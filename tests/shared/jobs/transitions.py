@@ -22,7 +22,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.CANCELLED: frozenset(),
     State.EXPIRED: frozenset(),
 }
-"""The same pairs stand in ``rules.sql``, where a trigger refuses all others."""
+"""The same pairs stand in ``transitions.sql``, where a trigger refuses all others."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a server worker may say about its attempts: ``worker.sql``, called as its own role."""
+"""What a server worker may say about its attempts: ``jobs/sql/worker``, called as its own role."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
--- Notices that the database was restored from an older copy, and has the jobs of that copy wait. Applied like rules.sql.
+-- Notices that the database was restored from an older copy, and has the jobs of that copy wait.
 --
 -- The database is in one epoch at a time, with a counter that control raises. A worker gets both, as a mark, and
 -- presents the newest one. A mark that is newer than the database knows was given after the copy was made.

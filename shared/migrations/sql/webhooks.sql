@@ -1,5 +1,5 @@
 -- Notifies endpoints when something ends: a message for each endpoint that wants it, in the very statement that ends it,
--- so that none is lost and none is there twice. Control sends them. Applied like rules.sql.
+-- so that none is lost and none is there twice. Control sends them.
 
 -- A new identifier, as shared.ids makes them: UUIDv7 (RFC 9562), sorted by time.
 CREATE OR REPLACE FUNCTION public.new_id() RETURNS text

@@ -97,7 +97,7 @@ GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_
   public.send_notification, public.server_is_online, public.server_is_available, public.job_lose
   TO wharf_control;
 
--- The functions of rules.sql and worker.sql run as a role that nobody can log in as.
+-- The functions that are SECURITY DEFINER run as a role that nobody can log in as.
 GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;
 GRANT SELECT, INSERT ON public.server_enrolment TO wharf_functions;
 GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;

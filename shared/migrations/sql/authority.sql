@@ -1,4 +1,4 @@
--- Who speaks: what the API stores, it stores for a key that was shown to it. Applied like rules.sql.
+-- Who speaks: what the API stores, it stores for a key that was shown to it.
 -- The API proves a key (or a deploy hook's token) by its SHA-256, which it sets for one transaction:
 -- `SET LOCAL wharf.proof`. Only the SHA-256 of that is stored, so that nothing in the database is a proof.
 

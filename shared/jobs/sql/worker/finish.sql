@@ -1,0 +1,68 @@
+-- finish {incarnation, job_id, attempt, outcome: succeeded | failed | cancelled | returned, result, error, progress,
+--         jitter}
+--   → {status: recorded | already_recorded, state} | {status: fenced}
+-- A failure is tried again where its error says so and failures are left; `retry_after_seconds` is honoured up
+-- to an hour. Returned, and cancelled without a request, go back to the queue and count as no failure, the third time
+-- and later as one. A result that cannot be stored, or whose digest is none, is a failure: the job ends all the same.
+CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  j public.job;
+  outcome text := document->>'outcome';
+  kept jsonb := public.readable_document(document->'result', 262144);
+  what jsonb := public.readable_document(document->'error', 262144);
+  too_often boolean;
+  before text;
+BEGIN
+  IF coalesce(outcome, '') NOT IN ('succeeded', 'failed', 'cancelled', 'returned')
+     OR pg_column_size(document) > 262144 THEN
+    RETURN jsonb_build_object('status', 'refused');
+  END IF;
+  IF outcome = 'succeeded' AND (kept IS NULL AND jsonb_typeof(document->'result') = 'object'
+                                OR kept->>'digest' !~ '^sha256:[0-9a-f]{64}$') THEN
+    outcome := 'failed';
+    what := jsonb_build_object('code', 'result_unreadable', 'message', 'what the worker found out cannot be read',
+      'remedy', 'See the worker''s log on the server, and update it.', 'retryable', false);
+  ELSIF (jsonb_typeof(what->'code') = 'string' AND jsonb_typeof(what->'message') = 'string') IS NOT TRUE THEN
+    what := CASE WHEN outcome = 'failed' THEN
+      '{"code": "internal", "message": "failed without a word", "remedy": "", "retryable": false}'::jsonb END;
+  END IF;
+  too_often := outcome IN ('cancelled', 'returned') AND 3 <= (
+    SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned');
+  IF too_often THEN
+    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave this job back again and again',
+      'remedy', 'See the worker''s log on the server.', 'retryable', true);
+  END IF;
+  UPDATE public.job SET
+    failures = failures + (outcome = 'failed' OR too_often AND cancel_requested_at IS NULL)::integer,
+    state = CASE
+      WHEN outcome = 'succeeded' THEN 'succeeded'
+      WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
+      WHEN outcome <> 'failed' AND NOT too_often THEN 'queued'
+      WHEN (what->>'retryable')::boolean IS TRUE AND failures + 1 < max_failures THEN 'queued'
+      ELSE 'failed' END,
+    result = CASE WHEN outcome = 'succeeded' THEN coalesce(kept, '{}') END,
+    error = CASE WHEN outcome <> 'succeeded' THEN what END,
+    progress = coalesce(public.readable_document(document->'progress', 32768), progress),
+    run_at = CASE WHEN outcome = 'failed' OR too_often THEN now() + public.job_delay(
+        failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
+        make_interval(secs => CASE WHEN what->>'retry_after_seconds' IS NOT NULL
+          THEN least((what->>'retry_after_seconds')::double precision, 3600) END))
+      ELSE now() END
+   WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer AND state = 'running'
+     AND server_id = worker_v1.me() AND incarnation = document->>'incarnation'
+     AND worker_v1.is_current(document->>'incarnation')
+  RETURNING * INTO j;
+  IF j.job_id IS NOT NULL THEN
+    PERFORM public.job_close_attempt(j.job_id, j.attempt,
+      CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
+    RETURN jsonb_build_object('status', 'recorded', 'state', j.state);
+  END IF;
+  SELECT a.outcome INTO before FROM public.job_attempt a
+   WHERE a.job_id = document->>'job_id' AND a.attempt = (document->>'attempt')::integer
+     AND a.server_id = worker_v1.me() AND a.incarnation = document->>'incarnation';
+  IF before IN ('succeeded', 'failed', 'cancelled', 'returned') THEN
+    RETURN jsonb_build_object('status', 'already_recorded', 'outcome', before);
+  END IF;
+  RETURN jsonb_build_object('status', 'fenced');
+END $$;

@@ -1,0 +1,56 @@
+-- beat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
+--       clock_ahead_seconds, mark}
+--   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now, mark} | {status: superseded}
+-- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
+-- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
+-- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
+-- those have `ended` that the caller gets no further attempt at: also one that there is no record of.
+CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  held jsonb;
+  ended jsonb;
+BEGIN
+  PERFORM public.epoch_check(document->>'mark');
+  UPDATE public.server SET
+    seen_at = now(),
+    draining = coalesce(document->'draining' = 'true', false),
+    engine = coalesce(public.readable_document(document->'engine', 16384), engine),
+    clock_ahead_seconds = CASE WHEN jsonb_typeof(document->'clock_ahead_seconds') = 'number'
+                                AND abs((document->>'clock_ahead_seconds')::numeric) < 1e9
+                               THEN (document->>'clock_ahead_seconds')::double precision
+                               ELSE clock_ahead_seconds END,
+    incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
+   WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
+  IF NOT FOUND THEN
+    -- The state directory proved that this one is dead: it was copied.
+    UPDATE public.server SET second_worker_at = now()
+     WHERE server_id = worker_v1.me() AND predecessor = document->>'incarnation' AND incarnation IS NOT NULL;
+    RETURN jsonb_build_object('status', 'superseded');
+  END IF;
+  WITH reported AS (
+    SELECT job->>'job_id' AS job_id, (job->>'attempt')::integer AS attempt, job->'progress' AS progress
+      FROM jsonb_array_elements(document->'jobs') job LIMIT 1000
+  ), renewed AS (
+    UPDATE public.job j SET
+      lease_until = now() + interval '15 seconds',
+      progress = coalesce(public.readable_document(reported.progress, 32768), j.progress)
+      FROM reported
+     WHERE j.job_id = reported.job_id AND j.attempt = reported.attempt AND j.state = 'running'
+       AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
+    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel
+  )
+  SELECT coalesce(jsonb_agg(to_jsonb(renewed)), '[]') INTO held FROM renewed;
+  IF jsonb_array_length(held) > 0 THEN
+    PERFORM public.send_notification('wharf_progress', worker_v1.me());
+  END IF;
+  SELECT coalesce(jsonb_agg(reported.job_id), '[]') INTO ended
+    FROM (SELECT DISTINCT job #>> '{}' AS job_id FROM jsonb_array_elements(
+            CASE WHEN jsonb_typeof(document->'begun') = 'array' THEN document->'begun' ELSE '[]' END) job
+           LIMIT 1000) reported
+   WHERE NOT EXISTS (
+     SELECT 1 FROM public.job j
+      WHERE j.job_id = reported.job_id AND j.server_id = worker_v1.me() AND j.finished_at IS NULL);
+  RETURN jsonb_build_object('status', 'current', 'jobs', held, 'ended', ended,
+                            'now', extract(epoch FROM clock_timestamp()), 'mark', public.epoch_mark());
+END $$;

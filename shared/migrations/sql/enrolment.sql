@@ -1,0 +1,32 @@
+-- Takes a join token, shown by its SHA-256, and binds to it, once, a server's public key and what proves its two
+-- passwords. Gives the server's id, null where the token is unknown, used or over. The token spoke for the server's
+-- organization: the audit row names no API key.
+DROP FUNCTION IF EXISTS public.server_enroll(bytea, text, text, text);
+CREATE OR REPLACE FUNCTION public.server_enroll(
+  token bytea, key text, verifier text, broker text DEFAULT NULL, key_id text DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  server text;
+BEGIN
+  -- An answer that was lost is asked for again, with the same key: it is answered again.
+  SELECT e.server_id INTO server FROM public.server_token t JOIN public.server_enrolment e USING (server_id)
+   WHERE t.token_hash = sha256(token) AND t.used_at IS NOT NULL AND t.expires_at > now() AND e.public_key = key;
+  IF server IS NOT NULL THEN
+    RETURN server;
+  END IF;
+  UPDATE public.server_token t SET used_at = now()
+    FROM public.server s
+   WHERE t.token_hash = sha256(token) AND t.used_at IS NULL AND t.expires_at > now()
+     AND s.server_id = t.server_id AND s.removed_at IS NULL
+  RETURNING t.server_id INTO server;
+  IF server IS NULL THEN
+    RETURN NULL;
+  END IF;
+  INSERT INTO public.server_enrolment (server_id, public_key, role_verifier, broker_hash)
+  VALUES (server, key, verifier, broker);
+  INSERT INTO public.audit_event (audit_event_id, organization_id, action, object_id, data)
+  SELECT public.new_id(), s.organization_id, 'server.enroll', server, jsonb_build_object('key', key_id)
+    FROM public.server s WHERE s.server_id = server;
+  PERFORM public.send_notification('wharf_release', '');
+  RETURN server;
+END $$;

@@ -1,0 +1,19 @@
+-- The first start: an organization and the key that the operator chose for it, unless there is one already.
+CREATE OR REPLACE FUNCTION public.organization_found(organization text, api_key text, beginning text, hash bytea)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  -- An advisory lock could be held by any role for ever; nobody else may lock this table.
+  LOCK TABLE public.organization IN SHARE ROW EXCLUSIVE MODE;
+  IF NOT EXISTS (SELECT FROM public.organization) THEN
+    INSERT INTO public.organization (organization_id, name) VALUES (organization, 'default');
+    INSERT INTO public.api_key (api_key_id, organization_id, name, role, start, key_hash)
+    VALUES (api_key, organization, 'first admin key', 'admin', beginning, hash);
+  END IF;
+END $$;
+
+-- Has those who do the same for this organization wait until the transaction ends. The row is locked, and no advisory
+-- lock taken: that could be held by any role for ever.
+CREATE OR REPLACE FUNCTION public.organization_lock(organization text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT FROM public.organization o WHERE o.organization_id = organization_lock.organization FOR NO KEY UPDATE
+$$;
