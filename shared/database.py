@@ -16,7 +16,7 @@ from psycopg.types.json import set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from shared.coroutines import end
-from shared.documents import load_document
+from shared.untrusted.documents import load_document
 
 Connection = AsyncConnection[DictRow]
 Pool = AsyncConnectionPool[Connection]

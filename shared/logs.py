@@ -17,7 +17,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict
 
-from shared.text import plain_text
+from shared.untrusted.text import plain_text
 
 STUCK_SECONDS = 0.2
 """The time that the reader of a full pipe is given, once."""

@@ -41,7 +41,7 @@ PARTS = {
     "shared": {
         *("compose", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("coroutines", "documents", "ids", "logs", "set_aside", "text", "tls"),
+        *("coroutines", "ids", "logs", "set_aside", "tls", "untrusted"),
         "webhooks",
     },
 }

@@ -13,12 +13,12 @@ from api.events.waiter import EndedJob
 from api.fields.shapes import Accepted, show_moment
 from api.jobs.wait_reasons import approve_line
 from api.procedure.context import Context
-from shared.documents import UNREADABLE
 from shared.errors import FailedJobError, NotFoundError, UnmetConditionError
 from shared.faults import Fault
 from shared.jobs.states import State
 from shared.jobs.store.cancel import cancel
 from shared.jobs.store.submit import Submission, submit
+from shared.untrusted.documents import UNREADABLE
 
 Result = TypeVar("Result", bound=BaseModel)
 

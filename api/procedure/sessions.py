@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.database import CUT_LINK, OPTIONS
-from shared.documents import load_document
+from shared.untrusted.documents import load_document
 
 Sessions = async_sessionmaker[AsyncSession]
 

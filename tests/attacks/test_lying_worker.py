@@ -8,10 +8,10 @@ from fastapi import FastAPI
 
 from api.events.waiter import EndedJob
 from api.jobs.submission import fault_of, read_result
-from shared.documents import UNREADABLE
 from shared.errors import FailedJobError
 from shared.jobs.results import ImageResult
 from shared.jobs.states import State
+from shared.untrusted.documents import UNREADABLE
 from tests.api.events.reading import open_reader, serving
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database

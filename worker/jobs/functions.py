@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.database import CUT_LINK
 from shared.faults import Fault
 from shared.jobs.states import Outcome
-from shared.text import plain_text
+from shared.untrusted.text import plain_text
 
 CALL_SECONDS = 4.0
 """The timeout of a call, which also ends it on a link that drops every packet."""

@@ -14,7 +14,7 @@ from datetime import timedelta
 import structlog
 
 from shared.coroutines import end, wait_for_event
-from shared.text import uncoloured
+from shared.untrusted.text import uncoloured
 from worker.jobs.functions import DatabaseAway
 from worker.jobs.mask import Mask
 

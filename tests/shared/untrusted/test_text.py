@@ -1,6 +1,6 @@
 """What others say, without what would steer a terminal."""
 
-from shared.text import plain_text, uncoloured
+from shared.untrusted.text import plain_text, uncoloured
 
 
 def test_control_characters_are_replaced_and_lines_stay() -> None:

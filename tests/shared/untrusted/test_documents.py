@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.documents import MOST_LEVELS, UNREADABLE, load_document
+from shared.untrusted.documents import MOST_LEVELS, UNREADABLE, load_document
 
 
 def nest(levels: int) -> str:

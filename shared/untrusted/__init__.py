@@ -1,0 +1,1 @@
+"""Read what others wrote without harm: stored documents, and text for terminals and logs."""
