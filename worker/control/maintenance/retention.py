@@ -1,7 +1,7 @@
 """Delete what ended long ago: events, messages, jobs, pushes, contexts; in small batches.
 
-The two functions in ``retention.sql`` remove only what has ended; control has no other right to delete
-a job. Of a context the row goes; its file is the API's, which removes what no row knows.
+The two functions in ``retention.sql`` remove only what has ended; control has no other right to
+delete a job. Of a context the row goes; its file is the API's, which removes what no row knows.
 """
 
 from dataclasses import dataclass
