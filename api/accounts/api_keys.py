@@ -51,15 +51,15 @@ class ChosenApiKey(Input):
     api_key_id: Id
 
 
-async def create(context: Context, asked: CreateApiKey) -> CreatedApiKey:
+async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
     """Create an API key, which is shown this once."""
     key = make_secret(KEY_PREFIX)
-    lifetime = asked.expires_in_seconds
+    lifetime = request.expires_in_seconds
     values = {
         "api_key_id": make_id(),
         "organization_id": context.organization_id,
-        "name": asked.name,
-        "role": asked.role,
+        "name": request.name,
+        "role": request.role,
         "start": key[:START_CHARACTERS],
         "key_hash": hash_secret(key),
         "expires_at": func.now() + timedelta(seconds=lifetime) if lifetime else None,
@@ -86,7 +86,7 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
     return [ApiKeyOutput.model_validate(row) for row in rows]
 
 
-async def remove(context: Context, asked: ChosenApiKey) -> ApiKeyOutput:
+async def remove(context: Context, request: ChosenApiKey) -> ApiKeyOutput:
     """Remove an API key. It is refused from now on."""
     organization_keys = select(ApiKey).where(ApiKey.organization_id == context.organization_id)
     good_admins = organization_keys.where(
@@ -98,7 +98,7 @@ async def remove(context: Context, asked: ChosenApiKey) -> ApiKeyOutput:
         admins = (
             await session.exec(good_admins.order_by(ApiKey.api_key_id).with_for_update())
         ).all()
-        chosen = organization_keys.where(ApiKey.api_key_id == asked.api_key_id)
+        chosen = organization_keys.where(ApiKey.api_key_id == request.api_key_id)
         key = (await session.exec(chosen)).one_or_none()
         if key is None:
             raise NotFoundError("API key not found")

@@ -61,39 +61,39 @@ class SaveEnvironment(VariableFields):
     application_id: Id
 
 
-async def save_build_type(context: Context, asked: SaveBuildType) -> bool:
+async def save_build_type(context: Context, request: SaveBuildType) -> bool:
     """Choose the Dockerfile that builds an application, its context and its stage."""
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set & WAY)
-        context.check_effects(asked, application)
+        application, _ = await find_application(session, context, request.application_id, lock=True)
+        changed = assign(application, request, request.model_fields_set & WAY)
+        context.check_effects(request, application)
         session.add(application_event(context, "application.saveBuildType", application, changed))
     return True
 
 
-async def save_environment(context: Context, asked: SaveEnvironment) -> bool:
+async def save_environment(context: Context, request: SaveEnvironment) -> bool:
     """Store the variables of an application's containers and of its builds."""
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = set_variables(context, application, asked)
-        context.check_effects(asked, application)
+        application, _ = await find_application(session, context, request.application_id, lock=True)
+        changed = set_variables(context, application, request)
+        context.check_effects(request, application)
         session.add(application_event(context, "application.saveEnvironment", application, changed))
     return True
 
 
-def set_variables(context: Context, application: Application, asked: VariableFields) -> list[str]:
+def set_variables(context: Context, application: Application, request: VariableFields) -> list[str]:
     """Set what is given of the variables; gives the names of the fields, sorted."""
-    changed = sorted(asked.model_fields_set & VARIABLES)
+    changed = sorted(request.model_fields_set & VARIABLES)
     if "env" in changed:
-        variables = _parse(asked.env)
+        variables = _parse(request.env)
         application.env = _seal(context, application, "environment", variables)
         application.env_names = sorted(variables)
     if "build_secrets" in changed:
-        variables = _parse(asked.build_secrets)
+        variables = _parse(request.build_secrets)
         application.build_secrets = _seal(context, application, "build_secrets", variables)
         application.build_secret_names = sorted(variables)
     if "build_args" in changed:
-        application.build_args = parse_variables(asked.build_args or "")
+        application.build_args = parse_variables(request.build_args or "")
     return changed
 
 

@@ -144,25 +144,25 @@ class ChosenApplication(Input):
     application_id: Id
 
 
-async def create(context: Context, asked: CreateApplication) -> CreatedApplication:
+async def create(context: Context, request: CreateApplication) -> CreatedApplication:
     """Create an application. Save its source next."""
     application = Application(
         application_id=make_id(),
         organization_id=context.organization_id,
-        name=asked.name,
-        app_name=make_app_name(asked.name),
+        name=request.name,
+        app_name=make_app_name(request.name),
     )
     async with context.transaction() as session:
-        await _require_references(session, context, asked)
-        given = asked.model_fields_set - ({"app_name"} if asked.app_name is None else set())
-        assign(application, asked, given & CHANGEABLE)
-        _set_source(context, application, asked)
+        await _require_references(session, context, request)
+        given = request.model_fields_set - ({"app_name"} if request.app_name is None else set())
+        assign(application, request, given & CHANGEABLE)
+        _set_source(context, application, request)
         _require_source(application)
-        context.check_effects(asked, application)
+        context.check_effects(request, application)
         await check_login(session, context, application)
         session.add(application)
         await flush_application(session, application)
-        await _set_servers(session, application, asked)
+        await _set_servers(session, application, request)
         session.add(application_event(context, "application.create", application))
         found = await find_application(session, context, application.application_id)
     return CreatedApplication.of(*found)
@@ -180,58 +180,58 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
     return [ApplicationOutput.of(application, server_ids) for application, server_ids in rows]
 
 
-async def one(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+async def one(context: Context, request: ChosenApplication) -> ApplicationOutput:
     """Return one application."""
     async with context.transaction() as session:
-        found = await find_application(session, context, asked.application_id)
+        found = await find_application(session, context, request.application_id)
     return ApplicationOutput.of(*found)
 
 
-async def update(context: Context, asked: UpdateApplication) -> bool:
+async def update(context: Context, request: UpdateApplication) -> bool:
     """Change an application. Its next build and its next deployment use the new settings."""
     async with context.transaction() as session:
-        await _require_references(session, context, asked)
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = assign(application, asked, asked.model_fields_set & (CHANGEABLE | WAY))
-        changed += set_variables(context, application, asked)
-        changed += set_git(context, application, asked)
-        changed += set_image(context, application, asked)
-        given = asked.model_fields_set
+        await _require_references(session, context, request)
+        application, _ = await find_application(session, context, request.application_id, lock=True)
+        changed = assign(application, request, request.model_fields_set & (CHANGEABLE | WAY))
+        changed += set_variables(context, application, request)
+        changed += set_git(context, application, request)
+        changed += set_image(context, application, request)
+        given = request.model_fields_set
         choose_source(application, image="docker_image" in given, git="git_url" in given)
         _require_source(application)
-        context.check_effects(asked, application)
+        context.check_effects(request, application)
         if given & {"registry_id", "docker_image", "source_type"}:
             await check_login(session, context, application)
         await flush_application(session, application)
-        if await _set_servers(session, application, asked):
+        if await _set_servers(session, application, request):
             changed.append("server_ids")
         session.add(application_event(context, "application.update", application, changed))
     return True
 
 
-async def remove(context: Context, asked: ChosenApplication) -> ApplicationOutput:
+async def remove(context: Context, request: ChosenApplication) -> ApplicationOutput:
     """Remove an application and its secrets; return what it was. Its containers keep running.
 
     Raises:
         InUseError: it is being built or deployed.
     """
     async with context.transaction() as session:
-        found = await find_application(session, context, asked.application_id, lock=True)
+        found = await find_application(session, context, request.application_id, lock=True)
         await require_idle_application(session, found[0])
         await session.delete(found[0])
         session.add(application_event(context, "application.remove", found[0]))
     return ApplicationOutput.of(*found)
 
 
-async def _require_references(session: AsyncSession, context: Context, asked: Settings) -> None:
+async def _require_references(session: AsyncSession, context: Context, request: Settings) -> None:
     """Every registry and server that is named is the organization's, and stays while we write."""
-    await require_registries(session, context, [getattr(asked, field) for field in REGISTRIES])
-    await require_servers(session, context, [asked.build_server_id, *(asked.targets or ())])
-    await require_keys(session, context, asked.allowed_keys)
+    await require_registries(session, context, [getattr(request, field) for field in REGISTRIES])
+    await require_servers(session, context, [request.build_server_id, *(request.targets or ())])
+    await require_keys(session, context, request.allowed_keys)
 
 
-async def _set_servers(session: AsyncSession, application: Application, asked: Settings) -> bool:
-    if asked.targets is None:
+async def _set_servers(session: AsyncSession, application: Application, request: Settings) -> bool:
+    if request.targets is None:
         return False
     chosen = col(ApplicationServer.application_id) == application.application_id
     await session.exec(delete(ApplicationServer).where(chosen))
@@ -241,22 +241,24 @@ async def _set_servers(session: AsyncSession, application: Application, asked: S
             server_id=server_id,
             organization_id=application.organization_id,
         )
-        for server_id in sorted(asked.targets)
+        for server_id in sorted(request.targets)
     )
     await session.flush()
     return True
 
 
-def _set_source(context: Context, application: Application, asked: CreateApplication) -> None:
+def _set_source(context: Context, application: Application, request: CreateApplication) -> None:
     """The sources given with the application itself; `sourceType` chooses between two."""
     networks = context.resources.networks
-    if asked.docker_image is not None:
-        require_host(parse_reference(asked.docker_image).registry, networks)
-        application.docker_image = asked.docker_image
-    if asked.git_url is not None:
-        application.git_host = parse_git_url(asked.git_url, networks).host
-        application.git_url, application.git_branch = asked.git_url, asked.git_branch
-    choose_source(application, image=asked.docker_image is not None, git=asked.git_url is not None)
+    if request.docker_image is not None:
+        require_host(parse_reference(request.docker_image).registry, networks)
+        application.docker_image = request.docker_image
+    if request.git_url is not None:
+        application.git_host = parse_git_url(request.git_url, networks).host
+        application.git_url, application.git_branch = request.git_url, request.git_branch
+    choose_source(
+        application, image=request.docker_image is not None, git=request.git_url is not None
+    )
 
 
 def _require_source(application: Application) -> None:

@@ -49,10 +49,10 @@ async def find_application(
     return application, server_ids
 
 
-def assign(application: Application, asked: Input, fields: Collection[str]) -> list[str]:
+def assign(application: Application, request: Input, fields: Collection[str]) -> list[str]:
     """Set columns to what is asked for them; gives their names, sorted."""
     for field in fields:
-        setattr(application, field, _storable(getattr(asked, field)))
+        setattr(application, field, _storable(getattr(request, field)))
     return sorted(fields)
 
 

@@ -94,39 +94,39 @@ class SaveDockerProvider(ImageFields):
     registry_id: Id | None = None
 
 
-async def save_git_provider(context: Context, asked: SaveGitProvider) -> bool:
+async def save_git_provider(context: Context, request: SaveGitProvider) -> bool:
     """Build an application from a git repository; of the same one, only given fields change."""
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = set_git(context, application, asked)
+        application, _ = await find_application(session, context, request.application_id, lock=True)
+        changed = set_git(context, application, request)
         application.source_type = "git"
-        context.check_effects(asked, application)
+        context.check_effects(request, application)
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)
     return True
 
 
-async def save_docker_provider(context: Context, asked: SaveDockerProvider) -> bool:
+async def save_docker_provider(context: Context, request: SaveDockerProvider) -> bool:
     """Run an application from a ready image. Nothing is built."""
     async with context.transaction() as session:
-        await require_registries(session, context, [asked.registry_id])
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
-        changed = set_image(context, application, asked)
-        changed += assign(application, asked, asked.model_fields_set & {"registry_id"})
+        await require_registries(session, context, [request.registry_id])
+        application, _ = await find_application(session, context, request.application_id, lock=True)
+        changed = set_image(context, application, request)
+        changed += assign(application, request, request.model_fields_set & {"registry_id"})
         application.source_type = "docker"
-        context.check_effects(asked, application)
+        context.check_effects(request, application)
         await check_login(session, context, application)
         event = application_event(context, "application.saveDockerProvider", application, changed)
         session.add(event)
     return True
 
 
-def set_image(context: Context, application: Application, asked: ImageFields) -> list[str]:
+def set_image(context: Context, application: Application, request: ImageFields) -> list[str]:
     """Set the ready image, where one is given; gives the names of the fields."""
-    given = asked.model_fields_set & {"docker_image"}
+    given = request.model_fields_set & {"docker_image"}
     if given:
-        require_host(parse_reference(asked.docker_image).registry, context.resources.networks)
-    return assign(application, asked, given)
+        require_host(parse_reference(request.docker_image).registry, context.resources.networks)
+    return assign(application, request, given)
 
 
 async def check_login(session: AsyncSession, context: Context, application: Application) -> None:
@@ -140,7 +140,7 @@ async def check_login(session: AsyncSession, context: Context, application: Appl
         context.warnings.append(FieldWarning(field="registryId", message=message))
 
 
-def set_git(context: Context, application: Application, asked: GitFields) -> list[str]:
+def set_git(context: Context, application: Application, request: GitFields) -> list[str]:
     """Set what is given of a git source; gives the names of the fields, sorted.
 
     What is said of one repository is not kept for another.
@@ -149,19 +149,19 @@ def set_git(context: Context, application: Application, asked: GitFields) -> lis
         InvalidSourceError: no URL is known that it could be said of.
         PasswordNeededError: the stored token is for another host or username.
     """
-    given = asked.model_fields_set & (OF_REPOSITORY | LOGIN)
-    address = asked.git_url or application.git_url
+    given = request.model_fields_set & (OF_REPOSITORY | LOGIN)
+    address = request.git_url or application.git_url
     if address is None:
-        if any(getattr(asked, name) not in {None, "/"} for name in given):
+        if any(getattr(request, name) not in {None, "/"} for name in given):
             raise InvalidSourceError(
                 "the application has no repository yet", remedy="Give customGitUrl too."
             )
         return []
     if not given:
         return []
-    _set_login(context, application, asked, parse_git_url(address, context.resources.networks))
+    _set_login(context, application, request, parse_git_url(address, context.resources.networks))
     changed = given if address == application.git_url else given | OF_REPOSITORY
-    assign(application, asked, changed & OF_REPOSITORY)
+    assign(application, request, changed & OF_REPOSITORY)
     return sorted(changed)
 
 
@@ -181,15 +181,15 @@ def choose_source(application: Application, *, image: bool, git: bool) -> None:
     application.source_type = "docker" if image else "git"
 
 
-def _set_login(context: Context, application: Application, asked: GitFields, url: GitUrl) -> None:
+def _set_login(context: Context, application: Application, request: GitFields, url: GitUrl) -> None:
     """The token is bound to host and username: another of these needs it again."""
-    given = asked.model_fields_set
+    given = request.model_fields_set
     bound = (application.git_host, application.git_username)
     application.git_host = url.host
     if "git_username" in given:
-        application.git_username = asked.git_username
+        application.git_username = request.git_username
     if "git_token" in given:
-        application.git_token = _seal_token(context, application, asked.git_token)
+        application.git_token = _seal_token(context, application, request.git_token)
     elif application.git_token and (application.git_host, application.git_username) != bound:
         raise PasswordNeededError(
             "the stored token is bound to its host and username",

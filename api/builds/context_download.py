@@ -29,7 +29,7 @@ class Fetched(Output):
     context_id: str
 
 
-async def fetch_context(context: Context, asked: FetchContext) -> Fetched:
+async def fetch_context(context: Context, request: FetchContext) -> Fetched:
     """Use up the token of an attempt that runs; what is wrong with it is not said.
 
     Raises:
@@ -37,11 +37,11 @@ async def fetch_context(context: Context, asked: FetchContext) -> Fetched:
             run, or the file is gone.
     """
     store = context.resources.contexts
-    token = proof_of(asked.token.get_secret_value())
+    token = proof_of(request.token.get_secret_value())
     guesses = context.resources.guesses
     guesses.require_room(context.address, token)
     async with context.resources.pool.connection() as connection:
-        taken = await (await connection.execute(TAKE, (token, asked.context_id))).fetchone()
+        taken = await (await connection.execute(TAKE, (token, request.context_id))).fetchone()
     if store is None or taken is None:
         guesses.fail(context.address, token)
         raise NotFoundError("Not found")

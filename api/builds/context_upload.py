@@ -47,7 +47,7 @@ class Upload:
     def procedure(self) -> Procedure[UploadContext, ContextOutput]:
         return Procedure(NAME, "mutation", UploadContext, ContextOutput, self.receive)
 
-    async def receive(self, context: Context, asked: UploadContext) -> ContextOutput:
+    async def receive(self, context: Context, request: UploadContext) -> ContextOutput:
         """Upload the sources of an application as a tar, plain or compressed.
 
         The body is the tar itself. With `Content-Digest` (RFC 9530) or `x-content-sha256` it is
@@ -57,7 +57,7 @@ class Upload:
         store, caller = _require_store(context), context.caller
         with context.resources.uploads.hold(caller.organization_id, caller.api_key_id):
             async with context.transaction() as session:
-                application, _ = await find_application(session, context, asked.application_id)
+                application, _ = await find_application(session, context, request.application_id)
                 await require_quota(session, context, self.announced_bytes)
             require_builder(caller, application, uploads=True)
             store.require_room(self.announced_bytes)
@@ -65,7 +65,7 @@ class Upload:
             async with aclosing(self.chunks) as chunks:
                 received = await store.receive(context_id, chunks, self.expected)
             try:
-                return await _insert(context, asked.application_id, context_id, received)
+                return await _insert(context, request.application_id, context_id, received)
             except WharfError:
                 store.remove(context_id)
                 raise

@@ -121,59 +121,59 @@ class AcceptedBuild(BuildOutput, Accepted, Warned):
     """A build that was stored; `jobId` is the job that it begins with."""
 
 
-async def build(context: Context, asked: BuildInput) -> AcceptedBuild:
+async def build(context: Context, request: BuildInput) -> AcceptedBuild:
     """Build an application's image, push it to its build registry, keep it for a rollback.
 
     Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
     one supersedes one that waits, unless its `latestWins` is off.
     """
-    await store_build(context, await plan_build(context, asked))
+    await store_build(context, await plan_build(context, request))
     return AcceptedBuild.of(*await _find(context, context.job_id))
 
 
-async def plan_build(context: Context, asked: BuildInput) -> BuildRequest:
+async def plan_build(context: Context, request: BuildInput) -> BuildRequest:
     """Return the checked request; everything wrong with it is reported before a row is stored."""
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id)
-        context.check_effects(asked, application)
+        application, _ = await find_application(session, context, request.application_id)
+        context.check_effects(request, application)
         registries = await find_registries(session, context, application)
         require_builder(context.caller, application)
-        upload = await choose_context(session, application, asked.context_id)
+        upload = await choose_context(session, application, request.context_id)
     require_builder(context.caller, application, uploads=upload is not None)
     server_id = await choose_server(
         context, application.build_server_id, online=False, role="build"
     )
-    if upload and (asked.branch or asked.commit):
+    if upload and (request.branch or request.commit):
         raise InvalidInputError(
             "a context that was uploaded has no branch and no commit",
             remedy="Give contextId, or branch and commit; a tag goes with both.",
         )
     options = BuildOptions(
-        asked.tag, asked.branch, asked.commit, upload, allow_missing=asked.allow_missing
+        request.tag, request.branch, request.commit, upload, allow_missing=request.allow_missing
     )
-    order = BuildRequest(application, registries, options, server_id, asked.title)
+    order = BuildRequest(application, registries, options, server_id, request.title)
     plan = order.plan(application.last_version + 1)
     require_plan_allowed(application, registries, plan, server_id)
     return order
 
 
-async def one(context: Context, asked: ChosenBuild) -> BuildOutput:
+async def one(context: Context, request: ChosenBuild) -> BuildOutput:
     """Return one build."""
-    return BuildOutput.of(*await _find(context, asked.build_id))
+    return BuildOutput.of(*await _find(context, request.build_id))
 
 
-async def get_all(context: Context, asked: ManyBuilds) -> list[BuildOutput]:
+async def get_all(context: Context, request: ManyBuilds) -> list[BuildOutput]:
     """List an application's builds, the newest first."""
-    query = _query(context).where(Build.application_id == asked.application_id)
+    query = _query(context).where(Build.application_id == request.application_id)
     async with context.transaction() as session:
-        await find_application(session, context, asked.application_id)
-        rows = await session.exec(query.order_by(col(Build.version).desc()).limit(asked.limit))
+        await find_application(session, context, request.application_id)
+        rows = await session.exec(query.order_by(col(Build.version).desc()).limit(request.limit))
     return [BuildOutput.of(*row) for row in rows]
 
 
-async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
+async def cancel(context: Context, request: ChosenBuild) -> BuildOutput:
     """Cancel a build: the step that runs, and the steps after it."""
-    found = await one(context, asked)
+    found = await one(context, request)
     if found.finished_at is not None:
         raise AlreadyEndedError("the build has ended already")
     async with context.transaction() as session:
@@ -182,7 +182,7 @@ async def cancel(context: Context, asked: ChosenBuild) -> BuildOutput:
     async with context.resources.pool.connection() as connection:
         for job_id in found.job_ids:
             await cancel_job(connection, job_id, context.organization_id, "the build was cancelled")
-    return await one(context, asked)
+    return await one(context, request)
 
 
 async def find_registries(

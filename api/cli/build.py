@@ -67,13 +67,13 @@ def request_for(
     """
     body = {name: value for name, value in given.items() if value is not None}
     found = find_application(ask(settings, "application.all"), application)
-    asked: dict[str, Any] = ask(
+    request: dict[str, Any] = ask(
         settings,
         procedure,
         {"applicationId": found["applicationId"], **body},
         headers={"Idempotency-Key": key} if key else {},
     )
-    return asked
+    return request
 
 
 def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[str, Any]:

@@ -60,13 +60,13 @@ def roll_back(
         raise SetupError(
             f"there is nothing to roll {application} back to", remedy="See rollback.all."
         )
-    asked: dict[str, Any] = ask(
+    request: dict[str, Any] = ask(
         settings,
         "rollback.rollback",
         {"rollbackId": point or offered[0]},
         headers={"Idempotency-Key": key} if key else {},
     )
-    return asked
+    return request
 
 
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ class PullCompose(Input):
     registry_ids: Annotated[list[Id], Field(max_length=MAX_REGISTRIES)] | None = None
 
 
-async def pull(context: Context, asked: PullCompose) -> Accepted:
+async def pull(context: Context, request: PullCompose) -> Accepted:
     """Pull the images of a compose file to a server and pin them by digest.
 
     `job.one` answers the pinned file as `result.composeFile`, with the digest of each service's
@@ -43,13 +43,13 @@ async def pull(context: Context, asked: PullCompose) -> Accepted:
     file is kept with its job: leave passwords in an `env_file`.
     """
     # A large one takes half a second, in which others want answers.
-    file = await asyncio.to_thread(read_compose, asked.compose_file)
+    file = await asyncio.to_thread(read_compose, request.compose_file)
     hosts = {image.reference.registry for image in file.images}
     for host in sorted(hosts):
         require_host(host, context.resources.networks)
-    registries = await _registries(context, hosts, asked.registry_ids)
+    registries = await _registries(context, hosts, request.registry_ids)
     images = _images(file, registries)
-    server_id = await choose_server(context, asked.server_id, online=False)
+    server_id = await choose_server(context, request.server_id, online=False)
     used = {image.registry_id for image in images}
     for registry in registries:
         if registry.registry_id in used:

@@ -59,7 +59,7 @@ class ChosenDeployHook(Input):
     hook_id: Id
 
 
-async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook:
+async def create(context: Context, request: CreateDeployHook) -> CreatedDeployHook:
     """Make a URL that deploys an application when a tag of its ready image is pushed.
 
     The request is to be signed as Standard Webhooks has it, or as GitHub does, or to hold the
@@ -69,14 +69,14 @@ async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook
     hook = DeployHook(
         hook_id=hook_id,
         organization_id=context.organization_id,
-        application_id=asked.application_id,
+        application_id=request.application_id,
         token_hash=hash_secret(token),
         sealed_secret=seal_secret(secret, token, hook_id),
-        tag_filter=asked.tag_filter,
-        require_signature=asked.require_signature,
+        tag_filter=request.tag_filter,
+        require_signature=request.require_signature,
     )
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id, lock=True)
+        application, _ = await find_application(session, context, request.application_id, lock=True)
         if application.source_type != "docker":
             raise UnmetConditionError(
                 "source_not_docker",
@@ -89,20 +89,20 @@ async def create(context: Context, asked: CreateDeployHook) -> CreatedDeployHook
     return CreatedDeployHook(**shown.model_dump(), url=PATH + token, secret=secret)
 
 
-async def get_all(context: Context, asked: HooksOfApplication) -> list[DeployHookOutput]:
+async def get_all(context: Context, request: HooksOfApplication) -> list[DeployHookOutput]:
     """List all deploy hooks of an application, the oldest first."""
-    query = select(DeployHook).where(DeployHook.application_id == asked.application_id)
+    query = select(DeployHook).where(DeployHook.application_id == request.application_id)
     async with context.transaction() as session:
-        await find_application(session, context, asked.application_id)
+        await find_application(session, context, request.application_id)
         found = (await session.exec(query.order_by(DeployHook.hook_id))).all()
     return [DeployHookOutput.model_validate(hook) for hook in found]
 
 
-async def remove(context: Context, asked: ChosenDeployHook) -> DeployHookOutput:
+async def remove(context: Context, request: ChosenDeployHook) -> DeployHookOutput:
     """Remove a deploy hook. Its URL stops working."""
     query = select(DeployHook).where(
         DeployHook.organization_id == context.organization_id,
-        col(DeployHook.hook_id) == asked.hook_id,
+        col(DeployHook.hook_id) == request.hook_id,
     )
     async with context.transaction() as session:
         hook = (await session.exec(query)).one_or_none()

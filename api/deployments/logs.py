@@ -25,16 +25,16 @@ AT_ONCE = 50
 # An event has at least one line, so that the newest ``tail`` of them are enough. What was pruned is
 # shown from what is left: a job's end by its row, a server's by the deployment's.
 SAID = """
-WITH asked AS (
+WITH chosen AS (
   SELECT deployment_id, build_id FROM deployment
    WHERE deployment_id = %(deployment_id)s AND organization_id = %(organization_id)s
 ), place AS (
-  SELECT s.*, server.name FROM asked JOIN deployment_server s USING (deployment_id)
+  SELECT s.*, server.name FROM chosen JOIN deployment_server s USING (deployment_id)
     JOIN server USING (server_id)
 ), step (job_id, rank) AS (
-  SELECT steps.* FROM asked JOIN build b USING (build_id) CROSS JOIN LATERAL
+  SELECT steps.* FROM chosen JOIN build b USING (build_id) CROSS JOIN LATERAL
     (VALUES (b.make_job_id, 1), (b.push_job_id, 2), (b.retain_job_id, 3)) AS steps
-   WHERE asked.build_id = asked.deployment_id
+   WHERE chosen.build_id = chosen.deployment_id
   UNION ALL
   SELECT steps.* FROM place CROSS JOIN LATERAL
     (VALUES (pull_job_id, 4), (replace_job_id, 5)) AS steps
@@ -69,20 +69,20 @@ class ReadLogs(ChosenDeployment):
     tail: Annotated[int, Field(ge=1, le=MAX_TAIL)] = 100
 
 
-async def read_logs(context: Context, asked: ReadLogs) -> str:
+async def read_logs(context: Context, request: ReadLogs) -> str:
     """Return the newest lines of a deployment's log, in order of time.
 
     It holds what its jobs printed on all servers, when they began and ended, and why they failed;
     of a build that was asked for with it, that too. Each line begins with a time, and with the
     server's name where there are several.
     """
-    await one(context, asked)
+    await one(context, request)
     chosen = {
-        "deployment_id": asked.deployment_id,
+        "deployment_id": request.deployment_id,
         "organization_id": context.organization_id,
-        "tail": asked.tail,
+        "tail": request.tail,
     }
-    tail = _Tail(asked.tail)
+    tail = _Tail(request.tail)
     async with _newest_first(context.resources.pool, chosen) as rows:
         async for row in rows:
             if not tail.put_before(LogEntry(**row)):

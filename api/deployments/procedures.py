@@ -45,56 +45,56 @@ class DeploymentsOfApplication(Input):
     application_id: Id
 
 
-async def one(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
+async def one(context: Context, request: ChosenDeployment) -> DeploymentOutput:
     """Return one deployment."""
-    return DeploymentOutput.of(await find_deployment(context, asked.deployment_id))
+    return DeploymentOutput.of(await find_deployment(context, request.deployment_id))
 
 
-async def get_all(context: Context, asked: ManyDeployments) -> list[DeploymentOutput]:
+async def get_all(context: Context, request: ManyDeployments) -> list[DeploymentOutput]:
     """List an application's deployments, the newest first."""
-    query = deployments(context).where(Deployment.application_id == asked.application_id)
+    query = deployments(context).where(Deployment.application_id == request.application_id)
     async with context.transaction() as session:
-        await find_application(session, context, asked.application_id)
-        found = await read_deployments(session, query, asked.limit)
+        await find_application(session, context, request.application_id)
+        found = await read_deployments(session, query, request.limit)
     return [DeploymentOutput.of(each) for each in found]
 
 
 async def get_all_by_server(
-    context: Context, asked: ManyDeploymentsOfServer
+    context: Context, request: ManyDeploymentsOfServer
 ) -> list[DeploymentOutput]:
     """List a server's deployments, of all applications, the newest first."""
     there = select(DeploymentServer.deployment_id).where(
-        DeploymentServer.server_id == asked.server_id
+        DeploymentServer.server_id == request.server_id
     )
     query = deployments(context).where(col(Deployment.deployment_id).in_(there))
     async with context.transaction() as session:
-        await find_server(session, context, asked.server_id)
-        found = await read_deployments(session, query, asked.limit)
+        await find_server(session, context, request.server_id)
+        found = await read_deployments(session, query, request.limit)
     return [DeploymentOutput.of(each) for each in found]
 
 
-async def cancel(context: Context, asked: ChosenDeployment) -> DeploymentOutput:
+async def cancel(context: Context, request: ChosenDeployment) -> DeploymentOutput:
     """Cancel a deployment on all servers where it has not ended.
 
     The build that is made for it is cancelled with it.
     """
-    found = await find_deployment(context, asked.deployment_id)
+    found = await find_deployment(context, request.deployment_id)
     if found.deployment.finished_at is not None:
         raise AlreadyEndedError("the deployment has ended already")
     async with context.transaction() as session:
         application, _ = await find_application(session, context, found.deployment.application_id)
         require_builder(context.caller, application)
     await _cancel(context, found)
-    return await one(context, asked)
+    return await one(context, request)
 
 
-async def cancel_all(context: Context, asked: DeploymentsOfApplication) -> list[DeploymentOutput]:
+async def cancel_all(context: Context, request: DeploymentsOfApplication) -> list[DeploymentOutput]:
     """Cancel all deployments of an application that have not ended; return them."""
     query = deployments(context).where(
-        Deployment.application_id == asked.application_id, col(Deployment.outcome).is_(None)
+        Deployment.application_id == request.application_id, col(Deployment.outcome).is_(None)
     )
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, asked.application_id)
+        application, _ = await find_application(session, context, request.application_id)
         require_builder(context.caller, application)
         found = await read_deployments(session, query, MAX_DEPLOYMENTS)
     for each in found:

@@ -41,7 +41,7 @@ class Rule(Protocol):
     @property
     def harmless(self) -> object: ...
 
-    def reason(self, name: str, asked: BaseModel, subject: object, /) -> str | None:
+    def reason(self, name: str, request: BaseModel, subject: object, /) -> str | None:
         """Give the reason why the field has no effect; `None` where it has one."""
 
 
@@ -78,19 +78,19 @@ class NotBeside:
     refused: bool = False
     harmless: object = None
 
-    def reason(self, name: str, asked: BaseModel, _subject: object) -> str | None:
-        if getattr(asked, self.other) in NOTHING:
+    def reason(self, name: str, request: BaseModel, _subject: object) -> str | None:
+        if getattr(request, self.other) in NOTHING:
             return None
-        return f"{name} has no effect beside {_name_of(type(asked).model_fields[self.other])}"
+        return f"{name} has no effect beside {_name_of(type(request).model_fields[self.other])}"
 
 
-def judge(asked: BaseModel, subject: object = None) -> list[FieldWarning]:
+def judge(request: BaseModel, subject: object = None) -> list[FieldWarning]:
     """Name the given fields without effect; without a subject by what the input itself says.
 
     Raises:
         NoEffectError: a field would change what is done, and cannot.
     """
-    found = list(_findings(asked, subject))
+    found = list(_findings(request, subject))
     for warning, refused in found:
         if refused:
             raise NoEffectError(warning.message, remedy=f"Leave {warning.field} out.")
@@ -102,13 +102,13 @@ def rules_of(field: FieldInfo) -> list[Rule]:
     return [each for each in field.metadata if isinstance(each, AppliesTo | NotBeside)]
 
 
-def _findings(asked: BaseModel, subject: object) -> Iterator[tuple[FieldWarning, bool]]:
-    for name in sorted(asked.model_fields_set):
-        field, value = type(asked).model_fields[name], getattr(asked, name)
+def _findings(request: BaseModel, subject: object) -> Iterator[tuple[FieldWarning, bool]]:
+    for name in sorted(request.model_fields_set):
+        field, value = type(request).model_fields[name], getattr(request, name)
         for rule in rules_of(field):
             if value in NOTHING or value == rule.harmless:
                 continue
-            if reason := rule.reason(_name_of(field), asked, subject):
+            if reason := rule.reason(_name_of(field), request, subject):
                 yield FieldWarning(field=_name_of(field), message=reason), rule.refused
         for part in _parts(value):
             yield from _findings(part, subject)

@@ -61,12 +61,12 @@ class Input(BaseModel):
     def _set_aside(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(value, dict):
             return handler(value)
-        asked = handler(
+        request = handler(
             {name: given for name, given in value.items() if not cls._drops(name, given)}
         )
         unused = [name for name in value if name in cls.NOT_USED]
-        asked._not_used = tuple(name for name in unused if value[name] not in NOTHING)  # noqa: SLF001
-        return asked
+        request._not_used = tuple(name for name in unused if value[name] not in NOTHING)  # noqa: SLF001
+        return request
 
     @classmethod
     def _drops(cls, name: str, value: object) -> bool:

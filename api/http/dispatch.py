@@ -212,15 +212,15 @@ async def _run(asking: _SharedCall, call: Call, key: Repeatable | WharfError | N
     if procedure.role is not None:
         require_role(caller, procedure.role)
     raw = call.read()
-    asked = procedure.parse(raw)
+    request = procedure.parse(raw)
     respond_async = asking.respond_async
     context = Context(
-        asking.resources, caller, respond_async, address=asking.address, warnings=asked.warnings
+        asking.resources, caller, respond_async, address=asking.address, warnings=request.warnings
     )
-    context.check_effects(asked, None)
+    context.check_effects(request, None)
 
     async def run(context: Context) -> tuple[bytes, bool]:
-        output = await procedure.run(context, asked)
+        output = await procedure.run(context, request)
         shown = procedure.show(output, context.warnings)
         return shown, isinstance(output, Accepted) and procedure.waits
 

@@ -44,13 +44,13 @@ async def answer_events(resources: Resources, request: Request) -> Response:
 
 def _input(request: Request) -> object:
     text = request.query_params.get("input")
-    asked = parse_json(text) if text else flat_input(request)
+    given = parse_json(text) if text else flat_input(request)
     # A browser repeats its first address when it comes back: what its header says is newer.
     last = request.headers.get(LAST_EVENT_ID)
-    match asked:
+    match given:
         case Flat(values=values) if last:
             return Flat({**values, "lastEventId": last})
         case dict() if last and last.isdecimal():
-            return {**asked, "lastEventId": int(last)}
+            return {**given, "lastEventId": int(last)}
         case _:
-            return asked
+            return given

@@ -90,7 +90,7 @@ class ImageOutput(Output):
         return cls.model_validate(read_result(ended, ImageResult))
 
 
-async def pull(context: Context, asked: Pull) -> AcceptedPull:
+async def pull(context: Context, request: Pull) -> AcceptedPull:
     """Pull an image to a server; without a registry, anonymously.
 
     The same image is fetched to a server once: who asks again with the same registry gets the job
@@ -98,18 +98,18 @@ async def pull(context: Context, asked: Pull) -> AcceptedPull:
     is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
     own, which waits for that one. A cancel ends the job for all who share it.
     """
-    reference, registry = await _source(context, asked.image, asked.registry_id)
-    server_id = await _choose(context, asked.server_id, registry)
-    command = ImagePull(reference=str(reference), registry_id=asked.registry_id)
+    reference, registry = await _source(context, request.image, request.registry_id)
+    server_id = await _choose(context, request.server_id, registry)
+    command = ImagePull(reference=str(reference), registry_id=request.registry_id)
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
         command=command,
         requested_by=context.caller.api_key_id,
-        registry_id=asked.registry_id,
+        registry_id=request.registry_id,
         exclusive_key=exclusive_key(command, server_id),
         fair_key=_application(reference),
-        dedupe_key=f"{server_id}:{reference}:{asked.registry_id or ''}",
+        dedupe_key=f"{server_id}:{reference}:{request.registry_id or ''}",
         dedupe_until=DedupeUntil.ENDED if reference.digest else DedupeUntil.BEGUN,
         deadline=TRANSFER_DEADLINE,
         job_id=context.job_id,
@@ -118,48 +118,50 @@ async def pull(context: Context, asked: Pull) -> AcceptedPull:
     return AcceptedPull(job_id=accepted.job_id, joined=accepted.job_id != job.job_id)
 
 
-async def push(context: Context, asked: Push) -> Accepted:
+async def push(context: Context, request: Push) -> Accepted:
     """Push an image of a server to a registry, below the registry's prefix."""
-    registry = await _registry(context, asked.registry_id)
-    target = push_target(registry, asked)
+    registry = await _registry(context, request.registry_id)
+    target = push_target(registry, request)
     require_host(target.registry, context.resources.networks)
-    command = ImagePush(source=asked.image, reference=str(target), registry_id=registry.registry_id)
-    return await _transfer(context, command, target, asked.server_id, registry)
+    command = ImagePush(
+        source=request.image, reference=str(target), registry_id=registry.registry_id
+    )
+    return await _transfer(context, command, target, request.server_id, registry)
 
 
-async def copy(context: Context, asked: Copy) -> Accepted:
+async def copy(context: Context, request: Copy) -> Accepted:
     """Copy an image to another registry as it is: all platforms, byte for byte.
 
     The server passes the bytes on; its Engine has no part in it. What the other registry has
     already is not sent, and within one registry nothing is.
     """
-    source, source_registry = await _source(context, asked.image, asked.source_registry_id)
-    registry = await _registry(context, asked.registry_id)
-    target = push_target(registry, asked)
+    source, source_registry = await _source(context, request.image, request.source_registry_id)
+    registry = await _registry(context, request.registry_id)
+    target = push_target(registry, request)
     require_host(target.registry, context.resources.networks)
-    if not source.tag and asked.tag is None and not _names_tag(asked.name or ""):
+    if not source.tag and request.tag is None and not _names_tag(request.name or ""):
         raise InvalidReferenceError("a digest says no tag", remedy="Give tag too.")
     if not source.digest and target == source:
         raise InvalidReferenceError(f"{target} would be copied onto itself")
     command = ImageCopy(
         source=str(source),
         reference=str(target),
-        source_registry_id=asked.source_registry_id,
+        source_registry_id=request.source_registry_id,
         registry_id=registry.registry_id,
     )
     registries = (registry, source_registry)
-    return await _transfer(context, command, target, asked.server_id, *registries)
+    return await _transfer(context, command, target, request.server_id, *registries)
 
 
-async def tag(context: Context, asked: TagImage) -> ImageOutput | Accepted:
+async def tag(context: Context, request: TagImage) -> ImageOutput | Accepted:
     """Give an image of a server another name."""
-    if not IMAGE_ID.fullmatch(asked.source):
-        parse_reference(asked.source)
-    target = _require_no_digest(parse_reference(asked.target)).tagged()
+    if not IMAGE_ID.fullmatch(request.source):
+        parse_reference(request.source)
+    target = _require_no_digest(parse_reference(request.target)).tagged()
     job = Submission(
         organization_id=context.organization_id,
-        server_id=await choose_server(context, asked.server_id),
-        command=ImageTag(source=asked.source, reference=str(target)),
+        server_id=await choose_server(context, request.server_id),
+        command=ImageTag(source=request.source, reference=str(target)),
         requested_by=context.caller.api_key_id,
         deadline=TEST_DEADLINE,
         job_id=context.job_id,
@@ -217,20 +219,20 @@ async def _source(
     return reference, registry
 
 
-def push_target(registry: Registry, asked: Push | Copy) -> Reference:
+def push_target(registry: Registry, request: Push | Copy) -> Reference:
     """Where the image goes: prefix and name, the image's own path and tag by default.
 
     Raises:
         InvalidReferenceError: of another registry, by digest, or not the grammar.
     """
-    own_path, own_tag = _own_name(registry, asked)
-    name = asked.name or own_path
+    own_path, own_tag = _own_name(registry, request)
+    name = request.name or own_path
     target = make_reference(
         registry.registry_url,
         registry.image_prefix,
         name,
         username=registry.username,
-        tag=asked.tag or ("" if _names_tag(name) else own_tag),
+        tag=request.tag or ("" if _names_tag(name) else own_tag),
     )
     return _require_no_digest(target).tagged()
 
@@ -239,16 +241,16 @@ def _names_tag(name: str) -> bool:
     return ":" in name.rpartition("/")[2]
 
 
-def _own_name(registry: Registry, asked: Push | Copy) -> tuple[str, str]:
+def _own_name(registry: Registry, request: Push | Copy) -> tuple[str, str]:
     """The image's path as it goes behind a prefix, and its tag; an image id has neither."""
-    if IMAGE_ID.fullmatch(asked.image):
-        if asked.name is None:
+    if IMAGE_ID.fullmatch(request.image):
+        if request.name is None:
             raise InvalidReferenceError("an image id says no name", remedy="Give name too.")
         return "", ""
-    image = parse_reference(asked.image)
+    image = parse_reference(request.image)
     host = parse_registry(registry.registry_url)
     path = image.repository
-    if image.registry == HUB and "/" not in asked.image:
+    if image.registry == HUB and "/" not in request.image:
         path = path.removeprefix(HUB_LIBRARY)
     if image.registry == host.name and image.registry != HUB:
         return image.name, image.tag or ""

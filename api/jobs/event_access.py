@@ -30,20 +30,20 @@ class Opening(Output):
     api_key_id: str
 
 
-async def open_events(context: Context, asked: WatchedJob) -> Opening:
+async def open_events(context: Context, request: WatchedJob) -> Opening:
     """Follow a job as server-sent events, from the first one or from `Last-Event-ID` on."""
     caller, resources = context.caller, context.resources
     resources.feeds.require_room()
     resources.readers.places.require_room(caller.organization_id, caller.api_key_id)
     async with context.resources.pool.connection() as connection:
-        found = await connection.execute(FIND, (asked.job_id, context.organization_id))
+        found = await connection.execute(FIND, (request.job_id, context.organization_id))
         job = await found.fetchone()
     if job is None:
         raise NotFoundError("Job not found")
-    after = min(asked.last_event_id, job["event_seq"])
+    after = min(request.last_event_id, job["event_seq"])
     is_over = State(job["state"]).is_final and after == job["event_seq"]
     return Opening(
-        job_id=asked.job_id,
+        job_id=request.job_id,
         after=after,
         is_over=is_over,
         organization_id=caller.organization_id,

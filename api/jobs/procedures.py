@@ -120,30 +120,30 @@ class ChosenJob(Input):
     job_id: Id
 
 
-async def get_all(context: Context, asked: ManyJobs) -> JobPage:
+async def get_all(context: Context, request: ManyJobs) -> JobPage:
     """List the organization's jobs by page, the newest first."""
     query = select(Job).where(Job.organization_id == context.organization_id)
-    if asked.cursor is not None:
-        query = query.where(Job.job_id < asked.cursor)
-    if asked.state is not None:
-        query = query.where(Job.state == asked.state)
-    if asked.server_id is not None:
-        query = query.where(Job.server_id == asked.server_id)
-    query = query.order_by(col(Job.job_id).desc()).limit(asked.limit + 1)
+    if request.cursor is not None:
+        query = query.where(Job.job_id < request.cursor)
+    if request.state is not None:
+        query = query.where(Job.state == request.state)
+    if request.server_id is not None:
+        query = query.where(Job.server_id == request.server_id)
+    query = query.order_by(col(Job.job_id).desc()).limit(request.limit + 1)
     async with context.transaction() as session:
         rows = (await session.exec(query)).all()
-    page = rows[: asked.limit]
-    more = len(rows) > asked.limit
+    page = rows[: request.limit]
+    more = len(rows) > request.limit
     return JobPage(
         jobs=[JobOutput.of(job, without=LONG) for job in page],
         next_cursor=page[-1].job_id if more else None,
     )
 
 
-async def one(context: Context, asked: ChosenJob) -> JobDetail:
+async def one(context: Context, request: ChosenJob) -> JobDetail:
     """Return one job with its attempts, its events, and the reason why it waits."""
     async with context.transaction() as session:
-        job = await _find(session, context, asked.job_id)
+        job = await _find(session, context, request.job_id)
         attempts = await session.exec(
             select(JobAttempt)
             .where(JobAttempt.job_id == job.job_id)
@@ -166,20 +166,20 @@ async def one(context: Context, asked: ChosenJob) -> JobDetail:
         )
 
 
-async def cancel_one(context: Context, asked: ChosenJob) -> CancelOutput:
+async def cancel_one(context: Context, request: ChosenJob) -> CancelOutput:
     """Cancel a job: at once if it has not begun, else its worker stops it.
 
     A job of an application is cancelled by who may build it.
     """
     async with context.transaction() as session:
-        await _require_builder(session, context, await _find(session, context, asked.job_id))
+        await _require_builder(session, context, await _find(session, context, request.job_id))
     async with context.resources.pool.connection() as connection:
         state = await cancel(
-            connection, asked.job_id, context.organization_id, "cancelled by request"
+            connection, request.job_id, context.organization_id, "cancelled by request"
         )
     if state is None:
         async with context.transaction() as session:
-            job = await _find(session, context, asked.job_id)
+            job = await _find(session, context, request.job_id)
         raise AlreadyEndedError(f"the job has ended already: {job.state}")
     return CancelOutput(state=state)
 

@@ -114,13 +114,13 @@ class Context:
     address: str = ""
     warnings: list[FieldWarning] = field(default_factory=list)
 
-    def check_effects(self, asked: BaseModel, subject: object) -> None:
+    def check_effects(self, request: BaseModel, subject: object) -> None:
         """Note which fields of the input have no effect on the subject.
 
         Raises:
             NoEffectError: one of them would change what is done, and cannot.
         """
-        self.warnings.extend(each for each in judge(asked, subject) if each not in self.warnings)
+        self.warnings.extend(each for each in judge(request, subject) if each not in self.warnings)
 
     @property
     def organization_id(self) -> str:

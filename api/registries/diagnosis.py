@@ -91,24 +91,24 @@ class _Candidate:
         return self.registry.registry_id if self.registry else None
 
 
-async def try_ad_hoc(context: Context, asked: AdHocTest) -> bool | Accepted:
+async def try_ad_hoc(context: Context, request: AdHocTest) -> bool | Accepted:
     """Test a registry that is not stored: `true`, or an error that names cause and remedy."""
-    return _as_yes(await _test(context, _of_input(context, asked), asked.server_id))
+    return _as_yes(await _test(context, _of_input(context, request), request.server_id))
 
 
-async def try_stored(context: Context, asked: StoredTest) -> bool | Accepted:
+async def try_stored(context: Context, request: StoredTest) -> bool | Accepted:
     """Test a stored registry: `true`, or an error that names cause and remedy."""
-    candidate = await _stored(context, asked.registry_id)
-    return _as_yes(await _test(context, candidate, asked.server_id))
+    candidate = await _stored(context, request.registry_id)
+    return _as_yes(await _test(context, candidate, request.server_id))
 
 
-async def diagnose(context: Context, asked: Diagnose) -> ProbeReport | Accepted:
+async def diagnose(context: Context, request: Diagnose) -> ProbeReport | Accepted:
     """Test a registry and return every stage of the test."""
-    if asked.registry_id is not None:
-        candidate = await _stored(context, asked.registry_id)
+    if request.registry_id is not None:
+        candidate = await _stored(context, request.registry_id)
     else:
-        candidate = _of_input(context, asked)
-    ended = await _test(context, candidate, asked.server_id)
+        candidate = _of_input(context, request)
+    ended = await _test(context, candidate, request.server_id)
     return ended if isinstance(ended, Accepted) else _report(ended)
 
 
@@ -126,14 +126,14 @@ def _report(ended: EndedJob) -> ProbeReport:
     return read_result(ended, ProbeReport)
 
 
-def _of_input(context: Context, asked: AdHocTest | Diagnose) -> _Candidate:
-    url = asked.registry_url or ""
+def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
+    url = request.registry_url or ""
     return _Candidate(
         url=url,
         host=require_host(url, context.resources.networks),
-        username=asked.username or "",
-        prefix=asked.image_prefix,
-        password=asked.password,
+        username=request.username or "",
+        prefix=request.image_prefix,
+        password=request.password,
     )
 
 

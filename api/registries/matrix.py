@@ -126,20 +126,20 @@ class _Row:
         return {**asdict(self), "remedy": REMEDIES.get(self.code or "")}
 
 
-async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutput:
+async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOutput:
     """Test registries from servers, with one job for each pair.
 
     Waits until all have ended, half a minute at the most: a cell says by its `state` how its test
     stands, and `registry.matrix` how it ended. With `Prefer: respond-async` it answers at once.
     """
-    registries = await _registries(context, asked.registry_ids)
-    servers = await _servers(context, asked.server_ids)
+    registries = await _registries(context, request.registry_ids)
+    servers = await _servers(context, request.server_ids)
     if len(registries) * len(servers) > MOST_PAIRS:
         raise InvalidInputError(
             f"{len(registries)} registries from {len(servers)} servers are too many at once",
             remedy=f"Name some: at most {MOST_PAIRS} pairs.",
         )
-    pairs = list(_pairs(registries, servers, named=asked.server_ids is not None))
+    pairs = list(_pairs(registries, servers, named=request.server_ids is not None))
     jobs = [_submission(context, registry, server) for registry, server in pairs]
     with nullcontext() if context.respond_async else context.waiting():
         await _audit(context, registries, servers)
@@ -151,18 +151,18 @@ async def test_on_servers(context: Context, asked: TestOnServers) -> MatrixOutpu
     return _cells(await _rows(context, ASKED, values))
 
 
-async def show_matrix(context: Context, asked: MatrixInput) -> MatrixOutput:
+async def show_matrix(context: Context, request: MatrixInput) -> MatrixOutput:
     """Return the newest tests of each registry from each server."""
     async with context.transaction() as session:
-        if asked.registry_id is not None:
-            await find_registry(session, context, asked.registry_id)
-        if asked.server_id is not None:
-            await find_server(session, context, asked.server_id)
+        if request.registry_id is not None:
+            await find_registry(session, context, request.registry_id)
+        if request.server_id is not None:
+            await find_server(session, context, request.server_id)
     values = {
         "organization_id": context.organization_id,
-        "registry_id": asked.registry_id,
-        "server_id": asked.server_id,
-        "checks": asked.history + 1,
+        "registry_id": request.registry_id,
+        "server_id": request.server_id,
+        "checks": request.history + 1,
     }
     return _cells(await _rows(context, NEWEST, values))
 

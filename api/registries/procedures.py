@@ -95,26 +95,26 @@ class ChosenRegistry(Input):
     registry_id: Id
 
 
-async def create(context: Context, asked: CreateRegistry) -> CreatedRegistry:
+async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
     """Store a registry without a test."""
-    host = require_host(asked.registry_url, context.resources.networks)
-    parse_prefix(host, asked.image_prefix)
+    host = require_host(request.registry_url, context.resources.networks)
+    parse_prefix(host, request.image_prefix)
     registry = Registry(
         registry_id=make_id(),
-        registry_name=asked.registry_name,
-        image_prefix=asked.image_prefix,
-        username=asked.username,
-        registry_url=asked.registry_url,
-        registry_type=asked.registry_type,
+        registry_name=request.registry_name,
+        image_prefix=request.image_prefix,
+        username=request.username,
+        registry_url=request.registry_url,
+        registry_type=request.registry_type,
         organization_id=context.organization_id,
         host=host.name,
         password="",
-        allowed_servers=asked.allowed_servers,
-        allowed_applications=asked.allowed_applications,
+        allowed_servers=request.allowed_servers,
+        allowed_applications=request.allowed_applications,
     )
-    _seal(context, registry, asked.password)
+    _seal(context, registry, request.password)
     async with context.transaction() as session:
-        await _require_named(session, context, asked)
+        await _require_named(session, context, request)
         session.add(registry)
         session.add(_audit(context, "registry.create", registry))
     return CreatedRegistry.model_validate(registry)
@@ -132,30 +132,30 @@ async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
     return [RegistryOutput.model_validate(row) for row in rows]
 
 
-async def one(context: Context, asked: ChosenRegistry) -> RegistryOutput:
+async def one(context: Context, request: ChosenRegistry) -> RegistryOutput:
     """Return one registry."""
     async with context.transaction() as session:
         return RegistryOutput.model_validate(
-            await find_registry(session, context, asked.registry_id)
+            await find_registry(session, context, request.registry_id)
         )
 
 
-async def update(context: Context, asked: UpdateRegistry) -> bool:
+async def update(context: Context, request: UpdateRegistry) -> bool:
     """Change a registry; another host or username needs the password again."""
-    given = asked.model_fields_set
+    given = request.model_fields_set
     async with context.transaction() as session:
-        registry = await find_registry(session, context, asked.registry_id, lock=True)
+        registry = await find_registry(session, context, request.registry_id, lock=True)
         bound = (registry.host, registry.username)
-        await _require_named(session, context, asked)
+        await _require_named(session, context, request)
         for field in CHANGEABLE:
             if field in given:
-                setattr(registry, field, getattr(asked, field))
+                setattr(registry, field, getattr(request, field))
         if given & {"registry_url", "image_prefix"}:
             host = require_host(registry.registry_url, context.resources.networks)
             parse_prefix(host, registry.image_prefix)
             registry.host = host.name
         if "password" in given:
-            _seal(context, registry, asked.password)
+            _seal(context, registry, request.password)
         elif (registry.host, registry.username) != bound:
             raise PasswordNeededError(
                 "the stored password is bound to its host and username",
@@ -166,13 +166,13 @@ async def update(context: Context, asked: UpdateRegistry) -> bool:
     return True
 
 
-async def remove(context: Context, asked: ChosenRegistry) -> RegistryOutput:
+async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
     """Remove a registry and its password; return what it was.
 
     A registry that applications use is not removed.
     """
     async with context.transaction() as session:
-        registry = await find_registry(session, context, asked.registry_id, lock=True)
+        registry = await find_registry(session, context, request.registry_id, lock=True)
         await require_unused_registry(session, registry)
         await session.delete(registry)
         session.add(_audit(context, "registry.remove", registry))
@@ -197,11 +197,11 @@ async def find_registry(
 
 
 async def _require_named(
-    session: AsyncSession, context: Context, asked: CreateRegistry | UpdateRegistry
+    session: AsyncSession, context: Context, request: CreateRegistry | UpdateRegistry
 ) -> None:
     """Raises `NotFoundError` where a server or an application that is named is not there."""
-    await require_servers(session, context, asked.allowed_servers)
-    await require_applications(session, context, asked.allowed_applications)
+    await require_servers(session, context, request.allowed_servers)
+    await require_applications(session, context, request.allowed_applications)
 
 
 def _seal(context: Context, registry: Registry, password: SecretStr) -> None:

@@ -97,34 +97,38 @@ class RollbackOutput(Output):
         )
 
 
-async def get_all(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
+async def get_all(context: Context, request: ManyRollbacks) -> list[RollbackOutput]:
     """List an application's rollback points, the last used one first.
 
     Each is shown as it was last verified, which control does once a day; `rollback.verify` verifies
     them now.
     """
     async with context.transaction() as session:
-        await find_application(session, context, asked.application_id)
-        points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
+        await find_application(session, context, request.application_id)
+        points = await _read(
+            session, context, col(Rollback.application_id) == request.application_id
+        )
     now = datetime.now(UTC)
     return [RollbackOutput.of(point, now) for point in points]
 
 
-async def verify(context: Context, asked: ManyRollbacks) -> list[RollbackOutput]:
+async def verify(context: Context, request: ManyRollbacks) -> list[RollbackOutput]:
     """Verify an application's rollback points at their registries, and list them.
 
     A point that was verified in the last minute is not verified again. The answer waits ten
     seconds at the most; a point that takes longer is shown as it was verified before.
     """
     async with context.transaction() as session:
-        _, server_ids = await find_application(session, context, asked.application_id)
-        points = await _read(session, context, col(Rollback.application_id) == asked.application_id)
+        _, server_ids = await find_application(session, context, request.application_id)
+        points = await _read(
+            session, context, col(Rollback.application_id) == request.application_id
+        )
     await _verify(context, [point.row for point in points], server_ids)
     now = datetime.now(UTC)
     return [RollbackOutput.of(point, now) for point in points]
 
 
-async def rollback(context: Context, asked: RollbackInput) -> AcceptedDeployment:
+async def rollback(context: Context, request: RollbackInput) -> AcceptedDeployment:
     """Run a rollback point's image with its settings, on the current servers.
 
     The variables are the current ones. It is a deployment: answered at once, with a health gate on
@@ -132,7 +136,7 @@ async def rollback(context: Context, asked: RollbackInput) -> AcceptedDeployment
     whatever became of the build registry.
     """
     async with context.transaction() as session:
-        row = (await _find(session, context, asked.rollback_id)).row
+        row = (await _find(session, context, request.rollback_id)).row
     target = await find_target(context, row.application_id)
     if row.registry_id is None:
         raise UnmetConditionError(
@@ -148,14 +152,14 @@ async def rollback(context: Context, asked: RollbackInput) -> AcceptedDeployment
         settings,
         build_id=row.build_id,
         retained=Retained(row.reference, row.registry_id),
-        title=asked.title or f"Roll back to version {row.version}",
-        description=asked.description,
+        title=request.title or f"Roll back to version {row.version}",
+        description=request.description,
         rollback_id=row.rollback_id,
     )
     return await submit(context, target, order)
 
 
-async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
+async def delete(context: Context, request: ChosenRollback) -> RollbackOutput:
     """Delete a rollback point, and its image if nothing else needs it.
 
     Not while a server runs it: it is deleted after that. The bytes stay where another tag, build,
@@ -163,7 +167,7 @@ async def delete(context: Context, asked: ChosenRollback) -> RollbackOutput:
     (`image.delete`) says why.
     """
     async with context.transaction() as session:
-        point = await _find(session, context, asked.rollback_id)
+        point = await _find(session, context, request.rollback_id)
         application, _ = await find_application(session, context, point.row.application_id)
         require_builder(context.caller, application)
         # The API may write no other column, so it does not write the row as a whole.
@@ -209,8 +213,8 @@ async def _verify(context: Context, rows: Sequence[Rollback], server_ids: Sequen
         return
     server_id = next((each for each in servers if each in server_ids), servers[0])
     with context.waiting():
-        asked = [(row, await _submit(context, row, server_id)) for row in stale]
-        waiting = [_wait(context, row, job_id) for row, job_id in asked]
+        submitted = [(row, await _submit(context, row, server_id)) for row in stale]
+        waiting = [_wait(context, row, job_id) for row, job_id in submitted]
         found = await asyncio.gather(*waiting)
     for row, ended in zip(stale, found, strict=True):
         if ended is not None:

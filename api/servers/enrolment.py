@@ -63,7 +63,7 @@ class Enrolled(Output):
     broker_url: str | None
 
 
-async def enroll(context: Context, asked: Enroll) -> Enrolled:
+async def enroll(context: Context, request: Enroll) -> Enrolled:
     """Bind a server's key and passwords to its join token, once."""
     resources = context.resources
     if resources.server_database_url is None:
@@ -72,9 +72,9 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
             "the control plane does not say where servers find its database",
             remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
         )
-    public_key = _require_key(asked.public_key)
-    token = proof_of(asked.join_token.get_secret_value())
-    verifier = asked.role_verifier.get_secret_value()
+    public_key = _require_key(request.public_key)
+    token = proof_of(request.join_token.get_secret_value())
+    verifier = request.role_verifier.get_secret_value()
     resources.guesses.require_room(context.address, token)
     async with context.transaction() as session:
         connection = await session.connection()
@@ -82,7 +82,7 @@ async def enroll(context: Context, asked: Enroll) -> Enrolled:
             "token": token,
             "key": public_key,
             "verifier": verifier,
-            "broker": asked.broker_password_hash,
+            "broker": request.broker_password_hash,
             "key_id": PublicKey.parse(public_key).key_id,
         }
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
@@ -108,10 +108,10 @@ def _require_key(written: str) -> str:
     return str(key)
 
 
-async def is_removed(context: Context, asked: EnrolledServer) -> bool:
+async def is_removed(context: Context, request: EnrolledServer) -> bool:
     """Report whether a server was removed, to a worker that the database refuses."""
     async with context.transaction() as session:
-        server = await session.get(Server, asked.server_id)
+        server = await session.get(Server, request.server_id)
     return server is not None and server.removed_at is not None
 
 

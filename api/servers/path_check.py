@@ -62,14 +62,14 @@ class Facts:
     reason: str = ""
 
 
-async def check(context: Context, asked: ChosenServer) -> PathCheck | Accepted:
+async def check(context: Context, request: ChosenServer) -> PathCheck | Accepted:
     """Ask a server's Engine for its version by a job, and report how far the job came.
 
     Raises:
         NotFoundError: no such server.
         UnmetConditionError: ``server_offline`` or ``server_paused``.
     """
-    server_id = await choose_server(context, asked.server_id)
+    server_id = await choose_server(context, request.server_id)
     job = Submission(
         context.organization_id,
         server_id,

@@ -148,14 +148,14 @@ class ChosenQueue(Input):
     job_class: Literal["quick", "transfer", "build"] | None = None
 
 
-async def create(context: Context, asked: CreateServer) -> CreatedServer:
+async def create(context: Context, request: CreateServer) -> CreatedServer:
     """Create a server and the token that its worker joins with."""
     server = Server(
         server_id=make_id(),
         organization_id=context.organization_id,
-        name=asked.name,
-        description=asked.description,
-        roles=sorted(set(asked.roles)),
+        name=request.name,
+        description=request.description,
+        roles=sorted(set(request.roles)),
     )
     async with context.transaction() as session:
         await _store(session, server)
@@ -166,14 +166,14 @@ async def create(context: Context, asked: CreateServer) -> CreatedServer:
     return CreatedServer(**shown.model_dump(), join_token=token)
 
 
-async def create_join_token(context: Context, asked: ChosenServer) -> JoinToken:
+async def create_join_token(context: Context, request: ChosenServer) -> JoinToken:
     """Make another token for a server that has not joined yet.
 
     Raises:
         AlreadyJoinedError: it has joined; its key is never replaced.
     """
     async with context.transaction() as session:
-        server, _ = await find_server(session, context, asked.server_id, lock=True)
+        server, _ = await find_server(session, context, request.server_id, lock=True)
         if await session.get(ServerEnrolment, server.server_id) is not None:
             raise AlreadyJoinedError(
                 f"the server {server.name} has joined already",
@@ -194,33 +194,33 @@ async def get_build_servers(context: Context, _asked: NoInput) -> list[ServerOut
     return [server for server in await _list(context) if "build" in server.roles]
 
 
-async def one(context: Context, asked: ChosenServer) -> ServerOutput:
+async def one(context: Context, request: ChosenServer) -> ServerOutput:
     """Return one server."""
     async with context.transaction() as session:
-        server, online = await find_server(session, context, asked.server_id)
+        server, online = await find_server(session, context, request.server_id)
     return ServerOutput.of(server, online=online)
 
 
-async def update(context: Context, asked: UpdateServer) -> ChangedServer:
+async def update(context: Context, request: UpdateServer) -> ChangedServer:
     """Change a server's name, description or roles."""
-    given = sorted(asked.model_fields_set - {"server_id"})
+    given = sorted(request.model_fields_set - {"server_id"})
     async with context.transaction() as session:
-        server, online = await find_server(session, context, asked.server_id, lock=True)
+        server, online = await find_server(session, context, request.server_id, lock=True)
         for field in given:
-            value = getattr(asked, field)
+            value = getattr(request, field)
             setattr(server, field, sorted(set(value)) if field == "roles" else value)
         await _store(session, server)
         session.add(audit_event(context, "server.update", server.server_id, changed=given))
     return ChangedServer.of(server, online=online)
 
 
-async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
+async def remove(context: Context, request: ChosenServer) -> ServerOutput:
     """Remove a server: its worker loses access, and the jobs that wait for it are cancelled.
 
     A server that applications use is not removed.
     """
     async with context.transaction() as session:
-        server, _ = await find_server(session, context, asked.server_id, lock=True)
+        server, _ = await find_server(session, context, request.server_id, lock=True)
         await require_unused_server(session, server)
         await session.exec(
             sql_update(Server)
@@ -231,25 +231,25 @@ async def remove(context: Context, asked: ChosenServer) -> ServerOutput:
     return ServerOutput.of(server, online=False)
 
 
-async def pause(context: Context, asked: ChosenQueue) -> ServerOutput:
+async def pause(context: Context, request: ChosenQueue) -> ServerOutput:
     """Send a server no new jobs, of one class or of all. Its running jobs continue."""
-    return await _set_paused(context, asked, "server.pause", set.union)
+    return await _set_paused(context, request, "server.pause", set.union)
 
 
-async def resume(context: Context, asked: ChosenQueue) -> ServerOutput:
+async def resume(context: Context, request: ChosenQueue) -> ServerOutput:
     """Resume a paused server, for one class of jobs or for all."""
-    return await _set_paused(context, asked, "server.resume", set.difference)
+    return await _set_paused(context, request, "server.resume", set.difference)
 
 
 async def _set_paused(
     context: Context,
-    asked: ChosenQueue,
+    request: ChosenQueue,
     action: str,
     change: Callable[[set[str], set[str]], set[str]],
 ) -> ServerOutput:
-    chosen = {asked.job_class} if asked.job_class else {*JobClass}
+    chosen = {request.job_class} if request.job_class else {*JobClass}
     async with context.transaction() as session:
-        server, online = await find_server(session, context, asked.server_id, lock=True)
+        server, online = await find_server(session, context, request.server_id, lock=True)
         paused = change(set(server.paused_classes), set(chosen))
         since = func.coalesce(Server.paused_at, func.now()) if paused else None
         await session.exec(

@@ -61,10 +61,10 @@ class Facts:
     enrolled: bool
 
 
-async def validate(context: Context, asked: ChosenServer) -> ServerValidation:
+async def validate(context: Context, request: ChosenServer) -> ServerValidation:
     """Return the state of a server: joined, online, worker, Engine, disk and clock."""
     async with context.transaction() as session:
-        server, online = await find_server(session, context, asked.server_id)
+        server, online = await find_server(session, context, request.server_id)
         enrolled = await session.get(ServerEnrolment, server.server_id) is not None
     checks = list(check_server(Facts(server, online, enrolled)))
     return ServerValidation(

@@ -55,27 +55,27 @@ class ChosenDelivery(Input):
     delivery_id: Id
 
 
-async def deliveries(context: Context, asked: ManyDeliveries) -> list[DeliveryOutput]:
+async def deliveries(context: Context, request: ManyDeliveries) -> list[DeliveryOutput]:
     """List a webhook's messages, the newest first.
 
     They are kept as long as the events of jobs.
     """
     query = (
         select(WebhookDelivery)
-        .where(WebhookDelivery.webhook_id == asked.webhook_id)
+        .where(WebhookDelivery.webhook_id == request.webhook_id)
         .order_by(col(WebhookDelivery.delivery_id).desc())
-        .limit(asked.limit)
+        .limit(request.limit)
     )
     async with context.transaction() as session:
-        await find_webhook(session, context, asked.webhook_id)
+        await find_webhook(session, context, request.webhook_id)
         found = (await session.exec(query)).all()
     return [DeliveryOutput.of(delivery) for delivery in found]
 
 
-async def redeliver(context: Context, asked: ChosenDelivery) -> DeliveryOutput:
+async def redeliver(context: Context, request: ChosenDelivery) -> DeliveryOutput:
     """Send a message again now, under its id, with as many attempts as a new one."""
     ours = WebhookDelivery.organization_id == context.organization_id
-    chosen = select(WebhookDelivery).where(ours, WebhookDelivery.delivery_id == asked.delivery_id)
+    chosen = select(WebhookDelivery).where(ours, WebhookDelivery.delivery_id == request.delivery_id)
     async with context.transaction() as session:
         delivery = (await session.exec(chosen.with_for_update())).one_or_none()
         if delivery is None:

@@ -78,18 +78,18 @@ class ChosenWebhook(Input):
     webhook_id: Id
 
 
-async def create(context: Context, asked: CreateWebhook) -> CreatedWebhook:
+async def create(context: Context, request: CreateWebhook) -> CreatedWebhook:
     """Create a webhook, which receives a message when a job, build or deployment has ended.
 
     Messages are signed as Standard Webhooks has it, with the secret that is shown this once. What
     is not answered with 2xx within ten seconds is sent again, under the same id, for about a day.
     """
-    require_endpoint(asked.url, context.resources.webhook_networks)
+    require_endpoint(request.url, context.resources.webhook_networks)
     webhook = Webhook(
         webhook_id=make_id(),
         organization_id=context.organization_id,
-        url=asked.url,
-        events=list(asked.events),
+        url=request.url,
+        events=list(request.events),
         secret="",
     )
     secret = _seal_new(context, webhook)
@@ -108,41 +108,41 @@ async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
     return [WebhookOutput.of(context, webhook) for webhook in found]
 
 
-async def one(context: Context, asked: ChosenWebhook) -> WebhookOutput:
+async def one(context: Context, request: ChosenWebhook) -> WebhookOutput:
     """Return one webhook."""
     async with context.transaction() as session:
-        return WebhookOutput.of(context, await find_webhook(session, context, asked.webhook_id))
+        return WebhookOutput.of(context, await find_webhook(session, context, request.webhook_id))
 
 
-async def update(context: Context, asked: UpdateWebhook) -> ChangedWebhook:
+async def update(context: Context, request: UpdateWebhook) -> ChangedWebhook:
     """Change a webhook's URL or events, or enable or disable it.
 
     A secret is for one host: where the URL names another one, a new secret is made and shown.
     """
-    given = asked.model_fields_set
+    given = request.model_fields_set
     secret = None
     if "url" in given:
-        require_endpoint(asked.url, context.resources.webhook_networks)
+        require_endpoint(request.url, context.resources.webhook_networks)
     async with context.transaction() as session:
-        webhook = await find_webhook(session, context, asked.webhook_id, lock=True)
+        webhook = await find_webhook(session, context, request.webhook_id, lock=True)
         if "url" in given:
-            is_moved = host_of(asked.url) != host_of(webhook.url)
-            webhook.url = asked.url
+            is_moved = host_of(request.url) != host_of(webhook.url)
+            webhook.url = request.url
             secret = _seal_new(context, webhook) if is_moved else None
         if "events" in given:
-            webhook.events = list(asked.events)
+            webhook.events = list(request.events)
         if "enabled" in given:
-            await _enable(session, webhook, enabled=asked.enabled)
+            await _enable(session, webhook, enabled=request.enabled)
         session.add(_audit(context, "webhook.update", webhook, sorted(given - {"webhook_id"})))
         await session.flush()
         await session.refresh(webhook)
     return ChangedWebhook.of(context, webhook, secret=secret)
 
 
-async def remove(context: Context, asked: ChosenWebhook) -> WebhookOutput:
+async def remove(context: Context, request: ChosenWebhook) -> WebhookOutput:
     """Remove a webhook and its messages; return what it was."""
     async with context.transaction() as session:
-        webhook = await find_webhook(session, context, asked.webhook_id, lock=True)
+        webhook = await find_webhook(session, context, request.webhook_id, lock=True)
         await session.delete(webhook)
         session.add(_audit(context, "webhook.remove", webhook))
     return WebhookOutput.of(context, webhook)
