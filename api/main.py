@@ -30,7 +30,6 @@ from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
-from api.operations.broker import require_broker
 from api.operations.health import answer_alive, answer_ready
 from api.operations.metrics import Metrics
 from api.procedure.context import Resources
@@ -40,6 +39,7 @@ from api.sockets.connections import Connections, bound_connections
 from api.sockets.open_files import allow_open_files
 from api.uploads.cleanup import tidying
 from api.uploads.store import ContextStore
+from shared.broker import require_broker
 from shared.database import Hear, Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.logs import LogStream
@@ -94,7 +94,9 @@ def create_app(
             if contexts is not None:
                 await stack.enter_async_context(tidying(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
-            await require_broker(_broker_url(settings))
+            broker_url = _broker_url(settings)
+            if broker_url is not None:
+                await require_broker(broker_url)
             waiter, feeds, connections = Waiter(), Feeds(pool), _bound(settings)
             readers = Readers(
                 ConcurrencyLimit.share(
@@ -102,7 +104,7 @@ def create_app(
                 )
             )
             await stack.enter_async_context(readers.checking(pool))
-            limiter = RateLimiter(_broker_url(settings), settings.api_rate_per_minute)
+            limiter = RateLimiter(broker_url, settings.api_rate_per_minute)
             await stack.enter_async_context(limiter.running())
             hear = _pass_on(waiter, feeds)
             await stack.enter_async_context(listening(settings.direct_url, CHANNELS, hear))

@@ -56,7 +56,7 @@ def parse_hello(answer: object) -> Mapping[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=False))
 
 
-def require_broker(hello: Mapping[str, str]) -> None:
+def require_broker_version(hello: Mapping[str, str]) -> None:
     """Raise `SetupError` if the broker that answered so is older than the oldest supported one.
 
     An answer without a readable version is accepted: compatible servers name themselves as they

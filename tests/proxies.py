@@ -18,13 +18,15 @@ class Proxy:
 
     ``bytes_per_second`` slows each direction of each connection down. ``cut_after_bytes`` is per
     connection: it is reset (RST) when so much has passed. ``stall_after_bytes`` is for all
-    connections together: then nothing moves any more, and nobody is told.
+    connections together: then nothing moves any more, and nobody is told. ``replaced`` are bytes of
+    the target, and the bytes that the client gets in their place.
     """
 
     target: tuple[str, int]
     bytes_per_second: int | None = None
     cut_after_bytes: int | None = None
     stall_after_bytes: int | None = None
+    replaced: tuple[bytes, bytes] | None = None
     down_bytes: int = 0
     up_bytes: int = 0
     connections: int = 0
@@ -114,6 +116,8 @@ class _Link:
         with contextlib.suppress(OSError):
             while chunk := await reader.read(CHUNK_BYTES):
                 await self._let_pass(len(chunk))
+                if is_down and self.proxy.replaced is not None:
+                    chunk = chunk.replace(*self.proxy.replaced)
                 writer.write(chunk)
                 await writer.drain()
                 await self.proxy.count(len(chunk), is_down=is_down)
@@ -147,9 +151,10 @@ async def open_proxy(
     bytes_per_second: int | None = None,
     cut_after_bytes: int | None = None,
     stall_after_bytes: int | None = None,
+    replaced: tuple[bytes, bytes] | None = None,
 ) -> AsyncIterator[Proxy]:
     """A proxy that listens on a free port of ``listen`` until the block is left."""
-    proxy = Proxy(target, bytes_per_second, cut_after_bytes, stall_after_bytes)
+    proxy = Proxy(target, bytes_per_second, cut_after_bytes, stall_after_bytes, replaced)
     server = await asyncio.start_server(proxy.serve, listen, 0)
     proxy.address, proxy.port = server.sockets[0].getsockname()[:2]
     try:

@@ -7,7 +7,7 @@ from shared.versions import (
     OLDEST_ENGINE_API,
     is_older,
     parse_hello,
-    require_broker,
+    require_broker_version,
     require_postgres_version,
 )
 
@@ -38,7 +38,7 @@ def test_a_broker_answers_with_names_and_values_in_turn_or_as_a_map() -> None:
 
 def test_a_redis_before_7_2_is_refused_by_its_version() -> None:
     with pytest.raises(SetupError, match=r"Redis 7\.0\.15") as refused:
-        require_broker(parse_hello(REDIS_7_0))
+        require_broker_version(parse_hello(REDIS_7_0))
 
     assert "7.2" in refused.value.remedy
 
@@ -55,7 +55,7 @@ def test_a_redis_before_7_2_is_refused_by_its_version() -> None:
     ],
 )
 def test_a_broker_that_is_new_enough_or_names_no_version_is_accepted(hello: dict[str, str]) -> None:
-    require_broker(hello)
+    require_broker_version(hello)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from datetime import timedelta
 import redis.asyncio
 import structlog
 
+from shared.broker import require_broker
 from shared.database import Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.ids import make_id
@@ -18,7 +19,6 @@ from shared.networks import RegistryNetworks, parse_networks, parse_webhook_netw
 from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
 from shared.versions import require_postgres
-from worker.broker import require_broker
 from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers

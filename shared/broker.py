@@ -1,4 +1,4 @@
-"""The broker as the API uses it: for its rate limit, and only if it is new enough."""
+"""The broker's version, which the API, control and each worker ask for at their start."""
 
 from datetime import timedelta
 
@@ -7,19 +7,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from shared import versions
+from shared.versions import parse_hello, require_broker_version
 
 TIMEOUT = timedelta(seconds=2)
 
 
-async def require_broker(url: str | None) -> None:
+async def require_broker(url: str) -> None:
     """Ask the broker for its version; a broker that does not answer is not judged.
 
     Raises:
         SetupError: it is older than the oldest supported one.
     """
-    if url is None:
-        return
     seconds = TIMEOUT.total_seconds()
     client = redis.asyncio.Redis.from_url(
         url,
@@ -34,4 +32,4 @@ async def require_broker(url: str | None) -> None:
         return
     finally:
         await client.aclose()
-    versions.require_broker(versions.parse_hello(answer))
+    require_broker_version(parse_hello(answer))
