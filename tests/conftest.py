@@ -1,4 +1,4 @@
-"""What all tests share: their order, a real PostgreSQL, and a migrated database for who asks."""
+"""Parts that all tests share: their order, a real PostgreSQL, a migrated database."""
 
 import os
 from collections.abc import AsyncIterator, Generator, Iterator

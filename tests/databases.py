@@ -56,7 +56,7 @@ class Database:
         return f"{self.network_url().replace('://', f'://{role}:{password}@')}"
 
     def network_url(self) -> str:
-        """What a server worker is told: address, port and name, no role."""
+        """Return the URL for a server worker: address, port and name, no role."""
         return self.server.network_url(self.name)
 
     def execute(self, statement: str, *values: object) -> list[tuple[object, ...]]:

@@ -99,7 +99,7 @@ class OutsidePostgres:
         self.migrate(name)
 
     def migrate(self, name: str) -> list[str]:
-        """What ``wharf migrate`` does; gives what is left to a superuser."""
+        """Do what ``wharf migrate`` does; return what a superuser still has to do."""
         left = migrate(self.url(OWNER, name))
         give_passwords(
             self.url(OWNER, name), {role: SecretStr(self.passwords[role]) for role in CLIENTS}

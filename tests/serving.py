@@ -21,7 +21,7 @@ def open_loop() -> Iterator[LoopThread]:
 
 @contextmanager
 def serving(thread: LoopThread, context: AbstractAsyncContextManager[Served]) -> Iterator[Served]:
-    """What an asynchronous context gives, open on the loop while the block runs."""
+    """Return the value of an asynchronous context that is open on the loop during the block."""
 
     async def enter() -> Served:
         return await context.__aenter__()

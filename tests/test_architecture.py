@@ -1,4 +1,4 @@
-"""What import-linter cannot say: that shared is shared, and that no new corner grows unseen.
+"""Rules that import-linter cannot check: shared is shared, and every module has its place.
 
 How the first rule is evaluated. Grimp draws the graph of imports. A leaf module of ``shared`` is
 *used* by a side if any module of that side imports it, itself or by way of others. ``shared`` may

@@ -1,4 +1,4 @@
-"""What runs in CI from elsewhere is pinned to what was looked at."""
+"""Actions of others in CI are pinned to the commit that was reviewed."""
 
 import re
 from pathlib import Path

@@ -78,7 +78,7 @@ class Guest:
         return self._connection
 
     async def call(self, function: str, incarnation: str | None, **document: Any) -> dict[str, Any]:
-        """What one of the five functions answers."""
+        """Return the answer of one of the five functions."""
         return await call(await self.connection(), function, incarnation, **document)
 
     async def hello(
@@ -103,7 +103,7 @@ class Guest:
         mark: str | None = None,
         keep_mark: Callable[[str], None] = lambda _: None,
     ) -> Functions:
-        """What the worker itself uses; closed when the world ends."""
+        """Return the functions that the worker itself uses; closed when the world ends."""
         made = Functions(
             url or self.url,
             self.role,
@@ -120,7 +120,7 @@ class Guest:
 async def call(
     connection: Connection, function: str, incarnation: str | None, **document: Any
 ) -> dict[str, Any]:
-    """What a function of ``worker_v1`` answers on this connection."""
+    """Return the answer of a function of ``worker_v1`` on this connection."""
     cursor = await connection.execute(
         f"SELECT worker_v1.{function}(%s) AS answer",
         (Jsonb({"incarnation": incarnation, **document}),),
@@ -237,7 +237,7 @@ class World:
         return await submit(self.api, job)
 
     async def release(self) -> list[Released]:
-        """What control releases now; another replica at the gate is waited for."""
+        """Release jobs as control does; wait for another replica that does the same."""
         while True:
             async with self.control.transaction():
                 jobs = await release(self.control)

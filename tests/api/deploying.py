@@ -108,7 +108,7 @@ async def make_point(
 
 
 async def points(client: httpx2.AsyncClient, application_id: str) -> list[dict[str, Any]]:
-    """Those that are offered, or are not, what ran last first."""
+    """Return the rollback points that are offered, or those that are not, the last to run first."""
     answer = await client.get("/api/rollback.all", params={"applicationId": application_id})
     assert answer.status_code == 200, answer.text
     shown: list[dict[str, Any]] = answer.json()

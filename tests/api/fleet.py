@@ -67,7 +67,7 @@ class TestServer:
         raise AssertionError("no job came")
 
     async def release(self) -> list[Released]:
-        """What control releases now, for whatever server."""
+        """Release jobs as control does, for all servers."""
         async with self.control.connection() as connection, connection.transaction():
             jobs = [
                 await recheck(connection, await pin(connection, job))
@@ -146,7 +146,7 @@ async def enrol(client: httpx2.AsyncClient, token: str, words: str = "any") -> h
 
 
 def make_verifier(password: str) -> str:
-    """What a worker sends of its password (RFC 5803, as PostgreSQL writes it)."""
+    """Make the SCRAM verifier that a worker sends (RFC 5803, as PostgreSQL writes it)."""
     salt, iterations = b"0123456789abcdef", 4096
     salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
     client_key = hmac.digest(salted, b"Client Key", "sha256")
@@ -179,7 +179,7 @@ def bad_report() -> ProbeReport:
 
 
 def bad_error() -> dict[str, Any]:
-    """What a worker stores of a test that found a fault: the fault, and the whole report."""
+    """Make the result of a test that found a fault: the fault, and the whole report."""
     report = bad_report()
     fault = report.fault()
     assert fault is not None

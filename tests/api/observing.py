@@ -30,7 +30,7 @@ _MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What one call answered and changed; ``named`` are the fields of its warnings."""
+    """The answer and the effects of one call; ``named`` are the fields of its warnings."""
 
     status: int
     answer: str

@@ -29,7 +29,7 @@ FRESH_SERVER = {
 
 @dataclass
 class Scene:
-    """What the probes need, by name; what is fresh is made anew for each call."""
+    """The objects that probes need, by name; fresh ones are made for each call."""
 
     client: httpx2.AsyncClient
     database: Database

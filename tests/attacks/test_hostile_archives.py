@@ -33,7 +33,7 @@ def header(name: str, kind: bytes, size: int) -> bytes:
 
 
 def pax_header_of_digits() -> bytes:
-    """It froze Python's own reader for minutes."""
+    """Such an archive stops Python's own reader for minutes."""
     return gzip.compress(header("x", tarfile.XHDTYPE, 300_000) + b"1" * 300_000 + bytes(2000))
 
 
@@ -130,7 +130,7 @@ async def test_a_hostile_archive_is_refused_quickly_and_in_little_memory(
 async def test_the_unpacking_process_has_no_secret_and_no_socket_and_ends_with_its_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits at an upload that never ends; a cancelled job ends it."""
+    """The unpacker waits for an upload that never ends; a cancelled job ends it."""
     monkeypatch.setenv("WHARF_CANARY", "s3cret-canary")
     os.mkfifo(tmp_path / "upload")
     (tmp_path / "into").mkdir()

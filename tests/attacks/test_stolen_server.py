@@ -421,7 +421,7 @@ async def test_a_full_queue_of_notifications_keeps_nobody_from_submitting(
 
 
 async def degraded(world: World) -> list[str]:
-    """What ``/readyz`` says of the database, beside that there is no control."""
+    """Return the database's line of ``/readyz``, without the one of the absent control."""
     async with open_pool(world.database.url("wharf_api")) as pool:
         answer = await answer_ready(pool, DiskWatch(None))
     said: list[str] = json.loads(bytes(answer.body))["degraded"]

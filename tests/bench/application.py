@@ -31,7 +31,7 @@ FILE = (
 
 @dataclass(frozen=True)
 class Version:
-    """What was built: ``pushed`` and ``retained`` name the image by its digest."""
+    """An image that was built: ``pushed`` and ``retained`` name it by its digest."""
 
     number: int
     build_id: str
@@ -107,7 +107,7 @@ class Application:
                 self.scene.docker(number, "service", "rm", self.name)
 
     def seen(self) -> DemoDeployment:
-        """Who polls it from outside, at the published port of its servers."""
+        """A client that polls it from outside, at the published port of its servers."""
         fleet = self.scene.fleet
         names = {server.name for server in self.servers}
         hosts = tuple(host for host in fleet.hosts if host.name in names)
@@ -125,7 +125,7 @@ class Application:
         return {"applicationId": self.application_id}
 
     def _points(self) -> dict[str, str]:
-        """What is offered, by digest."""
+        """Return the rollback points that are offered, by digest."""
         points = self.scene.call("rollback.all", self.chosen)
         return {point["digest"]: point["rollbackId"] for point in points if point["offered"]}
 
@@ -144,7 +144,7 @@ class Application:
 def open_application(
     scene: Scene, name: str, runtime: str, ports: Sequence[Mapping[str, object]] = ()
 ) -> Iterator[Application]:
-    """It is built on the first server, and taken off all of its servers when the block is left."""
+    """Build an application on the first server; remove it everywhere at the end of the block."""
     directory = scene.directory / name
     directory.mkdir()
     files = {"Dockerfile": FILE, "busybox": BUSYBOX.read_bytes()}

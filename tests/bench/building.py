@@ -29,7 +29,7 @@ PROGRAMS = Path("/usr/lib")
 
 
 def measure(scene: Scene) -> Iterator[Figure]:
-    """What users have, an application on a base; then the worst, noise that no gzip packs.
+    """Build what users have, an application on a base; then the worst, random bytes.
 
     All of it is new to both registries.
     """

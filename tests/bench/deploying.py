@@ -105,7 +105,7 @@ def _figure(name: str, rounds: Sequence[tuple[float, float]], peer: str, goal: s
 
 
 def _gap(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[Figure]:
-    """What a visitor sees who asks again and again while a good version takes its place.
+    """Measure what a client sees while a good version replaces the old one.
 
     One who asks at the wrong moment waits until the network asks again for it, a second later.
     """

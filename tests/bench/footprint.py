@@ -1,4 +1,4 @@
-"""What each process costs while nothing happens: resident memory, and CPU over five seconds."""
+"""Measure idle processes: resident memory, and CPU over five seconds."""
 
 import os
 import time

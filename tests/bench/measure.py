@@ -1,4 +1,4 @@
-"""What a measurement gives, and how figures of several rounds become one."""
+"""Results of a measurement; one figure from several rounds."""
 
 import json
 import statistics

@@ -1,4 +1,4 @@
-"""What a look costs with a million finished jobs behind it, against one with none."""
+"""Compare queries with a million finished jobs to queries with none."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What is measured on: a stack with two servers, and Docker's own command line beside it."""
+"""The parts that are measured: a stack with two servers, and Docker's own command line."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ class Scene:
     registries: list[LocalRegistry] = field(default_factory=list)
 
     def call(self, procedure: str, body: Mapping[str, object]) -> Any:
-        """What a procedure answers, on a connection that is there: what is measured is not ours."""
+        """Return a procedure's answer over an open connection: connecting is not measured."""
         answer = self.client.post(f"/api/trpc/{procedure}", json=dict(body))
         assert answer.is_success, answer.text
         return answer.json()
@@ -79,7 +79,7 @@ class Scene:
         return time.perf_counter() - begun
 
     def docker_says(self, host: int, *words: str, config: str = "cli", text: str = "") -> str:
-        """What it prints."""
+        """Return the output of a command."""
         done = subprocess.run(
             ["docker", "--config", str(self.directory / config), *words],
             env={**os.environ, "DOCKER_HOST": self.fleet.hosts[host].docker_host},

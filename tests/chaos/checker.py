@@ -1,4 +1,4 @@
-"""What is true afterwards, looked at from outside: rows, registry, Engines, logs."""
+"""Check the state after a run from outside: rows, registry, Engines, logs."""
 
 import json
 from collections import Counter

@@ -16,7 +16,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", 
 
 
 class Mood(StrEnum):
-    """What the front does instead of handing on."""
+    """The faults that the front makes in place of passing a request on."""
 
     BROKEN = "500"
     AWAY = "503"

@@ -1,4 +1,4 @@
-"""What the world outside of our database holds: the registry, the Engines, what the front saw."""
+"""The state outside our database: the registry, the Engines, the requests that the front saw."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -44,7 +44,7 @@ class Outside:
         return cls(scene, names)
 
     def is_true(self, job: Row) -> bool:
-        """Whether a job that is said to have succeeded did what it was asked to."""
+        """Return whether a job that succeeded by its record did its work."""
         result = job["result"]
         match job["kind"]:
             case "image.push":
@@ -60,7 +60,7 @@ class Outside:
                 return bool(job["command"]["username"] != STRANGER)
 
     def has_effect(self, job: Row) -> bool:
-        """Whether the name is there that a push or a tag was to give."""
+        """Return whether the name of a push or a tag is there."""
         match job["kind"]:
             case "image.push":
                 return self._digest(_target(job)) is not None
@@ -88,7 +88,7 @@ class Outside:
                 yield job["job_id"]
 
     def _digest(self, reference: Reference) -> str | None:
-        """What the registry holds, asked without what is before it."""
+        """Return what the registry holds, read without the front."""
         answer = httpx2.head(
             f"http://{self.scene.registry.host}/v2/{reference.repository}"
             f"/manifests/{reference.target}",

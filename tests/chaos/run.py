@@ -33,7 +33,7 @@ class Struck:
 
 @dataclass
 class Story:
-    """What happened: to be judged by `check`."""
+    """The record of a run, for `check`."""
 
     struck: list[Struck] = field(default_factory=list)
     ended_by_itself: list[str] = field(default_factory=list)

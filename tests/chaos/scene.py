@@ -1,4 +1,4 @@
-"""What faults are let loose on: two servers, two control processes, a registry behind a link."""
+"""The parts under faults: two servers, two control processes, a registry behind a link."""
 
 import shutil
 import subprocess
@@ -84,7 +84,7 @@ class Scene:
         return redis.Redis.from_url(self.valkey.url(ADMIN))
 
     def publisher(self) -> Publisher:
-        """What control publishes with; close it."""
+        """Return the application that control publishes with; close it."""
         return Publisher(self.valkey.url("control"))
 
     def database(self) -> psycopg.Connection:

@@ -77,7 +77,7 @@ def run(
     directory: Path | None = None,
     source: IO[bytes] | None = None,
 ) -> str:
-    """What a command printed; ``environment`` is added to our own.
+    """Return the output of a command; ``environment`` is added to our own.
 
     Raises:
         CommandError: it failed, or took too long.

@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plane:
-    """What was started, and where it is; ``address`` is where all of its ports are published."""
+    """The stack that was started; ``address`` is where all of its ports are published."""
 
     project: Project
     engine: LocalEngine
@@ -54,7 +54,7 @@ class Plane:
         return jobs[-1]
 
     def tasks(self) -> list[Document]:
-        """What Flower shows, to those who can log in."""
+        """Return what Flower shows to a user who is logged in."""
         user, _, password = self.secret("flower.login").partition(":")
         answer = httpx2.get(f"http://{self.address}:5555/api/tasks", auth=(user, password))
         return list(answer.raise_for_status().json().values())

@@ -73,7 +73,7 @@ def test_no_secret_is_in_a_layer_an_environment_or_a_command(plane: Plane) -> No
 
 
 def found_in_layers(plane: Plane, wanted: set[bytes]) -> Iterator[bytes]:
-    """Those of ``wanted`` that are anywhere in the archive of our images, layers and all."""
+    """Return those of ``wanted`` that are in the archive of our images, layers included."""
     overlap = max(map(len, wanted))
     command = ("docker", f"--host={plane.engine.docker_host}", "save", *IMAGES)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as saving:

@@ -1,4 +1,4 @@
-"""What can be said of the Dockerfiles without an Engine."""
+"""Checks of the Dockerfiles that need no Engine."""
 
 import re
 from pathlib import Path

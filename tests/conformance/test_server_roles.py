@@ -1,4 +1,4 @@
-"""What a server's role can do and what it cannot: the same on every kind of PostgreSQL."""
+"""The rights of a server's role: the same on every kind of PostgreSQL."""
 
 import psycopg
 import pytest

@@ -31,7 +31,7 @@ class Fake:
 
     @property
     def authorizations(self) -> list[str]:
-        """What was sent to prove a login, none left out."""
+        """Return all credentials that were sent."""
         found = (request.headers.get("Authorization") for request in self.requests)
         return [value for value in found if value is not None]
 

@@ -34,7 +34,7 @@ def spellings(secret: str, username: str) -> set[bytes]:
 
 @dataclass
 class Overheard:
-    """What went over the broker, and how processes were started, while the block ran."""
+    """Record the traffic of the broker and the starts of processes during the block."""
 
     broker: bytearray = field(default_factory=bytearray)
     command_lines: set[bytes] = field(default_factory=set)

@@ -84,7 +84,7 @@ class LinkScenario:
         return job
 
     def digest(self, name: str) -> str | None:
-        """What the registry holds under ``host/repository:tag``; nothing if it holds none."""
+        """Return the digest of ``host/repository:tag`` in the registry, if it is there."""
         reference = parse_reference(name)
         answer = httpx2.head(
             f"http://{self.port.registry.host}/v2/{reference.repository}/manifests/{reference.tag}",

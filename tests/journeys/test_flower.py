@@ -18,7 +18,7 @@ def test_flower_shows_tasks_by_name_and_state_behind_a_login(port: Port) -> None
         return list(answer.raise_for_status().json().values())
 
     def failed() -> list[dict[str, Any]]:
-        """Those that Flower has seen from their beginning: it may have joined in the middle."""
+        """Return the tasks that Flower saw from their start: it may have connected later."""
         return [task for task in tasks() if task["state"] == "FAILURE" and task["received"]]
 
     until = time.monotonic() + 20

@@ -1,4 +1,4 @@
-"""What a look at the jobs costs, statement by statement."""
+"""Measure queries of jobs, statement by statement."""
 
 import statistics
 import time

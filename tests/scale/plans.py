@@ -1,4 +1,4 @@
-"""What a statement reads: its plan, or the tables it really read from end to end."""
+"""The reads of a statement: its plan, or the tables that it read from end to end."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any

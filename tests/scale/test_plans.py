@@ -292,7 +292,7 @@ async def test_what_a_worker_says_reads_no_large_table_whole(place: Place) -> No
 
 
 async def test_a_beat_has_no_index_changed(place: Place) -> None:
-    """What is prolonged every three seconds must leave nothing behind to be cleaned up.
+    """Rows that are updated every three seconds must leave nothing for vacuum.
 
     A page that is full, or that somebody looks at, makes one of them the exception; a changed index
     would make it the rule.

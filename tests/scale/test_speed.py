@@ -1,4 +1,4 @@
-"""What a look costs with nothing behind it and with a million finished jobs behind it."""
+"""The cost of queries with no finished jobs and with a million."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

@@ -233,7 +233,7 @@ class Deployments(RuleBasedStateMachine):
         )
 
     def _note(self, deployment: dict[str, Any], number: int | None = None) -> None:
-        """What it changed; ``number`` is the version that it is to have deployed."""
+        """The change of a step; ``number`` is the version that it has to deploy."""
         digest = deployment["digest"]
         if digest is not None and number is not None:
             self.by_digest[digest] = self.scene.images[number]

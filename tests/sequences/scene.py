@@ -1,4 +1,4 @@
-"""What sequences run on: two servers, registries for sources, builds and rollbacks, versions."""
+"""The parts of sequences: two servers, registries for sources, builds and rollbacks, versions."""
 
 import os
 import subprocess
@@ -80,7 +80,7 @@ class Scene:
     images: list[str] = field(default_factory=list)
 
     def docker(self, host: int, *words: str) -> str:
-        """What Docker's command line says, against one host's Engine."""
+        """Return the output of Docker's command line for one host's Engine."""
         done = subprocess.run(
             ["docker", *words],
             env={**os.environ, "DOCKER_HOST": self.fleet.hosts[host].docker_host},
@@ -131,7 +131,7 @@ class Scene:
 
     @contextmanager
     def without_engine(self, host: int) -> Iterator[None]:
-        """It is killed, and started again where it was when the block is left."""
+        """Kill it; start it again in its place at the end of the block."""
         engine = self.fleet.hosts[host].engine
         assert engine is not None
         engine.kill()
@@ -142,7 +142,7 @@ class Scene:
 
     @contextmanager
     def without_worker(self, host: int) -> Iterator[None]:
-        """It is killed, and started again when the block is left."""
+        """Kill it; start it again at the end of the block."""
         self.servers[host].worker.kill()
         try:
             yield

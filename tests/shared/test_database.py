@@ -16,7 +16,7 @@ from worker.local.postgres import LocalPostgres
 
 
 class Ear:
-    """What was heard, and a way to wait for it."""
+    """The notifications that arrived, and a way to wait for them."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []

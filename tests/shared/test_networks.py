@@ -1,4 +1,4 @@
-"""Which addresses are refused whatever is allowed, and what the others count as."""
+"""Addresses that are refused whatever is allowed, and the classes of the others."""
 
 from ipaddress import ip_address
 

@@ -8,7 +8,7 @@ from shared.webhooks import KEY_BYTES, PREFIX, host_of, make_secret, sign
 
 
 def test_it_signs_the_standard_s_own_example() -> None:
-    """That of https://github.com/standard-webhooks/standard-webhooks, in its libraries' tests."""
+    """The example of https://github.com/standard-webhooks/standard-webhooks for libraries."""
     signature = sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "msg_p5jXN8AQM9LWM0D4loKWxJek",

@@ -1,4 +1,4 @@
-"""Which key may build and deploy which application: decided without a database."""
+"""The keys that may build and deploy an application: decided without a database."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ VOLUME: dict[str, Any] = {"mounts": [{"type": "volume", "volume_name": "data"}]}
 def may(
     role: Role = "member", *, uploads: bool, application_id: str | None = None, **more: Any
 ) -> bool:
-    """Whether the key ``ours`` may build application ``app`` as it is."""
+    """Return whether the key ``ours`` may build application ``app`` as it is."""
     caller = Caller("organization", "ours", role, application_id=application_id)
     fields: dict[str, Any] = {
         "application_id": "app",

@@ -87,7 +87,7 @@ async def test_uploads_of_an_organization_are_counted_one_after_the_other(
 
 
 def is_waiting(database: Database) -> bool:
-    """Whether somebody waits for a lock."""
+    """Return whether a session waits for a lock."""
     return bool(database.execute("SELECT 1 FROM pg_locks WHERE NOT granted"))
 
 

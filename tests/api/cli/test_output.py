@@ -1,4 +1,4 @@
-"""What the commands print steers no terminal."""
+"""The output of the commands controls no terminal."""
 
 import pytest
 

@@ -30,7 +30,7 @@ async def create(client: httpx2.AsyncClient, prefix: str | None, **changes: Any)
 
 
 def logins(database: Database) -> dict[str, str | None]:
-    """Which registry each image of the newest job is pulled from, by its first service."""
+    """Return the registry of each image of the newest job, by its first service."""
     [(command,)] = database.execute("SELECT command FROM job ORDER BY job_id DESC LIMIT 1")
     images = ComposePull.model_validate(command).images
     return {image.services[0]: image.registry_id for image in images}

@@ -1,4 +1,4 @@
-"""What registries say of pushes, in the bodies that they send; and that nothing else is one."""
+"""Notifications of pushes in the bodies that registries send; nothing else is one."""
 
 import json
 from typing import Any

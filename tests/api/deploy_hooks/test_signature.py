@@ -1,4 +1,4 @@
-"""Who has the secret is heard, in each of the three ways; nobody else is."""
+"""A caller with the secret is accepted, in each of the three ways; nobody else is."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ BODY, NOW = b'{"events": []}', 1_700_000_000
 def standard(
     body: bytes = BODY, *, sent: int = NOW, key: bytes = KEY, message_id: str = "msg"
 ) -> dict[str, str]:
-    """What a sender makes by the words of the standard."""
+    """Sign as the standard says."""
     digest = hmac.new(key, f"{message_id}.{sent}.".encode() + body, hashlib.sha256).digest()
     return {
         "webhook-id": message_id,

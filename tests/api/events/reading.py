@@ -116,7 +116,7 @@ async def serving(app: FastAPI, front: Any = None) -> AsyncIterator[tuple[Server
 
 
 async def beat(server: TestServer, job_id: str, attempt: int, *at_bytes: int) -> None:
-    """What a worker tells of the layers of its pull."""
+    """Report the layers of a pull, as a worker does."""
     layers = [
         {"id": f"layer-{index}", "state": "moving", "current_bytes": count, "total_bytes": 1000}
         for index, count in enumerate(at_bytes)

@@ -1,4 +1,4 @@
-"""What a feed makes of the rows, by a clock of the test."""
+"""The events that a feed makes of rows, by a clock of the test."""
 
 import json
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ class Watched:
         self.feed = Feed("job-1", lambda: self.now)
 
     def take(self, job: JobRow, seconds: float) -> dict[str, Any]:
-        """What is sent of a row that is read so much later."""
+        """Return the events of a row that is read so much later."""
         self.now += seconds
         self.feed.take(job, ())
         assert self.feed.snapshot is not None

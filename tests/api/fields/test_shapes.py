@@ -57,7 +57,7 @@ async def test_every_field_takes_effect_or_is_refused_or_is_named(scene: Scene, 
 
 
 async def _try(scene: Scene, name: str) -> AsyncIterator[str]:
-    """What is wrong with a procedure's fields."""
+    """A fault of a procedure's fields."""
     procedure, probe = PROCEDURES[name], PROBES[name]
     seen = await scene.ask(procedure, probe)
     if seen.status not in {200, 202} or seen.named:

@@ -1,4 +1,4 @@
-"""What names sources: nothing that leads elsewhere, and nothing that git takes for an option."""
+"""Names of sources lead nowhere else, and git takes none for an option."""
 
 from typing import Any
 from urllib.parse import urlsplit

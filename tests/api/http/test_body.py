@@ -1,4 +1,4 @@
-"""What is no JSON for us, at every door; bodies that do not come."""
+"""Bodies that are no JSON, in each dialect; bodies that never arrive."""
 
 import asyncio
 import json

@@ -16,7 +16,7 @@ Logged = list[MutableMapping[str, Any]]
 
 @pytest.fixture
 def logged() -> Iterator[Logged]:
-    """What is logged from now on, with what is bound to it."""
+    """Collect the log events from now on, with their bound values."""
     capture = LogCapture()
     structlog.configure(processors=[structlog.contextvars.merge_contextvars, capture])
     yield capture.entries

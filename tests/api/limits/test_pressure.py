@@ -1,4 +1,4 @@
-"""What an API process does when it is to stop, and when there is more to do than it can."""
+"""An API process that stops, and one with more requests than it can serve."""
 
 import asyncio
 import os

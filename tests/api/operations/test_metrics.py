@@ -1,4 +1,4 @@
-"""What Prometheus is told, read by Prometheus's own parser."""
+"""The metrics, read by Prometheus's own parser."""
 
 import time
 from collections.abc import Mapping

@@ -29,7 +29,7 @@ async def ask(
 
 
 def read(answer: httpx2.Response) -> Any:
-    """What was answered, at whatever door."""
+    """Return the answer of either dialect."""
     body = answer.json()
     return body["result"]["data"]["json"] if isinstance(body, dict) and "result" in body else body
 

@@ -1,4 +1,4 @@
-"""Which connection makes room, which one is refused, which one has waited too long."""
+"""The connection that makes room, the one that is refused, the one that waited too long."""
 
 from dataclasses import dataclass, field
 

@@ -200,7 +200,7 @@ def use_everywhere(caller: Caller, registry: LocalRegistry) -> list[str]:
 
 
 def flower_shows(url: str, port: Port, job_ids: list[str]) -> dict[str, bytes]:
-    """What Flower's API and pages say, once it has heard of every job."""
+    """Return what Flower's API and pages show once it knows every job."""
     password = (port.stack.directory.path / "keys" / "flower.password").read_text()
     login = ("admin", password)
 

@@ -1,4 +1,4 @@
-"""What was built runs on two servers; a version that is not healthy never takes its place."""
+"""A built version runs on two servers; a version that is not healthy never replaces it."""
 
 import os
 import socket

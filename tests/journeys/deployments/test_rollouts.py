@@ -151,7 +151,7 @@ def app(port: Port, request: pytest.FixtureRequest) -> Iterator[App]:
 
 @contextmanager
 def asking(app: App, host: int) -> Iterator[list[str]]:
-    """What it answers on a host while the block runs, as a router in front of all its containers
+    """Record its answers on a host during the block, as a router in front of all its containers
     would hear it; nothing where none answers.
     """
     heard: list[str] = []
@@ -275,7 +275,7 @@ def test_an_engine_that_dies_in_the_switch_runs_the_new_version_when_it_is_back(
 
 
 def is_ending(port: Port, app: App) -> bool:
-    """Whether the old one's end has been asked for: the new one, with its ports, waits for it."""
+    """Return whether the old container was asked to stop: the new one waits for its ports."""
     with suppress(subprocess.CalledProcessError):
         shape = "{{.State.Status}} {{len .HostConfig.PortBindings}}"
         return docker(port, 1, "inspect", "--format", shape, f"{app.name}.new") == "created 1"

@@ -1,4 +1,4 @@
-"""What a wrong registry is called, asked through the API and answered from a real server.
+"""The verdicts on wrong registries, requested through the API and found by a real server.
 
 The registries have an address outside of those that the server's Engine lists as insecure.
 """
@@ -48,7 +48,7 @@ def server(port: Port) -> LocalServer:
 
 
 def certificates(port: Port) -> Path:
-    """What that server alone sees as ``/etc/docker/certs.d``."""
+    """Return the folder that this server alone sees as ``/etc/docker/certs.d``."""
     return port.directory / "docker" / "certs.d"
 
 

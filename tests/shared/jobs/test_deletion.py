@@ -77,7 +77,7 @@ class Registry:
 
     @property
     def own_tags(self) -> set[str]:
-        """Those that given-up builds gave to the image, and nobody else did."""
+        """Return the tags that abandoned builds gave to the image, and nobody else did."""
         of_image = [each for each in self.builds if each.digest == IMAGE.digest]
         others = {each.tag for each in of_image if not each.is_given_up}
         others |= {claim.tag for claim in self.others if claim.tag}

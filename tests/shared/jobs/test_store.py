@@ -69,7 +69,7 @@ class Walk:
         await self.world.owner.execute("DELETE FROM job WHERE job_id = %s", (self.job_id,))
 
     def likely(self) -> list[Callable[[], Awaitable[None]]]:
-        """What carries a job on, so that the walk sees whole transitions."""
+        """Advance a job, so that the walk sees whole transitions."""
         match self.life.state:
             case State.QUEUED:
                 return [self.fall_due, self.release]

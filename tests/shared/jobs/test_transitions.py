@@ -219,7 +219,7 @@ TestLives.settings = settings(max_examples=60, stateful_step_count=40, deadline=
 
 
 def one_step(job: Life, now: datetime, word: Outcome) -> tuple[Life, datetime]:
-    """What a sweep, control and a worker make of a job; the worker always says ``word``."""
+    """Apply a sweep, control and a worker to a job; the worker always reports ``word``."""
     match job.state:
         case State.QUEUED:
             now = max(now, job.run_at or now)

@@ -1,4 +1,4 @@
-"""What each database role must not be able to do, really tried as that role."""
+"""Attempts that each database role must not be able to make, tried as that role."""
 
 import asyncio
 
@@ -154,7 +154,7 @@ AS_CONTROL = [
 
 
 async def allowed(connection: Connection, statements: list[str]) -> list[str]:
-    """Those that were not refused for want of a right; none has an effect."""
+    """Return the attempts that were not refused for a missing right; none has an effect."""
     found = []
     for statement in statements:
         try:

@@ -1,4 +1,4 @@
-"""What ends is told to each endpoint that wants it, once, in the very statement that ends it."""
+"""The end of a job is queued for each subscribed endpoint, once, by the statement that ends it."""
 
 import asyncio
 import json

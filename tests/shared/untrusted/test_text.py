@@ -1,4 +1,4 @@
-"""What others say, without what would steer a terminal."""
+"""Text of others without sequences that control a terminal."""
 
 from shared.untrusted.text import plain_text, uncoloured
 

@@ -29,7 +29,7 @@ AtOnce = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Message:
-    """What came: where to, with what headers, as what bytes."""
+    """A request that arrived: its path, headers and body."""
 
     path: str
     headers: dict[str, str]
@@ -45,7 +45,7 @@ class Message:
         return content
 
     def signature(self, secret: str = SECRET) -> str:
-        """What it has to be signed with, by the words of the standard."""
+        """Return the signature that the standard asks for."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
         signed = b".".join(
             [self.id.encode(), self.headers["webhook-timestamp"].encode(), self.body]

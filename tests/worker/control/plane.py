@@ -23,7 +23,7 @@ from worker.local.valkey import LocalValkey
 
 @dataclass(frozen=True)
 class Message:
-    """What a server's worker would be told."""
+    """Return the settings that a server's worker would get."""
 
     kind: str
     job_id: str
@@ -66,7 +66,7 @@ class Plane:
                 await running
 
     def messages(self, guest: Guest) -> list[Message]:
-        """What waits in the server's queue, oldest first."""
+        """Return the messages of the server's queue, oldest first."""
         with redis.Redis.from_url(self.broker.url(ADMIN)) as client:
             waiting = [json.loads(raw) for raw in client.lrange(f"server.{guest.server_id}", 0, -1)]
         return [_parse(message) for message in reversed(waiting)]

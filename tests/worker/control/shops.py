@@ -167,7 +167,7 @@ class Shop:
         return row
 
     async def points(self) -> list[str]:
-        """Those that control still has, dropped ones too."""
+        """Return the endpoints that control still has, dropped ones included."""
         rows = await self.world.rows(
             "SELECT rollback_id FROM rollback WHERE application_id = %s ORDER BY rollback_id",
             self.application_id,

@@ -1,4 +1,4 @@
-"""What control and a worker ask of the database while there is nothing to do."""
+"""The queries of control and a worker while there is nothing to do."""
 
 import asyncio
 import re

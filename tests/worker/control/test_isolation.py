@@ -147,7 +147,7 @@ def may_use(admin: redis.Redis, user: str, name: str, arity: int) -> bool:
 
 
 def obeys(client: redis.Redis, *words: str) -> bool:
-    """Whether the broker did it, or failed at it for another reason than a missing right."""
+    """Return whether the broker did it, or failed for another reason than a missing right."""
     try:
         client.execute_command(*words)  # type: ignore[no-untyped-call]
     except (redis.exceptions.NoPermissionError, redis.AuthenticationError):

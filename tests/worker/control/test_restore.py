@@ -38,7 +38,7 @@ class Days:
     running: str
 
     async def newest_mark(self) -> str:
-        """What the server was told last, today."""
+        """Return the last settings that the server got."""
         await raise_counter(self.today)
         return str((await self.guest.call("beat", "first"))["mark"])
 

@@ -7,7 +7,7 @@ from worker.local.engines import LocalEngine
 
 
 def traces(engine: LocalEngine) -> list[str]:
-    """What there still is of an Engine outside its room: mounts and cgroups."""
+    """Return what an Engine left outside its namespace: mounts and cgroups."""
     place = str(engine.directory)
     mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if place in line]
     groups = Path("/sys/fs/cgroup")
@@ -21,7 +21,7 @@ def room_of(pid: int) -> int:
 
 
 def processes_in(room: int) -> list[int]:
-    """Who lives in a process namespace or in one below it, as `unshare` and Docker nest them."""
+    """Return the processes of a process namespace and of those below it, as Docker nests them."""
     found = []
     for path in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):

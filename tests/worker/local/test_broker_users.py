@@ -74,7 +74,7 @@ class Fleet:
                     )
 
     def states(self) -> dict[str, str]:
-        """What Flower shows of each task."""
+        """Return what Flower shows of each task."""
         answer = httpx2.get(
             f"http://127.0.0.1:{self.flower_port}/api/tasks", auth=FLOWER_LOGIN, timeout=10
         )

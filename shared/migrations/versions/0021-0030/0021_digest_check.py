@@ -1,4 +1,4 @@
-"""What registries answer when control asks for the digests that workers pushed."""
+"""Store the answers of registries to control's checks of pushed digests."""
 
 from alembic import op
 import sqlalchemy as sa

@@ -1,4 +1,4 @@
-"""What the services of each control process did."""
+"""Store the runs and failures of the services of each control process."""
 
 from alembic import op
 import sqlalchemy as sa

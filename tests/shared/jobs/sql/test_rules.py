@@ -1,4 +1,4 @@
-"""What holds for every job, whoever changes it: its secrets go, its hints are sent."""
+"""Rules for every job, whoever changes it: its secrets go, its notifications are sent."""
 
 import asyncio
 

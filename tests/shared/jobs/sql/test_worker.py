@@ -1,4 +1,4 @@
-"""What a server worker may say about its attempts: ``jobs/sql/worker``, called as its own role."""
+"""The functions that a server worker calls for its attempts, called as its own role."""
 
 import asyncio
 import time

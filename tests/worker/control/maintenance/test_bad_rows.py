@@ -268,7 +268,7 @@ async def spoil(world: World, document: str) -> int:
 
 
 async def is_handled(world: World, rows: dict[str, str]) -> bool:
-    """Whether each duty of the good rows was done."""
+    """Return whether each service did its work for the good rows."""
     return await done(world, rows) == {
         *(
             "release",

@@ -1,4 +1,4 @@
-"""Who waits for a deployment sees its end when its last job has ended, not at the next sweep."""
+"""A client that waits for a deployment sees its end with its last job, not at the next sweep."""
 
 import time
 from functools import partial

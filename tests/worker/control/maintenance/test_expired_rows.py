@@ -1,4 +1,4 @@
-"""What is too old to mean anything goes, and nothing else."""
+"""Expired rows are deleted, and nothing else."""
 
 from shared.ids import make_id
 from tests.world import World

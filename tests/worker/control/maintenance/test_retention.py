@@ -1,4 +1,4 @@
-"""What is over and old goes, what is not stays; by the rights that control has."""
+"""Old finished rows are deleted, others stay; with the rights that control has."""
 
 from datetime import timedelta
 from functools import partial

@@ -206,7 +206,7 @@ async def test_what_gets_free_is_given_to_who_has_least_of_it(
 
 @dataclass
 class SlowNames:
-    """What a machine's resolver does: ``hooks.example`` is here; for others it blocks."""
+    """Resolve as a machine does: ``hooks.example`` is here; for others it blocks."""
 
     answers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     asked: list[str] = field(default_factory=list)
