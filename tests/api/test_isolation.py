@@ -161,7 +161,7 @@ def test_the_matrix_names_every_procedure_that_takes_an_id() -> None:
     }
 
 
-async def test_what_is_anothers_is_not_found_and_nothing_happens(
+async def test_an_object_of_another_organization_is_not_found_and_nothing_happens(
     client: httpx2.AsyncClient,
     stranger: httpx2.AsyncClient,
     server: TestServer,

@@ -73,7 +73,7 @@ async def test_a_database_that_is_not_migrated_is_no_start(
             pass
 
 
-async def test_it_is_ready_once_control_was_seen(
+async def test_the_api_is_ready_once_control_was_seen(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     before = await client.get("/readyz")
@@ -91,7 +91,7 @@ async def test_it_is_ready_once_control_was_seen(
     assert (await client.get("/healthz")).status_code == 200
 
 
-async def test_it_takes_jobs_and_says_what_is_degraded(
+async def test_the_api_takes_jobs_and_names_degraded_parts(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     database.execute(
@@ -108,7 +108,7 @@ async def test_it_takes_jobs_and_says_what_is_degraded(
     assert (answer.status_code, answer.json()["degraded"]) == (200, ["broker", "removed_servers"])
 
 
-async def test_it_is_not_ready_before_the_newest_migration(
+async def test_the_api_is_not_ready_before_the_newest_migration(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     database.execute("UPDATE alembic_version SET version_num = '0000'")
@@ -116,7 +116,7 @@ async def test_it_is_not_ready_before_the_newest_migration(
     assert "migrations" in (await client.get("/readyz")).json()["failing"]
 
 
-async def test_it_is_not_ready_without_its_database_and_comes_back(
+async def test_the_api_is_not_ready_without_its_database_and_recovers(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     with_database = f'ALTER DATABASE "{database.name}" ALLOW_CONNECTIONS'

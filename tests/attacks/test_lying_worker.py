@@ -84,7 +84,7 @@ async def test_an_error_that_cannot_be_read_ends_its_job_all_the_same(
 
 
 @pytest.mark.parametrize("document", [*BAD.values(), TOO_LONG], ids=[*BAD.keys(), "too long"])
-async def test_what_cannot_be_read_is_not_stored_and_the_beat_counts(
+async def test_an_unreadable_document_is_not_stored_and_the_heartbeat_counts(
     world: World, document: str
 ) -> None:
     guest = await world.add_server()
@@ -112,7 +112,7 @@ async def test_an_engine_that_cannot_be_read_is_none_and_its_worker_is_heard(
     assert await world.rows("SELECT engine FROM server") == [{"engine": None}]
 
 
-async def test_what_would_steer_a_terminal_is_not_stored(world: World) -> None:
+async def test_control_sequences_are_not_stored(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
     said = {"text": f"a{STEERING}b\n\tc"}

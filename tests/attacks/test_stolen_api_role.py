@@ -237,7 +237,7 @@ async def test_a_key_asks_in_no_other_name(world: World, guest: Guest, thief: Co
         await submit(thief, forged, proof=proof)
 
 
-async def test_what_a_key_did_is_noted_under_its_own_name_and_time(
+async def test_actions_of_a_key_are_audited_under_its_own_name_and_time(
     world: World, thief: Connection
 ) -> None:
     [admin] = await world.rows("SELECT api_key_id FROM api_key")

@@ -242,7 +242,7 @@ async def test_a_removed_server_does_not_stay_by_what_any_role_may_leave_behind(
     assert not await has_role(world, guest)
 
 
-async def test_what_a_removed_server_owns_elsewhere_goes_with_the_next_migration(
+async def test_objects_of_a_removed_server_elsewhere_are_dropped_by_the_next_migration(
     world: World, attacked_server: Server
 ) -> None:
     guest = await world.add_server()

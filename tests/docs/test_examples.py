@@ -40,7 +40,7 @@ def all_blocks() -> list[Block]:
     return [block for name, text in documents().items() for block in read_blocks(name, text)]
 
 
-def test_what_is_run_elsewhere_is_run_by_a_test_that_exists() -> None:
+def test_each_example_that_is_run_elsewhere_names_a_test_that_exists() -> None:
     assert not [name for name in ELSEWHERE.values() if not (TESTS / name).exists()]
 
 

@@ -267,7 +267,7 @@ async def test_pruning_reads_no_large_table_whole(place: Place) -> None:
     assert await scanned_by_running(place.connection, forget) & LARGE == set()
 
 
-async def test_what_a_worker_says_reads_no_large_table_whole(place: Place) -> None:
+async def test_a_report_of_a_worker_reads_no_large_table_whole(place: Place) -> None:
     said: dict[str, str] = {}
 
     async def speak() -> None:

@@ -25,7 +25,7 @@ async def superuser(database: Database) -> AsyncIterator[Connection]:
         yield connection
 
 
-async def test_what_has_ended_costs_those_who_wait_next_to_nothing(
+async def test_ended_jobs_cost_waiting_ones_next_to_nothing(
     superuser: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await load(superuser, replace(LARGE, finished=0))

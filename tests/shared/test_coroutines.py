@@ -56,7 +56,7 @@ async def test_a_cancel_is_not_lost_to_an_event_that_comes_with_it() -> None:
     assert waiting.cancelled()
 
 
-async def test_what_must_not_be_interrupted_ends_whatever_cancels_come() -> None:
+async def test_an_uninterruptible_coroutine_ends_whatever_cancels_come() -> None:
     begun, may_end = asyncio.Event(), asyncio.Event()
     done = []
 
@@ -77,7 +77,7 @@ async def test_what_must_not_be_interrupted_ends_whatever_cancels_come() -> None
     assert done == ["put back"]
 
 
-async def test_what_is_not_interrupted_may_fail() -> None:
+async def test_an_uninterruptible_coroutine_may_fail() -> None:
     async def fail() -> None:
         raise LookupError
 

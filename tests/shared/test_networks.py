@@ -30,7 +30,7 @@ EVERYWHERE = parse_networks("public,private,loopback,0.0.0.0/0,::/0")
         *("64:ff9b::169.254.169.254", "2002:a9fe:a9fe::1", "64:ff9b::168.63.129.16"),
     ],
 )
-def test_what_no_setting_allows_is_refused_in_each_of_its_spellings(address: str) -> None:
+def test_an_address_that_no_setting_allows_is_refused_in_each_spelling(address: str) -> None:
     with pytest.raises(RefusedNetworkError):
         EVERYWHERE.require(address)
 

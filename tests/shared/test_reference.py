@@ -122,7 +122,7 @@ def test_an_account_of_nine_digits_is_taken_with_a_doubt() -> None:
         "https:///v2/",
     ],
 )
-def test_what_is_no_registry_is_refused(url: str) -> None:
+def test_an_invalid_registry_is_refused(url: str) -> None:
     if url in {"https://", "https:///v2/"}:  # nothing is Docker Hub, with a scheme or without
         assert parse_registry(url).name == HUB
         return
@@ -249,7 +249,7 @@ def test_a_reference_is_read_as_docker_reads_it(text: str, expected: Reference) 
         f"{'a' * 60}.io/{'b' * 200}",
     ],
 )
-def test_what_docker_refuses_is_refused(text: str) -> None:
+def test_a_reference_that_docker_refuses_is_refused(text: str) -> None:
     with pytest.raises(InvalidReferenceError):
         parse_reference(text)
 

@@ -53,7 +53,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(CONTROL))
 @pytest.mark.parametrize("value", [None, ""])
-def test_what_is_missing_is_named_and_no_value_is_shown(name: str, value: str | None) -> None:
+def test_a_missing_setting_is_named_and_no_value_is_shown(name: str, value: str | None) -> None:
     environment = {key: text for key, text in CONTROL.items() if key != name}
     if value is not None:
         environment[name] = value

@@ -22,7 +22,7 @@ contexts = st.builds(
 
 
 @given(texts, contexts)
-def test_what_was_sealed_opens_with_the_same_context(secret: str, context: SealContext) -> None:
+def test_a_sealed_secret_opens_with_the_same_context(secret: str, context: SealContext) -> None:
     assert RING.open(KEY.public.seal(secret, context), context) == secret
 
 
@@ -142,7 +142,7 @@ def test_a_private_key_is_never_shown() -> None:
 @pytest.mark.parametrize(
     "text", ["", "wharf-private-v1.", "wharf-public-v1.AAAA", "é", "wharf-private-v1.é", "A" * 43]
 )
-def test_what_is_no_key_is_refused_without_being_repeated(text: str) -> None:
+def test_an_invalid_key_is_refused_without_being_repeated(text: str) -> None:
     for kind in (PrivateKey, PublicKey):
         with pytest.raises(SetupError) as caught:
             kind.parse(text)

@@ -7,7 +7,7 @@ import pytest
 from shared.webhooks import KEY_BYTES, PREFIX, host_of, make_secret, sign
 
 
-def test_it_signs_the_standard_s_own_example() -> None:
+def test_the_standards_own_example_gets_its_signature() -> None:
     """The example of https://github.com/standard-webhooks/standard-webhooks for libraries."""
     signature = sign(
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",

@@ -160,7 +160,7 @@ async def test_lines_that_are_no_variables_are_refused_without_being_repeated(
     assert sealed(database) == before
 
 
-async def test_what_was_saved_is_audited_by_its_name(
+async def test_saved_settings_are_audited_by_name(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     application_id = (await create_application(client))["applicationId"]

@@ -43,19 +43,19 @@ def test_an_administrator_and_a_key_that_is_named_may_always(
 
 
 @pytest.mark.parametrize("uploads", [False, True])
-def test_where_keys_are_named_no_other_may(*, uploads: bool) -> None:
+def test_no_other_key_may_where_keys_are_named(*, uploads: bool) -> None:
     assert not may(uploads=uploads, allowed_keys=["another"])
 
 
 @pytest.mark.parametrize("held", [SECRET, BIND, {"env": "v1.sealed"}])
-def test_where_none_is_named_code_of_a_members_own_meets_no_secret_and_no_host_path(
+def test_a_members_own_code_gets_no_secret_and_no_host_path_where_no_key_is_named(
     held: dict[str, Any],
 ) -> None:
     assert may(uploads=False, **held)
     assert not may(uploads=True, **held)
 
 
-def test_where_none_is_named_and_nothing_is_held_every_member_may() -> None:
+def test_every_member_may_where_no_key_is_named_and_nothing_is_protected() -> None:
     assert may(uploads=True)
     assert may(uploads=True, **VOLUME)
 

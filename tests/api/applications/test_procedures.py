@@ -405,7 +405,7 @@ async def test_a_removed_server_is_not_found(
 
 
 @pytest.mark.parametrize("what", ["server", "registry"])
-async def test_what_is_removed_at_the_same_time_is_used_by_nobody(
+async def test_an_object_that_is_removed_at_the_same_time_is_not_used(
     client: httpx2.AsyncClient, what: str
 ) -> None:
     for number in range(8):

@@ -71,7 +71,7 @@ async def test_a_git_repository_as_dokploys_client_sends_it_is_the_source(
     }
 
 
-async def test_what_is_not_said_of_a_repository_stays_and_is_not_kept_for_another_one(
+async def test_settings_that_are_not_named_stay_for_a_repository_and_not_for_another_one(
     client: httpx2.AsyncClient,
 ) -> None:
     application_id = (await create_application(client))["applicationId"]

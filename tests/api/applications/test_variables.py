@@ -66,7 +66,7 @@ def test_a_line_that_is_none_is_named_by_its_number_alone(text: str, line: int) 
 
 
 @given(variables=VARIABLES)
-def test_what_is_shown_is_read_again(variables: dict[str, str]) -> None:
+def test_shown_variables_are_read_back_the_same(variables: dict[str, str]) -> None:
     assert parse_variables(show_variables(variables)) == variables
 
 

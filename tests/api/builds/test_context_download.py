@@ -167,7 +167,7 @@ async def test_nobody_learns_whether_there_is_a_context(scenario: ContextScenari
     assert there.content == not_there.content
 
 
-async def test_what_is_gone_from_the_disk_is_not_found(
+async def test_a_context_that_is_gone_from_the_disk_is_not_found(
     scenario: ContextScenario, app: FastAPI
 ) -> None:
     app.state.resources.contexts.remove(scenario.context_id)

@@ -51,7 +51,7 @@ def mode(path: Path) -> int:
 @pytest.mark.parametrize(
     "kind", ["application/x-tar", "application/gzip", "Application/Octet-Stream; a=b"]
 )
-async def test_what_was_sent_is_kept_and_named(
+async def test_an_upload_is_stored_and_gets_an_id(
     client: httpx2.AsyncClient,
     chosen: dict[str, str],
     kept: Path,
@@ -81,7 +81,7 @@ def checksums(content: bytes) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("header", checksums(b"a tar"))
-async def test_what_has_the_checksum_that_is_given_is_kept(
+async def test_an_upload_with_the_given_checksum_is_stored(
     client: httpx2.AsyncClient, chosen: dict[str, str], header: dict[str, str]
 ) -> None:
     answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, **header})
@@ -90,7 +90,7 @@ async def test_what_has_the_checksum_that_is_given_is_kept(
 
 
 @pytest.mark.parametrize("header", checksums(b"another"))
-async def test_what_has_another_checksum_than_is_given_is_not_kept(
+async def test_an_upload_with_another_checksum_is_not_stored(
     client: httpx2.AsyncClient, chosen: dict[str, str], kept: Path, header: dict[str, str]
 ) -> None:
     answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, **header})
@@ -115,7 +115,7 @@ async def test_what_has_another_checksum_than_is_given_is_not_kept(
         (400, {"params": {}}),
     ],
 )
-async def test_what_cannot_be_kept_is_refused_and_leaves_nothing(
+async def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
     client: httpx2.AsyncClient,
     chosen: dict[str, str],
     kept: Path,
@@ -158,7 +158,7 @@ async def endless(sent: list[int], size_bytes: int = 100_000) -> AsyncIterator[b
         yield bytes(size_bytes)
 
 
-async def test_what_is_too_large_is_read_up_to_the_limit_and_no_further(
+async def test_an_upload_that_is_too_large_is_read_up_to_the_limit_and_no_further(
     settings: ApiSettings, kept: Path
 ) -> None:
     small = ApiSettings.model_validate({**settings.model_dump(), "context_max_bytes": 1_000_000})

@@ -221,7 +221,7 @@ async def test_a_newer_build_supersedes_one_that_waits_and_not_one_that_runs(
     assert newest["reference"] == f"ghcr.io/myorg/my-app:{COMMIT[:12]}"
 
 
-async def test_where_the_latest_does_not_win_every_build_is_done(scenario: BuildScenario) -> None:
+async def test_every_build_is_done_where_the_latest_does_not_win(scenario: BuildScenario) -> None:
     changed = {"applicationId": scenario.application_id, "latestWins": False}
     await scenario.client.post("/api/application.update", json=changed)
 
@@ -295,7 +295,7 @@ async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
     assert (shown["state"], shown["digest"], shown["retained"]) == ("succeeded", DIGEST, None)
 
 
-async def test_what_has_no_source_is_not_built(
+async def test_an_application_without_a_source_is_not_built(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     application = await create_application(client)
@@ -354,7 +354,7 @@ async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag
     assert asked["reference"] == "ghcr.io/myorg/my-app:v1"
 
 
-async def test_what_cannot_be_built_from_an_upload_says_why(
+async def test_a_build_that_cannot_use_an_upload_says_why(
     shed: BuildScenario, scenario: BuildScenario, database: Database
 ) -> None:
     chosen = {"applicationId": shed.application_id}

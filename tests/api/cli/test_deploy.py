@@ -141,7 +141,7 @@ async def test_a_build_that_is_not_there_is_said_in_one_sentence(
     assert (process.returncode, out, err) == (1, b"", b"wharf deploy: Build not found.\n")
 
 
-async def test_what_is_built_first_is_told_on_the_way(
+async def test_a_deployment_that_builds_first_shows_the_build(
     url: str, application: dict[str, Any], server: TestServer
 ) -> None:
     process = await run(url, "my-app", "--tag", "v7", "--wait")

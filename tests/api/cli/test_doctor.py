@@ -80,7 +80,7 @@ async def test_an_organization_without_a_server_can_do_nothing(
     assert wrong(await ask(url)) == ["servers"]
 
 
-async def test_what_control_cannot_handle_is_named_with_its_cause(
+async def test_a_row_that_control_cannot_handle_is_named_with_its_cause(
     url: str, server: TestServer, database: Database
 ) -> None:
     database.execute(READY)
@@ -103,7 +103,7 @@ async def test_a_key_that_is_missing_or_bad_is_named(url: str, database: Databas
     assert "not-a-key" not in str(bad)
 
 
-async def test_where_there_is_no_api_it_says_so(database: Database) -> None:
+async def test_doctor_says_that_there_is_no_api(database: Database) -> None:
     nobody = await ask(f"http://127.0.0.1:{free_port()}")
     junk = await ask("no url at all")
 

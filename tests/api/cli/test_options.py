@@ -213,7 +213,7 @@ async def test_every_option_changes_what_is_asked_or_how_it_ends(
     assert idle == []
 
 
-async def test_what_has_no_effect_is_said_on_standard_error(terminal: Terminal) -> None:
+async def test_a_field_without_effect_is_named_on_standard_error(terminal: Terminal) -> None:
     words = ["-m", "api.cli.main", "build", "kept", "--branch", "other", "--commit", COMMIT]
     env = {**os.environ, "WHARF_URL": terminal.url, "WHARF_API_KEY": ADMIN_KEY}
     pipe = asyncio.subprocess.PIPE

@@ -15,7 +15,7 @@ def test_each_line_is_one_line_of_printable_signs(capsys: pytest.CaptureFixture[
     assert err == "it said: ?]0;title???" + "?end?\n"
 
 
-def test_what_went_wrong_is_shown_on_one_line() -> None:
+def test_an_error_is_shown_on_one_line() -> None:
     error = {"code": "x", "message": "a\n\x1b[31mb", "remedy": "c"}
 
     assert printable(error_text(error)) == ": x: a ?[31mb c"

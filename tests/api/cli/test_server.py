@@ -100,7 +100,7 @@ async def test_a_server_is_removed_by_its_name_or_its_id(
     assert database.execute("SELECT 1 FROM server WHERE removed_at IS NULL") == []
 
 
-async def test_what_goes_wrong_is_said_in_one_sentence_without_the_key(
+async def test_an_error_is_shown_in_one_sentence_without_the_key(
     url: str, server: TestServer
 ) -> None:
     taken = await wharf(url, "add", "alpha")

@@ -61,7 +61,7 @@ async def test_a_hook_that_was_removed_is_not_known_any_more(
     assert (await client.post(first["url"], json={})).status_code == 404
 
 
-async def test_what_was_made_stands_in_the_record(
+async def test_a_new_hook_is_audited(
     client: httpx2.AsyncClient, database: Database, application_id: str
 ) -> None:
     await create(client, application_id, tagFilter="v*", requireSignature=False)
@@ -79,7 +79,7 @@ async def test_a_filter_that_no_tag_could_pass_is_refused(
     assert (await client.post("/api/deployHook.create", json=asked)).status_code == 400
 
 
-async def test_what_is_built_has_no_hook(client: httpx2.AsyncClient) -> None:
+async def test_an_application_that_is_built_has_no_hook(client: httpx2.AsyncClient) -> None:
     application = await create_application(client)
     asked = {"applicationId": application["applicationId"]}
 

@@ -282,7 +282,7 @@ def test_no_json_is_too_strange(body: object) -> None:
 
 
 @given(st.sampled_from([distribution("1.0", "1.1"), HUB, GITHUB, HARBOR]), st.data())
-def test_what_is_changed_anywhere_is_still_read_or_left(body: Any, data: st.DataObject) -> None:
+def test_a_push_changed_anywhere_is_still_read_or_ignored(body: Any, data: st.DataObject) -> None:
     changed = json.loads(json.dumps(body))
     inner = changed
     while isinstance(inner, dict | list) and inner:

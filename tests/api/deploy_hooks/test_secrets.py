@@ -8,7 +8,7 @@ from api.deploy_hooks.secrets import open_secret, seal_secret
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
 
 
-def test_it_opens_with_the_token_of_its_url() -> None:
+def test_a_secret_opens_with_the_token_of_its_url() -> None:
     sealed = seal_secret(SECRET, "token", "hook")
 
     assert open_secret(sealed, "token", "hook") == SECRET
@@ -17,14 +17,16 @@ def test_it_opens_with_the_token_of_its_url() -> None:
 
 
 @pytest.mark.parametrize(("token", "hook_id"), [("other", "hook"), ("token", "other"), ("", "")])
-def test_it_does_not_for_another_token_or_hook(token: str, hook_id: str) -> None:
+def test_a_secret_does_not_open_with_another_token_or_for_another_hook(
+    token: str, hook_id: str
+) -> None:
     sealed = seal_secret(SECRET, "token", "hook")
 
     with pytest.raises(InvalidTag):
         open_secret(sealed, token, hook_id)
 
 
-def test_it_does_not_once_it_was_changed() -> None:
+def test_a_changed_secret_does_not_open() -> None:
     sealed = bytearray(seal_secret(SECRET, "token", "hook"))
     sealed[-1] ^= 1
 

@@ -51,7 +51,7 @@ def several() -> dict[str, str]:
         {"authorization": SECRET},
     ],
 )
-def test_who_has_the_secret_is_heard(headers: dict[str, str]) -> None:
+def test_a_caller_with_the_secret_is_accepted(headers: dict[str, str]) -> None:
     proof = require_signed(headers, BODY, SECRET, now=NOW)
 
     assert (proof == "github") == ("x-hub-signature-256" in headers)

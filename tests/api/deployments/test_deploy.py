@@ -145,7 +145,7 @@ async def test_a_newer_deployment_supersedes_one_that_waits_to_be_built(
     assert pulled.job_id == (await one(client, server, second))["servers"][0]["jobIds"][0]
 
 
-async def test_what_is_cancelled_is_not_built_either(
+async def test_a_cancelled_deployment_is_not_built_either(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
     asked = await deploy(client, application)
@@ -213,7 +213,7 @@ async def test_a_build_that_was_made_is_not_built_otherwise(
     assert answer.json()["message"] == f"{next(iter(given))} has no effect beside buildId"
 
 
-async def test_what_no_server_could_pull_is_not_built(
+async def test_an_image_that_no_server_could_pull_is_not_built(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     application = await create_application(client, serverIds=[server.server_id])
@@ -267,7 +267,7 @@ async def test_a_tag_for_a_ready_image_deploys_that_tag(
 @pytest.mark.parametrize(
     ("name", "value"), [("branch", "main"), ("commit", "a" * 40), ("contextId", "any")]
 )
-async def test_what_a_ready_image_cannot_be_built_from_is_refused(
+async def test_build_options_are_refused_for_a_ready_image(
     *,
     client: httpx2.AsyncClient,
     server: TestServer,

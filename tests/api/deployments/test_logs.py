@@ -61,7 +61,7 @@ async def desk(
         yield Desk(client, {"alpha": server, "beta": second}, application)
 
 
-async def test_what_a_server_said_is_told_in_order_of_time(desk: Desk) -> None:
+async def test_log_lines_of_a_server_are_in_order_of_time(desk: Desk) -> None:
     alpha = desk.servers["alpha"]
     deployment_id = await desk.deploy()
     job = await alpha.next_job()
@@ -107,7 +107,7 @@ async def test_of_several_servers_each_line_says_whose_it_is(desk: Desk) -> None
         assert mine[-1] == "Look at its lines."
 
 
-async def test_what_is_tried_again_says_why(desk: Desk) -> None:
+async def test_a_step_that_is_retried_says_why(desk: Desk) -> None:
     alpha = desk.servers["alpha"]
     deployment_id = await desk.deploy()
     again = {"code": "conn_refused", "message": "nothing listens", "retryable": True}
@@ -185,7 +185,7 @@ async def test_a_deployment_that_waits_says_so(desk: Desk) -> None:
     assert lines == ["image.pull: queued", "container.replace: queued"]
 
 
-async def test_what_was_pruned_is_told_by_what_is_left(desk: Desk, database: Database) -> None:
+async def test_pruned_lines_are_announced_before_the_rest(desk: Desk, database: Database) -> None:
     alpha = desk.servers["alpha"]
     deployment_id = await desk.deploy()
     await alpha.succeed_next({"digest": DIGEST})

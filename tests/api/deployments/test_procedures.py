@@ -225,7 +225,7 @@ async def test_a_step_that_fails_ends_the_deployment_with_its_reason(
     assert place["containerId"] is None
 
 
-async def test_what_fails_on_one_server_is_done_on_the_others(
+async def test_a_deployment_that_fails_on_one_server_is_done_on_the_others(
     scenario: DeploymentScenario, second: TestServer
 ) -> None:
     asked = await scenario.deploy()
@@ -291,7 +291,7 @@ async def test_a_deployment_goes_on_while_one_of_its_servers_does(
 @pytest.mark.parametrize(
     ("gap", "shown"), [(-1, 0), (12.34567, 12.346), (10**15, 86400), ("long", None), (None, None)]
 )
-async def test_what_a_server_says_of_a_gap_is_read_with_care(
+async def test_a_gap_that_a_server_reports_is_read_with_care(
     scenario: DeploymentScenario, gap: object, shown: float | None
 ) -> None:
     asked = await scenario.deploy()
@@ -303,7 +303,9 @@ async def test_what_a_server_says_of_a_gap_is_read_with_care(
     assert (place["state"], place["gapSeconds"]) == ("succeeded", shown)
 
 
-async def test_what_was_asked_for_last_runs_in_the_end(scenario: DeploymentScenario) -> None:
+async def test_the_deployment_that_was_requested_last_runs_in_the_end(
+    scenario: DeploymentScenario,
+) -> None:
     await scenario.deploy()
     first = await scenario.server.next_job()
     await build(scenario.client, scenario.server, scenario.application_id, OTHER)
@@ -368,7 +370,7 @@ async def test_a_cancelled_deployment_ends_on_all_its_servers(
         ("UPDATE build SET outcome = NULL, finished_at = NULL", "build_not_succeeded"),
     ],
 )
-async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
+async def test_a_deployment_that_is_not_possible_says_why_and_stores_nothing(
     scenario: DeploymentScenario, database: Database, flaw: str, code: str
 ) -> None:
     [(build_id,)] = database.execute("SELECT build_id FROM build")
@@ -387,7 +389,7 @@ async def test_what_cannot_be_deployed_says_why_and_nothing_is_stored(
     assert database.execute("SELECT job_id FROM job") == before
 
 
-async def test_what_was_not_built_yet_is_not_deployed(
+async def test_a_version_that_is_not_built_yet_is_not_deployed(
     scenario: DeploymentScenario, client: httpx2.AsyncClient
 ) -> None:
     other = await create_application(client, serverIds=[scenario.server.server_id])

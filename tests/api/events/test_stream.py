@@ -84,9 +84,7 @@ async def test_a_reader_that_had_the_end_is_told_not_to_come_back(
         assert (answer.status_code, answer.content) == (204, b"")
 
 
-async def test_what_happens_is_told_while_it_happens(
-    url: str, job_id: str, server: TestServer
-) -> None:
+async def test_events_are_sent_while_they_happen(url: str, job_id: str, server: TestServer) -> None:
     async with open_reader(url, job_id) as reader:
         await reader.until("snapshot", state="queued")
         job = await server.next_job()

@@ -66,7 +66,7 @@ def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
 
 @given(st.lists(moments, min_size=1, max_size=20))
 @example([(told(a=0), 0, 0.0), (told(a=1), 0, 5e-324)])
-def test_what_is_shown_is_of_one_piece(
+def test_the_figures_of_a_transfer_are_consistent(
     told_at: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
     for shown in show_all(told_at):
@@ -157,7 +157,7 @@ def test_bytes_that_a_second_attempt_moves_again_count_as_moving() -> None:
     assert watch.show(50).stalled is not None
 
 
-def test_what_waits_or_is_done_is_not_stalled() -> None:
+def test_a_transfer_that_waits_or_is_done_is_not_stalled() -> None:
     watch = TransferWatch()
     still = [("a", "waiting"), ("b", "extracting"), ("c", "done"), ("d", "present")]
     layers = tuple(ReportedLayer(id=name, state=state, total_bytes=9) for name, state in still)
@@ -166,7 +166,7 @@ def test_what_waits_or_is_done_is_not_stalled() -> None:
     assert watch.show(1000).stalled is None
 
 
-def test_what_is_no_transfer_is_told_apart() -> None:
+def test_progress_that_is_no_transfer_is_recognized() -> None:
     assert parse_transfer(None) is None
     assert parse_transfer({"stage": "login"}) is None
     assert parse_transfer({"layers": [{"id": "a", "state": "moving", "current_bytes": -1}]}) is None

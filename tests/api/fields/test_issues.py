@@ -70,7 +70,7 @@ def test_superjson_is_read(document: object, value: object) -> None:
 
 
 @pytest.mark.parametrize("document", [None, 1, [], {}, {"meta": {}}])
-def test_what_is_no_superjson_is_refused(document: object) -> None:
+def test_invalid_superjson_is_refused(document: object) -> None:
     with pytest.raises(UnreadableInputError):
         read_superjson(document)
 

@@ -85,7 +85,7 @@ def test_the_host_of_a_repository_is_canonical(url: str, host: str) -> None:
         " https://github.com/app.git",
     ],
 )
-def test_what_is_no_url_of_a_repository_is_refused(url: str) -> None:
+def test_an_invalid_url_of_a_repository_is_refused(url: str) -> None:
     with pytest.raises(InvalidSourceError) as caught:
         parse_git_url(url, NETWORKS)
 
@@ -139,7 +139,7 @@ def test_the_name_of_a_branch_is_taken(name: str) -> None:
         *("a?", "a*", "a[b", "a\\b", "x" * 251),
     ],
 )
-def test_what_is_no_name_of_a_branch_is_refused(name: str) -> None:
+def test_an_invalid_name_of_a_branch_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         taken(Branch, name)
 

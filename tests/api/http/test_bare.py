@@ -116,7 +116,7 @@ async def test_a_form_is_415(client: httpx2.AsyncClient) -> None:
     assert answer.status_code == 415
 
 
-async def test_what_would_not_be_read_is_refused(client: httpx2.AsyncClient) -> None:
+async def test_a_body_that_would_not_be_read_is_refused(client: httpx2.AsyncClient) -> None:
     body = {"registryName": "a", "registryUrl": "ghcr.io", "username": "u", "password": "p"}
     beside = {"imagePrefix": "team"}
     chosen = {"serverId": "any"}

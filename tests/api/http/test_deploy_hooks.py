@@ -97,7 +97,9 @@ async def test_a_pushed_tag_is_deployed(
     assert requested_by == hook_id
 
 
-async def test_it_is_signed_as_the_sender_can(hook: Hook, database: Database) -> None:
+async def test_a_push_is_accepted_with_each_kind_of_signature(
+    hook: Hook, database: Database
+) -> None:
     body = as_bytes(distribution("1.0"))
     now = int(time.time())
     proofs = (
@@ -125,7 +127,7 @@ async def test_it_is_signed_as_the_sender_can(hook: Hook, database: Database) ->
         standard(as_bytes(distribution("1.0")), sent=int(time.time())),
     ],
 )
-async def test_who_does_not_prove_it_has_nothing_done(
+async def test_a_caller_without_the_secret_deploys_nothing(
     hook: Hook, database: Database, headers: dict[str, str]
 ) -> None:
     body = as_bytes(distribution("1.0"))
@@ -181,7 +183,7 @@ async def test_a_push_that_was_caught_is_no_new_one_under_another_header(
     assert count(database)[0] == 1
 
 
-async def test_what_github_signed_is_told_apart_by_its_body_which_alone_is_signed(
+async def test_deliveries_of_github_are_distinguished_by_their_signed_body(
     hook: Hook, database: Database
 ) -> None:
     ids: list[dict[str, str]] = [{"x-github-delivery": "a"}, {"x-github-delivery": "b"}, {}]
@@ -214,7 +216,7 @@ async def test_an_id_may_be_what_no_text_is(hook: Hook, database: Database) -> N
         ([], "no_push"),
     ],
 )
-async def test_what_is_no_push_for_it_is_answered_well_and_ignored(
+async def test_a_push_for_something_else_is_answered_and_ignored(
     hook: Hook, database: Database, body: object, ignored: str
 ) -> None:
     answered = await hook.deployed(body)
@@ -264,7 +266,7 @@ async def test_an_application_that_is_built_by_now_is_left_alone(
     assert count(database) == (0, 0)
 
 
-async def test_what_is_pushed_by_its_own_builds_starts_no_circle(
+async def test_pushes_by_its_own_builds_start_no_loop(
     client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
 ) -> None:
     registry = await create_registry(client, imagePrefix="team/")
@@ -291,7 +293,7 @@ async def test_a_refusal_that_lasts_does_not_have_the_sender_try_for_ever(
     assert deployed["image"] == "ghcr.io/team/app:1.0"
 
 
-async def test_what_cannot_be_read_is_refused(hook: Hook) -> None:
+async def test_an_unreadable_body_is_refused(hook: Hook) -> None:
     unreadable = await hook.call(b"{")
     large = await hook.call(b" " * (1024 * 1024 + 1))
     asked = await hook.caller.get(hook.url)

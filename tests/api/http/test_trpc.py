@@ -74,7 +74,7 @@ async def test_a_mutation_takes_its_input_from_the_body(client: httpx2.AsyncClie
     assert call["result"]["data"]["json"]["registryName"] == "Docker Hub"
 
 
-async def test_what_superjson_marks_as_undefined_counts_as_absent(
+async def test_a_field_that_superjson_marks_as_undefined_counts_as_absent(
     client: httpx2.AsyncClient,
 ) -> None:
     body = {

@@ -81,7 +81,7 @@ async def test_a_key_that_is_removed_is_a_wrong_one_from_then_on(
     assert statuses == [401] * LIMIT + [429]
 
 
-def test_who_waits_as_long_as_told_may_try_again() -> None:
+def test_a_caller_that_waits_as_long_as_retry_after_says_may_try_again() -> None:
     clock = Clock()
     guesses = GuessLimit(LIMIT, clock)
     for _ in range(LIMIT):

@@ -69,7 +69,7 @@ async def test_no_accepted_request_is_lost_when_the_process_stops(
     assert "Traceback" not in child.log.read_text()
 
 
-async def test_who_waits_for_a_job_when_the_process_stops_is_told_its_id_and_it_goes_on(
+async def test_a_caller_gets_the_id_of_its_job_when_the_process_stops_and_the_job_goes_on(
     process: tuple[Child, str], server: TestServer, database: Database
 ) -> None:
     child, url = process

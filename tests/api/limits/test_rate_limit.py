@@ -222,7 +222,7 @@ steps = st.lists(st.tuples(st.floats(0, 90), st.integers(1, 30)), max_size=40)
 
 
 @given(st.integers(1, 50), steps)
-def test_who_waits_as_long_as_told_is_let_in_and_no_minute_has_more(
+def test_a_caller_that_waits_as_long_as_retry_after_says_is_let_in_and_no_minute_has_more(
     limit: int, asked: list[tuple[float, int]]
 ) -> None:
     clock = Clock()
@@ -254,9 +254,7 @@ def test_keys_that_are_quiet_are_forgotten() -> None:
     assert list(limiter._usages) == ["new"]
 
 
-async def test_it_ends_at_whatever_moment_it_is_told_to(
-    broker: LocalValkey, admin: "redis.Redis"
-) -> None:
+async def test_the_limiter_stops_at_any_moment(broker: LocalValkey, admin: "redis.Redis") -> None:
     for moment in range(60):
         limiter = RateLimiter(broker.url("api"), 1000)
         async with asyncio.timeout(10), limiter.running():

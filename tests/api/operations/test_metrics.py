@@ -76,7 +76,7 @@ async def test_a_broker_that_fills_is_told(app: FastAPI, database: Database) -> 
     assert (at(samples, "broker_bad"), at(samples, "broker_memory_ratio")) == (1, 0.95)
 
 
-async def test_what_waits_runs_and_ended_is_counted(
+async def test_waiting_running_and_ended_jobs_are_counted(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     await pull(client, "a")

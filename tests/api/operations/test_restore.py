@@ -42,7 +42,7 @@ async def test_a_database_that_was_not_restored_has_nothing_to_show(
     assert await look(client) == NOTHING
 
 
-async def test_what_is_of_the_copy_waits_and_is_listed_and_what_came_later_is_not(
+async def test_jobs_of_the_copy_wait_and_are_listed_and_later_ones_are_not(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     held = await pull(client)

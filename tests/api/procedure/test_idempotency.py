@@ -180,7 +180,7 @@ async def test_the_same_answer_stands_when_the_world_has_changed(
     assert (await ask(client, "image.pull", body)).content == first.content
 
 
-async def test_what_was_refused_before_there_was_a_job_may_be_sent_again(
+async def test_a_request_that_was_refused_before_it_had_a_job_may_be_repeated(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     refused = await ask(client, "registry.testRegistry", AD_HOC)
@@ -194,7 +194,7 @@ async def test_what_was_refused_before_there_was_a_job_may_be_sent_again(
     assert count(database) == 1
 
 
-async def test_who_asks_for_the_job_at_once_may_wait_for_it_later(
+async def test_a_caller_that_did_not_wait_for_its_job_may_wait_for_it_later(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     headers = {"prefer": "respond-async", "idempotency-key": "once"}
@@ -311,7 +311,7 @@ async def test_a_key_is_refused_where_it_would_promise_nothing_and_ignored_by_qu
     assert count(database, "server") == 0
 
 
-def test_what_submits_a_job_takes_a_key() -> None:
+def test_each_procedure_that_submits_a_job_takes_a_key() -> None:
     assert {name for name, procedure in PROCEDURES.items() if procedure.submits} == {
         *("registry.testRegistry", "registry.testRegistryById", "registry.diagnose"),
         *("image.pull", "image.push", "image.copy", "image.tag"),
@@ -320,7 +320,7 @@ def test_what_submits_a_job_takes_a_key() -> None:
     }
 
 
-async def test_what_is_kept_gives_no_password_away(
+async def test_stored_answers_contain_no_password(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))

@@ -191,7 +191,7 @@ async def test_a_server_that_went_away_is_offline_since_then(
     assert by_choice.json()["data"]["cause"]["code"] == "no_server"
 
 
-async def test_who_prefers_not_to_wait_gets_the_job(
+async def test_a_caller_that_prefers_not_to_wait_gets_the_job(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     headers = {"prefer": "handling=lenient, respond-async"}

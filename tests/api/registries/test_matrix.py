@@ -143,7 +143,7 @@ async def test_a_server_that_is_away_is_left_out_unless_it_is_named(
     assert named.json()["data"]["cause"]["code"] == "server_offline"
 
 
-async def test_what_is_removed_is_in_no_matrix(
+async def test_a_removed_registry_or_server_is_in_no_matrix(
     client: httpx2.AsyncClient, server: TestServer, beta: TestServer, database: Database
 ) -> None:
     first, second = [await create_registry(client) for _ in range(2)]
@@ -180,5 +180,7 @@ async def test_without_servers_or_registries_there_is_nothing_to_test(
 
 
 @pytest.mark.parametrize("asked", [{"registryIds": []}, {"serverIds": [""]}, {"servers": ["a"]}])
-async def test_what_names_nothing_is_400(client: httpx2.AsyncClient, asked: dict[str, Any]) -> None:
+async def test_an_unknown_registry_or_server_is_400(
+    client: httpx2.AsyncClient, asked: dict[str, Any]
+) -> None:
     assert (await client.post("/api/registry.testOnServers", json=asked)).status_code == 400

@@ -287,7 +287,9 @@ async def test_a_point_whose_registry_was_removed_is_not_offered(
     assert answer.json()["data"]["cause"]["code"] == "registry_removed"
 
 
-async def test_what_is_too_many_goes_and_its_bytes_with_it(scenario: RollbackScenario) -> None:
+async def test_points_above_the_limit_go_and_their_bytes_with_them(
+    scenario: RollbackScenario,
+) -> None:
     await scenario.update(rollbacksToKeep=0)
     await scenario.point()
     kept = await scenario.points()

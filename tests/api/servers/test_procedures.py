@@ -332,7 +332,7 @@ async def test_a_server_that_only_builds_is_not_chosen_for_somebody_who_names_no
     assert answer.json()["data"]["cause"]["code"] == "no_server"
 
 
-async def test_what_a_beat_says_of_engine_and_clock_is_shown(
+async def test_the_engine_and_clock_of_a_heartbeat_are_shown(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     beat = {"incarnation": server.incarnation, "jobs": []}

@@ -65,7 +65,7 @@ async def test_each_thing_that_is_wrong_has_a_remedy(
     assert wrong[0]["remedy"]
 
 
-async def test_what_is_not_known_is_neither_good_nor_bad(
+async def test_an_unknown_state_is_neither_good_nor_bad(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     found = await checks(client, server.server_id)

@@ -65,7 +65,7 @@ def test_a_connection_at_work_is_never_closed_to_make_room() -> None:
 
 
 @pytest.mark.parametrize("state", [Awaited.BODY, Awaited.REST, Awaited.READER])
-def test_whatever_the_client_is_waited_for_its_connection_can_make_room(state: Awaited) -> None:
+def test_a_connection_can_make_room_whatever_it_waits_for(state: Awaited) -> None:
     connections = Connections(limit=1, per_address=1)
     assert connect(connections, Line(state=state))
 

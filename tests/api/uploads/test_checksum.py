@@ -28,7 +28,7 @@ def test_both_headers_give_what_was_put_into_them(
 
 
 @given(st.lists(st.text(max_size=80)), st.lists(st.text(max_size=80)))
-def test_whatever_is_sent_is_a_checksum_or_refused(digests: list[str], plain: list[str]) -> None:
+def test_any_text_is_a_checksum_or_refused(digests: list[str], plain: list[str]) -> None:
     with contextlib.suppress(InvalidInputError):
         assert all(len(bytes.fromhex(one)) == 32 for one in parse_checksums(digests, plain))
 

@@ -40,7 +40,7 @@ def names(store: ContextStore) -> set[str]:
     return {path.name for path in store.directory.iterdir()}
 
 
-async def test_what_is_nobody_s_goes_once_it_is_old(
+async def test_an_upload_without_an_owner_is_deleted_once_it_is_old(
     client: httpx2.AsyncClient, settings: ApiSettings, kept: ContextStore
 ) -> None:
     application = await create_application(client)

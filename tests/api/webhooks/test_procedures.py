@@ -116,7 +116,7 @@ async def test_only_what_is_given_changes(client: httpx2.AsyncClient) -> None:
         ("http://93.184.216.34/", "network_refused"),
     ],
 )
-async def test_what_nothing_could_be_sent_to_is_refused(
+async def test_a_url_that_cannot_be_reached_is_refused(
     client: httpx2.AsyncClient, url: str, code: str
 ) -> None:
     answer = await client.post("/api/webhook.create", json={"url": url})
@@ -229,7 +229,7 @@ async def test_an_endpoint_that_is_being_changed_takes_messages_and_holds_no_job
     assert told["payload"]["data"]["jobId"] == job.job_id
 
 
-async def test_what_was_changed_stands_in_the_record_and_no_path(
+async def test_changed_fields_are_audited_without_the_path(
     client: httpx2.AsyncClient, database: Database
 ) -> None:
     created = await create(client)

@@ -283,7 +283,7 @@ def is_ending(port: Port, app: App) -> bool:
 
 
 @pytest.mark.parametrize("runtime", ["container", "service"])
-def test_what_is_cancelled_while_its_worker_is_dead_is_put_right_by_the_next_one(
+def test_a_rollout_cancelled_while_its_worker_is_dead_is_restored_by_the_next_one(
     port: Port, app: App, runtime: str
 ) -> None:
     with swarms(port):
@@ -311,7 +311,7 @@ def remove_service(port: Port, app: App, runtime: str) -> None:
         docker(port, host, "service", "rm", app.name)
 
 
-def test_what_a_failed_rollout_changed_is_put_back_where_that_is_wished(
+def test_changes_of_a_failed_rollout_are_restored_where_that_is_requested(
     port: Port, app: App
 ) -> None:
     port_before, port_after = 8422, 8423
@@ -358,7 +358,7 @@ def test_a_service_is_deployed_refused_and_changed_on_the_swarm_of_each_server(
 
 
 @pytest.mark.parametrize("runtime", ["container", "service"])
-def test_where_two_versions_can_listen_at_once_each_request_is_answered(
+def test_each_request_is_answered_where_two_versions_can_listen_at_once(
     port: Port, app: App, runtime: str
 ) -> None:
     with swarms(port):

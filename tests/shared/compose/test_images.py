@@ -166,7 +166,7 @@ MERGING = ", ".join(f"s{n}: {{<<: *a}}" for n in range(200))
         (f"a: &a {{{'a,' * 90_000}}}\nservices: {{{MERGING}}}", "this one 0"),
     ],
 )
-def test_what_cannot_be_pinned_is_refused(text: str, said: str) -> None:
+def test_an_image_that_cannot_be_pinned_is_refused(text: str, said: str) -> None:
     """Some of these would keep a parser busy for minutes, or for ever."""
     with pytest.raises(InvalidInputError) as caught:
         read_compose(text)

@@ -35,7 +35,7 @@ def test_a_default_is_filled_in(text: str, filled: str) -> None:
         ("app:${", "no variable"),
     ],
 )
-def test_what_has_no_default_is_named(text: str, said: str) -> None:
+def test_a_variable_without_a_default_is_named(text: str, said: str) -> None:
     with pytest.raises(InvalidComposeError, match=said):
         fill_defaults(text)
 

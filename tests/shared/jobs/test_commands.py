@@ -38,7 +38,7 @@ def test_a_build_of_an_upload_is_read() -> None:
 @pytest.mark.parametrize(
     "source", [{}, {"kind": "upload"}, {**GIT, "kind": "upload"}, {**GIT, "kind": "tape"}, [], None]
 )
-def test_what_is_neither_is_refused(source: object) -> None:
+def test_a_command_that_is_neither_is_refused(source: object) -> None:
     with pytest.raises(ValidationError):
         source_of(source)
 

@@ -202,7 +202,7 @@ def test_the_bytes_go_where_nothing_else_needs_them() -> None:
     assert decide(IMAGE, GIVEN_UP, look) == Decision(Outcome.DELETED)
 
 
-def test_what_is_gone_is_not_deleted() -> None:
+def test_a_missing_image_is_not_deleted() -> None:
     assert decide(IMAGE, GIVEN_UP, Observation(is_there=False)).outcome is Outcome.GONE
 
 
@@ -292,7 +292,7 @@ def test_many_reasons_are_shown_as_some() -> None:
     )
 
 
-def test_what_the_database_knows_travels_whole() -> None:
+def test_the_usage_from_the_database_is_serialized_whole() -> None:
     known = GIVEN_UP.model_copy(update={"others": (DIGESTS[1],)})
 
     assert Known.model_validate(known.model_dump(mode="json")) == known

@@ -376,7 +376,7 @@ def test_a_deadline_bounds_waiting_and_not_running() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
-def test_what_has_ended_stays_as_it_is(state: State) -> None:
+def test_an_ended_job_stays_as_it_is(state: State) -> None:
     ended = Life(state=state, attempt=1, deadline_at=NOW)
 
     assert TRANSITIONS[state] == frozenset()

@@ -158,7 +158,7 @@ async def test_builds_and_deployments_are_told_of_once_when_they_end(world: Worl
         assert "what-nobody-may-see" not in json.dumps(row["payload"])
 
 
-async def test_what_is_taken_back_is_not_told(world: World) -> None:
+async def test_a_rolled_back_end_is_not_sent(world: World) -> None:
     await add_webhook(world, URL, "build.ended")
     await add_build(world, "application")
 
@@ -204,7 +204,7 @@ async def test_a_message_goes_with_its_endpoint(world: World) -> None:
         "UPDATE webhook_delivery SET event = 'job.began'",
     ],
 )
-async def test_what_contradicts_itself_cannot_be_stored(world: World, flaw: str) -> None:
+async def test_contradictory_rows_cannot_be_stored(world: World, flaw: str) -> None:
     guest = await world.add_server()
     await add_webhook(world, URL)
     await end_job(world, guest.server_id)

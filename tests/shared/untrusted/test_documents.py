@@ -21,7 +21,7 @@ def nest(levels: int) -> str:
     ],
     ids=["deep", "very deep", "400 digits", "5000 digits"],
 )
-def test_what_cannot_be_read_is_shown_as_that(text: str) -> None:
+def test_an_unreadable_document_is_shown_as_unreadable(text: str) -> None:
     assert load_document(text) == UNREADABLE
     assert load_document(text.encode()) == UNREADABLE
 

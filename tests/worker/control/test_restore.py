@@ -178,7 +178,9 @@ async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
     assert await held_since(days.yesterday) is not None
 
 
-async def test_what_failed_before_a_restore_is_put_back_once_it_may_be(world: World) -> None:
+async def test_a_deployment_that_failed_before_a_restore_is_rolled_back_after_the_resume(
+    world: World,
+) -> None:
     guest, build_id = await world.add_server(), await add_build(world)
     await deploy(world, guest, build_id, MINUTE, (DIGEST, "succeeded"))
     failed = await deploy(world, guest, build_id, MINUTE, (OTHER, "failed"))

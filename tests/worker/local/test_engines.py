@@ -127,7 +127,7 @@ def test_when_we_are_killed_everything_ends_with_us(tmp_path: Path) -> None:
     wait_until(lambda: f"wharf{number}" not in cables() - before)
 
 
-def test_what_containerd_leaves_behind_is_in_the_engine_s_own_directory(
+def test_leftovers_of_containerd_are_in_the_engines_own_directory(
     running: LocalEngine,
 ) -> None:
     [containerd] = [

@@ -70,7 +70,7 @@ def test_each_role_connects_through_the_socket_and_none_is_a_superuser(
     assert row == (role, False, role == "wharf_owner", None)
 
 
-def test_it_is_postgresql_18_with_the_owner_owning_the_database(server: LocalPostgres) -> None:
+def test_the_server_is_postgresql_18_and_the_owner_owns_the_database(server: LocalPostgres) -> None:
     with psycopg.connect(server.url("wharf_api")) as connection:
         owner = connection.execute(
             "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'wharf'"

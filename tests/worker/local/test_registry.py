@@ -64,7 +64,7 @@ def test_a_token_server_is_named_to_whoever_comes(tmp_path: Path) -> None:
     assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="http://127.0.0.1:9/token"')
 
 
-def test_what_it_stores_outlives_it(tmp_path: Path) -> None:
+def test_stored_images_outlive_the_registry(tmp_path: Path) -> None:
     manifest = {"schemaVersion": 2, "mediaType": INDEX, "manifests": []}
     with running(LocalRegistry.start(tmp_path)) as first:
         path = "/v2/team/app/manifests/1"
@@ -99,7 +99,9 @@ def test_its_files_are_for_us_alone(tmp_path: Path) -> None:
     ("name", "password"),
     [("a:b", "x"), ("", "x"), ("a\nb", "x"), ("a", "x" * 73), ("a", "x\0y")],
 )
-def test_what_htpasswd_cannot_hold_is_refused(name: str, password: str, tmp_path: Path) -> None:
+def test_a_password_that_htpasswd_cannot_hold_is_refused(
+    name: str, password: str, tmp_path: Path
+) -> None:
     with pytest.raises(SetupError) as caught:
         LocalRegistry.start(tmp_path, users={name: password}, bcrypt_rounds=ROUNDS)
 

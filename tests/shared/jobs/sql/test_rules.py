@@ -113,7 +113,7 @@ async def test_the_schema_refuses_a_second_end(world: World) -> None:
         )
 
 
-async def test_who_waits_for_a_job_is_told_of_its_end(world: World) -> None:
+async def test_a_client_that_waits_for_a_job_is_notified_of_its_end(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.submit(guest)
     await world.api.execute("LISTEN wharf_job")

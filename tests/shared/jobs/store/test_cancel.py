@@ -53,7 +53,7 @@ async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
     pytest.fail("nobody was told")
 
 
-async def test_what_has_ended_is_not_cancelled(world: World) -> None:
+async def test_an_ended_job_is_not_cancelled(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
     await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})

@@ -93,7 +93,7 @@ async def test_an_organization_has_as_many_transfers_as_it_may(world: World) -> 
     assert await released(world) == []
 
 
-async def test_what_one_limit_holds_up_leaves_its_room_to_others_at_the_next_look(
+async def test_a_job_that_one_limit_holds_up_leaves_its_room_to_others_at_the_next_release(
     world: World,
 ) -> None:
     guest = await world.add_server(transfer_slots=3)
@@ -220,7 +220,7 @@ async def test_a_server_that_said_goodbye_is_away_at_once(world: World) -> None:
     assert (await guest.call("beat", "first"))["status"] == "superseded"
 
 
-async def test_who_comes_after_a_goodbye_need_not_wait(world: World) -> None:
+async def test_a_job_after_a_worker_signed_off_need_not_wait(world: World) -> None:
     guest = await world.add_server()
     left_behind = await world.run(guest)
     await guest.call("beat", "first", leaving=True)
@@ -284,7 +284,7 @@ async def test_an_application_that_has_nothing_running_goes_before_one_that_has(
     assert await released(world) == [modest]
 
 
-async def test_what_runs_counts_for_more_than_who_was_served_last(world: World) -> None:
+async def test_running_jobs_count_more_than_the_last_turn(world: World) -> None:
     guest = await world.add_server(transfer_slots=2)
     greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(3)]
     modest = [await world.submit(guest, PULL, fair_key="modest", priority=9) for _ in range(2)]

@@ -112,7 +112,7 @@ async def test_a_need_that_does_not_exist_is_refused(world: World) -> None:
 # One job for what is asked twice
 
 
-async def test_who_asks_for_the_same_gets_the_same_job_until_it_has_ended(world: World) -> None:
+async def test_the_same_request_gets_the_same_job_until_it_has_ended(world: World) -> None:
     guest = await world.add_server()
     first = await world.run(guest, dedupe_key="same")
 
@@ -125,7 +125,9 @@ async def test_who_asks_for_the_same_gets_the_same_job_until_it_has_ended(world:
     assert await world.rows("SELECT 1 FROM job_secret") == []
 
 
-async def test_what_depends_on_the_moment_is_joined_until_it_has_begun(world: World) -> None:
+async def test_a_request_that_depends_on_the_moment_joins_a_job_until_it_has_begun(
+    world: World,
+) -> None:
     guest = await world.add_server()
     key: dict[str, Any] = {"dedupe_key": "same", "dedupe_until": DedupeUntil.BEGUN}
     first = await world.dispatch(guest, **key)

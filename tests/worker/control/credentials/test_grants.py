@@ -170,7 +170,7 @@ def test_another_server_cannot_open_a_grant() -> None:
 @pytest.mark.parametrize(
     "command", [ImageTag(source="a", reference="b"), ImagePull(reference=f"{HOST}/team/app:1")]
 )
-def test_what_needs_no_login_gets_none(command: Command) -> None:
+def test_a_job_that_needs_no_login_gets_none(command: Command) -> None:
     assert seal_grants(RING, make_job(command, **WITHOUT_REGISTRY)) is None
 
 
@@ -423,7 +423,7 @@ def test_a_build_of_an_upload_is_given_a_token_of_its_attempt_and_nothing_of_git
 
 
 @pytest.mark.parametrize("command", [BUILD, COPY, PULL, AD_HOC])
-def test_what_builds_from_no_upload_is_given_no_token(command: Command) -> None:
+def test_a_build_without_an_upload_gets_no_token(command: Command) -> None:
     assert make_token(make_job(command)) is None
 
 

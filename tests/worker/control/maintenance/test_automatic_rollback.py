@@ -46,7 +46,7 @@ async def deploy(
     return order.deployment_id
 
 
-async def test_what_an_api_with_a_slow_clock_deployed_last_is_what_runs(world: World) -> None:
+async def test_the_last_deployment_runs_even_if_its_api_has_a_slow_clock(world: World) -> None:
     guest, build_id = await world.add_server(), await add_build(world)
     await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
     await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))

@@ -133,7 +133,7 @@ async def site(shop: Shop, organization_id: str) -> Shop:
 
 
 @pytest.mark.parametrize("outcome", ["succeeded", None])
-async def test_what_a_deployment_of_another_application_runs_or_will_run_stays(
+async def test_an_image_that_another_application_runs_or_will_run_stays(
     shop: Shop, outcome: str | None
 ) -> None:
     _, point = await begin(shop)
@@ -145,7 +145,7 @@ async def test_what_a_deployment_of_another_application_runs_or_will_run_stays(
     assert len(await shop.points()) == 1
 
 
-async def test_what_another_organization_needs_stays_and_is_not_named(shop: Shop) -> None:
+async def test_an_image_that_another_organization_needs_stays_and_is_not_named(shop: Shop) -> None:
     _, point = await begin(shop)
     organization_id = make_id()
     await shop.world.owner.execute(
@@ -163,7 +163,9 @@ async def test_what_another_organization_needs_stays_and_is_not_named(shop: Shop
     assert await shop.has(ONE.digest)
 
 
-async def test_what_a_failed_deployment_may_restore_is_waited_for(shop: Shop) -> None:
+async def test_a_deletion_waits_for_a_failed_deployment_that_may_restore_the_image(
+    shop: Shop,
+) -> None:
     build_id, point = await begin(shop)
     await shop.deploy(TWO, build_id, outcome="failed")
     await shop.drop(point)
@@ -176,7 +178,7 @@ async def test_what_a_failed_deployment_may_restore_is_waited_for(shop: Shop) ->
     assert result and result["outcome"] == "deleted"
 
 
-async def test_what_a_build_may_be_pushing_is_waited_for(shop: Shop) -> None:
+async def test_a_deletion_waits_for_a_build_that_may_push_the_image(shop: Shop) -> None:
     _, point = await begin(shop)
     other = await site(shop, shop.organization_id)
     await other.build(ONE, "site-1", outcome=None)
@@ -229,7 +231,9 @@ async def test_a_retained_copy_goes_and_the_build_can_still_be_deployed(shop: Sh
     assert (row["image_deleted_at"], row["retained"]) == (None, None)
 
 
-async def test_what_is_asked_for_after_the_submission_is_seen_at_the_release(shop: Shop) -> None:
+async def test_a_deployment_requested_after_the_submission_is_seen_at_the_release(
+    shop: Shop,
+) -> None:
     build_id, point = await begin(shop)
     await shop.drop(point)
     await reconcile_points(shop.world.control)
@@ -258,7 +262,9 @@ async def test_a_deletion_is_not_asked_for_while_a_deployment_is_being_stored(sh
     assert await shop.retain() is not None
 
 
-async def test_what_one_server_says_is_gone_is_so_for_builds_that_were_given_up(shop: Shop) -> None:
+async def test_an_image_that_one_server_found_missing_is_gone_for_abandoned_builds(
+    shop: Shop,
+) -> None:
     build_id, point = await begin(shop)
     again = await shop.build(ONE, "v3")
     await shop.drop(point)

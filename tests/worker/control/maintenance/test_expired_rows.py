@@ -5,7 +5,7 @@ from tests.world import World
 from worker.control.maintenance.expired_rows import delete_expired_rows
 
 
-async def test_what_was_asked_once_is_forgotten_after_a_day(world: World) -> None:
+async def test_an_idempotency_key_is_deleted_after_a_day(world: World) -> None:
     key = make_id()
     await world.owner.execute(
         "INSERT INTO api_key (api_key_id, organization_id, name, role, start, key_hash)"
@@ -49,7 +49,7 @@ async def test_old_join_tokens_are_forgotten(world: World) -> None:
     assert await world.rows("SELECT token_hash FROM server_token") == [{"token_hash": b"fresh"}]
 
 
-async def test_how_tests_of_registries_ended_is_kept_for_a_year(world: World) -> None:
+async def test_results_of_registry_tests_are_kept_for_a_year(world: World) -> None:
     guest, registry_id = await world.add_server(), await world.add_registry()
     for job_id, age in (("old", "367 days"), ("fresh", "364 days")):
         await world.owner.execute(

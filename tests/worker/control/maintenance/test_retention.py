@@ -173,7 +173,7 @@ async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) ->
     assert row["delivery_id"][:7] == id_of(6)[:7]
 
 
-async def test_what_piled_up_goes_in_batches_the_oldest_first(world: World) -> None:
+async def test_accumulated_rows_are_deleted_in_batches_the_oldest_first(world: World) -> None:
     guest = await world.add_server()
     jobs = [await add(world, guest, days_ago=40 - number, ended=31) for number in range(5)]
 

@@ -45,7 +45,7 @@ async def guest(world: World) -> Guest:
     return await world.add_server()
 
 
-async def test_what_ended_is_told_once_signed_as_the_standard_says(
+async def test_the_end_of_a_job_is_sent_once_signed_as_the_standard_says(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
     async with open_endpoint() as endpoint:
@@ -66,7 +66,7 @@ async def test_what_ended_is_told_once_signed_as_the_standard_says(
     assert row["delivered_at"] is not None
 
 
-async def test_what_was_refused_is_sent_again_as_it_was_under_the_same_id(
+async def test_a_refused_delivery_is_sent_again_unchanged_under_the_same_id(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
     async with open_endpoint(500, 429, 204) as endpoint:
@@ -175,7 +175,7 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
     assert len({message.id for message in slow.messages}) == 3 * MOST_FOR_ONE + 1
 
 
-async def test_what_gets_free_is_given_to_who_has_least_of_it(
+async def test_a_free_slot_goes_to_the_endpoint_with_the_fewest(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
     leave = asyncio.Semaphore(0)
@@ -283,7 +283,7 @@ async def has_failed(world: World, many: int) -> bool:
     return len([row for row in await rows(world) if row["code"] == "dns_failure"]) >= many
 
 
-async def test_what_could_not_be_noted_is_sent_again_under_the_same_id(
+async def test_a_delivery_that_could_not_be_recorded_is_sent_again_under_the_same_id(
     world: World, guest: Guest, deliveries: Deliveries
 ) -> None:
     async with open_endpoint() as endpoint:

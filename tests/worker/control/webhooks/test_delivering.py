@@ -64,7 +64,7 @@ async def test_endpoints_that_hang_keep_no_job_waiting(plane: Plane) -> None:
             await endpoint.wait_for(60)
 
 
-async def test_what_a_control_process_died_over_is_sent_again_under_the_same_id(
+async def test_a_delivery_of_a_control_process_that_died_is_sent_again_under_the_same_id(
     plane: Plane, tmp_path: Path
 ) -> None:
     world = plane.world

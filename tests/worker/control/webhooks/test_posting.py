@@ -72,7 +72,7 @@ async def test_a_name_is_looked_up_once_and_its_address_kept() -> None:
         ("https://2130706433/", "public,private", "ref_invalid"),
     ],
 )
-async def test_it_says_why_nothing_was_answered(url: str, networks: str, code: str) -> None:
+async def test_the_error_says_why_there_is_no_answer(url: str, networks: str, code: str) -> None:
     names = {
         "localhost.example": ("127.0.0.1",),
         "metadata.example": ("169.254.169.254",),
@@ -153,7 +153,7 @@ async def test_an_attempt_has_an_end(hangs_at: str) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "code"), [(say(b"SSH-2.0-OpenSSH_9.2\r\n"), "not_http"), (reset, "conn_reset")]
 )
-async def test_what_is_no_web_server_is_said_to_be_none(behaviour: Behaviour, code: str) -> None:
+async def test_a_server_that_speaks_no_http_is_reported_so(behaviour: Behaviour, code: str) -> None:
     async with open_socket(behaviour) as host:
         posted = await post(make_delivery(f"http://{host}/"), KEYS, LOCAL)
 
