@@ -54,7 +54,9 @@ def migration_head() -> str:
     """
     texts = [
         file.read_text()
-        for file in files("shared.migrations.versions").iterdir()
+        for folder in files("shared.migrations.versions").iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
         if file.name.endswith(".py")
     ]
     known = {found[1] for text in texts if (found := REVISION.search(text))}

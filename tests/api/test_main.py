@@ -211,6 +211,7 @@ def process(settings: ApiSettings, tmp_path: Path) -> Iterator[tuple[Child, str]
 def test_the_newest_migration_is_the_one_that_alembic_would_go_to() -> None:
     config = Config()
     config.set_main_option("script_location", "shared:migrations")
+    config.set_main_option("recursive_version_locations", "true")
 
     assert migration_head() == ScriptDirectory.from_config(config).get_current_head()
 
