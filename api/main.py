@@ -37,7 +37,7 @@ from api.procedure.sessions import open_sessions
 from api.routers import PROCEDURES
 from api.sockets.connections import Connections, bound_connections
 from api.sockets.open_files import allow_open_files
-from api.uploads.cleanup import tidying
+from api.uploads.cleanup import cleaning_up
 from api.uploads.store import ContextStore
 from shared.broker import require_broker
 from shared.database import Hear, Pool, listening, open_pool
@@ -92,7 +92,7 @@ def create_app(
             await _begin(pool, settings)
             contexts = _open_contexts(settings)
             if contexts is not None:
-                await stack.enter_async_context(tidying(contexts, pool))
+                await stack.enter_async_context(cleaning_up(contexts, pool))
             sessions = await stack.enter_async_context(open_sessions(settings.url))
             broker_url = _broker_url(settings)
             if broker_url is not None:

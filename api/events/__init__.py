@@ -1,1 +1,1 @@
-"""Events of jobs as they are read from the database, for all who wait for them."""
+"""Events of jobs: read from the database once, for all their readers."""

@@ -1,7 +1,7 @@
-"""One read of a job for all who watch it, on notifications of the API's one LISTEN connection.
+"""Read a job once for all its readers, on notifications of the API's one LISTEN connection.
 
-A notification can be forged or lost: it only makes the feed read the rows again, as it does now and
-then without one. However many readers a job has, its rows are read once.
+A notification can be forged or lost: it only makes the feed read the rows again, which also happens
+every few seconds without one.
 """
 
 import asyncio
@@ -24,14 +24,14 @@ from shared.coroutines import wait_for_event
 from shared.database import Pool
 from shared.jobs.states import State
 
-LOOK_EVERY = timedelta(seconds=5)
-LOOK_EARLY = timedelta(seconds=1)
-"""Nobody hints that a job begins to run; so one that does not yet is looked at more often."""
+READ_EVERY = timedelta(seconds=5)
+READ_WAITING_EVERY = timedelta(seconds=1)
+"""No notification is sent when a job begins to run, so a waiting job is read more often."""
 
-LOOK_PAUSE = timedelta(milliseconds=50)
+READ_PAUSE = timedelta(milliseconds=50)
 SNAPSHOT_PAUSE = timedelta(milliseconds=250)
 PACE = SNAPSHOT_PAUSE.total_seconds()
-KEPT_EVENTS = 64
+BUFFERED_EVENTS = 64
 
 Clock = Callable[[], float]
 
@@ -40,13 +40,13 @@ log = structlog.get_logger()
 
 @dataclass(eq=False)
 class Feed:
-    """One watched job. ``recent`` are its newest events, all of those after ``floor``."""
+    """One watched job. ``recent`` holds its newest events: all after ``floor``."""
 
     job_id: str
     clock: Clock
     notification: asyncio.Event = field(default_factory=asyncio.Event)
     readers: set[asyncio.Event] = field(default_factory=set)
-    recent: deque[Event] = field(default_factory=lambda: deque(maxlen=KEPT_EVENTS))
+    recent: deque[Event] = field(default_factory=lambda: deque(maxlen=BUFFERED_EVENTS))
     position: int | None = None
     snapshot: bytes | None = None
     is_over: bool = False
@@ -63,7 +63,7 @@ class Feed:
         return self.recent[0].seq - 1 if self.recent else self.position
 
     def take(self, job: JobRow | None, events: Sequence[Event]) -> None:
-        """Take in what was read, and wake the readers where there is something new."""
+        """Add the rows read, and wake the readers if something is new."""
         before = (self.position, self.snapshot, self.is_over)
         if job is None:
             self.is_over = True
@@ -79,14 +79,14 @@ class Feed:
             reader.set()
 
     def pause(self) -> timedelta:
-        """Return the seconds to wait for a notification before the database is read again."""
+        """Return the time to wait for a notification before the database is read again."""
         if self._is_behind:
             return SNAPSHOT_PAUSE
-        return LOOK_EVERY if self.state is State.RUNNING else LOOK_EARLY
+        return READ_EVERY if self.state is State.RUNNING else READ_WAITING_EVERY
 
     def _add(self, job: JobRow, events: Sequence[Event]) -> None:
         if self.position is None:
-            # Readers catch up by themselves to where the feed begins.
+            # Each reader reads the events before the feed's first one by itself.
             self.position = job.event_seq
             self.is_over = job.state.is_final
             return
@@ -112,7 +112,7 @@ class Feed:
 
 
 class Feeds:
-    """The feeds of this process, each there as long as somebody watches its job."""
+    """The feeds of this process. Each exists as long as its job has a reader."""
 
     def __init__(self, pool: Pool, clock: Clock = time.monotonic) -> None:
         self.is_leaving = False
@@ -126,24 +126,24 @@ class Feeds:
         return sum(len(feed.readers) for feed in self._feeds.values())
 
     def on_notification(self, channel: str, payload: str) -> None:
-        """Read the jobs again that a notification may be about."""
-        for feed in self._meant(channel, payload):
+        """Read again the jobs that a notification may concern."""
+        for feed in self._affected(channel, payload):
             feed.notification.set()
 
     def leave(self) -> None:
-        """End all streams in order: this process stops, their readers find another."""
+        """End all streams because this process stops; their readers connect to another."""
         self.is_leaving = True
         for feed in self._feeds.values():
             feed.wake()
 
     def require_room(self) -> None:
-        """Raises `BusyError` where this process takes no more readers."""
+        """Raise `BusyError` if this process takes no more readers."""
         if self.is_leaving:
-            raise BusyError("this process stops")
+            raise BusyError("this API process is shutting down")
 
     @contextlib.contextmanager
     def watch(self, job_id: str) -> Iterator[tuple[Feed, asyncio.Event]]:
-        """The job's feed, and an event that is set whenever there is something new in it."""
+        """Give the job's feed, and an event that is set whenever the feed changes."""
         feed = self._feeds.get(job_id) or self._begin(job_id)
         news = asyncio.Event()
         feed.readers.add(news)
@@ -168,7 +168,7 @@ class Feeds:
         if feed.task is not None:
             feed.task.cancel()
 
-    def _meant(self, channel: str, payload: str) -> Sequence[Feed]:
+    def _affected(self, channel: str, payload: str) -> Sequence[Feed]:
         match channel:
             case "wharf_job":
                 feed = self._feeds.get(payload)
@@ -182,15 +182,15 @@ class Feeds:
         while feed.readers and not feed.is_over:
             feed.notification.clear()
             try:
-                await self._look(feed)
+                await self._read(feed)
             except (psycopg.Error, OSError) as error:
                 log.warning("feed_waits", job_id=feed.job_id, error=type(error).__name__)
-                await asyncio.sleep(LOOK_EARLY.total_seconds())
+                await asyncio.sleep(READ_WAITING_EVERY.total_seconds())
                 continue
-            await asyncio.sleep(LOOK_PAUSE.total_seconds())
+            await asyncio.sleep(READ_PAUSE.total_seconds())
             await wait_for_event(feed.notification, feed.pause().total_seconds())
 
-    async def _look(self, feed: Feed) -> None:
+    async def _read(self, feed: Feed) -> None:
         async with self._pool.connection() as connection:
             job = await read_job(connection, feed.job_id)
             events: list[Event] = []

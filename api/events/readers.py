@@ -1,4 +1,4 @@
-"""Readers of event streams, and the end of those whose API key is gone."""
+"""Readers of event streams; a stream ends when its API key is removed or expires."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +15,7 @@ from shared.coroutines import end
 from shared.database import Pool
 
 CHECK_EVERY = timedelta(seconds=2)
-GOOD_KEYS = """
+VALID_KEYS = """
 SELECT api_key_id FROM api_key
  WHERE api_key_id = ANY(%s) AND (expires_at IS NULL OR expires_at > now())
 """
@@ -41,7 +41,7 @@ class Reader:
 class Readers:
     """All readers of this process."""
 
-    places: ConcurrencyLimit
+    limit: ConcurrencyLimit
     _open: set[Reader] = field(default_factory=set)
 
     @contextmanager
@@ -49,9 +49,9 @@ class Readers:
         """Count a reader while its block runs.
 
         Raises:
-            TooManyAtOnceError, BusyError: there is no room for it.
+            TooManyAtOnceError, BusyError: there are too many readers.
         """
-        with self.places.hold(organization_id, key_id):
+        with self.limit.hold(organization_id, key_id):
             reader = Reader(key_id)
             self._open.add(reader)
             try:
@@ -65,14 +65,14 @@ class Readers:
         if not key_ids:
             return
         async with pool.connection() as connection:
-            rows = await (await connection.execute(GOOD_KEYS, (list(key_ids),))).fetchall()
+            rows = await (await connection.execute(VALID_KEYS, (list(key_ids),))).fetchall()
         gone = key_ids - {row["api_key_id"] for row in rows}
         for reader in [reader for reader in self._open if reader.key_id in gone]:
             reader.end()
 
     @asynccontextmanager
     async def checking(self, pool: Pool, every: timedelta = CHECK_EVERY) -> AsyncIterator[None]:
-        """Check again and again while the block runs."""
+        """Call `check` periodically while the block runs."""
         task = asyncio.create_task(self._repeat(pool, every))
         try:
             yield

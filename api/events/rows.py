@@ -1,4 +1,4 @@
-"""Read a job and its events from the database, which alone is believed."""
+"""Read a job and its events from the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class JobRow:
 
 @dataclass(frozen=True)
 class Event:
-    """A stored event as it goes out; the last one says how the job ended."""
+    """A stored event as it is sent; the last one holds the job's final state."""
 
     seq: int
     text: bytes
@@ -54,9 +54,9 @@ async def read_job(connection: Connection, job_id: str) -> JobRow | None:
 
 
 async def read_page(pool: Pool, job_id: str, after: int) -> Sequence[Event]:
-    """The events after that one, up to `PAGE`; none where there is no more to come.
+    """Return the events after ``after``, up to `PAGE`; none if there are no more.
 
-    Of a job whose events were pruned its end is sent all the same, from its row.
+    If the job's events were deleted, its last event is made from its row.
     """
     async with pool.connection() as connection:
         events = await read_events(connection, job_id, after)
@@ -73,7 +73,7 @@ async def read_events(connection: Connection, job_id: str, after: int) -> list[E
 
 
 def make_end(job: JobRow) -> Event | None:
-    """The last event of a job that has ended, made again from its row."""
+    """Make the last event of an ended job from its row."""
     if job.finished_at is None:
         return None
     data = {"error": job.error} if job.error else {}

@@ -1,8 +1,8 @@
 """Progress of a transfer over all attempts of its job. Pure; time is an argument.
 
-Bytes only grow, though a second attempt begins at 0 again; rate, time left and the verdict that it
-stalled come from the bytes that really moved in the attempt that runs. ``now`` is a moment of any
-one monotonic clock, in seconds.
+The shown bytes only grow, although a second attempt starts at 0 again. Rate, time left and
+``stalled`` are computed from the bytes moved in the running attempt. ``now`` is a monotonic clock's
+time in seconds.
 """
 
 import math
@@ -16,14 +16,14 @@ from api.fields.shapes import Output
 
 STALLED_AFTER = timedelta(seconds=30)
 SHORTEST = timedelta(milliseconds=1)
-"""What moves in less time than that tells nothing of a rate."""
+"""The rate is not measured over a shorter time."""
 
 SMOOTHING = timedelta(seconds=5)
-"""After so long, what a rate was before counts for a third of it."""
+"""Time constant: after so long, the earlier rate has a weight of about a third."""
 
 MAX_LAYERS = 256
 LONGEST = timedelta(days=7)
-"""A longer time left is none that anybody can use."""
+"""A longer time left is not shown."""
 
 MOVES = frozenset({"moving", "retrying"})
 ARRIVED = frozenset({"present", "done"})
@@ -32,7 +32,7 @@ Bytes = Annotated[int, Field(ge=0, le=1 << 60)]
 
 
 class ReportedLayer(BaseModel):
-    """A layer in a worker's words; ``total_bytes`` is 0 until it is known."""
+    """A layer as a worker reports it; ``total_bytes`` is 0 until it is known."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -42,12 +42,12 @@ class ReportedLayer(BaseModel):
     total_bytes: Bytes = 0
 
     @property
-    def left_bytes(self) -> int:
+    def remaining_bytes(self) -> int:
         return 0 if self.state in ARRIVED else max(0, self.total_bytes - self.current_bytes)
 
 
 class ReportedTransfer(BaseModel):
-    """A transfer in a worker's words, as they stand in the job's row."""
+    """A transfer as a worker reports it, stored in the job's row."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -62,14 +62,14 @@ class LayerShown(Output):
 
 
 class Stalled(Output):
-    """No byte of this layer moved for so many seconds; it is the one that waits longest."""
+    """The layer that waits longest: none of its bytes moved for ``seconds``."""
 
     layer: str
     seconds: int
 
 
 class TransferShown(Output):
-    """``rate`` is in bytes a second, smoothed; what is not known (yet) is null."""
+    """``rate`` is in bytes per second, smoothed; unknown values are null."""
 
     current_bytes: int
     total_bytes: int
@@ -89,7 +89,7 @@ def parse_transfer(progress: object) -> ReportedTransfer | None:
 
 @dataclass
 class _Layer:
-    """``moved_bytes`` of the running attempt; the others are the most that was ever seen."""
+    """``moved_bytes`` counts the running attempt; the other byte counts are maxima."""
 
     state: str
     since: float
@@ -105,18 +105,18 @@ class TransferWatch:
     _attempt: int = 0
     _layers: dict[str, _Layer] = field(default_factory=dict)
     _running: tuple[str, ...] = ()
-    _left_bytes: int = 0
+    _remaining_bytes: int = 0
     _rate: float | None = None
     _measured: float | None = None
     _unmeasured_bytes: int = 0
 
     def see(self, reported: ReportedTransfer, attempt: int, now: float) -> None:
-        """Take in the progress that a worker reported; the same again says that nothing moved."""
+        """Add the progress that a worker reported; unchanged progress means that nothing moved."""
         if attempt != self._attempt:
             self._begin(attempt, now)
         moved = sum(self._see_layer(layer, now) for layer in reported.layers)
         self._running = tuple(layer.id for layer in reported.layers if layer.state in MOVES)
-        self._left_bytes = sum(layer.left_bytes for layer in reported.layers)
+        self._remaining_bytes = sum(layer.remaining_bytes for layer in reported.layers)
         self._measure(moved, now)
 
     def show(self, now: float) -> TransferShown:
@@ -160,7 +160,7 @@ class TransferWatch:
         return moved
 
     def _measure(self, moved_bytes: int, now: float) -> None:
-        """Smooth the rate by the time that passed, so that the pace of looking does not matter."""
+        """Smooth the rate by elapsed time, so that the interval between reports does not matter."""
         if self._measured is None:
             self._measured, self._unmeasured_bytes = now, 0
             return
@@ -174,9 +174,9 @@ class TransferWatch:
         self._measured, self._unmeasured_bytes = now, 0
 
     def _seconds_left(self) -> int | None:
-        if self._rate is None or self._left_bytes > self._rate * LONGEST.total_seconds():
+        if self._rate is None or self._remaining_bytes > self._rate * LONGEST.total_seconds():
             return None
-        return math.ceil(self._left_bytes / self._rate) if self._left_bytes else 0
+        return math.ceil(self._remaining_bytes / self._rate) if self._remaining_bytes else 0
 
     def _stalled(self, now: float) -> Stalled | None:
         still = [(self._layers[name].since, name) for name in self._running if name in self._layers]

@@ -1,4 +1,4 @@
-"""Wait for a job to end: by hints from one LISTEN connection, and by a look now and then."""
+"""Wait for a job to end: LISTEN notifications, and a query every few seconds."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from shared.database import Pool
 from shared.errors import OverdueError
 from shared.jobs.states import State
 
-LOOK_EVERY = timedelta(seconds=5)
+READ_EVERY = timedelta(seconds=5)
 READ = "SELECT state, result, error FROM job WHERE job_id = %s AND organization_id = %s"
 
 
@@ -28,7 +28,7 @@ class EndedJob:
 
 
 class Waiter:
-    """Pass notifications to the requests that wait for a job; one can be forged or lost."""
+    """Pass notifications to the requests that wait for a job; they can be forged or lost."""
 
     def __init__(self) -> None:
         self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
@@ -36,13 +36,13 @@ class Waiter:
         self._leaving_at: float | None = None
 
     def leave(self, patience: timedelta) -> None:
-        """Let nobody wait longer than that from now on: this process stops, the jobs go on."""
+        """Limit all waits to ``patience`` from now: this process stops; the jobs continue."""
         self._leaving_at = asyncio.get_running_loop().time() + patience.total_seconds()
         for limit in self._limits:
             self._shorten(limit)
 
     def on_notification(self, _channel: str, job_id: str) -> None:
-        """Wake who watches the job; no id says that anything may have changed."""
+        """Wake the requests that watch the job; an empty id means any job may have changed."""
         if job_id:
             events = self._watched.get(job_id, set())
         else:
@@ -65,19 +65,19 @@ class Waiter:
     async def wait(
         self, pool: Pool, job_id: str, organization_id: str, patience: timedelta
     ) -> EndedJob:
-        """The job once it has ended.
+        """Return the job once it has ended.
 
         Raises:
-            OverdueError: it had not after ``patience``; it goes on.
+            OverdueError: it had not ended after ``patience``; it continues.
         """
         try:
             async with asyncio.timeout(patience.total_seconds()) as limit:
                 return await self._wait_within(limit, pool, job_id, organization_id)
         except TimeoutError:
             raise OverdueError(
-                "the job is still under way",
+                "the job has not ended yet",
                 job_id=job_id,
-                remedy="Ask job.one how it goes.",
+                remedy="Read its state with job.one.",
             ) from None
 
     async def _wait_within(
@@ -102,7 +102,7 @@ class Waiter:
                 ended = await _read(pool, job_id, organization_id)
                 if ended:
                     return ended
-                await wait_for_event(notification, LOOK_EVERY.total_seconds())
+                await wait_for_event(notification, READ_EVERY.total_seconds())
 
 
 async def _read(pool: Pool, job_id: str, organization_id: str) -> EndedJob | None:

@@ -10,14 +10,14 @@ from api.fields.shapes import Moment, Output, show_document
 from shared.jobs.states import State
 
 BEGINNING = b"retry: 1000\n\n"
-"""A reader whose line breaks comes back after a second."""
+"""A reader whose connection breaks reconnects after a second."""
 
 COMMENT = b":\n\n"
-"""Says nothing, and shows both sides and all proxies that the line is alive."""
+"""A comment without text: shows both sides and all proxies that the connection is alive."""
 
 
 class EventOutput(Output):
-    """A dated line; ``seq`` counts a job's events without gaps."""
+    """A dated event of a job; ``seq`` counts a job's events without gaps."""
 
     seq: int
     attempt: int
@@ -28,9 +28,9 @@ class EventOutput(Output):
 
 
 class SnapshotOutput(Output):
-    """The status of a job: sent when it changed; it is not stored, so it has no id.
+    """The state of a job: sent when it changed; it is not stored, so it has no id.
 
-    ``progress`` is a transfer where the job is one, else as its kind makes it.
+    ``progress`` is a transfer for transfer jobs; otherwise its form depends on the job's kind.
     """
 
     state: State
@@ -41,7 +41,7 @@ class SnapshotOutput(Output):
 def make_event(
     *, seq: int, attempt: int, kind: str, state: str | None, data: Any, at: datetime
 ) -> EventOutput:
-    """A stored event as it is shown."""
+    """Make the output of a stored event."""
     return EventOutput(
         seq=seq,
         attempt=attempt,
@@ -53,11 +53,11 @@ def make_event(
 
 
 def write_event(event: EventOutput) -> bytes:
-    """``id: 4``, ``event: log``, ``data: {…}``; a reader that comes back says the id."""
+    """Write ``id: 4``, ``event: log``, ``data: {…}``; a reader that reconnects sends the id."""
     data = event.model_dump_json(by_alias=True)
     return f"id: {event.seq}\nevent: {event.kind}\ndata: {data}\n\n".encode()
 
 
 def write_snapshot(snapshot: SnapshotOutput) -> bytes:
-    """``event: snapshot``, ``data: {…}``."""
+    """Write ``event: snapshot``, ``data: {…}``."""
     return f"event: snapshot\ndata: {snapshot.model_dump_json(by_alias=True)}\n\n".encode()

@@ -34,7 +34,7 @@ async def open_events(context: Context, request: WatchedJob) -> Opening:
     """Follow a job as server-sent events, from the first one or from `Last-Event-ID` on."""
     caller, resources = context.caller, context.resources
     resources.feeds.require_room()
-    resources.readers.places.require_room(caller.organization_id, caller.api_key_id)
+    resources.readers.limit.require_room(caller.organization_id, caller.api_key_id)
     async with context.resources.pool.connection() as connection:
         found = await connection.execute(FIND, (request.job_id, context.organization_id))
         job = await found.fetchone()

@@ -1,6 +1,6 @@
-"""Bound what lasts: streams, waits, uploads; by key, by organization and in all.
+"""Limit concurrent streams, waits and uploads: by key, by organization and in total.
 
-Counted in this process. Whoever has more than its share is refused, and the others are served.
+Each process counts for itself. A caller over its share is refused; the others are served.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from api.errors import BusyError, TooManyAtOnceError
 
 @dataclass
 class ConcurrencyLimit:
-    """So many of ``things`` at once; ``things`` is how they are called in an error."""
+    """At most ``total`` at once; an error calls them ``things``."""
 
     things: str
     total: int
@@ -26,7 +26,7 @@ class ConcurrencyLimit:
 
     @classmethod
     def share(cls, things: str, total: int) -> Self:
-        """Half of them for one organization, a quarter for one key."""
+        """Make a limit: half of ``total`` for one organization, a quarter for one key."""
         return cls(things, total, max(1, total // 2), max(1, total // 4))
 
     @property
@@ -34,18 +34,20 @@ class ConcurrencyLimit:
         return self._of_organization.total()
 
     def require_room(self, organization_id: str, key_id: str | None) -> None:
-        """Check that there is a place.
+        """Check that one more is allowed.
 
         Raises:
-            TooManyAtOnceError: the key or its organization has its share.
-            BusyError: this process has no more.
+            TooManyAtOnceError: the key or its organization has used its share.
+            BusyError: this process has reached ``total``.
         """
         error: TooManyAtOnceError | BusyError
         if self._of_key[key_id or ""] >= self.per_key:
-            error = TooManyAtOnceError(f"this API key has {self.per_key} {self.things}")
+            error = TooManyAtOnceError(
+                f"this API key has {self.per_key} {self.things}, the most allowed"
+            )
         elif self._of_organization[organization_id] >= self.per_organization:
             error = TooManyAtOnceError(
-                f"the organization has {self.per_organization} {self.things}"
+                f"the organization has {self.per_organization} {self.things}, the most allowed"
             )
         elif self.taken >= self.total:
             error = BusyError(f"there are too many {self.things}")
@@ -56,7 +58,7 @@ class ConcurrencyLimit:
 
     @contextmanager
     def hold(self, organization_id: str, key_id: str | None) -> Iterator[None]:
-        """Take a place while the block runs.
+        """Count one more while the block runs.
 
         Raises:
             TooManyAtOnceError, BusyError: as `require_room` does.
@@ -68,11 +70,11 @@ class ConcurrencyLimit:
         try:
             yield
         finally:
-            _give_back(self._of_organization, organization_id)
-            _give_back(self._of_key, key)
+            _decrement(self._of_organization, organization_id)
+            _decrement(self._of_key, key)
 
 
-def _give_back(counter: Counter[str], name: str) -> None:
+def _decrement(counter: Counter[str], name: str) -> None:
     counter[name] -= 1
     if counter[name] <= 0:
         del counter[name]

@@ -1,4 +1,4 @@
-"""Notice that a disk is full: PostgreSQL's, by what it answers, or that of uploaded contexts."""
+"""Detect a full disk: PostgreSQL's, by its errors, or that of uploaded contexts."""
 
 import shutil
 import time
@@ -10,25 +10,25 @@ from pathlib import Path
 import psycopg
 
 REMEMBERED = timedelta(seconds=30)
-"""A write that failed says for so long that the disk is full; the next one may find room."""
+"""For so long after a failed write the disk counts as full."""
 
 LEAST_FREE_BYTES = 64 * 1024**2
 
 
 @dataclass
 class DiskWatch:
-    """``data_dir`` keeps uploaded contexts; `None` where there are none."""
+    """``data_dir`` stores uploaded contexts; `None` if uploads are not accepted."""
 
     data_dir: Path | None
     clock: Callable[[], float] = time.monotonic
     _failed_at: float | None = field(default=None)
 
     def note_failed_write(self) -> None:
-        """Remember that PostgreSQL had no room for something."""
+        """Record that a write failed because PostgreSQL's disk is full."""
         self._failed_at = self.clock()
 
     def is_full(self) -> bool:
-        """Return whether something cannot be stored at the moment."""
+        """Return whether one of the disks is full at the moment."""
         if (
             self._failed_at is not None
             and self.clock() - self._failed_at < REMEMBERED.total_seconds()
@@ -38,7 +38,7 @@ class DiskWatch:
         return free is not None and free < LEAST_FREE_BYTES
 
     def free_bytes(self) -> int | None:
-        """Return the room for uploads; ``None`` where none are kept or it cannot be seen."""
+        """Return the free bytes for uploads; ``None`` without uploads or if they cannot be read."""
         if self.data_dir is None:
             return None
         try:
@@ -48,5 +48,5 @@ class DiskWatch:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Return whether PostgreSQL said ``disk_full`` (SQLSTATE 53100), also through SQLAlchemy."""
+    """Return whether it is ``disk_full`` (SQLSTATE 53100), also inside SQLAlchemy's error."""
     return isinstance(getattr(error, "orig", None) or error, psycopg.errors.DiskFull)

@@ -1,8 +1,8 @@
 """Slow down guessing: wrong keys and tokens, by the address that sends them.
 
-An address has a budget of failures that fills up again with time. Once it is spent, keys that are
-not known to be good are refused without a look at the database. A key that was good within the
-last hour is looked up all the same: other callers may share the address. In this process only.
+An address has a budget of failures that refills with time. Once it is spent, unknown keys are
+refused without a database query. A key that was valid within the last hour is still looked up:
+other callers may share the address. Each process counts for itself.
 """
 
 import math
@@ -25,7 +25,7 @@ Value = TypeVar("Value")
 
 @dataclass
 class GuessLimit:
-    """``per_minute`` failures of one address; 0 is no limit. ``clock`` is in seconds."""
+    """At most ``per_minute`` failures of one address; 0 is no limit. ``clock`` is in seconds."""
 
     per_minute: int
     clock: Callable[[], float] = time.monotonic
@@ -47,12 +47,12 @@ class GuessLimit:
             raise TooManyFailuresError(math.ceil(over * MINUTE / self.per_minute))
 
     def fail(self, address: str, secret_hash: bytes) -> None:
-        """Note that the secret was wrong."""
+        """Record that the secret was wrong."""
         self._good.pop(secret_hash, None)
         _put(self._spent, address, (self._failures(address) + 1, self.clock()), MAX_ADDRESSES)
 
     def succeed(self, secret_hash: bytes) -> None:
-        """Note that the secret was good."""
+        """Record that the secret was valid."""
         _put(self._good, secret_hash, self.clock(), MAX_GOOD)
 
     def _is_good(self, secret_hash: bytes) -> bool:
@@ -64,8 +64,8 @@ class GuessLimit:
         return max(0.0, failures - (self.clock() - at) * self.per_minute / MINUTE)
 
 
-def _put(kept: OrderedDict[Name, Value], name: Name, value: Value, most: int) -> None:
-    kept[name] = value
-    kept.move_to_end(name)
-    while len(kept) > most:
-        kept.popitem(last=False)
+def _put(entries: OrderedDict[Name, Value], name: Name, value: Value, limit: int) -> None:
+    entries[name] = value
+    entries.move_to_end(name)
+    while len(entries) > limit:
+        entries.popitem(last=False)

@@ -1,11 +1,11 @@
-"""Limit the requests of an API key: counted here and, over all API processes, in Redis.
+"""Limit the requests of an API key, counted in this process and, over all processes, in Redis.
 
-A request never waits for Redis. Each process counts for itself and, in the background, adds what it
-counted to the common counters and reads them. While Redis is away each process goes on by its own
-count; it is asked again after a pause that grows.
+A request never waits for Redis. Each process counts for itself. In the background it adds its count
+to the common counters and reads them. While Redis is unavailable, each process uses its own count
+and retries after a growing pause.
 
-The limit holds for any sixty seconds, as well as two counters can tell: the one of the running
-minute, and so much of the one before as of its minute is not yet a minute ago.
+The limit holds for any sixty seconds, approximated by two counters (a sliding window): that of the
+running minute, and the part of the previous minute's that is less than a minute ago.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from api.errors import RateLimitedError
 from shared.coroutines import end
 
 MINUTE = 60.0
-TELL_EVERY = timedelta(milliseconds=50)
+REPORT_EVERY = timedelta(milliseconds=50)
 TIMEOUT = timedelta(seconds=1)
 FIRST_PAUSE = timedelta(seconds=1)
 LONGEST_PAUSE = timedelta(seconds=30)
-KEPT_MINUTES = 2
+EXPIRE_MINUTES = 2
 ROUNDING = 1e-6
 """A client that waited exactly ``Retry-After`` is not refused for a rounding error."""
 
@@ -61,20 +61,20 @@ class Usage:
         """Return the number of requests in the last sixty seconds."""
         return self.current + self.previous * (1 - _part(now))
 
-    def wait(self, now: float, limit: int, wanted: int) -> float:
-        """The seconds until ``wanted`` more keep the limit, if nothing is used until then."""
-        room = limit - min(wanted, limit)
+    def wait(self, now: float, limit: int, count: int) -> float:
+        """Return the seconds until ``count`` more requests are allowed, if none come before."""
+        room = limit - min(count, limit)
         if self.used(now) <= room + ROUNDING:
             return 0.0
         if self.current <= room:
-            # Enough of the minute before has to pass out of sight.
+            # Enough of the previous minute has to become older than a minute.
             return MINUTE * (1 - (room - self.current) / self.previous - _part(now))
         return MINUTE * (1 - _part(now)) + MINUTE * (1 - room / self.current)
 
 
 @dataclass
 class RateLimiter:
-    """Keeps every key to ``per_minute`` calls; 0 is no limit, and so is no broker."""
+    """Limit every key to ``per_minute`` calls; 0 or no broker means no limit."""
 
     broker_url: str | None
     per_minute: int
@@ -83,22 +83,22 @@ class RateLimiter:
     _usages: dict[str, Usage] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def require_room(self, key_id: str, wanted: int = 1) -> None:
-        """Count so many calls of a key.
+    def require_room(self, key_id: str, count: int = 1) -> None:
+        """Count ``count`` calls of a key.
 
         Raises:
-            RateLimitedError: they are too many; they are not counted.
+            RateLimitedError: too many; they are not counted.
         """
         if self.broker_url is None or not self.per_minute:
             return
         now = self.clock()
         usage = self._usages.setdefault(key_id, Usage())
         usage.turn(now)
-        if wait := usage.wait(now, self.per_minute, wanted):
+        if wait := usage.wait(now, self.per_minute, count):
             self.refused += 1
             raise RateLimitedError(self.per_minute, retry_after_seconds=max(1, math.ceil(wait)))
-        usage.current += wanted
-        usage.unreported += wanted
+        usage.current += count
+        usage.unreported += count
         self._news.set()
 
     @contextlib.asynccontextmanager
@@ -128,17 +128,17 @@ class RateLimiter:
             self._news.clear()
             try:
                 async with asyncio.timeout(TIMEOUT.total_seconds()):
-                    await self._tell(client)
+                    await self._report(client)
             except (RedisError, OSError) as error:
                 pause = min(max(pause * 2, FIRST_PAUSE), LONGEST_PAUSE)
                 log.warning("limits_apart", error=type(error).__name__)
                 self._news.set()
             else:
                 pause = timedelta()
-            self._forget()
-            await asyncio.sleep(max(pause, TELL_EVERY).total_seconds())
+            self._delete_expired()
+            await asyncio.sleep(max(pause, REPORT_EVERY).total_seconds())
 
-    async def _tell(self, client: "redis.asyncio.Redis") -> None:
+    async def _report(self, client: "redis.asyncio.Redis") -> None:
         reports = [
             (key, usage, usage.minute, usage.unreported) for key, usage in self._usages.items()
         ]
@@ -146,7 +146,7 @@ class RateLimiter:
         async with client.pipeline(transaction=False) as pipeline:
             for key, _, minute, unreported in reports:
                 pipeline.incrby(f"limit:{key}:{minute}", unreported)
-                pipeline.pexpire(f"limit:{key}:{minute}", KEPT_MINUTES * 60_000)
+                pipeline.pexpire(f"limit:{key}:{minute}", EXPIRE_MINUTES * 60_000)
                 pipeline.get(f"limit:{key}:{minute - 1}")
             answers = await pipeline.execute()
         for index, (_, usage, minute, unreported) in enumerate(reports):
@@ -155,8 +155,8 @@ class RateLimiter:
                 usage.current = int(answers[3 * index]) + usage.unreported
                 usage.previous = max(usage.previous, int(answers[3 * index + 2] or 0))
 
-    def _forget(self) -> None:
-        """Drop what no longer counts."""
+    def _delete_expired(self) -> None:
+        """Delete counts of earlier minutes."""
         oldest = math.floor(self.clock() / MINUTE) - 1
         for key in [key for key, usage in self._usages.items() if usage.minute < oldest]:
             del self._usages[key]

@@ -278,7 +278,7 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
         "wharf_connections_overdue", "Connections of slow clients closed.", connections.overdue
     )
     for name, places in (
-        ("streams", resources.readers.places),
+        ("streams", resources.readers.limit),
         ("waits", resources.waits),
         ("uploads", resources.uploads),
     ):

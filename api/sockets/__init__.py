@@ -1,1 +1,1 @@
-"""Sockets: connections are accepted, bounded, and ended if their client does not go on."""
+"""Sockets: accept connections, limit their number, and close those of stalled clients."""

@@ -1,4 +1,4 @@
-"""Accept connections one by one, so that none is accepted for which there is no room."""
+"""Accept connections one by one, so that the limit is checked before each is served."""
 
 import asyncio
 import contextlib
@@ -23,10 +23,10 @@ log = structlog.get_logger()
 
 
 class Acceptor:
-    """Listens, and hands each connection that is admitted to a protocol of its own.
+    """Listen, and serve each admitted connection with its own protocol object.
 
-    asyncio's own server accepts as many as its backlog holds before the first protocol can refuse
-    one, and writes a line for each that it cannot accept.
+    asyncio's own server accepts its whole backlog before the first protocol can refuse a
+    connection, and logs a line for each that it cannot accept.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Acceptor:
                 try:
                     accepted, peer = await loop.sock_accept(listener)
                 except OSError as error:
-                    # Of files or memory there is too little, or the client has gone already.
+                    # Too few open files, too little memory, or the client has already disconnected.
                     if not is_short:
                         log.warning("accept_failed", error=error.strerror)
                     is_short = True
@@ -65,7 +65,7 @@ class Acceptor:
                     await self._serve(accepted)
                 else:
                     _refuse(accepted)
-                # Accepting never waits while connections are queued: let the others have a turn.
+                # sock_accept does not yield while connections are queued: let other tasks run.
                 await asyncio.sleep(0)
 
     async def _serve(self, accepted: socket.socket) -> None:
@@ -77,10 +77,10 @@ class Acceptor:
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen at all addresses of the host.
+    """Open sockets that listen at all addresses of the host.
 
     Raises:
-        SetupError: one of them is not this machine's, or is taken.
+        SetupError: an address is not this machine's, or is in use.
     """
     loop = asyncio.get_running_loop()
     listeners: list[socket.socket] = []
@@ -93,7 +93,7 @@ async def listen(host: str, port: int) -> list[socket.socket]:
             listener.close()
         raise SetupError(
             f"cannot listen on {host}, port {port}: {error.strerror}",
-            remedy="Choose another one with --host and --port.",
+            remedy="Choose another host or port with --host and --port.",
         ) from error
     return listeners
 

@@ -1,9 +1,8 @@
-"""Count connections, make room for new ones, and end those that wait for their client too long.
+"""Count connections, make room for new ones, and close those whose client is too slow.
 
-A connection is either at work for its client or awaits something of it: the rest of a request, or
-that an answer is taken. Only connections that await something are closed to make room, and those
-first of which nothing moved for the longest time. A caller that sends its request at once is
-therefore served however many others are silent.
+A connection either works for its client or waits for it: to send the rest of a request, or to
+receive an answer. Only waiting connections are closed to make room, the longest inactive first.
+A client that sends its request at once is therefore served, however many others are silent.
 """
 
 import heapq
@@ -22,13 +21,13 @@ RESERVED_FILES = 64
 
 FEWEST = 16
 EVICTED_PART = 16
-"""A sixteenth of the connections is closed at once: finding them looks at all."""
+"""A sixteenth of the connections is closed at once, since finding them scans all."""
 
 log = structlog.get_logger()
 
 
 class Awaited(Enum):
-    """The next act, where it is the client's."""
+    """The client's next action, if the connection waits for one."""
 
     NOTHING = "nothing"
     HEAD = "head"
@@ -41,9 +40,9 @@ class Awaited(Enum):
 class Patience:
     """The time that a client may take.
 
-    ``head``: to send the head of a request, from the end of the one before. ``rest``: to send the
-    rest of a body that is no longer wanted. ``moved_bytes`` of an answer have to be taken in each
-    ``window``.
+    ``head``: to send the head of a request, from the end of the previous one. ``rest``: to send the
+    rest of a body that is no longer needed. At least ``moved_bytes`` of an answer have to be
+    received in each ``window``.
     """
 
     head: timedelta = timedelta(seconds=10)
@@ -54,7 +53,7 @@ class Patience:
     def is_over(self, awaited: Awaited, waited_seconds: float, moved_bytes: int) -> bool:
         """Return whether a client that moved so many bytes in that time is disconnected.
 
-        A body is not judged here: its reader knows whether it waits for it.
+        Bodies have their own limit, where they are read.
         """
         match awaited:
             case Awaited.HEAD:
@@ -69,7 +68,7 @@ class Patience:
 
 
 class Connected(Protocol):
-    """A connection; ``active_at`` is when something of it moved last, in the loop's seconds."""
+    """A connection; ``active_at`` is the time of its last activity, in the loop's seconds."""
 
     address: str
     active_at: float
@@ -81,7 +80,7 @@ class Connected(Protocol):
 
 @dataclass
 class Connections:
-    """All connections of this process, ``limit`` at most and ``per_address`` of one address."""
+    """All connections of this process: at most ``limit``, and ``per_address`` from one address."""
 
     limit: int
     per_address: int
@@ -98,11 +97,11 @@ class Connections:
         return len(self._open)
 
     def admit(self, address: str) -> bool:
-        """Return whether one more connection from there has room; close others to make room."""
+        """Return whether one more connection is allowed; close others to make room."""
         is_admitted = True
         if self._of_address[address] >= self.per_address:
-            ours = (each for each in self._open if each.address == address)
-            is_admitted = self._evict(ours, self.per_address)
+            same_address = (each for each in self._open if each.address == address)
+            is_admitted = self._evict(same_address, self.per_address)
         if is_admitted and self.count >= self.limit:
             is_admitted = self._evict(self._open, self.limit)
         self.refused += not is_admitted
@@ -113,7 +112,7 @@ class Connections:
         self._of_address[connection.address] += 1
 
     def discard(self, connection: Connected) -> None:
-        """Forget it; more than once does no harm."""
+        """Remove the connection. Idempotent."""
         if connection not in self._open:
             return
         self._open.discard(connection)
@@ -122,7 +121,7 @@ class Connections:
             del self._of_address[connection.address]
 
     def check(self, now: float) -> None:
-        """End what is overdue, and report what was ended or refused since the last call."""
+        """Close overdue connections; log how many were closed or refused since the last call."""
         for connection in list(self._open):
             self.overdue += connection.check(self.patience, now)
         counted = (self.refused, self.evicted, self.overdue)
@@ -148,16 +147,16 @@ class Connections:
         return bool(victims)
 
 
-def bound_connections(wanted: int, open_files: int) -> int:
-    """The number of connections for which so many open files suffice.
+def bound_connections(requested: int, open_files: int) -> int:
+    """Return the number of connections for which so many open files suffice.
 
     An upload or a download has a file open beside its connection.
     """
-    return max(FEWEST, min(wanted, (open_files - RESERVED_FILES) * 3 // 4))
+    return max(FEWEST, min(requested, (open_files - RESERVED_FILES) * 3 // 4))
 
 
 def network_of(host: str) -> str:
-    """The address that counts as one client's: of IPv6 its /64 network."""
+    """Return the address that counts as one client: for IPv6 its /64 network."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

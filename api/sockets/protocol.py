@@ -20,11 +20,10 @@ _LENGTH = re.compile(rb"\ncontent-length:", re.IGNORECASE)
 
 
 class StrictConnection(h11.Connection):
-    """Refuses a request that two readers could take for different ones.
+    """Refuse requests that a proxy could parse differently.
 
     RFC 9112: both ``Transfer-Encoding`` and ``Content-Length`` (section 6.1), two
-    ``Content-Length`` (section 6.3), folded lines (section 5.2). A second request could be
-    smuggled past a proxy in them.
+    ``Content-Length`` (section 6.3), folded lines (section 5.2). They allow request smuggling.
     """
 
     def next_event(self) -> Any:
@@ -80,7 +79,7 @@ class HttpConnection(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer that the request is malformed, as far as there is still something to answer."""
+        """Answer 400 if the response has not begun; otherwise close the connection."""
         if getattr(self.cycle, "response_complete", True) is False:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -90,7 +89,7 @@ class HttpConnection(H11Protocol):
             self.abort()
 
     def awaited(self) -> Awaited:
-        """The part of a request that the client has to send next."""
+        """Return the client's next action."""
         if self.flow.write_paused or self.transport.is_closing():
             return Awaited.READER
         if self.conn.their_state is h11.IDLE:
@@ -100,7 +99,7 @@ class HttpConnection(H11Protocol):
         return Awaited.NOTHING
 
     def check(self, patience: Patience, now: float) -> bool:
-        """End the connection if its client was waited for too long; says whether it was."""
+        """Close the connection if its client took too long; return whether it did."""
         awaited, unsent = self.awaited(), self.transport.get_write_buffer_size()
         turn = (awaited, self.cycle)
         if turn != self._turn:

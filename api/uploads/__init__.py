@@ -1,1 +1,1 @@
-"""Uploaded files: kept in a directory, checked, cleaned up."""
+"""Uploaded files: stored in a directory, checked, cleaned up."""

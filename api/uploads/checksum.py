@@ -15,14 +15,14 @@ _BYTES = re.compile(r":([A-Za-z0-9+/]{43}=):")
 
 
 def parse_checksums(digests: Iterable[str], plain: Iterable[str]) -> frozenset[str]:
-    """The checksums that the two headers give, in hexadecimal; none where nothing is said.
+    """Return the checksums in the two headers, in hexadecimal; empty without headers.
 
     ``digests`` are values of ``Content-Digest`` (RFC 9530, section 2:
-    ``sha-256=:<base64>:``); other algorithms in them are passed over. ``plain`` are values of
+    ``sha-256=:<base64>:``); other algorithms are ignored. ``plain`` are values of
     ``x-content-sha256``, hexadecimal.
 
     Raises:
-        InvalidInputError: what is given as a SHA-256 is none.
+        InvalidInputError: a value is not a SHA-256.
     """
     return frozenset([*map(_plain, plain), *_digests(digests)])
 
@@ -52,6 +52,6 @@ def _decode(text: str) -> bytes:
 
 def _unreadable(header: str) -> InvalidInputError:
     return InvalidInputError(
-        f"the header {header} holds no SHA-256",
-        remedy="Content-Digest is sha-256=:<base64>:, x-content-sha256 is hexadecimal.",
+        f"the header {header} is not a SHA-256",
+        remedy="Send Content-Digest as sha-256=:<base64>:, x-content-sha256 in hexadecimal.",
     )

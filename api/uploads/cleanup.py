@@ -1,6 +1,6 @@
-"""Remove files that no row knows: of contexts that are gone, and of uploads that broke off.
+"""Remove files without a row: of deleted contexts, and of uploads that broke off.
 
-Rows go by themselves, with their application or by control's retention, which has no such files.
+Rows are deleted with their application or by control's retention, which has no access to the files.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from shared.coroutines import end
 from shared.database import Pool
 
 GRACE = timedelta(minutes=10)
-"""An upload that still comes writes more often than that."""
+"""A running upload writes more often than this."""
 
 EVERY = timedelta(minutes=1)
 KNOWN = "SELECT context_id FROM context WHERE context_id = ANY(%s)"
@@ -26,8 +26,8 @@ log = structlog.get_logger()
 
 
 @asynccontextmanager
-async def tidying(store: ContextStore, pool: Pool) -> AsyncIterator[None]:
-    """Tidy at once, and each minute while the block runs."""
+async def cleaning_up(store: ContextStore, pool: Pool) -> AsyncIterator[None]:
+    """Clean up at once, and every minute while the block runs."""
     task = asyncio.create_task(_repeat(store, pool))
     try:
         yield
@@ -35,23 +35,23 @@ async def tidying(store: ContextStore, pool: Pool) -> AsyncIterator[None]:
         await end(task)
 
 
-async def tidy(store: ContextStore, pool: Pool, grace: timedelta = GRACE) -> int:
-    """Remove what is nobody's and has been left alone for so long; gives how many."""
+async def clean_up(store: ContextStore, pool: Pool, grace: timedelta = GRACE) -> int:
+    """Remove files without a row that were not written for ``grace``; return how many."""
     names = await asyncio.to_thread(store.old_names, grace)
     if not names:
         return 0
     async with pool.connection() as connection:
         rows = await (await connection.execute(KNOWN, (names,))).fetchall()
-    lost = set(names) - {row["context_id"] for row in rows}
-    for name in lost:
+    orphans = set(names) - {row["context_id"] for row in rows}
+    for name in orphans:
         await asyncio.to_thread(store.remove, name)
-    return len(lost)
+    return len(orphans)
 
 
 async def _repeat(store: ContextStore, pool: Pool) -> None:
     while True:
         try:
-            if removed := await tidy(store, pool):
+            if removed := await clean_up(store, pool):
                 log.info("contexts_removed", files=removed)
         except (psycopg.Error, PoolTimeout, TooManyRequests, OSError) as error:
             log.warning("contexts_stay", error=type(error).__name__)

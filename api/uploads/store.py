@@ -1,6 +1,6 @@
-"""Where uploaded contexts are kept: a directory of files, each named by its context's id.
+"""The store of uploaded contexts: a directory of files, each named by its context's id.
 
-A file has that name once it is whole. Until then it is a draft, which only its own upload touches.
+A file gets that name once it is complete. Until then it is a draft, which only its upload uses.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from shared.errors import InvalidInputError, SetupError
 FOLDER = "contexts"
 DRAFT = ".draft"
 
-_OURS = re.compile(rf"[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?:{re.escape(DRAFT)})?")
+_NAME = re.compile(rf"[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}(?:{re.escape(DRAFT)})?")
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -35,17 +35,17 @@ class Received:
 
 @dataclass(frozen=True)
 class ContextStore:
-    """The directory, 0700, and how much one context may be."""
+    """The directory, mode 0700, and the maximum size of one context."""
 
     directory: Path
     max_bytes: int
 
     @classmethod
     def open(cls, data_dir: Path, max_bytes: int) -> Self:
-        """Make the directory where it is missing.
+        """Create the directory if it is missing.
 
         Raises:
-            SetupError: it cannot be made, or not be written.
+            SetupError: it cannot be created or changed.
         """
         directory = data_dir / FOLDER
         try:
@@ -53,7 +53,7 @@ class ContextStore:
             directory.chmod(0o700)
         except OSError as error:
             raise SetupError(
-                f"uploads cannot be kept in {data_dir}: {error.strerror}",
+                f"uploads cannot be stored in {data_dir}: {error.strerror}",
                 remedy="Set WHARF_DATA_DIR to a directory that this user may write.",
             ) from error
         return cls(directory, max_bytes)
@@ -62,23 +62,23 @@ class ContextStore:
         return self.directory / context_id
 
     def require_room(self, size_bytes: int) -> None:
-        """Raises `TooLargeError` where a context of that size is too large."""
+        """Raise `TooLargeError` if a context of that size is too large."""
         if size_bytes > self.max_bytes:
             raise TooLargeError(
-                f"a context has at most {self.max_bytes} bytes",
+                f"the context is larger than {self.max_bytes} bytes, the most allowed",
                 remedy="Leave out what the build does not need.",
             )
 
     async def receive(
         self, context_id: str, chunks: AsyncIterable[bytes], expected: frozenset[str] = frozenset()
     ) -> Received:
-        """Write what comes, piece by piece; there is all of it under its name then, or nothing.
+        """Write the chunks to the context's file, atomically: all or nothing.
 
         Raises:
-            TooLargeError: more than ``max_bytes``; what follows is not read.
-            ChecksumError: not what ``expected`` says, checksums in hexadecimal.
-            InvalidInputError: nothing came.
-            DiskFullError: there is no room for it.
+            TooLargeError: more than ``max_bytes``; the rest is not read.
+            ChecksumError: differs from one in ``expected``, checksums in hexadecimal.
+            InvalidInputError: the upload is empty.
+            DiskFullError: the disk is full.
         """
         draft = self.directory / f"{context_id}{DRAFT}"
         try:
@@ -90,8 +90,8 @@ class ContextStore:
             if error.errno not in _FULL:
                 raise
             raise DiskFullError(
-                "there is no room to keep the context",
-                remedy="Free space where WHARF_DATA_DIR is, then send it again.",
+                "the disk for uploads is full",
+                remedy="Free space in WHARF_DATA_DIR, then send the context again.",
             ) from error
         finally:
             draft.unlink(missing_ok=True)
@@ -107,17 +107,17 @@ class ContextStore:
         return Received(size_bytes, checksum.hexdigest())
 
     def old_names(self, age: timedelta) -> list[str]:
-        """Files of ours that nobody has written to for so long."""
+        """Return the names of context files not written for ``age``."""
         until = time.time() - age.total_seconds()
         with os.scandir(self.directory) as entries:
             return [
                 entry.name
                 for entry in entries
-                if _OURS.fullmatch(entry.name) and entry.stat().st_mtime <= until
+                if _NAME.fullmatch(entry.name) and entry.stat().st_mtime <= until
             ]
 
     def remove(self, name: str) -> None:
-        """More than once does no harm: all API processes tidy."""
+        """Remove a file. Idempotent: all API processes clean up."""
         (self.directory / name).unlink(missing_ok=True)
 
 
@@ -142,6 +142,6 @@ def _require(received: Received, expected: frozenset[str]) -> None:
         )
     if expected - {received.sha256}:
         raise ChecksumError(
-            f"the context is {received.sha256}, it should be {', '.join(sorted(expected))}",
+            f"the context's SHA-256 is {received.sha256}, expected {', '.join(sorted(expected))}",
             remedy="Send it again.",
         )

@@ -272,7 +272,7 @@ def _process() -> SimpleNamespace:
         disk=SimpleNamespace(is_full=lambda: 0, free_bytes=lambda: 0),
         limiter=places,
         connections=SimpleNamespace(count=0, refused=0, evicted=0, overdue=0),
-        readers=SimpleNamespace(places=named("open event streams")),
+        readers=SimpleNamespace(limit=named("open event streams")),
         waits=named("requests that wait for a job"),
         uploads=named("uploads under way"),
         guesses=places,

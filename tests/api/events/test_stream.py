@@ -312,7 +312,7 @@ async def test_a_process_that_stops_or_is_full_takes_no_new_reader(
 async def test_a_key_with_its_share_of_streams_is_refused_and_another_key_is_served(
     app: FastAPI, url: str, client: httpx2.AsyncClient, job_id: str
 ) -> None:
-    places = app.state.resources.readers.places
+    places = app.state.resources.readers.limit
     places.per_key = 2
     other = (await client.post("/api/apiKey.create", json={"name": "x"})).json()["key"]
     async with open_reader(url, job_id), open_reader(url, job_id):
@@ -332,7 +332,7 @@ async def test_an_organization_with_its_share_of_streams_is_refused_and_another_
     stranger: httpx2.AsyncClient,
     job_id: str,
 ) -> None:
-    places = app.state.resources.readers.places
+    places = app.state.resources.readers.limit
     places.per_organization = 1
     [organization_id] = await organizations(client)
     with places.hold(organization_id, "another key"):
@@ -352,7 +352,7 @@ async def organizations(client: httpx2.AsyncClient) -> set[str]:
 async def test_many_streams_that_are_opened_at_once_are_no_more_than_the_share(
     app: FastAPI, url: str, job_id: str
 ) -> None:
-    places = app.state.resources.readers.places
+    places = app.state.resources.readers.limit
     places.per_key = 3
 
     async def open_one() -> int:

@@ -63,7 +63,7 @@ async def test_a_job_that_had_ended_before_is_seen_at_once(
 async def test_a_wait_ends_without_any_hint(
     job: str, server: TestServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.events.waiter.LOOK_EVERY", timedelta(milliseconds=50))
+    monkeypatch.setattr("api.events.waiter.READ_EVERY", timedelta(milliseconds=50))
     [[organization]] = database.execute("SELECT organization_id FROM job")
     async with open_pool(database.url("wharf_api"), size=1) as pool:
         deaf = asyncio.create_task(Waiter().wait(pool, job, str(organization), SOON))

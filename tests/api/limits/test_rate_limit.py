@@ -249,7 +249,7 @@ def test_keys_that_are_quiet_are_forgotten() -> None:
     clock.now += 121
     limiter.require_room("new")
 
-    limiter._forget()
+    limiter._delete_expired()
 
     assert list(limiter._usages) == ["new"]
 

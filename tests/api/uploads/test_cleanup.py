@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from api.main import create_app
-from api.uploads.cleanup import GRACE, tidy
+from api.uploads.cleanup import GRACE, clean_up
 from api.uploads.store import DRAFT, FOLDER, ContextStore
 from shared.database import open_pool
 from shared.errors import SetupError
@@ -52,7 +52,7 @@ async def test_an_upload_without_an_owner_is_deleted_once_it_is_old(
     foreign = leave(kept, "somebody's.txt")
 
     async with open_pool(settings.url) as pool:
-        removed = await tidy(kept, pool)
+        removed = await clean_up(kept, pool)
 
     assert removed == 2
     assert names(kept) == {good, young, foreign}
@@ -66,7 +66,7 @@ async def test_a_context_goes_with_its_application(
 
     await client.post("/api/application.remove", json=chosen)
     async with open_pool(settings.url) as pool:
-        await tidy(kept, pool, grace=timedelta(seconds=-1))
+        await clean_up(kept, pool, grace=timedelta(seconds=-1))
 
     assert names(kept) == set()
 
@@ -88,6 +88,6 @@ async def test_a_directory_that_cannot_be_made_is_no_start(
     blocked = {**settings.model_dump(), "data_dir": tmp_path / "file" / FOLDER}
     app = create_app(ApiSettings.model_validate(blocked))
 
-    with pytest.raises(SetupError, match="uploads cannot be kept"):
+    with pytest.raises(SetupError, match="uploads cannot be stored"):
         async with app.router.lifespan_context(app):
             pass
