@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Generator, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.databases import Database, start_postgres
 from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
 
+TESTS = Path(__file__).parent
 LONGEST_FIRST = (
     *("journeys", "docs/test_examples.py", "chaos"),
     *("worker/deployments", "worker/images", "worker/builds", "worker/local"),
@@ -64,10 +66,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put long tests first; mark those on real parts, and those without coverage."""
     items.sort(key=_rank)
     for item in items:
-        if _is_unmeasured(item) and not _is_in(item, "journeys"):
+        if _is_unmeasured(item) and not _is_in(item.path, "journeys"):
             item.add_marker(pytest.mark.no_cover)
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & ON_REAL_PARTS or any(_is_in(item, name) for name in REAL_PARTS):
+        if fixtures & ON_REAL_PARTS or any(_is_in(item.path, name) for name in REAL_PARTS):
             item.add_marker(pytest.mark.real_parts)
 
 
@@ -83,23 +85,20 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def _rank(item: pytest.Item) -> int:
-    ranks = (rank for rank, name in enumerate(LONGEST_FIRST) if _is_in(item, name))
+    ranks = (rank for rank, name in enumerate(LONGEST_FIRST) if _is_in(item.path, name))
     return next(ranks, len(LONGEST_FIRST))
 
 
 def _is_unmeasured(item: pytest.Item) -> bool:
-    return any(_is_in(item, name) for name in UNMEASURED) and not any(
-        _is_in(item, name) for name in MEASURED
+    return any(_is_in(item.path, name) for name in UNMEASURED) and not any(
+        _is_in(item.path, name) for name in MEASURED
     )
 
 
-def _is_in(item: pytest.Item, name: str) -> bool:
-    """Return whether it is a test of this folder or file."""
-    return f"{_file(item)}/".startswith(f"{name}/")
-
-
-def _file(item: pytest.Item) -> str:
-    return item.path.relative_to(Path(__file__).parent).as_posix()
+@cache
+def _is_in(file: Path, name: str) -> bool:
+    """Return whether the file is this one or in this folder; thousands of tests ask the same."""
+    return f"{file.relative_to(TESTS).as_posix()}/".startswith(f"{name}/")
 
 
 @pytest.fixture(scope="session")
