@@ -29,7 +29,7 @@ _MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 
 @dataclass(frozen=True)
-class Seen:
+class CallEffects:
     """The answer and the effects of one call; ``named`` are the fields of its warnings."""
 
     status: int
@@ -45,7 +45,7 @@ async def observe(
     request: Callable[[httpx2.AsyncClient], Any],
     *,
     changes: bool,
-) -> Seen:
+) -> CallEffects:
     """The answer and the changed rows; values of ``names`` are shown by their name.
 
     Without ``changes`` none are looked for.
@@ -60,7 +60,7 @@ async def observe(
     ]
     warnings = answer.headers.get("x-wharf-warnings", "[]")
     named = frozenset(re.findall(r'"field": "([^"]+)"', warnings))
-    return Seen(answer.status_code, _mask(answer.text, names), frozenset(changed), named)
+    return CallEffects(answer.status_code, _mask(answer.text, names), frozenset(changed), named)
 
 
 def _rows(owner: psycopg.Connection[Any]) -> dict[tuple[str, int], Any]:

@@ -15,7 +15,7 @@ from tests.api.asking import create_application, create_registry
 from tests.api.deploying import create_deployable, deploy, make_point
 from tests.api.field_probes import GIT, Probe
 from tests.api.fleet import TestServer, make_verifier
-from tests.api.observing import Seen, observe
+from tests.api.observing import CallEffects, observe
 from tests.databases import Database
 from worker.local.postgres import OWNER
 
@@ -115,7 +115,9 @@ class Scene:
             case _:
                 return value
 
-    async def ask(self, procedure: Procedure[Any, Any], probe: Probe, **changed: Any) -> Seen:
+    async def ask(
+        self, procedure: Procedure[Any, Any], probe: Probe, **changed: Any
+    ) -> CallEffects:
         for name in probe.fresh:
             await self.make(name)
         asked = self.filled({**probe.base, **changed})

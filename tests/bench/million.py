@@ -12,7 +12,7 @@ from tests.bench.scene import Scene
 from tests.databases import Database, start_postgres
 from tests.scale.clock import Clock
 from tests.scale.conftest import LARGE
-from tests.scale.crowd import load, load_finished
+from tests.scale.rows import load, load_finished
 from worker.local.cluster import SUPERUSER
 
 Times = dict[str, float]

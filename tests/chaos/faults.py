@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from shared.jobs.store.sweep import AttemptMessage
-from tests.chaos.front import Mood
+from tests.chaos.front import Misbehaviour
 from tests.chaos.scene import Scene
 
 LONGER_THAN_A_LEASE = 18.0
@@ -166,7 +166,7 @@ def link_stalled(scene: Scene, _: int, __: Random) -> Iterator[None]:
     scene.loop.call(scene.link.reset)
 
 
-def registry_says(mood: Mood) -> Strike:
+def registry_says(mood: Misbehaviour) -> Strike:
     @contextmanager
     def strike(scene: Scene, _: int, __: Random) -> Iterator[None]:
         scene.front.mood = mood
@@ -233,5 +233,8 @@ ALL = (
     Kind("link slow", ("link",), 8, link_slow),
     Kind("link cuts", ("link",), 6, link_cutting),
     Kind("link stalls", ("link",), 8, link_stalled),
-    *(Kind(f"registry says {mood}", ("registry",), 5, registry_says(mood)) for mood in Mood),
+    *(
+        Kind(f"registry says {mood}", ("registry",), 5, registry_says(mood))
+        for mood in Misbehaviour
+    ),
 )

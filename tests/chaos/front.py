@@ -15,7 +15,7 @@ HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", 
 """What is between two neighbours only (RFC 9110, section 7.6.1)."""
 
 
-class Mood(StrEnum):
+class Misbehaviour(StrEnum):
     """The faults that the front makes in place of passing a request on."""
 
     BROKEN = "500"
@@ -42,7 +42,7 @@ class Put:
 
 
 @dataclass
-class Hold:
+class HeldRequest:
     """Keeps what is asked by ``method`` of a path with ``part`` waiting until it may ``go_on``.
 
     ``is_done``: the registry has had the request, and only its answer is kept back.
@@ -67,8 +67,8 @@ class Front:
 
     target: str
     session: aiohttp.ClientSession
-    mood: Mood | None = None
-    hold: Hold | None = None
+    mood: Misbehaviour | None = None
+    hold: HeldRequest | None = None
     retry_after_seconds: int = 3
     spoiled: int = 0
     puts: list[Put] = field(default_factory=list)
@@ -89,14 +89,14 @@ class Front:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         match self.mood:
-            case Mood.BROKEN | Mood.AWAY:
+            case Misbehaviour.BROKEN | Misbehaviour.AWAY:
                 return web.Response(status=int(self.mood))
-            case Mood.BUSY:
+            case Misbehaviour.BUSY:
                 return web.Response(status=429)
-            case Mood.BUSY_FOR_A_WHILE:
+            case Misbehaviour.BUSY_FOR_A_WHILE:
                 wait = {"Retry-After": str(self.retry_after_seconds)}
                 return web.Response(status=429, headers=wait)
-            case Mood.FORGETFUL if request.method in {"PUT", "PATCH"}:
+            case Misbehaviour.FORGETFUL if request.method in {"PUT", "PATCH"}:
                 realm = {"WWW-Authenticate": 'Basic realm="registry"'}
                 return web.Response(status=401, headers=realm)
             case _:
@@ -116,7 +116,7 @@ class Front:
             ours = web.StreamResponse(status=theirs.status, headers=_headers(theirs.headers))
             await ours.prepare(request)
             async for chunk in theirs.content.iter_chunked(CHUNK_BYTES):
-                if self.mood is Mood.SHORT and self._cut_off(request):
+                if self.mood is Misbehaviour.SHORT and self._cut_off(request):
                     await ours.write(chunk[: len(chunk) // 2])
                     return _hang_up(request, ours)
                 await ours.write(chunk)

@@ -23,7 +23,7 @@ UNSETTLED = "SELECT count(*) FROM job WHERE finished_at IS NULL"
 
 
 @dataclass(frozen=True)
-class Struck:
+class InjectedFault:
     """A fault that happened, in seconds of this machine's clock."""
 
     fault: Fault
@@ -35,7 +35,7 @@ class Struck:
 class Story:
     """The record of a run, for `check`."""
 
-    struck: list[Struck] = field(default_factory=list)
+    struck: list[InjectedFault] = field(default_factory=list)
     ended_by_itself: list[str] = field(default_factory=list)
     settled_seconds: float | None = None
 
@@ -75,7 +75,7 @@ class Run:
                 open_faults.remove(entry)
                 fault, begun, closing = entry
                 closing.close()
-                self.story.struck.append(Struck(fault, begun, time.time()))
+                self.story.struck.append(InjectedFault(fault, begun, time.time()))
             while waiting and waiting[0].at <= now:
                 fault = waiting.pop(0)
                 self.tell(f"{now:6.1f} s  {fault.kind.name} ({fault.target})")

@@ -33,7 +33,7 @@ def spellings(secret: str, username: str) -> set[bytes]:
 
 
 @dataclass
-class Overheard:
+class Traffic:
     """Record the traffic of the broker and the starts of processes during the block."""
 
     broker: bytearray = field(default_factory=bytearray)
@@ -41,8 +41,8 @@ class Overheard:
 
 
 @contextmanager
-def overhearing(valkey: LocalValkey) -> Iterator[Overheard]:
-    heard, over = Overheard(), threading.Event()
+def record_traffic(valkey: LocalValkey) -> Iterator[Traffic]:
+    heard, over = Traffic(), threading.Event()
     with socket.create_connection((valkey.address, valkey.port)) as line:
         line.settimeout(LOOK_SECONDS)
         line.sendall(f"AUTH {ADMIN} {valkey.passwords[ADMIN]}\r\nMONITOR\r\n".encode())

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from shared.reference import parse_reference
-from tests.chaos.front import Front, Hold, open_front
+from tests.chaos.front import Front, HeldRequest, open_front
 from tests.journeys.conftest import PASSWORD, Port, login
 from tests.journeys.jobs import Job
 from tests.proxies import Proxy, open_proxy
@@ -50,7 +50,7 @@ class LinkScenario:
         return begun
 
     def cancel_held(
-        self, name: str, hold: Hold, *, release_after: float | None = None
+        self, name: str, hold: HeldRequest, *, release_after: float | None = None
     ) -> tuple[Job, str | None]:
         """How a push ends whose cancelling finds it held up there; and what the registry holds.
 
@@ -228,7 +228,7 @@ def test_a_tag_is_too_short_to_be_stopped(port: Port) -> None:
 
 
 def test_a_wish_while_the_tag_is_being_written_is_too_late(scenario: LinkScenario) -> None:
-    hold = Hold("PUT", "/manifests/", is_done=False)
+    hold = HeldRequest("PUT", "/manifests/", is_done=False)
 
     job, digest = scenario.cancel_held("written", hold, release_after=0.5)
 
@@ -238,10 +238,15 @@ def test_a_wish_while_the_tag_is_being_written_is_too_late(scenario: LinkScenari
 
 @pytest.mark.parametrize(
     "hold",
-    [Hold("PUT", "/manifests/", is_done=True), Hold("HEAD", "/manifests/", is_done=False)],
+    [
+        HeldRequest("PUT", "/manifests/", is_done=True),
+        HeldRequest("HEAD", "/manifests/", is_done=False),
+    ],
     ids=["the engine does not know yet", "only the registry's word is missing"],
 )
-def test_a_wish_after_the_tag_is_written_is_too_late(scenario: LinkScenario, hold: Hold) -> None:
+def test_a_wish_after_the_tag_is_written_is_too_late(
+    scenario: LinkScenario, hold: HeldRequest
+) -> None:
     job, digest = scenario.cancel_held(f"late-{hold.method.lower()}", hold)
 
     assert job["state"] == "succeeded"

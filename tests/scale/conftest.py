@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 
 from tests.databases import Database
-from tests.scale.crowd import Size, load
+from tests.scale.rows import Size, load
 from worker.local.cluster import SUPERUSER
 from worker.local.postgres import LocalPostgres
 
@@ -18,7 +18,7 @@ LARGE = Size(finished=1_000_000)
 
 
 @dataclass(frozen=True)
-class Crowd:
+class FilledDatabase:
     database: Database
     size: Size
 
@@ -30,12 +30,12 @@ class Crowd:
         pytest.param(LARGE, id="1M", marks=[pytest.mark.scale, pytest.mark.timeout(1800)]),
     ],
 )
-def crowd(postgres: LocalPostgres, request: pytest.FixtureRequest) -> Iterator[Crowd]:
+def filled(postgres: LocalPostgres, request: pytest.FixtureRequest) -> Iterator[FilledDatabase]:
     size: Size = request.param
     database = Database.create(postgres)
     try:
         asyncio.run(_load(database, size))
-        yield Crowd(database, size)
+        yield FilledDatabase(database, size)
     finally:
         database.drop()
 

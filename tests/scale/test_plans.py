@@ -29,7 +29,7 @@ from shared.jobs.store.cancel import CANCEL
 from shared.settings import ApiSettings
 from shared.vault import PrivateKey
 from tests.api.asking import open_client
-from tests.scale.conftest import SMALL, Crowd
+from tests.scale.conftest import SMALL, FilledDatabase
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
 from worker.control.maintenance import expired_rows, retention
@@ -49,10 +49,10 @@ SELECT relname, n_tup_upd AS rows, n_tup_hot_upd AS in_place FROM pg_stat_xact_u
 
 
 @dataclass
-class Place:
-    """The crowd, with a connection that may be anybody, and jobs to ask about."""
+class ScaleScenario:
+    """The filled database, with a connection that may be anybody, and jobs to ask about."""
 
-    crowd: Crowd
+    filled: FilledDatabase
     connection: Connection
     held: list[str]
     queued: str
@@ -86,15 +86,15 @@ class Place:
 
 
 @pytest.fixture
-async def place(crowd: Crowd) -> AsyncIterator[Place]:
+async def scenario(filled: FilledDatabase) -> AsyncIterator[ScaleScenario]:
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(
             await psycopg.AsyncConnection.connect(
-                crowd.database.url(SUPERUSER), autocommit=True, row_factory=dict_row
+                filled.database.url(SUPERUSER), autocommit=True, row_factory=dict_row
             )
         )
         await connection.execute("UPDATE server SET seen_at = now()")
-        if crowd.size == SMALL:
+        if filled.size == SMALL:
             # To read little whole may be quickest; what is asked is whether there is another way.
             await connection.execute("SET enable_seqscan = off")
         held = await (await connection.execute(HELD, (SERVER,))).fetchall()
@@ -103,7 +103,7 @@ async def place(crowd: Crowd) -> AsyncIterator[Place]:
             for state in ("queued", "succeeded")
         ]
         queued, succeeded = [row["job_id"] for row in named if row]
-        yield Place(crowd, connection, [row["job_id"] for row in held], queued, succeeded)
+        yield ScaleScenario(filled, connection, [row["job_id"] for row in held], queued, succeeded)
 
 
 # Statements, by their plans
@@ -121,7 +121,7 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
     }
 
 
-def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
+def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | None]]:
     of_key = {
         "api_key_id": API_KEY,
         "key": "once",
@@ -146,7 +146,7 @@ def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
         dedupe_until=DedupeUntil.ENDED,
         deadline=timedelta(hours=1),
     )
-    since = {"since": place.held[0]}
+    since = {"since": scenario.held[0]}
     counted = ("QUEUE_AGE", "UNDER_WAY", "ENDED", "ATTEMPTS", "TRANSFERS", "SERVERS")
     return {
         "submit": (submit.SUBMIT, submit.values_of(job)),
@@ -154,33 +154,33 @@ def statements_of_api(place: Place) -> dict[str, tuple[str, Values | None]]:
         "API key": (security.FIND, (b"",)),
         "server": (jobs.FIND, of_server),
         "oldest live server": (jobs.OLDEST_LIVE, of_server),
-        "end of a job": (waiting.READ, (place.queued, ORGANIZATION)),
+        "end of a job": (waiting.READ, (scenario.queued, ORGANIZATION)),
         "begin once": (idempotency.BEGIN, of_key),
         "keep": (idempotency.KEEP, of_key),
         "why it waits": (
             str(reasons.FACTS).replace(":job_id", "%(job_id)s"),
-            {"job_id": place.queued},
+            {"job_id": scenario.queued},
         ),
-        "job of a stream": (rows.JOB, (place.queued,)),
-        "events of a stream": (rows.EVENTS, (place.succeeded, 0, rows.PAGE)),
-        "stream": (opening.FIND, (place.queued, ORGANIZATION)),
+        "job of a stream": (rows.JOB, (scenario.queued,)),
+        "events of a stream": (rows.EVENTS, (scenario.succeeded, 0, rows.PAGE)),
+        "stream": (opening.FIND, (scenario.queued, ORGANIZATION)),
         **{name: (getattr(metrics, name), since) for name in counted},
     }
 
 
-async def test_the_plans_of_control_read_no_large_table_whole(place: Place) -> None:
+async def test_the_plans_of_control_read_no_large_table_whole(scenario: ScaleScenario) -> None:
     found = {
-        name: await scanned_by_plan(place.connection, statement, values) & LARGE
+        name: await scanned_by_plan(scenario.connection, statement, values) & LARGE
         for name, (statement, values) in statements_of_control().items()
     }
 
     assert {name: tables for name, tables in found.items() if tables} == {}
 
 
-async def test_the_plans_of_the_api_read_no_large_table_whole(place: Place) -> None:
+async def test_the_plans_of_the_api_read_no_large_table_whole(scenario: ScaleScenario) -> None:
     found = {
-        name: await scanned_by_plan(place.connection, statement, values) & LARGE
-        for name, (statement, values) in statements_of_api(place).items()
+        name: await scanned_by_plan(scenario.connection, statement, values) & LARGE
+        for name, (statement, values) in statements_of_api(scenario).items()
     }
 
     assert {name: tables for name, tables in found.items() if tables} == {}
@@ -200,9 +200,11 @@ PAGES = [
 ]
 
 
-async def test_the_pages_that_the_api_shows_read_no_large_table_whole(place: Place) -> None:
+async def test_the_pages_that_the_api_shows_read_no_large_table_whole(
+    scenario: ScaleScenario,
+) -> None:
     settings = {
-        "database_url": place.crowd.database.url("wharf_api"),
+        "database_url": scenario.filled.database.url("wharf_api"),
         "vault_public_key": str(PrivateKey.generate().public),
     }
     asked: list[tuple[str, Any]] = []
@@ -216,12 +218,12 @@ async def test_the_pages_that_the_api_shows_read_no_large_table_whole(place: Pla
             asked.append((statement, values))
 
         for page in PAGES:
-            path = page.format(queued=place.queued, succeeded=place.succeeded)
+            path = page.format(queued=scenario.queued, succeeded=scenario.succeeded)
             answer = await client.get(f"/api/{path}")
             assert answer.status_code == 200, answer.text
             assert answer.json()
             for statement, values in asked:
-                scanned = await scanned_by_plan(place.connection, statement, values) & LARGE
+                scanned = await scanned_by_plan(scenario.connection, statement, values) & LARGE
                 if scanned:
                     found.setdefault(page, set()).update(scanned)
             assert asked
@@ -233,50 +235,52 @@ async def test_the_pages_that_the_api_shows_read_no_large_table_whole(place: Pla
 # What runs inside the database, by what it reads
 
 
-async def test_a_submission_and_its_triggers_read_no_large_table_whole(place: Place) -> None:
+async def test_a_submission_and_its_triggers_read_no_large_table_whole(
+    scenario: ScaleScenario,
+) -> None:
     command = ImagePull(reference="registry.example/team/app:1")
 
     async def twice() -> None:
-        await place.become("wharf_api")
+        await scenario.become("wharf_api")
         for _ in range(2):
             job = submit.Submission(ORGANIZATION, SERVER, command, dedupe_key="pull")
-            await submit.submit(place.connection, job, proof=security.proof_of("key-3").hex())
+            await submit.submit(scenario.connection, job, proof=security.proof_of("key-3").hex())
 
-    assert await scanned_by_running(place.connection, twice) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, twice) & LARGE == set()
 
 
-async def test_a_release_and_a_sweep_read_no_large_table_whole(place: Place) -> None:
+async def test_a_release_and_a_sweep_read_no_large_table_whole(scenario: ScaleScenario) -> None:
     numbers = []
 
     async def look() -> None:
-        await place.make_room(6)
-        await place.become("wharf_control")
-        numbers.append(len(await release.release(place.connection) or []))
-        await sweep.sweep(place.connection)
+        await scenario.make_room(6)
+        await scenario.become("wharf_control")
+        numbers.append(len(await release.release(scenario.connection) or []))
+        await sweep.sweep(scenario.connection)
 
-    assert await scanned_by_running(place.connection, look) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, look) & LARGE == set()
     assert numbers == [2]
 
 
-async def test_pruning_reads_no_large_table_whole(place: Place) -> None:
+async def test_pruning_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
     async def forget() -> None:
-        await place.become("wharf_control")
-        await expired_rows.delete_expired_rows(place.connection)
-        await retention.delete_old(place.connection, retention.Retention())
+        await scenario.become("wharf_control")
+        await expired_rows.delete_expired_rows(scenario.connection)
+        await retention.delete_old(scenario.connection, retention.Retention())
 
-    assert await scanned_by_running(place.connection, forget) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, forget) & LARGE == set()
 
 
-async def test_a_report_of_a_worker_reads_no_large_table_whole(place: Place) -> None:
+async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
     said: dict[str, str] = {}
 
     async def speak() -> None:
-        await place.make_room(5)
-        await place.become("wharf_control")
-        [job] = await release.release(place.connection) or []
-        await place.become_server()
-        running = {"job_id": place.held[0], "attempt": 1}
-        jobs = [{"job_id": job_id, "attempt": 1} for job_id in place.held]
+        await scenario.make_room(5)
+        await scenario.become("wharf_control")
+        [job] = await release.release(scenario.connection) or []
+        await scenario.become_server()
+        running = {"job_id": scenario.held[0], "attempt": 1}
+        jobs = [{"job_id": job_id, "attempt": 1} for job_id in scenario.held]
         documents: dict[str, dict[str, Any]] = {
             "claim": {"job_id": job.job_id, "attempt": 1},
             "beat": {"jobs": jobs},
@@ -285,13 +289,13 @@ async def test_a_report_of_a_worker_reads_no_large_table_whole(place: Place) -> 
             "hello": {"incarnation": "second", "predecessor": "first"},
         }
         for function, document in documents.items():
-            said[function] = (await place.call(function, **document))["status"]
+            said[function] = (await scenario.call(function, **document))["status"]
 
-    assert await scanned_by_running(place.connection, speak) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, speak) & LARGE == set()
     assert list(said.values()) == ["claimed", "current", "recorded", "recorded", "current"]
 
 
-async def test_a_beat_has_no_index_changed(place: Place) -> None:
+async def test_a_beat_has_no_index_changed(scenario: ScaleScenario) -> None:
     """Rows that are updated every three seconds must leave nothing for vacuum.
 
     A page that is full, or that somebody looks at, makes one of them the exception; a changed index
@@ -301,34 +305,34 @@ async def test_a_beat_has_no_index_changed(place: Place) -> None:
 
     async def beat() -> None:
         updated.clear()
-        await place.become_server()
-        jobs = [{"job_id": one, "attempt": 1, "progress": {"done": 1}} for one in place.held]
-        assert len((await place.call("beat", jobs=jobs))["jobs"]) == 4
-        cursor = await place.connection.execute(UPDATED)
+        await scenario.become_server()
+        jobs = [{"job_id": one, "attempt": 1, "progress": {"done": 1}} for one in scenario.held]
+        assert len((await scenario.call("beat", jobs=jobs))["jobs"]) == 4
+        cursor = await scenario.connection.execute(UPDATED)
         updated.extend(await cursor.fetchall())
 
     in_place = []
     for _ in range(5):
-        await scanned_by_running(place.connection, beat)
+        await scanned_by_running(scenario.connection, beat)
         assert {row["relname"]: row["rows"] for row in updated} == {"job": 4, "server": 1}
         in_place.append(all(row["rows"] == row["in_place"] for row in updated))
     assert any(in_place)
 
 
-async def test_a_cancel_reads_no_large_table_whole(place: Place) -> None:
+async def test_a_cancel_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
     async def cancel_one() -> None:
-        await place.become("wharf_api")
-        for job_id in (place.queued, place.held[1], place.succeeded, make_id()):
-            await place.connection.execute(CANCEL, (job_id, ORGANIZATION, Jsonb({})))
+        await scenario.become("wharf_api")
+        for job_id in (scenario.queued, scenario.held[1], scenario.succeeded, make_id()):
+            await scenario.connection.execute(CANCEL, (job_id, ORGANIZATION, Jsonb({})))
 
-    assert await scanned_by_running(place.connection, cancel_one) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, cancel_one) & LARGE == set()
 
 
-async def test_a_table_that_is_read_whole_would_be_noticed(place: Place) -> None:
+async def test_a_table_that_is_read_whole_would_be_noticed(scenario: ScaleScenario) -> None:
     whole = "SELECT count(*) FROM job_event WHERE kind = 'log'"
 
-    assert await scanned_by_plan(place.connection, whole) == {"job_event"}
+    assert await scanned_by_plan(scenario.connection, whole) == {"job_event"}
     found = await scanned_by_running(
-        place.connection, lambda: place.connection.execute(whole.encode())
+        scenario.connection, lambda: scenario.connection.execute(whole.encode())
     )
     assert found >= {"job_event"}

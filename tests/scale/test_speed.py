@@ -11,7 +11,7 @@ from shared.database import Connection
 from tests.databases import Database
 from tests.scale.clock import Clock
 from tests.scale.conftest import LARGE
-from tests.scale.crowd import load, load_finished
+from tests.scale.rows import load, load_finished
 from worker.local.cluster import SUPERUSER
 
 pytestmark = [pytest.mark.scale, pytest.mark.timeout(1800)]

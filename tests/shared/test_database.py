@@ -15,7 +15,7 @@ from tests.world import World
 from worker.local.postgres import LocalPostgres
 
 
-class Ear:
+class Listener:
     """The notifications that arrived, and a way to wait for them."""
 
     def __init__(self) -> None:
@@ -95,37 +95,37 @@ async def test_the_pool_opens_while_the_database_is_away(database: Database) -> 
 
 
 async def test_a_listener_first_hears_that_anything_may_have_changed(database: Database) -> None:
-    ear = Ear()
+    listener = Listener()
 
-    async with listening(database.url("wharf_api"), ("wharf_job",), ear):
-        assert ear.heard == [("", "")]
+    async with listening(database.url("wharf_api"), ("wharf_job",), listener):
+        assert listener.heard == [("", "")]
 
 
 async def test_a_listener_hears_its_channels_and_no_others(world: World) -> None:
-    ear = Ear()
+    listener = Listener()
 
-    async with listening(world.database.url("wharf_api"), ("wharf_job", "wharf_beat"), ear):
+    async with listening(world.database.url("wharf_api"), ("wharf_job", "wharf_beat"), listener):
         for channel in ("wharf_release", "wharf_beat", "wharf_job"):
             await world.control.execute("SELECT pg_notify(%s, 'x')", (channel,))
-        await ear.until(lambda heard: ("wharf_job", "x") in heard)
+        await listener.until(lambda heard: ("wharf_job", "x") in heard)
 
-    assert ear.heard == [("", ""), ("wharf_beat", "x"), ("wharf_job", "x")]
+    assert listener.heard == [("", ""), ("wharf_beat", "x"), ("wharf_job", "x")]
 
 
 async def test_a_listener_that_was_cut_off_listens_again_and_says_so(
     world: World, postgres: LocalPostgres
 ) -> None:
-    ear = Ear()
+    listener = Listener()
 
-    async with listening(world.database.url("wharf_api"), ("wharf_job",), ear):
+    async with listening(world.database.url("wharf_api"), ("wharf_job",), listener):
         await end_sessions(postgres, "wharf_api")
-        await ear.until(lambda heard: heard == [("", ""), ("", "")])
+        await listener.until(lambda heard: heard == [("", ""), ("", "")])
         await world.control.execute("SELECT pg_notify('wharf_job', 'again')")
-        await ear.until(lambda heard: ("wharf_job", "again") in heard)
+        await listener.until(lambda heard: ("wharf_job", "again") in heard)
 
 
 async def test_a_listener_leaves_no_session_behind(world: World) -> None:
-    async with listening(world.database.url("wharf_control"), ("wharf_job",), Ear()):
+    async with listening(world.database.url("wharf_control"), ("wharf_job",), Listener()):
         pass
 
     async def is_alone() -> bool:

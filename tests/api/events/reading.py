@@ -22,7 +22,7 @@ PATH = "/api/job.events"
 
 
 @dataclass(frozen=True)
-class Told:
+class ReceivedEvent:
     """One event of a stream; a comment has the name ``:``."""
 
     name: str
@@ -35,7 +35,7 @@ class Reader:
     """An open stream and what came of it so far."""
 
     response: httpx2.Response
-    seen: list[Told] = field(default_factory=list)
+    seen: list[ReceivedEvent] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # One iterator for the whole response: it cannot be begun twice.
@@ -49,7 +49,7 @@ class Reader:
     def snapshots(self) -> list[Any]:
         return [told.data for told in self.seen if told.name == "snapshot"]
 
-    async def until(self, name: str, **data: Any) -> Told:
+    async def until(self, name: str, **data: Any) -> ReceivedEvent:
         """Read up to the next event of that name whose data hold these values."""
         async with asyncio.timeout(15):
             async for told in self._events():
@@ -62,7 +62,7 @@ class Reader:
             async for _ in self._events():
                 pass
 
-    async def _events(self) -> AsyncIterator[Told]:
+    async def _events(self) -> AsyncIterator[ReceivedEvent]:
         lines: dict[str, str] = {}
         async for line in self._lines:
             if line:
@@ -75,11 +75,11 @@ class Reader:
                 yield told
 
 
-def _told(lines: dict[str, str]) -> Told:
+def _told(lines: dict[str, str]) -> ReceivedEvent:
     if "data" not in lines:
-        return Told("retry" if "retry" in lines else ":")
+        return ReceivedEvent("retry" if "retry" in lines else ":")
     number = lines.get("id")
-    return Told(lines["event"], int(number) if number else None, json.loads(lines["data"]))
+    return ReceivedEvent(lines["event"], int(number) if number else None, json.loads(lines["data"]))
 
 
 @asynccontextmanager

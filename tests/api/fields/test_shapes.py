@@ -11,7 +11,7 @@ from api.jobs.event_access import EVENTS
 from api.routers import PROCEDURES
 from tests.api.field_probes import PROBES, Change, example_of
 from tests.api.fleet import TestServer
-from tests.api.observing import Seen
+from tests.api.observing import CallEffects
 from tests.api.scene import Scene, open_scene
 from tests.databases import Database
 
@@ -79,7 +79,7 @@ async def _try(scene: Scene, name: str) -> AsyncIterator[str]:
         yield f"the documented example is answered {found.status} {found.named} {found.answer}"
 
 
-def _judge(alias: str, change: Change, base: Seen, found: Seen) -> str | None:
+def _judge(alias: str, change: Change, base: CallEffects, found: CallEffects) -> str | None:
     match change.expected:
         case _ if found.status >= 500:
             return f"{alias} is answered {found.status}"
@@ -93,6 +93,6 @@ def _judge(alias: str, change: Change, base: Seen, found: Seen) -> str | None:
             return None
 
 
-def _difference(one: Seen, other: Seen) -> str:
+def _difference(one: CallEffects, other: CallEffects) -> str:
     rows = one.rows ^ other.rows
     return f"{one.answer} / {other.answer} / {rows}"

@@ -16,16 +16,16 @@ from tests.databases import Database
 PULL = {"image": "ghcr.io/myorg/app:1"}
 PASSWORD = "what-nobody-may-guess"
 AD_HOC = {"registryUrl": "ghcr.io", "username": "github-user", "password": PASSWORD}
-DOORS = ("/api/trpc/{}", "strict", "/api/{}")
+DIALECTS = ("/api/trpc/{}", "strict", "/api/{}")
 
 
 async def ask(
-    client: httpx2.AsyncClient, name: str, body: object, key: str = "once", door: str = "/api/{}"
+    client: httpx2.AsyncClient, name: str, body: object, key: str = "once", dialect: str = "/api/{}"
 ) -> httpx2.Response:
     headers = {"idempotency-key": key}
-    if door == "strict":
+    if dialect == "strict":
         return await client.post(f"/api/trpc/{name}", json={"json": body}, headers=headers)
-    return await client.post(door.format(name), json=body, headers=headers)
+    return await client.post(dialect.format(name), json=body, headers=headers)
 
 
 def read(answer: httpx2.Response) -> Any:
@@ -39,13 +39,13 @@ def count(database: Database, table: str = "job") -> int:
     return int(str(number))
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 async def test_the_same_request_twice_is_one_job_and_the_same_answer(
-    client: httpx2.AsyncClient, server: TestServer, database: Database, door: str
+    client: httpx2.AsyncClient, server: TestServer, database: Database, dialect: str
 ) -> None:
-    first = await ask(client, "image.pull", PULL, door=door)
+    first = await ask(client, "image.pull", PULL, dialect=dialect)
     await server.succeed_next({"reference": "ghcr.io/myorg/app:1"})
-    second = await ask(client, "image.pull", PULL, door=door)
+    second = await ask(client, "image.pull", PULL, dialect=dialect)
 
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.content == second.content
@@ -55,7 +55,7 @@ async def test_the_same_request_twice_is_one_job_and_the_same_answer(
 async def test_the_door_it_comes_through_does_not_matter(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    answers = [await ask(client, "image.pull", PULL, door=door) for door in DOORS]
+    answers = [await ask(client, "image.pull", PULL, dialect=dialect) for dialect in DIALECTS]
 
     assert read(answers[0]) == read(answers[1]) == read(answers[2])
     assert read(answers[0])["joined"] is False
@@ -74,16 +74,18 @@ async def test_the_order_of_the_fields_and_quotes_around_the_key_do_not_matter(
     assert count(database) == 1
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 async def test_another_request_under_the_same_key_is_a_conflict(
-    client: httpx2.AsyncClient, server: TestServer, database: Database, door: str
+    client: httpx2.AsyncClient, server: TestServer, database: Database, dialect: str
 ) -> None:
     registry = await create_registry(client)
     await ask(client, "image.pull", PULL)
 
     answers = [
-        await ask(client, "image.pull", {"image": "ghcr.io/myorg/app:2"}, door=door),
-        await ask(client, "image.push", {**PULL, "registryId": registry["registryId"]}, door=door),
+        await ask(client, "image.pull", {"image": "ghcr.io/myorg/app:2"}, dialect=dialect),
+        await ask(
+            client, "image.push", {**PULL, "registryId": registry["registryId"]}, dialect=dialect
+        ),
     ]
 
     for answer in answers:
@@ -124,16 +126,19 @@ async def test_another_key_is_another_job(
     assert count(database) == 2
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("dialect", DIALECTS)
 async def test_many_at_the_same_moment_are_one_job_and_one_answer(
-    client: httpx2.AsyncClient, server: TestServer, database: Database, door: str
+    client: httpx2.AsyncClient, server: TestServer, database: Database, dialect: str
 ) -> None:
     registry = await create_registry(client)
     body = {"image": "my-app:1", "registryId": registry["registryId"]}
 
     for number in range(5):
         answers = await asyncio.gather(
-            *(ask(client, "image.push", body, key=f"key-{number}", door=door) for _ in range(8))
+            *(
+                ask(client, "image.push", body, key=f"key-{number}", dialect=dialect)
+                for _ in range(8)
+            )
         )
         assert {answer.status_code for answer in answers} == {200}
         assert len({answer.content for answer in answers}) == 1

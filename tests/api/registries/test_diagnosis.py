@@ -69,12 +69,12 @@ async def test_doubts_travel_as_warnings(client: httpx2.AsyncClient, server: Tes
     assert "set a prefix" in of_hub.command["warnings"][0]
 
 
-@pytest.mark.parametrize("door", ["/api/", "/api/trpc/"])
+@pytest.mark.parametrize("dialect", ["/api/", "/api/trpc/"])
 async def test_a_failed_test_names_cause_stage_remedy_and_job(
-    client: httpx2.AsyncClient, server: TestServer, door: str
+    client: httpx2.AsyncClient, server: TestServer, dialect: str
 ) -> None:
     answer, job = await asyncio.gather(
-        client.post(f"{door}registry.testRegistry", json=AD_HOC), server.fail_next(bad_error())
+        client.post(f"{dialect}registry.testRegistry", json=AD_HOC), server.fail_next(bad_error())
     )
 
     assert answer.status_code == 400

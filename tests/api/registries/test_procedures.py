@@ -93,14 +93,14 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize("door", ["/api/trpc/", "/api/"])
+@pytest.mark.parametrize("dialect", ["/api/trpc/", "/api/"])
 async def test_bad_input_is_refused_and_nothing_is_written(
-    client: httpx2.AsyncClient, database: Database, door: str
+    client: httpx2.AsyncClient, database: Database, dialect: str
 ) -> None:
     headers = {"content-type": "application/json"}
     answers = {
         what: await client.post(
-            f"{door}registry.create", content=json.dumps({**GHCR, **change}), headers=headers
+            f"{dialect}registry.create", content=json.dumps({**GHCR, **change}), headers=headers
         )
         for what, change, _ in BAD
     }

@@ -17,7 +17,7 @@ from tests.journeys.canary import (
     broker_keys,
     files,
     leaks,
-    overhearing,
+    record_traffic,
     spellings,
     tables,
 )
@@ -125,7 +125,7 @@ def test_a_canary_password_is_found_nowhere(
     stack = port.stack
     assert stack.valkey is not None and stack.postgres is not None
     flower = port.stack.start_flower()
-    with overhearing(stack.valkey) as heard:
+    with record_traffic(stack.valkey) as heard:
         job_ids = use_everywhere(caller, registry)
         shown = flower_shows(flower, port, job_ids)
 

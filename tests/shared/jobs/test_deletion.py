@@ -84,7 +84,7 @@ class Registry:
         return {each.tag for each in of_image if each.is_given_up} - others
 
 
-class Choices:
+class RandomChoices:
     """Chooses by the bytes of a string, the first things by those that are over."""
 
     def __init__(self, content: bytes) -> None:
@@ -101,7 +101,7 @@ class Choices:
 
 
 def make_registry(content: bytes) -> Registry:
-    choose = Choices(content)
+    choose = RandomChoices(content)
     return Registry(
         tags={tag: choose.one(DIGESTS) for tag in choose.some(TAGS, 5)},
         children={one: frozenset(choose.some(DIGESTS, 2)) for one in choose.some(DIGESTS, 1)},

@@ -19,7 +19,7 @@ from shared.jobs.store.cancel import cancel
 from shared.jobs.store.release import Released, refuse, release
 from shared.jobs.store.sweep import CALL_BACK, EXPIRE, LOSE
 from tests.shared.jobs import transitions
-from tests.shared.jobs.transitions import TRANSITIONS, Life
+from tests.shared.jobs.transitions import TRANSITIONS, JobRow
 from tests.world import TAG, Guest, World, call
 
 FAULT = Fault(code="registry_error", message="it failed", retryable=True)
@@ -48,7 +48,7 @@ class Walk:
     current: str = "first"
     job_id: str = ""
     jobs: int = 0
-    life: Life = field(default_factory=Life)
+    life: JobRow = field(default_factory=JobRow)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     steps: list[str] = field(default_factory=list)
     seen: set[tuple[State, State]] = field(default_factory=set)
@@ -210,7 +210,7 @@ class Walk:
             self.now = row["now"]
             return await work()
 
-    async def requires(self, earliest: Life | None, latest: Life | None = None) -> None:
+    async def requires(self, earliest: JobRow | None, latest: JobRow | None = None) -> None:
         """Both jobs are equal; one was made without jitter, the other with all of it."""
         found, expected = await self.read(), earliest or self.life
         if expected.state.is_final:
@@ -224,9 +224,9 @@ class Walk:
         self.seen.add((self.life.state, found.state))
         self.life = found
 
-    async def read(self) -> Life:
+    async def read(self) -> JobRow:
         [row] = await self.world.rows(ROW, self.job_id)
-        return Life(**{**row, "state": State(row["state"])})
+        return JobRow(**{**row, "state": State(row["state"])})
 
     async def read_clock(self) -> datetime:
         [row] = await self.world.rows("SELECT clock_timestamp() AS now")

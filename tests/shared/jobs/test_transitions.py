@@ -19,7 +19,7 @@ from tests.shared.jobs.transitions import (
     BACKOFF_FIRST,
     BACKOFF_LONGEST,
     TRANSITIONS,
-    Life,
+    JobRow,
     cancel,
     claim,
     delay,
@@ -39,25 +39,25 @@ WORDS = (Outcome.SUCCEEDED, Outcome.FAILED, Outcome.CANCELLED, Outcome.RETURNED)
 SECOND = timedelta(seconds=1)
 
 
-def dispatched(**changes: object) -> Life:
-    job = release(replace(Life(), **changes), NOW)  # type: ignore[arg-type]
+def dispatched(**changes: object) -> JobRow:
+    job = release(replace(JobRow(), **changes), NOW)  # type: ignore[arg-type]
     assert job is not None
     return job
 
 
-def running(incarnation: str = "first", **changes: object) -> Life:
+def running(incarnation: str = "first", **changes: object) -> JobRow:
     job = claim(dispatched(**changes), 1, incarnation, NOW)
     assert job is not None
     return job
 
 
-class Lives(RuleBasedStateMachine):
+class JobMachine(RuleBasedStateMachine):
     """One job; messages that are doubled, lost or late; workers that never hear they are dead."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = NOW
-        self.job = Life()
+        self.job = JobRow()
         self.messages: list[int] = []
         self.believers: set[tuple[int, str]] = set()
         """Who once claimed which attempt and goes on speaking for it, zombies included."""
@@ -70,9 +70,9 @@ class Lives(RuleBasedStateMachine):
         deadline=st.none() | st.integers(1, 60).map(lambda s: NOW + s * SECOND),
     )
     def submit(self, max_failures: int, deadline: datetime | None) -> None:
-        self.job = Life(max_failures=max_failures, deadline_at=deadline)
+        self.job = JobRow(max_failures=max_failures, deadline_at=deadline)
 
-    def become(self, after: Life | None) -> None:
+    def become(self, after: JobRow | None) -> None:
         """Take a change over, and check what holds for every change."""
         if after is None:
             return
@@ -204,7 +204,7 @@ class Lives(RuleBasedStateMachine):
         for word in (Outcome.SUCCEEDED, Outcome.FAILED):
             self.requires_an_end(self.job, word)
 
-    def requires_an_end(self, job: Life, word: Outcome) -> None:
+    def requires_an_end(self, job: JobRow, word: Outcome) -> None:
         """Whatever happened so far: with a working worker every job ends in bounded steps."""
         now = self.now
         for _ in range(4 * job.max_failures + 4):
@@ -214,11 +214,11 @@ class Lives(RuleBasedStateMachine):
         pytest.fail(f"it does not end: {job}")
 
 
-TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestJobMachine = JobMachine.TestCase
+TestJobMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
-def one_step(job: Life, now: datetime, word: Outcome) -> tuple[Life, datetime]:
+def one_step(job: JobRow, now: datetime, word: Outcome) -> tuple[JobRow, datetime]:
     """Apply a sweep, control and a worker to a job; the worker always reports ``word``."""
     match job.state:
         case State.QUEUED:
@@ -266,7 +266,7 @@ def test_a_failure_that_may_be_repeated_is_queued_with_its_wait() -> None:
 
 
 def test_a_job_is_not_released_before_it_is_due() -> None:
-    waiting = Life(run_at=NOW + SECOND)
+    waiting = JobRow(run_at=NOW + SECOND)
 
     assert release(waiting, NOW) is None
     assert release(waiting, NOW + SECOND) is not None
@@ -367,9 +367,9 @@ def test_a_beat_prolongs_the_lease() -> None:
 def test_a_deadline_bounds_waiting_and_not_running() -> None:
     late = NOW + timedelta(minutes=1)
 
-    assert expire(Life(deadline_at=late), NOW) is None
+    assert expire(JobRow(deadline_at=late), NOW) is None
     assert expire(running(deadline_at=late), late) is None
-    assert release(Life(deadline_at=late), late) is None
+    assert release(JobRow(deadline_at=late), late) is None
     after = expire(dispatched(deadline_at=late), late)
     assert after is not None
     assert after.state is State.EXPIRED
@@ -377,7 +377,7 @@ def test_a_deadline_bounds_waiting_and_not_running() -> None:
 
 @pytest.mark.parametrize("state", sorted(FINAL))
 def test_an_ended_job_stays_as_it_is(state: State) -> None:
-    ended = Life(state=state, attempt=1, deadline_at=NOW)
+    ended = JobRow(state=state, attempt=1, deadline_at=NOW)
 
     assert TRANSITIONS[state] == frozenset()
     assert release(ended, NOW) is None

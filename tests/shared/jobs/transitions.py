@@ -26,7 +26,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 @dataclass(frozen=True)
-class Life:
+class JobRow:
     """The part of a job that its transitions read and write."""
 
     state: State = State.QUEUED
@@ -40,7 +40,7 @@ class Life:
     lease_until: datetime | None = None
 
 
-def release(job: Life, now: datetime) -> Life | None:
+def release(job: JobRow, now: datetime) -> JobRow | None:
     """Hand a due job to its server under the next attempt number."""
     due = job.run_at is None or job.run_at <= now
     if job.state is not State.QUEUED or job.cancel_requested or not due or _is_late(job, now):
@@ -48,32 +48,32 @@ def release(job: Life, now: datetime) -> Life | None:
     return replace(job, state=State.DISPATCHED, attempt=job.attempt + 1)
 
 
-def undispatch(job: Life, now: datetime) -> Life | None:
+def undispatch(job: JobRow, now: datetime) -> JobRow | None:
     """Take an unclaimed job back because its server went away, or takes nothing new any more."""
     if job.state is not State.DISPATCHED:
         return None
     return replace(job, state=State.QUEUED, run_at=now)
 
 
-def refuse(job: Life) -> Life | None:
+def refuse(job: JobRow) -> JobRow | None:
     """End a dispatched job for which no login can be made."""
     return _end(job, State.FAILED) if job.state is State.DISPATCHED else None
 
 
-def claim(job: Life, attempt: int, incarnation: str, now: datetime) -> Life | None:
+def claim(job: JobRow, attempt: int, incarnation: str, now: datetime) -> JobRow | None:
     """Give the attempt to the worker that asks first."""
     if job.state is not State.DISPATCHED or job.attempt != attempt or job.cancel_requested:
         return None
     return replace(job, state=State.RUNNING, incarnation=incarnation, lease_until=now + LEASE)
 
 
-def renew(job: Life, attempt: int, incarnation: str, now: datetime) -> Life | None:
+def renew(job: JobRow, attempt: int, incarnation: str, now: datetime) -> JobRow | None:
     """Prolong the lease of a running attempt."""
     return replace(job, lease_until=now + LEASE) if is_held(job, attempt, incarnation) else None
 
 
 def finish(
-    job: Life,
+    job: JobRow,
     attempt: int,
     incarnation: str,
     outcome: Outcome,
@@ -82,7 +82,7 @@ def finish(
     retryable: bool = False,
     wait: timedelta | None = None,
     jitter: float = 0.0,
-) -> Life | None:
+) -> JobRow | None:
     """End a running attempt by its worker's word.
 
     Success stands even when a cancel was requested for: too late is ``succeeded``. ``wait`` is the
@@ -99,7 +99,9 @@ def finish(
             return _give_back(job, now)
 
 
-def lose(job: Life, now: datetime, *, at_once: bool = False, jitter: float = 0.0) -> Life | None:
+def lose(
+    job: JobRow, now: datetime, *, at_once: bool = False, jitter: float = 0.0
+) -> JobRow | None:
     """End a running attempt whose lease ran out, or (``at_once``) whose worker was succeeded."""
     if job.state is not State.RUNNING or job.lease_until is None:
         return None
@@ -109,7 +111,7 @@ def lose(job: Life, now: datetime, *, at_once: bool = False, jitter: float = 0.0
     return _fail(job, now, retryable=True, delay=pause)
 
 
-def cancel(job: Life) -> Life | None:
+def cancel(job: JobRow) -> JobRow | None:
     """Record the request; a job that no worker has claimed ends at once."""
     if job.state.is_final or job.cancel_requested:
         return None
@@ -117,7 +119,7 @@ def cancel(job: Life) -> Life | None:
     return requested if job.state is State.RUNNING else _end(requested, State.CANCELLED)
 
 
-def expire(job: Life, now: datetime) -> Life | None:
+def expire(job: JobRow, now: datetime) -> JobRow | None:
     """End a job that waited beyond its deadline; a running one is bounded by its timeout."""
     if job.state in {State.QUEUED, State.DISPATCHED} and _is_late(job, now):
         return _end(job, State.EXPIRED)
@@ -130,12 +132,12 @@ def delay(failures: int, jitter: float, wait: timedelta | None = None) -> timede
     return max(backoff * (1 + jitter / 2), wait or timedelta())
 
 
-def is_held(job: Life, attempt: int, incarnation: str) -> bool:
+def is_held(job: JobRow, attempt: int, incarnation: str) -> bool:
     """Return whether the attempt is still this worker's."""
     return job.state is State.RUNNING and job.attempt == attempt and job.incarnation == incarnation
 
 
-def _fail(job: Life, now: datetime, *, retryable: bool, delay: timedelta) -> Life:
+def _fail(job: JobRow, now: datetime, *, retryable: bool, delay: timedelta) -> JobRow:
     failed = replace(job, failures=job.failures + 1)
     if job.cancel_requested:
         return _end(failed, State.CANCELLED)
@@ -144,17 +146,17 @@ def _fail(job: Life, now: datetime, *, retryable: bool, delay: timedelta) -> Lif
     return _queue(failed, now + delay)
 
 
-def _give_back(job: Life, now: datetime) -> Life:
+def _give_back(job: JobRow, now: datetime) -> JobRow:
     return _end(job, State.CANCELLED) if job.cancel_requested else _queue(job, now)
 
 
-def _queue(job: Life, run_at: datetime) -> Life:
+def _queue(job: JobRow, run_at: datetime) -> JobRow:
     return replace(job, state=State.QUEUED, run_at=run_at, incarnation=None, lease_until=None)
 
 
-def _end(job: Life, state: State) -> Life:
+def _end(job: JobRow, state: State) -> JobRow:
     return replace(job, state=state, incarnation=None, lease_until=None)
 
 
-def _is_late(job: Life, now: datetime) -> bool:
+def _is_late(job: JobRow, now: datetime) -> bool:
     return job.deadline_at is not None and job.deadline_at <= now

@@ -22,7 +22,7 @@ MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Days:
+class RestoreScenario:
     """The database of today, and a copy of it as it was yesterday; the same server works at both.
 
     ``later`` is that server once the copy is in the place of the database. ``queued``,
@@ -64,7 +64,7 @@ def copies(postgres: LocalPostgres) -> Iterator[list[Database]]:
 
 
 @pytest.fixture
-async def days(copies: list[Database]) -> AsyncIterator[Days]:
+async def scenario(copies: list[Database]) -> AsyncIterator[RestoreScenario]:
     [database] = copies
     async with open_world(database) as world:
         guest = await world.add_server(quick_slots=3)
@@ -83,7 +83,7 @@ async def days(copies: list[Database]) -> AsyncIterator[Days]:
             replace(guest, url=at.database.network_url(), stack=at.stack, _connection=None)
             for at in (today, yesterday)
         ]
-        yield Days(today, yesterday, guest, later, queued, dispatched, running)
+        yield RestoreScenario(today, yesterday, guest, later, queued, dispatched, running)
 
 
 async def held_since(world: World) -> object:
@@ -93,16 +93,18 @@ async def held_since(world: World) -> object:
     return row["held_at"]
 
 
-async def test_jobs_of_a_restored_copy_wait_until_they_may_run(days: Days) -> None:
-    await cancel(days.today.api, days.queued, days.today.organization_id, "not wanted")
-    world = days.yesterday
+async def test_jobs_of_a_restored_copy_wait_until_they_may_run(scenario: RestoreScenario) -> None:
+    await cancel(scenario.today.api, scenario.queued, scenario.today.organization_id, "not wanted")
+    world = scenario.yesterday
 
-    answer = await days.come_back()
-    await world.pass_time(days.running, MINUTE)
+    answer = await scenario.come_back()
+    await world.pass_time(scenario.running, MINUTE)
     await world.sweep()
     before = await world.release()
-    states = {await world.state(job) for job in (days.queued, days.dispatched, days.running)}
-    new = await world.submit(days.later, TAG)
+    states = {
+        await world.state(job) for job in (scenario.queued, scenario.dispatched, scenario.running)
+    }
+    new = await world.submit(scenario.later, TAG)
     released = await world.release()
     [resumed] = await world.rows("SELECT organization_resume(%s) AS many", world.organization_id)
     await world.owner.execute("UPDATE job SET run_at = now()")
@@ -113,27 +115,31 @@ async def test_jobs_of_a_restored_copy_wait_until_they_may_run(days: Days) -> No
     assert states == {"queued"}
     assert [job.job_id for job in released] == [new]
     assert resumed == {"many": 3}
-    assert {job.job_id for job in after} <= {days.queued, days.dispatched, days.running}
+    assert {job.job_id for job in after} <= {scenario.queued, scenario.dispatched, scenario.running}
     assert len(after) == 2  # one of three slots is the new job's
 
 
-async def test_a_restore_is_noticed_once_and_by_whichever_worker_comes_first(days: Days) -> None:
-    mark = await days.newest_mark()
-    newer = await days.newest_mark()
-    await days.come_back()
-    first = await held_since(days.yesterday)
+async def test_a_restore_is_noticed_once_and_by_whichever_worker_comes_first(
+    scenario: RestoreScenario,
+) -> None:
+    mark = await scenario.newest_mark()
+    newer = await scenario.newest_mark()
+    await scenario.come_back()
+    first = await held_since(scenario.yesterday)
 
     for known in (mark, newer):
-        await days.later.call("beat", "second", mark=known)
-    again = await days.later.call("beat", "second", mark=None)
-    await days.later.call("beat", "second", mark=again["mark"])
+        await scenario.later.call("beat", "second", mark=known)
+    again = await scenario.later.call("beat", "second", mark=None)
+    await scenario.later.call("beat", "second", mark=again["mark"])
 
     assert first is not None
-    assert await held_since(days.yesterday) == first
+    assert await held_since(scenario.yesterday) == first
 
 
-async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(days: Days) -> None:
-    epoch, counter, proof = (await days.newest_mark()).split(":")
+async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(
+    scenario: RestoreScenario,
+) -> None:
+    epoch, counter, proof = (await scenario.newest_mark()).split(":")
     higher = str(int(counter) + 1)
     other = f"{'0' * 8}-{epoch[9:]}"
     forged = [
@@ -142,12 +148,12 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(days: Days) ->
     ]
 
     for mark in forged:
-        assert (await days.guest.call("beat", "first", mark=mark))["status"] == "current"
+        assert (await scenario.guest.call("beat", "first", mark=mark))["status"] == "current"
     shapes: list[object] = [5, {}, [], None]
     for junk in shapes:
-        assert (await days.guest.call("beat", "first", mark=junk))["status"] == "current"
+        assert (await scenario.guest.call("beat", "first", mark=junk))["status"] == "current"
 
-    assert await held_since(days.today) is None
+    assert await held_since(scenario.today) is None
 
 
 async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> None:
@@ -166,16 +172,16 @@ async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> N
 
 @pytest.mark.parametrize("first", ["hello", "beat"])
 async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
-    days: Days, first: str
+    scenario: RestoreScenario, first: str
 ) -> None:
-    functions = days.later.functions("first", mark=await days.newest_mark())
+    functions = scenario.later.functions("first", mark=await scenario.newest_mark())
 
     if first == "hello":
         await functions.register({"kinds": KINDS, "engine": {}})
     else:
         await functions.heartbeat([])
 
-    assert await held_since(days.yesterday) is not None
+    assert await held_since(scenario.yesterday) is not None
 
 
 async def test_a_deployment_that_failed_before_a_restore_is_rolled_back_after_the_resume(

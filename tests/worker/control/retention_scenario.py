@@ -20,7 +20,7 @@ REPOSITORY = "team/shop"
 
 
 @dataclass
-class Shop:
+class RetentionScenario:
     """Rows as the API and control write them; the server's part is done by the real handler."""
 
     world: World

@@ -132,7 +132,7 @@ async def load(superuser: Connection, size: Size) -> None:
 
 
 async def load_finished(superuser: Connection, size: Size) -> None:
-    """Add the finished jobs to a crowd that has none yet."""
+    """Add the finished jobs to rows that have none yet."""
     await _load(superuser, size, *FINISHED, ASKED_ONCE)
 
 
