@@ -24,7 +24,13 @@ from shared.networks import RegistryNetworks
 from worker.builds.sources.git.command import Git, GitError
 from worker.builds.sources.git.lfs import fetch_files, find_endpoint
 from worker.builds.sources.git.lfs_pointers import MAX_POINTER_BYTES, find_pointers
-from worker.builds.sources.git.refs import Advertisement, Remote, fetch_refs, open_remote
+from worker.builds.sources.git.refs import (
+    Advertisement,
+    Remote,
+    fetch_refs,
+    open_client,
+    open_remote,
+)
 from worker.builds.sources.git.submodules import (
     GITMODULES,
     Submodule,
@@ -201,7 +207,8 @@ class _Fetching:
             reasons = {pointer.path: error.message for pointer in pointers.found}
         else:
             draft = git.folder / "lfs-draft"
-            reasons = await fetch_files(remote, pointers.found, self.networks, draft)
+            async with open_client() as client:
+                reasons = await fetch_files(client, remote, pointers.found, self.networks, draft)
         fetched = len(pointers.found) - len(reasons)
         self.notes.append(f"{fetched} LFS files of {git.remote.url}")
         self.missing += [f"LFS file {prefix}{path} ({reason})" for path, reason in reasons.items()]
@@ -213,12 +220,10 @@ class _Fetching:
             command = ("config", "--blob", f"{commit}:.lfsconfig", "-z", "--get", "lfs.url")
             async for entry in git.lines(*command):
                 named = entry.decode(errors="replace")
-        if not named:
-            url = find_endpoint(git.remote.url)
-            return Remote(url, git.remote.addresses, git.remote.authorization)
-        if git.remote.url.startswith("https://") and not named.startswith("https://"):
-            raise SourceError(FaultCode.SOURCE_INVALID, "the URL of its LFS server is not https://")
-        return await self._open(named)
+        url = find_endpoint(git.remote.url, named)
+        if named:
+            return await self._open(url)
+        return Remote(url, git.remote.addresses, git.remote.authorization)
 
     async def _check_tree(self, git: Git, commit: str) -> _Tree:
         """Check the number and size of the files before one is written, and sort the entries."""

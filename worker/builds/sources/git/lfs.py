@@ -21,7 +21,6 @@ from shared.faults import FaultCode
 from shared.networks import RegistryNetworks
 from worker.builds.sources.git.lfs_pointers import Pointer
 from worker.builds.sources.git.refs import (
-    ANSWER_SECONDS,
     MAX_REDIRECTS,
     Remote,
     make_request,
@@ -65,13 +64,25 @@ class _Answer(BaseModel):
     objects: list[_Object]
 
 
-def find_endpoint(url: str) -> str:
-    """Return the default LFS endpoint of a repository without ``.lfsconfig``."""
-    return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
+def find_endpoint(url: str, named: str = "") -> str:
+    """Return the LFS endpoint of a repository: the one that ``.lfsconfig`` names, or the default.
+
+    Raises:
+        SourceError: ``source_invalid``, the repository has TLS and the named endpoint has not.
+    """
+    if not named:
+        return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
+    if _is_downgrade(url, named):
+        raise SourceError(FaultCode.SOURCE_INVALID, "the URL of its LFS server is not https://")
+    return named
 
 
 async def fetch_files(
-    remote: Remote, pointers: Sequence[Pointer], networks: RegistryNetworks, draft: Path
+    client: httpx2.AsyncClient,
+    remote: Remote,
+    pointers: Sequence[Pointer],
+    networks: RegistryNetworks,
+    draft: Path,
 ) -> dict[str, str]:
     """Replace the pointers by their files; return the reasons for missing ones by path.
 
@@ -86,18 +97,17 @@ async def fetch_files(
     for pointer in pointers:
         by_oid.setdefault(pointer.oid, []).append(pointer)
     requested = [same[0] for same in by_oid.values()]
-    async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
-        server = _Server(client, remote, networks)
-        for start in range(0, len(requested), BATCH):
-            part = requested[start : start + BATCH]
-            actions = await server.resolve(part)
-            for pointer in part:
-                same = by_oid[pointer.oid]
-                try:
-                    await server.download(actions[pointer.oid], pointer, draft)
-                    await asyncio.to_thread(_overwrite, draft, [one.file for one in same])
-                except MissingFileError as error:
-                    missing |= {one.path: error.reason for one in same}
+    server = _Server(client, remote, networks)
+    for start in range(0, len(requested), BATCH):
+        part = requested[start : start + BATCH]
+        actions = await server.resolve(part)
+        for pointer in part:
+            same = by_oid[pointer.oid]
+            try:
+                await server.download(actions[pointer.oid], pointer, draft)
+                await asyncio.to_thread(_overwrite, draft, [one.file for one in same])
+            except MissingFileError as error:
+                missing |= {one.path: error.reason for one in same}
     return missing
 
 
@@ -170,7 +180,7 @@ class _Server:
 
     async def _open(self, url: str) -> Remote:
         """Open the address of a file; only the endpoint's own origin gets the login."""
-        if self.remote.url.startswith("https://") and not url.startswith("https://"):
+        if _is_downgrade(self.remote.url, url):
             raise MissingFileError("the LFS server would send it without TLS")
         try:
             source = await open_remote(url, "", None, self.networks)
@@ -180,6 +190,11 @@ class _Server:
             raise MissingFileError(error.message) from error
         login = self.remote.authorization if is_same_origin(url, self.remote.url) else None
         return Remote(source.url, source.addresses, login)
+
+
+def _is_downgrade(url: str, other: str) -> bool:
+    """Return whether the first URL has TLS and the other has not."""
+    return url.startswith("https://") and not other.startswith("https://")
 
 
 def _choose(one: _Object | None) -> _Action | MissingFileError:

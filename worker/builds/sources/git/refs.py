@@ -99,6 +99,11 @@ async def open_remote(
     return Remote(clean, addresses, SecretStr(f"Basic {base64.b64encode(login).decode()}"))
 
 
+def open_client() -> httpx2.AsyncClient:
+    """Open a client that knows this server's trusted certificates and no proxy."""
+    return httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False)
+
+
 async def fetch_refs(remote: Remote) -> Advertisement:
     """Fetch the refs of a repository; a redirect within its host is followed.
 
@@ -108,7 +113,7 @@ async def fetch_refs(remote: Remote) -> Advertisement:
     """
     for _ in range(MAX_REDIRECTS):
         try:
-            async with httpx2.AsyncClient(timeout=ANSWER_SECONDS, trust_env=False) as client:
+            async with open_client() as client:
                 answer = await client.send(_request(client, remote), stream=True)
                 try:
                     if not answer.has_redirect_location:

@@ -18,7 +18,6 @@ from shared.networks import RegistryNetworks, parse_networks
 from tests.fakes.git import TOKEN, GitServer, make_pointer, open_git_server
 from tests.fakes.web import open_fake, says
 from worker.builds.sources.git.checkout import Checkout, fetch
-from worker.builds.sources.git.lfs import find_endpoint
 from worker.builds.sources.git.lfs_pointers import parse_pointer
 from worker.builds.sources.git.submodules import is_same_origin, resolve_url
 from worker.builds.sources.limits import Limits
@@ -369,10 +368,6 @@ def test_a_relative_url_is_resolved_as_in_git(parent: str, url: str, found: str)
 )
 def test_an_origin_is_scheme_host_and_port(other: str, *, is_same: bool) -> None:
     assert is_same_origin("https://a.example/x", other) is is_same
-
-
-def test_the_endpoint_of_lfs_is_beside_the_repository() -> None:
-    assert find_endpoint("https://a/b") == find_endpoint("https://a/b.git")
 
 
 @given(st.binary(max_size=300))
