@@ -21,7 +21,7 @@ from shared.errors import RefusedNetworkError, SetupError, SourceError
 from shared.faults import FaultCode
 from shared.jobs.commands import GitSource
 from shared.networks import RegistryNetworks
-from worker.builds.sources.git.command import Git, GitError
+from worker.builds.sources.git.command import Git, GitError, is_plain_path
 from worker.builds.sources.git.lfs import fetch_files, find_endpoint
 from worker.builds.sources.git.lfs_pointers import MAX_POINTER_BYTES, find_pointers
 from worker.builds.sources.git.refs import (
@@ -303,8 +303,7 @@ def choose_commit(advertisement: Advertisement, source: GitSource) -> str:
 
 def _is_plain_directory(tree: Path, path: str) -> bool:
     """Return whether the path is a directory of the checkout that no link leads to."""
-    subtree = tree / path
-    return subtree.is_dir() and subtree.resolve() == tree.resolve() / path
+    return (tree / path).is_dir() and is_plain_path(tree, path)
 
 
 def _folder_size(folder: Path) -> int:

@@ -141,6 +141,14 @@ class Git:
         return {f"http.{self.remote.url}.extraHeader": header}
 
 
+def is_plain_path(tree: Path, path: str) -> bool:
+    """Return whether no link leads to the path in a work tree.
+
+    A tree may have one name twice; then git may write a link where something else is expected.
+    """
+    return (tree / path).resolve() == tree.resolve() / path
+
+
 async def _read_end(stream: asyncio.StreamReader | None) -> str:
     """Return the end of the output; a server may make git print without end."""
     kept = b""

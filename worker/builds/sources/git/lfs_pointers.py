@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.builds.sources.git.command import Git
+from shared.errors import SourceError
+from shared.faults import FaultCode
+from worker.builds.sources.git.command import Git, is_plain_path
 
 MAX_POINTER_BYTES = 1024
 """The limit of the size of a pointer in the specification."""
@@ -51,7 +53,11 @@ def parse_pointer(content: bytes) -> tuple[str, int] | None:
 
 
 async def find_pointers(git: Git, paths: Sequence[str]) -> Pointers:
-    """Find the pointers among the small files of a checkout."""
+    """Find the pointers among the small files of a checkout.
+
+    Raises:
+        SourceError: ``source_invalid``, a path is not that of a file, or a link leads to it.
+    """
     contents = await asyncio.to_thread(_read, git.tree, paths)
     marked = await _with_lfs_attribute(git, list(contents))
     found, damaged = [], []
@@ -68,12 +74,21 @@ async def find_pointers(git: Git, paths: Sequence[str]) -> Pointers:
 def _read(tree: Path, paths: Iterable[str]) -> dict[str, bytes]:
     found = {}
     for path in paths:
-        file = os.open(tree / path, os.O_RDONLY | os.O_NOFOLLOW)
-        with os.fdopen(file, "rb") as opened:
-            content = opened.read(MAX_POINTER_BYTES)
+        try:
+            file = os.open(tree / path, os.O_RDONLY | os.O_NOFOLLOW)
+            with os.fdopen(file, "rb") as opened:
+                content = opened.read(MAX_POINTER_BYTES)
+        except OSError as error:
+            raise _refusal(path) from error
         if content.startswith(_START):
+            if not is_plain_path(tree, path):
+                raise _refusal(path)
             found[path] = content
     return found
+
+
+def _refusal(path: str) -> SourceError:
+    return SourceError(FaultCode.SOURCE_INVALID, f"{path[:200]!r} is not a plain file")
 
 
 async def _with_lfs_attribute(git: Git, paths: Sequence[str]) -> list[str]:

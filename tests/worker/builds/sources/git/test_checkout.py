@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from shared.errors import RefusedNetworkError, SourceError
 from shared.faults import FaultCode
 from shared.jobs.commands import GitSource
 from shared.networks import parse_networks
-from tests.fakes.git import TOKEN, USER, GitServer, open_git_server
+from tests.fakes.git import TOKEN, USER, GitServer
 from tests.fakes.sockets import be_silent, open_socket
 from tests.fakes.web import open_fake, says
 from tests.waiting import wait_until
@@ -26,19 +25,6 @@ from worker.builds.sources.limits import Limits
 
 NETWORKS = parse_networks("public,private,loopback")
 FILES = {"Dockerfile": b"FROM scratch\n", "app/main.py": b"print()\n"}
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    async with open_git_server(tmp_path / "served") as opened:
-        yield opened
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    (tmp_path / "fetched").mkdir()
-    return tmp_path / "fetched"
 
 
 async def get(

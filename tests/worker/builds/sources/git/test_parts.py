@@ -2,7 +2,8 @@
 
 import base64
 import os
-from collections.abc import AsyncIterator, Iterator
+import secrets
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from shared.errors import SourceError
 from shared.faults import FaultCode
 from shared.jobs.commands import GitSource
 from shared.networks import RegistryNetworks, parse_networks
-from tests.fakes.git import TOKEN, GitServer, make_pointer, open_git_server
+from tests.fakes.git import TOKEN, GitServer, make_pointer
 from tests.fakes.web import open_fake, says
 from worker.builds.sources.git.checkout import Checkout, fetch
 from worker.builds.sources.git.lfs_pointers import parse_pointer
@@ -24,27 +25,6 @@ from worker.builds.sources.limits import Limits
 
 NETWORKS = parse_networks("loopback")
 ATTRIBUTES = b"*.bin filter=lfs diff=lfs merge=lfs -text\n"
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
-    (tmp_path / "served").mkdir()
-    async with open_git_server(tmp_path / "served") as opened:
-        yield opened
-
-
-@pytest.fixture
-async def other(tmp_path: Path) -> AsyncIterator[GitServer]:
-    """Run another git server at another origin."""
-    (tmp_path / "other").mkdir()
-    async with open_git_server(tmp_path / "other") as opened:
-        yield opened
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    (tmp_path / "fetched").mkdir()
-    return tmp_path / "fetched"
 
 
 async def get(
@@ -216,6 +196,24 @@ async def test_the_limits_include_submodules_and_lfs_files(
     found = await get(server, tmp_path / "again", limits=Limits(total_bytes=200_000))
 
     assert not found.missing
+
+
+async def test_the_limit_of_transferred_bytes_includes_submodules(
+    server: GitServer, directory: Path, tmp_path: Path
+) -> None:
+    """Files are empty here, so that their names alone are transferred: 375,000 bytes."""
+    names = [secrets.token_urlsafe(180) for _ in range(2000)]
+    half = server.create("half").commit(dict.fromkeys(names, b""))
+    app = server.create("app")
+    limits = Limits(total_bytes=650_000)
+
+    app.commit({}, submodules={"one": ("../half", half)})
+    found = await get(server, directory, limits=limits)
+    app.commit({}, submodules={"one": ("../half", half), "two": ("../half", half)})
+    with refused(FaultCode.SOURCE_TOO_LARGE):
+        await get(server, tmp_path / "again", limits=limits)
+
+    assert len(os.listdir(found.directory / "one")) == len(names)  # noqa: PTH208
 
 
 async def test_lfs_files_replace_their_pointers_and_keep_their_modes(
