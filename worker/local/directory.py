@@ -55,15 +55,19 @@ class PrivateDirectory:
             self._lock = -1
 
     def write(self, name: str, text: str) -> Path:
-        """Put ``text`` in a file that only we can read, all of it or nothing."""
+        """Put ``text`` in a file that only we can read, all of it or nothing.
+
+        Raises:
+            SetupError: it cannot be written; the disk may be full.
+        """
         target = self.path / name
-        draft = self.path / f"{name}.draft"
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(target)
+        try:
+            _write_private(self.path / f"{name}.draft", text).replace(target)
+        except OSError as error:
+            raise SetupError(
+                f"cannot write {target}: {error.strerror}",
+                remedy="Free space there, or choose another directory with --data-dir.",
+            ) from error
         return target
 
     def passwords(self, users: Iterable[str]) -> dict[str, str]:
@@ -81,3 +85,12 @@ def _make_private(path: Path) -> None:
     for parent in reversed(missing):
         parent.mkdir(mode=0o700, exist_ok=True)
     path.chmod(0o700)
+
+
+def _write_private(path: Path, text: str) -> Path:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return path

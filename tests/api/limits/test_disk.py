@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from api.limits.disk import LEAST_FREE_BYTES, REMEMBERED, DiskWatch, is_disk_full
 from tests.api.asking import GHCR, create_registry
 from tests.databases import Database
+from tests.small_disks import open_small_disk
 
 FULL = """
 CREATE FUNCTION public.no_room() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -88,12 +89,20 @@ def test_a_failed_write_is_remembered_for_a_while() -> None:
     assert seen == [True, False]
 
 
+def test_a_data_directory_with_little_room_is_a_full_disk(tmp_path: Path) -> None:
+    with (
+        open_small_disk(tmp_path / "small", LEAST_FREE_BYTES // 2) as small,
+        open_small_disk(tmp_path / "large", LEAST_FREE_BYTES * 2) as large,
+    ):
+        assert DiskWatch(small).is_full()
+        assert not DiskWatch(large).is_full()
+
+
 def test_a_data_directory_that_is_gone_says_nothing(tmp_path: Path) -> None:
-    there, gone = DiskWatch(tmp_path), DiskWatch(tmp_path / "gone")
+    gone = DiskWatch(tmp_path / "gone")
 
     assert gone.free_bytes() is None
     assert not gone.is_full()
-    assert there.is_full() == ((there.free_bytes() or 0) < LEAST_FREE_BYTES)
 
 
 def test_a_full_disk_is_known_by_its_code_also_through_sqlalchemy() -> None:

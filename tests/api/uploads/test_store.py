@@ -1,6 +1,5 @@
 """The directory of contexts, on a disk that is too small."""
 
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -9,18 +8,14 @@ import pytest
 from api.errors import DiskFullError
 from api.uploads.store import ContextStore
 from shared.ids import make_id
-from tests.worker.engine.parts import require_real_parts
+from tests.small_disks import open_small_disk
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for 64 KiB."""
-    require_real_parts()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", tmp_path], check=True)
-    try:
-        yield tmp_path
-    finally:
-        subprocess.run(["umount", "--lazy", tmp_path], check=True)
+    with open_small_disk(tmp_path, 64 * 1024) as disk:
+        yield disk
 
 
 async def test_a_full_disk_is_named_and_nothing_of_the_upload_stays(small_disk: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -12,10 +13,13 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import create_engine, text
 
 from shared.errors import SetupError
+from tests.small_disks import open_small_disk
 from tests.worker.local.conditions import wait_until
 from worker.local.cluster import SUPERUSER
 from worker.local.postgres import LocalPostgres
 from worker.local.processes import free_port, is_listening
+
+MEBIBYTE = 1024**2
 
 STARTS_A_SERVER = """
 import sys
@@ -327,18 +331,32 @@ def test_an_address_of_ip_version_6_is_written_in_brackets(directory: Path) -> N
         server.stop()
 
 
-def test_a_disk_without_room_is_named_at_the_start(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("a small file system needs root")
-        pytest.skip("a small file system needs root")
-    small = tmp_path / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=True)
-    try:
-        with pytest.raises(SetupError, match=r"the disk is full: \d+ MiB are free") as refused:
-            LocalPostgres.start(small / "postgres")
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+def test_a_disk_without_room_is_named_at_the_first_start(tmp_path: Path) -> None:
+    with (
+        open_small_disk(tmp_path / "small", 4 * MEBIBYTE) as small,
+        pytest.raises(SetupError, match=r"the disk is full: \d+ MiB are free") as refused,
+    ):
+        LocalPostgres.start(small / "postgres")
+
+    assert "Free space" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("left_bytes", "said"),
+    [
+        pytest.param(0, "No space left on device", id="not even for its settings"),
+        pytest.param(4096, r"the disk is full: 0 MiB are free", id="for its settings only"),
+    ],
+)
+def test_a_disk_that_is_full_by_now_is_named_at_the_next_start(
+    tmp_path: Path, left_bytes: int, said: str
+) -> None:
+    with open_small_disk(tmp_path / "small", 200 * MEBIBYTE) as small:
+        LocalPostgres.start(small / "postgres", durable=False).stop()
+        free_bytes = shutil.disk_usage(small).free
+        (small / "of others").write_bytes(bytes(free_bytes - left_bytes))
+
+        with pytest.raises(SetupError, match=said) as refused:
+            LocalPostgres.start(small / "postgres", durable=False)
 
     assert "Free space" in refused.value.remedy
