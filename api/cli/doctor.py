@@ -34,6 +34,8 @@ REMEDIES = {
     "removed_servers": "The role of a removed server was not dropped: run wharf migrate, and see"
     " control's log for role_not_changed.",
 }
+SHOWN_ELSEWHERE = {"worker", "secondWorker"}
+"""Of `server.validate`: its version is compared with ours; two workers also while it is away."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +124,12 @@ def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
     if not isinstance(failing, list) or not isinstance(degraded, list):
         yield Check("readiness", f"status {ready.status_code}", "See the API's log.")
         return
-    for name, remedy in REMEDIES.items():
+    not_ready = [str(name) for name in (*failing, *degraded)]
+    # A newer API may name what this version does not know.
+    for name in dict.fromkeys((*REMEDIES, *not_ready)):
+        if name in not_ready:
+            yield Check(name, "not ready", REMEDIES.get(name, "See the API's log."))
         # Without a database nothing can be said of the others.
-        if name in failing or name in degraded:
-            yield Check(name, "not ready", remedy)
         elif "database" not in failing:
             yield Check(name, "ready")
 
@@ -198,8 +202,7 @@ def _about_state(client: httpx2.Client, server: dict[str, Any]) -> Iterator[Chec
         yield Check(f"state of {server['name']}", type(error).__name__, "See the API's log.")
         return
     for check in _document(answer).get("checks", []):
-        # The version of its worker is compared with ours.
-        if check["isGood"] is False and check["name"] != "worker":
+        if check["isGood"] is False and check["name"] not in SHOWN_ELSEWHERE:
             yield Check(f"{check['name']} of {server['name']}", check["found"], check["remedy"])
 
 

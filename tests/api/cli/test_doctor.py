@@ -7,7 +7,9 @@ import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
+import httpx2
 import pytest
+from aiohttp import web
 from fastapi import FastAPI
 from pydantic import SecretStr
 from rich.console import Console
@@ -18,6 +20,7 @@ from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from tests.fakes.web import open_fake
 from worker.local.processes import free_port
 
 READY = "INSERT INTO control (control_id, version) VALUES ('c', '0')"
@@ -91,6 +94,71 @@ async def test_a_row_that_control_cannot_handle_is_named_with_its_cause(
     assert wrong(checks) == ["control: automatic_rollback"]
     [check] = [check for check in checks if not check.is_good]
     assert check.found == "1 set aside: ref_invalid"
+
+
+async def test_each_part_that_works_in_a_degraded_way_is_named(
+    url: str, server: TestServer, database: Database
+) -> None:
+    database.execute(
+        "INSERT INTO control (control_id, version, broker_error) VALUES ('c', '0', 'full')"
+    )
+    database.execute(
+        "INSERT INTO server (server_id, organization_id, name, description, removed_at,"
+        " role_ready_at) SELECT 's', organization_id, 's', '', now() - interval '2 minutes', now()"
+        " FROM organization"
+    )
+
+    checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
+
+    assert wrong(checks) == ["broker", "removed_servers"]
+    assert {check.name: check.remedy for check in checks}["broker"].startswith("Check that the bro")
+
+
+async def test_a_full_notification_queue_and_a_part_of_a_newer_api_are_named() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/readyz":
+            return web.json_response({"failing": ["newer"], "degraded": ["notifications"]})
+        return web.json_response({})
+
+    async with open_fake(answer) as fake:
+        checks = await ask(f"http://{fake.host}", None)
+
+    remedies = {check.name: check.remedy for check in checks}
+    assert "pg_stat_activity" in remedies["notifications"]
+    assert remedies["newer"] == "See the API's log."
+
+
+async def test_a_restored_database_is_named_with_the_jobs_that_wait(
+    url: str, client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    database.execute(READY)
+    held = (await client.post("/api/image.pull", json={"image": "nginx:1"})).json()["jobId"]
+    database.execute("UPDATE organization SET held_at = clock_timestamp()")
+
+    checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
+
+    [check] = [check for check in checks if not check.is_good]
+    assert check.name == "restore"
+    assert f"job {held} waits" in check.found
+    assert "wharf resume" in check.remedy
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+async def test_a_copied_state_directory_is_named_once(
+    url: str, server: TestServer, database: Database, *, is_online: bool
+) -> None:
+    database.execute(READY)
+    database.execute("UPDATE server SET second_worker_at = now()")
+    if is_online:
+        checks, _ = await asyncio.gather(ask(url), server.succeed_next(CHECKED))
+    else:
+        database.execute("UPDATE server SET seen_at = now() - interval '1 minute'")
+        checks = await ask(url)
+
+    assert wrong(checks) == ["key of alpha", *([] if is_online else ["server alpha"])]
+    [key] = [check for check in checks if check.name == "key of alpha"]
+    assert "two workers had it" in key.found
+    assert "let it join anew" in key.remedy
 
 
 async def test_a_key_that_is_missing_or_bad_is_named(url: str, database: Database) -> None:
