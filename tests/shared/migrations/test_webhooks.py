@@ -108,6 +108,20 @@ async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> N
     assert "PASSWORD" not in json.dumps(row["payload"])
 
 
+async def test_a_digest_that_is_none_is_not_told(world: World) -> None:
+    await add_webhook(world, URL)
+    job_id = await world.run(await world.add_server())
+    # As an older version stored it; `finish` refuses it now.
+    await world.owner.execute(
+        "UPDATE job SET state = 'succeeded', finished_at = now(), lease_until = NULL, result = %s"
+        " WHERE job_id = %s",
+        (Jsonb({"digest": f"{DIGEST}\x1b[2J"}), job_id),
+    )
+
+    [row] = await rows(world)
+    assert row["payload"]["data"]["digest"] is None
+
+
 async def test_moments_and_ids_are_as_everywhere_else(world: World) -> None:
     [row] = await world.rows(
         "SELECT show_moment('2024-01-15 11:30:00.1239+01') AS moment, new_id() AS id"
