@@ -127,10 +127,13 @@ def _render(logger: object, name: str, fields: EventDict) -> str | bytes:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Lines of others' code, in which a server's or a registry's words may stand."""
+    """Lines of others' code, in which a server's or a registry's words may stand.
+
+    What continues a line is indented, so that it passes for no line of ours.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.BASIC_FORMAT)
 
     def format(self, record: logging.LogRecord) -> str:
-        return plain_text(super().format(record))
+        return plain_text(super().format(record)).replace("\n", "\n  ")

@@ -9,6 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import dict_row
 from rich.console import Console
 
+from api.cli.output import printable
 from api.cli.server import plain
 from shared.errors import SetupError
 from shared.servers.approval import Unapproved, approve, find_unapproved
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         server = approve_server(sys.argv[1])
     except SetupError as error:
-        sys.exit(f"wharf server approve: {error.message}. {error.remedy}".strip())
+        sys.exit(printable(f"wharf server approve: {error.message}. {error.remedy}".strip()))
     Console().print(f"{plain(server.name)} is approved, with the key {server.key_id}.")
 
 

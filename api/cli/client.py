@@ -1,6 +1,5 @@
 """Ask the API as its commands do: one procedure, one answer, or a sentence that says why not."""
 
-import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import httpx2
 from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
+from api.cli.output import write_note
 from shared.errors import SetupError
 from shared.settings import Settings
 from shared.tls import tls_context
@@ -72,7 +72,7 @@ def ask(
     if not answer.is_success:
         raise _refusal(answer)
     for warning in _WARNINGS.validate_json(answer.headers.get("x-wharf-warnings", "[]")):
-        sys.stderr.write(f"warning: {warning.message or warning.field}\n")
+        write_note(f"warning: {warning.message or warning.field}")
     return answer.json()
 
 

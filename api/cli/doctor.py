@@ -163,7 +163,8 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
         return
     yield Check("API key", f"good, role {_document(member).get('role')}")
     if restored.is_success and (lines := restore_lines(_document(restored))):
-        yield Check("restore", "\n".join(lines), "Cancel what must not run again; wharf resume.")
+        found = f"{lines[0]} {'; '.join(lines[1:])}".rstrip()
+        yield Check("restore", found, "Cancel what must not run again; wharf resume.")
     if servers.is_success:
         yield from _about_servers(client, servers.json())
     else:

@@ -170,7 +170,7 @@ def resume(
     with server.speaking("resume") as settings:
         found = ask(settings, "restore.one")
         for line in restored.lines(found):
-            sys.stdout.write(f"{line}\n")
+            write_line(line)
         if not show_only:
             resumed = ask(settings, "restore.resume", {})["resumed"]
             sys.stdout.write(f"{resumed} jobs no longer wait.\n")

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from api.cli.server import plain
-
 
 def lines(found: dict[str, Any]) -> list[str]:
     """Return the lines about waiting jobs and restored keys; none if nothing was restored."""
@@ -14,10 +12,10 @@ def lines(found: dict[str, Any]) -> list[str]:
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"The database was restored from a copy; its jobs wait since {found['heldAt']}."
     for job_id in found["waitingJobIds"]:
-        yield f"job {plain(job_id)} waits"
+        yield f"job {job_id} waits"
     for key in found["apiKeys"]:
         used = key["lastUsedAt"] or "never"
-        yield f"key {plain(key['name'])} ({key['role']}, {key['apiKeyId']}) works, used {used}"
+        yield f"key {key['name']} ({key['role']}, {key['apiKeyId']}) works, used {used}"
     for hook in found["deployHooks"]:
         used = hook["lastUsedAt"] or "never"
         yield f"deploy hook {hook['hookId']} of {hook['applicationId']} works, used {used}"

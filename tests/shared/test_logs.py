@@ -129,6 +129,31 @@ print("went on")
 """
 
 
+def test_a_library_s_words_steer_no_terminal_and_pass_for_no_line_of_ours() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", HOSTILE],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+
+    ours, *theirs = ran.stderr.split("\n")
+    assert json.loads(ours)["text"] == "\x1b[2J\n{}" and "\x1b" not in ran.stderr
+    assert theirs == ["WARNING:library:said \ufffd[2J\ufffd", '  {"event": "forged"}', ""]
+
+
+HOSTILE = """
+import logging
+import structlog
+from shared.logs import configure_logs
+
+configure_logs("worker")
+structlog.get_logger().info("fact", text="\x1b[2J\\n{}")
+logging.getLogger("library").warning("said %s", '\x1b[2J\u202e\\n{"event": "forged"}')
+"""
+
+
 def test_a_message_passes_once_a_second_whatever_its_values() -> None:
     now = 10.0
     once = OncePerSecond(lambda: now)

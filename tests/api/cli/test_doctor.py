@@ -139,7 +139,7 @@ async def test_a_restored_database_is_named_with_the_jobs_that_wait(
 
     [check] = [check for check in checks if not check.is_good]
     assert check.name == "restore"
-    assert f"job {held} waits" in check.found
+    assert f" job {held} waits; key first admin key (admin, " in check.found
     assert "wharf resume" in check.remedy
 
 

@@ -1,17 +1,20 @@
 """``wharf server`` as a person or a script runs it."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 from fastapi import FastAPI
 
 from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from tests.fakes.web import open_fake
 from worker.local.processes import free_port
 
 
@@ -121,6 +124,32 @@ async def test_an_error_is_shown_in_one_sentence_without_the_key(
     assert [code for code, _, _ in results] == [1] * 5
     assert all(word in err for word, err in zip(words, said, strict=True)), said
     assert not [err for err in said if "Traceback" in err or "not-a-key" in err]
+
+
+async def test_words_of_an_api_steer_no_terminal() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("server.all"):
+            warnings = [{"field": "x", "message": "warned\x1b[2J"}]
+            return web.json_response([], headers={"x-wharf-warnings": json.dumps(warnings)})
+        refusal = {"message": "no\x1b[2J\x9b", "data": {"cause": {"remedy": "\u202eago"}}}
+        return web.json_response(refusal, status=400)
+
+    async with open_fake(answer) as fake:
+        refused = await wharf(f"http://{fake.host}", "add", "alpha")
+        warned = await wharf(f"http://{fake.host}", "list")
+
+    assert refused == (1, "", "wharf server add: no?[2J?. ?ago\n")
+    assert warned[2] == "warning: warned?[2J\n"
+
+
+async def test_the_name_of_a_server_that_is_not_approved_steers_no_terminal(
+    url: str, server: TestServer, database: Database
+) -> None:
+    control = {"WHARF_DATABASE_URL": database.url("wharf_control")}
+
+    code, _, err = await wharf(url, "approve", "alpha\x1b[2J", **control)
+
+    assert (code, "no server alpha?[2J waits" in err) == (1, True)
 
 
 async def test_a_server_is_approved_with_the_database_url_of_control_alone(

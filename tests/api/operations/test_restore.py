@@ -103,6 +103,7 @@ async def test_wharf_resume_lists_first_and_lets_jobs_run_when_asked(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     held = await pull(client)
+    database.execute("UPDATE api_key SET name = E'first [bold]key\\x1b[2J'")
     restore(database)
 
     async with serving(app) as (_, url):
@@ -112,6 +113,6 @@ async def test_wharf_resume_lists_first_and_lets_jobs_run_when_asked(
 
     assert listed[0] == resumed[0] == 0
     assert f"job {held} waits" in listed[1] and still == "restored"
-    assert any("first admin key" in line for line in listed[1])
+    assert any("key first [bold]key?[2J (admin, " in line for line in listed[1])
     assert resumed[1][-1] == "1 jobs no longer wait."
     assert await waiting(client, held) != "restored"

@@ -47,9 +47,7 @@ async def test_a_pull_gets_the_digest_of_what_was_made(world: World) -> None:
         [],
     ],
 )
-async def test_a_pull_of_an_image_without_a_digest_is_refused(
-    world: World, result: object
-) -> None:
+async def test_a_pull_of_an_image_without_a_digest_is_refused(world: World, result: object) -> None:
     guest = await world.add_server()
     made_by = await make_image(world, guest, result)
     await world.submit(guest, PULL.model_copy(update={"made_by": made_by}))
