@@ -47,7 +47,7 @@ class OutsidePostgres:
     def start(cls, directory: Path, *, programs: Programs | None = None) -> Self:
         """A new cluster in ``directory``, and the role of the owner in it.
 
-        ``programs`` finds its programs; Debian's, unless told otherwise.
+        ``programs`` finds its programs; Debian's by default.
         """
         find = programs or program
         passwords = {role: token_urlsafe(16) for role in (SUPERUSER, OWNER, *CLIENTS)}

@@ -18,7 +18,7 @@ class Proxy:
 
     ``bytes_per_second`` slows each direction of each connection down. ``cut_after_bytes`` is per
     connection: it is reset (RST) when so much has passed. ``stall_after_bytes`` is for all
-    connections together: then nothing moves any more, and nobody is told. ``replaced`` are bytes of
+    connections together: then nothing moves any more, and nobody notices. ``replaced`` are bytes of
     the target, and the bytes that the client gets in their place.
     """
 

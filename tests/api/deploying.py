@@ -79,8 +79,8 @@ async def replace_next(server: TestServer, **result: Any) -> Released:
     job = await server.next_job()
     assert job.kind == "container.replace"
     ran = {"reference": job.command["reference"], "digest": DIGEST, "imageId": DIGEST}
-    told = {**ran, "containerId": CONTAINER, "gapSeconds": 0.0, **result}
-    await server.finish(job, "succeeded", result=told)
+    reported = {**ran, "containerId": CONTAINER, "gapSeconds": 0.0, **result}
+    await server.finish(job, "succeeded", result=reported)
     return job
 
 
@@ -89,8 +89,8 @@ async def prove_next(server: TestServer) -> Released:
     job = await server.next_job()
     assert job.kind == "image.prove"
     digest = job.command["reference"].partition("@")[2]
-    told = {"reference": job.command["reference"], "digest": digest, "blobs": 2, "sizeBytes": 3}
-    await server.finish(job, "succeeded", result=told)
+    reported = {"reference": job.command["reference"], "digest": digest, "blobs": 2, "sizeBytes": 3}
+    await server.finish(job, "succeeded", result=reported)
     await settle(server)
     return job
 

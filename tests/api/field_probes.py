@@ -320,7 +320,7 @@ PROBES: dict[str, Probe] = {
         ("webhook",),
     ),
     "webhook.remove": Probe({"webhookId": "$webhook"}, {"webhookId": NOTHING}, ("webhook",)),
-    "webhook.deliveries": Probe({"webhookId": "$told"}, {"webhookId": NOTHING, "limit": 1}),
+    "webhook.deliveries": Probe({"webhookId": "$subscribed"}, {"webhookId": NOTHING, "limit": 1}),
     "webhook.redeliver": Probe({"deliveryId": "$delivery"}, {"deliveryId": NOTHING}, ("delivery",)),
     "apiKey.create": Probe(
         {"name": "probe"}, {"name": "other", "role": "admin", "expiresInSeconds": 60}

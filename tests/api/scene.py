@@ -147,7 +147,7 @@ async def open_scene(
 async def _fill(scene: Scene, server: TestServer) -> None:
     client, database = scene.client, scene.database
     scene.keep_online()
-    scene.names["told"] = (await scene.post("webhook.create", url="https://a.example/"))[
+    scene.names["subscribed"] = (await scene.post("webhook.create", url="https://a.example/"))[
         "webhookId"
     ]
     kept = await create_deployable(client, [server], appName="kept", rollbackActive=True)
@@ -173,7 +173,8 @@ async def _fill(scene: Scene, server: TestServer) -> None:
             server.server_id,
         )
     [(delivery_id,)] = database.execute(
-        "SELECT min(delivery_id) FROM webhook_delivery WHERE webhook_id = %s", scene.names["told"]
+        "SELECT min(delivery_id) FROM webhook_delivery WHERE webhook_id = %s",
+        scene.names["subscribed"],
     )
     scene.names["delivery"] = str(delivery_id)
     scene.keep_online()

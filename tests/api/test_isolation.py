@@ -169,10 +169,10 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
 ) -> None:
     [key, *_] = (await client.get("/api/apiKey.all")).json()
     webhook = {"url": "https://hooks.example/a"}
-    told = (await client.post("/api/webhook.create", json=webhook)).json()["webhookId"]
+    subscribed = (await client.post("/api/webhook.create", json=webhook)).json()["webhookId"]
     deployable = await create_deployable(client, [server], rollbackActive=True)
     point = await make_point(client, server, deployable)
-    sent = await client.get("/api/webhook.deliveries", params={"webhookId": told})
+    sent = await client.get("/api/webhook.deliveries", params={"webhookId": subscribed})
     job = (await client.post("/api/image.pull", json={"image": "nginx"})).json()
     ids = {
         "registry": (await create_registry(client))["registryId"],
@@ -184,7 +184,7 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
         "own application": (await create_application(stranger))["applicationId"],
         "server": server.server_id,
         "context": (await upload_context(client, built["applicationId"]))["contextId"],
-        "webhook": told,
+        "webhook": subscribed,
         "hook": await create_hook(client),
         "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],

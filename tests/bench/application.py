@@ -42,7 +42,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Deployed:
-    """Seconds from the call until its caller saw that it runs everywhere, and the gap as told."""
+    """Seconds from the call until its caller saw that it runs everywhere, and the reported gap."""
 
     seconds: float
     gap_seconds: float

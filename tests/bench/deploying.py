@@ -109,18 +109,20 @@ def _gap(scene: Scene, runtime: str, how: str, ports: Ports) -> Iterator[Figure]
 
     One who asks at the wrong moment waits until the network asks again for it, a second later.
     """
-    gaps, told, failed = [], [], []
+    gaps, measured, failed = [], [], []
     with open_application(scene, f"bench-gap-{runtime}", runtime, ports) as ours:
         ours.move([scene.servers[OURS]])
         ours.deploy(ours.build())
         for _ in range(GAP_ROUNDS):
             version = ours.build()
             with ours.seen().polling() as heard:
-                told.append(ours.deploy(version).gap_seconds)
+                measured.append(ours.deploy(version).gap_seconds)
             gaps.append(_longest(heard))
             failed.append(sum(not _is_good(each) for each in heard))
     what = f"deploy a {runtime}, {how}"
-    yield Figure(f"{what}: seen without an answer", "s", median(gaps), median(told), "as told")
+    yield Figure(
+        f"{what}: seen without an answer", "s", median(gaps), median(measured), "as reported"
+    )
     yield Figure(f"{what}: requests that failed", "", median(failed))
 
 

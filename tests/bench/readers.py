@@ -21,10 +21,10 @@ def measure(scene: Scene) -> Iterator[Figure]:
     job_id = scene.stack.call("image.pull", asked)["jobId"]
     pid = scene.stack.children["api"].pid
     memory = proportional_bytes(pid)
-    idle, told, used = asyncio.run(_read(scene, job_id, pid))
+    idle, latency, used = asyncio.run(_read(scene, job_id, pid))
     scene.stack.call("server.remove", {"serverId": server_id})
     what = f"{READERS} event readers"
-    yield Figure(f"{what}: the last one has an event after", "ms", told * 1000)
+    yield Figure(f"{what}: the last one has an event after", "ms", latency * 1000)
     yield Figure(f"{what}: CPU of the API while nothing happens", "%", idle)
     yield Figure(f"{what}: memory of the API for each", "kB", (used - memory) / READERS / 1000)
 
@@ -50,6 +50,6 @@ async def _read(scene: Scene, job_id: str, pid: int) -> tuple[float, float, int]
         ) as answer:
             assert answer.status == 200, await answer.text()
         texts = await asyncio.gather(*(answer.text() for answer in answers))
-        told = time.perf_counter() - begun
+        latency = time.perf_counter() - begun
         assert all("cancelled" in text for text in texts)
-    return idle, told, memory
+    return idle, latency, memory

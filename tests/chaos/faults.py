@@ -159,7 +159,7 @@ def link_cutting(scene: Scene, _: int, __: Random) -> Iterator[None]:
 
 @contextmanager
 def link_stalled(scene: Scene, _: int, __: Random) -> Iterator[None]:
-    """Nothing passes, nobody is told; at the end the connections of that time are reset."""
+    """Nothing passes, nobody notices; at the end the connections of that time are reset."""
     scene.link.stall_after_bytes = 0
     yield
     scene.link.stall_after_bytes = None

@@ -111,10 +111,10 @@ def _wait_until_healthy(project: Project, services: set[str]) -> None:
         seen = project.health()
         return all(seen.get(service) == "healthy" for service in services)
 
-    def told() -> str:
+    def state() -> str:
         return f"{project.health()} {project('logs', '--no-color', '--tail=20')[-6000:]}"
 
-    wait_for(healthy, told)
+    wait_for(healthy, state)
 
 
 def _require_programs() -> None:

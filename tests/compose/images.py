@@ -1,7 +1,7 @@
 """Base images without Docker Hub: Debian's packages, and servers that are on this machine.
 
 They have the names that our Dockerfiles and compose.yaml ask for. What is in them is real, down to
-the versions of PostgreSQL and Valkey; only how it starts is told in a few lines of our own.
+the versions of PostgreSQL and Valkey; only how it starts is set in a few lines of our own.
 """
 
 import shutil

@@ -61,10 +61,10 @@ class Plane:
 
 
 def wait_for(
-    condition: Callable[[], bool], told: Callable[[], object], seconds: float = 240
+    condition: Callable[[], bool], describe: Callable[[], object], seconds: float = 240
 ) -> None:
-    """Return once it holds; fail with what is ``told`` when it does not in time."""
+    """Return once it holds; fail with what ``describe`` returns when it does not in time."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, told()
+        assert time.monotonic() < until, describe()
         time.sleep(0.2)

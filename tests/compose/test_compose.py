@@ -64,11 +64,11 @@ def test_no_secret_is_in_a_layer_an_environment_or_a_command(plane: Plane) -> No
     drawn = json.loads((plane.secrets / "passwords.json").read_text())
     secrets |= set(drawn.values())
 
-    told = plane.project.docker("inspect", *plane.project.containers().values(), *IMAGES)
+    inspected = plane.project.docker("inspect", *plane.project.containers().values(), *IMAGES)
     history = "".join(plane.project.docker("history", "--no-trunc", name) for name in IMAGES)
 
     assert len(drawn) > 10
-    assert not [secret for secret in secrets if secret in told + history]
+    assert not [secret for secret in secrets if secret in inspected + history]
     assert not list(found_in_layers(plane, {secret.encode() for secret in secrets}))
 
 

@@ -84,7 +84,7 @@ FINISHED = (
     """
     INSERT INTO job_event (job_id, seq, attempt, kind, state)
     SELECT job_id, seq, 1, 'state', CASE seq WHEN 1 THEN 'queued' ELSE state END
-      FROM job, (VALUES (1), (4)) AS told(seq) WHERE finished_at IS NOT NULL""",
+      FROM job, (VALUES (1), (4)) AS stored(seq) WHERE finished_at IS NOT NULL""",
     """
     INSERT INTO job_need (job_id, needs_job_id)
     SELECT lead(job_id) OVER (ORDER BY job_id), job_id FROM job

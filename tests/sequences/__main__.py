@@ -31,7 +31,7 @@ def main() -> None:
         try:
             run_state_machine_as_test(Deployments, settings=chosen)
         finally:
-            for what, count in sorted(Deployments.told.items()):
+            for what, count in sorted(Deployments.counts.items()):
                 print(f"{count:5} {what}")  # noqa: T201
     took = time.monotonic() - begun
     print(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")  # noqa: T201

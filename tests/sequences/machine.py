@@ -30,11 +30,11 @@ MOMENTS = (0.0, 0.5, 1.0, 1.5, 2.0, 4.0)
 class Deployments(RuleBasedStateMachine):
     """``current`` is the image id that each server must run; before its first, none.
 
-    ``told`` counts what was done in all sequences, and how it ended.
+    ``counts`` holds what was done in all sequences, and how it ended.
     """
 
     scene: ClassVar[Scene]
-    told: ClassVar[Counter[str]] = Counter()
+    counts: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Deployments(RuleBasedStateMachine):
     @initialize(runtime=st.sampled_from(RUNTIMES), number=st.integers(0, GOOD - 1))
     def begin(self, runtime: str, number: int) -> None:
         self.runtime = runtime
-        self.told[f"sequence of a {runtime}"] += 1
+        self.counts[f"sequence of a {runtime}"] += 1
         made = self.scene.stack.call(
             "application.create",
             {
@@ -115,7 +115,7 @@ class Deployments(RuleBasedStateMachine):
         dies=st.sampled_from(MORTAL),
     )
     def cancel_what_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
-        self.told[f"cancel with a dead {dies}"] += 1
+        self.counts[f"cancel with a dead {dies}"] += 1
         asked = self._ask(number)
         time.sleep(seconds)
         with self._without(dies, host):
@@ -129,7 +129,7 @@ class Deployments(RuleBasedStateMachine):
         dies=st.sampled_from(MORTAL),
     )
     def deploy_while_one_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
-        self.told[f"deploy with a dead {dies}"] += 1
+        self.counts[f"deploy with a dead {dies}"] += 1
         asked = self._ask(number)
         time.sleep(seconds)
         with self._without(dies, host):
@@ -161,12 +161,12 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS))
     def prune(self, host: int) -> None:
-        self.told["prune"] += 1
+        self.counts["prune"] += 1
         self.scene.docker(host, "image", "prune", "--all", "--force")
 
     @rule()
     def rotate(self) -> None:
-        self.told["rotate"] += 1
+        self.counts["rotate"] += 1
         password = secrets.token_hex(8)
         self.scene.keep.again(password)
         change = {"registryId": self.registries["keep"], "password": password}
@@ -175,7 +175,7 @@ class Deployments(RuleBasedStateMachine):
     @precondition(lambda self: self.scene.builds.is_up)
     @rule()
     def build_registry_down(self) -> None:
-        self.told["build registry down"] += 1
+        self.counts["build registry down"] += 1
         self.scene.builds.stop()
 
     @precondition(lambda self: not self.scene.builds.is_up)
@@ -185,7 +185,7 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS))
     def restart_engine(self, host: int) -> None:
-        self.told["restart Engine"] += 1
+        self.counts["restart Engine"] += 1
         self.scene.restart_engine(host)
 
     @invariant()
@@ -259,5 +259,5 @@ class Deployments(RuleBasedStateMachine):
     def _ended(self, asked: dict[str, Any]) -> dict[str, Any]:
         deployment = self.scene.ended(asked["deploymentId"])
         what = "rollback" if deployment["rollbackId"] else "deployment"
-        self.told[f"{what} of a {self.runtime}: {deployment['state']}"] += 1
+        self.counts[f"{what} of a {self.runtime}: {deployment['state']}"] += 1
         return deployment

@@ -154,10 +154,10 @@ async def test_a_deployment_that_builds_first_shows_the_build(
 
     assert process.returncode == 0, err
     assert out.decode() == f"ghcr.io/myorg/my-app@{DIGEST}\n"
-    told = err.decode().splitlines()
-    assert "build: succeeded" in told
-    assert "push: succeeded" in told
-    assert told[-1] == "alpha: succeeded"
+    lines = err.decode().splitlines()
+    assert "build: succeeded" in lines
+    assert "push: succeeded" in lines
+    assert lines[-1] == "alpha: succeeded"
 
 
 async def test_an_operator_rolls_back_to_what_ran_before(

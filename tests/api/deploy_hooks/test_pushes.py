@@ -172,7 +172,7 @@ def test_a_tag_that_only_resembles_one_is_an_image(tag: str) -> None:
 
 
 def test_a_media_type_of_another_kind_is_no_image() -> None:
-    [told], [referred], [configured], [layered], [plugin] = (
+    [typed], [referred], [configured], [layered], [plugin] = (
         parse_pushes(body)
         for body in (
             distribution(
@@ -185,7 +185,7 @@ def test_a_media_type_of_another_kind_is_no_image() -> None:
         )
     )
 
-    for push in (told, referred, configured, layered, plugin):
+    for push in (typed, referred, configured, layered, plugin):
         assert "media type" in push.artifact
 
 
@@ -216,7 +216,7 @@ def github_of(manifest: dict[str, Any]) -> object:
 
 
 @pytest.mark.parametrize(
-    ("host", "told"),
+    ("host", "expected"),
     [
         ("GHCR.io", "ghcr.io"),
         ("registry.example:5000", "registry.example:5000"),
@@ -225,10 +225,10 @@ def github_of(manifest: dict[str, Any]) -> object:
         ("", None),
     ],
 )
-def test_the_registry_is_called_as_images_call_it(host: str, told: str | None) -> None:
+def test_the_registry_is_called_as_images_call_it(host: str, expected: str | None) -> None:
     [push] = parse_pushes(distribution("1.0", host=host))
 
-    assert push.registry == told
+    assert push.registry == expected
 
 
 @pytest.mark.parametrize(

@@ -379,8 +379,8 @@ async def run_all(servers: list[TestServer], broken: str = "") -> None:
                 await place.finish(job, "failed", error=UNHEALTHY)
             else:
                 digest = job.command.get("reference", "").partition("@")[2] or DIGEST
-                told = {"reference": "x", "digest": digest, "blobs": 1, "sizeBytes": 1}
-                await place.finish(job, "succeeded", result=told)
+                reported = {"reference": "x", "digest": digest, "blobs": 1, "sizeBytes": 1}
+                await place.finish(job, "succeeded", result=reported)
 
 
 async def test_the_first_batch_that_fails_leaves_the_others_as_they_are(

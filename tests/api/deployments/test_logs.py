@@ -122,11 +122,11 @@ async def test_a_step_that_is_retried_says_why(scenario: LogScenario) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tail", "told"),
+    ("tail", "expected"),
     [(1, ["5"]), (3, ["3", "4", "5"]), (6, ["image.pull: running", *"12345"])],
 )
 async def test_the_tail_is_as_many_lines_as_were_asked_for(
-    scenario: LogScenario, tail: int, told: list[str]
+    scenario: LogScenario, tail: int, expected: list[str]
 ) -> None:
     alpha = scenario.servers["alpha"]
     deployment_id = await scenario.deploy()
@@ -134,7 +134,7 @@ async def test_the_tail_is_as_many_lines_as_were_asked_for(
     for text in ("1\n2", "3\n4\n5"):
         await alpha.event(job, "log", {"text": text})
 
-    assert await scenario.read(deployment_id, tail=tail) == told
+    assert await scenario.read(deployment_id, tail=tail) == expected
 
 
 async def test_without_a_tail_there_are_a_hundred_lines_at_the_most(scenario: LogScenario) -> None:

@@ -43,18 +43,18 @@ class Reader:
 
     @property
     def ids(self) -> list[int]:
-        return [told.id for told in self.seen if told.id is not None]
+        return [event.id for event in self.seen if event.id is not None]
 
     @property
     def snapshots(self) -> list[Any]:
-        return [told.data for told in self.seen if told.name == "snapshot"]
+        return [event.data for event in self.seen if event.name == "snapshot"]
 
     async def until(self, name: str, **data: Any) -> ReceivedEvent:
         """Read up to the next event of that name whose data hold these values."""
         async with asyncio.timeout(15):
-            async for told in self._events():
-                if told.name == name and data.items() <= (told.data or {}).items():
-                    return told
+            async for event in self._events():
+                if event.name == name and data.items() <= (event.data or {}).items():
+                    return event
         raise AssertionError(f"the stream ended without {name} {data}: {self.seen}")
 
     async def to_the_end(self) -> None:
@@ -69,13 +69,13 @@ class Reader:
                 name, _, value = line.partition(":")
                 lines[name] = value.removeprefix(" ")
             elif lines:
-                told = _told(lines)
+                event = _parse(lines)
                 lines = {}
-                self.seen.append(told)
-                yield told
+                self.seen.append(event)
+                yield event
 
 
-def _told(lines: dict[str, str]) -> ReceivedEvent:
+def _parse(lines: dict[str, str]) -> ReceivedEvent:
     if "data" not in lines:
         return ReceivedEvent("retry" if "retry" in lines else ":")
     number = lines.get("id")

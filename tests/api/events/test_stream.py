@@ -40,7 +40,7 @@ async def test_a_job_that_has_ended_is_told_from_its_beginning(
         await reader.to_the_end()
 
     shown = (await client.get("/api/job.one", params={"jobId": job_id})).json()["events"]
-    assert [told.data for told in reader.seen if told.id] == shown
+    assert [each.data for each in reader.seen if each.id] == shown
     assert reader.ids == [1, 2, 3, 4, 5]
     assert reader.seen[4].data["data"] == {"aLine": "Pulling"}
     assert reader.response.headers["content-type"].startswith("text/event-stream")
@@ -119,7 +119,7 @@ async def test_snapshots_grow_over_two_attempts_and_have_no_id(
     ]
     assert bytes_shown == sorted(bytes_shown)
     assert bytes_shown[0] == 700 and bytes_shown[-1] == 1800
-    assert all(told.id is None for told in reader.seen if told.name == "snapshot")
+    assert all(each.id is None for each in reader.seen if each.name == "snapshot")
 
 
 @pytest.mark.parametrize("path", [PATH, "/api/trpc/job.events"])

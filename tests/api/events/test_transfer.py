@@ -1,4 +1,4 @@
-"""Bytes, rate, time left and stalls, as pure functions of what was told and when."""
+"""Bytes, rate, time left and stalls, as pure functions of reports and their times."""
 
 from itertools import pairwise
 
@@ -29,7 +29,7 @@ moments = st.tuples(
 )
 
 
-def told(**current_bytes: int) -> ReportedTransfer:
+def report(**current_bytes: int) -> ReportedTransfer:
     """Layers of a megabyte, on their way."""
     return ReportedTransfer(
         layers=tuple(
@@ -65,7 +65,7 @@ def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
 
 
 @given(st.lists(moments, min_size=1, max_size=20))
-@example([(told(a=0), 0, 0.0), (told(a=1), 0, 5e-324)])
+@example([(report(a=0), 0, 0.0), (report(a=1), 0, 5e-324)])
 def test_the_figures_of_a_transfer_are_consistent(
     told_at: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
@@ -79,8 +79,8 @@ def test_the_figures_of_a_transfer_are_consistent(
 
 def test_a_second_attempt_shows_what_the_first_had_reached() -> None:
     watch = TransferWatch()
-    watch.see(told(a=700_000, b=100_000), attempt=1, now=0)
-    watch.see(told(a=10_000), attempt=2, now=5)
+    watch.see(report(a=700_000, b=100_000), attempt=1, now=0)
+    watch.see(report(a=10_000), attempt=2, now=5)
 
     shown = watch.show(5)
 
@@ -89,10 +89,10 @@ def test_a_second_attempt_shows_what_the_first_had_reached() -> None:
 
 def test_rate_and_time_left_are_those_of_the_bytes_that_really_move() -> None:
     watch = TransferWatch()
-    watch.see(told(a=900_000), attempt=1, now=0)
-    watch.see(told(a=0), attempt=2, now=100)
+    watch.see(report(a=900_000), attempt=1, now=0)
+    watch.see(report(a=0), attempt=2, now=100)
     for second in range(1, 6):
-        watch.see(told(a=100_000 * second), attempt=2, now=100 + second)
+        watch.see(report(a=100_000 * second), attempt=2, now=100 + second)
 
     shown = watch.show(105)
 
@@ -104,9 +104,9 @@ def test_rate_and_time_left_are_those_of_the_bytes_that_really_move() -> None:
 def test_the_pace_of_looking_does_not_change_the_rate() -> None:
     often, seldom = TransferWatch(), TransferWatch()
     for tenth in range(101):
-        often.see(told(a=tenth * 1000), attempt=1, now=tenth / 10)
+        often.see(report(a=tenth * 1000), attempt=1, now=tenth / 10)
     for tenth in range(0, 101, 50):
-        seldom.see(told(a=tenth * 1000), attempt=1, now=tenth / 10)
+        seldom.see(report(a=tenth * 1000), attempt=1, now=tenth / 10)
 
     assert often.show(10).rate == seldom.show(10).rate == 10_000
 
@@ -114,9 +114,9 @@ def test_the_pace_of_looking_does_not_change_the_rate() -> None:
 def test_a_rate_dies_away_when_nothing_moves() -> None:
     watch = TransferWatch()
     for second in range(3):
-        watch.see(told(a=second * 100_000), attempt=1, now=second)
+        watch.see(report(a=second * 100_000), attempt=1, now=second)
     before = watch.show(2).rate
-    watch.see(told(a=200_000), attempt=1, now=62)
+    watch.see(report(a=200_000), attempt=1, now=62)
 
     after = watch.show(62)
 
@@ -127,11 +127,11 @@ def test_a_rate_dies_away_when_nothing_moves() -> None:
 
 def test_a_layer_without_a_byte_for_thirty_seconds_is_stalled() -> None:
     watch = TransferWatch()
-    watch.see(told(a=1, b=1), attempt=1, now=0)
-    watch.see(told(a=2, b=1), attempt=1, now=10)
-    watch.see(told(a=3, b=1), attempt=1, now=29.9)
+    watch.see(report(a=1, b=1), attempt=1, now=0)
+    watch.see(report(a=2, b=1), attempt=1, now=10)
+    watch.see(report(a=3, b=1), attempt=1, now=29.9)
     early = watch.show(29.9)
-    watch.see(told(a=3, b=1), attempt=1, now=30)
+    watch.see(report(a=3, b=1), attempt=1, now=30)
     late = watch.show(45.5)
 
     assert early.stalled is None
@@ -141,17 +141,17 @@ def test_a_layer_without_a_byte_for_thirty_seconds_is_stalled() -> None:
 
 def test_a_layer_that_moves_again_is_no_longer_stalled() -> None:
     watch = TransferWatch()
-    watch.see(told(a=1), attempt=1, now=0)
-    watch.see(told(a=2), attempt=1, now=31)
+    watch.see(report(a=1), attempt=1, now=0)
+    watch.see(report(a=2), attempt=1, now=31)
 
     assert watch.show(31).stalled is None
 
 
 def test_bytes_that_a_second_attempt_moves_again_count_as_moving() -> None:
     watch = TransferWatch()
-    watch.see(told(a=900_000), attempt=1, now=0)
-    watch.see(told(a=0), attempt=2, now=5)
-    watch.see(told(a=5), attempt=2, now=20)
+    watch.see(report(a=900_000), attempt=1, now=0)
+    watch.see(report(a=0), attempt=2, now=5)
+    watch.see(report(a=5), attempt=2, now=20)
 
     assert watch.show(40).stalled is None
     assert watch.show(50).stalled is not None
@@ -180,6 +180,6 @@ def test_progress_that_is_no_transfer_is_recognized() -> None:
 def test_a_worker_that_names_ever_new_layers_fills_no_memory() -> None:
     watch = TransferWatch()
     for number in range(1000):
-        watch.see(told(**{f"layer{number}": 1}), attempt=1, now=number)
+        watch.see(report(**{f"layer{number}": 1}), attempt=1, now=number)
 
     assert len(watch.show(1000).layers) == 256

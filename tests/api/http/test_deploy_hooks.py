@@ -154,8 +154,8 @@ async def test_a_sender_that_cannot_sign_may_be_let_in_by_its_url(
 
 
 async def test_the_same_push_told_again_is_one_deployment(hook: Hook, database: Database) -> None:
-    told = [hook.deployed(distribution("1.0")) for _ in range(4)]
-    first, *others = await asyncio.gather(*told)
+    calls = [hook.deployed(distribution("1.0")) for _ in range(4)]
+    first, *others = await asyncio.gather(*calls)
     later = await hook.deployed(distribution("1.0"))
 
     assert [*others, later] == [first] * 4

@@ -46,7 +46,7 @@ def admin(broker: LocalValkey) -> Iterator["redis.Redis"]:
 
 @dataclass
 class Clock:
-    """A time that passes only when it is told to; it begins with a minute."""
+    """A clock that advances only when the test says so; it begins with a minute."""
 
     now: float = 60_000_000.0
 
@@ -175,7 +175,7 @@ async def test_a_broker_that_hangs_slows_and_refuses_nobody(
                 slowest = max(slowest, time.monotonic() - asked)
             os.kill(broker.child.pid, signal.SIGCONT)
             with redis.Redis.from_url(broker.url(ADMIN)) as admin:
-                # What was counted meanwhile is told afterwards.
+                # What was counted meanwhile is reported afterwards.
                 await wait_until(lambda: counted(admin) >= usage_of(app).current > 10)
     finally:
         os.kill(broker.child.pid, signal.SIGCONT)

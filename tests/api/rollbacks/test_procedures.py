@@ -61,9 +61,9 @@ class RollbackScenario:
         for job in jobs:
             await self.server.claim(job)
             image = job.command["reference"]
-            told = {"reference": image, "digest": image.partition("@")[2]}
-            told |= {"wasThere": True, "outcome": self.outcome}
-            await self.server.finish(job, "succeeded", result=told)
+            reported = {"reference": image, "digest": image.partition("@")[2]}
+            reported |= {"wasThere": True, "outcome": self.outcome}
+            await self.server.finish(job, "succeeded", result=reported)
         await settle(self.server)
         return [job.command["reference"] for job in jobs if job.kind == "image.delete"]
 
@@ -261,8 +261,8 @@ async def test_a_point_is_proved_once_a_day(scenario: RollbackScenario) -> None:
 
     assert (proof.kind, proof.command["reference"]) == ("image.prove", KEPT)
     await scenario.server.claim(proof)
-    told = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
-    await scenario.server.finish(proof, "succeeded", result=told)
+    reported = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
+    await scenario.server.finish(proof, "succeeded", result=reported)
     await settle(scenario.server)
     assert [point["offered"] for point in await scenario.points()] == [True]
     assert await scenario.released() == []
@@ -379,8 +379,8 @@ async def test_a_build_is_not_deployed_while_its_image_is_deleted_nor_after_that
 
     meanwhile = await scenario.client.post("/api/application.deploy", json=chosen)
     await scenario.server.claim(job)
-    told = {"reference": KEPT, "digest": DIGEST, "wasThere": is_deleted, "outcome": outcome}
-    await scenario.server.finish(job, "succeeded", result=told)
+    reported = {"reference": KEPT, "digest": DIGEST, "wasThere": is_deleted, "outcome": outcome}
+    await scenario.server.finish(job, "succeeded", result=reported)
     ended = await scenario.client.post("/api/application.deploy", json=chosen)
     await settle(scenario.server)
     afterwards = await scenario.client.post("/api/application.deploy", json=chosen)

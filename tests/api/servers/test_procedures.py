@@ -339,13 +339,13 @@ async def test_the_engine_and_clock_of_a_heartbeat_are_shown(
     engine = {"engine_version": "29", "os": "linux", "architecture": "arm64"}
 
     await server.call("beat", {**beat, "engine": engine, "clock_ahead_seconds": -0.25})
-    told = (await client.get("/api/server.all")).json()[0]
+    listed = (await client.get("/api/server.all")).json()[0]
     await server.call("beat", {**beat, "engine": None, "clock_ahead_seconds": "soon"})
     kept = (await client.get("/api/server.all")).json()[0]
     await server.call("beat", {**beat, "engine": {}})
     away = (await client.get("/api/server.all")).json()[0]
 
-    for shown in (told, kept):
+    for shown in (listed, kept):
         assert (shown["platform"], shown["clockAheadSeconds"]) == ("linux/arm64", -0.25)
         assert shown["engine"]["engineVersion"] == "29"
     assert (away["platform"], away["engine"]) == (None, {})

@@ -175,10 +175,10 @@ async def test_a_build_a_deployment_and_their_jobs_are_told_of(
     await settle(server)
     await settle(server)
 
-    told = await sent(client, ends)
-    assert [each["event"] for each in told] == ["deployment.ended", "build.ended"]
-    assert len({each["deliveryId"] for each in told}) == 2
-    data = told[0]["payload"]["data"]
+    delivered = await sent(client, ends)
+    assert [each["event"] for each in delivered] == ["deployment.ended", "build.ended"]
+    assert len({each["deliveryId"] for each in delivered}) == 2
+    data = delivered[0]["payload"]["data"]
     assert data["deploymentId"] == deployed["deploymentId"]
     assert (data["applicationId"], data["state"]) == (application["applicationId"], "succeeded")
     assert (data["reference"], data["digest"]) == (deployed["reference"], DIGEST)
@@ -225,8 +225,8 @@ async def test_an_endpoint_that_is_being_changed_takes_messages_and_holds_no_job
             await server.finish(job, "succeeded", result={"reference": "nginx"})
 
     await changing
-    [told] = await sent(client, webhook_id)
-    assert told["payload"]["data"]["jobId"] == job.job_id
+    [delivered] = await sent(client, webhook_id)
+    assert delivered["payload"]["data"]["jobId"] == job.job_id
 
 
 async def test_changed_fields_are_audited_without_the_path(

@@ -31,16 +31,16 @@ USER = "porter"
 
 
 async def echo(request: web.Request) -> web.StreamResponse:
-    """A registry that says aloud what it was told: the header, and the password in clear."""
+    """A registry that repeats what it received: the header, and the password in clear."""
     proof = request.headers.get("Authorization")
     headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
     if proof is None:
         challenge = {"WWW-Authenticate": 'Basic realm="echo"'}
         return web.json_response({"errors": []}, status=401, headers=headers | challenge)
-    told = base64.b64decode(proof.removeprefix("Basic ")).decode()
+    echoed = base64.b64decode(proof.removeprefix("Basic ")).decode()
     if request.path == "/v2/":
-        return web.json_response({}, headers=headers | {"X-Told": told})
-    errors = [{"code": "DENIED", "message": f"{proof} {told}", "detail": told}]
+        return web.json_response({}, headers=headers | {"X-Echo": echoed})
+    errors = [{"code": "DENIED", "message": f"{proof} {echoed}", "detail": echoed}]
     return web.json_response({"errors": errors}, status=403, headers=headers)
 
 
@@ -159,12 +159,12 @@ def test_a_registry_that_repeats_a_password_aloud_is_not_repeated(
     make_image(port.fleet.hosts[0].docker_host, "team/canary:1")
     with (
         open_loop() as loop,
-        serving(loop, open_fake(echo, listen=port.fleet.address)) as told,
+        serving(loop, open_fake(echo, listen=port.fleet.address)) as echoed,
     ):
-        caller.test(told.host)
-        job = caller.push(caller.create(told.host), "team/canary:1")
+        caller.test(echoed.host)
+        job = caller.push(caller.create(echoed.host), "team/canary:1")
 
-    assert told.authorizations
+    assert echoed.authorizations
     assert job["state"] == "failed"
     assert port.stack.postgres is not None
     known = spellings(caller.password, USER)

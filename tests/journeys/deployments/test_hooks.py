@@ -1,4 +1,4 @@
-"""A tag is pushed and runs, and who wants to know is told: a real registry, and no key."""
+"""A tag is pushed and runs, and its webhook is called: a real registry, and no key."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,12 +43,12 @@ def test_a_tag_that_is_pushed_runs_and_that_is_told(
 
     [message] = endpoint.messages
     assert message.headers["webhook-signature"] == message.signature(webhook["secret"])
-    told = message.content["data"]
-    assert (message.content["type"], told["state"]) == ("deployment.ended", "succeeded")
-    assert told["applicationId"] == application_id
-    assert told["digest"] == wanted["digest"] != unwanted["digest"]
+    data = message.content["data"]
+    assert (message.content["type"], data["state"]) == ("deployment.ended", "succeeded")
+    assert data["applicationId"] == application_id
+    assert data["digest"] == wanted["digest"] != unwanted["digest"]
     [deployed] = port.stack.call("deployment.all", {"applicationId": application_id})
-    assert deployed["deploymentId"] == told["deploymentId"]
+    assert deployed["deploymentId"] == data["deploymentId"]
 
 
 def create(port: Port, host: str) -> tuple[str, str, dict[str, Any]]:
@@ -56,10 +56,10 @@ def create(port: Port, host: str) -> tuple[str, str, dict[str, Any]]:
     row = {"registryName": "tells", "registryUrl": host, "username": "porter", "password": PASSWORD}
     registry = port.stack.call("registry.create", row | {"registryType": "selfHosted"})
     made = port.stack.call(
-        "application.create", {"name": "told", "serverIds": [port.servers[0].server_id]}
+        "application.create", {"name": "pushed", "serverIds": [port.servers[0].server_id]}
     )
     chosen = {"applicationId": made["applicationId"]}
-    image = {"dockerImage": f"{host}/team/told", "registryId": registry["registryId"]}
+    image = {"dockerImage": f"{host}/team/pushed", "registryId": registry["registryId"]}
     port.stack.call("application.saveDockerProvider", chosen | image)
     hook = port.stack.call("deployHook.create", chosen | {"tagFilter": "1.*"})
     return registry["registryId"], made["applicationId"], hook
@@ -69,12 +69,12 @@ def push(port: Port, registry_id: str, tag: str) -> dict[str, Any]:
     """An image that stays up, each tag another one; from the second server."""
     make_image(
         port.fleet.hosts[1].docker_host,
-        f"team/told:{tag}",
+        f"team/pushed:{tag}",
         files={"bin/busybox": BUSYBOX},
         command=["/bin/busybox", "sleep", "999"],
         seed=ord(tag[0]),
     )
-    job_id = port.jobs.push(port.servers[1].server_id, registry_id, f"team/told:{tag}")
+    job_id = port.jobs.push(port.servers[1].server_id, registry_id, f"team/pushed:{tag}")
     job = port.jobs.ended(job_id)
     assert job["state"] == "succeeded", job
     result: dict[str, Any] = job["result"]

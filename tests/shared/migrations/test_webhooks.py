@@ -56,12 +56,12 @@ async def add_deployment(world: World, application_id: str, build_id: str) -> st
     return deployment_id
 
 
-async def finish(world: World, outcome: str, **told: Any) -> str:
+async def finish(world: World, outcome: str, **reported: Any) -> str:
     """A job that a server worked on and that ended so."""
     guest = await world.add_server()
     job_id = await world.run(guest)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **told)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **told)
+    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
+    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
     return job_id
 
 
@@ -98,13 +98,13 @@ async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> N
     await finish(world, "succeeded", result=result)
 
     [row] = await rows(world)
-    told = row["payload"]["data"]
-    assert (told["state"], told["reference"], told["digest"]) == (
+    reported = row["payload"]["data"]
+    assert (reported["state"], reported["reference"], reported["digest"]) == (
         "succeeded",
         "ghcr.io/a/b:1",
         DIGEST,
     )
-    assert told["error"] is None
+    assert reported["error"] is None
     assert "PASSWORD" not in json.dumps(row["payload"])
 
 

@@ -1,4 +1,4 @@
-"""Endpoints of webhooks: a small web server that says what a test wants, and what it was told."""
+"""Endpoints of webhooks: a small web server that says what a test wants, and records requests."""
 
 import base64
 import hashlib
@@ -64,7 +64,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}/told?by=wharf"
+        return f"http://{self.host}/hook?by=wharf"
 
     def says(self, *statuses: int, **headers: str) -> None:
         self.answers = [web.Response(status=status, headers=headers) for status in statuses]

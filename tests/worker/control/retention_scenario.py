@@ -146,8 +146,8 @@ class RetentionScenario:
             await self.guest.call("claim", "first", **called)
             command = ImageDelete.model_validate(ready.command)
             result = await self._delete(command)
-            told = {**called, "outcome": "succeeded", "result": result}
-            answer = await self.guest.call("finish", "first", **told)
+            reported = {**called, "outcome": "succeeded", "result": result}
+            answer = await self.guest.call("finish", "first", **reported)
             assert answer["status"] == "recorded", answer
         await reconcile_points(self.world.control)
         return result

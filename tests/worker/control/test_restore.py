@@ -43,7 +43,7 @@ class RestoreScenario:
         return str((await self.guest.call("beat", "first"))["mark"])
 
     async def come_back(self) -> dict[str, object]:
-        """Have the worker of today start at the copy, with what it was told last."""
+        """Have the worker of today start at the copy, with its last settings."""
         mark = await self.newest_mark()
         await self.yesterday.forget(self.guest)
         return await self.later.call("hello", "second", mark=mark, kinds=KINDS, engine={})

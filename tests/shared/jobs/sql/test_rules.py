@@ -123,7 +123,7 @@ async def test_a_client_that_waits_for_a_job_is_notified_of_its_end(world: World
     async for hint in world.api.notifies(timeout=5, stop_after=1):
         assert hint.payload == job_id
         return
-    pytest.fail("nobody was told")
+    pytest.fail("nobody was notified")
 
 
 async def test_anybody_may_send_junk_as_a_hint_and_it_changes_nothing(world: World) -> None:

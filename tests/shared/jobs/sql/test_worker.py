@@ -376,8 +376,8 @@ async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
 ) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
-    told = {"job_id": job_id, "attempt": 1, "progress": {"current_bytes": 1}}
-    await guest.call("beat", "first", jobs=[told])
+    reported = {"job_id": job_id, "attempt": 1, "progress": {"current_bytes": 1}}
+    await guest.call("beat", "first", jobs=[reported])
 
     await finish(guest, job_id, "succeeded", result={}, progress=progress)
 

@@ -50,7 +50,7 @@ async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
     async for hint in connection.notifies(timeout=5, stop_after=1):
         assert hint.payload == guest.server_id
         return
-    pytest.fail("nobody was told")
+    pytest.fail("nobody was notified")
 
 
 async def test_an_ended_job_is_not_cancelled(world: World) -> None:

@@ -97,7 +97,7 @@ async def test_submitting_hints_at_control(world: World) -> None:
     async for hint in world.control.notifies(timeout=5, stop_after=1):
         assert (hint.channel, hint.payload) == ("wharf_release", "")
         return
-    pytest.fail("nobody was told")
+    pytest.fail("nobody was notified")
 
 
 async def test_a_need_that_does_not_exist_is_refused(world: World) -> None:

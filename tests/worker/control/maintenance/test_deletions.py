@@ -295,9 +295,9 @@ async def test_an_image_that_one_server_found_missing_is_gone_for_abandoned_buil
     [job] = await scenario.world.release()
     called = {"job_id": job.job_id, "attempt": job.attempt}
     await scenario.guest.call("claim", "first", **called)
-    told = {"reference": "x", "digest": ONE.digest, "wasThere": True, "outcome": "deleted"}
+    reported = {"reference": "x", "digest": ONE.digest, "wasThere": True, "outcome": "deleted"}
 
-    await scenario.guest.call("finish", "first", **called, outcome="succeeded", result=told)
+    await scenario.guest.call("finish", "first", **called, outcome="succeeded", result=reported)
     await reconcile_points(scenario.world.control)
 
     assert (await scenario.row(build_id))["image_deleted_at"] is not None

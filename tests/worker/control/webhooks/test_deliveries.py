@@ -55,7 +55,7 @@ async def test_the_end_of_a_job_is_sent_once_signed_as_the_standard_says(
         await deliver(deliveries)
 
     [message] = endpoint.messages
-    assert message.path == "/told?by=wharf"
+    assert message.path == "/hook?by=wharf"
     assert message.headers["content-type"] == "application/json"
     assert message.headers["webhook-signature"] == message.signature()
     assert abs(int(message.headers["webhook-timestamp"]) - time.time()) < 10
