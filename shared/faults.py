@@ -63,7 +63,7 @@ class FaultCode(StrEnum):
     PORT_TAKEN = "port_taken"
     NAME_TAKEN = "name_taken"
     HOST_PATH_NOT_ALLOWED = "host_path_not_allowed"
-    NOT_PUT_BACK = "not_put_back"
+    RESTORE_FAILED = "restore_failed"
     OTHER_RUNTIME = "other_runtime"
     NOT_A_SWARM_MANAGER = "not_a_swarm_manager"
     NO_SUITABLE_NODE = "no_suitable_node"
@@ -161,7 +161,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
-        remedy="The registry asks nobody for a password, so this one is not proved; "
+        remedy="The registry asks nobody for a password, so this one is not verified; "
         "switch authentication on at the registry.",
     ),
     FaultCode.PULL_DENIED: Verdict(
@@ -274,7 +274,7 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="Mount a named volume, or list a directory in WHARF_HOST_PATHS of this server's "
         "worker, which has to see it under the same path.",
     ),
-    FaultCode.NOT_PUT_BACK: Verdict(
+    FaultCode.RESTORE_FAILED: Verdict(
         retryable=True,
         remedy="The new container failed, and what ran before could not be started again; it is "
         "tried again. Look at the Docker Engine of this server.",

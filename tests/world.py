@@ -81,11 +81,11 @@ class Guest:
         """Return the answer of one of the five functions."""
         return await call(await self.connection(), function, incarnation, **document)
 
-    async def hello(
+    async def register(
         self, incarnation: str, predecessor: str | None = None, *, kinds: list[str] | None = None
     ) -> dict[str, Any]:
         return await self.call(
-            "hello",
+            "register",
             incarnation,
             predecessor=predecessor,
             wire_version=1,
@@ -156,18 +156,18 @@ class World:
         return connection
 
     async def add_server(
-        self, incarnation: str | None = "first", *, quick_slots: int = 16, transfer_slots: int = 4
+        self, incarnation: str | None = "first", *, quick_limit: int = 16, transfer_limit: int = 4
     ) -> Guest:
         """An enrolled server; alive where it has an incarnation."""
         guest = await self.enrol_server()
         await self.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
         await self.control.execute(
-            "UPDATE server SET role_ready_at = now(), quick_slots = %s, transfer_slots = %s"
+            "UPDATE server SET role_ready_at = now(), quick_limit = %s, transfer_limit = %s"
             " WHERE server_id = %s",
-            (quick_slots, transfer_slots, guest.server_id),
+            (quick_limit, transfer_limit, guest.server_id),
         )
         if incarnation is not None:
-            assert (await guest.hello(incarnation))["status"] == "current"
+            assert (await guest.register(incarnation))["status"] == "current"
         return guest
 
     async def enrol_server(self, server_id: str | None = None, *, approved: bool = True) -> Guest:
@@ -275,7 +275,7 @@ class World:
         """Make everything that the job's row remembers so much older."""
         await self.owner.execute(
             "UPDATE job SET run_at = run_at - %(time)s, deadline_at = deadline_at - %(time)s,"
-            " lease_until = lease_until - %(time)s, rung_at = rung_at - %(time)s"
+            " lease_until = lease_until - %(time)s, published_at = published_at - %(time)s"
             " WHERE job_id = %(job_id)s",
             {"time": time, "job_id": job_id},
         )

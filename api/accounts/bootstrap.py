@@ -11,7 +11,7 @@ MIN_KEY_CHARACTERS = 16
 START_CHARACTERS = 10
 
 FOUND = """
-SELECT organization_found(%(organization_id)s, %(api_key_id)s, %(start)s, %(key_hash)s)
+SELECT organization_bootstrap(%(organization_id)s, %(api_key_id)s, %(start)s, %(key_hash)s)
 """
 
 

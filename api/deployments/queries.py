@@ -68,7 +68,7 @@ class DeploymentOutput(Output):
     """An image brought to an application's servers; `reference` is it by its digest, once known.
 
     What failed on a server has left there what ran before. `buildId` is the deployment's own id
-    where it is built for it; `rollbackId` is the point that it goes back to, `undoes` the failed
+    where it is built for it; `rollbackId` is the point that it goes back to, `rollsBack` the failed
     deployment whose servers get back what they had before it.
     """
 
@@ -76,7 +76,7 @@ class DeploymentOutput(Output):
     application_id: str
     build_id: str
     rollback_id: str | None
-    undoes: str | None
+    rolls_back: str | None
     title: str
     description: str
     state: DeploymentState

@@ -16,15 +16,16 @@ from shared.models import Job
 FACTS = text("""
 SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(s) AS online,
        j.kind || '@' || j.version = ANY (s.kinds) AS known, j.run_at > now() AS later, j.needs,
-       j.target_is_busy AS held, room.room <= 0 AS full_up, s.draining,
+       j.target_is_busy AS held, c.available <= 0 AS server_full, s.draining,
        s.approved_at IS NULL AS unapproved,
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
-       j.job_class = 'transfer' AND r.room <= 0 AS registry_full,
-       o.room <= 0 AS organization_full, j.is_restored AS restored
+       j.job_class = 'transfer' AND r.available <= 0 AS registry_full,
+       o.available <= 0 AS organization_full, j.is_restored AS restored
   FROM queued_job j JOIN server s USING (server_id)
-  JOIN server_room room USING (server_id, job_class)
-  JOIN organization_room o ON o.organization_id = j.organization_id AND o.job_class = j.job_class
-  LEFT JOIN registry_room r ON r.registry_id = j.registry_id
+  JOIN server_capacity c USING (server_id, job_class)
+  JOIN organization_capacity o
+    ON o.organization_id = j.organization_id AND o.job_class = j.job_class
+  LEFT JOIN registry_capacity r ON r.registry_id = j.registry_id
  WHERE j.job_id = :job_id
 """)
 
@@ -39,7 +40,7 @@ ReasonCode = Literal[
     "paused",
     "backoff",
     "same_target",
-    "no_room",
+    "server_limit",
     "registry_limit",
     "organization_limit",
 ]
@@ -72,7 +73,7 @@ class Facts:
     later: bool
     needs: Sequence[str] | None
     held: bool
-    full_up: bool
+    server_full: bool
     draining: bool = False
     unapproved: bool = False
     paused_at: datetime | None = None
@@ -118,7 +119,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         (facts.paused_at is not None, "paused", f"the server {server} is paused: resume it"),
         (facts.later, "backoff", "tried again after a pause"),
         (facts.held, "same_target", "another job works on the same target"),
-        (facts.full_up, "no_room", f"the server {server} has no free slot"),
+        (
+            facts.server_full,
+            "server_limit",
+            f"the server {server} has all the jobs of this class that it may",
+        ),
         (bool(facts.registry_full), "registry_limit", "its registry has all the transfers it may"),
         (
             bool(facts.organization_full),

@@ -62,7 +62,7 @@ class Point:
 
 
 class RollbackOutput(Output):
-    """An image to roll back to, which was whole at its registry at `provedAt`.
+    """An image to roll back to, which was whole at its registry at `verifiedAt`.
 
     It is `offered` if it was verified lately; if not, `error` says why. `deploymentId` is the last
     deployment that ran it, `version` that of its build.
@@ -79,19 +79,20 @@ class RollbackOutput(Output):
     offered: bool
     error: Document | None
     is_running: bool
-    proved_at: Moment
+    verified_at: Moment
     used_at: Moment
     created_at: Moment
 
     @classmethod
     def of(cls, point: Point, now: datetime) -> Self:
         row = point.row
-        is_recent = row.proved_at is not None and now - row.proved_at < OFFERED_FOR
+        is_good = row.verification_error is None and row.registry_id is not None
+        is_recent = row.verified_at is not None and now - row.verified_at < OFFERED_FOR
         return cls.model_validate(
             {
                 **row.model_dump(),
-                "offered": is_recent and row.proof_error is None and row.registry_id is not None,
-                "error": show_document(row.proof_error),
+                "offered": is_recent and is_good,
+                "error": show_document(row.verification_error),
                 "is_running": point.is_running,
             }
         )
@@ -232,9 +233,12 @@ async def _wait(context: Context, row: Rollback, job_id: str) -> EndedJob | None
 def _note(row: Rollback, ended: EndedJob) -> None:
     """On what is shown: the row itself is written by control, from the same job."""
     if ended.state is State.SUCCEEDED:
-        row.proved_at, row.proof_error = row.checked_at, None
+        row.verified_at, row.verification_error = row.checked_at, None
     else:
-        row.proof_error = ended.error or {"code": ended.state.value, "message": "not proved"}
+        row.verification_error = ended.error or {
+            "code": ended.state.value,
+            "message": "not verified",
+        }
 
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:

@@ -77,9 +77,9 @@ class ServerOutput(Output):
     clock_ahead_seconds: float | None
     platform: str | None
     kinds: list[str]
-    quick_slots: int
-    transfer_slots: int
-    build_slots: int
+    quick_limit: int
+    transfer_limit: int
+    build_limit: int
     draining: bool
     paused_at: Moment | None
     paused_classes: list[JobClass]

@@ -1,1 +1,1 @@
-"""Deployments as both sides store them: the API for its callers, control for what it puts back."""
+"""Deployments as the API stores them for its callers, and control for automatic rollbacks."""

@@ -7,7 +7,7 @@ from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import ImageDelete, ImageVerify
 from shared.jobs.store.submit import Submission, submit
 
-NOTE_PROOF = "UPDATE rollback SET proof_job_id = %s WHERE rollback_id = %s"
+RECORD_VERIFICATION = "UPDATE rollback SET verification_job_id = %s WHERE rollback_id = %s"
 
 
 async def submit_image_job(
@@ -36,5 +36,5 @@ async def submit_image_job(
 
 
 async def record_verification_job(connection: Connection, rollback_id: str, job_id: str) -> None:
-    """Tell a rollback point by which job it is proved again."""
-    await connection.execute(NOTE_PROOF, (job_id, rollback_id))
+    """Record on a rollback point the job that verifies it again."""
+    await connection.execute(RECORD_VERIFICATION, (job_id, rollback_id))

@@ -24,10 +24,10 @@ DEADLINE = timedelta(hours=24)
 
 INSERT = """
 INSERT INTO deployment (deployment_id, organization_id, application_id, build_id, rollback_id,
-                        undoes, title, description, reference, digest, registry_id, settings,
+                        rolls_back, title, description, reference, digest, registry_id, settings,
                         on_failure, retained, retained_registry_id, point_due, requested_by)
 VALUES (%(deployment_id)s, %(organization_id)s, %(application_id)s, %(build_id)s, %(rollback_id)s,
-        %(undoes)s, %(title)s, %(description)s, %(reference)s, %(digest)s, %(registry_id)s,
+        %(rolls_back)s, %(title)s, %(description)s, %(reference)s, %(digest)s, %(registry_id)s,
         %(settings)s, %(on_failure)s, %(retained)s, %(retained_registry_id)s,
         %(point_due)s, %(requested_by)s)
 """
@@ -85,7 +85,8 @@ class Rollout:
 class DeploymentRequest:
     """A deployment as it is asked for; ``environment`` is sealed, as its application has it.
 
-    ``rollback_id`` is the point that it goes back to, ``undoes`` the deployment that it puts back.
+    ``rollback_id`` is the point that it goes back to. ``rolls_back`` is the failed deployment that
+    an automatic rollback is for.
     """
 
     deployment_id: str
@@ -102,7 +103,7 @@ class DeploymentRequest:
     description: str = ""
     requested_by: str | None = None
     rollback_id: str | None = None
-    undoes: str | None = None
+    rolls_back: str | None = None
 
 
 async def store_deployment(connection: Connection, order: DeploymentRequest) -> None:
@@ -189,7 +190,7 @@ def _values(order: DeploymentRequest) -> dict[str, object]:
         "application_id": order.application_id,
         "build_id": order.build_id,
         "rollback_id": order.rollback_id,
-        "undoes": order.undoes,
+        "rolls_back": order.rolls_back,
         "title": order.title,
         "description": order.description,
         "reference": order.image.reference,

@@ -28,7 +28,7 @@ class Kind(StrEnum):
     IMAGE_TAG = "image.tag"
     IMAGE_BUILD = "image.build"
     IMAGE_COPY = "image.copy"
-    IMAGE_PROVE = "image.prove"
+    IMAGE_VERIFY = "image.verify"
     IMAGE_DELETE = "image.delete"
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
@@ -201,7 +201,7 @@ class ImageCopy(ImageCommand):
 class ImageVerify(ImageCommand):
     """See that an image is whole at its registry: ``reference`` has a digest."""
 
-    kind: ClassVar[Kind] = Kind.IMAGE_PROVE
+    kind: ClassVar[Kind] = Kind.IMAGE_VERIFY
 
     registry_id: str | None = None
 
@@ -347,7 +347,7 @@ RULES: dict[Kind, Rule] = {
     Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
-    Kind.IMAGE_PROVE: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
+    Kind.IMAGE_VERIFY: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(

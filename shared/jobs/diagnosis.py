@@ -86,21 +86,23 @@ class ProbeReport(_Record):
     host: str = ""
     repository: str = ""
     stages: tuple[StageResult, ...]
-    proved: tuple[str, ...] = ()
-    not_proved: tuple[str, ...] = ()
+    verified: tuple[str, ...] = ()
+    not_verified: tuple[str, ...] = ()
 
     def fault(self) -> Fault | None:
         """The first hard failure, or ``None`` where there is none."""
         failed = (result for result in self.stages if result.outcome is Outcome.FAILED)
         return next((_fault(result) for result in failed), None)
 
-    def with_stage(self, result: StageResult, *, proved: str = "", not_proved: str = "") -> Self:
-        """The report with one more stage at its end, and what that stage proved or did not."""
+    def with_stage(
+        self, result: StageResult, *, verified: str = "", not_verified: str = ""
+    ) -> Self:
+        """The report with one more stage at its end, and what that stage verified or did not."""
         return self.model_copy(
             update={
                 "stages": (*self.stages, result),
-                "proved": (*self.proved, *([proved] if proved else [])),
-                "not_proved": (*self.not_proved, *([not_proved] if not_proved else [])),
+                "verified": (*self.verified, *([verified] if verified else [])),
+                "not_verified": (*self.not_verified, *([not_verified] if not_verified else [])),
             }
         )
 

@@ -35,6 +35,7 @@ SQL_FILES = (
     "jobs/sql/worker/heartbeat.sql",
     "jobs/sql/worker/event.sql",
     "jobs/sql/worker/finish.sql",
+    "jobs/sql/worker/former_names.sql",
     "jobs/sql/queue.sql",
     "jobs/sql/capacity.sql",
     "migrations/sql/authority.sql",
@@ -49,10 +50,12 @@ holds nothing that a caller can fill.
 
 
 DROP_VIEWS = """
-DROP VIEW IF EXISTS public.queued_job, public.server_room, public.registry_room,
-  public.organization_room
+DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
+  public.organization_capacity;
+-- Their names before revision 0024.
+DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organization_room
 """
-"""Alembic changes no column that a view shows; ``queue.sql`` makes them anew."""
+"""Alembic changes no column that a view shows; the files of `SQL_FILES` make the views anew."""
 
 
 def alembic_config(connection: Connection) -> Config:

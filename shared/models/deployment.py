@@ -26,9 +26,9 @@ class Deployment(SQLModel, table=True):
     ``reference`` is what is run: where the image is, by its ``digest`` and no tag once that is
     known. The build is made for it where both have one id. ``settings`` are how it is run, without
     secrets; ``retained`` is where a rollback will find the image; ``point_due`` until there is a
-    point of it, or none can be. It may go back to ``rollback_id``, or put back what ran before
-    ``undoes``, which failed. ``number`` grows with each deployment of an application, in the order
-    in which they were stored: ids follow the clocks of those who made them.
+    point of it, or none can be. It may go back to ``rollback_id``, or restore what ran before
+    ``rolls_back``, which failed. ``number`` grows with each deployment of an application, in the
+    order in which they were stored: ids follow the clocks of those who made them.
     """
 
     __table_args__ = (
@@ -47,10 +47,10 @@ class Deployment(SQLModel, table=True):
         ),
         Index("deployment_point_due", "deployment_id", postgresql_where=text("point_due")),
         Index(
-            "deployment_undoes",
-            *("undoes", "reference"),
+            "deployment_rolls_back",
+            *("rolls_back", "reference"),
             unique=True,
-            postgresql_where=text("undoes IS NOT NULL"),
+            postgresql_where=text("rolls_back IS NOT NULL"),
         ),
         Index(
             "deployment_failed",
@@ -82,9 +82,9 @@ class Deployment(SQLModel, table=True):
     retained: str | None = None
     retained_registry_id: str | None = None
     point_due: bool = False
-    proof_job_id: str | None = None
+    verification_job_id: str | None = None
     rollback_id: str | None = None
-    undoes: str | None = None
+    rolls_back: str | None = None
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     requested_by: str | None = None

@@ -56,7 +56,7 @@ class Job(SQLModel, table=True):
         CheckConstraint(
             "state NOT IN ('failed', 'expired') OR error IS NOT NULL", name="failure_has_error"
         ),
-        CheckConstraint(f"state NOT IN ({_HELD}) OR attempt > 0", name="held_has_attempt"),
+        CheckConstraint(f"state NOT IN ({_HELD}) OR attempt > 0", name="active_has_attempt"),
         CheckConstraint(
             "failures BETWEEN 0 AND attempt AND failures <= max_failures", name="failures_bounded"
         ),
@@ -68,19 +68,24 @@ class Job(SQLModel, table=True):
             *("server_id", "job_class", "fair_key", text("priority DESC"), "run_at", "job_id"),
             postgresql_where=text("state = 'queued'"),
         ),
-        Index("job_held", "server_id", "job_class", postgresql_where=text(f"state IN ({_HELD})")),
+        Index(
+            "job_active_of_server",
+            "server_id",
+            "job_class",
+            postgresql_where=text(f"state IN ({_HELD})"),
+        ),
         Index("job_needing", "job_id", postgresql_where=text("state = 'queued' AND has_needs")),
         Index(
-            "job_held_for",
+            "job_active_of_organization",
             *("organization_id", "job_class", "fair_key"),
             postgresql_where=text(f"state IN ({_HELD})"),
         ),
         Index(
-            "job_held_at",
+            "job_active_of_registry",
             "registry_id",
             postgresql_where=text(f"state IN ({_HELD}) AND job_class = 'transfer'"),
         ),
-        Index("job_ring", "rung_at", postgresql_where=text("state = 'dispatched'")),
+        Index("job_published", "published_at", postgresql_where=text("state = 'dispatched'")),
         Index(
             "job_deadline",
             "deadline_at",
@@ -144,13 +149,13 @@ class Job(SQLModel, table=True):
     event_seq: int = _zero()
     created_at: Moment = moment(default_now=True)
     dispatched_at: Moment = moment()
-    rung_at: Moment = moment()
+    published_at: Moment = moment()
     started_at: Moment = moment()
     finished_at: Moment = moment()
 
 
 class JobAttempt(SQLModel, table=True):
-    """An attempt; ``incarnation`` is its worker, ``told`` the number of the last stored event."""
+    """An attempt; ``incarnation`` names its worker, ``last_event_number`` its last stored event."""
 
     __tablename__ = "job_attempt"
     __table_args__ = (
@@ -171,7 +176,7 @@ class JobAttempt(SQLModel, table=True):
     ended_at: Moment = moment()
     outcome: str | None = None
     error: dict[str, Any] | None = document()
-    told: int = _zero()
+    last_event_number: int = _zero()
 
 
 class DigestCheck(SQLModel, table=True):
@@ -237,7 +242,7 @@ class JobEvent(SQLModel, table=True):
     __tablename__ = "job_event"
     __table_args__ = (
         one_of("kind", ("state", "progress", "log")),
-        CheckConstraint("(kind = 'state') = (state IS NOT NULL)", name="state_said"),
+        CheckConstraint("(kind = 'state') = (state IS NOT NULL)", name="state_event_has_state"),
         Index(
             "job_event_end", "job_id", unique=True, postgresql_where=text(f"state IN ({_FINAL})")
         ),

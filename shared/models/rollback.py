@@ -11,10 +11,11 @@ from shared.models.columns import Moment, document, moment
 class Rollback(SQLModel, table=True):
     """One image of an application, by its digest at a registry, and how it was run.
 
-    Written once the image was proved there, and proved again from time to time: ``proof_job_id``
-    is a proof that was asked for, ``checked_at`` when the last one ended, ``proof_error`` what it
-    said, if it was bad. ``used_at`` is when it last became what runs. Once ``dropped_at``, it is
-    offered no more, and goes when its bytes are deleted, which ``delete_job_id`` does.
+    Written once the image was verified there, and verified again from time to time:
+    ``verification_job_id`` is a requested verification, ``checked_at`` when the last one ended,
+    ``verification_error`` its error, if it failed. ``used_at`` is when it last became what runs.
+    Once ``dropped_at``, it is offered no more, and goes when its bytes are deleted, which
+    ``delete_job_id`` does.
     """
 
     __table_args__ = (
@@ -49,9 +50,9 @@ class Rollback(SQLModel, table=True):
     )
     settings: dict[str, Any] = document(nullable=False)
     settings_hash: str
-    proof_job_id: str | None = None
-    proof_error: dict[str, Any] | None = document()
-    proved_at: Moment = moment(default_now=True)
+    verification_job_id: str | None = None
+    verification_error: dict[str, Any] | None = document()
+    verified_at: Moment = moment(default_now=True)
     checked_at: Moment = moment(default_now=True)
     delete_job_id: str | None = None
     created_at: Moment = moment(default_now=True)

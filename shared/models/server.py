@@ -54,8 +54,8 @@ class Server(SQLModel, table=True):
             postgresql_where=text("removed_at IS NULL"),
         ),
         CheckConstraint(
-            "quick_slots >= 0 AND transfer_slots >= 0 AND build_slots >= 0",
-            name="slots_counted",
+            "quick_limit >= 0 AND transfer_limit >= 0 AND build_limit >= 0",
+            name="limits_not_negative",
         ),
         CheckConstraint(
             f"paused_classes <@ ARRAY[{_CLASSES}]::varchar[]", name="paused_classes_known"
@@ -75,14 +75,14 @@ class Server(SQLModel, table=True):
     approved_at: Moment = moment()
     role_ready_at: Moment = moment()
     incarnation: str | None = None
-    hello_at: Moment = moment()
+    registered_at: Moment = moment()
     seen_at: Moment = moment()
     wire_version: int | None = None
     worker_version: str | None = None
     kinds: list[str] = _names()
-    quick_slots: int = Field(default=16, sa_column_kwargs={"server_default": text("16")})
-    transfer_slots: int = Field(default=4, sa_column_kwargs={"server_default": text("4")})
-    build_slots: int = Field(default=2, sa_column_kwargs={"server_default": text("2")})
+    quick_limit: int = Field(default=16, sa_column_kwargs={"server_default": text("16")})
+    transfer_limit: int = Field(default=4, sa_column_kwargs={"server_default": text("4")})
+    build_limit: int = Field(default=2, sa_column_kwargs={"server_default": text("2")})
     engine: dict[str, Any] | None = document()
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     paused_at: Moment = moment()

@@ -9,8 +9,8 @@ from shared.jobs.store.release import Released
 from tests.api.asking import create_application, create_registry
 from tests.api.fleet import TestServer
 from worker.control.maintenance.automatic_rollback import roll_back
-from worker.control.maintenance.builds import settle_builds
-from worker.control.maintenance.deployments import settle_deployments
+from worker.control.maintenance.builds import reconcile_builds
+from worker.control.maintenance.deployments import reconcile_deployments
 from worker.control.maintenance.rollback_points import reconcile_points, write_points
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
@@ -67,8 +67,8 @@ async def settle(server: TestServer) -> None:
     """As control does."""
     await server.sweep()
     async with server.control.connection() as connection:
-        await settle_builds(connection)
-        await settle_deployments(connection)
+        await reconcile_builds(connection)
+        await reconcile_deployments(connection)
         await roll_back(connection)
         await write_points(connection)
         await reconcile_points(connection)
@@ -84,10 +84,10 @@ async def replace_next(server: TestServer, **result: Any) -> Released:
     return job
 
 
-async def prove_next(server: TestServer) -> Released:
+async def verify_next(server: TestServer) -> Released:
     """The next job is to prove an image, and finds it whole."""
     job = await server.next_job()
-    assert job.kind == "image.prove"
+    assert job.kind == "image.verify"
     digest = job.command["reference"].partition("@")[2]
     reported = {"reference": job.command["reference"], "digest": digest, "blobs": 2, "sizeBytes": 3}
     await server.finish(job, "succeeded", result=reported)
@@ -103,7 +103,7 @@ async def make_point(
     await server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(server)
     await settle(server)
-    await prove_next(server)
+    await verify_next(server)
     return (await points(client, application["applicationId"]))[0]
 
 

@@ -34,7 +34,7 @@ APPROVE = "UPDATE server SET approved_at = now() WHERE server_id = %s"
 
 @dataclass
 class TestServer:
-    """An enrolled server whose worker said hello; ``control`` is the pool of its counterpart."""
+    """An enrolled server whose worker registered; ``control`` is the pool of its counterpart."""
 
     __test__ = False
 
@@ -44,7 +44,7 @@ class TestServer:
     incarnation: str = field(default_factory=make_id)
     seen: list[Released] = field(default_factory=list)
 
-    async def hello(self, kinds: list[str] = KINDS) -> None:
+    async def register(self, kinds: list[str] = KINDS) -> None:
         document = {
             "incarnation": self.incarnation,
             "predecessor": None,
@@ -53,7 +53,7 @@ class TestServer:
             "kinds": kinds,
             "engine": {"engine_version": "28.0.0", "insecure_registries": []},
         }
-        assert (await self.call("hello", document))["status"] == "current"
+        assert (await self.call("register", document))["status"] == "current"
 
     async def next_job(self) -> Released:
         """Release until there is a job for this server, then claim it."""
@@ -131,7 +131,7 @@ async def open_server(
         role = f"wharf_server_{created['serverId']}"
         url = database.url(role, "server%20password")
         server = TestServer(created["serverId"], url, control)
-        await server.hello()
+        await server.register()
         yield server
 
 

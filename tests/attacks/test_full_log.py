@@ -84,7 +84,7 @@ async def test_control_releases_jobs_as_ever(world: World, tmp_path: Path) -> No
                     assert time.monotonic() < begun + START_SECONDS
                     assert process.poll() is None, "control ended"
                     # Nothing is released to a server that is away.
-                    await guest.call("beat", "first", jobs=[])
+                    await guest.call("heartbeat", "first", jobs=[])
                     await asyncio.sleep(0.05)
             code = await ended(process)
     finally:

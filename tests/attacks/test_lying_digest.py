@@ -5,7 +5,7 @@ from psycopg.types.json import Jsonb
 
 from shared.ids import make_id
 from tests.world import World
-from worker.control.maintenance.builds import settle_builds
+from worker.control.maintenance.builds import reconcile_builds
 
 GOOD, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 LIES = [
@@ -62,7 +62,7 @@ async def test_a_build_whose_digest_is_none_fails_and_keeps_nothing_of_it(
 ) -> None:
     builds = [await end_build(world, **{"pushed": GOOD, place: lie}) for lie in LIES]
 
-    await settle_builds(world.control)
+    await reconcile_builds(world.control)
 
     rows = await world.rows("SELECT * FROM build")
     assert {row["build_id"] for row in rows} == set(builds)
@@ -77,7 +77,7 @@ async def test_builds_whose_digests_are_such_end_as_they_should(world: World) ->
     good = await end_build(world, pushed=GOOD)
     other = await end_build(world, pushed=GOOD, copied=OTHER)
 
-    await settle_builds(world.control)
+    await reconcile_builds(world.control)
 
     rows = await world.rows("SELECT build_id, outcome, digest, error->>'code' AS code FROM build")
     assert {tuple(row.values()) for row in rows} == {

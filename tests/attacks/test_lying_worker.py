@@ -91,7 +91,7 @@ async def test_an_unreadable_document_is_not_stored_and_the_heartbeat_counts(
     job_id = await world.run(guest)
     jobs = f'[{{"job_id": "{job_id}", "attempt": 1, "progress": {document}}}]'
 
-    answer = await say(guest, "beat", job_id, f'"jobs": {jobs}, "engine": {document}')
+    answer = await say(guest, "heartbeat", job_id, f'"jobs": {jobs}, "engine": {document}')
     event = await say(guest, "event", job_id, f'"number": 1, "kind": "log", "data": {document}')
 
     [server] = await world.rows("SELECT engine FROM server")
@@ -106,7 +106,7 @@ async def test_an_engine_that_cannot_be_read_is_none_and_its_worker_is_heard(
 ) -> None:
     guest = await world.add_server()
 
-    answer = await say(guest, "hello", "", f'"kinds": [], "engine": {document}')
+    answer = await say(guest, "register", "", f'"kinds": [], "engine": {document}')
 
     assert answer["status"] == "current"
     assert await world.rows("SELECT engine FROM server") == [{"engine": None}]
@@ -125,7 +125,7 @@ async def test_control_sequences_are_not_stored(world: World) -> None:
         error={"code": f"x{STEERING}", "message": f"y{STEERING}", "remedy": STEERING},
     )
     await guest.call(
-        *("hello", "second"),
+        *("register", "second"),
         predecessor="first",
         worker_version=STEERING,
         wire_version=1,

@@ -47,8 +47,8 @@ ATTACKS = [
     ),
     "UPDATE server_token SET token_hash = sha256(sha256('mine'))",
     "UPDATE server SET approved_at = now()",
-    "UPDATE server SET quick_slots = 1000",
-    "UPDATE server SET transfer_slots = 1000",
+    "UPDATE server SET quick_limit = 1000",
+    "UPDATE server SET transfer_limit = 1000",
     "UPDATE server SET name = 'mine'",
     "UPDATE server SET removed_at = now()",
     "UPDATE server SET paused_classes = '{}', paused_at = NULL, description = 'mine'",
@@ -205,7 +205,7 @@ async def test_no_proof_is_stored_anywhere(world: World, thief: Connection) -> N
 
 
 async def test_a_second_organization_is_not_founded(world: World, thief: Connection) -> None:
-    await thief.execute("SELECT organization_found('mine', 'mine', '', sha256(sha256('mine')))")
+    await thief.execute("SELECT organization_bootstrap('mine', 'mine', '', sha256(sha256('mine')))")
 
     assert await world.rows("SELECT 1 FROM organization WHERE organization_id = 'mine'") == []
     assert await world.rows("SELECT 1 FROM api_key WHERE api_key_id = 'mine'") == []
@@ -309,7 +309,7 @@ async def test_a_server_that_joins_again_is_not_approved_any_more(world: World) 
 async def test_a_server_that_is_not_approved_gets_no_job_and_no_login(world: World) -> None:
     guest = await world.enrol_server(approved=False)
     await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
-    assert (await guest.hello("first"))["status"] == "current"
+    assert (await guest.register("first"))["status"] == "current"
     registry_id = await world.add_registry()
     job_id = await world.submit(
         guest,

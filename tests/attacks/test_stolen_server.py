@@ -161,7 +161,7 @@ async def test_control_ends_a_statement_that_lasts_and_lets_the_worker_go_on(wor
         await wait_until(is_ended, seconds=30)
         with pytest.raises(psycopg.OperationalError):
             await attack
-    assert (await guest.call("beat", "first"))["status"] == "current"
+    assert (await guest.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_session_in_another_database_is_ended_at_once(
@@ -343,13 +343,13 @@ async def test_large_objects_of_a_server_are_removed(world: World, attacked_serv
 
 async def test_a_copied_state_directory_is_noticed_and_a_restart_is_none(world: World) -> None:
     guest = await world.add_server()
-    await guest.hello("second", predecessor="first")
-    await guest.call("beat", "second")
+    await guest.register("second", predecessor="first")
+    await guest.call("heartbeat", "second")
     restarted = await world.rows("SELECT second_worker_at FROM server")
 
     # The thief proves by its copy that "second" is dead, and that one is heard of again.
-    await guest.hello("thief", predecessor="second")
-    answer = await guest.call("beat", "second")
+    await guest.register("thief", predecessor="second")
+    answer = await guest.call("heartbeat", "second")
 
     [after] = await world.rows("SELECT second_worker_at FROM server")
     assert answer["status"] == "superseded"

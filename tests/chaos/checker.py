@@ -43,7 +43,7 @@ SELECT a.server_id, j.job_class, a.started_at,
        coalesce(a.ended_at, now() + interval '1 hour') AS ended_at
   FROM job_attempt a JOIN job j USING (job_id) WHERE a.started_at IS NOT NULL
 """
-SLOTS = "SELECT server_id, quick_slots AS quick, transfer_slots AS transfer FROM server"
+SLOTS = "SELECT server_id, quick_limit AS quick, transfer_limit AS transfer FROM server"
 SECRETS = "SELECT job_id FROM job_secret JOIN job USING (job_id) WHERE finished_at IS NOT NULL"
 SHOWN = 20
 EVIDENCE = """

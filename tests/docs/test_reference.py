@@ -52,7 +52,14 @@ ROUTERS = {
     *("image", "compose", "job", "webhook", "apiKey", "restore", "user"),
 }
 OTHERS = {
-    *("image.delete", "deployment.ended", "build.ended", "job.ended"),
+    *(
+        "image.delete",
+        "image.prove",
+        "image.verify",
+        "deployment.ended",
+        "build.ended",
+        "job.ended",
+    ),
     *("WHARF_ADDRESS", "registry.password"),
 }
 """Kinds of jobs, events of webhooks, and what only compose.yaml knows."""

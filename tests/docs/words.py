@@ -161,7 +161,7 @@ REASONS = {
     "paused": "Its server is paused. Use `server.resume`.",
     "backoff": "It failed and is tried again after a pause.",
     "same_target": "Another job works on the same target.",
-    "no_room": "Its server has no free slot.",
+    "server_limit": "Its server has as many jobs of this class as it may.",
     "registry_limit": "Its registry has all the transfers that it may have.",
     "organization_limit": "Its organization has all the transfers that it may have.",
 }

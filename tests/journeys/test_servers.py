@@ -97,7 +97,7 @@ def test_a_killed_server_is_away_within_fifteen_seconds_and_its_jobs_wait(port: 
     assert port.stack.revive() == [server.name]
     job = port.jobs.ended(job_id)
 
-    # It was last heard of up to a beat before it was killed.
+    # It was last heard of up to a heartbeat before it was killed.
     assert away_after < 16
     assert (waiting["state"], waiting["waiting"]["code"]) == ("queued", "server_offline")
     assert shown["offlineSince"] >= seen_at

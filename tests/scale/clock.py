@@ -47,7 +47,7 @@ class Clock:
         await submit(self.connection, Submission(ORGANIZATION, SERVER, COMMAND))
 
     async def _with_room(self, slots: int) -> float:
-        change = "UPDATE server SET transfer_slots = %s WHERE server_id = %s"
+        change = "UPDATE server SET transfer_limit = %s WHERE server_id = %s"
         await self.connection.execute(change, (slots, SERVER))
         try:
             return await self.median(lambda: release(self.connection))

@@ -50,7 +50,7 @@ LOAD = (
       FROM generate_series(0, {10 * ORGANIZATIONS - 1}) g""",
     f"""
     INSERT INTO server (server_id, organization_id, name, description, role_ready_at, incarnation,
-                        hello_at, seen_at, wire_version, worker_version, kinds)
+                        registered_at, seen_at, wire_version, worker_version, kinds)
     SELECT {SERVER}, {ORGANIZATION}, 'server ' || g, '', now(), 'first', now(), now(), 1, '1',
            '{{registry.test@1,image.pull@1,image.push@1,image.tag@1}}'
       FROM generate_series(0, %(servers)s - 1) g""",
@@ -63,7 +63,7 @@ FINISHED = (
     f"""
     INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, state, command,
                      attempt, failures, max_failures, timeout_seconds, run_at, created_at,
-                     dispatched_at, rung_at, started_at, finished_at, result, error, event_seq,
+                     dispatched_at, published_at, started_at, finished_at, result, error, event_seq,
                      fair_key, exclusive_key)
     SELECT {uuid_at("at")}, {ORGANIZATION}, {SERVER},
            CASE g % 4 WHEN 0 THEN 'registry.test' WHEN 1 THEN 'image.push' ELSE 'image.pull' END,
@@ -92,8 +92,9 @@ FINISHED = (
 )
 HELD = f"""
     INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, state, command,
-                     attempt, max_failures, timeout_seconds, dispatched_at, rung_at, started_at,
-                     lease_until, incarnation, event_seq, fair_key, registry_id, created_at)
+                     attempt, max_failures, timeout_seconds, dispatched_at, published_at,
+                     started_at, lease_until, incarnation, event_seq, fair_key, registry_id,
+                     created_at)
     SELECT {uuid_at("now() - interval '1 hour'")}, {ORGANIZATION}, {SERVER}, 'image.pull', 1,
            'transfer', 'running', {COMMAND}, 1, 3, 7200, now(), now(), now(),
            now() + interval '1 hour', 'first', 3, 'registry.example/team/app-' || g % 50,

@@ -71,7 +71,7 @@ class ScaleScenario:
     async def make_room(self, slots: int) -> None:
         """Have one server take so many transfers."""
         await self.connection.execute(
-            "UPDATE server SET transfer_slots = %s WHERE server_id = %s", (slots, SERVER)
+            "UPDATE server SET transfer_limit = %s WHERE server_id = %s", (slots, SERVER)
         )
 
     async def call(self, function: str, **document: Any) -> dict[str, Any]:
@@ -283,10 +283,10 @@ async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleSc
         jobs = [{"job_id": job_id, "attempt": 1} for job_id in scenario.held]
         documents: dict[str, dict[str, Any]] = {
             "claim": {"job_id": job.job_id, "attempt": 1},
-            "beat": {"jobs": jobs},
+            "heartbeat": {"jobs": jobs},
             "event": {**running, "kind": "log", "data": {}},
             "finish": {**running, "outcome": "succeeded", "result": {}},
-            "hello": {"incarnation": "second", "predecessor": "first"},
+            "register": {"incarnation": "second", "predecessor": "first"},
         }
         for function, document in documents.items():
             said[function] = (await scenario.call(function, **document))["status"]
@@ -303,17 +303,17 @@ async def test_a_beat_has_no_index_changed(scenario: ScaleScenario) -> None:
     """
     updated: list[dict[str, Any]] = []
 
-    async def beat() -> None:
+    async def heartbeat() -> None:
         updated.clear()
         await scenario.become_server()
         jobs = [{"job_id": one, "attempt": 1, "progress": {"done": 1}} for one in scenario.held]
-        assert len((await scenario.call("beat", jobs=jobs))["jobs"]) == 4
+        assert len((await scenario.call("heartbeat", jobs=jobs))["jobs"]) == 4
         cursor = await scenario.connection.execute(UPDATED)
         updated.extend(await cursor.fetchall())
 
     in_place = []
     for _ in range(5):
-        await scanned_by_running(scenario.connection, beat)
+        await scanned_by_running(scenario.connection, heartbeat)
         assert {row["relname"]: row["rows"] for row in updated} == {"job": 4, "server": 1}
         in_place.append(all(row["rows"] == row["in_place"] for row in updated))
     assert any(in_place)

@@ -104,12 +104,14 @@ async def test_a_listener_first_hears_that_anything_may_have_changed(database: D
 async def test_a_listener_hears_its_channels_and_no_others(world: World) -> None:
     listener = Listener()
 
-    async with listening(world.database.url("wharf_api"), ("wharf_job", "wharf_beat"), listener):
-        for channel in ("wharf_release", "wharf_beat", "wharf_job"):
+    async with listening(
+        world.database.url("wharf_api"), ("wharf_job", "wharf_heartbeat"), listener
+    ):
+        for channel in ("wharf_release", "wharf_heartbeat", "wharf_job"):
             await world.control.execute("SELECT pg_notify(%s, 'x')", (channel,))
         await listener.until(lambda heard: ("wharf_job", "x") in heard)
 
-    assert listener.heard == [("", ""), ("wharf_beat", "x"), ("wharf_job", "x")]
+    assert listener.heard == [("", ""), ("wharf_heartbeat", "x"), ("wharf_job", "x")]
 
 
 async def test_a_listener_that_was_cut_off_listens_again_and_says_so(

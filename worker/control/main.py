@@ -24,8 +24,8 @@ from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
-from worker.control.maintenance.builds import SETTLE_BUILDS
-from worker.control.maintenance.deployments import SETTLE_DEPLOYMENTS
+from worker.control.maintenance.builds import RECONCILE_BUILDS
+from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
 from worker.control.maintenance.expired_rows import EXPIRED_ROWS
 from worker.control.maintenance.heartbeat import Heartbeat
 from worker.control.maintenance.retention import Retention
@@ -43,7 +43,7 @@ POOL_CONNECTIONS = 6
 """One for each runner."""
 
 JOB_TO_RELEASE = "wharf_release"
-JOB_OF_DEPLOYMENT_ENDED = "wharf_settle"
+JOB_OF_DEPLOYMENT_ENDED = "wharf_deployment"
 CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY)
 """Channels of LISTEN/NOTIFY. Any role can notify, so a notification only starts a round early."""
 
@@ -127,8 +127,8 @@ class Control:
         return [
             Heartbeat(self.control_id, self.statistics).service(),
             Sweep(self.publisher).service(),
-            SETTLE_BUILDS,
-            SETTLE_DEPLOYMENTS,
+            RECONCILE_BUILDS,
+            RECONCILE_DEPLOYMENTS,
             ROLL_BACK,
             WRITE_POINTS,
         ]

@@ -61,7 +61,7 @@ async def replace_container(
     Raises:
         EngineError: ``container_unhealthy``, ``container_exited``, ``port_taken``, ``name_taken``,
             ``local_image_missing``, ``platform_missing``, ``host_path_not_allowed``: the previous
-            version runs again; or ``not_put_back``. The message shows no environment value.
+            version runs again; or ``restore_failed``. The message shows no environment value.
     """
     tools.host_paths.require(command)
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
@@ -124,12 +124,12 @@ async def _verify_again(
         )
     except asyncio.CancelledError:
         raise target.error(
-            FaultCode.NOT_PUT_BACK, "it had already finished", remedy=GONE_REMEDY
+            FaultCode.RESTORE_FAILED, "it had already finished", remedy=GONE_REMEDY
         ) from None
     except EngineError as error:
         if error.code in ENGINE_UNREACHABLE_CODES:
             raise
-        raise EngineError(FaultCode.NOT_PUT_BACK, error.message, remedy=GONE_REMEDY) from error
+        raise EngineError(FaultCode.RESTORE_FAILED, error.message, remedy=GONE_REMEDY) from error
 
 
 @dataclass
@@ -163,7 +163,7 @@ class _Switch:
         except WharfError as error:
             limit = CANCELLED_RESTORE_LIMIT if self.attempt.is_stopped else RESTORE_LIMIT
             if not await uninterrupted(self._restore(limit)):
-                raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
+                raise EngineError(FaultCode.RESTORE_FAILED, error.message) from error
             raise
         self.target.log.add(f"switched to the new container after a gap of {gap_seconds:.1f} s")
         return result

@@ -266,7 +266,7 @@ class RecoveryJournal:
         try:
             await services.restore(self.engine, service_id, deployment_id, None)
         except EngineError as error:
-            if error.code != FaultCode.NOT_PUT_BACK:
+            if error.code != FaultCode.RESTORE_FAILED:
                 raise
             # Somebody has changed the service since: keep that.
             log.warning("restore_skipped", service=service_id)

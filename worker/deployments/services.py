@@ -61,7 +61,7 @@ async def replace_service(
         EngineError: ``not_a_swarm_manager``, ``other_runtime``, ``name_taken``,
             ``no_suitable_node``, ``platform_missing``, ``container_unhealthy``,
             ``container_exited``, ``port_taken``, ``local_image_missing``: the previous version runs
-            again; or ``not_put_back``. The message shows no environment value.
+            again; or ``restore_failed``. The message shows no environment value.
     """
     tools.host_paths.require(command)
     mask = Mask(value.get_secret_value() for value in grants.environment.values())
@@ -135,7 +135,7 @@ class _Rollout:
             if not self.has_begun or error.code in ENGINE_UNREACHABLE_CODES:
                 raise  # Its Swarm continues, and the next attempt waits for it.
             if not (await uninterrupted(self._restore()) and await self._is_restored()):
-                raise EngineError(FaultCode.NOT_PUT_BACK, error.message) from error
+                raise EngineError(FaultCode.RESTORE_FAILED, error.message) from error
             raise
         self.tools.journal.remove(self.target.command)
         return self._result(observation)

@@ -165,7 +165,7 @@ class DeploymentTarget:
     def restore_failed(self) -> EngineError:
         """Return the error of a stopped deployment whose previous version was not restored."""
         return self.error(
-            FaultCode.NOT_PUT_BACK,
+            FaultCode.RESTORE_FAILED,
             "it was stopped, and the previous version could not be restored",
             remedy="Check what runs on this server. The previous version is restored once its "
             "Docker Engine answers, unless somebody has changed it since.",

@@ -136,7 +136,7 @@ class Functions:
         self._lock = asyncio.Lock()
 
     async def register(self, document: dict[str, Any]) -> RegisterAnswer:
-        answered = await self._call("hello", {**document, "mark": self._mark})
+        answered = await self._call("register", {**document, "mark": self._mark})
         answer = RegisterAnswer.model_validate(answered)
         self._keep_new_mark(answer.mark)
         return answer
@@ -172,7 +172,7 @@ class Functions:
             "clock_ahead_seconds": clock_ahead,
             "mark": self._mark,
         }
-        answer = HeartbeatAnswer.model_validate(await self._call("beat", document))
+        answer = HeartbeatAnswer.model_validate(await self._call("heartbeat", document))
         self._keep_new_mark(answer.mark)
         return answer
 

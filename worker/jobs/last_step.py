@@ -63,4 +63,4 @@ async def carry_out(
 
 def _is_restore_failed(task: asyncio.Task[Any]) -> bool:
     error = None if task.cancelled() else task.exception()
-    return isinstance(error, EngineError) and error.code == FaultCode.NOT_PUT_BACK
+    return isinstance(error, EngineError) and error.code == FaultCode.RESTORE_FAILED

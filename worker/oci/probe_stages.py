@@ -58,8 +58,10 @@ class StageRunner:
             host=host,
             repository=repository,
             stages=tuple(self._results),
-            proved=tuple(text for stage, text in claims.items() if stage in self._verified),
-            not_proved=tuple(text for stage, text in claims.items() if stage not in self._verified),
+            verified=tuple(text for stage, text in claims.items() if stage in self._verified),
+            not_verified=tuple(
+                text for stage, text in claims.items() if stage not in self._verified
+            ),
         )
 
     @property

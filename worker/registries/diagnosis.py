@@ -79,9 +79,9 @@ async def _ask_engine(
             evidence=evidence,
             remedy=FAULTS[code].remedy,
         )
-        return report.with_stage(failed, not_proved=ENGINE_CAN_LOG_IN)
+        return report.with_stage(failed, not_verified=ENGINE_CAN_LOG_IN)
     passed = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK, milliseconds=_since(begun))
-    return report.with_stage(passed, proved=ENGINE_CAN_LOG_IN)
+    return report.with_stage(passed, verified=ENGINE_CAN_LOG_IN)
 
 
 def _fault(error: EngineError | RegistryError | TimeoutError) -> tuple[FaultCode, str]:

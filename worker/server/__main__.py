@@ -11,7 +11,7 @@ from worker.server.enrolment import enrol, hash_token, is_removed
 from worker.server.identity import Enrolment, StateDirectory
 
 SLOTS = 16 + 4 + 2
-"""Quick, transfer and build jobs of one server (`Server.quick_slots` and so on)."""
+"""Quick, transfer and build jobs of one server (`Server.quick_limit` and so on)."""
 SPARE_THREADS = 16
 
 

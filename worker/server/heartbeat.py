@@ -200,7 +200,7 @@ class Presence:
     async def _listen_for_notifications(self) -> None:
         async with listening(
             self.functions.conninfo,
-            ("wharf_beat",),
+            ("wharf_heartbeat",),
             self._on_notification,
             renew_seconds=RENEW_SECONDS,
         ):

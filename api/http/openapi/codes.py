@@ -82,7 +82,7 @@ CONDITIONS = {
 ENDINGS = {
     "cancelled": "Submit the job again.",
     "command_unreadable": "Update control to the version of the API, then submit the job again.",
-    "deadline_passed": "Check that the server is online and has free slots.",
+    "deadline_passed": "Check that the server is online and not at its limit.",
     "digest_unreadable": "Update the worker of the server, then build again.",
     "document_unreadable": "Read the worker's log on the server, and update the worker.",
     "need_not_met": "Read the error of the job that this one needs.",

@@ -16,7 +16,7 @@ BEGIN
     failures = failures + 1,
     state = CASE WHEN cancel_requested_at IS NOT NULL THEN 'cancelled'
                  WHEN failures + 1 >= max_failures THEN 'failed' ELSE 'queued' END,
-    run_at = now() + coalesce(pause, public.job_delay(failures, random(), NULL)),
+    run_at = now() + coalesce(pause, public.job_backoff(failures, random(), NULL)),
     error = jsonb_build_object(
       'code', 'worker_lost', 'message', message, 'remedy', remedy, 'retryable', true)
    WHERE j.job_id = job AND j.state = 'running'

@@ -1,22 +1,22 @@
 -- How many more jobs of a class a server takes.
-CREATE VIEW public.server_room WITH (security_invoker) AS
+CREATE VIEW public.server_capacity WITH (security_invoker) AS
 SELECT s.server_id, c.job_class,
-       CASE c.job_class WHEN 'quick' THEN s.quick_slots WHEN 'build' THEN s.build_slots ELSE s.transfer_slots END - (
+       CASE c.job_class WHEN 'quick' THEN s.quick_limit WHEN 'build' THEN s.build_limit ELSE s.transfer_limit END - (
          SELECT count(*) FROM public.job WHERE state IN ('dispatched', 'running')
-            AND job.server_id = s.server_id AND job.job_class = c.job_class) AS room
+            AND job.server_id = s.server_id AND job.job_class = c.job_class) AS available
   FROM public.server s CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class);
 
 -- How many more transfers a registry takes.
-CREATE VIEW public.registry_room WITH (security_invoker) AS
+CREATE VIEW public.registry_capacity WITH (security_invoker) AS
 SELECT r.registry_id, r.transfer_limit - (
          SELECT count(*) FROM public.job WHERE state IN ('dispatched', 'running') AND job_class = 'transfer'
-            AND job.registry_id = r.registry_id) AS room
+            AND job.registry_id = r.registry_id) AS available
   FROM public.registry r;
 
 -- How many jobs of a class an organization has under way, and how many more it may have; null for any number.
-CREATE VIEW public.organization_room WITH (security_invoker) AS
+CREATE VIEW public.organization_capacity WITH (security_invoker) AS
 SELECT o.organization_id, c.job_class, held.jobs,
-       CASE c.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS room
+       CASE c.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS available
   FROM public.organization o CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class)
  CROSS JOIN LATERAL (
    SELECT count(*) AS jobs FROM public.job WHERE state IN ('dispatched', 'running')

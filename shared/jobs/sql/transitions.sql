@@ -41,7 +41,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF TG_OP = 'UPDATE' AND NEW.state = OLD.state THEN
     IF NEW.cancel_requested_at IS NOT NULL AND OLD.cancel_requested_at IS NULL THEN
-      PERFORM public.send_notification('wharf_beat', NEW.server_id);
+      PERFORM public.send_notification('wharf_heartbeat', NEW.server_id);
     END IF;
     RETURN NULL;
   END IF;
@@ -60,7 +60,7 @@ BEGIN
     PERFORM public.send_notification('wharf_job', NEW.job_id);
     PERFORM public.send_notification('wharf_release', '');
     IF NEW.deployment_id IS NOT NULL THEN
-      PERFORM public.send_notification('wharf_settle', '');
+      PERFORM public.send_notification('wharf_deployment', '');
     END IF;
   ELSIF NEW.state = 'queued' THEN
     PERFORM public.send_notification('wharf_release', '');

@@ -28,31 +28,31 @@ WITH RECURSIVE queue AS (
     SELECT server_id, job_class FROM job
      WHERE state = 'queued' AND (server_id, job_class) > (q.server_id, q.job_class)
      ORDER BY server_id, job_class LIMIT 1) next
-), with_room AS MATERIALIZED (
-  SELECT q.*, s.organization_id, s.kinds, r.room AS server_room
+), with_capacity AS MATERIALIZED (
+  SELECT q.*, s.organization_id, s.kinds, r.available AS server_available
     FROM queue q CROSS JOIN LATERAL (
       SELECT organization_id, kinds FROM server
        WHERE server_id = q.server_id AND server_is_available(server, q.job_class)
       OFFSET 0  -- by its key, whatever the planner thinks of how many are alive
     ) s CROSS JOIN LATERAL (
-      SELECT room FROM server_room
+      SELECT available FROM server_capacity
        WHERE server_id = q.server_id AND job_class = q.job_class OFFSET 0
     ) r
-   WHERE r.room > 0
+   WHERE r.available > 0
 ), share AS MATERIALIZED (
-  SELECT q.*, o.jobs AS organization_has, o.room AS organization_room
-    FROM (SELECT DISTINCT organization_id, job_class FROM with_room) q
-    JOIN organization_room o USING (organization_id, job_class)
+  SELECT q.*, o.jobs AS organization_has, o.available AS organization_available
+    FROM (SELECT DISTINCT organization_id, job_class FROM with_capacity) q
+    JOIN organization_capacity o USING (organization_id, job_class)
 ), full_registry AS MATERIALIZED (
-  SELECT registry_id FROM registry_room WHERE room <= 0
+  SELECT registry_id FROM registry_capacity WHERE available <= 0
 ), application AS (
   -- The queue in the queue: a step in the index for each application.
-  SELECT q.*, first.fair_key FROM with_room q CROSS JOIN LATERAL (
+  SELECT q.*, first.fair_key FROM with_capacity q CROSS JOIN LATERAL (
     SELECT fair_key FROM job
      WHERE state = 'queued' AND server_id = q.server_id AND job_class = q.job_class
      ORDER BY fair_key LIMIT 1) first
   UNION ALL
-  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_room, next.fair_key
+  SELECT a.server_id, a.job_class, a.organization_id, a.kinds, a.server_available, next.fair_key
     FROM application a CROSS JOIN LATERAL (
     SELECT fair_key FROM job
      WHERE state = 'queued' AND server_id = a.server_id AND job_class = a.job_class
@@ -60,7 +60,7 @@ WITH RECURSIVE queue AS (
      ORDER BY fair_key LIMIT 1) next
 ), due AS (
   -- Of each application as many as there is room for, and only those that nothing holds up.
-  SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_room, j.*
+  SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_available, j.*
     FROM application a CROSS JOIN LATERAL (
       SELECT job_id, priority, run_at, registry_id, exclusive_key FROM queued_job
        WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
@@ -68,9 +68,9 @@ WITH RECURSIVE queue AS (
          AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
          AND (job_class <> 'transfer' OR registry_id IS NULL
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))
-       ORDER BY priority DESC, run_at, job_id LIMIT a.server_room) j
+       ORDER BY priority DESC, run_at, job_id LIMIT a.server_available) j
 ), turn AS (
-  SELECT due.*, s.organization_has, s.organization_room, last.served_at,
+  SELECT due.*, s.organization_has, s.organization_available, last.served_at,
          has.jobs + row_number() OVER (PARTITION BY organization_id, job_class, fair_key
                                        ORDER BY priority DESC, run_at, job_id) AS turn
     FROM due JOIN share s USING (organization_id, job_class)
@@ -79,26 +79,27 @@ WITH RECURSIVE queue AS (
       SELECT count(*) AS jobs FROM job WHERE state IN ('dispatched', 'running')
          AND organization_id = due.organization_id AND job_class = due.job_class
          AND fair_key = due.fair_key) has
-   WHERE organization_room IS NULL OR organization_room > 0
+   WHERE organization_available IS NULL OR organization_available > 0
 ), line AS (
   SELECT *, row_number() OVER (PARTITION BY organization_id, job_class
                                ORDER BY priority DESC, turn, served_at NULLS FIRST, run_at, job_id
          ) AS place
     FROM turn
 ), counted AS (
-  SELECT line.*, registry_room.room AS registry_room,
+  SELECT line.*, registry_capacity.available AS registry_available,
          row_number() OVER (PARTITION BY server_id, job_class ORDER BY place) AS of_server,
          row_number() OVER (PARTITION BY registry_id, job_class ORDER BY place) AS of_registry,
          row_number() OVER (PARTITION BY coalesce(exclusive_key, job_id)
                             ORDER BY place, job_id) AS of_key
-    FROM line LEFT JOIN registry_room USING (registry_id)
+    FROM line LEFT JOIN registry_capacity USING (registry_id)
 ), chosen AS (
   SELECT job_id, organization_id, job_class, fair_key,
          row_number() OVER (ORDER BY job_class, organization_has + place, job_id) AS rank
     FROM counted
-   WHERE of_server <= server_room AND of_key = 1
-     AND (organization_room IS NULL OR place <= organization_room)
-     AND (registry_room IS NULL OR job_class <> 'transfer' OR of_registry <= registry_room)
+   WHERE of_server <= server_available AND of_key = 1
+     AND (organization_available IS NULL OR place <= organization_available)
+     AND (registry_available IS NULL OR job_class <> 'transfer'
+          OR of_registry <= registry_available)
    ORDER BY rank LIMIT %(most)s
 )"""
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - ours
@@ -112,7 +113,7 @@ DISPATCH = """, served AS (
   ON CONFLICT (organization_id, job_class, fair_key) DO UPDATE SET served_at = clock_timestamp()
 ), dispatched AS (
   UPDATE job SET state = 'dispatched', attempt = attempt + 1, dispatched_at = clock_timestamp(),
-                 rung_at = clock_timestamp()
+                 published_at = clock_timestamp()
     FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
   RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
             job.registry_id, job.fair_key, chosen.rank

@@ -45,13 +45,13 @@ REPUBLISH = Change(
         "j.job_id",
         """
   SELECT j.job_id AS row_id FROM job j JOIN server s USING (server_id)
-   WHERE j.state = 'dispatched' AND j.rung_at < now() - interval '3 seconds'
+   WHERE j.state = 'dispatched' AND j.published_at < now() - interval '3 seconds'
      AND server_is_online(s) AND {rows}
    LIMIT 500 FOR UPDATE OF j SKIP LOCKED
 """,
     ),
     """
-UPDATE job SET rung_at = now() FROM due WHERE job.job_id = due.row_id
+UPDATE job SET published_at = now() FROM due WHERE job.job_id = due.row_id
 RETURNING job.job_id, job.server_id, job.kind, job.attempt
 """,
 )

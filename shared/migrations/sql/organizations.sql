@@ -1,5 +1,5 @@
 -- The first start: an organization and the key that the operator chose for it, unless there is one already.
-CREATE OR REPLACE FUNCTION public.organization_found(organization text, api_key text, beginning text, hash bytea)
+CREATE OR REPLACE FUNCTION public.organization_bootstrap(organization text, api_key text, beginning text, hash bytea)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   -- An advisory lock could be held by any role for ever; nobody else may lock this table.

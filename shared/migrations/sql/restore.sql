@@ -2,9 +2,9 @@
 --
 -- The database is in one epoch at a time, with a counter that control raises. A worker gets both, as a mark, and
 -- presents the newest one. A mark that is newer than the database knows was given after the copy was made.
--- It holds a proof, so that no server can make one up and so stop the others.
+-- It is signed, so that no server can make one up and so stop the others.
 
-CREATE OR REPLACE FUNCTION public.epoch_proof(secret bytea, epoch text, counter bigint) RETURNS text
+CREATE OR REPLACE FUNCTION public.epoch_signature(secret bytea, epoch text, counter bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT encode(sha256(secret || sha256(secret || convert_to(epoch || ':' || counter, 'UTF8'))), 'hex')
 $$;
@@ -12,7 +12,7 @@ $$;
 -- The current mark for workers.
 CREATE OR REPLACE FUNCTION public.epoch_mark() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT e.epoch_id || ':' || e.counter || ':' || public.epoch_proof(e.secret, e.epoch_id, e.counter)
+  SELECT e.epoch_id || ':' || e.counter || ':' || public.epoch_signature(e.secret, e.epoch_id, e.counter)
     FROM public.database_epoch e WHERE e.ended_at IS NULL
 $$;
 
@@ -55,7 +55,7 @@ BEGIN
   SELECT * INTO known FROM public.database_epoch e WHERE e.ended_at IS NULL;
   IF known.epoch_id = epoch AND counter <= known.counter
      OR EXISTS (SELECT FROM public.database_epoch e WHERE e.epoch_id = epoch AND e.ended_at IS NOT NULL)
-     OR split_part(mark, ':', 3) <> public.epoch_proof(known.secret, epoch, counter) THEN
+     OR split_part(mark, ':', 3) <> public.epoch_signature(known.secret, epoch, counter) THEN
     RETURN;
   END IF;
   PERFORM public.database_restored(epoch);

@@ -44,8 +44,8 @@ GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_a
 -- A build and a deployment are asked for by the API, and end by what their jobs say.
 GRANT INSERT ON public.build TO wharf_api;
 GRANT INSERT ON public.deployment, public.deployment_server TO wharf_api;
--- A rollback point is control's to write, after a proof; the API asks for proofs, and gives points up.
-GRANT UPDATE (proof_job_id, dropped_at) ON public.rollback TO wharf_api;
+-- A rollback point is control's to write, after a verification; the API requests verifications, and gives points up.
+GRANT UPDATE (verification_job_id, dropped_at) ON public.rollback TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
@@ -59,7 +59,7 @@ GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) O
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_found, public.image_runs,
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap, public.image_runs,
   public.caller, public.send_notification, public.repository_of, public.organization_resume,
   public.server_is_online, public.server_is_available, public.organization_lock TO wharf_api;
 
@@ -72,16 +72,16 @@ GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_con
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 -- That a server is approved is nothing that the API could write.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
-GRANT UPDATE (role_ready_at, quick_slots, transfer_slots, build_slots) ON public.server TO wharf_control;
+GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
   TO wharf_control;
-GRANT UPDATE (outcome, error, finished_at, reference, digest, point_due, proof_job_id) ON public.deployment
+GRANT UPDATE (outcome, error, finished_at, reference, digest, point_due, verification_job_id) ON public.deployment
   TO wharf_control;
 -- An application it only locks, which needs a right to change it.
 GRANT UPDATE (last_version) ON public.application TO wharf_control;
--- What it submits itself: proofs and deletions of retained images, and what puts back a failed deployment.
+-- What it submits itself: verifications and deletions of retained images, and automatic rollbacks.
 GRANT INSERT ON public.job, public.job_need, public.deployment, public.deployment_server TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.rollback TO wharf_control;
 GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
@@ -92,7 +92,7 @@ GRANT UPDATE (disabled_at, disabled_code) ON public.webhook TO wharf_control;
 GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
   ON public.webhook_delivery TO wharf_control;
 GRANT DELETE ON public.deploy_hook_event TO wharf_control;
-GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_delay, public.job_close_attempt,
+GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_backoff, public.job_close_attempt,
   public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
   public.send_notification, public.server_is_online, public.server_is_available, public.job_lose
   TO wharf_control;
@@ -110,9 +110,9 @@ GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wha
 -- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
-GRANT EXECUTE ON FUNCTION public.job_delay, public.job_close_attempt, public.job_lose, public.job_id_at, public.registry_check_add,
+GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at, public.registry_check_add,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
-  public.send_notification, public.plain_text, public.readable_document, public.epoch_proof, public.epoch_mark,
+  public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
   public.epoch_check, public.database_restored TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
@@ -126,24 +126,26 @@ ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.job_prune OWNER TO wharf_functions;
 ALTER FUNCTION public.server_after_enrolment OWNER TO wharf_functions;
 ALTER FUNCTION public.server_enroll OWNER TO wharf_functions;
-ALTER FUNCTION public.organization_found OWNER TO wharf_functions;
+ALTER FUNCTION public.organization_bootstrap OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_lock OWNER TO wharf_functions;
 ALTER FUNCTION public.database_restored OWNER TO wharf_functions;
 ALTER FUNCTION public.organization_resume OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.me OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.is_current OWNER TO wharf_functions;
-ALTER FUNCTION worker_v1.hello OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.register OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.claim OWNER TO wharf_functions;
-ALTER FUNCTION worker_v1.beat OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.heartbeat OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.event OWNER TO wharf_functions;
 ALTER FUNCTION worker_v1.finish OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.hello OWNER TO wharf_functions;
+ALTER FUNCTION worker_v1.beat OWNER TO wharf_functions;
 REVOKE CREATE ON SCHEMA public, worker_v1 FROM wharf_functions;
 GRANT USAGE ON SCHEMA worker_v1 TO wharf_functions, wharf_servers;
 
--- A server role is a member of wharf_servers and may call the five, nothing else.
+-- A server role is a member of wharf_servers and may call the five, two of them by their former names too, nothing else.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM wharf_servers;
-GRANT EXECUTE ON FUNCTION worker_v1.hello, worker_v1.claim, worker_v1.beat, worker_v1.event, worker_v1.finish
-  TO wharf_servers;
+GRANT EXECUTE ON FUNCTION worker_v1.register, worker_v1.claim, worker_v1.heartbeat, worker_v1.event, worker_v1.finish,
+  worker_v1.hello, worker_v1.beat TO wharf_servers;
 
 INSERT INTO public.release_gate VALUES (1) ON CONFLICT DO NOTHING;
 INSERT INTO public.database_epoch (epoch_id, secret)

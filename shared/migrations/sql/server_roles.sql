@@ -1,5 +1,5 @@
 -- The database roles of servers: made, bounded, watched, taken away. Applied after roles.sql, by the same owner.
--- A role can run any SQL on its sessions and undo most settings of its own, so control watches what they do.
+-- A role can run any SQL on its sessions and reverse most settings of its own, so control watches what they do.
 
 -- Sets what bounds a server's role. Of these it can change all but `temp_file_limit`, which takes a right that
 -- only a superuser gives (see superuser_statements).

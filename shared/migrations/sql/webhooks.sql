@@ -71,7 +71,7 @@ BEGIN
     jsonb_build_object(
       'deploymentId', NEW.deployment_id, 'applicationId', NEW.application_id, 'buildId', NEW.build_id,
       'title', NEW.title, 'state', NEW.outcome, 'reference', NEW.reference, 'digest', NEW.digest,
-      'rollbackId', NEW.rollback_id, 'undoes', NEW.undoes, 'error', public.webhook_error(NEW.error),
+      'rollbackId', NEW.rollback_id, 'rollsBack', NEW.rolls_back, 'error', public.webhook_error(NEW.error),
       'createdAt', public.show_moment(NEW.created_at), 'finishedAt', public.show_moment(NEW.finished_at)));
   RETURN NULL;
 END $$;

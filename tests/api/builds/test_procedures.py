@@ -19,7 +19,7 @@ from tests.api.asking import (
 from tests.api.fleet import TestServer
 from tests.databases import Database
 from worker.control.credentials.grants import seal_grants
-from worker.control.maintenance.builds import settle_builds
+from worker.control.maintenance.builds import reconcile_builds
 
 DIGEST, OTHER = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -51,7 +51,7 @@ class BuildScenario:
         for _ in range(2):
             await self.server.sweep()
         async with self.server.control.connection() as connection:
-            await settle_builds(connection)
+            await reconcile_builds(connection)
         answer = await self.client.get("/api/build.one", params={"buildId": build_id})
         shown: dict[str, Any] = answer.json()
         return shown

@@ -16,7 +16,7 @@ from api.cli.build import SseEvent, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
-from worker.control.maintenance.builds import settle_builds
+from worker.control.maintenance.builds import reconcile_builds
 
 DIGEST = f"sha256:{'a' * 64}"
 
@@ -53,7 +53,7 @@ async def settle(server: TestServer) -> None:
     for _ in range(2):
         await server.sweep()
     async with server.control.connection() as connection:
-        await settle_builds(connection)
+        await reconcile_builds(connection)
 
 
 async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(

@@ -18,9 +18,9 @@ from tests.api.deploying import (
     create_deployable,
     deploy,
     make_point,
-    prove_next,
     replace_next,
     settle,
+    verify_next,
 )
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
@@ -171,7 +171,7 @@ async def test_an_operator_rolls_back_to_what_ran_before(
     await server.succeed_next({"reference": "x", "digest": OTHER})
     await replace_next(server)
     await settle(server)
-    await prove_next(server)
+    await verify_next(server)
 
     process = await run(url, "kept", "--wait", command="rollback")
     await server.succeed_next(PULLED)

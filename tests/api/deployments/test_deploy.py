@@ -422,8 +422,8 @@ async def test_servers_that_were_changed_get_back_what_they_had_where_that_is_wa
     if on_failure == "stop":
         assert newest["deploymentId"] == bad["deploymentId"]
         return
-    assert (newest["undoes"], newest["state"]) == (bad["deploymentId"], "succeeded")
-    assert newest["title"] == "Put back after broken"
+    assert (newest["rollsBack"], newest["state"]) == (bad["deploymentId"], "succeeded")
+    assert newest["title"] == "Automatic rollback after broken"
     assert [place["serverId"] for place in newest["servers"]] == [first]
     assert newest["buildId"] == good["buildId"]
 
@@ -445,5 +445,5 @@ async def test_nothing_is_put_back_once_something_newer_was_asked_for(
 
     chosen = {"applicationId": application["applicationId"]}
     shown = (await client.get("/api/deployment.all", params=chosen)).json()
-    undone = {each["undoes"] for each in shown} - {None}
+    undone = {each["rollsBack"] for each in shown} - {None}
     assert undone <= {newer["deploymentId"]}

@@ -115,7 +115,7 @@ async def serving(app: FastAPI, front: Any = None) -> AsyncIterator[tuple[Server
         await task
 
 
-async def beat(server: TestServer, job_id: str, attempt: int, *at_bytes: int) -> None:
+async def heartbeat(server: TestServer, job_id: str, attempt: int, *at_bytes: int) -> None:
     """Report the layers of a pull, as a worker does."""
     layers = [
         {"id": f"layer-{index}", "state": "moving", "current_bytes": count, "total_bytes": 1000}
@@ -123,7 +123,7 @@ async def beat(server: TestServer, job_id: str, attempt: int, *at_bytes: int) ->
     ]
     progress = {"current_bytes": sum(at_bytes), "total_bytes": 1000, "layers": layers}
     job = {"job_id": job_id, "attempt": attempt, "progress": progress}
-    await server.call("beat", {"incarnation": server.incarnation, "jobs": [job]})
+    await server.call("heartbeat", {"incarnation": server.incarnation, "jobs": [job]})
 
 
 def add_logs(database: Database, job_id: str, count: int, *, size_bytes: int = 10) -> None:

@@ -15,7 +15,7 @@ from api.events.wire import COMMENT
 from api.jobs.event_access import Opening
 from api.jobs.event_stream import Source, read
 from tests.api.asking import ADMIN_KEY, until
-from tests.api.events.reading import PATH, add_logs, beat, open_reader, serving
+from tests.api.events.reading import PATH, add_logs, heartbeat, open_reader, serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
@@ -105,12 +105,12 @@ async def test_snapshots_grow_over_two_attempts_and_have_no_id(
 ) -> None:
     async with open_reader(url, job_id) as reader:
         job = await server.next_job()
-        await beat(server, job_id, 1, 600, 100)
+        await heartbeat(server, job_id, 1, 600, 100)
         await reader.until("snapshot", state="running", attempt=1)
         await server.finish(job, "returned")
         await server.next_job()
         for count in (10, 20, 900):
-            await beat(server, job_id, 2, count, count)
+            await heartbeat(server, job_id, 2, count, count)
         while reader.snapshots[-1]["progress"]["currentBytes"] < 1800:
             await reader.until("snapshot", attempt=2)
 

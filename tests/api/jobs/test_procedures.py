@@ -129,8 +129,8 @@ async def test_a_job_says_what_it_waits_for(
         == "backoff"
     )
     assert (
-        await when("UPDATE server SET transfer_slots = 0", "UPDATE server SET transfer_slots = 4")
-        == "no_room"
+        await when("UPDATE server SET transfer_limit = 0", "UPDATE server SET transfer_limit = 4")
+        == "server_limit"
     )
     assert (
         await when("UPDATE server SET draining = true", "UPDATE server SET draining = false")
@@ -243,8 +243,8 @@ async def test_a_running_job_is_told(client: httpx2.AsyncClient, server: TestSer
     answer = await client.post("/api/job.cancel", json={"jobId": job_id})
 
     assert answer.json() == {"state": "running"}
-    beat = {
+    heartbeat = {
         "incarnation": server.incarnation,
         "jobs": [{"job_id": job.job_id, "attempt": job.attempt}],
     }
-    assert (await server.call("beat", beat))["jobs"][0]["cancel"] is True
+    assert (await server.call("heartbeat", heartbeat))["jobs"][0]["cancel"] is True

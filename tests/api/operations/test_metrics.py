@@ -20,7 +20,7 @@ from api.operations.metrics import (
     _bounded,
 )
 from tests.api.asking import open_client
-from tests.api.events.reading import beat, open_reader, serving
+from tests.api.events.reading import heartbeat, open_reader, serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
 
@@ -81,7 +81,7 @@ async def test_waiting_running_and_ended_jobs_are_counted(
 ) -> None:
     await pull(client, "a")
     job = await server.next_job()
-    await beat(server, job.job_id, 1, 700, 300)
+    await heartbeat(server, job.job_id, 1, 700, 300)
     await server.finish(job, "succeeded", result={})
     await pull(client, "b")
     await server.fail_next({"code": "registry_error", "message": "x", "retryable": False})

@@ -18,9 +18,9 @@ from tests.api.deploying import (
     deploy,
     make_point,
     points,
-    prove_next,
     replace_next,
     settle,
+    verify_next,
 )
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -104,7 +104,7 @@ async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
     await settle(scenario.server)
     before = await scenario.points()
 
-    proof = await prove_next(scenario.server)
+    proof = await verify_next(scenario.server)
 
     assert before == []
     assert proof.command["reference"] == KEPT
@@ -127,7 +127,7 @@ async def test_there_is_no_point_of_what_is_not_there(scenario: RollbackScenario
     assert await scenario.points() == []
     scenario.database.execute("UPDATE job SET finished_at = finished_at - interval '11 minutes'")
     [again] = await scenario.released()
-    assert again.kind == "image.prove"
+    assert again.kind == "image.verify"
 
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
@@ -172,7 +172,7 @@ async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     assert set(pulled.registries) == {scenario.application["rollbackRegistryId"]}
     assert [port["published_port"] for port in ran.command["ports"]] == [80]
     await settle(scenario.server)
-    await prove_next(scenario.server)
+    await verify_next(scenario.server)
     newest, older = await scenario.points()
     assert newest["rollbackId"] == first["rollbackId"]
     assert (newest["deploymentId"], newest["isRunning"]) == (asked["deploymentId"], True)
@@ -259,7 +259,7 @@ async def test_a_point_is_proved_once_a_day(scenario: RollbackScenario) -> None:
 
     [proof] = await scenario.released()
 
-    assert (proof.kind, proof.command["reference"]) == ("image.prove", KEPT)
+    assert (proof.kind, proof.command["reference"]) == ("image.verify", KEPT)
     await scenario.server.claim(proof)
     reported = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
     await scenario.server.finish(proof, "succeeded", result=reported)

@@ -78,12 +78,12 @@ async def test_an_engine_that_is_away_is_named_with_its_remedy(
 async def test_a_job_that_control_does_not_release_stops_there_with_the_reason(
     hasty: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    database.execute("UPDATE server SET quick_slots = 0")
+    database.execute("UPDATE server SET quick_limit = 0")
 
     answer = await asking(hasty, server.server_id)
 
     assert goods(answer) == [True, False, None, None, None]
-    assert "no free slot" in bad(answer)["found"]
+    assert "all the jobs of this class" in bad(answer)["found"]
     # Nobody waits for it any more.
     assert database.execute("SELECT state FROM job") == [("cancelled",)]
 

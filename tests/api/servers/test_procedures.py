@@ -259,10 +259,10 @@ async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(
 async def test_a_server_whose_worker_drains_says_so(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
-    beat = {"incarnation": server.incarnation, "jobs": []}
-    await server.call("beat", {**beat, "draining": True})
+    heartbeat = {"incarnation": server.incarnation, "jobs": []}
+    await server.call("heartbeat", {**heartbeat, "draining": True})
     draining = (await client.get("/api/server.all")).json()[0]
-    await server.call("beat", {**beat, "leaving": True})
+    await server.call("heartbeat", {**heartbeat, "leaving": True})
     gone = (await client.get("/api/server.all")).json()[0]
 
     assert (draining["draining"], draining["online"]) == (True, True)
@@ -335,14 +335,14 @@ async def test_a_server_that_only_builds_is_not_chosen_for_somebody_who_names_no
 async def test_the_engine_and_clock_of_a_heartbeat_are_shown(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
-    beat = {"incarnation": server.incarnation, "jobs": []}
+    heartbeat = {"incarnation": server.incarnation, "jobs": []}
     engine = {"engine_version": "29", "os": "linux", "architecture": "arm64"}
 
-    await server.call("beat", {**beat, "engine": engine, "clock_ahead_seconds": -0.25})
+    await server.call("heartbeat", {**heartbeat, "engine": engine, "clock_ahead_seconds": -0.25})
     listed = (await client.get("/api/server.all")).json()[0]
-    await server.call("beat", {**beat, "engine": None, "clock_ahead_seconds": "soon"})
+    await server.call("heartbeat", {**heartbeat, "engine": None, "clock_ahead_seconds": "soon"})
     kept = (await client.get("/api/server.all")).json()[0]
-    await server.call("beat", {**beat, "engine": {}})
+    await server.call("heartbeat", {**heartbeat, "engine": {}})
     away = (await client.get("/api/server.all")).json()[0]
 
     for shown in (listed, kept):

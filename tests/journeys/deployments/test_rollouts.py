@@ -333,7 +333,7 @@ def test_changes_of_a_failed_rollout_are_restored_where_that_is_requested(
     assert (failed["state"], failed["error"]["code"]) == ("failed", "port_taken"), failed
     assert [place["state"] for place in failed["servers"]] == ["succeeded", "failed"]
     undone = app.all()[0]
-    assert (undone["state"], undone["undoes"]) == ("succeeded", failed["deploymentId"]), undone
+    assert (undone["state"], undone["rollsBack"]) == ("succeeded", failed["deploymentId"]), undone
     for host in (0, 1):
         assert app.containers(host) == {app.name: "one"}
         assert docker(port, host, "port", app.name).startswith(f"8080/tcp -> 0.0.0.0:{port_before}")

@@ -44,14 +44,14 @@ def test_the_first_failure_is_the_fault() -> None:
 
 
 def test_another_stage_adds_to_what_is_proved() -> None:
-    report = ProbeReport(stages=(), proved=("one",), not_proved=("two",))
+    report = ProbeReport(stages=(), verified=("one",), not_verified=("two",))
     engine = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK)
 
-    good = report.with_stage(engine, proved="three")
-    bad = report.with_stage(engine, not_proved="four")
+    good = report.with_stage(engine, verified="three")
+    bad = report.with_stage(engine, not_verified="four")
 
-    assert good.stages == (engine,) and good.proved == ("one", "three")
-    assert bad.not_proved == ("two", "four") and report.fault() is None
+    assert good.stages == (engine,) and good.verified == ("one", "three")
+    assert bad.not_verified == ("two", "four") and report.fault() is None
 
 
 def test_a_report_survives_its_own_json_and_what_a_newer_worker_adds() -> None:
@@ -62,4 +62,4 @@ def test_a_report_survives_its_own_json_and_what_a_newer_worker_adds() -> None:
     again = ProbeReport.model_validate_json(report.model_dump_json(by_alias=True))
 
     assert again == report
-    assert "notProved" in report.model_dump(by_alias=True)
+    assert "notVerified" in report.model_dump(by_alias=True)

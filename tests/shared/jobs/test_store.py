@@ -76,11 +76,11 @@ class Walk:
             case State.DISPATCHED:
                 return [self.claim]
             case _:
-                return [self.finish, self.finish, self.beat, self.lose]
+                return [self.finish, self.finish, self.heartbeat, self.lose]
 
     def all(self) -> list[Callable[[], Awaitable[None]]]:
         return [
-            *(self.time_passes, self.release, self.refuse, self.claim, self.beat, self.finish),
+            *(self.time_passes, self.release, self.refuse, self.claim, self.heartbeat, self.finish),
             *(self.lose, self.say_hello, self.cancel, self.expire, self.call_back),
         ]
 
@@ -119,10 +119,10 @@ class Walk:
             assert status == ("claimed" if after or repeats else "fenced")
         await self.requires(after)
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         attempt, incarnation = self.pick()
         jobs = [{"job_id": self.job_id, "attempt": attempt, "progress": None}]
-        status = await self.speak("beat", incarnation, jobs=jobs)
+        status = await self.speak("heartbeat", incarnation, jobs=jobs)
         assert status == ("current" if incarnation == self.current else "superseded")
         await self.requires(transitions.renew(self.life, attempt, incarnation, self.now))
 
@@ -162,7 +162,8 @@ class Walk:
     async def say_hello(self) -> None:
         _, incarnation = self.pick()
         assert (
-            await self.speak("hello", incarnation, predecessor=self.current, **HELLO) == "current"
+            await self.speak("register", incarnation, predecessor=self.current, **HELLO)
+            == "current"
         )
         self.current = incarnation
         is_held = self.life.incarnation in {None, incarnation}
@@ -311,7 +312,7 @@ async def test_the_database_waits_as_long_as_the_pure_function_says(world: World
     inputs = list(product(range(20), (0.0, 0.25, 0.999), (None, 0.0, 5.5, 100.0, 3600.0)))
 
     rows = await world.rows(
-        "SELECT job_delay(failures, jitter, make_interval(secs => wait)) AS delay"
+        "SELECT job_backoff(failures, jitter, make_interval(secs => wait)) AS delay"
         " FROM unnest(%s::integer[], %s::float8[], %s::float8[])"
         " WITH ORDINALITY AS input (failures, jitter, wait, place) ORDER BY place",
         *map(list, zip(*inputs, strict=True)),

@@ -124,7 +124,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.believers)
     @rule(data=st.data())
-    def a_worker_beats(self, data: st.DataObject) -> None:
+    def a_worker_sends_a_heartbeat(self, data: st.DataObject) -> None:
         number, worker = data.draw(st.sampled_from(sorted(self.believers)))
         after = renew(self.job, number, worker, self.now)
         if after is None:

@@ -47,7 +47,7 @@ AS_A_SERVER = [
 ]
 AS_THE_API = [
     "INSERT INTO rollback (rollback_id) VALUES ('a')",
-    "UPDATE rollback SET proved_at = now()",
+    "UPDATE rollback SET verified_at = now()",
     "DELETE FROM rollback",
     "SELECT sealed FROM job_secret",
     "DELETE FROM job_secret",
@@ -94,7 +94,7 @@ AS_THE_API = [
     "UPDATE organization SET name = 'mine'",
     "SELECT gate FROM release_gate FOR UPDATE",
     "SELECT server_role_create('a')",
-    "SELECT worker_v1.hello('{}')",
+    "SELECT worker_v1.register('{}')",
     "SELECT worker_v1.finish('{}')",
     "SELECT job_close_attempt('a', 1, 'succeeded', NULL)",
     "CREATE TABLE mine (id integer)",
@@ -188,7 +188,9 @@ async def test_a_server_reads_and_writes_no_table(world: World) -> None:
     assert await allowed(await guest.connection(), statements) == []
 
 
-async def test_a_server_may_execute_five_functions_of_ours(world: World) -> None:
+async def test_a_server_may_execute_five_functions_two_of_which_have_a_former_name(
+    world: World,
+) -> None:
     guest = await world.add_server()
 
     rows = await world.rows(
@@ -199,7 +201,8 @@ async def test_a_server_may_execute_five_functions_of_ours(world: World) -> None
     )
 
     assert {row["name"] for row in rows} == {
-        f"worker_v1.{name}(jsonb)" for name in ("hello", "claim", "beat", "event", "finish")
+        f"worker_v1.{name}(jsonb)"
+        for name in ("register", "claim", "heartbeat", "event", "finish", "hello", "beat")
     }
 
 
@@ -230,10 +233,10 @@ async def test_a_search_path_of_its_own_does_not_help_a_server(world: World) -> 
     await connection.execute("SET search_path = pg_temp, worker_v1, public")
     await connection.execute("SET ROLE wharf_servers")
 
-    answer = await guest.hello("second", predecessor="first")
+    answer = await guest.register("second", predecessor="first")
 
     assert answer["server_id"] == guest.server_id
-    assert (await other.call("beat", "first"))["status"] == "current"
+    assert (await other.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_server_sees_no_statement_of_others(world: World) -> None:
@@ -321,7 +324,7 @@ async def test_control_makes_roles_for_enrolled_servers_only_and_keeps_those_in_
     with pytest.raises(errors.RaiseException, match="not removed"):
         await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
 
-    assert (await guest.call("beat", "first"))["status"] == "current"
+    assert (await guest.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_no_role_of_ours_is_more_than_it_has_to_be(world: World) -> None:
@@ -352,7 +355,7 @@ async def test_an_enrolled_server_gets_its_role_and_logs_in_with_its_own_passwor
     await DatabaseRoles().reconcile(world.control)
     await DatabaseRoles().reconcile(world.control)
 
-    assert (await guest.hello("first"))["status"] == "current"
+    assert (await guest.register("first"))["status"] == "current"
     [row] = await world.rows("SELECT role_ready_at FROM server")
     assert row["role_ready_at"] is not None
 
@@ -412,7 +415,7 @@ async def test_a_server_in_a_long_transaction_keeps_no_job_from_being_submitted(
     await world.api.execute("SET lock_timeout = '1s'")
 
     async with (await guest.connection()).transaction():
-        await guest.hello("second", predecessor="first")
+        await guest.register("second", predecessor="first")
         job_id = await world.submit(guest)
 
     assert [job.job_id for job in await world.release()] == [job_id]
@@ -433,7 +436,7 @@ async def test_a_server_that_stays_in_a_transaction_is_ended(world: World) -> No
         await asleep
     with pytest.raises(psycopg.OperationalError):
         await idle.execute("SELECT 1")
-    assert (await call(good, "beat", "first"))["status"] == "current"
+    assert (await call(good, "heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_server_idling_in_a_transaction_is_ended_by_itself(world: World) -> None:
@@ -460,7 +463,7 @@ async def test_a_server_whose_role_cannot_be_made_is_in_nobodys_way(world: World
 
     await DatabaseRoles().reconcile(world.control)
 
-    assert (await good.hello("first"))["status"] == "current"
+    assert (await good.register("first"))["status"] == "current"
     ready = await world.rows("SELECT server_id FROM server WHERE role_ready_at IS NULL")
     [left] = [row["server_id"] for row in ready]
     assert left in {guest.server_id for guest in bad}

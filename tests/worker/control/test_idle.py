@@ -43,7 +43,7 @@ async def test_idle_processes_ask_little(plane: Plane) -> None:
         await superuser.execute(f"ALTER DATABASE {name} RESET log_statement".encode())
 
     assert 0 < asked["wharf_control"] <= CONTROL_PER_SECOND * SECONDS, asked
-    # A beat every three seconds, and a word on the other connection every five.
+    # A heartbeat every three seconds, and a word on the other connection every five.
     assert 0 < asked[guest.role] <= WORKER_PER_SECOND * SECONDS, asked
 
 

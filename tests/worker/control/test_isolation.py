@@ -183,8 +183,8 @@ async def test_no_function_takes_a_job_of_another_server(
 
 
 async def forge(thief: Guest, named: dict[str, Any]) -> list[dict[str, Any]]:
-    beat = await thief.call("beat", "first", jobs=[{**named, "progress": {"layers": {}}}])
-    assert (beat["status"], beat["jobs"]) == ("current", [])
+    heartbeat = await thief.call("heartbeat", "first", jobs=[{**named, "progress": {"layers": {}}}])
+    assert (heartbeat["status"], heartbeat["jobs"]) == ("current", [])
     return [
         await thief.call("event", "first", **named, kind="log", data={}),
         await thief.call("finish", "first", **named, outcome="succeeded", result={}),
@@ -197,11 +197,11 @@ async def test_a_server_cannot_say_hello_for_another(
     thief, other = pair
 
     answer = await thief.call(
-        "hello", "forged", predecessor="first", server_id=other.server_id, kinds=[], engine={}
+        "register", "forged", predecessor="first", server_id=other.server_id, kinds=[], engine={}
     )
 
     assert answer["server_id"] == thief.server_id
-    assert (await other.call("beat", "first"))["status"] == "current"
+    assert (await other.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_no_table_of_the_database_is_read_or_written(

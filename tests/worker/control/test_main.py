@@ -113,7 +113,7 @@ async def test_control_goes_on_when_its_database_sessions_are_cut(
 
 async def test_two_replicas_ring_once_for_each_attempt_and_keep_to_the_slots(plane: Plane) -> None:
     world = plane.world
-    guest = await world.add_server(quick_slots=2)
+    guest = await world.add_server(quick_limit=2)
 
     async with plane.open_control(), plane.open_control():
         jobs = [await world.submit(guest) for _ in range(12)]
@@ -272,7 +272,7 @@ async def test_an_enrolled_server_is_let_in_by_a_running_control(plane: Plane) -
     async with plane.open_control():
         await wait_until(has_role)
 
-    assert (await guest.hello("first"))["status"] == "current"
+    assert (await guest.register("first"))["status"] == "current"
 
 
 async def test_a_control_that_may_approves_each_server_that_has_joined(plane: Plane) -> None:

@@ -40,13 +40,13 @@ class RestoreScenario:
     async def newest_mark(self) -> str:
         """Return the last settings that the server got."""
         await raise_counter(self.today)
-        return str((await self.guest.call("beat", "first"))["mark"])
+        return str((await self.guest.call("heartbeat", "first"))["mark"])
 
     async def come_back(self) -> dict[str, object]:
         """Have the worker of today start at the copy, with its last settings."""
         mark = await self.newest_mark()
         await self.yesterday.forget(self.guest)
-        return await self.later.call("hello", "second", mark=mark, kinds=KINDS, engine={})
+        return await self.later.call("register", "second", mark=mark, kinds=KINDS, engine={})
 
 
 async def raise_counter(world: World) -> None:
@@ -67,7 +67,7 @@ def copies(postgres: LocalPostgres) -> Iterator[list[Database]]:
 async def scenario(copies: list[Database]) -> AsyncIterator[RestoreScenario]:
     [database] = copies
     async with open_world(database) as world:
-        guest = await world.add_server(quick_slots=3)
+        guest = await world.add_server(quick_limit=3)
         running, dispatched = await world.run(guest), await world.dispatch(guest)
         queued = await world.submit(guest)
         await raise_counter(world)
@@ -128,9 +128,9 @@ async def test_a_restore_is_noticed_once_and_by_whichever_worker_comes_first(
     first = await held_since(scenario.yesterday)
 
     for known in (mark, newer):
-        await scenario.later.call("beat", "second", mark=known)
-    again = await scenario.later.call("beat", "second", mark=None)
-    await scenario.later.call("beat", "second", mark=again["mark"])
+        await scenario.later.call("heartbeat", "second", mark=known)
+    again = await scenario.later.call("heartbeat", "second", mark=None)
+    await scenario.later.call("heartbeat", "second", mark=again["mark"])
 
     assert first is not None
     assert await held_since(scenario.yesterday) == first
@@ -148,10 +148,10 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(
     ]
 
     for mark in forged:
-        assert (await scenario.guest.call("beat", "first", mark=mark))["status"] == "current"
+        assert (await scenario.guest.call("heartbeat", "first", mark=mark))["status"] == "current"
     shapes: list[object] = [5, {}, [], None]
     for junk in shapes:
-        assert (await scenario.guest.call("beat", "first", mark=junk))["status"] == "current"
+        assert (await scenario.guest.call("heartbeat", "first", mark=junk))["status"] == "current"
 
     assert await held_since(scenario.today) is None
 
@@ -170,13 +170,13 @@ async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> N
     assert await held_since(world) is None
 
 
-@pytest.mark.parametrize("first", ["hello", "beat"])
+@pytest.mark.parametrize("first", ["register", "heartbeat"])
 async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
     scenario: RestoreScenario, first: str
 ) -> None:
     functions = scenario.later.functions("first", mark=await scenario.newest_mark())
 
-    if first == "hello":
+    if first == "register":
         await functions.register({"kinds": KINDS, "engine": {}})
     else:
         await functions.heartbeat([])
@@ -193,13 +193,13 @@ async def test_a_deployment_that_failed_before_a_restore_is_rolled_back_after_th
     await world.owner.execute("SELECT database_restored()")
 
     await roll_back(world.control)
-    before = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
+    before = await world.rows("SELECT rolls_back FROM deployment WHERE rolls_back IS NOT NULL")
     await world.owner.execute("SELECT organization_resume(%s)", (world.organization_id,))
     await roll_back(world.control)
 
     assert before == []
-    after = await world.rows("SELECT undoes FROM deployment WHERE undoes IS NOT NULL")
-    assert after == [{"undoes": failed}]
+    after = await world.rows("SELECT rolls_back FROM deployment WHERE rolls_back IS NOT NULL")
+    assert after == [{"rolls_back": failed}]
 
 
 async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(world: World) -> None:

@@ -299,7 +299,7 @@ async def test_an_error_after_a_lost_lease_writes_nothing(scenario: AttemptScena
 
 async def test_a_success_of_a_superseded_worker_is_not_recorded(scenario: AttemptScenario) -> None:
     async def be_succeeded(_: Command, __: Grants, ___: Attempt) -> BaseModel:
-        await scenario.guest.hello("second", predecessor="first")
+        await scenario.guest.register("second", predecessor="first")
         return DONE
 
     assert await scenario.run(be_succeeded) is None

@@ -107,4 +107,4 @@ class Stuck(Step):
         try:
             return await super().work()
         except asyncio.CancelledError:
-            raise EngineError(FaultCode.NOT_PUT_BACK, "not restored") from None
+            raise EngineError(FaultCode.RESTORE_FAILED, "not restored") from None

@@ -195,7 +195,9 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: S
         lost, kept = await server.begin(), await server.begin()
         await world.pass_time(lost, timedelta(minutes=1))
         await world.sweep()
-        await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (server.guest.server_id,))
+        await world.control.execute(
+            "SELECT pg_notify('wharf_heartbeat', %s)", (server.guest.server_id,)
+        )
 
         assert await server.end_of(lost) is None
         assert server.attempt(kept).stop_reason is None
@@ -206,8 +208,8 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: S
 async def test_a_superseded_worker_stops_all_work_and_leaves(world: World, server: Server) -> None:
     async with server.presence.sending_heartbeats():
         job_id = await server.begin()
-        await server.guest.hello("second", predecessor="first")
-        await world.control.execute("SELECT pg_notify('wharf_beat', '')")
+        await server.guest.register("second", predecessor="first")
+        await world.control.execute("SELECT pg_notify('wharf_heartbeat', '')")
         async with asyncio.timeout(5):
             await server.superseded.wait()
 
@@ -220,7 +222,7 @@ async def test_an_invalid_notification_stops_nothing(world: World, server: Serve
     async with server.presence.sending_heartbeats():
         job_id = await server.begin()
         for payload in ("", "'", "x" * 7000, job_id, server.guest.server_id):
-            await world.control.execute("SELECT pg_notify('wharf_beat', %s)", (payload,))
+            await world.control.execute("SELECT pg_notify('wharf_heartbeat', %s)", (payload,))
         ended, _ = await asyncio.wait(server.tasks.values(), timeout=0.2)
 
         assert not ended

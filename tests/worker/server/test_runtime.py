@@ -208,7 +208,7 @@ async def test_a_draining_worker_finishes_or_returns_its_jobs(
 async def test_the_next_worker_takes_over_the_jobs_of_a_killed_one_at_once(
     scenario: WorkerScenario,
 ) -> None:
-    await scenario.guest.hello("killed")
+    await scenario.guest.register("killed")
     job_id = await scenario.world.run(scenario.guest, "killed")
     (scenario.path / "incarnation").write_text("killed")
 
@@ -248,8 +248,8 @@ async def test_a_superseded_worker_leaves(scenario: WorkerScenario) -> None:
     await scenario.start()
     [row] = await scenario.world.rows("SELECT incarnation FROM server")
 
-    await scenario.guest.hello("another", predecessor=row["incarnation"])
-    await scenario.world.control.execute("SELECT pg_notify('wharf_beat', '')")
+    await scenario.guest.register("another", predecessor=row["incarnation"])
+    await scenario.world.control.execute("SELECT pg_notify('wharf_heartbeat', '')")
 
     await wait_until(scenario.left.is_set)
 

@@ -90,8 +90,8 @@ def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> D
         retained=Retained(before["retained"], before["retained_registry_id"])
         if is_retained
         else None,
-        title=f"Put back after {before['failed_title'] or failed_id}",
-        undoes=failed_id,
+        title=f"Automatic rollback after {before['failed_title'] or failed_id}",
+        rolls_back=failed_id,
     )
 
 

@@ -5,7 +5,7 @@ from shared.set_aside import Change, Rows, change
 from worker.control.service import Service
 
 DUE = Rows(
-    "settle_builds",
+    "reconcile_builds",
     "build.build_id",
     "SELECT build_id AS row_id FROM build WHERE outcome IS NULL AND {rows}",
 )
@@ -47,7 +47,7 @@ UPDATE build SET
 BUILDS = Change(DUE, SETTLE)
 
 
-async def settle_builds(connection: Connection) -> None:
+async def reconcile_builds(connection: Connection) -> None:
     """Keep with each build how it ended, before its jobs are pruned.
 
     It ends as the first of its steps that did not succeed. Digests are what workers said: one that
@@ -57,4 +57,4 @@ async def settle_builds(connection: Connection) -> None:
     await change(connection, BUILDS)
 
 
-SETTLE_BUILDS = Service.with_connection("settle_builds", settle_builds)
+RECONCILE_BUILDS = Service.with_connection("reconcile_builds", reconcile_builds)

@@ -4,8 +4,8 @@ from shared.database import Connection
 from shared.set_aside import Change, Rows, change
 from worker.control.service import Service
 
-# A worker's numbers are what its server says: none may keep others from being settled.
-SETTLE_SERVERS = """
+# A worker's numbers are what its server says: none may keep others from being reconciled.
+RECONCILE_SERVERS = """
 , ended AS (
   SELECT s.deployment_id, s.server_id, max(j.finished_at) AS finished_at,
          (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
@@ -27,14 +27,14 @@ UPDATE deployment_server s SET outcome = coalesce(bad, 'succeeded'), error = end
 """
 SERVERS = Change(
     Rows(
-        "settle_servers",
+        "reconcile_servers",
         "(s.deployment_id || ' ' || s.server_id)",
         """
 SELECT s.deployment_id, s.server_id, s.deployment_id || ' ' || s.server_id AS row_id
   FROM deployment_server s WHERE s.outcome IS NULL AND {rows}
 """,
     ),
-    SETTLE_SERVERS,
+    RECONCILE_SERVERS,
 )
 
 # Of a deployment whose own build failed, the build's error is shown.
@@ -62,7 +62,7 @@ UPDATE deployment d SET
 """
 DEPLOYMENTS = Change(
     Rows(
-        "settle_deployments",
+        "reconcile_deployments",
         "deployment.deployment_id",
         "SELECT deployment_id AS row_id FROM deployment WHERE outcome IS NULL AND {rows}",
     ),
@@ -70,7 +70,7 @@ DEPLOYMENTS = Change(
 )
 
 
-async def settle_deployments(connection: Connection) -> None:
+async def reconcile_deployments(connection: Connection) -> None:
     """Keep with each deployment how it ended, on each server and as a whole.
 
     A server ends as the first of its jobs that did not succeed. The whole succeeded where all of
@@ -82,4 +82,4 @@ async def settle_deployments(connection: Connection) -> None:
     await change(connection, DEPLOYMENTS)
 
 
-SETTLE_DEPLOYMENTS = Service.with_connection("settle_deployments", settle_deployments)
+RECONCILE_DEPLOYMENTS = Service.with_connection("reconcile_deployments", reconcile_deployments)

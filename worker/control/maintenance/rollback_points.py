@@ -27,11 +27,12 @@ DEADLINE = timedelta(hours=1)
 # Asked every second, so that all the rest is asked only where there is something to do.
 IS_DUE = """
 SELECT EXISTS (SELECT FROM deployment WHERE point_due)
-    OR EXISTS (SELECT FROM rollback WHERE dropped_at IS NULL AND proof_job_id IS NOT NULL) AS is_due
+    OR EXISTS (SELECT FROM rollback
+                WHERE dropped_at IS NULL AND verification_job_id IS NOT NULL) AS is_due
 """
 # Its build has ended: the image is where it is retained, or will never be.
-TO_PROVE = Rows(
-    "prove",
+TO_VERIFY = Rows(
+    "verify_image",
     "d.deployment_id",
     """
 SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retained, d.digest,
@@ -41,15 +42,16 @@ SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retaine
    SELECT server_id FROM deployment_server s JOIN server USING (server_id)
     WHERE s.deployment_id = d.deployment_id AND server.removed_at IS NULL
     ORDER BY server_is_online(server) DESC, server_id LIMIT 1) s
-  LEFT JOIN job proof ON proof.job_id = d.proof_job_id
+  LEFT JOIN job verification ON verification.job_id = d.verification_job_id
  WHERE point_due AND d.outcome = 'succeeded' AND b.outcome = 'succeeded'
-   AND (d.proof_job_id IS NULL OR proof.job_id IS NULL
-        OR proof.state <> 'succeeded' AND proof.finished_at < now() - interval '10 minutes')
+   AND (d.verification_job_id IS NULL OR verification.job_id IS NULL
+        OR verification.state <> 'succeeded'
+           AND verification.finished_at < now() - interval '10 minutes')
    AND {rows}
  LIMIT 100
 """,
 )
-NOTE_PROOF = "UPDATE deployment SET proof_job_id = %s WHERE deployment_id = %s"
+RECORD_VERIFICATION = "UPDATE deployment SET verification_job_id = %s WHERE deployment_id = %s"
 
 # One deployment is one point; the same image run in the same way again is the same point.
 TO_WRITE = Rows(
@@ -57,38 +59,39 @@ TO_WRITE = Rows(
     "d.deployment_id",
     """
 SELECT d.deployment_id AS row_id
-  FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+  FROM deployment d JOIN job verification ON verification.job_id = d.verification_job_id
   JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
- WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+ WHERE point_due AND d.outcome = 'succeeded' AND verification.state = 'succeeded'
    AND {rows}
  ORDER BY d.number LIMIT 100
 """,
 )
 WRITE = """
-WITH proved AS (
-  SELECT d.*, proof.finished_at AS proved_at, proof.command->>'reference' AS proved_reference,
-         b.version
-    FROM deployment d JOIN job proof ON proof.job_id = d.proof_job_id
+WITH verified AS (
+  SELECT d.*, verification.finished_at AS verified_at,
+         verification.command->>'reference' AS verified_reference, b.version
+    FROM deployment d JOIN job verification ON verification.job_id = d.verification_job_id
     JOIN build b USING (build_id) JOIN registry r ON r.registry_id = d.retained_registry_id
-   WHERE point_due AND d.outcome = 'succeeded' AND proof.state = 'succeeded'
+   WHERE point_due AND d.outcome = 'succeeded' AND verification.state = 'succeeded'
      AND d.deployment_id = %s FOR UPDATE OF d
 ), written AS (
   INSERT INTO rollback (rollback_id, organization_id, application_id, deployment_id, build_id,
                         version, reference, digest, registry_id, settings, settings_hash,
-                        proved_at, checked_at, used_at)
+                        verified_at, checked_at, used_at)
   SELECT deployment_id, organization_id, application_id, deployment_id, build_id, version,
-         proved_reference, digest, retained_registry_id, settings, md5(settings::text),
-         proved_at, proved_at, finished_at
-    FROM proved
+         verified_reference, digest, retained_registry_id, settings, md5(settings::text),
+         verified_at, verified_at, finished_at
+    FROM verified
   ON CONFLICT (application_id, digest, settings_hash) WHERE dropped_at IS NULL DO UPDATE
     SET deployment_id = excluded.deployment_id, build_id = excluded.build_id,
         version = excluded.version, reference = excluded.reference,
-        registry_id = excluded.registry_id, proved_at = excluded.proved_at,
-        checked_at = excluded.checked_at, proof_error = NULL,
+        registry_id = excluded.registry_id, verified_at = excluded.verified_at,
+        checked_at = excluded.checked_at, verification_error = NULL,
         used_at = greatest(rollback.used_at, excluded.used_at)
   RETURNING 1
 )
-UPDATE deployment d SET point_due = false FROM proved WHERE d.deployment_id = proved.deployment_id
+UPDATE deployment d SET point_due = false FROM verified
+ WHERE d.deployment_id = verified.deployment_id
 RETURNING d.deployment_id
 """
 GIVE_UP = """
@@ -98,8 +101,8 @@ UPDATE deployment d SET point_due = false FROM build b
         OR NOT EXISTS (SELECT FROM registry r WHERE r.registry_id = d.retained_registry_id))
 """
 
-TO_PROVE_AGAIN = Rows(
-    "prove_again",
+TO_VERIFY_AGAIN = Rows(
+    "verify_point",
     "r.rollback_id",
     """
 SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference, r.registry_id,
@@ -108,23 +111,25 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
    SELECT server_id FROM application_server a JOIN server USING (server_id)
     WHERE a.application_id = r.application_id AND server_is_online(server)
     ORDER BY server_id LIMIT 1) s
- WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND proof_job_id IS NULL
-   AND checked_at < now() - CASE WHEN proof_error IS NULL THEN interval '1 day'
+ WHERE dropped_at IS NULL AND registry_id IS NOT NULL AND verification_job_id IS NULL
+   AND checked_at < now() - CASE WHEN verification_error IS NULL THEN interval '1 day'
                                  ELSE interval '1 hour' END
    AND {rows}
  ORDER BY checked_at LIMIT 100
 """,
 )
-SETTLE_PROOFS = """
-UPDATE rollback r SET proof_job_id = NULL, checked_at = j.finished_at,
-  proof_error = CASE WHEN j.state = 'succeeded' THEN NULL
-    ELSE coalesce(j.error, '{"code": "cancelled", "message": "the proof was cancelled"}') END,
-  proved_at = CASE WHEN j.state = 'succeeded' THEN j.finished_at ELSE proved_at END
-  FROM job j WHERE j.job_id = r.proof_job_id AND j.finished_at IS NOT NULL
+RECORD_VERIFICATIONS = """
+UPDATE rollback r SET verification_job_id = NULL, checked_at = j.finished_at,
+  verification_error = CASE WHEN j.state = 'succeeded' THEN NULL
+    ELSE coalesce(j.error, '{"code": "cancelled", "message": "its verification was cancelled"}')
+    END,
+  verified_at = CASE WHEN j.state = 'succeeded' THEN j.finished_at ELSE verified_at END
+  FROM job j WHERE j.job_id = r.verification_job_id AND j.finished_at IS NOT NULL
 """
-FORGET_PROOFS = """
-UPDATE rollback SET proof_job_id = NULL
- WHERE proof_job_id IS NOT NULL AND NOT EXISTS (SELECT FROM job WHERE job_id = proof_job_id)
+CLEAR_LOST_VERIFICATIONS = """
+UPDATE rollback SET verification_job_id = NULL
+ WHERE verification_job_id IS NOT NULL
+   AND NOT EXISTS (SELECT FROM job WHERE job_id = verification_job_id)
 """
 
 DROP_OLD = """
@@ -167,11 +172,11 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
  ORDER BY dropped_at LIMIT 100
 """,
 )
-NOTE_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
+RECORD_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
 # Who asks for a deployment of the application waits for this lock, and then sees the job.
 LOCK = "SELECT FROM application WHERE application_id = %s FOR UPDATE SKIP LOCKED"
 # A point goes with its job; a build whose image went with it says so.
-SETTLE_DELETIONS = """
+FINISH_DELETIONS = """
 WITH over AS (
   DELETE FROM rollback r
    WHERE dropped_at IS NOT NULL AND (registry_id IS NULL
@@ -198,26 +203,26 @@ async def write_points(connection: Connection) -> None:
     looked = await (await connection.execute(IS_DUE)).fetchone()
     if looked is None or not looked["is_due"]:
         return
-    await each(connection, TO_PROVE, partial(_verify, connection))
+    await each(connection, TO_VERIFY, partial(_verify, connection))
     await each(connection, TO_WRITE, partial(_write, connection))
     await connection.execute(GIVE_UP)
-    await connection.execute(SETTLE_PROOFS)
+    await connection.execute(RECORD_VERIFICATIONS)
 
 
 async def reconcile_points(connection: Connection) -> None:
     """Verify points again, drop those that are too many, delete what was dropped."""
-    await each(connection, TO_PROVE_AGAIN, partial(_verify_again, connection))
-    await connection.execute(FORGET_PROOFS)
+    await each(connection, TO_VERIFY_AGAIN, partial(_verify_again, connection))
+    await connection.execute(CLEAR_LOST_VERIFICATIONS)
     await connection.execute(DROP_OLD)
     await each(connection, TO_DELETE, partial(_delete, connection))
-    await connection.execute(SETTLE_DELETIONS)
+    await connection.execute(FINISH_DELETIONS)
 
 
 async def _verify(connection: Connection, due: Row) -> None:
     named = parse_reference(due["retained"])
     image = str(Reference(named.registry, named.repository, digest=due["digest"]))
     job_id = await _submit(connection, ImageVerify, due, image)
-    await connection.execute(NOTE_PROOF, (job_id, due["row_id"]))
+    await connection.execute(RECORD_VERIFICATION, (job_id, due["row_id"]))
 
 
 async def _write(connection: Connection, due: Row) -> None:
@@ -237,7 +242,7 @@ async def _delete(connection: Connection, due: Row) -> None:
     known = await read_known(connection, image, due["organization_id"])
     if not known.passing:
         job_id = await _submit(connection, ImageDelete, due, due["reference"])
-        await connection.execute(NOTE_DELETION, (job_id, due["row_id"]))
+        await connection.execute(RECORD_DELETION, (job_id, due["row_id"]))
 
 
 async def _submit(

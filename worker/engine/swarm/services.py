@@ -96,7 +96,7 @@ async def restore(
     30 times on 20.10). A Swarm notices a plain update instead.
 
     Raises:
-        EngineError: ``not_put_back``, another change followed, and the spec is unknown.
+        EngineError: ``restore_failed``, another change followed, and the spec is unknown.
     """
     operation = EngineOperation("restore service")
 
@@ -112,7 +112,9 @@ async def restore(
         elif previous_spec is not None or service.is_unmodified:
             await remove(engine, service_id)
         else:
-            raise EngineError(FaultCode.NOT_PUT_BACK, f"{operation}: its previous spec is unknown")
+            raise EngineError(
+                FaultCode.RESTORE_FAILED, f"{operation}: its previous spec is unknown"
+            )
 
     await _retry_on_conflict(engine, service_id, change)
 

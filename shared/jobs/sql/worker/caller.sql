@@ -10,7 +10,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
    WHERE server_id = substr(session_user, length('wharf_server_') + 1) AND removed_at IS NULL
 $$;
 
--- Whether the caller is the worker that speaks for its server now; the row is locked against a newer hello,
+-- Whether the caller is the worker that speaks for its server now; the row is locked against a newer registration,
 -- and not against those who submit jobs for this server (a foreign key takes FOR KEY SHARE).
 CREATE OR REPLACE FUNCTION worker_v1.is_current(incarnation text) RETURNS boolean
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

@@ -17,9 +17,9 @@ BEGIN
   IF number IS NULL THEN
     RETURN jsonb_build_object('status', 'fenced');
   END IF;
-  UPDATE public.job_attempt SET told = coalesce((document->>'number')::integer, told + 1)
+  UPDATE public.job_attempt SET last_event_number = coalesce((document->>'number')::integer, last_event_number + 1)
    WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer
-     AND told < coalesce((document->>'number')::integer, told + 1);
+     AND last_event_number < coalesce((document->>'number')::integer, last_event_number + 1);
   IF NOT FOUND THEN
     RETURN jsonb_build_object('status', 'already_recorded');
   END IF;

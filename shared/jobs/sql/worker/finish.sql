@@ -44,7 +44,7 @@ BEGIN
     result = CASE WHEN outcome = 'succeeded' THEN coalesce(kept, '{}') END,
     error = CASE WHEN outcome <> 'succeeded' THEN what END,
     progress = coalesce(public.readable_document(document->'progress', 32768), progress),
-    run_at = CASE WHEN outcome = 'failed' OR too_often THEN now() + public.job_delay(
+    run_at = CASE WHEN outcome = 'failed' OR too_often THEN now() + public.job_backoff(
         failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
         make_interval(secs => CASE WHEN what->>'retry_after_seconds' IS NOT NULL
           THEN least((what->>'retry_after_seconds')::double precision, 3600) END))

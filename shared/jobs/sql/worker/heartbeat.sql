@@ -1,11 +1,11 @@
--- beat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
+-- heartbeat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
 --       clock_ahead_seconds, mark}
 --   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now, mark} | {status: superseded}
 -- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
 -- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
 -- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
 -- those have `ended` that the caller gets no further attempt at: also one that there is no record of.
-CREATE OR REPLACE FUNCTION worker_v1.beat(document jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION worker_v1.heartbeat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   held jsonb;
@@ -23,7 +23,7 @@ BEGIN
     incarnation = CASE WHEN document->'leaving' = 'true' THEN NULL ELSE incarnation END
    WHERE server_id = worker_v1.me() AND incarnation = document->>'incarnation';
   IF NOT FOUND THEN
-    -- The state directory proved that this one is dead: it was copied.
+    -- The state directory showed that this one is dead: it was copied.
     UPDATE public.server SET second_worker_at = now()
      WHERE server_id = worker_v1.me() AND predecessor = document->>'incarnation' AND incarnation IS NOT NULL;
     RETURN jsonb_build_object('status', 'superseded');

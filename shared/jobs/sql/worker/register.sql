@@ -1,14 +1,14 @@
--- hello {incarnation, predecessor, wire_version, worker_version, kinds, engine, mark}
+-- register {incarnation, predecessor, wire_version, worker_version, kinds, engine, mark}
 --   → {status: current, server_id, organization_id, mark} | {status: wait, seconds} | {status: unknown}
--- `predecessor` proves, by what the exclusively locked state directory remembers, that the worker before is
--- dead; without that proof the new one waits until the other has not been seen for the length of a lease.
-CREATE OR REPLACE FUNCTION worker_v1.hello(document jsonb) RETURNS jsonb
+-- `predecessor` is the worker before, as the exclusively locked state directory remembers it: the lock shows that it is
+-- dead. Without it the new one waits until the other has not been seen for the length of a lease.
+CREATE OR REPLACE FUNCTION worker_v1.register(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   s public.server;
 BEGIN
   IF coalesce(length(document->>'incarnation'), 0) NOT BETWEEN 1 AND 100 OR pg_column_size(document) > 65536 THEN
-    RAISE EXCEPTION 'hello: a worker names its incarnation' USING ERRCODE = 'invalid_parameter_value';
+    RAISE EXCEPTION 'register: a worker names its incarnation' USING ERRCODE = 'invalid_parameter_value';
   END IF;
   PERFORM public.epoch_check(document->>'mark');
   SELECT * INTO s FROM public.server WHERE server_id = worker_v1.me() FOR NO KEY UPDATE;
@@ -25,11 +25,11 @@ BEGIN
                           'See the worker''s log on the server.')
      FROM public.job
     WHERE server_id = s.server_id AND state = 'running' AND incarnation <> document->>'incarnation';
-  UPDATE public.job SET rung_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
+  UPDATE public.job SET published_at = 'epoch' WHERE server_id = s.server_id AND state = 'dispatched';
   UPDATE public.server SET
     predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation
                        WHEN incarnation = document->>'incarnation' THEN predecessor END,
-    incarnation = document->>'incarnation', hello_at = now(), seen_at = now(), draining = false,
+    incarnation = document->>'incarnation', registered_at = now(), seen_at = now(), draining = false,
     wire_version = (document->>'wire_version')::integer,
     worker_version = public.plain_text(left(document->>'worker_version', 100)),
     kinds = coalesce((SELECT array_agg(public.plain_text(left(kind #>> '{}', 100))) FROM jsonb_array_elements(

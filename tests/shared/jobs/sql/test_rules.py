@@ -70,7 +70,7 @@ async def test_a_login_goes_when_its_worker_is_lost(world: World) -> None:
     job_id = await dispatch_with_secrets(world, guest)
     await guest.call("claim", "first", job_id=job_id, attempt=1)
 
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
 
     assert await secrets_of(world, job_id) == {"password"}
 
@@ -82,7 +82,7 @@ async def test_each_attempt_is_closed_with_its_outcome(world: World) -> None:
     await world.release()
     await world.forget(guest)
     await world.sweep()
-    await guest.call("beat", "first")
+    await guest.call("heartbeat", "first")
     await world.release()
     await guest.call("claim", "first", job_id=job_id, attempt=3)
     await guest.call("finish", "first", job_id=job_id, attempt=3, outcome="succeeded", result={})
@@ -132,7 +132,13 @@ async def test_anybody_may_send_junk_as_a_hint_and_it_changes_nothing(world: Wor
     before = await world.job(job_id)
     forger = await (await world.add_server()).connection()
 
-    for channel in ("wharf_release", "wharf_settle", "wharf_job", "wharf_beat", "wharf_progress"):
+    for channel in (
+        "wharf_release",
+        "wharf_deployment",
+        "wharf_job",
+        "wharf_heartbeat",
+        "wharf_progress",
+    ):
         for payload in ("", job_id, "'; DROP TABLE job; --", "x" * 7000):
             await forger.execute("SELECT pg_notify(%s, %s)", (channel, payload))
 
@@ -217,7 +223,7 @@ async def test_the_first_organization_is_founded_once(world: World) -> None:
     await world.owner.execute("DELETE FROM organization")
     others = [await world.connect("wharf_api") for _ in range(3)]
 
-    found = "SELECT organization_found(%s, %s, 'wharf_', sha256('key'))"
+    found = "SELECT organization_bootstrap(%s, %s, 'wharf_', sha256('key'))"
     await asyncio.gather(*(api.execute(found, (make_id(), make_id())) for api in others))
 
     assert len(await world.rows("SELECT 1 FROM organization")) == 1
@@ -225,7 +231,7 @@ async def test_the_first_organization_is_founded_once(world: World) -> None:
 
 
 async def test_no_second_organization_is_founded(world: World) -> None:
-    await world.api.execute("SELECT organization_found('theirs', 'key', 'wharf_', '')")
+    await world.api.execute("SELECT organization_bootstrap('theirs', 'key', 'wharf_', '')")
 
     assert len(await world.rows("SELECT 1 FROM api_key")) == 1
 

@@ -28,7 +28,7 @@ async def finish(guest: Guest, job_id: str, outcome: str, **document: Any) -> di
 async def test_hello_answers_who_the_server_is(world: World) -> None:
     guest = await world.add_server(None)
 
-    answer = await guest.hello("first")
+    answer = await guest.register("first")
 
     assert answer.pop("mark")
     assert answer == {
@@ -42,7 +42,7 @@ async def test_a_new_worker_with_proof_hands_back_what_the_dead_one_held(world: 
     guest = await world.add_server()
     running, unclaimed = await world.run(guest), await world.dispatch(guest)
 
-    assert (await guest.hello("second", predecessor="first"))["status"] == "current"
+    assert (await guest.register("second", predecessor="first"))["status"] == "current"
 
     job = await world.job(running)
     assert (job["state"], job["failures"], job["error"]["code"]) == ("queued", 1, "worker_lost")
@@ -57,13 +57,13 @@ async def test_a_new_worker_without_proof_waits_for_the_lease_of_the_other(
     guest = await world.add_server()
     job_id = await world.run(guest)
 
-    answer = await guest.hello("second", predecessor=proof)
+    answer = await guest.register("second", predecessor=proof)
 
     assert answer["status"] == "wait"
     assert 10 < answer["seconds"] <= 15
     assert await world.state(job_id) == "running"
     await world.forget(guest, 16 * SECOND)
-    assert (await guest.hello("second", predecessor=proof))["status"] == "current"
+    assert (await guest.register("second", predecessor=proof))["status"] == "current"
     assert await world.state(job_id) == "queued"
 
 
@@ -71,7 +71,7 @@ async def test_a_repeated_hello_takes_nothing_from_its_own_worker(world: World) 
     guest = await world.add_server()
     job_id = await world.run(guest)
 
-    assert (await guest.hello("first", predecessor="zeroth"))["status"] == "current"
+    assert (await guest.register("first", predecessor="zeroth"))["status"] == "current"
 
     assert await world.state(job_id) == "running"
 
@@ -81,9 +81,9 @@ async def test_a_hello_without_a_name_changes_nothing(world: World) -> None:
 
     for nameless in (None, "", "x" * 101):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
-            await guest.call("hello", nameless, predecessor="first")
+            await guest.call("register", nameless, predecessor="first")
 
-    assert (await guest.call("beat", "first"))["status"] == "current"
+    assert (await guest.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_cancelled_job_of_a_dead_worker_is_cancelled(world: World) -> None:
@@ -91,7 +91,7 @@ async def test_a_cancelled_job_of_a_dead_worker_is_cancelled(world: World) -> No
     job_id = await world.run(guest)
     await world.api.execute("SELECT job_cancel(%s, %s, '{}')", (job_id, world.organization_id))
 
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
 
     assert await world.state(job_id) == "cancelled"
 
@@ -100,7 +100,7 @@ async def test_a_removed_server_is_unknown(world: World) -> None:
     guest = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    assert await guest.hello("second", predecessor="first") == {"status": "unknown"}
+    assert await guest.register("second", predecessor="first") == {"status": "unknown"}
 
 
 # Claim
@@ -167,10 +167,10 @@ async def test_a_job_of_another_server_cannot_be_claimed_or_touched(world: World
         await thief.call("event", "first", **said, kind="log", data={}),
         await thief.call("finish", "first", **said, outcome="succeeded", result={}),
     ]
-    beat = await thief.call("beat", "first", jobs=[said])
+    heartbeat = await thief.call("heartbeat", "first", jobs=[said])
 
     assert {answer["status"] for answer in answers} == {"fenced"}
-    assert beat["jobs"] == []
+    assert heartbeat["jobs"] == []
     assert [await world.job(unclaimed), await world.job(running)] == before
 
 
@@ -183,7 +183,7 @@ async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> No
         job_id = await world.dispatch(guest)
         said = {"job_id": job_id, "attempt": 1}
         claiming = asyncio.create_task(call(old, "claim", before, **said))
-        await call(new, "hello", after, predecessor=before, kinds=[])
+        await call(new, "register", after, predecessor=before, kinds=[])
         answer = await claiming
         second = await call(new, "claim", after, **said)
         # Either the old one came first and its claim is lost with it, or it is told to stop.
@@ -191,7 +191,7 @@ async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> No
             ("claimed", "fenced"),
             ("superseded", "claimed"),
         }
-        await guest.hello(after)
+        await guest.register(after)
         await world.owner.execute("DELETE FROM job")
 
 
@@ -215,15 +215,15 @@ async def test_two_claims_at_once_by_one_worker_are_one_claim(world: World) -> N
 async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
     guest = await world.add_server()
     running, unclaimed = await world.run(guest), await world.dispatch(guest)
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
     said = {"job_id": running, "attempt": 1}
 
     claim = await guest.call("claim", "first", job_id=unclaimed, attempt=1)
-    beat = await guest.call("beat", "first", jobs=[said])
+    heartbeat = await guest.call("heartbeat", "first", jobs=[said])
     event = await guest.call("event", "first", **said, kind="log", data={})
     end = await guest.call("finish", "first", **said, outcome="succeeded", result={})
 
-    assert [claim["status"], beat["status"]] == ["superseded", "superseded"]
+    assert [claim["status"], heartbeat["status"]] == ["superseded", "superseded"]
     assert [event["status"], end["status"]] == ["fenced", "fenced"]
     assert await world.state(running) == "queued"
 
@@ -239,7 +239,7 @@ async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: Wo
     await world.owner.execute("UPDATE job SET incarnation = 'x' WHERE job_id = %s", (lost,))
 
     jobs = [{"job_id": job_id, "attempt": 1} for job_id in (held, lost, make_id())]
-    answer = await guest.call("beat", "first", jobs=jobs)
+    answer = await guest.call("heartbeat", "first", jobs=jobs)
 
     assert answer["jobs"] == [{"job_id": held, "attempt": 1, "cancel": False}]
     [row] = await world.rows("SELECT lease_until - now() AS left FROM job WHERE job_id = %s", held)
@@ -250,10 +250,10 @@ async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(wo
     guest = await world.add_server()
     job_id = await world.run(guest)
     said = {"job_id": job_id, "attempt": 1}
-    await guest.call("beat", "first", jobs=[{**said, "progress": {"done": 1}}])
+    await guest.call("heartbeat", "first", jobs=[{**said, "progress": {"done": 1}}])
 
     for progress in (None, "text", [1], {"much": "x" * 40_000}):
-        await guest.call("beat", "first", jobs=[{**said, "progress": progress}])
+        await guest.call("heartbeat", "first", jobs=[{**said, "progress": progress}])
 
     assert (await world.job(job_id))["progress"] == {"done": 1}
 
@@ -262,7 +262,7 @@ async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: Wor
     guest = await world.add_server()
     await world.forget(guest, 10 * SECOND)
 
-    answer = await guest.call("beat", "first")
+    answer = await guest.call("heartbeat", "first")
 
     assert (answer["status"], answer["jobs"]) == ("current", [])
     assert abs(answer["now"] - time.time()) < 60
@@ -280,7 +280,7 @@ async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: W
     elsewhere = await world.dispatch(other)
 
     begun = [running, over, retried, elsewhere, unknown]
-    answer = await guest.call("beat", "first", begun=begun)
+    answer = await guest.call("heartbeat", "first", begun=begun)
 
     assert sorted(answer["ended"]) == sorted([over, elsewhere, unknown])
 
@@ -291,7 +291,7 @@ async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
 ) -> None:
     guest = await world.add_server()
 
-    answer = await guest.call("beat", "first", begun=begun)
+    answer = await guest.call("heartbeat", "first", begun=begun)
 
     assert answer["status"] == "current"
 
@@ -377,7 +377,7 @@ async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
     guest = await world.add_server()
     job_id = await world.run(guest)
     reported = {"job_id": job_id, "attempt": 1, "progress": {"current_bytes": 1}}
-    await guest.call("beat", "first", jobs=[reported])
+    await guest.call("heartbeat", "first", jobs=[reported])
 
     await finish(guest, job_id, "succeeded", result={}, progress=progress)
 

@@ -35,7 +35,7 @@ async def test_a_running_job_is_told_by_its_next_beat(world: World) -> None:
     assert await request_cancel(world, job_id) is State.RUNNING
 
     jobs = [{"job_id": job_id, "attempt": 1}]
-    answer = await guest.call("beat", "first", jobs=jobs)
+    answer = await guest.call("heartbeat", "first", jobs=jobs)
     assert answer["jobs"] == [{"job_id": job_id, "attempt": 1, "cancel": True}]
 
 
@@ -43,7 +43,7 @@ async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
     guest = await world.add_server()
     job_id = await world.run(guest)
     connection = await guest.connect()
-    await connection.execute("LISTEN wharf_beat")
+    await connection.execute("LISTEN wharf_heartbeat")
 
     await request_cancel(world, job_id)
 

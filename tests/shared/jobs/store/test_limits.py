@@ -52,7 +52,7 @@ async def pause(world: World, *classes: JobClass) -> None:
 
 
 async def test_a_registry_has_eight_transfers_at_once_on_whatever_servers(world: World) -> None:
-    here, there = [await world.add_server(transfer_slots=10) for _ in range(2)]
+    here, there = [await world.add_server(transfer_limit=10) for _ in range(2)]
     registry_id = await world.add_registry()
     for guest in (here, there) * 6:
         await world.submit(guest, PULL, registry_id=registry_id)
@@ -66,7 +66,7 @@ async def test_a_registry_has_eight_transfers_at_once_on_whatever_servers(world:
 
 
 async def test_a_full_registry_holds_up_no_test_and_no_other_registry(world: World) -> None:
-    guest = await world.add_server(transfer_slots=4)
+    guest = await world.add_server(transfer_limit=4)
     full, free = await world.add_registry(), await world.add_registry()
     await limit(world, "registry", 1)
     await world.dispatch(guest, PULL, registry_id=full)
@@ -96,7 +96,7 @@ async def test_an_organization_has_as_many_transfers_as_it_may(world: World) -> 
 async def test_a_job_that_one_limit_holds_up_leaves_its_room_to_others_at_the_next_release(
     world: World,
 ) -> None:
-    guest = await world.add_server(transfer_slots=3)
+    guest = await world.add_server(transfer_limit=3)
     registry_id = await world.add_registry()
     await limit(world, "registry", 1)
     held_up = [await world.submit(guest, PULL, registry_id=registry_id) for _ in range(5)]
@@ -107,7 +107,7 @@ async def test_a_job_that_one_limit_holds_up_leaves_its_room_to_others_at_the_ne
 
 
 async def test_one_look_hands_out_so_many_and_the_next_one_goes_on(world: World) -> None:
-    guest = await world.add_server(quick_slots=2 * MOST)
+    guest = await world.add_server(quick_limit=2 * MOST)
     await world.submit(guest)
     await world.owner.execute(
         "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, command,"
@@ -180,7 +180,7 @@ async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: 
     running, unclaimed, waiting = await world.run(guest), await world.dispatch(guest), None
     said = [{"job_id": running, "attempt": 1}]
 
-    answer = await guest.call("beat", "first", jobs=said, draining=True)
+    answer = await guest.call("heartbeat", "first", jobs=said, draining=True)
     waiting = await world.submit(guest)
     await world.sweep()
 
@@ -189,18 +189,18 @@ async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: 
     states = [await world.state(job_id) for job_id in (running, unclaimed, waiting)]
     assert states == ["running", "queued", "queued"]
     assert (await world.job(unclaimed))["failures"] == 0
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
     assert {unclaimed, waiting} <= set(await released(world))
 
 
 async def test_a_drain_that_was_called_off_ends_with_the_next_beat(world: World) -> None:
     guest = await world.add_server()
-    await guest.call("beat", "first", draining=True)
+    await guest.call("heartbeat", "first", draining=True)
     job_id = await world.submit(guest)
 
     junks: tuple[object, ...] = (None, "true", 1, {}, False)
     for junk in junks:
-        await guest.call("beat", "first", draining=junk)
+        await guest.call("heartbeat", "first", draining=junk)
         assert await world.rows("SELECT 1 FROM server WHERE NOT draining")
 
     assert await released(world) == [job_id]
@@ -210,22 +210,22 @@ async def test_a_server_that_said_goodbye_is_away_at_once(world: World) -> None:
     guest = await world.add_server()
     unclaimed = await world.dispatch(guest)
 
-    answer = await guest.call("beat", "first", leaving=True)
+    answer = await guest.call("heartbeat", "first", leaving=True)
     waiting = await world.submit(guest)
     assert await world.sweep() == []
 
     assert (answer["status"], answer["jobs"]) == ("current", [])
     assert await released(world) == []
     assert await world.state(unclaimed) == await world.state(waiting) == "queued"
-    assert (await guest.call("beat", "first"))["status"] == "superseded"
+    assert (await guest.call("heartbeat", "first"))["status"] == "superseded"
 
 
 async def test_a_job_after_a_worker_signed_off_need_not_wait(world: World) -> None:
     guest = await world.add_server()
     left_behind = await world.run(guest)
-    await guest.call("beat", "first", leaving=True)
+    await guest.call("heartbeat", "first", leaving=True)
 
-    answer = await guest.hello("second", predecessor=None)
+    answer = await guest.register("second", predecessor=None)
 
     assert answer["status"] == "current"
     assert await world.state(left_behind) == "queued"
@@ -233,17 +233,17 @@ async def test_a_job_after_a_worker_signed_off_need_not_wait(world: World) -> No
 
 async def test_a_goodbye_of_one_that_was_succeeded_sends_nobody_away(world: World) -> None:
     guest = await world.add_server()
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
 
-    assert (await guest.call("beat", "first", leaving=True))["status"] == "superseded"
-    assert (await guest.call("beat", "second"))["status"] == "current"
+    assert (await guest.call("heartbeat", "first", leaving=True))["status"] == "superseded"
+    assert (await guest.call("heartbeat", "second"))["status"] == "current"
 
 
 # Whose turn it is
 
 
 async def test_tests_go_before_tags_and_pulls_before_pushes(world: World) -> None:
-    guest = await world.add_server(quick_slots=1, transfer_slots=1)
+    guest = await world.add_server(quick_limit=1, transfer_limit=1)
     tag, test = await world.submit(guest, TAG), await world.submit(guest, TEST)
     push, pull = await world.submit(guest, PUSH), await world.submit(guest, PULL)
 
@@ -254,7 +254,7 @@ async def test_tests_go_before_tags_and_pulls_before_pushes(world: World) -> Non
 
 
 async def test_applications_take_turns_however_much_one_of_them_asks(world: World) -> None:
-    guest = await world.add_server(transfer_slots=1)
+    guest = await world.add_server(transfer_limit=1)
     greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(6)]
     modest = [await world.submit(guest, PULL, fair_key="modest") for _ in range(2)]
 
@@ -264,7 +264,7 @@ async def test_applications_take_turns_however_much_one_of_them_asks(world: Worl
 
 
 async def test_a_pull_goes_before_a_push_whoevers_turn_it_is(world: World) -> None:
-    guest = await world.add_server(transfer_slots=1)
+    guest = await world.add_server(transfer_limit=1)
     pulls = [await world.submit(guest, PULL, fair_key="a") for _ in range(3)]
     push = await world.submit(guest, PUSH, fair_key="b")
 
@@ -274,7 +274,7 @@ async def test_a_pull_goes_before_a_push_whoevers_turn_it_is(world: World) -> No
 async def test_an_application_that_has_nothing_running_goes_before_one_that_has(
     world: World,
 ) -> None:
-    guest = await world.add_server(transfer_slots=2)
+    guest = await world.add_server(transfer_limit=2)
     greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(6)]
     assert await released(world) == greedy[:2]
     modest = await world.submit(guest, PULL, fair_key="modest")
@@ -285,13 +285,13 @@ async def test_an_application_that_has_nothing_running_goes_before_one_that_has(
 
 
 async def test_running_jobs_count_more_than_the_last_turn(world: World) -> None:
-    guest = await world.add_server(transfer_slots=2)
+    guest = await world.add_server(transfer_limit=2)
     greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(3)]
     modest = [await world.submit(guest, PULL, fair_key="modest", priority=9) for _ in range(2)]
-    await world.owner.execute("UPDATE server SET transfer_slots = 1")
+    await world.owner.execute("UPDATE server SET transfer_limit = 1")
     assert await released(world) == modest[:1]
     await world.owner.execute("UPDATE job SET priority = 0")
-    await world.owner.execute("UPDATE server SET transfer_slots = 2")
+    await world.owner.execute("UPDATE server SET transfer_limit = 2")
     assert await released(world) == greedy[:1]
     await world.owner.execute(
         "UPDATE application_turn SET served_at = now() + interval '1 hour'"
@@ -304,7 +304,7 @@ async def test_running_jobs_count_more_than_the_last_turn(world: World) -> None:
 
 
 async def test_room_is_shared_evenly_between_applications(world: World) -> None:
-    guest = await world.add_server(transfer_slots=6)
+    guest = await world.add_server(transfer_limit=6)
     for name, number in (("a", 20), ("b", 10), ("c", 1)):
         for _ in range(number):
             await world.submit(guest, PULL, fair_key=name)
@@ -327,11 +327,11 @@ async def test_applications_share_their_organizations_limit_across_servers(world
 
 async def test_organizations_share_evenly_what_is_released_at_a_time(world: World) -> None:
     """Of 2,000 due jobs 500 are released at a time."""
-    guest = await world.add_server(quick_slots=2000)
+    guest = await world.add_server(quick_limit=2000)
     await world.owner.execute("INSERT INTO organization (organization_id, name) VALUES ('b', 'b')")
     await world.owner.execute(
         "INSERT INTO server (server_id, organization_id, name, description, incarnation, seen_at,"
-        " kinds, quick_slots) VALUES ('b', 'b', 'b', '', 'first', now(), %s, 2000)",
+        " kinds, quick_limit) VALUES ('b', 'b', 'b', '', 'first', now(), %s, 2000)",
         (KINDS,),
     )
     await world.owner.execute(
@@ -368,7 +368,7 @@ async def test_in_any_crowd_no_limit_is_exceeded_and_no_room_is_left_unused(worl
     chance = random.Random(SEED)  # noqa: S311 - a crowd, no secret
     guests = [
         await world.add_server(
-            quick_slots=chance.randint(1, 3), transfer_slots=chance.randint(1, 4)
+            quick_limit=chance.randint(1, 3), transfer_limit=chance.randint(1, 4)
         )
         for _ in range(3)
     ]
@@ -405,7 +405,7 @@ HELD = "SELECT * FROM job JOIN server USING (server_id) WHERE state = 'dispatche
 async def require_within_limits(world: World) -> None:
     held = await world.rows(HELD)
     for (server_id, job_class), jobs in _by(held, "server_id", "job_class").items():
-        assert len(jobs) <= jobs[0][f"{job_class}_slots"], (server_id, job_class)
+        assert len(jobs) <= jobs[0][f"{job_class}_limit"], (server_id, job_class)
     transfers = [job for job in held if job["job_class"] == "transfer"]
     assert len(transfers) <= 7
     for registry_id, jobs in _by(transfers, "registry_id").items():
@@ -427,7 +427,7 @@ async def require_no_room_for_any(world: World) -> None:
         there = _by(transfers, "registry_id").get((job["registry_id"],), [])
         is_transfer = job["job_class"] == "transfer"
         assert (
-            len(here) == job[f"{job['job_class']}_slots"]
+            len(here) == job[f"{job['job_class']}_limit"]
             or job["exclusive_key"] in keys
             or (is_transfer and len(transfers) == 7)
             or (is_transfer and job["registry_id"] and len(there) == 3)
@@ -445,7 +445,7 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
     order = sorted(RULES, key=lambda kind: (RULES[kind].job_class, -RULES[kind].priority))
 
     quick, transfers = (
-        ["server.check", "registry.test", "image.tag", "image.prove"],
+        ["server.check", "registry.test", "image.tag", "image.verify"],
         [
             *("image.pull", "compose.pull", "service.replace", "container.replace"),
             *("image.push", "image.copy", "image.delete"),

@@ -89,7 +89,7 @@ async def test_a_job_waits_for_its_server(world: World) -> None:
     await world.forget(guest)
 
     assert await released(world) == []
-    await guest.call("beat", "first")
+    await guest.call("heartbeat", "first")
     assert await released(world) == [job_id]
 
 
@@ -101,16 +101,16 @@ async def test_a_job_waits_for_a_server_that_never_said_hello(world: World) -> N
 
 async def test_a_job_waits_for_a_worker_that_knows_its_kind(world: World) -> None:
     guest = await world.add_server(None)
-    await guest.hello("first", kinds=["image.tag@2", "image.pull@1"])
+    await guest.register("first", kinds=["image.tag@2", "image.pull@1"])
     job_id = await world.submit(guest)
 
     assert await released(world) == []
-    await guest.hello("first", kinds=KINDS)
+    await guest.register("first", kinds=KINDS)
     assert await released(world) == [job_id]
 
 
 async def test_each_class_of_a_server_has_its_own_slots(world: World) -> None:
-    guest = await world.add_server(quick_slots=3, transfer_slots=2)
+    guest = await world.add_server(quick_limit=3, transfer_limit=2)
     quick = [await world.submit(guest, TAG) for _ in range(5)]
     transfer = [await world.submit(guest, PULL) for _ in range(5)]
 
@@ -121,14 +121,14 @@ async def test_each_class_of_a_server_has_its_own_slots(world: World) -> None:
 
 
 async def test_a_server_without_slots_gets_nothing(world: World) -> None:
-    guest = await world.add_server(quick_slots=0)
+    guest = await world.add_server(quick_limit=0)
     await world.submit(guest)
 
     assert await released(world) == []
 
 
 async def test_a_full_server_keeps_no_other_one_waiting(world: World) -> None:
-    full, free = await world.add_server(quick_slots=1), await world.add_server(quick_slots=1)
+    full, free = await world.add_server(quick_limit=1), await world.add_server(quick_limit=1)
     first = [await world.submit(full) for _ in range(3)]
     other = await world.submit(free)
 
@@ -136,7 +136,7 @@ async def test_a_full_server_keeps_no_other_one_waiting(world: World) -> None:
 
 
 async def test_priority_goes_first_and_then_who_has_waited_longest(world: World) -> None:
-    guest = await world.add_server(quick_slots=1)
+    guest = await world.add_server(quick_limit=1)
     early, late, urgent = [await world.submit(guest, priority=priority) for priority in (0, 0, 5)]
 
     order = []
@@ -227,7 +227,7 @@ async def test_a_server_that_was_removed_gets_nothing(world: World) -> None:
 
 
 async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: World) -> None:
-    guest = await world.add_server(quick_slots=1)
+    guest = await world.add_server(quick_limit=1)
     await world.submit(guest)
     other = await world.connect("wharf_control")
 
@@ -243,7 +243,7 @@ async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: 
 
 
 async def test_replicas_together_never_use_more_slots_than_there_are(world: World) -> None:
-    guest = await world.add_server(quick_slots=1)
+    guest = await world.add_server(quick_limit=1)
     replicas = [await world.connect("wharf_control") for _ in range(3)]
     jobs = {await world.submit(guest)}
 

@@ -169,7 +169,7 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
 
 
 async def test_many_who_ask_for_the_same_at_once_while_it_ends_all_get_a_job(world: World) -> None:
-    guest = await world.add_server(quick_slots=1000)
+    guest = await world.add_server(quick_limit=1000)
     others = [await world.connect("wharf_api") for _ in range(4)]
     seen: set[str] = set()
 

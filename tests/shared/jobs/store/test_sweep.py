@@ -41,7 +41,7 @@ async def test_a_new_worker_is_rung_at_once_for_what_the_old_one_had_not_claimed
     guest = await world.add_server()
     job_id = await world.dispatch(guest)
 
-    await guest.hello("second", predecessor="first")
+    await guest.register("second", predecessor="first")
 
     assert [message.job_id for message in await world.sweep()] == [job_id]
 
@@ -200,7 +200,7 @@ async def test_the_running_job_of_a_removed_server_ends_with_its_lease(world: Wo
     job_id = await world.run(guest)
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    assert (await guest.call("beat", "first"))["status"] == "superseded"
+    assert (await guest.call("heartbeat", "first"))["status"] == "superseded"
     await world.pass_time(job_id, 16 * SECOND)
     await world.sweep()
 
@@ -208,7 +208,7 @@ async def test_the_running_job_of_a_removed_server_ends_with_its_lease(world: Wo
 
 
 async def test_many_replicas_sweep_at_once_and_each_attempt_is_lost_once(world: World) -> None:
-    guest = await world.add_server(quick_slots=100)
+    guest = await world.add_server(quick_limit=100)
     jobs = [await world.run(guest) for _ in range(30)]
     waiting = [await world.submit(guest, needs=[job_id]) for job_id in jobs]
     await world.owner.execute(

@@ -155,4 +155,4 @@ async def test_control_goes_on_while_the_broker_is_away(world: World, tmp_path: 
 
         await wait_until(has_role)
 
-    assert (await guest.hello("first"))["status"] == "current"
+    assert (await guest.register("first"))["status"] == "current"

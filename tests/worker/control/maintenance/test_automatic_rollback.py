@@ -68,8 +68,10 @@ async def test_a_failed_deployment_of_a_slow_clock_gives_back_what_ran_before(
 
     await roll_back(world.control)
 
-    [row] = await world.rows("SELECT undoes, digest FROM deployment WHERE undoes IS NOT NULL")
-    assert row == {"undoes": failed, "digest": DIGEST}
+    [row] = await world.rows(
+        "SELECT rolls_back, digest FROM deployment WHERE rolls_back IS NOT NULL"
+    )
+    assert row == {"rolls_back": failed, "digest": DIGEST}
 
 
 async def test_nothing_is_given_back_once_a_slow_clock_has_deployed_again(world: World) -> None:
@@ -80,4 +82,4 @@ async def test_nothing_is_given_back_once_a_slow_clock_has_deployed_again(world:
 
     await roll_back(world.control)
 
-    assert not await world.rows("SELECT 1 FROM deployment WHERE undoes IS NOT NULL")
+    assert not await world.rows("SELECT 1 FROM deployment WHERE rolls_back IS NOT NULL")

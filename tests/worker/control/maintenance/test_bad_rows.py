@@ -190,7 +190,7 @@ class Scene:
             finished_at="now",
             on_failure="rollback",
         )
-        proved = await self.deployment(
+        verified = await self.deployment(
             applications[2],
             builds[2],
             **over,
@@ -221,12 +221,12 @@ class Scene:
         )
         return {
             "release": await self.queued_job(),
-            "settle_builds": await self.build(applications[0], version=2),
-            "settle_deployments": await self.deployment(applications[1], builds[1]),
+            "reconcile_builds": await self.build(applications[0], version=2),
+            "reconcile_deployments": await self.deployment(applications[1], builds[1]),
             "before": before,
             "automatic_rollback": failed,
-            "prove": proved,
-            "prove_again": point,
+            "verify_image": verified,
+            "verify_point": point,
             "deliveries": await self.insert(
                 "webhook_delivery",
                 webhook_id=webhook_id,
@@ -239,7 +239,7 @@ class Scene:
 
 @pytest.fixture
 async def scene(world: World) -> Scene:
-    guest = await world.add_server(transfer_slots=1000)
+    guest = await world.add_server(transfer_limit=1000)
     return Scene(world, guest, await world.add_registry())
 
 
@@ -272,11 +272,11 @@ async def is_handled(world: World, rows: dict[str, str]) -> bool:
     return await done(world, rows) == {
         *(
             "release",
-            "settle_builds",
-            "settle_deployments",
+            "reconcile_builds",
+            "reconcile_deployments",
             "automatic_rollback",
-            "prove",
-            "prove_again",
+            "verify_image",
+            "verify_point",
         ),
         "deliveries",
     }
@@ -290,11 +290,14 @@ async def is_handled_at_last(control: Control, world: World, rows: dict[str, str
 
 DONE = {
     "release": "SELECT FROM job WHERE job_id = %s AND state = 'dispatched'",
-    "settle_builds": "SELECT FROM build WHERE build_id = %s AND outcome = 'succeeded'",
-    "settle_deployments": "SELECT FROM deployment WHERE deployment_id = %s AND outcome IS NOT NULL",
-    "automatic_rollback": "SELECT FROM deployment WHERE undoes = %s",
-    "prove": "SELECT FROM deployment WHERE deployment_id = %s AND proof_job_id IS NOT NULL",
-    "prove_again": "SELECT FROM rollback WHERE rollback_id = %s AND proof_job_id IS NOT NULL",
+    "reconcile_builds": "SELECT FROM build WHERE build_id = %s AND outcome = 'succeeded'",
+    "reconcile_deployments": "SELECT FROM deployment WHERE deployment_id = %s"
+    " AND outcome IS NOT NULL",
+    "automatic_rollback": "SELECT FROM deployment WHERE rolls_back = %s",
+    "verify_image": "SELECT FROM deployment WHERE deployment_id = %s"
+    " AND verification_job_id IS NOT NULL",
+    "verify_point": "SELECT FROM rollback WHERE rollback_id = %s"
+    " AND verification_job_id IS NOT NULL",
     "deliveries": "SELECT FROM webhook_delivery WHERE delivery_id = %s AND code IS NOT NULL",
 }
 
@@ -336,7 +339,7 @@ async def test_a_reference_that_is_none_is_set_aside_with_its_cause(
 
     assert await causes(world) == {
         ("automatic_rollback", bad["automatic_rollback"]): "document_unreadable",
-        ("prove", bad["prove"]): "ref_invalid",
+        ("verify_image", bad["verify_image"]): "ref_invalid",
     }
     messages = await world.rows(
         "SELECT message FROM set_aside WHERE service = 'automatic_rollback'"
@@ -410,7 +413,7 @@ async def test_a_row_is_tried_again_after_its_pause_and_its_entry_goes(
 
     assert [count for count, _ in failures] == [1, 2, 3]
     assert failures[2][1]
-    assert await world.rows("SELECT FROM deployment WHERE undoes = %s", bad)
+    assert await world.rows("SELECT FROM deployment WHERE rolls_back = %s", bad)
     assert await causes(world) == {}
 
 

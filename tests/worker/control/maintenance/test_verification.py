@@ -240,7 +240,7 @@ async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_ve
 async def test_many_pushes_are_verified_a_bounded_number_at_a_time(
     world: World, verification: Verifier
 ) -> None:
-    guest = await world.add_server(transfer_slots=2 * BATCH)
+    guest = await world.add_server(transfer_limit=2 * BATCH)
     async with open_registry() as registry:
         jobs = [await push(world, guest, registry.host, IMAGE.digest) for _ in range(BATCH + 1)]
 

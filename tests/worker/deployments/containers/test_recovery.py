@@ -377,7 +377,7 @@ async def test_a_finished_deployment_that_is_unhealthy_now_is_not_reported_as_re
 
     error = await scenario.fail(reference, deployment_id="done")
 
-    assert error.code == FaultCode.NOT_PUT_BACK
+    assert error.code == FaultCode.RESTORE_FAILED
     assert await names(scenario) == [scenario.name]
 
 
@@ -535,7 +535,7 @@ async def test_a_cancel_during_a_frozen_engine_is_recovered_when_it_answers(
     scenario.local.thaw()
     await recover(scenario.tools.journal)
 
-    assert caught.value.code == FaultCode.NOT_PUT_BACK
+    assert caught.value.code == FaultCode.RESTORE_FAILED
     assert attempt.is_too_late
     await require_still_running(scenario, before)
     await wait_until(lambda: answer((scenario.local.address, 8309)) == "1")

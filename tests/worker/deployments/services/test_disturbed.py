@@ -254,7 +254,7 @@ async def test_a_service_that_a_person_changed_after_a_worker_died_is_not_restor
     with pytest.raises(EngineError) as caught:
         await services.restore(scenario.engine, service.service_id, command.deployment_id, None)
 
-    assert caught.value.code == FaultCode.NOT_PUT_BACK
+    assert caught.value.code == FaultCode.RESTORE_FAILED
     assert attempt.task is not None
     with pytest.raises(EngineError):
         await attempt.task

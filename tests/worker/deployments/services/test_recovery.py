@@ -167,7 +167,7 @@ async def test_a_cancel_during_a_request_to_a_frozen_engine_reports_a_failed_res
         await attempt.task
     scenario.local.thaw()
 
-    assert caught.value.code == FaultCode.NOT_PUT_BACK
+    assert caught.value.code == FaultCode.RESTORE_FAILED
     assert attempt.is_too_late
 
 
@@ -211,7 +211,7 @@ async def test_a_cancel_during_a_frozen_engine_is_recovered_when_it_answers(
     scenario.local.thaw()
     await recover(next_worker(scenario))
 
-    assert caught.value.code == FaultCode.NOT_PUT_BACK
+    assert caught.value.code == FaultCode.RESTORE_FAILED
     assert attempt.is_too_late
     await wait_until(partial(scenario.is_restored, before), seconds=IN_TIME)
 

@@ -32,9 +32,9 @@ async def test_the_right_password_is_verified_with_its_rights(
     assert report.fault() is None
     assert [result.stage for result in report.stages] == STAGES
     assert report.host == host and report.repository == "team/connection-test"
-    assert "that username and password are right" in report.proved
-    assert "that this login may push to team/connection-test" in report.proved
-    assert report.not_proved == ("that a valid certificate vouches for the registry",)
+    assert "that username and password are right" in report.verified
+    assert "that this login may push to team/connection-test" in report.verified
+    assert report.not_verified == ("that a valid certificate vouches for the registry",)
 
 
 async def test_a_wrong_password_is_reported_and_ends_the_test(
@@ -48,7 +48,7 @@ async def test_a_wrong_password_is_reported_and_ends_the_test(
     assert fault and fault.code == FaultCode.AUTH_BAD_CREDENTIALS and fault.stage == Stage.AUTH
     assert "username and password" in fault.remedy
     assert outcomes(report)[Stage.PULL] is Outcome.NOT_RUN
-    assert "that username and password are right" in report.not_proved
+    assert "that username and password are right" in report.not_verified
     assert "wrong" not in report.model_dump_json().replace("that", "")
 
 
@@ -61,7 +61,7 @@ async def test_a_registry_without_authentication_verifies_no_password(
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.AUTH_NOT_CHECKED and fault.stage == Stage.AUTH
-    assert "that username and password are right" in report.not_proved
+    assert "that username and password are right" in report.not_verified
 
 
 async def test_a_registry_without_authentication_passes_without_a_login(
@@ -71,7 +71,7 @@ async def test_a_registry_without_authentication_passes_without_a_login(
 
     assert report.fault() is None
     assert outcomes(report)[Stage.AUTH] is Outcome.SKIPPED
-    assert "that username and password are right" in report.not_proved
+    assert "that username and password are right" in report.not_verified
 
 
 async def test_a_registry_with_authentication_requires_a_login(
@@ -105,9 +105,9 @@ async def test_a_user_without_push_rights_fails_the_push_stage(
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.PUSH_DENIED and fault.stage == Stage.PUSH
-    assert "that username and password are right" in report.proved
-    assert "that this login may pull from connection-test" in report.proved
-    assert "that this login may push to connection-test" in report.not_proved
+    assert "that username and password are right" in report.verified
+    assert "that this login may pull from connection-test" in report.verified
+    assert "that this login may push to connection-test" in report.not_verified
 
 
 async def test_a_user_who_only_pulls_needs_no_push_rights(
@@ -120,7 +120,7 @@ async def test_a_user_who_only_pulls_needs_no_push_rights(
 
     assert report.fault() is None
     assert outcomes(report)[Stage.PUSH] is Outcome.SKIPPED
-    assert "that this login may push to connection-test" in report.not_proved
+    assert "that this login may push to connection-test" in report.not_verified
     assert not any("push" in scope for scope in token_server.scopes)
 
 
@@ -175,7 +175,7 @@ async def test_a_token_server_that_refuses_every_scope_still_verifies_the_passwo
 
     fault = report.fault()
     assert fault and fault.code == FaultCode.PULL_DENIED
-    assert "that username and password are right" in report.proved
+    assert "that username and password are right" in report.verified
 
 
 async def test_the_tried_upload_leaves_no_content_and_no_repository(

@@ -96,7 +96,7 @@ async def test_a_registry_with_a_certificate_that_docker_trusts_is_verified(
 
     report = await probe(ProbeRequest(registry.host, make_login(registry.host)), settings)
 
-    assert report.fault() is None and report.not_proved == ()
+    assert report.fault() is None and report.not_verified == ()
     evidence = stage(report, Stage.TLS).evidence
     assert "Wharfinger test CA" in evidence and "127.0.0.1" in evidence and "days left" in evidence
 
@@ -111,7 +111,7 @@ async def test_http_in_the_url_does_not_switch_tls_off(
     report = await probe(request, settings)
 
     assert report.fault() is None
-    assert "that a valid certificate vouches for the registry" in report.proved
+    assert "that a valid certificate vouches for the registry" in report.verified
 
 
 async def test_an_unknown_ca_stops_before_anything_is_sent(authority: Authority) -> None:
@@ -150,7 +150,7 @@ async def test_a_certificate_that_expires_soon_is_a_warning(
 
     result = stage(report, Stage.TLS)
     assert result.outcome is Outcome.WARNING and "20 days left" in result.evidence
-    assert "that a valid certificate vouches for the registry" in report.proved
+    assert "that a valid certificate vouches for the registry" in report.verified
 
 
 async def test_a_required_client_certificate_is_reported(
@@ -193,7 +193,7 @@ async def test_plain_http_to_an_insecure_registry_of_docker_is_used_with_a_warni
 
     result = stage(report, Stage.TLS)
     assert result.outcome is Outcome.WARNING and "insecure" in result.evidence
-    assert "that a valid certificate vouches for the registry" in report.not_proved
+    assert "that a valid certificate vouches for the registry" in report.not_verified
     assert fake.lines[0] == "GET /v2/"
 
 
@@ -208,8 +208,8 @@ async def test_an_insecure_registry_with_a_refused_certificate_is_used_with_a_wa
     result = stage(report, Stage.TLS)
     assert result.outcome is Outcome.WARNING
     assert "is not accepted" in result.evidence and "insecure" in result.evidence
-    assert "that a valid certificate vouches for the registry" in report.not_proved
-    assert "that a registry answers there" in report.proved
+    assert "that a valid certificate vouches for the registry" in report.not_verified
+    assert "that a registry answers there" in report.verified
 
 
 async def test_an_insecure_registry_with_a_valid_certificate_is_verified(
@@ -224,7 +224,7 @@ async def test_an_insecure_registry_with_a_valid_certificate_is_verified(
         )
         report = await probe(ProbeRequest(fake.host), settings)
 
-    assert "that a valid certificate vouches for the registry" in report.proved
+    assert "that a valid certificate vouches for the registry" in report.verified
 
 
 async def test_a_server_behind_a_cut_link_times_out(network: Namespace) -> None:

@@ -80,7 +80,7 @@ async def test_a_host_without_a_working_registry_never_passes(
     fault = report.fault()
     assert fault and fault.code == code and fault.stage == Stage.PING
     assert fake.authorizations == []
-    assert report.proved == ("that the host has an address", "that the port can be reached")
+    assert report.verified == ("that the host has an address", "that the port can be reached")
 
 
 async def test_a_rate_limit_reports_when_to_retry(settings: ConnectionSettings) -> None:
