@@ -1,40 +1,40 @@
-"""Errors that only the API knows, hung into the tree of `shared.errors`.
+"""Errors of the API only, in the tree of `shared.errors`.
 
 ```text
 WharfError
 ├── InvalidInputError
-│   ├── InvalidFieldsError      input that is not of the procedure's shape; holds the issues
+│   ├── InvalidFieldsError      the input does not have the procedure's shape; holds the issues
 │   ├── UnreadableInputError    not UTF-8, or not JSON
-│   ├── NoEffectError           a field that cannot do what it asks for
-│   ├── InvalidSourceError      nothing that an application could be built from
-│   ├── InvalidUrlError         not where messages could be sent to
-│   ├── NoContextError          nothing was uploaded for it to be built from
-│   ├── ChecksumError           an upload that is not what its sender says
-│   ├── IncompleteUploadError   an upload that does not come to its end
-│   └── PasswordNeededError     another host or username needs the password again
+│   ├── NoEffectError           a field cannot take effect
+│   ├── InvalidSourceError      not a usable source of an application
+│   ├── InvalidUrlError         not a usable URL of a webhook
+│   ├── NoContextError          no context was uploaded for the build
+│   ├── ChecksumError           an upload's checksum differs from the declared one
+│   ├── IncompleteUploadError   an upload broke off
+│   └── PasswordNeededError     a new host or username needs the password again
 ├── ConflictError
 │   ├── NameTakenError
-│   ├── InUseError              applications use what was to be removed
-│   ├── IdempotencyMismatchError    the key stands for another request
-│   ├── AlreadyEndedError       the job, the build or the deployment
-│   ├── AlreadyJoinedError      a server that has a key needs no join token
+│   ├── InUseError              an application uses it, so it cannot be removed
+│   ├── IdempotencyMismatchError    the key was used for another request
+│   ├── AlreadyEndedError       the job, build or deployment has already ended
+│   ├── AlreadyJoinedError      a server that has joined gets no join token
 │   └── LastAdminKeyError
-├── SignatureError              401, a deploy hook's caller does not prove to be who may call it
-├── NoProcedureError            404, said as tRPC says it
-├── WrongMethodError            405, ``allowed`` is the method that would do
+├── SignatureError              401, a deploy hook's request has no valid signature
+├── NoProcedureError            404, in tRPC's format
+├── WrongMethodError            405, ``allowed`` is the right method
 ├── WrongMediaTypeError         415
 ├── TooLargeError               413
-│   └── QuotaExceededError      the organization keeps as much as it may
-├── RequestTimeoutError         408, the body did not come in time
-├── TooManyError                429, ``retry_after_seconds`` says when to come back
-│   ├── RateLimitedError        the key asked too often
-│   ├── TooManyAtOnceError      the key or its organization has its share of what lasts
+│   └── QuotaExceededError      the organization has used its quota
+├── RequestTimeoutError         408, the body did not arrive in time
+├── TooManyError                429, retry after ``retry_after_seconds``
+│   ├── RateLimitedError        the key sent too many requests
+│   ├── TooManyAtOnceError      the key or its organization has too many open
 │   └── TooManyFailuresError    the address sent too many wrong keys
 ├── UnavailableError            503, the database does not answer
-│   ├── DatabaseFullError       503, it answers, and has no room to store anything
-│   ├── BusyError               503, it does, and this process has no more room
-│   └── DiskFullError           503, there is no room to keep an upload
-└── InternalError               500, says nothing of the cause
+│   ├── DatabaseFullError       503, its disk is full
+│   ├── BusyError               503, this process is at its limit
+│   └── DiskFullError           503, the disk for uploads is full
+└── InternalError               500, does not reveal the cause
 ```
 """
 
@@ -44,7 +44,7 @@ from typing import Any
 from shared.errors import ConflictError, InvalidInputError, UnauthenticatedError, WharfError
 
 Issue = dict[str, Any]
-"""One finding in the shape of zod 4, which is what clients of Dokploy parse."""
+"""One issue in the format of zod 4, which Dokploy's clients parse."""
 
 
 class InvalidFieldsError(InvalidInputError):
@@ -146,7 +146,7 @@ class TooManyError(WharfError):
     retryable = True
 
     def __init__(self, message: str, *, retry_after_seconds: int) -> None:
-        super().__init__(message, remedy=f"Ask again in {retry_after_seconds} s.")
+        super().__init__(message, remedy=f"Try again in {retry_after_seconds} s.")
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -155,7 +155,7 @@ class RateLimitedError(TooManyError):
 
     def __init__(self, per_minute: int, *, retry_after_seconds: int) -> None:
         super().__init__(
-            f"this API key may ask {per_minute} times a minute",
+            f"this API key has sent more than {per_minute} requests in a minute",
             retry_after_seconds=retry_after_seconds,
         )
 
@@ -197,8 +197,8 @@ class DatabaseFullError(UnavailableError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the database's disk is full: nothing can be stored",
-            remedy="Free space on PostgreSQL's disk. What is stored can still be read.",
+            "the database's disk is full, so nothing can be stored",
+            remedy="Free space on PostgreSQL's disk. Stored data can still be read.",
         )
 
 
@@ -213,4 +213,4 @@ class DiskFullError(UnavailableError):
 
 class InternalError(WharfError):
     def __init__(self) -> None:
-        super().__init__("an error of ours; the API's log says which")
+        super().__init__("internal error; see the API's log")

@@ -1,4 +1,4 @@
-"""The broker's version, which the API, control and each worker ask for at their start."""
+"""Check the broker's version at the start of the API, control and each worker."""
 
 from datetime import timedelta
 
@@ -13,7 +13,7 @@ TIMEOUT = timedelta(seconds=2)
 
 
 async def require_broker(url: str) -> None:
-    """Ask the broker for its version; a broker that does not answer is not judged.
+    """Check the broker's version; a broker that does not answer is accepted.
 
     Raises:
         SetupError: it is older than the oldest supported one.

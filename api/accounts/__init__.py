@@ -1,1 +1,1 @@
-"""Accounts: the organization, its API keys, and who a key speaks for."""
+"""Accounts: the organization, its API keys, and their users."""

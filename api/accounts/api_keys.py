@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as a hash, removed at once."""
+"""API keys: shown once, stored as a hash; removal takes effect at once."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -34,7 +34,7 @@ class ApiKeyOutput(Output):
 
 
 class CreatedApiKey(ApiKeyOutput):
-    """``key`` is shown this once."""
+    """A new API key; ``key`` is shown only once."""
 
     key: str
 
@@ -52,7 +52,7 @@ class ChosenApiKey(Input):
 
 
 async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
-    """Create an API key, which is shown this once."""
+    """Create an API key, which is shown only once."""
     key = make_secret(KEY_PREFIX)
     lifetime = request.expires_in_seconds
     values = {
@@ -74,7 +74,7 @@ async def create(context: Context, request: CreateApiKey) -> CreatedApiKey:
     return CreatedApiKey(**shown.model_dump(), key=key)
 
 
-async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
+async def get_all(context: Context, _request: NoInput) -> list[ApiKeyOutput]:
     """List all API keys of the organization, the oldest first."""
     query = (
         select(ApiKey)
@@ -87,14 +87,14 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApiKeyOutput]:
 
 
 async def remove(context: Context, request: ChosenApiKey) -> ApiKeyOutput:
-    """Remove an API key. It is refused from now on."""
+    """Remove an API key. Requests with it are refused from now on."""
     organization_keys = select(ApiKey).where(ApiKey.organization_id == context.organization_id)
     good_admins = organization_keys.where(
         ApiKey.role == "admin",
         or_(col(ApiKey.expires_at).is_(None), col(ApiKey.expires_at) > func.now()),
     )
     async with context.transaction() as session:
-        # Locked in one order, so that two callers cannot each remove the other's last one.
+        # Locked in one order, so that two callers cannot remove the last two keys at once.
         admins = (
             await session.exec(good_admins.order_by(ApiKey.api_key_id).with_for_update())
         ).all()
@@ -104,7 +104,8 @@ async def remove(context: Context, request: ChosenApiKey) -> ApiKeyOutput:
             raise NotFoundError("API key not found")
         if [admin.api_key_id for admin in admins] == [key.api_key_id]:
             raise LastAdminKeyError(
-                "this is the organization's last admin key", remedy="Make another one first."
+                "this is the organization's last admin key",
+                remedy="Create another admin key first.",
             )
         await session.delete(key)
         session.add(audit_event(context, "apiKey.remove", key.api_key_id, name=key.name))

@@ -1,4 +1,4 @@
-"""The first start: an organization, and the admin key that the operator chose for it."""
+"""The first start: create an organization and the operator's admin key."""
 
 from pydantic import SecretStr
 
@@ -16,16 +16,16 @@ SELECT organization_bootstrap(%(organization_id)s, %(api_key_id)s, %(start)s, %(
 
 
 def require_strong(admin_key: SecretStr | None) -> None:
-    """Raises `SetupError` for a key that could be guessed; none at all is fine."""
+    """Raise `SetupError` for a key that could be guessed; `None` is allowed."""
     if admin_key is not None and len(admin_key.get_secret_value()) < MIN_KEY_CHARACTERS:
         raise SetupError(
-            f"WHARF_ADMIN_KEY has less than {MIN_KEY_CHARACTERS} signs",
+            f"WHARF_ADMIN_KEY has fewer than {MIN_KEY_CHARACTERS} characters",
             remedy="Make one with: openssl rand -hex 32",
         )
 
 
 async def found_organization(pool: Pool, admin_key: SecretStr | None) -> None:
-    """Make the organization "default" and its admin key, unless there is any organization."""
+    """Create the organization "default" and its admin key if no organization exists."""
     if admin_key is None:
         return
     key = admin_key.get_secret_value()

@@ -1,4 +1,4 @@
-"""``user.get``: who the key speaks for; what the ``auth`` command of Dokploy's CLI asks."""
+"""``user.get``: the user of an API key, which the ``auth`` command of Dokploy's CLI reads."""
 
 from api.fields.shapes import Moment, NoInput, Output, RoleName
 from api.procedure.context import Context
@@ -8,7 +8,7 @@ from shared.models import ApiKey
 
 
 class UserOutput(Output):
-    """The user: an API key stands for one."""
+    """The user of an API key: each key counts as one user."""
 
     id: str
     name: str
@@ -25,7 +25,7 @@ class MemberOutput(Output):
     user: UserOutput
 
 
-async def get(context: Context, _asked: NoInput) -> MemberOutput:
+async def get(context: Context, _request: NoInput) -> MemberOutput:
     """Return the caller."""
     async with context.transaction() as session:
         key = await session.get(ApiKey, context.caller.api_key_id)

@@ -1,1 +1,1 @@
-"""Fields of requests and answers: their shapes, their effects, and what is wrong with an input."""
+"""Fields of requests and answers: their shapes, their effects, and the issues of an input."""

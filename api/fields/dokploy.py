@@ -1,14 +1,14 @@
-"""Fields of Dokploy's that have no effect here, each with the reason in the answer."""
+"""Dokploy's fields that have no effect here, each with the reason for the answer's warning."""
 
 from collections.abc import Iterable
 
-_OURS = "it is set here, by nobody else"
-_NOT_HERE = "there is no such thing here"
-_LIMITS = "containers run without limits of memory and CPU here"
-_SWARM = "a service's settings for Swarm are runtime, replicas, ports and mounts here"
-_SOURCE = "sources are git repositories by their URL, images and uploads here"
-_PREVIEW = "there are no preview deployments here"
-_BUILD = "it belongs to a way of building that is not here: builds use a Dockerfile"
+_READ_ONLY = "it is set by Wharfinger only"
+_NOT_HERE = "Wharfinger does not have this"
+_LIMITS = "containers run without memory and CPU limits"
+_SWARM = "a service's settings for Swarm are runtime, replicas, ports and mounts"
+_SOURCE = "sources are git repositories by their URL, images and uploads"
+_PREVIEW = "there are no preview deployments"
+_BUILD = "builds use a Dockerfile"
 
 
 def _all(names: str, reason: str) -> dict[str, str]:
@@ -19,34 +19,36 @@ def _swarm(words: Iterable[str]) -> str:
     return " ".join(f"{word}Swarm" for word in words)
 
 
-ROW = _all("createdAt organizationId", _OURS)
+ROW = _all("createdAt organizationId", _READ_ONLY)
 
 REGISTRY = {
     **ROW,
-    **_all("registryType", "the type stays as it was stored, and changes nothing"),
+    **_all("registryType", "the type does not change, and nothing depends on it"),
     **_all("serverId", "a registry is not tested when it is stored; see registry.testRegistry"),
 }
 NEW_REGISTRY = _all(
     "serverId", "a registry is not tested when it is stored; see registry.testRegistry"
 )
-TESTED_REGISTRY = _all("registryType registryName", "a test depends on neither")
+TESTED_REGISTRY = _all("registryType registryName", "a test does not depend on it")
 
 SERVER = {
     **ROW,
-    **_all("ipAddress port username sshKeyId serverType", "a server's worker joins by itself"),
+    **_all("ipAddress port username sshKeyId serverType", "a server's worker joins with a token"),
     **_all("command enableDockerCleanup metricsConfig", _NOT_HERE),
-    **_all("appName serverStatus", _OURS),
+    **_all("appName serverStatus", _READ_ONLY),
 }
 
-NEW_APPLICATION = _all("environmentId", "applications are in no environments here")
+NEW_APPLICATION = _all("environmentId", "there are no environments")
 
 APPLICATION = {
     **ROW,
     **NEW_APPLICATION,
-    **_all("serverId", "the servers that it runs on are its serverIds"),
-    **_all("applicationStatus refreshToken", _OURS),
-    **_all("autoDeploy triggerType", "pushes are taken by a deploy hook, see deployHook.create"),
-    **_all("cleanCache", "builds reuse what the Engine keeps"),
+    **_all("serverId", "an application runs on its serverIds"),
+    **_all("applicationStatus refreshToken", _READ_ONLY),
+    **_all(
+        "autoDeploy triggerType", "deployments on a push need a deploy hook, see deployHook.create"
+    ),
+    **_all("cleanCache", "builds always use the Engine's build cache"),
     **_all("memoryLimit memoryReservation cpuLimit cpuReservation", _LIMITS),
     **_all("healthCheckSwarm", "use healthCheck"),
     **_all(
@@ -56,7 +58,7 @@ APPLICATION = {
     **_all(_swarm(("network", "stopGracePeriod", "endpointSpec", "ulimits")), _SWARM),
     **_all("command args entrypoint", "a container runs its image's own command"),
     **_all("title subtitle enabled icon dropBuildPath createEnvFile", _NOT_HERE),
-    **_all("watchPaths", "every deployment that is asked for is carried out"),
+    **_all("watchPaths", "every requested deployment is carried out"),
     **_all("herokuVersion railpackVersion publishDirectory isStaticSpa", _BUILD),
     **_all("repository owner branch buildPath githubId", _SOURCE),
     **_all("gitlabId gitlabProjectId gitlabRepository gitlabOwner gitlabBranch", _SOURCE),
@@ -69,6 +71,8 @@ APPLICATION = {
     **_all("previewRequireCollaboratorPermissions", _PREVIEW),
 }
 BUILD_TYPE = _all("herokuVersion railpackVersion publishDirectory isStaticSpa", _BUILD)
-ENVIRONMENT = _all("createEnvFile", "variables are given to the container, and to no file")
-GIT = _all("watchPaths", "every deployment that is asked for is carried out")
-BUILD = _all("description", "a build has a title alone")
+ENVIRONMENT = _all(
+    "createEnvFile", "variables are passed to the container, never written to a file"
+)
+GIT = _all("watchPaths", "every requested deployment is carried out")
+BUILD = _all("description", "a build has only a title")

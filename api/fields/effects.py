@@ -1,6 +1,6 @@
 """Effects of input fields: each one takes effect, is refused, or is named in the warnings.
 
-A field that means something only for some applications carries a rule in its annotation:
+A field that applies only to some applications has a rule in its annotation:
 ``branch: Annotated[Branch | None, AppliesTo("source_type", ("git",), refused=True)]``.
 """
 
@@ -16,10 +16,10 @@ from api.errors import NoEffectError
 
 CODE = NoEffectError.code
 ALIASES = {"git_token": "customGitToken"}
-"""Attributes that are not called on the wire as they are here."""
+"""Attributes whose name on the wire differs."""
 
 NOTHING: tuple[object, ...] = (None, "", [], {})
-"""Values that ask for nothing, so that nothing of them is ignored."""
+"""Values that request nothing, so ignoring them needs no warning."""
 
 
 class FieldWarning(BaseModel):
@@ -33,7 +33,7 @@ class FieldWarning(BaseModel):
 
 
 class Rule(Protocol):
-    """A condition for a field's effect. ``harmless`` is a value that asks for nothing."""
+    """A condition for a field's effect. ``harmless`` is a value that requests nothing."""
 
     @property
     def refused(self) -> bool: ...
@@ -42,14 +42,14 @@ class Rule(Protocol):
     def harmless(self) -> object: ...
 
     def reason(self, name: str, request: BaseModel, subject: object, /) -> str | None:
-        """Give the reason why the field has no effect; `None` where it has one."""
+        """Return the reason why the field has no effect; `None` if it has one."""
 
 
 @dataclass(frozen=True)
 class AppliesTo:
     """A rule: the subject's attribute is one of ``values``, or is not empty if none are given.
 
-    With values, a subject that has not chosen yet is no obstacle.
+    With values, a subject whose attribute is `None` passes.
     """
 
     attribute: str
@@ -57,7 +57,7 @@ class AppliesTo:
     refused: bool = False
     harmless: object = None
 
-    def reason(self, name: str, _asked: BaseModel, subject: object) -> str | None:
+    def reason(self, name: str, _request: BaseModel, subject: object) -> str | None:
         if subject is None:
             return None
         value = getattr(subject, self.attribute)
@@ -66,13 +66,13 @@ class AppliesTo:
             return None if value else f"{name} has no effect without {other}"
         if value is None or value in self.values:
             return None
-        wanted = " or ".join(self.values)
-        return f"{name} has no effect where {other} is {value}, only where it is {wanted}"
+        expected = " or ".join(self.values)
+        return f"{name} has no effect if {other} is {value}, only if it is {expected}"
 
 
 @dataclass(frozen=True)
 class NotBeside:
-    """A rule: another field of the same input, which goes before this one, is not given."""
+    """A rule: another field of the same input, which takes precedence, is not given."""
 
     other: str
     refused: bool = False
@@ -81,14 +81,16 @@ class NotBeside:
     def reason(self, name: str, request: BaseModel, _subject: object) -> str | None:
         if getattr(request, self.other) in NOTHING:
             return None
-        return f"{name} has no effect beside {_name_of(type(request).model_fields[self.other])}"
+        return (
+            f"{name} has no effect together with {_name_of(type(request).model_fields[self.other])}"
+        )
 
 
 def judge(request: BaseModel, subject: object = None) -> list[FieldWarning]:
-    """Name the given fields without effect; without a subject by what the input itself says.
+    """Return warnings for the given fields without effect; without a subject, by the input alone.
 
     Raises:
-        NoEffectError: a field would change what is done, and cannot.
+        NoEffectError: a field would change the outcome, but cannot take effect.
     """
     found = list(_findings(request, subject))
     for warning, refused in found:
@@ -98,7 +100,7 @@ def judge(request: BaseModel, subject: object = None) -> list[FieldWarning]:
 
 
 def rules_of(field: FieldInfo) -> list[Rule]:
-    """The rules that a field carries."""
+    """Return the rules of a field."""
     return [each for each in field.metadata if isinstance(each, AppliesTo | NotBeside)]
 
 

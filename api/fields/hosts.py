@@ -1,4 +1,4 @@
-"""Accept registry hosts: a literal address is checked at once, a name when it is resolved."""
+"""Check registry hosts: a literal address at once, a name when it is resolved."""
 
 from shared.networks import RegistryNetworks, is_address
 from shared.reference import RegistryHost, parse_registry
@@ -7,11 +7,11 @@ LOOPBACK = "127.0.0.1"
 
 
 def require_host(url: str, networks: RegistryNetworks) -> RegistryHost:
-    """The registry at ``url``; what a name resolves to is checked by whoever connects.
+    """Return the registry at ``url``; the addresses of a name are checked on connection.
 
     Raises:
         InvalidReferenceError: not a registry URL.
-        RefusedNetworkError: an address that registries may not have here.
+        RefusedNetworkError: an address that is not allowed for registries.
     """
     host = parse_registry(url)
     require_hostname(host.hostname, networks)
@@ -19,9 +19,9 @@ def require_host(url: str, networks: RegistryNetworks) -> RegistryHost:
 
 
 def require_hostname(hostname: str, networks: RegistryNetworks) -> None:
-    """Raises `RefusedNetworkError` where it writes an address that is not allowed.
+    """Raise `RefusedNetworkError` if it is a literal address that is not allowed.
 
-    ``localhost`` writes one by RFC 6761, section 6.3.
+    ``localhost`` is a loopback address (RFC 6761, section 6.3).
     """
     if hostname == "localhost" or hostname.endswith(".localhost"):
         networks.require(LOOPBACK)

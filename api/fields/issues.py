@@ -1,4 +1,4 @@
-"""Describe invalid input in the words and shapes of zod 4, which clients parse and show."""
+"""Describe invalid input in the format of zod 4, which clients parse and show."""
 
 import json
 from collections import defaultdict
@@ -36,12 +36,12 @@ class Undefined(Enum):
 
 
 def missing_input() -> list[Issue]:
-    """The issue of an input that is not there at all."""
+    """Return the issue of a missing input."""
     return [_invalid_type("object", "undefined", [])]
 
 
 def read_issues(model: type[BaseModel], error: ValidationError) -> list[Issue]:
-    """The findings of pydantic as zod would have put them; none holds a value of the input."""
+    """Convert pydantic's errors to zod issues; none holds a value of the input."""
     details = error.errors(include_url=False)
     known = [_issue(model, detail) for detail in details if detail["type"] != "extra_forbidden"]
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
@@ -49,17 +49,17 @@ def read_issues(model: type[BaseModel], error: ValidationError) -> list[Issue]:
 
 
 def show_issues(issues: Iterable[Issue]) -> str:
-    """The message of a zod error: its issues as indented JSON."""
+    """Return the message of a zod error: its issues as indented JSON."""
     return json.dumps(list(issues), indent=2, ensure_ascii=False)
 
 
 def flatten(issues: Iterable[Issue]) -> dict[str, Any]:
-    """``{formErrors, fieldErrors}``: messages by the first part of the path, as zod flattens."""
+    """Return ``{formErrors, fieldErrors}``: messages by the first part of the path, as zod does."""
     form: list[str] = []
     fields: defaultdict[str, list[str]] = defaultdict(list)
     for issue in issues:
-        place = fields[str(issue["path"][0])] if issue["path"] else form
-        place.append(issue["message"])
+        messages = fields[str(issue["path"][0])] if issue["path"] else form
+        messages.append(issue["message"])
     return {"formErrors": form, "fieldErrors": dict(fields)}
 
 
@@ -125,7 +125,7 @@ def _invalid_format(pattern: str, path: list[Any]) -> Issue:
     }
 
 
-def _size(code: str, origin: str, key: str, said: str) -> Callable[[Any, list[Any]], Issue]:
+def _size(code: str, origin: str, key: str, word: str) -> Callable[[Any, list[Any]], Issue]:
     limit = "minimum" if code == "too_small" else "maximum"
     sign = ">=" if code == "too_small" else "<="
     units = {"string": " characters", "array": " items"}
@@ -133,7 +133,7 @@ def _size(code: str, origin: str, key: str, said: str) -> Callable[[Any, list[An
     def issue(context: Any, path: list[Any]) -> Issue:
         what = "array" if context.get("field_type") == "List" else origin
         unit = units.get(what, "")
-        message = f"Too {said}: expected {what} to {'have ' if unit else 'be '}{sign}"
+        message = f"Too {word}: expected {what} to {'have ' if unit else 'be '}{sign}"
         return {
             "origin": what,
             "code": code,
@@ -156,8 +156,8 @@ _SIZES = {
 }
 
 
-def _unrecognized(places: list[tuple[int | str, ...]]) -> Issue:
-    keys = [_printable(str(place[-1])) for place in places[:MAX_KEYS]]
+def _unrecognized(paths: list[tuple[int | str, ...]]) -> Issue:
+    keys = [_printable(str(path[-1])) for path in paths[:MAX_KEYS]]
     word = "keys" if len(keys) > 1 else "key"
     listed = ", ".join(f'"{key}"' for key in keys)
     message = f"Unrecognized {word}: {listed}"

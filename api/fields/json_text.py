@@ -1,4 +1,4 @@
-"""Read JSON as it is meant: UTF-8, each name once, finite numbers, not nested too deep."""
+"""Parse JSON strictly: UTF-8, unique names, finite numbers, limited nesting."""
 
 import json
 import math
@@ -12,11 +12,11 @@ SHOWN_CHARACTERS = 60
 
 
 def parse_json(text: bytes | str) -> object:
-    """The value that a JSON text (RFC 8259) stands for.
+    """Return the value of a JSON text (RFC 8259).
 
     Raises:
-        UnreadableInputError: not UTF-8, not JSON, ``NaN``, a number without bounds, an object with
-            two members of one name, or nested too deep.
+        UnreadableInputError: not UTF-8, not JSON, ``NaN``, an infinite number, an object with two
+            members of one name, or nested too deep.
     """
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
@@ -38,16 +38,16 @@ def parse_json(text: bytes | str) -> object:
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        raise UnreadableInputError("not JSON that can be read here") from None
+        raise UnreadableInputError("not JSON: a number or a constant is not allowed") from None
     return value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's members: of two with one name, readers take one or the other (RFC 8259, 4)."""
+    """Refuse duplicate names: parsers differ in which one counts (RFC 8259, section 4)."""
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise UnreadableInputError(f'"{_printable(name)}" stands twice in one object')
+            raise UnreadableInputError(f'an object has the name "{_printable(name)}" twice')
         members[name] = value
     return members
 
@@ -77,7 +77,7 @@ def _parts(container: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _too_deep() -> UnreadableInputError:
-    return UnreadableInputError(f"JSON is nested {MAX_DEPTH} deep at most")
+    return UnreadableInputError(f"the JSON is nested more than {MAX_DEPTH} levels deep")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The shapes that inputs and outputs are made of: camelCase on the wire, strict, with a length."""
+"""Base models and field types of inputs and outputs: camelCase on the wire, strict, bounded."""
 
 import re
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ SNAKE = re.compile("[a-z]+(_[a-z0-9]+)+")
 
 
 class Input(BaseModel):
-    """Input of a client; unknown fields are refused, and text that PostgreSQL cannot hold.
+    """Input of a client; unknown fields are refused, and text that PostgreSQL cannot store.
 
     ``NOT_USED`` are fields that Dokploy's clients send and that have no effect here, each with the
-    reason; they are accepted, and named in the answer's warnings. ``null`` says nothing of a
-    ``NEVER_NULL`` field, as if it were left out.
+    reason; they are accepted, and named in the answer's warnings. A ``NEVER_NULL`` field that is
+    ``null`` counts as left out.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = {}
@@ -53,7 +53,7 @@ class Input(BaseModel):
 
     @property
     def warnings(self) -> list[FieldWarning]:
-        """The fields that are not used, where they ask for something."""
+        """Return a warning for each given field that is not used."""
         return [FieldWarning(field=name, message=self.NOT_USED[name]) for name in self._not_used]
 
     @model_validator(mode="wrap")
@@ -77,14 +77,15 @@ class Input(BaseModel):
     def _storable(cls, value: Any) -> Any:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
-                raise ValueError("Invalid string: holds a NUL or half of a surrogate pair")
+                raise ValueError("Invalid string: contains a NUL or an unpaired surrogate")
         return value
 
 
 class Change(Input):
-    """A partial update: a field that is not given stays as it is, so that none has a default.
+    """A partial update: a field that is not given does not change.
 
-    The defaults below mean "not given" and are in no schema: generated clients send a default.
+    Defaults of subclasses mean "not given". Schemas omit them, because generated clients would
+    send them.
     """
 
 
@@ -101,24 +102,24 @@ class Output(BaseModel):
 
 
 class Warned(Output):
-    """An answer that names fields of the request without effect; only where there are any."""
+    """An answer with warnings for the request's fields without effect, if there are any."""
 
     warnings: list[FieldWarning] = Field(default_factory=list, exclude_if=lambda found: not found)
 
 
 class Accepted(Output):
-    """A job that was stored and is not waited for."""
+    """A job that was stored; its end is not awaited."""
 
     job_id: str
 
 
 def show_moment(moment: datetime) -> str:
-    """``2024-01-15T10:30:00.000Z``."""
+    """Write a time as ``2024-01-15T10:30:00.000Z``."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def show_document(document: Any) -> Any:
-    """A stored document as it is shown: snake_case keys become camelCase, others stay."""
+    """Convert a stored document for output: snake_case keys become camelCase, others stay."""
     match document:
         case dict():
             return {_show_key(str(key)): show_document(value) for key, value in document.items()}
@@ -129,7 +130,7 @@ def show_document(document: Any) -> Any:
 
 
 def _show_key(key: str) -> str:
-    # Only what is surely a field's name: a layer's id or a label may be a key too.
+    # Only keys in snake_case: a layer's id or a label may be a key too.
     return re.sub("_(.)", lambda match: match[1].upper(), key) if SNAKE.fullmatch(key) else key
 
 
@@ -162,7 +163,7 @@ Text = Annotated[
     BeforeValidator(lambda value: "" if value is None else value),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": 1000}, {"type": "null"}]}),
 ]
-"""Text that may be empty; ``null``, as Dokploy's clients send it, is no text."""
+"""Text that may be empty; ``null``, which Dokploy's clients send, is the empty text."""
 
 Url = Annotated[str, Field(max_length=300)]
 Prefix = Annotated[str, Field(max_length=300)]

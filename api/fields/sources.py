@@ -22,12 +22,12 @@ _COMMIT = r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$"
 _BAD_REF = re.compile(
     r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|^@$|^[-/]|/$|(?:^|/)\.|\.lock(?:/|$)|\.(?:/|$)"
 )
-"""What git-check-ref-format(1) forbids, and a leading dash, which would be an option."""
+"""Forbidden by git-check-ref-format(1); also a leading dash, which would be an option."""
 
 
 @dataclass(frozen=True)
 class GitUrl:
-    """``host`` is ``name[:port]`` in lower case, without the scheme's own port."""
+    """``host`` is ``name[:port]`` in lower case, without the scheme's default port."""
 
     scheme: str
     host: str
@@ -38,33 +38,33 @@ class GitUrl:
 
     @property
     def is_private(self) -> bool:
-        """Return whether the connection to this URL is encrypted or stays on this machine."""
+        """Return whether the connection to this URL is encrypted or local."""
         return self.scheme == "https" or self.hostname in {LOOPBACK, "localhost"}
 
 
 def parse_git_url(url: str, networks: RegistryNetworks) -> GitUrl:
-    """Where a repository is; what its name resolves to is checked by whoever fetches.
+    """Parse a repository's URL; the addresses of its host are checked when it is fetched.
 
     Raises:
         InvalidSourceError: not ``http[s]://host[:port]/path``: another scheme, a local path, user
             info, a query, a fragment.
-        RefusedNetworkError: an address that no repository may have here.
+        RefusedNetworkError: an address that is not allowed for repositories.
     """
     scheme, separator, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     if not separator or scheme.lower() not in DEFAULT_PORTS:
         raise InvalidSourceError(
-            "a repository is fetched by http or https, from its URL",
-            remedy="Give its https:// URL; for a private one customGitToken too.",
+            "the repository's URL is not http or https",
+            remedy="Give its https:// URL, and customGitToken if it is private.",
         )
     if "@" in authority:
         raise InvalidSourceError(
-            "the repository's URL holds user info",
+            "the repository's URL contains user info",
             remedy="Give customGitUsername and customGitToken as fields.",
         )
     if not _PATH.fullmatch(f"/{path}") or ".." in path.split("/"):
         raise InvalidSourceError(
-            "the repository's URL names no repository: a path is missing, or has strange signs"
+            "the repository's URL has no path, or one with unsupported characters"
         )
     found = GitUrl(scheme.lower(), _canonical(scheme.lower(), authority.lower()))
     require_hostname(found.hostname, networks)
@@ -73,26 +73,26 @@ def parse_git_url(url: str, networks: RegistryNetworks) -> GitUrl:
 
 def _canonical(scheme: str, authority: str) -> str:
     if not _HOST.fullmatch(authority) or len(authority) > 253:
-        raise InvalidSourceError("the repository's URL has no host that can be used")
+        raise InvalidSourceError("the repository's URL has an invalid host")
     parts = urlsplit(f"{scheme}://{authority}")
     try:
         port = parts.port
     except ValueError:
-        raise InvalidSourceError("the repository's URL has no port that can be used") from None
+        raise InvalidSourceError("the repository's URL has an invalid port") from None
     return str(parts.hostname) if port in {None, DEFAULT_PORTS[scheme]} else authority
 
 
 def clean_path(text: str) -> str:
-    """A path inside of something, without dots, doubled slashes, and slashes around.
+    """Normalize a relative path: no dots, no doubled slashes, no slashes at the ends.
 
     Raises:
-        ValueError: it leads out, looks like an option, or holds signs that no path needs.
+        ValueError: it leads outside, looks like an option, or has unsupported characters.
     """
     parts = [part for part in text.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise ValueError("Invalid path: leads out of the sources")
+        raise ValueError("Invalid path: leads outside the sources")
     if not text.isprintable() or "\\" in text or text.startswith("-"):
-        raise ValueError("Invalid path: holds a sign that it may not")
+        raise ValueError("Invalid path: contains an unsupported character")
     if parts and parts[0].startswith("-"):
         raise ValueError("Invalid path: looks like an option")
     return "/".join(parts)
@@ -114,7 +114,9 @@ def _context_path(text: str | None) -> str:
 
 def _dockerfile(text: str | None) -> str:
     if text is not None and text.startswith("/"):
-        raise ValueError("Invalid path: a Dockerfile is named from where the build is, without /")
+        raise ValueError(
+            "Invalid path: a Dockerfile's path is relative to the build path, without /"
+        )
     return clean_path(text or "") or "Dockerfile"
 
 
@@ -124,6 +126,6 @@ GitAddress = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS)]
 Branch = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_require_branch)]
 Commit = Annotated[str, Field(pattern=_COMMIT)]
 BuildPath = Annotated[str | None, _Path, AfterValidator(_build_path)]
-"""From the repository's root, with a slash in front, as Dokploy has it."""
+"""From the repository's root, with a leading slash, as in Dokploy."""
 ContextPath = Annotated[str | None, _Path, AfterValidator(_context_path)]
 DockerfilePath = Annotated[str | None, _Path, AfterValidator(_dockerfile)]

@@ -1,1 +1,1 @@
-"""Operation of the API: health, metrics, its broker, a restored database."""
+"""Operations: health, metrics, the broker, a restored database."""

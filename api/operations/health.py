@@ -1,4 +1,4 @@
-"""``/healthz``: this process is alive. ``/readyz``: it can work, or what keeps it from that."""
+"""``/healthz``: this process is alive. ``/readyz``: it can work, or why it cannot."""
 
 import re
 from dataclasses import dataclass
@@ -28,19 +28,19 @@ OLDER = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.UndefinedFunction,
 )
-"""What a database that is not migrated answers."""
+"""Errors of a database that is not migrated."""
 
 REVISION = re.compile(r"^revision\b[^=]*= *['\"]([^'\"]+)['\"]", re.MULTILINE)
 DOWN_REVISION = re.compile(r"^down_revision\b[^=]*= *['\"]([^'\"]+)['\"]", re.MULTILINE)
-"""As each file of a migration says which one it is, and which one it comes after."""
+"""The revision of a migration's file, and the one before it."""
 
 NOTIFICATIONS_FILL = 0.25
-"""So much of the queue is used: at twice that nothing is added any more."""
+"""The API is degraded if more of the queue is used; at twice this nothing is sent any more."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """``failing`` keeps the API from its work; with what is ``degraded`` it still takes jobs."""
+    """With a ``failing`` check the API cannot work; with a ``degraded`` one it still takes jobs."""
 
     failing: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class Readiness:
 
 @cache
 def migration_head() -> str:
-    """Return the newest migration that this version of the program knows.
+    """Return the newest migration of this version of the program.
 
     Read from the files, without Alembic: importing it takes a fifth of the API's start.
     """

@@ -1,8 +1,8 @@
-"""``/metrics`` for Prometheus: counted by SQL when asked, every five seconds at the most.
+"""``/metrics`` for Prometheus: counted by SQL on request, at most every five seconds.
 
-Nothing scans what is finished and old. Of jobs that ended, those count that were submitted within
-the last hour (ids begin with their time, so that the primary key finds them); of those under way,
-all. No name of an organization, a server, a registry or an image is shown.
+No query scans old, finished jobs. Ended jobs count if they were submitted within the last hour (ids
+begin with the time, so the primary key finds them); all unfinished jobs count. Names of
+organizations, servers, registries and images are not shown.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ from api.procedure.context import Resources
 from shared.database import Connection
 from shared.ids import uuid7
 
-KEPT = timedelta(seconds=5)
+CACHED = timedelta(seconds=5)
 RECENT = timedelta(hours=1)
 PATIENCE = timedelta(seconds=5)
 CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 MAX_CODES = 100
 OTHER = "other"
-"""An error's code may be a worker's word: only so many different ones are shown."""
+"""Workers may report any error code, so the number of different codes is limited."""
 
 QUEUE_AGE = """
 SELECT kind, extract(epoch FROM now() - min(run_at))::float AS value
@@ -100,7 +100,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Metrics:
-    """The page, and until when it is good enough; ``clock`` is in seconds since the epoch."""
+    """The cached page; ``clock`` is in seconds since the epoch."""
 
     clock: Callable[[], float] = time.time
     _page: bytes = b""
@@ -108,7 +108,7 @@ class Metrics:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, resources: Resources) -> Response:
-        """The page; 503 where the database does not answer."""
+        """Return the page; 503 if the database does not answer."""
         async with self._turn:
             if self.clock() >= self._until:
                 try:
@@ -117,7 +117,7 @@ class Metrics:
                     log.warning("metrics_missing", error=type(error).__name__)
                     return PlainTextResponse("the database does not answer\n", 503)
                 self._page = generate_latest(_Found(families))
-                self._until = self.clock() + KEPT.total_seconds()
+                self._until = self.clock() + CACHED.total_seconds()
         return Response(self._page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def _count(self, resources: Resources) -> list[Metric]:
@@ -139,7 +139,7 @@ class _Found:
 
 
 async def count(connection: Connection, since: str) -> list[Metric]:
-    """Count rows of the database; of ended jobs those whose id is not before ``since``."""
+    """Count rows of the database; ended jobs count from the id ``since`` on."""
 
     async def rows(query: str) -> list[Row]:
         return await (await connection.execute(query, {"since": since})).fetchall()
@@ -152,14 +152,14 @@ async def count(connection: Connection, since: str) -> list[Metric]:
     return [
         _gauge(
             "wharf_queue_age_seconds",
-            "For how long the oldest due job waits.",
+            "Waiting time of the oldest due job.",
             await rows(QUEUE_AGE),
             "kind",
         ),
         _gauge("wharf_jobs", "Jobs that have not ended.", under_way, "kind", "state"),
         _gauge(
             "wharf_jobs_failed_before",
-            "Jobs under way that failed before.",
+            "Unfinished jobs that failed before.",
             under_way,
             "kind",
             "state",
@@ -175,13 +175,13 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         _gauge(
             "wharf_recent_attempts",
-            "Attempts at jobs under way or of the last hour; lost: its lease ran out.",
+            "Attempts of unfinished jobs and of jobs of the last hour; lost: the lease expired.",
             attempts,
             "outcome",
         ),
         _gauge(
             "wharf_recent_retries",
-            "Those of them that were not the first.",
+            "Recent attempts that were not the first.",
             attempts,
             "outcome",
             value="again",
@@ -195,35 +195,35 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         _gauge(
             "wharf_recent_transfer_seconds",
-            "Seconds that they took.",
+            "Duration of the transfers of the last hour.",
             transfers,
             "kind",
             value="seconds",
         ),
         _gauge(
             "wharf_servers",
-            "Servers; away: not heard of for 15 s, new: never.",
+            "Servers; away: no heartbeat for 15 s, new: never one.",
             await rows(SERVERS),
             "state",
         ),
         _gauge(
             "wharf_notification_queue_ratio",
-            "How full PostgreSQL's queue of notifications is, 0 to 1.",
+            "Used part of PostgreSQL's notification queue, 0 to 1.",
             await rows(NOTIFICATIONS),
         ),
         _gauge(
             "wharf_broker_memory_ratio",
-            "How much of the broker's memory is used, 0 to 1.",
+            "Used part of the broker's memory, 0 to 1.",
             broker,
             value="memory",
         ),
-        _gauge("wharf_broker_bad", "1 where the broker is away or full.", broker, value="bad"),
+        _gauge("wharf_broker_bad", "1 if the broker is unavailable or full.", broker, value="bad"),
         _gauge(
             "wharf_removed_server_roles",
-            "Database roles of removed servers that are still there.",
+            "Database roles of removed servers that still exist.",
             await rows(LEFTOVERS),
         ),
-        _gauge("wharf_controls", "Control processes at work.", await rows(CONTROLS)),
+        _gauge("wharf_controls", "Running control processes.", await rows(CONTROLS)),
         _gauge(
             "wharf_control_service_runs",
             "Runs of each service of control since its start.",
@@ -233,14 +233,14 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         _gauge(
             "wharf_control_service_failures",
-            "Those of them that failed.",
+            "Failed runs of each service of control since its start.",
             services,
             "service",
             value="failures",
         ),
         _gauge(
             "wharf_control_service_seconds",
-            "Seconds that they took.",
+            "Duration of the runs of each service of control since its start.",
             services,
             "service",
             value="seconds",
@@ -260,55 +260,59 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
         "wharf_event_readers", "Open event streams.", [{"value": resources.feeds.reader_count}]
     )
     full = [{"value": resources.disk.is_full()}]
-    yield _gauge("wharf_disk_full", "1 where something could not be stored for lack of room.", full)
+    yield _gauge("wharf_disk_full", "1 if a disk is full and something could not be stored.", full)
     free = resources.disk.free_bytes()
     if free is not None:
         room = [{"value": free}]
-        yield _gauge("wharf_uploads_free_bytes", "Room on the disk of WHARF_DATA_DIR.", room)
+        yield _gauge("wharf_uploads_free_bytes", "Free bytes on the disk of WHARF_DATA_DIR.", room)
     yield _counter(
         "wharf_rate_limited", "Requests refused by the rate limit.", resources.limiter.refused
     )
     connections = resources.connections
     yield _gauge("wharf_connections", "Open connections.", [{"value": connections.count}])
-    yield _counter("wharf_connections_refused", "Connections without room.", connections.refused)
+    yield _counter(
+        "wharf_connections_refused", "Connections refused at the limit.", connections.refused
+    )
     yield _counter(
         "wharf_connections_evicted", "Connections closed to make room.", connections.evicted
     )
     yield _counter(
         "wharf_connections_overdue", "Connections of slow clients closed.", connections.overdue
     )
-    for name, places in (
+    for name, limit in (
         ("streams", resources.readers.limit),
         ("waits", resources.waits),
         ("uploads", resources.uploads),
     ):
-        yield _counter(f"wharf_{name}_refused", f"Refused {places.things}.", places.refused)
+        yield _counter(f"wharf_{name}_refused", f"Refused {limit.things}.", limit.refused)
     yield _counter(
         "wharf_guesses_refused",
-        "Keys refused, as their address sent too many wrong ones.",
+        "Keys refused because their address sent too many wrong ones.",
         resources.guesses.refused,
     )
     lost = resources.log.lost if resources.log else 0
-    yield _counter("wharf_log_lines_lost", "Lines of the log that could not be written.", lost)
+    yield _counter("wharf_log_lines_lost", "Log lines that could not be written.", lost)
     build = [{"version": version("wharfinger"), "value": 1}]
-    yield _gauge("wharf_build_info", "The version that answers.", build, "version")
+    yield _gauge("wharf_build_info", "The version of this process.", build, "version")
 
 
-def _counter(name: str, said: str, value: int) -> Metric:
-    family = CounterMetricFamily(name, said)
+def _counter(name: str, description: str, value: int) -> Metric:
+    family = CounterMetricFamily(name, description)
     family.add_metric([], value)
     return family
 
 
-def _gauge(name: str, said: str, rows: Sequence[Row], *labels: str, value: str = "value") -> Metric:
-    family = GaugeMetricFamily(name, said, labels=labels)
+def _gauge(
+    name: str, description: str, rows: Sequence[Row], *labels: str, value: str = "value"
+) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=labels)
     for row in rows:
         family.add_metric([str(row[label]) for label in labels], float(row[value] or 0))
     return family
 
 
 def _bounded(rows: Sequence[Row]) -> list[Row]:
-    """The most frequent codes as they are; the others, and what is none, together."""
+    """Keep the most frequent codes; count the others, and invalid ones, as ``OTHER``."""
     counted: dict[tuple[str, str, str], int] = {}
     codes: set[str] = {"", OTHER}
     for row in rows:

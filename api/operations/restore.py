@@ -1,4 +1,4 @@
-"""After the database was restored from an older copy: what waits since, and letting it run."""
+"""After a restore of the database from a backup: show the waiting jobs, and resume them."""
 
 from sqlalchemy import text
 from sqlmodel import col, select
@@ -14,7 +14,7 @@ RESUME = text("SELECT organization_resume(:organization_id)")
 
 
 class RestoredHook(Output):
-    """A deploy hook of the copy."""
+    """A deploy hook of the backup."""
 
     hook_id: str
     application_id: str
@@ -23,10 +23,10 @@ class RestoredHook(Output):
 
 
 class RestoreOutput(Output):
-    """Jobs, keys and hooks of the copy, if the database was restored from one.
+    """Jobs, keys and hooks of the backup, if the database was restored from one.
 
-    The jobs wait: they may have run, or been cancelled, since the copy was made. The keys and
-    deploy hooks work, also those that were removed since: remove these again.
+    The jobs wait: they may have run, or been cancelled, since the backup was made. The keys and
+    deploy hooks work, also those that were removed since then: remove these again.
     """
 
     held_at: Moment | None
@@ -36,13 +36,13 @@ class RestoreOutput(Output):
 
 
 class ResumeOutput(Output):
-    """The number of jobs that no longer wait."""
+    """The number of resumed jobs."""
 
     resumed: int
 
 
-async def one(context: Context, _asked: NoInput) -> RestoreOutput:
-    """Show what waits since the database was restored, and which keys the copy holds."""
+async def one(context: Context, _request: NoInput) -> RestoreOutput:
+    """Show the jobs that wait since the database was restored, and the keys of the backup."""
     of = context.organization_id
     async with context.transaction() as session:
         held_at = (await session.get_one(Organization, of)).held_at
@@ -63,8 +63,8 @@ async def one(context: Context, _asked: NoInput) -> RestoreOutput:
         )
 
 
-async def resume(context: Context, _asked: NoInput) -> ResumeOutput:
-    """Let the jobs run that wait since the database was restored; cancel first what must not."""
+async def resume(context: Context, _request: NoInput) -> ResumeOutput:
+    """Resume the jobs that wait since the database was restored. Cancel unwanted jobs first."""
     async with context.transaction() as session:
         connection = await session.connection()
         found = await connection.execute(RESUME, {"organization_id": context.organization_id})

@@ -1,1 +1,1 @@
-"""Procedures in general: what one is, what it is given, and what all of them do."""
+"""Procedures in general: their definition, their context, and what all of them share."""

@@ -1,4 +1,4 @@
-"""The record of what was changed and by whom; rows are only ever added, in the same transaction."""
+"""The audit log of changes: append-only, written in the transaction of the change."""
 
 from api.procedure.context import Context
 from shared.ids import make_id
@@ -8,7 +8,7 @@ from shared.models import AuditEvent
 def audit_event(
     context: Context, action: str, object_id: str, **data: str | bool | list[str] | None
 ) -> AuditEvent:
-    """The row for one change; ``data`` holds names and hosts, never a secret."""
+    """Make the row for one change; ``data`` holds names and hosts, never a secret."""
     return AuditEvent(
         audit_event_id=make_id(),
         organization_id=context.organization_id,

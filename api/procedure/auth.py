@@ -1,4 +1,4 @@
-"""Find the caller of an API key, which is known by its SHA-256 only."""
+"""Find the caller of an API key, of which only a hash is stored."""
 
 import hashlib
 import secrets
@@ -19,7 +19,7 @@ FIND = """
 SELECT api_key_id, organization_id, role FROM api_key
  WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
 """
-FIND_AND_NOTE = """
+FIND_AND_RECORD_USE = """
 WITH found AS (
   SELECT api_key_id, organization_id, role FROM api_key
    WHERE key_hash = %s AND (expires_at IS NULL OR expires_at > now())
@@ -40,16 +40,16 @@ async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str |
         TooManyFailuresError: too many of those came from this address.
     """
     if not key:
-        raise UnauthenticatedError(f"no API key was given: send it as {HEADER}")
+        raise UnauthenticatedError(f"the request has no API key: send it as {HEADER}")
     if len(key) > MAX_KEY_CHARACTERS:
         raise UnauthenticatedError("this API key is not known")
     key_hash = hash_secret(key)
     guesses.require_room(address, key_hash)
     async with pool.connection() as connection:
         try:
-            found = await connection.execute(FIND_AND_NOTE, (key_hash,))
+            found = await connection.execute(FIND_AND_RECORD_USE, (key_hash,))
         except psycopg.errors.DiskFull:
-            # Who asks can still read; that the key was used is noted another time.
+            # The caller can still read; a later request records the use.
             found = await connection.execute(FIND, (key_hash,))
         row = await found.fetchone()
     if row is None:
@@ -60,16 +60,16 @@ async def authenticate(pool: Pool, guesses: GuessLimit, address: str, key: str |
 
 
 def require_role(caller: Caller, role: Literal["admin", "member"]) -> None:
-    """Raises `ForbiddenError` unless the caller may do what needs this role."""
+    """Raise `ForbiddenError` if the caller does not have this role."""
     if role == "admin" and caller.role != "admin":
         raise ForbiddenError(
-            "this API key may use what is there, not change it",
+            "this request needs an API key whose role is admin",
             remedy="Use a key whose role is admin.",
         )
 
 
 def proof_of(secret: str) -> bytes:
-    """Return the proof for the database that a key or a token was presented."""
+    """Return the proof, a SHA-256, which database functions check instead of the key or token."""
     return hashlib.sha256(secret.encode()).digest()
 
 
@@ -82,5 +82,5 @@ def hash_secret(secret: str) -> bytes:
 
 
 def make_secret(prefix: str) -> str:
-    """A new key or token: the prefix and 43 signs, 256 random bits."""
+    """Make a new key or token: the prefix and 43 characters, 256 random bits."""
     return prefix + secrets.token_urlsafe(32)

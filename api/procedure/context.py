@@ -35,9 +35,9 @@ Role = Literal["admin", "member"]
 class Resources:
     """The resources of the API process; none of them opens a stored password.
 
-    ``patience`` is how long a request waits for a job; an enrolled server is given the two
-    URLs, without any password. ``contexts`` is where uploads are kept; without one none are taken.
-    ``readers``, ``waits``, ``uploads`` and ``bodies`` bound what lasts.
+    ``patience`` is how long a request waits for a job. An enrolled server receives the two server
+    URLs, which hold no password. ``contexts`` stores uploads; without it uploads are refused.
+    ``readers``, ``waits``, ``uploads`` and ``bodies`` limit concurrency.
     """
 
     pool: Pool
@@ -65,9 +65,9 @@ class Resources:
 
 @dataclass(frozen=True)
 class Caller:
-    """The key that asks, and what it may; ``proof`` is what shows the database that it was here.
+    """The API key of a request and its rights; database functions check ``proof``.
 
-    A deploy hook asks for its ``application_id`` alone.
+    A deploy hook may act on its ``application_id`` only.
     """
 
     organization_id: str
@@ -77,9 +77,9 @@ class Caller:
     application_id: str | None = None
 
     def may_build(self, application: Application) -> bool:
-        """Return whether the key builds, deploys and cancels the application.
+        """Return whether the key may build, deploy and cancel the application.
 
-        Every member's key may where the application names no keys (`allowedKeys`).
+        Every member's key may if the application has no `allowedKeys`.
         """
         return (
             self.role == "admin"
@@ -90,19 +90,19 @@ class Caller:
 
 
 PRESENT_KEY = text("SELECT set_config('wharf.proof', :proof, true)")
-"""Show the database, for one transaction, the key that asks (authority.sql)."""
+"""Give the caller's proof to the database for one transaction (authority.sql)."""
 
 NOBODY = Caller(organization_id="", api_key_id=None, role="member")
-"""Who asks a public procedure: of no organization, so that no look-up finds anything."""
+"""The caller of a public procedure: without an organization, so that no query finds rows."""
 
 
 @dataclass(frozen=True)
 class Context:
     """One request; ``respond_async`` is its ``Prefer: respond-async`` (RFC 7240, section 4.1).
 
-    ``job_id`` is that of the job that it submits, the same for each repeat under one
-    ``Idempotency-Key``; ``outlives``: that job goes on when the caller goes away, who may repeat.
-    ``address`` is where it comes from: of IPv6 the /64 network. ``warnings`` name the fields of the
+    ``job_id`` is the id of the job that it submits, the same for each repetition with one
+    ``Idempotency-Key``. ``outlives``: that job continues after the caller disconnects.
+    ``address`` is the caller's: for IPv6 the /64 network. ``warnings`` name the fields of the
     request that have no effect.
     """
 
@@ -115,10 +115,10 @@ class Context:
     warnings: list[FieldWarning] = field(default_factory=list)
 
     def check_effects(self, request: BaseModel, subject: object) -> None:
-        """Note which fields of the input have no effect on the subject.
+        """Add warnings for input fields without effect on the subject.
 
         Raises:
-            NoEffectError: one of them would change what is done, and cannot.
+            NoEffectError: a field would change the outcome, but cannot take effect.
         """
         self.warnings.extend(each for each in judge(request, subject) if each not in self.warnings)
 
@@ -127,12 +127,12 @@ class Context:
         return self.caller.organization_id
 
     def waiting(self) -> AbstractContextManager[None]:
-        """A place among those that wait for a job; to be taken before there is one."""
+        """Count this request among those that wait for a job; enter it before the job is stored."""
         return self.resources.waits.hold(self.organization_id, self.caller.api_key_id)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """A session in a transaction for the caller, committed at the end of the block."""
+        """Open a session in a transaction for the caller; commit at the end of the block."""
         async with self.resources.sessions.begin() as session:
             if self.caller.proof:
                 await (await session.connection()).execute(

@@ -1,9 +1,9 @@
-"""``Idempotency-Key``: the same request, sent again within 24 hours, is one job and one answer.
+"""``Idempotency-Key``: a request repeated within 24 hours has the same job and the same answer.
 
-A key counts for one API key, and in a batch for each call by its place. What it is kept for is the
-id of the job: a repeat submits that id again, which changes nothing, also while the first is still
-waited for and after its process died. An answer is kept once there is one, a failed job's too; a
-request that was refused before there was a job may be corrected and sent again.
+A key belongs to one API key and, in a batch, to one position. The job's id is stored with it. A
+repetition submits that id again, which changes nothing, also while the first request still waits
+and after its process died. The answer is stored when it exists, also that of a failed job. A
+request that was refused before its job was stored may be corrected and sent again.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ SELECT request_hash, job_id, answer FROM idempotency
  WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
    AND NOT EXISTS (SELECT FROM begun)
 """
-KEEP = """
+STORE_ANSWER = """
 UPDATE idempotency SET answer = coalesce(answer, %(answer)s)
  WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
    AND request_hash = %(request_hash)s
@@ -64,14 +64,14 @@ class Repeatable:
     def hash(self, procedure: str, raw: object) -> bytes:
         """Return a hash that identifies this request and reveals nothing of its content.
 
-        It may hold a password: only who has the API key could try guesses against it.
+        The request may hold a password: without the API key no guesses can be tried on the hash.
         """
         canonical = json.dumps([procedure, raw], sort_keys=True, default=repr)
         return hmac.digest(self.secret.encode(), canonical.encode(), hashlib.sha256)
 
 
 class _StoredAnswer(BaseModel):
-    """An answer: ``shown`` is its JSON; or how the job failed."""
+    """A stored answer: its JSON (``shown``), or the job's ``fault``."""
 
     shown: str | None = None
     fault: Fault | None = None
@@ -93,9 +93,9 @@ class _StoredRequest:
 
 
 def read_key(request: Request, position: int) -> Repeatable | None:
-    """The request's key, for the call at this place of its batch.
+    """Return the request's key, for the call at this position of its batch.
 
-    A quoted one (RFC 9651, section 3.3.3) is the same as the one without quotes.
+    A quoted key (RFC 9651, section 3.3.3) equals the key without quotes.
 
     Raises:
         InvalidInputError: given twice, empty, over 255 characters, or not visible ASCII.
@@ -108,7 +108,7 @@ def read_key(request: Request, position: int) -> Repeatable | None:
         key = key[1:-1]
     if len(keys) > 1 or len(key) > MAX_CHARACTERS or not VISIBLE.fullmatch(key):
         raise InvalidInputError(
-            f"Idempotency-Key is one key of 1 to {MAX_CHARACTERS} visible characters"
+            f"Idempotency-Key must be one key of 1 to {MAX_CHARACTERS} visible ASCII characters"
         )
     return Repeatable(key, position, request.headers.get(API_KEY_HEADER, ""))
 
@@ -119,11 +119,11 @@ async def answer_once(
     request_hash: bytes,
     run: Callable[[Context], Awaitable[tuple[bytes, bool]]],
 ) -> tuple[bytes, bool]:
-    """The answer that was kept, or what ``run`` shows, and whether that is a mere acceptance.
+    """Return the stored answer or that of ``run``, and whether it only accepts the job.
 
     Raises:
-        IdempotencyMismatchError: the key stands for another request.
-        FailedJobError: the job failed, now or then.
+        IdempotencyMismatchError: the key was used for another request.
+        FailedJobError: the job failed, in this request or an earlier one.
     """
     values: dict[str, object] = {
         "api_key_id": context.caller.api_key_id,
@@ -144,28 +144,32 @@ async def answer_once(
     try:
         shown, is_accepted = await run(replace(context, job_id=begun.job_id, outlives=True))
     except FailedJobError as error:
-        kept = _StoredAnswer(fault=error.ended, job_id=error.job_id)
+        answer = _StoredAnswer(fault=error.ended, job_id=error.job_id)
     else:
         if is_accepted:
-            # Where somebody waits for it later there is more to answer.
+            # A repetition may wait for the job and receive its result.
             return shown, True
-        kept = _StoredAnswer(shown=shown.decode())
-    return (await _keep(context, values, kept)).open(), False
+        answer = _StoredAnswer(shown=shown.decode())
+    return (await _store(context, values, answer)).open(), False
 
 
 async def insert_or_read(pool: Pool, statement: str, values: dict[str, object]) -> dict[str, Any]:
-    """The row that ``statement`` inserts, or reads where somebody has stored it before."""
+    """Return the row that ``statement`` inserts, or reads if it was stored before."""
     while True:
         async with pool.connection() as connection:
             row = await (await connection.execute(statement, values)).fetchone()
         if row is not None:
             return row
-        # Somebody else's row was stored while ours was tried: now it is there to be read.
+        # A concurrent request stored the row: the next try reads it.
 
 
-async def _keep(context: Context, values: dict[str, object], kept: _StoredAnswer) -> _StoredAnswer:
-    """Return the stored answer: of two concurrent requests, the first one's."""
-    answer = Jsonb(kept.model_dump(mode="json", exclude_none=True))
+async def _store(
+    context: Context, values: dict[str, object], answer: _StoredAnswer
+) -> _StoredAnswer:
+    """Store the answer and return it; of two concurrent requests, the first one's."""
+    document = Jsonb(answer.model_dump(mode="json", exclude_none=True))
     async with context.resources.pool.connection() as connection:
-        row = await (await connection.execute(KEEP, {**values, "answer": answer})).fetchone()
-    return _StoredAnswer.model_validate(row["answer"]) if row is not None else kept
+        row = await (
+            await connection.execute(STORE_ANSWER, {**values, "answer": document})
+        ).fetchone()
+    return _StoredAnswer.model_validate(row["answer"]) if row is not None else answer

@@ -1,4 +1,4 @@
-"""A procedure: a plain async function with a name, an input, an output and a right."""
+"""A procedure: a plain async function with a name, an input, an output and a role."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,16 +20,16 @@ AnyOutput = TypeVar("AnyOutput")
 
 @dataclass(frozen=True)
 class Flat:
-    """An input that came as query parameters: all its values are text."""
+    """An input from query parameters: all its values are text."""
 
     values: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Procedure(Generic[AnyInput, AnyOutput]):
-    """``role`` is the least that a caller needs, `None` for a public one.
+    """``role`` is the one that a caller needs at least, `None` for a public procedure.
 
-    ``waits``: it waits for a job, so that its caller's going away is worth noticing.
+    ``waits``: it waits for a job, so a caller's disconnection has to be noticed.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Procedure(Generic[AnyInput, AnyOutput]):
 
     @property
     def description(self) -> str:
-        """The docstring after its first line, without the section on exceptions."""
+        """Return the docstring after its first line, without the section on exceptions."""
         text = inspect.cleandoc(self.run.__doc__ or "").partition("\n")[2]
         return text.partition("Raises:\n")[0].strip()
 
@@ -65,10 +65,10 @@ class Procedure(Generic[AnyInput, AnyOutput]):
         return TypeAdapter(self.output)
 
     def parse(self, raw: object) -> AnyInput:
-        """The typed input of a JSON value, of `Flat` parameters, or of nothing (`Undefined`).
+        """Parse a JSON value, `Flat` parameters or nothing (`Undefined`) to the typed input.
 
         Raises:
-            InvalidFieldsError: of another shape.
+            InvalidFieldsError: it does not have the input's shape.
         """
         if raw is Undefined.VALUE and self._needs_nothing:
             raw = {}
@@ -84,7 +84,7 @@ class Procedure(Generic[AnyInput, AnyOutput]):
             raise InvalidFieldsError(read_issues(self.input, error)) from None
 
     def show(self, output: AnyOutput | Accepted, warnings: Sequence[FieldWarning] = ()) -> bytes:
-        """The output as compact JSON, with the warnings where it has a place for them."""
+        """Write the output as compact JSON, with the warnings if it has a field for them."""
         if warnings and isinstance(output, Warned):
             output = output.model_copy(update={"warnings": list(warnings)})
         if isinstance(output, Accepted):

@@ -1,4 +1,4 @@
-"""SQLModel sessions for ordinary reading and writing; the hot path uses the pool beside them."""
+"""SQLModel sessions for ordinary reads and writes; the hot path uses the psycopg pool."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +17,7 @@ CONNECTIONS = 4
 
 @asynccontextmanager
 async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[Sessions]:
-    """A maker of sessions on ``size`` connections at the most; closed at the end.
+    """Open a session factory on at most ``size`` connections; close it at the end.
 
     Rows stay readable after the commit, and no error shows the values of a statement.
     """

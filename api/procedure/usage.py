@@ -1,4 +1,4 @@
-"""Refuse to remove registries and servers that an application names."""
+"""Refuse to remove registries and servers that an application uses."""
 
 from collections.abc import Iterable, Sequence
 
@@ -17,61 +17,61 @@ MAX_NAMES = 10
 async def require_registries(
     session: AsyncSession, context: Context, ids: Iterable[str | None]
 ) -> None:
-    """See that the organization has these, and that they stay until the transaction's end.
+    """Check that the organization has these, and lock them until the transaction's end.
 
     Raises:
-        NotFoundError: one is missing, or another organization's.
+        NotFoundError: one is missing, or belongs to another organization.
     """
-    wanted = {wanted_id for wanted_id in ids if wanted_id}
+    requested = {each for each in ids if each}
     query = (
         select(Registry.registry_id)
         .where(
             Registry.organization_id == context.organization_id,
-            col(Registry.registry_id).in_(wanted),
+            col(Registry.registry_id).in_(requested),
         )
         .order_by(Registry.registry_id)
         .with_for_update(read=True, key_share=True)
     )
-    if wanted - set((await session.exec(query)).all()):
+    if requested - set((await session.exec(query)).all()):
         raise NotFoundError("Registry not found")
 
 
 async def require_servers(
     session: AsyncSession, context: Context, ids: Iterable[str | None]
 ) -> None:
-    """As `require_registries`; a removed server is none.
+    """Check servers as `require_registries` does; a removed server counts as missing.
 
     Raises:
-        NotFoundError: one is missing, removed, or another organization's.
+        NotFoundError: one is missing, removed, or belongs to another organization.
     """
-    wanted = {wanted_id for wanted_id in ids if wanted_id}
+    requested = {each for each in ids if each}
     query = (
         select(Server.server_id)
         .where(
             Server.organization_id == context.organization_id,
-            col(Server.server_id).in_(wanted),
+            col(Server.server_id).in_(requested),
             col(Server.removed_at).is_(None),
         )
         .order_by(Server.server_id)
         .with_for_update(read=True, key_share=True)
     )
-    if wanted - set((await session.exec(query)).all()):
+    if requested - set((await session.exec(query)).all()):
         raise NotFoundError("Server not found")
 
 
 async def require_applications(session: AsyncSession, context: Context, ids: Iterable[str]) -> None:
-    """Raises `NotFoundError` unless all of these are applications of the organization."""
-    wanted = set(ids)
+    """Raise `NotFoundError` unless all of these are applications of the organization."""
+    requested = set(ids)
     query = select(Application.application_id).where(
         Application.organization_id == context.organization_id,
-        col(Application.application_id).in_(wanted),
+        col(Application.application_id).in_(requested),
     )
-    if wanted - set((await session.exec(query)).all()):
+    if requested - set((await session.exec(query)).all()):
         raise NotFoundError("Application not found")
 
 
 async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
-    """Raises `InUseError` while an application uses the registry; its row has to be locked."""
+    """Raise `InUseError` if an application uses the registry; its row has to be locked."""
     query = select(Application.name).where(
         Application.organization_id == registry.organization_id,
         or_(*(getattr(Application, column) == registry.registry_id for column in REGISTRIES)),
@@ -81,7 +81,7 @@ async def require_unused_registry(session: AsyncSession, registry: Registry) -> 
 
 
 async def require_unused_server(session: AsyncSession, server: Server) -> None:
-    """Raises `InUseError` while an application uses the server; its row has to be locked."""
+    """Raise `InUseError` if an application uses the server; its row has to be locked."""
     runs = select(ApplicationServer.application_id).where(
         ApplicationServer.server_id == server.server_id
     )
@@ -97,7 +97,7 @@ async def require_unused_server(session: AsyncSession, server: Server) -> None:
 
 
 async def require_idle_application(session: AsyncSession, application: Application) -> None:
-    """Raises `InUseError` while it is built or deployed; its row has to be locked."""
+    """Raise `InUseError` if it is being built or deployed; its row has to be locked."""
     chosen = application.application_id
     builds = await session.exec(
         select(Build).where(Build.application_id == chosen, col(Build.outcome).is_(None))
@@ -106,21 +106,21 @@ async def require_idle_application(session: AsyncSession, application: Applicati
         Deployment.application_id == chosen, col(Deployment.outcome).is_(None)
     )
     of_builds = [job_id for build in builds for job_id in build.job_ids]
-    goes_on = select(Job.job_id).where(
+    unfinished = select(Job.job_id).where(
         col(Job.finished_at).is_(None),
         or_(col(Job.job_id).in_(of_builds), col(Job.deployment_id).in_(deployments)),
     )
-    if (await session.exec(goes_on.limit(1))).first() is not None:
+    if (await session.exec(unfinished.limit(1))).first() is not None:
         raise InUseError(
             f"the application {application.name} is being built or deployed",
-            remedy="Wait for it, or end it with application.cancelDeployment or build.cancel.",
+            remedy="Wait for it, or cancel it with application.cancelDeployment or build.cancel.",
         )
 
 
-def _require_none(names: Sequence[str], what: str) -> None:
+def _require_none(names: Sequence[str], subject: str) -> None:
     if names:
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
         raise InUseError(
-            f"{what} is used by applications: {', '.join(names[:MAX_NAMES])}{more}",
-            remedy="Give them another one with application.update first, or none.",
+            f"{subject} is used by applications: {', '.join(names[:MAX_NAMES])}{more}",
+            remedy="Change or remove it in these applications with application.update first.",
         )

@@ -177,7 +177,7 @@ async def test_a_defect_says_nothing_of_itself(
     )
 
     assert answer.status_code == 500
-    assert answer.json()["message"] == "an error of ours; the API's log says which"
+    assert answer.json()["message"] == "internal error; see the API's log"
     logged = "".join(capfd.readouterr())
     assert "IntegrityError" in logged
     assert "canary" not in answer.text + logged
@@ -266,7 +266,7 @@ async def test_a_bad_key_at_the_start_is_one_sentence(settings: ApiSettings) -> 
     code, said = await said_at_start({**environment(settings), "WHARF_ADMIN_KEY": "short"})
 
     assert (code, said.count("\n")) == (1, 1)
-    assert "WHARF_ADMIN_KEY has less than 16 signs" in said
+    assert "WHARF_ADMIN_KEY has fewer than 16 characters" in said
 
 
 async def test_a_client_that_cuts_the_line_while_it_waits_cancels_its_job(

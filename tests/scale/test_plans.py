@@ -156,7 +156,7 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         "oldest live server": (jobs.OLDEST_LIVE, of_server),
         "end of a job": (waiting.READ, (scenario.queued, ORGANIZATION)),
         "begin once": (idempotency.BEGIN, of_key),
-        "keep": (idempotency.KEEP, of_key),
+        "keep": (idempotency.STORE_ANSWER, of_key),
         "why it waits": (
             str(reasons.FACTS).replace(":job_id", "%(job_id)s"),
             {"job_id": scenario.queued},

@@ -224,7 +224,7 @@ async def test_a_field_without_effect_is_named_on_standard_error(terminal: Termi
     out, err = await process.communicate()
 
     assert (process.returncode, out.count(b"\n")) == (0, 1)
-    assert err == b"warning: branch has no effect beside commit\n"
+    assert err == b"warning: branch has no effect together with commit\n"
 
 
 def test_the_api_listens_where_it_is_told_to(settings: ApiSettings, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ async def test_a_build_that_was_made_is_not_built_otherwise(
     answer = await client.post("/api/application.deploy", json=body)
 
     assert answer.status_code == 400
-    assert answer.json()["message"] == f"{next(iter(given))} has no effect beside buildId"
+    assert answer.json()["message"] == f"{next(iter(given))} has no effect together with buildId"
 
 
 async def test_an_image_that_no_server_could_pull_is_not_built(
@@ -283,7 +283,7 @@ async def test_build_options_are_refused_for_a_ready_image(
     answer = await client.post(f"/api/application.{procedure}", json=body)
 
     assert answer.status_code == 400
-    assert answer.json()["message"].startswith(f"{name} has no effect where sourceType is docker")
+    assert answer.json()["message"].startswith(f"{name} has no effect if sourceType is docker")
     assert answer.json()["data"]["cause"]["code"] == "no_effect"
     assert answer.json()["data"]["cause"]["remedy"] == f"Leave {name} out."
     assert database.execute("SELECT 1 FROM build") == []
@@ -300,7 +300,7 @@ async def test_a_branch_beside_a_commit_is_named_in_the_answer(
     assert warning == {
         "field": "branch",
         "code": "no_effect",
-        "message": "branch has no effect beside commit",
+        "message": "branch has no effect together with commit",
     }
     assert json.loads(answer.headers["x-wharf-warnings"]) == [warning]
 

@@ -65,7 +65,7 @@ def test_a_field_that_would_change_what_is_done_is_refused_with_what_to_do() -> 
     with pytest.raises(NoEffectError) as refused:
         names(asked, source_type="docker")
 
-    said = "branch has no effect where sourceType is docker, only where it is git"
+    said = "branch has no effect if sourceType is docker, only if it is git"
     assert (refused.value.message, refused.value.remedy) == (said, "Leave branch out.")
 
 

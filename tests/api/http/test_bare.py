@@ -84,7 +84,7 @@ async def test_without_a_key_even_a_bad_body_is_401(app: FastAPI) -> None:
         answer = await nobody.post(f"{T}registry.create", content=b"{", headers=JSON)
 
     assert answer.status_code == 401
-    assert answer.json()["message"] == "no API key was given: send it as x-api-key"
+    assert answer.json()["message"] == "the request has no API key: send it as x-api-key"
 
 
 @pytest.mark.parametrize(
