@@ -1,1 +1,1 @@
-"""Deploy hooks: a registry says what was pushed, and it is deployed."""
+"""Deploy hooks: a registry reports a push, and the pushed image is deployed."""

@@ -1,7 +1,7 @@
-"""Pushed content that is no image to deploy: signatures, attestations, SBOMs, charts; pure.
+"""Recognize pushed content that is not an image: signatures, attestations, SBOMs, charts; pure.
 
-The tag tells (cosign, and the referrers tag schema of the OCI distribution specification), or a
-media type of the manifest, of its configuration or of its layers, where a sender names them.
+It is recognized by its tag (cosign, and the referrers tag schema of the OCI distribution
+specification), or by a media type of the manifest, its config or its layers, if it is sent.
 """
 
 import re
@@ -10,14 +10,14 @@ from collections.abc import Iterable
 IMAGE_TYPES = ("application/vnd.oci.image.", "application/vnd.docker.")
 NO_IMAGES = ("application/vnd.docker.plugin",)
 UNTYPED = frozenset({"", "application/octet-stream", "application/json"})
-"""Old registries and clients write these; they say nothing."""
+"""Sent by old registries and clients; they do not identify a type."""
 
 _REFERRERS = re.compile(r"sha(256|512)-[0-9a-f]{64}(?![0-9A-Za-z])")
 _SUFFIXES = (".sig", ".att", ".sbom")
 
 
 def explain_artifact(tag: str, media_types: Iterable[object] = ()) -> str:
-    """Say why a push is no image to deploy; empty where it may be one."""
+    """Return why a push is not an image to deploy; empty if it may be one."""
     if _REFERRERS.match(tag) or tag.endswith(_SUFFIXES):
         return "the tag is for signatures, attestations, SBOMs or referrers of an image"
     named = (one for one in media_types if isinstance(one, str))

@@ -1,4 +1,4 @@
-"""Deploy hooks: URLs that a registry calls when an image was pushed."""
+"""Deploy hooks: URLs that a registry calls after a push of an image."""
 
 from typing import Annotated
 
@@ -23,7 +23,7 @@ TagFilter = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-
 
 
 class DeployHookOutput(Output):
-    """A hook as it is shown later: neither its URL nor its secret."""
+    """A hook without its URL and its secret."""
 
     hook_id: str
     application_id: str
@@ -34,7 +34,7 @@ class DeployHookOutput(Output):
 
 
 class CreatedDeployHook(DeployHookOutput):
-    """`url`, below the API's address, and `secret` are shown this once."""
+    """A new hook; `url`, relative to the API's address, and `secret` are shown only once."""
 
     url: str
     secret: str
@@ -43,7 +43,8 @@ class CreatedDeployHook(DeployHookOutput):
 class CreateDeployHook(Input):
     """`tagFilter` is a glob (`v*`, `1.[0-9]*`); `*` is any tag.
 
-    `requireSignature` off: whoever has the URL may call it, as Docker Hub, which signs nothing.
+    Without `requireSignature` the URL alone is enough, for example for Docker Hub, which does not
+    sign.
     """
 
     application_id: Id
@@ -60,10 +61,10 @@ class ChosenDeployHook(Input):
 
 
 async def create(context: Context, request: CreateDeployHook) -> CreatedDeployHook:
-    """Make a URL that deploys an application when a tag of its ready image is pushed.
+    """Create a URL that deploys an application when a tag of its ready image is pushed.
 
-    The request is to be signed as Standard Webhooks has it, or as GitHub does, or to hold the
-    secret as its `Authorization`.
+    Requests must be signed as in Standard Webhooks or as by GitHub, or contain the secret as
+    `Authorization`.
     """
     token, secret, hook_id = make_secret(""), make_signing_secret(), make_id()
     hook = DeployHook(
@@ -80,7 +81,7 @@ async def create(context: Context, request: CreateDeployHook) -> CreatedDeployHo
         if application.source_type != "docker":
             raise UnmetConditionError(
                 "source_not_docker",
-                f"the application {application.name} is built, not taken as it is from a registry",
+                f"the application {application.name} is built, not deployed from a ready image",
                 remedy="Choose a ready image with application.saveDockerProvider.",
             )
         session.add(hook)

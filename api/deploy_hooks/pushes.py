@@ -1,4 +1,4 @@
-"""Read pushes from registries' notifications; pure. An unknown notification is no push.
+"""Parse pushes from registries' notifications; pure. Unknown notifications are ignored.
 
 The distribution registry's notifications (``events``), Docker Hub (``push_data``), GitHub Packages
 (``registry_package`` or ``package``), Harbor (``PUSH_ARTIFACT``).
@@ -24,10 +24,10 @@ GITHUB_REGISTRY = "ghcr.io"
 
 @dataclass(frozen=True)
 class Push:
-    """A push by a tag; ``registry`` is none where nobody says which one.
+    """A push of a tag; ``registry`` is `None` if the sender does not name it.
 
-    ``event_id``: the same id again is the same push. ``artifact`` says why it is no image; empty
-    where it may be one.
+    ``event_id`` identifies the push. ``artifact`` is the reason why it is not an image; empty if it
+    may be one.
     """
 
     repository: str
@@ -38,8 +38,8 @@ class Push:
 
     def is_of(self, image: Reference) -> bool:
         """Return whether the push changed a tag of this repository."""
-        is_there = self.registry is None or self.registry == image.registry
-        return is_there and self.repository == image.repository
+        is_same = self.registry is None or self.registry == image.registry
+        return is_same and self.repository == image.repository
 
     def passes(self, tag_filter: str) -> bool:
         """Return whether the tag matches the filter, a glob; ``[!…]`` is any other character."""
@@ -47,7 +47,7 @@ class Push:
 
 
 def parse_pushes(body: object) -> list[Push]:
-    """The pushes that a body tells of, the newest one last."""
+    """Return the pushes in a body, the newest last."""
     match body:
         case {"events": list(events)}:
             return [push for event in events for push in _distribution(event)]
@@ -68,7 +68,7 @@ def _distribution(event: object) -> Iterator[Push]:
             "target": {"repository": str(repository), "tag": str(tag)} as target,
         }:
             event_id = _text(_field(event, "id"))
-            # A registry names what a manifest refers to where ``includereferences`` is set.
+            # A registry lists a manifest's references if ``includereferences`` is set.
             types = [*_types(target), *_types_of(target.get("references"))]
             yield from _push(_host(event), repository, tag, event_id, types)
 
@@ -79,7 +79,7 @@ def _host(event: object) -> str | None:
             try:
                 return parse_registry(host).name
             except InvalidReferenceError:
-                return None  # the name of a container, behind a proxy that images name
+                return None  # a container's name, behind a proxy
         case _:
             return None
 
@@ -124,7 +124,7 @@ def _push(
     event_id: str | None,
     media_types: Iterable[object],
 ) -> Iterator[Push]:
-    """Nothing where names are none: an untagged push has an empty tag."""
+    """Yield the push if its names are valid; an untagged push has an empty tag."""
     try:
         require_repository(repository)
         require_tag(tag)
@@ -134,7 +134,7 @@ def _push(
 
 
 def _types(value: object) -> Iterator[object]:
-    """All that a descriptor says of its type, in whichever spelling."""
+    """Yield a descriptor's types, in all spellings."""
     for name in ("mediaType", "media_type", "artifactType", "artifact_type"):
         yield _field(value, name)
 

@@ -1,4 +1,4 @@
-"""Take what a registry says of a push, and deploy what was pushed: once, and what was asked for."""
+"""Receive a registry's notification of a push, and deploy the pushed image once."""
 
 import hashlib
 import time
@@ -13,7 +13,7 @@ from api.builds.plan import BuildOptions, BuildRegistries, make_plan
 from api.builds.procedures import find_registries
 from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
-from api.deploy_hooks.signature import Proof, require_signed
+from api.deploy_hooks.signature import SignatureMethod, require_signed
 from api.deployments.deploy import deploy_image
 from api.fields.json_text import parse_json
 from api.fields.shapes import Input, Output
@@ -32,21 +32,21 @@ USED = """
 UPDATE deploy_hook SET last_used_at = now()
  WHERE hook_id = %s AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
 """
-KEEP = """
-WITH kept AS (
+STORE_EVENT = """
+WITH stored AS (
   INSERT INTO deploy_hook_event (hook_id, event_hash, deployment_id)
   VALUES (%(hook_id)s, %(event_hash)s, %(deployment_id)s)
   ON CONFLICT DO NOTHING RETURNING deployment_id
 )
-SELECT deployment_id FROM kept
+SELECT deployment_id FROM stored
 UNION ALL
 SELECT deployment_id FROM deploy_hook_event
- WHERE hook_id = %(hook_id)s AND event_hash = %(event_hash)s AND NOT EXISTS (SELECT FROM kept)
+ WHERE hook_id = %(hook_id)s AND event_hash = %(event_hash)s AND NOT EXISTS (SELECT FROM stored)
 """
 
 
 class WebhookRequest(Input):
-    """A request as it came; names of headers are in lower case."""
+    """A received request; names of headers are in lower case."""
 
     token: str
     headers: dict[str, str]
@@ -54,7 +54,7 @@ class WebhookRequest(Input):
 
 
 class Deployed(Output):
-    """The deployment that stands for the push; a push that is repeated has the same one."""
+    """The deployment of the push; a repeated notification has the same one."""
 
     deployment_id: str
     application_id: str
@@ -62,7 +62,7 @@ class Deployed(Output):
 
 
 class Ignored(Output):
-    """Nothing is done, and the sender need not try again; ``ignored`` is a stable code."""
+    """Nothing is deployed, and the sender need not retry; ``ignored`` is a stable code."""
 
     ignored: str
     message: str
@@ -74,7 +74,7 @@ class Received(RootModel[Deployed | Ignored]):
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image's tag that was pushed, and is to be deployed."""
+    """The pushed tag of an image that is to be deployed."""
 
     image: Reference
     push: Push
@@ -85,36 +85,34 @@ class Chosen:
 
 
 async def receive(context: Context, request: WebhookRequest) -> Received:
-    """Deploy the newest push that the hook is for.
+    """Deploy the newest push that matches the hook.
 
-    Registries repeat what is not answered well, and some hold back all that comes later: so it is
-    where the application cannot be deployed as it is.
+    Registries repeat notifications that fail, and some hold back later ones. So an application
+    that cannot be deployed now is not an error, but `Ignored`.
 
     Raises:
         NotFoundError: there is no hook with this token.
-        SignatureError: it was not sent by who has the hook's secret.
+        SignatureError: it is not signed with the hook's secret.
     """
     hook = await _find(context, request.token)
     structlog.contextvars.bind_contextvars(organization=hook.organization_id, hook_id=hook.hook_id)
     context.resources.limiter.require_room(hook.hook_id)
     secret = open_secret(hook.sealed_secret, request.token, hook.hook_id)
-    proof = require_signed(
+    method = require_signed(
         request.headers, request.body, secret, now=time.time(), required=hook.require_signature
     )
-    # It may ask for deployments of its own application, as an administrator has said.
-    proof_of_hook = proof_of(request.token).hex()
-    caller = Caller(
-        hook.organization_id, hook.hook_id, "member", proof_of_hook, hook.application_id
-    )
+    # The hook may deploy its own application: an administrator created it for that.
+    proof = proof_of(request.token).hex()
+    caller = Caller(hook.organization_id, hook.hook_id, "member", proof, hook.application_id)
     context = replace(context, caller=caller)
     try:
-        return Received(await _deploy(context, hook, request, proof))
+        return Received(await _deploy(context, hook, request, method))
     except UnmetConditionError as error:
         return Received(Ignored(ignored=error.code, message=error.message))
 
 
 async def _deploy(
-    context: Context, hook: DeployHook, request: WebhookRequest, proof: Proof | None
+    context: Context, hook: DeployHook, request: WebhookRequest, method: SignatureMethod | None
 ) -> Deployed | Ignored:
     async with context.transaction() as session:
         application, _ = await find_application(session, context, hook.application_id)
@@ -124,7 +122,7 @@ async def _deploy(
     )
     if isinstance(chosen, Ignored):
         return chosen
-    deployment_id = await _keep(context, hook, _event_id(request, chosen.push, proof))
+    deployment_id = await _store_event(context, hook, _event_id(request, chosen.push, method))
     context = replace(context, job_id=deployment_id, outlives=True)
     deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
     return Deployed(
@@ -137,53 +135,55 @@ async def _deploy(
 def choose(
     application: Application, registries: BuildRegistries, tag_filter: str, pushes: list[Push]
 ) -> Chosen | Ignored:
-    """The newest push of the application's image with such a tag; pure.
+    """Choose the newest push of the application's image with a matching tag; pure.
 
-    What we push ourselves would have it deployed, and so pushed, again and again.
+    Pushes by the application's own builds are ignored: they would deploy and push without end.
     """
     if application.source_type != "docker":
         return Ignored(
-            ignored="source_not_docker", message="the application is built, not taken as it is"
+            ignored="source_not_docker",
+            message="the application is built, not deployed from a ready image",
         )
     image = parse_reference(application.docker_image or "")
     if not pushes:
-        return Ignored(ignored="no_push", message="the request tells of no push of a tag")
-    ours = [push for push in pushes if push.is_of(image)]
-    if not ours:
-        return Ignored(ignored="other_repository", message=f"it is not {image.name}")
+        return Ignored(ignored="no_push", message="the request does not report a push of a tag")
+    matching = [push for push in pushes if push.is_of(image)]
+    if not matching:
+        return Ignored(ignored="other_repository", message=f"the push is not to {image.name}")
     if image.name in _pushed_to(application, registries):
         return Ignored(
             ignored="own_push", message=f"the application's builds are pushed to {image.name} too"
         )
-    return _choose_tag(image, ours, tag_filter)
+    return _choose_tag(image, matching, tag_filter)
 
 
-def _choose_tag(image: Reference, ours: list[Push], tag_filter: str) -> Chosen | Ignored:
-    pushed = [push for push in ours if not push.artifact]
-    if not pushed:
+def _choose_tag(image: Reference, pushes: list[Push], tag_filter: str) -> Chosen | Ignored:
+    images = [push for push in pushes if not push.artifact]
+    if not images:
+        newest = pushes[-1]
         return Ignored(
-            ignored="not_an_image", message=f"{ours[-1].tag} is no image: {ours[-1].artifact}"
+            ignored="not_an_image", message=f"{newest.tag} is not an image: {newest.artifact}"
         )
-    wanted = [push for push in pushed if push.passes(tag_filter)]
-    if not wanted:
-        return Ignored(ignored="tag_not_wanted", message=f"the tag is not one of {tag_filter}")
-    return Chosen(image, wanted[-1])
+    matching = [push for push in images if push.passes(tag_filter)]
+    if not matching:
+        return Ignored(ignored="tag_not_wanted", message=f"the tag does not match {tag_filter}")
+    return Chosen(image, matching[-1])
 
 
 def _pushed_to(application: Application, registries: BuildRegistries) -> set[str]:
-    """The repositories that its builds are written to."""
+    """Return the repositories to which the application's builds are pushed."""
     plan = make_plan(application, registries, BuildOptions(), application.last_version + 1)
     written = (plan.push.reference if plan.push else None, plan.retained)
     return {parse_reference(reference).name for reference in written if reference}
 
 
-def _event_id(request: WebhookRequest, push: Push, proof: Proof | None) -> str | None:
-    """Return the sender's id of the event, if it has one: a repetition is recognized by it.
+def _event_id(request: WebhookRequest, push: Push, method: SignatureMethod | None) -> str | None:
+    """Return the sender's id of the event, if it has one: it identifies repetitions.
 
-    By its body first, which every signature covers. GitHub's covers no header, and what GitHub
-    sends again is the same to the byte.
+    An id in the body comes first, because every signature covers the body. GitHub's signature
+    covers no header, but GitHub repeats the same body, so its hash is the id.
     """
-    if proof == "github":
+    if method == "github":
         return hashlib.sha256(request.body).hexdigest()
     named = (push.event_id, request.headers.get(ID_HEADER), request.headers.get(GITHUB_ID_HEADER))
     return next((name for name in named if name), None)
@@ -202,19 +202,19 @@ async def _find(context: Context, token: str) -> DeployHook:
     return hook
 
 
-async def _keep(context: Context, hook: DeployHook, event_id: str | None) -> str:
-    """Note that the hook was used; gives the id of the deployment that stands for the event."""
+async def _store_event(context: Context, hook: DeployHook, event_id: str | None) -> str:
+    """Record the use of the hook and the event; return the id of the event's deployment."""
     async with context.resources.pool.connection() as connection:
         await connection.execute(USED, (hook.hook_id,))
     if event_id is None:
         return context.job_id
     values: dict[str, object] = {
         "hook_id": hook.hook_id,
-        # JSON may hold half of a surrogate pair.
+        # JSON may contain an unpaired surrogate.
         "event_hash": hashlib.sha256(event_id.encode(errors="surrogatepass")).digest(),
         "deployment_id": context.job_id,
     }
-    row = await insert_or_read(context.resources.pool, KEEP, values)
+    row = await insert_or_read(context.resources.pool, STORE_EVENT, values)
     return str(row["deployment_id"])
 
 

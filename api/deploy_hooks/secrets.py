@@ -1,7 +1,8 @@
-"""A deploy hook's two secrets: the token in its URL, and what the sender proves itself with.
+"""A deploy hook's two secrets: the token in its URL, and the secret that signs requests.
 
-Of the token only the SHA-256 is kept; the other one is kept under a key that only the token gives
-(HKDF-SHA256, RFC 5869; AES-256-GCM). So the database opens neither, and the API needs no vault.
+Only a hash of the token is stored. The signing secret is encrypted with a key derived from the
+token (HKDF-SHA256, RFC 5869; AES-256-GCM). So neither can be read from the database, and the API
+needs no vault.
 """
 
 import secrets
@@ -16,13 +17,17 @@ INFO = b"wharfinger deploy hook v1"
 
 
 def seal_secret(secret: str, token: str, hook_id: str) -> bytes:
-    """The secret for a row: it opens with this token, for this hook."""
+    """Encrypt the secret for the hook's row; only this token decrypts it, for this hook only."""
     nonce = secrets.token_bytes(NONCE_BYTES)
     return nonce + _cipher(token).encrypt(nonce, secret.encode(), hook_id.encode())
 
 
 def open_secret(sealed: bytes, token: str, hook_id: str) -> str:
-    """Raises `cryptography.exceptions.InvalidTag`: for another token or hook, or damaged."""
+    """Decrypt the secret.
+
+    Raises:
+        cryptography.exceptions.InvalidTag: another token or hook, or damaged data.
+    """
     nonce, encrypted = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
     return _cipher(token).decrypt(nonce, encrypted, hook_id.encode()).decode()
 

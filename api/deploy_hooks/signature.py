@@ -1,7 +1,7 @@
 """Verify that a request was signed with the secret of a deploy hook.
 
-Three ways, by what senders can do: Standard Webhooks' headers, GitHub's ``X-Hub-Signature-256``, or
-the secret itself as ``Authorization``, for those that can only send a header as it was given.
+Three methods, as senders differ: Standard Webhooks' headers, GitHub's ``X-Hub-Signature-256``, or
+the secret itself as ``Authorization``, for senders that can only send a fixed header.
 """
 
 import hashlib
@@ -12,23 +12,23 @@ from typing import Literal
 from api.errors import SignatureError
 from shared.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 
-Proof = Literal["standard", "github", "secret"]
+SignatureMethod = Literal["standard", "github", "secret"]
 
 GITHUB_HEADER = "x-hub-signature-256"
 GITHUB_PREFIX = "sha256="
 TOLERANCE_SECONDS = 300
-"""How far from our clock a message may say that it was sent; what is older was caught and kept."""
+"""Maximum difference of a message's timestamp from our clock, against replays."""
 
 
 def require_signed(
     headers: Mapping[str, str], body: bytes, secret: str, *, now: float, required: bool = True
-) -> Proof | None:
-    """Check what the headers (lower-case names) prove of the body as it came, and say by which way.
+) -> SignatureMethod | None:
+    """Verify the signature in the headers (lower-case names); return its method.
 
-    ``required``: proving nothing will not do; a wrong proof never does.
+    Without ``required`` an unsigned request passes; a wrong signature never does.
 
     Raises:
-        SignatureError: nothing is proved, or something wrong, or too long ago.
+        SignatureError: no signature, a wrong one, or an old timestamp.
     """
     if SIGNATURE_HEADER in headers:
         _require_standard(headers, body, secret, now)
@@ -46,7 +46,7 @@ def require_signed(
         raise SignatureError(
             "the request is not signed",
             remedy="Send webhook-signature, X-Hub-Signature-256, or the secret as Authorization; "
-            "for a sender that can do nothing of that, make a hook with requireSignature false.",
+            "for a sender that supports none of them, create a hook with requireSignature false.",
         )
     return None
 
@@ -54,21 +54,21 @@ def require_signed(
 def _require_standard(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> None:
     message_id, sent = headers.get(ID_HEADER, ""), headers.get(TIMESTAMP_HEADER, "")
     if not message_id or not (sent.isascii() and sent.isdecimal()) or len(sent) > 12:
-        raise SignatureError(f"{SIGNATURE_HEADER} goes with {ID_HEADER} and {TIMESTAMP_HEADER}")
+        raise SignatureError(f"{SIGNATURE_HEADER} needs {ID_HEADER} and {TIMESTAMP_HEADER}")
     made = sign(secret, message_id, int(sent), body)
     if not any(_is_same(given, made) for given in headers[SIGNATURE_HEADER].split(" ")):
-        raise SignatureError("the signature is not that of this body")
+        raise SignatureError("the signature does not match the body")
     if abs(now - int(sent)) > TOLERANCE_SECONDS:
         raise SignatureError(
-            f"the message was not signed within {TOLERANCE_SECONDS} s of now",
-            remedy="Check the sender's clock, and sign a message again when it is sent again.",
+            f"the message's timestamp differs from now by more than {TOLERANCE_SECONDS} s",
+            remedy="Check the sender's clock, and sign each message when it is sent.",
         )
 
 
-def _require_same(given: str, wanted: str) -> None:
-    if not _is_same(given, wanted):
-        raise SignatureError("the signature is not that of this body")
+def _require_same(given: str, expected: str) -> None:
+    if not _is_same(given, expected):
+        raise SignatureError("the signature does not match the body")
 
 
-def _is_same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
+def _is_same(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(errors="replace"), expected.encode())

@@ -38,7 +38,7 @@ def parse_json(text: bytes | str) -> object:
     except RecursionError:
         raise _too_deep() from None
     except ValueError:
-        raise UnreadableInputError("not JSON: a number or a constant is not allowed") from None
+        raise UnreadableInputError("not JSON: a number is not finite, or too long") from None
     return value
 
 

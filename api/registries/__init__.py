@@ -1,1 +1,1 @@
-"""Registries: stored, shown, tested."""
+"""Registries: storing, showing and testing them."""

@@ -1,4 +1,4 @@
-"""Test a registry from a server: as a yes or a typed error, or as the whole report."""
+"""Test a registry from a server: answer `true` or a typed error, or the whole report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ from shared.vault import SealContext
 
 PROBED_NAME = "connection-test"
 NO_NAMESPACE = (
-    "There is no image prefix, and the username cannot be a namespace of Docker Hub: set a prefix."
+    "There is no image prefix, and the username cannot be a Docker Hub namespace: set a prefix."
 )
 
 
@@ -77,7 +77,7 @@ class Diagnose(Input):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """The registry to be tested: a stored one, or one that comes with its password."""
+    """The registry to be tested: a stored one, or one given with its password."""
 
     url: str
     host: RegistryHost
@@ -92,14 +92,14 @@ class _Candidate:
 
 
 async def try_ad_hoc(context: Context, request: AdHocTest) -> bool | Accepted:
-    """Test a registry that is not stored: `true`, or an error that names cause and remedy."""
-    return _as_yes(await _test(context, _of_input(context, request), request.server_id))
+    """Test a registry that is not stored: return `true`, or an error with cause and remedy."""
+    return _require_passed(await _test(context, _of_input(context, request), request.server_id))
 
 
 async def try_stored(context: Context, request: StoredTest) -> bool | Accepted:
-    """Test a stored registry: `true`, or an error that names cause and remedy."""
+    """Test a stored registry: return `true`, or an error with cause and remedy."""
     candidate = await _stored(context, request.registry_id)
-    return _as_yes(await _test(context, candidate, request.server_id))
+    return _require_passed(await _test(context, candidate, request.server_id))
 
 
 async def diagnose(context: Context, request: Diagnose) -> ProbeReport | Accepted:
@@ -112,7 +112,7 @@ async def diagnose(context: Context, request: Diagnose) -> ProbeReport | Accepte
     return ended if isinstance(ended, Accepted) else _report(ended)
 
 
-def _as_yes(ended: EndedJob | Accepted) -> bool | Accepted:
+def _require_passed(ended: EndedJob | Accepted) -> bool | Accepted:
     if isinstance(ended, Accepted):
         return ended
     require_success(ended)
@@ -120,7 +120,7 @@ def _as_yes(ended: EndedJob | Accepted) -> bool | Accepted:
 
 
 def _report(ended: EndedJob) -> ProbeReport:
-    """A test that found a fault keeps its report in the error; one that broke down has none."""
+    """Read the report: from the error if the test found a fault, otherwise from the result."""
     if ended.state is State.FAILED and ended.error and "report" in ended.error:
         return read_document(ended, ended.error["report"], ProbeReport)
     return read_result(ended, ProbeReport)
@@ -138,7 +138,7 @@ def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
 
 
 def stored_test(context: Context, registry: Registry) -> RegistryTest:
-    """The command that tests a stored registry."""
+    """Make the command that tests a stored registry."""
     return _command(_of_row(context, registry))
 
 
@@ -163,8 +163,8 @@ async def _test(
 ) -> EndedJob | Accepted:
     command = _command(candidate)
     registry = candidate.registry
-    among = registry.allowed_servers if registry else ()
-    chosen = await choose_server(context, server_id, among=among)
+    allowed = registry.allowed_servers if registry else ()
+    chosen = await choose_server(context, server_id, among=allowed)
     if registry is not None:
         require_allowed(registry, chosen, "", is_test=True)
     job_id = context.job_id
@@ -197,12 +197,12 @@ def _command(candidate: _Candidate) -> RegistryTest:
 
 
 def _probed_repository(candidate: _Candidate) -> tuple[str, tuple[str, ...]]:
-    """The repository whose rights are tried, and what is doubtful about it."""
+    """Return the repository whose permissions are tested, and warnings about its name."""
     prefix = parse_prefix(candidate.host, candidate.prefix)
     try:
         probed = make_reference(candidate.url, prefix, PROBED_NAME, username=candidate.username)
     except InvalidReferenceError:
-        # An e-mail address or a robot's name logs in, yet is no namespace: the login still counts.
+        # An e-mail address or a robot's name can log in, but is no namespace: test the login only.
         return make_reference(candidate.url, prefix, PROBED_NAME).repository, (NO_NAMESPACE,)
     return probed.repository, ()
 

@@ -1,4 +1,4 @@
-"""Every registry from every server: tested all at once, and how each pair stood before."""
+"""Test every registry from every server at once, and show the history of each pair."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,13 +25,13 @@ from shared.jobs.states import State
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
 
-MOST_PAIRS = 1000
+MAX_PAIRS = 1000
 DEADLINE = timedelta(minutes=5)
-"""A server does 16 tests at a time; who asked for all of them waits longer than for one."""
+"""A server runs 16 tests at a time, so all tests of a matrix take longer than one."""
 
 REMEDIES = {str(code): verdict.remedy for code, verdict in FAULTS.items()}
-TURN = "registry.testOnServers"
-"""The tests of a matrix take turns with what else the organization asks for."""
+ACTION = "registry.testOnServers"
+"""The audited action; also the fair key, so that other jobs take turns with a matrix."""
 
 NEWEST = """
 SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
@@ -45,9 +45,9 @@ SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
    AND (%(server_id)s::text IS NULL OR s.server_id = %(server_id)s)
  ORDER BY r.created_at, r.registry_id, s.created_at, s.server_id, c.checked_at DESC
 """
-"""A step in an index for each pair, however long their histories are."""
+"""One index lookup for each pair, regardless of the length of its history."""
 
-ASKED = """
+REQUESTED = """
 SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
        j.job_id, j.state, j.error->>'code' AS code, j.error->>'stage' AS stage,
        c.milliseconds, c.checked_at
@@ -59,7 +59,7 @@ SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
 
 
 class CheckOutput(Output):
-    """The state of one test, or how it ended at ``checkedAt``."""
+    """The state of one test, or its outcome at ``checkedAt``."""
 
     job_id: str
     state: State
@@ -71,7 +71,7 @@ class CheckOutput(Output):
 
 
 class CellOutput(CheckOutput):
-    """The newest test of a registry from a server, and those before it, the newest first."""
+    """The newest test of a registry from a server, and earlier ones, the newest first."""
 
     registry_id: str
     registry_name: str
@@ -81,22 +81,22 @@ class CellOutput(CheckOutput):
 
 
 class MatrixOutput(Output):
-    """Pairs of a registry and a server that were tested."""
+    """Tested pairs of a registry and a server."""
 
     cells: list[CellOutput]
 
 
 class TestOnServers(Input):
-    """All registries, from all servers that take a job now, unless some are named."""
+    """All registries from all servers that take jobs now, unless some are named."""
 
     __test__ = False
 
-    registry_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS)] | None = None
-    server_ids: Annotated[list[Id], Field(min_length=1, max_length=MOST_PAIRS)] | None = None
+    registry_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_PAIRS)] | None = None
+    server_ids: Annotated[list[Id], Field(min_length=1, max_length=MAX_PAIRS)] | None = None
 
 
 class MatrixInput(Input):
-    """``history``: so many earlier tests of each pair."""
+    """``history`` is the number of earlier tests of each pair."""
 
     registry_id: Id | None = None
     server_id: Id | None = None
@@ -105,7 +105,7 @@ class MatrixInput(Input):
 
 @dataclass(frozen=True)
 class _Row:
-    """One test, as the two statements give it."""
+    """One test, a row of either query."""
 
     registry_id: str
     registry_name: str
@@ -129,15 +129,15 @@ class _Row:
 async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOutput:
     """Test registries from servers, with one job for each pair.
 
-    Waits until all have ended, half a minute at the most: a cell says by its `state` how its test
-    stands, and `registry.matrix` how it ended. With `Prefer: respond-async` it answers at once.
+    It waits until all tests have ended, at most half a minute. The `state` of a cell is that of its
+    test; call `registry.matrix` for later results. With `Prefer: respond-async` it answers at once.
     """
     registries = await _registries(context, request.registry_ids)
     servers = await _servers(context, request.server_ids)
-    if len(registries) * len(servers) > MOST_PAIRS:
+    if len(registries) * len(servers) > MAX_PAIRS:
         raise InvalidInputError(
-            f"{len(registries)} registries from {len(servers)} servers are too many at once",
-            remedy=f"Name some: at most {MOST_PAIRS} pairs.",
+            f"{len(registries)} registries from {len(servers)} servers are too many pairs",
+            remedy=f"Name registries and servers: at most {MAX_PAIRS} pairs.",
         )
     pairs = list(_pairs(registries, servers, named=request.server_ids is not None))
     jobs = [_submission(context, registry, server) for registry, server in pairs]
@@ -148,7 +148,7 @@ async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOut
         if not context.respond_async:
             await _wait(context, jobs)
     values = {"organization_id": context.organization_id, "jobs": [job.job_id for job in jobs]}
-    return _cells(await _rows(context, ASKED, values))
+    return _cells(await _rows(context, REQUESTED, values))
 
 
 async def show_matrix(context: Context, request: MatrixInput) -> MatrixOutput:
@@ -167,10 +167,10 @@ async def show_matrix(context: Context, request: MatrixInput) -> MatrixOutput:
     return _cells(await _rows(context, NEWEST, values))
 
 
-async def _registries(context: Context, wanted: Sequence[str] | None) -> list[Registry]:
+async def _registries(context: Context, ids: Sequence[str] | None) -> list[Registry]:
     async with context.transaction() as session:
-        if wanted is not None:
-            return [await find_registry(session, context, one) for one in dict.fromkeys(wanted)]
+        if ids is not None:
+            return [await find_registry(session, context, one) for one in dict.fromkeys(ids)]
         query = (
             select(Registry)
             .where(Registry.organization_id == context.organization_id)
@@ -179,19 +179,19 @@ async def _registries(context: Context, wanted: Sequence[str] | None) -> list[Re
         return list((await session.exec(query)).all())
 
 
-async def _servers(context: Context, wanted: Sequence[str] | None) -> list[str]:
-    if wanted is None:
+async def _servers(context: Context, ids: Sequence[str] | None) -> list[str]:
+    if ids is None:
         return await find_live_servers(context)
-    return [await choose_server(context, one) for one in dict.fromkeys(wanted)]
+    return [await choose_server(context, one) for one in dict.fromkeys(ids)]
 
 
 def _pairs(
     registries: Sequence[Registry], servers: Sequence[str], *, named: bool
 ) -> Iterator[tuple[Registry, str]]:
-    """Each registry with the servers that may have its login.
+    """Yield each registry with the servers that may receive its login.
 
     Raises:
-        UnmetConditionError: ``registry_not_allowed``: a server that is ``named`` may not.
+        UnmetConditionError: ``registry_not_allowed``: a ``named`` server may not.
     """
     for registry in registries:
         for server in servers:
@@ -208,7 +208,7 @@ def _submission(context: Context, registry: Registry, server_id: str) -> Submiss
         command=stored_test(context, registry),
         requested_by=context.caller.api_key_id,
         registry_id=registry.registry_id,
-        fair_key=TURN,
+        fair_key=ACTION,
         deadline=DEADLINE,
     )
 
@@ -217,18 +217,18 @@ async def _audit(context: Context, registries: Sequence[Registry], servers: list
     hosts = sorted({registry.host for registry in registries})
     async with context.transaction() as session:
         organization = context.organization_id
-        session.add(audit_event(context, TURN, organization, hosts=hosts, servers=servers))
+        session.add(audit_event(context, ACTION, organization, hosts=hosts, servers=servers))
 
 
 async def _wait(context: Context, jobs: Sequence[Submission]) -> None:
-    """Until all have ended, one after the other: together they take as long as the slowest."""
+    """Wait for the jobs one after the other: in total as long as for the slowest."""
     resources = context.resources
     loop = asyncio.get_running_loop()
     until = loop.time() + resources.patience.total_seconds()
     for job in jobs:
-        left = timedelta(seconds=max(until - loop.time(), 0))
+        remaining = timedelta(seconds=max(until - loop.time(), 0))
         try:
-            await resources.waiter.wait(resources.pool, job.job_id, job.organization_id, left)
+            await resources.waiter.wait(resources.pool, job.job_id, job.organization_id, remaining)
         except OverdueError:
             return
 
@@ -240,7 +240,7 @@ async def _rows(context: Context, query: str, values: Mapping[str, object]) -> l
 
 
 def _cells(rows: Sequence[_Row]) -> MatrixOutput:
-    """The first row of each pair is its cell, the others are its history."""
+    """Group rows by pair: the first row is the cell, the others are its history."""
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         pairs.setdefault(row.pair, []).append(row.shown())

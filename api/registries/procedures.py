@@ -1,4 +1,4 @@
-"""Registries: stored, shown without their password, changed, removed."""
+"""Registries: store them, show them without their password, change and remove them."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -43,7 +43,7 @@ CHANGEABLE = (
 
 
 class RegistryOutput(Output):
-    """A registry. Its password is in no answer."""
+    """A registry. No answer contains its password."""
 
     registry_id: str
     registry_name: str
@@ -58,11 +58,11 @@ class RegistryOutput(Output):
 
 
 class CreatedRegistry(RegistryOutput, Warned):
-    """A registry that was stored just now."""
+    """A registry that was just stored."""
 
 
 class CreateRegistry(Input):
-    """Its login goes to `allowedServers` and is used for `allowedApplications`; empty is all."""
+    """Only `allowedServers` receive its login, for `allowedApplications`; empty means all."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
 
@@ -77,7 +77,7 @@ class CreateRegistry(Input):
 
 
 class UpdateRegistry(Change):
-    """Only what is given changes; ``imagePrefix: null`` takes the prefix away."""
+    """Only given fields change; ``imagePrefix: null`` removes the prefix."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
 
@@ -96,7 +96,7 @@ class ChosenRegistry(Input):
 
 
 async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
-    """Store a registry without a test."""
+    """Store a registry without testing it."""
     host = require_host(request.registry_url, context.resources.networks)
     parse_prefix(host, request.image_prefix)
     registry = Registry(
@@ -120,7 +120,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
     return CreatedRegistry.model_validate(registry)
 
 
-async def get_all(context: Context, _asked: NoInput) -> list[RegistryOutput]:
+async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
     """List all registries of the organization, the oldest first."""
     query = (
         select(Registry)
@@ -141,7 +141,7 @@ async def one(context: Context, request: ChosenRegistry) -> RegistryOutput:
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:
-    """Change a registry; another host or username needs the password again."""
+    """Change a registry; a new host or username needs the password again."""
     given = request.model_fields_set
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
@@ -158,8 +158,8 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             _seal(context, registry, request.password)
         elif (registry.host, registry.username) != bound:
             raise PasswordNeededError(
-                "the stored password is bound to its host and username",
-                remedy="Give the password too.",
+                "the stored password is valid only for its host and username",
+                remedy="Give the password with the new host or username.",
             )
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
         session.add(_audit(context, "registry.update", registry, changed))
@@ -167,9 +167,9 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
 
 
 async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
-    """Remove a registry and its password; return what it was.
+    """Remove a registry and its password; return the removed registry.
 
-    A registry that applications use is not removed.
+    A registry that an application uses is not removed.
     """
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
@@ -182,10 +182,10 @@ async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
 async def find_registry(
     session: AsyncSession, context: Context, registry_id: str, *, lock: bool = False
 ) -> Registry:
-    """The row, within the caller's organization; with ``lock`` until the transaction's end.
+    """Return the row, within the caller's organization; ``lock`` it until the transaction's end.
 
     Raises:
-        NotFoundError: no such registry, or another organization's.
+        NotFoundError: no such registry in the organization.
     """
     query = select(Registry).where(
         Registry.organization_id == context.organization_id, Registry.registry_id == registry_id
@@ -199,7 +199,7 @@ async def find_registry(
 async def _require_named(
     session: AsyncSession, context: Context, request: CreateRegistry | UpdateRegistry
 ) -> None:
-    """Raises `NotFoundError` where a server or an application that is named is not there."""
+    """Raise `NotFoundError` if a named server or application does not exist."""
     await require_servers(session, context, request.allowed_servers)
     await require_applications(session, context, request.allowed_applications)
 

@@ -1,1 +1,1 @@
-"""Servers: created, enrolled, checked, paused, removed."""
+"""Servers: creating, enrolling, checking, pausing and removing them."""

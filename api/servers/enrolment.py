@@ -1,6 +1,6 @@
-"""``server.enroll``: a worker shows its join token once, and what proves it from then on.
+"""``server.enroll``: a worker presents its join token once, with its public key and verifier.
 
-``server.isRemoved`` tells a worker that is shut out that this is for good.
+``server.isRemoved`` reports a removed server to a worker that the database refuses.
 """
 
 import re
@@ -18,7 +18,7 @@ from shared.errors import InvalidInputError, SetupError, UnauthenticatedError, U
 from shared.models import Server
 from shared.vault import PublicKey, SealContext
 
-JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only how one begins
+JOIN_TOKEN_PREFIX = "wharf_join_"  # noqa: S105 - not a token, only its prefix
 JOIN_TOKEN_LIFETIME = timedelta(minutes=15)
 
 _B64_32_BYTES = "[A-Za-z0-9+/]{43}="
@@ -26,8 +26,8 @@ VERIFIER = re.compile(
     rf"SCRAM-SHA-256\$(?P<iterations>[0-9]{{4,7}}):[A-Za-z0-9+/]{{16,128}}={{0,2}}"
     rf"\${_B64_32_BYTES}:{_B64_32_BYTES}"
 )
-"""What PostgreSQL stores of a password (its manual, pg_authid). Anything else would be taken for
-a password in clear."""
+"""The stored form of a password (PostgreSQL's manual, pg_authid). PostgreSQL would take any other
+text as a password."""
 
 MIN_ITERATIONS = 4096
 
@@ -42,7 +42,7 @@ def _require_verifier(verifier: SecretStr) -> SecretStr:
 
 
 class Enroll(Input):
-    """``brokerPasswordHash`` is a SHA-256; a worker that sends none shares the broker's user."""
+    """``brokerPasswordHash`` is a SHA-256; without it the worker uses the broker's shared user."""
 
     join_token: Annotated[SecretStr, Field(min_length=1, max_length=200)]
     public_key: Annotated[str, Field(max_length=200)]
@@ -69,7 +69,7 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
     if resources.server_database_url is None:
         raise UnmetConditionError(
             "no_server_address",
-            "the control plane does not say where servers find its database",
+            "the database's address for servers is not set",
             remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
         )
     public_key = _require_key(request.public_key)
@@ -88,7 +88,9 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
         server_id = (await connection.execute(ENROLL, values)).scalar_one()
         if server_id is None:
             resources.guesses.fail(context.address, token)
-            raise UnauthenticatedError("the join token is unknown, used, or over 15 minutes old")
+            raise UnauthenticatedError(
+                "the join token is unknown, was used, or is older than 15 minutes"
+            )
         server = await session.get_one(Server, server_id)
     return Enrolled(
         server_id=server.server_id,
@@ -98,10 +100,10 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
     )
 
 
-def _require_key(written: str) -> str:
-    """A key that can be sealed to; some points of the curve are none (RFC 7748, section 6.1)."""
+def _require_key(text: str) -> str:
+    """Return the key if it can be sealed to: not all points can (RFC 7748, section 6.1)."""
     try:
-        key = PublicKey.parse(written)
+        key = PublicKey.parse(text)
         key.seal("", SealContext("login", "", "", "", ""))
     except (SetupError, ValueError):
         raise InvalidInputError("publicKey is not a public key of a server") from None

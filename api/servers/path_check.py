@@ -1,4 +1,4 @@
-"""``server.check``: prove the path from the API to a server's Engine and back, by a job."""
+"""``server.check``: test the path from the API to a server's Engine and back with a job."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from shared.jobs.store.submit import Submission
 from shared.models import Job
 
 PATIENCE = TEST_DEADLINE - timedelta(seconds=2)
-"""A job that has not ended by then is judged as it stands: while it is queued, it has a reason."""
+"""A job that has not ended by then is reported in its current state."""
 
 PartName = Literal["database", "control", "broker", "worker", "engine"]
 
@@ -29,7 +29,7 @@ PartName = Literal["database", "control", "broker", "worker", "engine"]
 class Part(Output):
     """One part of the path; ``isGood`` is null for a part that the job did not reach.
 
-    ``milliseconds`` is the time from the part before to this one.
+    ``milliseconds`` is the time since the previous part.
     """
 
     name: PartName
@@ -40,7 +40,7 @@ class Part(Output):
 
 
 class PathCheck(Output):
-    """``isGood``: the Engine answered. ``parts`` are in the order in which a job passes them."""
+    """``isGood``: the Engine answered. A job passes the ``parts`` in this order."""
 
     server_id: str
     job_id: str
@@ -50,7 +50,7 @@ class PathCheck(Output):
 
 @dataclass(frozen=True)
 class Facts:
-    """The steps of a check's job: times by the database's clock, its state, and its error."""
+    """The state, times (database clock), result and error of a check's job."""
 
     state: State
     created_at: datetime | None
@@ -63,7 +63,7 @@ class Facts:
 
 
 async def check(context: Context, request: ChosenServer) -> PathCheck | Accepted:
-    """Ask a server's Engine for its version by a job, and report how far the job came.
+    """Read the version of a server's Engine with a job, and report which parts the job passed.
 
     Raises:
         NotFoundError: no such server.
@@ -106,7 +106,7 @@ async def check(context: Context, request: ChosenServer) -> PathCheck | Accepted
 
 
 def judge(facts: Facts) -> Iterator[Part]:
-    """Say of each part of the path whether the job passed it."""
+    """Yield each part of the path, and whether the job passed it."""
     yield Part(name="database", is_good=True, found="stored the job")
     if facts.dispatched_at is None:
         found = facts.reason or "did not release the job in time"
@@ -114,7 +114,7 @@ def judge(facts: Facts) -> Iterator[Part]:
             name="control",
             is_good=False,
             found=found,
-            remedy="Check that control runs and the server is online, and see control's log.",
+            remedy="Check that control runs and the server is online; see control's log.",
         )
         yield from _not_reached("broker", "worker", "engine")
         return
@@ -124,7 +124,7 @@ def judge(facts: Facts) -> Iterator[Part]:
             name="broker",
             is_good=False,
             found="the worker did not get the message",
-            remedy="Check WHARF_BROKER_URL of control and of the worker, and see both logs.",
+            remedy="Check WHARF_BROKER_URL of control and the worker; see both logs.",
         )
         yield from _not_reached("worker", "engine")
         return

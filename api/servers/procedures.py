@@ -1,4 +1,4 @@
-"""Servers: created with a join token, watched, changed, paused, removed."""
+"""Servers: create them with a join token, show, change, pause and remove them."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -42,11 +42,11 @@ from shared.models.server import ROLES
 NAME_CONSTRAINT = "server_name"
 
 ONLINE = func.server_is_online(literal_column("server"), type_=Boolean)
-"""Whether a server's worker was heard of lately, by PostgreSQL's clock."""
+"""True if the server's last heartbeat is recent, by PostgreSQL's clock."""
 
 
-ALARM = timedelta(days=7)
-"""How long it is shown that a state directory was copied."""
+SECOND_WORKER_SHOWN = timedelta(days=7)
+"""The time for which a copied state directory is reported."""
 
 RoleOfServer = Literal["deploy", "build"]
 Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
@@ -54,13 +54,13 @@ BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
 
 
 class ServerOutput(Output):
-    """A server and whether its worker is there.
+    """A server, and whether its worker is online.
 
-    ``engine`` is what its Docker Engine last said, at most a minute ago, empty while that is away;
-    ``clockAheadSeconds`` is by how much its clock is ahead of the database's. Nothing new is
-    sent to it while it is ``draining``, nor of its ``pausedClasses``, nor before it was approved on
-    a control host: ``wharf server approve``. ``secondWorkerAt`` is when, in the last week, two
-    workers had its state directory.
+    ``engine`` describes its Docker Engine, at most a minute old; empty while the Engine does not
+    answer. ``clockAheadSeconds`` is its clock minus the database's. It gets no new jobs while it is
+    ``draining``, none of its ``pausedClasses``, and none before it is approved on a control host:
+    ``wharf server approve``. ``secondWorkerAt`` is the time, in the last week, when two workers
+    used its state directory.
     """
 
     server_id: str
@@ -101,17 +101,17 @@ class ServerOutput(Output):
 
 
 class ChangedServer(ServerOutput, Warned):
-    """A server as it is now."""
+    """A changed server."""
 
 
 class CreatedServer(ServerOutput, Warned):
-    """``joinToken`` is shown this once and is good for one enrolment within 15 minutes."""
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
 
     join_token: str
 
 
 class JoinToken(Output):
-    """``joinToken`` is shown this once and is good for one enrolment within 15 minutes."""
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
 
     server_id: str
     join_token: str
@@ -126,7 +126,7 @@ class CreateServer(Input):
 
 
 class UpdateServer(Change):
-    """The fields to change; a field that is left out stays as it is."""
+    """The fields to change; fields that are left out do not change."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name"})
@@ -149,7 +149,7 @@ class ChosenQueue(Input):
 
 
 async def create(context: Context, request: CreateServer) -> CreatedServer:
-    """Create a server and the token that its worker joins with."""
+    """Create a server, and the join token for its worker."""
     server = Server(
         server_id=make_id(),
         organization_id=context.organization_id,
@@ -167,7 +167,7 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
 
 
 async def create_join_token(context: Context, request: ChosenServer) -> JoinToken:
-    """Make another token for a server that has not joined yet.
+    """Create another join token for a server that has not joined yet.
 
     Raises:
         AlreadyJoinedError: it has joined; its key is never replaced.
@@ -176,20 +176,20 @@ async def create_join_token(context: Context, request: ChosenServer) -> JoinToke
         server, _ = await find_server(session, context, request.server_id, lock=True)
         if await session.get(ServerEnrolment, server.server_id) is not None:
             raise AlreadyJoinedError(
-                f"the server {server.name} has joined already",
-                remedy="To join it anew, remove it first: wharf server remove NAME.",
+                f"the server {server.name} has already joined",
+                remedy="To join it again, remove it first: wharf server remove NAME.",
             )
         token = await _make_token(session, server)
         session.add(audit_event(context, "server.createJoinToken", server.server_id))
     return JoinToken(server_id=server.server_id, join_token=token)
 
 
-async def get_all(context: Context, _asked: NoInput) -> list[ServerOutput]:
+async def get_all(context: Context, _request: NoInput) -> list[ServerOutput]:
     """List all servers of the organization, the oldest first."""
     return await _list(context)
 
 
-async def get_build_servers(context: Context, _asked: NoInput) -> list[ServerOutput]:
+async def get_build_servers(context: Context, _request: NoInput) -> list[ServerOutput]:
     """List the servers that build, the oldest first."""
     return [server for server in await _list(context) if "build" in server.roles]
 
@@ -217,7 +217,7 @@ async def update(context: Context, request: UpdateServer) -> ChangedServer:
 async def remove(context: Context, request: ChosenServer) -> ServerOutput:
     """Remove a server: its worker loses access, and the jobs that wait for it are cancelled.
 
-    A server that applications use is not removed.
+    A server that an application uses is not removed.
     """
     async with context.transaction() as session:
         server, _ = await find_server(session, context, request.server_id, lock=True)
@@ -282,8 +282,8 @@ async def _store(session: AsyncSession, server: Server) -> None:
         if not violates(error, NAME_CONSTRAINT):
             raise
         raise NameTakenError(
-            f"there is a server called {name} already",
-            remedy="If it has not joined yet, make it a new token: wharf server add NAME --renew.",
+            f"a server named {name} already exists",
+            remedy="If it has not joined yet, create a new token: wharf server add NAME --renew.",
         ) from None
 
 
@@ -302,10 +302,10 @@ async def _make_token(session: AsyncSession, server: Server) -> str:
 async def find_server(
     session: AsyncSession, context: Context, server_id: str, *, lock: bool = False
 ) -> tuple[Server, bool]:
-    """The row, within the caller's organization, and whether its worker is there.
+    """Return the row, within the caller's organization, and whether its worker is online.
 
     Raises:
-        NotFoundError: no such server, or another organization's.
+        NotFoundError: no such server in the organization.
     """
     query = select(Server, ONLINE).where(
         Server.organization_id == context.organization_id,
@@ -320,13 +320,13 @@ async def find_server(
 
 
 def find_second_worker(server: Server) -> datetime | None:
-    """When two workers had the server's state directory; of long ago nothing is said."""
+    """Return when two workers used the server's state directory, if that is recent."""
     at = server.second_worker_at
-    return at if at is not None and datetime.now(UTC) - at < ALARM else None
+    return at if at is not None and datetime.now(UTC) - at < SECOND_WORKER_SHOWN else None
 
 
 def _platform(engine: Mapping[str, object]) -> str | None:
-    """As images name it: ``linux/amd64``."""
+    """Return the platform in the form of images: ``linux/amd64``."""
     os, architecture = engine.get("os"), engine.get("architecture")
     return f"{os}/{architecture}" if os and architecture else None
 

@@ -1,4 +1,4 @@
-"""``server.validate``: all that is known of a server, as checks that hold or have a remedy."""
+"""``server.validate``: checks of a server; a failed one has a remedy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ CheckName = Literal[
 ]
 
 CLOCK_MAY_DIFFER_SECONDS = 5.0
-"""Certificates and tokens are judged by a server's own clock; leases are not."""
+"""A server checks certificates and tokens by its own clock; leases use the database's."""
 
 LEAST_FREE_BYTES = 2 * 1024**3
-SAID = ("engine_version", "image_store", "oldest_api_version", "newest_api_version")
+ENGINE_FIELDS = ("engine_version", "image_store", "oldest_api_version", "newest_api_version")
 _TEXT, _BYTES = TypeAdapter(str), TypeAdapter(int)
 
 
 class Check(Output):
-    """``isGood`` is null for what cannot be known; a remedy is there for what is not good."""
+    """``isGood`` is null if it is unknown; a failed check has a remedy."""
 
     name: CheckName
     is_good: bool | None
@@ -54,7 +54,7 @@ class ServerValidation(Output):
 
 @dataclass(frozen=True)
 class Facts:
-    """The row, whether it is online, and whether it ever joined."""
+    """The server's row, whether it is online, and whether it has joined."""
 
     server: Server
     online: bool
@@ -75,7 +75,7 @@ async def validate(context: Context, request: ChosenServer) -> ServerValidation:
 
 
 def check_server(facts: Facts) -> Iterator[Check]:
-    """Yield the checks; old data of an offline server is not judged: it may have changed."""
+    """Yield the checks; for an offline server only those that do not depend on current data."""
     yield _check(
         "enrolled",
         "joined" if facts.enrolled else "never joined",
@@ -100,35 +100,37 @@ def _approved(server: Server) -> Check:
 def _second_worker(server: Server) -> Iterator[Check]:
     if (at := find_second_worker(server)) is not None:
         remedy = (
-            "If nobody copied its state directory knowingly, remove the server; let it join anew."
+            "If its state directory was not copied on purpose, remove the server and join it again."
         )
-        yield _check("secondWorker", f"two workers had its key at {show_moment(at)}", remedy)
+        yield _check("secondWorker", f"two workers used its key at {show_moment(at)}", remedy)
 
 
 def _online(facts: Facts) -> Check:
     if facts.online:
         return _check("online", "online")
     seen = facts.server.seen_at
-    found = f"away since {show_moment(seen)}" if seen else "never seen"
-    return _check("online", found, "Start its worker, and see its log; or remove the server.")
+    found = f"offline since {show_moment(seen)}" if seen else "never online"
+    return _check("online", found, "Start its worker and see its log, or remove the server.")
 
 
 def _worker(server: Server) -> Check:
-    ours, found = version("wharfinger"), server.worker_version or "unknown"
+    expected, found = version("wharfinger"), server.worker_version or "unknown"
     return _check(
-        "worker", found, "" if found == ours else f"The API is {ours}: update the older one."
+        "worker",
+        found,
+        "" if found == expected else f"The API is {expected}: update the older one.",
     )
 
 
 def _engine(server: Server) -> Iterator[Check]:
     engine = server.engine or {}
     if not engine:
-        yield _check("engine", "away", "Check that Docker runs on this server, and DOCKER_HOST.")
+        yield _check("engine", "no answer", "Check Docker on this server, and DOCKER_HOST.")
         return
-    said = {name: _text(engine.get(name)) for name in SAID}
-    found = f"Docker Engine {said['engine_version']}, image store {said['image_store']}"
+    fields = {name: _text(engine.get(name)) for name in ENGINE_FIELDS}
+    found = f"Docker Engine {fields['engine_version']}, image store {fields['image_store']}"
     yield _check("engine", found)
-    yield _engine_api(said["oldest_api_version"], said["newest_api_version"])
+    yield _engine_api(fields["oldest_api_version"], fields["newest_api_version"])
     yield _disk(engine.get("disk_free_bytes"))
 
 
@@ -136,7 +138,7 @@ def _engine_api(oldest: str, newest: str) -> Check:
     if "unknown" in {oldest, newest}:
         return Check(name="engineApi", is_good=None, found="unknown")
     is_old = is_older(newest, OLDEST_ENGINE_API)
-    remedy = f"Update Docker: its API has to be {OLDEST_ENGINE_API} or newer." if is_old else ""
+    remedy = f"Update Docker: its API must be {OLDEST_ENGINE_API} or newer." if is_old else ""
     return _check("engineApi", f"{oldest} to {newest}", remedy)
 
 
@@ -144,9 +146,9 @@ def _disk(free: object) -> Check:
     try:
         free_bytes = _BYTES.validate_python(free)
     except ValidationError:
-        return Check(name="disk", is_good=None, found="the worker does not see the Engine's disk")
+        return Check(name="disk", is_good=None, found="the worker cannot read the Engine's disk")
     is_full = free_bytes < LEAST_FREE_BYTES
-    remedy = "Check the disk space on the server: prune images it can miss." if is_full else ""
+    remedy = "Free disk space on the server: docker image prune." if is_full else ""
     return _check("disk", f"{free_bytes / 1024**3:.1f} GiB free", remedy)
 
 
@@ -156,17 +158,17 @@ def _clock(server: Server) -> Check:
         return Check(name="clock", is_good=None, found="not compared yet")
     found = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database's"
     differs = abs(ahead) > CLOCK_MAY_DIFFER_SECONDS
-    return _check("clock", found, "Set the clocks by NTP." if differs else "")
+    return _check("clock", found, "Synchronize the clocks with NTP." if differs else "")
 
 
 def _check(name: CheckName, found: str, remedy: str = "") -> Check:
     return Check(name=name, is_good=not remedy, found=found, remedy=remedy)
 
 
-def _text(said: object) -> str:
-    """A worker's word, which may be anything."""
+def _text(value: object) -> str:
+    """Return a text that a worker reported; "unknown" if it is something else."""
     try:
-        return _TEXT.validate_python(said, strict=True)[:100] or "unknown"
+        return _TEXT.validate_python(value, strict=True)[:100] or "unknown"
     except ValidationError:
         return "unknown"
 

@@ -1,1 +1,1 @@
-"""Webhooks: endpoints that are notified when something ends."""
+"""Webhooks: endpoints that receive a message when a job, build or deployment ends."""

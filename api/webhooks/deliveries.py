@@ -1,4 +1,4 @@
-"""Messages to webhooks: what was sent when, what was answered; sent again on request."""
+"""Deliveries to webhooks: list them with their answers, and redeliver one on request."""
 
 from typing import Annotated, Literal, Self
 
@@ -20,10 +20,10 @@ DeliveryState = Literal["pending", "delivered", "failed"]
 
 
 class DeliveryOutput(Output):
-    """A message to an endpoint; its id is the `webhook-id` that it is sent under.
+    """A message to an endpoint; its id is sent as `webhook-id`.
 
-    `status` is what was answered to the last attempt, or `code` what kept it from being answered.
-    `dueAt` is when it is tried next. `payload` is the body.
+    `status` is the HTTP status of the last attempt; without an answer `code` is the cause.
+    `dueAt` is the time of the next attempt. `payload` is the body.
     """
 
     delivery_id: str
@@ -58,7 +58,7 @@ class ChosenDelivery(Input):
 async def deliveries(context: Context, request: ManyDeliveries) -> list[DeliveryOutput]:
     """List a webhook's messages, the newest first.
 
-    They are kept as long as the events of jobs.
+    Messages are stored as long as the events of jobs.
     """
     query = (
         select(WebhookDelivery)
@@ -74,8 +74,10 @@ async def deliveries(context: Context, request: ManyDeliveries) -> list[Delivery
 
 async def redeliver(context: Context, request: ChosenDelivery) -> DeliveryOutput:
     """Send a message again now, under its id, with as many attempts as a new one."""
-    ours = WebhookDelivery.organization_id == context.organization_id
-    chosen = select(WebhookDelivery).where(ours, WebhookDelivery.delivery_id == request.delivery_id)
+    chosen = select(WebhookDelivery).where(
+        WebhookDelivery.organization_id == context.organization_id,
+        WebhookDelivery.delivery_id == request.delivery_id,
+    )
     async with context.transaction() as session:
         delivery = (await session.exec(chosen.with_for_update())).one_or_none()
         if delivery is None:
@@ -84,7 +86,7 @@ async def redeliver(context: Context, request: ChosenDelivery) -> DeliveryOutput
         if webhook.disabled_at is not None:
             raise UnmetConditionError(
                 "webhook_disabled",
-                "the webhook is disabled, nothing is sent to it",
+                "the webhook is disabled",
                 remedy="Enable it with webhook.update.",
             )
         await session.exec(

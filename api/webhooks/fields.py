@@ -1,4 +1,4 @@
-"""Fields of a webhook: the URL of its endpoint, and the events that it is sent."""
+"""Fields of a webhook: the URL of its endpoint, and its events."""
 
 import re
 from typing import Annotated
@@ -20,12 +20,11 @@ _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
 def require_endpoint(url: str, networks: RegistryNetworks) -> None:
-    """Check what can be checked before a look-up; control checks the rest at each delivery.
+    """Check the URL without resolving its host; control checks the address at each delivery.
 
     Raises:
-        InvalidUrlError: neither https nor http, user info, a fragment, no host that can be used.
-        RefusedNetworkError: an address that no endpoint may have here, or plain HTTP to a public
-            one.
+        InvalidUrlError: not http or https, user info, a fragment, or an invalid host.
+        RefusedNetworkError: an address that is not allowed, or plain HTTP to a public address.
     """
     hostname = _require_plain(_split(url))
     require_hostname(hostname, networks)
@@ -34,7 +33,7 @@ def require_endpoint(url: str, networks: RegistryNetworks) -> None:
 
 
 def hide_path(url: str) -> str:
-    """``https://ci.example.com/…``: where an endpoint is, without what may be a secret."""
+    """Return ``https://ci.example.com/…``: the URL without its path, which may be a secret."""
     parts = urlsplit(url)
     is_bare = parts.path in {"", "/"} and not parts.query
     return url if is_bare else f"{parts.scheme}://{parts.netloc}/…"
@@ -47,22 +46,22 @@ def _split(url: str) -> SplitResult:
     except ValueError:
         has_port = False
     if not has_port or not _VISIBLE.fullmatch(url):
-        raise InvalidUrlError("the URL cannot be read: strange signs, or a port that is none")
+        raise InvalidUrlError("the URL has unsupported characters or an invalid port")
     return parts
 
 
 def _require_plain(parts: SplitResult) -> str:
-    """The host's name."""
+    """Check scheme, user info and fragment; return the host's name."""
     if parts.scheme not in DEFAULT_PORTS:
-        raise InvalidUrlError("an endpoint is an https URL, or an http one of a private address")
+        raise InvalidUrlError("the URL's scheme is not http or https")
     if "@" in parts.netloc or parts.fragment:
         raise InvalidUrlError(
-            "the URL holds user info or a fragment",
-            remedy="Messages are signed: check webhook-signature with the secret.",
+            "the URL contains user info or a fragment",
+            remedy="Leave it out. To authenticate messages, verify webhook-signature.",
         )
     hostname = parts.hostname or ""
     if not _HOSTNAME.fullmatch(hostname) or len(hostname) > 253 or is_number(hostname):
-        raise InvalidUrlError("the URL has no host that can be used")
+        raise InvalidUrlError("the URL has an invalid host")
     return hostname
 
 
@@ -71,7 +70,7 @@ def _require_nearby(address: str) -> None:
         NEARBY.require(address)
     except RefusedNetworkError:
         raise RefusedNetworkError(
-            f"messages are not sent to {address} in clear", remedy="Give an https:// URL."
+            f"messages are not sent to {address} over plain HTTP", remedy="Give an https:// URL."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints of the organization that are notified when something ends."""
+"""Webhooks: endpoints of the organization for messages about ended jobs."""
 
 from typing import Self
 
@@ -18,16 +18,16 @@ from shared.models import AuditEvent, Webhook
 from shared.webhooks import EVENTS, EventName, host_of, make_secret, seal_context
 
 MAX_WEBHOOKS = 20
-"""Of an organization: each is a row more in the statement that ends a job."""
+"""Limit of an organization: each webhook adds a row to the statement that ends a job."""
 
-ONE_BY_ONE = text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE")
-"""Until the transaction's end nobody else makes one. Messages for it are taken meanwhile."""
+LOCK = text("LOCK TABLE webhook IN SHARE ROW EXCLUSIVE MODE")
+"""Allow one creation at a time, until the transaction's end. Messages are still stored."""
 
 
 class WebhookOutput(Output):
-    """An endpoint; `disabledCode` is `gone` where it was disabled by what it answered (410).
+    """An endpoint; `disabledCode` is `gone` if its answer (410) disabled it.
 
-    Only administrators see the whole `url`: its path may be a secret of the endpoint's.
+    Only administrators see the whole `url`: its path may be a secret of the endpoint.
     """
 
     webhook_id: str
@@ -47,13 +47,13 @@ class WebhookOutput(Output):
 
 
 class CreatedWebhook(WebhookOutput):
-    """`secret` is shown this once."""
+    """A new webhook; `secret` is shown only once."""
 
     secret: str
 
 
 class ChangedWebhook(WebhookOutput):
-    """`secret` is a new one, shown this once, where the URL names another host."""
+    """A changed webhook; `secret` is new, and shown only once, if the URL has a new host."""
 
     secret: str | None
 
@@ -66,7 +66,7 @@ class CreateWebhook(Input):
 
 
 class UpdateWebhook(Change):
-    """Only what is given changes."""
+    """Only given fields change."""
 
     webhook_id: Id
     url: EndpointUrl = ""
@@ -81,8 +81,8 @@ class ChosenWebhook(Input):
 async def create(context: Context, request: CreateWebhook) -> CreatedWebhook:
     """Create a webhook, which receives a message when a job, build or deployment has ended.
 
-    Messages are signed as Standard Webhooks has it, with the secret that is shown this once. What
-    is not answered with 2xx within ten seconds is sent again, under the same id, for about a day.
+    Messages are signed as in Standard Webhooks, with the secret that is shown only once. A message
+    without a 2xx answer within ten seconds is sent again, with the same id, for about a day.
     """
     require_endpoint(request.url, context.resources.webhook_networks)
     webhook = Webhook(
@@ -100,7 +100,7 @@ async def create(context: Context, request: CreateWebhook) -> CreatedWebhook:
     return CreatedWebhook.of(context, webhook, secret=secret)
 
 
-async def get_all(context: Context, _asked: NoInput) -> list[WebhookOutput]:
+async def get_all(context: Context, _request: NoInput) -> list[WebhookOutput]:
     """List all webhooks of the organization, the oldest first."""
     query = select(Webhook).where(Webhook.organization_id == context.organization_id)
     async with context.transaction() as session:
@@ -117,7 +117,7 @@ async def one(context: Context, request: ChosenWebhook) -> WebhookOutput:
 async def update(context: Context, request: UpdateWebhook) -> ChangedWebhook:
     """Change a webhook's URL or events, or enable or disable it.
 
-    A secret is for one host: where the URL names another one, a new secret is made and shown.
+    A secret is valid for one host: for a URL with another host a new secret is made and shown.
     """
     given = request.model_fields_set
     secret = None
@@ -140,7 +140,7 @@ async def update(context: Context, request: UpdateWebhook) -> ChangedWebhook:
 
 
 async def remove(context: Context, request: ChosenWebhook) -> WebhookOutput:
-    """Remove a webhook and its messages; return what it was."""
+    """Remove a webhook and its messages; return the removed webhook."""
     async with context.transaction() as session:
         webhook = await find_webhook(session, context, request.webhook_id, lock=True)
         await session.delete(webhook)
@@ -151,12 +151,12 @@ async def remove(context: Context, request: ChosenWebhook) -> WebhookOutput:
 async def find_webhook(
     session: AsyncSession, context: Context, webhook_id: str, *, lock: bool = False
 ) -> Webhook:
-    """The row, within the caller's organization; with ``lock`` until the transaction's end.
+    """Return the row, within the caller's organization; ``lock`` it until the transaction's end.
 
-    Locked, it still takes messages: what ends a job is kept waiting by nobody.
+    Messages can be stored for a locked webhook, so ending a job never waits.
 
     Raises:
-        NotFoundError: no such webhook, or another organization's.
+        NotFoundError: no such webhook in the organization.
     """
     query = select(Webhook).where(
         Webhook.organization_id == context.organization_id, Webhook.webhook_id == webhook_id
@@ -169,13 +169,13 @@ async def find_webhook(
 
 
 async def _require_room(session: AsyncSession, context: Context) -> None:
-    await (await session.connection()).execute(ONE_BY_ONE)
-    ours = Webhook.organization_id == context.organization_id
-    counted = await session.exec(select(func.count(col(Webhook.webhook_id))).where(ours))
+    await (await session.connection()).execute(LOCK)
+    same = Webhook.organization_id == context.organization_id
+    counted = await session.exec(select(func.count(col(Webhook.webhook_id))).where(same))
     if counted.one() >= MAX_WEBHOOKS:
         raise UnmetConditionError(
             "too_many_webhooks",
-            f"an organization has {MAX_WEBHOOKS} webhooks at the most",
+            f"the organization has {MAX_WEBHOOKS} webhooks, the most allowed",
             remedy="Remove one with webhook.remove.",
         )
 
@@ -189,7 +189,7 @@ async def _enable(session: AsyncSession, webhook: Webhook, *, enabled: bool) -> 
 
 
 def _seal_new(context: Context, webhook: Webhook) -> str:
-    """A new secret, kept sealed for the host of the webhook's URL; the API cannot read it back."""
+    """Make a secret, sealed for the host of the webhook's URL; the API cannot open it."""
     secret = make_secret()
     bound = seal_context(webhook.organization_id, webhook.webhook_id, webhook.url)
     webhook.secret = context.resources.vault.seal(secret, bound)
@@ -199,7 +199,7 @@ def _seal_new(context: Context, webhook: Webhook) -> str:
 def _audit(
     context: Context, action: str, webhook: Webhook, changed: list[str] | None = None
 ) -> AuditEvent:
-    # The host alone: a path may be a secret of the endpoint's.
+    # Only the host: the path may be a secret of the endpoint.
     host = host_of(webhook.url)
     return audit_event(context, action, webhook.webhook_id, host=host, changed=changed)
 

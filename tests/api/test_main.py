@@ -59,7 +59,7 @@ async def test_only_the_first_start_makes_an_organization(
 async def test_a_key_that_can_be_guessed_is_no_start(settings: ApiSettings) -> None:
     weak = ApiSettings.model_validate({**settings.model_dump(), "admin_key": "secret"})
 
-    with pytest.raises(SetupError, match="less than 16 signs"):
+    with pytest.raises(SetupError, match="fewer than 16 characters"):
         create_app(weak)
 
 

@@ -252,7 +252,7 @@ async def test_an_artifact_supersedes_no_deployment_that_waits(
 
     ignored = await open_hook.deployed(distribution(f"sha256-{'a' * 64}{suffix}"))
 
-    assert (ignored["ignored"], "is no image" in ignored["message"]) == ("not_an_image", True)
+    assert (ignored["ignored"], "is not an image" in ignored["message"]) == ("not_an_image", True)
     assert database.execute("SELECT job_id, state FROM job ORDER BY job_id") == before
 
 
