@@ -1,4 +1,4 @@
-"""``wharf server approve``: on a control host, with control's database URL and not with a key."""
+"""``wharf server approve``: runs on a control host, with control's database URL, without a key."""
 
 import asyncio
 import os
@@ -24,53 +24,53 @@ def main() -> None:
     Console().print(f"{plain(server.name)} is approved, with the key {server.key_id}.")
 
 
-def approve_server(wanted: str) -> Unapproved:
-    """Approve the server of this name or id, with the key that it has joined with.
+def approve_server(name_or_id: str) -> Unapproved:
+    """Approve the server with this name or id, for the key with which it joined.
 
     Raises:
-        SetupError: no control's database URL, no such server that waits, or several.
+        SetupError: control's database URL is missing, or no server or several servers match.
     """
-    return asyncio.run(_approve(load(DatabaseSettings, os.environ), wanted))
+    return asyncio.run(_approve(load(DatabaseSettings, os.environ), name_or_id))
 
 
-async def _approve(settings: DatabaseSettings, wanted: str) -> Unapproved:
+async def _approve(settings: DatabaseSettings, name_or_id: str) -> Unapproved:
     try:
         async with await AsyncConnection.connect(
             settings.direct_url, autocommit=True, row_factory=dict_row, connect_timeout=10
         ) as connection:
-            server = choose(await find_unapproved(connection), wanted)
+            server = choose(await find_unapproved(connection), name_or_id)
             if not await approve(connection, server):
                 raise SetupError(
                     f"{server.name} has just joined with another key",
-                    remedy="Look which one is yours, then approve again.",
+                    remedy="Compare its key with the log of its worker, then approve it again.",
                 )
     except psycopg.errors.InsufficientPrivilege:
         raise SetupError(
-            "this database role approves no server",
-            remedy="Give control's URL as WHARF_DATABASE_URL.",
+            "this database role cannot approve servers",
+            remedy="Set WHARF_DATABASE_URL to control's URL.",
         ) from None
     except psycopg.OperationalError:
         raise SetupError(
             "the database does not answer",
-            remedy="Run it where control runs, with its WHARF_DATABASE_URL.",
+            remedy="Run the command on a control host, with control's WHARF_DATABASE_URL.",
         ) from None
     return server
 
 
-def choose(servers: list[Unapproved], wanted: str) -> Unapproved:
-    """The one server that waits under this id or name.
+def choose(servers: list[Unapproved], name_or_id: str) -> Unapproved:
+    """Return the one unapproved server with this id or name.
 
     Raises:
-        SetupError: there is none, or there are several of that name.
+        SetupError: there is none, or several have that name.
     """
-    found = [server for server in servers if wanted in {server.server_id, server.name}]
+    found = [server for server in servers if name_or_id in {server.server_id, server.name}]
     if not found:
         raise SetupError(
-            f"no server {wanted} waits to be approved",
-            remedy="It has to join first; see wharf server list.",
+            f"there is no unapproved server {name_or_id}",
+            remedy="Let it join first; see wharf server list.",
         )
     if len(found) > 1:
-        raise SetupError(f"{len(found)} servers are called {wanted}", remedy="Give its id.")
+        raise SetupError(f"{len(found)} servers are named {name_or_id}", remedy="Give its id.")
     return found[0]
 
 

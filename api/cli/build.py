@@ -1,4 +1,4 @@
-"""``wharf build``: ask for a build from a pipeline, follow it, and end as it ended."""
+"""``wharf build``: request a build, follow it, and exit with its outcome."""
 
 import json
 import time
@@ -8,23 +8,23 @@ from typing import Any
 
 import httpx2
 
-from api.cli.client import ClientSettings, ask, headers_of
+from api.cli.client import ClientSettings, call, headers_of
 from api.cli.output import write_note
 from shared.errors import SetupError
 from shared.tls import tls_context
 
 STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
 CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "superseded": 4, "expired": 5}
-"""What the command ends with, by how the build ended; 2 is a mistake in the command itself."""
+"""Exit codes by the build's final state; 2 is a usage error."""
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 SILENT_SECONDS = 60.0
-"""The API says something every 15 s, and be it nothing."""
+"""The stream's timeout; the API sends at least a comment every 15 s."""
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """A build as it is asked for on the command line; ``key`` is an ``Idempotency-Key``."""
+    """The options of the command; ``key`` is an ``Idempotency-Key``."""
 
     application: str
     tag: str | None = None
@@ -42,32 +42,32 @@ class SseEvent:
     data: dict[str, Any]
 
 
-def start(settings: ClientSettings, wanted: BuildOptions) -> dict[str, Any]:
-    """Ask for the build; gives it as the API shows it.
+def start(settings: ClientSettings, options: BuildOptions) -> dict[str, Any]:
+    """Request the build; return it as the API shows it.
 
     Raises:
-        SetupError: there is no such application, or the API refused.
+        SetupError: there is no such application, or the API refused the request.
     """
-    given = {"tag": wanted.tag, "branch": wanted.branch, "commit": wanted.commit}
-    return request_for(settings, "application.build", wanted.application, given, key=wanted.key)
+    fields = {"tag": options.tag, "branch": options.branch, "commit": options.commit}
+    return request_for(settings, "application.build", options.application, fields, key=options.key)
 
 
 def request_for(
     settings: ClientSettings,
     procedure: str,
     application: str,
-    given: Mapping[str, str | None],
+    fields: Mapping[str, str | None],
     *,
     key: str | None,
 ) -> dict[str, Any]:
-    """Ask for something that is done to an application, with what is given of it.
+    """Call a procedure for an application, with the given fields that are not `None`.
 
     Raises:
-        SetupError: there is no such application, or the API refused.
+        SetupError: there is no such application, or the API refused the request.
     """
-    body = {name: value for name, value in given.items() if value is not None}
-    found = find_application(ask(settings, "application.all"), application)
-    request: dict[str, Any] = ask(
+    body = {name: value for name, value in fields.items() if value is not None}
+    found = find_application(call(settings, "application.all"), application)
+    request: dict[str, Any] = call(
         settings,
         procedure,
         {"applicationId": found["applicationId"], **body},
@@ -76,21 +76,19 @@ def request_for(
     return request
 
 
-def find_application(applications: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
-    """The application with this id, ``appName`` or, where it is the only one, name.
+def find_application(applications: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the application with this id, ``appName`` or, if it is unique, name.
 
     Raises:
-        SetupError: none is called so, or several are.
+        SetupError: no application or several applications match.
     """
     for field in ("applicationId", "appName", "name"):
-        found = [each for each in applications if each[field] == wanted]
+        found = [each for each in applications if each[field] == name]
         if len(found) == 1:
             return found[0]
         if found:
-            raise SetupError(
-                f"{len(found)} applications are called {wanted}", remedy="Use appName."
-            )
-    raise SetupError(f"there is no application {wanted}", remedy="See application.all.")
+            raise SetupError(f"{len(found)} applications are named {name}", remedy="Use appName.")
+    raise SetupError(f"there is no application {name}", remedy="See application.all.")
 
 
 def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
@@ -100,16 +98,16 @@ def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
 
 
 def ended(settings: ClientSettings, build: dict[str, Any]) -> dict[str, Any]:
-    """The build once all of its jobs have ended; control looks at it within a second or two."""
+    """Return the build once it has ended: within two seconds after its last job."""
     while True:
-        shown: dict[str, Any] = ask(settings, "build.one", {"buildId": build["buildId"]})
+        shown: dict[str, Any] = call(settings, "build.one", {"buildId": build["buildId"]})
         if shown["finishedAt"] is not None:
             return shown
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def summary(build: dict[str, Any]) -> str:
-    """The image by its digest; or why there is none."""
+    """Return the image by its digest, or why there is none."""
     if build["state"] == "succeeded":
         return f"{build['reference']}@{build['digest']}" if build["digest"] else build["reference"]
     return f"build {build['version']} {build['state']}{error_text(build['error'])}"
@@ -119,12 +117,12 @@ def error_text(error: Mapping[str, Any] | None) -> str:
     """Return the error for the end of a line; an empty text if there is none."""
     if not error:
         return ""
-    why = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
-    return f": {' '.join(why.split())}"
+    text = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
+    return f": {' '.join(text.split())}"
 
 
 def read_events(lines: Iterable[str]) -> Iterator[SseEvent]:
-    """The events of a ``text/event-stream`` (WHATWG HTML, section 9.2.6), without its comments."""
+    """Parse the events of a ``text/event-stream`` (WHATWG HTML, section 9.2.6)."""
     fields: dict[str, str] = {}
     for line in lines:
         if line:
@@ -138,7 +136,7 @@ def read_events(lines: Iterable[str]) -> Iterator[SseEvent]:
 
 
 def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
-    step = STEPS.get(ask(settings, "job.one", {"jobId": job_id})["kind"], "job")
+    step = STEPS.get(call(settings, "job.one", {"jobId": job_id})["kind"], "job")
     last = ""
     while True:
         try:
@@ -148,12 +146,12 @@ def _follow_job(settings: ClientSettings, job_id: str) -> Iterator[str]:
                 if event.data.get("state") in {"succeeded", "failed", "cancelled", "expired"}:
                     return
         except httpx2.HTTPError as error:
-            write_note(f"the stream broke ({type(error).__name__}), listening again")
+            write_note(f"the stream broke ({type(error).__name__}), reconnecting")
         else:
-            # In order: it had ended before, or this API stops and another one takes over.
-            if ask(settings, "job.one", {"jobId": job_id})["finishedAt"] is not None:
+            # The stream ended: the job has ended, or this API process stops.
+            if call(settings, "job.one", {"jobId": job_id})["finishedAt"] is not None:
                 return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[SseEvent]:
@@ -174,9 +172,9 @@ def _lines(step: str, event: SseEvent) -> Iterator[str]:
     match event.name:
         case "state":
             error = (event.data.get("data") or {}).get("error") or {}
-            words = f"{error['code']}: {error['message']}" if error else ""
-            why = f" ({' '.join(words.split())})" if words else ""
-            yield f"{step}: {event.data['state']}{why}"
+            text = f"{error['code']}: {error['message']}" if error else ""
+            cause = f" ({' '.join(text.split())})" if text else ""
+            yield f"{step}: {event.data['state']}{cause}"
         case "log":
             yield from str((event.data.get("data") or {}).get("text", "")).splitlines()
         case _:

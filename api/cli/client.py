@@ -1,4 +1,4 @@
-"""Ask the API as its commands do: one procedure, one answer, or a sentence that says why not."""
+"""Call the API: one procedure, one answer, or a sentence with the cause of a failure."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,11 +13,11 @@ from shared.settings import Settings
 from shared.tls import tls_context
 
 PATIENCE = timedelta(seconds=40)
-"""Longer than the API itself waits for a job."""
+"""Longer than the API's own wait for a job."""
 
 
 class ClientSettings(Settings):
-    """Where the API is, and the key to ask it with."""
+    """The API's URL, and the key for its requests."""
 
     url: str = "http://127.0.0.1:4747"
     api_key: SecretStr | None = None
@@ -44,7 +44,7 @@ class _Refusal(BaseModel):
     data: _Data = _Data()
 
 
-def ask(
+def call(
     settings: ClientSettings,
     procedure: str,
     body: Mapping[str, object] | None = None,
@@ -54,20 +54,21 @@ def ask(
     """Call a procedure and return its answer; its warnings go to standard error.
 
     Raises:
-        SetupError: there is no API, or it refused; with its own words and remedy.
+        SetupError: the API does not answer, or it refused, with its message and remedy.
     """
-    sent = {**headers_of(settings), **(headers or {})}
+    all_headers = {**headers_of(settings), **(headers or {})}
     try:
         answer = httpx2.post(
             f"{settings.url.rstrip('/')}/api/trpc/{procedure}",
             json=dict(body or {}),
-            headers=sent,
+            headers=all_headers,
             timeout=PATIENCE.total_seconds(),
             verify=tls_context(),
         )
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise SetupError(
-            f"{settings.url}: {type(error).__name__}", remedy="Check WHARF_URL, and that it runs."
+            f"{settings.url}: {type(error).__name__}",
+            remedy="Check WHARF_URL, and that the API runs.",
         ) from error
     if not answer.is_success:
         raise _refusal(answer)
@@ -77,7 +78,7 @@ def ask(
 
 
 def headers_of(settings: ClientSettings) -> dict[str, str]:
-    """The settings that a request to the API needs.
+    """Return the headers that each request needs.
 
     Raises:
         SetupError: there is no key.
@@ -89,9 +90,9 @@ def headers_of(settings: ClientSettings) -> dict[str, str]:
 
 def _refusal(answer: httpx2.Response) -> SetupError:
     try:
-        said = _Refusal.model_validate_json(answer.content)
+        refusal = _Refusal.model_validate_json(answer.content)
     except ValidationError:
         remedy = "Check WHARF_URL: is this the API?"
         return SetupError(f"{answer.url}: status {answer.status_code}", remedy=remedy)
-    cause = said.data.cause or _Cause()
-    return SetupError(said.message, remedy=cause.remedy or "")
+    cause = refusal.data.cause or _Cause()
+    return SetupError(refusal.message, remedy=cause.remedy or "")

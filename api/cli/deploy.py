@@ -1,4 +1,4 @@
-"""``wharf deploy`` and ``wharf rollback``: change what servers run, and end as that ended."""
+"""``wharf deploy`` and ``wharf rollback``: request it, follow it, and exit with its outcome."""
 
 import time
 from collections.abc import Iterator
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.cli import build as builds
-from api.cli.build import LOOK_SECONDS, error_text, find_application, request_for
-from api.cli.client import ClientSettings, ask
+from api.cli.build import POLL_SECONDS, error_text, find_application, request_for
+from api.cli.client import ClientSettings, call
 from shared.errors import SetupError
 
 
 @dataclass(frozen=True)
 class DeploymentOptions:
-    """A deployment as it is asked for on the command line; ``key`` is an ``Idempotency-Key``.
+    """The options of the command; ``key`` is an ``Idempotency-Key``.
 
-    It is built first, from ``branch`` or ``commit``, unless a ``build`` is named.
+    Without ``build`` the application is built first, from ``branch`` or ``commit``.
     """
 
     application: str
@@ -27,40 +27,40 @@ class DeploymentOptions:
     key: str | None = None
 
 
-def start(settings: ClientSettings, wanted: DeploymentOptions) -> dict[str, Any]:
-    """Ask for the deployment; gives it as the API shows it.
+def start(settings: ClientSettings, options: DeploymentOptions) -> dict[str, Any]:
+    """Request the deployment; return it as the API shows it.
 
     Raises:
-        SetupError: there is no such application or build, or the API refused.
+        SetupError: there is no such application or build, or the API refused the request.
     """
-    given = {
-        "buildId": wanted.build,
-        "tag": wanted.tag,
-        "branch": wanted.branch,
-        "commit": wanted.commit,
-        "title": wanted.title,
+    fields = {
+        "buildId": options.build,
+        "tag": options.tag,
+        "branch": options.branch,
+        "commit": options.commit,
+        "title": options.title,
     }
-    return request_for(settings, "application.deploy", wanted.application, given, key=wanted.key)
+    return request_for(settings, "application.deploy", options.application, fields, key=options.key)
 
 
 def roll_back(
     settings: ClientSettings, application: str, point: str | None, *, key: str | None
 ) -> dict[str, Any]:
-    """Ask for a rollback to a point, or to the last that is offered and does not run.
+    """Request a rollback to a point, by default to the newest one that is offered and not running.
 
     Raises:
-        SetupError: there is no such application or point, or the API refused.
+        SetupError: there is no such application or point, or the API refused the request.
     """
-    found = find_application(ask(settings, "application.all"), application)
-    points = ask(settings, "rollback.verify", {"applicationId": found["applicationId"]})
+    found = find_application(call(settings, "application.all"), application)
+    points = call(settings, "rollback.verify", {"applicationId": found["applicationId"]})
     offered = [each["rollbackId"] for each in points if each["offered"] and not each["isRunning"]]
     if point is not None and point not in {each["rollbackId"] for each in points}:
         raise SetupError(f"{application} has no rollback point {point}", remedy="See rollback.all.")
     if point is None and not offered:
         raise SetupError(
-            f"there is nothing to roll {application} back to", remedy="See rollback.all."
+            f"{application} has no rollback point to roll back to", remedy="See rollback.all."
         )
-    request: dict[str, Any] = ask(
+    request: dict[str, Any] = call(
         settings,
         "rollback.rollback",
         {"rollbackId": point or offered[0]},
@@ -72,10 +72,10 @@ def roll_back(
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:
     """Follow a deployment on each server, line by line, until it has ended."""
     if deployment["buildId"] == deployment["deploymentId"]:
-        build = ask(settings, "build.one", {"buildId": deployment["buildId"]})
-        # What is retained for a rollback is nothing that the servers wait for.
+        build = call(settings, "build.one", {"buildId": deployment["buildId"]})
+        # The servers do not wait for the copy to the rollback registry.
         yield from builds.follow(settings, {**build, "jobIds": build["jobIds"][:2]})
-    names = {server["serverId"]: server["name"] for server in ask(settings, "server.all")}
+    names = {server["serverId"]: server["name"] for server in call(settings, "server.all")}
     states: dict[str, str] = {}
     while True:
         shown = one(settings, deployment)
@@ -86,22 +86,22 @@ def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str
                 yield f"{names.get(server_id, server_id)}: {state}{_more(server)}"
         if shown["finishedAt"] is not None:
             return
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def one(settings: ClientSettings, deployment: dict[str, Any]) -> dict[str, Any]:
-    """The deployment as it is now."""
+    """Return the current state of the deployment."""
     chosen = {"deploymentId": deployment["deploymentId"]}
-    shown: dict[str, Any] = ask(settings, "deployment.one", chosen)
+    shown: dict[str, Any] = call(settings, "deployment.one", chosen)
     return shown
 
 
 def summary(deployment: dict[str, Any]) -> str:
-    """The image by its digest; or why it does not run everywhere."""
+    """Return the image by its digest, or the state and error of the deployment."""
     if deployment["state"] == "succeeded":
         return str(deployment["reference"])
-    state, why = deployment["state"], error_text(deployment["error"])
-    return f"deployment {deployment['deploymentId']} {state}{why}"
+    state, cause = deployment["state"], error_text(deployment["error"])
+    return f"deployment {deployment['deploymentId']} {state}{cause}"
 
 
 def _more(server: dict[str, Any]) -> str:

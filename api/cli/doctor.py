@@ -1,4 +1,4 @@
-"""``wharf doctor``: ask the API about itself, and send a job to each server and back."""
+"""``wharf doctor``: check the API, control and all servers; send a job to each server."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from api.cli.restored import lines as restore_lines
 from api.cli.server import plain
 
 PATIENCE = timedelta(seconds=15)
-"""Longer than the API waits for the check of a server."""
+"""Longer than the API's wait for the check of a server."""
 
 SET_ASIDE = re.compile(
     r'^wharf_rows_set_aside\{code="([^"]*)",service="([^"]*)"\} (\S+)$', re.MULTILINE
@@ -25,22 +25,22 @@ SET_ASIDE = re.compile(
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
 REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
-    "migrations": "Run wharf migrate with the version that the API has.",
-    "control": "Start wharf control, and see its log.",
-    "disk": "Free space on the disk of PostgreSQL, and on that of WHARF_DATA_DIR.",
-    "broker": "Check that the broker of WHARF_BROKER_URL runs, and its memory (INFO memory).",
-    "notifications": "Somebody listens and does not read: see pg_stat_activity, and end that one.",
-    "confinement": "Run wharf migrate: it says what a superuser of PostgreSQL has to run.",
-    "removed_servers": "The role of a removed server was not dropped: run wharf migrate, and see"
-    " control's log for role_not_changed.",
+    "migrations": "Run wharf migrate with the API's version.",
+    "control": "Start wharf control and see its log.",
+    "disk": "Free space on the disks of PostgreSQL and WHARF_DATA_DIR.",
+    "broker": "Check that the broker of WHARF_BROKER_URL runs and has free memory (INFO memory).",
+    "notifications": "A session listens and does not read: end it, see pg_stat_activity.",
+    "confinement": "Run wharf migrate: it prints the statements for a superuser of PostgreSQL.",
+    "removed_servers": "The role of a removed server was not dropped: run wharf migrate and see"
+    " role_not_changed in control's log.",
 }
 SHOWN_ELSEWHERE = {"worker", "secondWorker"}
-"""Of `server.validate`: its version is compared with ours; two workers also while it is away."""
+"""Checks of `server.validate` that this command reports by itself, also for offline servers."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table; ``remedy`` is empty where nothing is wrong."""
+    """One line of the table; ``remedy`` is empty if nothing is wrong."""
 
     name: str
     found: str
@@ -52,7 +52,7 @@ class Check:
 
 
 def examine(settings: ClientSettings, now: datetime | None = None) -> list[Check]:
-    """Ask the API; ``now`` is by the clock of this machine."""
+    """Run all checks; ``now`` is this machine's time."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
     headers = {"x-api-key": key} if key else {}
     with httpx2.Client(
@@ -62,14 +62,14 @@ def examine(settings: ClientSettings, now: datetime | None = None) -> list[Check
 
 
 def show(checks: list[Check], console: Console) -> bool:
-    """Print them as a table; whether all is well."""
+    """Print the checks as a table; return whether all are good."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "check", "found", "what to do"):
+    for heading in ("", "check", "found", "remedy"):
         table.add_column(heading, overflow="fold")
     for check in checks:
-        sign = "[green]ok[/green]" if check.is_good else "[red]wrong[/red]"
-        # What servers and people called themselves is shown as it is, never as markup.
-        table.add_row(sign, *(plain(text) for text in (check.name, check.found, check.remedy)))
+        mark = "[green]ok[/green]" if check.is_good else "[red]wrong[/red]"
+        # Names from servers and users are shown as plain text, never as markup.
+        table.add_row(mark, *(plain(text) for text in (check.name, check.found, check.remedy)))
     console.print(table)
     return all(check.is_good for check in checks)
 
@@ -82,7 +82,9 @@ def _checks(
         alive = client.get("/healthz")
         ready = client.get("/readyz")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        yield Check("API", f"{url}: {type(error).__name__}", "Check WHARF_URL, and that it runs.")
+        yield Check(
+            "API", f"{url}: {type(error).__name__}", "Check WHARF_URL, and that the API runs."
+        )
         return
     if not alive.is_success:
         yield Check(
@@ -109,13 +111,13 @@ def _about_api(url: str, alive: httpx2.Response, now: datetime) -> Iterator[Chec
             "clock",
             f"this machine is {abs(ahead.total_seconds()):.0f} s "
             f"{'ahead of' if ahead > timedelta() else 'behind'} the API",
-            "Set both clocks by NTP." if differs else "",
+            "Synchronize both clocks with NTP." if differs else "",
         )
 
 
 def _about_version(name: str, found: str) -> Check:
-    ours = version("wharfinger")
-    return Check(name, found, "" if found == ours else f"This is {ours}: update the older one.")
+    own = version("wharfinger")
+    return Check(name, found, "" if found == own else f"This is {own}: update the older one.")
 
 
 def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
@@ -125,17 +127,17 @@ def _about_readiness(ready: httpx2.Response) -> Iterator[Check]:
         yield Check("readiness", f"status {ready.status_code}", "See the API's log.")
         return
     not_ready = [str(name) for name in (*failing, *degraded)]
-    # A newer API may name what this version does not know.
+    # A newer API may report checks that this version does not know.
     for name in dict.fromkeys((*REMEDIES, *not_ready)):
         if name in not_ready:
             yield Check(name, "not ready", REMEDIES.get(name, "See the API's log."))
-        # Without a database nothing can be said of the others.
+        # Without the database the other checks are unknown.
         elif "database" not in failing:
             yield Check(name, "ready")
 
 
 def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
-    """Each service of control that cannot handle something, with the cause."""
+    """Yield each service of control that set rows aside, with the cause."""
     try:
         page = client.get("/metrics").text
     except httpx2.HTTPError as error:
@@ -145,7 +147,7 @@ def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
         yield Check(
             f"control: {service}",
             f"{float(many):.0f} set aside: {code}",
-            "See the table set_aside, or the lines set_aside in control's log: they name the rows.",
+            "See the rows in the table set_aside, or the lines set_aside in control's log.",
         )
 
 
@@ -158,13 +160,13 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
         yield Check("API key", type(error).__name__, "See the API's log.")
         return
     if not member.is_success:
-        said = str(_document(member).get("message", f"status {member.status_code}"))
-        yield Check("API key", said, "Check WHARF_API_KEY.")
+        message = str(_document(member).get("message", f"status {member.status_code}"))
+        yield Check("API key", message, "Check WHARF_API_KEY.")
         return
     yield Check("API key", f"good, role {_document(member).get('role')}")
     if restored.is_success and (lines := restore_lines(_document(restored))):
         found = f"{lines[0]} {'; '.join(lines[1:])}".rstrip()
-        yield Check("restore", found, "Cancel what must not run again; wharf resume.")
+        yield Check("restore", found, "Cancel unwanted jobs, then run wharf resume.")
     if servers.is_success:
         yield from _about_servers(client, servers.json())
     else:
@@ -179,8 +181,8 @@ def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iter
         if server.get("secondWorkerAt"):
             yield Check(
                 f"key of {server['name']}",
-                f"two workers had it at {server['secondWorkerAt']}",
-                "If nobody copied its state directory knowingly, remove it; let it join anew.",
+                f"two workers used it at {server['secondWorkerAt']}",
+                "If its state directory was not copied on purpose, remove it and join it again.",
             )
         if server["online"]:
             engine = (server["engine"] or {}).get("engineVersion", "unknown")
@@ -189,14 +191,14 @@ def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iter
             yield from _about_state(client, server)
             yield _about_path(client, server)
         elif server["seenAt"]:
-            remedy = "Start its worker, and see its log; or remove the server."
-            yield Check(name, f"away since {server['seenAt']}", remedy)
+            remedy = "Start its worker and see its log, or remove the server."
+            yield Check(name, f"offline since {server['seenAt']}", remedy)
         else:
             yield Check(name, "never joined", "Start its worker with a join token, or remove it.")
 
 
 def _about_state(client: httpx2.Client, server: dict[str, Any]) -> Iterator[Check]:
-    """Yield what `server.validate` finds wrong."""
+    """Yield the failed checks of `server.validate`."""
     try:
         answer = client.get("/api/server.validate", params={"serverId": server["serverId"]})
     except httpx2.HTTPError as error:
@@ -214,14 +216,14 @@ def _about_path(client: httpx2.Client, server: dict[str, Any]) -> Check:
         answer = client.post("/api/server.check", json={"serverId": server["serverId"]})
     except httpx2.HTTPError as error:
         return Check(name, type(error).__name__, "See the API's log.")
-    said = _document(answer)
+    document = _document(answer)
     if not answer.is_success:
-        found = str(said.get("message", f"status {answer.status_code}"))
+        found = str(document.get("message", f"status {answer.status_code}"))
         return Check(name, found, "See wharf server list, and the API's log.")
-    for part in said["parts"]:
+    for part in document["parts"]:
         if not part["isGood"]:
             return Check(name, f"stops at {part['name']}: {part['found']}", part["remedy"])
-    taken = sum(part["milliseconds"] or 0 for part in said["parts"][:-1])
+    taken = sum(part["milliseconds"] or 0 for part in document["parts"][:-1])
     return Check(name, f"API, database, control, broker, worker, Engine: {taken:.0f} ms")
 
 

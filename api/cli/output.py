@@ -1,18 +1,18 @@
-"""Print output of the commands; text of servers and people cannot steer the terminal."""
+"""Print output of the commands; text from servers and users cannot control the terminal."""
 
 import sys
 
 
 def printable(text: str) -> str:
-    """One line as it is shown; tabs stay."""
-    return "".join(sign if sign.isprintable() or sign == "\t" else "?" for sign in text)
+    """Replace control characters, except tabs, by question marks."""
+    return "".join(char if char.isprintable() or char == "\t" else "?" for char in text)
 
 
 def write_line(text: str) -> None:
-    """One line on standard output."""
+    """Write one line to standard output."""
     sys.stdout.write(f"{printable(text)}\n")
 
 
 def write_note(text: str) -> None:
-    """One line on standard error, beside what a script reads."""
+    """Write one line to standard error, which scripts do not read."""
     sys.stderr.write(f"{printable(text)}\n")

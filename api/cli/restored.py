@@ -1,4 +1,4 @@
-"""The text about a database that was restored from an older copy."""
+"""The text about a database that was restored from a backup."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +10,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
-    yield f"The database was restored from a copy; its jobs wait since {found['heldAt']}."
+    yield f"The database was restored from a backup; its jobs wait since {found['heldAt']}."
     for job_id in found["waitingJobIds"]:
         yield f"job {job_id} waits"
     for key in found["apiKeys"]:

@@ -1,4 +1,4 @@
-"""``wharf server``: let servers join, show them, take them away."""
+"""``wharf server``: add, list, approve and remove servers."""
 
 import os
 import shlex
@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.cli.client import ClientSettings, ask
+from api.cli.client import ClientSettings, call
 from api.cli.output import printable
 from shared.errors import SetupError
 from shared.settings import load
 
-app = typer.Typer(help="Servers: let them join, list them, take them away.", no_args_is_help=True)
+app = typer.Typer(help="Servers: add, list, approve and remove them.", no_args_is_help=True)
 
 LOOPBACK = ("://127.", "://localhost", "://[::1]")
 
@@ -30,60 +30,65 @@ class Role(StrEnum):
     BUILD = "build"
 
 
-Name = Annotated[str, typer.Argument(help="What to call it.")]
-Chosen = Annotated[str, typer.Argument(metavar="NAME|ID", help="Its name or its id.")]
+Name = Annotated[str, typer.Argument(help="The server's name.")]
+Chosen = Annotated[str, typer.Argument(metavar="NAME|ID", help="The server's name or id.")]
 Roles = Annotated[
-    list[Role] | None, typer.Option("--role", help="What it is for; both, where none is given.")
+    list[Role] | None, typer.Option("--role", help="A role of the server; by default both.")
 ]
 
 Renew = Annotated[
-    bool, typer.Option("--renew", help="Make another token for a server that has not joined yet.")
+    bool,
+    typer.Option("--renew", help="Create another join token for a server that has not joined yet."),
 ]
 
 
 @app.command()
 def add(name: Name, role: Roles = None, *, renew: Renew = False) -> None:
-    """Create a server; prints the line to run on it, and nothing else on standard output."""
-    with speaking("server add") as settings:
+    """Create a server; print the command to run on it, and nothing else, to standard output."""
+    with client_settings("server add") as settings:
         if renew:
             created = _renew(settings, name, role)
         else:
             roles = {"roles": [each.value for each in role]} if role else {}
-            created = ask(settings, "server.create", {"name": name, **roles})
+            created = call(settings, "server.create", {"name": name, **roles})
     sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
     console = Console(stderr=True)
-    console.print("Run it on that server within 15 minutes; it works once.")
+    console.print("Run this command on the server within 15 minutes; it works once.")
     line = plain(f"wharf server approve {shlex.quote(name)}")
-    console.print(f"Then approve it where control runs, unless control does: {line}")
-    if any(place in settings.url for place in LOOPBACK):
-        console.print(f"{settings.url} is this machine only: set WHARF_URL to what servers reach.")
+    console.print(
+        f"Then approve the server on a control host, unless control does so by itself: {line}"
+    )
+    if any(prefix in settings.url for prefix in LOOPBACK):
+        console.print(
+            f"{settings.url} is a local address: set WHARF_URL to one that servers can reach."
+        )
 
 
 @app.command("list")
 def list_all() -> None:
     """Show all servers."""
-    with speaking("server list") as settings:
-        servers = ask(settings, "server.all")
+    with client_settings("server list") as settings:
+        servers = call(settings, "server.all")
     show(servers, Console())
 
 
 @app.command()
 def remove(server: Chosen) -> None:
-    """Remove a server: its key, its database role and its broker user are good for nothing then."""
-    with speaking("server remove") as settings:
-        found = _find(ask(settings, "server.all"), server)
-        ask(settings, "server.remove", {"serverId": found["serverId"]})
+    """Remove a server: its key, its database role and its broker user stop working."""
+    with client_settings("server remove") as settings:
+        found = _find(call(settings, "server.all"), server)
+        call(settings, "server.remove", {"serverId": found["serverId"]})
     Console().print(f"{plain(found['name'])} is removed.")
 
 
 def _renew(settings: ClientSettings, name: str, role: list[Role] | None) -> dict[str, Any]:
     if role:
         raise SetupError(
-            "--role does not go with --renew",
-            remedy="Change what a server is for by server.update.",
+            "--role and --renew cannot be combined",
+            remedy="Change a server's roles with server.update.",
         )
-    found = _find(ask(settings, "server.all"), name)
-    renewed: dict[str, Any] = ask(
+    found = _find(call(settings, "server.all"), name)
+    renewed: dict[str, Any] = call(
         settings, "server.createJoinToken", {"serverId": found["serverId"]}
     )
     return renewed
@@ -91,13 +96,13 @@ def _renew(settings: ClientSettings, name: str, role: list[Role] | None) -> dict
 
 @app.command()
 def approve(server: Chosen) -> None:
-    """Approve a server that has joined, on a control host: from now on it gets jobs and logins.
+    """Approve a server that has joined, on a control host: then it gets jobs and logins.
 
-    Needs WHARF_DATABASE_URL, control's. Compare the key with the one in the log of its worker.
+    It needs control's WHARF_DATABASE_URL. Compare the key with the one in the worker's log.
     """
-    # A process of its own: what speaks to databases takes other commands too long to load.
+    # A separate process: importing the database driver would slow down the other commands.
     argv = (sys.executable, "-m", "api.cli.approve", server)
-    os.execv(sys.executable, argv)  # noqa: S606 - argv is ours
+    os.execv(sys.executable, argv)  # noqa: S606 - no shell
 
 
 def join_line(url: str, token: str) -> str:
@@ -106,7 +111,7 @@ def join_line(url: str, token: str) -> str:
 
 
 def show(servers: list[dict[str, Any]], console: Console) -> None:
-    """One line a server."""
+    """Print one line for each server."""
     table = Table(box=None, pad_edge=False)
     for heading in ("name", "state", "for", "Engine", "platform", "free", "worker", "id"):
         table.add_column(heading, overflow="fold")
@@ -137,24 +142,24 @@ def _state(server: dict[str, Any]) -> str:
     if server["seenAt"] and not server["approvedAt"]:
         return "not approved"
     if not server["online"]:
-        return f"away since {server['seenAt']}" if server["seenAt"] else "never joined"
+        return f"offline since {server['seenAt']}" if server["seenAt"] else "never joined"
     if server["draining"]:
         return "draining"
     paused = ", ".join(server["pausedClasses"])
     return f"paused: {paused}" if paused else "online"
 
 
-def _find(servers: list[dict[str, Any]], wanted: str) -> dict[str, Any]:
+def _find(servers: list[dict[str, Any]], name_or_id: str) -> dict[str, Any]:
     for field in ("serverId", "name"):
         for server in servers:
-            if server[field] == wanted:
+            if server[field] == name_or_id:
                 return server
-    raise SetupError(f"there is no server {wanted}", remedy="See wharf server list.")
+    raise SetupError(f"there is no server {name_or_id}", remedy="See wharf server list.")
 
 
 @contextmanager
-def speaking(command: str) -> Iterator[ClientSettings]:
-    """The settings; what goes wrong inside ends the command with a sentence."""
+def client_settings(command: str) -> Iterator[ClientSettings]:
+    """Give the settings; a `SetupError` in the block exits with its message and remedy."""
     try:
         yield load(ClientSettings, os.environ)
     except SetupError as error:

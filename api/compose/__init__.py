@@ -1,1 +1,1 @@
-"""Compose files: their images pulled to a server."""
+"""Compose files: pulling their images to a server."""

@@ -1,4 +1,4 @@
-"""Compose files: their images pulled to a server and pinned by digest."""
+"""Compose files: pull their images to a server and pin them by digest."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -22,11 +22,11 @@ from shared.reference import Reference, parse_prefix, parse_registry
 
 MAX_REGISTRIES = 50
 APPLICATION = "compose"
-"""What takes turns with the organization's images: all its compose files together."""
+"""The fair key: all compose files of an organization together take turns with its images."""
 
 
 class PullCompose(Input):
-    """``registryIds`` are those whose logins may be used; by default all of the organization."""
+    """``registryIds`` are the registries whose logins may be used; by default all."""
 
     compose_file: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
     server_id: Id | None = None
@@ -36,13 +36,13 @@ class PullCompose(Input):
 async def pull(context: Context, request: PullCompose) -> Accepted:
     """Pull the images of a compose file to a server and pin them by digest.
 
-    `job.one` answers the pinned file as `result.composeFile`, with the digest of each service's
-    image; all else in it stays byte for byte. A service without an image is left as it is. An
-    image is pulled with the login of the registry at its host, of several the one whose prefix
-    fits best, and as nobody where there is none. A variable needs a default, as `${TAG:-1.4}`. The
-    file is kept with its job: leave passwords in an `env_file`.
+    `job.one` returns the pinned file as `result.composeFile`, with the digest of each service's
+    image; everything else is unchanged, byte for byte. Services without an image do not change. An
+    image is pulled with the login of the registry at its host; of several registries, the longest
+    matching prefix wins; without a registry the pull is anonymous. Variables need a default, as in
+    `${TAG:-1.4}`. The file is stored with its job: put passwords into an `env_file`.
     """
-    # A large one takes half a second, in which others want answers.
+    # A large file takes half a second, which must not block other requests.
     file = await asyncio.to_thread(read_compose, request.compose_file)
     hosts = {image.reference.registry for image in file.images}
     for host in sorted(hosts):
@@ -59,7 +59,7 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
         server_id=server_id,
         command=ComposePull(compose=file.text, images=images),
         requested_by=context.caller.api_key_id,
-        # A job is counted at one registry.
+        # A job counts toward the limit of one registry.
         registry_id=next((image.registry_id for image in images if image.registry_id), None),
         fair_key=APPLICATION,
         deadline=TRANSFER_DEADLINE,
@@ -69,9 +69,9 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
 
 
 def choose_registry(reference: Reference, registries: Iterable[Registry]) -> Registry | None:
-    """The one at the image's host with the longest prefix that is the image's; else the first.
+    """Return the registry at the image's host with the longest matching prefix, else the first.
 
-    ``None``: there is none at that host.
+    ``None``: there is no registry at that host.
     """
     at_host = [registry for registry in registries if registry.host == reference.registry]
     return max(at_host, key=lambda registry: _fit(registry, reference.repository), default=None)
@@ -85,7 +85,7 @@ def _fit(registry: Registry, repository: str) -> int:
 
 
 def _images(file: ComposeFile, registries: Sequence[Registry]) -> tuple[ComposeImage, ...]:
-    """Each image once, with the services that run it."""
+    """Return each image once, with the services that run it."""
     services: dict[Reference, list[str]] = {}
     for image in file.images:
         services.setdefault(image.reference, []).append(image.service)
@@ -101,22 +101,22 @@ def _images(file: ComposeFile, registries: Sequence[Registry]) -> tuple[ComposeI
 
 
 async def _registries(
-    context: Context, hosts: Iterable[str], wanted: Sequence[str] | None
+    context: Context, hosts: Iterable[str], ids: Sequence[str] | None
 ) -> Sequence[Registry]:
-    """The organization's registries at these hosts, the oldest first, or those that are wanted.
+    """Return the organization's registries at these hosts, or those with ``ids``; oldest first.
 
     Raises:
-        NotFoundError: one that is wanted is not there, or another organization's.
+        NotFoundError: one of ``ids`` does not exist in the organization.
     """
     query = select(Registry).where(Registry.organization_id == context.organization_id)
-    if wanted is None:
+    if ids is None:
         query = query.where(col(Registry.host).in_(hosts))
     else:
-        query = query.where(col(Registry.registry_id).in_(wanted))
+        query = query.where(col(Registry.registry_id).in_(ids))
     query = query.order_by(col(Registry.created_at), Registry.registry_id)
     async with context.transaction() as session:
         found = (await session.exec(query)).all()
-    if len(found) < len(set(wanted or ())):
+    if len(found) < len(set(ids or ())):
         raise NotFoundError("Registry not found")
     return found
 

@@ -1,1 +1,1 @@
-"""Images: pulled, pushed, tagged, copied."""
+"""Images: pulling, pushing, tagging and copying them."""

@@ -1,4 +1,4 @@
-"""Images: pulled to a server, pushed from it, tagged there, copied from registry to registry."""
+"""Images: pull them to a server, push or tag them there, copy them between registries."""
 
 import re
 from typing import Self
@@ -44,7 +44,7 @@ class Pull(Input):
 
 
 class Push(Input):
-    """``image`` is what the server's Engine calls it; ``name`` and ``tag`` what it becomes."""
+    """``image`` is its name on the server's Engine; ``name`` and ``tag`` are the new ones."""
 
     image: ImageName
     registry_id: Id
@@ -54,7 +54,7 @@ class Push(Input):
 
 
 class Copy(Input):
-    """``image`` is at a registry, with its host; ``name`` and ``tag`` are what it becomes."""
+    """``image`` is at a registry, with its host; ``name`` and ``tag`` are the new ones."""
 
     image: ImageName
     registry_id: Id
@@ -71,13 +71,13 @@ class TagImage(Input):
 
 
 class AcceptedPull(Accepted):
-    """``joined``: the job is that of an earlier request for the same image."""
+    """The accepted job; ``joined``: it is that of an earlier request for the same image."""
 
     joined: bool
 
 
 class ImageOutput(Output):
-    """The image under its new name; ``verifiedBy`` says who asked the registry for the digest."""
+    """The image with its new name; ``verifiedBy`` names the process that verified the digest."""
 
     reference: str
     digest: str | None
@@ -93,10 +93,10 @@ class ImageOutput(Output):
 async def pull(context: Context, request: Pull) -> AcceptedPull:
     """Pull an image to a server; without a registry, anonymously.
 
-    The same image is fetched to a server once: who asks again with the same registry gets the job
-    that is there, and `joined: true`. A pull by digest is joined until it has ended. A pull by tag
-    is joined until it has begun, as the tag may have moved since; who asks later gets a job of his
-    own, which waits for that one. A cancel ends the job for all who share it.
+    The same image is pulled to a server once: a repeated request with the same registry returns the
+    existing job and `joined: true`. A pull by digest is shared until it has ended. A pull by tag is
+    shared until it has begun, because the tag may move; a later request gets a new job, which waits
+    for the first. Cancelling a shared job ends it for all callers.
     """
     reference, registry = await _source(context, request.image, request.registry_id)
     server_id = await _choose(context, request.server_id, registry)
@@ -119,7 +119,7 @@ async def pull(context: Context, request: Pull) -> AcceptedPull:
 
 
 async def push(context: Context, request: Push) -> Accepted:
-    """Push an image of a server to a registry, below the registry's prefix."""
+    """Push an image from a server to a registry, below the registry's prefix."""
     registry = await _registry(context, request.registry_id)
     target = push_target(registry, request)
     require_host(target.registry, context.resources.networks)
@@ -130,19 +130,19 @@ async def push(context: Context, request: Push) -> Accepted:
 
 
 async def copy(context: Context, request: Copy) -> Accepted:
-    """Copy an image to another registry as it is: all platforms, byte for byte.
+    """Copy an image to another registry unchanged: all platforms, byte for byte.
 
-    The server passes the bytes on; its Engine has no part in it. What the other registry has
-    already is not sent, and within one registry nothing is.
+    The server transfers the bytes, without its Engine. Blobs that the target registry already has
+    are not sent; within one registry none are.
     """
     source, source_registry = await _source(context, request.image, request.source_registry_id)
     registry = await _registry(context, request.registry_id)
     target = push_target(registry, request)
     require_host(target.registry, context.resources.networks)
     if not source.tag and request.tag is None and not _names_tag(request.name or ""):
-        raise InvalidReferenceError("a digest says no tag", remedy="Give tag too.")
+        raise InvalidReferenceError(f"{source} has no tag", remedy="Give tag.")
     if not source.digest and target == source:
-        raise InvalidReferenceError(f"{target} would be copied onto itself")
+        raise InvalidReferenceError(f"{target} is both source and target")
     command = ImageCopy(
         source=str(source),
         reference=str(target),
@@ -154,7 +154,7 @@ async def copy(context: Context, request: Copy) -> Accepted:
 
 
 async def tag(context: Context, request: TagImage) -> ImageOutput | Accepted:
-    """Give an image of a server another name."""
+    """Give an image on a server another name."""
     if not IMAGE_ID.fullmatch(request.source):
         parse_reference(request.source)
     target = _require_no_digest(parse_reference(request.target)).tagged()
@@ -193,7 +193,7 @@ async def _transfer(
 
 
 async def _choose(context: Context, server_id: str | None, *registries: Registry | None) -> str:
-    """The server that is to do it, which may have the logins of these registries."""
+    """Choose a server that may receive the logins of these registries."""
     limited = [registry for registry in registries if registry is not None]
     among = next((one.allowed_servers for one in limited if one.allowed_servers), ())
     chosen = await choose_server(context, server_id, online=False, among=among)
@@ -205,7 +205,7 @@ async def _choose(context: Context, server_id: str | None, *registries: Registry
 async def _source(
     context: Context, image: str, registry_id: str | None
 ) -> tuple[Reference, Registry | None]:
-    """Where the image is, which has to be at that registry if one is named."""
+    """Parse the image's reference; check that it is at the registry, if one is named."""
     registry = None
     reference = parse_reference(image).tagged()
     require_host(reference.registry, context.resources.networks)
@@ -213,17 +213,17 @@ async def _source(
         registry = await _registry(context, registry_id)
         if registry.host != reference.registry:
             raise InvalidReferenceError(
-                f"the image is at {reference.registry}, the registry is {registry.host}",
-                remedy=f"Write {registry.host}/…, or name another registry.",
+                f"the image is at {reference.registry}, but the registry is {registry.host}",
+                remedy=f"Give an image at {registry.host}/…, or another registry.",
             )
     return reference, registry
 
 
 def push_target(registry: Registry, request: Push | Copy) -> Reference:
-    """Where the image goes: prefix and name, the image's own path and tag by default.
+    """Return the target: prefix, name and tag; by default the image's own path and tag.
 
     Raises:
-        InvalidReferenceError: of another registry, by digest, or not the grammar.
+        InvalidReferenceError: at another registry, with a digest, or invalid.
     """
     own_path, own_tag = _own_name(registry, request)
     name = request.name or own_path
@@ -242,10 +242,10 @@ def _names_tag(name: str) -> bool:
 
 
 def _own_name(registry: Registry, request: Push | Copy) -> tuple[str, str]:
-    """The image's path as it goes behind a prefix, and its tag; an image id has neither."""
+    """Return the image's path without the prefix, and its tag; an image id has neither."""
     if IMAGE_ID.fullmatch(request.image):
         if request.name is None:
-            raise InvalidReferenceError("an image id says no name", remedy="Give name too.")
+            raise InvalidReferenceError("an image id contains no name", remedy="Give name.")
         return "", ""
     image = parse_reference(request.image)
     host = parse_registry(registry.registry_url)
@@ -265,7 +265,7 @@ def _application(reference: Reference) -> str:
 
 def _require_no_digest(reference: Reference) -> Reference:
     if reference.digest:
-        raise InvalidReferenceError(f"{reference} has a digest; only a tag can be given")
+        raise InvalidReferenceError(f"{reference} has a digest; give a tag")
     return reference
 
 

@@ -1,1 +1,1 @@
-"""Jobs: submitted, shown, watched, cancelled."""
+"""Jobs: submitting, showing, watching and cancelling them."""

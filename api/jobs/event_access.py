@@ -1,4 +1,4 @@
-"""May this caller watch that job, and from where on."""
+"""Check that a caller may watch a job, and find the first event to send."""
 
 from typing import Annotated
 
@@ -14,14 +14,14 @@ FIND = "SELECT state, event_seq FROM job WHERE job_id = %s AND organization_id =
 
 
 class WatchedJob(Input):
-    """``lastEventId`` is the number of the last event that the reader had."""
+    """``lastEventId`` is the number of the last event that the reader received."""
 
     job_id: Id
     last_event_id: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
 
 
 class Opening(Output):
-    """``is_over``: the reader had the last event, there is nothing to come."""
+    """The start of a stream; ``is_over``: the reader already received the last event."""
 
     job_id: str
     after: int
@@ -31,7 +31,7 @@ class Opening(Output):
 
 
 async def open_events(context: Context, request: WatchedJob) -> Opening:
-    """Follow a job as server-sent events, from the first one or from `Last-Event-ID` on."""
+    """Follow a job as server-sent events, from the first one or after `Last-Event-ID`."""
     caller, resources = context.caller, context.resources
     resources.feeds.require_room()
     resources.readers.limit.require_room(caller.organization_id, caller.api_key_id)

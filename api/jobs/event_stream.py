@@ -1,8 +1,7 @@
-"""Send one reader first the events that it missed, then new ones, until the job has ended.
+"""Send one reader the events that it missed, then new ones, until the job has ended.
 
-Nothing is queued for a reader. One that is slow is sent, when it takes something again, the stored
-events that it missed (they are read again, if need be) and the newest snapshot in place of those
-that it missed.
+Nothing is queued for a reader. When a slow reader can receive again, it gets the stored events that
+it missed, read again if necessary, and only the newest snapshot.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Source:
-    """Where a stream comes from: the feeds of this process and the rows behind them."""
+    """The source of streams: this process's feeds, and the database."""
 
     feeds: Feeds
     readers: Readers
@@ -42,7 +41,7 @@ class Source:
 
 
 async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
-    """The text of a job's stream, beginning after the event that its reader had last."""
+    """Yield the text of a job's stream, from the event after the reader's last one."""
     with (
         source.readers.enter(opening.organization_id, opening.api_key_id) as entered,
         source.feeds.watch(opening.job_id) as (feed, news),
@@ -65,7 +64,7 @@ async def read(source: Source, opening: Opening) -> AsyncIterator[bytes]:
 
 @dataclass
 class _Reader:
-    """The position of one reader: ``cursor`` is the number of the last event that it was sent."""
+    """The position of one reader: ``cursor`` is the number of the last event sent to it."""
 
     source: Source
     entered: Reader
@@ -78,7 +77,7 @@ class _Reader:
     _has_more: bool = False
 
     async def missed(self) -> Sequence[Event]:
-        """The stored events that come next; from the database where the feed no longer has them."""
+        """Return the next stored events; from the database if the feed no longer holds them."""
         floor = self.feed.floor
         self.is_done = self.feed.is_over and self.cursor >= (self.feed.position or 0)
         self._has_more = False
@@ -93,7 +92,7 @@ class _Reader:
         self.is_done = self.is_done or event.is_last
 
     def snapshot(self) -> bytes | None:
-        """The newest snapshot, if the reader has not had it and is up to date otherwise."""
+        """Return the newest snapshot if the reader has received all events but not this."""
         if self.source.feeds.is_leaving or self.entered.is_ended:
             self.is_done = True
         newest = self.feed.snapshot
@@ -104,7 +103,7 @@ class _Reader:
         return newest
 
     async def wait(self) -> bool:
-        """Return once there may be something to send; whether there may."""
+        """Wait for news; return whether there may be something to send."""
         if self._has_more:
             return True
         is_behind = self.feed.snapshot != self._shown and not self.feed.is_over
@@ -125,7 +124,7 @@ class _Reader:
             page, self._has_more = (), True
             return page
         if not page:
-            # Nothing is left of what was before: its events were pruned.
+            # The earlier events were deleted.
             self.cursor = floor
             self.is_done = self.feed.is_over
         self._has_more = True
@@ -133,7 +132,7 @@ class _Reader:
 
 
 class EventStream(Response):
-    """A response that ends with the stream, or as soon as its reader is gone."""
+    """A response that ends with the stream, or when its reader disconnects."""
 
     media_type = "text/event-stream"
 
@@ -143,16 +142,16 @@ class EventStream(Response):
         self._first, self._text = first, text
 
     async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        telling = asyncio.create_task(self._tell(send))
-        leaving = asyncio.create_task(_gone(receive))
+        sending = asyncio.create_task(self._send(send))
+        waiting = asyncio.create_task(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if telling.done():
-                telling.result()
+            await asyncio.wait({sending, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
         finally:
-            await end(telling, leaving)
+            await end(sending, waiting)
 
-    async def _tell(self, send: Send) -> None:
+    async def _send(self, send: Send) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with contextlib.aclosing(self._text) as text:  # type: ignore[type-var]
             await send(start)
@@ -162,6 +161,6 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Jobs: listed, looked into, cancelled."""
+"""Jobs: list them, show one, cancel one."""
 
 from collections.abc import Collection
 from typing import Annotated, Literal, Self
@@ -23,12 +23,12 @@ StateName = Literal[
 ]
 MAX_JOBS = 200
 SHOWN_EVENTS = 1000
-LONG = {"compose", "composeFile"}
-"""Texts of up to 192 KiB, which a list leaves out; `job.one` has them."""
+LONG_FIELDS = {"compose", "composeFile"}
+"""Texts of up to 192 KiB, which lists omit; `job.one` returns them."""
 
 
 class JobOutput(Output):
-    """A job; `command`, `progress`, `result` and `error` are as its kind makes them."""
+    """A job; `command`, `progress`, `result` and `error` depend on its kind."""
 
     job_id: str
     organization_id: str
@@ -58,8 +58,8 @@ class JobOutput(Output):
         shown = {}
         for name in ("command", "progress", "result", "error"):
             document = show_document(getattr(job, name))
-            kept = document and {key: document[key] for key in document if key not in without}
-            shown[name] = kept
+            fields = document and {key: document[key] for key in document if key not in without}
+            shown[name] = fields
         return cls.model_validate({**job.model_dump(), **shown})
 
 
@@ -73,10 +73,10 @@ class AttemptOutput(Output):
 
 
 class VerificationOutput(Output):
-    """The registry's answer when control itself asked for the digest that was pushed.
+    """The result of control's own check that the registry has the pushed digest.
 
-    `verified`: it has it; `missing`: it does not; `not_reached`: control got no answer, `code`
-    says why.
+    `verified`: it has the digest; `missing`: it does not; `not_reached`: control got no answer,
+    `code` is the cause.
     """
 
     outcome: DigestOutcome
@@ -85,9 +85,9 @@ class VerificationOutput(Output):
 
 
 class JobDetail(JobOutput):
-    """``waiting`` says why a queued job does not run yet; its newest events are here.
+    """A job with its attempts, its newest events, and why it waits (``waiting``) if it is queued.
 
-    ``verification`` is there a moment after a push or a copy succeeded.
+    ``verification`` appears shortly after a push or a copy succeeded.
     """
 
     waiting: Reason | None
@@ -97,14 +97,14 @@ class JobDetail(JobOutput):
 
 
 class JobPage(Output):
-    """The newest jobs first; ``nextCursor`` asks for those before them."""
+    """A page, the newest jobs first; ``nextCursor`` selects the next page of older ones."""
 
     jobs: list[JobOutput]
     next_cursor: str | None
 
 
 class CancelOutput(Output):
-    """The state after the request: a running job ends when its worker has stopped it."""
+    """The state after the request; a running job ends when its worker has stopped it."""
 
     state: State
 
@@ -135,7 +135,7 @@ async def get_all(context: Context, request: ManyJobs) -> JobPage:
     page = rows[: request.limit]
     more = len(rows) > request.limit
     return JobPage(
-        jobs=[JobOutput.of(job, without=LONG) for job in page],
+        jobs=[JobOutput.of(job, without=LONG_FIELDS) for job in page],
         next_cursor=page[-1].job_id if more else None,
     )
 
@@ -167,9 +167,9 @@ async def one(context: Context, request: ChosenJob) -> JobDetail:
 
 
 async def cancel_one(context: Context, request: ChosenJob) -> CancelOutput:
-    """Cancel a job: at once if it has not begun, else its worker stops it.
+    """Cancel a job: at once if it has not begun; otherwise its worker stops it.
 
-    A job of an application is cancelled by who may build it.
+    A job of an application can be cancelled by callers who may build the application.
     """
     async with context.transaction() as session:
         await _require_builder(session, context, await _find(session, context, request.job_id))
@@ -180,7 +180,7 @@ async def cancel_one(context: Context, request: ChosenJob) -> CancelOutput:
     if state is None:
         async with context.transaction() as session:
             job = await _find(session, context, request.job_id)
-        raise AlreadyEndedError(f"the job has ended already: {job.state}")
+        raise AlreadyEndedError(f"the job has already ended: {job.state}")
     return CancelOutput(state=state)
 
 
@@ -193,7 +193,7 @@ async def _require_builder(session: AsyncSession, context: Context, job: Job) ->
     if application is not None and not context.caller.may_build(application):
         raise ForbiddenError(
             f"this API key may not cancel jobs of the application {application.name}",
-            remedy="Have an administrator add it to allowedKeys by application.update.",
+            remedy="Let an administrator add it to allowedKeys with application.update.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Choose a server, submit a job to it, wait for its end: what several procedures do."""
+"""Choose a server, submit a job to it, and wait for its end."""
 
 import asyncio
 from collections.abc import Sequence
@@ -57,15 +57,15 @@ async def choose_server(
     role: str = "deploy",
     among: Sequence[str] = (),
 ) -> str:
-    """The id of the server asked for, or of the organization's oldest live one with this role.
+    """Return the id of the given server, or of the oldest online server with this role.
 
-    ``online``: it has to take a quick job now, as somebody waits for its end. ``among`` are those
-    that may be chosen, where not all may.
+    ``online``: the given server must be able to take a quick job now. ``among`` limits the choice
+    to these servers, if there are any.
 
     Raises:
         NotFoundError: no such server in the organization.
-        UnmetConditionError: ``server_not_approved``, ``server_offline`` or ``server_paused``,
-            ``online`` being asked for; ``no_server``.
+        UnmetConditionError: ``no_server``; with ``online`` also ``server_not_approved``,
+            ``server_offline`` or ``server_paused``.
     """
     if server_id is None:
         return await _oldest_live(context, role, among, online=online)
@@ -74,14 +74,14 @@ async def choose_server(
         raise UnmetConditionError(
             "server_paused",
             f"the server {server['name']} is paused",
-            remedy="Resume it with server.resume, or ask another server.",
+            remedy="Resume it with server.resume, or choose another server.",
         )
     if online and not server["online"]:
-        since = f"since {show_moment(server['seen_at'])}" if server["seen_at"] else "so far"
+        since = f"since {show_moment(server['seen_at'])}" if server["seen_at"] else "yet"
         raise UnmetConditionError(
             "server_offline",
-            f"the server {server['name']} was not heard of {since}",
-            remedy="Start its worker, or ask another server.",
+            f"the server {server['name']} has not been online {since}",
+            remedy="Start its worker, or choose another server.",
         )
     if online and server["unapproved"]:
         raise UnmetConditionError(
@@ -93,7 +93,7 @@ async def choose_server(
 
 
 async def find_live_servers(context: Context) -> list[str]:
-    """The ids of all servers that take a quick job now, the oldest first."""
+    """Return the ids of all servers that take a quick job now, the oldest first."""
     values = {"organization_id": context.organization_id}
     async with context.resources.pool.connection() as connection:
         rows = await (await connection.execute(LIVE, values)).fetchall()
@@ -101,10 +101,10 @@ async def find_live_servers(context: Context) -> list[str]:
 
 
 async def submit_and_wait(context: Context, job: Submission) -> EndedJob | Accepted:
-    """Submit a quick job and give how it ended; at once its id, where the caller prefers that.
+    """Submit a quick job and return its end; with ``respond-async`` return its id at once.
 
     Raises:
-        OverdueError: it had not ended in time; it goes on.
+        OverdueError: it had not ended in time; it continues.
     """
     resources = context.resources
     accepted = await submit_job(context, job)
@@ -116,12 +116,12 @@ async def submit_and_wait(context: Context, job: Submission) -> EndedJob | Accep
         )
     except asyncio.CancelledError:
         if not context.outlives:
-            await _cancel_unheard(context, job)
+            await _cancel_abandoned(context, job)
         raise
 
 
 async def submit_job(context: Context, job: Submission) -> Accepted:
-    """Submit a job; gives its id at once, or that of the job which stands for it already."""
+    """Submit a job; return its id at once, or the id of an existing job for the same work."""
     async with context.resources.pool.connection() as connection:
         job_id = await submit(connection, job, proof=context.caller.proof)
     structlog.contextvars.bind_contextvars(job_id=job_id)
@@ -129,10 +129,10 @@ async def submit_job(context: Context, job: Submission) -> Accepted:
 
 
 def require_success(ended: EndedJob) -> dict[str, Any]:
-    """The result of a job that succeeded.
+    """Return the result of a job that succeeded.
 
     Raises:
-        FailedJobError: it did not.
+        FailedJobError: it did not succeed.
     """
     if ended.state is not State.SUCCEEDED:
         raise FailedJobError(fault_of(ended), job_id=ended.job_id)
@@ -140,19 +140,19 @@ def require_success(ended: EndedJob) -> dict[str, Any]:
 
 
 def read_result(ended: EndedJob, kind: type[Result]) -> Result:
-    """The result of a job that succeeded, as its kind has it.
+    """Return the typed result of a job that succeeded.
 
     Raises:
-        FailedJobError: it did not succeed, or its worker says something else.
+        FailedJobError: it did not succeed, or the result does not have this type.
     """
     return read_document(ended, require_success(ended), kind)
 
 
 def read_document(ended: EndedJob, document: object, kind: type[Result]) -> Result:
-    """A part of what a worker said of the job.
+    """Return a document that a worker reported for the job, typed.
 
     Raises:
-        FailedJobError: it is something else.
+        FailedJobError: it does not have this type.
     """
     try:
         return kind.model_validate(document)
@@ -170,11 +170,11 @@ def fault_of(ended: EndedJob) -> Fault:
     return Fault(code=ended.state.value, message=f"the job was {ended.state.value}")
 
 
-async def _cancel_unheard(context: Context, job: Submission) -> None:
-    """Nobody waits for the answer any more: do not do the work either."""
+async def _cancel_abandoned(context: Context, job: Submission) -> None:
+    """Cancel a job whose caller disconnected."""
     try:
         async with context.resources.pool.connection() as connection:
-            await cancel(connection, job.job_id, job.organization_id, "the caller went away")
+            await cancel(connection, job.job_id, job.organization_id, "the caller disconnected")
     except psycopg.Error as error:
         log.warning("cancel_failed", job_id=job.job_id, error=type(error).__name__)
 
@@ -192,7 +192,7 @@ async def _oldest_live(context: Context, role: str, among: Sequence[str], *, onl
         raise UnmetConditionError(
             "no_server",
             f"the organization has no {role} server that is online",
-            remedy="Create a server, start a worker on it with the join token, and try again.",
+            remedy="Create a server and start a worker on it with the join token.",
         )
     return str(row["server_id"])
 

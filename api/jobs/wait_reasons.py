@@ -1,4 +1,4 @@
-"""Find the reason why a queued job waits, from the same facts as its release."""
+"""Find the reason why a queued job waits, from the same view as the release."""
 
 import shlex
 from collections.abc import Sequence
@@ -47,12 +47,12 @@ ReasonCode = Literal[
 
 
 def approve_line(name: str) -> str:
-    """The command that approves a server."""
+    """Return the command that approves a server."""
     return f"wharf server approve {shlex.quote(name)}"
 
 
 class Reason(Output):
-    """``since`` or ``until`` when, as far as it is known; ``jobs`` are those that it waits for."""
+    """The reason why a job waits; ``since``, ``until`` if known; ``jobs`` are those it needs."""
 
     code: ReasonCode
     message: str
@@ -63,7 +63,7 @@ class Reason(Output):
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts in the database that a queued job's release depends on."""
+    """The facts in the database on which a queued job's release depends."""
 
     name: str
     seen_at: datetime | None
@@ -83,7 +83,7 @@ class Facts:
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
-    """The reason why a job is not released yet; ``None`` if there is none or it is not queued."""
+    """Return the reason why a queued job waits; ``None`` if there is none or it is not queued."""
     if job.state != State.QUEUED:
         return None
     connection = await session.connection()
@@ -93,42 +93,38 @@ async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
 
 
 def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
-    """The first reason that would still hold if the ones below it went away."""
+    """Return the first reason that holds, in order of precedence."""
     server, needs = facts.name, list(facts.needs or ())
-    since = f"since {show_moment(facts.seen_at)}" if facts.seen_at else "so far"
+    since = f"since {show_moment(facts.seen_at)}" if facts.seen_at else "yet"
     reasons: tuple[tuple[bool, ReasonCode, str], ...] = (
         (
             facts.restored,
             "restored",
-            "the database was restored from a copy that holds this job: wharf resume lets it run",
+            "the database was restored from a backup that contains this job: run wharf resume",
         ),
         (bool(needs), "needs", f"waits for other jobs: {len(needs)}"),
         (facts.removed, "server_removed", f"the server {server} was removed"),
         (
             facts.unapproved,
             "server_not_approved",
-            f"the server {server} is not approved: on a control host, {approve_line(server)}",
+            f"the server {server} is not approved: on a control host run {approve_line(server)}",
         ),
-        (not facts.online, "server_offline", f"the server {server} was not heard of {since}"),
+        (not facts.online, "server_offline", f"the server {server} has not been online {since}"),
         (
             not facts.known,
             "worker_too_old",
-            f"the worker of {server} is too old for this: update it",
+            f"the worker of {server} is too old for this kind of job: update it",
         ),
         (facts.draining, "server_draining", f"the worker of {server} is shutting down"),
         (facts.paused_at is not None, "paused", f"the server {server} is paused: resume it"),
-        (facts.later, "backoff", "tried again after a pause"),
+        (facts.later, "backoff", "it is retried after a pause"),
         (facts.held, "same_target", "another job works on the same target"),
-        (
-            facts.server_full,
-            "server_limit",
-            f"the server {server} has all the jobs of this class that it may",
-        ),
-        (bool(facts.registry_full), "registry_limit", "its registry has all the transfers it may"),
+        (facts.server_full, "server_limit", f"the server {server} is at its limit for this class"),
+        (bool(facts.registry_full), "registry_limit", "its registry is at its limit of transfers"),
         (
             bool(facts.organization_full),
             "organization_limit",
-            "the organization has all the transfers it may",
+            "the organization is at its limit of transfers",
         ),
     )
     for holds, code, message in reasons:

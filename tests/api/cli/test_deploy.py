@@ -181,7 +181,9 @@ async def test_an_operator_rolls_back_to_what_ran_before(
 
     assert process.returncode == 0, err
     assert out.decode() == f"{point['reference']}\n"
-    assert nothing[1].decode().startswith("wharf rollback: there is nothing to roll kept back to")
+    assert (
+        nothing[1].decode().startswith("wharf rollback: kept has no rollback point to roll back to")
+    )
 
 
 async def test_a_rollback_to_a_point_that_is_not_there_is_said_in_one_sentence(

@@ -157,8 +157,8 @@ async def test_a_copied_state_directory_is_named_once(
 
     assert wrong(checks) == ["key of alpha", *([] if is_online else ["server alpha"])]
     [key] = [check for check in checks if check.name == "key of alpha"]
-    assert "two workers had it" in key.found
-    assert "let it join anew" in key.remedy
+    assert "two workers used it" in key.found
+    assert "join it again" in key.remedy
 
 
 async def test_a_key_that_is_missing_or_bad_is_named(url: str, database: Database) -> None:

@@ -173,7 +173,7 @@ async def test_a_server_that_never_came_is_offline(
     )
 
     assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (412, "server_offline")
-    assert answer.json()["message"] == "the server new was not heard of so far"
+    assert answer.json()["message"] == "the server new has not been online yet"
     assert database.execute("SELECT * FROM job") == []
 
 
