@@ -40,7 +40,7 @@ from api.sockets.open_files import allow_open_files
 from api.uploads.cleanup import cleaning_up
 from api.uploads.store import ContextStore
 from shared.broker import require_broker
-from shared.database import Hear, Pool, listening, open_pool
+from shared.database import NotificationHandler, Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.logs import LogStream
 from shared.networks import parse_networks, parse_webhook_networks
@@ -173,7 +173,7 @@ def _open_contexts(settings: ApiSettings) -> ContextStore | None:
     return ContextStore.open(settings.data_dir, settings.context_max_bytes)
 
 
-def _pass_on(waiter: Waiter, feeds: Feeds) -> Hear:
+def _pass_on(waiter: Waiter, feeds: Feeds) -> NotificationHandler:
     def hear(channel: str, payload: str) -> None:
         feeds.on_notification(channel, payload)
         if channel != "wharf_progress":

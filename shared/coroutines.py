@@ -1,8 +1,8 @@
-"""Waiting and ending that no cancel gets lost in.
+"""Wait for events and end tasks without losing a cancellation.
 
-``asyncio.wait_for`` of Python 3.11 swallows a cancel that comes as its inner future is done
-(python/cpython#86296, mended in 3.12). So it is not used here; but libraries do, redis-py among
-them, and whoever cancels a task once and then waits for its end may wait for ever.
+``asyncio.wait_for`` of Python 3.11 swallows a cancellation that arrives when its inner future is
+done (python/cpython#86296, fixed in 3.12). We do not use it, but libraries do, redis-py among them.
+So one ``cancel`` of a task may have no effect, and waiting for its end may never return.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 CANCEL_AGAIN_SECONDS = 0.5
-"""Longer than tasks need to tidy up, which the second cancel would break off."""
+"""Longer than tasks need to clean up, which a second cancellation would interrupt."""
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for the event, so long at the most; return whether it is set."""
+    """Wait for the event, at most ``seconds``; return whether it is set."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -25,7 +25,7 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
 
 
 async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of ``work`` despite any cancel meanwhile; it has to bound its own time."""
+    """Return the result of ``work`` despite cancellations; it needs its own timeout."""
     task = asyncio.create_task(work)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
@@ -34,13 +34,13 @@ async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks, again where that was swallowed, and return once all have ended.
+    """Cancel the tasks, repeatedly if necessary, and return once all have ended.
 
-    How they ended is nobody's matter any more: what they raise is dropped.
+    Their exceptions are ignored.
     """
-    left = set(tasks)
-    while left:
-        for task in left:
+    pending = set(tasks)
+    while pending:
+        for task in pending:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_SECONDS)
     await asyncio.gather(*tasks, return_exceptions=True)

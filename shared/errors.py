@@ -2,26 +2,26 @@
 
 ```text
 WharfError                 code, message, remedy, retryable
-├── InvalidInputError      input that is refused before anything happens        400
+├── InvalidInputError      input that is refused before anything changes        400
 │   ├── InvalidReferenceError    an image reference, host, prefix or tag
 │   ├── InvalidComposeError      a compose file
-│   └── RefusedNetworkError      an address that registries may not have here
-├── UnauthenticatedError   no key, or not a good one                            401
-├── ForbiddenError         a good key without the right                         403
-├── NotFoundError          no such thing in the caller's organization           404
-├── ConflictError          a thing of that name or in that state already        409
-├── UnmetConditionError    the world is not ready: no server, server away       412
-├── OverdueError           still under way; the job goes on                     504
-├── FailedJobError         the job that was waited for ended badly              400
+│   └── RefusedNetworkError      an address outside the allowed networks
+├── UnauthenticatedError   no valid key                                         401
+├── ForbiddenError         a valid key without the permission                   403
+├── NotFoundError          no such object in the caller's organization          404
+├── ConflictError          the name or the state conflicts with the request     409
+├── UnmetConditionError    a condition outside the input, e.g. server offline   412
+├── OverdueError           a wait timed out; the job continues                  504
+├── FailedJobError         the awaited job did not succeed                      400
 ├── RegistryError          a registry refused, or could not be reached
 ├── EngineError            a Docker Engine refused, or could not be reached
-├── SourceError            sources of a build that cannot be fetched or may not be built
-├── CredentialError        a sealed secret does not open, or is for another place
-├── LeaseLostError         the attempt is no longer ours: stop, write nothing
-└── SetupError             this process cannot start as it is set up
+├── SourceError            a build's sources cannot be fetched or may not be built
+├── CredentialError        a sealed secret does not open, or has another context
+├── LeaseLostError         the lease of the attempt was lost: stop, write nothing
+└── SetupError             this process cannot start with its settings
 ```
 
-A message says what failed on what, the remedy what to do about it. Neither ever holds a secret.
+A message states what failed on what; the remedy states what to do. Neither contains a secret.
 """
 
 from typing import Self
@@ -30,7 +30,7 @@ from shared.faults import FAULTS, Fault, FaultCode
 
 
 class WharfError(Exception):
-    """An error with a stable public ``code`` and a ``remedy``; the tree stands in this module."""
+    """An error with a stable public ``code`` and a ``remedy``; this module shows the tree."""
 
     code: str = "internal"
     retryable: bool = False
@@ -41,14 +41,14 @@ class WharfError(Exception):
         self.remedy = remedy
 
     def fault(self) -> Fault:
-        """The error as it is stored with a job and shown to a caller."""
+        """Return the error in the form that is stored with a job and shown to a caller."""
         return Fault(
             code=self.code, message=self.message, remedy=self.remedy, retryable=self.retryable
         )
 
 
 class InvalidInputError(WharfError, ValueError):
-    """Input refused before anything happened; a ``ValueError`` so that pydantic keeps its path."""
+    """Input that is refused; a ``ValueError`` so that pydantic reports the field's path."""
 
     code = "bad_input"
 
@@ -82,7 +82,7 @@ class ConflictError(WharfError):
 
 
 class UnmetConditionError(WharfError):
-    """Something outside the input is missing; ``code`` says what, as ``no_server``."""
+    """A condition outside the input is not met; ``code`` names it, for example ``no_server``."""
 
     def __init__(self, code: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -90,7 +90,7 @@ class UnmetConditionError(WharfError):
 
 
 class OverdueError(WharfError):
-    """A wait that ran out; the job goes on under ``job_id``."""
+    """A wait that timed out; the job ``job_id`` continues."""
 
     code = "still_running"
 
@@ -100,7 +100,7 @@ class OverdueError(WharfError):
 
 
 class FailedJobError(WharfError):
-    """A job that was waited for ended without success; ``ended`` says with what."""
+    """An awaited job ended without success; ``ended`` is its fault."""
 
     def __init__(self, ended: Fault, *, job_id: str) -> None:
         super().__init__(ended.message, remedy=ended.remedy)
@@ -128,7 +128,7 @@ class _DiagnosedError(WharfError):
         self.retry_after_seconds = retry_after_seconds
 
     def within(self, whole: str) -> Self:
-        """The same error as a part of ``whole``, which its message then begins with."""
+        """Return the same error with a message that begins with ``whole``."""
         return type(self)(
             FaultCode(self.code),
             f"{whole}: {self.message}",

@@ -1,6 +1,6 @@
-"""Faults of registries and Engines: stable codes, whether to retry, what to do.
+"""Faults of registries and Engines: stable codes, retry verdicts, remedies.
 
-A code is public and is never renamed. The table is the one place that decides on a retry.
+A code is public and is never renamed. Only this table decides whether to retry.
 """
 
 from dataclasses import dataclass
@@ -97,24 +97,25 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.NETWORK_REFUSED: Verdict(
         retryable=False,
-        remedy="The registry's address is not among WHARF_REGISTRY_NETWORKS; ask the operator.",
+        remedy="Ask the operator to add the registry's address to WHARF_REGISTRY_NETWORKS.",
     ),
     FaultCode.DNS_NOT_FOUND: Verdict(
-        retryable=False, remedy="Verify the registry URL, and that this server's DNS knows it."
+        retryable=False, remedy="Check the registry URL, and that this server's DNS resolves it."
     ),
     FaultCode.DNS_FAILURE: Verdict(
-        retryable=True, remedy="This server's DNS resolver does not answer; check resolv.conf."
+        retryable=True, remedy="Check resolv.conf: this server's DNS resolver does not answer."
     ),
     FaultCode.CONN_REFUSED: Verdict(
         retryable=True,
-        remedy="Nothing listens there: check the port, the firewall, and that the registry runs.",
+        remedy="Check the port, the firewall, and that the registry runs.",
     ),
     FaultCode.CONN_TIMEOUT: Verdict(
         retryable=True,
-        remedy="Confirm that the registry can be reached from this server (firewall, VPN, route).",
+        remedy="Check that this server can reach the registry (firewall, VPN, route).",
     ),
     FaultCode.CONN_RESET: Verdict(
-        retryable=True, remedy="The connection was cut: look for a middlebox or a busy registry."
+        retryable=True,
+        remedy="The connection was cut: check the registry and the proxies before it.",
     ),
     FaultCode.TLS_UNKNOWN_CA: Verdict(
         retryable=False,
@@ -125,220 +126,218 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=False, remedy="Renew the registry's certificate, or correct this server's clock."
     ),
     FaultCode.TLS_NAME_MISMATCH: Verdict(
-        retryable=False, remedy="Use one of the names that the certificate is valid for."
+        retryable=False, remedy="Use one of the names in the registry's certificate."
     ),
     FaultCode.TLS_NOT_OFFERED: Verdict(
         retryable=False,
-        remedy="The registry speaks plain HTTP: put TLS in front of it, or list it knowingly under "
-        "insecure-registries of the server's Docker Engine.",
+        remedy="The registry uses plain HTTP: enable TLS, or add it to insecure-registries of the "
+        "server's Docker Engine.",
     ),
     FaultCode.TLS_FAILED: Verdict(
-        retryable=False, remedy="The TLS handshake failed: compare TLS versions and certificates."
+        retryable=False,
+        remedy="The TLS handshake failed: compare TLS versions and certificates.",
     ),
     FaultCode.TLS_CLIENT_CERT: Verdict(
-        retryable=False, remedy="The registry asks for a client certificate."
+        retryable=False,
+        remedy="The registry requires a client certificate: not supported.",
     ),
     FaultCode.HTTP_TO_HTTPS: Verdict(
-        retryable=False, remedy="The registry speaks HTTPS on this port: leave http:// out."
+        retryable=False, remedy="The registry uses HTTPS on this port: leave http:// out."
     ),
     FaultCode.AUTH_BAD_CREDENTIALS: Verdict(
         retryable=False,
         remedy="Check that the username and password are correct, not expired and not revoked; "
-        "many registries want an access token in place of the password.",
+        "many registries require an access token instead of the password.",
     ),
     FaultCode.AUTH_MISSING: Verdict(
-        retryable=False, remedy="No credential is bound to this registry's host: add a registry."
+        retryable=False, remedy="Add a registry with this host: no credential is stored for it."
     ),
     FaultCode.AUTH_EXPIRED: Verdict(
-        retryable=False, remedy="The token has expired: store a fresh one."
+        retryable=False, remedy="Store a new token: this one has expired."
     ),
     FaultCode.AUTH_SERVER_UNREACHABLE: Verdict(
-        retryable=True, remedy="The registry's token server cannot be reached from this server."
+        retryable=True, remedy="Check that this server can reach the registry's token server."
     ),
     FaultCode.AUTH_UNSAFE_REALM: Verdict(
         retryable=False,
-        remedy="The registry names a token server that a password must not be sent to.",
+        remedy="Check the registry: it names a token server that is not safe for passwords.",
     ),
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
-        remedy="The registry asks nobody for a password, so this one is not verified; "
-        "switch authentication on at the registry.",
+        remedy="The registry does not check passwords; enable authentication at the registry.",
     ),
     FaultCode.PULL_DENIED: Verdict(
-        retryable=False, remedy="Verify the read permissions of this user on the repository."
+        retryable=False, remedy="Check this user's read permission on the repository."
     ),
     FaultCode.PUSH_DENIED: Verdict(
-        retryable=False, remedy="Verify the write permissions of this user on the repository."
+        retryable=False, remedy="Check this user's write permission on the repository."
     ),
     FaultCode.REPO_MISSING: Verdict(
-        retryable=False, remedy="Create the repository first; this registry does not do it itself."
+        retryable=False,
+        remedy="Create the repository first: the registry does not create it.",
     ),
     FaultCode.IMAGE_NOT_FOUND: Verdict(
         retryable=False, remedy="Check that the image exists, and its name and tag."
     ),
     FaultCode.IMAGE_INCOMPLETE: Verdict(
         retryable=False,
-        remedy="The registry has lost a part of the image: push or build it again, or restore the "
-        "registry's storage.",
+        remedy="A part of the image is missing: push or build it again, or restore the registry's "
+        "storage.",
     ),
     FaultCode.NOT_AN_IMAGE: Verdict(
         retryable=False,
-        remedy="The reference names a chart, a signature or another artifact: give an image's.",
+        remedy="Give an image: this is a chart, a signature or another artifact.",
     ),
     FaultCode.LOCAL_IMAGE_MISSING: Verdict(
-        retryable=False, remedy="The server has no such image: build, pull or tag it first."
+        retryable=False, remedy="Build, pull or tag the image on the server first."
     ),
     FaultCode.NOT_A_REGISTRY: Verdict(
-        retryable=False, remedy="That address answers as a web page: give the registry's own host."
+        retryable=False, remedy="Give the registry's own host: this one answers with a web page."
     ),
     FaultCode.BLOCKED_BY_PROXY: Verdict(
-        retryable=False, remedy="A firewall or allow-list in front of the registry refuses us."
+        retryable=False,
+        remedy="Check firewalls and allow-lists in front of the registry.",
     ),
     FaultCode.PROXY_ERROR: Verdict(
         retryable=False, remedy="Check the proxy of the server's Docker Engine, and NO_PROXY."
     ),
     FaultCode.RATE_LIMITED: Verdict(
-        retryable=True, remedy="Wait, pull with a login, or mirror the image in your own registry."
+        retryable=True, remedy="Wait, pull with a login, or copy the image to your own registry."
     ),
-    FaultCode.REGISTRY_ERROR: Verdict(
-        retryable=True, remedy="The registry itself failed; see its log."
-    ),
+    FaultCode.REGISTRY_ERROR: Verdict(retryable=True, remedy="See the registry's log: it failed."),
     FaultCode.DISK_FULL: Verdict(
-        retryable=False, remedy="Check the disk space on the server: prune images it can miss."
+        retryable=False, remedy="Free disk space on the server: docker image prune."
     ),
     FaultCode.PLATFORM_MISSING: Verdict(
-        retryable=False, remedy="The image was not built for this server's platform."
+        retryable=False, remedy="Build the image for this server's platform too."
     ),
     FaultCode.UPLOAD_CORRUPT: Verdict(
-        retryable=True, remedy="The registry got other bytes than were sent; it is tried again."
+        retryable=True, remedy="The registry received other bytes than were sent; it is retried."
     ),
     FaultCode.TAG_IMMUTABLE: Verdict(
-        retryable=False, remedy="The registry does not let this tag be moved: choose a new one."
+        retryable=False, remedy="Choose a new tag: the registry does not allow to move this one."
     ),
     FaultCode.DELETE_UNSUPPORTED: Verdict(
         retryable=False,
-        remedy="The registry does not delete images for us: allow it there (docker-registry: "
-        "REGISTRY_STORAGE_DELETE_ENABLED=true), or remove the image by hand.",
+        remedy="Enable deletion at the registry (docker-registry: "
+        "REGISTRY_STORAGE_DELETE_ENABLED=true), or delete the image by hand.",
     ),
     FaultCode.LAYER_TOO_LARGE: Verdict(
         retryable=False,
-        remedy="A proxy limits the size of uploads (nginx: client_max_body_size 0).",
+        remedy="Raise the upload limit of the proxy (nginx: client_max_body_size 0).",
     ),
     FaultCode.DIGEST_MISMATCH: Verdict(
-        retryable=True, remedy="The registry answers another digest: somebody else moved the tag."
+        retryable=True, remedy="The registry reports another digest: another client moved the tag."
     ),
     FaultCode.ENGINE_UNREACHABLE: Verdict(
-        retryable=True, remedy="Check that Docker runs on this server, and DOCKER_HOST."
+        retryable=True, remedy="Check Docker on this server, and DOCKER_HOST."
     ),
     FaultCode.ENGINE_API_VERSION: Verdict(
-        retryable=True, remedy="The Docker Engine changed its version under us; it is tried again."
+        retryable=True, remedy="The Docker Engine was updated during the attempt; it is retried."
     ),
     FaultCode.ENGINE_STREAM_TRUNCATED: Verdict(
-        retryable=True, remedy="The Docker Engine stopped in the middle; it is tried again."
+        retryable=True, remedy="The Docker Engine stopped during the attempt; it is retried."
     ),
     FaultCode.ENGINE_STALLED: Verdict(
-        retryable=True, remedy="No byte moved for too long: check the link to the registry."
+        retryable=True, remedy="Check the connection to the registry: no data moved for too long."
     ),
-    FaultCode.ENGINE_REFUSED: Verdict(
-        retryable=False, remedy="The Docker Engine refused; its own words are in the message."
-    ),
+    FaultCode.ENGINE_REFUSED: Verdict(retryable=False, remedy="See the Docker Engine's message."),
     FaultCode.TRANSFER_TIMEOUT: Verdict(
-        retryable=True, remedy="The attempt ran into its time limit; raise it for slow links."
+        retryable=True, remedy="The attempt exceeded its time limit; raise it for slow connections."
     ),
     FaultCode.BUILD_FAILED: Verdict(
-        retryable=False, remedy="A step of the Dockerfile failed; the lines before it say why."
+        retryable=False, remedy="A step of the Dockerfile failed; see the build's log."
     ),
     FaultCode.CONTAINER_MISSING: Verdict(
         retryable=True,
-        remedy="The container was removed meanwhile; it is tried again.",
+        remedy="The container was removed during the attempt; it is retried.",
     ),
     FaultCode.CONTAINER_UNHEALTHY: Verdict(
         retryable=False,
-        remedy="The new container did not pass its health check; what ran before still runs.",
+        remedy="The new container failed its health check; the previous one still runs.",
     ),
     FaultCode.CONTAINER_EXITED: Verdict(
         retryable=False,
-        remedy="The new container ended by itself, its last lines say why; what ran before still "
-        "runs.",
+        remedy="The new container exited, see its last lines; the previous one still runs.",
     ),
     FaultCode.PORT_TAKEN: Verdict(
         retryable=False,
-        remedy="Another program on the server listens there: stop it, or publish another port.",
+        remedy="Stop the program that uses the port on the server, or publish another port.",
     ),
     FaultCode.NAME_TAKEN: Verdict(
         retryable=False,
-        remedy="A container or service of this name is somebody else's: rename or remove it.",
+        remedy="Rename or remove the container or service that has this name.",
     ),
     FaultCode.HOST_PATH_NOT_ALLOWED: Verdict(
         retryable=False,
         remedy="Mount a named volume, or list a directory in WHARF_HOST_PATHS of this server's "
-        "worker, which has to see it under the same path.",
+        "worker, which needs it at the same path.",
     ),
     FaultCode.RESTORE_FAILED: Verdict(
         retryable=True,
-        remedy="The new container failed, and what ran before could not be started again; it is "
-        "tried again. Look at the Docker Engine of this server.",
+        remedy="The new version failed, and the previous one could not be started; it is retried. "
+        "Check the Docker Engine of this server.",
     ),
     FaultCode.OTHER_RUNTIME: Verdict(
         retryable=False,
-        remedy="Remove that on this server (docker rm --force, docker service rm) and deploy "
-        "again, or give the application its former runtime.",
+        remedy="Remove the container or service on this server (docker rm --force, docker service "
+        "rm) and deploy again, or restore the application's former runtime.",
     ),
     FaultCode.NOT_A_SWARM_MANAGER: Verdict(
         retryable=False,
-        remedy="Run docker swarm init on this server, choose one that manages a Swarm, or give the "
-        "application the runtime container.",
+        remedy="Run docker swarm init on this server, choose a Swarm manager, or set the "
+        "application's runtime to container.",
     ),
     FaultCode.NO_SUITABLE_NODE: Verdict(
         retryable=False,
-        remedy="No node of the Swarm can take it: see docker node ls; a port in mode host is there "
-        "once a node.",
+        remedy="No node of the Swarm can run it: see docker node ls. Each node has a port in mode "
+        "host only once.",
     ),
     FaultCode.SERVICE_MISSING: Verdict(
-        retryable=True, remedy="The service was removed meanwhile; it is tried again."
+        retryable=True, remedy="The service was removed during the attempt; it is retried."
     ),
     FaultCode.SERVICE_CHANGED: Verdict(
-        retryable=True, remedy="Somebody else changed the service meanwhile; it is tried again."
+        retryable=True,
+        remedy="Another client changed the service meanwhile; it is retried.",
     ),
     FaultCode.BUILD_SECRET_MISSING: Verdict(
         retryable=False,
-        remedy="The Dockerfile mounts a secret that the application does not have: give it in "
-        "buildSecrets of application.saveEnvironment.",
+        remedy="Add the secret that the Dockerfile mounts to buildSecrets of "
+        "application.saveEnvironment.",
     ),
     FaultCode.BUILD_UNSUPPORTED: Verdict(
         retryable=False,
-        remedy="The Dockerfile asks for what this server's builder cannot do: ssh mounts, or "
-        "BuildKit where the Engine has none.",
+        remedy="Change the Dockerfile: this server's builder does not support ssh mounts, or its "
+        "Engine has no BuildKit.",
     ),
     FaultCode.DOCKERFILE_INVALID: Verdict(
         retryable=False, remedy="Check the Dockerfile, its path in the context, and its stages."
     ),
     FaultCode.SOURCE_NOT_FOUND: Verdict(
         retryable=False,
-        remedy="Check the repository's URL; a private one needs a token that may read it.",
+        remedy="Check the repository's URL; a private repository needs a token that may read it.",
     ),
     FaultCode.SOURCE_DENIED: Verdict(
         retryable=False,
         remedy="Check that the token is correct, not expired, and may read the repository.",
     ),
     FaultCode.SOURCE_UNREACHABLE: Verdict(
-        retryable=True, remedy="Confirm that the git server can be reached from this server."
+        retryable=True, remedy="Check that this server can reach the git server."
     ),
     FaultCode.SOURCE_TOO_LARGE: Verdict(
         retryable=False, remedy="Make the sources smaller: leave out what the build does not need."
     ),
     FaultCode.SOURCE_INVALID: Verdict(
         retryable=False,
-        remedy="The sources hold paths or links that lead out of them, or no plain files.",
+        remedy="Remove paths and links that lead outside the sources, and special files.",
     ),
     FaultCode.SOURCE_CORRUPT: Verdict(
         retryable=False,
-        remedy="The upload is damaged or was cut. Pack it anew, upload it, and build that.",
+        remedy="Pack the sources again, upload them, and build that: the upload is damaged.",
     ),
     FaultCode.SOURCE_ALTERED: Verdict(
         retryable=True,
-        remedy="The sources changed on their way to this server. If it happens again, upload them "
-        "again.",
+        remedy="The sources changed in transfer; it is retried. If that fails, upload them again.",
     ),
     FaultCode.SOURCE_INCOMPLETE: Verdict(
         retryable=False,
@@ -352,7 +351,7 @@ FAULTS: dict[FaultCode, Verdict] = {
 
 
 class Fault(BaseModel):
-    """The error of a job or a stage, as stored and shown: no secret, no whole response."""
+    """The error of a job or a stage, as stored and shown; without secrets and whole responses."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 

@@ -1,6 +1,6 @@
 """Logs for operators: one JSON line per fact, an ``event`` and its fields.
 
-A line that cannot be written is lost, and nothing else: no work fails or waits for its log.
+A line that cannot be written is lost: no work fails or waits because of the log.
 """
 
 import json
@@ -20,15 +20,15 @@ from structlog.typing import EventDict
 from shared.untrusted.text import plain_text
 
 STUCK_SECONDS = 0.2
-"""The time that the reader of a full pipe is given, once."""
+"""The time to wait, once, for the reader of a full pipe."""
 
-NOTED_MESSAGES = 100
+MAX_MESSAGES = 100
 _RENDER = structlog.processors.JSONRenderer()
 
 
 @dataclass(eq=False)
 class LogStream:
-    """Writes lines to a stream's file, each at once; counts those that it loses."""
+    """Write lines to a stream's file, unbuffered; count the lost ones."""
 
     stream: TextIO
     lost: int = 0
@@ -45,10 +45,10 @@ class LogStream:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Do nothing: lines are not buffered."""
 
     def _report(self) -> bool:
-        """Say how many lines are missing here; whether that could be written."""
+        """Write the number of lost lines; return whether that succeeded."""
         if self._unreported:
             report = {"event": "log_lines_lost", "level": "warning", "lines": self._unreported}
             if not self._try(f"{json.dumps(report)}\n"):
@@ -57,7 +57,7 @@ class LogStream:
         return True
 
     def _try(self, text: str) -> bool:
-        # After a part of a line the next one begins on a line of its own.
+        # After a partly written line the next one begins on a new line.
         encoded = (f"\n{text}" if self._is_broken else text).encode(errors="backslashreplace")
         try:
             file = self.stream.fileno()
@@ -65,7 +65,7 @@ class LogStream:
                 return False
             written = os.write(file, encoded)
         except (OSError, ValueError):
-            # There is no room, nobody reads any more, or it was closed.
+            # The disk is full, the reader is gone, or the stream was closed.
             return False
         self._is_broken = written < len(encoded)
         return not self._is_broken
@@ -79,7 +79,7 @@ class LogStream:
 
 
 class OncePerSecond(logging.Filter):
-    """Lets each message of a logger pass once a second, whatever its values are."""
+    """Pass each message of a logger once a second, regardless of its values."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class OncePerSecond(logging.Filter):
         now, message = self._clock(), str(record.msg)
         if now - self._passed.get(message, -1.0) < 1.0:
             return False
-        if len(self._passed) >= NOTED_MESSAGES:
+        if len(self._passed) >= MAX_MESSAGES:
             self._passed.clear()
         self._passed[message] = now
         return True
@@ -108,7 +108,7 @@ def configure_logs(role: str, level: int = logging.INFO) -> LogStream:
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        # A line and its end in one write: Celery writes to the same place, behind another lock.
+        # A line and its end in one write: Celery writes to the same stream with another lock.
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]
     )
     structlog.contextvars.bind_contextvars(role=role)
@@ -119,7 +119,7 @@ def configure_logs(role: str, level: int = logging.INFO) -> LogStream:
 
 
 def _render(logger: object, name: str, fields: EventDict) -> str | bytes:
-    """The line; of fields that cannot be shown only the event."""
+    """Render the line; if fields cannot be rendered, only the event."""
     try:
         return _RENDER(logger, name, fields)
     except Exception as error:  # noqa: BLE001 - a value's own code; no work fails for its log
@@ -127,9 +127,9 @@ def _render(logger: object, name: str, fields: EventDict) -> str | bytes:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Lines of others' code, in which a server's or a registry's words may stand.
+    """Format lines of libraries, which may contain text from servers or registries.
 
-    What continues a line is indented, so that it passes for no line of ours.
+    Continuation lines are indented, so that they cannot imitate a log line.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Networks of registries (``WHARF_REGISTRY_NETWORKS``) and of webhooks' endpoints.
 
-A registry test makes our servers connect to a host that a caller names, so the answer must not
-depend on what a DNS name resolves to at the moment: every address is checked after the look-up.
+A registry test makes our servers connect to a host that a caller names. A DNS name can resolve to
+any address, so every address is checked after name resolution.
 """
 
 from collections.abc import Iterable
@@ -23,40 +23,40 @@ METADATA = frozenset(
         *("fd00:ec2::254", "fd20:ce::254"),  # Amazon, Google
     )
 )
-"""Clouds' metadata services; 169.254.169.254 is link-local and so refused anyway."""
+"""Metadata services of clouds; 169.254.169.254 is link-local and so always refused."""
 
 EMBEDDING = tuple(map(IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
-"""Their last 32 bits are an IPv4 address that gateways pass it on to (RFC 4291, 2765, 6052)."""
+"""The last 32 bits are an IPv4 address to which gateways forward (RFC 4291, 2765, 6052)."""
 
 LOCAL_EMBEDDING = IPv6Network("64:ff9b:1::/48")
-"""The same, at a place that each site chooses (RFC 8215): nobody can say to which address."""
+"""The same with a local mapping (RFC 8215), so the IPv4 address is unknown."""
 
 
 @dataclass(frozen=True)
 class RegistryNetworks:
     """``public``, ``private`` and ``loopback`` by word, any other network by CIDR.
 
-    ``setting`` is the variable that says so, ``what`` is what has its addresses there.
+    ``setting`` is the environment variable, ``subject`` the owner of the addresses, for messages.
     """
 
     words: frozenset[str]
     networks: tuple[Network, ...] = ()
     setting: str = REGISTRY_SETTING
-    what: str = "a registry"
+    subject: str = "a registry"
 
     def require(self, text: str) -> Address:
-        """The address that ``text`` writes; one that holds an IPv4 address is judged by that.
+        """Parse and check an address; an embedded IPv4 address is checked instead.
 
         Raises:
-            RefusedNetworkError: not among the networks, or one that is never allowed (link-local,
-                metadata, multicast, unspecified, reserved).
+            RefusedNetworkError: outside the networks, or never allowed (link-local, metadata,
+                multicast, unspecified, reserved).
         """
         address = _plain(ip_address(text))
-        judged = _embedded(address)
-        if _is_never_allowed(judged) or not self._has(judged):
+        checked = _embedded(address)
+        if _is_never_allowed(checked) or not self._has(checked):
             raise RefusedNetworkError(
-                f"{address} is not an address that {self.what} may have here",
-                remedy=f"{self.setting} names the allowed networks.",
+                f"the address {address} is not allowed for {self.subject}",
+                remedy=f"Ask the operator: {self.setting} lists the allowed networks.",
             )
         return address
 
@@ -65,25 +65,25 @@ class RegistryNetworks:
 
 
 NEARBY = RegistryNetworks(frozenset({"private", "loopback"}))
-"""Where a webhook's message may go in clear."""
+"""Networks to which a webhook's message may be sent over plain HTTP."""
 
 
 def parse_networks(
-    text: str, setting: str = REGISTRY_SETTING, what: str = "a registry"
+    text: str, setting: str = REGISTRY_SETTING, subject: str = "a registry"
 ) -> RegistryNetworks:
-    """Read ``"public,private,10.0.0.0/8"``.
+    """Parse ``"public,private,10.0.0.0/8"``.
 
     Raises:
-        SetupError: neither a word we know nor a network.
+        SetupError: neither a known word nor a network.
     """
     parts = {part.strip() for part in text.split(",") if part.strip()}
     words = parts & {"public", "private", "loopback"}
     networks = tuple(_networks(sorted(parts - words), setting))
-    return RegistryNetworks(frozenset(words), networks, setting, what)
+    return RegistryNetworks(frozenset(words), networks, setting, subject)
 
 
 def parse_webhook_networks(text: str) -> RegistryNetworks:
-    """The same for endpoints of webhooks; raises `SetupError` too."""
+    """Parse the networks of webhooks' endpoints, as `parse_networks` does."""
     return parse_networks(text, WEBHOOK_SETTING, "a webhook")
 
 
@@ -97,7 +97,7 @@ def is_address(host: str) -> bool:
 
 
 def is_number(host: str) -> bool:
-    """Return whether it is digits and dots but no address (``127.1``): programs disagree on it."""
+    """Return whether it is digits and dots, but not an address (``127.1``): ambiguous."""
     return host.replace(".", "").isdigit() and not is_address(host)
 
 
@@ -117,7 +117,7 @@ def _plain(address: Address) -> Address:
 
 
 def _embedded(address: Address) -> Address:
-    """Return the IPv4 address inside it (6to4 or a gateway's), else the address itself."""
+    """Return the embedded IPv4 address (6to4 or a gateway's), else the address itself."""
     if isinstance(address, IPv4Address) or address.is_loopback or address.is_unspecified:
         return address
     if any(address in network for network in EMBEDDING):

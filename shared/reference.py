@@ -1,8 +1,7 @@
 """Image references and registry hosts, as Docker reads them (distribution's reference grammar).
 
-Everything that turns text into a registry, a repository or a tag goes through this module, so that
-a host that was checked, a host that a credential is bound to and a host that the Engine contacts
-are the same one.
+Only this module parses registries, repositories and tags, so that the checked host, the host of a
+credential and the host that the Engine contacts are the same.
 """
 
 import re
@@ -19,7 +18,7 @@ HUB_SPELLINGS = frozenset(
 )
 HUB_LIBRARY = "library"
 API_PATHS = frozenset({"", "v1", "v2"})
-"""What may follow a host: people copy it from Docker's own configuration, and it means nothing."""
+"""Paths that are ignored after a host; they are often copied from Docker's configuration."""
 
 MAX_URL_CHARACTERS = 300
 MAX_REPOSITORY_CHARACTERS = 255
@@ -37,7 +36,7 @@ _IDENTIFIER = re.compile(r"[0-9a-f]{64}")
 class RegistryHost:
     """A registry's canonical name: ``docker.io``, ``ghcr.io``, ``registry.example.com:5000``.
 
-    ``warnings`` are sentences for the next test: things that were put right or look doubtful.
+    ``warnings`` are sentences for the next test's report: corrected or doubtful parts.
     """
 
     name: str
@@ -45,23 +44,23 @@ class RegistryHost:
 
     @property
     def api_host(self) -> str:
-        """Where the distribution API is: the name itself but for Docker Hub."""
+        """Return the host of the distribution API: the name itself, except for Docker Hub."""
         return HUB_API_HOST if self.name == HUB else self.name
 
     @property
     def hostname(self) -> str:
-        """The API host without its port."""
+        """Return the API host without its port."""
         return self.api_host.partition(":")[0]
 
     @property
     def port(self) -> int | None:
-        """The port that was written; none means 443."""
+        """Return the given port; ``None`` means 443."""
         text = self.api_host.partition(":")[2]
         return int(text) if text else None
 
     @property
     def login_key(self) -> str:
-        """The name under which Docker keeps a login for it."""
+        """Return the name under which Docker stores a login for it."""
         return HUB_LOGIN_KEY if self.name == HUB else self.name
 
 
@@ -81,16 +80,16 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """Registry and repository: what the Engine calls ``repo``."""
+        """Return registry and repository, the Engine's ``repo``."""
         return f"{self.registry}/{self.repository}"
 
     @property
     def target(self) -> str:
-        """The name that a manifest is requested by: the digest if there is one, else the tag."""
+        """Return the reference in a manifest's URL: the digest if there is one, else the tag."""
         return self.digest or self.tag or "latest"
 
     def tagged(self) -> Self:
-        """Itself; where it has neither tag nor digest, with the tag that Docker then takes."""
+        """Return the reference; without tag and digest, with Docker's default tag."""
         return self if self.tag or self.digest else replace(self, tag="latest")
 
     def with_digest(self, digest: str) -> Self:
@@ -98,44 +97,45 @@ class Reference:
 
 
 def parse_registry(url: str) -> RegistryHost:
-    """The canonical host of a registry URL, in any of the spellings that people use.
+    """Return the canonical host of a registry URL, in any common spelling.
 
-    A scheme, a trailing slash, ``/v1`` and ``/v2`` are dropped, upper case is lowered, ``:443`` of
-    https goes where Docker can miss it; all of Docker Hub's names, and nothing at all, are
-    ``docker.io``.
+    The scheme, a trailing slash, ``/v1``, ``/v2`` and a redundant ``:443`` are removed; upper case
+    becomes lower case. All names of Docker Hub, and an empty text, become ``docker.io``.
 
     Raises:
-        InvalidReferenceError: user info, a path, a query, an IPv6 literal, a bad host or port, or
-            a single word that Docker would take for a Docker Hub user.
+        InvalidReferenceError: user info, a path, a query, an IPv6 literal, an invalid host or port,
+            or a single word, which Docker takes for a Docker Hub user.
     """
     if len(url) > MAX_URL_CHARACTERS:
-        raise InvalidReferenceError(f"the registry URL has more than {MAX_URL_CHARACTERS} signs")
+        raise InvalidReferenceError(
+            f"the registry URL has more than {MAX_URL_CHARACTERS} characters"
+        )
     scheme, rest = _split_scheme(url.strip())
     authority, _, path = rest.partition("/")
     if "@" in authority:
         raise InvalidReferenceError(
-            "the registry URL holds user info", remedy="Give username and password as fields."
+            "the registry URL contains user info", remedy="Give username and password as fields."
         )
     host = _canonical_host(authority, scheme)
     name = HUB if host in HUB_SPELLINGS else host
     if path.strip("/") not in API_PATHS:
         raise InvalidReferenceError(
             f"the registry URL has a path after {host}",
-            remedy="Give host[:port] alone; a namespace goes into imagePrefix.",
+            remedy="Give only host[:port]; put a namespace into imagePrefix.",
         )
     return RegistryHost(name, tuple(_doubts(name)))
 
 
 def parse_reference(text: str) -> Reference:
-    """Read an image reference as Docker does: no host means Docker Hub, one word ``library/``.
+    """Parse an image reference as Docker does: no host means Docker Hub, one word ``library/``.
 
-    ``app`` → ``docker.io/library/app``; a tag is not made up where neither tag nor digest stands.
+    ``app`` → ``docker.io/library/app``; no default tag is added.
 
     Raises:
-        InvalidReferenceError: not the grammar, upper-case letters in the repository included.
+        InvalidReferenceError: invalid, for example upper-case letters in the repository.
     """
     if _IDENTIFIER.fullmatch(text):
-        raise InvalidReferenceError("64 hexadecimal signs are an image's id, not its name")
+        raise InvalidReferenceError("64 hexadecimal characters are an image's id, not its name")
     rest, _, digest = text.partition("@")
     if digest or text.endswith("@"):
         require_digest(digest)
@@ -155,20 +155,20 @@ def parse_reference(text: str) -> Reference:
 def make_reference(
     registry_url: str, image_prefix: str | None, name: str, *, username: str = "", tag: str = ""
 ) -> Reference:
-    """Where an image called ``name`` lives in a registry: prefix and name, never the host twice.
+    """Make the reference of image ``name`` in a registry: prefix and name, the host only once.
 
-    A name that starts with the registry's own host is taken as complete, one that starts with
-    another host is refused. Without a prefix, Docker Hub's namespace is the username.
+    A name that starts with the registry's own host is complete; one with another host is refused.
+    Without a prefix, Docker Hub's namespace is the username.
 
     Raises:
-        InvalidReferenceError: prefix or name of another registry, or not the grammar.
+        InvalidReferenceError: prefix or name of another registry, or invalid.
     """
     host = parse_registry(registry_url)
     rest, _, digest = name.partition("@")
     path, colon, own_tag = _split_tag(rest)
     if colon and tag and own_tag != tag:
-        raise InvalidReferenceError(f"{name!r} names another tag than {tag!r}")
-    complete = _without_host(host, path, what="image name")
+        raise InvalidReferenceError(f"the name {name!r} has another tag than {tag!r}")
+    complete = _without_host(host, path, part="image name")
     if complete is None:
         prefix = parse_prefix(host, image_prefix)
         namespace = prefix or (username.lower() if host.name == HUB and "/" not in path else "")
@@ -184,18 +184,18 @@ def make_reference(
 
 
 def parse_prefix(host: RegistryHost, image_prefix: str | None) -> str:
-    """The repository path that a prefix stands for, without the host and without slashes around.
+    """Return a prefix's repository path, without the host and without outer slashes.
 
     ``ghcr.io/myorg/`` on ``ghcr.io`` → ``myorg``; ``mycompany/`` → ``mycompany``; nothing → ``""``.
 
     Raises:
-        InvalidReferenceError: it names another registry, or is no repository path.
+        InvalidReferenceError: it names another registry, or is not a repository path.
     """
     text = re.sub(r"^https?://", "", (image_prefix or "").strip(), flags=re.IGNORECASE)
     text = re.sub(r"/+", "/", text).strip("/")
     if not text:
         return ""
-    inside = _without_host(host, text + "/", what="prefix")
+    inside = _without_host(host, text + "/", part="prefix")
     path = (text if inside is None else inside).strip("/").lower()
     if path:
         require_repository(path)
@@ -203,25 +203,25 @@ def parse_prefix(host: RegistryHost, image_prefix: str | None) -> str:
 
 
 def require_repository(text: str) -> None:
-    """Raises `InvalidReferenceError` unless ``text`` is a repository path."""
+    """Raise `InvalidReferenceError` unless ``text`` is a repository path."""
     if len(text) > MAX_REPOSITORY_CHARACTERS:
         raise InvalidReferenceError(
-            f"a repository name has at most {MAX_REPOSITORY_CHARACTERS} signs"
+            f"the repository name has more than {MAX_REPOSITORY_CHARACTERS} characters"
         )
     if text != text.lower():
-        raise InvalidReferenceError(f"repository name must be lower-case: {text!r}")
+        raise InvalidReferenceError(f"the repository name must be lower-case: {text!r}")
     if not _REPOSITORY.fullmatch(text):
         raise InvalidReferenceError(f"not a repository name: {text!r}")
 
 
 def require_tag(text: str) -> None:
-    """Raises `InvalidReferenceError` unless ``text`` is a tag."""
+    """Raise `InvalidReferenceError` unless ``text`` is a tag."""
     if not _TAG.fullmatch(text):
         raise InvalidReferenceError(f"not a tag: {text[:130]!r}")
 
 
 def require_digest(text: str) -> None:
-    """Raises `InvalidReferenceError` unless ``text`` is a ``sha256:`` digest."""
+    """Raise `InvalidReferenceError` unless ``text`` is a ``sha256:`` digest."""
     if not _DIGEST.fullmatch(text):
         raise InvalidReferenceError(f"not a digest: {text[:80]!r}")
 
@@ -231,7 +231,9 @@ def _split_scheme(url: str) -> tuple[str, str]:
     if not separator:
         return "https", url
     if scheme.lower() not in {"http", "https"}:
-        raise InvalidReferenceError(f"a registry speaks http or https, not {scheme[:20]!r}")
+        raise InvalidReferenceError(
+            f"the registry URL's scheme is not http or https: {scheme[:20]!r}"
+        )
     return scheme.lower(), rest
 
 
@@ -239,7 +241,7 @@ def _canonical_host(authority: str, scheme: str) -> str:
     text = authority.lower()
     if text.startswith("["):
         raise InvalidReferenceError(
-            "Docker cannot use an IPv6 literal as a registry", remedy="Give it a DNS name."
+            "Docker does not support an IPv6 address as a registry", remedy="Use a DNS name."
         )
     if not text:
         return text
@@ -249,13 +251,13 @@ def _canonical_host(authority: str, scheme: str) -> str:
     port = int(match["port"]) if match["port"] else None
     if port is not None and not 0 < port < 65536:
         raise InvalidReferenceError(f"not a port: {port}")
-    # A single word keeps its :443, without which Docker would not take it for a host.
-    can_go = port == 443 and scheme == "https" and _looks_like_host(match["name"])
-    is_default = port is None or can_go
+    # A single word keeps its :443: without it Docker does not recognize a host.
+    is_redundant = port == 443 and scheme == "https" and _looks_like_host(match["name"])
+    is_default = port is None or is_redundant
     text = match["name"] if is_default else f"{match['name']}:{port}"
     if not _looks_like_host(text):
         raise InvalidReferenceError(
-            f"Docker would take {text!r} for a Docker Hub user, not for a registry",
+            f"Docker takes {text!r} for a Docker Hub user, not for a registry",
             remedy="Give the registry's full name, or add its port.",
         )
     return text
@@ -268,10 +270,10 @@ def _with_library(registry: str, repository: str) -> str:
 
 
 def _require_length(reference: Reference) -> Reference:
-    # Engines before 23 count the registry's name in.
+    # Engines before 23 include the registry's name in the limit.
     if len(reference.name) > MAX_REPOSITORY_CHARACTERS:
         raise InvalidReferenceError(
-            f"registry and repository together have at most {MAX_REPOSITORY_CHARACTERS} signs"
+            f"registry and repository have more than {MAX_REPOSITORY_CHARACTERS} characters"
         )
     return reference
 
@@ -286,27 +288,27 @@ def _looks_like_host(component: str) -> bool:
 
 
 def _split_tag(text: str) -> tuple[str, str, str]:
-    """Path, colon, tag: a colon counts only behind the last slash, before it it is a port's."""
+    """Split into path, colon and tag; a colon before the last slash belongs to a port."""
     head, slash, last = text.rpartition("/")
     component, colon, tag = last.partition(":")
     return f"{head}{slash}{component}", colon, tag
 
 
-def _without_host(host: RegistryHost, path: str, *, what: str) -> str | None:
-    """Return the part of ``path`` after its host; ``None`` if it starts with no host."""
+def _without_host(host: RegistryHost, path: str, *, part: str) -> str | None:
+    """Return the part of ``path`` after its host; ``None`` if it does not start with a host."""
     head, slash, rest = path.partition("/")
     if not slash or not _looks_like_host(head) or not _is_host(head):
         return None
     named = parse_registry(head).name
     if named != host.name:
         raise InvalidReferenceError(
-            f"the {what} belongs to another registry: {named} is not {host.name}"
+            f"the {part} belongs to another registry: {named} is not {host.name}"
         )
     return rest
 
 
 def _is_host(component: str) -> bool:
-    # "MyOrg" is upper-case and so a host to Docker; people mean a namespace by it.
+    # Docker takes "MyOrg" for a host, because of its upper case; users mean a namespace.
     return "." in component or ":" in component or component.lower() == "localhost"
 
 

@@ -1,8 +1,7 @@
-"""Isolate rows: one that cannot be handled is set aside with the cause, and the others go on.
+"""Isolate bad rows: one that cannot be handled is set aside with the cause; the others continue.
 
-A row that is set aside is tried again after a pause, which grows. So it is left out of statements
-about all rows until then. Its entry is shown by ``/metrics`` and ``wharf doctor``, and goes when
-the row is not tried in vain any more.
+A row that is set aside is retried after a growing pause; until then, statements about all rows skip
+it. ``/metrics`` and ``wharf doctor`` show its entry, which is deleted when the row no longer fails.
 """
 
 import traceback
@@ -24,14 +23,14 @@ Row = dict[str, Any]
 Result = TypeVar("Result")
 
 SERVICE = ""
-"""In place of a row's id: the service itself failed."""
+"""The row id for a failure of the service itself."""
 
 BUSY = {"08", "25", "40", "53", "55", "57", "58"}
-"""Classes of SQLSTATE that say nothing about a row: connection, locks, resources, an operator."""
+"""SQLSTATE classes not caused by a row: connection, locks, resources, an operator."""
 
-MOST_SIGNS = 500
+MAX_CHARACTERS = 500
 
-KEEP = """
+STORE = """
 INSERT INTO set_aside (service, row_id, code, message)
 VALUES (%(service)s, %(row_id)s, %(code)s, %(message)s)
 ON CONFLICT (service, row_id) DO UPDATE SET
@@ -39,8 +38,8 @@ ON CONFLICT (service, row_id) DO UPDATE SET
   next_at = now() + least(interval '2 seconds' * power(2, least(set_aside.failures, 12)),
                           interval '10 minutes')
 """
-# Not tried again although it is time: it is not due any more, or it was handled.
-FORGET = "DELETE FROM set_aside WHERE next_at < now() - interval '2 minutes'"
+# Not retried although it is due: it was handled, or is no longer selected.
+DELETE_EXPIRED = "DELETE FROM set_aside WHERE next_at < now() - interval '2 minutes'"
 
 ASIDE = """EXISTS (
   SELECT FROM set_aside
@@ -52,7 +51,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a row was set aside: no value of the row, so no secret."""
+    """The cause why a row was set aside; without values of the row, so without secrets."""
 
     code: str
     message: str
@@ -64,8 +63,8 @@ class Cause:
                 return cls(error.code, _bounded(error.message))
             case ValidationError():
                 found = error.errors(include_url=False, include_context=False, include_input=False)
-                places = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in found]
-                return cls("document_unreadable", _bounded("; ".join(places[:5])))
+                issues = [f"{'.'.join(map(str, each['loc']))}: {each['type']}" for each in found]
+                return cls("document_unreadable", _bounded("; ".join(issues[:5])))
             case psycopg.Error():
                 return cls("database_error", f"{type(error).__name__}, SQLSTATE {error.sqlstate}")
             case ValueError() | TypeError() | LookupError() | AttributeError() | RecursionError():
@@ -76,9 +75,9 @@ class Cause:
 
 @dataclass(frozen=True)
 class Rows:
-    """A query for the rows that are due; it gives their ids as ``row_id``.
+    """A query for the rows that are due; it returns their ids as ``row_id``.
 
-    It holds ``{rows}`` where a condition on ``key`` belongs, which is the expression of that id.
+    It contains ``{rows}`` for a condition on ``key``, the SQL expression of that id.
     """
 
     service: str
@@ -87,19 +86,19 @@ class Rows:
 
     @property
     def whole(self) -> str:
-        """For all rows but those that are set aside."""
+        """Return the query for all rows that are not set aside."""
         condition = ASIDE.format(service=self.service, key=self.key)
         return self.due.replace("{rows}", f"NOT {condition}")
 
     @property
     def some(self) -> str:
-        """For those rows whose ids are in ``ids``."""
+        """Return the query for the rows whose ids are in ``ids``."""
         return self.due.replace("{rows}", f"{self.key} = ANY (%(ids)s)")
 
 
 @dataclass(frozen=True)
 class Change:
-    """A statement that changes all rows that are due: what follows on ``WITH due AS (…)``."""
+    """A statement that changes all rows that are due; it follows ``WITH due AS (…)``."""
 
     rows: Rows
     statement: str
@@ -114,30 +113,30 @@ class Change:
 
     @property
     def ids(self) -> str:
-        return f"WITH due AS ({self.rows.whole}) SELECT row_id FROM due"  # noqa: S608 - ours
+        return f"WITH due AS ({self.rows.whole}) SELECT row_id FROM due"  # noqa: S608 - no input
 
 
-async def change(connection: Connection, what: Change, values: Row | None = None) -> list[Row]:
-    """Change all rows that are due, if need be without those that cannot be changed.
+async def change(connection: Connection, statement: Change, values: Row | None = None) -> list[Row]:
+    """Change all rows that are due, except those that cannot be changed.
 
-    ``values`` are those of the statement's other parameters. Gives the rows that it returns.
+    ``values`` are the statement's other parameters. Return the rows that the statement returns.
 
     Raises:
-        psycopg.Error: the database is away, or the statement fails for every row.
+        psycopg.Error: the database is unavailable, or the statement fails for every row.
     """
-    rows = await caught(_run(connection, what.whole, values))
+    rows = await caught(_run(connection, statement.whole, values))
     if not isinstance(rows, Exception):
         return rows
-    if is_away(rows):
+    if is_unavailable(rows):
         raise rows
-    due = await _run(connection, what.ids, values)
-    return await _divide(connection, what, [row["row_id"] for row in due], values or {})
+    due = await _run(connection, statement.ids, values)
+    return await _divide(connection, statement, [row["row_id"] for row in due], values or {})
 
 
 async def each(
     connection: Connection, rows: Rows, work: Callable[[Row], Awaitable[object]]
 ) -> None:
-    """Do the work for each row that is due, in a transaction of its own."""
+    """Do the work for each row that is due, each in its own transaction."""
     for row in await (await connection.execute(rows.whole)).fetchall():
         await attempt(connection, rows.service, row["row_id"], partial(work, row))
 
@@ -145,33 +144,33 @@ async def each(
 async def attempt(
     connection: Connection, service: str, row_id: str, work: Callable[[], Awaitable[Result]]
 ) -> Result | None:
-    """Do the work for one row in a transaction of its own; ``None`` where it was set aside.
+    """Do the work for one row in its own transaction; return ``None`` if it was set aside.
 
     Raises:
-        psycopg.Error: the database is away.
+        psycopg.Error: the database is unavailable.
     """
     found = await caught(_within(connection, work))
     if not isinstance(found, Exception):
         return found
-    if is_away(found):
+    if is_unavailable(found):
         raise found
     await set_aside(connection, service, row_id, found)
     return None
 
 
 async def set_aside(connection: Connection, service: str, row_id: str, error: Exception) -> None:
-    """Keep why a row, or the service itself, failed."""
+    """Store and log why a row, or the service itself, failed."""
     cause = Cause.of(error)
     log.error("set_aside", service=service, row=row_id, code=cause.code, message=cause.message)
     values = {"service": service, "row_id": row_id, "code": cause.code, "message": cause.message}
-    await connection.execute(KEEP, values)
+    await connection.execute(STORE, values)
 
 
 async def caught(work: Awaitable[Result]) -> Result | Exception:
-    """The result of the work, or the error that it ended with.
+    """Return the result of the work, or its exception.
 
-    The one broad ``except`` of control: a stored row may make any code raise anything, and may
-    neither end the process nor keep other rows from being handled.
+    The one broad ``except`` of control: a bad row may cause any exception, but must neither end the
+    process nor block other rows.
     """
     try:
         return await work
@@ -179,8 +178,8 @@ async def caught(work: Awaitable[Result]) -> Result | Exception:
         return error
 
 
-def is_away(error: Exception) -> bool:
-    """Return whether the database is away or busy, so that no row caused the error."""
+def is_unavailable(error: Exception) -> bool:
+    """Return whether the database is unavailable or busy, so that no row caused the error."""
     if not isinstance(error, psycopg.Error) or isinstance(error, psycopg.errors.PipelineAborted):
         return False
     if error.sqlstate is None:
@@ -189,32 +188,32 @@ def is_away(error: Exception) -> bool:
 
 
 async def _divide(
-    connection: Connection, what: Change, ids: Sequence[str], values: Row
+    connection: Connection, statement: Change, ids: Sequence[str], values: Row
 ) -> list[Row]:
-    """Change these rows, in halves where some cannot be changed, down to the single row."""
+    """Change these rows; on an error divide them into halves, down to the single row."""
     if not ids:
         return []
-    rows = await caught(_run(connection, what.some, {**values, "ids": ids}))
+    rows = await caught(_run(connection, statement.some, {**values, "ids": ids}))
     if not isinstance(rows, Exception):
         return rows
-    if is_away(rows):
+    if is_unavailable(rows):
         raise rows
     if len(ids) == 1:
-        await set_aside(connection, what.rows.service, ids[0], rows)
+        await set_aside(connection, statement.rows.service, ids[0], rows)
         return []
     half = len(ids) // 2
-    first = await _divide(connection, what, ids[:half], values)
-    return [*first, *await _divide(connection, what, ids[half:], values)]
+    first = await _divide(connection, statement, ids[:half], values)
+    return [*first, *await _divide(connection, statement, ids[half:], values)]
 
 
 async def _run(connection: Connection, query: str, values: Row | None = None) -> list[Row]:
     if connection.info.transaction_status is TransactionStatus.IDLE:
-        return await _ask(connection, query, values)  # a transaction by itself
+        return await _execute(connection, query, values)  # a transaction by itself
     async with connection.transaction():
-        return await _ask(connection, query, values)
+        return await _execute(connection, query, values)
 
 
-async def _ask(connection: Connection, query: str, values: Row | None) -> list[Row]:
+async def _execute(connection: Connection, query: str, values: Row | None) -> list[Row]:
     cursor = await connection.execute(query, values)
     return await cursor.fetchall() if cursor.description else []
 
@@ -225,8 +224,8 @@ async def _within(connection: Connection, work: Callable[[], Awaitable[Result]])
 
 
 def _bounded(text: str) -> str:
-    """Of printable signs only, and not long: some of it may come from a stored document."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)[:MOST_SIGNS]
+    """Bound the length and remove control characters: it may come from a stored document."""
+    return "".join(char if char.isprintable() else "?" for char in text)[:MAX_CHARACTERS]
 
 
 def _location(error: Exception) -> str:

@@ -1,7 +1,7 @@
-"""Settings from the environment: one small class a role, so that none asks for another's secrets.
+"""Settings from the environment: one small class for each role, with only the secrets it needs.
 
-Each variable may instead name a file that holds the value (``WHARF_DATABASE_URL_FILE``), as
-container secrets do.
+Instead of each variable, ``NAME_FILE`` may name a file with the value
+(``WHARF_DATABASE_URL_FILE``), for container secrets.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from shared.errors import SetupError
 
 DEFAULT_NETWORKS = "public,private"
 DEFAULT_WEBHOOK_NETWORKS = "public"
-"""Control itself posts there whatever any organization's admin says."""
+"""Control itself posts to URLs that administrators of organizations choose."""
 
 
 class Settings(BaseModel):
@@ -24,7 +24,7 @@ class Settings(BaseModel):
 
 
 class DatabaseSettings(Settings):
-    """Settings of every process that has a database connection of its own."""
+    """Settings of every process with its own database connection."""
 
     database_url: SecretStr
     database_direct_url: SecretStr | None = None
@@ -35,19 +35,19 @@ class DatabaseSettings(Settings):
 
     @property
     def direct_url(self) -> str:
-        """For LISTEN and migrations, where the other URL goes through a pooler."""
+        """Return the URL for LISTEN and migrations, which bypasses a connection pooler."""
         return (self.database_direct_url or self.database_url).get_secret_value()
 
 
 class MigrationSettings(DatabaseSettings):
-    """The owner's; a role whose password is not given keeps the one that it has."""
+    """Settings of the owner's migrations; a role without a given password keeps its own."""
 
     api_database_password: SecretStr | None = None
     control_database_password: SecretStr | None = None
 
     @property
     def passwords(self) -> dict[str, SecretStr]:
-        """The given passwords by role."""
+        """Return the given passwords by role."""
         given = {
             "wharf_api": self.api_database_password,
             "wharf_control": self.control_database_password,
@@ -56,7 +56,7 @@ class MigrationSettings(DatabaseSettings):
 
 
 class ApiSettings(DatabaseSettings):
-    """``data_dir`` keeps uploaded contexts; all API processes need the same one."""
+    """Settings of the API; ``data_dir`` stores uploaded contexts for all API processes."""
 
     vault_public_key: str
     admin_key: SecretStr | None = None
@@ -74,9 +74,10 @@ class ApiSettings(DatabaseSettings):
 
 
 class ControlSettings(DatabaseSettings):
-    """``broker_admin_url``: it may make users; without it all servers share one.
+    """Settings of control.
 
-    ``auto_approve``: a server that joins is approved at once, by whoever made its join token.
+    ``broker_admin_url`` may create users; without it all servers share one user. With
+    ``auto_approve`` a server that joins is approved at once: its join token is enough.
     """
 
     broker_url: SecretStr
@@ -90,9 +91,9 @@ class ControlSettings(DatabaseSettings):
 
 
 class WorkerSettings(Settings):
-    """A server worker's; the join token is needed only until it is enrolled.
+    """Settings of a server's worker; it needs the join token only to enrol.
 
-    ``url`` is the API's; what it was at the last start is kept in the state directory.
+    ``url`` is the API's; the state directory stores it for later starts.
     ``host_paths`` are the directories that containers may mount, separated by colons.
     """
 
@@ -110,20 +111,20 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
 def load(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings:
-    """The settings of one role.
+    """Load the settings of one role.
 
     Raises:
-        SetupError: a variable is missing or unreadable; names variables, never values.
+        SetupError: variables are missing or invalid; the message has no values.
     """
     names = {field: f"WHARF_{field.upper()}" for field in kind.model_fields}
     values = {field: _read(name, environment) for field, name in names.items()}
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        wrong = sorted({names[str(e["loc"][0])] for e in error.errors(include_input=False)})
+        invalid = sorted({names[str(e["loc"][0])] for e in error.errors(include_input=False)})
         raise SetupError(
-            f"missing or not readable: {', '.join(wrong)}",
-            remedy="Set the variable, or NAME_FILE with the path of a file that holds it.",
+            f"missing or invalid: {', '.join(invalid)}",
+            remedy="Set the variable, or NAME_FILE to the path of a file with the value.",
         ) from None
 
 
@@ -134,6 +135,6 @@ def _read(name: str, environment: Mapping[str, str]) -> str | None:
         except OSError as error:
             raise SetupError(f"{name}_FILE: {error.strerror}: {path}") from error
         except UnicodeDecodeError:
-            # Without its cause, which holds what is in the file.
+            # Without its cause, which contains the file's content.
             raise SetupError(f"{name}_FILE: not text: {path}") from None
     return environment.get(name) or None

@@ -1,4 +1,4 @@
-"""TLS as a client of whatever the machine trusts."""
+"""TLS for clients, with the certificates that the machine trusts."""
 
 import ssl
 from functools import cache
@@ -10,7 +10,7 @@ import httpx2
 def tls_context() -> ssl.SSLContext:
     """Return the context of all requests of this process.
 
-    `httpx2` makes one a request unless it is given one, for HTTP too: that takes longer than to ask
-    a server on the same machine.
+    Without it `httpx2` makes one for each request, even over HTTP. That takes longer than a request
+    to the same machine.
     """
     return httpx2.create_ssl_context()

@@ -2,7 +2,7 @@
 
 A sealed secret is text, ``v1.<key id>.<base64url>``: DHKEM(X25519), HKDF-SHA256, AES-256-GCM. The
 context (`SealContext`) is HPKE's ``info``: a ciphertext that is copied to another row, host, user,
-server or attempt does not open. Whoever holds a public key can seal; only the private half opens.
+server or attempt does not open. The public key seals; only the private key opens.
 """
 
 import base64
@@ -27,10 +27,10 @@ KEY_BYTES = 32
 class SealContext:
     """The purpose of a secret; it opens only if every field is the same again.
 
-    ``purpose`` is ``credential`` (a stored registry password), ``password`` (one given with a
-    single job) or ``login`` (for one server and one attempt); of an application ``git_token``,
-    ``environment`` and ``build_secrets``, the last two for no host and no username; ``webhook`` for
-    an endpoint's host.
+    ``purpose`` is ``credential`` (a stored registry password), ``password`` (given with a single
+    job), ``login`` (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an
+    application ``git_token``, ``environment`` or ``build_secrets``, the last two without host and
+    username.
     """
 
     purpose: str
@@ -53,13 +53,13 @@ class SealContext:
 
 @dataclass(frozen=True)
 class PublicKey:
-    """The half that seals; its text form is ``wharf-public-v1.<base64url>``."""
+    """The key that seals; its text form is ``wharf-public-v1.<base64url>``."""
 
     key: X25519PublicKey
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises `SetupError` unless ``text`` is a public key."""
+        """Raise `SetupError` unless ``text`` is a public key."""
         return cls(X25519PublicKey.from_public_bytes(_parse(text, "wharf-public-v1.")))
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class PublicKey:
 
 @dataclass(frozen=True, repr=False)
 class PrivateKey:
-    """The half that opens; its text form is ``wharf-private-v1.<base64url>``."""
+    """The key that opens; its text form is ``wharf-private-v1.<base64url>``."""
 
     key: X25519PrivateKey
 
@@ -86,11 +86,11 @@ class PrivateKey:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises `SetupError` unless ``text`` is a private key."""
+        """Raise `SetupError` unless ``text`` is a private key."""
         return cls(X25519PrivateKey.from_private_bytes(_parse(text, "wharf-private-v1.")))
 
     def text(self) -> str:
-        """The key itself, to be kept where only its owner reads."""
+        """Return the key itself; store it where only its owner can read it."""
         return "wharf-private-v1." + _encode(self.key.private_bytes_raw())
 
     @property
@@ -102,35 +102,35 @@ class PrivateKey:
 
 
 class KeyRing:
-    """Private keys by id: the current one and those that older secrets are still sealed to."""
+    """Private keys by id: the current one, and older ones for secrets that are sealed to them."""
 
     def __init__(self, keys: Iterable[PrivateKey]) -> None:
         self._keys = {key.public.key_id: key for key in keys}
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read keys separated by white space or commas."""
+        """Parse keys separated by white space or commas."""
         return cls(PrivateKey.parse(part) for part in text.replace(",", " ").split())
 
     def open(self, sealed: str, context: SealContext) -> str:
-        """The secret.
+        """Return the secret.
 
         Raises:
-            CredentialError: sealed to a key that is not here, for another context, or damaged.
+            CredentialError: sealed to an unknown key, with another context, or damaged.
         """
         version, _, rest = sealed.partition(".")
         key_id, _, body = rest.partition(".")
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.label} is sealed to a key that is not here",
-                remedy="Store it again, or give control the older private key too.",
+                f"the {context.purpose} for {context.label} is sealed to an unknown key",
+                remedy="Store it again, or add the older private key to control's.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
         except (InvalidTag, ValueError) as error:
             raise CredentialError(
-                f"the {context.purpose} for {context.label} was sealed for something else",
+                f"the {context.purpose} for {context.label} was sealed with another context",
                 remedy="Store it again.",
             ) from error
 

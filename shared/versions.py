@@ -1,4 +1,4 @@
-"""The oldest PostgreSQL, Redis and Valkey that the product works with; older ones are refused."""
+"""The oldest supported PostgreSQL, Redis, Valkey and Docker Engine; older ones are refused."""
 
 from collections.abc import Mapping
 
@@ -7,13 +7,13 @@ from psycopg import AsyncConnection, Connection
 from shared.errors import SetupError
 
 OLDEST_POSTGRES = 15
-"""``GRANT SET ON PARAMETER`` and the rights of public schemas are those of PostgreSQL 15."""
+"""``GRANT SET ON PARAMETER`` and safe privileges of schema ``public`` need PostgreSQL 15."""
 
 OLDEST_ENGINE_API = "1.41"
-"""The API of Docker Engine 20.10, which asks for no older client than this one knows."""
+"""The API of Docker Engine 20.10."""
 
 OLDEST_BROKER = {"redis": (7, 2), "valkey": (7, 2)}
-"""Redis 7.0 does not know ``client|setinfo`` in access rules, so no user could be made."""
+"""Redis 7.0 does not know ``client|setinfo`` in ACL rules, so users could not be created."""
 
 
 def require_postgres(connection: Connection[object] | AsyncConnection[object]) -> None:
@@ -32,7 +32,7 @@ def require_postgres_version(version: int) -> None:
 
 
 def is_older(version: str, than: str) -> bool:
-    """Compare two dotted versions; one that is not made of numbers is older than every other."""
+    """Compare two dotted versions; one that is not numeric is older than every other."""
     return _numbers(version) < _numbers(than)
 
 
@@ -42,7 +42,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def parse_hello(answer: object) -> Mapping[str, str]:
-    """Read what a broker answers to ``HELLO 2``: names and values in turn, as bytes or text.
+    """Parse a broker's answer to ``HELLO 2``: alternating names and values, as bytes or text.
 
     ``[b"server", b"redis", b"version", b"7.0.15", …]`` → ``{"server": "redis", …}``
     """
@@ -57,10 +57,9 @@ def parse_hello(answer: object) -> Mapping[str, str]:
 
 
 def require_broker_version(hello: Mapping[str, str]) -> None:
-    """Raise `SetupError` if the broker that answered so is older than the oldest supported one.
+    """Raise `SetupError` if the broker is older than the oldest supported one.
 
-    An answer without a readable version is accepted: compatible servers name themselves as they
-    like.
+    An answer without a known name and version is accepted: it may be a compatible server.
     """
     server, version = hello.get("server", ""), hello.get("version", "")
     oldest = OLDEST_BROKER.get(server)

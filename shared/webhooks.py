@@ -1,7 +1,7 @@
-"""Webhooks: how a message is signed, and for which endpoint its secret is sealed.
+"""Webhooks: the signature of messages, and the seal context of secrets.
 
-Signed as Standard Webhooks 1.0 (https://www.standardwebhooks.com) has it, with a symmetric key: the
-signature covers the message's id, the second at which it is sent, and the body as it is.
+Messages are signed as in Standard Webhooks 1.0 (https://www.standardwebhooks.com) with a symmetric
+key: the signature covers the message's id, its timestamp in seconds, and the body.
 """
 
 import base64
@@ -28,24 +28,24 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 def make_secret() -> str:
-    """A new secret: ``whsec_`` and 256 random bits in base64."""
+    """Make a new secret: ``whsec_`` and 256 random bits in base64."""
     return PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """``v1,<base64>`` for a body that is sent at this second since the epoch."""
+    """Return the signature ``v1,<base64>``; ``timestamp`` is in seconds since the epoch."""
     key = base64.b64decode(secret.removeprefix(PREFIX))
     signed = f"{message_id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def seal_context(organization_id: str, webhook_id: str, url: str) -> SealContext:
-    """A secret is for one endpoint's host: it signs nothing that goes to another one."""
+    """Return the seal context of a webhook's secret, which is for its endpoint's host only."""
     return SealContext(PURPOSE, organization_id, webhook_id, host_of(url), "")
 
 
 def host_of(url: str) -> str:
-    """``name[:port]`` of an http or https URL, in lower case, without the scheme's own port."""
+    """Return ``name[:port]`` of an http or https URL: lower case, without the default port."""
     parts = urlsplit(url)
     port = parts.port if parts.port != DEFAULT_PORTS.get(parts.scheme) else None
     return f"{parts.hostname}:{port}" if port else str(parts.hostname)

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from shared.database import CUT_LINK, OPTIONS
+from shared.database import OPTIONS, TCP_TIMEOUTS
 from shared.untrusted.documents import load_document
 
 Sessions = async_sessionmaker[AsyncSession]
@@ -29,7 +29,7 @@ async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[S
         pool_pre_ping=True,
         hide_parameters=True,
         json_deserializer=load_document,
-        connect_args={"options": OPTIONS, **CUT_LINK},
+        connect_args={"options": OPTIONS, **TCP_TIMEOUTS},
     )
     try:
         yield async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)

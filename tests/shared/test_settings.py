@@ -69,7 +69,7 @@ def test_an_unreadable_value_is_not_repeated() -> None:
     with pytest.raises(SetupError) as caught:
         load(WorkerSettings, {"WHARF_DRAIN_SECONDS": SECRET})
 
-    assert caught.value.message == "missing or not readable: WHARF_DRAIN_SECONDS"
+    assert caught.value.message == "missing or invalid: WHARF_DRAIN_SECONDS"
 
 
 def test_secrets_are_not_shown_with_the_settings() -> None:

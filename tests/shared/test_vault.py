@@ -66,7 +66,7 @@ def test_a_later_attempt_cannot_use_an_earlier_login() -> None:
 def test_another_key_does_not_open_it() -> None:
     sealed = KEY.public.seal(SECRET, CONTEXT)
 
-    with pytest.raises(CredentialError, match="key that is not here"):
+    with pytest.raises(CredentialError, match="sealed to an unknown key"):
         KeyRing([OTHER]).open(sealed, CONTEXT)
 
 
@@ -74,7 +74,7 @@ def test_a_key_that_is_passed_off_as_the_right_one_does_not_open_it() -> None:
     sealed = KEY.public.seal(SECRET, CONTEXT)
     forged = sealed.replace(KEY.public.key_id, OTHER.public.key_id)
 
-    with pytest.raises(CredentialError, match="sealed for something else"):
+    with pytest.raises(CredentialError, match="sealed with another context"):
         KeyRing([OTHER]).open(forged, CONTEXT)
 
 

@@ -18,7 +18,7 @@ import structlog
 
 from shared.coroutines import wait_for_event
 from shared.database import Connection, Pool
-from shared.set_aside import SERVICE, caught, is_away, set_aside
+from shared.set_aside import SERVICE, caught, is_unavailable, set_aside
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -121,7 +121,7 @@ class Runner:
             return await service.work(self.pool)
 
     async def _failed(self, service: Service, error: Exception) -> float:
-        if is_away(error):
+        if is_unavailable(error):
             assert isinstance(error, psycopg.Error)  # noqa: S101 - only those are
             event = "database_away" if error.sqlstate is None else "database_busy"
             log.warning(event, service=service.name, error=type(error).__name__)

@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
-from shared.database import CUT_LINK
+from shared.database import TCP_TIMEOUTS
 from shared.faults import Fault
 from shared.jobs.states import Outcome
 from shared.untrusted.text import plain_text
@@ -126,7 +126,7 @@ class Functions:
             password=password,
             options=OPTIONS,
             application_name="wharf worker",
-            **CUT_LINK,
+            **TCP_TIMEOUTS,
         )
         self._incarnation = incarnation
         self._call_seconds = call_seconds

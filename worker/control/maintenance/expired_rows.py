@@ -3,7 +3,7 @@
 from functools import partial
 
 from shared.database import Connection
-from shared.set_aside import FORGET as FORGET_SET_ASIDE
+from shared.set_aside import DELETE_EXPIRED as DELETE_EXPIRED_SET_ASIDE
 from shared.set_aside import attempt
 from worker.control.service import MINUTE, Service
 
@@ -13,7 +13,7 @@ EXPIRED = (
     "DELETE FROM idempotency WHERE created_at < now() - interval '24 hours'",
     "DELETE FROM registry_check WHERE checked_at < now() - interval '1 year'",
     "DELETE FROM application_turn WHERE served_at < now() - interval '1 hour'",
-    FORGET_SET_ASIDE,
+    DELETE_EXPIRED_SET_ASIDE,
 )
 
 

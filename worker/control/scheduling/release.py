@@ -21,7 +21,7 @@ from shared.jobs.store.release import (
     refuse,
 )
 from shared.jobs.store.sweep import AttemptMessage
-from shared.set_aside import Cause, attempt, caught, is_away
+from shared.set_aside import Cause, attempt, caught, is_unavailable
 from shared.vault import KeyRing
 from worker.control.credentials.context_tokens import keep_token, make_token
 from worker.control.credentials.grants import seal_grants
@@ -57,7 +57,7 @@ class Releases:
         async with pool.connection() as connection:
             given = await caught(self._together(connection))
             if isinstance(given, Exception):
-                if is_away(given):
+                if is_unavailable(given):
                     raise given
                 given = await self._one_by_one(connection)
         if given is None:

@@ -15,7 +15,7 @@ import structlog
 
 from shared.coroutines import end
 from shared.database import Pool
-from shared.set_aside import Change, Rows, caught, change, is_away, set_aside
+from shared.set_aside import Change, Rows, caught, change, is_unavailable, set_aside
 from shared.vault import KeyRing
 from worker.control.service import Service
 from worker.control.webhooks.posting import Delivery, Posted, post
@@ -159,7 +159,7 @@ class Deliveries:
         if isinstance(error, Exception):
             # It is sent again after its lease.
             log.warning("delivery_not_noted", error=type(error).__name__)
-            if not is_away(error):
+            if not is_unavailable(error):
                 await self._set_aside(delivery, error)
 
     async def _set_aside(self, delivery: Delivery, error: Exception) -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from shared.database import Pool, open_pool
 from shared.ids import make_id
 from shared.models import METADATA
-from shared.set_aside import Cause, caught, is_away
+from shared.set_aside import Cause, caught, is_unavailable
 from tests.waiting import wait_until
 from tests.worker.control.endpoints import ANYWHERE
 from tests.worker.control.plane import Plane
@@ -445,10 +445,10 @@ async def test_only_the_database_being_away_or_busy_is_no_rows_fault(world: Worl
         assert isinstance(found, Exception)
         return found
 
-    assert is_away(psycopg.OperationalError("server closed the connection"))
-    assert is_away(errors.AdminShutdown()) and is_away(errors.LockNotAvailable())
-    assert not is_away(await of("SELECT 1 / 0"))
-    assert not is_away(KeyError("x")) and not is_away(OSError())
+    assert is_unavailable(psycopg.OperationalError("server closed the connection"))
+    assert is_unavailable(errors.AdminShutdown()) and is_unavailable(errors.LockNotAvailable())
+    assert not is_unavailable(await of("SELECT 1 / 0"))
+    assert not is_unavailable(KeyError("x")) and not is_unavailable(OSError())
     assert Cause.of(await of("SELECT 'secret'::integer")).message == (
         "InvalidTextRepresentation, SQLSTATE 22P02"
     )
