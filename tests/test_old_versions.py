@@ -105,11 +105,11 @@ async def test_control_ends_at_its_start_on_an_old_broker(
 async def test_a_worker_ends_at_its_start_on_an_old_broker(
     world: World, old_redis: str, tmp_path: Path
 ) -> None:
-    guest = await world.add_server(None)
+    enrolled = await world.add_server(None)
     state = StateDirectory.open(tmp_path)
-    state.save_enrolment(guest.enrolled)
-    (tmp_path / "server.key").write_text(guest.key.text())
-    (tmp_path / "database.password").write_text(guest.password.get_secret_value())
+    state.save_enrolment(enrolled.enrolment)
+    (tmp_path / "server.key").write_text(enrolled.key.text())
+    (tmp_path / "database.password").write_text(enrolled.password.get_secret_value())
     state.close()
 
     said = await end(

@@ -39,7 +39,7 @@ def _make_password() -> SecretStr:
 
 
 @dataclass
-class Guest:
+class EnrolledServer:
     """A server as its worker knows it: its own key, its own password, one connection."""
 
     server_id: str
@@ -56,7 +56,7 @@ class Guest:
         return f"wharf_server_{self.server_id}"
 
     @property
-    def enrolled(self) -> Enrolment:
+    def enrolment(self) -> Enrolment:
         return Enrolment(
             server_id=self.server_id, organization_id=self.organization_id, database_url=self.url
         )
@@ -157,23 +157,25 @@ class World:
 
     async def add_server(
         self, incarnation: str | None = "first", *, quick_limit: int = 16, transfer_limit: int = 4
-    ) -> Guest:
+    ) -> EnrolledServer:
         """An enrolled server; alive where it has an incarnation."""
-        guest = await self.enrol_server()
-        await self.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+        enrolled = await self.enrol_server()
+        await self.control.execute("SELECT server_role_create(%s)", (enrolled.server_id,))
         await self.control.execute(
             "UPDATE server SET role_ready_at = now(), quick_limit = %s, transfer_limit = %s"
             " WHERE server_id = %s",
-            (quick_limit, transfer_limit, guest.server_id),
+            (quick_limit, transfer_limit, enrolled.server_id),
         )
         if incarnation is not None:
-            assert (await guest.register(incarnation))["status"] == "current"
-        return guest
+            assert (await enrolled.register(incarnation))["status"] == "current"
+        return enrolled
 
-    async def enrol_server(self, server_id: str | None = None, *, approved: bool = True) -> Guest:
+    async def enrol_server(
+        self, server_id: str | None = None, *, approved: bool = True
+    ) -> EnrolledServer:
         """A server that has sent its proofs and has no role yet."""
         server_id, password = server_id or make_id(), _make_password()
-        guest = Guest(
+        enrolled = EnrolledServer(
             server_id,
             self.organization_id,
             PrivateKey.generate(),
@@ -192,16 +194,16 @@ class World:
             " VALUES (%s, %s, %s, %s)",
             (
                 server_id,
-                str(guest.key.public),
+                str(enrolled.key.public),
                 verifier,
-                hash_password(guest.broker_password.get_secret_value()),
+                hash_password(enrolled.broker_password.get_secret_value()),
             ),
         )
         if approved:
             await self.owner.execute(
                 "UPDATE server SET approved_at = now() WHERE server_id = %s", (server_id,)
             )
-        return guest
+        return enrolled
 
     async def add_key(self, role: str = "member", organization_id: str | None = None) -> str:
         """A key of this organization, or another one; what is kept of it is what the API keeps."""
@@ -231,9 +233,9 @@ class World:
         )
         return registry_id
 
-    async def submit(self, guest: Guest, command: Command = TAG, **changes: Any) -> str:
+    async def submit(self, enrolled: EnrolledServer, command: Command = TAG, **changes: Any) -> str:
         """Submit as the API does; gives the job's id."""
-        job = Submission(self.organization_id, guest.server_id, command, **changes)
+        job = Submission(self.organization_id, enrolled.server_id, command, **changes)
         return await submit(self.api, job)
 
     async def release(self) -> list[Released]:
@@ -244,16 +246,20 @@ class World:
             if jobs is not None:
                 return jobs
 
-    async def dispatch(self, guest: Guest, command: Command = TAG, **changes: Any) -> str:
+    async def dispatch(
+        self, enrolled: EnrolledServer, command: Command = TAG, **changes: Any
+    ) -> str:
         """Submit a job and release it."""
-        job_id = await self.submit(guest, command, **changes)
+        job_id = await self.submit(enrolled, command, **changes)
         assert job_id in {job.job_id for job in await self.release()}
         return job_id
 
-    async def run(self, guest: Guest, incarnation: str = "first", **changes: Any) -> str:
+    async def run(
+        self, enrolled: EnrolledServer, incarnation: str = "first", **changes: Any
+    ) -> str:
         """Submit a job, release it and claim its first attempt."""
-        job_id = await self.dispatch(guest, **changes)
-        answer = await guest.call("claim", incarnation, job_id=job_id, attempt=1)
+        job_id = await self.dispatch(enrolled, **changes)
+        answer = await enrolled.call("claim", incarnation, job_id=job_id, attempt=1)
         assert answer["status"] == "claimed"
         return job_id
 
@@ -280,11 +286,13 @@ class World:
             {"time": time, "job_id": job_id},
         )
 
-    async def forget(self, guest: Guest, time: timedelta = timedelta(minutes=1)) -> None:
+    async def forget(
+        self, enrolled: EnrolledServer, time: timedelta = timedelta(minutes=1)
+    ) -> None:
         """Make the server one that was not heard of for so long."""
         await self.owner.execute(
             "UPDATE server SET seen_at = seen_at - %s WHERE server_id = %s",
-            (time, guest.server_id),
+            (time, enrolled.server_id),
         )
 
     async def empty(self) -> None:

@@ -70,7 +70,7 @@ async def test_the_api_answers_as_ever_and_counts_what_it_lost(world: World) -> 
 async def test_control_releases_jobs_as_ever(world: World, tmp_path: Path) -> None:
     valkey = LocalValkey.start(tmp_path / "valkey")
     try:
-        guest = await world.add_server()
+        server = await world.add_server()
         env = {
             "WHARF_DATABASE_URL": world.database.url("wharf_control"),
             "WHARF_BROKER_URL": valkey.url("control"),
@@ -78,13 +78,13 @@ async def test_control_releases_jobs_as_ever(world: World, tmp_path: Path) -> No
         }
         with running(("-m", "worker.control.main"), env) as process:
             for _ in range(2):
-                job_id = await world.submit(guest)
+                job_id = await world.submit(server)
                 begun = time.monotonic()
                 while await world.state(job_id) == "queued":
                     assert time.monotonic() < begun + START_SECONDS
                     assert process.poll() is None, "control ended"
                     # Nothing is released to a server that is away.
-                    await guest.call("heartbeat", "first", jobs=[])
+                    await server.call("heartbeat", "first", jobs=[])
                     await asyncio.sleep(0.05)
             code = await ended(process)
     finally:

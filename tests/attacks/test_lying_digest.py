@@ -24,7 +24,7 @@ LIES = [
 
 async def end_build(world: World, *, pushed: object, copied: object = GOOD) -> str:
     """A build whose three jobs have succeeded, with what the worker said of its image."""
-    guest = await world.add_server()
+    server = await world.add_server()
     application_id = make_id()
     await world.owner.execute(
         "INSERT INTO application (application_id, organization_id, name, app_name, description,"
@@ -45,7 +45,7 @@ async def end_build(world: World, *, pushed: object, copied: object = GOOD) -> s
             "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, state,"
             " command, result, attempt, max_failures, timeout_seconds, finished_at)"
             " VALUES (%s, %s, %s, %s, 1, 'transfer', 'succeeded', '{}', %s, 1, 1, 1, now())",
-            (jobs[-1], world.organization_id, guest.server_id, kind, Jsonb(result)),
+            (jobs[-1], world.organization_id, server.server_id, kind, Jsonb(result)),
         )
     await world.owner.execute("ALTER TABLE job ENABLE TRIGGER USER")
     await world.owner.execute(

@@ -15,7 +15,7 @@ from shared.untrusted.documents import UNREADABLE
 from tests.api.events.reading import open_reader, serving
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 
 DIGEST = f"sha256:{'0' * 64}"
 
@@ -42,10 +42,10 @@ STEERING = "\x1b[2J\r\x07\x9b\u202e"
 async def test_a_result_that_cannot_be_read_ends_its_job_as_failed(
     world: World, document: str
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
 
-    answer = await say(guest, "finish", job_id, f'"outcome": "succeeded", "result": {document}')
+    answer = await say(enrolled, "finish", job_id, f'"outcome": "succeeded", "result": {document}')
 
     job = await world.job(job_id)
     assert answer["status"] == "recorded"
@@ -58,10 +58,10 @@ async def test_a_result_that_cannot_be_read_ends_its_job_as_failed(
 
 @pytest.mark.parametrize("digest", ["sha256:$(touch /tmp/x)\x1b[2J", f"{DIGEST}\n", "latest"])
 async def test_a_digest_that_is_none_is_no_success(world: World, digest: str) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
 
-    await guest.call(
+    await enrolled.call(
         "finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={"digest": digest}
     )
 
@@ -73,11 +73,11 @@ async def test_a_digest_that_is_none_is_no_success(world: World, digest: str) ->
 async def test_an_error_that_cannot_be_read_ends_its_job_all_the_same(
     world: World, document: str
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
 
     error = f'{{"code": "x", "message": "y", "evidence": {document}}}'
-    await say(guest, "finish", job_id, f'"outcome": "failed", "error": {error}')
+    await say(enrolled, "finish", job_id, f'"outcome": "failed", "error": {error}')
 
     job = await world.job(job_id)
     assert (job["state"], job["error"]["code"]) == ("failed", "internal")
@@ -87,12 +87,12 @@ async def test_an_error_that_cannot_be_read_ends_its_job_all_the_same(
 async def test_an_unreadable_document_is_not_stored_and_the_heartbeat_counts(
     world: World, document: str
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
     jobs = f'[{{"job_id": "{job_id}", "attempt": 1, "progress": {document}}}]'
 
-    answer = await say(guest, "heartbeat", job_id, f'"jobs": {jobs}, "engine": {document}')
-    event = await say(guest, "event", job_id, f'"number": 1, "kind": "log", "data": {document}')
+    answer = await say(enrolled, "heartbeat", job_id, f'"jobs": {jobs}, "engine": {document}')
+    event = await say(enrolled, "event", job_id, f'"number": 1, "kind": "log", "data": {document}')
 
     [server] = await world.rows("SELECT engine FROM server")
     assert answer["status"] == "current"
@@ -104,27 +104,29 @@ async def test_an_unreadable_document_is_not_stored_and_the_heartbeat_counts(
 async def test_an_engine_that_cannot_be_read_is_none_and_its_worker_is_heard(
     world: World, document: str
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
-    answer = await say(guest, "register", "", f'"kinds": [], "engine": {document}')
+    answer = await say(enrolled, "register", "", f'"kinds": [], "engine": {document}')
 
     assert answer["status"] == "current"
     assert await world.rows("SELECT engine FROM server") == [{"engine": None}]
 
 
 async def test_control_sequences_are_not_stored(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
     said = {"text": f"a{STEERING}b\n\tc"}
-    await guest.call(*("event", "first"), job_id=job_id, attempt=1, number=1, kind="log", data=said)
-    await guest.call(
+    await enrolled.call(
+        *("event", "first"), job_id=job_id, attempt=1, number=1, kind="log", data=said
+    )
+    await enrolled.call(
         *("finish", "first"),
         job_id=job_id,
         attempt=1,
         outcome="failed",
         error={"code": f"x{STEERING}", "message": f"y{STEERING}", "remedy": STEERING},
     )
-    await guest.call(
+    await enrolled.call(
         *("register", "second"),
         predecessor="first",
         worker_version=STEERING,
@@ -146,17 +148,17 @@ async def test_control_sequences_are_not_stored(world: World) -> None:
 
 @pytest.mark.parametrize("outcome", ["returned", "cancelled"])
 async def test_a_job_that_is_given_back_again_and_again_fails(world: World, outcome: str) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    enrolled = await world.add_server()
+    job_id = await world.submit(enrolled)
 
     failures = []
     for attempt in range(1, 20):
         await world.owner.execute("UPDATE job SET run_at = now()")
         await world.release()
-        claim = await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+        claim = await enrolled.call("claim", "first", job_id=job_id, attempt=attempt)
         if claim["status"] != "claimed":
             break
-        await guest.call("finish", "first", job_id=job_id, attempt=attempt, outcome=outcome)
+        await enrolled.call("finish", "first", job_id=job_id, attempt=attempt, outcome=outcome)
         failures.append((await world.job(job_id))["failures"])
 
     job = await world.job(job_id)
@@ -213,10 +215,10 @@ async def test_bad_rows_of_before_break_nothing_that_is_shown(
     assert database.execute("SELECT count(*) FROM server WHERE removed_at IS NOT NULL") == [(1,)]
 
 
-async def say(guest: Guest, function: str, job_id: str, rest: str) -> dict[str, Any]:
+async def say(enrolled: EnrolledServer, function: str, job_id: str, rest: str) -> dict[str, Any]:
     """Call a function with a document that this program could not write itself."""
     text = f'{{"incarnation": "first", "job_id": "{job_id}", "attempt": 1, {rest}}}'
-    connection = await guest.connection()
+    connection = await enrolled.connection()
     cursor = await connection.execute(
         f"SELECT worker_v1.{function}(%s::jsonb) AS answer".encode(), (text,)
     )

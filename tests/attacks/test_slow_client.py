@@ -119,8 +119,8 @@ PAGE = b"GET /openapi.json HTTP/1.1\r\nHost: api.test\r\n\r\n"
 async def test_a_good_caller_is_served_whatever_slow_and_greedy_clients_do(
     world: World, target: Target
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    server = await world.add_server()
+    job_id = await world.submit(server)
     # Fewer connections than one address may have: so each of its guesses is answered.
     limits = httpx2.Limits(max_connections=20)
     async with httpx2.AsyncClient(base_url=target.url, timeout=20, limits=limits) as client:

@@ -11,7 +11,7 @@ from shared.ids import make_id
 from shared.jobs.commands import ImagePull, RegistryTest
 from shared.jobs.store.submit import Submission, submit
 from shared.vault import PrivateKey
-from tests.world import Guest, World, speak_for
+from tests.world import EnrolledServer, World, speak_for
 
 REFUSALS = (errors.InsufficientPrivilege, errors.FeatureNotSupported)
 
@@ -130,11 +130,11 @@ ATTACKS = [
 
 
 @pytest.fixture
-async def guest(world: World) -> Guest:
+async def server(world: World) -> EnrolledServer:
     """A server with a job, and a row of each kind that an attack could change."""
-    guest = await world.add_server()
+    server = await world.add_server()
     await world.add_registry()
-    await world.run(guest)
+    await world.run(server)
     await world.owner.execute(
         "INSERT INTO application (application_id, organization_id, name, app_name, description,"
         " git_build_path, build_type, dockerfile, docker_context_path)"
@@ -144,13 +144,13 @@ async def guest(world: World) -> Guest:
     await world.owner.execute(
         "INSERT INTO server_token (token_hash, server_id, expires_at)"
         " VALUES (sha256(sha256('theirs')), %s, now() + interval '15 minutes')",
-        (guest.server_id,),
+        (server.server_id,),
     )
-    return guest
+    return server
 
 
 @pytest.fixture
-async def thief(world: World, guest: Guest) -> Connection:
+async def thief(world: World, server: EnrolledServer) -> Connection:
     """A session of the API's role that was shown no key."""
     connection = await world.connect("wharf_api")
     await connection.execute("SELECT set_config('wharf.proof', '', false)")
@@ -212,7 +212,7 @@ async def test_a_second_organization_is_not_founded(world: World, thief: Connect
 
 
 async def test_a_job_without_a_key_is_not_stored(
-    world: World, guest: Guest, thief: Connection
+    world: World, server: EnrolledServer, thief: Connection
 ) -> None:
     registry_id = await world.add_registry()
     wanted = RegistryTest(
@@ -220,15 +220,17 @@ async def test_a_job_without_a_key_is_not_stored(
     )
 
     with pytest.raises(errors.InsufficientPrivilege):
-        await submit(thief, Submission(world.organization_id, guest.server_id, wanted))
+        await submit(thief, Submission(world.organization_id, server.server_id, wanted))
 
 
-async def test_a_key_asks_in_no_other_name(world: World, guest: Guest, thief: Connection) -> None:
+async def test_a_key_asks_in_no_other_name(
+    world: World, server: EnrolledServer, thief: Connection
+) -> None:
     key, [admin] = await world.add_key(), await world.rows("SELECT api_key_id FROM api_key LIMIT 1")
     proof = hashlib.sha256(key.encode()).hexdigest()
     forged = Submission(
         world.organization_id,
-        guest.server_id,
+        server.server_id,
         ImagePull(reference="registry.example/a:1"),
         requested_by=admin["api_key_id"],
     )
@@ -260,19 +262,19 @@ async def test_actions_of_a_key_are_audited_under_its_own_name_and_time(
 
 
 async def test_a_proof_ends_with_its_transaction(
-    world: World, guest: Guest, thief: Connection
+    world: World, server: EnrolledServer, thief: Connection
 ) -> None:
     """The API's connections go from caller to caller."""
     proof = hashlib.sha256(world.admin_key.encode()).hexdigest()
     wanted = ImagePull(reference="registry.example/a:1")
     job_id = await submit(
-        thief, Submission(world.organization_id, guest.server_id, wanted), proof=proof
+        thief, Submission(world.organization_id, server.server_id, wanted), proof=proof
     )
     assert await world.state(job_id) == "queued"
 
     assert await (await thief.execute("SELECT * FROM caller()")).fetchall() == []
     with pytest.raises(errors.InsufficientPrivilege):
-        await submit(thief, Submission(world.organization_id, guest.server_id, wanted))
+        await submit(thief, Submission(world.organization_id, server.server_id, wanted))
 
 
 @pytest.mark.parametrize("role", ["member", "expired", "foreign"])
@@ -296,23 +298,23 @@ async def test_a_key_that_may_not_makes_no_other_key(
 
 
 async def test_a_server_that_joins_again_is_not_approved_any_more(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
     await world.owner.execute(
         "UPDATE server_enrolment SET public_key = %s WHERE server_id = %s",
-        (str(PrivateKey.generate().public), guest.server_id),
+        (str(PrivateKey.generate().public), server.server_id),
     )
 
     assert await world.rows("SELECT approved_at FROM server") == [{"approved_at": None}]
 
 
 async def test_a_server_that_is_not_approved_gets_no_job_and_no_login(world: World) -> None:
-    guest = await world.enrol_server(approved=False)
-    await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
-    assert (await guest.register("first"))["status"] == "current"
+    server = await world.enrol_server(approved=False)
+    await world.control.execute("SELECT server_role_create(%s)", (server.server_id,))
+    assert (await server.register("first"))["status"] == "current"
     registry_id = await world.add_registry()
     job_id = await world.submit(
-        guest,
+        server,
         ImagePull(reference="registry.example/a:1", registry_id=registry_id),
         job_id=make_id(),
         registry_id=registry_id,

@@ -22,7 +22,7 @@ from shared.database import Connection, open_pool
 from shared.migrations.schema import migrate
 from tests.databases import Database, Server, start_postgres
 from tests.waiting import wait_until
-from tests.world import Guest, World, open_world
+from tests.world import EnrolledServer, World, open_world
 from worker.control.access.database_roles import DatabaseRoles
 from worker.local.postgres import OWNER, LocalPostgres
 
@@ -36,9 +36,9 @@ ENDLESS = "DO $$ BEGIN LOOP PERFORM pg_sleep(0.01); COMMIT; END LOOP; END $$"
 FLOOD = "SELECT count(pg_notify('x', i || repeat('x', 7900))) FROM generate_series(1, 20) i"
 
 
-async def steal(guest: Guest, **options: object) -> Connection:
+async def steal(enrolled: EnrolledServer, **options: object) -> Connection:
     """A session of the server's role without its time-outs."""
-    connection = await guest.connect(**options)
+    connection = await enrolled.connect(**options)
     for statement in UNBOUND:
         await connection.execute(statement.encode())
     return connection
@@ -70,21 +70,21 @@ async def is_over(connection: Connection) -> bool:
     return False
 
 
-async def is_running(world: World, guest: Guest) -> bool:
+async def is_running(world: World, enrolled: EnrolledServer) -> bool:
     return bool(
         await world.rows(
-            "SELECT FROM pg_stat_activity WHERE usename = %s AND state = 'active'", guest.role
+            "SELECT FROM pg_stat_activity WHERE usename = %s AND state = 'active'", enrolled.role
         )
     )
 
 
 async def test_a_statement_that_commits_within_does_not_go_on(world: World) -> None:
-    guest = await world.add_server()
-    connection = await steal(guest)
+    enrolled = await world.add_server()
+    connection = await steal(enrolled)
     await connection.execute("LISTEN wharf_job")
 
     async with running(connection, ENDLESS) as attack:
-        await wait_until(lambda: is_running(world, guest))
+        await wait_until(lambda: is_running(world, enrolled))
         await wait_for_end(world, "statement_too_long")
         with pytest.raises(psycopg.OperationalError):
             await attack
@@ -98,8 +98,8 @@ async def wait_for_end(world: World, reason: str) -> None:
 
 
 async def test_a_session_ends_with_its_age_whatever_it_does(world: World) -> None:
-    guest = await world.add_server()
-    connection = await steal(guest)
+    enrolled = await world.add_server()
+    connection = await steal(enrolled)
     await connection.execute("LISTEN wharf_job")
 
     assert await end_sessions(world, "1 minute", "0") == ["session_too_long"] * 2
@@ -107,8 +107,8 @@ async def test_a_session_ends_with_its_age_whatever_it_does(world: World) -> Non
 
 
 async def test_a_session_that_reads_nothing_is_ended(world: World) -> None:
-    guest = await world.add_server()
-    deaf = await steal(guest)
+    enrolled = await world.add_server()
+    deaf = await steal(enrolled)
     # An answer that is not read fills the socket: the session waits in the middle of it.
     deaf.pgconn.send_query(b"SELECT repeat('x', 1000) FROM generate_series(1, 100000)")
     deaf.pgconn.flush()
@@ -117,7 +117,7 @@ async def test_a_session_that_reads_nothing_is_ended(world: World) -> None:
         return bool(
             await world.rows(
                 "SELECT FROM pg_stat_activity WHERE usename = %s AND wait_event = 'ClientWrite'",
-                guest.role,
+                enrolled.role,
             )
         )
 
@@ -126,8 +126,8 @@ async def test_a_session_that_reads_nothing_is_ended(world: World) -> None:
 
 
 async def test_a_session_that_listens_and_takes_nothing_in_is_ended(world: World) -> None:
-    guest = await world.add_server()
-    deaf, talker = await steal(guest), await steal(guest)
+    enrolled = await world.add_server()
+    deaf, talker = await steal(enrolled), await steal(enrolled)
     await deaf.execute("LISTEN x")
     with socket.socket(fileno=os.dup(deaf.fileno())) as ear:
         ear.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -149,8 +149,8 @@ async def test_a_session_that_listens_and_takes_nothing_in_is_ended(world: World
 
 
 async def test_control_ends_a_statement_that_lasts_and_lets_the_worker_go_on(world: World) -> None:
-    guest, roles = await world.add_server(), DatabaseRoles()
-    connection = await steal(guest)
+    enrolled, roles = await world.add_server(), DatabaseRoles()
+    connection = await steal(enrolled)
 
     async with running(connection, ENDLESS) as attack:
 
@@ -161,18 +161,18 @@ async def test_control_ends_a_statement_that_lasts_and_lets_the_worker_go_on(wor
         await wait_until(is_ended, seconds=30)
         with pytest.raises(psycopg.OperationalError):
             await attack
-    assert (await guest.call("heartbeat", "first"))["status"] == "current"
+    assert (await enrolled.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_session_in_another_database_is_ended_at_once(
     world: World, attacked_server: Server
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     with open_elsewhere(attacked_server):
         connection = await psycopg.AsyncConnection.connect(
             attacked_server.network_url("template1"),
-            user=guest.role,
-            password=guest.password.get_secret_value(),
+            user=enrolled.role,
+            password=enrolled.password.get_secret_value(),
             autocommit=True,
         )
 
@@ -196,8 +196,8 @@ def open_elsewhere(server: Server) -> Iterator[None]:
 
 
 async def test_a_worker_goes_on_when_its_sessions_are_ended(world: World) -> None:
-    guest = await world.add_server()
-    functions = guest.functions("first")
+    enrolled = await world.add_server()
+    functions = enrolled.functions("first")
     assert (await functions.heartbeat([])).status == "current"
 
     await end_sessions(world, "1 hour", "0")
@@ -210,54 +210,56 @@ async def test_a_worker_goes_on_when_its_sessions_are_ended(world: World) -> Non
 async def test_a_removed_server_loses_its_login_although_its_role_cannot_be_dropped(
     world: World, attacked_server: Server
 ) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    with keep_role(attacked_server, guest):
+    with keep_role(attacked_server, enrolled):
         await DatabaseRoles().reconcile(world.control)
 
         assert await is_over(connection)
         with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-            await guest.connect()
-        [row] = await world.rows("SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", guest.role)
+            await enrolled.connect()
+        [row] = await world.rows(
+            "SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", enrolled.role
+        )
         assert row["rolcanlogin"] is False
 
     await end_pauses(world)
     await DatabaseRoles().reconcile(world.control)
-    assert not await has_role(world, guest)
+    assert not await has_role(world, enrolled)
 
 
 async def test_a_removed_server_does_not_stay_by_what_any_role_may_leave_behind(
     world: World,
 ) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
     # It takes no right to say what others may do with what one never makes.
     await connection.execute("ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC")
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     await DatabaseRoles().reconcile(world.control)
 
-    assert not await has_role(world, guest)
+    assert not await has_role(world, enrolled)
 
 
 async def test_objects_of_a_removed_server_elsewhere_are_dropped_by_the_next_migration(
     world: World, attacked_server: Server
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     with let_make_objects(attacked_server):
         connection = await psycopg.AsyncConnection.connect(
             attacked_server.network_url("template1"),
-            user=guest.role,
-            password=guest.password.get_secret_value(),
+            user=enrolled.role,
+            password=enrolled.password.get_secret_value(),
             autocommit=True,
         )
         await connection.execute("SELECT lo_from_bytea(0, 'x')")
         await world.api.execute("UPDATE server SET removed_at = now()")
 
         await DatabaseRoles().reconcile(world.control)
-        assert await has_role(world, guest)
+        assert await has_role(world, enrolled)
         with pytest.raises(psycopg.OperationalError):
             await connection.execute("SELECT 1")
         await connection.close()
@@ -265,7 +267,7 @@ async def test_objects_of_a_removed_server_elsewhere_are_dropped_by_the_next_mig
         await asyncio.to_thread(migrate, world.database.url(OWNER))
         await end_pauses(world)
         await DatabaseRoles().reconcile(world.control)
-        assert not await has_role(world, guest)
+        assert not await has_role(world, enrolled)
 
 
 async def end_pauses(world: World) -> None:
@@ -288,49 +290,49 @@ def let_make_objects(server: Server) -> Iterator[None]:
 async def test_a_role_that_cannot_be_dropped_is_tried_ever_more_seldom(
     world: World, attacked_server: Server
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
     pauses = []
 
-    with keep_role(attacked_server, guest):
+    with keep_role(attacked_server, enrolled):
         for _ in range(3):
             await end_pauses(world)
             await DatabaseRoles().reconcile(world.control)
             [row] = await world.rows(
                 "SELECT code, next_at - now() AS pause FROM set_aside WHERE row_id = %s",
-                guest.server_id,
+                enrolled.server_id,
             )
             assert row["code"] == "database_error"
             pauses.append(row["pause"])
     await DatabaseRoles().reconcile(world.control)
-    assert await has_role(world, guest)
+    assert await has_role(world, enrolled)
 
     await end_pauses(world)
     await DatabaseRoles().reconcile(world.control)
-    assert not await has_role(world, guest)
+    assert not await has_role(world, enrolled)
     assert pauses == sorted(pauses)
     assert pauses[2] > 2 * pauses[0]
 
 
 @contextlib.contextmanager
-def keep_role(server: Server, guest: Guest) -> Iterator[None]:
+def keep_role(server: Server, enrolled: EnrolledServer) -> Iterator[None]:
     """Give the role something in a database where the owner of ours may do nothing."""
     with server.administer() as superuser:
-        superuser.execute(f'GRANT CREATE ON DATABASE postgres TO "{guest.role}"'.encode())
+        superuser.execute(f'GRANT CREATE ON DATABASE postgres TO "{enrolled.role}"'.encode())
     try:
         yield
     finally:
         with server.administer() as superuser:
-            superuser.execute(f'REVOKE ALL ON DATABASE postgres FROM "{guest.role}"'.encode())
+            superuser.execute(f'REVOKE ALL ON DATABASE postgres FROM "{enrolled.role}"'.encode())
 
 
-async def has_role(world: World, guest: Guest) -> bool:
-    return bool(await world.rows("SELECT FROM pg_roles WHERE rolname = %s", guest.role))
+async def has_role(world: World, enrolled: EnrolledServer) -> bool:
+    return bool(await world.rows("SELECT FROM pg_roles WHERE rolname = %s", enrolled.role))
 
 
 async def test_large_objects_of_a_server_are_removed(world: World, attacked_server: Server) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
     try:
         await connection.execute("SELECT lo_from_bytea(0, 'x')")
     except errors.InsufficientPrivilege:
@@ -342,14 +344,14 @@ async def test_large_objects_of_a_server_are_removed(world: World, attacked_serv
 
 
 async def test_a_copied_state_directory_is_noticed_and_a_restart_is_none(world: World) -> None:
-    guest = await world.add_server()
-    await guest.register("second", predecessor="first")
-    await guest.call("heartbeat", "second")
+    enrolled = await world.add_server()
+    await enrolled.register("second", predecessor="first")
+    await enrolled.call("heartbeat", "second")
     restarted = await world.rows("SELECT second_worker_at FROM server")
 
     # The thief proves by its copy that "second" is dead, and that one is heard of again.
-    await guest.register("thief", predecessor="second")
-    answer = await guest.call("heartbeat", "second")
+    await enrolled.register("thief", predecessor="second")
+    answer = await enrolled.call("heartbeat", "second")
 
     [after] = await world.rows("SELECT second_worker_at FROM server")
     assert answer["status"] == "superseded"
@@ -358,17 +360,17 @@ async def test_a_copied_state_directory_is_noticed_and_a_restart_is_none(world: 
 
 
 async def test_a_role_that_changed_its_own_bounds_and_password_gets_them_anew(world: World) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
     await connection.execute("ALTER ROLE CURRENT_USER PASSWORD 'mine'")
     await connection.execute("ALTER ROLE CURRENT_USER SET statement_timeout = 0")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-        await guest.connect()
+        await enrolled.connect()
 
     await world.owner.execute("UPDATE server SET role_ready_at = now() - interval '61 minutes'")
     await DatabaseRoles().reconcile(world.control)
 
-    renewed = await guest.connect()
+    renewed = await enrolled.connect()
     [row] = await (await renewed.execute("SHOW statement_timeout")).fetchall()
     assert row["statement_timeout"] == "10s"
 

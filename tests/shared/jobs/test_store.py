@@ -20,7 +20,7 @@ from shared.jobs.store.release import Released, refuse, release
 from shared.jobs.store.sweep import CALL_BACK, EXPIRE, LOSE
 from tests.shared.jobs import transitions
 from tests.shared.jobs.transitions import TRANSITIONS, JobRow
-from tests.world import TAG, Guest, World, call
+from tests.world import TAG, EnrolledServer, World, call
 
 FAULT = Fault(code="registry_error", message="it failed", retryable=True)
 TEST = RegistryTest(host="registry.example", username="alice", repository="team/app")
@@ -43,7 +43,7 @@ class Walk:
     """
 
     world: World
-    guest: Guest
+    server: EnrolledServer
     chance: random.Random
     current: str = "first"
     job_id: str = ""
@@ -57,7 +57,7 @@ class Walk:
         """A job from its submission to its end, or for thirty steps."""
         deadline = self.chance.choice([None, timedelta(seconds=90)])
         command = self.chance.choice([TAG, TAG, TEST])
-        self.job_id = await self.world.submit(self.guest, command, deadline=deadline)
+        self.job_id = await self.world.submit(self.server, command, deadline=deadline)
         self.life, self.steps = await self.read(), []
         self.jobs += 1
         for _ in range(30):
@@ -184,9 +184,9 @@ class Walk:
 
     async def call_back(self) -> None:
         control, is_away = self.world.control, self.chance.choice([False, True])
-        await self.world.forget(self.guest, timedelta(minutes=is_away))
+        await self.world.forget(self.server, timedelta(minutes=is_away))
         await self.at_once(control, lambda: control.execute(CALL_BACK.whole))
-        await self.world.forget(self.guest, -timedelta(minutes=is_away))
+        await self.world.forget(self.server, -timedelta(minutes=is_away))
         await self.requires(transitions.undispatch(self.life, self.now) if is_away else None)
 
     def pick(self) -> tuple[int, str]:
@@ -197,7 +197,7 @@ class Walk:
         return max(self.life.attempt - back, 0), incarnation
 
     async def speak(self, function: str, incarnation: str, **document: Any) -> str:
-        connection = await self.guest.connection()
+        connection = await self.server.connection()
         answer = await self.at_once(
             connection, lambda: call(connection, function, incarnation, **document)
         )
@@ -270,11 +270,11 @@ COLUMNS = {
 async def test_the_database_accepts_the_transitions_of_the_table_and_no_others(
     world: World,
 ) -> None:
-    guest = await world.add_server(None)
+    server = await world.add_server(None)
     accepted = set()
 
     for before, after in product(State, State):
-        job_id = await world.submit(guest)
+        job_id = await world.submit(server)
         for step in PATHS[before]:
             await put(world, job_id, step)
         with contextlib.suppress(psycopg.errors.CheckViolation):
@@ -293,8 +293,8 @@ async def put(world: World, job_id: str, state: State) -> None:
 
 
 async def test_a_job_begins_as_queued_and_its_numbers_only_grow(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
     for change in ("attempt = 0", "attempt = 1, failures = -1"):
         with pytest.raises(psycopg.errors.CheckViolation):

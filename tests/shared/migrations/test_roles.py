@@ -170,13 +170,13 @@ async def allowed(connection: Connection, statements: list[str]) -> list[str]:
 
 
 async def test_a_server_may_do_nothing_beyond_its_functions(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
-    assert await allowed(await guest.connection(), AS_A_SERVER) == []
+    assert await allowed(await enrolled.connection(), AS_A_SERVER) == []
 
 
 async def test_a_server_reads_and_writes_no_table(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     tables = await world.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
     assert len(tables) > 10
     statements = [
@@ -185,19 +185,19 @@ async def test_a_server_reads_and_writes_no_table(world: World) -> None:
         for pattern in ("SELECT 1 FROM {}", "DELETE FROM {}", "LOCK TABLE {}", "TRUNCATE {}")
     ]
 
-    assert await allowed(await guest.connection(), statements) == []
+    assert await allowed(await enrolled.connection(), statements) == []
 
 
 async def test_a_server_may_execute_five_functions_two_of_which_have_a_former_name(
     world: World,
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
     rows = await world.rows(
         "SELECT oid::regprocedure::text AS name FROM pg_proc WHERE pronamespace IN"
         " ('public'::regnamespace, 'worker_v1'::regnamespace)"
         " AND has_function_privilege(%s, oid, 'EXECUTE')",
-        guest.role,
+        enrolled.role,
     )
 
     assert {row["name"] for row in rows} == {
@@ -228,23 +228,23 @@ async def test_every_function_that_runs_as_somebody_else_has_a_fixed_search_path
 
 
 async def test_a_search_path_of_its_own_does_not_help_a_server(world: World) -> None:
-    guest, other = await world.add_server(), await world.add_server()
-    connection = await guest.connection()
+    enrolled, other = await world.add_server(), await world.add_server()
+    connection = await enrolled.connection()
     await connection.execute("SET search_path = pg_temp, worker_v1, public")
     await connection.execute("SET ROLE wharf_servers")
 
-    answer = await guest.register("second", predecessor="first")
+    answer = await enrolled.register("second", predecessor="first")
 
-    assert answer["server_id"] == guest.server_id
+    assert answer["server_id"] == enrolled.server_id
     assert (await other.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_server_sees_no_statement_of_others(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     await world.control.execute("SELECT 'what control does'")
 
     rows = await (
-        await (await guest.connection()).execute(
+        await (await enrolled.connection()).execute(
             "SELECT query FROM pg_stat_activity WHERE usename = 'wharf_control'"
         )
     ).fetchall()
@@ -253,20 +253,20 @@ async def test_a_server_sees_no_statement_of_others(world: World) -> None:
 
 
 async def test_a_server_has_three_connections(world: World) -> None:
-    guest = await world.add_server(None)
+    enrolled = await world.add_server(None)
     for _ in range(3):
-        await guest.connect()
+        await enrolled.connect()
 
     with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
-        await guest.connect()
+        await enrolled.connect()
 
 
 @pytest.mark.parametrize("name", ["postgres", "template1"])
 async def test_a_server_enters_no_database_that_is_not_ours(world: World, name: str) -> None:
-    guest = await world.add_server(None)
+    enrolled = await world.add_server(None)
 
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
-        await guest.connect(dbname=name)
+        await enrolled.connect(dbname=name)
 
 
 async def test_nobody_unnamed_may_connect_or_make_temporary_tables(world: World) -> None:
@@ -285,8 +285,8 @@ async def test_the_api_may_not_do_what_is_others_business(world: World) -> None:
 
 
 async def test_the_api_may_not_plant_a_login(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    enrolled = await world.add_server()
+    job_id = await world.dispatch(enrolled)
 
     with pytest.raises(errors.InsufficientPrivilege):
         await world.api.execute(
@@ -295,7 +295,7 @@ async def test_the_api_may_not_plant_a_login(world: World) -> None:
 
 
 async def test_the_api_may_not_submit_a_job_that_has_begun(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
     with pytest.raises(errors.CheckViolation):
         await world.api.execute(
@@ -303,7 +303,7 @@ async def test_the_api_may_not_submit_a_job_that_has_begun(world: World) -> None
             " command, max_failures, timeout_seconds, state, attempt, incarnation, lease_until)"
             " VALUES ('forged', %s, %s, 'image.tag', 1, 'quick', '{}', 1, 1, 'running', 1, 'first',"
             " 'infinity')",
-            (world.organization_id, guest.server_id),
+            (world.organization_id, enrolled.server_id),
         )
 
 
@@ -317,29 +317,29 @@ async def test_control_may_not_do_what_is_others_business(world: World) -> None:
 async def test_control_makes_roles_for_enrolled_servers_only_and_keeps_those_in_use(
     world: World,
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
     with pytest.raises(errors.RaiseException, match="not enrolled"):
         await world.control.execute("SELECT server_role_create('nobody')")
     with pytest.raises(errors.RaiseException, match="not removed"):
-        await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
+        await world.control.execute("SELECT server_role_drop(%s)", (enrolled.server_id,))
 
-    assert (await guest.call("heartbeat", "first"))["status"] == "current"
+    assert (await enrolled.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_no_role_of_ours_is_more_than_it_has_to_be(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
 
     rows = await world.rows(
         "SELECT rolname, rolcanlogin FROM pg_roles WHERE rolname = ANY(%s) AND"
         " NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)",
-        ["wharf_api", "wharf_control", "wharf_functions", "wharf_servers", guest.role],
+        ["wharf_api", "wharf_control", "wharf_functions", "wharf_servers", enrolled.role],
     )
 
     assert {row["rolname"] for row in rows if row["rolcanlogin"]} == {
         "wharf_api",
         "wharf_control",
-        guest.role,
+        enrolled.role,
     }
     assert len(rows) == 5
 
@@ -350,19 +350,19 @@ async def test_no_role_of_ours_is_more_than_it_has_to_be(world: World) -> None:
 async def test_an_enrolled_server_gets_its_role_and_logs_in_with_its_own_password(
     world: World,
 ) -> None:
-    guest = await world.enrol_server()
+    enrolled = await world.enrol_server()
 
     await DatabaseRoles().reconcile(world.control)
     await DatabaseRoles().reconcile(world.control)
 
-    assert (await guest.register("first"))["status"] == "current"
+    assert (await enrolled.register("first"))["status"] == "current"
     [row] = await world.rows("SELECT role_ready_at FROM server")
     assert row["role_ready_at"] is not None
 
 
 async def test_a_removed_server_is_shown_the_door_and_cannot_come_back(world: World) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     await DatabaseRoles().reconcile(world.control)
@@ -370,60 +370,60 @@ async def test_a_removed_server_is_shown_the_door_and_cannot_come_back(world: Wo
     with pytest.raises(psycopg.OperationalError):
         await connection.execute("SELECT 1")
     with pytest.raises(psycopg.OperationalError, match="authentication failed"):
-        await guest.connect()
-    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
+        await enrolled.connect()
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", enrolled.role) == []
 
 
 async def test_a_server_cannot_make_large_objects_in_an_embedded_database(world: World) -> None:
-    guest = await world.add_server()
-    connection = await guest.connection()
+    enrolled = await world.add_server()
+    connection = await enrolled.connection()
 
     with pytest.raises(errors.InsufficientPrivilege):
         await connection.execute("SELECT lo_from_bytea(0, 'mine')")
 
 
 async def test_a_removed_server_cannot_stay_by_owning_something(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     superuser = await world.connect(SUPERUSER)
     await superuser.execute("GRANT EXECUTE ON FUNCTION lo_from_bytea(oid, bytea) TO PUBLIC")
-    connection = await guest.connection()
+    connection = await enrolled.connection()
     await connection.execute("SELECT lo_from_bytea(0, 'mine')")
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     await DatabaseRoles().reconcile(world.control)
 
-    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", enrolled.role) == []
     assert await world.rows("SELECT 1 FROM pg_largeobject_metadata") == []
 
 
 async def test_a_removed_server_cannot_stay_by_holding_locks(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
-    connection = await guest.connection()
+    connection = await enrolled.connection()
     await connection.execute("SELECT pg_advisory_lock(hashtext('wharf_server_roles'))")
     await world.control.execute("SET lock_timeout = '1s'")
 
     await DatabaseRoles().reconcile(world.control)
 
-    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", guest.role) == []
+    assert await world.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", enrolled.role) == []
 
 
 async def test_a_server_in_a_long_transaction_keeps_no_job_from_being_submitted(
     world: World,
 ) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     await world.api.execute("SET lock_timeout = '1s'")
 
-    async with (await guest.connection()).transaction():
-        await guest.register("second", predecessor="first")
-        job_id = await world.submit(guest)
+    async with (await enrolled.connection()).transaction():
+        await enrolled.register("second", predecessor="first")
+        job_id = await world.submit(enrolled)
 
     assert [job.job_id for job in await world.release()] == [job_id]
 
 
 async def test_a_server_that_stays_in_a_transaction_is_ended(world: World) -> None:
-    guest, other = await world.add_server(), await world.add_server()
-    idle, busy, good = await guest.connect(), await guest.connect(), await other.connection()
+    enrolled, other = await world.add_server(), await world.add_server()
+    idle, busy, good = await enrolled.connect(), await enrolled.connect(), await other.connection()
     for connection in (idle, busy):
         await connection.execute("SET idle_in_transaction_session_timeout = 0")
         await connection.execute("SET statement_timeout = 0")
@@ -440,8 +440,8 @@ async def test_a_server_that_stays_in_a_transaction_is_ended(world: World) -> No
 
 
 async def test_a_server_idling_in_a_transaction_is_ended_by_itself(world: World) -> None:
-    guest = await world.add_server(None)
-    connection = await guest.connection()
+    enrolled = await world.add_server(None)
+    connection = await enrolled.connection()
 
     rows = await (
         await connection.execute(
@@ -466,6 +466,6 @@ async def test_a_server_whose_role_cannot_be_made_is_in_nobodys_way(world: World
     assert (await good.register("first"))["status"] == "current"
     ready = await world.rows("SELECT server_id FROM server WHERE role_ready_at IS NULL")
     [left] = [row["server_id"] for row in ready]
-    assert left in {guest.server_id for guest in bad}
+    assert left in {enrolled.server_id for enrolled in bad}
     with world.database.server.administer() as superuser:
         superuser.execute(f'DROP ROLE "{bad[0].role[:63]}"'.encode())

@@ -135,14 +135,14 @@ def test_the_database_knows_every_member_of_an_enumeration_and_no_other(
 
 @pytest.mark.parametrize("kind", list(Kind))
 async def test_a_job_of_every_kind_can_be_stored(world: World, kind: Kind) -> None:
-    guest = await world.add_server(None)
+    server = await world.add_server(None)
 
     for job_class in JobClass:
         await world.owner.execute(
             "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class,"
             " command, max_failures, timeout_seconds)"
             " VALUES (gen_random_uuid(), %s, %s, %s, 1, %s, '{}', 1, 1)",
-            (world.organization_id, guest.server_id, kind, job_class),
+            (world.organization_id, server.server_id, kind, job_class),
         )
 
     assert await world.rows("SELECT DISTINCT kind FROM job") == [{"kind": kind}]

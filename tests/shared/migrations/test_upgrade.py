@@ -18,7 +18,7 @@ from shared.migrations import schema
 from shared.migrations.schema import alembic_config, migrate
 from tests.databases import Database
 from tests.shared.migrations.test_schema import check, describe
-from tests.world import Guest, World, open_world
+from tests.world import EnrolledServer, World, open_world
 from worker.local.postgres import OWNER, LocalPostgres
 
 FUNCTIONS = Path(__file__).with_name("functions_at_0023.sql")
@@ -61,7 +61,7 @@ class OldWorld:
     """An organization at revision 0023, with one server whose worker is of that time."""
 
     world: World
-    guest: Guest
+    enrolled: EnrolledServer
     application_id: str = field(default_factory=make_id)
     build_id: str = field(default_factory=make_id)
 
@@ -72,7 +72,7 @@ class OldWorld:
             "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class,"
             " command, max_failures, timeout_seconds)"
             " VALUES (%s, %s, %s, %s, 1, 'quick', %s, 1, 9)",
-            (job_id, self.world.organization_id, self.guest.server_id, kind, Jsonb(document)),
+            (job_id, self.world.organization_id, self.enrolled.server_id, kind, Jsonb(document)),
         )
         return job_id
 
@@ -80,7 +80,7 @@ class OldWorld:
         job_id = await self.store(kind, **document)
         await self.world.owner.execute(
             "INSERT INTO job_attempt (job_id, attempt, server_id) VALUES (%s, 1, %s)",
-            (job_id, self.guest.server_id),
+            (job_id, self.enrolled.server_id),
         )
         await self.world.owner.execute(
             "UPDATE job SET state = 'dispatched', attempt = 1, dispatched_at = now(),"
@@ -91,13 +91,13 @@ class OldWorld:
 
     async def run(self, kind: str, **document: Any) -> str:
         job_id = await self.dispatch(kind, **document)
-        answer = await self.guest.call("claim", "old", job_id=job_id, attempt=1)
+        answer = await self.enrolled.call("claim", "old", job_id=job_id, attempt=1)
         assert answer["status"] == "claimed"
         return job_id
 
     async def finish(self, kind: str, outcome: str, **document: Any) -> str:
         job_id = await self.run(kind, reference=IMAGE)
-        answer = await self.guest.call(
+        answer = await self.enrolled.call(
             "finish", "old", job_id=job_id, attempt=1, outcome=outcome, **document
         )
         assert answer["status"] == "recorded"
@@ -143,7 +143,7 @@ class OldWorld:
             " outcome, error, finished_at) VALUES (%s, %s, %s, 'job', 'failed', %s, now())",
             (
                 deployment_id,
-                self.guest.server_id,
+                self.enrolled.server_id,
                 self.world.organization_id,
                 Jsonb(NOT_RESTORED),
             ),
@@ -182,21 +182,21 @@ class OldWorld:
 @pytest.fixture
 async def old(old_database: Database) -> AsyncIterator[OldWorld]:
     async with open_world(old_database) as world:
-        guest = await world.enrol_server()
-        await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+        enrolled = await world.enrol_server()
+        await world.control.execute("SELECT server_role_create(%s)", (enrolled.server_id,))
         await world.owner.execute(
             "UPDATE server SET role_ready_at = now(), quick_slots = 7, transfer_slots = 5,"
             " build_slots = 3"
         )
         kinds = ["image.prove@1", "registry.test@1", "container.replace@1"]
-        answer = await guest.call("hello", "old", kinds=kinds, engine={})
+        answer = await enrolled.call("hello", "old", kinds=kinds, engine={})
         assert answer["status"] == "current"
         await world.owner.execute(
             "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
             " VALUES ('hook', %s, 'http://10.0.0.1/', '{job.ended,deployment.ended}', 'v1.x')",
             (world.organization_id,),
         )
-        yield OldWorld(world, guest)
+        yield OldWorld(world, enrolled)
 
 
 def upgrade(old: OldWorld) -> None:
@@ -232,7 +232,7 @@ async def test_jobs_keep_all_they_had_under_the_new_names(old: OldWorld) -> None
     running = await old.run("image.prove", reference=IMAGE)
     data = {"line": "one"}
     named = {"job_id": running, "attempt": 1}
-    await old.guest.call("event", "old", **named, number=4, kind="log", data=data)
+    await old.enrolled.call("event", "old", **named, number=4, kind="log", data=data)
     [before] = await old.world.rows("SELECT rung_at FROM job WHERE job_id = %s", running)
 
     upgrade(old)
@@ -343,14 +343,14 @@ async def test_a_worker_of_before_keeps_its_leases_and_ends_its_jobs(old: OldWor
     upgrade(old)
 
     jobs = [{"job_id": running, "attempt": 1}]
-    answer = await old.guest.call("beat", "old", jobs=jobs)
-    finished = await old.guest.call(
+    answer = await old.enrolled.call("beat", "old", jobs=jobs)
+    finished = await old.enrolled.call(
         "finish", "old", job_id=running, attempt=1, outcome="succeeded", result={"digest": DIGEST}
     )
 
     assert answer["jobs"] == [{**jobs[0], "cancel": False}]
     assert finished["state"] == "succeeded"
-    again = await old.guest.call("hello", "next", predecessor="old", kinds=[], engine={})
+    again = await old.enrolled.call("hello", "next", predecessor="old", kinds=[], engine={})
     assert again["status"] == "current"
 
 
@@ -360,7 +360,7 @@ async def test_jobs_of_before_run_on_a_worker_of_now(old: OldWorld) -> None:
     upgrade(old)
     assert await old.world.release() == []  # the worker of before knows the former kind only
 
-    await old.guest.register("new", predecessor="old")
+    await old.enrolled.register("new", predecessor="old")
     released = await old.world.release()
 
     assert {job.job_id: (job.kind, job.attempt) for job in released} == {
@@ -369,10 +369,10 @@ async def test_jobs_of_before_run_on_a_worker_of_now(old: OldWorld) -> None:
     }
     for job in released:
         named = {"job_id": job.job_id, "attempt": job.attempt}
-        claimed = await old.guest.call("claim", "new", **named)
+        claimed = await old.enrolled.call("claim", "new", **named)
         assert ImageVerify.model_validate(claimed["command"]).reference == IMAGE
         result = {"digest": DIGEST}
-        await old.guest.call("finish", "new", **named, outcome="succeeded", result=result)
+        await old.enrolled.call("finish", "new", **named, outcome="succeeded", result=result)
         assert await old.world.state(job.job_id) == "succeeded"
     outcomes = await old.world.rows(
         "SELECT attempt, outcome FROM job_attempt WHERE job_id = %s ORDER BY attempt", dispatched

@@ -58,10 +58,10 @@ async def add_deployment(world: World, application_id: str, build_id: str) -> st
 
 async def finish(world: World, outcome: str, **reported: Any) -> str:
     """A job that a server worked on and that ended so."""
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
+    server = await world.add_server()
+    job_id = await world.run(server)
+    await server.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
+    await server.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome, **reported)
     return job_id
 
 
@@ -134,7 +134,7 @@ async def test_moments_and_ids_are_as_everywhere_else(world: World) -> None:
 
 
 async def test_each_endpoint_is_told_what_it_wants_and_no_stranger(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     wants = await add_webhook(world, URL, "job.ended", "build.ended")
     also = await add_webhook(world, URL)
     await add_webhook(world, URL, "deployment.ended")
@@ -145,7 +145,7 @@ async def test_each_endpoint_is_told_what_it_wants_and_no_stranger(world: World)
     await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
     await add_webhook(world, URL, organization_id="other")
 
-    await end_job(world, guest.server_id)
+    await end_job(world, server.server_id)
 
     assert {row["webhook_id"] for row in await rows(world)} == {wants, also}
 
@@ -183,22 +183,22 @@ async def test_a_rolled_back_end_is_not_sent(world: World) -> None:
 
 
 async def test_an_endpoint_that_is_being_removed_keeps_no_job_from_its_end(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     removed, kept = await add_webhook(world, URL), await add_webhook(world, URL)
     other = await world.connect("wharf_api")
     async with other.transaction():
         await other.execute("DELETE FROM webhook WHERE webhook_id = %s", (removed,))
         async with asyncio.timeout(5):
-            job_id = await end_job(world, guest.server_id)
+            job_id = await end_job(world, server.server_id)
 
     assert await world.state(job_id) == "cancelled"
     assert [row["webhook_id"] for row in await rows(world)] == [kept]
 
 
 async def test_a_message_goes_with_its_endpoint(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await add_webhook(world, URL)
-    await end_job(world, guest.server_id)
+    await end_job(world, server.server_id)
 
     await world.api.execute("DELETE FROM webhook")
 
@@ -219,9 +219,9 @@ async def test_a_message_goes_with_its_endpoint(world: World) -> None:
     ],
 )
 async def test_contradictory_rows_cannot_be_stored(world: World, flaw: str) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await add_webhook(world, URL)
-    await end_job(world, guest.server_id)
+    await end_job(world, server.server_id)
 
     with pytest.raises(psycopg.errors.CheckViolation):
         await world.owner.execute(flaw.encode())

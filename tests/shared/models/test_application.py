@@ -74,17 +74,19 @@ async def test_an_application_names_no_registry_of_others(world: World, column: 
 
 
 async def test_an_application_names_no_server_of_others(world: World) -> None:
-    guest = await world.enrol_server()
+    server = await world.enrol_server()
     other = await add_organization(world)
     foreign = await add_application(world, other)
 
     with pytest.raises(ForeignKeyViolation):
-        await world.owner.execute("UPDATE application SET build_server_id = %s", (guest.server_id,))
+        await world.owner.execute(
+            "UPDATE application SET build_server_id = %s", (server.server_id,)
+        )
     for organization_id in (other, world.organization_id):
         with pytest.raises(ForeignKeyViolation):
             await world.owner.execute(
                 "INSERT INTO application_server VALUES (%s, %s, %s)",
-                (foreign, guest.server_id, organization_id),
+                (foreign, server.server_id, organization_id),
             )
 
 
@@ -97,11 +99,11 @@ async def test_an_app_name_is_unique_in_its_organization_in_whatever_case(world:
 
 
 async def test_an_applications_servers_go_with_it(world: World) -> None:
-    guest = await world.enrol_server()
+    server = await world.enrol_server()
     application_id = await add_application(world)
     await world.owner.execute(
         "INSERT INTO application_server VALUES (%s, %s, %s)",
-        (application_id, guest.server_id, world.organization_id),
+        (application_id, server.server_id, world.organization_id),
     )
 
     await world.owner.execute("DELETE FROM application")
@@ -110,7 +112,7 @@ async def test_an_applications_servers_go_with_it(world: World) -> None:
 
 
 async def test_control_reads_what_is_sealed_to_it_and_a_server_nothing(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await add_application(world)
     await world.owner.execute("UPDATE application SET env = %s, env_names = '{A}'", (SEALED,))
 
@@ -118,4 +120,4 @@ async def test_control_reads_what_is_sealed_to_it_and_a_server_nothing(world: Wo
 
     assert rows == [{"env": SEALED}]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await (await guest.connection()).execute("SELECT 1 FROM public.application")
+        await (await server.connection()).execute("SELECT 1 FROM public.application")

@@ -12,7 +12,7 @@ import redis
 from shared.database import listening, open_pool
 from tests.waiting import wait_until
 from tests.worker.control.endpoints import ANYWHERE
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.broker_users import ADMIN
 from worker.control.access.broker_state import open_broker
 from worker.control.access.broker_users import BrokerUsers
@@ -65,22 +65,26 @@ class Plane:
                 control.stop()
                 await running
 
-    def messages(self, guest: Guest) -> list[Message]:
+    def messages(self, server: EnrolledServer) -> list[Message]:
         """Return the messages of the server's queue, oldest first."""
         with redis.Redis.from_url(self.broker.url(ADMIN)) as client:
-            waiting = [json.loads(raw) for raw in client.lrange(f"server.{guest.server_id}", 0, -1)]
+            waiting = [
+                json.loads(raw) for raw in client.lrange(f"server.{server.server_id}", 0, -1)
+            ]
         return [_parse(message) for message in reversed(waiting)]
 
     def lose_messages(self) -> None:
         with redis.Redis.from_url(self.broker.url(ADMIN)) as client:
             client.flushall()
 
-    async def wait_for_message(self, guest: Guest, job_id: str, *, seconds: float = 10) -> Message:
+    async def wait_for_message(
+        self, server: EnrolledServer, job_id: str, *, seconds: float = 10
+    ) -> Message:
         """The first message about the job."""
         found: list[Message] = []
 
         async def has_come() -> bool:
-            found.extend(m for m in self.messages(guest) if m.job_id == job_id)
+            found.extend(m for m in self.messages(server) if m.job_id == job_id)
             return bool(found)
 
         await wait_until(has_come, seconds=seconds)

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from shared.ids import make_id
 from shared.jobs.commands import ImageDelete
 from tests.worker.oci.sample_images import Image, RepositoryFixture
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.control.image_usage import recheck
 from worker.control.maintenance.rollback_points import reconcile_points
 from worker.images.verification import delete
@@ -24,7 +24,7 @@ class RetentionScenario:
     """Rows as the API and control write them; the server's part is done by the real handler."""
 
     world: World
-    guest: Guest
+    server: EnrolledServer
     registry_id: str
     host: str
     tools: Tools
@@ -78,7 +78,7 @@ class RetentionScenario:
             "reference": f"{self.place}@{image.digest}",
             "digest": image.digest,
             "outcome": outcome,
-            "server": self.guest.server_id,
+            "server": self.server.server_id,
         }
         await self.world.owner.execute(
             "INSERT INTO deployment (deployment_id, organization_id, application_id, build_id,"
@@ -143,11 +143,11 @@ class RetentionScenario:
             job_id, attempt = job.job_id, job.attempt
             ready = await recheck(self.world.control, job)
             called = {"job_id": job_id, "attempt": attempt}
-            await self.guest.call("claim", "first", **called)
+            await self.server.call("claim", "first", **called)
             command = ImageDelete.model_validate(ready.command)
             result = await self._delete(command)
             reported = {**called, "outcome": "succeeded", "result": result}
-            answer = await self.guest.call("finish", "first", **reported)
+            answer = await self.server.call("finish", "first", **reported)
             assert answer["status"] == "recorded", answer
         await reconcile_points(self.world.control)
         return result

@@ -24,12 +24,12 @@ WORKER_PER_SECOND = 1
 async def test_idle_processes_ask_little(plane: Plane) -> None:
     """Counted by PostgreSQL's own log: every statement, those that begin and end included."""
     world = plane.world
-    guest = await world.add_server(None)
+    enrolled = await world.add_server(None)
     superuser = await world.connect(SUPERUSER)
     name, log = world.database.name, world.database.server.child.log
-    functions = guest.functions("first")
-    runtime = Runtime(guest.enrolled, KeyRing([guest.key]), functions, _no_work)
-    presence = Presence(guest.enrolled, functions, {}, runtime.stop_all, lambda: None)
+    functions = enrolled.functions("first")
+    runtime = Runtime(enrolled.enrolment, KeyRing([enrolled.key]), functions, _no_work)
+    presence = Presence(enrolled.enrolment, functions, {}, runtime.stop_all, lambda: None)
     await superuser.execute(f"ALTER DATABASE {name} SET log_statement = 'all'".encode())
     try:
         async with plane.open_control():
@@ -44,7 +44,7 @@ async def test_idle_processes_ask_little(plane: Plane) -> None:
 
     assert 0 < asked["wharf_control"] <= CONTROL_PER_SECOND * SECONDS, asked
     # A heartbeat every three seconds, and a word on the other connection every five.
-    assert 0 < asked[guest.role] <= WORKER_PER_SECOND * SECONDS, asked
+    assert 0 < asked[enrolled.role] <= WORKER_PER_SECOND * SECONDS, asked
 
 
 def count(log: Path, begun: int, database: str) -> Counter[str]:

@@ -19,7 +19,7 @@ from shared.errors import CredentialError
 from tests.waiting import wait_until
 from tests.worker.control.access.test_broker_users import connect, is_let_in, wait_for
 from tests.worker.control.plane import Plane
-from tests.world import HOST, PASSWORD, PULL, Guest, World
+from tests.world import HOST, PASSWORD, PULL, EnrolledServer, World
 from worker.broker_users import ADMIN, server_user
 from worker.local.valkey import LocalValkey
 from worker.login import login_context
@@ -39,24 +39,24 @@ SHAPES: dict[str, list[str]] = {
 
 
 @pytest.fixture
-async def pair(plane: Plane) -> AsyncIterator[tuple[Guest, Guest]]:
+async def pair(plane: Plane) -> AsyncIterator[tuple[EnrolledServer, EnrolledServer]]:
     """The thief and the other one, whose key at the broker hold what a worker leaves there."""
     thief, other = await plane.world.add_server(), await plane.world.add_server()
     async with plane.open_control(makes_users=True):
-        for guest in (thief, other):
-            await wait_for(partial(is_let_in, plane.broker, guest))
+        for enrolled in (thief, other):
+            await wait_for(partial(is_let_in, plane.broker, enrolled))
         fill_keys(plane.broker, other)
         yield thief, other
 
 
-def keys_of(guest: Guest) -> tuple[str, ...]:
-    own = guest.server_id
+def keys_of(enrolled: EnrolledServer) -> tuple[str, ...]:
+    own = enrolled.server_id
     queue = f"server.{own}"
     return (queue, f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}")
 
 
-def fill_keys(broker: LocalValkey, guest: Guest) -> None:
-    queue, binding, permanent = keys_of(guest)
+def fill_keys(broker: LocalValkey, enrolled: EnrolledServer) -> None:
+    queue, binding, permanent = keys_of(enrolled)
     with redis.Redis.from_url(broker.url(ADMIN)) as admin:
         admin.lpush(queue, MESSAGE)
         admin.sadd(binding, MESSAGE)
@@ -64,8 +64,10 @@ def fill_keys(broker: LocalValkey, guest: Guest) -> None:
 
 
 @contextmanager
-def clients(broker: LocalValkey, guest: Guest) -> Iterator[tuple[redis.Redis, redis.Redis]]:
-    with redis.Redis.from_url(broker.url(ADMIN)) as admin, connect(broker, guest) as client:
+def clients(
+    broker: LocalValkey, enrolled: EnrolledServer
+) -> Iterator[tuple[redis.Redis, redis.Redis]]:
+    with redis.Redis.from_url(broker.url(ADMIN)) as admin, connect(broker, enrolled) as client:
         yield admin, client
 
 
@@ -73,7 +75,7 @@ def clients(broker: LocalValkey, guest: Guest) -> Iterator[tuple[redis.Redis, re
 
 
 async def test_no_command_reaches_a_key_of_another_server(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     thief, other = pair
     with clients(plane.broker, thief) as (admin, client):
@@ -93,7 +95,7 @@ async def test_no_command_reaches_a_key_of_another_server(
 
 
 async def test_a_server_may_only_use_the_commands_that_its_worker_needs(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     with clients(plane.broker, pair[0]) as (admin, _):
         commands = permitted(admin, pair[0])
@@ -101,7 +103,9 @@ async def test_a_server_may_only_use_the_commands_that_its_worker_needs(
     assert commands == KEYLESS | SHAPES.keys()
 
 
-async def test_a_server_may_run_no_script(plane: Plane, pair: tuple[Guest, Guest]) -> None:
+async def test_a_server_may_run_no_script(
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
+) -> None:
     with clients(plane.broker, pair[0]) as (_, client):
         assert not obeys(client, "SCRIPT", "LOAD", "return 1")
         assert not obeys(client, "EVAL", "return 1", "0")
@@ -109,7 +113,7 @@ async def test_a_server_may_run_no_script(plane: Plane, pair: tuple[Guest, Guest
 
 
 async def test_a_server_listens_to_nobody_and_commands_nobody(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     thief, other = pair
     with clients(plane.broker, thief) as (_, client):
@@ -121,9 +125,9 @@ async def test_a_server_listens_to_nobody_and_commands_nobody(
         assert not obeys(client, "CLIENT", "LIST")
 
 
-def permitted(admin: redis.Redis, guest: Guest) -> set[str]:
+def permitted(admin: redis.Redis, enrolled: EnrolledServer) -> set[str]:
     """All commands of this broker, with their subcommands, that the server's user may use."""
-    user = server_user(guest.server_id)
+    user = server_user(enrolled.server_id)
     arities = dict(commands(admin.execute_command("COMMAND INFO")))  # type: ignore[no-untyped-call]
     assert len(arities) > 300
     return {name for name, arity in arities.items() if may_use(admin, user, name, arity)}
@@ -161,7 +165,7 @@ def obeys(client: redis.Redis, *words: str) -> bool:
 
 
 async def test_no_function_takes_a_job_of_another_server(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     world = plane.world
     thief, other = pair
@@ -182,7 +186,7 @@ async def test_no_function_takes_a_job_of_another_server(
     assert "secrets" not in claimed
 
 
-async def forge(thief: Guest, named: dict[str, Any]) -> list[dict[str, Any]]:
+async def forge(thief: EnrolledServer, named: dict[str, Any]) -> list[dict[str, Any]]:
     heartbeat = await thief.call("heartbeat", "first", jobs=[{**named, "progress": {"layers": {}}}])
     assert (heartbeat["status"], heartbeat["jobs"]) == ("current", [])
     return [
@@ -192,7 +196,7 @@ async def forge(thief: Guest, named: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def test_a_server_cannot_say_hello_for_another(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     thief, other = pair
 
@@ -205,7 +209,7 @@ async def test_a_server_cannot_say_hello_for_another(
 
 
 async def test_no_table_of_the_database_is_read_or_written(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     world = plane.world
     connection = await pair[0].connection()
@@ -222,7 +226,7 @@ async def test_no_table_of_the_database_is_read_or_written(
 
 
 async def test_one_servers_password_is_not_anothers(
-    plane: Plane, pair: tuple[Guest, Guest]
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer]
 ) -> None:
     thief, other = pair
 
@@ -236,7 +240,7 @@ async def test_one_servers_password_is_not_anothers(
 
 
 async def test_a_login_of_another_server_does_not_open(
-    plane: Plane, pair: tuple[Guest, Guest], tmp_path: Path
+    plane: Plane, pair: tuple[EnrolledServer, EnrolledServer], tmp_path: Path
 ) -> None:
     world = plane.world
     thief, other = pair
@@ -260,11 +264,11 @@ async def test_a_login_of_another_server_does_not_open(
     assert PASSWORD not in json.dumps(claimed)
 
 
-async def dispatch_pull(world: World, guest: Guest) -> str:
+async def dispatch_pull(world: World, enrolled: EnrolledServer) -> str:
     """A job with a login; released by the control that runs."""
     registry_id = await world.add_registry()
     command = PULL.model_copy(update={"registry_id": registry_id})
-    job_id = await world.submit(guest, command, registry_id=registry_id)
+    job_id = await world.submit(enrolled, command, registry_id=registry_id)
 
     async def is_dispatched() -> bool:
         return await world.state(job_id) == "dispatched"

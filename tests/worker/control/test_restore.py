@@ -12,7 +12,7 @@ from shared.jobs.store.cancel import cancel
 from tests.databases import Database
 from tests.worker.control.maintenance.test_automatic_rollback import OTHER, deploy
 from tests.worker.control.maintenance.test_completion import DIGEST, add_build
-from tests.world import KINDS, TAG, Guest, World, open_world, speak_for
+from tests.world import KINDS, TAG, EnrolledServer, World, open_world, speak_for
 from worker.control.access.database_roles import DatabaseRoles
 from worker.control.maintenance.automatic_rollback import roll_back
 from worker.control.maintenance.heartbeat import RAISE_EPOCH
@@ -31,8 +31,8 @@ class RestoreScenario:
 
     today: World
     yesterday: World
-    guest: Guest
-    later: Guest
+    enrolled: EnrolledServer
+    later: EnrolledServer
     queued: str
     dispatched: str
     running: str
@@ -40,12 +40,12 @@ class RestoreScenario:
     async def newest_mark(self) -> str:
         """Return the last settings that the server got."""
         await raise_counter(self.today)
-        return str((await self.guest.call("heartbeat", "first"))["mark"])
+        return str((await self.enrolled.call("heartbeat", "first"))["mark"])
 
     async def come_back(self) -> dict[str, object]:
         """Have the worker of today start at the copy, with its last settings."""
         mark = await self.newest_mark()
-        await self.yesterday.forget(self.guest)
+        await self.yesterday.forget(self.enrolled)
         return await self.later.call("register", "second", mark=mark, kinds=KINDS, engine={})
 
 
@@ -67,9 +67,9 @@ def copies(postgres: LocalPostgres) -> Iterator[list[Database]]:
 async def scenario(copies: list[Database]) -> AsyncIterator[RestoreScenario]:
     [database] = copies
     async with open_world(database) as world:
-        guest = await world.add_server(quick_limit=3)
-        running, dispatched = await world.run(guest), await world.dispatch(guest)
-        queued = await world.submit(guest)
+        enrolled = await world.add_server(quick_limit=3)
+        running, dispatched = await world.run(enrolled), await world.dispatch(enrolled)
+        queued = await world.submit(enrolled)
         await raise_counter(world)
     name = f"copy_{make_id().replace('-', '')}"
     database.server.create_database(name, template=database.name)
@@ -79,11 +79,11 @@ async def scenario(copies: list[Database]) -> AsyncIterator[RestoreScenario]:
         for at in (today, yesterday):
             at.organization_id = world.organization_id
             await speak_for(at.api, world.admin_key)
-        guest, later = [
-            replace(guest, url=at.database.network_url(), stack=at.stack, _connection=None)
+        enrolled, later = [
+            replace(enrolled, url=at.database.network_url(), stack=at.stack, _connection=None)
             for at in (today, yesterday)
         ]
-        yield RestoreScenario(today, yesterday, guest, later, queued, dispatched, running)
+        yield RestoreScenario(today, yesterday, enrolled, later, queued, dispatched, running)
 
 
 async def held_since(world: World) -> object:
@@ -148,17 +148,21 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(
     ]
 
     for mark in forged:
-        assert (await scenario.guest.call("heartbeat", "first", mark=mark))["status"] == "current"
+        assert (await scenario.enrolled.call("heartbeat", "first", mark=mark))[
+            "status"
+        ] == "current"
     shapes: list[object] = [5, {}, [], None]
     for junk in shapes:
-        assert (await scenario.guest.call("heartbeat", "first", mark=junk))["status"] == "current"
+        assert (await scenario.enrolled.call("heartbeat", "first", mark=junk))[
+            "status"
+        ] == "current"
 
     assert await held_since(scenario.today) is None
 
 
 async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> None:
-    guest, kept = await world.add_server(None), list[str]()
-    functions = guest.functions("first", keep_mark=kept.append)
+    enrolled, kept = await world.add_server(None), list[str]()
+    functions = enrolled.functions("first", keep_mark=kept.append)
 
     await functions.register({"kinds": KINDS, "engine": {}})
     await raise_counter(world)
@@ -187,9 +191,9 @@ async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
 async def test_a_deployment_that_failed_before_a_restore_is_rolled_back_after_the_resume(
     world: World,
 ) -> None:
-    guest, build_id = await world.add_server(), await add_build(world)
-    await deploy(world, guest, build_id, MINUTE, (DIGEST, "succeeded"))
-    failed = await deploy(world, guest, build_id, MINUTE, (OTHER, "failed"))
+    enrolled, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, enrolled, build_id, MINUTE, (DIGEST, "succeeded"))
+    failed = await deploy(world, enrolled, build_id, MINUTE, (OTHER, "failed"))
     await world.owner.execute("SELECT database_restored()")
 
     await roll_back(world.control)

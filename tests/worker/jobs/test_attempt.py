@@ -19,7 +19,7 @@ from shared.jobs.store.release import give_login
 from shared.vault import KeyRing, PrivateKey
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
-from tests.world import HOST, PASSWORD, PULL, Guest, World
+from tests.world import HOST, PASSWORD, PULL, EnrolledServer, World
 from worker.control.credentials.grants import seal_grants
 from worker.jobs.attempt import (
     Attempt,
@@ -41,7 +41,7 @@ class AttemptScenario:
     """A dispatched job, and the attempt at it."""
 
     world: World
-    guest: Guest
+    enrolled: EnrolledServer
     attempt: Attempt
     functions: Functions
     keys: KeyRing
@@ -54,7 +54,7 @@ class AttemptScenario:
 
         async with asyncio.timeout(20):
             return await run_attempt(
-                self.attempt, self.functions, self.keys, self.guest.server_id, begin
+                self.attempt, self.functions, self.keys, self.enrolled.server_id, begin
             )
 
     async def stop_running(self, reason: StopReason, work: Work) -> AttemptResult | None:
@@ -70,9 +70,11 @@ class AttemptScenario:
 
 @pytest.fixture
 async def scenario(world: World) -> AttemptScenario:
-    guest = await world.add_server()
-    attempt = Attempt(await world.dispatch(guest), 1)
-    return AttemptScenario(world, guest, attempt, guest.functions("first"), KeyRing([guest.key]))
+    enrolled = await world.add_server()
+    attempt = Attempt(await world.dispatch(enrolled), 1)
+    return AttemptScenario(
+        world, enrolled, attempt, enrolled.functions("first"), KeyRing([enrolled.key])
+    )
 
 
 async def succeed(_: Command, __: Grants, ___: Attempt) -> BaseModel:
@@ -299,7 +301,7 @@ async def test_an_error_after_a_lost_lease_writes_nothing(scenario: AttemptScena
 
 async def test_a_success_of_a_superseded_worker_is_not_recorded(scenario: AttemptScenario) -> None:
     async def be_succeeded(_: Command, __: Grants, ___: Attempt) -> BaseModel:
-        await scenario.guest.register("second", predecessor="first")
+        await scenario.enrolled.register("second", predecessor="first")
         return DONE
 
     assert await scenario.run(be_succeeded) is None
@@ -360,7 +362,7 @@ async def test_a_result_is_sent_until_the_database_is_back(
     server = scenario.world.database.server
     async with open_proxy(("127.0.0.1", server.port)) as proxy:
         url = f"postgresql://{proxy.host}/{scenario.world.database.name}"
-        scenario.functions = scenario.guest.functions("first", url=url, call_seconds=0.2)
+        scenario.functions = scenario.enrolled.functions("first", url=url, call_seconds=0.2)
 
         async def lose_the_link(_: Command, __: Grants, ___: Attempt) -> BaseModel:
             if stalls:
@@ -383,7 +385,7 @@ async def test_a_result_is_sent_until_the_database_is_back(
 async def test_a_claim_is_repeated_until_the_database_is_back(scenario: AttemptScenario) -> None:
     async with open_proxy(("127.0.0.1", scenario.world.database.server.port)) as proxy:
         url = f"postgresql://{proxy.host}/{scenario.world.database.name}"
-        scenario.functions = scenario.guest.functions("first", url=url, call_seconds=0.2)
+        scenario.functions = scenario.enrolled.functions("first", url=url, call_seconds=0.2)
         proxy.stall_after_bytes = 0
 
         with capture_logs() as logs:
@@ -398,7 +400,7 @@ async def test_a_claim_is_repeated_until_the_database_is_back(scenario: AttemptS
 async def test_an_attempt_that_is_stopped_before_its_claim_is_abandoned(
     scenario: AttemptScenario,
 ) -> None:
-    scenario.functions = scenario.guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
+    scenario.functions = scenario.enrolled.functions("first", url="postgresql://127.0.0.1:1/wharf")
     scenario.attempt.stop(StopReason.DRAINED)
 
     with pytest.raises(LeaseLostError):
@@ -437,7 +439,7 @@ async def give(scenario: AttemptScenario) -> None:
     world = scenario.world
     registry_id = await world.add_registry()
     command = PULL.model_copy(update={"registry_id": registry_id})
-    job_id = await world.submit(scenario.guest, command, registry_id=registry_id)
+    job_id = await world.submit(scenario.enrolled, command, registry_id=registry_id)
     [job] = await world.release()
     sealed = seal_grants(world.keys, job)
     assert sealed is not None

@@ -9,12 +9,12 @@ import pytest
 
 from shared.jobs.states import Outcome
 from tests.proxies import Proxy, open_proxy
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.jobs.functions import AttemptHeartbeat, DatabaseAway, Functions
 
 
 @pytest.fixture
-async def guest(world: World) -> Guest:
+async def enrolled(world: World) -> EnrolledServer:
     return await world.add_server()
 
 
@@ -25,10 +25,10 @@ async def proxy(world: World) -> AsyncIterator[Proxy]:
 
 
 @pytest.fixture
-def functions(world: World, guest: Guest, proxy: Proxy) -> Functions:
+def functions(world: World, enrolled: EnrolledServer, proxy: Proxy) -> Functions:
     """Open calls through the proxy with a timeout of half a second."""
     url = f"postgresql://{proxy.host}/{world.database.name}"
-    return guest.functions("first", url=url, call_seconds=0.5)
+    return enrolled.functions("first", url=url, call_seconds=0.5)
 
 
 async def test_a_cut_connection_is_opened_again_at_the_next_call(
@@ -93,9 +93,9 @@ async def test_closing_does_not_wait_for_a_silent_link(functions: Functions, pro
 
 
 async def test_text_that_the_database_cannot_hold_fails_no_heartbeat(
-    world: World, guest: Guest, functions: Functions
+    world: World, enrolled: EnrolledServer, functions: Functions
 ) -> None:
-    job_id = await world.run(guest)
+    job_id = await world.run(enrolled)
     odd = {"layer\0": ["a\0b", "\ud800"], "speed": float("nan"), "count": 1, "done": None}
 
     answer = await functions.heartbeat([AttemptHeartbeat(job_id=job_id, attempt=1, progress=odd)])
@@ -106,9 +106,9 @@ async def test_text_that_the_database_cannot_hold_fails_no_heartbeat(
 
 
 async def test_text_that_the_database_cannot_hold_fails_no_result(
-    world: World, guest: Guest, functions: Functions
+    world: World, enrolled: EnrolledServer, functions: Functions
 ) -> None:
-    job_id = await world.run(guest)
+    job_id = await world.run(enrolled)
     error = {"code": "engine_refused", "message": "bad\0byte \udc80", "retryable": False}
 
     answer = await functions.finish(job_id, 1, Outcome.FAILED, error=error)
@@ -117,8 +117,10 @@ async def test_text_that_the_database_cannot_hold_fails_no_result(
     assert (await world.job(job_id))["error"]["message"] == "bad?byte ?"
 
 
-async def test_an_event_is_written(world: World, guest: Guest, functions: Functions) -> None:
-    job_id = await world.run(guest)
+async def test_an_event_is_written(
+    world: World, enrolled: EnrolledServer, functions: Functions
+) -> None:
+    job_id = await world.run(enrolled)
 
     await functions.event(job_id, 1, 1, "log", {"line": "pulling"})
 
@@ -127,9 +129,9 @@ async def test_an_event_is_written(world: World, guest: Guest, functions: Functi
 
 
 async def test_a_repeated_event_is_stored_once(
-    world: World, guest: Guest, functions: Functions
+    world: World, enrolled: EnrolledServer, functions: Functions
 ) -> None:
-    job_id = await world.run(guest)
+    job_id = await world.run(enrolled)
 
     for number, line in ((1, "one"), (1, "one"), (2, "two"), (4, "four"), (2, "two")):
         await functions.event(job_id, 1, number, "log", {"line": line})
@@ -140,21 +142,21 @@ async def test_a_repeated_event_is_stored_once(
 
 
 async def test_events_without_numbers_are_all_stored(
-    world: World, guest: Guest, functions: Functions
+    world: World, enrolled: EnrolledServer, functions: Functions
 ) -> None:
-    job_id = await world.run(guest)
+    job_id = await world.run(enrolled)
     uncounted = {"job_id": job_id, "attempt": 1, "kind": "log", "data": {}}
 
     for _ in range(2):
-        assert (await guest.call("event", "first", **uncounted))["status"] == "recorded"
+        assert (await enrolled.call("event", "first", **uncounted))["status"] == "recorded"
 
     assert len(await world.rows("SELECT 1 FROM job_event WHERE kind = 'log'")) == 2
 
 
-async def test_the_password_is_in_no_error(world: World, guest: Guest) -> None:
-    functions = guest.functions("first", url="postgresql://127.0.0.1:1/wharf")
+async def test_the_password_is_in_no_error(world: World, enrolled: EnrolledServer) -> None:
+    functions = enrolled.functions("first", url="postgresql://127.0.0.1:1/wharf")
 
     with pytest.raises(psycopg.OperationalError) as caught:
         await functions.heartbeat([])
 
-    assert guest.password.get_secret_value() not in str(caught.value)
+    assert enrolled.password.get_secret_value() not in str(caught.value)

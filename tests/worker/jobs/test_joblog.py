@@ -151,9 +151,9 @@ def test_pieces_hold_whole_lines_in_order_and_fit(lines: list[str]) -> None:
 
 
 async def test_the_largest_piece_fits_an_event(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
-    functions = guest.functions("first")
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
+    functions = server.functions("first")
     await functions.claim(job_id, 1)
 
     async def send(number: int, piece: Mapping[str, str]) -> None:

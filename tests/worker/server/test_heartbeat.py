@@ -21,7 +21,7 @@ from shared.vault import KeyRing
 from tests.databases import Database, start_postgres
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
-from tests.world import Guest, World, open_world
+from tests.world import EnrolledServer, World, open_world
 from worker.jobs.attempt import Attempt, AttemptResult, StopReason
 from worker.jobs.functions import Functions
 from worker.local.postgres import LocalPostgres
@@ -39,7 +39,7 @@ class Server:
     """A worker whose handlers work until they are stopped."""
 
     world: World
-    guest: Guest
+    enrolled: EnrolledServer
     functions: Functions
     runtime: Runtime
     presence: Presence
@@ -48,7 +48,7 @@ class Server:
 
     async def begin(self) -> str:
         """Start a job and return when its work has begun."""
-        job_id = await self.world.dispatch(self.guest)
+        job_id = await self.world.dispatch(self.enrolled)
         self.tasks[job_id] = asyncio.create_task(self.runtime.run(job_id, 1))
         await wait_until(lambda: job_id in self.busy)
         return job_id
@@ -73,19 +73,19 @@ async def work(_: Command, __: Grants, ___: Attempt) -> BaseModel:
 
 def make_server(
     world: World,
-    guest: Guest,
+    enrolled: EnrolledServer,
     *,
     incarnation: str = "first",
     url: str | None = None,
     **options: Any,
 ) -> Server:
-    functions = guest.functions(incarnation, url=url)
-    runtime = Runtime(guest.enrolled, KeyRing([guest.key]), functions, work)
+    functions = enrolled.functions(incarnation, url=url)
+    runtime = Runtime(enrolled.enrolment, KeyRing([enrolled.key]), functions, work)
     superseded = asyncio.Event()
     presence = Presence(
-        guest.enrolled, functions, runtime.attempts, runtime.stop_all, superseded.set, **options
+        enrolled.enrolment, functions, runtime.attempts, runtime.stop_all, superseded.set, **options
     )
-    return Server(world, guest, functions, runtime, presence, superseded)
+    return Server(world, enrolled, functions, runtime, presence, superseded)
 
 
 @pytest.fixture
@@ -110,26 +110,26 @@ async def test_a_registration_reports_the_worker_s_kinds(world: World) -> None:
 
 
 async def test_a_registration_waits_until_control_has_created_the_role(world: World) -> None:
-    guest = await world.enrol_server()
-    server = make_server(world, guest)
+    enrolled = await world.enrol_server()
+    server = make_server(world, enrolled)
 
     waiting = asyncio.create_task(server.presence.register(None, ENGINE))
     ended, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not ended
-    await world.control.execute("SELECT server_role_create(%s)", (guest.server_id,))
+    await world.control.execute("SELECT server_role_create(%s)", (enrolled.server_id,))
     await waiting
 
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
 
 
 async def test_a_registration_fails_if_the_database_refuses_the_login(world: World) -> None:
-    guest = await world.enrol_server()
-    server = make_server(world, guest, patience=timedelta(seconds=0.1))
+    enrolled = await world.enrol_server()
+    server = make_server(world, enrolled, patience=timedelta(seconds=0.1))
 
     with pytest.raises(SetupError, match="refuses this server") as caught:
         await server.presence.register(None, ENGINE)
 
-    assert guest.password.get_secret_value() not in str(caught.value.message)
+    assert enrolled.password.get_secret_value() not in str(caught.value.message)
 
 
 async def test_a_registration_of_a_removed_server_ends_the_worker(world: World) -> None:
@@ -141,13 +141,13 @@ async def test_a_registration_of_a_removed_server_ends_the_worker(world: World) 
 
 
 async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World) -> None:
-    guest = await world.add_server("another")
-    server = make_server(world, guest)
+    enrolled = await world.add_server("another")
+    server = make_server(world, enrolled)
 
     waiting = asyncio.create_task(server.presence.register(None, ENGINE))
     ended, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not ended
-    await world.forget(guest)
+    await world.forget(enrolled)
     await waiting
 
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")
@@ -196,7 +196,7 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: S
         await world.pass_time(lost, timedelta(minutes=1))
         await world.sweep()
         await world.control.execute(
-            "SELECT pg_notify('wharf_heartbeat', %s)", (server.guest.server_id,)
+            "SELECT pg_notify('wharf_heartbeat', %s)", (server.enrolled.server_id,)
         )
 
         assert await server.end_of(lost) is None
@@ -208,7 +208,7 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: S
 async def test_a_superseded_worker_stops_all_work_and_leaves(world: World, server: Server) -> None:
     async with server.presence.sending_heartbeats():
         job_id = await server.begin()
-        await server.guest.register("second", predecessor="first")
+        await server.enrolled.register("second", predecessor="first")
         await world.control.execute("SELECT pg_notify('wharf_heartbeat', '')")
         async with asyncio.timeout(5):
             await server.superseded.wait()
@@ -221,7 +221,7 @@ async def test_a_superseded_worker_stops_all_work_and_leaves(world: World, serve
 async def test_an_invalid_notification_stops_nothing(world: World, server: Server) -> None:
     async with server.presence.sending_heartbeats():
         job_id = await server.begin()
-        for payload in ("", "'", "x" * 7000, job_id, server.guest.server_id):
+        for payload in ("", "'", "x" * 7000, job_id, server.enrolled.server_id):
             await world.control.execute("SELECT pg_notify('wharf_heartbeat', %s)", (payload,))
         ended, _ = await asyncio.wait(server.tasks.values(), timeout=0.2)
 
@@ -244,7 +244,7 @@ async def test_a_drain_is_reported_at_once_and_running_work_continues(
         job_id = await server.begin()
         server.presence.drain()
         await wait_until(is_reported, seconds=1)
-        unsent = await world.submit(server.guest)
+        unsent = await world.submit(server.enrolled)
 
         assert await world.release() == []
         assert not server.tasks[job_id].done()
@@ -264,8 +264,8 @@ async def test_a_leaving_worker_makes_its_server_unavailable_at_once(
 
 
 async def test_an_unregistered_worker_does_not_report_that_it_leaves(world: World) -> None:
-    guest = await world.add_server("another")
-    server = make_server(world, guest, incarnation="another")
+    enrolled = await world.add_server("another")
+    server = make_server(world, enrolled, incarnation="another")
 
     await server.presence.leave()
 
@@ -289,10 +289,10 @@ def test_the_fence_is_well_before_the_end_of_the_lease() -> None:
 
 
 async def test_a_worker_on_a_silent_link_stops_in_time(world: World) -> None:
-    guest = await world.add_server()
+    enrolled = await world.add_server()
     async with open_proxy(("127.0.0.1", world.database.server.port)) as proxy:
         url = f"postgresql://{proxy.host}/{world.database.name}"
-        server = make_server(world, guest, url=url, **QUICK)
+        server = make_server(world, enrolled, url=url, **QUICK)
         async with server.presence.sending_heartbeats():
             job_id = await server.begin()
             await server.functions.heartbeat([])
@@ -379,8 +379,8 @@ class ComingEngine:
 async def test_an_engine_that_starts_later_or_is_updated_is_described(world: World) -> None:
     engine = ComingEngine()
     options: dict[str, Any] = {**QUICK, "describe_every": SHORT / 6}
-    guest = await world.add_server(None)
-    server = make_server(world, guest, describe=engine.describe, **options)
+    enrolled = await world.add_server(None)
+    server = make_server(world, enrolled, describe=engine.describe, **options)
 
     async def shows(version: str) -> bool:
         [row] = await world.rows("SELECT engine FROM server")
@@ -394,8 +394,8 @@ async def test_an_engine_that_starts_later_or_is_updated_is_described(world: Wor
 
 
 async def test_a_heartbeat_reports_the_clock_difference(world: World) -> None:
-    guest = await world.add_server(None)
-    server = make_server(world, guest, **QUICK)
+    enrolled = await world.add_server(None)
+    server = make_server(world, enrolled, **QUICK)
 
     async def is_reported() -> bool:
         [row] = await world.rows("SELECT clock_ahead_seconds AS ahead FROM server")
@@ -418,12 +418,12 @@ async def test_a_worker_that_is_refused_asks_the_api_and_ends_if_it_was_removed(
         api_asked.set()
         return True
 
-    guest = await world.add_server(None)
-    server = make_server(world, guest, is_removed=is_removed, on_removed=removed.set)
+    enrolled = await world.add_server(None)
+    server = make_server(world, enrolled, is_removed=is_removed, on_removed=removed.set)
     await server.presence.register(None, ENGINE)
     async with server.presence.sending_heartbeats():
         await world.owner.execute("UPDATE server SET removed_at = now()")
-        await world.control.execute("SELECT server_role_drop(%s)", (guest.server_id,))
+        await world.control.execute("SELECT server_role_drop(%s)", (enrolled.server_id,))
 
         await asyncio.wait_for(removed.wait(), 10)
 
@@ -438,15 +438,15 @@ async def test_a_worker_that_is_refused_and_was_not_removed_continues(world: Wor
         api_asked.set()
         return False
 
-    guest = await world.add_server(None)
-    server = make_server(world, guest, is_removed=is_removed)
+    enrolled = await world.add_server(None)
+    server = make_server(world, enrolled, is_removed=is_removed)
     await server.presence.register(None, ENGINE)
     async with server.presence.sending_heartbeats():
-        role = sql.Identifier(guest.role)
+        role = sql.Identifier(enrolled.role)
         await world.owner.execute(sql.SQL("ALTER ROLE {} NOLOGIN").format(role))
         await world.owner.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s",
-            (guest.role,),
+            (enrolled.role,),
         )
         await asyncio.wait_for(api_asked.wait(), 10)
         [before] = await world.rows("SELECT seen_at FROM server")

@@ -18,7 +18,7 @@ from shared.jobs.commands import Command
 from shared.jobs.results import ImageResult
 from shared.jobs.states import Outcome
 from tests.waiting import wait_until
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.jobs.attempt import Attempt, AttemptResult
 from worker.login import Grants
 from worker.server.identity import StateDirectory
@@ -63,7 +63,7 @@ class WorkerScenario:
     """A server's state directory, and the workers that were started with it."""
 
     world: World
-    guest: Guest
+    enrolled: EnrolledServer
     path: Path
     threads: ThreadPoolExecutor
     left: threading.Event = field(default_factory=threading.Event)
@@ -94,14 +94,14 @@ class WorkerScenario:
 
 @pytest.fixture
 async def scenario(world: World, tmp_path: Path) -> AsyncIterator[WorkerScenario]:
-    guest = await world.add_server(None)
+    enrolled = await world.add_server(None)
     state = StateDirectory.open(tmp_path)
-    state.save_enrolment(guest.enrolled)
-    (tmp_path / "server.key").write_text(guest.key.text())
-    (tmp_path / "database.password").write_text(guest.password.get_secret_value())
+    state.save_enrolment(enrolled.enrolment)
+    (tmp_path / "server.key").write_text(enrolled.key.text())
+    (tmp_path / "database.password").write_text(enrolled.password.get_secret_value())
     state.close()
     with ThreadPoolExecutor(16) as threads:
-        made = WorkerScenario(world, guest, tmp_path, threads)
+        made = WorkerScenario(world, enrolled, tmp_path, threads)
         yield made
         made.handlers.released.set()
         for worker in list(made.workers):
@@ -116,7 +116,7 @@ async def test_the_worker_learns_which_of_its_jobs_have_ended(scenario: WorkerSc
 
 async def test_a_job_runs_for_the_thread_that_waits_for_it(scenario: WorkerScenario) -> None:
     worker, handlers = await scenario.start(), scenario.handlers
-    job_id = await scenario.world.dispatch(scenario.guest)
+    job_id = await scenario.world.dispatch(scenario.enrolled)
     handlers.released.set()
 
     end = await scenario.run(worker, job_id)
@@ -130,10 +130,10 @@ async def test_a_closed_worker_is_unavailable_at_once_and_its_job_waits(
     scenario: WorkerScenario,
 ) -> None:
     worker, handlers = await scenario.start(), scenario.handlers
-    job_id = await scenario.world.dispatch(scenario.guest)
+    job_id = await scenario.world.dispatch(scenario.enrolled)
     running = scenario.run(worker, job_id)
     await wait_until(lambda: bool(handlers.started))
-    unclaimed = await scenario.world.dispatch(scenario.guest)
+    unclaimed = await scenario.world.dispatch(scenario.enrolled)
 
     await scenario.close(worker)
     await running
@@ -154,14 +154,14 @@ async def test_a_draining_worker_gets_no_new_jobs(scenario: WorkerScenario) -> N
         return bool(await scenario.world.rows("SELECT 1 FROM server WHERE draining"))
 
     await wait_until(is_reported)
-    await scenario.world.submit(scenario.guest)
+    await scenario.world.submit(scenario.enrolled)
 
     assert await scenario.world.release() == []
 
 
 async def test_a_repeated_message_is_dropped(scenario: WorkerScenario) -> None:
     worker, handlers = await scenario.start(), scenario.handlers
-    job_id = await scenario.world.dispatch(scenario.guest)
+    job_id = await scenario.world.dispatch(scenario.enrolled)
     running = scenario.run(worker, job_id)
     await wait_until(lambda: bool(handlers.started))
 
@@ -174,7 +174,7 @@ async def test_a_repeated_message_is_dropped(scenario: WorkerScenario) -> None:
 
 async def test_many_jobs_run_at_once(scenario: WorkerScenario) -> None:
     worker, handlers = await scenario.start(), scenario.handlers
-    jobs = [await scenario.world.dispatch(scenario.guest) for _ in range(8)]
+    jobs = [await scenario.world.dispatch(scenario.enrolled) for _ in range(8)]
     running = [scenario.run(worker, job) for job in jobs]
 
     await wait_until(lambda: len(handlers.started) == 8)
@@ -188,8 +188,8 @@ async def test_a_draining_worker_finishes_or_returns_its_jobs(
 ) -> None:
     worker, handlers = await scenario.start(), scenario.handlers
     job_id, late = (
-        await scenario.world.dispatch(scenario.guest),
-        await scenario.world.dispatch(scenario.guest),
+        await scenario.world.dispatch(scenario.enrolled),
+        await scenario.world.dispatch(scenario.enrolled),
     )
     running = scenario.run(worker, job_id)
     await wait_until(lambda: bool(handlers.started))
@@ -208,8 +208,8 @@ async def test_a_draining_worker_finishes_or_returns_its_jobs(
 async def test_the_next_worker_takes_over_the_jobs_of_a_killed_one_at_once(
     scenario: WorkerScenario,
 ) -> None:
-    await scenario.guest.register("killed")
-    job_id = await scenario.world.run(scenario.guest, "killed")
+    await scenario.enrolled.register("killed")
+    job_id = await scenario.world.run(scenario.enrolled, "killed")
     (scenario.path / "incarnation").write_text("killed")
 
     worker = await scenario.start()
@@ -223,7 +223,7 @@ async def test_the_next_worker_takes_over_the_jobs_of_a_killed_one_at_once(
 
 async def test_closing_returns_the_running_jobs(scenario: WorkerScenario) -> None:
     worker = await scenario.start()
-    job_id = await scenario.world.dispatch(scenario.guest)
+    job_id = await scenario.world.dispatch(scenario.enrolled)
     running = scenario.run(worker, job_id)
     await wait_until(lambda: bool(scenario.handlers.started))
 
@@ -248,7 +248,7 @@ async def test_a_superseded_worker_leaves(scenario: WorkerScenario) -> None:
     await scenario.start()
     [row] = await scenario.world.rows("SELECT incarnation FROM server")
 
-    await scenario.guest.register("another", predecessor=row["incarnation"])
+    await scenario.enrolled.register("another", predecessor=row["incarnation"])
     await scenario.world.control.execute("SELECT pg_notify('wharf_heartbeat', '')")
 
     await wait_until(scenario.left.is_set)

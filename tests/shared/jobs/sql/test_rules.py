@@ -7,7 +7,7 @@ import pytest
 
 from shared.ids import make_id
 from shared.jobs.store.cancel import cancel
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 
 SEALED = "v1.0123456789abcdef.AAAA"
 
@@ -17,8 +17,8 @@ async def secrets_of(world: World, job_id: str) -> set[str]:
     return {row["purpose"] for row in rows}
 
 
-async def dispatch_with_secrets(world: World, guest: Guest) -> str:
-    job_id = await world.dispatch(guest, sealed={"password": SEALED})
+async def dispatch_with_secrets(world: World, enrolled: EnrolledServer) -> str:
+    job_id = await world.dispatch(enrolled, sealed={"password": SEALED})
     await world.control.execute(
         "INSERT INTO job_secret VALUES (%s, 'login', 1, %s)", (job_id, SEALED)
     )
@@ -29,26 +29,26 @@ async def dispatch_with_secrets(world: World, guest: Guest) -> str:
 async def test_a_login_goes_with_its_attempt_and_the_password_stays(
     world: World, outcome: str
 ) -> None:
-    guest = await world.add_server()
-    job_id = await dispatch_with_secrets(world, guest)
-    await guest.call("claim", "first", job_id=job_id, attempt=1)
+    enrolled = await world.add_server()
+    job_id = await dispatch_with_secrets(world, enrolled)
+    await enrolled.call("claim", "first", job_id=job_id, attempt=1)
     assert await secrets_of(world, job_id) == {"login", "password"}
 
     error = {"code": "x", "message": "x", "retryable": True}
     said = {"job_id": job_id, "attempt": 1, "outcome": outcome, "error": error}
-    await guest.call("finish", "first", **said)
+    await enrolled.call("finish", "first", **said)
 
     assert await world.state(job_id) == "queued"
     assert await secrets_of(world, job_id) == {"password"}
 
 
 async def test_all_secrets_go_with_the_job(world: World) -> None:
-    guest = await world.add_server()
-    done, cancelled = [await dispatch_with_secrets(world, guest) for _ in range(2)]
-    waiting = await world.submit(guest, sealed={"password": SEALED})
+    enrolled = await world.add_server()
+    done, cancelled = [await dispatch_with_secrets(world, enrolled) for _ in range(2)]
+    waiting = await world.submit(enrolled, sealed={"password": SEALED})
 
-    await guest.call("claim", "first", job_id=done, attempt=1)
-    await guest.call("finish", "first", job_id=done, attempt=1, outcome="succeeded", result={})
+    await enrolled.call("claim", "first", job_id=done, attempt=1)
+    await enrolled.call("finish", "first", job_id=done, attempt=1, outcome="succeeded", result={})
     for job_id in (cancelled, waiting):
         await cancel(world.api, job_id, world.organization_id, "not wanted")
 
@@ -56,9 +56,9 @@ async def test_all_secrets_go_with_the_job(world: World) -> None:
 
 
 async def test_a_login_goes_when_its_server_does(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await dispatch_with_secrets(world, guest)
-    await world.forget(guest)
+    enrolled = await world.add_server()
+    job_id = await dispatch_with_secrets(world, enrolled)
+    await world.forget(enrolled)
 
     await world.sweep()
 
@@ -66,26 +66,26 @@ async def test_a_login_goes_when_its_server_does(world: World) -> None:
 
 
 async def test_a_login_goes_when_its_worker_is_lost(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await dispatch_with_secrets(world, guest)
-    await guest.call("claim", "first", job_id=job_id, attempt=1)
+    enrolled = await world.add_server()
+    job_id = await dispatch_with_secrets(world, enrolled)
+    await enrolled.call("claim", "first", job_id=job_id, attempt=1)
 
-    await guest.register("second", predecessor="first")
+    await enrolled.register("second", predecessor="first")
 
     assert await secrets_of(world, job_id) == {"password"}
 
 
 async def test_each_attempt_is_closed_with_its_outcome(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="returned")
+    enrolled = await world.add_server()
+    job_id = await world.run(enrolled)
+    await enrolled.call("finish", "first", job_id=job_id, attempt=1, outcome="returned")
     await world.release()
-    await world.forget(guest)
+    await world.forget(enrolled)
     await world.sweep()
-    await guest.call("heartbeat", "first")
+    await enrolled.call("heartbeat", "first")
     await world.release()
-    await guest.call("claim", "first", job_id=job_id, attempt=3)
-    await guest.call("finish", "first", job_id=job_id, attempt=3, outcome="succeeded", result={})
+    await enrolled.call("claim", "first", job_id=job_id, attempt=3)
+    await enrolled.call("finish", "first", job_id=job_id, attempt=3, outcome="succeeded", result={})
 
     attempts = await world.rows(
         "SELECT attempt, outcome, ended_at IS NOT NULL AS has_ended FROM job_attempt"
@@ -101,8 +101,8 @@ async def test_each_attempt_is_closed_with_its_outcome(world: World) -> None:
 
 
 async def test_the_schema_refuses_a_second_end(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    enrolled = await world.add_server()
+    job_id = await world.submit(enrolled)
     await cancel(world.api, job_id, world.organization_id, "not wanted")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
@@ -114,8 +114,8 @@ async def test_the_schema_refuses_a_second_end(world: World) -> None:
 
 
 async def test_a_client_that_waits_for_a_job_is_notified_of_its_end(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    enrolled = await world.add_server()
+    job_id = await world.submit(enrolled)
     await world.api.execute("LISTEN wharf_job")
 
     await cancel(world.control, job_id, world.organization_id, "not wanted")
@@ -127,8 +127,8 @@ async def test_a_client_that_waits_for_a_job_is_notified_of_its_end(world: World
 
 
 async def test_anybody_may_send_junk_as_a_hint_and_it_changes_nothing(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    enrolled = await world.add_server()
+    job_id = await world.dispatch(enrolled)
     before = await world.job(job_id)
     forger = await (await world.add_server()).connection()
 

@@ -9,15 +9,17 @@ import psycopg
 import pytest
 
 from shared.ids import make_id
-from tests.world import PULL, Guest, World, call
+from tests.world import PULL, EnrolledServer, World, call
 
 DIGEST = f"sha256:{'0' * 64}"
 SECOND = timedelta(seconds=1)
 RETRYABLE = {"code": "registry_error", "message": "busy", "remedy": "", "retryable": True}
 
 
-async def finish(guest: Guest, job_id: str, outcome: str, **document: Any) -> dict[str, Any]:
-    return await guest.call(
+async def finish(
+    server: EnrolledServer, job_id: str, outcome: str, **document: Any
+) -> dict[str, Any]:
+    return await server.call(
         "finish", "first", **{"job_id": job_id, "attempt": 1, "outcome": outcome, **document}
     )
 
@@ -26,23 +28,23 @@ async def finish(guest: Guest, job_id: str, outcome: str, **document: Any) -> di
 
 
 async def test_hello_answers_who_the_server_is(world: World) -> None:
-    guest = await world.add_server(None)
+    server = await world.add_server(None)
 
-    answer = await guest.register("first")
+    answer = await server.register("first")
 
     assert answer.pop("mark")
     assert answer == {
         "status": "current",
-        "server_id": guest.server_id,
+        "server_id": server.server_id,
         "organization_id": world.organization_id,
     }
 
 
 async def test_a_new_worker_with_proof_hands_back_what_the_dead_one_held(world: World) -> None:
-    guest = await world.add_server()
-    running, unclaimed = await world.run(guest), await world.dispatch(guest)
+    server = await world.add_server()
+    running, unclaimed = await world.run(server), await world.dispatch(server)
 
-    assert (await guest.register("second", predecessor="first"))["status"] == "current"
+    assert (await server.register("second", predecessor="first"))["status"] == "current"
 
     job = await world.job(running)
     assert (job["state"], job["failures"], job["error"]["code"]) == ("queued", 1, "worker_lost")
@@ -54,66 +56,66 @@ async def test_a_new_worker_with_proof_hands_back_what_the_dead_one_held(world: 
 async def test_a_new_worker_without_proof_waits_for_the_lease_of_the_other(
     world: World, proof: str | None
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    answer = await guest.register("second", predecessor=proof)
+    answer = await server.register("second", predecessor=proof)
 
     assert answer["status"] == "wait"
     assert 10 < answer["seconds"] <= 15
     assert await world.state(job_id) == "running"
-    await world.forget(guest, 16 * SECOND)
-    assert (await guest.register("second", predecessor=proof))["status"] == "current"
+    await world.forget(server, 16 * SECOND)
+    assert (await server.register("second", predecessor=proof))["status"] == "current"
     assert await world.state(job_id) == "queued"
 
 
 async def test_a_repeated_hello_takes_nothing_from_its_own_worker(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    assert (await guest.register("first", predecessor="zeroth"))["status"] == "current"
+    assert (await server.register("first", predecessor="zeroth"))["status"] == "current"
 
     assert await world.state(job_id) == "running"
 
 
 async def test_a_hello_without_a_name_changes_nothing(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
     for nameless in (None, "", "x" * 101):
         with pytest.raises(psycopg.errors.InvalidParameterValue):
-            await guest.call("register", nameless, predecessor="first")
+            await server.call("register", nameless, predecessor="first")
 
-    assert (await guest.call("heartbeat", "first"))["status"] == "current"
+    assert (await server.call("heartbeat", "first"))["status"] == "current"
 
 
 async def test_a_cancelled_job_of_a_dead_worker_is_cancelled(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     await world.api.execute("SELECT job_cancel(%s, %s, '{}')", (job_id, world.organization_id))
 
-    await guest.register("second", predecessor="first")
+    await server.register("second", predecessor="first")
 
     assert await world.state(job_id) == "cancelled"
 
 
 async def test_a_removed_server_is_unknown(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    assert await guest.register("second", predecessor="first") == {"status": "unknown"}
+    assert await server.register("second", predecessor="first") == {"status": "unknown"}
 
 
 # Claim
 
 
 async def test_a_claim_answers_all_that_the_attempt_needs(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest, PULL)
+    server = await world.add_server()
+    job_id = await world.dispatch(server, PULL)
     await world.control.execute(
         "INSERT INTO job_secret VALUES (%s, 'login', 1, 'v1.sealed')", (job_id,)
     )
 
-    answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
+    answer = await server.call("claim", "first", job_id=job_id, attempt=1)
 
     assert answer == {
         "status": "claimed",
@@ -127,30 +129,30 @@ async def test_a_claim_answers_all_that_the_attempt_needs(world: World) -> None:
 
 
 async def test_a_repeated_claim_is_answered_the_same_and_changes_nothing(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
-    first = await guest.call("claim", "first", job_id=job_id, attempt=1)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
+    first = await server.call("claim", "first", job_id=job_id, attempt=1)
     row = await world.job(job_id)
 
-    assert await guest.call("claim", "first", job_id=job_id, attempt=1) == first
+    assert await server.call("claim", "first", job_id=job_id, attempt=1) == first
     assert await world.job(job_id) == row
 
 
 async def test_a_password_of_the_job_is_not_shown_to_its_worker(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest, sealed={"password": "v1.sealed-to-the-vault"})
+    server = await world.add_server()
+    job_id = await world.dispatch(server, sealed={"password": "v1.sealed-to-the-vault"})
 
-    answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
+    answer = await server.call("claim", "first", job_id=job_id, attempt=1)
 
     assert answer["secrets"] == []
 
 
 @pytest.mark.parametrize("attempt", [0, 2])
 async def test_another_attempt_cannot_be_claimed(world: World, attempt: int) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
 
-    answer = await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+    answer = await server.call("claim", "first", job_id=job_id, attempt=attempt)
 
     assert answer == {"status": "fenced"}
 
@@ -175,12 +177,12 @@ async def test_a_job_of_another_server_cannot_be_claimed_or_touched(world: World
 
 
 async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> None:
-    guest = await world.add_server()
-    old, new = await guest.connect(), await guest.connect()
+    server = await world.add_server()
+    old, new = await server.connect(), await server.connect()
 
     for turn in range(10):
         before, after = ("first", "second") if turn % 2 == 0 else ("second", "first")
-        job_id = await world.dispatch(guest)
+        job_id = await world.dispatch(server)
         said = {"job_id": job_id, "attempt": 1}
         claiming = asyncio.create_task(call(old, "claim", before, **said))
         await call(new, "register", after, predecessor=before, kinds=[])
@@ -191,14 +193,14 @@ async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> No
             ("claimed", "fenced"),
             ("superseded", "claimed"),
         }
-        await guest.register(after)
+        await server.register(after)
         await world.owner.execute("DELETE FROM job")
 
 
 async def test_two_claims_at_once_by_one_worker_are_one_claim(world: World) -> None:
-    guest = await world.add_server()
-    one, two = await guest.connect(), await guest.connect()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    one, two = await server.connect(), await server.connect()
+    job_id = await world.dispatch(server)
 
     answers = await asyncio.gather(
         *(call(by, "claim", "first", job_id=job_id, attempt=1) for by in (one, two))
@@ -213,15 +215,15 @@ async def test_two_claims_at_once_by_one_worker_are_one_claim(world: World) -> N
 
 
 async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
-    guest = await world.add_server()
-    running, unclaimed = await world.run(guest), await world.dispatch(guest)
-    await guest.register("second", predecessor="first")
+    server = await world.add_server()
+    running, unclaimed = await world.run(server), await world.dispatch(server)
+    await server.register("second", predecessor="first")
     said = {"job_id": running, "attempt": 1}
 
-    claim = await guest.call("claim", "first", job_id=unclaimed, attempt=1)
-    heartbeat = await guest.call("heartbeat", "first", jobs=[said])
-    event = await guest.call("event", "first", **said, kind="log", data={})
-    end = await guest.call("finish", "first", **said, outcome="succeeded", result={})
+    claim = await server.call("claim", "first", job_id=unclaimed, attempt=1)
+    heartbeat = await server.call("heartbeat", "first", jobs=[said])
+    event = await server.call("event", "first", **said, kind="log", data={})
+    end = await server.call("finish", "first", **said, outcome="succeeded", result={})
 
     assert [claim["status"], heartbeat["status"]] == ["superseded", "superseded"]
     assert [event["status"], end["status"]] == ["fenced", "fenced"]
@@ -232,14 +234,14 @@ async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
 
 
 async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: World) -> None:
-    guest = await world.add_server()
-    held, lost = await world.run(guest), await world.run(guest)
+    server = await world.add_server()
+    held, lost = await world.run(server), await world.run(server)
     for job_id in (held, lost):
         await world.pass_time(job_id, 10 * SECOND)
     await world.owner.execute("UPDATE job SET incarnation = 'x' WHERE job_id = %s", (lost,))
 
     jobs = [{"job_id": job_id, "attempt": 1} for job_id in (held, lost, make_id())]
-    answer = await guest.call("heartbeat", "first", jobs=jobs)
+    answer = await server.call("heartbeat", "first", jobs=jobs)
 
     assert answer["jobs"] == [{"job_id": held, "attempt": 1, "cancel": False}]
     [row] = await world.rows("SELECT lease_until - now() AS left FROM job WHERE job_id = %s", held)
@@ -247,22 +249,22 @@ async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: Wo
 
 
 async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     said = {"job_id": job_id, "attempt": 1}
-    await guest.call("heartbeat", "first", jobs=[{**said, "progress": {"done": 1}}])
+    await server.call("heartbeat", "first", jobs=[{**said, "progress": {"done": 1}}])
 
     for progress in (None, "text", [1], {"much": "x" * 40_000}):
-        await guest.call("heartbeat", "first", jobs=[{**said, "progress": progress}])
+        await server.call("heartbeat", "first", jobs=[{**said, "progress": progress}])
 
     assert (await world.job(job_id))["progress"] == {"done": 1}
 
 
 async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: World) -> None:
-    guest = await world.add_server()
-    await world.forget(guest, 10 * SECOND)
+    server = await world.add_server()
+    await world.forget(server, 10 * SECOND)
 
-    answer = await guest.call("heartbeat", "first")
+    answer = await server.call("heartbeat", "first")
 
     assert (answer["status"], answer["jobs"]) == ("current", [])
     assert abs(answer["now"] - time.time()) < 60
@@ -272,15 +274,15 @@ async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: Wor
 
 
 async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: World) -> None:
-    guest, other = await world.add_server(), await world.add_server("another")
-    running, over, unknown = await world.run(guest), await world.run(guest), make_id()
-    await finish(guest, over, "failed", error=RETRYABLE | {"retryable": False})
-    retried = await world.run(guest)
-    await finish(guest, retried, "failed", error=RETRYABLE)
+    server, other = await world.add_server(), await world.add_server("another")
+    running, over, unknown = await world.run(server), await world.run(server), make_id()
+    await finish(server, over, "failed", error=RETRYABLE | {"retryable": False})
+    retried = await world.run(server)
+    await finish(server, retried, "failed", error=RETRYABLE)
     elsewhere = await world.dispatch(other)
 
     begun = [running, over, retried, elsewhere, unknown]
-    answer = await guest.call("heartbeat", "first", begun=begun)
+    answer = await server.call("heartbeat", "first", begun=begun)
 
     assert sorted(answer["ended"]) == sorted([over, elsewhere, unknown])
 
@@ -289,9 +291,9 @@ async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: W
 async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
     world: World, begun: Any
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
-    answer = await guest.call("heartbeat", "first", begun=begun)
+    answer = await server.call("heartbeat", "first", begun=begun)
 
     assert answer["status"] == "current"
 
@@ -300,12 +302,12 @@ async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
 
 
 async def test_events_are_numbered_without_gaps_and_one_is_the_end(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     said = {"job_id": job_id, "attempt": 1}
 
-    answer = await guest.call("event", "first", **said, kind="log", data={"line": "pulling"})
-    await finish(guest, job_id, "succeeded", result={})
+    answer = await server.call("event", "first", **said, kind="log", data={"line": "pulling"})
+    await finish(server, job_id, "succeeded", result={})
 
     assert answer == {"status": "recorded", "seq": 4}
     events = await world.rows("SELECT seq, kind, state FROM job_event ORDER BY seq")
@@ -315,9 +317,9 @@ async def test_events_are_numbered_without_gaps_and_one_is_the_end(world: World)
 
 
 async def test_events_written_at_once_have_numbers_of_their_own(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    connections = [await guest.connect() for _ in range(2)]
+    server = await world.add_server()
+    job_id = await world.run(server)
+    connections = [await server.connect() for _ in range(2)]
 
     async def write(number: int) -> None:
         for line in range(20):
@@ -332,25 +334,25 @@ async def test_events_written_at_once_have_numbers_of_their_own(world: World) ->
 
 
 async def test_an_event_that_is_no_progress_and_no_log_is_refused(world: World) -> None:
-    guest = await world.add_server()
-    said = {"job_id": await world.run(guest), "attempt": 1}
+    server = await world.add_server()
+    said = {"job_id": await world.run(server), "attempt": 1}
 
     answers = [
-        await guest.call("event", "first", **said, kind="state", data={}),
-        await guest.call("event", "first", **said, data={}),
-        await guest.call("event", "first", **said, kind="log", data={"text": "x" * 20_000}),
+        await server.call("event", "first", **said, kind="state", data={}),
+        await server.call("event", "first", **said, data={}),
+        await server.call("event", "first", **said, kind="log", data={"text": "x" * 20_000}),
     ]
 
     assert {answer["status"] for answer in answers} == {"refused"}
 
 
 async def test_an_attempt_that_has_ended_writes_no_more_events(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    await finish(guest, job_id, "succeeded", result={})
+    server = await world.add_server()
+    job_id = await world.run(server)
+    await finish(server, job_id, "succeeded", result={})
 
     said = {"job_id": job_id, "attempt": 1}
-    answer = await guest.call("event", "first", **said, kind="log", data={})
+    answer = await server.call("event", "first", **said, kind="log", data={})
 
     assert answer == {"status": "fenced"}
 
@@ -359,10 +361,10 @@ async def test_an_attempt_that_has_ended_writes_no_more_events(world: World) -> 
 
 
 async def test_a_success_is_recorded_with_its_result(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    answer = await finish(guest, job_id, "succeeded", result={"digest": DIGEST})
+    answer = await finish(server, job_id, "succeeded", result={"digest": DIGEST})
 
     assert answer == {"status": "recorded", "state": "succeeded"}
     job = await world.job(job_id)
@@ -374,12 +376,12 @@ async def test_a_success_is_recorded_with_its_result(world: World) -> None:
 async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
     world: World, progress: object
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     reported = {"job_id": job_id, "attempt": 1, "progress": {"current_bytes": 1}}
-    await guest.call("heartbeat", "first", jobs=[reported])
+    await server.call("heartbeat", "first", jobs=[reported])
 
-    await finish(guest, job_id, "succeeded", result={}, progress=progress)
+    await finish(server, job_id, "succeeded", result={}, progress=progress)
 
     assert (await world.job(job_id))["progress"] == {"current_bytes": 1}
 
@@ -388,23 +390,23 @@ async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
 async def test_a_repeated_finish_is_answered_as_recorded_already(
     world: World, outcome: str
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    first = await finish(guest, job_id, outcome, result={}, error=RETRYABLE)
+    server = await world.add_server()
+    job_id = await world.run(server)
+    first = await finish(server, job_id, outcome, result={}, error=RETRYABLE)
     row = await world.job(job_id)
 
-    again = await finish(guest, job_id, outcome, result={}, error=RETRYABLE)
+    again = await finish(server, job_id, outcome, result={}, error=RETRYABLE)
 
     assert (first["status"], again["status"]) == ("recorded", "already_recorded")
     assert await world.job(job_id) == row
 
 
 async def test_two_finishes_at_once_are_recorded_once(world: World) -> None:
-    guest = await world.add_server()
-    one, two = await guest.connect(), await guest.connect()
+    server = await world.add_server()
+    one, two = await server.connect(), await server.connect()
 
     for _ in range(10):
-        job_id = await world.run(guest)
+        job_id = await world.run(server)
         said = {"job_id": job_id, "attempt": 1, "outcome": "failed", "error": RETRYABLE}
         answers = await asyncio.gather(*(call(by, "finish", "first", **said) for by in (one, two)))
 
@@ -414,10 +416,10 @@ async def test_two_finishes_at_once_are_recorded_once(world: World) -> None:
 
 
 async def test_a_failure_without_retry_after_waits_seconds_and_not_an_hour(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    await finish(guest, job_id, "failed", error=RETRYABLE)
+    await finish(server, job_id, "failed", error=RETRYABLE)
 
     [row] = await world.rows("SELECT state, run_at - now() AS left FROM job")
     assert row["state"] == "queued"
@@ -430,20 +432,20 @@ async def test_a_failure_without_retry_after_waits_seconds_and_not_an_hour(world
 async def test_retry_after_is_honoured_up_to_an_hour(
     world: World, asked: int, least: int, most: int
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    await finish(guest, job_id, "failed", error={**RETRYABLE, "retry_after_seconds": asked})
+    await finish(server, job_id, "failed", error={**RETRYABLE, "retry_after_seconds": asked})
 
     [row] = await world.rows("SELECT run_at - now() AS left FROM job")
     assert least * SECOND < row["left"] <= most * SECOND
 
 
 async def test_a_failure_without_a_word_has_an_error_all_the_same(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    await finish(guest, job_id, "failed")
+    await finish(server, job_id, "failed")
 
     job = await world.job(job_id)
     assert (job["state"], job["error"]["code"]) == ("failed", "internal")
@@ -451,40 +453,40 @@ async def test_a_failure_without_a_word_has_an_error_all_the_same(world: World) 
 
 @pytest.mark.parametrize("outcome", [None, "lost", "expired"])
 async def test_a_word_that_is_no_outcome_is_refused(world: World, outcome: str | None) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    answer = await guest.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome)
+    answer = await server.call("finish", "first", job_id=job_id, attempt=1, outcome=outcome)
 
     assert answer == {"status": "refused"}
     assert await world.state(job_id) == "running"
 
 
 async def test_a_result_beyond_all_measure_is_refused(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
-    answer = await finish(guest, job_id, "succeeded", result={"text": "x" * 300_000})
+    answer = await finish(server, job_id, "succeeded", result={"text": "x" * 300_000})
 
     assert answer == {"status": "refused"}
 
 
 async def test_a_worker_whose_lease_was_lost_is_fenced_when_it_finishes(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     await world.pass_time(job_id, 16 * SECOND)
     await world.sweep()
 
-    answer = await finish(guest, job_id, "succeeded", result={})
+    answer = await finish(server, job_id, "succeeded", result={})
 
     assert answer == {"status": "fenced"}
     assert await world.state(job_id) == "queued"
 
 
 async def test_unknown_fields_are_ignored(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
 
-    answer = await guest.call("claim", "first", job_id=job_id, attempt=1, colour="blue")
+    answer = await server.call("claim", "first", job_id=job_id, attempt=1, colour="blue")
 
     assert answer["status"] == "claimed"

@@ -15,8 +15,8 @@ async def request_cancel(world: World, job_id: str) -> State | None:
 
 
 async def test_a_waiting_job_ends_at_once_with_the_reason(world: World) -> None:
-    guest = await world.add_server()
-    queued, dispatched = await world.submit(guest), await world.dispatch(guest)
+    server = await world.add_server()
+    queued, dispatched = await world.submit(server), await world.dispatch(server)
 
     assert [await request_cancel(world, queued), await request_cancel(world, dispatched)] == [
         State.CANCELLED
@@ -29,34 +29,34 @@ async def test_a_waiting_job_ends_at_once_with_the_reason(world: World) -> None:
 
 
 async def test_a_running_job_is_told_by_its_next_beat(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
 
     assert await request_cancel(world, job_id) is State.RUNNING
 
     jobs = [{"job_id": job_id, "attempt": 1}]
-    answer = await guest.call("heartbeat", "first", jobs=jobs)
+    answer = await server.call("heartbeat", "first", jobs=jobs)
     assert answer["jobs"] == [{"job_id": job_id, "attempt": 1, "cancel": True}]
 
 
 async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    connection = await guest.connect()
+    server = await world.add_server()
+    job_id = await world.run(server)
+    connection = await server.connect()
     await connection.execute("LISTEN wharf_heartbeat")
 
     await request_cancel(world, job_id)
 
     async for hint in connection.notifies(timeout=5, stop_after=1):
-        assert hint.payload == guest.server_id
+        assert hint.payload == server.server_id
         return
     pytest.fail("nobody was notified")
 
 
 async def test_an_ended_job_is_not_cancelled(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})
+    server = await world.add_server()
+    job_id = await world.run(server)
+    await server.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})
 
     assert await request_cancel(world, job_id) is None
     assert await world.state(job_id) == "succeeded"
@@ -79,12 +79,12 @@ async def test_a_wish_is_noted_once(world: World) -> None:
 
 
 async def test_a_claim_and_a_cancel_at_once_end_in_one_of_two_ways(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
     for _ in range(20):
-        job_id = await world.dispatch(guest)
+        job_id = await world.dispatch(server)
         answer, state = await asyncio.gather(
-            guest.call("claim", "first", job_id=job_id, attempt=1), request_cancel(world, job_id)
+            server.call("claim", "first", job_id=job_id, attempt=1), request_cancel(world, job_id)
         )
         assert (answer["status"], state) in {
             ("claimed", State.RUNNING),
@@ -93,4 +93,4 @@ async def test_a_claim_and_a_cancel_at_once_end_in_one_of_two_ways(world: World)
         job = await world.job(job_id)
         assert job["cancel_requested_at"] is not None
         assert job["state"] == state
-        await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="cancelled")
+        await server.call("finish", "first", job_id=job_id, attempt=1, outcome="cancelled")

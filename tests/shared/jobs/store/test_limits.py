@@ -9,7 +9,7 @@ import pytest
 
 from shared.jobs.commands import RULES, Command, ImagePush, JobClass, RegistryTest
 from shared.jobs.store.release import MOST
-from tests.world import HOST, KINDS, PULL, TAG, Guest, World
+from tests.world import HOST, KINDS, PULL, TAG, EnrolledServer, World
 
 PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1")
 TEST = RegistryTest(host=HOST, username="alice", repository="team/app")
@@ -20,20 +20,20 @@ async def released(world: World) -> list[str]:
     return [job.job_id for job in await world.release()]
 
 
-async def released_in_turn(world: World, guest: Guest, number: int) -> list[str]:
+async def released_in_turn(world: World, server: EnrolledServer, number: int) -> list[str]:
     """So many jobs, released one by one, each done before the next."""
     order = []
     for _ in range(number):
         [job_id] = await released(world)
         order.append(job_id)
-        await end(world, guest, job_id)
+        await end(world, server, job_id)
     return order
 
 
-async def end(world: World, guest: Guest, job_id: str) -> None:
+async def end(world: World, server: EnrolledServer, job_id: str) -> None:
     said = {"job_id": job_id, "attempt": (await world.job(job_id))["attempt"]}
-    assert (await guest.call("claim", "first", **said))["status"] == "claimed"
-    answer = await guest.call("finish", "first", **said, outcome="succeeded", result={})
+    assert (await server.call("claim", "first", **said))["status"] == "claimed"
+    answer = await server.call("finish", "first", **said, outcome="succeeded", result={})
     assert answer["status"] == "recorded"
 
 
@@ -54,36 +54,36 @@ async def pause(world: World, *classes: JobClass) -> None:
 async def test_a_registry_has_eight_transfers_at_once_on_whatever_servers(world: World) -> None:
     here, there = [await world.add_server(transfer_limit=10) for _ in range(2)]
     registry_id = await world.add_registry()
-    for guest in (here, there) * 6:
-        await world.submit(guest, PULL, registry_id=registry_id)
+    for server in (here, there) * 6:
+        await world.submit(server, PULL, registry_id=registry_id)
 
     first = await released(world)
     assert len(first) == 8
     assert await released(world) == []
-    guest = here if (await world.job(first[0]))["server_id"] == here.server_id else there
-    await end(world, guest, first[0])
+    server = here if (await world.job(first[0]))["server_id"] == here.server_id else there
+    await end(world, server, first[0])
     assert len(await released(world)) == 1
 
 
 async def test_a_full_registry_holds_up_no_test_and_no_other_registry(world: World) -> None:
-    guest = await world.add_server(transfer_limit=4)
+    server = await world.add_server(transfer_limit=4)
     full, free = await world.add_registry(), await world.add_registry()
     await limit(world, "registry", 1)
-    await world.dispatch(guest, PULL, registry_id=full)
+    await world.dispatch(server, PULL, registry_id=full)
     for _ in range(6):
-        await world.submit(guest, PULL, registry_id=full)
-    other = await world.submit(guest, PULL, registry_id=free)
-    nobody = await world.submit(guest, PULL)
-    test = await world.submit(guest, TEST, registry_id=full)
+        await world.submit(server, PULL, registry_id=full)
+    other = await world.submit(server, PULL, registry_id=free)
+    nobody = await world.submit(server, PULL)
+    test = await world.submit(server, TEST, registry_id=full)
 
     assert set(await released(world)) == {other, nobody, test}
 
 
 async def test_an_organization_has_as_many_transfers_as_it_may(world: World) -> None:
-    guests = [await world.add_server() for _ in range(3)]
-    for guest in guests * 2:
-        await world.submit(guest, PULL)
-    tags = {await world.submit(guest, TAG) for guest in guests}
+    servers = [await world.add_server() for _ in range(3)]
+    for server in servers * 2:
+        await world.submit(server, PULL)
+    tags = {await world.submit(server, TAG) for server in servers}
     await limit(world, "organization", 4)
 
     first = await released(world)
@@ -96,19 +96,19 @@ async def test_an_organization_has_as_many_transfers_as_it_may(world: World) -> 
 async def test_a_job_that_one_limit_holds_up_leaves_its_room_to_others_at_the_next_release(
     world: World,
 ) -> None:
-    guest = await world.add_server(transfer_limit=3)
+    server = await world.add_server(transfer_limit=3)
     registry_id = await world.add_registry()
     await limit(world, "registry", 1)
-    held_up = [await world.submit(guest, PULL, registry_id=registry_id) for _ in range(5)]
-    others = [await world.submit(guest, PULL) for _ in range(5)]
+    held_up = [await world.submit(server, PULL, registry_id=registry_id) for _ in range(5)]
+    others = [await world.submit(server, PULL) for _ in range(5)]
 
     assert await released(world) == held_up[:1]
     assert await released(world) == others[:2]
 
 
 async def test_one_look_hands_out_so_many_and_the_next_one_goes_on(world: World) -> None:
-    guest = await world.add_server(quick_limit=2 * MOST)
-    await world.submit(guest)
+    server = await world.add_server(quick_limit=2 * MOST)
+    await world.submit(server)
     await world.owner.execute(
         "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, command,"
         " max_failures, timeout_seconds)"
@@ -132,8 +132,8 @@ async def test_a_limit_of_nothing_is_refused(world: World, table: str) -> None:
 
 
 async def test_a_paused_server_gets_nothing_until_it_goes_on(world: World) -> None:
-    guest, other = await world.add_server(), await world.add_server()
-    jobs = {await world.submit(guest, TAG), await world.submit(guest, PULL)}
+    server, other = await world.add_server(), await world.add_server()
+    jobs = {await world.submit(server, TAG), await world.submit(server, PULL)}
     await pause(world, *JobClass)
     await world.owner.execute(
         "UPDATE server SET paused_classes = '{}', paused_at = NULL WHERE server_id = %s",
@@ -147,8 +147,8 @@ async def test_a_paused_server_gets_nothing_until_it_goes_on(world: World) -> No
 
 
 async def test_one_class_of_a_server_may_be_paused_alone(world: World) -> None:
-    guest = await world.add_server()
-    tag, pull = await world.submit(guest, TAG), await world.submit(guest, PULL)
+    server = await world.add_server()
+    tag, pull = await world.submit(server, TAG), await world.submit(server, PULL)
     await pause(world, JobClass.TRANSFER)
 
     assert await released(world) == [tag]
@@ -157,12 +157,12 @@ async def test_one_class_of_a_server_may_be_paused_alone(world: World) -> None:
 
 
 async def test_a_pause_leaves_alone_what_was_handed_out(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
     await pause(world, *JobClass)
 
     await world.sweep()
-    await end(world, guest, job_id)
+    await end(world, server, job_id)
 
     assert await world.state(job_id) == "succeeded"
 
@@ -176,12 +176,12 @@ async def test_a_pause_has_classes_and_a_beginning(world: World, change: str) ->
 
 
 async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: World) -> None:
-    guest = await world.add_server()
-    running, unclaimed, waiting = await world.run(guest), await world.dispatch(guest), None
+    server = await world.add_server()
+    running, unclaimed, waiting = await world.run(server), await world.dispatch(server), None
     said = [{"job_id": running, "attempt": 1}]
 
-    answer = await guest.call("heartbeat", "first", jobs=said, draining=True)
-    waiting = await world.submit(guest)
+    answer = await server.call("heartbeat", "first", jobs=said, draining=True)
+    waiting = await world.submit(server)
     await world.sweep()
 
     assert [job["job_id"] for job in answer["jobs"]] == [running]
@@ -189,105 +189,105 @@ async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: 
     states = [await world.state(job_id) for job_id in (running, unclaimed, waiting)]
     assert states == ["running", "queued", "queued"]
     assert (await world.job(unclaimed))["failures"] == 0
-    await guest.register("second", predecessor="first")
+    await server.register("second", predecessor="first")
     assert {unclaimed, waiting} <= set(await released(world))
 
 
 async def test_a_drain_that_was_called_off_ends_with_the_next_beat(world: World) -> None:
-    guest = await world.add_server()
-    await guest.call("heartbeat", "first", draining=True)
-    job_id = await world.submit(guest)
+    server = await world.add_server()
+    await server.call("heartbeat", "first", draining=True)
+    job_id = await world.submit(server)
 
     junks: tuple[object, ...] = (None, "true", 1, {}, False)
     for junk in junks:
-        await guest.call("heartbeat", "first", draining=junk)
+        await server.call("heartbeat", "first", draining=junk)
         assert await world.rows("SELECT 1 FROM server WHERE NOT draining")
 
     assert await released(world) == [job_id]
 
 
 async def test_a_server_that_said_goodbye_is_away_at_once(world: World) -> None:
-    guest = await world.add_server()
-    unclaimed = await world.dispatch(guest)
+    server = await world.add_server()
+    unclaimed = await world.dispatch(server)
 
-    answer = await guest.call("heartbeat", "first", leaving=True)
-    waiting = await world.submit(guest)
+    answer = await server.call("heartbeat", "first", leaving=True)
+    waiting = await world.submit(server)
     assert await world.sweep() == []
 
     assert (answer["status"], answer["jobs"]) == ("current", [])
     assert await released(world) == []
     assert await world.state(unclaimed) == await world.state(waiting) == "queued"
-    assert (await guest.call("heartbeat", "first"))["status"] == "superseded"
+    assert (await server.call("heartbeat", "first"))["status"] == "superseded"
 
 
 async def test_a_job_after_a_worker_signed_off_need_not_wait(world: World) -> None:
-    guest = await world.add_server()
-    left_behind = await world.run(guest)
-    await guest.call("heartbeat", "first", leaving=True)
+    server = await world.add_server()
+    left_behind = await world.run(server)
+    await server.call("heartbeat", "first", leaving=True)
 
-    answer = await guest.register("second", predecessor=None)
+    answer = await server.register("second", predecessor=None)
 
     assert answer["status"] == "current"
     assert await world.state(left_behind) == "queued"
 
 
 async def test_a_goodbye_of_one_that_was_succeeded_sends_nobody_away(world: World) -> None:
-    guest = await world.add_server()
-    await guest.register("second", predecessor="first")
+    server = await world.add_server()
+    await server.register("second", predecessor="first")
 
-    assert (await guest.call("heartbeat", "first", leaving=True))["status"] == "superseded"
-    assert (await guest.call("heartbeat", "second"))["status"] == "current"
+    assert (await server.call("heartbeat", "first", leaving=True))["status"] == "superseded"
+    assert (await server.call("heartbeat", "second"))["status"] == "current"
 
 
 # Whose turn it is
 
 
 async def test_tests_go_before_tags_and_pulls_before_pushes(world: World) -> None:
-    guest = await world.add_server(quick_limit=1, transfer_limit=1)
-    tag, test = await world.submit(guest, TAG), await world.submit(guest, TEST)
-    push, pull = await world.submit(guest, PUSH), await world.submit(guest, PULL)
+    server = await world.add_server(quick_limit=1, transfer_limit=1)
+    tag, test = await world.submit(server, TAG), await world.submit(server, TEST)
+    push, pull = await world.submit(server, PUSH), await world.submit(server, PULL)
 
     assert await released(world) == [test, pull]
-    await end(world, guest, test)
-    await end(world, guest, pull)
+    await end(world, server, test)
+    await end(world, server, pull)
     assert await released(world) == [tag, push]
 
 
 async def test_applications_take_turns_however_much_one_of_them_asks(world: World) -> None:
-    guest = await world.add_server(transfer_limit=1)
-    greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(6)]
-    modest = [await world.submit(guest, PULL, fair_key="modest") for _ in range(2)]
+    server = await world.add_server(transfer_limit=1)
+    greedy = [await world.submit(server, PULL, fair_key="greedy") for _ in range(6)]
+    modest = [await world.submit(server, PULL, fair_key="modest") for _ in range(2)]
 
-    order = await released_in_turn(world, guest, 8)
+    order = await released_in_turn(world, server, 8)
 
     assert order == [greedy[0], modest[0], greedy[1], modest[1], *greedy[2:]]
 
 
 async def test_a_pull_goes_before_a_push_whoevers_turn_it_is(world: World) -> None:
-    guest = await world.add_server(transfer_limit=1)
-    pulls = [await world.submit(guest, PULL, fair_key="a") for _ in range(3)]
-    push = await world.submit(guest, PUSH, fair_key="b")
+    server = await world.add_server(transfer_limit=1)
+    pulls = [await world.submit(server, PULL, fair_key="a") for _ in range(3)]
+    push = await world.submit(server, PUSH, fair_key="b")
 
-    assert await released_in_turn(world, guest, 4) == [*pulls, push]
+    assert await released_in_turn(world, server, 4) == [*pulls, push]
 
 
 async def test_an_application_that_has_nothing_running_goes_before_one_that_has(
     world: World,
 ) -> None:
-    guest = await world.add_server(transfer_limit=2)
-    greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(6)]
+    server = await world.add_server(transfer_limit=2)
+    greedy = [await world.submit(server, PULL, fair_key="greedy") for _ in range(6)]
     assert await released(world) == greedy[:2]
-    modest = await world.submit(guest, PULL, fair_key="modest")
+    modest = await world.submit(server, PULL, fair_key="modest")
 
-    await end(world, guest, greedy[0])
+    await end(world, server, greedy[0])
 
     assert await released(world) == [modest]
 
 
 async def test_running_jobs_count_more_than_the_last_turn(world: World) -> None:
-    guest = await world.add_server(transfer_limit=2)
-    greedy = [await world.submit(guest, PULL, fair_key="greedy") for _ in range(3)]
-    modest = [await world.submit(guest, PULL, fair_key="modest", priority=9) for _ in range(2)]
+    server = await world.add_server(transfer_limit=2)
+    greedy = [await world.submit(server, PULL, fair_key="greedy") for _ in range(3)]
+    modest = [await world.submit(server, PULL, fair_key="modest", priority=9) for _ in range(2)]
     await world.owner.execute("UPDATE server SET transfer_limit = 1")
     assert await released(world) == modest[:1]
     await world.owner.execute("UPDATE job SET priority = 0")
@@ -298,16 +298,16 @@ async def test_running_jobs_count_more_than_the_last_turn(world: World) -> None:
         " WHERE fair_key = 'modest'"
     )
 
-    await end(world, guest, modest[0])
+    await end(world, server, modest[0])
 
     assert await released(world) == modest[1:]
 
 
 async def test_room_is_shared_evenly_between_applications(world: World) -> None:
-    guest = await world.add_server(transfer_limit=6)
+    server = await world.add_server(transfer_limit=6)
     for name, number in (("a", 20), ("b", 10), ("c", 1)):
         for _ in range(number):
-            await world.submit(guest, PULL, fair_key=name)
+            await world.submit(server, PULL, fair_key=name)
 
     await world.release()
 
@@ -316,18 +316,18 @@ async def test_room_is_shared_evenly_between_applications(world: World) -> None:
 
 
 async def test_applications_share_their_organizations_limit_across_servers(world: World) -> None:
-    guests = [await world.add_server() for _ in range(8)]
+    servers = [await world.add_server() for _ in range(8)]
     await limit(world, "organization", 4)
-    for guest in guests:
-        await world.submit(guest, PULL, fair_key="everywhere")
-    modest = [await world.submit(guests[-1], PULL, fair_key="modest") for _ in range(2)]
+    for server in servers:
+        await world.submit(server, PULL, fair_key="everywhere")
+    modest = [await world.submit(servers[-1], PULL, fair_key="modest") for _ in range(2)]
 
     assert set(modest) <= set(await released(world))
 
 
 async def test_organizations_share_evenly_what_is_released_at_a_time(world: World) -> None:
     """Of 2,000 due jobs 500 are released at a time."""
-    guest = await world.add_server(quick_limit=2000)
+    server = await world.add_server(quick_limit=2000)
     await world.owner.execute("INSERT INTO organization (organization_id, name) VALUES ('b', 'b')")
     await world.owner.execute(
         "INSERT INTO server (server_id, organization_id, name, description, incarnation, seen_at,"
@@ -338,8 +338,8 @@ async def test_organizations_share_evenly_what_is_released_at_a_time(world: Worl
         "INSERT INTO server_enrolment SELECT 'b', public_key, role_verifier FROM server_enrolment"
     )
     await world.owner.execute("UPDATE server SET approved_at = now()")
-    template = await world.submit(guest)
-    for organization_id, server_id in ((world.organization_id, guest.server_id), ("b", "b")):
+    template = await world.submit(server)
+    for organization_id, server_id in ((world.organization_id, server.server_id), ("b", "b")):
         await world.owner.execute(
             "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class,"
             " command, max_failures, timeout_seconds)"
@@ -366,7 +366,7 @@ async def test_organizations_share_evenly_what_is_released_at_a_time(world: Worl
 
 async def test_in_any_crowd_no_limit_is_exceeded_and_no_room_is_left_unused(world: World) -> None:
     chance = random.Random(SEED)  # noqa: S311 - a crowd, no secret
-    guests = [
+    servers = [
         await world.add_server(
             quick_limit=chance.randint(1, 3), transfer_limit=chance.randint(1, 4)
         )
@@ -381,7 +381,7 @@ async def test_in_any_crowd_no_limit_is_exceeded_and_no_room_is_left_unused(worl
         for _ in range(chance.randint(0, 12)):
             command: Command = chance.choice([TAG, TEST, PULL, PULL, PUSH])
             await world.submit(
-                chance.choice(guests),
+                chance.choice(servers),
                 command,
                 registry_id=chance.choice(registries),
                 fair_key=chance.choice("abc"),
@@ -392,8 +392,8 @@ async def test_in_any_crowd_no_limit_is_exceeded_and_no_room_is_left_unused(worl
         await require_no_room_for_any(world)
         for row in await world.rows("SELECT job_id, server_id FROM job WHERE state = 'dispatched'"):
             if chance.random() < 0.5:
-                [guest] = [one for one in guests if one.server_id == row["server_id"]]
-                await end(world, guest, row["job_id"])
+                [server] = [one for one in servers if one.server_id == row["server_id"]]
+                await end(world, server, row["job_id"])
                 ended += 1
 
     assert ended > 20

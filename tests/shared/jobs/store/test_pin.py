@@ -5,16 +5,16 @@ from psycopg.types.json import Jsonb
 
 from shared.errors import UnmetConditionError
 from shared.jobs.store.pin import pin
-from tests.world import PULL, Guest, World
+from tests.world import PULL, EnrolledServer, World
 
 DIGEST = f"sha256:{'a' * 64}"
 REPOSITORY = "registry.example/team/app"
 
 
-async def make_image(world: World, guest: Guest, result: object) -> str:
+async def make_image(world: World, server: EnrolledServer, result: object) -> str:
     """A job that has succeeded, with what is stored of its result."""
-    job_id = await world.run(guest)
-    await guest.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})
+    job_id = await world.run(server)
+    await server.call("finish", "first", job_id=job_id, attempt=1, outcome="succeeded", result={})
     await world.owner.execute(
         "UPDATE job SET result = %s WHERE job_id = %s", (Jsonb(result), job_id)
     )
@@ -22,9 +22,9 @@ async def make_image(world: World, guest: Guest, result: object) -> str:
 
 
 async def test_a_pull_gets_the_digest_of_what_was_made(world: World) -> None:
-    guest = await world.add_server()
-    made_by = await make_image(world, guest, {"digest": DIGEST})
-    await world.submit(guest, PULL.model_copy(update={"made_by": made_by}))
+    server = await world.add_server()
+    made_by = await make_image(world, server, {"digest": DIGEST})
+    await world.submit(server, PULL.model_copy(update={"made_by": made_by}))
     [job] = await world.release()
 
     pinned = await pin(world.control, job)
@@ -48,9 +48,9 @@ async def test_a_pull_gets_the_digest_of_what_was_made(world: World) -> None:
     ],
 )
 async def test_a_pull_of_an_image_without_a_digest_is_refused(world: World, result: object) -> None:
-    guest = await world.add_server()
-    made_by = await make_image(world, guest, result)
-    await world.submit(guest, PULL.model_copy(update={"made_by": made_by}))
+    server = await world.add_server()
+    made_by = await make_image(world, server, result)
+    await world.submit(server, PULL.model_copy(update={"made_by": made_by}))
     [job] = await world.release()
 
     with pytest.raises(UnmetConditionError) as refused:

@@ -7,7 +7,7 @@ import pytest
 from shared.database import Connection
 from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy
 from shared.jobs.store.release import Released, release
-from tests.world import HOST, KINDS, PULL, TAG, Guest, World
+from tests.world import HOST, KINDS, PULL, TAG, EnrolledServer, World
 
 FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
 
@@ -16,36 +16,38 @@ async def released(world: World) -> list[str]:
     return [job.job_id for job in await world.release()]
 
 
-async def end(world: World, guest: Guest, job_id: str, outcome: str = "succeeded") -> None:
+async def end(
+    world: World, server: EnrolledServer, job_id: str, outcome: str = "succeeded"
+) -> None:
     """Let the server do a dispatched job."""
     attempt = (await world.job(job_id))["attempt"]
-    await guest.call("claim", "first", job_id=job_id, attempt=attempt)
-    answer = await guest.call(
+    await server.call("claim", "first", job_id=job_id, attempt=attempt)
+    answer = await server.call(
         "finish", "first", job_id=job_id, attempt=attempt, outcome=outcome, result={}, error=FAILED
     )
     assert answer["status"] == "recorded"
 
 
 async def test_a_due_job_is_handed_out_with_what_its_login_is_made_of(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     registry_id = await world.add_registry()
     sealed = "v1.0123456789abcdef.AAAA"
-    await world.submit(guest, PULL, registry_id=registry_id, sealed={"password": sealed})
+    await world.submit(server, PULL, registry_id=registry_id, sealed={"password": sealed})
 
     [job] = await world.release()
 
-    assert (job.kind, job.attempt, job.server_id) == ("image.pull", 1, guest.server_id)
-    assert job.public_key == str(guest.key.public)
+    assert (job.kind, job.attempt, job.server_id) == ("image.pull", 1, server.server_id)
+    assert job.public_key == str(server.key.public)
     assert job.sealed == {"password": sealed}
     assert job.registries[registry_id]["username"] == "alice"
 
 
 async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     registry_id = await world.add_registry()
     await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
     await world.owner.execute("UPDATE registry SET organization_id = 'theirs'")
-    await world.submit(guest, PULL, registry_id=registry_id)
+    await world.submit(server, PULL, registry_id=registry_id)
 
     [job] = await world.release()
 
@@ -53,7 +55,7 @@ async def test_a_registry_of_another_organization_is_not_handed_out(world: World
 
 
 async def test_all_registries_that_a_command_names_are_handed_out(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     first, second, theirs, _unnamed = [await world.add_registry() for _ in range(4)]
     await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
     await world.owner.execute(
@@ -63,9 +65,9 @@ async def test_all_registries_that_a_command_names_are_handed_out(world: World) 
         ComposeImage(services=(f"s{n}",), reference=f"{HOST}/app:{n}", registry_id=registry_id)
         for n, registry_id in enumerate([first, second, None, theirs])
     )
-    await world.submit(guest, ComposePull(compose="", images=images), registry_id=first)
+    await world.submit(server, ComposePull(compose="", images=images), registry_id=first)
     await world.submit(
-        guest,
+        server,
         ImageCopy(source="a", reference="b", source_registry_id=second, registry_id=first),
         registry_id=first,
     )
@@ -76,20 +78,20 @@ async def test_all_registries_that_a_command_names_are_handed_out(world: World) 
 
 
 async def test_a_job_is_released_once(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    server = await world.add_server()
+    job_id = await world.submit(server)
 
     assert await released(world) == [job_id]
     assert await released(world) == []
 
 
 async def test_a_job_waits_for_its_server(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
-    await world.forget(guest)
+    server = await world.add_server()
+    job_id = await world.submit(server)
+    await world.forget(server)
 
     assert await released(world) == []
-    await guest.call("heartbeat", "first")
+    await server.call("heartbeat", "first")
     assert await released(world) == [job_id]
 
 
@@ -100,29 +102,29 @@ async def test_a_job_waits_for_a_server_that_never_said_hello(world: World) -> N
 
 
 async def test_a_job_waits_for_a_worker_that_knows_its_kind(world: World) -> None:
-    guest = await world.add_server(None)
-    await guest.register("first", kinds=["image.tag@2", "image.pull@1"])
-    job_id = await world.submit(guest)
+    server = await world.add_server(None)
+    await server.register("first", kinds=["image.tag@2", "image.pull@1"])
+    job_id = await world.submit(server)
 
     assert await released(world) == []
-    await guest.register("first", kinds=KINDS)
+    await server.register("first", kinds=KINDS)
     assert await released(world) == [job_id]
 
 
 async def test_each_class_of_a_server_has_its_own_slots(world: World) -> None:
-    guest = await world.add_server(quick_limit=3, transfer_limit=2)
-    quick = [await world.submit(guest, TAG) for _ in range(5)]
-    transfer = [await world.submit(guest, PULL) for _ in range(5)]
+    server = await world.add_server(quick_limit=3, transfer_limit=2)
+    quick = [await world.submit(server, TAG) for _ in range(5)]
+    transfer = [await world.submit(server, PULL) for _ in range(5)]
 
     assert set(await released(world)) == {*quick[:3], *transfer[:2]}
-    await end(world, guest, quick[1])
+    await end(world, server, quick[1])
     assert await released(world) == [quick[3]]
     assert await released(world) == []
 
 
 async def test_a_server_without_slots_gets_nothing(world: World) -> None:
-    guest = await world.add_server(quick_limit=0)
-    await world.submit(guest)
+    server = await world.add_server(quick_limit=0)
+    await world.submit(server)
 
     assert await released(world) == []
 
@@ -136,21 +138,21 @@ async def test_a_full_server_keeps_no_other_one_waiting(world: World) -> None:
 
 
 async def test_priority_goes_first_and_then_who_has_waited_longest(world: World) -> None:
-    guest = await world.add_server(quick_limit=1)
-    early, late, urgent = [await world.submit(guest, priority=priority) for priority in (0, 0, 5)]
+    server = await world.add_server(quick_limit=1)
+    early, late, urgent = [await world.submit(server, priority=priority) for priority in (0, 0, 5)]
 
     order = []
     for _ in range(3):
         [job_id] = await released(world)
         order.append(job_id)
-        await end(world, guest, job_id)
+        await end(world, server, job_id)
 
     assert order == [urgent, early, late]
 
 
 async def test_a_job_is_released_no_earlier_than_its_moment(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    server = await world.add_server()
+    job_id = await world.submit(server)
     await world.pass_time(job_id, timedelta(seconds=-30))
 
     assert await released(world) == []
@@ -159,8 +161,8 @@ async def test_a_job_is_released_no_earlier_than_its_moment(world: World) -> Non
 
 
 async def test_a_job_beyond_its_deadline_is_not_released(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest, deadline=timedelta(seconds=10))
+    server = await world.add_server()
+    job_id = await world.submit(server, deadline=timedelta(seconds=10))
     await world.pass_time(job_id, timedelta(seconds=11))
 
     assert await released(world) == []
@@ -179,9 +181,9 @@ async def test_jobs_of_one_key_run_one_after_another_on_whatever_server(world: W
 
 
 async def test_the_database_itself_refuses_two_held_jobs_of_one_key(world: World) -> None:
-    guest = await world.add_server()
-    await world.dispatch(guest, exclusive_key="team/app:1")
-    second = await world.submit(guest, exclusive_key="team/app:1")
+    server = await world.add_server()
+    await world.dispatch(server, exclusive_key="team/app:1")
+    second = await world.submit(server, exclusive_key="team/app:1")
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         await world.owner.execute(
@@ -194,47 +196,47 @@ async def test_the_database_itself_refuses_two_held_jobs_of_one_key(world: World
     [("succeeded", "succeeded"), ("failed", "failed"), ("ended", "succeeded"), ("ended", "failed")],
 )
 async def test_a_job_waits_for_the_job_it_needs(world: World, on_state: str, outcome: str) -> None:
-    guest = await world.add_server()
-    needed = await world.submit(guest)
-    waiting = await world.submit(guest, needs=[needed])
+    server = await world.add_server()
+    needed = await world.submit(server)
+    waiting = await world.submit(server, needs=[needed])
     await world.owner.execute("UPDATE job_need SET on_state = %s", (on_state,))
 
     assert await released(world) == [needed]
     assert await released(world) == []
-    await end(world, guest, needed, outcome)
+    await end(world, server, needed, outcome)
     await world.sweep()
     assert await released(world) == [waiting]
 
 
 async def test_a_job_waits_for_all_the_jobs_it_needs(world: World) -> None:
-    guest = await world.add_server()
-    one, two = await world.submit(guest), await world.submit(guest)
-    waiting = await world.submit(guest, needs=[one, two])
+    server = await world.add_server()
+    one, two = await world.submit(server), await world.submit(server)
+    waiting = await world.submit(server, needs=[one, two])
     await world.release()
 
-    await end(world, guest, one)
+    await end(world, server, one)
     assert await released(world) == []
-    await end(world, guest, two)
+    await end(world, server, two)
     assert await released(world) == [waiting]
 
 
 async def test_a_server_that_was_removed_gets_nothing(world: World) -> None:
-    guest = await world.add_server()
-    await world.submit(guest)
+    server = await world.add_server()
+    await world.submit(server)
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     assert await released(world) == []
 
 
 async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: World) -> None:
-    guest = await world.add_server(quick_limit=1)
-    await world.submit(guest)
+    server = await world.add_server(quick_limit=1)
+    await world.submit(server)
     other = await world.connect("wharf_control")
 
     async with world.control.transaction():
         assert len(await release(world.control) or ()) == 1
         # Only the other replica sees this one first, and it does not see yet that the slot is used.
-        await world.submit(guest, priority=9)
+        await world.submit(server, priority=9)
         async with other.transaction():
             assert await release(other) is None
 
@@ -243,17 +245,17 @@ async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: 
 
 
 async def test_replicas_together_never_use_more_slots_than_there_are(world: World) -> None:
-    guest = await world.add_server(quick_limit=1)
+    server = await world.add_server(quick_limit=1)
     replicas = [await world.connect("wharf_control") for _ in range(3)]
-    jobs = {await world.submit(guest)}
+    jobs = {await world.submit(server)}
 
     for priority in range(40):
-        submitting = asyncio.create_task(world.submit(guest, priority=priority))
+        submitting = asyncio.create_task(world.submit(server, priority=priority))
         found = await asyncio.gather(*map(try_release, replicas))
         await submitting
         [dispatched] = [job.job_id for some in found for job in some]
         jobs.add(dispatched)
-        await end(world, guest, dispatched)
+        await end(world, server, dispatched)
     assert len(jobs) >= 40
 
 

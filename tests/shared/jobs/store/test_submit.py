@@ -17,9 +17,9 @@ SEALED = "v1.0123456789abcdef.AAAA"
 
 
 async def test_a_job_is_stored_with_the_rule_of_its_kind(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
-    job_id = await world.submit(guest, PULL, deadline=timedelta(minutes=5), priority=3)
+    job_id = await world.submit(server, PULL, deadline=timedelta(minutes=5), priority=3)
 
     job = await world.job(job_id)
     assert (job["state"], job["attempt"], job["failures"]) == ("queued", 0, 0)
@@ -30,11 +30,11 @@ async def test_a_job_is_stored_with_the_rule_of_its_kind(world: World) -> None:
 
 
 async def test_a_repeat_with_the_same_id_is_the_same_job(world: World) -> None:
-    guest = await world.add_server()
-    first = await world.submit(guest)
+    server = await world.add_server()
+    first = await world.submit(server)
 
     again = await world.submit(
-        guest, PULL, job_id=first, sealed={"password": SEALED}, needs=[first]
+        server, PULL, job_id=first, sealed={"password": SEALED}, needs=[first]
     )
 
     assert again == first
@@ -44,11 +44,11 @@ async def test_a_repeat_with_the_same_id_is_the_same_job(world: World) -> None:
 
 
 async def test_two_submissions_at_once_with_one_id_are_one_job(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     others = [await world.connect("wharf_api") for _ in range(4)]
 
     for _ in range(10):
-        job = Submission(world.organization_id, guest.server_id, TAG)
+        job = Submission(world.organization_id, server.server_id, TAG)
         await asyncio.gather(*(submit(api, job) for api in others))
 
     counted = await world.rows("SELECT count(*) AS jobs FROM job")
@@ -57,9 +57,9 @@ async def test_two_submissions_at_once_with_one_id_are_one_job(world: World) -> 
 
 
 async def test_a_password_is_kept_apart_from_the_job(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
-    job_id = await world.submit(guest, sealed={"password": SEALED})
+    job_id = await world.submit(server, sealed={"password": SEALED})
 
     assert SEALED not in str(await world.job(job_id))
     [secret] = await world.rows("SELECT purpose, attempt, sealed FROM job_secret")
@@ -67,17 +67,17 @@ async def test_a_password_is_kept_apart_from_the_job(world: World) -> None:
 
 
 async def test_a_password_that_is_not_sealed_is_refused(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
     with pytest.raises(psycopg.errors.CheckViolation) as caught:
-        await world.submit(guest, sealed={"password": PASSWORD})
+        await world.submit(server, sealed={"password": PASSWORD})
 
     assert caught.value.diag.constraint_name == "sealed"
     assert await world.rows("SELECT 1 FROM job") == []
 
 
 async def test_a_job_for_a_server_of_another_organization_is_refused(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     foreign = make_id()
     await world.owner.execute(
         "INSERT INTO organization (organization_id, name) VALUES (%s, 'theirs')", (foreign,)
@@ -85,14 +85,14 @@ async def test_a_job_for_a_server_of_another_organization_is_refused(world: Worl
     proof = proof_of(await world.add_key(organization_id=foreign)).hex()
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        await submit(world.api, Submission(foreign, guest.server_id, TAG), proof=proof)
+        await submit(world.api, Submission(foreign, server.server_id, TAG), proof=proof)
 
 
 async def test_submitting_hints_at_control(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await world.control.execute("LISTEN wharf_release")
 
-    await world.submit(guest)
+    await world.submit(server)
 
     async for hint in world.control.notifies(timeout=5, stop_after=1):
         assert (hint.channel, hint.payload) == ("wharf_release", "")
@@ -101,10 +101,10 @@ async def test_submitting_hints_at_control(world: World) -> None:
 
 
 async def test_a_need_that_does_not_exist_is_refused(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        await world.submit(guest, needs=[make_id()])
+        await world.submit(server, needs=[make_id()])
 
     assert await world.rows("SELECT 1 FROM job") == []
 
@@ -113,12 +113,12 @@ async def test_a_need_that_does_not_exist_is_refused(world: World) -> None:
 
 
 async def test_the_same_request_gets_the_same_job_until_it_has_ended(world: World) -> None:
-    guest = await world.add_server()
-    first = await world.run(guest, dedupe_key="same")
+    server = await world.add_server()
+    first = await world.run(server, dedupe_key="same")
 
-    again = await world.submit(guest, dedupe_key="same", sealed={"password": SEALED})
-    await guest.call("finish", "first", job_id=first, attempt=1, outcome="succeeded", result={})
-    later = await world.submit(guest, dedupe_key="same")
+    again = await world.submit(server, dedupe_key="same", sealed={"password": SEALED})
+    await server.call("finish", "first", job_id=first, attempt=1, outcome="succeeded", result={})
+    later = await world.submit(server, dedupe_key="same")
 
     assert again == first
     assert later != first
@@ -128,24 +128,24 @@ async def test_the_same_request_gets_the_same_job_until_it_has_ended(world: Worl
 async def test_a_request_that_depends_on_the_moment_joins_a_job_until_it_has_begun(
     world: World,
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     key: dict[str, Any] = {"dedupe_key": "same", "dedupe_until": DedupeUntil.BEGUN}
-    first = await world.dispatch(guest, **key)
-    assert await world.submit(guest, **key) == first
+    first = await world.dispatch(server, **key)
+    assert await world.submit(server, **key) == first
 
-    await guest.call("claim", "first", job_id=first, attempt=1)
-    second = await world.submit(guest, **key)
+    await server.call("claim", "first", job_id=first, attempt=1)
+    second = await world.submit(server, **key)
     returned = {"job_id": first, "attempt": 1, "outcome": "returned"}
-    answer = await guest.call("finish", "first", **returned)
+    answer = await server.call("finish", "first", **returned)
 
     assert second != first
     # Both wait now, and who comes is given the one that has not begun yet.
     assert answer["state"] == "queued"
-    assert await world.submit(guest, **key) == second
+    assert await world.submit(server, **key) == second
 
 
 async def test_the_same_key_of_another_kind_or_organization_is_another_job(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await world.owner.execute("INSERT INTO organization (organization_id, name) VALUES ('b', 'b')")
     await world.owner.execute(
         "INSERT INTO server (server_id, organization_id, name, description)"
@@ -153,8 +153,8 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
     )
     asked = (
         Submission("b", "b", TAG, dedupe_key="same"),
-        Submission(world.organization_id, guest.server_id, PULL, dedupe_key="same"),
-        Submission(world.organization_id, guest.server_id, TAG, dedupe_key="same"),
+        Submission(world.organization_id, server.server_id, PULL, dedupe_key="same"),
+        Submission(world.organization_id, server.server_id, TAG, dedupe_key="same"),
     )
 
     theirs = proof_of(await world.add_key(organization_id="b")).hex()
@@ -169,13 +169,13 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
 
 
 async def test_many_who_ask_for_the_same_at_once_while_it_ends_all_get_a_job(world: World) -> None:
-    guest = await world.add_server(quick_limit=1000)
+    server = await world.add_server(quick_limit=1000)
     others = [await world.connect("wharf_api") for _ in range(4)]
     seen: set[str] = set()
 
     async def ask(api: Connection) -> None:
         for _ in range(25):
-            job = Submission(world.organization_id, guest.server_id, TAG, dedupe_key="same")
+            job = Submission(world.organization_id, server.server_id, TAG, dedupe_key="same")
             seen.add(await submit(api, job))
 
     async def end_all() -> None:

@@ -12,8 +12,8 @@ FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
 
 
 async def test_an_unclaimed_job_is_rung_again_after_three_seconds(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
 
     assert await world.sweep() == []
     await world.pass_time(job_id, 4 * SECOND)
@@ -21,7 +21,7 @@ async def test_an_unclaimed_job_is_rung_again_after_three_seconds(world: World) 
 
     assert (message.job_id, message.server_id, message.kind, message.attempt) == (
         job_id,
-        guest.server_id,
+        server.server_id,
         "image.tag",
         1,
     )
@@ -38,18 +38,18 @@ async def test_a_running_job_is_not_rung_for(world: World) -> None:
 async def test_a_new_worker_is_rung_at_once_for_what_the_old_one_had_not_claimed(
     world: World,
 ) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
 
-    await guest.register("second", predecessor="first")
+    await server.register("second", predecessor="first")
 
     assert [message.job_id for message in await world.sweep()] == [job_id]
 
 
 async def test_an_unclaimed_job_of_a_server_that_is_away_is_called_back(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
-    await world.forget(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
+    await world.forget(server)
 
     assert await world.sweep() == []
 
@@ -60,12 +60,12 @@ async def test_an_unclaimed_job_of_a_server_that_is_away_is_called_back(world: W
 
 
 async def test_a_late_claim_of_what_was_called_back_is_fenced(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.dispatch(guest)
-    await world.forget(guest)
+    server = await world.add_server()
+    job_id = await world.dispatch(server)
+    await world.forget(server)
     await world.sweep()
 
-    answer = await guest.call("claim", "first", job_id=job_id, attempt=1)
+    answer = await server.call("claim", "first", job_id=job_id, attempt=1)
 
     assert answer["status"] == "fenced"
 
@@ -85,13 +85,13 @@ async def test_a_lease_that_ran_out_is_a_failure_and_the_job_waits_seconds(world
 
 
 async def test_a_job_whose_worker_is_lost_again_and_again_fails(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.submit(guest)
+    server = await world.add_server()
+    job_id = await world.submit(server)
 
     for attempt in (1, 2, 3):
         await world.pass_time(job_id, 20 * SECOND)
         assert [job.job_id for job in await world.release()] == [job_id]
-        await guest.call("claim", "first", job_id=job_id, attempt=attempt)
+        await server.call("claim", "first", job_id=job_id, attempt=attempt)
         await world.pass_time(job_id, 20 * SECOND)
         await world.sweep()
 
@@ -100,10 +100,10 @@ async def test_a_job_whose_worker_is_lost_again_and_again_fails(world: World) ->
 
 
 async def test_a_job_that_waits_beyond_its_deadline_expires(world: World) -> None:
-    guest = await world.add_server()
-    queued = await world.submit(guest, deadline=10 * SECOND)
-    dispatched = await world.dispatch(guest, deadline=10 * SECOND)
-    running = await world.run(guest, deadline=10 * SECOND)
+    server = await world.add_server()
+    queued = await world.submit(server, deadline=10 * SECOND)
+    dispatched = await world.dispatch(server, deadline=10 * SECOND)
+    running = await world.run(server, deadline=10 * SECOND)
     for job_id in (queued, dispatched, running):
         await world.pass_time(job_id, 11 * SECOND)
 
@@ -128,12 +128,12 @@ async def test_a_job_that_waits_beyond_its_deadline_expires(world: World) -> Non
 async def test_a_job_whose_need_can_no_longer_be_met_is_cancelled(
     world: World, on_state: str, outcome: str, after: str
 ) -> None:
-    guest = await world.add_server()
-    needed = await world.run(guest)
-    waiting = await world.submit(guest, needs=[needed])
+    server = await world.add_server()
+    needed = await world.run(server)
+    waiting = await world.submit(server, needs=[needed])
     await world.owner.execute("UPDATE job_need SET on_state = %s", (on_state,))
     document = {"job_id": needed, "attempt": 1, "outcome": outcome, "error": FAILED}
-    await guest.call("finish", "first", **document)
+    await server.call("finish", "first", **document)
 
     await world.sweep()
 
@@ -143,25 +143,25 @@ async def test_a_job_whose_need_can_no_longer_be_met_is_cancelled(
 
 
 async def test_a_need_that_is_added_later_counts_as_well(world: World) -> None:
-    guest = await world.add_server()
-    needed, waiting = await world.run(guest), await world.submit(guest)
+    server = await world.add_server()
+    needed, waiting = await world.run(server), await world.submit(server)
     await world.api.execute(
         "INSERT INTO job_need (job_id, needs_job_id) VALUES (%s, %s)", (waiting, needed)
     )
 
     assert await world.release() == []
     document = {"job_id": needed, "attempt": 1, "outcome": "failed", "error": FAILED}
-    await guest.call("finish", "first", **document)
+    await server.call("finish", "first", **document)
     await world.sweep()
 
     assert await world.state(waiting) == "cancelled"
 
 
 async def test_a_chain_of_needs_falls_link_by_link(world: World) -> None:
-    guest = await world.add_server()
-    chain = [await world.submit(guest)]
+    server = await world.add_server()
+    chain = [await world.submit(server)]
     for _ in range(3):
-        chain.append(await world.submit(guest, needs=[chain[-1]]))
+        chain.append(await world.submit(server, needs=[chain[-1]]))
     await world.owner.execute("UPDATE job SET deadline_at = now() WHERE job_id = %s", chain[:1])
 
     for _ in range(3):
@@ -172,10 +172,10 @@ async def test_a_chain_of_needs_falls_link_by_link(world: World) -> None:
 
 
 async def test_needs_may_not_form_a_circle(world: World) -> None:
-    guest = await world.add_server()
-    first = await world.submit(guest)
-    second = await world.submit(guest, needs=[first])
-    third = await world.submit(guest, needs=[second])
+    server = await world.add_server()
+    first = await world.submit(server)
+    second = await world.submit(server, needs=[first])
+    third = await world.submit(server, needs=[second])
 
     for need in (third, second, first):
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -185,8 +185,8 @@ async def test_needs_may_not_form_a_circle(world: World) -> None:
 
 
 async def test_the_waiting_jobs_of_a_removed_server_are_cancelled(world: World) -> None:
-    guest = await world.add_server()
-    queued, dispatched = await world.submit(guest), await world.dispatch(guest)
+    server = await world.add_server()
+    queued, dispatched = await world.submit(server), await world.dispatch(server)
     await world.api.execute("UPDATE server SET removed_at = now()")
 
     await world.sweep()
@@ -196,11 +196,11 @@ async def test_the_waiting_jobs_of_a_removed_server_are_cancelled(world: World) 
 
 
 async def test_the_running_job_of_a_removed_server_ends_with_its_lease(world: World) -> None:
-    guest = await world.add_server()
-    job_id = await world.run(guest)
+    server = await world.add_server()
+    job_id = await world.run(server)
     await world.api.execute("UPDATE server SET removed_at = now()")
 
-    assert (await guest.call("heartbeat", "first"))["status"] == "superseded"
+    assert (await server.call("heartbeat", "first"))["status"] == "superseded"
     await world.pass_time(job_id, 16 * SECOND)
     await world.sweep()
 
@@ -208,9 +208,9 @@ async def test_the_running_job_of_a_removed_server_ends_with_its_lease(world: Wo
 
 
 async def test_many_replicas_sweep_at_once_and_each_attempt_is_lost_once(world: World) -> None:
-    guest = await world.add_server(quick_limit=100)
-    jobs = [await world.run(guest) for _ in range(30)]
-    waiting = [await world.submit(guest, needs=[job_id]) for job_id in jobs]
+    server = await world.add_server(quick_limit=100)
+    jobs = [await world.run(server) for _ in range(30)]
+    waiting = [await world.submit(server, needs=[job_id]) for job_id in jobs]
     await world.owner.execute(
         "UPDATE job SET lease_until = now() - interval '1 s' WHERE attempt = 1"
     )

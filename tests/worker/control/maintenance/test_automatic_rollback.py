@@ -8,7 +8,7 @@ from shared.deployments.run_settings import RunSettings
 from shared.deployments.store import DeploymentRequest, Image, Rollout, store_deployment
 from shared.ids import uuid7
 from tests.worker.control.maintenance.test_completion import DIGEST, REFERENCE, add_build
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.control.maintenance.automatic_rollback import roll_back
 
 BEHIND = timedelta(hours=-1)
@@ -17,7 +17,7 @@ NOW = timedelta()
 
 
 async def deploy(
-    world: World, guest: Guest, build_id: str, clock: timedelta, ended: tuple[str, str]
+    world: World, server: EnrolledServer, build_id: str, clock: timedelta, ended: tuple[str, str]
 ) -> str:
     """Have an API whose clock is so far off deploy an image; ``ended``: its digest, the outcome."""
     digest, outcome = ended
@@ -29,7 +29,7 @@ async def deploy(
         build_id=build_id,
         image=Image(REFERENCE.replace(DIGEST, digest), digest, None),
         settings=RunSettings(runtime="none", name="app"),
-        server_ids=[guest.server_id],
+        server_ids=[server.server_id],
         rollout=Rollout(on_failure="rollback"),
     )
     async with world.api.transaction():
@@ -47,9 +47,9 @@ async def deploy(
 
 
 async def test_the_last_deployment_runs_even_if_its_api_has_a_slow_clock(world: World) -> None:
-    guest, build_id = await world.add_server(), await add_build(world)
-    await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
-    await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))
+    server, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, server, build_id, NOW, (DIGEST, "succeeded"))
+    await deploy(world, server, build_id, BEHIND, (OTHER, "succeeded"))
 
     [row] = await world.rows(
         "SELECT image_runs(%s, %s) AS first, image_runs(%s, %s) AS last",
@@ -62,9 +62,9 @@ async def test_the_last_deployment_runs_even_if_its_api_has_a_slow_clock(world: 
 async def test_a_failed_deployment_of_a_slow_clock_gives_back_what_ran_before(
     world: World,
 ) -> None:
-    guest, build_id = await world.add_server(), await add_build(world)
-    await deploy(world, guest, build_id, NOW, (DIGEST, "succeeded"))
-    failed = await deploy(world, guest, build_id, BEHIND, (OTHER, "failed"))
+    server, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, server, build_id, NOW, (DIGEST, "succeeded"))
+    failed = await deploy(world, server, build_id, BEHIND, (OTHER, "failed"))
 
     await roll_back(world.control)
 
@@ -75,10 +75,10 @@ async def test_a_failed_deployment_of_a_slow_clock_gives_back_what_ran_before(
 
 
 async def test_nothing_is_given_back_once_a_slow_clock_has_deployed_again(world: World) -> None:
-    guest, build_id = await world.add_server(), await add_build(world)
-    await deploy(world, guest, build_id, timedelta(minutes=-1), (DIGEST, "succeeded"))
-    await deploy(world, guest, build_id, NOW, (OTHER, "failed"))
-    await deploy(world, guest, build_id, BEHIND, (OTHER, "succeeded"))
+    server, build_id = await world.add_server(), await add_build(world)
+    await deploy(world, server, build_id, timedelta(minutes=-1), (DIGEST, "succeeded"))
+    await deploy(world, server, build_id, NOW, (OTHER, "failed"))
+    await deploy(world, server, build_id, BEHIND, (OTHER, "succeeded"))
 
     await roll_back(world.control)
 

@@ -23,7 +23,7 @@ from shared.set_aside import Cause, caught, is_unavailable
 from tests.waiting import wait_until
 from tests.worker.control.endpoints import ANYWHERE
 from tests.worker.control.plane import Plane
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.control.main import Control
 from worker.control.scheduling.publish import Publisher
 from worker.control.service import Runner, Service
@@ -84,7 +84,7 @@ class Scene:
     """
 
     world: World
-    guest: Guest
+    server: EnrolledServer
     registry_id: str
     text: str = "registry.example/team/app"
 
@@ -115,7 +115,7 @@ class Scene:
     async def queued_job(self) -> str:
         return await self.insert(
             "job",
-            server_id=self.guest.server_id,
+            server_id=self.server.server_id,
             kind="image.pull",
             version=1,
             job_class="transfer",
@@ -170,7 +170,7 @@ class Scene:
         await self.insert(
             "deployment_server",
             deployment_id=deployment_id,
-            server_id=self.guest.server_id,
+            server_id=self.server.server_id,
             pull_job_id=await self.ended_job(),
             **ended,
         )
@@ -201,7 +201,7 @@ class Scene:
         await self.world.owner.execute(
             "INSERT INTO application_server (application_id, server_id, organization_id)"
             " VALUES (%s, %s, %s)",
-            (applications[1], self.guest.server_id, self.world.organization_id),
+            (applications[1], self.server.server_id, self.world.organization_id),
         )
         point = await self.insert(
             "rollback",
@@ -239,8 +239,8 @@ class Scene:
 
 @pytest.fixture
 async def scene(world: World) -> Scene:
-    guest = await world.add_server(transfer_limit=1000)
-    return Scene(world, guest, await world.add_registry())
+    server = await world.add_server(transfer_limit=1000)
+    return Scene(world, server, await world.add_registry())
 
 
 def documents() -> list[tuple[str, str]]:
@@ -369,7 +369,7 @@ async def test_a_job_that_cannot_be_dispatched_keeps_no_other_from_its_server(
 async def test_rows_that_no_statement_can_change_are_found_among_many(
     world: World, scene: Scene, control: Control
 ) -> None:
-    jobs = [await world.run(scene.guest) for _ in range(7)]
+    jobs = [await world.run(scene.server) for _ in range(7)]
     await world.owner.execute("UPDATE job SET lease_until = now() - interval '1 second'")
     bad, good = [jobs[2], jobs[5]], [*jobs[:2], *jobs[3:5], jobs[6]]
     await world.owner.execute("UPDATE job SET event_seq = %s WHERE job_id = ANY (%s)", (FULL, bad))

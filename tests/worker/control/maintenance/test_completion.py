@@ -8,24 +8,24 @@ from shared.deployments.store import DeploymentRequest, Image, Rollout, store_de
 from shared.ids import make_id
 from tests.waiting import wait_until
 from tests.worker.control.plane import Plane
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 
 DIGEST = f"sha256:{'a' * 64}"
 REFERENCE = f"registry.example/team/app@{DIGEST}"
 
 
 async def test_a_deployment_ends_within_a_fifth_of_a_second_of_its_last_job(plane: Plane) -> None:
-    guest = await plane.world.add_server()
+    server = await plane.world.add_server()
     build_id = await add_build(plane.world)
     seconds = []
 
     async with plane.open_control():
         for _ in range(6):
-            deployment_id = await deploy(plane.world, guest, build_id)
-            await plane.wait_for_message(guest, deployment_id)
+            deployment_id = await deploy(plane.world, server, build_id)
+            await plane.wait_for_message(server, deployment_id)
             pull = {"job_id": deployment_id, "attempt": 1}
-            await guest.call("claim", "first", **pull)
-            await guest.call("finish", "first", **pull, outcome="succeeded", result={})
+            await server.call("claim", "first", **pull)
+            await server.call("finish", "first", **pull, outcome="succeeded", result={})
             begun = time.monotonic()
             await wait_until(partial(has_succeeded, plane.world, deployment_id))
             seconds.append(time.monotonic() - begun)
@@ -51,7 +51,7 @@ async def add_build(world: World) -> str:
     return build_id
 
 
-async def deploy(world: World, guest: Guest, build_id: str) -> str:
+async def deploy(world: World, server: EnrolledServer, build_id: str) -> str:
     """Have the build's image pulled to a server; the pull has the deployment's id."""
     order = DeploymentRequest(
         deployment_id=make_id(),
@@ -60,7 +60,7 @@ async def deploy(world: World, guest: Guest, build_id: str) -> str:
         build_id=build_id,
         image=Image(REFERENCE, DIGEST, None),
         settings=RunSettings(runtime="none", name="app"),
-        server_ids=[guest.server_id],
+        server_ids=[server.server_id],
         rollout=Rollout(),
     )
     async with world.api.transaction():

@@ -32,13 +32,13 @@ async def scenario(
     world: World, registry: LocalRegistry, tmp_path: Path
 ) -> AsyncIterator[RetentionScenario]:
     """An application of two builds, of which the second runs, and an empty repository."""
-    guest = await world.add_server()
+    server = await world.add_server()
     registry_id = await world.add_registry(host=registry.host)
     application_id = await add_application(world, world.organization_id, "shop")
     async with open_tools(tmp_path) as tools:
         yield RetentionScenario(
             world,
-            guest,
+            server,
             registry_id,
             registry.host,
             tools,
@@ -294,10 +294,10 @@ async def test_an_image_that_one_server_found_missing_is_gone_for_abandoned_buil
     await reconcile_points(scenario.world.control)
     [job] = await scenario.world.release()
     called = {"job_id": job.job_id, "attempt": job.attempt}
-    await scenario.guest.call("claim", "first", **called)
+    await scenario.server.call("claim", "first", **called)
     reported = {"reference": "x", "digest": ONE.digest, "wasThere": True, "outcome": "deleted"}
 
-    await scenario.guest.call("finish", "first", **called, outcome="succeeded", result=reported)
+    await scenario.server.call("finish", "first", **called, outcome="succeeded", result=reported)
     await reconcile_points(scenario.world.control)
 
     assert (await scenario.row(build_id))["image_deleted_at"] is not None

@@ -25,10 +25,10 @@ async def test_an_idempotency_key_is_deleted_after_a_day(world: World) -> None:
 
 
 async def test_turns_that_nobody_waits_for_any_more_are_forgotten(world: World) -> None:
-    guest = await world.add_server()
-    await world.dispatch(guest, fair_key="gone")
+    server = await world.add_server()
+    await world.dispatch(server, fair_key="gone")
     await world.owner.execute("UPDATE application_turn SET served_at = now() - interval '2 hours'")
-    await world.dispatch(guest, fair_key="here")
+    await world.dispatch(server, fair_key="here")
 
     await delete_expired_rows(world.control)
 
@@ -36,12 +36,12 @@ async def test_turns_that_nobody_waits_for_any_more_are_forgotten(world: World) 
 
 
 async def test_old_join_tokens_are_forgotten(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     for token, age in ((b"old", "2 days"), (b"fresh", "1 hour")):
         await world.owner.execute(
             "INSERT INTO server_token (token_hash, server_id, expires_at)"
             " VALUES (%s, %s, now() - %s::interval)",
-            (token, guest.server_id, age),
+            (token, server.server_id, age),
         )
 
     await delete_expired_rows(world.control)
@@ -50,12 +50,12 @@ async def test_old_join_tokens_are_forgotten(world: World) -> None:
 
 
 async def test_results_of_registry_tests_are_kept_for_a_year(world: World) -> None:
-    guest, registry_id = await world.add_server(), await world.add_registry()
+    server, registry_id = await world.add_server(), await world.add_registry()
     for job_id, age in (("old", "367 days"), ("fresh", "364 days")):
         await world.owner.execute(
             "INSERT INTO registry_check (job_id, organization_id, registry_id, server_id, state,"
             " checked_at) VALUES (%s, %s, %s, %s, 'succeeded', now() - %s::interval)",
-            (job_id, world.organization_id, registry_id, guest.server_id, age),
+            (job_id, world.organization_id, registry_id, server.server_id, age),
         )
 
     await delete_expired_rows(world.control)

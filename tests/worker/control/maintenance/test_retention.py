@@ -11,7 +11,7 @@ from shared.jobs.store.cancel import cancel
 from tests.waiting import wait_until
 from tests.worker.control.endpoints import add_webhook, end_job
 from tests.worker.control.plane import Plane
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.control.maintenance.retention import BUSY_SECONDS, IDLE_SECONDS, Retention, delete_old
 
 REFUSALS = (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction)
@@ -26,10 +26,12 @@ def id_of(days_ago: float) -> str:
     return uuid7(milliseconds, bytes.fromhex(now[12:]))
 
 
-async def add(world: World, guest: Guest, *, days_ago: float, ended: float | None = None) -> str:
+async def add(
+    world: World, server: EnrolledServer, *, days_ago: float, ended: float | None = None
+) -> str:
     """A job that was made and, unless it waits, ended so many days ago."""
     job_id = id_of(days_ago)
-    await world.submit(guest, job_id=job_id)
+    await world.submit(server, job_id=job_id)
     if ended is not None:
         await cancel(world.control, job_id, world.organization_id, "not wanted")
         await world.owner.execute(
@@ -44,11 +46,11 @@ async def ids(world: World, table: str) -> set[str]:
 
 
 async def test_old_jobs_go_with_all_that_belongs_to_them(world: World) -> None:
-    guest = await world.add_server()
-    old = await add(world, guest, days_ago=40, ended=31)
-    ended_late = await add(world, guest, days_ago=40, ended=29)
-    young = await add(world, guest, days_ago=29, ended=29)
-    waits = await add(world, guest, days_ago=400)
+    server = await world.add_server()
+    old = await add(world, server, days_ago=40, ended=31)
+    ended_late = await add(world, server, days_ago=40, ended=29)
+    young = await add(world, server, days_ago=29, ended=29)
+    waits = await add(world, server, days_ago=400)
 
     pause = await delete_old(world.control, KEPT)
 
@@ -58,10 +60,10 @@ async def test_old_jobs_go_with_all_that_belongs_to_them(world: World) -> None:
 
 
 async def test_events_go_sooner_and_only_those_of_ended_jobs(world: World) -> None:
-    guest = await world.add_server()
-    await add(world, guest, days_ago=9, ended=8)
-    young = await add(world, guest, days_ago=9, ended=6)
-    waits = await add(world, guest, days_ago=9)
+    server = await world.add_server()
+    await add(world, server, days_ago=9, ended=8)
+    young = await add(world, server, days_ago=9, ended=6)
+    waits = await add(world, server, days_ago=9)
 
     await delete_old(world.control, KEPT)
 
@@ -70,9 +72,9 @@ async def test_events_go_sooner_and_only_those_of_ended_jobs(world: World) -> No
 
 
 async def test_a_job_that_another_still_needs_stays_as_long_as_that(world: World) -> None:
-    guest = await world.add_server()
-    needed = await add(world, guest, days_ago=40, ended=40)
-    waits = await add(world, guest, days_ago=39)
+    server = await world.add_server()
+    needed = await add(world, server, days_ago=40, ended=40)
+    waits = await add(world, server, days_ago=39)
     await world.owner.execute("INSERT INTO job_need VALUES (%s, %s, 'ended')", (waits, needed))
 
     await delete_old(world.control, KEPT)
@@ -154,10 +156,10 @@ async def test_contexts_go_as_jobs_do_and_stay_while_they_are_built_from(world: 
 
 
 async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     await add_webhook(world, "http://10.0.0.1/")
     for days_ago in (8, 6, 9):
-        job_id = await end_job(world, guest.server_id)
+        job_id = await end_job(world, server.server_id)
         await world.owner.execute(
             "UPDATE webhook_delivery SET delivery_id = %s WHERE subject_id = %s",
             (id_of(days_ago), job_id),
@@ -174,8 +176,8 @@ async def test_messages_of_webhooks_go_as_events_do_sent_or_not(world: World) ->
 
 
 async def test_accumulated_rows_are_deleted_in_batches_the_oldest_first(world: World) -> None:
-    guest = await world.add_server()
-    jobs = [await add(world, guest, days_ago=40 - number, ended=31) for number in range(5)]
+    server = await world.add_server()
+    jobs = [await add(world, server, days_ago=40 - number, ended=31) for number in range(5)]
 
     pauses, left = [], []
     for _ in range(3):
@@ -187,7 +189,7 @@ async def test_accumulated_rows_are_deleted_in_batches_the_oldest_first(world: W
 
 
 async def test_nothing_is_scanned_that_stays(world: World) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     async with world.owner.transaction(force_rollback=True):
         await world.owner.execute("ALTER TABLE job DISABLE TRIGGER USER")
         await world.owner.execute(
@@ -196,7 +198,7 @@ async def test_nothing_is_scanned_that_stays(world: World) -> None:
             " SELECT job_id_at(now()) || '-7000-8000-' || lpad(n::text, 12, '0'), %s, %s,"
             " 'image.tag', 1, 'quick', '{}', 'cancelled', now(), 1, 1"
             " FROM generate_series(1, 20000) n",
-            (world.organization_id, guest.server_id),
+            (world.organization_id, server.server_id),
         )
         await world.owner.execute("ANALYZE job")
 
@@ -221,18 +223,18 @@ async def test_an_id_of_a_moment_is_not_above_those_made_then(world: World) -> N
 
 @pytest.mark.parametrize("function", ["job_prune", "job_event_prune"])
 async def test_nobody_but_control_may_forget(world: World, function: str) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     statement = f"SELECT {function}(interval '1 day', 1)".encode()
 
-    for connection in (world.api, await guest.connection()):
+    for connection in (world.api, await server.connection()):
         with pytest.raises(REFUSALS):
             await connection.execute(statement)
 
 
 async def test_a_running_control_forgets(plane: Plane) -> None:
     world = plane.world
-    guest = await world.add_server()
-    await add(world, guest, days_ago=40, ended=31)
+    server = await world.add_server()
+    await add(world, server, days_ago=40, ended=31)
 
     async with plane.open_control():
         await wait_until(partial(has_no_job, world))

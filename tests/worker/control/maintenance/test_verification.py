@@ -19,7 +19,7 @@ from shared.networks import parse_networks
 from tests.fakes.registry import Repository
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.worker.oci.sample_images import RepositoryFixture, make_image
-from tests.world import PASSWORD, Guest, World
+from tests.world import PASSWORD, EnrolledServer, World
 from worker.control.maintenance.verification import BATCH, Verification
 from worker.local.registry import LocalRegistry
 from worker.oci.transport.settings import ConnectionSettings
@@ -69,7 +69,9 @@ async def open_registry() -> AsyncIterator[Fake]:
         yield fake
 
 
-async def push(world: World, guest: Guest, host: str, digest: str, *, copies: bool = False) -> str:
+async def push(
+    world: World, server: EnrolledServer, host: str, digest: str, *, copies: bool = False
+) -> str:
     """A push, or a copy, that ended with the digest that its worker reports."""
     registry_id = await world.add_registry(host=host)
     reference = f"{host}/team/app:1"
@@ -78,8 +80,8 @@ async def push(world: World, guest: Guest, host: str, digest: str, *, copies: bo
         if copies
         else ImagePush(source="app:1", reference=reference, registry_id=registry_id)
     )
-    job_id = await world.run(guest, command=command, registry_id=registry_id)
-    await guest.call(
+    job_id = await world.run(server, command=command, registry_id=registry_id)
+    await server.call(
         "finish",
         "first",
         job_id=job_id,
@@ -100,9 +102,9 @@ async def outcomes(world: World) -> dict[str, tuple[str, str | None]]:
 async def test_a_digest_that_the_registry_has_is_verified(
     world: World, verification: Verifier, *, copies: bool
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_registry() as registry:
-        job_id = await push(world, guest, registry.host, IMAGE.digest, copies=copies)
+        job_id = await push(world, server, registry.host, IMAGE.digest, copies=copies)
 
         await verification.verify()
         asked = len(registry.requests)
@@ -115,12 +117,12 @@ async def test_a_digest_that_the_registry_has_is_verified(
 async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_one(
     world: World, verification: Verifier, tmp_path: Path
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     registry = LocalRegistry.start(tmp_path, users={"alice": PASSWORD}, bcrypt_rounds=4)
     try:
         await RepositoryFixture(registry.host, "team/app", {"Authorization": ALICE}).put("1", IMAGE)
-        good = await push(world, guest, registry.host, IMAGE.digest)
-        bad = await push(world, guest, registry.host, LIE)
+        good = await push(world, server, registry.host, IMAGE.digest)
+        bad = await push(world, server, registry.host, LIE)
 
         await verification.verify()
     finally:
@@ -132,9 +134,9 @@ async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_on
 async def test_a_digest_that_the_worker_made_up_is_missing(
     world: World, verification: Verifier
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_registry() as registry:
-        job_id = await push(world, guest, registry.host, LIE)
+        job_id = await push(world, server, registry.host, LIE)
 
         await verification.verify()
 
@@ -165,9 +167,9 @@ async def test_control_asks_again_a_minute_after_an_error_that_may_pass(
 
     monkeypatch.setattr("worker.control.maintenance.verification.TIMEOUT_SECONDS", 0.5)
     verification = Verifier(pool, Verification(world.keys, LOOPBACK))
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_fake(answer or never) as registry:
-        job_id = await push(world, guest, registry.host, IMAGE.digest)
+        job_id = await push(world, server, registry.host, IMAGE.digest)
 
         await verification.verify()
         asked = len(registry.requests)
@@ -185,9 +187,9 @@ async def test_an_address_that_is_not_allowed_is_not_connected_to(world: World, 
     verification = Verifier(
         pool, Verification(world.keys, replace(LOOPBACK, networks=parse_networks("public")))
     )
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_registry() as registry:
-        job_id = await push(world, guest, registry.host, IMAGE.digest)
+        job_id = await push(world, server, registry.host, IMAGE.digest)
 
         await verification.verify()
 
@@ -198,15 +200,15 @@ async def test_an_address_that_is_not_allowed_is_not_connected_to(world: World, 
 async def test_a_push_of_long_ago_and_a_digest_that_is_none_are_not_asked_for(
     world: World, verification: Verifier
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_registry() as registry:
-        old = await push(world, guest, registry.host, IMAGE.digest)
+        old = await push(world, server, registry.host, IMAGE.digest)
         await world.owner.execute(
             "UPDATE job SET finished_at = now() - %s WHERE job_id = %s",
             (timedelta(minutes=11), old),
         )
         for digest in ("sha256:$(id)", {"digest": LIE}, [LIE], 5):
-            none = await push(world, guest, registry.host, IMAGE.digest)
+            none = await push(world, server, registry.host, IMAGE.digest)
             await world.owner.execute(
                 "UPDATE job SET result = %s WHERE job_id = %s", (Jsonb({"digest": digest}), none)
             )
@@ -219,15 +221,15 @@ async def test_a_push_of_long_ago_and_a_digest_that_is_none_are_not_asked_for(
 async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_verified(
     world: World, verification: Verifier
 ) -> None:
-    guest = await world.add_server()
+    server = await world.add_server()
     async with open_registry() as registry:
-        bad = await push(world, guest, registry.host, IMAGE.digest)
+        bad = await push(world, server, registry.host, IMAGE.digest)
         await world.owner.execute(
             "UPDATE job SET command = %s WHERE job_id = %s", (Jsonb({"reference": 5}), bad)
         )
-        unreadable = await push(world, guest, registry.host, IMAGE.digest)
+        unreadable = await push(world, server, registry.host, IMAGE.digest)
         await world.owner.execute("UPDATE job SET command = '{}' WHERE job_id = %s", (unreadable,))
-        good = await push(world, guest, registry.host, IMAGE.digest)
+        good = await push(world, server, registry.host, IMAGE.digest)
 
         await verification.verify()
 
@@ -240,9 +242,9 @@ async def test_a_job_that_cannot_be_asked_for_is_set_aside_and_the_others_are_ve
 async def test_many_pushes_are_verified_a_bounded_number_at_a_time(
     world: World, verification: Verifier
 ) -> None:
-    guest = await world.add_server(transfer_limit=2 * BATCH)
+    server = await world.add_server(transfer_limit=2 * BATCH)
     async with open_registry() as registry:
-        jobs = [await push(world, guest, registry.host, IMAGE.digest) for _ in range(BATCH + 1)]
+        jobs = [await push(world, server, registry.host, IMAGE.digest) for _ in range(BATCH + 1)]
 
         assert await verification.verify() == 0
         first = len(await outcomes(world))

@@ -22,7 +22,7 @@ from tests.worker.control.endpoints import (
     open_endpoint,
     rows,
 )
-from tests.world import Guest, World
+from tests.world import EnrolledServer, World
 from worker.control.webhooks.deliveries import MOST_AT_ONCE, MOST_FOR_ONE, PAUSES, Deliveries
 from worker.oci.transport.settings import Deadlines
 
@@ -41,16 +41,16 @@ async def deliveries(world: World, pool: Pool) -> AsyncIterator[Deliveries]:
 
 
 @pytest.fixture
-async def guest(world: World) -> Guest:
+async def server(world: World) -> EnrolledServer:
     return await world.add_server()
 
 
 async def test_the_end_of_a_job_is_sent_once_signed_as_the_standard_says(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url)
-        job_id = await end_job(world, guest.server_id)
+        job_id = await end_job(world, server.server_id)
         await deliver(deliveries)
         await deliver(deliveries)
 
@@ -67,11 +67,11 @@ async def test_the_end_of_a_job_is_sent_once_signed_as_the_standard_says(
 
 
 async def test_a_refused_delivery_is_sent_again_unchanged_under_the_same_id(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     async with open_endpoint(500, 429, 204) as endpoint:
         await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         for _ in range(3):
             await deliver(deliveries)
             await deliver(deliveries)  # nothing is due before its pause is over
@@ -85,12 +85,12 @@ async def test_a_refused_delivery_is_sent_again_unchanged_under_the_same_id(
 
 
 async def test_pauses_grow_and_after_a_day_it_is_given_up(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     pauses = []
     async with open_endpoint(503) as endpoint:
         await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         for _ in PAUSES:
             await deliver(deliveries)
             [row] = await world.rows("SELECT due_at - now() AS pause FROM webhook_delivery")
@@ -110,12 +110,12 @@ async def test_pauses_grow_and_after_a_day_it_is_given_up(
 
 
 async def test_a_defect_of_ours_is_an_attempt_that_failed(
-    world: World, guest: Guest, pool: Pool, capsys: pytest.CaptureFixture[str]
+    world: World, server: EnrolledServer, pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deliveries = make_deliveries(world, pool, pauses=PAUSES[:1])
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         await world.owner.execute("UPDATE webhook_delivery SET payload = '{\"unheard\": 1}'")
         await deliver(deliveries)
         [first] = await rows(world)
@@ -131,13 +131,13 @@ async def test_a_defect_of_ours_is_an_attempt_that_failed(
 
 
 async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     async with open_endpoint(410) as endpoint:
         await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         await deliver(deliveries)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         await deliver(deliveries)
 
     assert len(endpoint.messages) == 1
@@ -149,7 +149,7 @@ async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
 
 
 async def test_a_slow_endpoint_keeps_others_from_nothing(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     hangs = asyncio.Event()
     async with open_endpoint() as slow, open_endpoint() as quick:
@@ -160,11 +160,11 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
         slow.begins = hang
         await add_webhook(world, slow.url)
         for _ in range(3 * MOST_FOR_ONE):
-            await end_job(world, guest.server_id)
+            await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
         await slow.wait_for(MOST_FOR_ONE)
         await add_webhook(world, quick.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
         await quick.wait_for(1)
         assert len(slow.messages) == MOST_FOR_ONE
@@ -176,7 +176,7 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
 
 
 async def test_a_free_slot_goes_to_the_endpoint_with_the_fewest(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     leave = asyncio.Semaphore(0)
     await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
@@ -189,7 +189,7 @@ async def test_a_free_slot_goes_to_the_endpoint_with_the_fewest(
         for _ in range(10):
             await add_webhook(world, slow.url)
         for _ in range(MOST_FOR_ONE + 1):
-            await end_job(world, guest.server_id)
+            await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
         await slow.wait_for(MOST_AT_ONCE)
         await add_webhook(world, quick.url, organization_id="other")
@@ -229,27 +229,27 @@ async def names(world: World, pool: Pool) -> AsyncIterator[tuple[SlowNames, Deli
     await deliveries.close()
 
 
-async def add_slow(world: World, guest: Guest, *, many: int) -> None:
+async def add_slow(world: World, server: EnrolledServer, *, many: int) -> None:
     for number in range(many):
         await add_webhook(world, f"https://slow-{number}.example/")
     for _ in range(2 * MOST_FOR_ONE):
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
 
 
 async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thread_of_others(
-    world: World, guest: Guest, names: tuple[SlowNames, Deliveries]
+    world: World, server: EnrolledServer, names: tuple[SlowNames, Deliveries]
 ) -> None:
     slow, deliveries = names
     common = ThreadPoolExecutor(1)
     asyncio.get_running_loop().set_default_executor(common)
-    await add_slow(world, guest, many=1)
+    await add_slow(world, server, many=1)
     for _ in range(3):
         await deliveries.send(deliveries.pool)
         await wait_until(partial(has_failed, world, MOST_FOR_ONE))
         await make_due(world)
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url.replace("127.0.0.1", "hooks.example"))
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
         await endpoint.wait_for(1)
         async with asyncio.timeout(5):
@@ -259,11 +259,11 @@ async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thre
 
 
 async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
-    world: World, guest: Guest, names: tuple[SlowNames, Deliveries]
+    world: World, server: EnrolledServer, names: tuple[SlowNames, Deliveries]
 ) -> None:
     slow, deliveries = names
     await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
-    await add_slow(world, guest, many=MOST_AT_ONCE // MOST_FOR_ONE + 1)
+    await add_slow(world, server, many=MOST_AT_ONCE // MOST_FOR_ONE + 1)
     await deliveries.send(deliveries.pool)
     await wait_until(partial(has_failed, world, MOST_AT_ONCE))
     await make_due(world)
@@ -284,11 +284,11 @@ async def has_failed(world: World, many: int) -> bool:
 
 
 async def test_a_delivery_that_could_not_be_recorded_is_sent_again_under_the_same_id(
-    world: World, guest: Guest, deliveries: Deliveries
+    world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url)
-        await end_job(world, guest.server_id)
+        await end_job(world, server.server_id)
         async with open_pool(world.database.url("wharf_control")) as pool:
             endpoint.begins = pool.close
             await deliver(make_deliveries(world, pool))
@@ -304,12 +304,14 @@ async def test_a_delivery_that_could_not_be_recorded_is_sent_again_under_the_sam
     assert (row["attempts"], row["status"]) == (2, 200)
 
 
-async def test_replicas_send_each_message_once(world: World, guest: Guest, pool: Pool) -> None:
+async def test_replicas_send_each_message_once(
+    world: World, server: EnrolledServer, pool: Pool
+) -> None:
     replicas = [make_deliveries(world, pool) for _ in range(3)]
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url)
         for _ in range(12):
-            await end_job(world, guest.server_id)
+            await end_job(world, server.server_id)
         while len(endpoint.messages) < 12:
             await asyncio.gather(*(deliver(replica) for replica in replicas))
 

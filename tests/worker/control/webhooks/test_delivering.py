@@ -21,10 +21,10 @@ from worker.local.processes import Child, free_port
 
 async def test_a_running_control_delivers_also_what_waited_for_a_receiver(plane: Plane) -> None:
     world = plane.world
-    guest = await world.add_server()
+    server = await world.add_server()
     port = free_port()
     await add_webhook(world, f"http://127.0.0.1:{port}/")
-    waited = await end_job(world, guest.server_id)
+    waited = await end_job(world, server.server_id)
 
     async with plane.open_control():
 
@@ -35,7 +35,7 @@ async def test_a_running_control_delivers_also_what_waited_for_a_receiver(plane:
         async with open_endpoint(port=port) as endpoint:
             await make_due(world)
             await endpoint.wait_for(1)
-            fresh = await end_job(world, guest.server_id)
+            fresh = await end_job(world, server.server_id)
             messages = await endpoint.wait_for(2, seconds=2)
 
     assert [message.content["data"]["jobId"] for message in messages] == [waited, fresh]
@@ -43,7 +43,7 @@ async def test_a_running_control_delivers_also_what_waited_for_a_receiver(plane:
 
 async def test_endpoints_that_hang_keep_no_job_waiting(plane: Plane) -> None:
     world = plane.world
-    guest = await world.add_server()
+    server = await world.add_server()
     hangs = asyncio.Event()
     async with open_endpoint() as endpoint:
 
@@ -55,10 +55,10 @@ async def test_endpoints_that_hang_keep_no_job_waiting(plane: Plane) -> None:
             for number in range(20):
                 await add_webhook(world, f"{endpoint.url}&number={number}")
             for _ in range(3):
-                await end_job(world, guest.server_id)
+                await end_job(world, server.server_id)
             await endpoint.wait_for(32)
-            job_id = await world.submit(guest)
-            await plane.wait_for_message(guest, job_id, seconds=2)
+            job_id = await world.submit(server)
+            await plane.wait_for_message(server, job_id, seconds=2)
             assert len(endpoint.messages) == 32
             hangs.set()
             await endpoint.wait_for(60)
@@ -68,7 +68,7 @@ async def test_a_delivery_of_a_control_process_that_died_is_sent_again_under_the
     plane: Plane, tmp_path: Path
 ) -> None:
     world = plane.world
-    guest = await world.add_server()
+    server = await world.add_server()
     control = start_control(plane, tmp_path / "control.log")
     try:
         async with open_endpoint() as endpoint:
@@ -78,7 +78,7 @@ async def test_a_delivery_of_a_control_process_that_died_is_sent_again_under_the
 
             endpoint.begins = kill
             await add_webhook(world, endpoint.url)
-            await end_job(world, guest.server_id)
+            await end_job(world, server.server_id)
             await endpoint.wait_for(1)
             endpoint.begins = None
             async with open_pool(world.database.url("wharf_control")) as pool:
