@@ -1,12 +1,12 @@
--- Ends the open attempt of a job; the row stays as it is where it ended already.
+-- End the open attempt of a job. An attempt that has ended is not changed.
 CREATE OR REPLACE FUNCTION public.job_close_attempt(job text, number integer, how text, what jsonb)
 RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   UPDATE public.job_attempt SET outcome = how, error = what, ended_at = clock_timestamp()
    WHERE job_id = job AND attempt = number AND outcome IS NULL
 $$;
 
--- Ends the attempt of a running job whose worker is gone: a failure of the job, which is queued again after the
--- pause, unless it failed too often or was cancelled. Gives false where it runs no more.
+-- End the attempt of a running job whose worker is gone. It counts as a failure. The job is queued again after the
+-- pause, unless it failed too often or was cancelled. Return false if the job does not run any more.
 CREATE OR REPLACE FUNCTION public.job_lose(job text, pause interval, message text, remedy text) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,4 +1,4 @@
--- The moment after one more failure: 2, 4, 8 … s, up to 5 min, plus up to a half by jitter in [0, 1).
+-- Return the backoff after one more failure: 2, 4, 8 … s, up to 5 min, plus up to a half by jitter in [0, 1).
 -- The tests compare it with an oracle: delay in tests/shared/jobs/transitions.py.
 CREATE OR REPLACE FUNCTION public.job_backoff(failures integer, jitter double precision, wait interval)
 RETURNS interval LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -1,5 +1,5 @@
--- Records a request to cancel; a job that no worker has claimed ends at once. Gives the state, null where there is
--- no such job or it has ended already.
+-- Record a request to cancel. A job that no worker has claimed ends at once. Return the state; null if there is no
+-- such job or it has ended already.
 CREATE OR REPLACE FUNCTION public.job_cancel(job text, organization text, why jsonb)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,4 +1,4 @@
--- How many more jobs of a class a server takes.
+-- Of each server and class: how many more jobs it takes (`available`).
 CREATE VIEW public.server_capacity WITH (security_invoker) AS
 SELECT s.server_id, c.job_class,
        CASE c.job_class WHEN 'quick' THEN s.quick_limit WHEN 'build' THEN s.build_limit ELSE s.transfer_limit END - (
@@ -6,14 +6,14 @@ SELECT s.server_id, c.job_class,
             AND job.server_id = s.server_id AND job.job_class = c.job_class) AS available
   FROM public.server s CROSS JOIN (VALUES ('quick'), ('transfer'), ('build')) AS c (job_class);
 
--- How many more transfers a registry takes.
+-- Of each registry: how many more transfers it takes.
 CREATE VIEW public.registry_capacity WITH (security_invoker) AS
 SELECT r.registry_id, r.transfer_limit - (
          SELECT count(*) FROM public.job WHERE state IN ('dispatched', 'running') AND job_class = 'transfer'
             AND job.registry_id = r.registry_id) AS available
   FROM public.registry r;
 
--- How many jobs of a class an organization has under way, and how many more it may have; null for any number.
+-- Of each organization and class: its active jobs, and how many more it may have; null for any number.
 CREATE VIEW public.organization_capacity WITH (security_invoker) AS
 SELECT o.organization_id, c.job_class, held.jobs,
        CASE c.job_class WHEN 'transfer' THEN o.transfer_limit - held.jobs END AS available

@@ -1,4 +1,4 @@
--- A need that would close a circle is refused; the job that has it is marked, so that it is found among many.
+-- Refuse a need that would make a job need itself. Mark the job that has needs, so that it is found among many.
 CREATE OR REPLACE FUNCTION public.job_need_check() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,7 +1,7 @@
--- What a queued job waits for: one rule each, for its release and for those who ask why it waits.
+-- The conditions of a release, each stated once: for the release itself, and for the reason why a job waits.
 -- Views depend on the columns of tables, so `wharf migrate` drops them before Alembic runs.
 
--- A queued job, and what holds it up. needs: the jobs that have not ended as it needs them, null where there are none.
+-- Of each queued job: what holds it up. needs: the jobs that have not ended as it needs them; null if there are none.
 CREATE VIEW public.queued_job WITH (security_invoker) AS
 SELECT j.*,
        coalesce(j.created_at <= (

@@ -1,4 +1,4 @@
--- Keeps how a test of a stored registry ended, for longer than its job is kept.
+-- Record the outcome of a test of a stored registry. It is kept for longer than the job.
 CREATE OR REPLACE FUNCTION public.registry_check_add(job public.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

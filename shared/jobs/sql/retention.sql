@@ -1,12 +1,11 @@
--- The least id that a job made at that moment can have: ids begin with their time (RFC 9562), so that the primary
--- key finds what is old.
+-- Return the least id of a job of that moment. Ids begin with their time (RFC 9562), so the primary key finds old jobs.
 CREATE OR REPLACE FUNCTION public.job_id_at(moment timestamptz) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(hex, 1, 8) || '-' || substr(hex, 9, 4)
     FROM (SELECT lpad(to_hex((extract(epoch FROM moment) * 1000)::bigint), 12, '0') AS hex) AS time
 $$;
 
--- Removes the events of jobs that ended so long ago, the oldest first; gives how many.
+-- Delete the events of jobs that ended so long ago, the oldest first. Return the number.
 CREATE OR REPLACE FUNCTION public.job_event_prune(age interval, many integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH old AS (
@@ -19,8 +18,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(*) FROM gone
 $$;
 
--- Removes the jobs that ended so long ago, with all that belongs to them, the oldest first; gives how many. One
--- that an unfinished job needs stays as long as that.
+-- Delete the jobs that ended so long ago, with all that belongs to them, the oldest first. Return the number. A job
+-- that an unfinished job needs is kept.
 CREATE OR REPLACE FUNCTION public.job_prune(age interval, many integer) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   WITH old AS (

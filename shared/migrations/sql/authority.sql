@@ -1,8 +1,8 @@
--- Who speaks: what the API stores, it stores for a key that was shown to it.
+-- Authority: the API stores only what a key that was shown to it may store.
 -- The API proves a key (or a deploy hook's token) by its SHA-256, which it sets for one transaction:
 -- `SET LOCAL wharf.proof`. Only the SHA-256 of that is stored, so that nothing in the database is a proof.
 
--- The key or the hook that this transaction speaks for; no row without a proof.
+-- Return the key or the hook of this transaction; no row without a proof.
 CREATE OR REPLACE FUNCTION public.caller(OUT id text, OUT organization_id text, OUT role text)
 RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   WITH shown AS (
@@ -15,7 +15,7 @@ RETURNS SETOF record LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp A
 $$;
 
 -- require_caller(role, column …): refuse the API a change of a row without a key of the row's organization that has
--- this role; a change of these columns alone needs none. An audit row names the key that it is proved by.
+-- this role; a change of these columns alone needs none. An audit row names the key of its proof.
 CREATE OR REPLACE FUNCTION public.require_caller() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -64,7 +64,7 @@ BEGIN
   RETURN NEW;
 END $$;
 
--- A server that joins, and one that joins again with another key, gets no stored login until it is approved.
+-- Withdraw the approval of a server that joins, or joins again with another key: it gets no stored login.
 CREATE OR REPLACE FUNCTION public.server_after_enrolment() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,16 +1,15 @@
--- What a worker says is stored only if everybody can read it again: bounded in bytes (and so in elements, each of
--- which takes four), in depth and in its numbers, and without what would steer a terminal. Applied before the
--- functions that take documents.
+-- Documents of workers are stored only if every reader can read them: they are bounded in bytes (and so in elements,
+-- each of which takes four), in depth and in their numbers, and hold nothing that steers a terminal.
 
--- A text without control characters (C0 but tab and line feed, DEL, C1) and without those that turn the direction
--- of writing: in their place stands U+FFFD.
+-- Replace control characters (C0 but tab and line feed, DEL, C1), and those that turn the direction of writing, by
+-- U+FFFD.
 CREATE OR REPLACE FUNCTION public.plain_text(said text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
   SELECT regexp_replace(said, E'[\u0001-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]', E'\ufffd', 'g')
 $$;
 
--- The document as it may be stored, NULL where it may not: an object below so many bytes, 16 levels deep at the
--- most, its numbers below 10^19.
+-- Return the document as it may be stored; null if it may not. It must be an object, smaller than so many bytes, at most
+-- 16 levels deep, with numbers below 10^19.
 CREATE OR REPLACE FUNCTION public.readable_document(document jsonb, most_bytes integer) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,6 +1,6 @@
--- Takes a join token, shown by its SHA-256, and binds to it, once, a server's public key and what proves its two
--- passwords. Gives the server's id, null where the token is unknown, used or over. The token spoke for the server's
--- organization: the audit row names no API key.
+-- Use a join token, given by its SHA-256, to store a server's public key and the verifiers of its two passwords. Return
+-- the server's id; null if the token is unknown, used or expired. The token stands for the server's organization: the
+-- audit row names no API key.
 DROP FUNCTION IF EXISTS public.server_enroll(bytea, text, text, text);
 CREATE OR REPLACE FUNCTION public.server_enroll(
   token bytea, key text, verifier text, broker text DEFAULT NULL, key_id text DEFAULT NULL)
@@ -8,7 +8,7 @@ RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_
 DECLARE
   server text;
 BEGIN
-  -- An answer that was lost is asked for again, with the same key: it is answered again.
+  -- A worker that lost the answer sends the same key again, and gets the same answer.
   SELECT e.server_id INTO server FROM public.server_token t JOIN public.server_enrolment e USING (server_id)
    WHERE t.token_hash = sha256(token) AND t.used_at IS NOT NULL AND t.expires_at > now() AND e.public_key = key;
   IF server IS NOT NULL THEN

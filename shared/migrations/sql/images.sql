@@ -1,5 +1,5 @@
--- Whether an image is what some server of the organization runs: of its deployments of one application there, the
--- last that succeeded is.
+-- Return whether some server of the organization runs an image: its last successful deployment of an application there
+-- is one of this image.
 CREATE OR REPLACE FUNCTION public.image_runs(organization text, image text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (
@@ -11,7 +11,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             AND later.outcome = 'succeeded' AND newer.number > d.number))
 $$;
 
--- Registry and repository of a reference, without its tag and its digest: where an image is.
+-- Return the registry and repository of a reference, without its tag and its digest.
 CREATE OR REPLACE FUNCTION public.repository_of(reference text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
   SELECT regexp_replace(split_part(reference, '@', 1), ':[^/:]*$', '')

@@ -1,4 +1,4 @@
--- The first start: an organization and the key that the operator chose for it, unless there is one already.
+-- Create the first organization, with the key that the operator chose for it, unless there is one already.
 CREATE OR REPLACE FUNCTION public.organization_bootstrap(organization text, api_key text, beginning text, hash bytea)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -11,8 +11,8 @@ BEGIN
   END IF;
 END $$;
 
--- Has those who do the same for this organization wait until the transaction ends. The row is locked, and no advisory
--- lock taken: that could be held by any role for ever.
+-- Lock an organization until the transaction ends. The row is locked, because any role could hold an advisory lock for
+-- ever.
 CREATE OR REPLACE FUNCTION public.organization_lock(organization text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT FROM public.organization o WHERE o.organization_id = organization_lock.organization FOR NO KEY UPDATE

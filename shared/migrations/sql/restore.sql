@@ -1,24 +1,25 @@
--- Notices that the database was restored from an older copy, and has the jobs of that copy wait.
+-- Notice that the database was restored from an older copy, and hold the jobs of that copy.
 --
 -- The database is in one epoch at a time, with a counter that control raises. A worker gets both, as a mark, and
 -- presents the newest one. A mark that is newer than the database knows was given after the copy was made.
 -- It is signed, so that no server can make one up and so stop the others.
 
+-- Sign an epoch and its counter with the secret of the database.
 CREATE OR REPLACE FUNCTION public.epoch_signature(secret bytea, epoch text, counter bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT encode(sha256(secret || sha256(secret || convert_to(epoch || ':' || counter, 'UTF8'))), 'hex')
 $$;
 
--- The current mark for workers.
+-- Return the current mark for workers.
 CREATE OR REPLACE FUNCTION public.epoch_mark() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT e.epoch_id || ':' || e.counter || ':' || public.epoch_signature(e.secret, e.epoch_id, e.counter)
     FROM public.database_epoch e WHERE e.ended_at IS NULL
 $$;
 
--- Begins a new epoch: the jobs that are there wait for organization_resume. Those that were handed to a server come
--- back first; one that a worker still runs goes on, and waits once its lease is over. `later` is the epoch of which
--- a worker presented, if one did; nothing happens if that is known already.
+-- Begin a new epoch: the jobs that are there wait for organization_resume. Dispatched jobs are queued again; a job that
+-- a worker still runs goes on, and waits once its lease is over. `later` is the epoch in the mark of a worker, if there
+-- is one; nothing happens if it is known already.
 CREATE OR REPLACE FUNCTION public.database_restored(later text DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -40,7 +41,7 @@ BEGIN
   UPDATE public.organization SET held_at = clock_timestamp();
 END $$;
 
--- Looks at the mark that a worker presents.
+-- Check the mark that a worker presents.
 CREATE OR REPLACE FUNCTION public.epoch_check(mark text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -61,7 +62,7 @@ BEGIN
   PERFORM public.database_restored(epoch);
 END $$;
 
--- Lets the jobs of an organization run that wait since the database was restored; gives how many there are.
+-- Let the jobs of an organization run that wait since the database was restored. Return their number.
 CREATE OR REPLACE FUNCTION public.organization_resume(organization text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

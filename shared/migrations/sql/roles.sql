@@ -1,4 +1,4 @@
--- Who may do what. Runs as the owner of the database (a role with CREATEROLE), after the functions.
+-- The rights of the database roles. Run as the owner of the database (a role with CREATEROLE), after the functions.
 
 DO $$
 DECLARE
@@ -21,13 +21,14 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM wharf_api, wharf_control, wharf_f
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA worker_v1 FROM PUBLIC;
 
--- The API stores requests, each for a key that was shown to it (authority.sql). It cannot change a server's key, forge an attempt, or change audit rows.
+-- The API stores requests, each for a key that was shown to it (authority.sql). It cannot
+-- change a server's key, forge an attempt, or change audit rows.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_api;
 REVOKE SELECT ON public.job_secret, public.database_epoch FROM wharf_api;
 GRANT INSERT ON public.api_key, public.registry, public.server, public.server_token,
   public.job, public.job_secret, public.job_need, public.audit_event TO wharf_api;
 GRANT UPDATE (last_used_at) ON public.api_key TO wharf_api;
--- Of secrets it adds those that are given with a job; a login is control's to give.
+-- Of secrets it adds those that are given with a job. Only control adds logins.
 ALTER TABLE public.job_secret ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS password_by_api ON public.job_secret;
 CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH CHECK (purpose <> 'login');
@@ -39,19 +40,19 @@ GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, reg
   ON public.registry TO wharf_api;
 GRANT UPDATE (name, description, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
--- An application stays what it is and its organization's: its ids are not among these.
+-- An application keeps its id and its organization.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;
--- A build and a deployment are asked for by the API, and end by what their jobs say.
+-- The API requests builds and deployments. Control ends them, by the outcomes of their jobs.
 GRANT INSERT ON public.build TO wharf_api;
 GRANT INSERT ON public.deployment, public.deployment_server TO wharf_api;
--- A rollback point is control's to write, after a verification; the API requests verifications, and gives points up.
+-- Control writes rollback points, after a verification. The API requests verifications, and drops points.
 GRANT UPDATE (verification_job_id, dropped_at) ON public.rollback TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
   git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
   latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, allowed_keys) ON public.application TO wharf_api;
--- Of an attempt's right to fetch a context it notes that it was used; it gives none.
+-- It records that a token for a context was used. It makes no token.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;
 -- It stores endpoints of webhooks, and that a message is to be sent again. It makes no message.
@@ -70,7 +71,7 @@ GRANT INSERT, UPDATE ON public.digest_check TO wharf_control;
 GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
--- That a server is approved is nothing that the API could write.
+-- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
 GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
@@ -79,9 +80,9 @@ GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_del
   TO wharf_control;
 GRANT UPDATE (outcome, error, finished_at, reference, digest, point_due, verification_job_id) ON public.deployment
   TO wharf_control;
--- An application it only locks, which needs a right to change it.
+-- It only locks an application, which takes the right to change it.
 GRANT UPDATE (last_version) ON public.application TO wharf_control;
--- What it submits itself: verifications and deletions of retained images, and automatic rollbacks.
+-- It submits verifications and deletions of retained images, and automatic rollbacks.
 GRANT INSERT ON public.job, public.job_need, public.deployment, public.deployment_server TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.rollback TO wharf_control;
 GRANT UPDATE (outcome, error, container_id, gap_seconds, finished_at) ON public.deployment_server TO wharf_control;
@@ -107,7 +108,7 @@ GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wharf_functions;
--- An endpoint is locked while a message to it is stored, which takes the right to change some of it.
+-- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at, public.registry_check_add,

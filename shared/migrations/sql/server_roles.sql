@@ -1,7 +1,7 @@
--- The database roles of servers: made, bounded, watched, taken away. Applied after roles.sql, by the same owner.
+-- The database roles of servers: create, limit, watch and remove them. Run after roles.sql, by the same owner.
 -- A role can run any SQL on its sessions and reverse most settings of its own, so control watches what they do.
 
--- Sets what bounds a server's role. Of these it can change all but `temp_file_limit`, which takes a right that
+-- Set the limits of a server's role. The role can change all of them but `temp_file_limit`, which takes a right that
 -- only a superuser gives (see superuser_statements).
 CREATE OR REPLACE FUNCTION public.server_role_bound(role text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -21,8 +21,7 @@ BEGIN
   END LOOP;
 END $$;
 
--- Makes the login role of an enrolled server, or gives it again what it should have; its password is known here
--- only as a SCRAM verifier.
+-- Create the login role of an enrolled server, or set it anew. Its password is known here only as a SCRAM verifier.
 CREATE OR REPLACE FUNCTION public.server_role_create(server text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -43,7 +42,7 @@ BEGIN
   PERFORM public.server_role_bound(role);
 END $$;
 
--- Takes the login of a removed server. Commit this before the role is dropped: that may fail.
+-- Refuse further logins of a removed server. Commit this before the role is dropped: that may fail.
 CREATE OR REPLACE FUNCTION public.server_role_close(server text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -57,8 +56,8 @@ BEGIN
   END IF;
 END $$;
 
--- Ends what a removed server still has open, in every database, and drops its role. What it owns in another
--- database keeps the role from being dropped; `wharf migrate` removes that.
+-- End the sessions of a removed server in every database, and drop its role. What it owns in another database keeps
+-- the role from being dropped; `wharf migrate` removes that.
 CREATE OR REPLACE FUNCTION public.server_role_drop(server text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -73,8 +72,8 @@ BEGIN
   END IF;
 END $$;
 
--- The servers that a role of this database is for, and that the database does not know: it was restored from a copy
--- that is older than they are. Roles are the whole cluster's: one of another database has another comment.
+-- Return the servers that have a role of this database and no row: the database was restored from a copy that is older
+-- than they are. Roles belong to the whole cluster: one of another database has another comment.
 CREATE OR REPLACE FUNCTION public.server_roles_unknown() RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT substr(rolname, length('wharf_server_') + 1) FROM pg_roles
@@ -83,7 +82,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      AND NOT EXISTS (SELECT FROM public.server s WHERE ('wharf_server_' || s.server_id)::name = rolname)
 $$;
 
--- Those that were made before roles had comments.
+-- Comment the roles that were made before roles had comments.
 DO $$
 DECLARE
   found record;
@@ -96,18 +95,18 @@ BEGIN
   END LOOP;
 END $$;
 
--- Removes large objects that servers made in this database, where a superuser did not take that right from all.
+-- Remove large objects that servers made in this database, if no superuser took that right from everybody.
 CREATE OR REPLACE FUNCTION public.server_objects_remove() RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT count(lo_unlink(o.oid)) FROM pg_largeobject_metadata o JOIN pg_roles r ON r.oid = o.lomowner
    WHERE r.rolname LIKE 'wharf\_server\_%' AND pg_has_role(r.oid, 'USAGE')
 $$;
 
--- Ends sessions of servers that could keep others waiting, whatever they set their own time-outs to: one outside
--- this database, a statement or transaction older than `age` (the five functions take milliseconds; a COMMIT
--- inside a DO block renews xact_start and not query_start), one that does not read what it is sent, one older than
--- `session_age` (a worker opens a new one before), and all while notifications pile up: a session that listens and
--- does not read them keeps the whole queue. Gives whose they were, and why. Removes their large objects, too.
+-- End sessions of servers that could keep others waiting, whatever time-outs they set: a session outside this database;
+-- one with a statement or transaction older than `age` (the five functions take milliseconds; a COMMIT inside a DO block
+-- renews xact_start and not query_start); one that does not read its answers; one older than `session_age` (a worker
+-- opens a new one before); and all of them while notifications pile up, because a session that listens and does not read
+-- keeps the whole queue. Return the servers and the reasons. Remove their large objects, too.
 DROP FUNCTION IF EXISTS public.server_sessions_end(interval);
 CREATE OR REPLACE FUNCTION public.server_sessions_end(age interval, session_age interval DEFAULT '1 minute')
 RETURNS TABLE (server_id text, reason text)
@@ -129,8 +128,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT ended.server_id, ended.reason FROM ended
 $$;
 
--- What only a superuser can do so that a server's role is confined: as SQL, one statement a row, to be run in this
--- database. Empty where all is done.
+-- Return the statements that only a superuser can run in this database to confine the roles of servers; none if all is
+-- done.
 CREATE OR REPLACE FUNCTION public.superuser_statements() RETURNS SETOF text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', d.datname)
@@ -159,5 +158,5 @@ GRANT EXECUTE ON FUNCTION public.server_role_create, public.server_role_close, p
   public.server_roles_unknown, public.server_sessions_end, public.server_objects_remove TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.superuser_statements TO wharf_api;
 
--- Roles that were made before get what bounds new ones.
+-- Set the limits of roles that were made before.
 SELECT public.server_role_bound(rolname) FROM pg_roles JOIN public.server ON rolname = 'wharf_server_' || server_id;

@@ -1,19 +1,19 @@
--- Notifies endpoints when something ends: a message for each endpoint that wants it, in the very statement that ends it,
--- so that none is lost and none is there twice. Control sends them.
+-- Store a message for each endpoint when something ends, in the same statement that ends it, so that no message is lost
+-- or stored twice. Control sends them.
 
--- A new identifier, as shared.ids makes them: UUIDv7 (RFC 9562), sorted by time.
+-- Make a new id, as shared.ids does: UUIDv7 (RFC 9562), sorted by time.
 CREATE OR REPLACE FUNCTION public.new_id() RETURNS text
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT public.job_id_at(clock_timestamp()) || '-7' || substr(gen_random_uuid()::text, 16)
 $$;
 
--- 2024-01-15T10:30:00.000Z
+-- Format a moment: 2024-01-15T10:30:00.000Z
 CREATE OR REPLACE FUNCTION public.show_moment(moment timestamptz) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
--- The part of an error that is sent: evidence and reports stay here.
+-- Return the part of an error that is sent: evidence and reports are not.
 CREATE OR REPLACE FUNCTION public.webhook_error(error jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE WHEN error IS NOT NULL THEN jsonb_build_object(
@@ -21,8 +21,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     'remedy', left(error->>'remedy', 2000)) END
 $$;
 
--- Stores a message for each endpoint of the organization that wants this kind, and hints at it. An endpoint that is being removed at
--- this moment gets no more messages: to wait would be to wait until all messages to it are gone. Nothing else locks one so.
+-- Store a message for each endpoint of the organization that subscribes to this kind, and notify control. An endpoint
+-- that is being removed at this moment gets no message: its row is locked until all messages to it are deleted. Nothing
+-- else locks it so.
 CREATE OR REPLACE FUNCTION public.webhook_add(
   organization text, kind text, subject text, ended_at timestamptz, data jsonb
 ) RETURNS void LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$

@@ -1,6 +1,6 @@
 -- claim {incarnation, job_id, attempt}
 --   → {status: claimed, kind, version, command, timeout_seconds, secrets: [{purpose, sealed}]} | {status: fenced}
--- A repeat by the same incarnation answers the same again.
+-- A repeat by the same incarnation gets the same answer.
 CREATE OR REPLACE FUNCTION worker_v1.claim(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -12,7 +12,7 @@ BEGIN
   UPDATE public.job SET
     state = 'running', incarnation = document->>'incarnation',
     lease_until = now() + interval '15 seconds', started_at = clock_timestamp(), progress = NULL, error = NULL,
-    -- From here on what a tag means may have been looked up: who asks later gets a job of his own.
+    -- From here on the worker may have looked up what a tag means: a later request gets a job of its own.
     dedupe_key = CASE dedupe_until WHEN 'ended' THEN dedupe_key END,
     dedupe_until = CASE dedupe_until WHEN 'ended' THEN dedupe_until END
    WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer

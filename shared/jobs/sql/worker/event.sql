@@ -1,6 +1,6 @@
 -- event {incarnation, job_id, attempt, number, kind: progress | log, data}
 --   → {status: recorded, seq} | {status: already_recorded} | {status: fenced}
--- `number` grows from 1 within the attempt: what is repeated after a lost answer is not stored again.
+-- `number` counts from 1 within the attempt: an event that is repeated after a lost answer is stored once.
 CREATE OR REPLACE FUNCTION worker_v1.event(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

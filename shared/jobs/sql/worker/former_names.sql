@@ -1,5 +1,5 @@
--- The names of two functions before revision 0024, for workers that are older than the database: they are updated after
--- it, and until then hold jobs whose leases they renew.
+-- The names of two functions before revision 0024. Workers are updated after the database. Until then they call these,
+-- and renew the leases of their running jobs.
 CREATE OR REPLACE FUNCTION worker_v1.hello(document jsonb) RETURNS jsonb
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
   SELECT worker_v1.register(document)

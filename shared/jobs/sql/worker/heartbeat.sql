@@ -1,10 +1,11 @@
 -- heartbeat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
 --       clock_ahead_seconds, mark}
 --   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now, mark} | {status: superseded}
--- Prolongs the lease of every job named; one that is missing in the answer is no longer the caller's. Nothing new
--- is sent to a worker that is `draining`; one that is `leaving` speaks for its server no more. What is not said of
--- the Engine and the clock stays as it was; `now` is in seconds since the epoch. Of the jobs that it has `begun`
--- those have `ended` that the caller gets no further attempt at: also one that there is no record of.
+-- Renew the lease of every job in `jobs`. A job that is missing in the answer is not the caller's any more. A worker
+-- that is `draining` gets no new jobs; one that is `leaving` is not the current worker any more. `engine` and
+-- `clock_ahead_seconds` may be missing: then they stay as they were. `now` is in seconds since the epoch. `begun` are
+-- the jobs in the recovery journal; `ended` are those of them that the caller gets no further attempt at, also a job
+-- that there is no record of.
 CREATE OR REPLACE FUNCTION worker_v1.heartbeat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,7 +1,7 @@
 -- register {incarnation, predecessor, wire_version, worker_version, kinds, engine, mark}
 --   → {status: current, server_id, organization_id, mark} | {status: wait, seconds} | {status: unknown}
--- `predecessor` is the worker before, as the exclusively locked state directory remembers it: the lock shows that it is
--- dead. Without it the new one waits until the other has not been seen for the length of a lease.
+-- `predecessor` is the incarnation before, from the state directory. The worker holds the lock of that directory, so
+-- the predecessor is dead. Without it the new worker waits until the other one was silent for the length of a lease.
 CREATE OR REPLACE FUNCTION worker_v1.register(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
