@@ -18,6 +18,7 @@ SQL_FILES = (
     "jobs/sql/availability.sql",
     "jobs/sql/backoff.sql",
     "jobs/sql/attempts.sql",
+    "jobs/sql/logins.sql",
     "jobs/sql/registry_checks.sql",
     "jobs/sql/transitions.sql",
     "jobs/sql/needs.sql",

@@ -1,3 +1,4 @@
+-- Refuse every transition that is not legal, and set the columns that follow from one.
 CREATE OR REPLACE FUNCTION public.job_before_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -36,6 +37,7 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- Record a transition as an event, delete secrets that are not needed any more, and notify those who wait for it.
 CREATE OR REPLACE FUNCTION public.job_after_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -49,11 +51,11 @@ BEGIN
   VALUES (NEW.job_id, NEW.event_seq, NEW.attempt, 'state', NEW.state,
           CASE WHEN TG_OP = 'UPDATE' THEN jsonb_strip_nulls(jsonb_build_object('error', NEW.error)) END);
   IF TG_OP = 'UPDATE' AND OLD.state IN ('dispatched', 'running') AND NEW.state NOT IN ('dispatched', 'running') THEN
-    DELETE FROM public.job_secret WHERE job_id = NEW.job_id AND purpose = 'login';
+    PERFORM public.job_delete_login(NEW.job_id);
     PERFORM public.send_notification('wharf_release', '');
   END IF;
   IF NEW.state IN ('succeeded', 'failed', 'cancelled', 'expired') THEN
-    DELETE FROM public.job_secret WHERE job_id = NEW.job_id;
+    PERFORM public.job_delete_secrets(NEW.job_id);
     IF NEW.kind = 'registry.test' AND NEW.registry_id IS NOT NULL THEN
       PERFORM public.registry_check_add(NEW);
     END IF;
