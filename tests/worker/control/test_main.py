@@ -111,7 +111,7 @@ async def test_control_goes_on_when_its_database_sessions_are_cut(
         await plane.wait_for_message(server, job_id)
 
 
-async def test_two_replicas_ring_once_for_each_attempt_and_keep_to_the_slots(plane: Plane) -> None:
+async def test_two_replicas_publish_each_attempt_once_and_keep_to_the_limit(plane: Plane) -> None:
     world = plane.world
     server = await world.add_server(quick_limit=2)
 

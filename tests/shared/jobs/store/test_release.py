@@ -111,7 +111,7 @@ async def test_a_job_waits_for_a_worker_that_knows_its_kind(world: World) -> Non
     assert await released(world) == [job_id]
 
 
-async def test_each_class_of_a_server_has_its_own_slots(world: World) -> None:
+async def test_each_class_of_a_server_has_its_own_limit(world: World) -> None:
     server = await world.add_server(quick_limit=3, transfer_limit=2)
     quick = [await world.submit(server, TAG) for _ in range(5)]
     transfer = [await world.submit(server, PULL) for _ in range(5)]
