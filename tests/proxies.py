@@ -19,7 +19,8 @@ class Proxy:
     ``bytes_per_second`` slows each direction of each connection down. ``cut_after_bytes`` is per
     connection: it is reset (RST) when so much has passed. ``stall_after_bytes`` is for all
     connections together: then nothing moves any more, and nobody notices. ``replaced`` are bytes of
-    the target, and the bytes that the client gets in their place.
+    the target, and the bytes that the client gets in their place. ``round_trips`` counts how often
+    a client sent something and was answered.
     """
 
     target: tuple[str, int]
@@ -30,6 +31,7 @@ class Proxy:
     down_bytes: int = 0
     up_bytes: int = 0
     connections: int = 0
+    round_trips: int = 0
     address: str = ""
     port: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -109,6 +111,7 @@ class _Link:
     proxy: Proxy
     writers: list[asyncio.StreamWriter]
     passed_bytes: int = 0
+    awaits_answer: bool = False
 
     async def carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_down: bool
@@ -118,6 +121,7 @@ class _Link:
                 await self._let_pass(len(chunk))
                 if is_down and self.proxy.replaced is not None:
                     chunk = chunk.replace(*self.proxy.replaced)
+                self._count_round_trip(is_down=is_down)
                 writer.write(chunk)
                 await writer.drain()
                 await self.proxy.count(len(chunk), is_down=is_down)
@@ -131,6 +135,11 @@ class _Link:
             await asyncio.Event().wait()
         if self.proxy.bytes_per_second:
             await asyncio.sleep(size / self.proxy.bytes_per_second)
+
+    def _count_round_trip(self, *, is_down: bool) -> None:
+        if not is_down and not self.awaits_answer:
+            self.proxy.round_trips += 1
+        self.awaits_answer = not is_down
 
     def _cut_if_due(self, size: int) -> None:
         self.passed_bytes += size

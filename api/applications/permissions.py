@@ -71,14 +71,6 @@ def _host_paths(server: Server) -> list[str] | None:
         return None
 
 
-async def find_servers(
-    session: AsyncSession, context: Context, ids: Sequence[str]
-) -> Sequence[Server]:
-    """Return the organization's servers with these ids."""
-    ours = Server.organization_id == context.organization_id
-    return (await session.exec(select(Server).where(ours, col(Server.server_id).in_(ids)))).all()
-
-
 async def require_keys(session: AsyncSession, context: Context, ids: Sequence[str]) -> None:
     """Raises `NotFoundError` unless all of these are API keys of the organization."""
     ours = ApiKey.organization_id == context.organization_id

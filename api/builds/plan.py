@@ -1,10 +1,12 @@
-"""Plan the steps for one image of an application: pure, from its row and its registries."""
+"""Plan the steps of one build: pure, from its application and what is requested."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
+from api.applications.loading import ApplicationRegistries, LoadedApplication
 from shared.errors import InvalidInputError
-from shared.jobs.accesses import accesses
+from shared.ids import make_id
+from shared.jobs.accesses import registries_of
 from shared.jobs.commands import (
     GitSource,
     ImageBuild,
@@ -19,15 +21,21 @@ from shared.reference import Reference, make_reference, parse_reference
 
 COMMIT_CHARACTERS = 12
 
+BuildCommand = ImageBuild | ImagePull | ImagePush | ImageCopy
+
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """The caller's options for one build; they take precedence over the application's.
+class BuildRequest:
+    """One build as it is requested; its options take precedence over the application's.
 
     ``upload`` is the context that it is built from, if it is from one. The tag of a ready image is
     the one that is pulled.
     """
 
+    build_id: str
+    server_id: str
+    requested_by: str | None = None
+    title: str = ""
     tag: str | None = None
     branch: str | None = None
     commit: str | None = None
@@ -36,35 +44,36 @@ class BuildOptions:
 
 
 @dataclass(frozen=True)
-class BuildRegistries:
-    """The registries of an application: its images are pulled from, pushed to and retained in."""
+class Step:
+    """A command of a build, and the id of the job that carries it out."""
 
-    pull: Registry | None = None
-    build: Registry | None = None
-    rollback: Registry | None = None
-
-    def __iter__(self) -> Iterator[Registry | None]:
-        return iter((self.pull, self.build, self.rollback))
+    command: BuildCommand
+    job_id: str = field(default_factory=make_id)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The commands of one build, in their order. ``reference`` is what the image is called."""
+class BuildPlan:
+    """All that is stored of one build. ``reference`` is what the image is called.
 
+    ``make``, ``push`` and ``retain`` are its steps, each needing the one before; the first has the
+    build's own id.
+    """
+
+    request: BuildRequest
+    application: Application
+    version: int
     reference: Reference
-    make: ImageBuild | ImagePull
-    push: ImagePush | None = None
-    retain: ImageCopy | None = None
+    make: Step
+    push: Step | None = None
+    retain: Step | None = None
 
     @property
-    def retained(self) -> str | None:
-        return self.retain.reference if self.retain else None
+    def steps(self) -> Sequence[Step]:
+        return [step for step in (self.make, self.push, self.retain) if step is not None]
 
 
-def make_plan(
-    application: Application, registries: BuildRegistries, options: BuildOptions, version: int
-) -> Plan:
-    """The plan of the build with this number.
+def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPlan:
+    """Plan the application's next build.
 
     Pushed to the build registry, and copied from there to the rollback registry where that is
     active; where there is only the latter, it is pushed there. Never as ``latest`` alone: the tag
@@ -72,48 +81,63 @@ def make_plan(
     that is pushed nowhere is called what it is pulled by.
 
     Raises:
-        InvalidInputError: there is nothing to build from.
+        InvalidInputError: there is nothing to build from, or an upload and a git revision.
         InvalidReferenceError: the application's name and a registry's prefix make no reference.
+        UnmetConditionError: ``registry_not_allowed``.
     """
-    commit = None if options.upload else _commit(application, options)
-    tag = options.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
+    if request.upload and (request.branch or request.commit):
+        raise InvalidInputError(
+            "a context that was uploaded has no branch and no commit",
+            remedy="Give contextId, or branch and commit; a tag goes with both.",
+        )
+    plan = _plan(loaded.row, loaded.registries, request)
+    used = registries_of(step.command for step in plan.steps)
+    registries = [each for each in loaded.registries if each.registry_id in used]
+    require_allowed(registries, [request.server_id], loaded.row.application_id)
+    return plan
+
+
+def repositories_of(application: Application, registries: ApplicationRegistries) -> set[str]:
+    """Return the names of the repositories that the application's builds are pushed to."""
+    destinations = _destinations(application, registries)
+    return {_name(application, each, "any").name for each in destinations if each is not None}
+
+
+def _plan(
+    application: Application, registries: ApplicationRegistries, request: BuildRequest
+) -> BuildPlan:
+    version = application.last_version + 1
+    commit = None if request.upload else _commit(application, request)
+    tag = request.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
     first, second = _destinations(application, registries)
     reference = _name(application, first, tag)
-    make = _make(application, registries.pull, reference, options, commit)
+    command = _make(application, registries.pull, reference, request, commit)
+    make = Step(command, request.build_id)
     if first is None:
-        return Plan(replace(make.target, digest=None), make)
-    source = make.reference if isinstance(make, ImagePull) else str(reference)
+        unpushed = replace(command.target, digest=None)
+        return BuildPlan(request, application, version, unpushed, make)
+    source = command.reference if isinstance(command, ImagePull) else str(reference)
     push = ImagePush(source=source, reference=str(reference), registry_id=first.registry_id)
+    plan = BuildPlan(request, application, version, reference, make, Step(push))
     if second is None:
-        return Plan(reference, make, push)
+        return plan
     retain = ImageCopy(
         source=str(reference),
         reference=str(_name(application, second, tag)),
         source_registry_id=first.registry_id,
         registry_id=second.registry_id,
     )
-    return Plan(reference, make, push, retain)
+    return replace(plan, retain=Step(retain))
 
 
-def require_plan_allowed(
-    application: Application, registries: BuildRegistries, plan: Plan, server_id: str
-) -> None:
-    """Raises `UnmetConditionError` (``registry_not_allowed``) for the logins of a build."""
-    known = {one.registry_id: one for one in registries if one is not None}
-    for command in (plan.make, plan.push, plan.retain):
-        for access in accesses(command) if command else ():
-            if registry := known.get(access.registry_id or ""):
-                require_allowed(registry, server_id, application.application_id)
-
-
-def _commit(application: Application, options: BuildOptions) -> str | None:
-    return options.commit or (None if options.branch else application.git_commit)
+def _commit(application: Application, request: BuildRequest) -> str | None:
+    return request.commit or (None if request.branch else application.git_commit)
 
 
 def _destinations(
-    application: Application, registries: BuildRegistries
+    application: Application, registries: ApplicationRegistries
 ) -> tuple[Registry | None, Registry | None]:
-    """Where it is pushed, and where it is copied to from there."""
+    """Return where it is pushed to, and where it is copied to from there."""
     rollback = registries.rollback if application.rollback_active else None
     if registries.build is None:
         return rollback, None
@@ -138,15 +162,15 @@ def _make(
     application: Application,
     bases: Registry | None,
     reference: Reference,
-    options: BuildOptions,
+    request: BuildRequest,
     commit: str | None,
 ) -> ImageBuild | ImagePull:
-    if application.source_type == "docker" and options.upload is None:
-        return _pull(application, bases, options.tag)
+    if application.source_type == "docker" and request.upload is None:
+        return _pull(application, bases, request.tag)
     return ImageBuild(
         application_id=application.application_id,
         reference=str(reference),
-        source=options.upload or _git(application, options, commit),
+        source=request.upload or _git(application, request, commit),
         dockerfile=application.dockerfile,
         context_path=application.docker_context_path,
         stage=application.docker_build_stage,
@@ -154,11 +178,11 @@ def _make(
         platform=application.platform,
         base_host=bases.host if bases else None,
         registry_id=bases.registry_id if bases else None,
-        allow_missing=options.allow_missing,
+        allow_missing=request.allow_missing,
     )
 
 
-def _git(application: Application, options: BuildOptions, commit: str | None) -> GitSource:
+def _git(application: Application, request: BuildRequest, commit: str | None) -> GitSource:
     if application.source_type != "git":
         raise InvalidInputError(
             f"the application {application.name} has nothing to be built from",
@@ -167,7 +191,7 @@ def _git(application: Application, options: BuildOptions, commit: str | None) ->
         )
     return GitSource(
         url=application.git_url or "",
-        branch=options.branch or application.git_branch,
+        branch=request.branch or application.git_branch,
         commit=commit,
         path=application.git_build_path.strip("/"),
         username=application.git_username or "",

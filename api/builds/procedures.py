@@ -1,21 +1,18 @@
-"""Builds: asked for, followed, cancelled. A build is a row and up to three jobs in a row."""
+"""Builds: requested, followed, cancelled. A build is a row and up to three jobs in a row."""
 
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 from sqlmodel.sql.expression import Select
 
+from api.applications.loading import lock_application
 from api.applications.permissions import require_builder
 from api.applications.queries import find_application
-from api.builds.context_choice import choose_context
-from api.builds.plan import BuildOptions, BuildRegistries, require_plan_allowed
-from api.builds.store import BuildRequest, store_build
+from api.builds.request import BuildInput, plan_build
+from api.builds.store import store_build
 from api.errors import AlreadyEndedError
-from api.fields import dokploy
-from api.fields.effects import AppliesTo, NotBeside
 from api.fields.shapes import (
     Accepted,
     Document,
@@ -23,53 +20,20 @@ from api.fields.shapes import (
     Input,
     Moment,
     Output,
-    Tag,
-    Text,
     Warned,
     show_document,
 )
-from api.fields.sources import Branch, Commit
-from api.jobs.submission import choose_server
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.registries.procedures import find_registry
-from shared.errors import InvalidInputError, NotFoundError
+from api.procedure.sessions import pipeline_of
+from shared.errors import NotFoundError
 from shared.jobs.store.cancel import cancel as cancel_job
-from shared.models import Application, Build, Job, Registry
+from shared.models import Build, Job
 
 BuildState = Literal[
     "queued", "running", "succeeded", "failed", "cancelled", "superseded", "expired"
 ]
 MAX_BUILDS = 100
-
-
-FROM_GIT = AppliesTo("source_type", ("git",), refused=True)
-FROM_UPLOAD = AppliesTo("source_type", ("git", "drop"), refused=True)
-MAY_MISS = (
-    AppliesTo("source_type", ("git",), refused=True, harmless=False),
-    NotBeside("context_id", refused=True, harmless=False),
-)
-"""Only sources in a git repository can have parts that are missing."""
-
-
-class BuildInput(Input):
-    """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
-
-    So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
-    Of a ready image there is a `tag` alone: the one that is pulled. With `allowMissing` sources
-    from git are built without the submodules and LFS files that cannot be fetched, which the job's
-    `warnings` name; else the build fails.
-    """
-
-    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD
-
-    application_id: Id
-    context_id: Annotated[Id | None, FROM_UPLOAD] = None
-    tag: Tag | None = None
-    branch: Annotated[Branch | None, FROM_GIT, NotBeside("commit")] = None
-    commit: Annotated[Commit | None, FROM_GIT] = None
-    allow_missing: Annotated[bool, *MAY_MISS] = False
-    title: Text = ""
 
 
 class ChosenBuild(Input):
@@ -127,39 +91,19 @@ async def build(context: Context, request: BuildInput) -> AcceptedBuild:
     Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
     one supersedes one that waits, unless its `latestWins` is off.
     """
-    await store_build(context, await plan_build(context, request))
-    return AcceptedBuild.of(*await _find(context, context.job_id))
-
-
-async def plan_build(context: Context, request: BuildInput) -> BuildRequest:
-    """Return the checked request; everything wrong with it is reported before a row is stored."""
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, request.application_id)
-        context.check_effects(request, application)
-        registries = await find_registries(session, context, application)
-        require_builder(context.caller, application)
-        upload = await choose_context(session, application, request.context_id)
-    require_builder(context.caller, application, uploads=upload is not None)
-    server_id = await choose_server(
-        context, application.build_server_id, online=False, role="build"
-    )
-    if upload and (request.branch or request.commit):
-        raise InvalidInputError(
-            "a context that was uploaded has no branch and no commit",
-            remedy="Give contextId, or branch and commit; a tag goes with both.",
-        )
-    options = BuildOptions(
-        request.tag, request.branch, request.commit, upload, allow_missing=request.allow_missing
-    )
-    order = BuildRequest(application, registries, options, server_id, request.title)
-    plan = order.plan(application.last_version + 1)
-    require_plan_allowed(application, registries, plan, server_id)
-    return order
+        loaded = await lock_application(session, context, request.application_id)
+        plan = await plan_build(session, context, loaded, request)
+        if not loaded.is_repeat:
+            async with pipeline_of(session) as connection:
+                await store_build(connection, plan)
+        return AcceptedBuild.of(*await _find(session, context, context.job_id))
 
 
 async def one(context: Context, request: ChosenBuild) -> BuildOutput:
     """Return one build."""
-    return BuildOutput.of(*await _find(context, request.build_id))
+    async with context.transaction() as session:
+        return BuildOutput.of(*await _find(session, context, request.build_id))
 
 
 async def get_all(context: Context, request: ManyBuilds) -> list[BuildOutput]:
@@ -173,10 +117,10 @@ async def get_all(context: Context, request: ManyBuilds) -> list[BuildOutput]:
 
 async def cancel(context: Context, request: ChosenBuild) -> BuildOutput:
     """Cancel a build: the step that runs, and the steps after it."""
-    found = await one(context, request)
-    if found.finished_at is not None:
-        raise AlreadyEndedError("the build has ended already")
     async with context.transaction() as session:
+        found, _ = await _find(session, context, request.build_id)
+        if found.finished_at is not None:
+            raise AlreadyEndedError("the build has ended already")
         application, _ = await find_application(session, context, found.application_id)
         require_builder(context.caller, application)
     async with context.resources.pool.connection() as connection:
@@ -185,26 +129,9 @@ async def cancel(context: Context, request: ChosenBuild) -> BuildOutput:
     return await one(context, request)
 
 
-async def find_registries(
-    session: AsyncSession, context: Context, application: Application
-) -> BuildRegistries:
-    """Return the registries that the application names."""
-
-    async def find(registry_id: str | None) -> Registry | None:
-        return await find_registry(session, context, registry_id) if registry_id else None
-
-    return BuildRegistries(
-        pull=await find(application.registry_id),
-        build=await find(application.build_registry_id),
-        rollback=await find(application.rollback_registry_id),
-    )
-
-
-async def _find(context: Context, build_id: str) -> tuple[Build, str]:
-    async with context.transaction() as session:
-        found = (
-            await session.exec(_query(context).where(Build.build_id == build_id))
-        ).one_or_none()
+async def _find(session: AsyncSession, context: Context, build_id: str) -> tuple[Build, str]:
+    query = _query(context).where(Build.build_id == build_id)
+    found = (await session.exec(query)).one_or_none()
     if found is None:
         raise NotFoundError("Build not found")
     return found

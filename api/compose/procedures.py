@@ -9,7 +9,8 @@ from sqlmodel import col, select
 
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, Input
-from api.jobs.submission import TRANSFER_DEADLINE, choose_server, submit_job
+from api.jobs.server_choice import choose_server
+from api.jobs.submission import TRANSFER_DEADLINE, submit_job
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from shared.compose.images import MAX_BYTES, ComposeFile, read_compose
@@ -51,9 +52,8 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
     images = _images(file, registries)
     server_id = await choose_server(context, request.server_id, online=False)
     used = {image.registry_id for image in images}
-    for registry in registries:
-        if registry.registry_id in used:
-            require_allowed(registry, server_id, "")
+    logins = [registry for registry in registries if registry.registry_id in used]
+    require_allowed(logins, [server_id], "")
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,

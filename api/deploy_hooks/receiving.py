@@ -8,9 +8,8 @@ import structlog
 from pydantic import RootModel
 from sqlmodel import select
 
-from api.applications.queries import find_application
-from api.builds.plan import BuildOptions, BuildRegistries, make_plan
-from api.builds.procedures import find_registries
+from api.applications.loading import ApplicationRegistries, load_application
+from api.builds.plan import repositories_of
 from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
 from api.deploy_hooks.signature import SignatureMethod, require_signed
@@ -115,8 +114,7 @@ async def _deploy(
     context: Context, hook: DeployHook, request: WebhookRequest, method: SignatureMethod | None
 ) -> Deployed | Ignored:
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, hook.application_id)
-        registries = await find_registries(session, context, application)
+        application, registries = await load_application(session, context, hook.application_id)
     chosen = choose(
         application, registries, hook.tag_filter, parse_pushes(parse_json(request.body))
     )
@@ -133,7 +131,7 @@ async def _deploy(
 
 
 def choose(
-    application: Application, registries: BuildRegistries, tag_filter: str, pushes: list[Push]
+    application: Application, registries: ApplicationRegistries, tag_filter: str, pushes: list[Push]
 ) -> Chosen | Ignored:
     """Choose the newest push of the application's image with a matching tag; pure.
 
@@ -150,7 +148,7 @@ def choose(
     matching = [push for push in pushes if push.is_of(image)]
     if not matching:
         return Ignored(ignored="other_repository", message=f"the push is not to {image.name}")
-    if image.name in _pushed_to(application, registries):
+    if image.name in repositories_of(application, registries):
         return Ignored(
             ignored="own_push", message=f"the application's builds are pushed to {image.name} too"
         )
@@ -168,13 +166,6 @@ def _choose_tag(image: Reference, pushes: list[Push], tag_filter: str) -> Chosen
     if not matching:
         return Ignored(ignored="tag_not_wanted", message=f"the tag does not match {tag_filter}")
     return Chosen(image, matching[-1])
-
-
-def _pushed_to(application: Application, registries: BuildRegistries) -> set[str]:
-    """Return the repositories to which the application's builds are pushed."""
-    plan = make_plan(application, registries, BuildOptions(), application.last_version + 1)
-    written = (plan.push.reference if plan.push else None, plan.retained)
-    return {parse_reference(reference).name for reference in written if reference}
 
 
 def _event_id(request: WebhookRequest, push: Push, method: SignatureMethod | None) -> str | None:

@@ -6,18 +6,24 @@ from typing import Annotated, ClassVar
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.builds.procedures import FROM_GIT, FROM_UPLOAD, MAY_MISS, BuildInput, plan_build
-from api.builds.store import BuildRequest as BuildOrder
-from api.builds.store import add_build, is_new
-from api.deployments.plan import image_of, image_to_make, retained_of, settings_of
+from api.applications.loading import lock_application
+from api.builds.request import FROM_GIT, FROM_UPLOAD, MAY_MISS, BuildInput, plan_build
+from api.builds.store import store_build
+from api.deployments.plan import plan_new_build, plan_stored_build
 from api.deployments.queries import AcceptedDeployment
-from api.deployments.request import ApplicationDeploymentInput, Target, find_target, show, submit
+from api.deployments.request import (
+    ApplicationDeploymentInput,
+    lock_deployable,
+    request_of,
+    show,
+    store_planned,
+)
 from api.fields.effects import NotBeside
 from api.fields.shapes import Id, Tag, Text
 from api.fields.sources import Branch, Commit
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from shared.database import Connection
+from api.procedure.sessions import pipeline_of
 from shared.deployments.store import store_deployment
 from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, Build
@@ -42,79 +48,54 @@ class Deploy(BuildInput):
     description: Text = ""
 
 
-async def deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
+async def deploy(context: Context, request: Deploy) -> AcceptedDeployment:
     """Build an application, and run the image on all of its servers in place of what runs there.
 
     Answers at once. Each server pulls it by digest, starts it, waits until it is healthy, and
     switches; what fails leaves what ran before. Deployments of an application are carried out one
     after the other on each server; one that is away waits, a day at the most.
     """
-    if asked.build_id is None:
-        return await _build_and_deploy(context, asked)
-    return await _deploy_build(context, asked, asked.build_id)
+    if request.build_id is None:
+        return await _build_and_deploy(context, request)
+    return await _deploy_build(context, request, request.build_id)
 
 
-async def redeploy(context: Context, asked: ApplicationDeploymentInput) -> AcceptedDeployment:
+async def redeploy(context: Context, request: ApplicationDeploymentInput) -> AcceptedDeployment:
     """Deploy the newest successful build again, with the current settings and variables."""
-    return await _deploy_build(context, asked, None)
+    return await _deploy_build(context, request, None)
 
 
 async def deploy_image(context: Context, application_id: str, tag: str) -> AcceptedDeployment:
     """Deploy an application's ready image as it is under this tag, which it also gets of ours."""
-    asked = Deploy.model_validate({"applicationId": application_id, "tag": tag})
-    return await _build_and_deploy(context, asked)
+    request = Deploy.model_validate({"applicationId": application_id, "tag": tag})
+    return await _build_and_deploy(context, request)
 
 
-async def _build_and_deploy(context: Context, asked: Deploy) -> AcceptedDeployment:
-    building = await plan_build(context, asked)
-    target = await find_target(context, asked.application_id)
-    # What is wrong with it is said before anything is stored.
-    target.require_server()
-    image_to_make(building.plan(target.application.last_version + 1), context.job_id)
-    settings_of(target.application)
-    pool = context.resources.pool
-    async with pool.connection() as connection, connection.transaction():
-        if await is_new(connection, context, target.application):
-            await _store(connection, context, target, building, asked)
-    return await show(context)
-
-
-async def _store(
-    connection: Connection, context: Context, target: Target, building: BuildOrder, asked: Deploy
-) -> None:
-    """The build and the deployment, which have one id: the request's."""
-    built = await add_build(connection, context, building)
-    plan = built.plan
-    places = (plan.retained, plan.push.reference if plan.push else None)
-    order = target.request(
-        context,
-        image_to_make(plan, built.made_by),
-        settings_of(target.application),
-        build_id=context.job_id,
-        retained=retained_of(target.application, target.registries, *places),
-        title=asked.title,
-        description=asked.description,
-    )
-    await store_deployment(connection, order)
+async def _build_and_deploy(context: Context, request: Deploy) -> AcceptedDeployment:
+    """Store the build and the deployment, which have one id: the request's."""
+    async with context.transaction() as session:
+        loaded = await lock_application(session, context, request.application_id)
+        build = await plan_build(session, context, loaded, request)
+        deployment = plan_new_build(
+            loaded, request_of(context, request.title, request.description), build
+        )
+        if not loaded.is_repeat:
+            async with pipeline_of(session) as connection:
+                await store_build(connection, build)
+                await store_deployment(connection, deployment)
+        return await show(session, context)
 
 
 async def _deploy_build(
-    context: Context, asked: Deploy | ApplicationDeploymentInput, build_id: str | None
+    context: Context, request: Deploy | ApplicationDeploymentInput, build_id: str | None
 ) -> AcceptedDeployment:
-    target = await find_target(context, asked.application_id)
     async with context.transaction() as session:
-        build = await _choose_build(session, target.application, build_id)
-    pushed = build.reference if build.push_job_id else None
-    order = target.request(
-        context,
-        image_of(target.registries, build),
-        settings_of(target.application),
-        build_id=build.build_id,
-        retained=retained_of(target.application, target.registries, build.retained, pushed),
-        title=asked.title,
-        description=asked.description,
-    )
-    return await submit(context, target, order)
+        loaded = await lock_deployable(session, context, request.application_id)
+        build = await _choose_build(session, loaded.row, build_id)
+        deployment = plan_stored_build(
+            loaded, request_of(context, request.title, request.description), build
+        )
+        return await store_planned(session, context, loaded, deployment)
 
 
 async def _choose_build(

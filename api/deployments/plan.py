@@ -1,46 +1,146 @@
-"""Plan the run on each server of a deployment: pure, from an application and its image."""
+"""Plan a deployment: pure, from its application and the image that is to run."""
 
-import re
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from api.builds.plan import BuildRegistries, Plan
+from api.applications.loading import ApplicationRegistries, LoadedApplication
+from api.applications.permissions import require_host_paths
+from api.builds.plan import BuildPlan
+from api.deployments.runnable import require_runnable
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import Image, OnFailure, Retained, Rollout
+from shared.deployments.store import DeploymentPlan, Image, OnFailure, Retained, Rollout
 from shared.errors import UnmetConditionError
 from shared.jobs.commands import ImageBuild
+from shared.jobs.permissions import require_allowed
 from shared.models import Application, Build
 from shared.reference import Reference, parse_reference, require_digest
 
-MAX_HEALTH_SECONDS = 600
-"""An attempt has half an hour, and may have to wait for the check twice."""
-
-
-class _Names(NamedTuple):
-    pattern: re.Pattern[str]
-    rule: str
-
-
-_NAMES = {
-    "container": _Names(
-        re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)"),
-        "two signs or more, a letter or a digit first, and neither .new nor .old at its end",
-    ),
-    "service": _Names(
-        re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?"),
-        "letters, digits, - and _, a letter or a digit at both ends",
-    ),
-}
 _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 
-def settings_of(application: Application) -> RunSettings:
-    """Return the application's current run settings.
+@dataclass(frozen=True)
+class DeploymentRequest:
+    """A deployment as it is requested."""
+
+    deployment_id: str
+    requested_by: str | None = None
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Content:
+    """The image that a deployment runs, and how; ``retained`` is where a rollback will find it.
+
+    ``rollback_id`` is the point that it is taken from, if it is.
+    """
+
+    build_id: str
+    image: Image
+    settings: RunSettings
+    retained: Retained | None
+    rollback_id: str | None = None
+
+
+def plan_new_build(
+    loaded: LoadedApplication, request: DeploymentRequest, build: BuildPlan
+) -> DeploymentPlan:
+    """Plan the deployment of an image that is yet to be built, with the current settings.
+
+    Raises:
+        UnmetConditionError: as `make_deployment_plan`, or ``build_not_pushed``.
+    """
+    require_server(loaded)
+    repositories = [step.command.reference for step in (build.retain, build.push) if step]
+    content = Content(
+        build_id=build.request.build_id,
+        image=_image_to_make(build),
+        settings=_settings_of(loaded.row),
+        retained=_retained_of(loaded, repositories),
+    )
+    return make_deployment_plan(loaded, request, content)
+
+
+def plan_stored_build(
+    loaded: LoadedApplication, request: DeploymentRequest, build: Build
+) -> DeploymentPlan:
+    """Plan the deployment of an image that was built, with the current settings.
+
+    Raises:
+        UnmetConditionError: as `make_deployment_plan`, ``build_not_succeeded``, ``image_deleted``,
+            or ``build_not_pushed``, so that no other server could pull it.
+    """
+    pushed = build.reference if build.push_job_id else None
+    content = Content(
+        build_id=build.build_id,
+        image=_image_of(loaded.registries, build),
+        settings=_settings_of(loaded.row),
+        retained=_retained_of(loaded, [each for each in (build.retained, pushed) if each]),
+    )
+    return make_deployment_plan(loaded, request, content)
+
+
+def make_deployment_plan(
+    loaded: LoadedApplication, request: DeploymentRequest, content: Content
+) -> DeploymentPlan:
+    """Plan the deployment of this content to all servers of its application, with its variables.
 
     Raises:
         UnmetConditionError: ``too_many_replicas``, ``app_name_unusable``,
-            ``health_check_too_slow``.
+            ``health_check_too_slow``, ``no_target_server``, ``registry_not_allowed``,
+            ``host_path_not_allowed``.
     """
-    settings = RunSettings.model_validate(
+    application, settings = loaded.row, content.settings
+    require_runnable(application.name, settings)
+    require_server(loaded)
+    server_ids = [server.server_id for server in loaded.servers]
+    used = content.image.registry_id
+    registries = [each for each in loaded.registries if each.registry_id == used]
+    require_allowed(registries, server_ids, application.application_id)
+    if settings.runtime != "none":
+        binds = [mount.source for mount in settings.mounts if mount.type == "bind"]
+        require_host_paths(application.name, binds, loaded.servers)
+    return DeploymentPlan(
+        deployment_id=request.deployment_id,
+        organization_id=application.organization_id,
+        application_id=application.application_id,
+        build_id=content.build_id,
+        image=content.image,
+        settings=settings,
+        server_ids=server_ids,
+        rollout=Rollout(application.rollout_batch, _ON_FAILURE[application.rollout_on_failure]),
+        environment=application.env,
+        retained=content.retained,
+        title=request.title,
+        description=request.description,
+        requested_by=request.requested_by,
+        rollback_id=content.rollback_id,
+    )
+
+
+def require_server(loaded: LoadedApplication) -> None:
+    """Raises `UnmetConditionError`: ``no_target_server``."""
+    if not loaded.servers:
+        raise UnmetConditionError(
+            "no_target_server",
+            f"the application {loaded.row.name} has no server to run on",
+            remedy="Give it serverIds with application.update.",
+        )
+
+
+def make_deleted(what: str) -> UnmetConditionError:
+    """The refusal of an image that went, or is going, with its last rollback point."""
+    return UnmetConditionError(
+        "image_deleted",
+        f"{what} is deleted with its rollback point",
+        remedy="Build again, or choose another build, see build.all.",
+    )
+
+
+def _settings_of(application: Application) -> RunSettings:
+    """Return the application's current run settings."""
+    return RunSettings.model_validate(
         {
             "runtime": application.runtime,
             "name": application.app_name,
@@ -51,22 +151,18 @@ def settings_of(application: Application) -> RunSettings:
             "mounts": [_mount(mount) for mount in application.mounts],
         }
     )
-    require_runnable(application.name, settings)
-    return settings
 
 
-def rollout_of(application: Application) -> Rollout:
-    """In which batches its servers are changed, and what a failure does."""
-    return Rollout(application.rollout_batch, _ON_FAILURE[application.rollout_on_failure])
+def _image_to_make(build: BuildPlan) -> Image:
+    """Return where the image will be pulled from; its digest is in the result of the job."""
+    pushed = build.push or build.make
+    if isinstance(pushed.command, ImageBuild):
+        raise _not_pushed("what is built is")
+    return Image(str(build.reference), None, pushed.command.registry_id, pushed.job_id)
 
 
-def image_of(registries: BuildRegistries, build: Build) -> Image:
-    """Where a build's image is pulled from, by its digest: the tag may be another's by now.
-
-    Raises:
-        UnmetConditionError: ``build_not_succeeded``, ``image_deleted``, or ``build_not_pushed``, so
-            that no other server could pull it.
-    """
+def _image_of(registries: ApplicationRegistries, build: Build) -> Image:
+    """Return where a build's image is pulled from, by its digest: the tag may have moved."""
     if build.outcome != "succeeded":
         raise UnmetConditionError(
             "build_not_succeeded",
@@ -83,68 +179,15 @@ def image_of(registries: BuildRegistries, build: Build) -> Image:
     return Image(str(image), build.digest, _registry_id(registries, build, image))
 
 
-def image_to_make(plan: Plan, made_by: str) -> Image:
-    """Where the image is pulled from that a build is to make; what it is, the job will say.
-
-    Raises:
-        UnmetConditionError: ``build_not_pushed``, as nothing says where to.
-    """
-    pushed = plan.push or plan.make
-    if isinstance(pushed, ImageBuild):
-        raise _not_pushed("what is built is")
-    return Image(str(plan.reference), None, pushed.registry_id, made_by)
-
-
-def retained_of(
-    application: Application, registries: BuildRegistries, *places: str | None
-) -> Retained | None:
+def _retained_of(loaded: LoadedApplication, references: Iterable[str]) -> Retained | None:
     """Return the image's reference in the rollback registry, if the application retains images."""
-    registry = registries.rollback
-    if registry is None or not application.rollback_active:
+    registry = loaded.registries.rollback
+    if registry is None or not loaded.row.rollback_active:
         return None
-    for place in places:
-        if place and parse_reference(place).registry == registry.host:
-            return Retained(place, registry.registry_id)
+    for reference in references:
+        if parse_reference(reference).registry == registry.host:
+            return Retained(reference, registry.registry_id)
     return None
-
-
-def require_runnable(name: str, settings: RunSettings) -> None:
-    """Raises `UnmetConditionError`, as `settings_of`."""
-    if settings.runtime == "container" and settings.replicas > 1:
-        raise UnmetConditionError(
-            "too_many_replicas",
-            f"the application {name} has {settings.replicas} replicas, a server runs one container "
-            "of it",
-            remedy="Set replicas to 1 with application.update, or runtime to service.",
-        )
-    _require_name(settings)
-    probe = settings.health_check
-    if probe is not None and probe.longest_seconds > MAX_HEALTH_SECONDS:
-        raise UnmetConditionError(
-            "health_check_too_slow",
-            f"the health check may take {probe.longest_seconds} s to decide, a deployment waits "
-            f"{MAX_HEALTH_SECONDS} s",
-            remedy="Lower intervalSeconds, timeoutSeconds, retries or startPeriodSeconds.",
-        )
-
-
-def _require_name(settings: RunSettings) -> None:
-    names = _NAMES.get(settings.runtime)
-    if names is not None and not names.pattern.fullmatch(settings.name):
-        raise UnmetConditionError(
-            "app_name_unusable",
-            f"no {settings.runtime} can be called {settings.name}",
-            remedy=f"Choose another appName: {names.rule}.",
-        )
-
-
-def make_deleted(what: str) -> UnmetConditionError:
-    """The refusal of an image that went, or is going, with its last rollback point."""
-    return UnmetConditionError(
-        "image_deleted",
-        f"{what} is deleted with its rollback point",
-        remedy="Build again, or choose another build, see build.all.",
-    )
 
 
 def _not_pushed(what: str) -> UnmetConditionError:
@@ -155,7 +198,7 @@ def _not_pushed(what: str) -> UnmetConditionError:
     )
 
 
-def _registry_id(registries: BuildRegistries, build: Build, image: Reference) -> str | None:
+def _registry_id(registries: ApplicationRegistries, build: Build, image: Reference) -> str | None:
     """Whose login it is pulled with: of where it was pushed to, or it was pulled from before."""
     pushed_to = (registries.build, registries.rollback, registries.pull)
     for registry in pushed_to if build.push_job_id else (registries.pull,):

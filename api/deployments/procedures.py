@@ -1,9 +1,11 @@
 """Deployments: followed and cancelled. They are requested in `deploy` and `api.rollbacks`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.applications.permissions import require_builder
 from api.applications.queries import find_application
@@ -47,7 +49,9 @@ class DeploymentsOfApplication(Input):
 
 async def one(context: Context, request: ChosenDeployment) -> DeploymentOutput:
     """Return one deployment."""
-    return DeploymentOutput.of(await find_deployment(context, request.deployment_id))
+    async with context.transaction() as session:
+        found = await find_deployment(session, context, request.deployment_id)
+    return DeploymentOutput.of(found)
 
 
 async def get_all(context: Context, request: ManyDeployments) -> list[DeploymentOutput]:
@@ -78,13 +82,15 @@ async def cancel(context: Context, request: ChosenDeployment) -> DeploymentOutpu
 
     The build that is made for it is cancelled with it.
     """
-    found = await find_deployment(context, request.deployment_id)
-    if found.deployment.finished_at is not None:
-        raise AlreadyEndedError("the deployment has ended already")
     async with context.transaction() as session:
-        application, _ = await find_application(session, context, found.deployment.application_id)
+        found = await find_deployment(session, context, request.deployment_id)
+        deployment = found.deployment
+        if deployment.finished_at is not None:
+            raise AlreadyEndedError("the deployment has ended already")
+        application, _ = await find_application(session, context, deployment.application_id)
         require_builder(context.caller, application)
-    await _cancel(context, found)
+        job_ids = await _job_ids(session, found)
+    await _cancel(context, job_ids)
     return await one(context, request)
 
 
@@ -97,27 +103,28 @@ async def cancel_all(context: Context, request: DeploymentsOfApplication) -> lis
         application, _ = await find_application(session, context, request.application_id)
         require_builder(context.caller, application)
         found = await read_deployments(session, query, MAX_DEPLOYMENTS)
-    for each in found:
-        await _cancel(context, each)
+        job_ids = [job_id for each in found for job_id in await _job_ids(session, each)]
+    await _cancel(context, job_ids)
     ids = [each.deployment.deployment_id for each in found]
-    return [DeploymentOutput.of(await find_deployment(context, each)) for each in ids]
-
-
-async def _cancel(context: Context, found: LoadedDeployment) -> None:
-    """All of its jobs, those first that others need."""
-    jobs = [job_id for place in found.servers for job_id in place.server.job_ids]
-    async with context.resources.pool.connection() as connection:
-        for job_id in [*await _making(context, found.deployment), *jobs]:
-            await cancel_job(connection, job_id, context.organization_id, WHY)
-
-
-async def _making(context: Context, deployment: Deployment) -> list[str]:
-    """The jobs of the build that is made for it, if one is."""
-    if deployment.build_id != deployment.deployment_id:
-        return []
-    query = select(Build).where(Build.build_id == deployment.build_id)
     async with context.transaction() as session:
-        return (await session.exec(query)).one().job_ids
+        cancelled = [await find_deployment(session, context, each) for each in ids]
+    return [DeploymentOutput.of(each) for each in cancelled]
+
+
+async def _job_ids(session: AsyncSession, found: LoadedDeployment) -> list[str]:
+    """Return the ids of all of its jobs, those first that others need."""
+    jobs = [job_id for loaded in found.servers for job_id in loaded.server.job_ids]
+    deployment = found.deployment
+    if deployment.build_id != deployment.deployment_id:
+        return jobs
+    build = await session.get_one(Build, deployment.build_id)
+    return [*build.job_ids, *jobs]
+
+
+async def _cancel(context: Context, job_ids: Sequence[str]) -> None:
+    async with context.resources.pool.connection() as connection:
+        for job_id in job_ids:
+            await cancel_job(connection, job_id, context.organization_id, WHY)
 
 
 PROCEDURES = (

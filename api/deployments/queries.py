@@ -51,9 +51,9 @@ class DeployedServerOutput(Output):
     job_ids: list[str]
 
     @classmethod
-    def of(cls, place: LoadedServer) -> Self:
-        server = place.server
-        waits = place.pull_state in WAITING
+    def of(cls, loaded: LoadedServer) -> Self:
+        server = loaded.server
+        waits = loaded.pull_state in WAITING
         return cls.model_validate(
             {
                 **server.model_dump(),
@@ -88,10 +88,10 @@ class DeploymentOutput(Output):
     finished_at: Moment | None
 
     @classmethod
-    def of(cls, found: LoadedDeployment) -> Self:
-        deployment = found.deployment
-        servers = [DeployedServerOutput.of(place) for place in found.servers]
-        waits = found.first_state in WAITING and all(each.state == "queued" for each in servers)
+    def of(cls, loaded: LoadedDeployment) -> Self:
+        deployment = loaded.deployment
+        servers = [DeployedServerOutput.of(each) for each in loaded.servers]
+        waits = loaded.first_state in WAITING and all(each.state == "queued" for each in servers)
         return cls.model_validate(
             {
                 **deployment.model_dump(),
@@ -107,11 +107,12 @@ class AcceptedDeployment(DeploymentOutput, Accepted, Warned):
     """A deployment that was stored; `jobId` is the job that it begins with."""
 
 
-async def find_deployment(context: Context, deployment_id: str) -> LoadedDeployment:
+async def find_deployment(
+    session: AsyncSession, context: Context, deployment_id: str
+) -> LoadedDeployment:
     """Raises `NotFoundError`: no such deployment, or another organization's."""
     query = deployments(context).where(Deployment.deployment_id == deployment_id)
-    async with context.transaction() as session:
-        found = await read_deployments(session, query)
+    found = await read_deployments(session, query)
     if not found:
         raise NotFoundError("Deployment not found")
     return found[0]
@@ -125,9 +126,9 @@ async def read_deployments(
     rows = (await session.exec(newest)).all()
     ids = [row.deployment_id for row in rows]
     states = await _states(session, ids)
-    places = await _places(session, ids)
+    servers = await _servers(session, ids)
     return [
-        LoadedDeployment(row, states.get(row.deployment_id), places[row.deployment_id])
+        LoadedDeployment(row, states.get(row.deployment_id), servers[row.deployment_id])
         for row in rows
     ]
 
@@ -143,8 +144,8 @@ async def _states(session: AsyncSession, ids: Sequence[str]) -> dict[str, str]:
     return dict((await session.exec(query)).all())
 
 
-async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[LoadedServer]]:
-    places: dict[str, list[LoadedServer]] = {each: [] for each in ids}
+async def _servers(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[LoadedServer]]:
+    servers: dict[str, list[LoadedServer]] = {each: [] for each in ids}
     query = (
         select(DeploymentServer, Job.state)
         .outerjoin(Job, col(Job.job_id) == DeploymentServer.pull_job_id)
@@ -152,5 +153,5 @@ async def _places(session: AsyncSession, ids: Sequence[str]) -> dict[str, list[L
         .order_by(DeploymentServer.server_id)
     )
     for server, pull_state in await session.exec(query):
-        places[server.deployment_id].append(LoadedServer(server, pull_state))
-    return places
+        servers[server.deployment_id].append(LoadedServer(server, pull_state))
+    return servers

@@ -1,23 +1,15 @@
-"""Where a deployment goes, whoever asks for it, and its being stored once."""
+"""A deployment as it is requested: the input that all have in common, and its being stored once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.applications.permissions import find_servers, require_builder, require_host_paths
-from api.applications.queries import find_application
-from api.builds.plan import BuildRegistries
-from api.builds.procedures import find_registries
-from api.builds.store import is_new
-from api.deployments.plan import make_deleted, rollout_of
+from api.applications.loading import LoadedApplication, lock_application
+from api.applications.permissions import require_builder
+from api.deployments.plan import DeploymentRequest, make_deleted
 from api.deployments.queries import AcceptedDeployment, find_deployment
 from api.fields.shapes import Id, Input, Text
 from api.procedure.context import Context
-from shared.database import Connection
-from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import DeploymentRequest, Image, Retained, store_deployment
-from shared.errors import UnmetConditionError
-from shared.jobs.permissions import require_allowed
-from shared.models import Application, Server
+from api.procedure.sessions import connection_of, pipeline_of
+from shared.deployments.store import DeploymentPlan, store_deployment
 
 # Read with the application locked, which control locks too before it asks for a deletion.
 IS_DELETED = """
@@ -44,107 +36,47 @@ class ApplicationDeploymentInput(DeploymentInput):
     application_id: Id
 
 
-@dataclass(frozen=True)
-class Target:
-    """An application that may be run, and where."""
-
-    application: Application
-    server_ids: Sequence[str]
-    registries: BuildRegistries
-    servers: Sequence[Server] = ()
-
-    def require_server(self) -> None:
-        """Raises `UnmetConditionError`: ``no_target_server``."""
-        if not self.server_ids:
-            raise UnmetConditionError(
-                "no_target_server",
-                f"the application {self.application.name} has no server to run on",
-                remedy="Give it serverIds with application.update.",
-            )
-
-    def _require_allowed(self, image: Image, settings: RunSettings) -> None:
-        """Raises `UnmetConditionError`: ``registry_not_allowed``, ``host_path_not_allowed``."""
-        for registry in self.registries:
-            if registry is not None and registry.registry_id == image.registry_id:
-                for server_id in self.server_ids:
-                    require_allowed(registry, server_id, self.application.application_id)
-        binds = (mount.source for mount in settings.mounts if mount.type == "bind")
-        if settings.runtime != "none":
-            require_host_paths(self.application.name, binds, self.servers)
-
-    def request(
-        self,
-        context: Context,
-        image: Image,
-        settings: RunSettings,
-        *,
-        build_id: str,
-        retained: Retained | None,
-        title: str,
-        description: str,
-        rollback_id: str | None = None,
-    ) -> DeploymentRequest:
-        """The deployment of this image to all servers, with the variables of now.
-
-        Raises:
-            UnmetConditionError: ``no_target_server``, ``registry_not_allowed``,
-                ``host_path_not_allowed``.
-        """
-        self.require_server()
-        self._require_allowed(image, settings)
-        return DeploymentRequest(
-            deployment_id=context.job_id,
-            organization_id=context.organization_id,
-            application_id=self.application.application_id,
-            build_id=build_id,
-            image=image,
-            settings=settings,
-            server_ids=self.server_ids,
-            rollout=rollout_of(self.application),
-            environment=self.application.env,
-            retained=retained,
-            title=title,
-            description=description,
-            requested_by=context.caller.api_key_id,
-            rollback_id=rollback_id,
-        )
-
-
-async def find_target(context: Context, application_id: str) -> Target:
-    """The application, which the caller may deploy.
+async def lock_deployable(
+    session: AsyncSession, context: Context, application_id: str
+) -> LoadedApplication:
+    """As `lock_application`, of one that the caller may deploy.
 
     Raises:
         NotFoundError: no such application, or another organization's.
         ForbiddenError: the application names other keys.
     """
-    async with context.transaction() as session:
-        application, server_ids = await find_application(session, context, application_id)
-        require_builder(context.caller, application)
-        registries = await find_registries(session, context, application)
-        servers = await find_servers(session, context, server_ids)
-    return Target(application, server_ids, registries, servers)
+    loaded = await lock_application(session, context, application_id)
+    require_builder(context.caller, loaded.row)
+    return loaded
 
 
-async def submit(context: Context, target: Target, order: DeploymentRequest) -> AcceptedDeployment:
-    """Store a deployment, if this request has not done so already, and show it.
+def request_of(context: Context, title: str, description: str) -> DeploymentRequest:
+    """Return the request for a deployment, which has the id of the job that it begins with."""
+    return DeploymentRequest(context.job_id, context.caller.api_key_id, title, description)
+
+
+async def store_planned(
+    session: AsyncSession, context: Context, loaded: LoadedApplication, plan: DeploymentPlan
+) -> AcceptedDeployment:
+    """Store the deployment of an image that is there, unless it is stored already, and show it.
 
     Raises:
         UnmetConditionError: ``image_deleted``.
     """
-    pool = context.resources.pool
-    async with pool.connection() as connection, connection.transaction():
-        if await is_new(connection, context, target.application):
-            await _require_image(connection, order)
-            await store_deployment(connection, order)
-    return await show(context)
+    if not loaded.is_repeat:
+        await _require_image(session, plan)
+        async with pipeline_of(session) as connection:
+            await store_deployment(connection, plan)
+    return await show(session, context)
 
 
-async def _require_image(connection: Connection, order: DeploymentRequest) -> None:
-    image = {"build_id": order.build_id, "reference": order.image.reference}
+async def show(session: AsyncSession, context: Context) -> AcceptedDeployment:
+    """Return the deployment that this request has stored."""
+    return AcceptedDeployment.of(await find_deployment(session, context, context.job_id))
+
+
+async def _require_image(session: AsyncSession, plan: DeploymentPlan) -> None:
+    connection = await connection_of(session)
+    image = {"build_id": plan.build_id, "reference": plan.image.reference}
     if await (await connection.execute(IS_DELETED, image)).fetchone() is not None:
-        raise make_deleted(order.image.reference)
-
-
-async def show(context: Context) -> AcceptedDeployment:
-    """The deployment that this request has stored."""
-    return AcceptedDeployment.of(await find_deployment(context, context.job_id))
+        raise make_deleted(plan.image.reference)

@@ -6,10 +6,10 @@ from typing import Self
 from api.events.waiter import EndedJob
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, ImageName, Input, Output, Tag
+from api.jobs.server_choice import choose_server
 from api.jobs.submission import (
     TEST_DEADLINE,
     TRANSFER_DEADLINE,
-    choose_server,
     read_result,
     submit_and_wait,
     submit_job,
@@ -197,8 +197,7 @@ async def _choose(context: Context, server_id: str | None, *registries: Registry
     limited = [registry for registry in registries if registry is not None]
     among = next((one.allowed_servers for one in limited if one.allowed_servers), ())
     chosen = await choose_server(context, server_id, online=False, among=among)
-    for registry in limited:
-        require_allowed(registry, chosen, "")
+    require_allowed(limited, [chosen], "")
     return chosen
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
+from psycopg import AsyncConnection
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -35,6 +37,23 @@ async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[S
         yield async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
     finally:
         await engine.dispose()
+
+
+async def connection_of(session: AsyncSession) -> AsyncConnection[Any]:
+    """The connection that a session's transaction is on, for statements that are no models'."""
+    raw = await (await session.connection()).get_raw_connection()
+    return cast("AsyncConnection[Any]", raw.driver_connection)
+
+
+@asynccontextmanager
+async def pipeline_of(session: AsyncSession) -> AsyncIterator[AsyncConnection[Any]]:
+    """As `connection_of`; statements are sent on without waiting for the answer to each.
+
+    The first one's error is raised at the end of the block.
+    """
+    connection = await connection_of(session)
+    async with connection.pipeline():
+        yield connection
 
 
 def violates(error: IntegrityError, constraint: str) -> bool:

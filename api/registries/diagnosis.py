@@ -11,9 +11,9 @@ from api.fields import dokploy
 from api.fields.effects import NotBeside
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, Input, Password, Prefix, Url, Username
+from api.jobs.server_choice import choose_server
 from api.jobs.submission import (
     TEST_DEADLINE,
-    choose_server,
     read_document,
     read_result,
     require_success,
@@ -166,7 +166,7 @@ async def _test(
     allowed = registry.allowed_servers if registry else ()
     chosen = await choose_server(context, server_id, among=allowed)
     if registry is not None:
-        require_allowed(registry, chosen, "", is_test=True)
+        require_allowed([registry], [chosen], "", is_test=True)
     job_id = context.job_id
     async with context.transaction() as session:
         tested = candidate.registry_id or job_id

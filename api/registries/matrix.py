@@ -11,7 +11,8 @@ from pydantic import Field
 from sqlmodel import col, select
 
 from api.fields.shapes import Id, Input, Moment, Output
-from api.jobs.submission import choose_server, find_live_servers, submit_job
+from api.jobs.server_choice import choose_server, find_live_servers
+from api.jobs.submission import submit_job
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
@@ -193,10 +194,10 @@ def _pairs(
     Raises:
         UnmetConditionError: ``registry_not_allowed``: a ``named`` server may not.
     """
+    if named:
+        require_allowed(registries, servers, "", is_test=True)
     for registry in registries:
         for server in servers:
-            if named:
-                require_allowed(registry, server, "", is_test=True)
             if not registry.allowed_servers or server in registry.allowed_servers:
                 yield registry, server
 

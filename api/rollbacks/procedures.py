@@ -13,12 +13,17 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.applications.permissions import require_builder
 from api.applications.queries import find_application
-from api.deployments.plan import require_runnable
+from api.deployments.plan import Content, make_deployment_plan
 from api.deployments.queries import AcceptedDeployment
-from api.deployments.request import DeploymentInput, find_target, submit
+from api.deployments.request import (
+    DeploymentInput,
+    lock_deployable,
+    request_of,
+    store_planned,
+)
 from api.events.waiter import EndedJob
 from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
-from api.jobs.submission import find_live_servers
+from api.jobs.server_choice import find_live_servers
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
@@ -138,26 +143,12 @@ async def rollback(context: Context, request: RollbackInput) -> AcceptedDeployme
     """
     async with context.transaction() as session:
         row = (await _find(session, context, request.rollback_id)).row
-    target = await find_target(context, row.application_id)
-    if row.registry_id is None:
-        raise UnmetConditionError(
-            "registry_removed",
-            f"the registry that keeps {row.reference} was removed",
-            remedy="Choose another point, see rollback.all; or deploy a build.",
+        loaded = await lock_deployable(session, context, row.application_id)
+        title = request.title or f"Roll back to version {row.version}"
+        deployment = make_deployment_plan(
+            loaded, request_of(context, title, request.description), _content(row)
         )
-    settings = RunSettings.model_validate(row.settings)
-    require_runnable(target.application.name, settings)
-    order = target.request(
-        context,
-        Image(row.reference, row.digest, row.registry_id),
-        settings,
-        build_id=row.build_id,
-        retained=Retained(row.reference, row.registry_id),
-        title=request.title or f"Roll back to version {row.version}",
-        description=request.description,
-        rollback_id=row.rollback_id,
-    )
-    return await submit(context, target, order)
+        return await store_planned(session, context, loaded, deployment)
 
 
 async def delete(context: Context, request: ChosenRollback) -> RollbackOutput:
@@ -180,6 +171,27 @@ async def delete(context: Context, request: ChosenRollback) -> RollbackOutput:
         )
         shown = RollbackOutput.of(point, now)
     return shown.model_copy(update={"offered": False})
+
+
+def _content(row: Rollback) -> Content:
+    """Return what a rollback point runs, as it was stored with the point.
+
+    Raises:
+        UnmetConditionError: ``registry_removed``.
+    """
+    if row.registry_id is None:
+        raise UnmetConditionError(
+            "registry_removed",
+            f"the registry that keeps {row.reference} was removed",
+            remedy="Choose another point, see rollback.all; or deploy a build.",
+        )
+    return Content(
+        build_id=row.build_id,
+        image=Image(row.reference, row.digest, row.registry_id),
+        settings=RunSettings.model_validate(row.settings),
+        retained=Retained(row.reference, row.registry_id),
+        rollback_id=row.rollback_id,
+    )
 
 
 async def _find(session: AsyncSession, context: Context, rollback_id: str) -> Point:

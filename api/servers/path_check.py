@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from api.fields.shapes import Accepted, Output
-from api.jobs.submission import TEST_DEADLINE, choose_server, submit_job
+from api.jobs.server_choice import choose_server
+from api.jobs.submission import TEST_DEADLINE, submit_job
 from api.jobs.wait_reasons import Reason, read_reason
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure

@@ -1,23 +1,23 @@
-"""Store a deployment: its row and, for each server, a row and its jobs, in one transaction.
+"""Store a planned deployment: its row and, for each server, a row and its jobs.
 
 Each server pulls the image, then runs it. Where the image is yet to be made, the pulls need the
 job that makes it. Servers are changed a batch after the other: one whose batch before did not
 succeed is not changed at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
-from shared.database import Connection
 from shared.deployments.run_settings import RunSettings
 from shared.ids import make_id
 from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import ImagePull, Replace, ServiceReplace
-from shared.jobs.store.submit import Submission, submit
+from shared.jobs.store.submit import Submission, submit_all
 
 DEADLINE = timedelta(hours=24)
 """A server that is away so long misses the deployment."""
@@ -82,8 +82,8 @@ class Rollout:
 
 
 @dataclass(frozen=True)
-class DeploymentRequest:
-    """A deployment as it is asked for; ``environment`` is sealed, as its application has it.
+class DeploymentPlan:
+    """All that is stored of one deployment; ``environment`` is sealed, as its application has it.
 
     ``rollback_id`` is the point that it goes back to. ``rolls_back`` is the failed deployment that
     an automatic rollback is for.
@@ -106,100 +106,140 @@ class DeploymentRequest:
     rolls_back: str | None = None
 
 
-async def store_deployment(connection: Connection, order: DeploymentRequest) -> None:
-    """Store it and submit its jobs, within the caller's transaction, who has its application.
+@dataclass(frozen=True)
+class _ServerJobs:
+    """The jobs of one server: one pulls the image, the other one runs it, if it is to be run."""
+
+    server_id: str
+    pull: Submission
+    replace: Submission | None
+
+    @property
+    def replace_id(self) -> str | None:
+        return self.replace.job_id if self.replace else None
+
+
+async def store_deployment(connection: AsyncConnection[Any], plan: DeploymentPlan) -> None:
+    """Store the deployment and submit its jobs, in the transaction that locked its application.
 
     Without a job that makes the image, the first pull has the deployment's own id.
     """
-    await connection.execute(INSERT, _values(order))
+    servers = list(_server_jobs(plan))
+    rows = [
+        {
+            "deployment_id": plan.deployment_id,
+            "organization_id": plan.organization_id,
+            "application_id": plan.application_id,
+            "server_id": server.server_id,
+            "pull_job_id": server.pull.job_id,
+            "replace_job_id": server.replace_id,
+        }
+        for server in servers
+    ]
+    jobs = [job for server in servers for job in (server.pull, server.replace) if job is not None]
+    await connection.execute(INSERT, _values(plan))
+    await submit_all(connection, jobs)
+    cursor = connection.cursor()
+    if plan.settings.runtime != "none":
+        await cursor.executemany(WAIT_FOR_EARLIER, rows)
+    await cursor.executemany(INSERT_SERVER, rows)
+
+
+def _server_jobs(plan: DeploymentPlan) -> Iterator[_ServerJobs]:
+    """Plan the jobs of each server. A batch of servers waits for the one before."""
+    pull, replace = _pull(plan), _replace(plan)
     earlier: list[str] = []
-    for batch in _batches(order):
-        changing = [await _store_server(connection, order, server, earlier) for server in batch]
-        earlier = [job_id for job_id in changing if job_id is not None]
+    for batch in _batches(plan):
+        servers = [_jobs_on(plan, server_id, pull, replace, earlier) for server_id in batch]
+        yield from servers
+        earlier = [server.replace_id for server in servers if server.replace_id]
 
 
-def _batches(order: DeploymentRequest) -> list[Sequence[str]]:
-    size = order.rollout.batch_size or len(order.server_ids)
-    return [order.server_ids[at : at + size] for at in range(0, len(order.server_ids), size)]
+def _jobs_on(
+    plan: DeploymentPlan,
+    server_id: str,
+    pull: ImagePull,
+    replace: Replace | None,
+    earlier: Sequence[str],
+) -> _ServerJobs:
+    made_by = plan.image.made_by
+    begins = made_by is None and server_id == plan.server_ids[0]
+    pull_id = plan.deployment_id if begins else make_id()
+    pulling = _submission(plan, pull, server_id, pull_id, [made_by] if made_by else [])
+    if replace is None:
+        return _ServerJobs(server_id, pulling, None)
+    replacing = _submission(plan, replace, server_id, make_id(), [pull_id, *earlier])
+    return _ServerJobs(server_id, pulling, replacing)
 
 
-async def _store_server(
-    connection: Connection, order: DeploymentRequest, server_id: str, earlier: Sequence[str]
-) -> str | None:
-    """Gives the job that changes the server, if one does."""
-    image = order.image
-    is_first = server_id == order.server_ids[0] and image.made_by is None
-    pull_id = order.deployment_id if is_first else make_id()
-    pull = ImagePull(
-        reference=image.reference,
-        registry_id=image.registry_id,
+def _pull(plan: DeploymentPlan) -> ImagePull:
+    return ImagePull(
+        reference=plan.image.reference,
+        registry_id=plan.image.registry_id,
         preflight=True,
-        platform=order.settings.platform,
-        made_by=image.made_by,
+        platform=plan.settings.platform,
+        made_by=plan.image.made_by,
     )
-    needs = [image.made_by] if image.made_by else []
-    await submit(connection, _submission(order, pull, server_id, pull_id, needs))
-    replace = order.settings.command(
-        order.application_id,
-        order.deployment_id,
-        image.reference,
-        registry_id=image.registry_id,
-        made_by=image.made_by,
+
+
+def _replace(plan: DeploymentPlan) -> Replace | None:
+    return plan.settings.command(
+        plan.application_id,
+        plan.deployment_id,
+        plan.image.reference,
+        registry_id=plan.image.registry_id,
+        made_by=plan.image.made_by,
     )
-    replace_id = make_id() if replace else None
-    jobs = {"server_id": server_id, "pull_job_id": pull_id, "replace_job_id": replace_id}
-    values = {**_values(order), **jobs}
-    if replace is not None and replace_id is not None:
-        needs = [pull_id, *earlier]
-        await submit(connection, _submission(order, replace, server_id, replace_id, needs))
-        await connection.execute(WAIT_FOR_EARLIER, values)
-    await connection.execute(INSERT_SERVER, values)
-    return replace_id
+
+
+def _batches(plan: DeploymentPlan) -> list[Sequence[str]]:
+    size = plan.rollout.batch_size or len(plan.server_ids)
+    return [plan.server_ids[at : at + size] for at in range(0, len(plan.server_ids), size)]
 
 
 def _submission(
-    order: DeploymentRequest,
+    plan: DeploymentPlan,
     command: ImagePull | Replace,
     server_id: str,
     job_id: str,
     needs: Sequence[str],
 ) -> Submission:
-    env = order.environment if isinstance(command, Replace) else None
+    env = plan.environment if isinstance(command, Replace) else None
     pulls = isinstance(command, ImagePull | ServiceReplace)
     return Submission(
-        organization_id=order.organization_id,
+        organization_id=plan.organization_id,
         server_id=server_id,
         command=command,
-        requested_by=order.requested_by,
-        registry_id=order.image.registry_id if pulls else None,
+        requested_by=plan.requested_by,
+        registry_id=plan.image.registry_id if pulls else None,
         sealed={"environment": env} if env else {},
         exclusive_key=exclusive_key(command, server_id),
-        fair_key=order.application_id,
+        fair_key=plan.application_id,
         deadline=DEADLINE,
         needs=needs,
-        deployment_id=order.deployment_id,
+        deployment_id=plan.deployment_id,
         job_id=job_id,
     )
 
 
-def _values(order: DeploymentRequest) -> dict[str, object]:
-    retained = order.retained
+def _values(plan: DeploymentPlan) -> dict[str, object]:
+    retained = plan.retained
     return {
-        "deployment_id": order.deployment_id,
-        "organization_id": order.organization_id,
-        "application_id": order.application_id,
-        "build_id": order.build_id,
-        "rollback_id": order.rollback_id,
-        "rolls_back": order.rolls_back,
-        "title": order.title,
-        "description": order.description,
-        "reference": order.image.reference,
-        "digest": order.image.digest,
-        "registry_id": order.image.registry_id,
-        "settings": Jsonb(order.settings.model_dump(mode="json")),
-        "on_failure": order.rollout.on_failure,
+        "deployment_id": plan.deployment_id,
+        "organization_id": plan.organization_id,
+        "application_id": plan.application_id,
+        "build_id": plan.build_id,
+        "rollback_id": plan.rollback_id,
+        "rolls_back": plan.rolls_back,
+        "title": plan.title,
+        "description": plan.description,
+        "reference": plan.image.reference,
+        "digest": plan.image.digest,
+        "registry_id": plan.image.registry_id,
+        "settings": Jsonb(plan.settings.model_dump(mode="json")),
+        "on_failure": plan.rollout.on_failure,
         "retained": retained.reference if retained else None,
         "retained_registry_id": retained.registry_id if retained else None,
         "point_due": retained is not None,
-        "requested_by": order.requested_by,
+        "requested_by": plan.requested_by,
     }

@@ -1,6 +1,6 @@
 """Derive from a command its logins, its hosts, and the target that it has to itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.jobs.commands import (
@@ -81,6 +81,12 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"container:{server_id}:{command.application_id}"
         case _:
             return None
+
+
+def registries_of(commands: Iterable[Command]) -> frozenset[str]:
+    """Return the ids of the registries whose logins some of these commands need."""
+    needed = (access.registry_id for command in commands for access in accesses(command))
+    return frozenset(registry_id for registry_id in needed if registry_id)
 
 
 def hosts_of(command: Command) -> frozenset[str]:

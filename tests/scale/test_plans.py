@@ -15,7 +15,7 @@ from sqlalchemy import event
 from api.events import rows
 from api.events import waiter as waiting
 from api.jobs import event_access as opening
-from api.jobs import submission as jobs
+from api.jobs import server_choice
 from api.jobs import wait_reasons as reasons
 from api.main import create_app
 from api.operations import metrics
@@ -152,8 +152,8 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         "submit": (submit.SUBMIT, submit.values_of(job)),
         "stands for it": (submit.STANDS, submit.values_of(job)),
         "API key": (security.FIND, (b"",)),
-        "server": (jobs.FIND, of_server),
-        "oldest live server": (jobs.OLDEST_LIVE, of_server),
+        "server": (server_choice.FIND, of_server),
+        "oldest live server": (server_choice.OLDEST_LIVE, of_server),
         "end of a job": (waiting.READ, (scenario.queued, ORGANIZATION)),
         "begin once": (idempotency.BEGIN, of_key),
         "keep": (idempotency.STORE_ANSWER, of_key),

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
+from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 from shared.database import Connection
@@ -88,6 +90,16 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
             if row is not None:
                 return str(row["job_id"])
         # The job in our way ended between the two: now there is nothing in our way.
+
+
+async def submit_all(connection: AsyncConnection[Any], jobs: Sequence[Submission]) -> None:
+    """Store the jobs of one request in its transaction, which has the caller's proof already.
+
+    They go out together, without waiting for an answer in between. None stands for another one:
+    they have no ``dedupe_key``.
+    """
+    cursor = connection.cursor()
+    await cursor.executemany(SUBMIT, [values_of(job) for job in jobs])
 
 
 def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:

@@ -99,7 +99,7 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
         )
     limited = Limited.model_validate(registry)
     is_test = job.kind == Kind.REGISTRY_TEST
-    require_allowed(limited, job.server_id, job.fair_key, is_test=is_test)
+    require_allowed([limited], [job.server_id], job.fair_key, is_test=is_test)
     return open_stored_login(vault, job.organization_id, access.registry_id, registry)
 
 

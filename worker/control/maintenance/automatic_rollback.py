@@ -12,7 +12,7 @@ import structlog
 
 from shared.database import Connection
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import DeploymentRequest, Image, Retained, Rollout, store_deployment
+from shared.deployments.store import DeploymentPlan, Image, Retained, Rollout, store_deployment
 from shared.ids import make_id
 from shared.set_aside import Row, Rows, each
 from worker.control.service import Service
@@ -74,10 +74,10 @@ async def _roll_back(connection: Connection, failed: Row) -> None:
         log.info("rolled_back", failed=failed_id, deployment=request.deployment_id)
 
 
-def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> DeploymentRequest:
+def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> DeploymentPlan:
     """Return the request to run what these servers ran before, with the variables of now."""
     is_retained = before["retained"] is not None
-    return DeploymentRequest(
+    return DeploymentPlan(
         deployment_id=make_id(),
         organization_id=before["organization_id"],
         application_id=before["application_id"],

@@ -5,7 +5,7 @@ import time
 from datetime import timedelta
 
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import DeploymentRequest, Image, Rollout, store_deployment
+from shared.deployments.store import DeploymentPlan, Image, Rollout, store_deployment
 from shared.ids import uuid7
 from tests.worker.control.maintenance.test_completion import DIGEST, REFERENCE, add_build
 from tests.world import EnrolledServer, World
@@ -22,7 +22,7 @@ async def deploy(
     """Have an API whose clock is so far off deploy an image; ``ended``: its digest, the outcome."""
     digest, outcome = ended
     shown = int((time.time() + clock.total_seconds()) * 1000)
-    order = DeploymentRequest(
+    plan = DeploymentPlan(
         deployment_id=uuid7(shown, os.urandom(10)),
         organization_id=world.organization_id,
         application_id=build_id,
@@ -33,17 +33,17 @@ async def deploy(
         rollout=Rollout(on_failure="rollback"),
     )
     async with world.api.transaction():
-        await store_deployment(world.api, order)
+        await store_deployment(world.api, plan)
     await world.owner.execute(
         "UPDATE deployment_server SET outcome = 'succeeded', finished_at = now()"
         " WHERE deployment_id = %s",
-        (order.deployment_id,),
+        (plan.deployment_id,),
     )
     await world.owner.execute(
         "UPDATE deployment SET outcome = %s, finished_at = now() WHERE deployment_id = %s",
-        (outcome, order.deployment_id),
+        (outcome, plan.deployment_id),
     )
-    return order.deployment_id
+    return plan.deployment_id
 
 
 async def test_the_last_deployment_runs_even_if_its_api_has_a_slow_clock(world: World) -> None:

@@ -4,7 +4,7 @@ import time
 from functools import partial
 
 from shared.deployments.run_settings import RunSettings
-from shared.deployments.store import DeploymentRequest, Image, Rollout, store_deployment
+from shared.deployments.store import DeploymentPlan, Image, Rollout, store_deployment
 from shared.ids import make_id
 from tests.waiting import wait_until
 from tests.worker.control.plane import Plane
@@ -53,7 +53,7 @@ async def add_build(world: World) -> str:
 
 async def deploy(world: World, server: EnrolledServer, build_id: str) -> str:
     """Have the build's image pulled to a server; the pull has the deployment's id."""
-    order = DeploymentRequest(
+    plan = DeploymentPlan(
         deployment_id=make_id(),
         organization_id=world.organization_id,
         application_id=build_id,
@@ -64,8 +64,8 @@ async def deploy(world: World, server: EnrolledServer, build_id: str) -> str:
         rollout=Rollout(),
     )
     async with world.api.transaction():
-        await store_deployment(world.api, order)
-    return order.deployment_id
+        await store_deployment(world.api, plan)
+    return plan.deployment_id
 
 
 async def has_succeeded(world: World, deployment_id: str) -> bool:

@@ -1,0 +1,104 @@
+"""Load an application with all that a build or a deployment of it is planned from."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.orm import aliased
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.procedure.context import Context
+from shared.errors import NotFoundError
+from shared.models import Application, ApplicationServer, Build, Deployment, Registry, Server
+
+
+@dataclass(frozen=True)
+class ApplicationRegistries:
+    """The registries of an application: its images are pulled from, pushed to and retained in."""
+
+    pull: Registry | None = None
+    build: Registry | None = None
+    rollback: Registry | None = None
+
+    def __iter__(self) -> Iterator[Registry]:
+        named = (self.pull, self.build, self.rollback)
+        return iter([registry for registry in named if registry is not None])
+
+
+@dataclass(frozen=True)
+class LoadedApplication:
+    """An application, its registries and the servers that it runs on, as they are at one time.
+
+    ``is_repeat``: the request that it was loaded for is stored already.
+    """
+
+    row: Application
+    registries: ApplicationRegistries
+    servers: Sequence[Server]
+    is_repeat: bool = False
+
+
+async def lock_application(
+    session: AsyncSession, context: Context, application_id: str
+) -> LoadedApplication:
+    """Lock an application until the transaction's end, and load it.
+
+    Requests for one application wait here for each other, so that a plan is made of what is stored
+    when the plan is.
+
+    Raises:
+        NotFoundError: no such application, or another organization's.
+    """
+    query = select(Application.application_id).where(
+        Application.organization_id == context.organization_id,
+        Application.application_id == application_id,
+    )
+    await session.exec(query.with_for_update())
+    # Read after the lock, not with it: what others changed until then is seen.
+    application, registries = await load_application(session, context, application_id)
+    servers = await _load_servers(session, application_id)
+    is_repeat = context.outlives and await _is_stored(session, context.job_id)
+    return LoadedApplication(application, registries, servers, is_repeat)
+
+
+async def load_application(
+    session: AsyncSession, context: Context, application_id: str
+) -> tuple[Application, ApplicationRegistries]:
+    """Load an application and its registries.
+
+    Raises:
+        NotFoundError: no such application, or another organization's.
+    """
+    pull, build, rollback = aliased(Registry), aliased(Registry), aliased(Registry)
+    query = (
+        select(Application, pull, build, rollback)
+        .outerjoin(pull, col(Application.registry_id) == pull.registry_id)
+        .outerjoin(build, col(Application.build_registry_id) == build.registry_id)
+        .outerjoin(rollback, col(Application.rollback_registry_id) == rollback.registry_id)
+        .where(
+            Application.organization_id == context.organization_id,
+            Application.application_id == application_id,
+        )
+    )
+    found = (await session.exec(query)).one_or_none()
+    if found is None:
+        raise NotFoundError("Application not found")
+    application, *registries = found
+    return application, ApplicationRegistries(*registries)
+
+
+async def _load_servers(session: AsyncSession, application_id: str) -> Sequence[Server]:
+    query = (
+        select(Server)
+        .join(ApplicationServer, col(ApplicationServer.server_id) == Server.server_id)
+        .where(ApplicationServer.application_id == application_id)
+        .order_by(Server.server_id)
+    )
+    return (await session.exec(query)).all()
+
+
+async def _is_stored(session: AsyncSession, request_id: str) -> bool:
+    build = select(Build.build_id).where(Build.build_id == request_id)
+    deployment = select(Deployment.deployment_id).where(Deployment.deployment_id == request_id)
+    stored = await (await session.connection()).execute(build.union_all(deployment))
+    return stored.first() is not None
