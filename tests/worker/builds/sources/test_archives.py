@@ -35,7 +35,7 @@ FILES = {
     f"src/{'long' * 30}": RANDOM.randbytes(1500),
     "last": b"x",
 }
-MODES = {"Dockerfile": 0o644, "src/exact": 0o4755, "last": 0o400}
+OTHER_MODES = {"src/exact": 0o4755, "last": 0o400}
 
 
 def plain(content: bytes) -> bytes:
@@ -51,7 +51,7 @@ def make_sample(format_: int = tarfile.PAX_FORMAT) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=format_) as tar:
         for name, content in FILES.items():
             header = tarfile.TarInfo(name)
-            header.size, header.mode = len(content), MODES.get(name, 0o644)
+            header.size, header.mode = len(content), OTHER_MODES.get(name, 0o644)
             tar.addfile(header, io.BytesIO(content))
     # Without the padding to 20 blocks, which no cut and no flip would be noticed in.
     return buffer.getvalue().rstrip(b"\0").ljust(_whole(buffer), b"\0") + bytes(2 * BLOCK_BYTES)
@@ -76,7 +76,7 @@ def unpacked(content: bytes) -> tuple[dict[str, bytes], Unpacked]:
             str(path.relative_to(folder)): report.modes.get(path.lstat().st_ino)
             for path in Path(folder).rglob("*")
         }
-        assert {name for name, mode in modes.items() if mode} <= {"src/exact", "last"}
+        assert {name: mode for name, mode in modes.items() if mode} == OTHER_MODES
         found = {
             str(path.relative_to(folder)): path.read_bytes()
             for path in Path(folder).rglob("*")
@@ -119,6 +119,18 @@ def _has_end_mark(pack: Pack, content: bytes) -> bool:
 
 def test_one_block_of_zeros_at_the_end_is_an_end_mark() -> None:
     assert unpacked(make_sample()[:-BLOCK_BYTES])[0] == FILES
+
+
+@pytest.mark.parametrize("type_", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_an_archive_that_ends_before_the_member_of_a_header_is_corrupt(type_: bytes) -> None:
+    content = b"11 path=ab\n" if type_ == tarfile.XHDTYPE else b"ab\0"
+    header = tarfile.TarInfo("header")
+    header.type, header.size = type_, len(content)
+    extension = header.tobuf(tarfile.USTAR_FORMAT) + content.ljust(BLOCK_BYTES, b"\0")
+
+    assert code(make_sample()[: -2 * BLOCK_BYTES] + extension + bytes(2 * BLOCK_BYTES)) == (
+        FaultCode.SOURCE_CORRUPT
+    )
 
 
 @pytest.mark.parametrize("pack", COMPRESSED)

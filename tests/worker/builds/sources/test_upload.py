@@ -19,7 +19,7 @@ from shared.errors import SourceError
 from shared.faults import FaultCode
 from worker.builds.sources.decompress import ArchiveError
 from worker.builds.sources.limits import Limits
-from worker.builds.sources.unpacker import unpack_stream
+from worker.builds.sources.unpacker import Unpacked, default_mode, unpack_stream
 from worker.builds.sources.upload import receive, unpack
 
 
@@ -53,18 +53,17 @@ async def unpacked(directory: Path, content: bytes, limits: Limits | None = None
     return target
 
 
-def unpacked_here(directory: Path, content: bytes) -> Path:
-    """Unpack like `unpacked`, but in this process, which takes less time."""
+def unpack_here(directory: Path, content: bytes) -> Unpacked:
+    """Unpack into ``into`` in this process, which takes less time."""
     target = directory / "into"
     target.mkdir()
     root = os.open(target, os.O_RDONLY)
     try:
-        unpack_stream(
+        return unpack_stream(
             io.BytesIO(content), root, total_bytes=10**8, files=1000, memory_bytes=2 * 10**8
         )
     finally:
         os.close(root)
-    return target
 
 
 async def code(directory: Path, content: bytes, limits: Limits | None = None) -> str:
@@ -123,9 +122,40 @@ async def test_a_good_tar_is_unpacked(tmp_path: Path, mode: str) -> None:
 )
 def test_a_hostile_member_is_refused(tmp_path: Path, headers: list[tarfile.TarInfo]) -> None:
     with pytest.raises(ArchiveError) as caught:
-        unpacked_here(tmp_path, make_tar(*headers))
+        unpack_here(tmp_path, make_tar(*headers))
 
     assert caught.value.code == FaultCode.SOURCE_INVALID
+
+
+MODES = st.integers(0, 0o7777)
+
+
+@settings(max_examples=100, deadline=None)
+@given(MODES, MODES, MODES)
+@example(0o4755, 0o1777, 0o755)
+def test_all_twelve_bits_of_modes_are_reported(file: int, directory: int, link: int) -> None:
+    headers = [
+        entry("file", mode=file),
+        entry("program", mode=file | 0o100),
+        entry("linked", mode=file),
+        entry("hard", tarfile.LNKTYPE, "linked", mode=link),
+        entry("directory", tarfile.DIRTYPE, mode=directory),
+    ]
+    with TemporaryDirectory() as folder:
+        report = unpack_here(Path(folder), make_tar(*headers))
+        found = {}
+        for path in (Path(folder) / "into").iterdir():
+            status = path.stat()
+            found[path.name] = report.modes.get(status.st_ino, default_mode(status))
+
+    # The last header of a file counts, as in Docker.
+    assert found == {
+        "file": file,
+        "program": file | 0o100,
+        "linked": link,
+        "hard": link,
+        "directory": directory,
+    }
 
 
 async def test_a_refusal_has_the_code_that_the_unpacking_process_gives(tmp_path: Path) -> None:
@@ -146,7 +176,7 @@ def test_no_name_leads_outside(
     headers = [entry(name, kind, target, 0o755) for name, kind, target in members]
     with TemporaryDirectory() as folder:
         with contextlib.suppress(ArchiveError):
-            unpacked_here(Path(folder), make_tar(*headers))
+            unpack_here(Path(folder), make_tar(*headers))
 
         assert _is_closed(Path(folder))
 
@@ -180,7 +210,7 @@ STARTS = st.sampled_from([b"", b"\x1f\x8b\x08\0", b"BZh91AY&SY", b"\xfd7zXZ\0"])
 @given(STARTS, st.binary(max_size=2000))
 def test_an_upload_that_is_not_a_tar_is_corrupt(start: bytes, garbage: bytes) -> None:
     with TemporaryDirectory() as folder, pytest.raises(ArchiveError) as caught:
-        unpacked_here(Path(folder), start + garbage + b"x")
+        unpack_here(Path(folder), start + garbage + b"x")
 
     assert caught.value.code == FaultCode.SOURCE_CORRUPT
 
