@@ -71,12 +71,8 @@ def require_one_input(request: Request, *, body: bool) -> None:
     Raises:
         NoEffectError: a body by GET, query parameters beside a body: they would not be read.
     """
-    announced = request.headers.get("content-length", "0") != "0"
-    if request.method == "GET" and (announced or "transfer-encoding" in request.headers):
-        raise NoEffectError(
-            "the body of a GET request is not read", remedy="Give query parameters, or use POST."
-        )
-    names = list(request.query_params)
+    _require_no_body_by_get(request)
+    names = _names(request)
     if body and names:
         raise NoEffectError(
             f"query parameters are not read beside a body: {', '.join(names)[:200]}",
@@ -85,4 +81,35 @@ def require_one_input(request: Request, *, body: bool) -> None:
     if "input" in names and len(names) > 1:
         raise NoEffectError(
             "query parameters are not read beside input", remedy="Give all fields in input."
+        )
+
+
+def require_envelope_only(request: Request) -> None:
+    """See that a request of a tRPC client has no parameters but those of tRPC, each once.
+
+    Raises:
+        NoEffectError: a body by GET, or other query parameters: they would not be read.
+    """
+    _require_no_body_by_get(request)
+    names = _names(request)
+    for name in ("batch", "input") if request.method == "GET" else ("batch",):
+        if name in names:
+            names.remove(name)
+    if names:
+        raise NoEffectError(
+            f"query parameters are not read beside tRPC's: {', '.join(names)[:200]}",
+            remedy="Give all fields in the input.",
+        )
+
+
+def _names(request: Request) -> list[str]:
+    """The names of all query parameters; one that is given twice is there twice."""
+    return [name for name, _ in request.query_params.multi_items()]
+
+
+def _require_no_body_by_get(request: Request) -> None:
+    announced = request.headers.get("content-length", "0") != "0"
+    if request.method == "GET" and (announced or "transfer-encoding" in request.headers):
+        raise NoEffectError(
+            "the body of a GET request is not read", remedy="Give query parameters, or use POST."
         )

@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from api.fields.json_text import parse_json
 from api.http.bare import NO_STORE, plain_error
+from api.http.body import require_one_input
 from api.http.dispatch import Call, Failure, perform
 from api.http.trpc import flat_input
 from api.jobs.event_access import EVENTS, Opening
@@ -43,6 +44,7 @@ async def answer_events(resources: Resources, request: Request) -> Response:
 
 
 def _input(request: Request) -> object:
+    require_one_input(request, body=False)
     text = request.query_params.get("input")
     given = parse_json(text) if text else flat_input(request)
     # A browser repeats its first address when it comes back: what its header says is newer.

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from api.errors import (
     InvalidFieldsError,
+    NoEffectError,
     NoProcedureError,
     TooManyError,
     UnreadableInputError,
@@ -33,7 +34,7 @@ from api.http.bare import (
     plain_response,
     warning_header,
 )
-from api.http.body import read_body, require_json, require_one_input
+from api.http.body import read_body, require_envelope_only, require_json, require_one_input
 from api.http.dispatch import UNKNOWN, Answer, AnyProcedure, Call, Failure, log_refusal, perform
 from api.http.status import status_of
 from api.http.superjson import read_superjson
@@ -96,7 +97,7 @@ async def _answer_batch(
     error = _request_error(request) or _batch_error(procedures, paths)
     if error:
         return _whole_request_failed(error)
-    read = _read_once(_input_text(request, body))
+    read = _read_once(lambda: _input_text(request, body))
     calls = [
         Call(each, procedure, lambda index=str(index): _input_of_batch(read(), index))  # type: ignore[misc]
         for index, (each, procedure) in enumerate(zip(paths, found, strict=True))
@@ -144,17 +145,24 @@ def flat_input(request: Request) -> object:
 
 
 def _input_text(request: Request, body: bytes) -> bytes | str:
+    """The input in tRPC's form.
+
+    Raises:
+        NoEffectError: the request has more than that.
+    """
+    require_envelope_only(request)
     return request.query_params.get("input", "") if request.method == "GET" else body
 
 
-def _read_once(text: bytes | str) -> Callable[[], object]:
+def _read_once(read_text: Callable[[], bytes | str]) -> Callable[[], object]:
     """Gives the inputs of a batch; read once, however many calls it has, and not before that."""
 
     @cache
-    def outcome() -> tuple[object, UnreadableInputError | None]:
+    def outcome() -> tuple[object, WharfError | None]:
         try:
+            text = read_text()
             return (parse_json(text) if text else {}), None
-        except UnreadableInputError as error:
+        except (NoEffectError, UnreadableInputError) as error:
             return None, error
 
     def read() -> object:

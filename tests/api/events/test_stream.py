@@ -143,6 +143,21 @@ async def test_a_foreign_job_is_not_found_and_junk_is_refused(
     assert [answer.status_code for answer in (nothing, *junk)] == [400] * 5
 
 
+async def test_what_would_not_be_read_of_a_request_for_events_is_refused(
+    client: httpx2.AsyncClient, job_id: str, server: TestServer
+) -> None:
+    await end_one(server)
+    asked = {"input": f'{{"jobId":"{job_id}"}}'}
+    beside = await client.get("/api/trpc/job.events", params={**asked, "lastEventId": "4"})
+    body = await client.request(
+        "GET", "/api/trpc/job.events", params=asked, json={"lastEventId": 4}
+    )
+
+    for answer in (beside, body):
+        assert answer.status_code == 400
+        assert answer.json()["data"]["cause"]["code"] == "no_effect"
+
+
 async def test_the_end_is_told_after_the_events_were_pruned(
     url: str, job_id: str, server: TestServer, database: Database
 ) -> None:

@@ -299,6 +299,26 @@ async def test_a_batch_of_too_many_calls_is_refused_whole(client: httpx2.AsyncCl
     assert answer.headers["content-type"] == TEXT
 
 
+async def test_input_beside_the_envelope_is_refused(client: httpx2.AsyncClient) -> None:
+    one, batch = {"json": HUB}, {"0": {"json": HUB}}
+    answers = [
+        await client.post(f"{T}registry.create?imagePrefix=team", json=one),
+        await client.post(f"{T}registry.create?batch=1&imagePrefix=team", json=batch),
+        await client.post(f"{T}registry.create?input=%7B%7D", json=one),
+        await client.post(f"{T}registry.create?batch=1&batch=1", json=batch),
+        await client.get(f"{T}job.all?serverId=x&input={query(UNDEFINED)}"),
+        await client.get(f"{T}job.all?batch=1&serverId=x&input={query({'0': UNDEFINED})}"),
+        await client.get(f"{T}job.all?input={query(UNDEFINED)}&input={query(UNDEFINED)}"),
+        await client.request("GET", f"{T}job.all?input={query(UNDEFINED)}", json=one),
+        await client.request("GET", f"{T}job.all?batch=1", json=batch),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400] * len(answers)
+    assert all('"code":"no_effect"' in answer.text for answer in answers)
+    assert "imagePrefix" in answers[0].text
+    assert (await client.get("/api/registry.all")).json() == []
+
+
 async def test_head_is_answered_empty(client: httpx2.AsyncClient) -> None:
     answer = await client.head(f"{T}registry.all")
 
