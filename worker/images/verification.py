@@ -16,6 +16,7 @@ from worker.login import Grants, Login
 from worker.oci.images.dependents import Dependents
 from worker.oci.images.plan import Plan
 from worker.oci.images.verification import require_complete
+from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 
 VERIFIED_WITHIN = timedelta(seconds=15)
@@ -108,8 +109,8 @@ async def _delete(
 
 
 async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str) -> Decision:
-    was_there = await registry.delete_manifest(target.repository, digest)
-    if await registry.has_manifest(target.repository, digest):
+    was_there = await manifests.delete(registry, target.repository, digest)
+    if await manifests.has(registry, target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
             f"{target} still exists, although its registry accepted the request to delete it",
@@ -122,13 +123,13 @@ async def _delete_tags(
 ) -> Decision:
     try:
         for tag in decision.tags:
-            await registry.delete_tag(target.repository, tag)
+            await manifests.delete_tag(registry, target.repository, tag)
     except RegistryError as error:
         if error.retryable:
             raise
         reasons = (*decision.reasons, f"the registry does not delete a tag ({error.code})")
         return Decision(Outcome.KEPT, (), reasons)
-    if not await registry.has_manifest(target.repository, digest):
+    if not await manifests.has(registry, target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
             f"{target} is gone, although its registry was asked to delete only a tag",

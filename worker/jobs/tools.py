@@ -16,6 +16,7 @@ from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
 from worker.oci.copy import ABSENT
 from worker.oci.destinations import Destinations
+from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.transport.settings import ConnectionSettings, EngineProxy
@@ -87,7 +88,7 @@ class Tools:
         """Return the descriptor that the registry itself holds under this reference."""
         settings = await self.connection_settings()
         async with RegistryClient(parse_registry(reference.registry), login, settings) as registry:
-            return await registry.head_manifest(reference.repository, reference.target)
+            return await manifests.describe(registry, reference.repository, reference.target)
 
     async def find_image_digest(
         self, reference: Reference, login: Login | None, image_id: str
@@ -112,7 +113,7 @@ class Tools:
 
 async def _find_manifest(registry: RegistryClient, reference: Reference) -> Manifest | None:
     try:
-        return await registry.get_manifest(reference.repository, reference.target)
+        return await manifests.fetch(registry, reference.repository, reference.target)
     except RegistryError as error:
         if error.code not in ABSENT:
             raise

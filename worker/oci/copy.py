@@ -18,10 +18,13 @@ from shared.reference import Reference
 from worker.oci.concurrency import run_concurrently
 from worker.oci.copy_progress import CopyProgress
 from worker.oci.images.plan import Plan, make_plan
+from worker.oci.registry import manifests
+from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.manifests import MISSING
-from worker.oci.registry.uploads import Upload
+from worker.oci.registry.presence import require_present
+from worker.oci.registry.uploads import Upload, Uploads
 from worker.progress import LayerState, TransferProgress
 
 ABSENT = MISSING | {FaultCode.PULL_DENIED}
@@ -55,7 +58,7 @@ async def copy_image(
         await copy.repair(plan)
     else:
         await copy.copy_all(plan)
-    held = await target.head_manifest(target_reference.repository, copy.name)
+    held = await manifests.describe(target, target_reference.repository, copy.name)
     _require_same(target_reference, held.digest, expected=digest)
     return held
 
@@ -77,14 +80,14 @@ class _Copy:
         self._progress = progress
         is_within = source_reference.registry == target_reference.registry
         self._can_mount = is_within and self._source_repository != self._repository
-        self._uploads = target.uploads(
-            self._repository, mount_from=self._source_repository if self._can_mount else ""
+        self._uploads = Uploads(
+            target, self._repository, mount_from=self._source_repository if self._can_mount else ""
         )
 
     async def find_existing(self) -> str | None:
         """Return the digest that the target already has under the name."""
         try:
-            return (await self._target.head_manifest(self._repository, self.name)).digest
+            return (await manifests.describe(self._target, self._repository, self.name)).digest
         except RegistryError as error:
             if error.code not in ABSENT:
                 raise
@@ -94,7 +97,7 @@ class _Copy:
         await run_concurrently(plan.layers, self._copy_blob)
         await run_concurrently(plan.configs, self._copy_blob)
         for child in plan.children:
-            await self._target.put_manifest(self._repository, child.descriptor.digest, child)
+            await manifests.store(self._target, self._repository, child.descriptor.digest, child)
         await self._put_root(plan.root)
 
     async def _put_root(self, root: Manifest) -> None:
@@ -103,7 +106,7 @@ class _Copy:
         The response can be lost, and an immutable tag is then refused at the second attempt.
         """
         try:
-            await self._target.put_manifest(self._repository, self.name, root)
+            await manifests.store(self._target, self._repository, self.name, root)
         except RegistryError as error:
             with suppress(RegistryError):
                 if await self.find_existing() == root.descriptor.digest:
@@ -116,25 +119,25 @@ class _Copy:
 
         async def check(child: Manifest) -> None:
             digest = child.descriptor.digest
-            if not await self._target.has_manifest(self._repository, digest):
+            if not await manifests.has(self._target, self._repository, digest):
                 missing.add(digest)
 
         await run_concurrently(plan.blobs, self._repair_blob)
         await run_concurrently(plan.children, check)
         for child in plan.children:
             if (digest := child.descriptor.digest) in missing:
-                await self._target.put_manifest(self._repository, digest, child)
+                await manifests.store(self._target, self._repository, digest, child)
 
     async def _repair_blob(self, blob: Descriptor) -> None:
         if await self._has_right_size(blob):
             self._progress.set_state(blob, LayerState.PRESENT)
             return
         await self._transfer(await self._start_upload(blob), blob)
-        await self._target.require_blob(self._repository, blob)
+        await require_present(self._target, self._repository, blob)
 
     async def _has_right_size(self, blob: Descriptor) -> bool:
         try:
-            await self._target.require_blob(self._repository, blob)
+            await require_present(self._target, self._repository, blob)
         except RegistryError as error:
             if error.code != FaultCode.IMAGE_INCOMPLETE:
                 raise
@@ -150,7 +153,7 @@ class _Copy:
             self._progress.set_state(blob, LayerState.PRESENT)
             return
         self._progress.set_state(blob, LayerState.MOVING)
-        with closing(self._source.read_blob(self._source_repository, blob)) as chunks:
+        with closing(BlobReader(self._source, self._source_repository, blob)) as chunks:
             await self._uploads.finish(upload, blob, self._progress.count_moved(blob, chunks))
         self._progress.set_state(blob, LayerState.DONE)
 

@@ -23,7 +23,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference, parse_registry
 from worker.login import EngineLogin, Login
 from worker.oci.engine_proxy import check_through_proxy
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import ACCEPT
 from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request
@@ -112,17 +112,15 @@ def _hostname(target: Reference) -> str:
 async def _check_directly(target: Reference, settings: ConnectionSettings) -> str:
     """Return the name that is safe: the registry, or one repository of an open registry."""
     host = parse_registry(target.registry)
-    async with RegistrySession(host, None, settings, None) as session:
-        ping = await session.send(
-            Request("GET", await session.url(""), same_origin_only=True), None
-        )
+    async with RegistryClient(host, None, settings) as client:
+        ping = await client.send(Request("GET", await client.url(""), same_origin_only=True), None)
         if ping.status == 401:
-            await session.handshake.require_safe(ping.challenges, await session.route())
+            await client.handshake.require_safe(ping.challenges, await client.route())
             return target.registry
         if ping.status != 200:
-            raise session.make_refusal(ping, Operation.PING)
-        url = await session.url(f"{target.repository}/manifests/{target.target}")
-        image = await session.send(Request("HEAD", url, ACCEPT, same_origin_only=True), None)
+            raise client.make_refusal(ping, Operation.PING)
+        url = await client.url(f"{target.repository}/manifests/{target.target}")
+        image = await client.send(Request("HEAD", url, ACCEPT, same_origin_only=True), None)
         if image.status == 401:
-            await session.handshake.require_safe(image.challenges, await session.route())
+            await client.handshake.require_safe(image.challenges, await client.route())
         return target.name

@@ -20,8 +20,9 @@ from worker.oci.auth.handshake import Authentication
 from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
 from worker.oci.probe_stages import Finding, StageRunner
 from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.listing import list_repositories, list_tags
 from worker.oci.registry.manifests import MISSING
-from worker.oci.registry.uploads import Upload
+from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.address import require_host
 from worker.oci.transport.route import Endpoint, Route, connect, find_endpoint, negotiate
 from worker.oci.transport.settings import ConnectionSettings
@@ -158,7 +159,7 @@ class _ProbeStages:
         if "pull" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
         try:
-            await self._client.list_tags(self.repository, 1)
+            await list_tags(self._client, self.repository, 1)
         except RegistryError as error:
             if error.code not in MISSING:
                 raise
@@ -168,22 +169,14 @@ class _ProbeStages:
     async def _try_push(self) -> Finding:
         if "push" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
-        upload = await self._client.start_upload(self.repository)
-        if await self._cancel(upload):
+        uploads = Uploads(self._client, self.repository)
+        if await _cancel(uploads, await uploads.start()):
             return Finding("an upload was started and cancelled")
         return Finding("an upload was started; the registry will remove it by itself")
 
-    async def _cancel(self, upload: Upload) -> bool:
-        try:
-            async with asyncio.timeout(CANCEL_TIME_LIMIT.total_seconds()):
-                await self._client.cancel_upload(upload)
-        except (WharfError, TimeoutError):
-            return False  # the right to push is verified anyway
-        return True
-
     async def _list_catalog(self) -> Finding:
         try:
-            await self._client.catalog(1)
+            await list_repositories(self._client, 1)
         except WharfError:
             text = "this login may not list repositories, which is usual"
             return Finding(text, Outcome.SKIPPED, is_verified=False)
@@ -192,6 +185,15 @@ class _ProbeStages:
     def _scopes(self) -> list[Scope]:
         actions = [PUSH_AND_CANCEL, PUSH, PULL] if "push" in self._request.rights else [PULL]
         return [Scope(self.repository, each) for each in actions]
+
+
+async def _cancel(uploads: Uploads, upload: Upload) -> bool:
+    try:
+        async with asyncio.timeout(CANCEL_TIME_LIMIT.total_seconds()):
+            await uploads.cancel(upload)
+    except (WharfError, TimeoutError):
+        return False  # the right to push is verified anyway
+    return True
 
 
 def _describe_plain_http(endpoint: Endpoint) -> Finding:

@@ -15,6 +15,8 @@ from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.parts import PASSWORDS, make_login, make_settings, open_client, stage
 from worker.local.namespaces import Namespace
 from worker.oci.probe import ProbeRequest, probe
+from worker.oci.registry.listing import list_tags
+from worker.oci.registry.uploads import Uploads
 from worker.oci.transport.settings import ConnectionSettings
 
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
@@ -48,7 +50,7 @@ async def test_a_redirect_to_another_host_gets_no_login(settings: ConnectionSett
             open_fake(away) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
-            assert await client.list_tags("x", 1) == ("1",)
+            assert await list_tags(client, "x", 1) == ("1",)
 
     assert fake.authorizations and other.lines == ["GET /v2/x/tags/list"]
     assert other.authorizations == []
@@ -62,7 +64,7 @@ async def test_another_host_that_asks_for_a_login_gets_none(settings: Connection
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
             with pytest.raises(RegistryError) as caught:
-                await client.list_tags("x", 1)
+                await list_tags(client, "x", 1)
 
     assert caught.value.code == FaultCode.PULL_DENIED
     assert other.authorizations == []
@@ -80,7 +82,7 @@ async def test_a_redirect_within_the_registry_keeps_the_login(
         open_fake(require_basic(answer)) as fake,
         open_client(fake.host, settings, make_login(fake.host)) as client,
     ):
-        assert await client.list_tags("x", 1) == ("1",)
+        assert await list_tags(client, "x", 1) == ("1",)
 
     assert len(fake.authorizations) == 2
 
@@ -105,7 +107,7 @@ async def test_a_redirected_upload_is_not_followed(
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
             with pytest.raises(RegistryError):
-                await client.start_upload("x")
+                await Uploads(client, "x").start()
 
     assert other.requests == []
 
@@ -117,7 +119,7 @@ async def test_a_redirect_to_the_metadata_service_is_refused(
     away = redirect_to(f"{scheme}://169.254.169.254/latest/meta-data/")
     async with open_fake(away) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RefusedNetworkError):
-            await client.list_tags("x", 1)
+            await list_tags(client, "x", 1)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ async def test_a_host_without_a_route_is_unknown_to_the_connector(
     async with open_fake(TAGS) as fake:
         host = f"{NAME}:{fake.port}"
         async with open_client(host, make_settings(resolver=names)) as client:
-            await client.list_tags("x", 1)
-            await client.list_tags("x", 1)
+            await list_tags(client, "x", 1)
+            await list_tags(client, "x", 1)
 
     assert names.queries == [NAME]

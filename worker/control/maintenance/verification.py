@@ -20,6 +20,7 @@ from shared.set_aside import Rows, caught, set_aside
 from shared.vault import KeyRing
 from worker.control.credentials.grants import open_stored_login
 from worker.control.service import Service
+from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -106,4 +107,4 @@ class Verification:
         login = open_stored_login(self.vault, row["organization_id"], row["registry_id"], row)
         host = parse_registry(target.registry)
         async with RegistryClient(host, login, self.settings) as registry:
-            return await registry.has_manifest(target.repository, row["digest"])
+            return await manifests.has(registry, target.repository, row["digest"])

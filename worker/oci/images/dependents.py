@@ -12,9 +12,12 @@ from shared.jobs.deletion import MAX_TAGS, Observation
 from shared.reference import Reference, require_tag
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import INDEX_TYPES
+from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.listing import list_all_tags
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.manifests import MISSING
+from worker.oci.registry.referrers import find_referrers
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Dependents:
             RegistryError: it cannot answer now; permanent refusals are among the gaps.
         """
         repository, digest = self.target.repository, self.target.digest or ""
-        if not await self.registry.has_manifest(repository, digest):
+        if not await manifests.has(self.registry, repository, digest):
             return Observation(is_there=False)
         gaps: list[str] = []
         referrers = await self._find_referrers(gaps)
@@ -67,8 +70,8 @@ class Dependents:
 
     async def _find_referrers(self, gaps: list[str]) -> tuple[str, ...] | None:
         try:
-            return await self.registry.list_referrers(
-                self.target.repository, self.target.digest or ""
+            return await find_referrers(
+                self.registry, self.target.repository, self.target.digest or ""
             )
         except RegistryError as error:
             gaps.append(_make_gap("its referrers cannot be listed", error))
@@ -76,7 +79,7 @@ class Dependents:
 
     async def _list_tags(self, gaps: list[str]) -> tuple[str, ...]:
         try:
-            tags = await self.registry.list_all_tags(self.target.repository, MAX_TAGS)
+            tags = await list_all_tags(self.registry, self.target.repository, MAX_TAGS)
         except RegistryError as error:
             gaps.append(_make_gap("the repository's tags cannot be listed", error))
             return ()
@@ -90,7 +93,7 @@ class Dependents:
         async def resolve(tag: str) -> None:
             try:
                 require_tag(tag)
-                found[tag] = await self.registry.head_manifest(self.target.repository, tag)
+                found[tag] = await manifests.describe(self.registry, self.target.repository, tag)
             except InvalidReferenceError:
                 gaps.append("the repository has an invalid tag")
             except RegistryError as error:
@@ -106,7 +109,7 @@ class Dependents:
 
         async def fetch(digest: str) -> None:
             try:
-                manifest = await self.registry.get_manifest(self.target.repository, digest)
+                manifest = await manifests.fetch(self.registry, self.target.repository, digest)
             except InvalidReferenceError:
                 return
             except RegistryError as error:

@@ -8,6 +8,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import Contents, parse_contents
+from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 from worker.oci.registry.manifests import MISSING
@@ -42,7 +43,7 @@ async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
             manifest that does not exist, and ``registry_error`` for manifests that are malformed or
             are too many.
     """
-    root = await source.get_manifest(reference.repository, reference.target)
+    root = await manifests.fetch(source, reference.repository, reference.target)
     return await _PlanBuilder(source, reference).build(root)
 
 
@@ -76,7 +77,7 @@ class _PlanBuilder:
 
     async def _fetch(self, digest: str) -> None:
         try:
-            self._add(await self._source.get_manifest(self._reference.repository, digest))
+            self._add(await manifests.fetch(self._source, self._reference.repository, digest))
         except RegistryError as error:
             if error.code not in MISSING:
                 raise

@@ -12,6 +12,8 @@ from shared.faults import FaultCode
 from shared.reference import Reference
 from worker.oci.images.contents import INDEX_TYPES, parse_contents
 from worker.oci.images.platform import Platform
+from worker.oci.registry import manifests
+from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
 
@@ -100,7 +102,7 @@ async def _find_manifest(
 ) -> Manifest:
     target = reference.target
     for _ in range(MAX_DEPTH):
-        manifest = await source.get_manifest(reference.repository, target)
+        manifest = await manifests.fetch(source, reference.repository, target)
         if manifest.descriptor.media_type not in INDEX_TYPES:
             return manifest
         target = _choose(manifest, reference, requested)
@@ -125,7 +127,7 @@ async def _read_config(
 ) -> "_Config":
     if config.size_bytes > MAX_CONFIG_BYTES:
         raise _make_unreadable(reference, f"a configuration of {config.size_bytes} bytes")
-    with closing(source.read_blob(reference.repository, config)) as chunks:
+    with closing(BlobReader(source, reference.repository, config)) as chunks:
         content = b"".join([chunk async for chunk in chunks])
     try:
         return _Config.model_validate_json(content)

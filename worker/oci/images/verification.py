@@ -7,6 +7,7 @@ from worker.oci.concurrency import run_concurrently
 from worker.oci.images.plan import Plan, make_plan
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
+from worker.oci.registry.presence import require_present
 
 
 async def require_complete(registry: RegistryClient, reference: Reference) -> Plan:
@@ -23,7 +24,7 @@ async def require_complete(registry: RegistryClient, reference: Reference) -> Pl
 
     async def check(blob: Descriptor) -> None:
         try:
-            await registry.require_blob(reference.repository, blob)
+            await require_present(registry, reference.repository, blob)
         except RegistryError as error:
             if error.code != FaultCode.IMAGE_INCOMPLETE:
                 raise

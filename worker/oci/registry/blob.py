@@ -9,7 +9,7 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.transport.answers import Operation, make_protocol_error
 from worker.oci.transport.http import Request, Response
@@ -43,9 +43,9 @@ class BlobReader:
     something. It cannot be used after an error.
     """
 
-    def __init__(self, session: RegistrySession, repository: str, blob: Descriptor) -> None:
+    def __init__(self, client: RegistryClient, repository: str, blob: Descriptor) -> None:
         require_repository(repository)
-        self._session = session
+        self._client = client
         self._repository = repository
         self._blob = blob
         self._hash = hashlib.sha256()
@@ -104,16 +104,16 @@ class BlobReader:
         return chunk
 
     async def _open(self) -> Stream:
-        url = await self._session.url(f"{self._repository}/blobs/{self._blob.digest}")
+        url = await self._client.url(f"{self._repository}/blobs/{self._blob.digest}")
         headers = {"Range": f"bytes={self._received_bytes}-"} if self._received_bytes else {}
         request = Request("GET", url, headers, stream_body=True)
-        response = await self._session.send_authorized(request, Scope(self._repository, PULL))
+        response = await self._client.send_authorized(request, Scope(self._repository, PULL))
         if response.stream is None:
             raise self._make_refusal(response)
         self._skip_bytes = self._received_bytes - _parse_start(response)
         if self._skip_bytes < 0:
             response.stream.close()
-            raise make_protocol_error(response, f"{self._session.host.name}/{self._repository}")
+            raise make_protocol_error(response, f"{self._client.host.name}/{self._repository}")
         self._connection_start_bytes = self._received_bytes
         return response.stream
 
@@ -142,10 +142,10 @@ class BlobReader:
             return self._make_error(FaultCode.DIGEST_MISMATCH, what)
         if response.status == 404 and not response.is_html:
             return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing")
-        return self._session.make_refusal(response, Operation.PULL, self._repository)
+        return self._client.make_refusal(response, Operation.PULL, self._repository)
 
     def _make_error(self, code: FaultCode, what: str, evidence: str = "") -> RegistryError:
-        where = f"{self._session.host.name}/{self._repository}"
+        where = f"{self._client.host.name}/{self._repository}"
         remedy = DAMAGED_REMEDY if code is FaultCode.DIGEST_MISMATCH else ""
         message = f"the blob {self._blob.digest} of {where} {what}"
         return RegistryError(code, message, remedy=remedy, evidence=evidence)

@@ -1,42 +1,45 @@
-"""The client of a registry, with the requests of the OCI distribution specification.
+"""The client of one registry: its base address, login, redirects and refusals.
 
 ```text
 request ──► 401 + challenge ──► Basic, or a token for the scope ──► request again, once
 ```
+
+The requests of the OCI distribution specification are functions on it, in the modules beside.
 """
 
+import asyncio
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from shared.errors import RegistryError
+from yarl import URL
+
+from shared.errors import CredentialError, RegistryError
 from shared.faults import FaultCode
-from shared.reference import RegistryHost, require_repository
+from shared.reference import RegistryHost
 from worker.login import Login
-from worker.oci.auth.handshake import Authentication
-from worker.oci.auth.scope import PULL, PUSH_AND_CANCEL, Scope
-from worker.oci.registry import manifests
-from worker.oci.registry.blob import BlobReader
-from worker.oci.registry.conversation import RegistrySession
-from worker.oci.registry.listing import list_all_entries, list_entries
-from worker.oci.registry.manifest import Descriptor, Manifest
-from worker.oci.registry.presence import require_present
-from worker.oci.registry.referrers import find_referrers
-from worker.oci.registry.uploads import Upload, Uploads
+from worker.oci.auth.handshake import Authentication, Handshake
+from worker.oci.auth.scope import Scope
 from worker.oci.transport.answers import (
     Operation,
     is_registry,
     make_not_a_registry_error,
     make_protocol_error,
+    make_response_error,
 )
-from worker.oci.transport.http import Request
-from worker.oci.transport.route import Route, find_origin
+from worker.oci.transport.http import Request, Response, Transport
+from worker.oci.transport.route import Route, find_origin, find_route
 from worker.oci.transport.settings import ConnectionSettings
+
+MAX_REDIRECTS = 3
+SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 class RegistryClient:
-    """A client of one registry, to be used inside ``async with``.
+    """Send requests to one registry, inside ``async with``.
 
-    Every method raises `RegistryError` for a refusal and for a failed connection, and
+    The login is sent only to the registry's own origin, and only after a challenge. Whatever sends
+    a request raises `RegistryError` for a refusal and for a failed connection, and
     `RefusedNetworkError` for an address that a registry may not have here.
     """
 
@@ -53,12 +56,20 @@ class RegistryClient:
         Raises:
             CredentialError: the login belongs to another host.
         """
-        self._session = RegistrySession(host, login, settings, route)
-        self._name = host.name
+        if login and login.host != host.name:
+            raise CredentialError(f"a credential of {login.host} is not sent to {host.name}")
+        self.host = host
+        self.login = login if login and (login.username or login.secret) else None
+        self.settings = settings
+        self._route = route
+        self._transport = Transport(settings)
+        self.handshake = Handshake(self._transport, self.login, host.name)
         self._is_open: bool | None = None
+        self._is_accepted = False
+        self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._session.__aenter__()
+        await self._transport.__aenter__()
         return self
 
     async def __aexit__(
@@ -67,7 +78,7 @@ class RegistryClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._session.__aexit__(kind, error, trace)
+        await self._transport.__aexit__(kind, error, trace)
 
     async def ping(self) -> bool:
         """Verify that a registry answers, and return whether it does so without a login.
@@ -77,18 +88,15 @@ class RegistryClient:
         Raises:
             RegistryError: ``not_a_registry`` for a web page or any other service.
         """
-        session = self._session
-        response = await session.send(
-            Request("GET", await session.url(""), same_origin_only=True), None
-        )
+        response = await self.send(Request("GET", await self.url(""), same_origin_only=True), None)
         if response.status == 200 and is_registry(response):
             self._is_open = True
-        elif response.status == 401 and await session.accept_challenge(response):
+        elif response.status == 401 and await self.accept_challenge(response):
             self._is_open = False
         elif response.status in {200, 401}:
-            raise make_not_a_registry_error(response, self._name)
+            raise make_not_a_registry_error(response, self.host.name)
         else:
-            raise session.make_refusal(response, Operation.PING)
+            raise self.make_refusal(response, Operation.PING)
         return self._is_open
 
     async def authenticate(self, *scopes: Scope) -> Authentication:
@@ -98,142 +106,92 @@ class RegistryClient:
             RegistryError: ``auth_not_checked`` if no password is required,
                 ``auth_bad_credentials``, ``auth_missing``, or an error of the token server.
         """
-        session = self._session
         if self._is_open or (self._is_open is None and await self.ping()):
-            if session.login is None:
+            if self.login is None:
                 return Authentication()
             raise RegistryError(
                 FaultCode.AUTH_NOT_CHECKED,
-                f"{self._name} accepts every client without asking for a password",
+                f"{self.host.name} accepts every client without asking for a password",
             )
-        authentication, authorization = await session.handshake.authenticate(scopes)
-        response = await session.send(
-            Request("GET", await session.url(""), same_origin_only=True), authorization
+        authentication, authorization = await self.handshake.authenticate(scopes)
+        response = await self.send(
+            Request("GET", await self.url(""), same_origin_only=True), authorization
         )
-        if response.status == 401 and authentication.realm_host and session.login:
-            raise _make_untrusted_token(self._name, authentication)
+        if response.status == 401 and authentication.realm_host and self.login:
+            raise _make_untrusted_token(self.host.name, authentication)
         if response.status != 200:
-            raise session.make_refusal(response, Operation.PING)
+            raise self.make_refusal(response, Operation.PING)
         if response.is_html:
-            raise make_protocol_error(response, self._name)
+            raise make_protocol_error(response, self.host.name)
         return authentication
 
-    async def head_manifest(self, repository: str, target: str) -> Descriptor:
-        """Return the descriptor of a tag or digest, computed from the content if headers lack.
+    async def route(self) -> Route:
+        """Return the route to the registry; find it at the first call."""
+        async with self._lock:
+            if self._route is None:
+                host = self.host
+                self._route = await find_route(host.name, host.hostname, host.port, self.settings)
+            self._transport.add(self._route)
+            return self._route
+
+    async def url(self, path: str) -> URL:
+        """Return the URL of ``/v2/`` plus ``path``, which consists of checked names."""
+        return (await self.route()).origin.with_path(f"/v2/{path}")
+
+    async def send_authorized(self, request: Request, scope: Scope) -> Response:
+        """Send a request with the login for ``scope``; answer a 401 once with a new authorization.
+
+        A request whose content is a stream is not repeated, as it cannot be sent twice.
 
         Raises:
-            RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
+            RegistryError: no connection, or no login for it; the caller checks the status.
         """
-        return await manifests.describe(self._session, repository, target)
+        authorization = await self.handshake.find_authorization(scope)
+        response = await self.send(request, authorization)
+        if (
+            response.status == 401
+            and request.is_repeatable
+            and await self.accept_challenge(response)
+        ):
+            renewed = await self.handshake.find_authorization(scope, is_fresh=True)
+            if renewed and renewed != authorization:
+                response = await self.send(request, renewed)
+        return response
 
-    async def get_manifest(self, repository: str, target: str) -> Manifest:
-        """Return the manifest of a tag or digest, with its computed digest.
+    async def send(self, request: Request, authorization: str | None) -> Response:
+        """Send one request; follow redirects of GET and HEAD, to other origins without the login.
 
         Raises:
-            RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
+            RegistryError: no connection, or too many redirects.
         """
-        return await manifests.fetch(self._session, repository, target)
+        own = (await self.route()).origin
+        for _ in range(MAX_REDIRECTS + 1):
+            sent = authorization if find_origin(request.url) == own else None
+            response = await self._transport.request(request.with_authorization(sent))
+            if sent and response.status != 401:
+                self._is_accepted = True
+            following = response.location if response.is_redirect else None
+            if following is None or request.method not in SAFE_METHODS:
+                return response
+            if request.same_origin_only and find_origin(following) != own:
+                return response
+            request = replace(request, url=following)
+        raise RegistryError(FaultCode.NOT_A_REGISTRY, f"{self.host.name} redirects too many times")
 
-    async def put_manifest(self, repository: str, target: str, manifest: Manifest) -> None:
-        """Store a manifest under a tag or its own digest; its blobs and manifests must exist.
+    async def accept_challenge(self, response: Response) -> bool:
+        """Return whether a 401 of the registry itself has a challenge that we support; keep it."""
+        route = await self.route()
+        own = find_origin(response.url) == route.origin
+        return own and self.handshake.accept_challenge(response.challenges, route)
 
-        Raises:
-            RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` …
-        """
-        await manifests.store(self._session, repository, target, manifest)
-
-    async def has_manifest(self, repository: str, digest: str) -> bool:
-        """Return whether the repository holds a manifest.
-
-        Raises:
-            RegistryError: ``pull_denied`` …
-        """
-        return await manifests.has(self._session, repository, digest)
-
-    async def delete_manifest(self, repository: str, digest: str) -> bool:
-        """Delete a manifest with its tags, not its children; return whether it existed.
-
-        Check the result with `has_manifest`: some registries confirm a deletion without doing it.
-
-        Raises:
-            RegistryError: ``delete_unsupported``, ``push_denied`` …
-        """
-        return await manifests.delete(self._session, repository, digest)
-
-    async def delete_tag(self, repository: str, tag: str) -> bool:
-        """Delete only a tag, if the registry supports that; return whether it existed.
-
-        Raises:
-            RegistryError: ``delete_unsupported``, ``push_denied`` …
-        """
-        return await manifests.delete_tag(self._session, repository, tag)
-
-    async def list_referrers(self, repository: str, digest: str) -> tuple[str, ...] | None:
-        """Return the digests of a manifest's referrers; ``None`` without a referrers API.
-
-        Raises:
-            RegistryError: ``pull_denied`` …
-        """
-        return await find_referrers(self._session, repository, digest)
-
-    async def require_blob(self, repository: str, blob: Descriptor) -> None:
-        """Check that the repository holds a blob of this size, without reading it.
-
-        Raises:
-            RegistryError: ``image_incomplete``, ``pull_denied`` …
-        """
-        await require_present(self._session, repository, blob)
-
-    def read_blob(self, repository: str, blob: Descriptor) -> BlobReader:
-        """Return an iterator over the chunks of a blob; the caller closes it."""
-        return BlobReader(self._session, repository, blob)
-
-    def uploads(self, repository: str, *, mount_from: str = "") -> Uploads:
-        """Return the uploads to a repository; ``mount_from`` as in `Uploads`."""
-        return Uploads(self._session, repository, mount_from)
-
-    async def list_tags(self, repository: str, limit: int) -> tuple[str, ...]:
-        """Return at most ``limit`` tags, in the registry's order."""
-        require_repository(repository)
-        path, scope = f"{repository}/tags/list", Scope(repository, PULL)
-        return await list_entries(self._session, path, scope, limit=limit)
-
-    async def list_all_tags(self, repository: str, limit: int) -> tuple[str, ...] | None:
-        """Return all tags; ``None`` if there are more than ``limit`` or the list is incomplete."""
-        require_repository(repository)
-        path, scope = f"{repository}/tags/list", Scope(repository, PULL)
-        return await list_all_entries(self._session, path, scope, limit=limit)
-
-    async def catalog(self, limit: int) -> tuple[str, ...]:
-        """Return at most ``limit`` repositories; many registries refuse this to every login."""
-        scope = Scope("catalog", frozenset("*"), "registry")
-        return await list_entries(self._session, "_catalog", scope, limit=limit)
-
-    async def start_upload(self, repository: str) -> Upload:
-        """Start an upload. A token that was issued for more rights is reused.
-
-        Raises:
-            RegistryError: ``push_denied``, ``repo_missing`` …
-        """
-        return await self.uploads(repository).start()
-
-    async def cancel_upload(self, upload: Upload) -> None:
-        """Cancel an upload that was started.
-
-        Raises:
-            RegistryError: it refuses, or has its uploads at another address.
-        """
-        session = self._session
-        if find_origin(upload.location) != (await session.route()).origin:
-            raise RegistryError(
-                FaultCode.REGISTRY_ERROR,
-                f"{self._name} has its uploads at another address",
-                evidence=upload.location.host or "",
-            )
-        scope = Scope(upload.repository, PUSH_AND_CANCEL)
-        response = await session.send_authorized(Request("DELETE", upload.location), scope)
-        if response.status not in {200, 202, 204, 404}:
-            raise session.make_refusal(response, Operation.PUSH, upload.repository)
+    def make_refusal(
+        self, response: Response, operation: Operation, repository: str = ""
+    ) -> RegistryError:
+        """Make the error for a response; a 401 means a wrong login until one was accepted."""
+        if response.status == 401 and not self._is_accepted:
+            operation = Operation.PING
+        subject = f"{self.host.name}/{repository}" if repository else self.host.name
+        return make_response_error(response, operation, subject, is_anonymous=self.login is None)
 
 
 def _make_untrusted_token(name: str, authentication: Authentication) -> RegistryError:

@@ -5,8 +5,9 @@ import re
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
-from worker.oci.auth.scope import Scope
-from worker.oci.registry.conversation import RegistrySession
+from shared.reference import require_repository
+from worker.oci.auth.scope import PULL, Scope
+from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.answers import make_protocol_error
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.route import find_origin
@@ -23,55 +24,40 @@ class _Page(BaseModel):
     repositories: list[str] | None = None
 
 
-async def list_entries(
-    session: RegistrySession, path: str, scope: Scope, *, limit: int
-) -> tuple[str, ...]:
-    """Return at most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags").
+async def list_tags(client: RegistryClient, repository: str, limit: int) -> tuple[str, ...]:
+    """Return at most ``limit`` tags, in the registry's order.
 
     Raises:
         RegistryError: the registry refuses, or does not return a list.
     """
-    first = await session.url(path)
-    url: URL | None = first.with_query(n=min(limit, PAGE_ENTRIES))
-    entries: dict[str, None] = {}
-    while url and len(entries) < limit:
-        response = await session.send_authorized(
-            Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
-        )
-        if response.status != 200:
-            repository = scope.name if scope.kind == "repository" else ""
-            raise session.make_refusal(response, scope.operation, repository)
-        page = _parse_page(response, session.host.name)
-        new = [entry for entry in page if entry not in entries]
-        entries.update(dict.fromkeys(new))
-        # A page without new entries ends the loop, which would otherwise be endless.
-        url = _parse_next(response, first) if new else None
-    return tuple(entries)[:limit]
+    path, scope = _tags_of(repository)
+    return await _list_entries(client, path, scope, limit)
 
 
-async def list_all_entries(
-    session: RegistrySession, path: str, scope: Scope, *, limit: int
+async def list_all_tags(
+    client: RegistryClient, repository: str, limit: int
 ) -> tuple[str, ...] | None:
-    """Return all entries; ``None`` if there are more than ``limit`` or the list is incomplete.
+    """Return all tags; ``None`` if there are more than ``limit`` or the list is incomplete.
 
-    A registry may return fewer entries than requested, without a ``Link``. So the page after the
-    last entry is requested too, and has to bring nothing new.
+    A registry may return fewer tags than requested, without a ``Link``. So the page after the last
+    tag is requested too, and has to bring nothing new.
 
     Raises:
-        RegistryError: as `list_entries`.
+        RegistryError: as `list_tags`.
     """
-    first = await session.url(path)
+    path, scope = _tags_of(repository)
+    first = await client.url(path)
     url: URL | None = first.with_query(n=PAGE_ENTRIES)
     entries: dict[str, None] = {}
     while url and len(entries) <= limit:
-        response = await session.send_authorized(
+        response = await client.send_authorized(
             Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
         )
         if response.status != 200:
-            raise session.make_refusal(response, scope.operation, scope.name)
+            raise client.make_refusal(response, scope.operation, scope.name)
         if response.is_truncated:
             return None
-        page = _parse_page(response, session.host.name)
+        page = _parse_page(response, client.host.name)
         has_next = _NEXT.search(response.headers.get("Link", "")) is not None
         if not set(page) - set(entries):
             return None if has_next else tuple(entries)
@@ -79,6 +65,43 @@ async def list_all_entries(
         after = first.with_query(n=PAGE_ENTRIES, last=page[-1])
         url = _parse_next(response, first) if has_next else after
     return None
+
+
+async def list_repositories(client: RegistryClient, limit: int) -> tuple[str, ...]:
+    """Return at most ``limit`` repositories; many registries refuse this to every login.
+
+    Raises:
+        RegistryError: as `list_tags`.
+    """
+    scope = Scope("catalog", frozenset("*"), "registry")
+    return await _list_entries(client, "_catalog", scope, limit)
+
+
+def _tags_of(repository: str) -> tuple[str, Scope]:
+    require_repository(repository)
+    return f"{repository}/tags/list", Scope(repository, PULL)
+
+
+async def _list_entries(
+    client: RegistryClient, path: str, scope: Scope, limit: int
+) -> tuple[str, ...]:
+    """Return at most ``limit`` entries, following ``Link`` (OCI distribution, "Listing Tags")."""
+    first = await client.url(path)
+    url: URL | None = first.with_query(n=min(limit, PAGE_ENTRIES))
+    entries: dict[str, None] = {}
+    while url and len(entries) < limit:
+        response = await client.send_authorized(
+            Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
+        )
+        if response.status != 200:
+            repository = scope.name if scope.kind == "repository" else ""
+            raise client.make_refusal(response, scope.operation, repository)
+        page = _parse_page(response, client.host.name)
+        new = [entry for entry in page if entry not in entries]
+        entries.update(dict.fromkeys(new))
+        # A page without new entries ends the loop, which would otherwise be endless.
+        url = _parse_next(response, first) if new else None
+    return tuple(entries)[:limit]
 
 
 def _parse_page(response: Response, subject: str) -> list[str]:

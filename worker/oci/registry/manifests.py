@@ -5,7 +5,7 @@ from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository, require_tag
 from worker.oci.auth.handshake import REFUSED_SCOPE
 from worker.oci.auth.scope import DELETE, EVERYTHING, PULL, PUSH, PUSH_AND_CANCEL, Scope
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import (
     ACCEPT,
     MANIFEST_LIMIT_BYTES,
@@ -29,62 +29,62 @@ The distribution project's registry requires ``delete``, old versions ``*``. Som
 DAMAGED_REMEDY = "The registry stores other bytes under this digest: push the image again."
 
 
-async def describe(session: RegistrySession, repository: str, target: str) -> Descriptor:
+async def describe(client: RegistryClient, repository: str, target: str) -> Descriptor:
     """Return the descriptor of a tag or digest, computed from the content if headers lack.
 
     Raises:
         RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
     """
     path = _path(repository, target)
-    response = await session.send_authorized(
-        Request("HEAD", await session.url(path), ACCEPT), Scope(repository, PULL)
+    response = await client.send_authorized(
+        Request("HEAD", await client.url(path), ACCEPT), Scope(repository, PULL)
     )
     descriptor = parse_descriptor(response) if response.status == 200 else None
     if descriptor is None and response.status in {200, 405}:
-        return (await fetch(session, repository, target)).descriptor
+        return (await fetch(client, repository, target)).descriptor
     if descriptor is None:
-        raise session.make_refusal(response, Operation.PULL, repository)
-    _require_requested_digest(session, repository, target, descriptor.digest)
+        raise client.make_refusal(response, Operation.PULL, repository)
+    _require_requested_digest(client, repository, target, descriptor.digest)
     return descriptor
 
 
-async def fetch(session: RegistrySession, repository: str, target: str) -> Manifest:
+async def fetch(client: RegistryClient, repository: str, target: str) -> Manifest:
     """Return the manifest of a tag or digest, with its computed digest.
 
     Raises:
         RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
     """
-    url = await session.url(_path(repository, target))
+    url = await client.url(_path(repository, target))
     request = Request("GET", url, ACCEPT, limit_bytes=MANIFEST_LIMIT_BYTES)
-    response = await session.send_authorized(request, Scope(repository, PULL))
+    response = await client.send_authorized(request, Scope(repository, PULL))
     if response.status != 200:
-        raise session.make_refusal(response, Operation.PULL, repository)
+        raise client.make_refusal(response, Operation.PULL, repository)
     manifest = parse_manifest(response)
     if manifest is None:
-        raise make_protocol_error(response, f"{session.host.name}/{repository}")
-    _require_requested_digest(session, repository, target, manifest.descriptor.digest)
+        raise make_protocol_error(response, f"{client.host.name}/{repository}")
+    _require_requested_digest(client, repository, target, manifest.descriptor.digest)
     return manifest
 
 
-async def store(session: RegistrySession, repository: str, target: str, manifest: Manifest) -> None:
+async def store(client: RegistryClient, repository: str, target: str, manifest: Manifest) -> None:
     """Store a manifest under a tag or its own digest; its blobs and manifests must exist.
 
     Raises:
         RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` where something of it
             is not there, ``digest_mismatch`` …
     """
-    url = await session.url(_path(repository, target))
+    url = await client.url(_path(repository, target))
     headers = {"Content-Type": manifest.descriptor.media_type}
     request = Request("PUT", url, headers, content=manifest.content)
-    response = await session.send_authorized(request, Scope(repository, PUSH))
+    response = await client.send_authorized(request, Scope(repository, PUSH))
     if response.status not in {200, 201}:
-        raise session.make_refusal(
+        raise client.make_refusal(
             response, Operation.PUSH if ":" in target else Operation.TAG, repository
         )
-    require_stored(session, repository, response, manifest.descriptor.digest)
+    require_stored(client, repository, response, manifest.descriptor.digest)
 
 
-async def has(session: RegistrySession, repository: str, digest: str) -> bool:
+async def has(client: RegistryClient, repository: str, digest: str) -> bool:
     """Return whether the repository holds a manifest.
 
     Raises:
@@ -92,7 +92,7 @@ async def has(session: RegistrySession, repository: str, digest: str) -> bool:
     """
     require_digest(digest)
     try:
-        await describe(session, repository, digest)
+        await describe(client, repository, digest)
     except RegistryError as error:
         if error.code not in MISSING:
             raise
@@ -100,7 +100,7 @@ async def has(session: RegistrySession, repository: str, digest: str) -> bool:
     return True
 
 
-async def delete(session: RegistrySession, repository: str, digest: str) -> bool:
+async def delete(client: RegistryClient, repository: str, digest: str) -> bool:
     """Delete a manifest with all its tags; return whether it existed.
 
     The children of an index remain, as other indexes may list them too. The registry's garbage
@@ -110,10 +110,10 @@ async def delete(session: RegistrySession, repository: str, digest: str) -> bool
         RegistryError: ``delete_unsupported``, ``push_denied`` …
     """
     require_digest(digest)
-    return await _delete(session, repository, digest)
+    return await _delete(client, repository, digest)
 
 
-async def delete_tag(session: RegistrySession, repository: str, tag: str) -> bool:
+async def delete_tag(client: RegistryClient, repository: str, tag: str) -> bool:
     """Delete only a tag; return whether it existed.
 
     Use this only at a registry that is known to follow OCI distribution 1.1 ("Deleting Tags"):
@@ -123,51 +123,51 @@ async def delete_tag(session: RegistrySession, repository: str, tag: str) -> boo
         RegistryError: ``delete_unsupported``, ``push_denied`` …
     """
     require_tag(tag)
-    return await _delete(session, repository, tag)
+    return await _delete(client, repository, tag)
 
 
-async def _delete(session: RegistrySession, repository: str, target: str) -> bool:
-    request = Request("DELETE", await session.url(_path(repository, target)))
+async def _delete(client: RegistryClient, repository: str, target: str) -> bool:
+    request = Request("DELETE", await client.url(_path(repository, target)))
     refusals: list[RegistryError] = []
     for actions in DELETE_SCOPES:
         try:
-            response = await session.send_authorized(request, Scope(repository, actions))
+            response = await client.send_authorized(request, Scope(repository, actions))
         except RegistryError as error:
             if error.code not in REFUSED_SCOPE:
                 raise
             refusals.append(error)
             continue
         if response.status not in {401, 403}:
-            return _was_deleted(session, repository, response)
-        refusals.append(session.make_refusal(response, Operation.DELETE, repository))
-        if not session.handshake.has_scopes:
+            return _was_deleted(client, repository, response)
+        refusals.append(client.make_refusal(response, Operation.DELETE, repository))
+        if not client.handshake.has_scopes:
             break
     raise refusals[0]
 
 
-def _was_deleted(session: RegistrySession, repository: str, response: Response) -> bool:
+def _was_deleted(client: RegistryClient, repository: str, response: Response) -> bool:
     if response.status in {200, 202, 204}:
         return True
     if response.status == 404 and not response.is_html:
         return False
-    raise session.make_refusal(response, Operation.DELETE, repository)
+    raise client.make_refusal(response, Operation.DELETE, repository)
 
 
 def require_stored(
-    session: RegistrySession, repository: str, response: Response, digest: str
+    client: RegistryClient, repository: str, response: Response, digest: str
 ) -> None:
     """Raise ``digest_mismatch`` if the registry reports that it stored another digest."""
     stored = response.headers.get("Docker-Content-Digest", digest)
-    _require_requested_digest(session, repository, digest, stored)
+    _require_requested_digest(client, repository, digest, stored)
 
 
 def _require_requested_digest(
-    session: RegistrySession, repository: str, target: str, found: str
+    client: RegistryClient, repository: str, target: str, found: str
 ) -> None:
     if ":" in target and target != found:
         raise RegistryError(
             FaultCode.DIGEST_MISMATCH,
-            f"{session.host.name}/{repository} returned other content than requested",
+            f"{client.host.name}/{repository} returned other content than requested",
             remedy=DAMAGED_REMEDY,
             evidence=f"{found[:80]} for {target}",
         )

@@ -12,7 +12,7 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
@@ -20,7 +20,7 @@ from worker.oci.transport.http import Request, Response
 _RANGE = re.compile(r"bytes 0-0/(\d{1,18})")
 
 
-async def require_present(session: RegistrySession, repository: str, blob: Descriptor) -> None:
+async def require_present(client: RegistryClient, repository: str, blob: Descriptor) -> None:
     """Check that a repository holds a blob of this size.
 
     A registry that redirects may list a blob that its storage has lost, and some answer a HEAD with
@@ -31,25 +31,25 @@ async def require_present(session: RegistrySession, repository: str, blob: Descr
     """
     require_repository(repository)
     require_digest(blob.digest)
-    url = await session.url(f"{repository}/blobs/{blob.digest}")
-    response = await session.send_authorized(
+    url = await client.url(f"{repository}/blobs/{blob.digest}")
+    response = await client.send_authorized(
         Request("HEAD", url, same_origin_only=True), Scope(repository, PULL)
     )
     if response.status == 200 and _length(response) == blob.size_bytes:
         return
     if response.status not in {200, 405} and not response.is_redirect:
-        raise _make_error(session, response, repository, blob)
+        raise _make_error(client, response, repository, blob)
     headers = {"Range": "bytes=0-0"} if blob.size_bytes else {}
-    first = await session.send_authorized(
+    first = await client.send_authorized(
         Request("GET", url, headers, stream_body=True), Scope(repository, PULL)
     )
     if first.stream is None:
-        raise _make_error(session, first, repository, blob)
+        raise _make_error(client, first, repository, blob)
     first.stream.close()
     size_bytes = _length(first)
     if size_bytes not in {None, blob.size_bytes}:
         what = f"has {size_bytes} bytes instead of {blob.size_bytes}"
-        raise _make_incomplete(session, repository, blob, what)
+        raise _make_incomplete(client, repository, blob, what)
 
 
 def _length(response: Response) -> int | None:
@@ -62,17 +62,17 @@ def _length(response: Response) -> int | None:
 
 
 def _make_error(
-    session: RegistrySession, response: Response, repository: str, blob: Descriptor
+    client: RegistryClient, response: Response, repository: str, blob: Descriptor
 ) -> RegistryError:
     if response.status == 404 and not response.is_html:
-        return _make_incomplete(session, repository, blob, "is missing")
+        return _make_incomplete(client, repository, blob, "is missing")
     if response.status == 416:
-        return _make_incomplete(session, repository, blob, "is empty")
-    return session.make_refusal(response, Operation.PULL, repository)
+        return _make_incomplete(client, repository, blob, "is empty")
+    return client.make_refusal(response, Operation.PULL, repository)
 
 
 def _make_incomplete(
-    session: RegistrySession, repository: str, blob: Descriptor, what: str
+    client: RegistryClient, repository: str, blob: Descriptor, what: str
 ) -> RegistryError:
-    where = f"{session.host.name}/{repository}"
+    where = f"{client.host.name}/{repository}"
     return RegistryError(FaultCode.IMAGE_INCOMPLETE, f"the blob {blob.digest} of {where} {what}")

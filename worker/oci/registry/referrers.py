@@ -4,7 +4,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.listing import PAGE_LIMIT_BYTES
 from worker.oci.transport.answers import Operation, make_protocol_error, parse_error_codes
 from worker.oci.transport.http import Request, Response
@@ -22,7 +22,7 @@ class _Referrers(BaseModel):
 
 
 async def find_referrers(
-    session: RegistrySession, repository: str, digest: str
+    client: RegistryClient, repository: str, digest: str
 ) -> tuple[str, ...] | None:
     """Return the digests of the first page; ``None`` if the registry does not have the API.
 
@@ -33,14 +33,14 @@ async def find_referrers(
     """
     require_repository(repository)
     require_digest(digest)
-    url = await session.url(f"{repository}/referrers/{digest}")
+    url = await client.url(f"{repository}/referrers/{digest}")
     request = Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES)
-    response = await session.send_authorized(request, Scope(repository, PULL))
+    response = await client.send_authorized(request, Scope(repository, PULL))
     if response.status in UNSUPPORTED_STATUSES or "UNSUPPORTED" in parse_error_codes(response):
         return None
     if response.status != 200:
-        raise session.make_refusal(response, Operation.PULL, repository)
-    return _parse(response, f"{session.host.name}/{repository}")
+        raise client.make_refusal(response, Operation.PULL, repository)
+    return _parse(response, f"{client.host.name}/{repository}")
 
 
 def _parse(response: Response, subject: str) -> tuple[str, ...]:

@@ -13,14 +13,15 @@ from yarl import URL
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository
-from worker.oci.auth.scope import PUSH, Scope
-from worker.oci.registry.conversation import RegistrySession
+from worker.oci.auth.scope import PUSH, PUSH_AND_CANCEL, Scope
+from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.registry.manifests import require_stored
 from worker.oci.registry.presence import require_present
 from worker.oci.transport.answers import Operation, make_protocol_error
 from worker.oci.transport.errors import make_timeout
 from worker.oci.transport.http import Request, Response
+from worker.oci.transport.route import find_origin
 
 REFUSED = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED, FaultCode.AUTH_MISSING})
 
@@ -29,7 +30,6 @@ REFUSED = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED, FaultCode.AUT
 class Upload:
     """An upload that was started; ``location`` is the URL that the registry gave it."""
 
-    repository: str
     location: URL
 
 
@@ -39,9 +39,9 @@ class Uploads:
     ``mount_from`` is another repository of the same registry whose blobs can be mounted.
     """
 
-    def __init__(self, session: RegistrySession, repository: str, mount_from: str = "") -> None:
+    def __init__(self, client: RegistryClient, repository: str, mount_from: str = "") -> None:
         require_repository(repository)
-        self._session = session
+        self._client = client
         self._repository = repository
         self._mount_from = mount_from
         self._scope = Scope(repository, PUSH, mount_from=mount_from)
@@ -54,9 +54,9 @@ class Uploads:
             RegistryError: ``push_denied`` …
         """
         require_digest(blob.digest)
-        url = await self._session.url(f"{self._repository}/blobs/{blob.digest}")
+        url = await self._client.url(f"{self._repository}/blobs/{blob.digest}")
         # A redirect is enough: its target is signed for GET and would refuse the HEAD.
-        response = await self._session.send_authorized(
+        response = await self._client.send_authorized(
             Request("HEAD", url, same_origin_only=True), self._scope
         )
         if response.status == 200:
@@ -65,7 +65,7 @@ class Uploads:
             return True
         if response.status in {404, 405}:
             return False
-        raise self._session.make_refusal(response, Operation.PUSH, self._repository)
+        raise self._client.make_refusal(response, Operation.PUSH, self._repository)
 
     async def start(self) -> Upload:
         """Start an upload. A token that was issued for more rights is reused.
@@ -74,11 +74,11 @@ class Uploads:
             RegistryError: ``push_denied``, ``repo_missing`` …
         """
         url = await self._uploads_url()
-        response = await self._session.send_authorized(
+        response = await self._client.send_authorized(
             Request("POST", url), Scope(self._repository, PUSH)
         )
         if response.status != 202:
-            raise self._session.make_refusal(response, Operation.PUSH, self._repository)
+            raise self._client.make_refusal(response, Operation.PUSH, self._repository)
         return self._parse(response)
 
     async def mount(self, digest: str) -> Upload | None:
@@ -90,7 +90,7 @@ class Uploads:
         url = await self._uploads_url()
         request = Request("POST", url.with_query({"mount": digest, "from": self._mount_from}))
         try:
-            response = await self._session.send_authorized(request, self._scope)
+            response = await self._client.send_authorized(request, self._scope)
         except RegistryError as error:
             if error.code not in REFUSED:
                 raise
@@ -114,17 +114,35 @@ class Uploads:
         )
         response = await self._send(request, content)
         if response.status != 201:
-            raise self._session.make_refusal(response, Operation.PUSH, self._repository)
-        require_stored(self._session, self._repository, response, blob.digest)
+            raise self._client.make_refusal(response, Operation.PUSH, self._repository)
+        require_stored(self._client, self._repository, response, blob.digest)
         if blob.digest in self._damaged:  # a registry may keep its own copy instead
-            await require_present(self._session, self._repository, blob)
+            await require_present(self._client, self._repository, blob)
+
+    async def cancel(self, upload: Upload) -> None:
+        """Cancel an upload that was started.
+
+        Raises:
+            RegistryError: it refuses, or has its uploads at another address.
+        """
+        client = self._client
+        if find_origin(upload.location) != (await client.route()).origin:
+            raise RegistryError(
+                FaultCode.REGISTRY_ERROR,
+                f"{client.host.name} has its uploads at another address",
+                evidence=upload.location.host or "",
+            )
+        scope = Scope(self._repository, PUSH_AND_CANCEL)
+        response = await client.send_authorized(Request("DELETE", upload.location), scope)
+        if response.status not in {200, 202, 204, 404}:
+            raise client.make_refusal(response, Operation.PUSH, self._repository)
 
     async def _has_right_size(self, response: Response, blob: Descriptor) -> bool:
         """Return whether an existing blob has its size; some registries report a wrong one."""
         if response.headers.get("Content-Length") == str(blob.size_bytes):
             return True
         try:
-            await require_present(self._session, self._repository, blob)
+            await require_present(self._client, self._repository, blob)
         except RegistryError as error:
             if error.code != FaultCode.IMAGE_INCOMPLETE:
                 raise
@@ -132,23 +150,23 @@ class Uploads:
         return blob.digest not in self._damaged
 
     async def _send(self, request: Request, content: AsyncIterable[bytes]) -> Response:
-        idle = self._session.settings.deadlines.idle
+        idle = self._client.settings.deadlines.idle
         try:
             async with asyncio.timeout(idle.total_seconds()) as watchdog:
                 watched = _watch(content, watchdog, idle.total_seconds())
-                return await self._session.send_authorized(
+                return await self._client.send_authorized(
                     replace(request, content=watched), self._scope
                 )
         except TimeoutError as error:
-            raise make_timeout(self._session.host.name, "sending a blob", idle) from error
+            raise make_timeout(self._client.host.name, "sending a blob", idle) from error
 
     async def _uploads_url(self) -> URL:
-        return await self._session.url(f"{self._repository}/blobs/uploads/")
+        return await self._client.url(f"{self._repository}/blobs/uploads/")
 
     def _parse(self, response: Response) -> Upload:
         if response.location is None:
-            raise make_protocol_error(response, f"{self._session.host.name}/{self._repository}")
-        return Upload(self._repository, response.location)
+            raise make_protocol_error(response, f"{self._client.host.name}/{self._repository}")
+        return Upload(response.location)
 
 
 async def _watch(

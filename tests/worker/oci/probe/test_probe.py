@@ -6,6 +6,7 @@ from tests.fakes.token_server import TokenServer
 from tests.worker.oci.parts import RegistryFactory, make_login, open_client, outcomes, stage
 from worker.local.registry import LocalRegistry
 from worker.oci.probe import ProbeRequest, probe
+from worker.oci.registry.listing import list_repositories
 from worker.oci.transport.settings import ConnectionSettings
 
 STAGES = [
@@ -188,7 +189,7 @@ async def test_the_tried_upload_leaves_no_content_and_no_repository(
 
     assert stage(report, Stage.PUSH).evidence == "an upload was started and cancelled"
     async with open_client(host, settings, make_login(host)) as client:
-        assert "clean/connection-test" not in await client.catalog(100)
+        assert "clean/connection-test" not in await list_repositories(client, 100)
     data = basic_registry.child.log.parent / "data/docker/registry/v2/repositories/clean"
     # The directory and a state of the hash remain: distribution 2.8.2 writes it after its 204.
     assert list(data.glob("connection-test/_uploads/*/data")) == []

@@ -14,8 +14,10 @@ from tests.fakes.token_server import TokenServer
 from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.parts import basic, make_login, open_client
 from worker.local.registry import LocalRegistry
+from worker.oci.registry import manifests
+from worker.oci.registry.listing import list_repositories, list_tags
 from worker.oci.registry.manifest import Descriptor
-from worker.oci.registry.uploads import Upload
+from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.settings import ConnectionSettings
 
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -42,8 +44,8 @@ async def test_a_tag_and_its_digest_have_the_same_descriptor(
     await put_manifest(host, "team/described", "1", basic())
 
     async with open_client(host, settings, make_login(host)) as client:
-        by_tag = await client.head_manifest("team/described", "1")
-        by_digest = await client.head_manifest("team/described", by_tag.digest)
+        by_tag = await manifests.describe(client, "team/described", "1")
+        by_digest = await manifests.describe(client, "team/described", by_tag.digest)
 
     assert by_tag == by_digest == Descriptor(INDEX, DIGEST, len(MANIFEST))
 
@@ -56,7 +58,7 @@ async def test_a_tag_that_does_not_exist_is_not_found(
 
     async with open_client(host, settings, make_login(host)) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.head_manifest("team/found", "2")
+            await manifests.describe(client, "team/found", "2")
 
     assert caught.value.code == FaultCode.IMAGE_NOT_FOUND
 
@@ -68,7 +70,7 @@ async def test_a_wrong_password_is_not_reported_as_a_missing_right(
 
     async with open_client(host, settings, make_login(host, secret="wrong")) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.head_manifest("team/app", "1")
+            await manifests.describe(client, "team/app", "1")
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert "wrong" not in str(caught.value.fault())
@@ -79,7 +81,7 @@ async def test_an_anonymous_request_to_a_locked_registry_lacks_a_login(
 ) -> None:
     async with open_client(basic_registry.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.list_tags("team/app", 1)
+            await list_tags(client, "team/app", 1)
 
     assert caught.value.code == FaultCode.AUTH_MISSING
 
@@ -90,10 +92,10 @@ async def test_rights_are_requested_when_they_are_needed(
     host = token_registry.host
 
     async with open_client(host, settings, make_login(host)) as client:
-        upload = await client.start_upload("team/app")
-        await client.cancel_upload(upload)
+        upload = await Uploads(client, "team/app").start()
+        await Uploads(client, "team/app").cancel(upload)
         with pytest.raises(RegistryError) as caught:
-            await client.list_tags("team/app", 1)
+            await list_tags(client, "team/app", 1)
 
     assert caught.value.code == FaultCode.REPO_MISSING
     assert token_server.scopes == [
@@ -109,7 +111,7 @@ async def test_a_token_without_the_right_is_not_sent_to_the_registry(
 
     async with open_client(host, settings, make_login(host, "bob")) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.start_upload("team/app")
+            await Uploads(client, "team/app").start()
 
     assert caught.value.code == FaultCode.PUSH_DENIED
     assert "grants: pull" in caught.value.evidence
@@ -122,9 +124,9 @@ async def test_tags_are_listed(basic_registry: LocalRegistry, settings: Connecti
         await put_manifest(host, "team/tags", f"v{number}", basic())
 
     async with open_client(host, settings, make_login(host)) as client:
-        everything = await client.list_tags("team/tags", 100)
+        everything = await list_tags(client, "team/tags", 100)
         assert sorted(everything) == ["v0", "v1", "v2", "v3", "v4"]
-        assert len(await client.list_tags("team/tags", 3)) == 3
+        assert len(await list_tags(client, "team/tags", 3)) == 3
 
 
 async def test_repositories_are_listed(
@@ -132,14 +134,14 @@ async def test_repositories_are_listed(
 ) -> None:
     host = basic_registry.host
     async with open_client(host, settings, make_login(host)) as client:
-        upload = await client.start_upload("team/stored")
+        upload = await Uploads(client, "team/stored").start()
         async with (
             aiohttp.ClientSession(headers=basic()) as session,
             session.put(upload.location.update_query(digest=DIGEST), data=MANIFEST) as answer,
         ):
             assert answer.status == 201, await answer.text()
 
-        assert "team/stored" in await client.catalog(100)
+        assert "team/stored" in await list_repositories(client, 100)
 
 
 def by_pages(pages: dict[str, tuple[list[str], str]]) -> Answer:
@@ -162,12 +164,12 @@ async def test_circular_and_foreign_links_between_pages_are_not_followed(
         "c": (["a"], '</v2/x/tags/list>; rel="next"'),
     }
     async with open_fake(by_pages(pages)) as fake, open_client(fake.host, settings) as client:
-        assert await client.list_tags("x", 50) == ("a", "b", "c")
+        assert await list_tags(client, "x", 50) == ("a", "b", "c")
     assert len(fake.requests) == 3
 
     away = {"": (["a"], '<http://192.0.2.1/v2/x/tags/list>; rel="next"')}
     async with open_fake(by_pages(away)) as fake, open_client(fake.host, settings) as client:
-        assert await client.list_tags("x", 50) == ("a",)
+        assert await list_tags(client, "x", 50) == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ async def test_circular_and_foreign_links_between_pages_are_not_followed(
 async def test_a_malformed_list_is_an_error(answer: Answer, settings: ConnectionSettings) -> None:
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.list_tags("x", 1)
+            await list_tags(client, "x", 1)
 
     assert caught.value.code in {FaultCode.NOT_A_REGISTRY, FaultCode.REGISTRY_ERROR}
 
@@ -190,7 +192,7 @@ async def test_a_malformed_list_is_an_error(answer: Answer, settings: Connection
 async def test_no_tags_at_all_are_an_empty_list(settings: ConnectionSettings) -> None:
     answer = says(200, text='{"name":"x","tags":null}', kind="application/json")
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
-        assert await client.list_tags("x", 1) == ()
+        assert await list_tags(client, "x", 1) == ()
 
 
 async def test_a_digest_is_computed_if_headers_are_missing(settings: ConnectionSettings) -> None:
@@ -200,10 +202,10 @@ async def test_a_digest_is_computed_if_headers_are_missing(settings: ConnectionS
         return web.Response(body=MANIFEST, content_type=INDEX)
 
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
-        found = await client.head_manifest("new", "1")
-        assert found == await client.head_manifest("old", DIGEST)
+        found = await manifests.describe(client, "new", "1")
+        assert found == await manifests.describe(client, "old", DIGEST)
         with pytest.raises(RegistryError) as caught:
-            await client.head_manifest("old", OTHER_DIGEST)
+            await manifests.describe(client, "old", OTHER_DIGEST)
 
     assert found == Descriptor(INDEX, DIGEST, len(MANIFEST))
     assert caught.value.code == FaultCode.DIGEST_MISMATCH
@@ -219,7 +221,7 @@ async def test_a_manifest_belongs_to_its_image_id(settings: ConnectionSettings) 
         open_fake(says(200, text=body, kind=kind)) as fake,
         open_client(fake.host, settings) as client,
     ):
-        manifest = await client.get_manifest("team/app", "1")
+        manifest = await manifests.fetch(client, "team/app", "1")
 
     assert manifest.descriptor.digest == digest
     assert manifest.is_of(OTHER_DIGEST) and manifest.is_of(digest)
@@ -234,7 +236,7 @@ async def test_a_manifest_without_a_configuration_belongs_to_its_digest_only(
         open_fake(says(200, text=body, kind=INDEX)) as fake,
         open_client(fake.host, settings) as client,
     ):
-        manifest = await client.get_manifest("team/app", "1")
+        manifest = await manifests.fetch(client, "team/app", "1")
 
     assert manifest.config is None
     assert manifest.is_of(manifest.descriptor.digest)
@@ -244,7 +246,7 @@ async def test_a_web_page_is_not_a_manifest(settings: ConnectionSettings) -> Non
     page = says(200, text="<html>", kind="text/html")
     async with open_fake(page) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.head_manifest("x", "1")
+            await manifests.describe(client, "x", "1")
 
     assert caught.value.code == FaultCode.NOT_A_REGISTRY
 
@@ -258,7 +260,7 @@ async def test_names_that_would_change_the_address_are_refused(
     answer = says(200)
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(InvalidReferenceError):
-            await client.head_manifest(repository, target)
+            await manifests.describe(client, repository, target)
 
     assert fake.requests == []
 
@@ -268,7 +270,7 @@ async def test_an_upload_without_a_location_violates_the_protocol(
 ) -> None:
     async with open_fake(says(202)) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.start_upload("x")
+            await Uploads(client, "x").start()
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
@@ -277,7 +279,7 @@ async def test_a_refused_cancellation_is_an_error(settings: ConnectionSettings) 
     refusal = says(405, text='{"errors":[{"code":"UNSUPPORTED"}]}', kind="application/json")
     async with open_fake(refusal) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.cancel_upload(Upload("x", URL(f"http://{fake.host}/v2/x/u")))
+            await Uploads(client, "x").cancel(Upload(URL(f"http://{fake.host}/v2/x/u")))
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
@@ -295,11 +297,11 @@ async def test_a_revoked_token_is_replaced_once(
 
     async with open_client(host, settings, make_login(host)) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.list_tags("team/app", 1)
+            await list_tags(client, "team/app", 1)
         requested = len(token_server.fake.requests)
         token_server.is_opaque = False
         with pytest.raises(RegistryError) as missing:
-            await client.list_tags("team/app", 1)
+            await list_tags(client, "team/app", 1)
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert missing.value.code == FaultCode.REPO_MISSING

@@ -17,6 +17,7 @@ from tests.worker.oci.sample_images import (
     make_index,
 )
 from worker.local.registry import LocalRegistry
+from worker.oci.registry import manifests
 from worker.oci.transport.settings import ConnectionSettings
 
 IMAGE = make_two_platform_image("deletes")
@@ -26,7 +27,7 @@ async def delete(
     host: str, settings: ConnectionSettings, digest: str = IMAGE.digest, user: str = "alice"
 ) -> bool:
     async with open_client(host, settings, make_login(host, user)) as client:
-        return await client.delete_manifest("team/app", digest)
+        return await manifests.delete(client, "team/app", digest)
 
 
 async def expect_refusal(
@@ -39,7 +40,7 @@ async def expect_refusal(
 
 async def has(host: str, settings: ConnectionSettings, digest: str = IMAGE.digest) -> bool:
     async with open_client(host, settings, make_login(host)) as client:
-        return await client.has_manifest("team/app", digest)
+        return await manifests.has(client, "team/app", digest)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ async def test_a_wrong_password_is_tried_once(
         registry_with_tokens, settings, make_login(registry_with_tokens, secret="wrong-wrong")
     ) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.delete_manifest("team/app", IMAGE.digest)
+            await manifests.delete(client, "team/app", IMAGE.digest)
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
     assert "wrong-wrong" not in repr(caught.value.fault())
@@ -194,9 +195,9 @@ async def test_a_refused_deletion_has_its_code_and_is_requested_once_by_basic(
         open_fake(require_basic) as fake,
         open_client(fake.host, settings, make_login(fake.host)) as client,
     ):
-        assert not await client.has_manifest("team/app", IMAGE.digest)
+        assert not await manifests.has(client, "team/app", IMAGE.digest)
         with pytest.raises(RegistryError) as caught:
-            await client.delete_manifest("team/app", IMAGE.digest)
+            await manifests.delete(client, "team/app", IMAGE.digest)
 
     assert caught.value.code == code
     assert fake.lines[-1].startswith("DELETE") and len(fake.requests) == 3
@@ -204,10 +205,10 @@ async def test_a_refused_deletion_has_its_code_and_is_requested_once_by_basic(
 
 async def test_a_tag_cannot_be_deleted(settings: ConnectionSettings) -> None:
     async with open_fake(says(202)) as fake, open_client(fake.host, settings) as client:
-        for request in (client.delete_manifest, client.has_manifest):
+        for request in (manifests.delete, manifests.has):
             with pytest.raises(InvalidReferenceError):
-                await request("team/app", "latest")
+                await request(client, "team/app", "latest")
         with pytest.raises(InvalidReferenceError):
-            await client.delete_manifest("../app", digest_of(b""))
+            await manifests.delete(client, "../app", digest_of(b""))
 
     assert fake.requests == []

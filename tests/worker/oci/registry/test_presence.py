@@ -11,6 +11,7 @@ from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.parts import make_login, open_client
 from tests.worker.oci.sample_images import describe
 from worker.oci.registry.manifest import Descriptor
+from worker.oci.registry.presence import require_present
 from worker.oci.transport.settings import ConnectionSettings
 
 CONTENT = b"0123456789"
@@ -23,7 +24,7 @@ async def check_blob(
 ) -> list[str]:
     """Check the blob and return the methods of the requests."""
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
-        await client.require_blob("app", blob)
+        await require_present(client, "app", blob)
     return [line.partition(" ")[0] for line in fake.lines]
 
 
@@ -119,10 +120,10 @@ async def test_a_redirected_blob_is_checked_without_the_login(
             open_fake(redirect) as fake,
             open_client(fake.host, settings, make_login(fake.host)) as client,
         ):
-            await client.require_blob("app", BLOB)
+            await require_present(client, "app", BLOB)
             has_lost = True
             with pytest.raises(RegistryError) as caught:
-                await client.require_blob("app", BLOB)
+                await require_present(client, "app", BLOB)
 
     assert caught.value.code == FaultCode.IMAGE_INCOMPLETE
     assert storage.lines == ["GET /bucket/1"] * 2 and storage.authorizations == []
@@ -147,6 +148,6 @@ async def test_a_blob_is_missing_only_if_the_registry_reports_it(
 async def test_an_invalid_digest_is_not_requested(settings: ConnectionSettings) -> None:
     async with open_fake(COMPLETE) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(InvalidReferenceError):
-            await client.require_blob("app", Descriptor("", "../../x", 1))
+            await require_present(client, "app", Descriptor("", "../../x", 1))
 
     assert fake.requests == []

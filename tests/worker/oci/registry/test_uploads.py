@@ -12,7 +12,7 @@ from tests.fakes.web import open_fake, says
 from tests.worker.oci.parts import make_login, open_client
 from tests.worker.oci.sample_images import LAYER, describe, digest_of
 from worker.local.registry import LocalRegistry
-from worker.oci.registry.uploads import Upload
+from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.settings import ConnectionSettings
 
 BLOB = describe(LAYER, b"blob")
@@ -31,7 +31,7 @@ async def test_a_blob_is_found_or_missing_without_a_download(
         open_fake(says(status, text="blob", headers=headers)) as fake,
         open_client(fake.host, settings) as client,
     ):
-        assert await client.uploads("app").has(BLOB) is is_there
+        assert await Uploads(client, "app").has(BLOB) is is_there
 
     assert fake.lines == [f"HEAD /v2/app/blobs/{DIGEST}"]
 
@@ -41,7 +41,7 @@ async def test_a_registry_that_cannot_tell_whether_a_blob_exists_fails(
 ) -> None:
     async with open_fake(says(503)) as fake, open_client(fake.host, settings) as client:
         with pytest.raises(RegistryError) as caught:
-            await client.uploads("app").has(BLOB)
+            await Uploads(client, "app").has(BLOB)
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR
 
@@ -53,9 +53,9 @@ async def test_an_upload_starts_if_the_other_repository_may_not_be_read(
     token_server.forbidden = frozenset({"secret/app"})
 
     async with open_client(host, settings, make_login(host)) as client:
-        upload = await client.uploads("team/app", mount_from="secret/app").mount(DIGEST)
+        upload = await Uploads(client, "team/app", mount_from="secret/app").mount(DIGEST)
 
-    assert isinstance(upload, Upload) and upload.repository == "team/app"
+    assert isinstance(upload, Upload) and "/team/app/" in upload.location.path
 
 
 async def test_an_upload_stored_under_another_digest_fails(
@@ -71,7 +71,7 @@ async def test_an_upload_stored_under_another_digest_fails(
         yield b"blob"
 
     async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
-        uploads = client.uploads("app")
+        uploads = Uploads(client, "app")
         with pytest.raises(RegistryError) as caught:
             await uploads.finish(await uploads.start(), describe(LAYER, b"blob"), content())
 
