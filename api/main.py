@@ -17,14 +17,14 @@ from api.docs.site import add_docs
 from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.events.waiter import Waiter
-from api.http.bare import dump
 from api.http.deploy_hooks import add_deploy_hooks
-from api.http.dispatch import CallerGoneError
+from api.http.dialect import answer_trpc
 from api.http.openapi.document import make_document
+from api.http.perform import CallerGoneError
+from api.http.plain import dump
 from api.http.request_id import RequestId
 from api.http.rest import add_events, add_procedure, add_upload, answer_unknown
 from api.http.sse import answer_events
-from api.http.trpc import answer_trpc
 from api.http.uploads import answer_context
 from api.limits.concurrency_limit import ConcurrencyLimit
 from api.limits.disk import DiskWatch

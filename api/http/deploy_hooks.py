@@ -8,9 +8,10 @@ from starlette.responses import Response
 
 from api.deploy_hooks.receiving import RECEIVE
 from api.errors import WrongMethodError
-from api.http.bare import plain_error, plain_response
 from api.http.body import read_body
-from api.http.dispatch import Call, Failure, log_refusal, perform
+from api.http.calls import Call, Failure, log_refusal
+from api.http.perform import perform
+from api.http.plain import plain_error, plain_response
 from api.procedure.context import Resources
 from shared.errors import WharfError
 

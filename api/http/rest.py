@@ -10,11 +10,12 @@ from api.builds.context_upload import UPLOAD
 from api.errors import NoProcedureError
 from api.fields.issues import Undefined
 from api.fields.json_text import parse_json
-from api.http.bare import plain_error, plain_response
+from api.http.bare import flat_input
 from api.http.body import read_body, require_json, require_one_input
-from api.http.dispatch import AnyProcedure, Call, Failure, log_refusal, perform
+from api.http.calls import AnyProcedure, Call, Failure, log_refusal
+from api.http.perform import perform
+from api.http.plain import plain_error, plain_response
 from api.http.sse import answer_events
-from api.http.trpc import flat_input
 from api.http.uploads import answer_upload
 from api.jobs.event_access import EVENTS
 from api.procedure.context import Resources

@@ -4,10 +4,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.fields.json_text import parse_json
-from api.http.bare import NO_STORE, plain_error
+from api.http.bare import flat_input
 from api.http.body import require_one_input
-from api.http.dispatch import Call, Failure, perform
-from api.http.trpc import flat_input
+from api.http.calls import Call, Failure
+from api.http.perform import perform
+from api.http.plain import NO_STORE, plain_error
 from api.jobs.event_access import EVENTS, Opening
 from api.jobs.event_stream import EventStream, Source, read
 from api.procedure.context import Resources

@@ -1,13 +1,10 @@
-"""``/api/trpc/<router>.<procedure>``: two dialects on one path.
+"""tRPC, as stock clients with superjson and Dokploy's own speak it.
 
-*tRPC*, for stock clients with superjson and for Dokploy's own: ``batch=1``, an ``input=`` or a body
-that holds ``{"json": …}``; envelopes, codes and content types as ``@trpc/server`` 11 gives them.
-
-*Bare*, for people with curl: everything else. Bare JSON in and out; queries by GET, with flat
-parameters or ``input={…}``, and by POST.
+``batch=1``, an ``input=`` or a body that holds ``{"json": …}``; envelopes, codes and content types
+as ``@trpc/server`` 11 gives them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,65 +14,35 @@ from starlette.responses import Response
 from api.errors import (
     InvalidFieldsError,
     NoEffectError,
-    NoProcedureError,
     TooManyError,
     UnreadableInputError,
     WrongMediaTypeError,
-    WrongMethodError,
 )
 from api.fields.issues import Undefined, show_issues
 from api.fields.json_text import parse_json
-from api.http.bare import (
-    NO_STORE,
-    dump,
-    error_data,
-    extra_headers,
-    plain_error,
-    plain_response,
-    warning_header,
+from api.http.body import require_envelope_only, require_json
+from api.http.calls import (
+    Answer,
+    AnyProcedure,
+    Call,
+    Failure,
+    Procedures,
+    find_procedure,
+    make_wrong_method,
 )
-from api.http.body import read_body, require_envelope_only, require_json, require_one_input
-from api.http.dispatch import UNKNOWN, Answer, AnyProcedure, Call, Failure, log_refusal, perform
+from api.http.perform import perform
+from api.http.plain import NO_STORE, dump, error_data, extra_headers, warning_header
 from api.http.status import status_of
 from api.http.superjson import read_superjson
 from api.procedure.context import Resources
-from api.procedure.procedure import Flat, Procedure
+from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, WharfError
 
 MAX_BATCH_CALLS = 50
 VARY = {"vary": "trpc-accept"}
 
-Procedures = Mapping[str, AnyProcedure]
 
-
-async def answer_trpc(
-    resources: Resources, procedures: Procedures, path: str, request: Request
-) -> Response:
-    """Answer one request in the dialect that it is written in."""
-    if request.method == "HEAD":
-        return Response(status_code=204, headers=VARY)
-    try:
-        body = b"" if request.method == "GET" else await read_body(request, resources.bodies)
-    except WharfError as error:
-        name = path if path in procedures else UNKNOWN
-        return plain_error(log_refusal(request, Failure(path, error), name=name))
-    if request.query_params.get("batch") == "1":
-        return await _answer_batch(resources, procedures, path, request, body)
-    if _is_superjson(request, body):
-        return await _answer_single(resources, procedures, path, request, body)
-    return await _answer_bare(resources, procedures, path, request, body)
-
-
-def _is_superjson(request: Request, body: bytes) -> bool:
-    text = request.query_params.get("input") if request.method == "GET" else body
-    try:
-        value = parse_json(text) if text else None
-    except UnreadableInputError:
-        return False
-    return isinstance(value, dict) and "json" in value
-
-
-async def _answer_single(
+async def answer_single(
     resources: Resources, procedures: Procedures, path: str, request: Request, body: bytes
 ) -> Response:
     if error := _request_error(request):
@@ -89,7 +56,7 @@ async def _answer_single(
     return _respond(_envelope(answer), answer.http, [answer])
 
 
-async def _answer_batch(
+async def answer_batch(
     resources: Resources, procedures: Procedures, path: str, request: Request, body: bytes
 ) -> Response:
     paths = path.split(",")
@@ -106,42 +73,6 @@ async def _answer_batch(
     statuses = {answer.http for answer in answers}
     status = statuses.pop() if len(statuses) == 1 else 207
     return _respond(b"[" + b",".join(map(_envelope, answers)) + b"]", status, answers)
-
-
-async def _answer_bare(
-    resources: Resources, procedures: Procedures, path: str, request: Request, body: bytes
-) -> Response:
-    procedure = _find(procedures, path)
-    if isinstance(procedure, Procedure):
-        fits = ("GET", "POST") if procedure.kind == "query" else ("POST",)
-        if request.method not in fits:
-            procedure = _wrong_method(procedure, request.method, ", ".join(fits))
-    call = Call(path, procedure, lambda: _bare_input(request, body))
-    [answer] = await perform(resources, request, [call])
-    return plain_response(answer)
-
-
-def _bare_input(request: Request, body: bytes) -> object:
-    require_one_input(request, body=bool(body))
-    if body:
-        require_json(request)
-        return parse_json(body)
-    if text := request.query_params.get("input"):
-        return parse_json(text)
-    return flat_input(request)
-
-
-def flat_input(request: Request) -> object:
-    """The query parameters as an input; nothing where there are none.
-
-    Raises:
-        InvalidInputError: one of them is given twice.
-    """
-    pairs = request.query_params.multi_items()
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise InvalidInputError("a query parameter is given twice")
-    return Flat(values) if values else Undefined.VALUE
 
 
 def _input_text(request: Request, body: bytes) -> bytes | str:
@@ -180,22 +111,11 @@ def _input_of_batch(inputs: object, index: str) -> object:
     return read_superjson(inputs[index]) if index in inputs else Undefined.VALUE
 
 
-def _find(procedures: Procedures, path: str) -> AnyProcedure | WharfError:
-    return procedures.get(path) or NoProcedureError(f'No procedure found on path "{path}"')
-
-
 def _strictly_find(procedures: Procedures, path: str, method: str) -> AnyProcedure | WharfError:
-    procedure = _find(procedures, path)
+    procedure = find_procedure(procedures, path)
     if isinstance(procedure, Procedure) and procedure.method != method:
-        return _wrong_method(procedure, method, procedure.method)
+        return make_wrong_method(procedure, method, procedure.method)
     return procedure
-
-
-def _wrong_method(procedure: AnyProcedure, method: str, allowed: str) -> WrongMethodError:
-    return WrongMethodError(
-        f'Unsupported {method}-request to {procedure.kind} procedure at path "{procedure.name}"',
-        allowed=allowed,
-    )
 
 
 def _request_error(request: Request) -> WharfError | None:

@@ -10,9 +10,10 @@ from starlette.responses import FileResponse, Response
 from api.builds.context_download import FETCH, Fetched
 from api.builds.context_upload import UPLOAD, Upload
 from api.errors import IncompleteUploadError, WrongMediaTypeError
-from api.http.bare import NO_STORE, plain_error, plain_response
-from api.http.dispatch import Call, Failure, perform
-from api.http.trpc import flat_input
+from api.http.bare import flat_input
+from api.http.calls import Call, Failure
+from api.http.perform import perform
+from api.http.plain import NO_STORE, plain_error, plain_response
 from api.procedure.context import Resources
 from api.uploads.checksum import CONTENT_DIGEST, CONTENT_SHA256, parse_checksums
 from shared.errors import NotFoundError, WharfError

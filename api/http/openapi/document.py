@@ -9,11 +9,11 @@ from typing import Any
 
 from api.builds.context_upload import UPLOAD
 from api.fields.shapes import Accepted
-from api.http.bare import WARNINGS, ErrorBody
-from api.http.dispatch import AnyProcedure
+from api.http.calls import AnyProcedure
 from api.http.openapi.errors import describe_errors, make_error_responses, refer_to_errors
 from api.http.openapi.examples import ACCEPTED, EXAMPLES, JOB_EVENTS
 from api.http.openapi.schemas import Schema, Schemas, markdown
+from api.http.plain import WARNINGS, ErrorBody
 from api.http.sse import DESCRIPTION
 from api.http.uploads import MEDIA_TYPES, UPLOAD_HEADERS
 from api.jobs.event_access import EVENTS

@@ -14,10 +14,10 @@ from api.errors import (
     UnavailableError,
     WrongMediaTypeError,
 )
-from api.http.bare import plain_error
-from api.http.dispatch import AnyProcedure, Failure
+from api.http.calls import AnyProcedure, Failure
 from api.http.openapi.codes import show_codes
 from api.http.openapi.objects import JOB_ID
+from api.http.plain import plain_error
 from shared.errors import (
     FailedJobError,
     ForbiddenError,

@@ -1,107 +1,31 @@
-"""Carry out what a door has read: authenticate, check the right, validate, run, answer."""
+"""Perform the procedures that a request calls: authenticate, check the role, validate, run."""
 
 import asyncio
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, TypeVar
 
-import psycopg
-import sqlalchemy.exc
 import structlog
-from psycopg_pool import PoolTimeout, TooManyRequests
 from starlette.requests import Request
 
-from api.errors import (
-    BusyError,
-    DatabaseFullError,
-    InternalError,
-    NoProcedureError,
-    UnavailableError,
-)
-from api.fields.effects import FieldWarning
+from api.errors import InternalError
 from api.fields.shapes import Accepted
+from api.http.calls import Answer, AnyProcedure, Call, Failure, Success
 from api.http.status import INTERNAL, status_of
-from api.limits.disk import is_disk_full
+from api.http.unavailable import AWAY, cost_its_connection, explain_unavailable
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
 from api.procedure.procedure import Procedure
 from api.sockets.connections import network_of
-from shared.database import Pool
 from shared.errors import InvalidInputError, WharfError
 
-AnyProcedure = Procedure[Any, Any]
 Result = TypeVar("Result")
 
-AWAY = (
-    psycopg.OperationalError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.TimeoutError,
-)
-
-UNKNOWN = "unknown"
-TOTAL = timedelta(minutes=2)
-"""A call that takes longer waits for something that will not come."""
-
-
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Call:
-    """One procedure to run. ``read`` gives its raw input, and is asked only of known callers.
-
-    ``procedure`` may be the error that there is none to run; ``guarded``: that too is
-    reported to known callers only. ``total`` is how long it may take.
-    """
-
-    path: str
-    procedure: AnyProcedure | WharfError
-    read: Callable[[], object]
-    guarded: bool = False
-    total: timedelta | None = TOTAL
-
-    @property
-    def needs_key(self) -> bool:
-        if isinstance(self.procedure, Procedure):
-            return self.procedure.role is not None
-        return self.guarded
-
-    @property
-    def logged(self) -> str:
-        """Its name for the log. What names no procedure stays out: it may be a mistyped secret."""
-        return UNKNOWN if isinstance(self.procedure, NoProcedureError) else self.path[:100]
-
-
-@dataclass(frozen=True)
-class Success:
-    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for.
-
-    ``warnings`` name the fields of the request that have no effect.
-    """
-
-    path: str
-    shown: bytes
-    http: int = 200
-    warnings: Sequence[FieldWarning] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    path: str
-    error: WharfError
-
-    @property
-    def http(self) -> int:
-        return status_of(self.error).http
-
-
-Answer = Success | Failure
 
 
 @dataclass(frozen=True)
@@ -127,21 +51,14 @@ async def perform(resources: Resources, request: Request, calls: Sequence[Call])
     host = request.client.host if request.client else ""
     address = network_of(host)
     caller = await _identify(resources, request, address, calls)
-    asking = _SharedCall(resources, caller, address, _prefers_async(request))
+    shared = _SharedCall(resources, caller, address, _prefers_async(request))
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
         work = _all(
-            [_answer(asking, call, _key(request, place)) for place, call in enumerate(calls)]
+            [_answer(shared, call, _key(request, position)) for position, call in enumerate(calls)]
         )
         if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
             return await _while_connected(request, work)
         return await work
-
-
-def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> Failure:
-    """Log a request whose calls could not even be read; gives the failure."""
-    address = request.client.host if request.client else ""
-    log.info("call", procedure=name, status=failure.http, milliseconds=0.0, address=address)
-    return failure
 
 
 def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
@@ -169,31 +86,31 @@ async def _identify(
     except WharfError as error:
         return error
     except AWAY as error:
-        return _unavailable(resources, error)
+        return explain_unavailable(resources, error)
     return caller
 
 
-def _key(request: Request, place: int) -> Repeatable | WharfError | None:
+def _key(request: Request, position: int) -> Repeatable | WharfError | None:
     try:
-        return read_key(request, place)
+        return read_key(request, position)
     except WharfError as error:
         return error
 
 
-async def _answer(asking: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Answer:
+async def _answer(shared: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Answer:
     began = time.monotonic()
-    resources = asking.resources
+    resources = shared.resources
     total = call.total.total_seconds() if call.total else None
     try:
         async with asyncio.timeout(total) as limit:
-            answer: Answer = await _run(asking, call, key)
+            answer: Answer = await _run(shared, call, key)
     except WharfError as error:
         answer = Failure(call.path, _presentable(error))
     except AWAY as error:
-        answer = Failure(call.path, _unavailable(resources, error))
+        answer = Failure(call.path, explain_unavailable(resources, error))
     except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the client learns nothing of it
-        if limit.expired() or _cost_its_connection(error):
-            answer = Failure(call.path, _unavailable(resources, error))
+        if limit.expired() or cost_its_connection(error):
+            answer = Failure(call.path, explain_unavailable(resources, error))
         else:
             _log_defect(call.logged, error)
             answer = Failure(call.path, InternalError())
@@ -202,8 +119,8 @@ async def _answer(asking: _SharedCall, call: Call, key: Repeatable | WharfError 
     return answer
 
 
-async def _run(asking: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Success:
-    caller = asking.caller if call.needs_key else NOBODY
+async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Success:
+    caller = shared.caller if call.needs_key else NOBODY
     if isinstance(caller, WharfError):
         raise caller
     procedure = call.procedure
@@ -213,9 +130,9 @@ async def _run(asking: _SharedCall, call: Call, key: Repeatable | WharfError | N
         require_role(caller, procedure.role)
     raw = call.read()
     request = procedure.parse(raw)
-    respond_async = asking.respond_async
+    respond_async = shared.respond_async
     context = Context(
-        asking.resources, caller, respond_async, address=asking.address, warnings=request.warnings
+        shared.resources, caller, respond_async, address=shared.address, warnings=request.warnings
     )
     context.check_effects(request, None)
 
@@ -265,32 +182,6 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _cost_its_connection(error: Exception) -> bool:
-    """Whatever it is called: to PostgreSQL, a transaction left idle is an internal error."""
-    return isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
-
-
-def _unavailable(resources: Resources, error: Exception) -> UnavailableError:
-    """Why there was no connection: all are in use, or the database gives none.
-
-    Or there was one, and nothing could be stored.
-    """
-    if is_disk_full(error):
-        log.error("database_disk_full")
-        resources.disk.note_failed_write()
-        return DatabaseFullError()
-    log.warning("database_away", error=type(error).__name__)
-    is_full = isinstance(error, TooManyRequests | sqlalchemy.exc.TimeoutError)
-    if is_full or (isinstance(error, PoolTimeout) and _is_used_up(resources.pool)):
-        return BusyError("too many requests wait for the database")
-    return UnavailableError()
-
-
-def _is_used_up(pool: Pool) -> bool:
-    stats = pool.get_stats()
-    return stats["pool_size"] == stats["pool_max"] and not stats["pool_available"]
-
-
 def _prefers_async(request: Request) -> bool:
     preferences = ",".join(request.headers.getlist("prefer")).lower().split(",")
     return any(preference.strip() == "respond-async" for preference in preferences)
@@ -306,5 +197,5 @@ def _presentable(error: WharfError) -> WharfError:
 def _log_defect(name: str, error: Exception) -> None:
     """Where it went wrong and what kind it is; an error's text may hold values, so it stays out."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    log.error("defect", procedure=name, error=type(error).__name__, places=places)
+    lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    log.error("defect", procedure=name, error=type(error).__name__, places=lines)

@@ -8,7 +8,8 @@ from starlette.requests import Request
 
 from api.errors import UnavailableError
 from api.fields.shapes import NoInput
-from api.http.dispatch import Call, Failure, perform
+from api.http.calls import Call, Failure
+from api.http.perform import perform
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 

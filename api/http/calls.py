@@ -1,0 +1,94 @@
+"""The calls of procedures that a request makes, and their answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from starlette.requests import Request
+
+from api.errors import NoProcedureError, WrongMethodError
+from api.fields.effects import FieldWarning
+from api.http.status import status_of
+from api.procedure.procedure import Procedure
+from shared.errors import WharfError
+
+AnyProcedure = Procedure[Any, Any]
+Procedures = Mapping[str, AnyProcedure]
+
+UNKNOWN = "unknown"
+TOTAL = timedelta(minutes=2)
+"""A call that takes longer waits for something that will not come."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One procedure to run. ``read`` gives its raw input, and is asked only of known callers.
+
+    ``procedure`` may be the error that there is none to run; ``guarded``: that too is
+    reported to known callers only. ``total`` is how long it may take.
+    """
+
+    path: str
+    procedure: AnyProcedure | WharfError
+    read: Callable[[], object]
+    guarded: bool = False
+    total: timedelta | None = TOTAL
+
+    @property
+    def needs_key(self) -> bool:
+        if isinstance(self.procedure, Procedure):
+            return self.procedure.role is not None
+        return self.guarded
+
+    @property
+    def logged(self) -> str:
+        """Its name for the log. What names no procedure stays out: it may be a mistyped secret."""
+        return UNKNOWN if isinstance(self.procedure, NoProcedureError) else self.path[:100]
+
+
+@dataclass(frozen=True)
+class Success:
+    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for.
+
+    ``warnings`` name the fields of the request that have no effect.
+    """
+
+    path: str
+    shown: bytes
+    http: int = 200
+    warnings: Sequence[FieldWarning] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    path: str
+    error: WharfError
+
+    @property
+    def http(self) -> int:
+        return status_of(self.error).http
+
+
+Answer = Success | Failure
+
+
+def find_procedure(procedures: Procedures, path: str) -> AnyProcedure | WharfError:
+    return procedures.get(path) or NoProcedureError(f'No procedure found on path "{path}"')
+
+
+def make_wrong_method(procedure: AnyProcedure, method: str, allowed: str) -> WrongMethodError:
+    return WrongMethodError(
+        f'Unsupported {method}-request to {procedure.kind} procedure at path "{procedure.name}"',
+        allowed=allowed,
+    )
+
+
+def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> Failure:
+    """Log a request whose calls could not even be read; gives the failure."""
+    address = request.client.host if request.client else ""
+    log.info("call", procedure=name, status=failure.http, milliseconds=0.0, address=address)
+    return failure
