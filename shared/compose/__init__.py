@@ -1,1 +1,1 @@
-"""Compose files: which images they name, and the same file with those images pinned."""
+"""Compose files: find the images in them, and pin these images by digest."""

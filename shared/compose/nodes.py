@@ -1,7 +1,7 @@
-"""The nodes of a YAML text, each with its place: enough to change one and to leave the rest as is.
+"""Parse YAML to nodes with their positions, so that one can be changed without the rest.
 
-Made from libyaml's events. So nothing is constructed, an alias has a place of its own and stays
-one node however often it is used, and who opens too many brackets is stopped at once.
+Nodes are made from libyaml's events: no objects are constructed, an alias has its own position, its
+target remains one node, and too deep nesting is refused at once.
 """
 
 import re
@@ -15,7 +15,7 @@ from yaml.resolver import Resolver
 from shared.errors import InvalidComposeError
 
 MAX_DEPTH = 64
-"""libyaml 0.2.5 needs minutes for 250,000 opened brackets; a compose file nests a dozen."""
+"""libyaml 0.2.5 needs minutes for 250,000 nested brackets; compose files have about ten levels."""
 
 BYTE_ORDER_MARK = "\ufeff"
 TEXT_TAG = "tag:yaml.org,2002:str"
@@ -27,7 +27,7 @@ _BLOCK_HEADER = re.compile(rf"[|>]{_LINE}")
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """From where to where a node stands in the text, its anchor and tag included."""
+    """The position of a node in the text, with its anchor and tag."""
 
     start: int
     end: int
@@ -35,9 +35,9 @@ class Span:
 
 @dataclass(frozen=True, eq=False)
 class Scalar:
-    """``tag`` is the one that is written; without one, a plain scalar may be another type."""
+    """A scalar; ``tag`` is the explicit one; without it a plain scalar may have another type."""
 
-    place: Span
+    span: Span
     value: str
     tag: str | None
     is_plain: bool
@@ -61,14 +61,14 @@ class Mapping:
     pairs: tuple[tuple["Node", "Node"], ...]
 
     def get(self, key: str) -> "Node | None":
-        """The value under ``key``.
+        """Return the value of ``key``.
 
         Raises:
-            InvalidComposeError: the key stands there twice; readers differ in which one counts.
+            InvalidComposeError: the key occurs twice; parsers differ in which one counts.
         """
         found = self._values.get(key, [])
         if len(found) > 1:
-            raise InvalidComposeError(f"the key {key} stands twice in one mapping")
+            raise InvalidComposeError(f"a mapping has the key {key} twice")
         return found[0] if found else None
 
     @cached_property
@@ -82,7 +82,7 @@ class Mapping:
 
 @dataclass(frozen=True, eq=False)
 class Alias:
-    place: Span
+    span: Span
     target: "Scalar | Sequence | Mapping"
 
 
@@ -98,11 +98,11 @@ class Document:
 
 
 def read_document(text: str) -> Document:
-    """The nodes of a text.
+    """Parse a text to nodes.
 
     Raises:
-        InvalidComposeError: not YAML, not just one document, nested too deep, or an alias of what
-            does not stand before it.
+        InvalidComposeError: not YAML, not exactly one document, nested too deep, or an alias before
+            its anchor.
     """
     builder = _Builder(shift=1 if text.startswith(BYTE_ORDER_MARK) else 0)
     try:
@@ -114,20 +114,20 @@ def read_document(text: str) -> Document:
 
 
 def resolve(node: Node) -> Scalar | Sequence | Mapping:
-    """Return the node, or the node that an alias stands for."""
+    """Return the node, or the target of an alias."""
     return node.target if isinstance(node, Alias) else node
 
 
 def scalar_value(node: Node) -> str | None:
-    """The value as it was read, whatever its type; ``None`` of a collection."""
+    """Return a scalar's value as text, regardless of its type; ``None`` for a collection."""
     found = resolve(node)
     return found.value if isinstance(found, Scalar) else None
 
 
 def rewrite(written: str, value: str, new: str) -> str:
-    """Return the text of a scalar or alias with another value and everything else kept.
+    """Return the text of a scalar or alias with another value, and all else unchanged.
 
-    ``value`` and ``new`` are words of one line that need no quotes and no escapes.
+    ``value`` and ``new`` are one-line texts that need no quotes and no escapes.
     """
     head = _end(_PROPERTIES, written)
     properties, body = written[:head], written[head:]
@@ -147,19 +147,19 @@ def _end(pattern: re.Pattern[str], text: str) -> int:
 def _problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
         return f"{error.problem} at line {error.problem_mark.line + 1}"
-    return "it holds signs that YAML does not allow"
+    return "it contains characters that YAML does not allow"
 
 
 @dataclass
 class _Open:
-    """A collection whose end has not come yet."""
+    """A collection whose end has not been read yet."""
 
     anchor: str | None
     nodes: list[Node]
 
 
 class _Builder:
-    """Puts events together; ``shift`` is what libyaml leaves out of its count at the beginning."""
+    """Build nodes from events; ``shift`` is added to libyaml's positions (byte order mark)."""
 
     def __init__(self, shift: int) -> None:
         self._shift = shift
@@ -170,7 +170,7 @@ class _Builder:
     def feed(self, event: yaml.Event) -> None:
         match event:
             case yaml.ScalarEvent(tag=tag, style=style, value=value):
-                self._add(Scalar(self._place(event), value, tag, not style), event.anchor)
+                self._add(Scalar(self._span(event), value, tag, not style), event.anchor)
             case yaml.AliasEvent():
                 self._alias(event)
             case yaml.CollectionStartEvent():
@@ -187,7 +187,7 @@ class _Builder:
     def document(self) -> Document:
         roots = self._open[0].nodes
         if len(roots) != 1:
-            raise InvalidComposeError(f"the compose file holds {len(roots)} documents, not one")
+            raise InvalidComposeError(f"the compose file contains {len(roots)} documents, not one")
         return Document(roots[0], tuple(self._aliases))
 
     def _begin(self, anchor: str | None) -> None:
@@ -203,12 +203,12 @@ class _Builder:
     def _alias(self, event: yaml.AliasEvent) -> None:
         target = self._anchors.get(event.anchor or "")
         if target is None:
-            raise InvalidComposeError(f"no anchor stands before its alias *{event.anchor}")
-        alias = Alias(self._place(event), target)
+            raise InvalidComposeError(f"the alias *{event.anchor} has no anchor before it")
+        alias = Alias(self._span(event), target)
         self._aliases.append(alias)
         self._open[-1].nodes.append(alias)
 
-    def _place(self, event: yaml.Event) -> Span:
+    def _span(self, event: yaml.Event) -> Span:
         start, end = (mark.index if mark else 0 for mark in (event.start_mark, event.end_mark))
         return Span(start + self._shift, end + self._shift)
 

@@ -1,4 +1,4 @@
-"""Variables of a compose file that say their own default; ours are nobody's business there."""
+"""Fill in a compose file's variables from their defaults, never from our environment."""
 
 import re
 
@@ -10,12 +10,12 @@ _VARIABLE = re.compile(rf"\$\{{?({_NAME})")
 
 
 def fill_defaults(text: str) -> str:
-    """``app:${TAG:-1.4}`` → ``app:1.4``, also nested, as if nothing were set.
+    """Replace variables by their defaults, also nested: ``app:${TAG:-1.4}`` → ``app:1.4``.
 
     https://docs.docker.com/reference/compose-file/interpolation/
 
     Raises:
-        InvalidComposeError: a variable without a default; it says which.
+        InvalidComposeError: a variable without a default; it names the variable.
     """
     while (filled := _INNERMOST.sub(r"\1", text)) != text:
         text = filled
@@ -23,6 +23,6 @@ def fill_defaults(text: str) -> str:
         return text
     unset = _VARIABLE.search(text)
     raise InvalidComposeError(
-        f"the variable {unset[1]} has no default" if unset else "a $ that is no variable",
-        remedy="Give it one, as ${TAG:-1.4}, or send the file with its variables filled in.",
+        f"the variable {unset[1]} has no default" if unset else "a $ does not begin a variable",
+        remedy="Add a default, as in ${TAG:-1.4}, or fill in the variables of the file first.",
     )

@@ -20,7 +20,7 @@ async def submit_image_job(
     deadline: timedelta,
     requested_by: str | None = None,
 ) -> str:
-    """The id of the job that does it, or of the one that does just that already."""
+    """Submit the job; return its id, or that of an existing job for the same work."""
     job = Submission(
         organization_id=organization_id,
         server_id=server_id,

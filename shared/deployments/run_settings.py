@@ -1,4 +1,4 @@
-"""Run settings of an application that a deployment and a rollback point keep; no secrets."""
+"""Run settings of an application, as deployments and rollback points store them; no secrets."""
 
 from typing import Literal
 
@@ -17,7 +17,7 @@ Runtime = Literal["container", "service", "none"]
 
 
 class RunSettings(BaseModel):
-    """An application's settings as they were when it was asked for; of ``none`` nothing is run."""
+    """An application's settings at the time of the request; runtime ``none`` runs nothing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -38,7 +38,7 @@ class RunSettings(BaseModel):
         registry_id: str | None,
         made_by: str | None,
     ) -> Replace | None:
-        """The runtime of an image; a login is sent along if the Engine pulls by itself."""
+        """Return the command that runs an image; ``registry_id`` is for Engines that pull it."""
         fields = {
             **self.model_dump(),
             "application_id": application_id,

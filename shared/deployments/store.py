@@ -1,8 +1,8 @@
 """Store a planned deployment: its row and, for each server, a row and its jobs.
 
-Each server pulls the image, then runs it. Where the image is yet to be made, the pulls need the
-job that makes it. Servers are changed a batch after the other: one whose batch before did not
-succeed is not changed at all.
+Each server pulls the image, then runs it. If the image is not built yet, the pulls need the job
+that builds it. Servers are changed in batches: a batch is not changed unless the previous one
+succeeded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from shared.jobs.commands import ImagePull, Replace, ServiceReplace
 from shared.jobs.store.submit import Submission, submit_all
 
 DEADLINE = timedelta(hours=24)
-"""A server that is away so long misses the deployment."""
+"""A server that is offline for longer misses the deployment."""
 
 INSERT = """
 INSERT INTO deployment (deployment_id, organization_id, application_id, build_id, rollback_id,
@@ -36,7 +36,7 @@ INSERT INTO deployment_server (deployment_id, server_id, organization_id, pull_j
                                replace_job_id)
 VALUES (%(deployment_id)s, %(server_id)s, %(organization_id)s, %(pull_job_id)s, %(replace_job_id)s)
 """
-# Whichever image is there first: what was asked for last is what runs in the end.
+# Whichever image is ready first: the newest deployment runs last.
 WAIT_FOR_EARLIER = """
 INSERT INTO job_need (job_id, needs_job_id, on_state)
 SELECT %(replace_job_id)s, j.job_id, 'ended'
@@ -53,7 +53,7 @@ OnFailure = Literal["stop", "rollback"]
 class Image:
     """The image to run: by its digest, or, without one, the result of the job ``made_by``.
 
-    ``registry_id`` is whose login it is pulled with.
+    ``registry_id`` is the registry whose login pulls it.
     """
 
     reference: str
@@ -64,7 +64,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Retained:
-    """Where a rollback finds the image, and by whose login; without its digest."""
+    """The image for a rollback, without its digest, and the registry whose login pulls it."""
 
     reference: str
     registry_id: str
@@ -72,9 +72,9 @@ class Retained:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The servers that are changed at once (0: all), and the action if one fails.
+    """The number of servers that are changed at once (0: all), and the action if one fails.
 
-    ``rollback``: where one failed, those that were changed get what they had before.
+    ``rollback``: the servers that were already changed are restored.
     """
 
     batch_size: int = 0
@@ -108,7 +108,7 @@ class DeploymentPlan:
 
 @dataclass(frozen=True)
 class _ServerJobs:
-    """The jobs of one server: one pulls the image, the other one runs it, if it is to be run."""
+    """The jobs of one server: one pulls the image; the other runs it, unless nothing runs."""
 
     server_id: str
     pull: Submission

@@ -1,1 +1,1 @@
-"""Jobs: their states (`states`), what they are asked (`commands`), their statements (`store`)."""
+"""Jobs: their states (`states`), their commands (`commands`), their statements (`store`)."""

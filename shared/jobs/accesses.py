@@ -1,4 +1,4 @@
-"""Derive from a command its logins, its hosts, and the target that it has to itself."""
+"""Derive from a command its logins, its hosts, and its exclusive target."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _DELETE: frozenset[Right] = frozenset({"pull", "delete"})
 
 @dataclass(frozen=True)
 class Access:
-    """Rights at a repository that a command needs; without a registry, by the job's password."""
+    """A command's rights at a repository; without ``registry_id``, by the job's password."""
 
     host: str
     repository: str
@@ -66,7 +66,7 @@ def _needed(command: Command) -> Iterator[Access]:
 def exclusive_key(command: Command, server_id: str) -> str | None:
     """Return the key of a target that one job at a time may change; ``None`` if there is none.
 
-    A tag is written by one of them at a time, wherever its image comes from.
+    A push and a copy to one tag exclude each other.
     """
     match command:
         case ImagePush() | ImageCopy():
@@ -90,7 +90,7 @@ def registries_of(commands: Iterable[Command]) -> frozenset[str]:
 
 
 def hosts_of(command: Command) -> frozenset[str]:
-    """All hosts that a command's secrets are for: of registries, and of a build's git server."""
+    """Return all hosts of a command's secrets: its registries, and a build's git server."""
     hosts = frozenset(access.host for access in accesses(command))
     match command:
         case ImageBuild(source=GitSource() as source):
@@ -104,6 +104,6 @@ def _access(target: Reference, rights: frozenset[Right], registry_id: str | None
 
 
 def _pull(target: Reference, registry_id: str | None) -> Iterator[Access]:
-    """None without a registry: it is pulled as nobody."""
+    """Yield no access without a registry: the pull is anonymous."""
     if registry_id:
         yield _access(target, _PULL, registry_id)

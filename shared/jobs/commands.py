@@ -1,6 +1,6 @@
 """Commands of jobs, by kind: stored, without secrets.
 
-A command is JSON in snake_case and carries a version. A peer ignores fields that it does not know.
+A command is JSON in snake_case with a version. Older readers ignore unknown fields.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from shared.jobs.deletion import Known
 from shared.reference import Reference, parse_reference
 
 ANY_REPOSITORY = "*"
-"""Of a login that a build uses for its base images: which ones is known once it has its sources."""
+"""The repository of a build's login: its base images are known only with its sources."""
 
 
 class Kind(StrEnum):
-    """The kinds are also the names of the Celery tasks, so that Flower reads well."""
+    """The kinds of jobs, which are also the names of the Celery tasks."""
 
     SERVER_CHECK = "server.check"
     REGISTRY_TEST = "registry.test"
@@ -36,7 +36,7 @@ class Kind(StrEnum):
 
 
 class JobClass(StrEnum):
-    """Slots are counted per class, so that a long transfer never keeps a test waiting."""
+    """Slots are counted for each class, so that a long transfer never delays a test."""
 
     QUICK = "quick"
     TRANSFER = "transfer"
@@ -46,7 +46,7 @@ class JobClass(StrEnum):
 class DedupeUntil(StrEnum):
     """The time for which a repeated request gets the same job.
 
-    Until it has begun, where its work depends on the moment: what a tag means is looked up then.
+    ``BEGUN`` is for work whose result depends on its start, for example a pull by tag.
     """
 
     BEGUN = "begun"
@@ -60,7 +60,7 @@ class Command(BaseModel):
 
 
 class ImageCommand(Command):
-    """One that is about the image of this ``reference``, or makes it."""
+    """A command for the image ``reference``, or one that makes it."""
 
     reference: str
 
@@ -70,13 +70,13 @@ class ImageCommand(Command):
 
 
 class ServerCheck(Command):
-    """Ask the server's Engine for its version: proves the way there and back, and nothing else."""
+    """Read the version of the server's Engine, to test the path to it and back."""
 
     kind: ClassVar[Kind] = Kind.SERVER_CHECK
 
 
 class RegistryTest(Command):
-    """Test a login from a server; ``repository`` is the one whose rights are tried."""
+    """Test a login from a server; ``repository`` is the one whose permissions are tested."""
 
     kind: ClassVar[Kind] = Kind.REGISTRY_TEST
 
@@ -88,11 +88,11 @@ class RegistryTest(Command):
 
 
 class ImagePull(ImageCommand):
-    """Pull an image: of an index the one for ``platform``, or for the server's own.
+    """Pull an image: of an index the one for ``platform``, by default the server's.
 
-    ``preflight``: pull it only if it is sure to come to its end, and not at all where it is there.
-    ``made_by`` is a job: its result says which digest the reference gets when this is released, and
-    then it is gone.
+    ``preflight``: check first that the pull can succeed, and that the image is missing. ``made_by``
+    is the job whose result holds the image's digest; the release of this job puts the digest into
+    ``reference`` and clears ``made_by``.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_PULL
@@ -104,7 +104,7 @@ class ImagePull(ImageCommand):
 
 
 class ImagePush(ImageCommand):
-    """Push what the Engine calls ``source`` as ``reference``; the two may be the same."""
+    """Push the Engine's image ``source`` as ``reference``; both may be the same."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_PUSH
 
@@ -119,9 +119,9 @@ class ImageTag(ImageCommand):
 
 
 class GitSource(BaseModel):
-    """Sources in a git repository: of a commit, or of what a branch points to when it is fetched.
+    """Sources in a git repository: a commit, or the head of a branch at the time of the fetch.
 
-    ``path`` is the directory in it that is the root of everything else.
+    ``path`` is the directory in it to which all other paths are relative.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -135,12 +135,12 @@ class GitSource(BaseModel):
 
     @property
     def host(self) -> str:
-        """``host[:port]``: where alone its token may be sent."""
+        """Return ``host[:port]``, the only host to which its token may be sent."""
         return urlsplit(self.url).netloc.rpartition("@")[2].lower()
 
 
 class UploadSource(BaseModel):
-    """Sources that were sent as a tar: a context that the API keeps, and what it has to be."""
+    """Sources in an uploaded tar: a context that the API stores, its size and its checksum."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -151,7 +151,7 @@ class UploadSource(BaseModel):
 
 
 def _kind_of_source(source: object) -> str:
-    """Commands that were stored before there were uploads do not say it."""
+    """Return the kind; commands that were stored before uploads existed have none."""
     kind = source.get("kind", "git") if isinstance(source, dict) else getattr(source, "kind", "")
     return str(kind)
 
@@ -163,11 +163,11 @@ Source = Annotated[
 
 
 class ImageBuild(ImageCommand):
-    """Build an application's image from its sources; the Engine then calls it ``reference``.
+    """Build an application's image from its sources, tagged as ``reference``.
 
     ``base_host`` is the registry (``registry_id``) whose login is for private base images.
     ``dockerfile`` and ``context_path`` are relative to the root of the sources.
-    ``allow_missing``: build without the submodules and LFS files that cannot be had.
+    ``allow_missing``: build without submodules and LFS files that cannot be fetched.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_BUILD
@@ -185,7 +185,7 @@ class ImageBuild(ImageCommand):
 
 
 class ImageCopy(ImageCommand):
-    """Copy an image from registry to registry as it is, with all its platforms."""
+    """Copy an image from registry to registry unchanged, with all its platforms."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_COPY
 
@@ -199,7 +199,7 @@ class ImageCopy(ImageCommand):
 
 
 class ImageVerify(ImageCommand):
-    """See that an image is whole at its registry: ``reference`` has a digest."""
+    """Verify that an image is complete at its registry; ``reference`` has a digest."""
 
     kind: ClassVar[Kind] = Kind.IMAGE_VERIFY
 
@@ -209,7 +209,7 @@ class ImageVerify(ImageCommand):
 class ImageDelete(ImageCommand):
     """Delete an image from its registry if nothing else needs it: ``reference`` has a digest.
 
-    ``known`` is what the database says when the job is released.
+    ``known`` is the database's knowledge when the job is released.
     """
 
     kind: ClassVar[Kind] = Kind.IMAGE_DELETE
@@ -233,7 +233,7 @@ class ComposeImage(BaseModel):
 
 
 class ComposePull(Command):
-    """Pull the images of a compose file, and pin it: ``compose`` is its text."""
+    """Pull the images of a compose file and pin them; ``compose`` is its text."""
 
     kind: ClassVar[Kind] = Kind.COMPOSE_PULL
 
@@ -242,7 +242,7 @@ class ComposePull(Command):
 
 
 class HealthProbe(BaseModel):
-    """A command that ends with 0 in a healthy container, and how often it is run."""
+    """A command that exits with 0 in a healthy container, and its timing."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -254,15 +254,16 @@ class HealthProbe(BaseModel):
 
     @property
     def longest_seconds(self) -> int:
-        """When it has decided at the latest."""
+        """Return the longest time until the result is known."""
         each = self.interval_seconds + self.timeout_seconds
         return self.start_period_seconds + each * self.retries
 
 
 class PublishedPort(BaseModel):
-    """``target_port`` of a container, reached at ``published_port`` of its server.
+    """A container's ``target_port``, published at ``published_port`` of its server.
 
-    Of a service, ``ingress`` is reached at every node of its Swarm, ``host`` at those that run it.
+    A service's port is published at every node of its Swarm (``ingress``), or at the nodes that run
+    it (``host``).
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -285,10 +286,10 @@ class Mounted(BaseModel):
 
 
 class Replace(ImageCommand):
-    """Run an image in place of what an application ran so far, if it gets healthy.
+    """Run an image in place of the application's previous one, if it becomes healthy.
 
-    ``reference`` has a digest once it is released (see `ImagePull`).
-    The environment travels sealed.
+    ``reference`` has a digest once the job is released (see `ImagePull`).
+    The environment is sent sealed.
     """
 
     application_id: str
@@ -302,13 +303,13 @@ class Replace(ImageCommand):
 
 
 class ContainerReplace(Replace):
-    """As one container of the server, which has the image already."""
+    """Run it as one container of the server, which has already pulled the image."""
 
     kind: ClassVar[Kind] = Kind.CONTAINER_REPLACE
 
 
 class ServiceReplace(Replace):
-    """As a Swarm service of so many replicas.
+    """Run it as a Swarm service with ``replicas``.
 
     The Swarm's nodes pull the image, with the login of ``registry_id``.
     """
@@ -323,8 +324,8 @@ class ServiceReplace(Replace):
 class Rule:
     """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
 
-    Of one class, the higher ``priority`` goes first: tests before tags, pulls before pushes, and
-    copies last, as nothing that is rolled out waits for them.
+    In one class, a higher ``priority`` goes first: tests before tags, pulls before pushes, and
+    copies last, because no deployment waits for them.
     """
 
     command: type[Command]
@@ -335,9 +336,9 @@ class Rule:
     priority: int
 
 
-# A worker that only knows version 1 of ``image.delete`` deletes what others need.
-# What replaces a container is tried until an Engine that was updated is back: it may have to put
-# back what ran before.
+# A worker with version 1 of ``image.delete`` deletes images that others need.
+# A replacement is retried until an updated Engine is available again, because it may have to
+# restore the previous container.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
 RULES: dict[Kind, Rule] = {
     Kind.SERVER_CHECK: Rule(ServerCheck, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
@@ -358,7 +359,7 @@ RULES: dict[Kind, Rule] = {
 
 
 def parse_command(kind: str, document: object) -> Command:
-    """The typed command of a stored row.
+    """Parse the command of a stored row.
 
     Raises:
         ValueError: an unknown kind or a document of another shape.

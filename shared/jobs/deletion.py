@@ -1,12 +1,12 @@
 """Decide whether an image is deleted from its registry, in one pure function.
 
 ```text
-control:  what the database says ─► Claim ─┐
-                                           ├─► decide ─► deleted | untagged | kept | gone
-a server: what the registry says ─► Look ──┘
+control:  the database's rows ───────► Known ───────┐
+                                                    ├─► decide ─► deleted | untagged | kept | gone
+a server: the registry's answers ────► Observation ─┘
 ```
 
-Bytes go only where nothing else needs them. What could not be looked at counts as a need.
+Bytes are deleted only if nothing else needs them. Anything that could not be read counts as a need.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ from pydantic import BaseModel, ConfigDict
 from shared.reference import Reference
 
 MAX_TAGS = 2000
-"""Tags of a repository that are looked at; where there are more, nothing is deleted."""
+"""The limit of a repository's tags; with more, nothing is deleted."""
 
 MAX_KNOWN = 500
-"""Images of a repository that the database may know besides; where there are more, likewise."""
+"""The limit of further images of a repository in the database; with more, nothing is deleted."""
 
 MAX_REASONS = 10
 
 
 class Claim(BaseModel):
-    """A row of the database that needs an image at one place of a registry.
+    """A row of the database that needs an image in a repository.
 
-    ``name`` is what a person calls it; ``tag`` is its own tag there. A claim that ``passes`` ends
-    by itself: the deletion waits for that.
+    ``name`` is for messages; ``tag`` is its own tag there. A claim that ``passes`` ends by itself:
+    the deletion waits for that.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -44,9 +44,9 @@ class Claim(BaseModel):
 
 
 class Known(BaseModel):
-    """Everything that the database says about the image that is to be deleted.
+    """The database's knowledge about the image that is to be deleted.
 
-    ``given_up`` are the builds whose rollback points were dropped: they need the image no more.
+    ``given_up`` are the builds whose rollback points were dropped: they no longer need the image.
     ``others`` are the digests of further images in the repository, which may be an index of it.
     """
 
@@ -58,7 +58,7 @@ class Known(BaseModel):
 
     @property
     def needs(self) -> tuple[Claim, ...]:
-        """The claims that count."""
+        """Return the claims that still need the image."""
         return tuple(claim for claim in self.claims if not self._is_given_up(claim))
 
     @property
@@ -67,7 +67,7 @@ class Known(BaseModel):
 
     @property
     def own_tags(self) -> frozenset[str]:
-        """The tags of given-up builds, without those that another claim has too."""
+        """Return the tags of given-up builds that no other claim has."""
         given_up = {claim.tag for claim in self.claims if self._is_given_up(claim)}
         others = {claim.tag for claim in self.needs}
         return frozenset(tag for tag in given_up - others if tag is not None)
@@ -80,8 +80,9 @@ class Known(BaseModel):
 class Observation:
     """The facts about a repository that its registry reports.
 
-    ``tags`` are digests by tag; ``children`` and ``subjects`` are what each manifest lists and
-    refers to; ``referrers`` is the registry's own answer. ``gaps`` say what could not be seen.
+    ``tags`` are digests by tag. ``children`` are the manifests that each index lists, ``subjects``
+    the subject of each manifest. ``referrers`` is the answer of the registry's referrers API.
+    ``gaps`` name what could not be read.
     """
 
     is_there: bool
@@ -96,7 +97,7 @@ class Observation:
 class Outcome(StrEnum):
     """The decision about an image.
 
-    ``untagged``: our own tags go, the bytes stay. ``gone``: there was nothing to delete.
+    ``untagged``: only our own tags are deleted. ``gone``: the image was not there.
     """
 
     DELETED = "deleted"
@@ -107,35 +108,37 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """``tags`` are those to be deleted by themselves; ``reasons`` say why the bytes stay."""
+    """The decision; ``tags`` are to be deleted alone; ``reasons`` are why the bytes stay."""
 
     outcome: Outcome
     tags: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
 
-def decide(image: Reference, known: Known, look: Observation) -> Decision:
-    """Delete the bytes, our own tags alone, or nothing.
+def decide(image: Reference, known: Known, observed: Observation) -> Decision:
+    """Decide to delete the bytes, only our own tags, or nothing.
 
-    A tag goes alone only where another one keeps naming the image: many registries collect what
-    has no tag.
+    A tag is deleted alone only if another tag still names the image: many registries delete images
+    without a tag.
     """
     digest = image.digest or ""
-    if not look.is_there:
+    if not observed.is_there:
         return Decision(Outcome.GONE)
-    reasons = list(_reasons(digest, known, look))
+    reasons = list(_reasons(digest, known, observed))
     if not reasons:
         return Decision(Outcome.DELETED)
-    own, others = _split(digest, known, look)
+    own, others = _split(digest, known, observed)
     shown = tuple(reasons[:MAX_REASONS])
-    if own and others and look.deletes_tags and not look.gaps:
+    if own and others and observed.deletes_tags and not observed.gaps:
         return Decision(Outcome.UNTAGGED, own, shown)
     return Decision(Outcome.KEPT, (), shown)
 
 
-def _split(digest: str, known: Known, look: Observation) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tags that name the image: our own, and all others."""
-    naming = sorted(tag for tag, named in look.tags.items() if named == digest)
+def _split(
+    digest: str, known: Known, observed: Observation
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tags that name the image: our own, and all others."""
+    naming = sorted(tag for tag, named in observed.tags.items() if named == digest)
     own = known.own_tags
     return (
         tuple(tag for tag in naming if tag in own),
@@ -143,21 +146,24 @@ def _split(digest: str, known: Known, look: Observation) -> tuple[tuple[str, ...
     )
 
 
-def _reasons(digest: str, known: Known, look: Observation) -> Iterator[str]:
+def _reasons(digest: str, known: Known, observed: Observation) -> Iterator[str]:
     for claim in known.needs:
         yield f"{claim.name} needs it"
-    yield from look.gaps
-    _, others = _split(digest, known, look)
+    yield from observed.gaps
+    _, others = _split(digest, known, observed)
     for tag in others:
         yield f"the tag {tag} names it"
-    for index, children in look.children.items():
+    for index, children in observed.children.items():
         if digest in children and index != digest:
             yield f"the index {index} lists it"
-    referrers = [*look.referrers, *(who for who, what in look.subjects.items() if what == digest)]
+    referrers = [
+        *observed.referrers,
+        *(key for key, subject in observed.subjects.items() if subject == digest),
+    ]
     for referrer in dict.fromkeys(referrers):
         yield f"{referrer} refers to it"
     # Signatures and referrers of registries without the referrers API (OCI distribution 1.1,
     # "Referrers Tag Schema"; cosign).
-    for tag in sorted(look.tags):
+    for tag in sorted(observed.tags):
         if digest and tag.startswith(digest.replace(":", "-")):
             yield f"the tag {tag} refers to it"

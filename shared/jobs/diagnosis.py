@@ -4,8 +4,8 @@
 parse → policy → dns → tcp → tls → ping → auth → pull → push → catalog → engine
 ```
 
-The first hard failure ends the test; what follows it is ``not_run``. ``engine`` is what the
-server's Docker Engine says of the same registry, and is added by whoever asks it.
+The first hard failure ends the test; later stages are ``not_run``. ``engine`` is the result of the
+server's Docker Engine for the same registry, added after the other stages.
 """
 
 from enum import StrEnum
@@ -18,7 +18,7 @@ from shared.faults import FAULTS, Fault, FaultCode
 from shared.reference import HUB, HUB_LIBRARY, RegistryHost, parse_prefix
 
 PROBE_REPOSITORY = "connection-test"
-"""The last part of the repository that a test uses; nothing is ever stored in it."""
+"""The last part of a test's repository; nothing is ever stored in it."""
 
 Right = Literal["pull", "push", "delete"]
 
@@ -38,7 +38,7 @@ class Stage(StrEnum):
 
 
 class Outcome(StrEnum):
-    """``warning`` goes on, ``skipped`` was not asked for, ``not_run`` came after a failure."""
+    """A ``warning`` ends nothing; ``skipped``: not requested; ``not_run``: not reached."""
 
     OK = "ok"
     FAILED = "failed"
@@ -48,12 +48,12 @@ class Outcome(StrEnum):
 
 
 def make_probe_repository(host: RegistryHost, image_prefix: str | None, username: str) -> str:
-    """The repository whose rights a test tries: ``PREFIX/connection-test``.
+    """Return the repository whose permissions a test checks: ``PREFIX/connection-test``.
 
-    On Docker Hub, where every repository has a namespace, it is the username's without a prefix.
+    On Docker Hub, where every repository has a namespace, it is the username by default.
 
     Raises:
-        InvalidReferenceError: a prefix of another registry, or no repository path.
+        InvalidReferenceError: a prefix of another registry, or an invalid one.
     """
     namespace = parse_prefix(host, image_prefix)
     if not namespace and host.name == HUB:
@@ -62,14 +62,14 @@ def make_probe_repository(host: RegistryHost, image_prefix: str | None, username
 
 
 class _Record(BaseModel):
-    # Ignoring what we do not know lets an older API read a newer worker's report.
+    # Unknown fields are ignored, so that an older API can read a newer worker's report.
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True
     )
 
 
 class StageResult(_Record):
-    """One stage; ``evidence`` is a plain sentence that holds no secret."""
+    """One stage; ``evidence`` is a sentence without secrets."""
 
     stage: Stage
     outcome: Outcome
@@ -90,14 +90,14 @@ class ProbeReport(_Record):
     not_verified: tuple[str, ...] = ()
 
     def fault(self) -> Fault | None:
-        """The first hard failure, or ``None`` where there is none."""
+        """Return the first hard failure, or ``None``."""
         failed = (result for result in self.stages if result.outcome is Outcome.FAILED)
         return next((_fault(result) for result in failed), None)
 
     def with_stage(
         self, result: StageResult, *, verified: str = "", not_verified: str = ""
     ) -> Self:
-        """The report with one more stage at its end, and what that stage verified or did not."""
+        """Return the report with one more stage, and with what that stage verified or did not."""
         return self.model_copy(
             update={
                 "stages": (*self.stages, result),

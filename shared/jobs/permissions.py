@@ -1,4 +1,4 @@
-"""Where a registry's login may go, and for what: checked at submission and at sealing."""
+"""Check which servers and applications may use a registry's login, at submission and sealing."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from shared.errors import UnmetConditionError
 
 
 class Limited(Protocol):
-    """A registry, as far as its login is limited; an empty list allows all."""
+    """The limits of a registry's login; an empty list allows all."""
 
     host: str
     allowed_servers: list[str]
@@ -23,7 +23,7 @@ def require_allowed(
 ) -> None:
     """Check that these servers may use these registries for an application; ``""`` is for none.
 
-    A test of a registry is for no application, and needs none.
+    A test of a registry needs no application.
 
     Raises:
         UnmetConditionError: ``registry_not_allowed``.
@@ -34,12 +34,12 @@ def require_allowed(
                 raise _not_allowed(registry, f"the server {server_id}", "allowedServers")
         of_application = registry.allowed_applications and not is_test
         if of_application and application_id not in registry.allowed_applications:
-            raise _not_allowed(registry, "this application, or without one", "allowedApplications")
+            raise _not_allowed(registry, "this application, or for none", "allowedApplications")
 
 
-def _not_allowed(registry: Limited, what: str, field: str) -> UnmetConditionError:
+def _not_allowed(registry: Limited, subject: str, field: str) -> UnmetConditionError:
     return UnmetConditionError(
         "registry_not_allowed",
-        f"the login of the registry {registry.host} is not for {what}",
-        remedy=f"Choose another one, or have an administrator change {field} by registry.update.",
+        f"the login of the registry {registry.host} is not allowed for {subject}",
+        remedy=f"Choose another one, or let an administrator change {field} with registry.update.",
     )

@@ -1,4 +1,4 @@
-"""Results of jobs, by kind: without secrets, as the API shows them."""
+"""Results of jobs, by kind, as the API shows them; without secrets."""
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -13,16 +13,16 @@ class _Result(BaseModel):
 
 
 class ServerCheckResult(_Result):
-    """The version of the server's Engine, and how long its answer took."""
+    """The version of the server's Engine, and the time of its answer."""
 
     engine_version: str
     milliseconds: float = Field(ge=0)
 
 
 class ImageResult(_Result):
-    """Where the image is now; ``verified_by`` says who asked the registry for the digest.
+    """The image's reference and digest; ``verified_by`` names the process that verified the digest.
 
-    ``revision`` is the commit that it was built from. ``warnings`` say what it is built without.
+    ``revision`` is the commit from which it was built. ``warnings`` name missing sources.
     """
 
     reference: str
@@ -35,7 +35,7 @@ class ImageResult(_Result):
 
 
 class ContainerResult(_Result):
-    """The running container; for ``gap_seconds`` no published port answered."""
+    """The running container; no published port answered for ``gap_seconds``."""
 
     reference: str
     digest: str
@@ -45,7 +45,7 @@ class ContainerResult(_Result):
 
 
 class PinnedImage(_Result):
-    """The pinned image of a service; ``reference`` holds the digest too."""
+    """The pinned image of a service; ``reference`` includes the digest."""
 
     service: str
     reference: str
@@ -53,7 +53,7 @@ class PinnedImage(_Result):
 
 
 class ComposeResult(_Result):
-    """The pinned file; ``without_image`` are the services that it leaves as they were."""
+    """The pinned file; ``without_image`` lists the services that did not change."""
 
     compose_file: str
     images: tuple[PinnedImage, ...]
@@ -61,7 +61,7 @@ class ComposeResult(_Result):
 
 
 class VerificationResult(_Result):
-    """An image that is whole at its registry: all its blobs are there, ``size_bytes`` of them."""
+    """An image that is complete at its registry; ``size_bytes`` is the sum of its blobs."""
 
     reference: str
     digest: str
@@ -70,10 +70,10 @@ class VerificationResult(_Result):
 
 
 class DeleteResult(_Result):
-    """The outcome of deleting an image that nothing needs any more.
+    """The outcome of deleting an image that nothing needs.
 
-    ``was_there`` tells whether it was deleted just now. ``tags`` are those that were deleted by
-    themselves; ``reasons`` say why its bytes stay.
+    ``was_there``: it was deleted just now. ``tags`` were deleted alone; ``reasons`` are why its
+    bytes stay.
     """
 
     reference: str

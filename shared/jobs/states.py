@@ -10,13 +10,13 @@
             │                   │                     ├──► failed         │
             ├──► cancelled ◄────┴─────────────────────┼──► cancelled      │
             └──► expired  (deadline passed)           └── handed back ────┘
-            dispatched ──► queued: the server went away or drains (not a failure)
+            dispatched ──► queued: the server is offline or draining (not a failure)
             dispatched ──► failed: no login can be made for it
 ```
 
-A requested cancel is a column, an outcome is a state. ``attempt`` only grows and fences what is
-late; ``failures`` is what ``max_failures`` limits. The transitions as pure functions are an oracle
-of the tests: ``tests/shared/jobs/transitions.py``.
+A requested cancel is a column, an outcome is a state. ``attempt`` only grows and is the fencing
+token; ``max_failures`` limits ``failures``. The tests have the transitions as pure functions, as an
+oracle: ``tests/shared/jobs/transitions.py``.
 """
 
 from datetime import timedelta
@@ -44,9 +44,9 @@ FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED
 
 
 class Outcome(StrEnum):
-    """The end of an attempt: reported by its worker, or ``lost`` when its lease ran out.
+    """The end of an attempt: reported by its worker, or ``lost`` when its lease expired.
 
-    ``returned`` is no failure: drained, or called back because its server went away.
+    ``returned`` is not a failure: its worker drained, or its server went offline before the claim.
     """
 
     SUCCEEDED = "succeeded"

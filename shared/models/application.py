@@ -1,4 +1,4 @@
-"""Applications: where their images come from, how they are built, and where they go."""
+"""Applications: the source of their images, and the settings for building and running them."""
 
 from typing import Any
 
@@ -27,28 +27,28 @@ def _within_organization(column: str, table: str) -> ForeignKeyConstraint:
     )
 
 
-def _empty(kind: Any, make: Any, said: str) -> Any:
-    """A column that holds nothing at first, and never null."""
+def _empty(kind: Any, make: Any, default: str) -> Any:
+    """Make a column that is empty by default and never null."""
     return Field(
         default_factory=make,
         sa_type=kind,
         nullable=False,
-        sa_column_kwargs={"server_default": text(f"'{said}'")},
+        sa_column_kwargs={"server_default": text(f"'{default}'")},
     )
 
 
-def _at_first(*, value: int | str) -> Any:
-    said = f"'{value}'" if isinstance(value, str) else str(value).lower()
-    return Field(default=value, sa_column_kwargs={"server_default": text(said)})
+def _default(*, value: int | str) -> Any:
+    default = f"'{value}'" if isinstance(value, str) else str(value).lower()
+    return Field(default=value, sa_column_kwargs={"server_default": text(default)})
 
 
 class Application(SQLModel, table=True):
-    """Images are pulled from ``registry_id``, pushed to ``build_registry_id``, kept in the third.
+    """An application; its images are pulled, pushed and retained with three registries.
 
     ``env`` and ``build_secrets`` are JSON objects of names and values, sealed for the purposes
-    ``environment`` and ``build_secrets``; their names alone stand beside them. ``git_token`` is
-    sealed for ``git_host`` and ``git_username``. ``last_version`` is that of the newest build.
-    Of members' keys only ``allowed_keys`` build and deploy it; all do where it names none.
+    ``environment`` and ``build_secrets``; only their names are also stored in clear. ``git_token``
+    is sealed for ``git_host`` and ``git_username``. ``last_version`` is that of the newest build.
+    Of members' keys only ``allowed_keys`` may build and deploy it; if empty, all may.
     """
 
     __table_args__ = (
@@ -110,18 +110,18 @@ class Application(SQLModel, table=True):
     registry_id: str | None = None
     build_registry_id: str | None = None
     rollback_registry_id: str | None = None
-    rollback_active: bool = _at_first(value=False)
+    rollback_active: bool = _default(value=False)
     build_server_id: str | None = None
     health_check: dict[str, Any] | None = document()
     ports: list[dict[str, Any]] = _empty(JSONB, list, "[]")
     mounts: list[dict[str, Any]] = _empty(JSONB, list, "[]")
-    replicas: int = _at_first(value=1)
-    runtime: str = _at_first(value="container")
-    rollout_batch: int = _at_first(value=0)
-    rollout_on_failure: str = _at_first(value="stop")
-    rollbacks_to_keep: int = _at_first(value=10)
-    latest_wins: bool = _at_first(value=True)
-    last_version: int = _at_first(value=0)
+    replicas: int = _default(value=1)
+    runtime: str = _default(value="container")
+    rollout_batch: int = _default(value=0)
+    rollout_on_failure: str = _default(value="stop")
+    rollbacks_to_keep: int = _default(value=10)
+    latest_wins: bool = _default(value=True)
+    last_version: int = _default(value=0)
     allowed_keys: list[str] = ids()
     created_at: Moment = moment(default_now=True)
 

@@ -1,4 +1,4 @@
-"""Builds: one image of an application each; jobs make it, push it and retain it."""
+"""Builds: each makes one image of an application; jobs build, push and retain it."""
 
 from typing import Any
 
@@ -11,12 +11,11 @@ OUTCOMES = ("succeeded", "failed", "cancelled", "superseded", "expired")
 
 
 class Build(SQLModel, table=True):
-    """A requested build and its outcome; it stays when its jobs are pruned.
+    """A requested build and its outcome; it stays when its jobs are deleted.
 
-    ``make_job_id`` is the job that builds, or pulls an image that is ready; there is nothing to
-    push or to retain where an application has no registry for it. ``reference`` is where the image
-    is pulled from, once it is there, until ``image_deleted_at``; ``retained`` where it is kept for
-    a rollback, if it is.
+    ``make_job_id`` is the job that builds the image, or pulls a ready one. Without the registries
+    there is no push, or no retained copy. ``reference`` is the image to pull, once it exists, until
+    ``image_deleted_at``; ``retained`` is the copy for rollbacks, if there is one.
     """
 
     __table_args__ = (
@@ -55,5 +54,5 @@ class Build(SQLModel, table=True):
 
     @property
     def job_ids(self) -> list[str]:
-        """The ids of the jobs of its steps, in their order."""
+        """Return the ids of its jobs, in order."""
         return [s for s in (self.make_job_id, self.push_job_id, self.retain_job_id) if s]

@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 
 def moment(*, default_now: bool = False, index: bool = False) -> Any:
-    """A ``timestamptz`` by Postgres's clock; required where it defaults to now."""
+    """Make a ``timestamptz`` column by PostgreSQL's clock; required if it defaults to now."""
     options: dict[str, Any] = {"server_default": text("now()")} if default_now else {}
     return Field(
         default=None,
@@ -22,12 +22,12 @@ def moment(*, default_now: bool = False, index: bool = False) -> Any:
 
 
 def document(*, nullable: bool = True) -> Any:
-    """A JSON document; none is SQL's null."""
+    """Make a column for a JSON document; ``None`` is SQL's null."""
     return Field(default=None, sa_type=JSONB(none_as_null=True), nullable=nullable)
 
 
 def ids() -> Any:
-    """A list of ids, empty at first."""
+    """Make a column for a list of ids, empty by default."""
     return Field(
         default_factory=list,
         sa_type=ARRAY(String),
@@ -37,7 +37,7 @@ def ids() -> Any:
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    """A column that holds one of the values; a new member needs a migration."""
+    """Constrain a column to the values; a new one needs a migration."""
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 

@@ -1,4 +1,4 @@
-"""Build contexts that were uploaded, and the tokens that let one attempt fetch one."""
+"""Uploaded build contexts, and tokens with which one attempt can download one."""
 
 from sqlalchemy import (
     BigInteger,
@@ -14,9 +14,9 @@ from shared.models.columns import Moment, moment
 
 
 class BuildContext(SQLModel, table=True):
-    """A tar that the API keeps in a file of this name; ``sha256`` is hexadecimal.
+    """A tar that the API stores in a file named by the id; ``sha256`` is hexadecimal.
 
-    The row is there once the file is whole. A file without a row is nobody's.
+    The row is stored once the file is complete. A file without a row is deleted.
     """
 
     __tablename__ = "context"
@@ -40,9 +40,9 @@ class BuildContext(SQLModel, table=True):
 
 
 class ContextToken(SQLModel, table=True):
-    """The right of one attempt to fetch a context, once; only the token's SHA-256 is stored.
+    """The right of one attempt to download a context once; only a hash of the token is stored.
 
-    The context may be gone by then, so that it is named and not referred to.
+    The context may have been deleted by then, so its id is not a foreign key.
     """
 
     __tablename__ = "context_token"

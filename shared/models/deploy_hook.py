@@ -1,4 +1,4 @@
-"""Deploy hooks: what a registry calls when an image was pushed, so that it is deployed."""
+"""Deploy hooks: URLs that a registry calls after a push, to deploy the image."""
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary
 from sqlmodel import Field, SQLModel
@@ -7,9 +7,9 @@ from shared.models.columns import Moment, moment
 
 
 class DeployHook(SQLModel, table=True):
-    """A URL with a token in it, of which only the SHA-256 is known here.
+    """A URL that contains a token, of which only a hash is stored.
 
-    ``sealed_secret`` opens with that token alone: who has the database has neither.
+    Only that token decrypts ``sealed_secret``: the database reveals neither.
     """
 
     __tablename__ = "deploy_hook"
@@ -35,7 +35,7 @@ class DeployHook(SQLModel, table=True):
 
 
 class DeployHookEvent(SQLModel, table=True):
-    """A push that was reported under an id of its sender, and the deployment it stands for."""
+    """A push that was reported with the sender's id, and its deployment."""
 
     __tablename__ = "deploy_hook_event"
 

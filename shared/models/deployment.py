@@ -1,4 +1,4 @@
-"""Deployments: an image of an application by its digest, brought to each of its servers."""
+"""Deployments: an image of an application by its digest, on each of its servers."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ SERVER_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 
 class Deployment(SQLModel, table=True):
-    """A requested deployment and its outcome; it stays when its jobs are pruned.
+    """A requested deployment and its outcome; it stays when its jobs are deleted.
 
-    ``reference`` is what is run: where the image is, by its ``digest`` and no tag once that is
-    known. The build is made for it where both have one id. ``settings`` are how it is run, without
-    secrets; ``retained`` is where a rollback will find the image; ``point_due`` until there is a
-    point of it, or none can be. It may go back to ``rollback_id``, or restore what ran before
-    ``rolls_back``, which failed. ``number`` grows with each deployment of an application, in the
-    order in which they were stored: ids follow the clocks of those who made them.
+    ``reference`` is the image to run: with its ``digest`` and without a tag once that is known. A
+    build with the same id is made for this deployment. ``settings`` are the run settings, without
+    secrets. ``retained`` is the image's copy for rollbacks; ``point_due`` until its rollback point
+    is stored or found impossible. It may deploy the point ``rollback_id``, or roll back the failed
+    deployment ``rolls_back``. ``number`` grows with each deployment of an application, in the order
+    of storing: ids depend on the clocks of their makers.
     """
 
     __table_args__ = (
@@ -93,9 +93,9 @@ class Deployment(SQLModel, table=True):
 
 
 class DeploymentServer(SQLModel, table=True):
-    """One server of a deployment: a job that pulls the image, and one that runs it, if one does.
+    """One server of a deployment: the job that pulls the image, and the one that runs it, if any.
 
-    ``container_id`` is what runs there since; ``gap_seconds`` how long nothing answered meanwhile.
+    ``container_id`` is the new container; no published port answered for ``gap_seconds``.
     """
 
     __tablename__ = "deployment_server"
@@ -128,5 +128,5 @@ class DeploymentServer(SQLModel, table=True):
 
     @property
     def job_ids(self) -> list[str]:
-        """The ids of the jobs of its steps, in their order."""
+        """Return the ids of its jobs, in order."""
         return [step for step in (self.pull_job_id, self.replace_job_id) if step]

@@ -1,4 +1,4 @@
-"""A request under an ``Idempotency-Key``, and its answer once there is one."""
+"""A request with an ``Idempotency-Key``, and its answer once there is one."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from shared.models.columns import Moment, document, moment
 
 
 class Idempotency(SQLModel, table=True):
-    """``position`` is the call's place in its batch; ``job_id`` what the request submits.
+    """``position`` is the call's position in its batch; ``job_id`` is the job of the request.
 
-    ``request_hash`` is keyed with the API key itself, which is stored nowhere: a request may hold a
-    password, and a bare hash of it could be guessed at.
+    ``request_hash`` is keyed with the API key, which is not stored: a request may contain a
+    password, which could be guessed from a plain hash.
     """
 
     api_key_id: str = Field(primary_key=True, foreign_key="api_key.api_key_id", ondelete="CASCADE")

@@ -1,4 +1,4 @@
-"""Jobs and what belongs to one: attempts, secrets, events, needs."""
+"""Jobs with their attempts, secrets, events and needs."""
 
 from enum import StrEnum
 from typing import Any
@@ -19,7 +19,7 @@ from shared.models.columns import Moment, document, moment, one_of
 
 
 class DigestOutcome(StrEnum):
-    """``missing``: the registry answers and does not have it; ``not_reached``: nobody knows."""
+    """``missing``: the registry does not have the digest; ``not_reached``: it did not answer."""
 
     VERIFIED = "verified"
     MISSING = "missing"
@@ -35,9 +35,9 @@ def _zero() -> Any:
 
 
 class Job(SQLModel, table=True):
-    """One asked-for piece of work; its state changes only in ``shared/jobs/store`` and in SQL.
+    """One accepted piece of work; its state changes only in ``shared/jobs/store`` and in SQL.
 
-    ``fair_key`` names what shares an organization's room evenly with its others: an application.
+    ``fair_key`` is the application; those of an organization share its capacity evenly.
     """
 
     __table_args__ = (
@@ -180,9 +180,9 @@ class JobAttempt(SQLModel, table=True):
 
 
 class DigestCheck(SQLModel, table=True):
-    """The registry's answer when control asked for the digest that a worker pushed.
+    """The result of control's check that the registry has the digest that a worker pushed.
 
-    ``code`` says why control did not reach it; ``retryable``: it asks again.
+    ``code`` is the cause if the registry did not answer; ``retryable``: control retries.
     """
 
     __tablename__ = "digest_check"
@@ -199,7 +199,7 @@ class DigestCheck(SQLModel, table=True):
 
 
 class ApplicationTurn(SQLModel, table=True):
-    """When an application of an organization was last given a slot, so that they take turns."""
+    """The time when an application last got a slot, so that an organization's take turns."""
 
     __tablename__ = "application_turn"
 
@@ -217,7 +217,7 @@ class ApplicationTurn(SQLModel, table=True):
 
 
 class JobSecret(SQLModel, table=True):
-    """A sealed secret: one given with its job, until that ends, or a ``login`` for one attempt."""
+    """A sealed secret: given with its job, until the job ends, or a ``login`` for one attempt."""
 
     __tablename__ = "job_secret"
     __table_args__ = (
@@ -237,7 +237,7 @@ class JobSecret(SQLModel, table=True):
 
 
 class JobEvent(SQLModel, table=True):
-    """A dated line of a job, numbered per job without gaps; at most one says how it ended."""
+    """A dated event of a job, numbered without gaps; at most one holds the final state."""
 
     __tablename__ = "job_event"
     __table_args__ = (
@@ -258,7 +258,7 @@ class JobEvent(SQLModel, table=True):
 
 
 class JobNeed(SQLModel, table=True):
-    """``job_id`` waits until ``needs_job_id`` has ended as ``on_state`` says."""
+    """``job_id`` waits until ``needs_job_id`` has ended with ``on_state``."""
 
     __tablename__ = "job_need"
     __table_args__ = (

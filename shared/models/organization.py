@@ -1,4 +1,4 @@
-"""Organizations, the keys that speak for them, and the record of what was changed."""
+"""Organizations, their API keys, and the audit log."""
 
 from typing import Any
 
@@ -12,8 +12,8 @@ from shared.models.columns import Moment, document, moment, one_of
 class Organization(SQLModel, table=True):
     """The owner of registries, servers and applications.
 
-    ``transfer_limit``: so many transfers at once on all its servers; null for any number. Jobs that
-    were stored before ``held_at`` wait: the database was restored then.
+    ``transfer_limit`` is the limit of concurrent transfers on all its servers; null: no limit. Jobs
+    that were stored before ``held_at``, when the database was restored, wait.
     """
 
     __table_args__ = (CheckConstraint("transfer_limit > 0", name="limit_positive"),)
@@ -26,9 +26,9 @@ class Organization(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A key is shown once; ``start`` are its first signs for display.
+    """An API key, shown once; ``start`` are its first characters for display.
 
-    ``key_hash`` is the SHA-256 of its SHA-256: the latter proves to the database that it was here.
+    ``key_hash`` is the SHA-256 of the key's proof, which is its SHA-256.
     """
 
     __tablename__ = "api_key"
@@ -46,7 +46,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class AuditEvent(SQLModel, table=True):
-    """A recorded action: caller, action and object; rows are only ever added."""
+    """A recorded action: caller, action and object; append-only."""
 
     __tablename__ = "audit_event"
     __table_args__ = (ForeignKeyConstraint(["organization_id"], ["organization.organization_id"]),)

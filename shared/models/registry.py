@@ -1,4 +1,4 @@
-"""Registries, with the seed document's fields, the password sealed, and how their tests ended."""
+"""Registries, with a sealed password, and the outcomes of their tests."""
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
@@ -10,8 +10,8 @@ from shared.models.columns import Moment, ids, moment, one_of
 class Registry(SQLModel, table=True):
     """``host`` is the canonical name of ``registry_url``; the sealed password is bound to it.
 
-    Its login goes to ``allowed_servers`` alone, for ``allowed_applications``; to all where it names
-    none. ``transfer_limit``: so many pulls and pushes with it at once, on whatever servers.
+    Only ``allowed_servers`` receive its login, for ``allowed_applications``; an empty list allows
+    all. ``transfer_limit`` is the limit of concurrent pulls and pushes with it, on all servers.
     """
 
     __table_args__ = (
@@ -37,9 +37,9 @@ class Registry(SQLModel, table=True):
 
 
 class RegistryCheck(SQLModel, table=True):
-    """The outcome of one test of a registry from a server; kept longer than the job itself.
+    """The outcome of one test of a registry from a server; stored longer than the job.
 
-    A trigger adds the row as the job ends. ``milliseconds`` are those of its last attempt.
+    A trigger adds the row when the job ends. ``milliseconds`` is the time of its last attempt.
     """
 
     __tablename__ = "registry_check"

@@ -1,4 +1,4 @@
-"""Rollback points: images that an application ran, and that are whole where they are kept."""
+"""Rollback points: images that an application ran, and that are complete at a registry."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from shared.models.columns import Moment, document, moment
 
 
 class Rollback(SQLModel, table=True):
-    """One image of an application, by its digest at a registry, and how it was run.
+    """One image of an application, by its digest at a registry, and its run settings.
 
-    Written once the image was verified there, and verified again from time to time:
-    ``verification_job_id`` is a requested verification, ``checked_at`` when the last one ended,
-    ``verification_error`` its error, if it failed. ``used_at`` is when it last became what runs.
-    Once ``dropped_at``, it is offered no more, and goes when its bytes are deleted, which
-    ``delete_job_id`` does.
+    It is stored once the image was verified there, and verified again periodically:
+    ``verification_job_id`` is a requested verification, ``checked_at`` the end of the last one,
+    ``verification_error`` its error, if it failed. ``used_at`` is the time of its last deployment.
+    After ``dropped_at`` it is no longer offered; the job ``delete_job_id`` deletes its bytes, then
+    the row is deleted.
     """
 
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Deployment servers, how they joined, and the control processes that look after them."""
+"""Deployment servers, their enrolment, and control processes."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from shared.jobs.commands import JobClass
 from shared.models.columns import Moment, document, moment
 
 ROLES = ("deploy", "build")
-"""What a server may be for: to run what is deployed, to build it, or both."""
+"""The roles of a server: run deployments, build, or both."""
 
 _CLASSES = ", ".join(f"'{job_class}'" for job_class in JobClass)
 _ROLES = ", ".join(f"'{role}'" for role in ROLES)
@@ -34,14 +34,13 @@ def _names(*default: str) -> Any:
 
 
 class Server(SQLModel, table=True):
-    """``incarnation`` names the worker process that may speak for it at the moment.
+    """A server; ``incarnation`` is its current worker process.
 
-    Before it is approved (``approved_at``) it gets no jobs, and so no stored login.
-    Nothing new is sent while it is ``draining``, nor of those classes that a person has paused.
-    ``engine`` is what its Docker Engine last said of itself, empty while that is away;
-    ``clock_ahead_seconds`` is by how much its clock is ahead of PostgreSQL's. ``predecessor`` is
-    the worker before, which proved to be dead; where that one is heard of all the same, at
-    ``second_worker_at``, two workers have one state directory.
+    Before it is approved (``approved_at``) it gets no jobs, and so no stored login. It gets no new
+    jobs while it is ``draining``, and none of its paused classes. ``engine`` is the last report
+    of its Docker Engine, empty while that does not answer; ``clock_ahead_seconds`` is its clock
+    minus PostgreSQL's. ``predecessor`` is the previous worker process, assumed dead; if it sends a
+    heartbeat, at ``second_worker_at``, two workers use one state directory.
     """
 
     __table_args__ = (
@@ -94,7 +93,7 @@ class Server(SQLModel, table=True):
 
 
 class ServerToken(SQLModel, table=True):
-    """A single-use right to enrol one server; kept as `ApiKey` keeps a key."""
+    """A single-use token to enrol one server; stored as a hash, like an `ApiKey`."""
 
     __tablename__ = "server_token"
 
@@ -105,7 +104,7 @@ class ServerToken(SQLModel, table=True):
 
 
 class ServerEnrolment(SQLModel, table=True):
-    """The key and the password hashes of a server; one row a server, never changed.
+    """The key and the password hashes of a server; one row for each server, never changed.
 
     ``broker_hash`` is the SHA-256 of its password at the broker, as hexadecimal digits.
     """
@@ -124,11 +123,11 @@ class ServerEnrolment(SQLModel, table=True):
 
 
 class Control(SQLModel, table=True):
-    """A control process and when it was last at work.
+    """A control process and the time of its last heartbeat.
 
-    ``broker_error`` is ``away`` or ``full``, as it saw the broker last; ``broker_memory`` is how
-    much of the memory that the broker may use is used, from 0 to 1, where that is known.
-    ``services``: how often each service ran and failed since the start, and the seconds it took.
+    ``broker_error`` is ``away`` or ``full``, of its last check; ``broker_memory`` is the used part
+    of the broker's memory limit, 0 to 1, if known. ``services`` holds runs, failures and seconds of
+    each service since the start.
     """
 
     control_id: str = Field(primary_key=True)
@@ -141,9 +140,9 @@ class Control(SQLModel, table=True):
 
 
 class SetAside(SQLModel, table=True):
-    """A row that a service of control could not handle, and why; tried again at ``next_at``.
+    """A row that a service of control could not handle, and why; it is retried at ``next_at``.
 
-    ``row_id`` is empty where the service itself failed. ``message`` holds no value of the row.
+    ``row_id`` is empty if the service itself failed. ``message`` contains no values of the row.
     """
 
     __tablename__ = "set_aside"
@@ -163,9 +162,9 @@ class SetAside(SQLModel, table=True):
 
 
 class DatabaseEpoch(SQLModel, table=True):
-    """The time from one restore of the database to the next; one is not ended.
+    """The time from one restore of the database to the next; the current epoch has no end.
 
-    Control raises its ``counter``. ``secret`` authenticates the mark of both that a worker keeps.
+    Control raises its ``counter``. ``secret`` authenticates the worker's copy of epoch and counter.
     """
 
     __tablename__ = "database_epoch"
@@ -179,7 +178,7 @@ class DatabaseEpoch(SQLModel, table=True):
 
 
 class ReleaseGate(SQLModel, table=True):
-    """One row, locked around counting slots and dispatching, so that replicas do not both count."""
+    """One row, locked while slots are counted and jobs dispatched: one replica at a time."""
 
     __tablename__ = "release_gate"
     __table_args__ = (CheckConstraint("gate = 1", name="one_row"),)

@@ -1,4 +1,4 @@
-"""Webhooks: endpoints that are notified of what ended, and each message to one of them."""
+"""Webhooks: endpoints for messages about ended jobs, and each of these messages."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ _EVENTS = ", ".join(f"'{event}'" for event in EVENTS)
 
 
 class Webhook(SQLModel, table=True):
-    """``secret`` is what messages are signed with, sealed for the host of the URL.
+    """``secret`` signs messages; it is sealed for the host of the URL.
 
-    ``disabled_code`` is why it was disabled, null where somebody asked for that.
+    ``disabled_code`` is why it was disabled; null if by request.
     """
 
     __table_args__ = (
@@ -49,10 +49,10 @@ class Webhook(SQLModel, table=True):
 
 
 class WebhookDelivery(SQLModel, table=True):
-    """One message to one endpoint: due again at some moment, or delivered, or given up.
+    """One message to one endpoint: due, delivered or failed.
 
-    A trigger adds it in the statement that ends its subject. ``attempts`` counts those that were
-    begun; ``status`` is what was answered to the last one, ``code`` why nothing was.
+    A trigger adds it in the statement that ends its subject. ``attempts`` counts begun attempts;
+    ``status`` is the last answer's, ``code`` the cause if there was none.
     """
 
     __tablename__ = "webhook_delivery"

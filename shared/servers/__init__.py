@@ -1,1 +1,1 @@
-"""Servers: their approval, and what they let containers mount."""
+"""Servers: their approval, and the host paths that containers may mount."""

@@ -1,4 +1,4 @@
-"""Approval of servers: before it a server gets no job. Control's database role gives it alone."""
+"""Approve servers, which get no job before. Only control's database role may do so."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ SELECT public.send_notification('wharf_release', '') FROM approved
 
 @dataclass(frozen=True)
 class Unapproved:
-    """A server that has joined with this key, and is not approved."""
+    """A server that has joined with this key and is not approved."""
 
     server_id: str
     name: str
@@ -42,13 +42,13 @@ class Unapproved:
 
 
 async def find_unapproved(connection: Connection) -> list[Unapproved]:
-    """All servers that have joined and are not approved, the oldest first."""
+    """Return all servers that have joined and are not approved, the oldest first."""
     rows = await (await connection.execute(FIND)).fetchall()
     return [Unapproved(**row) for row in rows]
 
 
 async def approve(connection: Connection, server: Unapproved) -> bool:
-    """Approve the server with the key that was seen; gives whether it still had that one."""
+    """Approve the server if it still has this key; return whether it has."""
     values = {
         "server_id": server.server_id,
         "public_key": server.public_key,

@@ -1,4 +1,4 @@
-"""Host paths that a server lets containers mount: the directories of a list, and those below."""
+"""Host paths that containers may mount: the directories of a list, and those below them."""
 
 from collections.abc import Iterable
 from posixpath import isabs, normpath
@@ -13,5 +13,5 @@ def is_within(path: str, allowed: Iterable[str]) -> bool:
 
 
 def _plain(path: str) -> str:
-    """Without ``..`` and doubled slashes, also the two at the beginning that POSIX keeps."""
+    """Remove ``..`` and doubled slashes, also two leading ones, which POSIX preserves."""
     return f"/{normpath(path).lstrip('/')}"

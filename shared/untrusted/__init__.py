@@ -1,1 +1,1 @@
-"""Read what others wrote without harm: stored documents, and text for terminals and logs."""
+"""Read untrusted data safely: stored documents, and text for terminals and logs."""

@@ -1,34 +1,34 @@
-"""Stored documents, read so that none of them breaks who reads it: a worker may have written it.
+"""Load stored documents safely: a worker may have written them.
 
-New ones are judged by ``documents.sql`` before they are stored; those of before may be anything.
+``documents.sql`` checks documents before they are stored; older ones are unchecked.
 """
 
 import json
 import re
 from typing import Any
 
-MOST_LEVELS = 64
-"""Far more than any document of ours has, far less than a writer of JSON can follow."""
+MAX_LEVELS = 64
+"""Far more than our documents have, far less than JSON writers can nest."""
 
 LONG_NUMBER = re.compile(r"\d{20}")
 
 UNREADABLE = {
     "code": "document_unreadable",
-    "message": "what the worker said here cannot be read",
-    "remedy": "See the worker's log on the server, and update it.",
+    "message": "the document that the worker stored cannot be read",
+    "remedy": "See the worker's log on the server, and update the worker.",
 }
-"""Shown in place of such a document, whatever it was: an error, a result, an Engine."""
+"""Shown instead of such a document: an error, a result or an Engine's description."""
 
 
 def load_document(stored: str | bytes) -> Any:
-    """The document, or `UNREADABLE` where it is too deep or holds a number beyond 64 bits."""
+    """Return the document; `UNREADABLE` if it is too deep or has a number beyond 64 bits."""
     text = stored if isinstance(stored, str) else stored.decode()
     parse_int = _bounded if LONG_NUMBER.search(text) else None
     try:
         document = json.loads(text, parse_int=parse_int)
     except (RecursionError, ValueError):
         return dict(UNREADABLE)
-    if text.count("{") + text.count("[") > MOST_LEVELS and not _is_flat(document):
+    if text.count("{") + text.count("[") > MAX_LEVELS and not _is_flat(document):
         return dict(UNREADABLE)
     return document
 
@@ -41,7 +41,7 @@ def _bounded(digits: str) -> int:
 
 def _is_flat(document: Any) -> bool:
     level = [document]
-    for _ in range(MOST_LEVELS):
+    for _ in range(MAX_LEVELS):
         below = list[Any]()
         for value in level:
             match value:

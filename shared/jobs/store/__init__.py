@@ -1,4 +1,4 @@
-"""The statements that change a job, and the only ones: submit, release, sweep, cancel.
+"""The only statements that change a job: submit, release, sweep, cancel.
 
-The rest is ``jobs/sql/worker``: what a server worker says about its own attempts.
+The others are in ``jobs/sql/worker``: a worker's statements for its own attempts.
 """

@@ -1,4 +1,4 @@
-"""Cancel a job: an unclaimed one ends at once, a running attempt learns it by its heartbeat."""
+"""Cancel a job: an unclaimed one ends at once; a running one with its worker's next heartbeat."""
 
 from psycopg.types.json import Jsonb
 
@@ -10,10 +10,10 @@ CANCEL = "SELECT job_cancel(%s, %s, %s) AS state"
 
 
 async def cancel(
-    connection: Connection, job_id: str, organization_id: str, why: str
+    connection: Connection, job_id: str, organization_id: str, message: str
 ) -> State | None:
     """Return the state after the request; ``None`` if there is no such job or it has ended."""
-    reason = Fault(code="cancelled", message=why)
+    reason = Fault(code="cancelled", message=message)
     cursor = await connection.execute(
         CANCEL, (job_id, organization_id, Jsonb(reason.model_dump(mode="json")))
     )

@@ -1,7 +1,7 @@
-"""Tell a job whose image was yet to be made which one it is: at its release, by its digest.
+"""Put the digest of a built image into the commands of the jobs that need it, at their release.
 
-What it needed has succeeded by then, so the digest is known. From then on the command says it, and
-with it the deployment, for every attempt.
+The needed job has succeeded by then, so the digest is known. It is stored in the command and the
+deployment, for every attempt.
 """
 
 from dataclasses import replace
@@ -27,10 +27,10 @@ UPDATE deployment d SET reference = %s, digest = %s
 
 
 async def pin(connection: Connection, job: Released) -> Released:
-    """The job with its digest in its ``reference``; one that has it is given as it is.
+    """Return the job with a digest in its ``reference``; one without ``made_by`` is unchanged.
 
     Raises:
-        UnmetConditionError: ``digest_unknown``: what made the image did not say, or says nonsense.
+        UnmetConditionError: ``digest_unknown``: the needed job has no valid digest.
         ValueError: the stored command cannot be read.
     """
     made_by = getattr(parse_command(job.kind, job.command), "made_by", None)
@@ -51,7 +51,7 @@ def _image(job: Released, digest: str | None) -> Reference:
     except InvalidReferenceError:
         raise UnmetConditionError(
             "digest_unknown",
-            f"what made {named} did not say which image it is",
+            f"the job that made {named} did not report its digest",
             remedy="Build again.",
         ) from None
     return Reference(named.registry, named.repository, digest=digest)

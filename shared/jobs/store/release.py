@@ -1,4 +1,4 @@
-"""Hand due jobs to their servers: counting and dispatching behind one gate, any replica may try."""
+"""Release due jobs to their servers: count and dispatch under one lock (the gate)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at 
 """
 
 MOST = 500
-"""Released at one look; the next one comes at once."""
+"""The limit of one release; the next one follows at once."""
 
 CHOOSE = """
 WITH RECURSIVE queue AS (
@@ -102,7 +102,7 @@ WITH RECURSIVE queue AS (
           OR of_registry <= registry_available)
    ORDER BY rank LIMIT %(most)s
 )"""
-CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - ours
+CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - no input
 ONE = """
 WITH chosen AS (
   SELECT job_id, organization_id, job_class, fair_key, 1 AS rank FROM job WHERE job_id = %(job_id)s
@@ -157,9 +157,9 @@ SELECT job_close_attempt(job_id, attempt, 'failed', %(error)s) FROM refused
 
 @dataclass(frozen=True)
 class Released:
-    """A job that was just dispatched, with what its logins are made of; secrets still sealed.
+    """A job that was just dispatched, with the sealed secrets for its logins.
 
-    ``sealed`` are secrets that were given with the job, by purpose; ``registries`` rows by id.
+    ``sealed`` are secrets that were given with the job, by purpose; ``registries`` are rows by id.
     ``fair_key`` is its application's id, if it is for one.
     """
 
@@ -177,33 +177,33 @@ class Released:
 
 
 async def release(connection: Connection) -> list[Released] | None:
-    """Dispatch what is due and has room, and return it in the order in which it is to be published.
+    """Dispatch due jobs within the limits; return them in the order in which to publish them.
 
-    Inside the caller's transaction; publish after its commit.
+    Call it inside a transaction, and publish after its commit.
 
-    ``None``: another replica is at the gate; try again soon.
+    ``None``: another replica holds the gate; try again soon.
     """
     aside = await enter(connection)
     return None if aside is None else await dispatch(connection, aside)
 
 
 async def enter(connection: Connection) -> list[str] | None:
-    """Lock the gate until the transaction ends; gives the ids of jobs that are set aside.
+    """Lock the gate until the transaction ends; return the ids of jobs that are set aside.
 
-    ``None``: another replica has it.
+    ``None``: another replica holds it.
     """
     row = await (await connection.execute(GATE)).fetchone()
     return row["aside"] if row else None
 
 
 async def dispatch(connection: Connection, aside: Sequence[str]) -> list[Released]:
-    """Dispatch all that is due and has room; behind the gate."""
+    """Dispatch due jobs within the limits; the gate has to be locked."""
     cursor = await connection.execute(RELEASE, {"most": MOST, "aside": aside})
     return [Released(**row) for row in await cursor.fetchall()]
 
 
 async def choose(connection: Connection, aside: Sequence[str]) -> list[str]:
-    """The ids of the jobs that `dispatch` would dispatch."""
+    """Return the ids of the jobs that `dispatch` would dispatch."""
     cursor = await connection.execute(CHOSEN, {"most": MOST, "aside": aside})
     return [row["job_id"] for row in await cursor.fetchall()]
 

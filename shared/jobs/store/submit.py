@@ -51,13 +51,12 @@ SELECT job_id FROM job
 
 @dataclass(frozen=True)
 class Submission:
-    """A job as it is asked for. ``job_id`` is made by the caller, so that a repeat is one job.
+    """A requested job. The caller makes ``job_id``, so that a repetition is the same job.
 
-    ``sealed`` are secrets that are given with this job only, sealed to the vault, by their purpose.
-    ``exclusive_key``: two jobs of an organization with the same do not run at once. ``fair_key``
-    names the application that it is for: those of an organization take turns. ``dedupe_key``: who
-    asks for the same kind with the same key gets this job, for as long as ``dedupe_until`` says.
-    ``priority``: that of its kind by default.
+    ``sealed`` are secrets for this job only, sealed to the vault, by purpose. ``exclusive_key``:
+    jobs of an organization with the same key do not run at once. ``fair_key`` is the application:
+    those of an organization take turns. ``dedupe_key``: requests of the same kind with the same key
+    get this job until ``dedupe_until``. ``priority`` is that of its kind by default.
     """
 
     organization_id: str
@@ -78,10 +77,10 @@ class Submission:
 
 
 async def submit(connection: Connection, job: Submission, *, proof: str | None = None) -> str:
-    """Store the job and notify control; return its id, or that of the job that stands for it.
+    """Store the job and notify control; return its id, or that of a job for the same work.
 
-    A repeat with the same id changes nothing. ``proof`` is of the key that asks: the API needs it,
-    unless its transaction has it already.
+    A repetition with the same id changes nothing. ``proof`` is that of the caller's key: the API
+    needs it, unless its transaction already has it.
     """
     values = values_of(job, proof)
     while True:
@@ -89,7 +88,7 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
             row = await (await connection.execute(statement, values)).fetchone()
             if row is not None:
                 return str(row["job_id"])
-        # The job in our way ended between the two: now there is nothing in our way.
+        # The existing job ended between the two statements: the next insert succeeds.
 
 
 async def submit_all(connection: AsyncConnection[Any], jobs: Sequence[Submission]) -> None:

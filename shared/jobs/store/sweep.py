@@ -1,4 +1,4 @@
-"""Apply what time does to jobs: level-triggered statements, idempotent, safe in replicas."""
+"""Apply lease, deadline and need rules to jobs; each statement is idempotent, safe in replicas."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ LOSE = Change(
 """,
     ),
     """
-SELECT job_lose(row_id, NULL, 'the worker of this attempt was not heard of any more',
+SELECT job_lose(row_id, NULL, 'the worker of this attempt sent no heartbeat',
                 'Check that the server and its worker run.') FROM due
 """,
 )
@@ -114,7 +114,7 @@ DROP_ORPHANED = Change(
     """
 UPDATE job SET state = 'cancelled', error = jsonb_build_object(
     'code', 'server_removed', 'message', 'the server of this job was removed',
-    'remedy', 'Ask another server.', 'retryable', false)
+    'remedy', 'Choose another server.', 'retryable', false)
   FROM due WHERE job.job_id = due.row_id AND job.state = 'queued'
 RETURNING job.job_id
 """,
@@ -123,7 +123,7 @@ RETURNING job.job_id
 
 @dataclass(frozen=True)
 class AttemptMessage:
-    """A message to a server: there is this attempt to be claimed."""
+    """A message to a server: this attempt can be claimed."""
 
     job_id: str
     server_id: str
@@ -132,10 +132,10 @@ class AttemptMessage:
 
 
 async def sweep(connection: Connection) -> list[AttemptMessage]:
-    """Apply all that is due; return the attempts to publish again."""
+    """Apply all rules; return the attempts to publish again."""
     for due in (LOSE, CALL_BACK, EXPIRE, DROP_ORPHANED):
         await change(connection, due)
-    # What needs a job that was dropped is dropped next: a whole chain, and no circle is stored.
+    # Jobs that need a dropped job are dropped too, along the whole chain; needs have no cycles.
     while await change(connection, DROP_HOPELESS):
         pass
     return [AttemptMessage(**row) for row in await change(connection, REPUBLISH)]

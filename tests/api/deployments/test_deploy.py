@@ -179,7 +179,7 @@ async def test_a_digest_that_nobody_told_is_not_run(
     await server.succeed_next({"reference": "x"})
     await server.succeed_next({"reference": "x", "digest": None})
 
-    with pytest.raises(Exception, match="did not say which image"):
+    with pytest.raises(Exception, match="did not report its digest"):
         await server.release()
 
 

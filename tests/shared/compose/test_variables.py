@@ -31,8 +31,8 @@ def test_a_default_is_filled_in(text: str, filled: str) -> None:
         ("app:${TAG:+1}", "the variable TAG "),
         ("app:${A:-${B}}", "the variable A "),
         ("app:${A:-1}${B}", "the variable B "),
-        ("app:$$", "no variable"),
-        ("app:${", "no variable"),
+        ("app:$$", "does not begin a variable"),
+        ("app:${", "does not begin a variable"),
     ],
 )
 def test_a_variable_without_a_default_is_named(text: str, said: str) -> None:

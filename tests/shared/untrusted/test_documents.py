@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.untrusted.documents import MOST_LEVELS, UNREADABLE, load_document
+from shared.untrusted.documents import MAX_LEVELS, UNREADABLE, load_document
 
 
 def nest(levels: int) -> str:
@@ -14,7 +14,7 @@ def nest(levels: int) -> str:
 @pytest.mark.parametrize(
     "text",
     [
-        nest(MOST_LEVELS + 1),
+        nest(MAX_LEVELS + 1),
         nest(100_000),
         f'{{"a": 1{"0" * 400}}}',
         f'{{"a": -1{"0" * 5000}}}',
@@ -31,7 +31,7 @@ def test_an_unreadable_document_is_shown_as_unreadable(text: str) -> None:
     [
         {"a": [{"b": [1, -2, 1.5, None, True]}] * 100},
         {"digits": "1" * 400, "largest": 2**63},
-        json.loads(nest(MOST_LEVELS - 1)),
+        json.loads(nest(MAX_LEVELS - 1)),
         "a text",
     ],
 )
