@@ -87,19 +87,21 @@ async def test_a_broker_that_does_not_answer_is_not_judged() -> None:
 async def test_the_api_ends_at_its_start_on_an_old_broker(
     database: Database, old_redis: str
 ) -> None:
-    said = await end(API, api_settings(database.url("wharf_api")) | {"WHARF_BROKER_URL": old_redis})
+    message = await end(
+        API, api_settings(database.url("wharf_api")) | {"WHARF_BROKER_URL": old_redis}
+    )
 
-    assert said.startswith("wharf api: the broker is Redis 7.0")
-    assert "Redis 7.2 or newer" in said
+    assert message.startswith("wharf api: the broker is Redis 7.0")
+    assert "Redis 7.2 or newer" in message
 
 
 async def test_control_ends_at_its_start_on_an_old_broker(
     database: Database, old_redis: str
 ) -> None:
-    said = await end(CONTROL, control_settings(database.url("wharf_control"), old_redis))
+    message = await end(CONTROL, control_settings(database.url("wharf_control"), old_redis))
 
-    assert "wharf control: the broker is Redis 7.0" in said
-    assert "Redis 7.2 or newer" in said
+    assert "wharf control: the broker is Redis 7.0" in message
+    assert "Redis 7.2 or newer" in message
 
 
 async def test_a_worker_ends_at_its_start_on_an_old_broker(
@@ -112,7 +114,7 @@ async def test_a_worker_ends_at_its_start_on_an_old_broker(
     (tmp_path / "database.password").write_text(enrolled.password.get_secret_value())
     state.close()
 
-    said = await end(
+    message = await end(
         WORKER,
         {
             "WHARF_STATE_DIR": str(tmp_path),
@@ -121,27 +123,27 @@ async def test_a_worker_ends_at_its_start_on_an_old_broker(
         },
     )
 
-    assert "wharf worker: the broker is Redis 7.0" in said
-    assert "Redis 7.2 or newer" in said
+    assert "wharf worker: the broker is Redis 7.0" in message
+    assert "Redis 7.2 or newer" in message
 
 
 async def test_the_api_ends_at_its_start_on_an_old_postgres(
     database: Database, old_postgres: str
 ) -> None:
-    said = await end(API, api_settings(url(database, "wharf_api", old_postgres)))
+    message = await end(API, api_settings(url(database, "wharf_api", old_postgres)))
 
-    assert said.startswith("wharf api: PostgreSQL 14.")
-    assert "Use PostgreSQL 15 or newer." in said
+    assert message.startswith("wharf api: PostgreSQL 14.")
+    assert "Use PostgreSQL 15 or newer." in message
 
 
 async def test_control_ends_at_its_start_on_an_old_postgres(
     database: Database, old_postgres: str, valkey: LocalValkey
 ) -> None:
     settings = control_settings(url(database, "wharf_control", old_postgres), valkey.url("control"))
-    said = await end(CONTROL, settings)
+    message = await end(CONTROL, settings)
 
-    assert said.startswith("wharf control: PostgreSQL 14.")
-    assert "Use PostgreSQL 15 or newer." in said
+    assert message.startswith("wharf control: PostgreSQL 14.")
+    assert "Use PostgreSQL 15 or newer." in message
 
 
 async def test_a_migration_ends_before_it_changes_an_old_postgres(
@@ -149,10 +151,10 @@ async def test_a_migration_ends_before_it_changes_an_old_postgres(
 ) -> None:
     database.execute("DROP VIEW queued_job CASCADE")
 
-    said = await end(MIGRATE, {"WHARF_DATABASE_URL": url(database, OWNER, old_postgres)})
+    message = await end(MIGRATE, {"WHARF_DATABASE_URL": url(database, OWNER, old_postgres)})
 
-    assert said.startswith("wharf migrate: PostgreSQL 14.")
-    assert "Use PostgreSQL 15 or newer." in said
+    assert message.startswith("wharf migrate: PostgreSQL 14.")
+    assert "Use PostgreSQL 15 or newer." in message
     assert database.execute("SELECT to_regclass('queued_job')") == [(None,)]
 
 
@@ -163,13 +165,13 @@ async def end(program: tuple[str, ...], settings: dict[str, str]) -> str:
         *(sys.executable, *program), env={**clean, **settings}, stderr=asyncio.subprocess.PIPE
     )
     try:
-        _, said = await asyncio.wait_for(process.communicate(), 30)
+        _, message = await asyncio.wait_for(process.communicate(), 30)
     except TimeoutError:
         process.kill()
         await process.wait()
         raise
     assert process.returncode == 1
-    return said.decode()
+    return message.decode()
 
 
 def api_settings(database_url: str) -> dict[str, str]:

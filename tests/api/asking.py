@@ -57,8 +57,8 @@ async def upload_context(
         headers={"content-type": "application/x-tar"},
     )
     assert answer.status_code == 200, answer.text
-    kept: dict[str, Any] = answer.json()
-    return kept
+    stored: dict[str, Any] = answer.json()
+    return stored
 
 
 async def show_application(client: httpx2.AsyncClient, application_id: str) -> dict[str, Any]:

@@ -53,10 +53,12 @@ async def build(
     return built
 
 
-async def deploy(client: httpx2.AsyncClient, application_id: str, **asked: Any) -> dict[str, Any]:
+async def deploy(
+    client: httpx2.AsyncClient, application_id: str, **requested: Any
+) -> dict[str, Any]:
     """A deployment of the build that is named, or of the newest one."""
-    body = {"applicationId": application_id, **asked}
-    procedure = "deploy" if "buildId" in asked else "redeploy"
+    body = {"applicationId": application_id, **requested}
+    procedure = "deploy" if "buildId" in requested else "redeploy"
     answer = await client.post(f"/api/application.{procedure}", json=body)
     assert answer.status_code == 200, answer.text
     accepted: dict[str, Any] = answer.json()

@@ -68,8 +68,8 @@ def _rows(owner: psycopg.Connection[Any]) -> dict[tuple[str, int], Any]:
     found: dict[tuple[str, int], Any] = {}
     for table, row in owner.execute(ROWS.encode()):
         assert isinstance(row, dict)
-        kept = {name: value for name, value in row.items() if name not in VOLATILE}
-        found[(str(table), hash(repr(kept)))] = kept
+        stored = {name: value for name, value in row.items() if name not in VOLATILE}
+        found[(str(table), hash(repr(stored)))] = stored
     return found
 
 

@@ -120,13 +120,13 @@ class Scene:
     ) -> CallEffects:
         for name in probe.fresh:
             await self.make(name)
-        asked = self.filled({**probe.base, **changed})
+        requested = self.filled({**probe.base, **changed})
         path = f"/api/{procedure.name}"
 
         async def request(client: httpx2.AsyncClient) -> httpx2.Response:
             if procedure.kind == "query":
-                return await client.get(path, params=asked)
-            return await client.post(path, json=asked, headers={"prefer": "respond-async"})
+                return await client.get(path, params=requested)
+            return await client.post(path, json=requested, headers={"prefer": "respond-async"})
 
         return await observe(
             self.client, self.owner, self.names, request, changes=procedure.kind == "mutation"
@@ -150,13 +150,13 @@ async def _fill(scene: Scene, server: TestServer) -> None:
     scene.names["subscribed"] = (await scene.post("webhook.create", url="https://a.example/"))[
         "webhookId"
     ]
-    kept = await create_deployable(client, [server], appName="kept", rollbackActive=True)
-    scene.names |= {"server": server.server_id, "kept": kept["applicationId"]}
-    point = await make_point(client, server, kept)
+    stored = await create_deployable(client, [server], appName="kept", rollbackActive=True)
+    scene.names |= {"server": server.server_id, "kept": stored["applicationId"]}
+    point = await make_point(client, server, stored)
     scene.names |= {"point": point["rollbackId"], "deployment": point["deploymentId"]}
-    await scene.post("application.build", applicationId=kept["applicationId"])
+    await scene.post("application.build", applicationId=stored["applicationId"])
     scene.names["build"] = point["buildId"]
-    await deploy(client, kept["applicationId"])
+    await deploy(client, stored["applicationId"])
     image = await create_application(client, name="image", dockerImage="ghcr.io/a/b:1")
     scene.names["image_application"] = image["applicationId"]
     for name in ("registry", "webhook", "application", "paused_server", "gone_server"):

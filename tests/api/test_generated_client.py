@@ -66,8 +66,8 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
     assert done.returncode == 0, done.stdout + done.stderr
     sys.path.insert(0, str(folder))
     try:
-        said = (done.stdout + done.stderr).splitlines()
-        yield Generated([line for line in said if WARNING.search(line)])
+        message = (done.stdout + done.stderr).splitlines()
+        yield Generated([line for line in message if WARNING.search(line)])
     finally:
         sys.path.remove(str(folder))
 
@@ -167,8 +167,8 @@ async def test_one_change_leaves_all_else_as_it_was(
         for procedure, change in CHANGES.items():
             [(name, value)] = chosen[procedure].items()
             before = await _show(client, name, value)
-            asked = {_snake(key): part for key, part in {name: value, **change}.items()}
-            body = generated.body(procedure)(**asked)
+            requested = {_snake(key): part for key, part in {name: value, **change}.items()}
+            body = generated.body(procedure)(**requested)
             answer = await generated.operation(procedure).asyncio_detailed(client=theirs, body=body)
             assert answer.status_code == 200, answer.content
             after = await _show(client, name, value)

@@ -250,8 +250,8 @@ async def said_at_start(variables: dict[str, str]) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "api", env={**clean, **variables}, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await process.communicate()
-    return process.returncode, said.decode()
+    _, message = await process.communicate()
+    return process.returncode, message.decode()
 
 
 async def test_a_missing_setting_is_one_sentence() -> None:
@@ -263,10 +263,10 @@ async def test_a_missing_setting_is_one_sentence() -> None:
 
 
 async def test_a_bad_key_at_the_start_is_one_sentence(settings: ApiSettings) -> None:
-    code, said = await said_at_start({**environment(settings), "WHARF_ADMIN_KEY": "short"})
+    code, message = await said_at_start({**environment(settings), "WHARF_ADMIN_KEY": "short"})
 
-    assert (code, said.count("\n")) == (1, 1)
-    assert "WHARF_ADMIN_KEY has fewer than 16 characters" in said
+    assert (code, message.count("\n")) == (1, 1)
+    assert "WHARF_ADMIN_KEY has fewer than 16 characters" in message
 
 
 async def test_a_client_that_cuts_the_line_while_it_waits_cancels_its_job(

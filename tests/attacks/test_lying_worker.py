@@ -115,9 +115,9 @@ async def test_an_engine_that_cannot_be_read_is_none_and_its_worker_is_heard(
 async def test_control_sequences_are_not_stored(world: World) -> None:
     enrolled = await world.add_server()
     job_id = await world.run(enrolled)
-    said = {"text": f"a{STEERING}b\n\tc"}
+    message = {"text": f"a{STEERING}b\n\tc"}
     await enrolled.call(
-        *("event", "first"), job_id=job_id, attempt=1, number=1, kind="log", data=said
+        *("event", "first"), job_id=job_id, attempt=1, number=1, kind="log", data=message
     )
     await enrolled.call(
         *("finish", "first"),

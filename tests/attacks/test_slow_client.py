@@ -148,8 +148,8 @@ async def test_a_good_caller_is_served_whatever_slow_and_greedy_clients_do(
 
     assert counted(metrics, "wharf_connections_evicted_total") > 0
     assert counted(metrics, "wharf_guesses_refused_total") >= 50
-    said = target.log.read_bytes()
-    assert b"Traceback" not in said and len(said) < 500_000
+    message = target.log.read_bytes()
+    assert b"Traceback" not in message and len(message) < 500_000
 
 
 async def guess(client: httpx2.AsyncClient, number: int) -> int:

@@ -36,10 +36,10 @@ class Scene:
         self.admin, self.member, self.mine, self.other = admin, member, mine, other
         self.database = database
 
-    async def ask(self, procedure: str, **asked: Any) -> tuple[int, str]:
+    async def ask(self, procedure: str, **requested: Any) -> tuple[int, str]:
         """How the member is answered: the status, and the code of the error."""
         method = PROCEDURES[procedure].method
-        given: Any = {"params": asked} if method == "GET" else {"json": asked}
+        given: Any = {"params": requested} if method == "GET" else {"json": requested}
         answer = await self.member.request(method, f"/api/{procedure}", **given)
         cause = answer.json().get("data", {}).get("cause", {})
         return answer.status_code, str(cause.get("code", ""))
@@ -106,10 +106,10 @@ async def scene(database: Database, tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_a_member_calls_no_procedure_of_administrators(scene: Scene) -> None:
-    asked = {name for name, one in PROCEDURES.items() if one.role == "admin"}
-    assert {"server.create", "apiKey.create", "registry.update", "application.update"} <= asked
+    requested = {name for name, one in PROCEDURES.items() if one.role == "admin"}
+    assert {"server.create", "apiKey.create", "registry.update", "application.update"} <= requested
 
-    for name in sorted(asked):
+    for name in sorted(requested):
         assert await scene.ask(name) == (403, "forbidden"), name
 
 
@@ -150,8 +150,8 @@ async def test_a_login_is_used_from_no_server_that_its_registry_does_not_name(
     assert await scene.ask("image.pull", image=IMAGE, **at_mine) == refused
     assert await scene.ask("image.push", image=IMAGE, **at_mine) == refused
     assert await scene.ask("image.copy", image=IMAGE, tag="2", **at_mine) == refused
-    asked = {"composeFile": COMPOSE, "serverId": scene.mine.server_id}
-    assert await scene.ask("compose.pull", **asked) == refused
+    requested = {"composeFile": COMPOSE, "serverId": scene.mine.server_id}
+    assert await scene.ask("compose.pull", **requested) == refused
 
     assert scene.count_jobs() == 0
 
@@ -233,12 +233,12 @@ async def test_a_member_uploads_no_code_that_would_run_with_secrets_or_host_path
         content=b"a tar",
         headers={"content-type": "application/x-tar"},
     )
-    change, asked = "application.saveEnvironment", dict[str, Any]({held: "TOKEN=hush"})
+    change, requested = "application.saveEnvironment", dict[str, Any]({held: "TOKEN=hush"})
     if held == "mounts":
         mount = {"type": "bind", "hostPath": "/", "mountPath": "/host"}
-        change, asked = "application.update", {"mounts": [mount]}
+        change, requested = "application.update", {"mounts": [mount]}
     saved = await scene.admin.post(
-        f"/api/{change}", json={"applicationId": application_id, **asked}
+        f"/api/{change}", json={"applicationId": application_id, **requested}
     )
     assert saved.status_code == 200, saved.text
 

@@ -426,8 +426,8 @@ async def degraded(world: World) -> list[str]:
     """Return the database's line of ``/readyz``, without the one of the absent control."""
     async with open_pool(world.database.url("wharf_api")) as pool:
         answer = await answer_ready(pool, DiskWatch(None))
-    said: list[str] = json.loads(bytes(answer.body))["degraded"]
-    return said
+    message: list[str] = json.loads(bytes(answer.body))["degraded"]
+    return message
 
 
 async def flood(connection: Connection) -> None:

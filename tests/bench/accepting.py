@@ -77,8 +77,8 @@ async def _load(url: str, body: dict[str, str], headers: dict[str, str]) -> floa
             count = 0
             while time.perf_counter() < until:
                 count += 1
-                asked = body | {"image": body["image"] % (number * 1_000_000 + count)}
-                async with session.post(url, json=asked) as answer:
+                requested = body | {"image": body["image"] % (number * 1_000_000 + count)}
+                async with session.post(url, json=requested) as answer:
                     assert answer.status == 200, await answer.text()
                     await answer.read()
                 done += 1

@@ -86,8 +86,8 @@ class Application:
 
     def roll_back(self, version: Version) -> Deployed:
         """Likewise, by the version's rollback point."""
-        asked = {"rollbackId": self._points()[version.digest]}
-        return self._succeeded(version, "rollback.rollback", asked)
+        requested = {"rollbackId": self._points()[version.digest]}
+        return self._succeeded(version, "rollback.rollback", requested)
 
     def wait_for_points(self, versions: Sequence[Version]) -> None:
         """Return once each has its rollback point."""
@@ -129,9 +129,11 @@ class Application:
         points = self.scene.call("rollback.all", self.chosen)
         return {point["digest"]: point["rollbackId"] for point in points if point["offered"]}
 
-    def _succeeded(self, version: Version, procedure: str, asked: Mapping[str, object]) -> Deployed:
+    def _succeeded(
+        self, version: Version, procedure: str, requested: Mapping[str, object]
+    ) -> Deployed:
         begun = time.perf_counter()
-        chosen = {"deploymentId": self.scene.call(procedure, asked)["deploymentId"]}
+        chosen = {"deploymentId": self.scene.call(procedure, requested)["deploymentId"]}
         deployment = self.scene.ended("deployment.one", chosen, SEEN_SECONDS)
         took = time.perf_counter() - begun
         assert deployment["state"] == "succeeded", deployment

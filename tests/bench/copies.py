@@ -68,8 +68,8 @@ class _Bench:
         """Ours, in a process whose start is not counted: a worker runs already."""
         words = (sys.executable, "-m", "tests.bench.peers.carry", source)
         target = f"{self.scene.registry()[0].host}/bench/ours:1"
-        said = _run(*words, target, REGISTRY_NETWORK, text=f"{USER} {PASSWORD}")
-        answer: dict[str, float] = json.loads(said)
+        message = _run(*words, target, REGISTRY_NETWORK, text=f"{USER} {PASSWORD}")
+        answer: dict[str, float] = json.loads(message)
         return answer
 
     def job(self, source: str, registry_id: str, name: str) -> float:

@@ -54,8 +54,10 @@ async def _ask(scene: Scene, jobs: int, pause_seconds: float) -> str:
 
         async def one(number: int) -> str:
             async with slots:
-                asked = body | {"target": f"bench/small:{number}"}
-                async with session.post(f"{scene.stack.url}/api/image.tag", json=asked) as answer:
+                requested = body | {"target": f"bench/small:{number}"}
+                async with session.post(
+                    f"{scene.stack.url}/api/image.tag", json=requested
+                ) as answer:
                     assert answer.status == 202, await answer.text()
                     return str((await answer.json())["jobId"])
 

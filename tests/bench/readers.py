@@ -17,8 +17,8 @@ SECONDS = 5.0
 
 def measure(scene: Scene) -> Iterator[Figure]:
     server_id = scene.stack.call("server.create", {"name": "nobody-there"})["serverId"]
-    asked = {"serverId": server_id, "image": "registry.example.com/app:1"}
-    job_id = scene.stack.call("image.pull", asked)["jobId"]
+    requested = {"serverId": server_id, "image": "registry.example.com/app:1"}
+    job_id = scene.stack.call("image.pull", requested)["jobId"]
     pid = scene.stack.children["api"].pid
     memory = proportional_bytes(pid)
     idle, latency, used = asyncio.run(_read(scene, job_id, pid))

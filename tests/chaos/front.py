@@ -55,8 +55,8 @@ class HeldRequest:
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep(self, request: web.Request, *, is_done: bool) -> None:
-        asked = request.method == self.method and self.part in request.path
-        if asked and is_done is self.is_done:
+        requested = request.method == self.method and self.part in request.path
+        if requested and is_done is self.is_done:
             self.reached.set()
             await self.go_on.wait()
 

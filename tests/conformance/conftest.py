@@ -31,14 +31,14 @@ def make_outside(directory: Path) -> OutsidePostgres:
     """As the pages ask for one, with what ``wharf migrate`` then asks of a superuser."""
     server = OutsidePostgres.start(directory)
     server.create_database(DATABASE)
-    asked = server.migrate(DATABASE)
-    assert [statement.split(" ON ")[0] for statement in asked] == [
+    requested = server.migrate(DATABASE)
+    assert [statement.split(" ON ")[0] for statement in requested] == [
         *["REVOKE CONNECT, TEMPORARY"] * 2,
         "REVOKE EXECUTE",
         "GRANT SET",
     ]
     with server.administer(DATABASE) as superuser:
-        for statement in asked:
+        for statement in requested:
             superuser.execute(statement.encode())
     assert server.migrate(DATABASE) == []
     return server

@@ -48,7 +48,7 @@ class Scene:
     def run(self, block: Block) -> list[str]:
         """Run a block; says what is wrong with it."""
         try:
-            return [f"{block.place}: {said}" for said in self._run(block)]
+            return [f"{block.place}: {message}" for message in self._run(block)]
         except (subprocess.TimeoutExpired, json.JSONDecodeError, psycopg.Error) as error:
             return [f"{block.place}: {type(error).__name__}: {error}"]
 
@@ -98,16 +98,16 @@ class Scene:
             timeout=BLOCK_SECONDS,
             check=False,
         )
-        said, errors = self._shown(ran.stdout), self._shown(ran.stderr or "")
+        message, errors = self._shown(ran.stdout), self._shown(ran.stderr or "")
         if ran.returncode != 0:
-            return [f"ended with {ran.returncode}: {said[-1500:]} {errors[-1500:]}"]
+            return [f"ended with {ran.returncode}: {message[-1500:]} {errors[-1500:]}"]
         if block.answer is None:
-            return [f"was refused: {said}"] if '"httpStatus"' in said else []
+            return [f"was refused: {message}"] if '"httpStatus"' in message else []
         if block.answer.language == "text":
-            wrong = list(compare_lines(block.answer.text, said))
+            wrong = list(compare_lines(block.answer.text, message))
         else:
-            wrong = list(compare(json.loads(block.answer.text), json.loads(said), self.ids))
-        return [f"{each}; all of it: {said[-3000:]}{errors[-1000:]}" for each in wrong]
+            wrong = list(compare(json.loads(block.answer.text), json.loads(message), self.ids))
+        return [f"{each}; all of it: {message[-3000:]}{errors[-1000:]}" for each in wrong]
 
     def _environment(self) -> dict[str, str]:
         programs = str(Path(sys.executable).parent)

@@ -205,8 +205,8 @@ async def _backend(root: Path, request: web.Request) -> web.StreamResponse:
             "REMOTE_ADDR": "127.0.0.1",
         },
     )
-    said, _ = await process.communicate(body)
-    head, _, content = said.partition(b"\r\n\r\n")
+    message, _ = await process.communicate(body)
+    head, _, content = message.partition(b"\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
     status = int(headers.pop("Status", "200").split()[0])
     return web.Response(status=status, headers=headers, body=content)

@@ -29,7 +29,7 @@ def keep(port: Port, tmp_path: Path) -> Iterator[LocalRegistry]:
 
 def test_an_image_is_copied_to_another_registry_as_it_is(port: Port, keep: LocalRegistry) -> None:
     make_image(port.fleet.hosts[0].docker_host, "team/copied:1", layer_bytes=(50_000,))
-    kept = port.stack.call(
+    stored = port.stack.call(
         "registry.create",
         login(keep, PASSWORD) | {"registryName": "copies", "registryUrl": keep.host},
     )
@@ -39,7 +39,7 @@ def test_an_image_is_copied_to_another_registry_as_it_is(port: Port, keep: Local
     body = {
         "image": pushed["reference"],
         "sourceRegistryId": port.registry_id,
-        "registryId": kept["registryId"],
+        "registryId": stored["registryId"],
         "tag": "stable",
     }
 
@@ -48,7 +48,7 @@ def test_an_image_is_copied_to_another_registry_as_it_is(port: Port, keep: Local
     assert copied["state"] == "succeeded", copied
     assert copied["result"]["digest"] == pushed["digest"]
     pulled = port.jobs.pull(
-        port.servers[1].server_id, kept["registryId"], copied["result"]["reference"]
+        port.servers[1].server_id, stored["registryId"], copied["result"]["reference"]
     )
     assert port.jobs.ended(pulled)["result"]["digest"] == pushed["digest"]
 
@@ -83,13 +83,13 @@ def wharf_build(port: Port, *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_pipeline_s_build_is_pushed_and_retained_and_pulled_by_its_digest_elsewhere(
     port: Port, keep: LocalRegistry, tmp_path: Path
 ) -> None:
-    kept = port.stack.call(
+    stored = port.stack.call(
         "registry.create",
         login(keep, PASSWORD) | {"registryName": "keep", "registryUrl": keep.host},
     )
     repository = serve(port, tmp_path / "git", DOCKERFILE)
     try:
-        settings = {"rollbackRegistryId": kept["registryId"], "rollbackActive": True}
+        settings = {"rollbackRegistryId": stored["registryId"], "rollbackActive": True}
         application_id = create(port, "built-app", repository, **settings)
         ran = wharf_build(port, "built-app", "--tag", "1.0")
     finally:
@@ -102,7 +102,7 @@ def test_a_pipeline_s_build_is_pushed_and_retained_and_pulled_by_its_digest_else
     assert (build["digest"], build["revision"]) == (digest, repository.commit)
     assert "LABEL of" in ran.stderr and "retain: succeeded" in ran.stderr
     pulled = port.jobs.pull(
-        port.servers[1].server_id, kept["registryId"], f"{build['retained']}@{digest}"
+        port.servers[1].server_id, stored["registryId"], f"{build['retained']}@{digest}"
     )
     assert port.jobs.ended(pulled)["result"]["digest"] == digest
 
@@ -125,8 +125,8 @@ def test_a_build_s_step_reads_a_secret_that_nobody_is_shown(port: Port, tmp_path
     assert ran.returncode == 0, ran.stderr
     assert "***was read" in ran.stderr
     [build] = port.stack.call("build.all", {"applicationId": application_id})
-    kept = [port.stack.call("job.one", {"jobId": job_id}) for job_id in build["jobIds"]]
-    assert "npm_canary" not in f"{ran.stderr} {ran.stdout} {build} {kept}"
+    stored = [port.stack.call("job.one", {"jobId": job_id}) for job_id in build["jobIds"]]
+    assert "npm_canary" not in f"{ran.stderr} {ran.stdout} {build} {stored}"
 
 
 def test_a_build_that_fails_says_which_step_and_leaves_no_tag(port: Port, tmp_path: Path) -> None:

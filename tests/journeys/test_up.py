@@ -65,11 +65,11 @@ def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port)
         data = Path(folder) / "data"
         address = free_port()
         with running_up(data, address, docker_host) as process:
-            said = read_until(process, "Ctrl-C")
-            key = re.search(r"wharf_\S+", said)
-            assert key, said
-            documentation = re.search(r"docs: ([^)]+)\)", said)
-            assert documentation, said
+            message = read_until(process, "Ctrl-C")
+            key = re.search(r"wharf_\S+", message)
+            assert key, message
+            documentation = re.search(r"docs: ([^)]+)\)", message)
+            assert documentation, message
             assert httpx2.get(documentation[1]).status_code == 200
             headers = {"x-api-key": key[0]}
             url = f"http://127.0.0.1:{address}/api/trpc"
@@ -105,19 +105,19 @@ def test_a_taken_port_is_one_clear_sentence(port: Port, tmp_path: Path) -> None:
         taken.listen()
         number = taken.getsockname()[1]
         with running_up(tmp_path, number, port.fleet.hosts[0].docker_host) as process:
-            said, _ = process.communicate(timeout=30)
+            message, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert f"port {number} on 127.0.0.1 is taken" in said
-    assert "Traceback" not in said
+    assert f"port {number} on 127.0.0.1 is taken" in message
+    assert "Traceback" not in message
 
 
 def test_a_dead_engine_is_one_clear_sentence(tmp_path: Path) -> None:
     nowhere = f"unix://{tmp_path}/docker.sock"
     with running_up(tmp_path / "data", free_port(), nowhere) as process:
-        said, _ = process.communicate(timeout=30)
+        message, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
-    assert said.strip().splitlines() == [
+    assert message.strip().splitlines() == [
         f"wharf up: no Docker Engine answers at {nowhere}. Start Docker, or set DOCKER_HOST."
     ]

@@ -26,20 +26,20 @@ def upload(port: Port, application_id: str, content: bytes) -> dict[str, Any]:
         timeout=60,
     )
     assert answer.status_code == 200, answer.text
-    kept: dict[str, Any] = answer.json()
-    return kept
+    stored: dict[str, Any] = answer.json()
+    return stored
 
 
 def make_application(port: Port, name: str) -> str:
     server_id = port.servers[0].server_id
     settings = {"buildRegistryId": port.registry_id, "buildServerId": server_id}
-    asked = {"name": name, "sourceType": "drop", **settings}
-    return str(port.stack.call("application.create", asked)["applicationId"])
+    requested = {"name": name, "sourceType": "drop", **settings}
+    return str(port.stack.call("application.create", requested)["applicationId"])
 
 
-def build(port: Port, application_id: str, **asked: str) -> list[Job]:
+def build(port: Port, application_id: str, **requested: str) -> list[Job]:
     """The jobs of a build, once they have ended."""
-    built = port.stack.call("application.build", {"applicationId": application_id, **asked})
+    built = port.stack.call("application.build", {"applicationId": application_id, **requested})
     return [port.jobs.ended(job_id) for job_id in built["jobIds"]]
 
 
@@ -84,8 +84,8 @@ def test_a_context_that_leads_out_is_refused_once_and_nothing_is_pushed(port: Po
 
 def test_a_context_that_is_gone_is_named_with_what_to_do(port: Port) -> None:
     application_id = make_application(port, "Gone")
-    kept = upload(port, application_id, pack(b"gone"))
-    (port.directory / "wharf" / "contexts" / kept["contextId"]).unlink()
+    stored = upload(port, application_id, pack(b"gone"))
+    (port.directory / "wharf" / "contexts" / stored["contextId"]).unlink()
 
     [made, _] = build(port, application_id)
 

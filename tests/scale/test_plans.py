@@ -207,7 +207,7 @@ async def test_the_pages_that_the_api_shows_read_no_large_table_whole(
         "database_url": scenario.filled.database.url("wharf_api"),
         "vault_public_key": str(PrivateKey.generate().public),
     }
-    asked: list[tuple[str, Any]] = []
+    requested: list[tuple[str, Any]] = []
     found: dict[str, set[str]] = {}
     app = create_app(ApiSettings.model_validate(settings))
     async with app.router.lifespan_context(app), open_client(app, API_KEY) as client:
@@ -215,19 +215,19 @@ async def test_the_pages_that_the_api_shows_read_no_large_table_whole(
 
         @event.listens_for(engine, "before_cursor_execute")
         def note(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
-            asked.append((statement, values))
+            requested.append((statement, values))
 
         for page in PAGES:
             path = page.format(queued=scenario.queued, succeeded=scenario.succeeded)
             answer = await client.get(f"/api/{path}")
             assert answer.status_code == 200, answer.text
             assert answer.json()
-            for statement, values in asked:
+            for statement, values in requested:
                 scanned = await scanned_by_plan(scenario.connection, statement, values) & LARGE
                 if scanned:
                     found.setdefault(page, set()).update(scanned)
-            assert asked
-            asked.clear()
+            assert requested
+            requested.clear()
 
     assert found == {}
 
@@ -272,7 +272,7 @@ async def test_pruning_reads_no_large_table_whole(scenario: ScaleScenario) -> No
 
 
 async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
-    said: dict[str, str] = {}
+    message: dict[str, str] = {}
 
     async def speak() -> None:
         await scenario.make_room(5)
@@ -289,10 +289,10 @@ async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleSc
             "register": {"incarnation": "second", "predecessor": "first"},
         }
         for function, document in documents.items():
-            said[function] = (await scenario.call(function, **document))["status"]
+            message[function] = (await scenario.call(function, **document))["status"]
 
     assert await scanned_by_running(scenario.connection, speak) & LARGE == set()
-    assert list(said.values()) == ["claimed", "current", "recorded", "recorded", "current"]
+    assert list(message.values()) == ["claimed", "current", "recorded", "recorded", "current"]
 
 
 async def test_a_beat_has_no_index_changed(scenario: ScaleScenario) -> None:

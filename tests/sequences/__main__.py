@@ -15,13 +15,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="sequences", description=__doc__)
     parser.add_argument("--examples", type=int, default=50, help="how many sequences")
     parser.add_argument("--steps", type=int, default=8, help="the most steps of one")
-    asked = parser.parse_args()
+    requested = parser.parse_args()
     begun = time.monotonic()
     with open_scene() as scene:
         Deployments.scene = scene
         chosen = settings(
-            max_examples=asked.examples,
-            stateful_step_count=asked.steps,
+            max_examples=requested.examples,
+            stateful_step_count=requested.steps,
             deadline=timedelta(minutes=5),
             suppress_health_check=list(HealthCheck),
             phases=(Phase.generate,),
@@ -34,7 +34,7 @@ def main() -> None:
             for what, count in sorted(Deployments.counts.items()):
                 print(f"{count:5} {what}")  # noqa: T201
     took = time.monotonic() - begun
-    print(f"{asked.examples} sequences in {took:.0f} s: what is recorded is what runs")  # noqa: T201
+    print(f"{requested.examples} sequences in {took:.0f} s: what is recorded is what runs")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ class Deployments(RuleBasedStateMachine):
     @precondition(lambda self: self.scene.builds.is_up)
     @rule(number=st.integers(0, GOOD - 1), other=st.integers(0, GOOD - 1))
     def deploy_twice_at_once(self, number: int, other: int) -> None:
-        asked = self._ask(number), self._ask(other)
-        first, second = (self._ended(each) for each in asked)
+        requested = self._ask(number), self._ask(other)
+        first, second = (self._ended(each) for each in requested)
         assert first["state"] != "failed", first
         assert second["state"] == "succeeded", second
         self._note(first, number)
@@ -102,9 +102,9 @@ class Deployments(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, GOOD - 1), seconds=st.sampled_from(MOMENTS))
     def cancel(self, number: int, seconds: float) -> None:
-        asked = self._ask(number)
+        requested = self._ask(number)
         time.sleep(seconds)
-        deployment = self._cancelled(asked)
+        deployment = self._cancelled(requested)
         assert deployment["state"] != "failed" or not self.scene.builds.is_up, deployment
         self._note(deployment, number)
 
@@ -116,10 +116,10 @@ class Deployments(RuleBasedStateMachine):
     )
     def cancel_what_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
         self.counts[f"cancel with a dead {dies}"] += 1
-        asked = self._ask(number)
+        requested = self._ask(number)
         time.sleep(seconds)
         with self._without(dies, host):
-            deployment = self._cancelled(asked)
+            deployment = self._cancelled(requested)
         self._note(deployment, number)
 
     @rule(
@@ -130,11 +130,11 @@ class Deployments(RuleBasedStateMachine):
     )
     def deploy_while_one_dies(self, number: int, seconds: float, host: int, dies: str) -> None:
         self.counts[f"deploy with a dead {dies}"] += 1
-        asked = self._ask(number)
+        requested = self._ask(number)
         time.sleep(seconds)
         with self._without(dies, host):
             pass
-        deployment = self._ended(asked)
+        deployment = self._ended(requested)
         assert deployment["state"] == "succeeded" or not self.scene.builds.is_up, deployment
         self._note(deployment, number)
 
@@ -153,8 +153,8 @@ class Deployments(RuleBasedStateMachine):
         assert all(point["offered"] for point in points), points
         if points:
             point = points[place % len(points)]
-            asked = {"rollbackId": point["rollbackId"]}
-            deployment = self._ended(self.scene.stack.call("rollback.rollback", asked))
+            requested = {"rollbackId": point["rollbackId"]}
+            deployment = self._ended(self.scene.stack.call("rollback.rollback", requested))
             assert deployment["state"] == "succeeded", deployment
             assert deployment["digest"] == point["digest"]
             self._note(deployment)
@@ -245,19 +245,19 @@ class Deployments(RuleBasedStateMachine):
         chosen = {"applicationId": self.application_id}
         image = f"{self.scene.sources.host}/sources/app:{number}"
         self.scene.stack.call("application.saveDockerProvider", chosen | {"dockerImage": image})
-        asked: dict[str, Any] = self.scene.stack.call("application.deploy", chosen)
-        return asked
+        requested: dict[str, Any] = self.scene.stack.call("application.deploy", chosen)
+        return requested
 
-    def _cancelled(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def _cancelled(self, requested: dict[str, Any]) -> dict[str, Any]:
         try:
-            chosen = {"deploymentId": asked["deploymentId"]}
+            chosen = {"deploymentId": requested["deploymentId"]}
             self.scene.stack.call("deployment.cancel", chosen)
         except SetupError as error:
             assert "already_ended" in str(error), error  # noqa: PT017 - it may be, or not
-        return self._ended(asked)
+        return self._ended(requested)
 
-    def _ended(self, asked: dict[str, Any]) -> dict[str, Any]:
-        deployment = self.scene.ended(asked["deploymentId"])
+    def _ended(self, requested: dict[str, Any]) -> dict[str, Any]:
+        deployment = self.scene.ended(requested["deploymentId"])
         what = "rollback" if deployment["rollbackId"] else "deployment"
         self.counts[f"{what} of a {self.runtime}: {deployment['state']}"] += 1
         return deployment

@@ -64,7 +64,7 @@ async def test_a_build_as_dokploys_client_sends_it_is_stored(client: httpx2.Asyn
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"buildType": "nixpacks"}, "nixpacks is not built here: use dockerfile"),
         ({"buildType": "static"}, "static is not built here: use dockerfile"),
@@ -78,14 +78,14 @@ async def test_a_build_as_dokploys_client_sends_it_is_stored(client: httpx2.Asyn
     ],
 )
 async def test_a_build_that_is_none_of_ours_is_refused_in_a_sentence(
-    client: httpx2.AsyncClient, change: dict[str, Any], said: str
+    client: httpx2.AsyncClient, change: dict[str, Any], message: str
 ) -> None:
     created = await create_application(client)
 
     answer = await save_build(client, created["applicationId"], **change)
 
     assert answer.status_code == 400
-    assert answer.json()["issues"][0]["message"].startswith(said)
+    assert answer.json()["issues"][0]["message"].startswith(message)
     assert await show_application(client, created["applicationId"]) == created
 
 
@@ -134,11 +134,11 @@ async def test_only_those_variables_change_that_are_given(
     before = sealed(database)
 
     await save_environment(client, application_id, buildArgs="A=2")
-    kept = sealed(database)
+    stored = sealed(database)
     await save_environment(client, application_id, env=None, buildSecrets="# nothing\n")
 
     shown = await show_application(client, application_id)
-    assert kept == before
+    assert stored == before
     assert sealed(database)[2:] == (None, None)
     assert (shown["envNames"], shown["buildSecretNames"], shown["buildArgs"]) == ([], [], "A=2")
 

@@ -41,8 +41,8 @@ async def test_a_registry_at_another_host_than_the_image_is_named(
     elsewhere = await save_docker(client, application_id, registryId=registry_id)
     there = await save_docker(client, application_id, dockerImage="ghcr.io/a/b:1")
 
-    said = "registryId has no effect: the image is at docker.io, the registry ghcr.io"
-    assert said in elsewhere.headers["x-wharf-warnings"]
+    message = "registryId has no effect: the image is at docker.io, the registry ghcr.io"
+    assert message in elsewhere.headers["x-wharf-warnings"]
     assert "x-wharf-warnings" not in there.headers
 
 
@@ -121,11 +121,11 @@ async def test_a_token_stays_with_its_host_and_goes_when_it_is_taken_away(
     other_repository = await save_git(
         client, application_id, customGitUrl="https://GIT.example.com:443/other.git"
     )
-    kept = stored_token(database)
+    stored = stored_token(database)
     await save_git(client, application_id, customGitToken=None)
 
     assert other_repository.json() is True
-    assert kept == first
+    assert stored == first
     assert stored_token(database)[-1] is None
 
 

@@ -48,8 +48,8 @@ async def begin(server: TestServer) -> tuple[Released, str]:
 async def build(client: httpx2.AsyncClient, application_id: str) -> dict[str, Any]:
     answer = await client.post("/api/application.build", json={"applicationId": application_id})
     assert answer.status_code == 200, answer.text
-    asked: dict[str, Any] = answer.json()
-    return asked
+    requested: dict[str, Any] = answer.json()
+    return requested
 
 
 @pytest.fixture

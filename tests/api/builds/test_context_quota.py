@@ -54,8 +54,8 @@ async def test_no_more_is_kept_than_the_quota_whichever_process_takes_it(
         assert (announced.status_code, cause["code"]) == (413, "quota_exceeded")
         assert "WHARF_CONTEXT_QUOTA_BYTES" in cause["remedy"]
         assert fits.status_code == 200
-        kept = [path.stat().st_size for path in (settings.data_dir / FOLDER).iterdir()]
-        assert sorted(kept) == [100, 300, 300, 300]
+        stored = [path.stat().st_size for path in (settings.data_dir / FOLDER).iterdir()]
+        assert sorted(stored) == [100, 300, 300, 300]
 
         await first.post("/api/application.remove", json=chosen)
         chosen = {"applicationId": (await create_application(first))["applicationId"]}

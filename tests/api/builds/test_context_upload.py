@@ -30,7 +30,7 @@ TAR = {"content-type": "application/x-tar"}
 
 
 @pytest.fixture
-def kept(settings: ApiSettings) -> Path:
+def stored(settings: ApiSettings) -> Path:
     assert settings.data_dir
     return settings.data_dir / store.FOLDER
 
@@ -40,8 +40,8 @@ async def chosen(client: httpx2.AsyncClient) -> dict[str, str]:
     return {"applicationId": (await create_application(client))["applicationId"]}
 
 
-def files(kept: Path) -> list[str]:
-    return sorted(path.name for path in kept.iterdir())
+def files(stored: Path) -> list[str]:
+    return sorted(path.name for path in stored.iterdir())
 
 
 def mode(path: Path) -> int:
@@ -54,7 +54,7 @@ def mode(path: Path) -> int:
 async def test_an_upload_is_stored_and_gets_an_id(
     client: httpx2.AsyncClient,
     chosen: dict[str, str],
-    kept: Path,
+    stored: Path,
     database: Database,
     kind: str,
 ) -> None:
@@ -65,9 +65,9 @@ async def test_an_upload_is_stored_and_gets_an_id(
 
     shown = answer.json()
     assert (answer.status_code, shown["sizeBytes"], shown["sha256"]) == (200, 300_000, sha256)
-    assert files(kept) == [shown["contextId"]]
-    assert (kept / shown["contextId"]).read_bytes() == content
-    assert [mode(kept), mode(kept / shown["contextId"])] == [0o700, 0o600]
+    assert files(stored) == [shown["contextId"]]
+    assert (stored / shown["contextId"]).read_bytes() == content
+    assert [mode(stored), mode(stored / shown["contextId"])] == [0o700, 0o600]
     assert database.execute("SELECT context_id, application_id, sha256 FROM context") == [
         (shown["contextId"], chosen["applicationId"], sha256)
     ]
@@ -91,14 +91,14 @@ async def test_an_upload_with_the_given_checksum_is_stored(
 
 @pytest.mark.parametrize("header", checksums(b"another"))
 async def test_an_upload_with_another_checksum_is_not_stored(
-    client: httpx2.AsyncClient, chosen: dict[str, str], kept: Path, header: dict[str, str]
+    client: httpx2.AsyncClient, chosen: dict[str, str], stored: Path, header: dict[str, str]
 ) -> None:
     answer = await client.post(URL, params=chosen, content=b"a tar", headers={**TAR, **header})
 
     cause = answer.json()["data"]["cause"]
     assert (answer.status_code, cause["code"]) == (400, "checksum_mismatch")
     assert cause["remedy"]
-    assert files(kept) == []
+    assert files(stored) == []
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ async def test_an_upload_with_another_checksum_is_not_stored(
 async def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
     client: httpx2.AsyncClient,
     chosen: dict[str, str],
-    kept: Path,
+    stored: Path,
     status: int,
     changes: dict[str, Any],
 ) -> None:
@@ -128,14 +128,14 @@ async def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
 
     assert answer.status_code == status, answer.text
     assert answer.json()["message"]
-    assert files(kept) == []
+    assert files(stored) == []
 
 
 async def test_nobody_sends_without_a_key_or_to_another_organization(
     app: FastAPI,
     stranger: httpx2.AsyncClient,
     chosen: dict[str, str],
-    kept: Path,
+    stored: Path,
     database: Database,
 ) -> None:
     sent: list[int] = []
@@ -149,7 +149,7 @@ async def test_nobody_sends_without_a_key_or_to_another_organization(
 
     assert (unknown.status_code, foreign.status_code, wrong.status_code) == (401, 404, 401)
     assert sent == []
-    assert (files(kept), database.execute("SELECT 1 FROM context")) == ([], [])
+    assert (files(stored), database.execute("SELECT 1 FROM context")) == ([], [])
 
 
 async def endless(sent: list[int], size_bytes: int = 100_000) -> AsyncIterator[bytes]:
@@ -159,7 +159,7 @@ async def endless(sent: list[int], size_bytes: int = 100_000) -> AsyncIterator[b
 
 
 async def test_an_upload_that_is_too_large_is_read_up_to_the_limit_and_no_further(
-    settings: ApiSettings, kept: Path
+    settings: ApiSettings, stored: Path
 ) -> None:
     small = ApiSettings.model_validate({**settings.model_dump(), "context_max_bytes": 1_000_000})
     app, sent, announced = create_app(small), list[int](), list[int]()
@@ -167,15 +167,15 @@ async def test_an_upload_that_is_too_large_is_read_up_to_the_limit_and_no_furthe
         chosen = {"applicationId": (await create_application(client))["applicationId"]}
 
         answer = await client.post(URL, params=chosen, content=endless(sent), headers=TAR)
-        said = {**TAR, "content-length": "1000001"}
-        early = await client.post(URL, params=chosen, content=endless(announced), headers=said)
+        message = {**TAR, "content-length": "1000001"}
+        early = await client.post(URL, params=chosen, content=endless(announced), headers=message)
         most = await upload_context(client, chosen["applicationId"], bytes(1_000_000))
 
     assert (answer.status_code, early.status_code) == (413, 413)
     assert answer.json()["data"]["cause"]["remedy"]
     assert sum(sent) <= 1_200_000
     assert announced == []
-    assert files(kept) == [most["contextId"]]
+    assert files(stored) == [most["contextId"]]
 
 
 async def test_without_a_directory_nothing_is_taken(settings: ApiSettings) -> None:
@@ -209,7 +209,7 @@ async def test_memory_stays_flat_however_large_the_upload(
     assert peak < 5_000_000
 
 
-async def test_an_upload_is_rate_limited_as_every_call(settings: ApiSettings, kept: Path) -> None:
+async def test_an_upload_is_rate_limited_as_every_call(settings: ApiSettings, stored: Path) -> None:
     limited = {"broker_url": "redis://127.0.0.1:1/0", "api_rate_per_minute": 2}
     app = create_app(ApiSettings.model_validate({**settings.model_dump(), **limited}))
     async with app.router.lifespan_context(app), open_client(app, ADMIN_KEY) as client:
@@ -219,11 +219,11 @@ async def test_an_upload_is_rate_limited_as_every_call(settings: ApiSettings, ke
         second = await client.post(URL, params=chosen, content=b"x", headers=TAR)
 
     assert (first.status_code, second.status_code) == (200, 429)
-    assert len(files(kept)) == 1
+    assert len(files(stored)) == 1
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(
-    app: FastAPI, chosen: dict[str, str], kept: Path, database: Database
+    app: FastAPI, chosen: dict[str, str], stored: Path, database: Database
 ) -> None:
     head = (
         f"POST {URL}?applicationId={chosen['applicationId']} HTTP/1.1\r\nHost: api.test\r\n"
@@ -232,11 +232,11 @@ async def test_an_upload_that_breaks_off_leaves_nothing(
     async with serving(app) as (_, url):
         _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
         writer.write(f"{head}\r\nonly the beginning".encode())
-        await until(lambda: len(files(kept)) == 1)
+        await until(lambda: len(files(stored)) == 1)
         writer.close()
         await writer.wait_closed()
 
-        await until(lambda: files(kept) == [])
+        await until(lambda: files(stored) == [])
 
     assert database.execute("SELECT 1 FROM context") == []
 

@@ -39,8 +39,8 @@ class BuildScenario:
     server: TestServer
     application_id: str
 
-    async def build(self, **asked: Any) -> dict[str, Any]:
-        body = {"applicationId": self.application_id, **asked}
+    async def build(self, **requested: Any) -> dict[str, Any]:
+        body = {"applicationId": self.application_id, **requested}
         answer = await self.client.post("/api/application.build", json=body)
         assert answer.status_code == 200, answer.text
         accepted: dict[str, Any] = answer.json()
@@ -84,15 +84,19 @@ async def scenario(client: httpx2.AsyncClient, server: TestServer) -> BuildScena
 
 
 async def test_an_image_is_built_pushed_and_retained_in_this_order(scenario: BuildScenario) -> None:
-    asked = await scenario.build()
-    assert (asked["version"], asked["state"], asked["jobId"]) == (1, "queued", asked["jobIds"][0])
+    requested = await scenario.build()
+    assert (requested["version"], requested["state"], requested["jobId"]) == (
+        1,
+        "queued",
+        requested["jobIds"][0],
+    )
 
     made = await scenario.succeed("image.build", revision=COMMIT)
     pushed = await scenario.succeed("image.push", digest=DIGEST)
-    assert (await scenario.one(asked["buildId"]))["state"] == "running"
+    assert (await scenario.one(requested["buildId"]))["state"] == "running"
     retained = await scenario.succeed("image.copy", digest=DIGEST)
 
-    assert [job.job_id for job in (made, pushed, retained)] == asked["jobIds"]
+    assert [job.job_id for job in (made, pushed, retained)] == requested["jobIds"]
     assert made.command["source"] == {
         "kind": "git",
         "url": "https://git.example.com/team/app.git",
@@ -105,7 +109,7 @@ async def test_an_image_is_built_pushed_and_retained_in_this_order(scenario: Bui
     assert pushed.command["source"] == made.command["reference"] == pushed.command["reference"]
     assert retained.command["source"] == pushed.command["reference"]
     assert retained.command["reference"] == "keep.example.com/kept/my-app:v1"
-    shown = await scenario.one(asked["buildId"])
+    shown = await scenario.one(requested["buildId"])
     assert shown["state"] == "succeeded"
     assert (shown["digest"], shown["revision"]) == (DIGEST, COMMIT)
     assert shown["retained"] == retained.command["reference"]
@@ -182,27 +186,27 @@ async def test_an_upload_has_no_parts_that_may_be_missing(shed: BuildScenario) -
 
 
 async def test_a_step_that_fails_ends_the_build_with_its_reason(scenario: BuildScenario) -> None:
-    asked = await scenario.build()
+    requested = await scenario.build()
     fault = {"code": "build_failed", "message": "step 3 ended with 1", "retryable": False}
 
     await scenario.server.fail_next(fault)
 
-    shown = await scenario.one(asked["buildId"])
+    shown = await scenario.one(requested["buildId"])
     assert (shown["state"], shown["error"]["code"]) == ("failed", "build_failed")
-    states = [await job_state(scenario, job_id) for job_id in asked["jobIds"]]
+    states = [await job_state(scenario, job_id) for job_id in requested["jobIds"]]
     assert states == ["failed", "cancelled", "cancelled"]
 
 
 async def test_another_image_in_the_rollback_registry_is_no_success(
     scenario: BuildScenario,
 ) -> None:
-    asked = await scenario.build()
+    requested = await scenario.build()
 
     await scenario.succeed("image.build")
     await scenario.succeed("image.push", digest=DIGEST)
     await scenario.succeed("image.copy", digest=OTHER)
 
-    shown = await scenario.one(asked["buildId"])
+    shown = await scenario.one(requested["buildId"])
     assert (shown["state"], shown["error"]["code"]) == ("failed", "digest_mismatch")
 
 
@@ -225,9 +229,9 @@ async def test_every_build_is_done_where_the_latest_does_not_win(scenario: Build
     changed = {"applicationId": scenario.application_id, "latestWins": False}
     await scenario.client.post("/api/application.update", json=changed)
 
-    asked = [await scenario.build(tag=f"1.{number}") for number in range(3)]
+    requested = [await scenario.build(tag=f"1.{number}") for number in range(3)]
 
-    assert {(await scenario.one(each["buildId"]))["state"] for each in asked} == {"queued"}
+    assert {(await scenario.one(each["buildId"]))["state"] for each in requested} == {"queued"}
 
 
 async def test_one_build_of_an_application_runs_at_a_time(scenario: BuildScenario) -> None:
@@ -261,14 +265,14 @@ async def test_the_same_key_twice_is_one_build(scenario: BuildScenario) -> None:
 
 
 async def test_a_cancelled_build_ends_with_all_its_steps(scenario: BuildScenario) -> None:
-    asked = await scenario.build()
+    requested = await scenario.build()
 
-    answer = await scenario.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+    answer = await scenario.client.post("/api/build.cancel", json={"buildId": requested["buildId"]})
 
     assert answer.status_code == 200
-    shown = await scenario.one(asked["buildId"])
+    shown = await scenario.one(requested["buildId"])
     assert shown["state"] == "cancelled"
-    again = await scenario.client.post("/api/build.cancel", json={"buildId": asked["buildId"]})
+    again = await scenario.client.post("/api/build.cancel", json={"buildId": requested["buildId"]})
     assert again.status_code == 409
 
 
@@ -284,14 +288,14 @@ async def test_a_ready_image_is_pulled_and_pushed_under_the_application_s_name(
     saved = await client.post("/api/application.saveDockerProvider", json=chosen)
     assert saved.status_code == 200, saved.text
 
-    asked = await scenario.build(tag="1.0")
+    requested = await scenario.build(tag="1.0")
 
     pulled = await scenario.succeed("image.pull", digest=OTHER)
     pushed = await scenario.succeed("image.push", digest=DIGEST)
     assert pulled.command["reference"] == "docker.io/library/nginx:1.0"
     assert pushed.command["source"] == pulled.command["reference"]
     assert pushed.command["reference"] == "ghcr.io/myorg/ready:1.0"
-    shown = await scenario.one(asked["buildId"])
+    shown = await scenario.one(requested["buildId"])
     assert (shown["state"], shown["digest"], shown["retained"]) == ("succeeded", DIGEST, None)
 
 
@@ -344,14 +348,14 @@ async def test_an_upload_goes_before_git_and_takes_neither_its_token_nor_its_tag
 ) -> None:
     changed = {"applicationId": scenario.application_id, **GIT, "customGitCommit": COMMIT}
     await scenario.client.post("/api/application.saveGitProvider", json=changed)
-    kept = await upload_context(scenario.client, scenario.application_id)
+    stored = await upload_context(scenario.client, scenario.application_id)
 
-    asked = await scenario.build(contextId=kept["contextId"])
+    requested = await scenario.build(contextId=stored["contextId"])
     job = await scenario.server.next_job()
 
-    assert job.command["source"]["context_id"] == kept["contextId"]
+    assert job.command["source"]["context_id"] == stored["contextId"]
     assert job.sealed == {}
-    assert asked["reference"] == "ghcr.io/myorg/my-app:v1"
+    assert requested["reference"] == "ghcr.io/myorg/my-app:v1"
 
 
 async def test_a_build_that_cannot_use_an_upload_says_why(
@@ -359,10 +363,10 @@ async def test_a_build_that_cannot_use_an_upload_says_why(
 ) -> None:
     chosen = {"applicationId": shed.application_id}
     before = await shed.client.post("/api/application.build", json=chosen)
-    kept = await upload_context(shed.client, shed.application_id)
+    stored = await upload_context(shed.client, shed.application_id)
     foreign = await shed.client.post(
         "/api/application.build",
-        json={"applicationId": scenario.application_id, "contextId": kept["contextId"]},
+        json={"applicationId": scenario.application_id, "contextId": stored["contextId"]},
     )
     both = await shed.client.post("/api/application.build", json={**chosen, "branch": "main"})
 
@@ -376,18 +380,18 @@ async def test_a_build_that_cannot_use_an_upload_says_why(
 async def test_another_organization_s_builds_are_not_there(
     scenario: BuildScenario, stranger: httpx2.AsyncClient
 ) -> None:
-    asked = await scenario.build()
+    requested = await scenario.build()
     application = {"applicationId": scenario.application_id}
 
     answers = [
         await stranger.post("/api/application.build", json=application),
         await stranger.get("/api/build.all", params=application),
-        await stranger.get("/api/build.one", params={"buildId": asked["buildId"]}),
-        await stranger.post("/api/build.cancel", json={"buildId": asked["buildId"]}),
+        await stranger.get("/api/build.one", params={"buildId": requested["buildId"]}),
+        await stranger.post("/api/build.cancel", json={"buildId": requested["buildId"]}),
     ]
 
     assert [answer.status_code for answer in answers] == [404] * 4
-    assert (await scenario.one(asked["buildId"]))["state"] == "queued"
+    assert (await scenario.one(requested["buildId"]))["state"] == "queued"
 
 
 async def job_state(scenario: BuildScenario, job_id: str) -> str:

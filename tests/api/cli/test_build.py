@@ -70,9 +70,9 @@ async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
 
     assert process.returncode == 0
     assert out.decode() == f"ghcr.io/myorg/my-app:1.4.2@{DIGEST}\n"
-    said = err.decode().splitlines()
-    assert "Step 1/2 : FROM scratch" in said
-    assert [line for line in said if line.startswith("push:")][-1] == "push: succeeded"
+    message = err.decode().splitlines()
+    assert "Step 1/2 : FROM scratch" in message
+    assert [line for line in message if line.startswith("push:")][-1] == "push: succeeded"
     assert "\x1b" not in err.decode()
 
 

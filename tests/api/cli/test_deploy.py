@@ -193,5 +193,5 @@ async def test_a_rollback_to_a_point_that_is_not_there_is_said_in_one_sentence(
 
     out, err = await process.communicate()
 
-    said = b"wharf rollback: my-app has no rollback point nothing. See rollback.all.\n"
-    assert (process.returncode, out, err) == (1, b"", said)
+    message = b"wharf rollback: my-app has no rollback point nothing. See rollback.all.\n"
+    assert (process.returncode, out, err) == (1, b"", message)

@@ -216,5 +216,5 @@ async def run(url: str) -> tuple[int | None, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, _ = await process.communicate()
-    return process.returncode, said.decode()
+    message, _ = await process.communicate()
+    return process.returncode, message.decode()

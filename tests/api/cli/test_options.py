@@ -132,7 +132,7 @@ class Recorder:
     """The API, and what it was asked: the path, the body, the Idempotency-Key."""
 
     app: FastAPI
-    asked: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+    requested: list[tuple[str, bytes, bytes]] = field(default_factory=list)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         body = bytearray()
@@ -145,7 +145,7 @@ class Recorder:
         await self.app(scope, recorded, send)
         if scope["type"] == "http":
             key = dict(scope["headers"]).get(b"idempotency-key", b"")
-            self.asked.append((scope["path"], bytes(body), key))
+            self.requested.append((scope["path"], bytes(body), key))
 
 
 @dataclass
@@ -158,12 +158,12 @@ class Terminal:
     async def run(
         self, command: str, words: list[str]
     ) -> tuple[int, list[tuple[str, bytes, bytes]]]:
-        self.recorder.asked.clear()
+        self.recorder.requested.clear()
         env = {"WHARF_URL": self.url, "WHARF_API_KEY": ADMIN_KEY, "COLUMNS": "200"}
         arguments = [*command.split(), *words]
         result = await asyncio.to_thread(CliRunner().invoke, commands, arguments, env=env)
-        asked = [each for each in self.recorder.asked if not each[0].endswith(".all")]
-        return result.exit_code, asked
+        requested = [each for each in self.recorder.requested if not each[0].endswith(".all")]
+        return result.exit_code, requested
 
 
 @pytest.fixture

@@ -113,7 +113,7 @@ async def test_an_error_is_shown_in_one_sentence_without_the_key(
     nobody = await wharf(f"http://127.0.0.1:{free_port()}", "list")
 
     results = (taken, unknown, bad_key, no_key, nobody)
-    said = [err for _, _, err in results]
+    message = [err for _, _, err in results]
     words = (
         "named alpha already exists",
         "no server omega",
@@ -122,8 +122,8 @@ async def test_an_error_is_shown_in_one_sentence_without_the_key(
         "ConnectError",
     )
     assert [code for code, _, _ in results] == [1] * 5
-    assert all(word in err for word, err in zip(words, said, strict=True)), said
-    assert not [err for err in said if "Traceback" in err or "not-a-key" in err]
+    assert all(word in err for word, err in zip(words, message, strict=True)), message
+    assert not [err for err in message if "Traceback" in err or "not-a-key" in err]
 
 
 async def test_words_of_an_api_steer_no_terminal() -> None:

@@ -161,9 +161,9 @@ async def test_a_file_that_cannot_be_pinned_is_refused(
 ) -> None:
     answer = await ask(client, composeFile=text)
 
-    code, said = refused
+    code, message = refused
     assert (answer.status_code, answer.json()["data"]["cause"]["code"]) == (400, code)
-    assert said in answer.json()["message"]
+    assert message in answer.json()["message"]
     assert database.execute("SELECT * FROM job") == []
 
 

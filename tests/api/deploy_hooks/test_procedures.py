@@ -18,8 +18,8 @@ async def application_id(client: httpx2.AsyncClient) -> str:
 
 
 async def create(client: httpx2.AsyncClient, application_id: str, **more: Any) -> dict[str, Any]:
-    asked = {"applicationId": application_id, **more}
-    answer = await client.post("/api/deployHook.create", json=asked)
+    requested = {"applicationId": application_id, **more}
+    answer = await client.post("/api/deployHook.create", json=requested)
     assert answer.status_code == 200, answer.text
     created: dict[str, Any] = answer.json()
     return created
@@ -74,16 +74,16 @@ async def test_a_new_hook_is_audited(
 async def test_a_filter_that_no_tag_could_pass_is_refused(
     client: httpx2.AsyncClient, application_id: str, tag_filter: str
 ) -> None:
-    asked = {"applicationId": application_id, "tagFilter": tag_filter}
+    requested = {"applicationId": application_id, "tagFilter": tag_filter}
 
-    assert (await client.post("/api/deployHook.create", json=asked)).status_code == 400
+    assert (await client.post("/api/deployHook.create", json=requested)).status_code == 400
 
 
 async def test_an_application_that_is_built_has_no_hook(client: httpx2.AsyncClient) -> None:
     application = await create_application(client)
-    asked = {"applicationId": application["applicationId"]}
+    requested = {"applicationId": application["applicationId"]}
 
-    answer = await client.post("/api/deployHook.create", json=asked)
+    answer = await client.post("/api/deployHook.create", json=requested)
 
     assert answer.status_code == 412
     assert answer.json()["data"]["cause"]["code"] == "source_not_docker"

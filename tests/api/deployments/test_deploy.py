@@ -43,9 +43,9 @@ async def update(client: httpx2.AsyncClient, application: dict[str, Any], **chan
 
 
 async def deploy(
-    client: httpx2.AsyncClient, application: dict[str, Any], **asked: Any
+    client: httpx2.AsyncClient, application: dict[str, Any], **requested: Any
 ) -> dict[str, Any]:
-    body = {"applicationId": application["applicationId"], **asked}
+    body = {"applicationId": application["applicationId"], **requested}
     answer = await client.post("/api/application.deploy", json=body)
     assert answer.status_code == 200, answer.text
     accepted: dict[str, Any] = answer.json()
@@ -84,23 +84,23 @@ async def take(server: TestServer, kind: str, count: int = 2) -> list[Released]:
 async def test_one_call_builds_pushes_retains_and_runs_what_was_built(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
-    asked = await deploy(client, application, tag="v7", title="seventh")
+    requested = await deploy(client, application, tag="v7", title="seventh")
 
-    assert asked["buildId"] == asked["deploymentId"] == asked["jobId"]
-    assert (asked["reference"], asked["digest"]) == ("ghcr.io/myorg/my-app:v7", None)
+    assert requested["buildId"] == requested["deploymentId"] == requested["jobId"]
+    assert (requested["reference"], requested["digest"]) == ("ghcr.io/myorg/my-app:v7", None)
     await make(server)
     [pulled] = await take(server, "image.pull")
     await server.finish(pulled, "succeeded", result={"reference": "x", "digest": DIGEST})
     ran = await replace_next(server)
 
     assert pulled.command["reference"] == ran.command["reference"] == IMAGE
-    shown = await one(client, server, asked)
+    shown = await one(client, server, requested)
     assert (shown["state"], shown["reference"], shown["digest"]) == ("succeeded", IMAGE, DIGEST)
     assert shown["title"] == "seventh"
     [built, _] = (
         await client.get("/api/build.all", params={"applicationId": application["applicationId"]})
     ).json()
-    assert (built["buildId"], built["state"]) == (asked["buildId"], "succeeded")
+    assert (built["buildId"], built["state"]) == (requested["buildId"], "succeeded")
     assert built["retained"] == "keep.example/myorg/my-app:v7"
 
 
@@ -122,10 +122,10 @@ async def test_an_attempt_after_the_first_is_of_the_same_image(
 async def test_a_build_that_fails_ends_its_deployment_with_its_reason(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
     await server.fail_next(FAILED)
 
-    shown = await one(client, server, asked)
+    shown = await one(client, server, requested)
 
     assert (shown["state"], shown["error"]["code"]) == ("failed", "build_failed")
     assert [place["state"] for place in shown["servers"]] == ["cancelled"]
@@ -148,13 +148,13 @@ async def test_a_newer_deployment_supersedes_one_that_waits_to_be_built(
 async def test_a_cancelled_deployment_is_not_built_either(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
     chosen = {"applicationId": application["applicationId"]}
 
     answer = await client.post("/api/application.cancelDeployment", json=chosen)
 
-    assert [each["deploymentId"] for each in answer.json()] == [asked["deploymentId"]]
-    assert (await one(client, server, asked))["state"] == "cancelled"
+    assert [each["deploymentId"] for each in answer.json()] == [requested["deploymentId"]]
+    assert (await one(client, server, requested))["state"] == "cancelled"
     assert await server.release() == []
     assert (await client.post("/api/application.cancelDeployment", json=chosen)).json() == []
 
@@ -162,13 +162,13 @@ async def test_a_cancelled_deployment_is_not_built_either(
 async def test_a_failed_copy_to_the_rollback_registry_leaves_what_runs_as_it_is(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
     await make(server)
     [copy] = await take(server, "image.copy")
     await server.finish(copy, "failed", error={**FAILED, "code": "denied"})
     await replace_next(server)
 
-    assert (await one(client, server, asked))["state"] == "succeeded"
+    assert (await one(client, server, requested))["state"] == "succeeded"
     assert await server.release() == []
 
 
@@ -189,12 +189,12 @@ async def test_the_same_key_twice_is_one_build_and_one_deployment(
     body = {"applicationId": application["applicationId"]}
     key = {"Idempotency-Key": "deploy-1742"}
 
-    asked = [
+    requested = [
         (await client.post("/api/application.deploy", json=body, headers=key)).json()
         for _ in range(3)
     ]
 
-    assert len({each["deploymentId"] for each in asked}) == 1
+    assert len({each["deploymentId"] for each in requested}) == 1
     assert len((await client.get("/api/deployment.all", params=body)).json()) == 1
     assert len((await client.get("/api/build.all", params=body)).json()) == 2
 
@@ -251,14 +251,14 @@ async def test_a_tag_for_a_ready_image_deploys_that_tag(
     chosen = {"serverIds": [server.server_id], "dockerImage": saved}
     application = await create_application(client, **chosen)
 
-    asked = await deploy(client, application, tag="2.3")
+    requested = await deploy(client, application, tag="2.3")
 
     looked_up = await server.next_job()
     assert (looked_up.kind, looked_up.command["reference"]) == (
         "image.pull",
         "quay.io/team/web:2.3",
     )
-    assert asked["reference"] == "quay.io/team/web:2.3"
+    assert requested["reference"] == "quay.io/team/web:2.3"
     shown = await show_application(client, application["applicationId"])
     assert shown["dockerImage"] == saved
 
@@ -309,12 +309,12 @@ async def test_an_application_that_is_not_run_is_only_pulled(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
     await update(client, application, runtime="none")
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
     await make(server)
     [pulled] = await take(server, "image.pull")
     await server.finish(pulled, "succeeded", result={"reference": "x", "digest": DIGEST})
 
-    shown = await one(client, server, asked)
+    shown = await one(client, server, requested)
 
     assert shown["state"] == "succeeded"
     assert [place["jobIds"] for place in shown["servers"]] == [[pulled.job_id]]
@@ -347,7 +347,7 @@ async def test_servers_are_changed_a_batch_after_the_other(
 ) -> None:
     await update(client, application, rolloutBatch=1)
     servers = {each.server_id: each for each in (server, second)}
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
     await make(server)
     seen: list[Released] = []
     while len(seen) < 5:
@@ -361,7 +361,7 @@ async def test_servers_are_changed_a_batch_after_the_other(
 
     changed = [job.server_id for job in seen if job.kind == "container.replace"]
     assert changed == sorted(servers)
-    assert (await one(client, server, asked))["state"] == "succeeded"
+    assert (await one(client, server, requested))["state"] == "succeeded"
 
 
 async def run_all(servers: list[TestServer], broken: str = "") -> None:
@@ -391,11 +391,11 @@ async def test_the_first_batch_that_fails_leaves_the_others_as_they_are(
 ) -> None:
     await update(client, application, rolloutBatch=1)
     first, last = sorted([server.server_id, second.server_id])
-    asked = await deploy(client, application)
+    requested = await deploy(client, application)
 
     await run_all([server, second], broken=first)
 
-    shown = await one(client, server, asked)
+    shown = await one(client, server, requested)
     states = {place["serverId"]: place["state"] for place in shown["servers"]}
     assert states == {first: "failed", last: "cancelled"}
     assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")

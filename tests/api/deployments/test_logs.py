@@ -31,8 +31,8 @@ class LogScenario:
     application: dict[str, Any]
 
     async def deploy(self) -> str:
-        asked = await deploy(self.client, self.application["applicationId"])
-        return str(asked["deploymentId"])
+        requested = await deploy(self.client, self.application["applicationId"])
+        return str(requested["deploymentId"])
 
     async def use(self, *names: str) -> None:
         chosen = [self.servers[name].server_id for name in names]
@@ -40,9 +40,9 @@ class LogScenario:
         answer = await self.client.post("/api/application.update", json=body)
         assert answer.status_code == 200, answer.text
 
-    async def read(self, deployment_id: str, **asked: Any) -> list[str]:
+    async def read(self, deployment_id: str, **requested: Any) -> list[str]:
         """Its lines, without their times, which go up."""
-        params = {"deploymentId": deployment_id, **asked}
+        params = {"deploymentId": deployment_id, **requested}
         answer = await self.client.get("/api/deployment.readLogs", params=params)
         assert answer.status_code == 200, answer.text
         lines = answer.json().split("\n")

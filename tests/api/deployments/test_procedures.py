@@ -50,8 +50,8 @@ class DeploymentScenario:
     def application_id(self) -> str:
         return str(self.application["applicationId"])
 
-    async def deploy(self, **asked: Any) -> dict[str, Any]:
-        return await deploy(self.client, self.application_id, **asked)
+    async def deploy(self, **requested: Any) -> dict[str, Any]:
+        return await deploy(self.client, self.application_id, **requested)
 
     async def update(self, **changes: Any) -> None:
         body = {"applicationId": self.application_id, **changes}
@@ -95,14 +95,18 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(
 ) -> None:
     await scenario.update(**RUN)
 
-    asked = await scenario.deploy(title="first", description="of many")
+    requested = await scenario.deploy(title="first", description="of many")
 
-    assert (asked["state"], asked["reference"], asked["digest"]) == ("queued", IMAGE, DIGEST)
-    [place] = asked["servers"]
+    assert (requested["state"], requested["reference"], requested["digest"]) == (
+        "queued",
+        IMAGE,
+        DIGEST,
+    )
+    [place] = requested["servers"]
     assert (place["serverId"], place["state"]) == (scenario.server.server_id, "queued")
-    assert asked["jobId"] == place["jobIds"][0]
+    assert requested["jobId"] == place["jobIds"][0]
     pulled = await scenario.pull()
-    assert (await scenario.one(asked))["state"] == "running"
+    assert (await scenario.one(requested))["state"] == "running"
     ran = await replace_next(scenario.server, gapSeconds=0.41)
 
     assert [pulled.job_id, ran.job_id] == place["jobIds"]
@@ -111,7 +115,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(
     assert (pulled.command["preflight"], pulled.command["platform"]) == (True, "linux/amd64")
     assert ran.command == {
         "application_id": scenario.application_id,
-        "deployment_id": asked["deploymentId"],
+        "deployment_id": requested["deploymentId"],
         "name": "my-app",
         "reference": IMAGE,
         "platform": "linux/amd64",
@@ -136,7 +140,7 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(
         ],
         "made_by": None,
     }
-    shown = await scenario.one(asked)
+    shown = await scenario.one(requested)
     assert (shown["state"], shown["error"], shown["title"]) == ("succeeded", None, "first")
     assert shown["description"] == "of many"
     assert shown["finishedAt"] is not None
@@ -164,12 +168,12 @@ async def test_the_environment_goes_sealed_with_what_runs_the_image_alone(
 async def test_the_jobs_of_a_deployment_say_so(
     scenario: DeploymentScenario, database: Database
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
 
-    jobs = database.execute("SELECT job_id FROM job WHERE deployment_id = %s", asked["jobId"])
+    jobs = database.execute("SELECT job_id FROM job WHERE deployment_id = %s", requested["jobId"])
 
-    assert asked["deploymentId"] == asked["jobId"]
-    assert {job_id for (job_id,) in jobs} == set(asked["servers"][0]["jobIds"])
+    assert requested["deploymentId"] == requested["jobId"]
+    assert {job_id for (job_id,) in jobs} == set(requested["servers"][0]["jobIds"])
 
 
 async def test_the_newest_build_that_succeeded_is_deployed_unless_one_is_named(
@@ -200,25 +204,25 @@ async def test_a_ready_image_is_run_from_where_it_was_pulled(
     await settle(server)
 
     scenario = DeploymentScenario(client, server, application)
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
 
     assert built["reference"] == "quay.io/team/app:1.27"
-    assert asked["reference"] == f"quay.io/team/app@{DIGEST}"
+    assert requested["reference"] == f"quay.io/team/app@{DIGEST}"
     pulled = await scenario.pull()
-    assert (pulled.command["reference"], pulled.registry_id) == (asked["reference"], None)
+    assert (pulled.command["reference"], pulled.registry_id) == (requested["reference"], None)
 
 
 @pytest.mark.parametrize("step", ["pull", "replace"])
 async def test_a_step_that_fails_ends_the_deployment_with_its_reason(
     scenario: DeploymentScenario, step: str
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     if step == "replace":
         await scenario.pull()
 
     await scenario.server.fail_next(UNHEALTHY)
 
-    shown = await scenario.one(asked)
+    shown = await scenario.one(requested)
     assert (shown["state"], shown["error"]["code"]) == ("failed", "container_unhealthy")
     [place] = shown["servers"]
     assert (place["state"], place["error"]) == ("failed", shown["error"])
@@ -228,7 +232,7 @@ async def test_a_step_that_fails_ends_the_deployment_with_its_reason(
 async def test_a_deployment_that_fails_on_one_server_is_done_on_the_others(
     scenario: DeploymentScenario, second: TestServer
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     servers = {server.server_id: server for server in (scenario.server, second)}
     for _ in ("pull", "replace"):
         for job in await scenario.server.release():
@@ -239,7 +243,7 @@ async def test_a_deployment_that_fails_on_one_server_is_done_on_the_others(
             else:
                 await server.finish(job, "succeeded", result={"containerId": CONTAINER})
 
-    shown = await scenario.one(asked)
+    shown = await scenario.one(requested)
 
     states = {place["serverId"]: place["state"] for place in shown["servers"]}
     assert states == {scenario.server.server_id: "succeeded", second.server_id: "failed"}
@@ -263,7 +267,7 @@ async def test_the_worst_of_the_servers_is_told_of_the_whole(
     outcomes: tuple[str, str],
     whole: str,
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     for server, outcome in zip((scenario.server, second), outcomes, strict=True):
         database.execute(
             "UPDATE deployment_server SET outcome = %s, finished_at = now(),"
@@ -271,7 +275,7 @@ async def test_the_worst_of_the_servers_is_told_of_the_whole(
             *(outcome, outcome, server.server_id),
         )
 
-    shown = await scenario.one(asked)
+    shown = await scenario.one(requested)
 
     assert (shown["state"], shown["error"]["code"]) == (whole, whole)
 
@@ -279,13 +283,13 @@ async def test_the_worst_of_the_servers_is_told_of_the_whole(
 async def test_a_deployment_goes_on_while_one_of_its_servers_does(
     scenario: DeploymentScenario, second: TestServer, database: Database
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     database.execute(
         "UPDATE deployment_server SET outcome = 'failed', finished_at = now() WHERE server_id = %s",
         second.server_id,
     )
 
-    assert (await scenario.one(asked))["state"] == "running"
+    assert (await scenario.one(requested))["state"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -294,12 +298,12 @@ async def test_a_deployment_goes_on_while_one_of_its_servers_does(
 async def test_a_gap_that_a_server_reports_is_read_with_care(
     scenario: DeploymentScenario, gap: object, shown: float | None
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     await scenario.pull()
 
     await replace_next(scenario.server, gapSeconds=gap)
 
-    [place] = (await scenario.one(asked))["servers"]
+    [place] = (await scenario.one(requested))["servers"]
     assert (place["state"], place["gapSeconds"]) == ("succeeded", shown)
 
 
@@ -335,13 +339,13 @@ async def test_the_same_key_twice_is_one_deployment(scenario: DeploymentScenario
 async def test_a_cancelled_deployment_ends_on_all_its_servers(
     scenario: DeploymentScenario, second: TestServer
 ) -> None:
-    asked = await scenario.deploy()
-    chosen = {"deploymentId": asked["deploymentId"]}
+    requested = await scenario.deploy()
+    chosen = {"deploymentId": requested["deploymentId"]}
 
     answer = await scenario.client.post("/api/deployment.cancel", json=chosen)
 
     assert answer.status_code == 200
-    shown = await scenario.one(asked)
+    shown = await scenario.one(requested)
     assert (shown["state"], shown["error"]["code"]) == ("cancelled", "cancelled")
     assert {place["state"] for place in shown["servers"]} == {"cancelled"}
     again = await scenario.client.post("/api/deployment.cancel", json=chosen)
@@ -430,11 +434,11 @@ async def test_deployments_are_listed_the_newest_first_by_application_and_by_ser
 async def test_an_application_is_removed_with_its_deployments_once_none_is_open(
     scenario: DeploymentScenario, database: Database
 ) -> None:
-    asked = await scenario.deploy()
+    requested = await scenario.deploy()
     removing = {"applicationId": scenario.application_id}
 
     refused = await scenario.client.post("/api/application.remove", json=removing)
-    chosen = {"deploymentId": asked["deploymentId"]}
+    chosen = {"deploymentId": requested["deploymentId"]}
     await scenario.client.post("/api/deployment.cancel", json=chosen)
     answer = await scenario.client.post("/api/application.remove", json=removing)
 

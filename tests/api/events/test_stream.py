@@ -62,10 +62,10 @@ async def test_the_header_is_newer_than_the_address(
     client: httpx2.AsyncClient, job_id: str, server: TestServer
 ) -> None:
     await end_one(server)
-    asked = {"jobId": job_id, "lastEventId": "1"}
+    requested = {"jobId": job_id, "lastEventId": "1"}
 
-    by_address = await client.get(PATH, params=asked)
-    by_header = await client.get(PATH, params=asked, headers={"last-event-id": "4"})
+    by_address = await client.get(PATH, params=requested)
+    by_header = await client.get(PATH, params=requested, headers={"last-event-id": "4"})
     by_input = await client.get(
         "/api/trpc/job.events", params={"input": f'{{"jobId":"{job_id}","lastEventId":4}}'}
     )

@@ -19,7 +19,7 @@ class Part(Input):
     mode: Annotated[Literal["host", "ingress"], ON_SERVICES] = "ingress"
 
 
-class Asked(Input):
+class RequestInput(Input):
     NOT_USED: ClassVar[Mapping[str, str]] = {"autoDeploy": "autoDeploy has no effect"}
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name"})
 
@@ -33,9 +33,9 @@ class Asked(Input):
     parts: list[Part] = Field(default_factory=list)
 
 
-def names(asked: Asked, **subject: object) -> list[str]:
+def names(requested: RequestInput, **subject: object) -> list[str]:
     chosen = {"runtime": "container", "source_type": "git", "registry_id": None, **subject}
-    return [each.field for each in judge(asked, SimpleNamespace(**chosen))]
+    return [each.field for each in judge(requested, SimpleNamespace(**chosen))]
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def names(asked: Asked, **subject: object) -> list[str]:
 def test_a_field_without_effect_is_named(
     given: dict[str, object], subject: dict[str, object], named: list[str]
 ) -> None:
-    assert names(Asked.model_validate(given), **subject) == named
+    assert names(RequestInput.model_validate(given), **subject) == named
 
 
 def test_a_field_that_would_change_what_is_done_is_refused_with_what_to_do() -> None:
-    asked = Asked.model_validate({"branch": "main"})
+    requested = RequestInput.model_validate({"branch": "main"})
 
     with pytest.raises(NoEffectError) as refused:
-        names(asked, source_type="docker")
+        names(requested, source_type="docker")
 
     said = "branch has no effect if sourceType is docker, only if it is git"
     assert (refused.value.message, refused.value.remedy) == (said, "Leave branch out.")
@@ -75,14 +75,14 @@ def test_a_field_that_would_change_what_is_done_is_refused_with_what_to_do() -> 
 def test_a_field_that_is_not_used_is_named_where_it_asks_for_something(
     value: object, named: list[str]
 ) -> None:
-    asked = Asked.model_validate({"autoDeploy": value})
+    requested = RequestInput.model_validate({"autoDeploy": value})
 
-    assert [each.field for each in asked.warnings] == named
-    assert asked.model_fields_set == set()
+    assert [each.field for each in requested.warnings] == named
+    assert requested.model_fields_set == set()
 
 
 def test_null_says_nothing_of_a_field_that_is_never_null() -> None:
-    assert Asked.model_validate({"name": None}).model_fields_set == set()
+    assert RequestInput.model_validate({"name": None}).model_fields_set == set()
 
 
 def test_every_answer_has_a_place_for_the_warnings_of_its_input() -> None:

@@ -51,7 +51,7 @@ def _fields(model: type[Input]) -> list[str]:
 async def test_every_field_takes_effect_or_is_refused_or_is_named(scene: Scene, part: int) -> None:
     wrong: list[str] = []
     for name in NAMES[part::PARTS]:
-        wrong += [f"{name}: {said}" async for said in _try(scene, name)]
+        wrong += [f"{name}: {message}" async for message in _try(scene, name)]
 
     assert not wrong, "\n".join(wrong)
 
@@ -67,8 +67,8 @@ async def _try(scene: Scene, name: str) -> AsyncIterator[str]:
     for alias, change in probe.changes.items():
         tried = change if isinstance(change, Change) else Change(change)
         found = await scene.ask(procedure, probe, **{alias: tried.value})
-        if said := _judge(alias, tried, seen, found):
-            yield said
+        if message := _judge(alias, tried, seen, found):
+            yield message
     if procedure.input.NOT_USED:
         unused = dict.fromkeys(procedure.input.NOT_USED, "x")
         found = await scene.ask(procedure, probe, **unused)

@@ -296,10 +296,10 @@ async def test_a_refusal_that_lasts_does_not_have_the_sender_try_for_ever(
 async def test_an_unreadable_body_is_refused(hook: Hook) -> None:
     unreadable = await hook.call(b"{")
     large = await hook.call(b" " * (1024 * 1024 + 1))
-    asked = await hook.caller.get(hook.url)
+    requested = await hook.caller.get(hook.url)
 
     assert (unreadable.status_code, large.status_code) == (400, 413)
-    assert (asked.status_code, asked.headers["allow"]) == (405, "POST")
+    assert (requested.status_code, requested.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("path", ["", "unknown", "a/b", "ä", "x" * 5000])

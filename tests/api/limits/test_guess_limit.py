@@ -34,7 +34,7 @@ async def test_an_address_with_too_many_wrong_keys_is_refused_before_the_databas
             (await guesser.get("/api/registry.all", headers={"x-api-key": f"wrong-{number}"}))
             for number in range(LIMIT)
         ]
-        asked = app.state.resources.pool.get_stats()["requests_num"]
+        requested = app.state.resources.pool.get_stats()["requests_num"]
         late = [
             await guesser.get(path, headers={"x-api-key": "wrong-again"})
             for path in ("/api/registry.all", "/api/trpc/registry.all", "/api/nothing")
@@ -42,7 +42,7 @@ async def test_an_address_with_too_many_wrong_keys_is_refused_before_the_databas
         strict = await guesser.get(
             '/api/trpc/registry.all?input={"json":null}', headers={"x-api-key": "wrong-again"}
         )
-        unasked = app.state.resources.pool.get_stats()["requests_num"] - asked
+        unasked = app.state.resources.pool.get_stats()["requests_num"] - requested
     good = await client.get("/api/registry.all")
 
     assert [answer.status_code for answer in statuses] == [401] * LIMIT
@@ -118,8 +118,8 @@ async def test_a_line_of_the_log_says_who_asked_from_where(
         await client.post("/api/registry.create", content=b"x" * 2_000_000)
         refused = capsys.readouterr().out
 
-    for said in ("registry.all", "status=200", "milliseconds=", "request_id=asked"):
-        assert said in plain(known)
+    for message in ("registry.all", "status=200", "milliseconds=", "request_id=asked"):
+        assert message in plain(known)
     assert f"key_id={key['apiKeyId']}" in plain(known)
     assert f"organization={key['organizationId']}" in plain(known)
     assert "address=127.0.0.1" in plain(known)

@@ -170,9 +170,9 @@ async def test_a_broker_that_hangs_slows_and_refuses_nobody(
             slowest = 0.0
             begun = time.monotonic()
             while time.monotonic() < begun + 2.5:
-                asked = time.monotonic()
+                requested = time.monotonic()
                 assert await ask(client, 1) == [200]
-                slowest = max(slowest, time.monotonic() - asked)
+                slowest = max(slowest, time.monotonic() - requested)
             os.kill(broker.child.pid, signal.SIGCONT)
             with redis.Redis.from_url(broker.url(ADMIN)) as admin:
                 # What was counted meanwhile is reported afterwards.
@@ -223,12 +223,12 @@ steps = st.lists(st.tuples(st.floats(0, 90), st.integers(1, 30)), max_size=40)
 
 @given(st.integers(1, 50), steps)
 def test_a_caller_that_waits_as_long_as_retry_after_says_is_let_in_and_no_minute_has_more(
-    limit: int, asked: list[tuple[float, int]]
+    limit: int, requested: list[tuple[float, int]]
 ) -> None:
     clock = Clock()
     limiter = RateLimiter("redis://unused", limit, clock)
     taken: list[tuple[float, int]] = []
-    for pause, wanted in asked:
+    for pause, wanted in requested:
         clock.now += pause
         try:
             limiter.require_room("key", wanted)

@@ -97,9 +97,9 @@ async def test_another_request_under_the_same_key_is_a_conflict(
 async def test_the_same_input_to_another_procedure_is_another_request(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
+    requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     await server.succeed_next(good_report())
-    await asked
+    await requested
 
     assert (await ask(client, "registry.diagnose", AD_HOC)).status_code == 409
 
@@ -107,12 +107,12 @@ async def test_the_same_input_to_another_procedure_is_another_request(
 async def test_of_two_answers_the_one_that_was_kept_first_is_everybodys(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
+    requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     job = await server.next_job()
     database.execute("""UPDATE idempotency SET answer = '{"shown": "false"}'""")
     await server.finish(job, "succeeded", result=good_report())
 
-    assert (await asked).json() is False
+    assert (await requested).json() is False
 
 
 async def test_another_key_is_another_job(
@@ -148,10 +148,12 @@ async def test_many_at_the_same_moment_are_one_job_and_one_answer(
 async def test_two_who_wait_for_the_same_test_both_get_its_end(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = [asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC)) for _ in range(2)]
+    requested = [
+        asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC)) for _ in range(2)
+    ]
     await server.succeed_next(good_report())
 
-    answers = await asyncio.gather(*asked)
+    answers = await asyncio.gather(*requested)
 
     assert [answer.json() for answer in answers] == [True, True]
     assert count(database) == 1
@@ -160,9 +162,9 @@ async def test_two_who_wait_for_the_same_test_both_get_its_end(
 async def test_a_test_that_failed_fails_the_same_again_without_being_run(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
+    requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     await server.fail_next(bad_error())
-    first = await asked
+    first = await requested
     database.execute("UPDATE server SET seen_at = now() - interval '1 minute'")
 
     second = await ask(client, "registry.testRegistry", AD_HOC)
@@ -215,10 +217,10 @@ async def test_a_caller_that_did_not_wait_for_its_job_may_wait_for_it_later(
 async def test_a_caller_who_went_away_finds_the_job_done(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
+    requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     await until(lambda: count(database) == 1)
-    asked.cancel()
-    await asyncio.gather(asked, return_exceptions=True)
+    requested.cancel()
+    await asyncio.gather(requested, return_exceptions=True)
     await server.succeed_next(good_report())
 
     assert (await ask(client, "registry.testRegistry", AD_HOC)).json() is True
@@ -328,9 +330,9 @@ def test_each_procedure_that_submits_a_job_takes_a_key() -> None:
 async def test_stored_answers_contain_no_password(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
-    asked = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
+    requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     await server.succeed_next(good_report())
-    await asked
+    await requested
 
     [(row,)] = database.execute("SELECT to_jsonb(idempotency) FROM idempotency")
 

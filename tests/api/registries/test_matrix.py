@@ -18,15 +18,15 @@ async def beta(client: httpx2.AsyncClient, database: Database) -> AsyncIterator[
         yield server
 
 
-async def try_all(client: httpx2.AsyncClient, **asked: Any) -> list[dict[str, Any]]:
-    answer = await client.post("/api/registry.testOnServers", json=asked)
+async def try_all(client: httpx2.AsyncClient, **requested: Any) -> list[dict[str, Any]]:
+    answer = await client.post("/api/registry.testOnServers", json=requested)
     assert answer.status_code == 200, answer.text
     cells: list[dict[str, Any]] = answer.json()["cells"]
     return cells
 
 
-async def matrix(client: httpx2.AsyncClient, **asked: Any) -> list[dict[str, Any]]:
-    answer = await client.get("/api/registry.matrix", params=asked)
+async def matrix(client: httpx2.AsyncClient, **requested: Any) -> list[dict[str, Any]]:
+    answer = await client.get("/api/registry.matrix", params=requested)
     assert answer.status_code == 200, answer.text
     cells: list[dict[str, Any]] = answer.json()["cells"]
     return cells
@@ -179,8 +179,10 @@ async def test_without_servers_or_registries_there_is_nothing_to_test(
     assert await try_all(client) == await matrix(client) == []
 
 
-@pytest.mark.parametrize("asked", [{"registryIds": []}, {"serverIds": [""]}, {"servers": ["a"]}])
+@pytest.mark.parametrize(
+    "requested", [{"registryIds": []}, {"serverIds": [""]}, {"servers": ["a"]}]
+)
 async def test_an_unknown_registry_or_server_is_400(
-    client: httpx2.AsyncClient, asked: dict[str, Any]
+    client: httpx2.AsyncClient, requested: dict[str, Any]
 ) -> None:
-    assert (await client.post("/api/registry.testOnServers", json=asked)).status_code == 400
+    assert (await client.post("/api/registry.testOnServers", json=requested)).status_code == 400

@@ -71,8 +71,8 @@ class RollbackScenario:
         chosen = {"rollbackId": point["rollbackId"]}
         answer = await self.client.post("/api/rollback.rollback", json=chosen)
         assert answer.status_code == 200, answer.text
-        asked: dict[str, Any] = answer.json()
-        return asked
+        requested: dict[str, Any] = answer.json()
+        return requested
 
     async def update(self, **changes: Any) -> None:
         body = {"applicationId": self.application_id, **changes}
@@ -98,7 +98,7 @@ async def scenario(
 async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
     scenario: RollbackScenario,
 ) -> None:
-    asked = await deploy(scenario.client, scenario.application_id)
+    requested = await deploy(scenario.client, scenario.application_id)
     await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(scenario.server)
     await settle(scenario.server)
@@ -111,7 +111,7 @@ async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
     assert set(proof.registries) == {scenario.application["rollbackRegistryId"]}
     [point] = await scenario.points()
     assert (point["reference"], point["digest"]) == (KEPT, DIGEST)
-    assert (point["deploymentId"], point["version"]) == (asked["deploymentId"], 1)
+    assert (point["deploymentId"], point["version"]) == (requested["deploymentId"], 1)
     assert (point["offered"], point["isRunning"], point["error"]) == (True, True, None)
 
 
@@ -132,12 +132,12 @@ async def test_there_is_no_point_of_what_is_not_there(scenario: RollbackScenario
 
 @pytest.mark.parametrize("how", ["failed", "cancelled"])
 async def test_there_is_no_point_of_what_did_not_run(scenario: RollbackScenario, how: str) -> None:
-    asked = await deploy(scenario.client, scenario.application_id)
+    requested = await deploy(scenario.client, scenario.application_id)
     await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     if how == "failed":
         await scenario.server.fail_next({**MISSING, "code": "container_unhealthy"})
     else:
-        chosen = {"deploymentId": asked["deploymentId"]}
+        chosen = {"deploymentId": requested["deploymentId"]}
         await scenario.client.post("/api/deployment.cancel", json=chosen)
 
     assert await scenario.released() == []
@@ -162,10 +162,10 @@ async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     await scenario.update(ports=[])
     await scenario.run(OTHER)
 
-    asked = await scenario.roll_back(first)
+    requested = await scenario.roll_back(first)
 
-    assert (asked["rollbackId"], asked["reference"]) == (first["rollbackId"], KEPT)
-    assert asked["title"] == "Roll back to version 1"
+    assert (requested["rollbackId"], requested["reference"]) == (first["rollbackId"], KEPT)
+    assert requested["title"] == "Roll back to version 1"
     pulled = await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     ran = await replace_next(scenario.server)
     assert pulled.command["reference"] == ran.command["reference"] == KEPT
@@ -175,7 +175,7 @@ async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     await verify_next(scenario.server)
     newest, older = await scenario.points()
     assert newest["rollbackId"] == first["rollbackId"]
-    assert (newest["deploymentId"], newest["isRunning"]) == (asked["deploymentId"], True)
+    assert (newest["deploymentId"], newest["isRunning"]) == (requested["deploymentId"], True)
     assert (older["digest"], older["isRunning"]) == (OTHER, False)
 
 

@@ -20,11 +20,11 @@ async def test_a_join_token_is_shown_once_and_kept_as_a_hash(
     created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
 
     token = created["joinToken"]
-    [(kept, minutes)] = database.execute(
+    [(stored, minutes)] = database.execute(
         "SELECT token_hash, round(extract(epoch FROM expires_at - now()) / 60)::int"
         " FROM server_token"
     )
-    assert kept == hashlib.sha256(hashlib.sha256(token.encode()).digest()).digest()
+    assert stored == hashlib.sha256(hashlib.sha256(token.encode()).digest()).digest()
     assert minutes == 15
     shown = await client.get("/api/server.one", params={"serverId": created["serverId"]})
     assert "joinToken" not in shown.json()
@@ -77,8 +77,8 @@ async def test_of_a_password_for_the_broker_only_the_hash_is_kept(
 
     await enrol(client, created["joinToken"], "of the server")
 
-    [(kept,)] = database.execute("SELECT broker_hash FROM server_enrolment")
-    assert kept == hashlib.sha256(b"of the server").hexdigest()
+    [(stored,)] = database.execute("SELECT broker_hash FROM server_enrolment")
+    assert stored == hashlib.sha256(b"of the server").hexdigest()
 
 
 async def test_a_worker_from_before_broker_users_may_still_join(
@@ -341,11 +341,11 @@ async def test_the_engine_and_clock_of_a_heartbeat_are_shown(
     await server.call("heartbeat", {**heartbeat, "engine": engine, "clock_ahead_seconds": -0.25})
     listed = (await client.get("/api/server.all")).json()[0]
     await server.call("heartbeat", {**heartbeat, "engine": None, "clock_ahead_seconds": "soon"})
-    kept = (await client.get("/api/server.all")).json()[0]
+    stored = (await client.get("/api/server.all")).json()[0]
     await server.call("heartbeat", {**heartbeat, "engine": {}})
     away = (await client.get("/api/server.all")).json()[0]
 
-    for shown in (listed, kept):
+    for shown in (listed, stored):
         assert (shown["platform"], shown["clockAheadSeconds"]) == ("linux/arm64", -0.25)
         assert shown["engine"]["engineVersion"] == "29"
     assert (away["platform"], away["engine"]) == (None, {})
@@ -401,8 +401,8 @@ async def test_anybody_may_ask_whether_a_server_was_removed(
             "/api/server.isRemoved", params={"serverId": server_id}, headers={"x-api-key": ""}
         )
         assert answer.status_code == 200
-        said: bool = answer.json()
-        return said
+        message: bool = answer.json()
+        return message
 
     before = await is_removed(server.server_id), await is_removed("unknown")
     await client.post("/api/server.remove", json={"serverId": server.server_id})

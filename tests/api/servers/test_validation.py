@@ -18,9 +18,9 @@ UPDATE server SET clock_ahead_seconds = 0.02, engine = jsonb_build_object(
 async def checks(client: httpx2.AsyncClient, server_id: str) -> dict[str, dict[str, Any]]:
     answer = await client.get("/api/server.validate", params={"serverId": server_id})
     assert answer.status_code == 200, answer.text
-    said = answer.json()
-    assert said["isGood"] == all(check["isGood"] is not False for check in said["checks"])
-    return {check["name"]: check for check in said["checks"]}
+    message = answer.json()
+    assert message["isGood"] == all(check["isGood"] is not False for check in message["checks"])
+    return {check["name"]: check for check in message["checks"]}
 
 
 async def test_a_good_server_passes_all_checks(

@@ -76,7 +76,7 @@ async def serving(
         await task
 
 
-async def said(port: int, *parts: bytes) -> bytes:
+async def message(port: int, *parts: bytes) -> bytes:
     """All that a connection answers to these bytes, up to its end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -104,7 +104,7 @@ async def said(port: int, *parts: bytes) -> bytes:
 )
 async def test_a_client_that_does_not_go_on_is_hung_up_on(sent: bytes, answer: bytes) -> None:
     async with serving(patience=Patience(head=SHORT, rest=SHORT)) as (connections, port):
-        got = await said(port, sent)
+        got = await message(port, sent)
 
         await wait_until(lambda: connections.count == 0)
 
@@ -145,7 +145,7 @@ async def test_silent_connections_make_room_for_a_caller() -> None:
         for number, (_, writer) in enumerate(silent):
             writer.write((b"G", GET, POST + b"content-length: 5\r\n\r\nab")[number % 3])
 
-        answers = [await said(port, GET + b"Connection: close\r\n\r\n") for _ in range(10)]
+        answers = [await message(port, GET + b"Connection: close\r\n\r\n") for _ in range(10)]
 
         assert connections.count <= 20
         for _, writer in silent:
@@ -180,7 +180,7 @@ LENGTH = b"content-length: 5\r\n"
 async def test_a_request_that_two_readers_could_take_for_two_is_refused(head: bytes) -> None:
     smuggled = b"0\r\n\r\n" + GET + b"\r\n"
     async with serving() as (_, port):
-        got = await said(port, POST + head + b"\r\n" + smuggled)
+        got = await message(port, POST + head + b"\r\n" + smuggled)
 
     # A connection is reset where bytes of it were not read any more.
     assert got == b"reset" or got.split(b" ", 2)[1] in {b"400", b"501"}
@@ -191,8 +191,8 @@ async def test_a_damaged_body_ends_its_connection_without_an_error_of_ours(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with serving() as (_, port):
-        late = await said(port, POST.replace(b"/", b"/early", 1) + CHUNKED + b"\r\n", b"zz\r\n")
-        early = await said(port, POST + CHUNKED + b"\r\n5\r\nhello\r\nzz\r\n")
+        late = await message(port, POST.replace(b"/", b"/early", 1) + CHUNKED + b"\r\n", b"zz\r\n")
+        early = await message(port, POST + CHUNKED + b"\r\n5\r\nhello\r\nzz\r\n")
 
     assert early.count(b"HTTP/1.1") <= 1 and b" 200 " not in early
     assert late.count(b"HTTP/1.1") <= 1

@@ -19,7 +19,7 @@ from tests.api.asking import create_application, until, upload_context
 
 
 @pytest.fixture
-def kept(settings: ApiSettings) -> ContextStore:
+def stored(settings: ApiSettings) -> ContextStore:
     assert settings.data_dir
     return ContextStore.open(settings.data_dir, 1000)
 
@@ -41,44 +41,44 @@ def names(store: ContextStore) -> set[str]:
 
 
 async def test_an_upload_without_an_owner_is_deleted_once_it_is_old(
-    client: httpx2.AsyncClient, settings: ApiSettings, kept: ContextStore
+    client: httpx2.AsyncClient, settings: ApiSettings, stored: ContextStore
 ) -> None:
     application = await create_application(client)
     good = (await upload_context(client, application["applicationId"]))["contextId"]
-    age(kept.path(good))
+    age(stored.path(good))
     for name in (make_id(), f"{make_id()}{DRAFT}"):
-        leave(kept, name)
-    young = leave(kept, f"{make_id()}{DRAFT}", is_old=False)
-    foreign = leave(kept, "somebody's.txt")
+        leave(stored, name)
+    young = leave(stored, f"{make_id()}{DRAFT}", is_old=False)
+    foreign = leave(stored, "somebody's.txt")
 
     async with open_pool(settings.url) as pool:
-        removed = await clean_up(kept, pool)
+        removed = await clean_up(stored, pool)
 
     assert removed == 2
-    assert names(kept) == {good, young, foreign}
+    assert names(stored) == {good, young, foreign}
 
 
 async def test_a_context_goes_with_its_application(
-    client: httpx2.AsyncClient, settings: ApiSettings, kept: ContextStore
+    client: httpx2.AsyncClient, settings: ApiSettings, stored: ContextStore
 ) -> None:
     chosen = {"applicationId": (await create_application(client))["applicationId"]}
     await upload_context(client, chosen["applicationId"])
 
     await client.post("/api/application.remove", json=chosen)
     async with open_pool(settings.url) as pool:
-        await clean_up(kept, pool, grace=timedelta(seconds=-1))
+        await clean_up(stored, pool, grace=timedelta(seconds=-1))
 
-    assert names(kept) == set()
+    assert names(stored) == set()
 
 
 async def test_leftovers_are_removed_at_the_start(
-    settings: ApiSettings, kept: ContextStore
+    settings: ApiSettings, stored: ContextStore
 ) -> None:
-    leave(kept, f"{make_id()}{DRAFT}")
+    leave(stored, f"{make_id()}{DRAFT}")
     app = create_app(settings)
 
     async with app.router.lifespan_context(app):
-        await until(lambda: names(kept) == set())
+        await until(lambda: names(stored) == set())
 
 
 async def test_a_directory_that_cannot_be_made_is_no_start(

@@ -152,8 +152,8 @@ async def test_there_is_room_for_no_more_where_many_are_made_at_once(
 
     async with await psycopg.AsyncConnection.connect(database.url(OWNER)) as held:
         await held.execute("LOCK TABLE audit_event IN EXCLUSIVE MODE")
-        asked = [client.post("/api/webhook.create", json={"url": URL}) for _ in range(3)]
-        making = asyncio.gather(*asked)
+        requested = [client.post("/api/webhook.create", json={"url": URL}) for _ in range(3)]
+        making = asyncio.gather(*requested)
         await until(lambda: len(database.execute(WAITING)) >= 2)
         await held.rollback()
         answers = await making

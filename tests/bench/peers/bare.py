@@ -30,7 +30,7 @@ makers: list[Sessions] = []
 celery = make_app(os.environ["BENCH_BROKER_URL"], "control")
 
 
-class Asked(BaseModel):
+class RequestInput(BaseModel):
     server_id: str
     image: str
 
@@ -63,20 +63,20 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/bare")
-async def insert(asked: Asked) -> dict[str, str]:
+async def insert(requested: RequestInput) -> dict[str, str]:
     job_id = make_id()
-    values = (job_id, "organization", asked.server_id, Jsonb({"reference": asked.image}))
+    values = (job_id, "organization", requested.server_id, Jsonb({"reference": requested.image}))
     async with pools[0].connection() as connection:
         await connection.execute(INSERT, values)
     return {"jobId": job_id}
 
 
 @app.post("/naive")
-async def insert_and_send(asked: Asked) -> dict[str, str]:
+async def insert_and_send(requested: RequestInput) -> dict[str, str]:
     job_id = make_id()
     async with makers[0]() as session:
-        command = {"reference": asked.image}
-        session.add(BareJob(job_id=job_id, server_id=asked.server_id, command=command))
+        command = {"reference": requested.image}
+        session.add(BareJob(job_id=job_id, server_id=requested.server_id, command=command))
         await session.commit()
     celery.send_task("image.pull", args=[job_id, 1], queue="server.nobody")
     return {"jobId": job_id}

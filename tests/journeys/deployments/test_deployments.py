@@ -79,10 +79,10 @@ def wharf_deploy(port: Port, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def is_answering(place: tuple[str, int], said: str) -> bool:
+def is_answering(place: tuple[str, int], message: str) -> bool:
     with socket.create_connection(place, 2) as connection:
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         content = b""
         while part := connection.recv(4096):
             content += part
-    return content.partition(b"\r\n\r\n")[2].decode().strip() == said
+    return content.partition(b"\r\n\r\n")[2].decode().strip() == message

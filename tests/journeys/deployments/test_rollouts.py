@@ -186,13 +186,13 @@ def addresses(app: App, host: int) -> list[str]:
 
 def get(app: App, host: int, address: str) -> str:
     wrapper = app.port.fleet.hosts[host].wrapper
-    asked = subprocess.run(
+    requested = subprocess.run(
         [*wrapper, "timeout", "2", "busybox", "wget", "-q", "-O", "-", f"http://{address}:8080/"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return asked.stdout.strip()
+    return requested.stdout.strip()
 
 
 @contextmanager
@@ -226,10 +226,10 @@ def test_a_server_that_vanishes_in_a_rolling_deploy_gets_its_turn_when_it_is_bac
     assert app.deploy("one")["state"] == "succeeded"
 
     with cut_off(port, 1):
-        asked = app.ask("two")
-        wait_until(lambda: app.states(asked)[0] == "succeeded", seconds=ENDED_WITHIN)
-        meanwhile = app.one(asked)
-    ended = app.ended(asked)
+        requested = app.ask("two")
+        wait_until(lambda: app.states(requested)[0] == "succeeded", seconds=ENDED_WITHIN)
+        meanwhile = app.one(requested)
+    ended = app.ended(requested)
 
     assert meanwhile["finishedAt"] is None
     assert ended["state"] == "succeeded", ended
@@ -243,10 +243,10 @@ def test_a_rolling_deploy_that_waits_for_a_server_which_is_gone_can_be_cancelled
     assert app.deploy("one")["state"] == "succeeded"
 
     with cut_off(port, 1):
-        asked = app.ask("two")
-        wait_until(lambda: app.states(asked)[0] == "succeeded", seconds=ENDED_WITHIN)
-        port.stack.call("deployment.cancel", {"deploymentId": asked})
-        ended = app.ended(asked)
+        requested = app.ask("two")
+        wait_until(lambda: app.states(requested)[0] == "succeeded", seconds=ENDED_WITHIN)
+        port.stack.call("deployment.cancel", {"deploymentId": requested})
+        ended = app.ended(requested)
 
     assert (ended["state"], ended["error"]["code"]) == ("cancelled", "cancelled")
     assert [place["state"] for place in ended["servers"]] == ["succeeded", "cancelled"]
@@ -263,11 +263,11 @@ def test_an_engine_that_dies_in_the_switch_runs_the_new_version_when_it_is_back(
     engine = port.fleet.hosts[1].engine
     assert engine is not None
 
-    asked = app.ask("two")
+    requested = app.ask("two")
     wait_until(partial(is_ending, port, app), seconds=ENDED_WITHIN)
     engine.kill()
     engine.start_again()
-    ended = app.ended(asked)
+    ended = app.ended(requested)
 
     assert ended["state"] == "succeeded", ended
     for host in (0, 1):
@@ -290,11 +290,11 @@ def test_a_rollout_cancelled_while_its_worker_is_dead_is_restored_by_the_next_on
         app.update(runtime=runtime)
         assert app.deploy("one")["state"] == "succeeded"
         app.update(healthCheck=STARTING)
-        asked = app.ask("two")
+        requested = app.ask("two")
         wait_until(lambda: "two" in app.versions(1), seconds=ENDED_WITHIN)
         port.servers[1].worker.kill()
-        port.stack.call("deployment.cancel", {"deploymentId": asked})
-        cancelled = app.ended(asked)
+        port.stack.call("deployment.cancel", {"deploymentId": requested})
+        cancelled = app.ended(requested)
         meanwhile = app.versions(1)
         port.stack.revive()
         wait_until(

@@ -23,7 +23,7 @@ def test_a_default_is_filled_in(text: str, filled: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("app:$TAG", "the variable TAG "),
         ("app:${TAG}", "the variable TAG "),
@@ -35,8 +35,8 @@ def test_a_default_is_filled_in(text: str, filled: str) -> None:
         ("app:${", "does not begin a variable"),
     ],
 )
-def test_a_variable_without_a_default_is_named(text: str, said: str) -> None:
-    with pytest.raises(InvalidComposeError, match=said):
+def test_a_variable_without_a_default_is_named(text: str, message: str) -> None:
+    with pytest.raises(InvalidComposeError, match=message):
         fill_defaults(text)
 
 

@@ -267,7 +267,7 @@ def test_our_own_tag_goes_alone_only_where_another_one_keeps_the_image() -> None
     known = Known(claims=claims, given_up=frozenset({"1"}))
     both = {"v1": D, "v2": D}
 
-    kept = [
+    stored = [
         decide(IMAGE, known, look)
         for look in (
             Observation(is_there=True, tags={"v1": D}, deletes_tags=True),
@@ -280,7 +280,7 @@ def test_our_own_tag_goes_alone_only_where_another_one_keeps_the_image() -> None
     ]
     alone = decide(IMAGE, known, Observation(is_there=True, tags=both, deletes_tags=True))
 
-    assert [each.outcome for each in kept] == [Outcome.KEPT] * 4
+    assert [each.outcome for each in stored] == [Outcome.KEPT] * 4
     assert (alone.outcome, alone.tags) == (Outcome.UNTAGGED, ("v1",))
 
 

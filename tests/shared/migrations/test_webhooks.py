@@ -184,7 +184,7 @@ async def test_a_rolled_back_end_is_not_sent(world: World) -> None:
 
 async def test_an_endpoint_that_is_being_removed_keeps_no_job_from_its_end(world: World) -> None:
     server = await world.add_server()
-    removed, kept = await add_webhook(world, URL), await add_webhook(world, URL)
+    removed, stored = await add_webhook(world, URL), await add_webhook(world, URL)
     other = await world.connect("wharf_api")
     async with other.transaction():
         await other.execute("DELETE FROM webhook WHERE webhook_id = %s", (removed,))
@@ -192,7 +192,7 @@ async def test_an_endpoint_that_is_being_removed_keeps_no_job_from_its_end(world
             job_id = await end_job(world, server.server_id)
 
     assert await world.state(job_id) == "cancelled"
-    assert [row["webhook_id"] for row in await rows(world)] == [kept]
+    assert [row["webhook_id"] for row in await rows(world)] == [stored]
 
 
 async def test_a_message_goes_with_its_endpoint(world: World) -> None:

@@ -101,14 +101,14 @@ async def build_upload(
 
     A secret of the build needs BuildKit, whatever the Engine prefers.
     """
-    kept = ContextApi(content)
+    stored = ContextApi(content)
     grants = Grants(
         secrets={CONTEXT_TOKEN: SecretStr(TOKEN)},
         build_secrets={"UNUSED": SecretStr("unused-canary")} if use_buildkit else {},
     )
-    async with open_fake(kept) as api:
+    async with open_fake(stored) as api:
         tools = replace(job.tools, api_url=f"http://{api.host}")
-        request = ImageBuild(application_id="a", reference=TAG, source=kept.source, **command)
+        request = ImageBuild(application_id="a", reference=TAG, source=stored.source, **command)
         attempt = Attempt("job", 1, write_event=job._add_event)
         return await builds.build(request, grants, attempt, tools)
 
@@ -276,8 +276,8 @@ async def test_files_of_a_context_have_the_modes_of_docker_build(
     await build_upload(job, make_tar(*headers, content=dockerfile_text), use_buildkit=use_buildkit)
 
     for mode in files:
-        kept = mode if use_buildkit else mode & 0o777
-        assert f"f{mode:o}={kept:o} 0:0" in job.log
+        stored = mode if use_buildkit else mode & 0o777
+        assert f"f{mode:o}={stored:o} 0:0" in job.log
     for mode in directories:
         assert f"d{mode:o}={mode:o} 0:0" in job.log
     assert "f775=775 0:0 2" in job.log

@@ -38,13 +38,13 @@ async def test_idle_processes_ask_little(plane: Plane) -> None:
                 await asyncio.sleep(1)  # what is done once, at the start, is not idling
                 begun = log.stat().st_size
                 await asyncio.sleep(SECONDS)
-                asked = count(log, begun, name)
+                requested = count(log, begun, name)
     finally:
         await superuser.execute(f"ALTER DATABASE {name} RESET log_statement".encode())
 
-    assert 0 < asked["wharf_control"] <= CONTROL_PER_SECOND * SECONDS, asked
+    assert 0 < requested["wharf_control"] <= CONTROL_PER_SECOND * SECONDS, requested
     # A heartbeat every three seconds, and a word on the other connection every five.
-    assert 0 < asked[enrolled.role] <= WORKER_PER_SECOND * SECONDS, asked
+    assert 0 < requested[enrolled.role] <= WORKER_PER_SECOND * SECONDS, requested
 
 
 def count(log: Path, begun: int, database: str) -> Counter[str]:

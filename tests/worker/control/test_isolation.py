@@ -146,8 +146,8 @@ def commands(infos: list[Any]) -> Iterator[tuple[str, int]]:
 def may_use(admin: redis.Redis, user: str, name: str, arity: int) -> bool:
     words = name.split("|")
     words += ["1"] * (arity - len(words))
-    said = admin.execute_command("ACL DRYRUN", user, *words)  # type: ignore[no-untyped-call]
-    return b"permissions to run the" not in said
+    message = admin.execute_command("ACL DRYRUN", user, *words)  # type: ignore[no-untyped-call]
+    return b"permissions to run the" not in message
 
 
 def obeys(client: redis.Redis, *words: str) -> bool:

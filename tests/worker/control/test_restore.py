@@ -161,15 +161,15 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(
 
 
 async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> None:
-    enrolled, kept = await world.add_server(None), list[str]()
-    functions = enrolled.functions("first", keep_mark=kept.append)
+    enrolled, stored = await world.add_server(None), list[str]()
+    functions = enrolled.functions("first", keep_mark=stored.append)
 
     await functions.register({"kinds": KINDS, "engine": {}})
     await raise_counter(world)
     await functions.heartbeat([])
     await functions.heartbeat([])
 
-    counters = [int(mark.split(":")[1]) for mark in kept]
+    counters = [int(mark.split(":")[1]) for mark in stored]
     assert counters == [counters[0], counters[0] + 1]
     assert await held_since(world) is None
 

@@ -21,11 +21,11 @@ def read(directory: Path) -> dict[str, str]:
 
 
 def test_the_files_are_those_that_compose_asks_for(tmp_path: Path) -> None:
-    asked = set(re.findall(r"file: \$\{WHARF_SECRETS:-./.data/secrets\}/(\S+)", COMPOSE))
+    requested = set(re.findall(r"file: \$\{WHARF_SECRETS:-./.data/secrets\}/(\S+)", COMPOSE))
 
     write_secrets(tmp_path / "secrets")
 
-    assert set(read(tmp_path / "secrets")) == asked | NOT_MOUNTED
+    assert set(read(tmp_path / "secrets")) == requested | NOT_MOUNTED
 
 
 def test_a_service_gets_no_secret_that_it_does_not_name(tmp_path: Path) -> None:

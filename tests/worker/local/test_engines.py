@@ -94,11 +94,11 @@ async def test_an_engine_goes_on_where_another_was_killed(
     again = LocalEngine.start(running.directory, namespace=namespace)
     try:
         async with Engine.open(again.docker_host) as engine:
-            kept = await images.inspect(engine, "kept:1")
+            stored = await images.inspect(engine, "kept:1")
     finally:
         again.kill()
 
-    assert kept.size_bytes == 1024
+    assert stored.size_bytes == 1024
 
 
 def test_when_we_are_killed_everything_ends_with_us(tmp_path: Path) -> None:

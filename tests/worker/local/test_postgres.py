@@ -342,21 +342,21 @@ def test_a_disk_without_room_is_named_at_the_first_start(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("left_bytes", "said"),
+    ("left_bytes", "message"),
     [
         pytest.param(0, "No space left on device", id="not even for its settings"),
         pytest.param(4096, r"the disk is full: 0 MiB are free", id="for its settings only"),
     ],
 )
 def test_a_disk_that_is_full_by_now_is_named_at_the_next_start(
-    tmp_path: Path, left_bytes: int, said: str
+    tmp_path: Path, left_bytes: int, message: str
 ) -> None:
     with open_small_disk(tmp_path / "small", 200 * MEBIBYTE) as small:
         LocalPostgres.start(small / "postgres", durable=False).stop()
         free_bytes = shutil.disk_usage(small).free
         (small / "of others").write_bytes(bytes(free_bytes - left_bytes))
 
-        with pytest.raises(SetupError, match=said) as refused:
+        with pytest.raises(SetupError, match=message) as refused:
             LocalPostgres.start(small / "postgres", durable=False)
 
     assert "Free space" in refused.value.remedy

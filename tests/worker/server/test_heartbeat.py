@@ -192,7 +192,7 @@ async def test_progress_is_reported_within_two_seconds(world: World, server: Ser
 
 async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: Server) -> None:
     async with server.presence.sending_heartbeats():
-        lost, kept = await server.begin(), await server.begin()
+        lost, stored = await server.begin(), await server.begin()
         await world.pass_time(lost, timedelta(minutes=1))
         await world.sweep()
         await world.control.execute(
@@ -200,7 +200,7 @@ async def test_an_attempt_whose_lease_is_lost_is_stopped(world: World, server: S
         )
 
         assert await server.end_of(lost) is None
-        assert server.attempt(kept).stop_reason is None
+        assert server.attempt(stored).stop_reason is None
 
     assert (await world.job(lost))["failures"] == 1
 

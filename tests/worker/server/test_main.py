@@ -71,8 +71,8 @@ async def test_a_token_for_another_server_is_refused_while_the_first_one_exists(
     tmp_path: Path,
 ) -> None:
     async with open_fake(answering(removed=False)) as fake:
-        kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
-        write_enrolment(tmp_path, ENROLLED.model_copy(update=kept))
+        stored = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
+        write_enrolment(tmp_path, ENROLLED.model_copy(update=stored))
 
         with pytest.raises(SetupError, match="another server") as refused:
             await asyncio.to_thread(join, settings_with(tmp_path, "second"))
@@ -88,8 +88,8 @@ async def test_the_state_directory_of_a_removed_server_joins_with_a_new_key(
     old_key = state.public_key()
     state.close()
     async with open_fake(answering(removed=True)) as fake:
-        kept = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
-        write_enrolment(tmp_path, ENROLLED.model_copy(update=kept))
+        stored = {"token_hash": hash_token("first"), "api_url": f"http://{fake.host}"}
+        write_enrolment(tmp_path, ENROLLED.model_copy(update=stored))
         settings = settings_with(tmp_path, "second", url=f"http://{fake.host}")
 
         enrolled, _ = await asyncio.to_thread(join, settings)

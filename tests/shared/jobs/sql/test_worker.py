@@ -162,14 +162,14 @@ async def test_a_job_of_another_server_cannot_be_claimed_or_touched(world: World
     unclaimed, running = await world.dispatch(owner), await world.run(owner)
     before = [await world.job(unclaimed), await world.job(running)]
 
-    said = {"job_id": running, "attempt": 1}
+    message = {"job_id": running, "attempt": 1}
     answers = [
         await thief.call("claim", "first", job_id=unclaimed, attempt=1),
-        await thief.call("claim", "first", **said),
-        await thief.call("event", "first", **said, kind="log", data={}),
-        await thief.call("finish", "first", **said, outcome="succeeded", result={}),
+        await thief.call("claim", "first", **message),
+        await thief.call("event", "first", **message, kind="log", data={}),
+        await thief.call("finish", "first", **message, outcome="succeeded", result={}),
     ]
-    heartbeat = await thief.call("heartbeat", "first", jobs=[said])
+    heartbeat = await thief.call("heartbeat", "first", jobs=[message])
 
     assert {answer["status"] for answer in answers} == {"fenced"}
     assert heartbeat["jobs"] == []
@@ -183,11 +183,11 @@ async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> No
     for turn in range(10):
         before, after = ("first", "second") if turn % 2 == 0 else ("second", "first")
         job_id = await world.dispatch(server)
-        said = {"job_id": job_id, "attempt": 1}
-        claiming = asyncio.create_task(call(old, "claim", before, **said))
+        message = {"job_id": job_id, "attempt": 1}
+        claiming = asyncio.create_task(call(old, "claim", before, **message))
         await call(new, "register", after, predecessor=before, kinds=[])
         answer = await claiming
-        second = await call(new, "claim", after, **said)
+        second = await call(new, "claim", after, **message)
         # Either the old one came first and its claim is lost with it, or it is told to stop.
         assert (answer["status"], second["status"]) in {
             ("claimed", "fenced"),
@@ -218,12 +218,12 @@ async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
     server = await world.add_server()
     running, unclaimed = await world.run(server), await world.dispatch(server)
     await server.register("second", predecessor="first")
-    said = {"job_id": running, "attempt": 1}
+    message = {"job_id": running, "attempt": 1}
 
     claim = await server.call("claim", "first", job_id=unclaimed, attempt=1)
-    heartbeat = await server.call("heartbeat", "first", jobs=[said])
-    event = await server.call("event", "first", **said, kind="log", data={})
-    end = await server.call("finish", "first", **said, outcome="succeeded", result={})
+    heartbeat = await server.call("heartbeat", "first", jobs=[message])
+    event = await server.call("event", "first", **message, kind="log", data={})
+    end = await server.call("finish", "first", **message, outcome="succeeded", result={})
 
     assert [claim["status"], heartbeat["status"]] == ["superseded", "superseded"]
     assert [event["status"], end["status"]] == ["fenced", "fenced"]
@@ -251,11 +251,11 @@ async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: Wo
 async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(world: World) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
-    said = {"job_id": job_id, "attempt": 1}
-    await server.call("heartbeat", "first", jobs=[{**said, "progress": {"done": 1}}])
+    message = {"job_id": job_id, "attempt": 1}
+    await server.call("heartbeat", "first", jobs=[{**message, "progress": {"done": 1}}])
 
     for progress in (None, "text", [1], {"much": "x" * 40_000}):
-        await server.call("heartbeat", "first", jobs=[{**said, "progress": progress}])
+        await server.call("heartbeat", "first", jobs=[{**message, "progress": progress}])
 
     assert (await world.job(job_id))["progress"] == {"done": 1}
 
@@ -304,9 +304,9 @@ async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
 async def test_events_are_numbered_without_gaps_and_one_is_the_end(world: World) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
-    said = {"job_id": job_id, "attempt": 1}
+    message = {"job_id": job_id, "attempt": 1}
 
-    answer = await server.call("event", "first", **said, kind="log", data={"line": "pulling"})
+    answer = await server.call("event", "first", **message, kind="log", data={"line": "pulling"})
     await finish(server, job_id, "succeeded", result={})
 
     assert answer == {"status": "recorded", "seq": 4}
@@ -324,8 +324,8 @@ async def test_events_written_at_once_have_numbers_of_their_own(world: World) ->
     async def write(number: int) -> None:
         for line in range(20):
             data = {"line": line}
-            said = {"job_id": job_id, "attempt": 1, "kind": "log", "data": data}
-            await call(connections[number], "event", "first", **said)
+            message = {"job_id": job_id, "attempt": 1, "kind": "log", "data": data}
+            await call(connections[number], "event", "first", **message)
 
     await asyncio.gather(write(0), write(1))
 
@@ -335,12 +335,12 @@ async def test_events_written_at_once_have_numbers_of_their_own(world: World) ->
 
 async def test_an_event_that_is_no_progress_and_no_log_is_refused(world: World) -> None:
     server = await world.add_server()
-    said = {"job_id": await world.run(server), "attempt": 1}
+    message = {"job_id": await world.run(server), "attempt": 1}
 
     answers = [
-        await server.call("event", "first", **said, kind="state", data={}),
-        await server.call("event", "first", **said, data={}),
-        await server.call("event", "first", **said, kind="log", data={"text": "x" * 20_000}),
+        await server.call("event", "first", **message, kind="state", data={}),
+        await server.call("event", "first", **message, data={}),
+        await server.call("event", "first", **message, kind="log", data={"text": "x" * 20_000}),
     ]
 
     assert {answer["status"] for answer in answers} == {"refused"}
@@ -351,8 +351,8 @@ async def test_an_attempt_that_has_ended_writes_no_more_events(world: World) -> 
     job_id = await world.run(server)
     await finish(server, job_id, "succeeded", result={})
 
-    said = {"job_id": job_id, "attempt": 1}
-    answer = await server.call("event", "first", **said, kind="log", data={})
+    message = {"job_id": job_id, "attempt": 1}
+    answer = await server.call("event", "first", **message, kind="log", data={})
 
     assert answer == {"status": "fenced"}
 
@@ -407,8 +407,10 @@ async def test_two_finishes_at_once_are_recorded_once(world: World) -> None:
 
     for _ in range(10):
         job_id = await world.run(server)
-        said = {"job_id": job_id, "attempt": 1, "outcome": "failed", "error": RETRYABLE}
-        answers = await asyncio.gather(*(call(by, "finish", "first", **said) for by in (one, two)))
+        message = {"job_id": job_id, "attempt": 1, "outcome": "failed", "error": RETRYABLE}
+        answers = await asyncio.gather(
+            *(call(by, "finish", "first", **message) for by in (one, two))
+        )
 
         statuses = sorted(answer["status"] for answer in answers)
         assert statuses == ["already_recorded", "recorded"]
@@ -427,15 +429,15 @@ async def test_a_failure_without_retry_after_waits_seconds_and_not_an_hour(world
 
 
 @pytest.mark.parametrize(
-    ("asked", "least", "most"), [(60, 59, 60), (86_400, 3599, 3600), (-5, 1, 3)]
+    ("requested", "least", "most"), [(60, 59, 60), (86_400, 3599, 3600), (-5, 1, 3)]
 )
 async def test_retry_after_is_honoured_up_to_an_hour(
-    world: World, asked: int, least: int, most: int
+    world: World, requested: int, least: int, most: int
 ) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
 
-    await finish(server, job_id, "failed", error={**RETRYABLE, "retry_after_seconds": asked})
+    await finish(server, job_id, "failed", error={**RETRYABLE, "retry_after_seconds": requested})
 
     [row] = await world.rows("SELECT run_at - now() AS left FROM job")
     assert least * SECOND < row["left"] <= most * SECOND

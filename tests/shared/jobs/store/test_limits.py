@@ -31,9 +31,9 @@ async def released_in_turn(world: World, server: EnrolledServer, number: int) ->
 
 
 async def end(world: World, server: EnrolledServer, job_id: str) -> None:
-    said = {"job_id": job_id, "attempt": (await world.job(job_id))["attempt"]}
-    assert (await server.call("claim", "first", **said))["status"] == "claimed"
-    answer = await server.call("finish", "first", **said, outcome="succeeded", result={})
+    message = {"job_id": job_id, "attempt": (await world.job(job_id))["attempt"]}
+    assert (await server.call("claim", "first", **message))["status"] == "claimed"
+    answer = await server.call("finish", "first", **message, outcome="succeeded", result={})
     assert answer["status"] == "recorded"
 
 
@@ -178,9 +178,9 @@ async def test_a_pause_has_classes_and_a_beginning(world: World, change: str) ->
 async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: World) -> None:
     server = await world.add_server()
     running, unclaimed, waiting = await world.run(server), await world.dispatch(server), None
-    said = [{"job_id": running, "attempt": 1}]
+    message = [{"job_id": running, "attempt": 1}]
 
-    answer = await server.call("heartbeat", "first", jobs=said, draining=True)
+    answer = await server.call("heartbeat", "first", jobs=message, draining=True)
     waiting = await world.submit(server)
     await world.sweep()
 

@@ -151,7 +151,7 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
         "INSERT INTO server (server_id, organization_id, name, description)"
         " VALUES ('b', 'b', 'b', '')"
     )
-    asked = (
+    requested = (
         Submission("b", "b", TAG, dedupe_key="same"),
         Submission(world.organization_id, server.server_id, PULL, dedupe_key="same"),
         Submission(world.organization_id, server.server_id, TAG, dedupe_key="same"),
@@ -159,10 +159,10 @@ async def test_the_same_key_of_another_kind_or_organization_is_another_job(world
 
     theirs = proof_of(await world.add_key(organization_id="b")).hex()
 
-    for job in asked:
+    for job in requested:
         proof = theirs if job.organization_id == "b" else None
         assert await submit(world.api, job, proof=proof) == job.job_id
-    for job in asked:
+    for job in requested:
         proof = theirs if job.organization_id == "b" else None
         again = replace(job, job_id=make_id())
         assert await submit(world.api, again, proof=proof) == job.job_id

@@ -107,11 +107,11 @@ async def test_a_digest_that_the_registry_has_is_verified(
         job_id = await push(world, server, registry.host, IMAGE.digest, copies=copies)
 
         await verification.verify()
-        asked = len(registry.requests)
+        requested = len(registry.requests)
         await verification.verify()
 
     assert await outcomes(world) == {job_id: ("verified", None)}
-    assert len(registry.requests) == asked
+    assert len(registry.requests) == requested
 
 
 async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_one(
@@ -172,15 +172,15 @@ async def test_control_asks_again_a_minute_after_an_error_that_may_pass(
         job_id = await push(world, server, registry.host, IMAGE.digest)
 
         await verification.verify()
-        asked = len(registry.requests)
+        requested = len(registry.requests)
         await verification.verify()
         asked_at_once = len(registry.requests)
         await world.owner.execute("UPDATE digest_check SET checked_at = now() - interval '61 s'")
         await verification.verify()
 
     assert await outcomes(world) == {job_id: ("not_reached", code)}
-    assert asked == asked_at_once
-    assert (len(registry.requests) > asked) is is_asked_again
+    assert requested == asked_at_once
+    assert (len(registry.requests) > requested) is is_asked_again
 
 
 async def test_an_address_that_is_not_allowed_is_not_connected_to(world: World, pool: Pool) -> None:

@@ -209,11 +209,11 @@ class SlowNames:
     """Resolve as a machine does: ``hooks.example`` is here; for others it blocks."""
 
     answers: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
 
     def look_up(self, hostname: str) -> tuple[str, ...]:
         if hostname != "hooks.example":
-            self.asked.append(hostname)
+            self.requested.append(hostname)
             self.answers.acquire(timeout=30)
         return ("127.0.0.1",)
 
@@ -255,7 +255,7 @@ async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thre
         async with asyncio.timeout(5):
             await asyncio.to_thread(time.monotonic)
 
-    assert len(slow.asked) == MOST_FOR_ONE
+    assert len(slow.requested) == MOST_FOR_ONE
 
 
 async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
@@ -276,7 +276,7 @@ async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
         await deliveries.send(deliveries.pool)
         await endpoint.wait_for(1)
 
-    assert len(slow.asked) == MOST_AT_ONCE
+    assert len(slow.requested) == MOST_AT_ONCE
 
 
 async def has_failed(world: World, many: int) -> bool:

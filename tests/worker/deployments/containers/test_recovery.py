@@ -48,22 +48,22 @@ async def switch_and_die(
 ) -> Container:
     """Leave a deployment that died after its switch; return the previous container."""
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
-    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
-    await containers.stop(scenario.engine, kept.container_id)
+    stored = await scenario.only()
+    await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
+    await containers.stop(scenario.engine, stored.container_id)
     await scenario.leave_container(await scenario.web_image("2"), scenario.name, health_check)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
-    return kept
+    return stored
 
 
 async def die_before_the_switch(scenario: ContainerScenario) -> Container:
     """Leave a deployment that died before its switch; return the stopped previous container."""
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
-    await containers.stop(scenario.engine, kept.container_id)
+    stored = await scenario.only()
+    await containers.stop(scenario.engine, stored.container_id)
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
-    return kept
+    return stored
 
 
 def ending(container: Container) -> PreviousState:
@@ -84,11 +84,11 @@ async def is_ending(scenario: ContainerScenario, container: Container) -> bool:
     return "ending" in await containers.last_lines(scenario.engine, container.container_id)
 
 
-async def require_still_running(scenario: ContainerScenario, kept: Container) -> None:
+async def require_still_running(scenario: ContainerScenario, stored: Container) -> None:
     """Require that it still runs after the time in which a stopping one would have stopped."""
     until = time.monotonic() + 4
     while time.monotonic() < until:
-        assert (await scenario.only()).container_id == kept.container_id
+        assert (await scenario.only()).container_id == stored.container_id
         await asyncio.sleep(0.1)
 
 
@@ -99,16 +99,16 @@ async def names(scenario: ContainerScenario) -> list[str]:
 async def test_the_next_worker_restores_a_container_that_was_not_switched(
     scenario: ContainerScenario,
 ) -> None:
-    kept = await die_before_the_switch(scenario)
+    stored = await die_before_the_switch(scenario)
 
     await recover(next_worker(scenario))
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
     assert not next_worker(scenario).entries
 
 
 async def test_a_switch_is_reversed_once_its_job_has_ended(scenario: ContainerScenario) -> None:
-    kept = await switch_and_die(scenario)
+    stored = await switch_and_die(scenario)
     journal = next_worker(scenario)
 
     await journal.recover()
@@ -117,19 +117,19 @@ async def test_a_switch_is_reversed_once_its_job_has_ended(scenario: ContainerSc
     await recover(journal)
 
     assert before == sorted([scenario.name, f"{scenario.name}.old"])
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
     assert not next_worker(scenario).entries
 
 
 async def test_a_switch_to_a_stopped_container_is_reversed_at_once(
     scenario: ContainerScenario,
 ) -> None:
-    kept = await switch_and_die(scenario)
+    stored = await switch_and_die(scenario)
     await containers.stop(scenario.engine, scenario.name)
 
     await next_worker(scenario).recover()
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_another_attempt_finishes_the_switch(scenario: ContainerScenario) -> None:
@@ -144,19 +144,19 @@ async def test_another_attempt_finishes_the_switch(scenario: ContainerScenario) 
 async def test_a_switch_that_the_next_attempt_finds_unhealthy_is_reversed(
     scenario: ContainerScenario,
 ) -> None:
-    kept = await switch_and_die(scenario, FAILING)
+    stored = await switch_and_die(scenario, FAILING)
 
     error = await scenario.fail(await scenario.web_image("2"), deployment_id="died")
 
     assert error.code == FaultCode.CONTAINER_UNHEALTHY
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
     assert not scenario.tools.journal.entries
 
 
 async def test_a_cancel_while_the_next_attempt_verifies_reverses_the_switch(
     scenario: ContainerScenario,
 ) -> None:
-    kept = await switch_and_die(scenario, PASSING.model_copy(update={"interval_seconds": 3600}))
+    stored = await switch_and_die(scenario, PASSING.model_copy(update={"interval_seconds": 3600}))
     attempt = Attempt(JOB, 2)
     again = scenario.command(await scenario.web_image("2"), deployment_id="died")
     attempt.task = asyncio.create_task(scenario.deploy(again, attempt=attempt))
@@ -166,7 +166,7 @@ async def test_a_cancel_while_the_next_attempt_verifies_reverses_the_switch(
     with pytest.raises(asyncio.CancelledError):
         await attempt.task
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_a_first_version_that_the_next_attempt_finds_unhealthy_is_removed(
@@ -194,9 +194,9 @@ async def test_a_container_that_the_next_attempt_finds_stopped_is_created_again(
 
 
 async def test_a_switch_without_a_previous_container_is_kept(scenario: ContainerScenario) -> None:
-    kept = await switch_and_die(scenario)
-    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
-    await containers.remove(scenario.engine, kept.container_id)
+    stored = await switch_and_die(scenario)
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
+    await containers.remove(scenario.engine, stored.container_id)
     runs = await scenario.only()
     journal = next_worker(scenario)
     journal.mark_ended([JOB])
@@ -211,15 +211,15 @@ async def test_the_next_worker_restarts_a_container_that_is_stopping(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.image("1", SLOW_TO_END))
-    kept = await scenario.only()
+    stored = await scenario.only()
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
-    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
-    stopping = asyncio.create_task(containers.stop(scenario.engine, kept.container_id))
-    await wait_until(partial(is_ending, scenario, kept))
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, stored.container_id))
+    await wait_until(partial(is_ending, scenario, stored))
 
     await recover(next_worker(scenario))
 
-    await require_still_running(scenario, kept)
+    await require_still_running(scenario, stored)
     await stopping
 
 
@@ -227,18 +227,18 @@ async def test_a_previous_container_that_is_stopping_is_restarted(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.image("1", SLOW_TO_END))
-    kept = await scenario.only()
-    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    stored = await scenario.only()
+    await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
-    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
-    stopping = asyncio.create_task(containers.stop(scenario.engine, kept.container_id))
-    await wait_until(partial(is_ending, scenario, kept))
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, stored.container_id))
+    await wait_until(partial(is_ending, scenario, stored))
     journal = next_worker(scenario)
     journal.mark_ended([JOB])
 
     await recover(journal)
 
-    await require_still_running(scenario, kept)
+    await require_still_running(scenario, stored)
     await stopping
 
 
@@ -246,8 +246,8 @@ async def test_a_container_that_was_not_asked_to_stop_is_not_restarted(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
-    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    stored = await scenario.only()
+    await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     journal = next_worker(scenario)
@@ -255,22 +255,22 @@ async def test_a_container_that_was_not_asked_to_stop_is_not_restarted(
 
     await recover(journal)
 
-    assert (await scenario.only()).started_at == kept.started_at
+    assert (await scenario.only()).started_at == stored.started_at
 
 
 async def test_a_container_that_was_asked_to_stop_is_restarted_once(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
-    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    stored = await scenario.only()
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
     journal = next_worker(scenario)
 
     await journal.recover()
     again = await scenario.only()
     await journal.recover()
 
-    assert again.started_at != kept.started_at
+    assert again.started_at != stored.started_at
     assert (await scenario.only()).started_at == again.started_at
 
 
@@ -295,15 +295,15 @@ async def test_a_previous_container_of_another_name_is_restored(
 ) -> None:
     former = f"{before}{scenario.name}"
     await scenario.deploy(await scenario.web_image("1"), name=former)
-    [kept] = await scenario.found()
-    await containers.stop(scenario.engine, kept.container_id)
+    [stored] = await scenario.found()
+    await containers.stop(scenario.engine, stored.container_id)
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
-    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(kept))
+    scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
 
     await recover(next_worker(scenario))
 
     [found] = await scenario.found()
-    assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
+    assert (found.container_id, found.name, found.is_running) == (stored.container_id, former, True)
 
 
 async def test_an_unhealthy_version_of_another_name_keeps_the_previous_one(
@@ -312,19 +312,19 @@ async def test_an_unhealthy_version_of_another_name_keeps_the_previous_one(
     port = ports(8313)
     former = f"z-{scenario.name}"
     await scenario.deploy(await scenario.web_image("1"), name=former, ports=port)
-    [kept] = await scenario.found()
+    [stored] = await scenario.found()
 
     await scenario.fail(await scenario.web_image("2"), ports=port, health_check=FAILING)
 
     [found] = await scenario.found()
-    assert (found.container_id, found.name, found.is_running) == (kept.container_id, former, True)
+    assert (found.container_id, found.name, found.is_running) == (stored.container_id, former, True)
 
 
 async def test_a_late_request_of_an_engine_is_corrected_by_the_second_recovery(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
+    stored = await scenario.only()
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     journal = next_worker(scenario)
 
@@ -332,7 +332,7 @@ async def test_a_late_request_of_an_engine_is_corrected_by_the_second_recovery(
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
     await journal.recover()
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
     assert not next_worker(scenario).entries
 
 
@@ -341,18 +341,18 @@ async def test_a_container_that_cannot_be_restarted_keeps_its_entry(
 ) -> None:
     port = ports(8314)
     await scenario.deploy(await scenario.web_image("1"), ports=port)
-    kept = await scenario.only()
-    await containers.stop(scenario.engine, kept.container_id)
+    stored = await scenario.only()
+    await containers.stop(scenario.engine, stored.container_id)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
-    async with foreign_container(scenario, kept, port):
+    async with foreign_container(scenario, stored, port):
         await recover(next_worker(scenario))
-        error = await scenario.fail(f"{kept.image_id[:-3]}000")
+        error = await scenario.fail(f"{stored.image_id[:-3]}000")
         meanwhile = (await scenario.found())[0].is_running
 
     await recover(next_worker(scenario))
 
     assert (error.code, meanwhile) == (FaultCode.LOCAL_IMAGE_MISSING, False)
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_a_first_version_of_a_job_that_has_ended_is_removed(
@@ -384,11 +384,11 @@ async def test_a_finished_deployment_that_is_unhealthy_now_is_not_reported_as_re
 async def test_an_unfinished_switch_is_reversed_before_the_next_deployment(
     scenario: ContainerScenario,
 ) -> None:
-    kept = await switch_and_die(scenario)
+    stored = await switch_and_die(scenario)
 
     await scenario.fail(await scenario.image("3", "exit 7"))
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_an_unfinished_deployment_of_the_other_runtime_is_removed_before_the_next_one(
@@ -414,25 +414,25 @@ async def test_a_failed_restart_does_not_block_the_next_version(
 ) -> None:
     port, other = 8311, 8312
     await scenario.deploy(await scenario.web_image("1"), ports=ports(port))
-    kept = await scenario.only()
-    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
-    await containers.stop(scenario.engine, kept.container_id)
+    stored = await scenario.only()
+    await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
+    await containers.stop(scenario.engine, stored.container_id)
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
     scenario.tools.journal.record(unfinished_command(scenario), JOB)
 
-    async with foreign_container(scenario, kept, ports(port)):
+    async with foreign_container(scenario, stored, ports(port)):
         await scenario.deploy(await scenario.web_image("3"), ports=ports(other))
 
-    assert (await scenario.only()).container_id != kept.container_id
+    assert (await scenario.only()).container_id != stored.container_id
     await wait_until(lambda: answer((scenario.local.address, other)) == "3")
 
 
 @asynccontextmanager
 async def foreign_container(
-    scenario: ContainerScenario, kept: Container, taking: tuple[PublishedPort, ...]
+    scenario: ContainerScenario, stored: Container, taking: tuple[PublishedPort, ...]
 ) -> AsyncIterator[None]:
     """Run a foreign container that uses the ports."""
-    spec = containers.ContainerSpec(kept.image_id, {}, ports=taking)
+    spec = containers.ContainerSpec(stored.image_id, {}, ports=taking)
     container_id = await containers.create(scenario.engine, f"foreign-{scenario.name}", spec)
     try:
         await containers.start(scenario.engine, container_id)
@@ -460,19 +460,19 @@ async def test_a_container_that_could_not_be_removed_is_removed_later(
     scenario: ContainerScenario,
 ) -> None:
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
-    await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}.old")
+    stored = await scenario.only()
+    await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, is_done=True)
 
     await recover(next_worker(scenario))
 
-    assert (await scenario.only()).container_id != kept.container_id
+    assert (await scenario.only()).container_id != stored.container_id
     assert not next_worker(scenario).entries
 
 
 async def test_the_recovery_task_repeats_while_the_worker_runs(scenario: ContainerScenario) -> None:
-    kept = await switch_and_die(scenario)
+    stored = await switch_and_die(scenario)
     journal = replace(next_worker(scenario), every=timedelta(milliseconds=50))
 
     async with journal.running_recovery():
@@ -483,7 +483,7 @@ async def test_the_recovery_task_repeats_while_the_worker_runs(scenario: Contain
             await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
         await wait_until(partial(is_called, scenario, scenario.name))
 
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_an_application_that_an_attempt_holds_is_not_recovered(
@@ -541,11 +541,11 @@ async def test_a_cancel_during_a_frozen_engine_is_recovered_when_it_answers(
     await wait_until(lambda: answer((scenario.local.address, 8309)) == "1")
 
 
-@pytest.mark.parametrize("kept", [b"", b"[]", b"\xff", b'{"app": "deployment"}'])
+@pytest.mark.parametrize("stored", [b"", b"[]", b"\xff", b'{"app": "deployment"}'])
 def test_an_unreadable_journal_prevents_the_worker_from_starting(
-    scenario: ContainerScenario, kept: bytes
+    scenario: ContainerScenario, stored: bytes
 ) -> None:
-    scenario.tools.journal.path.write_bytes(kept)
+    scenario.tools.journal.path.write_bytes(stored)
 
     with pytest.raises(SetupError, match="cannot be read"):
         next_worker(scenario)

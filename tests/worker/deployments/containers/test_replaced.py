@@ -248,17 +248,17 @@ async def test_the_next_attempt_cleans_up_leftovers(
 ) -> None:
     """The container of the first name has to survive a failed next version."""
     await scenario.deploy(await scenario.web_image("1"))
-    kept = await scenario.only()
+    stored = await scenario.only()
     if not is_running:
-        await containers.stop(scenario.engine, kept.container_id)
+        await containers.stop(scenario.engine, stored.container_id)
     if names[0]:
-        await containers.rename(scenario.engine, kept.container_id, f"{scenario.name}{names[0]}")
+        await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}{names[0]}")
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}{names[1]}")
 
     error = await scenario.fail(await scenario.image("3", "exit 1"))
 
     assert error.code == FaultCode.CONTAINER_EXITED
-    assert (await scenario.only()).container_id == kept.container_id
+    assert (await scenario.only()).container_id == stored.container_id
 
 
 async def test_a_repeated_deployment_changes_nothing(scenario: ContainerScenario) -> None:

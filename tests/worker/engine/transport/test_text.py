@@ -47,9 +47,9 @@ def test_a_long_line_is_truncated_and_the_rest_counted(pieces: list[str]) -> Non
     lines = TextLines(max_line=10)
     size = len("".join(pieces))
 
-    kept = [line for piece in pieces for line in lines.feed(piece)]
+    stored = [line for piece in pieces for line in lines.feed(piece)]
 
-    assert kept == []
+    assert stored == []
     left_out = f" [{size - 10} characters left out]" if size > 10 else ""
     assert lines.finish() == ([f"{'x' * min(size, 10)}{left_out}"] if size else [])
 

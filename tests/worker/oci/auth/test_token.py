@@ -55,11 +55,11 @@ async def test_a_token_is_kept_until_shortly_before_it_expires(
 
         first = await source.find(PULL)
         clock.now += 89
-        kept = await source.find(PULL)
+        stored = await source.find(PULL)
         clock.now += 2
         second = await source.find(PULL)
 
-    assert kept is first and second is not first
+    assert stored is first and second is not first
     assert len(token_server.scopes) == 2
 
 
