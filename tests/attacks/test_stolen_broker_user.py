@@ -7,6 +7,7 @@ import pytest
 import redis
 
 from shared.jobs.store.sweep import AttemptMessage
+from tests.worker.control.test_isolation import KEYLESS, permitted
 from worker.broker_users import ADMIN, hash_password, server_rules, server_user
 from worker.control.scheduling.publish import LONGEST_QUEUE, Publisher
 from worker.local.valkey import LocalValkey
@@ -75,6 +76,17 @@ def test_nothing_of_a_servers_user_stays_at_the_broker(
         thief.publish("/0.celeryev/task.multi", MEGABYTE)
     info = admin.info("memory")
     assert info["used_memory"] < info["maxmemory"] / 4
+
+
+def test_a_server_s_user_reads_its_queue_and_talks_to_flower_and_may_do_nothing_more(
+    admin: redis.Redis, thief: redis.Redis
+) -> None:
+    rights = admin.acl_getuser(server_user("t1"))
+
+    assert permitted(admin, "t1") == KEYLESS | {"brpop"}
+    assert rights["keys"] == ["~server.t1"]
+    assert rights["channels"] == ["&/0.celeryev/worker.*", "&/0.celeryev/task.*"]
+    assert rights["selectors"] == []
 
 
 async def test_jobs_of_others_start_while_one_server_reads_nothing(

@@ -1,6 +1,8 @@
 """The start of a worker: it stores its settings for the next time."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ from aiohttp import web
 from shared.errors import SetupError
 from shared.settings import WorkerSettings
 from tests.fakes.web import open_fake
+from tests.waiting import wait_until
+from worker.local.processes import free_port
 from worker.server.__main__ import join
 from worker.server.enrolment import hash_token, is_removed
 from worker.server.identity import Enrolment, StateDirectory
@@ -112,6 +116,36 @@ async def test_a_server_counts_as_removed_only_after_a_plain_true(
         enrolled = ENROLLED.model_copy(update={"api_url": f"http://{fake.host}"})
 
         assert not await asyncio.to_thread(is_removed, enrolled)
+
+
+@pytest.mark.parametrize("setting", ["WHARF_JOIN_TOKEN", "WHARF_JOIN_TOKEN_FILE"])
+async def test_neither_token_nor_password_stays_in_the_environment(
+    tmp_path: Path, setting: str
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("used-token")
+    write_enrolment(tmp_path, ENROLLED.model_copy(update={"token_hash": hash_token("used-token")}))
+    settings = {
+        "WHARF_STATE_DIR": str(tmp_path),
+        setting: str(token) if setting.endswith("_FILE") else "used-token",
+        "WHARF_BROKER_URL": f"redis://user:secret@127.0.0.1:{free_port()}/0",
+    }
+    clean = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "worker.server"),
+        env={**clean, **settings},
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    process = Path(f"/proc/{worker.pid}")
+    try:
+        await wait_until(lambda: b"\0celery\0" in (process / "cmdline").read_bytes(), seconds=30)
+        seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+    finally:
+        worker.kill()
+        await worker.wait()
+
+    assert b"WHARF_SERVER_ID=server" in seen
+    assert not [word for word in (b"JOIN_TOKEN", b"used-token", b"secret@") if word in seen]
 
 
 def answering(*, removed: bool) -> Answer:
