@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from shared.ids import make_id
 from shared.vault import PrivateKey
@@ -19,21 +20,47 @@ from tests.world import World
 from worker.local.processes import free_port
 from worker.local.valkey import LocalValkey
 
+OpenLog = Callable[[], AbstractContextManager[int]]
+
 START_SECONDS = 120
 
 
 @contextmanager
-def running(argv: Sequence[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose standard error is a full device."""
+def open_full_device() -> Iterator[int]:
     with Path("/dev/full").open("wb") as full:
+        yield full.fileno()
+
+
+@contextmanager
+def open_full_pipe() -> Iterator[int]:
+    """A pipe that is full, and that nobody reads."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writing, bytes(4096))
+    os.set_blocking(writing, True)
+    try:
+        yield writing
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@contextmanager
+def running(
+    argv: Sequence[str], env: dict[str, str], log: OpenLog = open_full_device
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose standard error takes nothing."""
+    with log() as full:
         process = subprocess.Popen(
             [sys.executable, *argv], env={**os.environ, **env}, stderr=full, stdout=full
         )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
 
 async def ended(process: subprocess.Popen[bytes]) -> int:
@@ -41,7 +68,8 @@ async def ended(process: subprocess.Popen[bytes]) -> int:
     return await asyncio.to_thread(process.wait, 20)
 
 
-async def test_the_api_answers_as_ever_and_counts_what_it_lost(world: World) -> None:
+@pytest.mark.parametrize("log", [open_full_device, open_full_pipe])
+async def test_the_api_answers_as_ever_and_counts_what_it_lost(world: World, log: OpenLog) -> None:
     await world.owner.execute(ADD_KEY, (make_id(), world.organization_id, ADMIN_KEY.encode()))
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -49,7 +77,7 @@ async def test_the_api_answers_as_ever_and_counts_what_it_lost(world: World) -> 
         "WHARF_DATABASE_URL": world.database.url("wharf_api"),
         "WHARF_VAULT_PUBLIC_KEY": str(PrivateKey.generate().public),
     }
-    with running(("-m", "api", "--port", str(port)), env) as process:
+    with running(("-m", "api", "--port", str(port)), env, log) as process:
         await wait_until(lambda: is_alive(url) or process.poll() is not None, seconds=START_SECONDS)
         async with httpx2.AsyncClient(
             base_url=url, headers={"x-api-key": ADMIN_KEY}, timeout=20
