@@ -206,7 +206,9 @@ async def test_a_deployment_that_failed_before_a_restore_is_rolled_back_after_th
     assert after == [{"rolls_back": failed}]
 
 
-async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(world: World) -> None:
+async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(
+    world: World, own_database: Database
+) -> None:
     known, unknown = await world.add_server(None), await world.add_server(None)
     foreign = f"wharf_server_{make_id()}"
     await world.owner.execute(f'CREATE ROLE "{foreign}"'.encode())
@@ -215,11 +217,14 @@ async def test_roles_of_servers_that_the_database_does_not_know_are_dropped(worl
             f"DELETE FROM {table} WHERE server_id = %s".encode(), (unknown.server_id,)
         )
 
-    await DatabaseRoles().reconcile(world.control)
+    async with open_world(own_database) as other_plane:
+        of_another_plane = await other_plane.add_server(None)
 
-    roles = await world.rows(
-        "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)",
-        [known.role, unknown.role, foreign],
-    )
-    await world.owner.execute(f'DROP ROLE "{foreign}"'.encode())
-    assert {row["rolname"] for row in roles} == {known.role, foreign}
+        await DatabaseRoles().reconcile(world.control)
+
+        roles = await world.rows(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY (%s)",
+            [known.role, unknown.role, foreign, of_another_plane.role],
+        )
+        await world.owner.execute(f'DROP ROLE "{foreign}"'.encode())
+    assert {row["rolname"] for row in roles} == {known.role, foreign, of_another_plane.role}
