@@ -66,6 +66,10 @@ SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds
   FROM job WHERE job_id >= %(since)s AND state = 'succeeded' AND job_class = 'transfer'
  GROUP BY kind
 """
+DIGEST_CHECKS = """
+SELECT outcome, coalesce(code, '') AS code, count(*) AS value
+  FROM digest_check WHERE job_id >= %(since)s GROUP BY 1, 2
+"""
 SERVERS = """
 SELECT CASE WHEN seen_at IS NULL THEN 'new'
             WHEN server_is_online(server) THEN 'online'
@@ -199,6 +203,13 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             transfers,
             "kind",
             value="seconds",
+        ),
+        _gauge(
+            "wharf_recent_digest_checks",
+            "Pushed digests of the last hour that control asked the registry for.",
+            await rows(DIGEST_CHECKS),
+            "outcome",
+            "code",
         ),
         _gauge(
             "wharf_servers",

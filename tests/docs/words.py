@@ -174,6 +174,8 @@ METRICS = {
     "wharf_recent_jobs": "Jobs that ended in the last hour.",
     "wharf_recent_transfer_bytes": "Bytes that recent transfers moved.",
     "wharf_recent_transfer_seconds": "Seconds that recent transfers took.",
+    "wharf_recent_digest_checks": "Recently pushed digests that control asked the registry for."
+    " `missing`: the registry does not have it. `not_reached`: it did not answer, see `code`.",
     "wharf_servers": "Servers. `away`: no heartbeat for 15 seconds. `new`: never joined.",
     "wharf_controls": "Control processes that are running.",
     "wharf_broker_bad": "1 if the broker is away or full.",

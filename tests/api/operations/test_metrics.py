@@ -76,6 +76,22 @@ async def test_a_broker_that_fills_is_told(app: FastAPI, database: Database) -> 
     assert (at(samples, "broker_bad"), at(samples, "broker_memory_ratio")) == (1, 0.95)
 
 
+async def test_digests_that_control_asked_for_are_counted_by_outcome(
+    app: FastAPI, client: httpx2.AsyncClient, database: Database, server: TestServer
+) -> None:
+    checks = [("missing", None), ("not_reached", "dns_failure"), ("not_reached", "dns_failure")]
+    for number, (outcome, code) in enumerate(checks):
+        database.execute(
+            "INSERT INTO digest_check (job_id, outcome, code) VALUES (%s, %s, %s)",
+            *(await pull(client, f"app:{number}"), outcome, code),
+        )
+
+    samples = await scrape(app)
+
+    assert at(samples, "recent_digest_checks", outcome="missing", code="") == 1
+    assert at(samples, "recent_digest_checks", outcome="not_reached", code="dns_failure") == 2
+
+
 async def test_waiting_running_and_ended_jobs_are_counted(
     app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
