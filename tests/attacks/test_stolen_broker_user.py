@@ -83,6 +83,7 @@ def test_a_server_s_user_reads_its_queue_and_talks_to_flower_and_may_do_nothing_
 ) -> None:
     rights = admin.acl_getuser(server_user("t1"))
 
+    assert rights is not None
     assert permitted(admin, "t1") == KEYLESS | {"brpop"}
     assert rights["keys"] == ["~server.t1"]
     assert rights["channels"] == ["&/0.celeryev/worker.*", "&/0.celeryev/task.*"]
