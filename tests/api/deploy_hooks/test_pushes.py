@@ -150,6 +150,8 @@ SIGNED = "application/vnd.dev.cosign.simplesigning.v1+json"
         f"sha256-{HEX}.sbom",
         f"sha256-{HEX}.1234567890abcdef.spdx",
         f"sha256-{HEX}-meta",
+        "1.4.2.sig",
+        "1.4.2.att",
         "1.4.2.sbom",
     ],
 )
@@ -169,6 +171,37 @@ def test_a_tag_that_only_resembles_one_is_an_image(tag: str) -> None:
     [push] = parse_pushes(distribution(tag))
 
     assert push.artifact == ""
+
+
+REFERRERS = [
+    CHART,
+    SIGNED,
+    "application/vnd.dev.cosign.artifact.sig.v1+json",
+    "application/vnd.dev.sigstore.bundle.v0.3+json",
+    "application/vnd.in-toto+json",
+    "application/spdx+json",
+    "application/vnd.cyclonedx+json",
+    "application/vnd.cncf.notary.signature",
+]
+
+
+@pytest.mark.parametrize("name", ["mediaType", "media_type", "artifactType", "artifact_type"])
+@pytest.mark.parametrize("media_type", REFERRERS)
+def test_a_type_of_a_referrer_is_no_image_in_any_notification(name: str, media_type: str) -> None:
+    told = {name: media_type}
+    [resource] = json.loads(json.dumps(HARBOR["event_data"]))["resources"]
+    bodies = [
+        distribution("1", target=told),
+        {**HUB, "push_data": {"tag": "1", **told}},
+        {**HARBOR, "event_data": {"resources": [{**resource, **told}]}},
+        github_of(told),
+        github_of({"config": told}),
+        github_of({"layers": [told]}),
+    ]
+
+    for body in bodies:
+        [push] = parse_pushes(body)
+        assert media_type in push.artifact
 
 
 def test_a_media_type_of_another_kind_is_no_image() -> None:
