@@ -96,7 +96,7 @@ class OncePerSecond(logging.Filter):
         return True
 
 
-def configure_logs(role: str, level: int = logging.INFO) -> LogStream:
+def configure_logs(role: str) -> LogStream:
     """Send structured lines to standard error, and the standard library's warnings with them."""
     stream = LogStream(sys.stderr)
     structlog.configure(
@@ -107,7 +107,7 @@ def configure_logs(role: str, level: int = logging.INFO) -> LogStream:
             structlog.processors.format_exc_info,
             _render,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         # A line and its end in one write: Celery writes to the same stream with another lock.
         logger_factory=structlog.WriteLoggerFactory(stream),  # type: ignore[arg-type]
     )

@@ -114,10 +114,9 @@ class Feed:
 class Feeds:
     """The feeds of this process. Each exists as long as its job has a reader."""
 
-    def __init__(self, pool: Pool, clock: Clock = time.monotonic) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.is_leaving = False
         self._pool = pool
-        self._clock = clock
         self._feeds: dict[str, Feed] = {}
         self._of_server: defaultdict[str, set[Feed]] = defaultdict(set)
 
@@ -155,7 +154,7 @@ class Feeds:
                 self._end(feed)
 
     def _begin(self, job_id: str) -> Feed:
-        feed = self._feeds[job_id] = Feed(job_id, self._clock)
+        feed = self._feeds[job_id] = Feed(job_id, time.monotonic)
         feed.task = asyncio.create_task(self._run(feed))
         return feed
 

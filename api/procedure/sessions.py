@@ -18,14 +18,14 @@ CONNECTIONS = 4
 
 
 @asynccontextmanager
-async def open_sessions(url: str, *, size: int = CONNECTIONS) -> AsyncIterator[Sessions]:
-    """Open a session factory on at most ``size`` connections; close it at the end.
+async def open_sessions(url: str) -> AsyncIterator[Sessions]:
+    """Open a session factory on at most `CONNECTIONS` connections; close it at the end.
 
     Rows stay readable after the commit, and no error shows the values of a statement.
     """
     engine = create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
-        pool_size=size,
+        pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=10,
         pool_pre_ping=True,

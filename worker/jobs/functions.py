@@ -115,7 +115,6 @@ class Functions:
         incarnation: str,
         *,
         call_seconds: float = CALL_SECONDS,
-        renew_seconds: float = RENEW_SECONDS,
         mark: str | None = None,
         keep_mark: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -130,7 +129,6 @@ class Functions:
         )
         self._incarnation = incarnation
         self._call_seconds = call_seconds
-        self._renew_seconds = renew_seconds
         self._renew_at = 0.0
         self._connection: AsyncConnection | None = None
         self._lock = asyncio.Lock()
@@ -256,7 +254,7 @@ class Functions:
             await self._disconnect()
         if self._connection is None or self._connection.closed:
             self._connection = await AsyncConnection.connect(self.conninfo, autocommit=True)
-            self._renew_at = time.monotonic() + self._renew_seconds
+            self._renew_at = time.monotonic() + RENEW_SECONDS
         return self._connection
 
     async def _disconnect(self) -> None:

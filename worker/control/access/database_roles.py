@@ -1,7 +1,6 @@
 """Give enrolled servers their database role, take it from removed ones, end their bad sessions."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -54,7 +53,6 @@ log = structlog.get_logger()
 class DatabaseRoles:
     """The database roles of servers, as one control process looks after them."""
 
-    clock: Callable[[], float] = time.monotonic
     _logged: dict[str, float] = field(default_factory=dict)
 
     def service(self) -> Service:
@@ -72,7 +70,7 @@ class DatabaseRoles:
     async def _end_sessions(self, connection: Connection) -> None:
         rows = await (await connection.execute(SESSIONS, (LONGEST_STATEMENT,))).fetchall()
         for row in rows:
-            server_id, now = row["server_id"], self.clock()
+            server_id, now = row["server_id"], time.monotonic()
             if row["reason"] == "session_too_long" or now < self._logged.get(server_id, now):
                 continue
             self._logged[server_id] = now + QUIET_SECONDS

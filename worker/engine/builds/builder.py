@@ -39,8 +39,7 @@ class BuildRequest:
     """The options of a build.
 
     ``dockerfile`` is a path in the context, ``stage`` the last stage to build (empty: all),
-    ``platform`` ``os/architecture`` (empty: the Engine's), ``network`` the network of RUN steps
-    (``host``, ``none``; empty: the Engine's bridge). ``secrets`` can be mounted by BuildKit's
+    ``platform`` ``os/architecture`` (empty: the Engine's). ``secrets`` can be mounted by BuildKit's
     steps, by their ids; the classic builder does not support them.
     """
 
@@ -50,7 +49,6 @@ class BuildRequest:
     build_args: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     platform: str = ""
-    network: str = ""
     use_buildkit: bool = False
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
 
@@ -66,7 +64,6 @@ class BuildRequest:
             "buildargs": json.dumps(dict(self.build_args)),
             "labels": json.dumps(dict(self.labels)),
             "platform": self.platform,
-            "networkmode": self.network,
         }
         return {name: value for name, value in values.items() if value}
 
