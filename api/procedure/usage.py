@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+from sqlalchemy.orm import Mapped
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel.sql.expression import SelectOfScalar
 
 from api.errors import InUseError
 from api.procedure.context import Context
@@ -22,18 +24,8 @@ async def require_registries(
     Raises:
         NotFoundError: one is missing, or belongs to another organization.
     """
-    requested = {each for each in ids if each}
-    query = (
-        select(Registry.registry_id)
-        .where(
-            Registry.organization_id == context.organization_id,
-            col(Registry.registry_id).in_(requested),
-        )
-        .order_by(Registry.registry_id)
-        .with_for_update(read=True, key_share=True)
-    )
-    if requested - set((await session.exec(query)).all()):
-        raise NotFoundError("Registry not found")
+    query = select(Registry.registry_id).where(Registry.organization_id == context.organization_id)
+    await _lock_all(session, query, col(Registry.registry_id), ids, "Registry")
 
 
 async def require_servers(
@@ -44,30 +36,38 @@ async def require_servers(
     Raises:
         NotFoundError: one is missing, removed, or belongs to another organization.
     """
-    requested = {each for each in ids if each}
-    query = (
-        select(Server.server_id)
-        .where(
-            Server.organization_id == context.organization_id,
-            col(Server.server_id).in_(requested),
-            col(Server.removed_at).is_(None),
-        )
-        .order_by(Server.server_id)
-        .with_for_update(read=True, key_share=True)
+    query = select(Server.server_id).where(
+        Server.organization_id == context.organization_id, col(Server.removed_at).is_(None)
     )
-    if requested - set((await session.exec(query)).all()):
-        raise NotFoundError("Server not found")
+    await _lock_all(session, query, col(Server.server_id), ids, "Server")
 
 
 async def require_applications(session: AsyncSession, context: Context, ids: Iterable[str]) -> None:
     """Raise `NotFoundError` unless all of these are applications of the organization."""
     requested = set(ids)
     query = select(Application.application_id).where(
-        Application.organization_id == context.organization_id,
-        col(Application.application_id).in_(requested),
+        Application.organization_id == context.organization_id
     )
-    if requested - set((await session.exec(query)).all()):
-        raise NotFoundError("Application not found")
+    chosen = query.where(col(Application.application_id).in_(requested))
+    _require_found(requested, (await session.exec(chosen)).all(), "Application")
+
+
+async def _lock_all(
+    session: AsyncSession,
+    query: SelectOfScalar[str],
+    column: Mapped[str],
+    ids: Iterable[str | None],
+    name: str,
+) -> None:
+    requested = {each for each in ids if each}
+    chosen = query.where(column.in_(requested)).order_by(column)
+    locked = chosen.with_for_update(read=True, key_share=True)
+    _require_found(requested, (await session.exec(locked)).all(), name)
+
+
+def _require_found(requested: set[str], found: Iterable[str], name: str) -> None:
+    if requested - set(found):
+        raise NotFoundError(f"{name} not found")
 
 
 async def require_unused_registry(session: AsyncSession, registry: Registry) -> None:
