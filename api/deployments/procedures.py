@@ -20,7 +20,7 @@ from api.errors import AlreadyEndedError
 from api.fields.shapes import Id, Input
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.servers.procedures import find_server
+from api.servers.queries import find_server
 from shared.jobs.store.cancel import cancel as cancel_job
 from shared.models import Build, Deployment, DeploymentServer
 

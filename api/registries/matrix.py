@@ -18,7 +18,7 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.registries.diagnosis import stored_test
 from api.registries.procedures import find_registry
-from api.servers.procedures import find_server
+from api.servers.queries import find_server
 from shared.errors import InvalidInputError, OverdueError
 from shared.faults import FAULTS
 from shared.jobs.permissions import require_allowed

@@ -12,7 +12,7 @@ from api.jobs.submission import TEST_DEADLINE, submit_job
 from api.jobs.wait_reasons import Reason, read_reason
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.servers.procedures import ChosenServer
+from api.servers.schemas import ChosenServer
 from shared.errors import OverdueError
 from shared.ids import make_id
 from shared.jobs.commands import ServerCheck

@@ -1,120 +1,34 @@
 """Servers: create them with a join token, show, change, pause and remove them."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field
-from sqlalchemy import Boolean, literal_column
-from sqlalchemy.exc import IntegrityError
-from sqlmodel import col, func, insert, select
+from sqlmodel import col, func, insert
 from sqlmodel import update as sql_update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from api.errors import AlreadyJoinedError, NameTakenError
+from api.errors import AlreadyJoinedError
 from api.fields import dokploy
-from api.fields.shapes import (
-    Change,
-    Document,
-    Id,
-    Input,
-    Moment,
-    Name,
-    NoInput,
-    Output,
-    Text,
-    Warned,
-    show_document,
-)
+from api.fields.shapes import Change, Id, Input, Name, NoInput, Text
 from api.procedure.audit import audit_event
 from api.procedure.auth import hash_secret, make_secret
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.procedure.sessions import violates
 from api.procedure.usage import require_unused_server
 from api.servers.enrolment import JOIN_TOKEN_LIFETIME, JOIN_TOKEN_PREFIX
-from shared.errors import NotFoundError
+from api.servers.queries import find_server, list_servers, store_server
+from api.servers.schemas import (
+    BOTH_ROLES,
+    ChangedServer,
+    ChosenServer,
+    CreatedServer,
+    JoinToken,
+    Roles,
+    ServerOutput,
+)
 from shared.ids import make_id
 from shared.jobs.commands import JobClass
 from shared.models import Server, ServerEnrolment, ServerToken
-from shared.models.server import ROLES
-
-NAME_CONSTRAINT = "server_name"
-
-ONLINE = func.server_is_online(literal_column("server"), type_=Boolean)
-"""True if the server's last heartbeat is recent, by PostgreSQL's clock."""
-
-
-SECOND_WORKER_SHOWN = timedelta(days=7)
-"""The time for which a copied state directory is reported."""
-
-RoleOfServer = Literal["deploy", "build"]
-Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
-BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
-
-
-class ServerOutput(Output):
-    """A server, and whether its worker is online.
-
-    ``engine`` describes its Docker Engine, at most a minute old; empty while the Engine does not
-    answer. ``clockAheadSeconds`` is its clock minus the database's. It gets no new jobs while it is
-    ``draining``, none of its ``pausedClasses``, and none before it is approved on a control host:
-    ``wharf server approve``. ``secondWorkerAt`` is the time, in the last week, when two workers
-    used its state directory.
-    """
-
-    server_id: str
-    name: str
-    description: str
-    roles: list[RoleOfServer]
-    created_at: Moment
-    organization_id: str
-    online: bool
-    approved_at: Moment | None
-    seen_at: Moment | None
-    offline_since: Moment | None
-    worker_version: str | None
-    clock_ahead_seconds: float | None
-    platform: str | None
-    kinds: list[str]
-    quick_limit: int
-    transfer_limit: int
-    build_limit: int
-    draining: bool
-    paused_at: Moment | None
-    paused_classes: list[JobClass]
-    engine: Document | None
-    second_worker_at: Moment | None
-
-    @classmethod
-    def of(cls, server: Server, *, online: bool) -> Self:
-        return cls.model_validate(
-            {
-                **server.model_dump(),
-                "online": online,
-                "offline_since": None if online else server.seen_at,
-                "platform": _platform(server.engine or {}),
-                "engine": show_document(server.engine),
-                "second_worker_at": find_second_worker(server),
-            }
-        )
-
-
-class ChangedServer(ServerOutput, Warned):
-    """A changed server."""
-
-
-class CreatedServer(ServerOutput, Warned):
-    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
-
-    join_token: str
-
-
-class JoinToken(Output):
-    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
-
-    server_id: str
-    join_token: str
 
 
 class CreateServer(Input):
@@ -137,10 +51,6 @@ class UpdateServer(Change):
     roles: Roles = BOTH_ROLES
 
 
-class ChosenServer(Input):
-    server_id: Id
-
-
 class ChosenQueue(Input):
     """The jobs of one class of a server, or all of them."""
 
@@ -158,7 +68,7 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
         roles=sorted(set(request.roles)),
     )
     async with context.transaction() as session:
-        await _store(session, server)
+        await store_server(session, server)
         token = await _make_token(session, server)
         session.add(audit_event(context, "server.create", server.server_id, name=server.name))
         await session.refresh(server)
@@ -186,12 +96,12 @@ async def create_join_token(context: Context, request: ChosenServer) -> JoinToke
 
 async def get_all(context: Context, _request: NoInput) -> list[ServerOutput]:
     """List all servers of the organization, the oldest first."""
-    return await _list(context)
+    return await list_servers(context)
 
 
 async def get_build_servers(context: Context, _request: NoInput) -> list[ServerOutput]:
     """List the servers that build, the oldest first."""
-    return [server for server in await _list(context) if "build" in server.roles]
+    return [server for server in await list_servers(context) if "build" in server.roles]
 
 
 async def one(context: Context, request: ChosenServer) -> ServerOutput:
@@ -209,7 +119,7 @@ async def update(context: Context, request: UpdateServer) -> ChangedServer:
         for field in given:
             value = getattr(request, field)
             setattr(server, field, sorted(set(value)) if field == "roles" else value)
-        await _store(session, server)
+        await store_server(session, server)
         session.add(audit_event(context, "server.update", server.server_id, changed=given))
     return ChangedServer.of(server, online=online)
 
@@ -262,31 +172,6 @@ async def _set_paused(
     return ServerOutput.of(server, online=online)
 
 
-async def _list(context: Context) -> list[ServerOutput]:
-    query = (
-        select(Server, ONLINE)
-        .where(Server.organization_id == context.organization_id, col(Server.removed_at).is_(None))
-        .order_by(col(Server.created_at), Server.server_id)
-    )
-    async with context.transaction() as session:
-        rows = (await session.exec(query)).all()
-    return [ServerOutput.of(server, online=online) for server, online in rows]
-
-
-async def _store(session: AsyncSession, server: Server) -> None:
-    session.add(server)
-    name = server.name
-    try:
-        await session.flush()
-    except IntegrityError as error:
-        if not violates(error, NAME_CONSTRAINT):
-            raise
-        raise NameTakenError(
-            f"a server named {name} already exists",
-            remedy="If it has not joined yet, create a new token: wharf server add NAME --renew.",
-        ) from None
-
-
 async def _make_token(session: AsyncSession, server: Server) -> str:
     token = make_secret(JOIN_TOKEN_PREFIX)
     await session.exec(
@@ -297,38 +182,6 @@ async def _make_token(session: AsyncSession, server: Server) -> str:
         )
     )
     return token
-
-
-async def find_server(
-    session: AsyncSession, context: Context, server_id: str, *, lock: bool = False
-) -> tuple[Server, bool]:
-    """Return the row, within the caller's organization, and whether its worker is online.
-
-    Raises:
-        NotFoundError: no such server in the organization.
-    """
-    query = select(Server, ONLINE).where(
-        Server.organization_id == context.organization_id,
-        Server.server_id == server_id,
-        col(Server.removed_at).is_(None),
-    )
-    found = (await session.exec(query.with_for_update() if lock else query)).one_or_none()
-    if found is None:
-        raise NotFoundError("Server not found")
-    server, online = found
-    return server, online
-
-
-def find_second_worker(server: Server) -> datetime | None:
-    """Return when two workers used the server's state directory, if that is recent."""
-    at = server.second_worker_at
-    return at if at is not None and datetime.now(UTC) - at < SECOND_WORKER_SHOWN else None
-
-
-def _platform(engine: Mapping[str, object]) -> str | None:
-    """Return the platform in the form of images: ``linux/amd64``."""
-    os, architecture = engine.get("os"), engine.get("architecture")
-    return f"{os}/{architecture}" if os and architecture else None
 
 
 PROCEDURES = (

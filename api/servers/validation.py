@@ -11,7 +11,8 @@ from api.fields.shapes import Output, show_moment
 from api.jobs.wait_reasons import approve_line
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.servers.procedures import ChosenServer, find_second_worker, find_server
+from api.servers.queries import find_server
+from api.servers.schemas import ChosenServer, find_second_worker
 from shared.models import Server, ServerEnrolment
 from shared.versions import OLDEST_ENGINE_API, is_older
 

@@ -1,0 +1,99 @@
+"""A server as a request names it, and as it is shown: its row, and whether it is online."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from api.fields.shapes import Document, Id, Input, Moment, Output, Warned, show_document
+from shared.jobs.commands import JobClass
+from shared.models import Server
+from shared.models.server import ROLES
+
+SECOND_WORKER_SHOWN = timedelta(days=7)
+"""The time for which a copied state directory is reported."""
+
+RoleOfServer = Literal["deploy", "build"]
+Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
+BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
+
+
+class ChosenServer(Input):
+    server_id: Id
+
+
+class ServerOutput(Output):
+    """A server, and whether its worker is online.
+
+    ``engine`` describes its Docker Engine, at most a minute old; empty while the Engine does not
+    answer. ``clockAheadSeconds`` is its clock minus the database's. It gets no new jobs while it is
+    ``draining``, none of its ``pausedClasses``, and none before it is approved on a control host:
+    ``wharf server approve``. ``secondWorkerAt`` is the time, in the last week, when two workers
+    used its state directory.
+    """
+
+    server_id: str
+    name: str
+    description: str
+    roles: list[RoleOfServer]
+    created_at: Moment
+    organization_id: str
+    online: bool
+    approved_at: Moment | None
+    seen_at: Moment | None
+    offline_since: Moment | None
+    worker_version: str | None
+    clock_ahead_seconds: float | None
+    platform: str | None
+    kinds: list[str]
+    quick_limit: int
+    transfer_limit: int
+    build_limit: int
+    draining: bool
+    paused_at: Moment | None
+    paused_classes: list[JobClass]
+    engine: Document | None
+    second_worker_at: Moment | None
+
+    @classmethod
+    def of(cls, server: Server, *, online: bool) -> Self:
+        return cls.model_validate(
+            {
+                **server.model_dump(),
+                "online": online,
+                "offline_since": None if online else server.seen_at,
+                "platform": _platform(server.engine or {}),
+                "engine": show_document(server.engine),
+                "second_worker_at": find_second_worker(server),
+            }
+        )
+
+
+class ChangedServer(ServerOutput, Warned):
+    """A changed server."""
+
+
+class CreatedServer(ServerOutput, Warned):
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
+
+    join_token: str
+
+
+class JoinToken(Output):
+    """``joinToken`` is shown only once and is valid for one enrolment within 15 minutes."""
+
+    server_id: str
+    join_token: str
+
+
+def find_second_worker(server: Server) -> datetime | None:
+    """Return when two workers used the server's state directory, if that is recent."""
+    at = server.second_worker_at
+    return at if at is not None and datetime.now(UTC) - at < SECOND_WORKER_SHOWN else None
+
+
+def _platform(engine: Mapping[str, object]) -> str | None:
+    """Return the platform in the form of images: ``linux/amd64``."""
+    os, architecture = engine.get("os"), engine.get("architecture")
+    return f"{os}/{architecture}" if os and architecture else None
