@@ -16,7 +16,8 @@ from api.docs import contents
 from api.http.openapi.codes import list_codes
 from api.jobs.event_access import EVENTS
 from api.jobs.wait_reasons import ReasonCode
-from api.operations.metrics import _of_process, count
+from api.operations.metrics import _of_process
+from api.operations.row_counts import count
 from api.routers import PROCEDURES
 from shared.faults import FAULTS, FaultCode
 from shared.settings import (

@@ -18,7 +18,7 @@ from api.jobs import event_access as opening
 from api.jobs import server_choice
 from api.jobs import wait_reasons as reasons
 from api.main import create_app
-from api.operations import metrics
+from api.operations import row_counts
 from api.procedure import auth as security
 from api.procedure import idempotency
 from shared.database import Connection
@@ -164,7 +164,7 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         "job of a stream": (rows.JOB, (scenario.queued,)),
         "events of a stream": (rows.EVENTS, (scenario.succeeded, 0, rows.PAGE)),
         "stream": (opening.FIND, (scenario.queued, ORGANIZATION)),
-        **{name: (getattr(metrics, name), since) for name in counted},
+        **{name: (getattr(row_counts, name), since) for name in counted},
     }
 
 

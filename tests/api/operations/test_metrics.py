@@ -10,15 +10,8 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.types.json import Jsonb
 
-from api.operations.metrics import (
-    ATTEMPTS,
-    ENDED,
-    MAX_CODES,
-    TRANSFERS,
-    UNDER_WAY,
-    Metrics,
-    _bounded,
-)
+from api.operations.metrics import Metrics
+from api.operations.row_counts import ATTEMPTS, ENDED, MAX_CODES, TRANSFERS, UNDER_WAY, _bounded
 from tests.api.asking import open_client
 from tests.api.events.reading import heartbeat, open_reader, serving
 from tests.api.fleet import TestServer

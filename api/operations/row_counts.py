@@ -1,0 +1,227 @@
+"""Count rows of the database for ``/metrics``.
+
+No query scans old, finished jobs. Ended jobs count if they were submitted within the last hour (ids
+begin with the time, so the primary key finds them); all unfinished jobs count. Names of
+organizations, servers, registries and images are not shown.
+"""
+
+import re
+from collections.abc import Sequence
+
+from prometheus_client.core import Metric
+
+from api.operations.metric_families import Row, make_gauge
+from shared.database import Connection
+
+CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
+MAX_CODES = 100
+OTHER = "other"
+"""Workers may report any error code, so the number of different codes is limited."""
+
+QUEUE_AGE = """
+SELECT kind, extract(epoch FROM now() - min(run_at))::float AS value
+  FROM job WHERE state = 'queued' AND run_at <= now() GROUP BY kind
+"""
+UNDER_WAY = """
+SELECT kind, state, count(*) AS value, count(*) FILTER (WHERE failures > 0) AS failed FROM (
+  SELECT kind, state, failures FROM job WHERE state = 'queued'
+  UNION ALL SELECT kind, state, failures FROM job WHERE state IN ('dispatched', 'running')
+) AS job GROUP BY kind, state
+"""
+ENDED = """
+SELECT kind, state, coalesce(error->>'code', '') AS code, count(*) AS value
+  FROM job WHERE job_id >= %(since)s AND finished_at IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 4 DESC
+"""
+ATTEMPTS = """
+WITH counted AS (
+  SELECT job_id FROM job WHERE job_id >= %(since)s
+  UNION SELECT job_id FROM job WHERE state = 'queued' AND attempt > 0
+  UNION SELECT job_id FROM job WHERE state IN ('dispatched', 'running')
+)
+SELECT coalesce(outcome, 'open') AS outcome, count(*) AS value,
+       count(*) FILTER (WHERE job_attempt.attempt > 1) AS again
+  FROM counted CROSS JOIN LATERAL (
+    SELECT outcome, attempt FROM job_attempt WHERE job_id = counted.job_id OFFSET 0) AS job_attempt
+ GROUP BY 1
+"""
+TRANSFERS = """
+SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds,
+       sum(CASE WHEN jsonb_typeof(progress->'current_bytes') = 'number'
+                THEN least(greatest((progress->>'current_bytes')::numeric, 0), 1e18)
+                ELSE 0 END)::float AS bytes
+  FROM job WHERE job_id >= %(since)s AND state = 'succeeded' AND job_class = 'transfer'
+ GROUP BY kind
+"""
+DIGEST_CHECKS = """
+SELECT outcome, coalesce(code, '') AS code, count(*) AS value
+  FROM digest_check WHERE job_id >= %(since)s GROUP BY 1, 2
+"""
+SERVERS = """
+SELECT CASE WHEN seen_at IS NULL THEN 'new'
+            WHEN server_is_online(server) THEN 'online'
+            ELSE 'away' END AS state, count(*) AS value
+  FROM server WHERE removed_at IS NULL GROUP BY 1
+"""
+NOTIFICATIONS = "SELECT pg_notification_queue_usage() AS value"
+BROKER = """
+SELECT max(broker_memory) AS memory, bool_or(broker_error IS NOT NULL)::integer AS bad
+  FROM control WHERE seen_at > now() - interval '10 seconds' HAVING count(*) > 0
+"""
+LEFTOVERS = """
+SELECT count(*) AS value FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
+"""
+# The service itself failed where there is no row.
+SET_ASIDE = """
+SELECT service, code, count(*) AS value FROM set_aside
+ WHERE next_at > now() - interval '2 minutes' GROUP BY 1, 2
+"""
+SERVICES = """
+SELECT key AS service, sum((value->>'runs')::bigint) AS runs,
+       sum((value->>'failures')::bigint) AS failures, sum((value->>'seconds')::float) AS seconds
+  FROM control CROSS JOIN jsonb_each(services)
+ WHERE seen_at > now() - interval '10 seconds' GROUP BY key
+"""
+CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
+
+
+async def count(connection: Connection, since: str) -> list[Metric]:
+    """Count rows of the database; ended jobs count from the id ``since`` on."""
+
+    async def rows(query: str) -> list[Row]:
+        return await (await connection.execute(query, {"since": since})).fetchall()
+
+    under_way = await rows(UNDER_WAY)
+    attempts = await rows(ATTEMPTS)
+    transfers = await rows(TRANSFERS)
+    broker = await rows(BROKER)
+    services = await rows(SERVICES)
+    return [
+        make_gauge(
+            "wharf_queue_age_seconds",
+            "Waiting time of the oldest due job.",
+            await rows(QUEUE_AGE),
+            "kind",
+        ),
+        make_gauge("wharf_jobs", "Jobs that have not ended.", under_way, "kind", "state"),
+        make_gauge(
+            "wharf_jobs_failed_before",
+            "Unfinished jobs that failed before.",
+            under_way,
+            "kind",
+            "state",
+            value="failed",
+        ),
+        make_gauge(
+            "wharf_recent_jobs",
+            "Jobs of the last hour that ended.",
+            _bounded(await rows(ENDED)),
+            "kind",
+            "state",
+            "code",
+        ),
+        make_gauge(
+            "wharf_recent_attempts",
+            "Attempts of unfinished jobs and of jobs of the last hour; lost: the lease expired.",
+            attempts,
+            "outcome",
+        ),
+        make_gauge(
+            "wharf_recent_retries",
+            "Recent attempts that were not the first.",
+            attempts,
+            "outcome",
+            value="again",
+        ),
+        make_gauge(
+            "wharf_recent_transfer_bytes",
+            "Bytes moved by transfers of the last hour.",
+            transfers,
+            "kind",
+            value="bytes",
+        ),
+        make_gauge(
+            "wharf_recent_transfer_seconds",
+            "Duration of the transfers of the last hour.",
+            transfers,
+            "kind",
+            value="seconds",
+        ),
+        make_gauge(
+            "wharf_recent_digest_checks",
+            "Pushed digests of the last hour that control asked the registry for.",
+            await rows(DIGEST_CHECKS),
+            "outcome",
+            "code",
+        ),
+        make_gauge(
+            "wharf_servers",
+            "Servers; away: no heartbeat for 15 s, new: never one.",
+            await rows(SERVERS),
+            "state",
+        ),
+        make_gauge(
+            "wharf_notification_queue_ratio",
+            "Used part of PostgreSQL's notification queue, 0 to 1.",
+            await rows(NOTIFICATIONS),
+        ),
+        make_gauge(
+            "wharf_broker_memory_ratio",
+            "Used part of the broker's memory, 0 to 1.",
+            broker,
+            value="memory",
+        ),
+        make_gauge(
+            "wharf_broker_bad", "1 if the broker is unavailable or full.", broker, value="bad"
+        ),
+        make_gauge(
+            "wharf_removed_server_roles",
+            "Database roles of removed servers that still exist.",
+            await rows(LEFTOVERS),
+        ),
+        make_gauge("wharf_controls", "Running control processes.", await rows(CONTROLS)),
+        make_gauge(
+            "wharf_control_service_runs",
+            "Runs of each service of control since its start.",
+            services,
+            "service",
+            value="runs",
+        ),
+        make_gauge(
+            "wharf_control_service_failures",
+            "Failed runs of each service of control since its start.",
+            services,
+            "service",
+            value="failures",
+        ),
+        make_gauge(
+            "wharf_control_service_seconds",
+            "Duration of the runs of each service of control since its start.",
+            services,
+            "service",
+            value="seconds",
+        ),
+        make_gauge(
+            "wharf_rows_set_aside",
+            "Rows that a service of control cannot handle; they are tried again.",
+            await rows(SET_ASIDE),
+            "service",
+            "code",
+        ),
+    ]
+
+
+def _bounded(rows: Sequence[Row]) -> list[Row]:
+    """Keep the most frequent codes; count the others, and invalid ones, as ``OTHER``."""
+    counted: dict[tuple[str, str, str], int] = {}
+    codes: set[str] = {"", OTHER}
+    for row in rows:
+        code = row["code"]
+        if code not in codes and (len(codes) >= MAX_CODES or not CODE.fullmatch(code)):
+            code = OTHER
+        codes.add(code)
+        key = (row["kind"], row["state"], code)
+        counted[key] = counted.get(key, 0) + row["value"]
+    return [
+        {"kind": kind, "state": state, "code": code, "value": value}
+        for (kind, state, code), value in counted.items()
+    ]
