@@ -83,7 +83,7 @@ async def test_a_job_that_control_does_not_release_stops_there_with_the_reason(
     answer = await asking(hasty, server.server_id)
 
     assert goods(answer) == [True, False, None, None, None]
-    assert "all the jobs of this class" in bad(answer)["found"]
+    assert "is at its limit for this class" in bad(answer)["found"]
     # Nobody waits for it any more.
     assert database.execute("SELECT state FROM job") == [("cancelled",)]
 
