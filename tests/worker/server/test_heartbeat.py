@@ -140,6 +140,24 @@ async def test_a_registration_of_a_removed_server_ends_the_worker(world: World) 
         await server.presence.register(None, ENGINE)
 
 
+async def test_a_registration_without_a_role_ends_the_worker_if_it_was_removed(
+    world: World,
+) -> None:
+    async def is_removed() -> bool:
+        return True
+
+    enrolled = await world.add_server(None)
+    await world.owner.execute("UPDATE server SET removed_at = now()")
+    await world.control.execute("SELECT server_role_drop(%s)", (enrolled.server_id,))
+    server = make_server(world, enrolled, is_removed=is_removed, patience=timedelta(seconds=15))
+
+    with pytest.raises(SetupError) as caught:
+        await server.presence.register(None, ENGINE)
+
+    assert caught.value.message == "this server was removed"
+    assert "wharf server add" in caught.value.remedy
+
+
 async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World) -> None:
     enrolled = await world.add_server("another")
     server = make_server(world, enrolled)

@@ -85,6 +85,18 @@ async def test_a_token_for_another_server_is_refused_while_the_first_one_exists(
     assert "second" not in refused.value.message + refused.value.remedy
 
 
+async def test_a_server_that_joined_before_tokens_were_stored_continues_with_any_token(
+    tmp_path: Path,
+) -> None:
+    async with open_fake(answering(removed=False)) as fake:
+        kept = {"token_hash": None, "api_url": f"http://{fake.host}"}
+        write_enrolment(tmp_path, ENROLLED.model_copy(update=kept))
+
+        enrolled, _ = await asyncio.to_thread(join, settings_with(tmp_path, "first"))
+
+    assert enrolled.server_id == "server"
+
+
 async def test_the_state_directory_of_a_removed_server_joins_with_a_new_key(
     tmp_path: Path,
 ) -> None:
