@@ -133,8 +133,8 @@ def _is_superuser(connection: psycopg.Connection) -> bool:
 def give_passwords(url: str, passwords: Mapping[str, SecretStr]) -> None:
     """Let each role log in with its password.
 
-    The server sees only what proves it, a SCRAM verifier made here: no statement that it may log
-    holds the password.
+    PostgreSQL gets only SCRAM verifiers, which are made here: no statement that it may log holds
+    a password.
     """
     statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
     with psycopg.connect(url) as connection:

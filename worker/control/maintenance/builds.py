@@ -9,7 +9,7 @@ DUE = Rows(
     "build.build_id",
     "SELECT build_id AS row_id FROM build WHERE outcome IS NULL AND {rows}",
 )
-SETTLE = """
+RECORD_OUTCOME = """
 , ended AS (
   SELECT b.build_id, max(j.finished_at) AS finished_at,
          (array_agg(j.state ORDER BY step) FILTER (WHERE j.state <> 'succeeded'))[1] AS bad,
@@ -44,7 +44,7 @@ UPDATE build SET
     ELSE judged.error END
   FROM judged WHERE build.build_id = judged.build_id AND build.outcome IS NULL
 """
-BUILDS = Change(DUE, SETTLE)
+BUILDS = Change(DUE, RECORD_OUTCOME)
 
 
 async def reconcile_builds(connection: Connection) -> None:

@@ -38,7 +38,7 @@ SELECT s.deployment_id, s.server_id, s.deployment_id || ' ' || s.server_id AS ro
 )
 
 # Of a deployment whose own build failed, the build's error is shown.
-SETTLE = """
+RECORD_OUTCOME = """
 , ended AS (
   SELECT deployment_id, max(s.finished_at) AS finished_at,
          (array_agg(s.outcome ORDER BY rank, s.finished_at, server_id))[1] AS worst,
@@ -66,7 +66,7 @@ DEPLOYMENTS = Change(
         "deployment.deployment_id",
         "SELECT deployment_id AS row_id FROM deployment WHERE outcome IS NULL AND {rows}",
     ),
-    SETTLE,
+    RECORD_OUTCOME,
 )
 
 

@@ -1,4 +1,4 @@
-"""``wharf demo``: the main job on parts of its own, and a table of what was proved."""
+"""``wharf demo``: the main job on parts of its own, and a table of what was verified."""
 
 import secrets
 import shutil
@@ -73,11 +73,11 @@ def _serve_sources(directory: Path, address: str) -> LocalRepository:
 
 
 def _table(demo: Demo) -> Table:
-    table = Table(title="Proved", show_lines=False)
+    table = Table(title="Verified", show_lines=False)
     for heading in ("what", "how", "seconds"):
         table.add_column(heading, justify="right" if heading == "seconds" else "left")
-    for what, proof, took in demo.proved:
-        table.add_row(what, proof, f"{took:.1f}")
+    for what, evidence, took in demo.verified:
+        table.add_row(what, evidence, f"{took:.1f}")
     return table
 
 

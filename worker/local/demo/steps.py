@@ -32,7 +32,7 @@ class DemoError(Exception):
 
 @dataclass
 class Demo:
-    """The parts, and what was proved with them so far."""
+    """The parts, and what was verified with them so far."""
 
     console: Console
     stack: Stack
@@ -42,7 +42,7 @@ class Demo:
     keep: LocalRegistry
     repository: LocalRepository
     password: str
-    proved: list[tuple[str, str, float]] = field(default_factory=list)
+    verified: list[tuple[str, str, float]] = field(default_factory=list)
     registry_id: str = ""
     keep_id: str = ""
     pushed: dict[str, Any] = field(default_factory=dict)
@@ -77,10 +77,10 @@ class Demo:
 
     def _step(self, what: str, act: Callable[[], str]) -> None:
         begun = time.monotonic()
-        proof = act()
+        evidence = act()
         took = time.monotonic() - begun
-        self.proved.append((what, proof, took))
-        self.console.print(f"[green]✓[/green] {what}: {proof}")
+        self.verified.append((what, evidence, took))
+        self.console.print(f"[green]✓[/green] {what}: {evidence}")
 
     def _create(self) -> str:
         row = self._store("Demo", self.registry)
