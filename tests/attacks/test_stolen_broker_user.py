@@ -9,7 +9,7 @@ import redis
 from shared.jobs.store.sweep import AttemptMessage
 from tests.worker.control.test_isolation import KEYLESS, permitted
 from worker.broker_users import ADMIN, hash_password, server_rules, server_user
-from worker.control.scheduling.publish import LONGEST_QUEUE, Publisher
+from worker.control.scheduling.publish import MAX_QUEUE, Publisher
 from worker.local.valkey import LocalValkey
 
 MEGABYTE = "x" * 1_000_000
@@ -93,11 +93,11 @@ def test_a_server_s_user_reads_its_queue_and_talks_to_flower_and_may_do_nothing_
 async def test_jobs_of_others_start_while_one_server_reads_nothing(
     admin: redis.Redis, publisher: Publisher
 ) -> None:
-    admin.lpush("server.t1", *["x"] * LONGEST_QUEUE)
+    admin.lpush("server.t1", *["x"] * MAX_QUEUE)
 
     await publisher.publish([message("t1"), message("t2")])
 
-    assert (admin.llen("server.t1"), admin.llen("server.t2")) == (LONGEST_QUEUE, 1)
+    assert (admin.llen("server.t1"), admin.llen("server.t2")) == (MAX_QUEUE, 1)
 
 
 async def test_control_goes_on_where_the_broker_is_full(

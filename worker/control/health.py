@@ -1,6 +1,6 @@
-"""``python -m worker.control.health``: ends well if a control process was seen lately.
+"""``python -m worker.control.health``: exit with 0 if a control process had a recent heartbeat.
 
-For the health check of a container, which holds the settings of control and nothing more.
+It is the health check of a container with control's settings.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ CONNECT_SECONDS = 5
 
 
 async def is_seen(url: str) -> bool:
-    """Return whether a control process was seen in the database within ten seconds."""
+    """Return whether a control process had a heartbeat within ten seconds."""
     async with await psycopg.AsyncConnection.connect(
         url, autocommit=True, connect_timeout=CONNECT_SECONDS
     ) as connection:
@@ -30,7 +30,7 @@ def main() -> None:
         seen = asyncio.run(is_seen(load(ControlSettings, os.environ).direct_url))
     except (SetupError, psycopg.Error) as error:
         sys.exit(f"not healthy: {type(error).__name__}")
-    sys.exit(None if seen else "not healthy: no control process was seen for ten seconds")
+    sys.exit(None if seen else "not healthy: no control process had a heartbeat for ten seconds")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from shared.jobs.store.release import Released
 from shared.reference import Reference, parse_reference
 
 MAX_CLAIMS = 100
-"""Rows of a kind; one is enough to keep an image, but each may have a tag of its own."""
+"""Rows of each kind; one is enough to need an image, but each may have its own tag."""
 
 BUILDS = """
 SELECT b.build_id, b.organization_id, b.version, b.reference, b.retained, a.name, b.outcome
@@ -28,7 +28,7 @@ SELECT b.build_id, b.organization_id, b.version, b.reference, b.retained, a.name
  WHERE b.outcome IS NULL AND %(place)s IN (repository_of(b.reference), repository_of(b.retained))
  LIMIT %(most)s
 """
-# Running is what `image_runs` says of it. What an open deployment replaces may be restored.
+# Running as in `image_runs`. An unfinished deployment may restore the images that it replaces.
 DEPLOYMENTS = """
 SELECT d.organization_id, a.name
   FROM deployment d JOIN application a USING (application_id)
@@ -61,7 +61,7 @@ APPLICATIONS = """
 SELECT organization_id, name, docker_image FROM application
  WHERE docker_image LIKE '%%@' || %(digest)s LIMIT %(most)s
 """
-# Of the many builds most begin otherwise, which is cheaper to see.
+# Comparing the beginning first is cheaper, because it excludes most builds.
 OTHERS = """
 SELECT DISTINCT b.digest FROM build b
  WHERE b.digest <> %(digest)s AND b.outcome = 'succeeded' AND b.image_deleted_at IS NULL
@@ -76,7 +76,7 @@ FILL = "UPDATE job SET command = %s WHERE job_id = %s AND attempt = %s"
 
 
 async def read_known(connection: Connection, image: Reference, organization_id: str) -> Known:
-    """Everything that the database says about an image; of other organizations no name."""
+    """Read the database's knowledge about an image, without names of other organizations."""
     values = {
         "place": image.name,
         "digest": image.digest,
@@ -86,7 +86,7 @@ async def read_known(connection: Connection, image: Reference, organization_id: 
 
     async def read(query: str) -> list[dict[str, Any]]:
         rows = await (await connection.execute(query.encode(), values)).fetchall()
-        return [{**row, "is_ours": row.get("organization_id") == organization_id} for row in rows]
+        return [{**row, "is_own": row.get("organization_id") == organization_id} for row in rows]
 
     builds, points = await read(BUILDS), await read(POINTS)
     deployments, applications = await read(DEPLOYMENTS), await read(APPLICATIONS)
@@ -100,7 +100,7 @@ async def read_known(connection: Connection, image: Reference, organization_id: 
         claims.append(Claim(kind="bound", name=f"one of more than {MAX_CLAIMS} rows"))
     others = await read(OTHERS)
     if len(others) > MAX_KNOWN:
-        claims.append(Claim(kind="bound", name=f"one of more than {MAX_KNOWN} images beside it"))
+        claims.append(Claim(kind="bound", name=f"one of more than {MAX_KNOWN} further images"))
     return Known(
         claims=tuple(claims),
         given_up=frozenset(row["build_id"] for row in points if row["dropped_at"] is not None),
@@ -109,10 +109,10 @@ async def read_known(connection: Connection, image: Reference, organization_id: 
 
 
 async def recheck(connection: Connection, job: Released) -> Released:
-    """A deletion with what the database says now; any other job is given as it is.
+    """Return a deletion with the database's current knowledge; other jobs are unchanged.
 
     Raises:
-        UnmetConditionError: ``image_in_use``: something needs the image since it was submitted.
+        UnmetConditionError: ``image_in_use``: a row needs the image since the job was submitted.
         ValueError: the stored command cannot be read.
     """
     if job.kind != Kind.IMAGE_DELETE:
@@ -123,7 +123,7 @@ async def recheck(connection: Connection, job: Released) -> Released:
         raise UnmetConditionError(
             "image_in_use",
             f"{command.reference} is not deleted: {known.passing[0].name} needs it",
-            remedy="Nothing is to be done: it is tried again in an hour.",
+            remedy="No action is needed: it is retried in an hour.",
         )
     stored = command.model_copy(update={"known": known}).model_dump(mode="json")
     await connection.execute(FILL, (Jsonb(stored), job.job_id, job.attempt))
@@ -163,12 +163,12 @@ def _applications(image: Reference, rows: list[dict[str, Any]]) -> Iterator[Clai
 
 
 def _claim(kind: Any, row: dict[str, Any], name: str, **more: Any) -> Claim:
-    shown = name.format(**row) if row["is_ours"] else "another organization"
+    shown = name.format(**row) if row["is_own"] else "another organization"
     return Claim(kind=kind, name=shown, **more)
 
 
 def _tag(image: Reference, row: dict[str, Any]) -> str | None:
-    """The tag of a build at the image's place."""
+    """Return a build's tag in the image's repository."""
     for text in (row["retained"], row["reference"]):
         named = _parse(text)
         if named is not None and named.name == image.name:

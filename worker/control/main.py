@@ -55,7 +55,7 @@ log = structlog.get_logger()
 
 @dataclass
 class Control:
-    """One control process: runners beside each other, each with its services in their order."""
+    """One control process: concurrent runners, each of which runs its services in order."""
 
     pool: Pool
     vault: KeyRing
@@ -75,7 +75,7 @@ class Control:
 
     @property
     def runners(self) -> dict[str, Runner]:
-        """The runners by their names, made at first use: what they are made of may be set late."""
+        """Return the runners by name; they are made at first use, after all fields are set."""
         if not self._runners:
             self._runners = {
                 "release": Runner(self.pool, [Releases(self.vault, self.publisher).service()]),
@@ -105,7 +105,7 @@ class Control:
             runner.stop()
 
     def on_notification(self, channel: str, _payload: str) -> None:
-        """Start a round; an empty channel says that notifications may have been missed."""
+        """Start a round; an empty channel means that notifications may have been missed."""
         runners = {
             JOB_TO_RELEASE: "release",
             JOB_OF_DEPLOYMENT_ENDED: "outcomes",
@@ -136,7 +136,7 @@ class Control:
     def _access(self) -> list[Service]:
         services = [DatabaseRoles().service()]
         if self.broker_users is not None:
-            # First: a worker whose role is made goes to the broker next.
+            # First: a worker connects to the broker as soon as its role exists.
             services.insert(0, self.broker_users.service())
         if self.auto_approve:
             services.append(APPROVE_ALL)

@@ -1,9 +1,8 @@
-"""Services of control: each does one duty again and again, whatever the others do.
+"""Services of control: each does one duty periodically, independent of the others.
 
-Errors of a service are handled here and nowhere else. While the database is away, the service is
-tried again each second. Any other error is set aside as the service's own, and the service is
-tried again after a growing pause. A single row that cannot be handled is set aside by the service
-itself, with `shared.set_aside`.
+Only this module handles errors of services. While the database is unavailable, the service is
+retried every second. Any other error is set aside as the service's own, and the service is retried
+after a growing pause. The service itself sets aside single bad rows, with `shared.set_aside`.
 """
 
 import asyncio
@@ -23,10 +22,10 @@ from shared.set_aside import SERVICE, caught, is_unavailable, set_aside
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 LONGEST_PAUSE = MINUTE
-MOST_DOUBLINGS = 6
+MAX_DOUBLINGS = 6
 
 SHORTEST_SECONDS = 0.01
-"""Between two rounds, however many notifications there are: any database role can send them."""
+"""The shortest pause between rounds: any database role can send notifications."""
 
 Work = Callable[[Pool], Awaitable[float | None]]
 WorkWithConnection = Callable[[Connection], Awaitable[float | None]]
@@ -36,9 +35,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Service:
-    """One duty of control, by its name in logs, metrics and the table ``set_aside``.
+    """One duty of control; logs, metrics and the table ``set_aside`` show its ``name``.
 
-    ``work`` does what is due now, and returns the seconds until the next time; ``None`` stands for
+    ``work`` does what is due, and returns the seconds until the next run; ``None`` means
     ``interval``. Work that takes longer than ``timeout`` is cancelled.
     """
 
@@ -51,7 +50,7 @@ class Service:
     def with_connection(
         cls, name: str, work: WorkWithConnection, interval: timedelta = SECOND
     ) -> Self:
-        """Make a service whose work needs one connection, for as long as it takes."""
+        """Make a service whose work uses one connection."""
 
         async def work_with_connection(pool: Pool) -> float | None:
             async with pool.connection() as connection:
@@ -62,7 +61,7 @@ class Service:
 
 @dataclass
 class Statistics:
-    """Counts of a service's runs and failures since control started, and its seconds."""
+    """A service's runs, failures and total seconds since control started."""
 
     runs: int = 0
     failures: int = 0
@@ -71,7 +70,7 @@ class Statistics:
 
 @dataclass
 class Runner:
-    """Runs services one after the other, each as if it were alone.
+    """Run services one after the other; a failure of one does not affect the others.
 
     A round begins when the earliest of them is due, and at once when ``notification`` is set.
     """
@@ -93,7 +92,7 @@ class Runner:
             self.notification.clear()
 
     def stop(self) -> None:
-        """End `run` after the service that runs now."""
+        """End `run` after the running service."""
         self._stopping = True
         self.notification.set()
 
@@ -102,9 +101,9 @@ class Runner:
         return min([await self._run(service) for service in self.services])
 
     async def _run(self, service: Service) -> float:
-        left = self._due_at.get(service.name, 0.0) - time.monotonic()
-        if left > 0:
-            return left
+        pause = self._due_at.get(service.name, 0.0) - time.monotonic()
+        if pause > 0:
+            return pause
         statistics = self.statistics.setdefault(service.name, Statistics())
         begun = time.monotonic()
         found = await caught(self._bounded(service))
@@ -122,12 +121,12 @@ class Runner:
 
     async def _failed(self, service: Service, error: Exception) -> float:
         if is_unavailable(error):
-            assert isinstance(error, psycopg.Error)  # noqa: S101 - only those are
+            assert isinstance(error, psycopg.Error)  # noqa: S101 - for mypy
             event = "database_away" if error.sqlstate is None else "database_busy"
             log.warning(event, service=service.name, error=type(error).__name__)
             return SECOND.total_seconds()
         failures = self._failures[service.name] = self._failures.get(service.name, 0) + 1
-        doubled: timedelta = SECOND * 2 ** min(failures - 1, MOST_DOUBLINGS)
+        doubled: timedelta = SECOND * 2 ** min(failures - 1, MAX_DOUBLINGS)
         pause = min(doubled, LONGEST_PAUSE).total_seconds()
         self._due_at[service.name] = time.monotonic() + pause
         await caught(self._set_aside(service, error))

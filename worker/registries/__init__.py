@@ -1,1 +1,1 @@
-"""Registries: tested from a server."""
+"""Registries: test them from a server."""

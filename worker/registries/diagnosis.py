@@ -1,4 +1,4 @@
-"""Test a registry from this server: first with our own probe, then with the server's Engine."""
+"""Test a registry from this server: first with the probe, then with the server's Engine."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> Probe
         RegistryError: ``auth_missing``, the test needs a login.
     """
     if not grants.grants:
-        raise RegistryError(FaultCode.AUTH_MISSING, f"no login was given for {command.host}")
+        raise RegistryError(FaultCode.AUTH_MISSING, f"the job has no login for {command.host}")
     [grant] = grants.grants
     settings, engine_error = await _settings(tools)
     report = await probe(
@@ -57,7 +57,7 @@ async def _settings(tools: Tools) -> tuple[ConnectionSettings, EngineError | Non
 async def _ask_engine(
     report: ProbeReport, login: Login, tools: Tools, engine_error: EngineError | None
 ) -> ProbeReport:
-    """Add the Engine's own login; it has its own DNS, proxy, certificates and clock."""
+    """Add the stage of the Engine's login: it has its own DNS, proxy, certificates and clock."""
     if report.fault() is not None:
         return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
     begun = time.monotonic()

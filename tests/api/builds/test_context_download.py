@@ -12,7 +12,7 @@ from shared.jobs.store.release import Released
 from tests.api.asking import ADMIN_KEY, create_application, open_client, upload_context
 from tests.api.fleet import TestServer
 from tests.databases import Database
-from worker.control.credentials.context_tokens import keep_token, make_token
+from worker.control.credentials.context_tokens import make_token, store_token
 
 RETRY = {"code": "source_unreachable", "message": "cut", "retryable": True}
 
@@ -41,7 +41,7 @@ async def begin(server: TestServer) -> tuple[Released, str]:
     token = make_token(job)
     assert token is not None
     async with server.control.connection() as connection:
-        await keep_token(connection, job, token)
+        await store_token(connection, job, token)
     return job, token.get_secret_value()
 
 

@@ -37,7 +37,7 @@ def test_control_that_never_swept_is_not_healthy(database: Database) -> None:
     answer = ask(database)
 
     assert answer.returncode == 1
-    assert "no control process was seen" in answer.stderr
+    assert "no control process had a heartbeat" in answer.stderr
 
 
 def test_a_database_that_is_away_is_not_healthy_and_its_password_is_not_told(

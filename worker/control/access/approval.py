@@ -1,4 +1,4 @@
-"""Approve servers that have joined, where the operator lets control do that by itself."""
+"""Approve servers that have joined, if the operator allows automatic approval."""
 
 import structlog
 

@@ -1,4 +1,4 @@
-"""Watch the broker; the API's ``/readyz`` and ``/metrics`` show what control observes."""
+"""Observe the broker; the API's ``/readyz`` and ``/metrics`` show the result."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ RECORD = "UPDATE control SET broker_error = %s, broker_memory = %s WHERE control
 TIMEOUT = timedelta(seconds=2)
 
 FULL = 0.9
-"""Of the memory that it may use; beyond that no message may be taken any more."""
+"""The used part of the memory limit above which the broker may refuse messages."""
 
 
 @dataclass(frozen=True)
 class BrokerState:
-    """``memory`` is how much of what it may use is used, from 0 to 1, where that is known."""
+    """The broker's error, if any, and the used part of its memory limit, 0 to 1, if known."""
 
     error: Literal["away", "full"] | None = None
     memory: float | None = None
@@ -32,7 +32,7 @@ class BrokerState:
 
 @contextlib.asynccontextmanager
 async def open_broker(url: str) -> AsyncIterator["redis.asyncio.Redis"]:
-    """A client, closed at the end of the block; nothing is asked of the broker yet."""
+    """Give a client, which is closed at the end of the block; it connects at its first command."""
     client = redis.asyncio.Redis.from_url(
         url,
         protocol=2,
@@ -47,7 +47,7 @@ async def open_broker(url: str) -> AsyncIterator["redis.asyncio.Redis"]:
 
 
 async def observe_broker(client: "redis.asyncio.Redis") -> BrokerState:
-    """Ask the broker for its memory; a user without that right sees only that it answers."""
+    """Read the broker's memory use; without permission, only check that it answers."""
     try:
         async with asyncio.timeout(TIMEOUT.total_seconds()):
             memory = await client.info("memory")
@@ -59,7 +59,7 @@ async def observe_broker(client: "redis.asyncio.Redis") -> BrokerState:
 
 
 def judge_memory(used: int, limit: int) -> BrokerState:
-    """A ``limit`` of 0 is none."""
+    """Return the state for this memory use, in bytes; a ``limit`` of 0 means none."""
     if not limit:
         return BrokerState()
     part = used / limit
@@ -78,7 +78,7 @@ class BrokerWatch:
         return Service.with_connection("broker_state", self.record)
 
     async def record(self, connection: Connection) -> None:
-        """Record the state where it changed; the row is there after the first heartbeat."""
+        """Record the state if it changed; the first heartbeat adds the row."""
         state = await observe_broker(self.client)
         if state != self._recorded:
             values = (state.error, state.memory, self.control_id)

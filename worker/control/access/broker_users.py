@@ -1,8 +1,7 @@
-"""Give each enrolled server its user at the broker, and take it from removed ones.
+"""Create a broker user for each enrolled server, and delete those of removed servers.
 
-The database says who there is. A broker forgets its users when it restarts (those that
-``ACL SETUSER`` made stand in no file), so they are looked for every second, and all set again
-every minute.
+A broker loses users when it restarts, because ``ACL SETUSER`` does not write a file. So missing
+users are created every second, and all users are set again every minute.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class ServerUser:
-    """A server that has, or had, a user of its own."""
+    """A server with its own broker user, also a removed one."""
 
     server_id: str
     broker_hash: str
@@ -53,19 +52,19 @@ class ServerUser:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The whole user in one step: who is connected stays so."""
+        """Return the command that sets the whole user at once; its connections stay open."""
         rules = server_rules(self.server_id).split()
         return ("ACL SETUSER", self.name, "reset", "on", f"#{self.broker_hash}", *rules)
 
 
 async def read_servers(connection: Connection) -> list[ServerUser]:
-    """All servers that sent a hash when they enrolled."""
+    """Read all servers that sent a password hash when they enrolled."""
     return [ServerUser(**row) for row in await (await connection.execute(SERVERS.whole)).fetchall()]
 
 
 @dataclass
 class BrokerUsers:
-    """The users at one broker, by its administrator's connection."""
+    """The users at one broker, managed with its administrator's connection."""
 
     client: "redis.asyncio.Redis"
     set_again_at: float = 0.0
@@ -75,16 +74,16 @@ class BrokerUsers:
         return Service.with_connection(SERVICE, self.reconcile_all)
 
     async def reconcile_all(self, connection: Connection) -> None:
-        """Give each server of the database its user; those that fail are set aside."""
+        """Create or delete the user of each server in the database; set aside those that fail."""
         refused = await self.reconcile(await read_servers(connection))
         for server_id, error in refused.items():
             await set_aside(connection, SERVICE, server_id, error)
 
     async def reconcile(self, servers: Iterable[ServerUser]) -> dict[str, RedisError]:
-        """Make the users those of ``servers``; a broker that is away is looked for again.
+        """Make the broker's users match ``servers``; without an answer it is retried.
 
-        Users of servers that we do not know are left alone: another control plane's, perhaps.
-        Gives the servers whose user could not be changed, with the broker's error.
+        Users of unknown servers do not change: they may belong to another control plane. Return the
+        servers whose user could not be changed, with the broker's error.
         """
         try:
             async with asyncio.timeout(TIMEOUT.total_seconds()):
@@ -99,28 +98,28 @@ class BrokerUsers:
 
     async def _reconcile(self, servers: list[ServerUser]) -> dict[str, RedisError]:
         known = {_text(name) for name in await self.client.acl_users()}
-        all_again = time.monotonic() >= self.set_again_at
-        wanted = [s for s in servers if not s.removed and (all_again or s.name not in known)]
+        sets_all = time.monotonic() >= self.set_again_at
+        due = [s for s in servers if not s.removed and (sets_all or s.name not in known)]
         removed = [s for s in servers if s.removed and s.name in known]
         async with self.client.pipeline(transaction=False) as pipeline:
-            for server in wanted:
+            for server in due:
                 pipeline.execute_command(*server.command)
             for server in removed:
-                # Its connections end with it.
+                # This closes its connections too.
                 pipeline.execute_command("ACL DELUSER", server.name)
-            for server in wanted:
-                # What workers of older versions kept there.
+            for server in due:
+                # Keys of older workers.
                 pipeline.unlink(*(f"{key}.{server.server_id}" for key in OLD_KEYS))
             for server in removed:
                 pipeline.unlink(f"server.{server.server_id}")
             answers = await pipeline.execute(raise_on_error=False)
         refused = {}
-        for server, answer in zip([*wanted, *removed], answers, strict=False):
+        for server, answer in zip([*due, *removed], answers, strict=False):
             if isinstance(answer, RedisError):
                 refused[server.server_id] = answer
             elif server.name not in known or server.removed:
                 log.info("broker_user_changed", server=server.server_id, removed=server.removed)
-        if all_again:
+        if sets_all:
             self.set_again_at = time.monotonic() + SET_AGAIN.total_seconds()
         return refused
 

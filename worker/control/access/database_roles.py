@@ -1,4 +1,4 @@
-"""Give enrolled servers their database role, take it from removed ones, end their bad sessions."""
+"""Create and drop the database roles of servers, and end sessions that exceed their limits."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from shared.set_aside import Row, Rows, each
 from worker.control.service import Service
 
 SERVICE = "database_roles"
-# A role can change its own password and settings: it gets them anew each hour.
+# A role can change its own password and settings, so they are set again every hour.
 PENDING = Rows(
     SERVICE,
     "server.server_id",
@@ -36,22 +36,22 @@ SELECT row_id, coalesce(rolcanlogin, false) AS is_open FROM (
 """,
 )
 DROPPED = "UPDATE server SET role_ready_at = NULL WHERE server_id = %s"
-# Replicas come one at a time, behind a row that no server's role can lock.
+# One replica at a time: a lock on a row that no server's role can lock.
 GATE = "SELECT gate FROM release_gate FOR UPDATE"
 SESSIONS = "SELECT server_id, reason FROM server_sessions_end(%s)"
 
 LONGEST_STATEMENT = timedelta(seconds=6)
-"""Longer than the worker's own limit; also of a transaction."""
+"""The limit of statements and transactions; longer than the worker's own limit."""
 
 QUIET_SECONDS = 60.0
-"""So long nothing more is logged about one server's sessions."""
+"""At most one log line about one server's sessions in this time."""
 
 log = structlog.get_logger()
 
 
 @dataclass
 class DatabaseRoles:
-    """The database roles of servers, as one control process looks after them."""
+    """The service that manages the database roles of servers."""
 
     _logged: dict[str, float] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class DatabaseRoles:
         return Service.with_connection(SERVICE, self.reconcile)
 
     async def reconcile(self, connection: Connection) -> None:
-        """Bring the roles in line with the servers; idempotent, any replica may do it."""
+        """Make the roles match the servers; idempotent, safe in replicas."""
         await self._end_sessions(connection)
         await each(connection, PENDING, partial(_change, connection, "server_role_create", MADE))
         closed: list[Row] = []
@@ -78,7 +78,7 @@ class DatabaseRoles:
 
 
 async def _remove(connection: Connection, closed: list[Row], server: Row) -> None:
-    """Take the login first, for good: to drop the role may fail as long as it likes."""
+    """Revoke the login first and commit that: dropping the role may fail."""
     if server["is_open"]:
         await _change(connection, "server_role_close", None, server)
         closed.append(server)

@@ -1,1 +1,1 @@
-"""Credentials for one attempt: opened, and sealed to the server that runs it."""
+"""Credentials for one attempt: open them, and seal them to the server that runs it."""

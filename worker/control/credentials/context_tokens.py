@@ -1,4 +1,4 @@
-"""One-time tokens: with one, a server fetches the uploaded context of the attempt that it runs."""
+"""One-time tokens with which a server downloads the uploaded context of its attempt."""
 
 import hashlib
 import secrets
@@ -9,13 +9,13 @@ from shared.database import Connection
 from shared.jobs.commands import ImageBuild, Kind, UploadSource, parse_command
 from shared.jobs.store.release import Released
 
-KEEP = """
+STORE = """
 INSERT INTO context_token (job_id, attempt, context_id, token_hash) VALUES (%s, %s, %s, %s)
 """
 
 
 def make_token(job: Released) -> SecretStr | None:
-    """A token for this attempt; ``None`` where it builds from no upload.
+    """Make a token for this attempt; ``None`` if it does not build an upload.
 
     Raises:
         ValueError: the stored command cannot be read.
@@ -23,10 +23,10 @@ def make_token(job: Released) -> SecretStr | None:
     return SecretStr(secrets.token_urlsafe(32)) if _context_id(job) else None
 
 
-async def keep_token(connection: Connection, job: Released, token: SecretStr) -> None:
-    """Store what the API knows it by: 256 random bits need no salt and no stretching."""
+async def store_token(connection: Connection, job: Released, token: SecretStr) -> None:
+    """Store the token's hash for the API; 256 random bits need no salt and no stretching."""
     token_hash = hashlib.sha256(token.get_secret_value().encode()).digest()
-    await connection.execute(KEEP, (job.job_id, job.attempt, _context_id(job), token_hash))
+    await connection.execute(STORE, (job.job_id, job.attempt, _context_id(job), token_hash))
 
 
 def _context_id(job: Released) -> str | None:

@@ -34,7 +34,7 @@ _TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVI
 
 
 class Limited(BaseModel):
-    """The servers and applications that a registry's login is limited to."""
+    """The limits of a registry's login to servers and applications."""
 
     host: str
     allowed_servers: list[str] = []
@@ -44,13 +44,13 @@ class Limited(BaseModel):
 def seal_grants(
     vault: KeyRing, job: Released, context_token: SecretStr | None = None
 ) -> str | None:
-    """The job's grants, sealed to its server for this attempt; ``None`` where it needs none.
+    """Return the job's grants, sealed to its server for this attempt; ``None`` if it needs none.
 
-    ``context_token`` is what a build fetches its uploaded context with.
+    ``context_token`` is the token with which a build downloads its context.
 
     Raises:
-        CredentialError: a credential does not open, is gone, or is for another host.
-        UnmetConditionError: ``registry_not_allowed``: it is not for this server or application.
+        CredentialError: a credential does not open, was removed, or is for another host.
+        UnmetConditionError: ``registry_not_allowed`` for this server or application.
     """
     command = parse_command(job.kind, job.command)
     needed = accesses(command)
@@ -89,13 +89,13 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
     registry = job.registries.get(access.registry_id)
     if registry is None:
         raise CredentialError(
-            f"the registry {access.registry_id} of this job is gone",
-            remedy="Create the registry again, then ask again.",
+            f"the registry {access.registry_id} of this job was removed",
+            remedy="Create the registry again, then repeat the request.",
         )
     if registry["host"] != host:
         raise CredentialError(
-            f"the registry is at {registry['host']} now, the job is for {host}",
-            remedy="Ask again.",
+            f"the registry's host is now {registry['host']}, but the job is for {host}",
+            remedy="Repeat the request.",
         )
     limited = Limited.model_validate(registry)
     is_test = job.kind == Kind.REGISTRY_TEST
@@ -106,7 +106,7 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
 def open_stored_login(
     vault: KeyRing, organization_id: str, registry_id: str, registry: Mapping[str, Any]
 ) -> Login:
-    """The login that a registry's row keeps: ``host``, ``username`` and the sealed ``password``.
+    """Open the login in a registry's row: ``host``, ``username`` and the sealed ``password``.
 
     Raises:
         CredentialError: it does not open.
@@ -120,7 +120,7 @@ def open_stored_login(
 def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
     if "password" not in job.sealed:
         raise CredentialError(
-            f"no credential is given for {host}", remedy="Name a registry, or give a password."
+            f"the job has no credential for {host}", remedy="Name a registry, or give a password."
         )
     username = str(job.command.get("username", ""))
     context = SealContext("password", job.organization_id, job.job_id, host, username)
@@ -129,7 +129,7 @@ def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
 
 
 def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
-    """Open the secret that a build is given beside logins: the token of its repository."""
+    """Open a build's secret that is not a login: the token of its repository."""
     match command:
         case ImageBuild(source=GitSource() as source) if GIT_TOKEN in job.sealed:
             context = SealContext(
@@ -147,7 +147,7 @@ def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, 
 def _open_variables(
     vault: KeyRing, job: Released, command: Command, purpose: str
 ) -> dict[str, SecretStr]:
-    """Open the variables of the application as they were at the request, by name."""
+    """Open the application's variables at the time of the request, by name."""
     if purpose not in job.sealed or not isinstance(command, _TAKES[purpose]):
         return {}
     context = SealContext(purpose, job.organization_id, command.application_id, "", "")

@@ -1,1 +1,1 @@
-"""Maintenance services: one duty of control a module."""
+"""Maintenance services: one module for each duty of control."""

@@ -1,7 +1,6 @@
-"""Roll servers back whose deployment succeeded where it failed on others, if `rollback` is set.
+"""Roll back the servers that a failed deployment already changed, if the application asks for it.
 
-A deployment that leaves some servers changed and some not is followed by another one, which
-restores the changed ones: a deployment like any other, but that none follows it.
+This is another deployment, which restores these servers. It is not rolled back itself.
 """
 
 from functools import partial
@@ -31,7 +30,7 @@ SELECT d.deployment_id AS row_id FROM deployment d
                       AND newer.number > d.number)
 """,
 )
-# The lock that new deployments of the application wait for; what is read after it is true.
+# New deployments of the application wait for this lock, so later reads are consistent.
 LOCK = """
 SELECT FROM application JOIN deployment USING (application_id)
  WHERE deployment_id = %s FOR UPDATE OF application SKIP LOCKED
@@ -58,7 +57,7 @@ log = structlog.get_logger()
 
 
 async def roll_back(connection: Connection) -> None:
-    """Request a rollback for each deployment that failed on some servers; any replica may."""
+    """Roll back each deployment that failed on some servers; safe in replicas."""
     await each(connection, FAILED, partial(_roll_back, connection))
 
 
@@ -75,7 +74,7 @@ async def _roll_back(connection: Connection, failed: Row) -> None:
 
 
 def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> DeploymentPlan:
-    """Return the request to run what these servers ran before, with the variables of now."""
+    """Return the request to run these servers' previous image, with the current variables."""
     is_retained = before["retained"] is not None
     return DeploymentPlan(
         deployment_id=make_id(),

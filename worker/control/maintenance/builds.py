@@ -1,4 +1,4 @@
-"""End builds whose jobs have ended: a level-triggered statement, any replica may run it."""
+"""End builds whose jobs have ended: a level-triggered statement, safe in replicas."""
 
 from shared.database import Connection
 from shared.set_aside import Change, Rows, change
@@ -26,7 +26,7 @@ RECORD_OUTCOME = """
 ), judged AS (
   SELECT *, bad IS NULL AND copied <> pushed AS is_other,
          bad IS NULL AND num_nonnulls(pulled, pushed, copied) > (
-           SELECT count(*) FROM unnest(ARRAY[pulled, pushed, copied]) AS said (digest)
+           SELECT count(*) FROM unnest(ARRAY[pulled, pushed, copied]) AS reported (digest)
             WHERE digest ~ '^sha256:[0-9a-f]{64}$') AS is_unreadable
     FROM ended
 )
@@ -36,11 +36,11 @@ UPDATE build SET
   digest = substring(coalesce(pushed, pulled) from '^sha256:[0-9a-f]{64}$'),
   revision = judged.revision, finished_at = judged.finished_at,
   error = CASE WHEN is_unreadable THEN jsonb_build_object(
-      'code', 'digest_unreadable', 'message', 'the worker named a digest that is none',
-      'remedy', 'Look at that server and its worker, then build again.')
+      'code', 'digest_unreadable', 'message', 'the worker reported an invalid digest',
+      'remedy', 'Check that server and its worker, then build again.')
     WHEN is_other THEN jsonb_build_object(
-      'code', 'digest_mismatch', 'message', 'what was retained is ' || copied || ', pushed was '
-        || pushed, 'remedy', 'Somebody else moved the tag meanwhile: build again.')
+      'code', 'digest_mismatch', 'message', 'the retained image is ' || copied || ', pushed was '
+        || pushed, 'remedy', 'Build again: another client moved the tag.')
     ELSE judged.error END
   FROM judged WHERE build.build_id = judged.build_id AND build.outcome IS NULL
 """
@@ -48,11 +48,11 @@ BUILDS = Change(DUE, RECORD_OUTCOME)
 
 
 async def reconcile_builds(connection: Connection) -> None:
-    """Keep with each build how it ended, before its jobs are pruned.
+    """Store the outcome of each build, before its jobs are deleted.
 
-    It ends as the first of its steps that did not succeed. Digests are what workers said: one that
-    has not the form of a digest fails the build, and is not stored with it. A build whose retained
-    image is not the pushed one has failed: it could not be rolled back to.
+    It is that of its first step that did not succeed. Workers report the digests: an invalid one
+    fails the build, and is not stored with it. A build whose retained image differs from the pushed
+    one fails, because a rollback would deploy another image.
     """
     await change(connection, BUILDS)
 

@@ -1,10 +1,10 @@
-"""End deployments whose jobs have ended: level-triggered statements, any replica may run them."""
+"""End deployments whose jobs have ended: level-triggered statements, safe in replicas."""
 
 from shared.database import Connection
 from shared.set_aside import Change, Rows, change
 from worker.control.service import Service
 
-# A worker's numbers are what its server says: none may keep others from being reconciled.
+# A worker may report any number: a bad one must not block other deployments.
 RECONCILE_SERVERS = """
 , ended AS (
   SELECT s.deployment_id, s.server_id, max(j.finished_at) AS finished_at,
@@ -37,7 +37,7 @@ SELECT s.deployment_id, s.server_id, s.deployment_id || ' ' || s.server_id AS ro
     RECONCILE_SERVERS,
 )
 
-# Of a deployment whose own build failed, the build's error is shown.
+# A deployment whose own build failed gets the build's error.
 RECORD_OUTCOME = """
 , ended AS (
   SELECT deployment_id, max(s.finished_at) AS finished_at,
@@ -71,12 +71,12 @@ DEPLOYMENTS = Change(
 
 
 async def reconcile_deployments(connection: Connection) -> None:
-    """Keep with each deployment how it ended, on each server and as a whole.
+    """Store the outcome of each deployment, for each server and as a whole.
 
-    A server ends as the first of its jobs that did not succeed. The whole succeeded where all of
-    its servers did; else it failed if one failed, was cancelled if one was, and has expired
-    otherwise, with the error of the first server that ended so; where its own build came to
-    nothing, it ends as that.
+    A server's outcome is that of its first job that did not succeed. The deployment succeeds if all
+    servers did. Otherwise it is failed if one server failed, cancelled if one was cancelled, else
+    expired, with the error of the first such server. If its own build did not succeed, it has the
+    build's outcome.
     """
     await change(connection, SERVERS)
     await change(connection, DEPLOYMENTS)

@@ -1,4 +1,4 @@
-"""Delete rows that are of no use any more; any replica may do it."""
+"""Delete expired rows; safe in replicas."""
 
 from functools import partial
 
@@ -18,7 +18,7 @@ EXPIRED = (
 
 
 async def delete_expired_rows(connection: Connection) -> None:
-    """Delete rows that are too old to mean anything."""
+    """Delete the expired rows of each table."""
     for statement in EXPIRED:
         table = statement.split()[2]
         await attempt(connection, "expired_rows", table, partial(connection.execute, statement))

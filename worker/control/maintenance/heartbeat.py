@@ -1,6 +1,6 @@
-"""Say each second that this control process works, and what its services did.
+"""Record the heartbeat of this control process every second, with its services' statistics.
 
-The database's epoch is raised on the way: ``restore.sql`` notices a restored database by it.
+It also raises the database's epoch, by which ``restore.sql`` detects a restored database.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ UPDATE database_epoch SET counter = counter + 1, raised_at = now()
  WHERE ended_at IS NULL AND raised_at < now() - interval '10 seconds'
 """
 HEARTBEAT = (
-    f"WITH raised AS ({RAISE_EPOCH})"  # noqa: S608 - ours
+    f"WITH raised AS ({RAISE_EPOCH})"  # noqa: S608 - no input
     """
 INSERT INTO control (control_id, version, services) VALUES (%(id)s, %(version)s, %(services)s)
 ON CONFLICT (control_id) DO UPDATE SET seen_at = now(), services = excluded.services
@@ -36,7 +36,7 @@ class Heartbeat:
         return Service.with_connection("heartbeat", self.record)
 
     async def record(self, connection: Connection) -> None:
-        """Record that the process works."""
+        """Record a heartbeat."""
         services = {name: asdict(one) for name, one in self.statistics().items()}
         values = {
             "id": self.control_id,

@@ -1,7 +1,7 @@
-"""Delete what ended long ago: events, messages, jobs, pushes, contexts; in small batches.
+"""Delete old events, messages, jobs, pushes and contexts in small batches.
 
-The two functions in ``retention.sql`` remove only what has ended; control has no other right to
-delete a job. Of a context the row goes; its file is the API's, which removes what no row knows.
+The two functions in ``retention.sql`` delete only ended jobs and their events; control may not
+delete jobs otherwise. For a context the row is deleted; the API then deletes its file.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from worker.control.service import MINUTE, Service
 BATCH = 500
 IDLE_SECONDS = 60.0
 BUSY_SECONDS = 1.0
-"""Between two batches: what piled up goes quickly, and keeps nobody waiting."""
+"""The pause between full batches, which lets other statements run."""
 
 EVENTS = "SELECT job_event_prune(%s, %s) AS removed"
 JOBS = "SELECT job_prune(%s, %s) AS removed"
@@ -33,7 +33,7 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
-# Ids begin with their time; what an endpoint did not get within days is of no use any more.
+# Ids begin with their time. Messages that were not delivered within days are obsolete.
 DELIVERIES = """
 WITH old AS (
   SELECT delivery_id FROM webhook_delivery
@@ -44,7 +44,7 @@ WITH old AS (
 )
 SELECT count(*) AS removed FROM gone
 """
-# A repeated push stands for the same deployment: for as long as that has its jobs.
+# A repeated push has the same deployment, as long as that has its jobs.
 PUSHES = """
 WITH old AS (
   SELECT hook_id, event_hash FROM deploy_hook_event
@@ -62,9 +62,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Retention:
-    """The time that a job is kept after its end, and its events and webhooks' messages.
+    """The time for which ended jobs are stored, and their events and webhooks' messages.
 
-    A notified push is kept as long as a job, and a context is, and while its application is
+    Reported pushes and contexts are stored as long as jobs, a context also while its application is
     being built.
     """
 

@@ -1,14 +1,14 @@
-"""Rollback points: written once the image is verified, verified daily, dropped, deleted.
+"""Rollback points: write them once the image is verified, verify them daily, drop and delete them.
 
 ```text
 deployment succeeded ─► verified ─► point ─┬─► verified, once a day and when it is requested
                                            └─► dropped (too many, or given up) ─► deleted
 ```
 
-All is level-triggered: any replica may do any of it at any time. A point's bytes are deleted only
-where nothing else needs them, see `shared.jobs.deletion`: the database is asked before the job is
-submitted and when it is released, the registry by the server that has the job. A point whose bytes
-stay goes alone.
+All statements are level-triggered and safe in replicas. A point's bytes are deleted only if nothing
+else needs them, see `shared.jobs.deletion`: the database is read before the job is submitted and
+when it is released; the server that runs the job reads the registry. If the bytes are still needed,
+only the point is deleted.
 """
 
 from datetime import timedelta
@@ -24,13 +24,13 @@ from worker.control.service import MINUTE, Service
 
 DEADLINE = timedelta(hours=1)
 
-# Asked every second, so that all the rest is asked only where there is something to do.
+# One query every second; the others run only if there is something to do.
 IS_DUE = """
 SELECT EXISTS (SELECT FROM deployment WHERE point_due)
     OR EXISTS (SELECT FROM rollback
                 WHERE dropped_at IS NULL AND verification_job_id IS NOT NULL) AS is_due
 """
-# Its build has ended: the image is where it is retained, or will never be.
+# Its build has ended, so the retained copy exists, or never will.
 TO_VERIFY = Rows(
     "verify_image",
     "d.deployment_id",
@@ -53,7 +53,7 @@ SELECT d.deployment_id AS row_id, d.organization_id, d.application_id, d.retaine
 )
 RECORD_VERIFICATION = "UPDATE deployment SET verification_job_id = %s WHERE deployment_id = %s"
 
-# One deployment is one point; the same image run in the same way again is the same point.
+# One point for each deployment; the same image with the same settings is the same point.
 TO_WRITE = Rows(
     "write_point",
     "d.deployment_id",
@@ -147,7 +147,7 @@ WITH many AS (
 UPDATE rollback r SET dropped_at = now() FROM counted
  WHERE r.rollback_id = counted.rollback_id AND place > rollbacks_to_keep
 """
-# What waits for long is left out here, so that it does not keep others from their turn.
+# Points that have to wait are excluded here, so that they do not block others.
 TO_DELETE = Rows(
     "delete_point",
     "r.rollback_id",
@@ -173,9 +173,9 @@ SELECT r.rollback_id AS row_id, r.organization_id, r.application_id, r.reference
 """,
 )
 RECORD_DELETION = "UPDATE rollback SET delete_job_id = %s WHERE rollback_id = %s"
-# Who asks for a deployment of the application waits for this lock, and then sees the job.
+# A request for a deployment of the application waits for this lock, and then sees the job.
 LOCK = "SELECT FROM application WHERE application_id = %s FOR UPDATE SKIP LOCKED"
-# A point goes with its job; a build whose image went with it says so.
+# A point is deleted after its job; its build records that the image was deleted.
 FINISH_DELETIONS = """
 WITH over AS (
   DELETE FROM rollback r
@@ -199,9 +199,9 @@ UPDATE build b SET
 
 
 async def write_points(connection: Connection) -> None:
-    """Verify deployed images where they are retained; a verified one becomes a point."""
-    looked = await (await connection.execute(IS_DUE)).fetchone()
-    if looked is None or not looked["is_due"]:
+    """Verify the retained copies of deployed images; write a point for each verified one."""
+    row = await (await connection.execute(IS_DUE)).fetchone()
+    if row is None or not row["is_due"]:
         return
     await each(connection, TO_VERIFY, partial(_verify, connection))
     await each(connection, TO_WRITE, partial(_write, connection))
@@ -210,7 +210,7 @@ async def write_points(connection: Connection) -> None:
 
 
 async def reconcile_points(connection: Connection) -> None:
-    """Verify points again, drop those that are too many, delete what was dropped."""
+    """Verify points again, drop those beyond the limit, delete the dropped ones."""
     await each(connection, TO_VERIFY_AGAIN, partial(_verify_again, connection))
     await connection.execute(CLEAR_LOST_VERIFICATIONS)
     await connection.execute(DROP_OLD)
@@ -235,7 +235,7 @@ async def _verify_again(connection: Connection, due: Row) -> None:
 
 
 async def _delete(connection: Connection, due: Row) -> None:
-    """Ask for the deletion of a point's image, unless something that passes needs it now."""
+    """Request the deletion of a point's image, unless a temporary claim needs it now."""
     if await (await connection.execute(LOCK, (due["application_id"],))).fetchone() is None:
         return
     image = parse_reference(due["reference"])

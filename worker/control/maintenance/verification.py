@@ -1,10 +1,10 @@
 """Verify pushed digests: control asks the registry for the digest that a worker reported.
 
-A worker's digest is what its server says. Control asks the registry itself, with the stored login
-of the job's registry, and records the outcome in ``digest_check``: ``verified``, ``missing`` (the
-registry answers and does not have it), or ``not_reached`` with the code of the error: control may
-have no way to a registry that only the servers reach. After an error that may pass, it asks again
-each minute until the job ended ten minutes ago.
+A worker may report any digest. Control asks the registry itself, with the stored login of the job's
+registry, and records the outcome in ``digest_check``: ``verified``, ``missing`` (the registry does
+not have it), or ``not_reached`` with the code of the error, for example if only the servers can
+reach the registry. After a retryable error it retries every minute, until ten minutes after the
+job's end.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from worker.oci.transport.settings import ConnectionSettings
 
 SERVICE = "verify_digests"
 TIMEOUT_SECONDS = 5.0
-"""For one registry to answer."""
+"""The time for one registry's answer."""
 
 IDLE_SECONDS = 2.0
 BATCH = 8
-"""Registries that are asked at the same time."""
+"""The number of concurrent requests to registries."""
 
-NEVER_ASKED, ASKED_AGAIN = "c.job_id IS NULL", "c.checked_at < now() - interval '1 minute'"
+UNCHECKED, CHECK_DUE = "c.job_id IS NULL", "c.checked_at < now() - interval '1 minute'"
 DUE = Rows(
     SERVICE,
     "job.job_id",
@@ -45,10 +45,10 @@ SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id
  WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'
    AND job.finished_at > now() - interval '10 minutes'
    AND job.result->>'digest' ~ '^sha256:[0-9a-f]{{64}}$'
-   AND ({NEVER_ASKED} OR c.retryable AND {ASKED_AGAIN})
+   AND ({UNCHECKED} OR c.retryable AND {CHECK_DUE})
    AND {{rows}}
  ORDER BY c.checked_at NULLS FIRST, job.finished_at LIMIT {BATCH}
-""",  # noqa: S608 - ours
+""",  # noqa: S608 - no input
 )
 RECORD = """
 INSERT INTO digest_check (job_id, outcome, code, retryable) VALUES (%s, %s, %s, %s)
@@ -65,7 +65,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Verification:
-    """The service that asks registries for pushed digests; any number of replicas may run it."""
+    """The service that verifies pushed digests at registries; safe in replicas."""
 
     vault: KeyRing
     settings: ConnectionSettings
@@ -74,13 +74,13 @@ class Verification:
         return Service(SERVICE, self.verify)
 
     async def verify(self, pool: Pool) -> float:
-        """Ask for the digests that are due; return the seconds until the next time.
+        """Verify the digests that are due; return the seconds until the next run.
 
-        No connection of the pool is held while registries are asked.
+        No database connection is held during requests to registries.
         """
         async with pool.connection() as connection:
             rows = await (await connection.execute(DUE.whole)).fetchall()
-        found = await asyncio.gather(*(caught(self._ask(row)) for row in rows))
+        found = await asyncio.gather(*(caught(self._check(row)) for row in rows))
         async with pool.connection() as connection:
             for row, outcome in zip(rows, found, strict=True):
                 if isinstance(outcome, Exception):
@@ -89,8 +89,8 @@ class Verification:
                     await connection.execute(RECORD, (row["row_id"], *outcome))
         return 0.0 if len(rows) == BATCH else IDLE_SECONDS
 
-    async def _ask(self, row: Row) -> tuple[str, str | None, bool]:
-        """Return the outcome, the code of an error, and whether the error may pass."""
+    async def _check(self, row: Row) -> tuple[str, str | None, bool]:
+        """Return the outcome, the code of an error, and whether it is retryable."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 is_there = await self._has(row)

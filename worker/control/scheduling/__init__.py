@@ -1,1 +1,1 @@
-"""Scheduling: due jobs are released and published."""
+"""Scheduling: release due jobs and publish them."""

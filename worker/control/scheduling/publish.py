@@ -1,4 +1,4 @@
-"""Publish ``(job id, attempt)`` to the Celery queue of a server. Nothing else publishes."""
+"""Publish ``(job id, attempt)`` to the Celery queue of a server. No other module publishes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from redis.exceptions import RedisError
 from shared.jobs.store.sweep import AttemptMessage
 from worker.broker import broker_settings
 
-IMPATIENT = {"max_retries": 0, "socket_timeout": 3, "socket_connect_timeout": 2}
-"""Nobody waits for a broker that is away, leases and deadlines least: the sweep publishes again."""
+TIMEOUTS = {"max_retries": 0, "socket_timeout": 3, "socket_connect_timeout": 2}
+"""Short, because control must not wait for an unavailable broker; the sweep publishes again."""
 
-LONGEST_QUEUE = 1_000
-"""Messages of one server that nobody has read: many times what it is sent at once."""
+MAX_QUEUE = 1_000
+"""Limit of unread messages of one server: many times what is sent to it at once."""
 
 log = structlog.get_logger()
 
@@ -28,11 +28,11 @@ class Publisher:
     def __init__(self, broker_url: str) -> None:
         self._app = Celery("wharf.control", broker=broker_url, set_as_current=False)
         settings = broker_settings()
-        settings["broker_transport_options"].update(IMPATIENT)
+        settings["broker_transport_options"].update(TIMEOUTS)
         self._app.conf.update(settings)
 
     async def publish(self, messages: Sequence[AttemptMessage]) -> None:
-        """Publish in one batch. What a broker that is away misses is published by the sweep."""
+        """Publish in one batch. If the broker is unavailable, the sweep publishes again."""
         if messages:
             await asyncio.to_thread(self._publish, messages)
 
@@ -42,13 +42,13 @@ class Publisher:
     def _with_room(
         self, producer: Producer, messages: Sequence[AttemptMessage]
     ) -> list[AttemptMessage]:
-        """Return the messages whose queue is short: one that nobody reads does not grow on."""
+        """Return the messages whose queue is below the limit: an unread queue stops growing."""
         client: redis.Redis = producer.channel.client  # type: ignore[union-attr]
         lengths = {
             server_id: client.llen(f"server.{server_id}")
             for server_id in {message.server_id for message in messages}
         }
-        return [one for one in messages if lengths[one.server_id] < LONGEST_QUEUE]
+        return [one for one in messages if lengths[one.server_id] < MAX_QUEUE]
 
     def _publish(self, messages: Sequence[AttemptMessage]) -> None:
         try:

@@ -23,20 +23,20 @@ from shared.jobs.store.release import (
 from shared.jobs.store.sweep import AttemptMessage
 from shared.set_aside import Cause, attempt, caught, is_unavailable
 from shared.vault import KeyRing
-from worker.control.credentials.context_tokens import keep_token, make_token
+from worker.control.credentials.context_tokens import make_token, store_token
 from worker.control.credentials.grants import seal_grants
 from worker.control.image_usage import recheck
 from worker.control.scheduling.publish import Publisher
 from worker.control.service import Service
 
 IDLE_SECONDS = 1.0
-AGAIN_SECONDS = 0.02
-"""Where something was released there may be more that had no room in this look."""
+BUSY_SECONDS = 0.02
+"""The pause after a release of jobs, because more may be due."""
 
 UNREADABLE = Fault(
     code="command_unreadable",
-    message="the stored command is not one that this version of control knows",
-    remedy="Update control, then ask again.",
+    message="this version of control cannot read the stored command",
+    remedy="Update control, then repeat the request.",
 )
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Releases:
-    """The service that releases jobs; any number of replicas may."""
+    """The service that releases jobs; safe in replicas."""
 
     vault: KeyRing
     publisher: Publisher
@@ -53,44 +53,44 @@ class Releases:
         return Service(SERVICE, self.release)
 
     async def release(self, pool: Pool) -> float:
-        """Release what is due and has room; return the seconds until the next time."""
+        """Release due jobs within the limits; return the seconds until the next run."""
         async with pool.connection() as connection:
-            given = await caught(self._together(connection))
-            if isinstance(given, Exception):
-                if is_unavailable(given):
-                    raise given
-                given = await self._one_by_one(connection)
-        if given is None:
-            return AGAIN_SECONDS
-        for job in given:
+            released = await caught(self._together(connection))
+            if isinstance(released, Exception):
+                if is_unavailable(released):
+                    raise released
+                released = await self._one_by_one(connection)
+        if released is None:
+            return BUSY_SECONDS
+        for job in released:
             log.info("released", job_id=job.job_id, attempt=job.attempt, server=job.server_id)
         await self.publisher.publish(
-            [AttemptMessage(job.job_id, job.server_id, job.kind, job.attempt) for job in given]
+            [AttemptMessage(job.job_id, job.server_id, job.kind, job.attempt) for job in released]
         )
-        return AGAIN_SECONDS if given else IDLE_SECONDS
+        return BUSY_SECONDS if released else IDLE_SECONDS
 
     async def _together(self, connection: Connection) -> list[Released] | None:
-        """Release all in one transaction; ``None`` if another replica is at the gate."""
+        """Release all in one transaction; ``None`` if another replica holds the gate."""
         async with connection.transaction():
             aside = await enter(connection)
             if aside is None:
                 return None
             jobs = await dispatch(connection, aside)
-            # One round trip for all of them: others wait at the gate meanwhile.
+            # One round trip for all of them, because other replicas wait for the gate.
             async with connection.pipeline():
                 return [job for job in jobs if await self._give(connection, job)]
 
     async def _one_by_one(self, connection: Connection) -> list[Released] | None:
-        """Release each job by itself, after one of them made the whole fail."""
+        """Release each job separately, after one of them failed the common transaction."""
         async with connection.transaction():
             aside = await enter(connection)
             if aside is None:
                 return None
-            given = [
+            released = [
                 await attempt(connection, SERVICE, job_id, partial(self._one, connection, job_id))
                 for job_id in await choose(connection, aside)
             ]
-        return [job for job in given if job is not None]
+        return [job for job in released if job is not None]
 
     async def _one(self, connection: Connection, job_id: str) -> Released | None:
         job = await dispatch_one(connection, job_id)
@@ -115,7 +115,7 @@ class Releases:
         if sealed is not None:
             await give_login(connection, job, sealed)
         if token is not None:
-            await keep_token(connection, job, token)
+            await store_token(connection, job, token)
 
 
 def _fault(error: Exception) -> Fault:

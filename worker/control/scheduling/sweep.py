@@ -1,4 +1,4 @@
-"""Apply what time does to jobs, and publish attempts again whose message may be lost."""
+"""Apply lease, deadline and need rules to jobs; publish possibly lost messages again."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from worker.control.service import Service
 
 @dataclass(frozen=True)
 class Sweep:
-    """The service that requeues jobs of lost workers, ends jobs past their deadline, and so on."""
+    """The service that requeues jobs of lost workers, ends overdue jobs, and so on."""
 
     publisher: Publisher
 

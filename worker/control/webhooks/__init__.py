@@ -1,1 +1,1 @@
-"""Webhooks: due messages are sent to their endpoints."""
+"""Webhooks: send due messages to their endpoints."""

@@ -1,8 +1,8 @@
-"""Send webhooks' messages that are due, beside everything else that control does.
+"""Send due messages of webhooks, concurrently with the other services.
 
-A message is taken by making it due again after `LEASE`, in one statement: no transaction is open
-while somebody is waited for, and what a control process that died had taken is sent by another one.
-So an endpoint may get a message twice, always under the same id.
+A message is claimed by making it due again after `LEASE`, in one statement. So no transaction is
+open during the request, and messages of a dead control process are sent by another one. An endpoint
+may therefore receive a message twice, with the same id.
 """
 
 import asyncio
@@ -25,24 +25,24 @@ from worker.oci.transport.settings import ConnectionSettings
 
 IDLE_SECONDS = 5.0
 CHANNEL = "wharf_webhook"
-"""Notifies of a new message; those that are tried again are found by the time."""
+"""The channel for new messages; retries are found by their due time."""
 
 LEASE = timedelta(seconds=60)
-"""Longer than an attempt may take by far."""
+"""Much longer than the limit of an attempt."""
 
-MOST_AT_ONCE = 32
-MOST_FOR_ONE = 4
-"""At once, by one control process: a slow endpoint keeps others from nothing. Where all is taken,
-what gets free is given to the organization that has least of it."""
+MAX_CONCURRENT = 32
+MAX_PER_WEBHOOK = 4
+"""Limits of one control process, so that a slow endpoint does not block others. Free capacity goes
+to the organization that uses least."""
 
 PAUSES = (
     *(timedelta(seconds=10), timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30)),
     *(timedelta(hours=2), timedelta(hours=6), timedelta(hours=15)),
 )
-"""After each attempt that failed; after one more it is given up, about a day after the first."""
+"""The pauses after failed attempts; after the last one the message fails, in about a day."""
 
 LEAVE_SECONDS = 2.0
-"""What is being sent when control stops may still come to its end within so long."""
+"""The time for running attempts to end when control stops."""
 
 SERVICE = "deliveries"
 DUE = Rows(
@@ -79,8 +79,8 @@ RETURNING d.delivery_id, d.organization_id, d.webhook_id, due.url, due.secret, d
           d.attempts
 """,
 )
-# Only by who still has it: an attempt that outlived its lease says nothing of the next one.
-NOTE = """
+# Only if the attempt is still the current one: it may have outlived its lease.
+RECORD = """
 UPDATE webhook_delivery SET
   status = %(status)s, code = %(code)s, due_at = now() + %(pause)s::interval * (1 + random() / 10),
   delivered_at = CASE WHEN %(delivered)s THEN now() END,
@@ -97,9 +97,9 @@ log = structlog.get_logger()
 
 @dataclass
 class Deliveries:
-    """The messages that one control process sends. It uses one connection at a time.
+    """The service that sends messages. It uses one database connection at a time.
 
-    Names are looked up by ``look_up``, in as many threads as deliveries there can be at once.
+    ``look_up`` resolves names, in as many threads as there can be concurrent deliveries.
     """
 
     pool: Pool
@@ -110,14 +110,14 @@ class Deliveries:
     notification: asyncio.Event = field(default_factory=asyncio.Event)
     _sending: dict[asyncio.Task[None], Delivery] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MOST_AT_ONCE))
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(MAX_CONCURRENT))
 
     def service(self) -> Service:
         return Service(SERVICE, self.send)
 
     async def send(self, _pool: Pool) -> float:
-        """Begin to send what is due, as far as there is room; return the seconds to wait."""
-        room = MOST_AT_ONCE - len(self._sending)
+        """Start sending due messages, up to the limits; return the seconds until the next run."""
+        room = MAX_CONCURRENT - len(self._sending)
         for delivery in await self._take(room) if room else ():
             task = asyncio.create_task(self._deliver(delivery))
             self._sending[task] = delivery
@@ -125,7 +125,7 @@ class Deliveries:
         return IDLE_SECONDS
 
     async def close(self) -> None:
-        """End what is being sent; what could not be noted is sent again after its lease."""
+        """End running attempts; those that were not recorded are repeated after their lease."""
         if self._sending:
             await asyncio.wait(self._sending, timeout=LEAVE_SECONDS)
             await end(*self._sending)
@@ -136,7 +136,7 @@ class Deliveries:
         values = {
             "organizations": [delivery.organization_id for delivery in sending],
             "webhooks": [delivery.webhook_id for delivery in sending],
-            "for_one": MOST_FOR_ONE,
+            "for_one": MAX_PER_WEBHOOK,
             "room": room,
             "lease": LEASE,
         }
@@ -152,13 +152,13 @@ class Deliveries:
     async def _attempt(self, delivery: Delivery, settings: ConnectionSettings) -> None:
         posted = await caught(post(delivery, self.vault, settings))
         if isinstance(posted, Exception):
-            # The last attempt is the end, whatever its error is.
+            # Count it as an attempt, so that the last one ends the delivery.
             _log_defect(posted)
             posted = Posted(code="internal")
-        error = await caught(self._note(delivery, posted))
+        error = await caught(self._record(delivery, posted))
         if isinstance(error, Exception):
             # It is sent again after its lease.
-            log.warning("delivery_not_noted", error=type(error).__name__)
+            log.warning("delivery_not_recorded", error=type(error).__name__)
             if not is_unavailable(error):
                 await self._set_aside(delivery, error)
 
@@ -166,7 +166,7 @@ class Deliveries:
         async with self._turn, self.pool.connection() as connection:
             await set_aside(connection, SERVICE, delivery.delivery_id, error)
 
-    async def _note(self, delivery: Delivery, posted: Posted) -> None:
+    async def _record(self, delivery: Delivery, posted: Posted) -> None:
         is_last = posted.is_delivered or posted.is_gone or delivery.attempts > len(self.pauses)
         values = {
             "delivery_id": delivery.delivery_id,
@@ -177,9 +177,9 @@ class Deliveries:
             "pause": None if is_last else self.pauses[delivery.attempts - 1],
         }
         async with self._turn, self.pool.connection() as connection, connection.transaction():
-            if posted.is_gone:  # first: who removes a webhook locks it before its messages, too
+            if posted.is_gone:  # first: removing a webhook also locks it before its messages
                 await connection.execute(DISABLE, (delivery.webhook_id, delivery.url))
-            await connection.execute(NOTE, values)
+            await connection.execute(RECORD, values)
         log.info(
             "webhook_delivered" if posted.is_delivered else "webhook_not_delivered",
             delivery=delivery.delivery_id,
@@ -193,7 +193,7 @@ class Deliveries:
         del self._sending[task]
         self.notification.set()
         if not task.cancelled() and (error := task.exception()):
-            # Nobody waits for it; it is sent again after its lease.
+            # No caller awaits the task; the message is sent again after its lease.
             _log_defect(error)
 
 

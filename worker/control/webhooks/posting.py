@@ -1,4 +1,4 @@
-"""Post one message of a webhook to its endpoint: signed, to an address that was checked."""
+"""Post one message of a webhook to its endpoint: signed, to a checked address."""
 
 import asyncio
 import json
@@ -19,16 +19,16 @@ from worker.oci.transport.route import Route, find_endpoint, find_route_to, make
 from worker.oci.transport.settings import ConnectionSettings
 
 ATTEMPT = timedelta(seconds=10)
-"""From the look-up of the name to the answer's end."""
+"""The limit of an attempt, from name resolution to the end of the answer."""
 
 GONE = 410
 CODES = {FaultCode.NOT_A_REGISTRY.value: "not_http"}
-"""What the errors of connections are called where they are to no registry."""
+"""Codes of connection errors that differ for endpoints, which are not registries."""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A message that was taken, as its ``attempts``-th attempt; ``secret`` is sealed."""
+    """A claimed message and the number of its attempt; ``secret`` is sealed."""
 
     delivery_id: str
     organization_id: str
@@ -41,7 +41,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Posted:
-    """The status of an answer, or the code of what kept it from coming."""
+    """The status of the answer, or the code of the error if there was none."""
 
     status: int | None = None
     code: str | None = None
@@ -62,7 +62,7 @@ async def post(
     *,
     within: timedelta = ATTEMPT,
 ) -> Posted:
-    """Send it once, and follow no redirect."""
+    """Send the message once, without following redirects."""
     try:
         async with asyncio.timeout(within.total_seconds()):
             return Posted(status=await _exchange(_sign(delivery, vault), settings))
@@ -75,13 +75,13 @@ async def post(
 
 
 def make_body(payload: dict[str, Any]) -> bytes:
-    """The same bytes at every attempt."""
+    """Make the body: the same bytes for every attempt."""
     ordered = {key: payload[key] for key in ("type", "timestamp", "data")}
     return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _sign(delivery: Delivery, vault: KeyRing) -> Request:
-    """Raises `CredentialError`: the secret was sealed for another host, or to a key not here."""
+    """Raise `CredentialError` if the secret does not open for this host."""
     context = seal_context(delivery.organization_id, delivery.webhook_id, delivery.url)
     secret = vault.open(delivery.secret, context)
     body, now = make_body(delivery.payload), int(time.time())
@@ -100,17 +100,17 @@ def _sign(delivery: Delivery, vault: KeyRing) -> Request:
 
 
 async def _exchange(request: Request, settings: ConnectionSettings) -> int:
-    # Its own connection each: an address is good for one attempt, and checked again for the next.
+    # A new connection for each attempt, because the address is checked for each.
     async with Transport(settings) as transport:
         transport.add(await _find_route(request.url, settings))
         return (await transport.request(request)).status
 
 
 async def _find_route(url: URL, settings: ConnectionSettings) -> Route:
-    """The way to an endpoint: by TLS, or in clear to where nobody else listens.
+    """Return the route to an endpoint: by TLS, or by plain HTTP to private networks only.
 
     Raises:
-        RefusedNetworkError: an address that a webhook may not have here.
+        RefusedNetworkError: an address that is not allowed for webhooks.
         RegistryError: no address, or plain HTTP to a public one.
     """
     if url.scheme == "https":
@@ -122,6 +122,6 @@ async def _find_route(url: URL, settings: ConnectionSettings) -> Route:
             NEARBY.require(address)
     except RefusedNetworkError:
         raise RegistryError(
-            FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} would be used without TLS"
+            FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} is public, but the URL is plain HTTP"
         ) from None
     return make_plain_route(endpoint)

@@ -1,7 +1,7 @@
-"""Look endpoints' names up in threads of their own: whoever has such a name may answer slowly.
+"""Resolve endpoints' names in separate threads, because their name servers may be slow.
 
-A look-up cannot be broken off. One that nobody waits for any more keeps its thread until it ends,
-and so it keeps the place of the delivery that it was for: no delivery waits for another one's.
+A name resolution cannot be cancelled: it occupies its thread until it ends, and its delivery counts
+as running until then. So no delivery waits for another one's thread.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
 LookUp = Callable[[str], tuple[str, ...]]
-"""The addresses of a name; blocks, and raises `socket.gaierror`."""
+"""A blocking function that returns the addresses of a name; raises `socket.gaierror`."""
 
 
 class OwnNames:
@@ -26,6 +26,6 @@ class OwnNames:
         return await asyncio.wrap_future(look_up)
 
     async def end(self) -> None:
-        """Wait until no thread is busy with it."""
-        left = (asyncio.wrap_future(look_up) for look_up in self._begun)
-        await asyncio.gather(*left, return_exceptions=True)
+        """Wait until all of its threads have ended."""
+        running = (asyncio.wrap_future(look_up) for look_up in self._begun)
+        await asyncio.gather(*running, return_exceptions=True)

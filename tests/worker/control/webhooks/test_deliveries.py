@@ -23,7 +23,7 @@ from tests.worker.control.endpoints import (
     rows,
 )
 from tests.world import EnrolledServer, World
-from worker.control.webhooks.deliveries import MOST_AT_ONCE, MOST_FOR_ONE, PAUSES, Deliveries
+from worker.control.webhooks.deliveries import MAX_CONCURRENT, MAX_PER_WEBHOOK, PAUSES, Deliveries
 from worker.oci.transport.settings import Deadlines
 
 
@@ -159,20 +159,20 @@ async def test_a_slow_endpoint_keeps_others_from_nothing(
 
         slow.begins = hang
         await add_webhook(world, slow.url)
-        for _ in range(3 * MOST_FOR_ONE):
+        for _ in range(3 * MAX_PER_WEBHOOK):
             await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
-        await slow.wait_for(MOST_FOR_ONE)
+        await slow.wait_for(MAX_PER_WEBHOOK)
         await add_webhook(world, quick.url)
         await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
         await quick.wait_for(1)
-        assert len(slow.messages) == MOST_FOR_ONE
+        assert len(slow.messages) == MAX_PER_WEBHOOK
         hangs.set()
         for _ in range(4):
             await deliver(deliveries)
 
-    assert len({message.id for message in slow.messages}) == 3 * MOST_FOR_ONE + 1
+    assert len({message.id for message in slow.messages}) == 3 * MAX_PER_WEBHOOK + 1
 
 
 async def test_a_free_slot_goes_to_the_endpoint_with_the_fewest(
@@ -188,18 +188,18 @@ async def test_a_free_slot_goes_to_the_endpoint_with_the_fewest(
         slow.begins = hang
         for _ in range(10):
             await add_webhook(world, slow.url)
-        for _ in range(MOST_FOR_ONE + 1):
+        for _ in range(MAX_PER_WEBHOOK + 1):
             await end_job(world, server.server_id)
         await deliveries.send(deliveries.pool)
-        await slow.wait_for(MOST_AT_ONCE)
+        await slow.wait_for(MAX_CONCURRENT)
         await add_webhook(world, quick.url, organization_id="other")
         await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
         leave.release()
-        await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
+        await wait_until(lambda: len(deliveries._sending) < MAX_CONCURRENT)
         await deliveries.send(deliveries.pool)
         await quick.wait_for(1)
-        assert len(slow.messages) == MOST_AT_ONCE
-        for _ in range(MOST_AT_ONCE):
+        assert len(slow.messages) == MAX_CONCURRENT
+        for _ in range(MAX_CONCURRENT):
             leave.release()
         await wait_until(lambda: not deliveries._sending)
 
@@ -225,14 +225,14 @@ async def names(world: World, pool: Pool) -> AsyncIterator[tuple[SlowNames, Deli
     deadlines = Deadlines(dns=timedelta(seconds=0.1))
     deliveries = make_deliveries(world, pool, deadlines, look_up=names.look_up)
     yield names, deliveries
-    names.answers.release(2 * MOST_AT_ONCE)
+    names.answers.release(2 * MAX_CONCURRENT)
     await deliveries.close()
 
 
 async def add_slow(world: World, server: EnrolledServer, *, many: int) -> None:
     for number in range(many):
         await add_webhook(world, f"https://slow-{number}.example/")
-    for _ in range(2 * MOST_FOR_ONE):
+    for _ in range(2 * MAX_PER_WEBHOOK):
         await end_job(world, server.server_id)
 
 
@@ -245,7 +245,7 @@ async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thre
     await add_slow(world, server, many=1)
     for _ in range(3):
         await deliveries.send(deliveries.pool)
-        await wait_until(partial(has_failed, world, MOST_FOR_ONE))
+        await wait_until(partial(has_failed, world, MAX_PER_WEBHOOK))
         await make_due(world)
     async with open_endpoint() as endpoint:
         await add_webhook(world, endpoint.url.replace("127.0.0.1", "hooks.example"))
@@ -255,7 +255,7 @@ async def test_a_name_that_hangs_keeps_the_places_of_its_own_webhook_and_no_thre
         async with asyncio.timeout(5):
             await asyncio.to_thread(time.monotonic)
 
-    assert len(slow.requested) == MOST_FOR_ONE
+    assert len(slow.requested) == MAX_PER_WEBHOOK
 
 
 async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
@@ -263,20 +263,20 @@ async def test_a_place_that_a_slow_name_leaves_is_given_to_who_has_least(
 ) -> None:
     slow, deliveries = names
     await world.owner.execute("INSERT INTO organization VALUES ('other', 'other')")
-    await add_slow(world, server, many=MOST_AT_ONCE // MOST_FOR_ONE + 1)
+    await add_slow(world, server, many=MAX_CONCURRENT // MAX_PER_WEBHOOK + 1)
     await deliveries.send(deliveries.pool)
-    await wait_until(partial(has_failed, world, MOST_AT_ONCE))
+    await wait_until(partial(has_failed, world, MAX_CONCURRENT))
     await make_due(world)
     async with open_endpoint() as endpoint:
         url = endpoint.url.replace("127.0.0.1", "hooks.example")
         await add_webhook(world, url, organization_id="other")
         await world.owner.execute("SELECT webhook_add('other', 'job.ended', 'a', now(), '{}')")
         slow.answers.release()
-        await wait_until(lambda: len(deliveries._sending) < MOST_AT_ONCE)
+        await wait_until(lambda: len(deliveries._sending) < MAX_CONCURRENT)
         await deliveries.send(deliveries.pool)
         await endpoint.wait_for(1)
 
-    assert len(slow.requested) == MOST_AT_ONCE
+    assert len(slow.requested) == MAX_CONCURRENT
 
 
 async def has_failed(world: World, many: int) -> bool:
