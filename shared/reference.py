@@ -123,7 +123,7 @@ def parse_registry(url: str) -> RegistryHost:
             f"the registry URL has a path after {host}",
             remedy="Give only host[:port]; put a namespace into imagePrefix.",
         )
-    return RegistryHost(name, tuple(_doubts(name)))
+    return RegistryHost(name, tuple(_warnings(name)))
 
 
 def parse_reference(text: str) -> Reference:
@@ -312,9 +312,9 @@ def _is_host(component: str) -> bool:
     return "." in component or ":" in component or component.lower() == "localhost"
 
 
-def _doubts(name: str) -> list[str]:
-    doubts = []
+def _warnings(name: str) -> list[str]:
+    found = []
     account = re.fullmatch(r"(\d+)\.dkr[.-]ecr.*", name)
     if account and len(account[1]) != 12:
-        doubts.append(f"An AWS account has 12 digits; this host has {len(account[1])}.")
-    return doubts
+        found.append(f"An AWS account has 12 digits; this host has {len(account[1])}.")
+    return found

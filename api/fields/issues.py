@@ -131,11 +131,11 @@ def _size(code: str, origin: str, key: str, word: str) -> Callable[[Any, list[An
     units = {"string": " characters", "array": " items"}
 
     def issue(context: Any, path: list[Any]) -> Issue:
-        what = "array" if context.get("field_type") == "List" else origin
-        unit = units.get(what, "")
-        message = f"Too {word}: expected {what} to {'have ' if unit else 'be '}{sign}"
+        subject = "array" if context.get("field_type") == "List" else origin
+        unit = units.get(subject, "")
+        message = f"Too {word}: expected {subject} to {'have ' if unit else 'be '}{sign}"
         return {
-            "origin": what,
+            "origin": subject,
             "code": code,
             limit: context[key],
             "inclusive": True,

@@ -70,7 +70,7 @@ SELECT max(broker_memory) AS memory, bool_or(broker_error IS NOT NULL)::integer 
 LEFTOVERS = """
 SELECT count(*) AS value FROM server WHERE removed_at IS NOT NULL AND role_ready_at IS NOT NULL
 """
-# The service itself failed where there is no row.
+# Without a row the service itself failed.
 SET_ASIDE = """
 SELECT service, code, count(*) AS value FROM set_aside
  WHERE next_at > now() - interval '2 minutes' GROUP BY 1, 2
@@ -148,7 +148,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         make_gauge(
             "wharf_recent_digest_checks",
-            "Pushed digests of the last hour that control asked the registry for.",
+            "Pushed digests of the last hour that control verified at the registry.",
             await rows(DIGEST_CHECKS),
             "outcome",
             "code",

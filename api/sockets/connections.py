@@ -150,7 +150,7 @@ class Connections:
 def bound_connections(requested: int, open_files: int) -> int:
     """Return the number of connections for which so many open files suffice.
 
-    An upload or a download has a file open beside its connection.
+    An upload or a download has an open file in addition to its connection.
     """
     return max(FEWEST, min(requested, (open_files - RESERVED_FILES) * 3 // 4))
 

@@ -83,10 +83,10 @@ class Rollout:
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """All that is stored of one deployment; ``environment`` is sealed, as its application has it.
+    """A deployment to be stored; ``environment`` is the application's, sealed.
 
-    ``rollback_id`` is the point that it goes back to. ``rolls_back`` is the failed deployment that
-    an automatic rollback is for.
+    ``rollback_id`` is the rollback point that it deploys. An automatic rollback has the failed
+    deployment in ``rolls_back``.
     """
 
     deployment_id: str

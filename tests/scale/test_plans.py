@@ -112,7 +112,7 @@ async def scenario(filled: FilledDatabase) -> AsyncIterator[ScaleScenario]:
 def statements_of_control() -> dict[str, tuple[str, Values | None]]:
     swept = ("LOSE", "CALL_BACK", "REPUBLISH", "EXPIRE", "DROP_ORPHANED", "DROP_HOPELESS")
     return {
-        "release": (release.RELEASE, {"most": release.MOST, "aside": []}),
+        "release": (release.RELEASE, {"most": release.MAX_JOBS, "aside": []}),
         "refuse": (release.REFUSE, {"job_id": "x", "attempt": 1, "error": Jsonb({})}),
         **{name: (getattr(sweep, name).whole, None) for name in swept},
         "roles to make": (roles.PENDING.whole, None),

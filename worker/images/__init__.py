@@ -1,1 +1,1 @@
-"""Images: pulled, pushed, tagged, copied, verified, deleted."""
+"""Images: pull, push, tag, copy, verify and delete them."""

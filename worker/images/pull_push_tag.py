@@ -70,13 +70,13 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     """Tag the image for the registry, push it, and ask the registry for its digest.
 
     A cancel stops the push until the registry has the tag. After that it comes too late, and the
-    job succeeds. An Engine does not stop while it writes the tag, so its end is waited for. After
+    job succeeds. An Engine does not stop while it writes the tag, so this waits for its end. After
     any other error the push has succeeded if the registry has exactly this image by this tag: the
     answer may have been lost, and an immutable tag is refused the second time.
 
     Raises:
         RegistryError: ``digest_mismatch``, the registry reports another digest;
-            ``auth_unsafe_realm``, the Engine may not be given the login.
+            ``auth_unsafe_realm``, the Engine must not receive the login.
     """
     target = command.target
     login = grants.login_for(target, "push")

@@ -26,7 +26,7 @@ VERIFIED_WITHIN = timedelta(seconds=15)
 async def verify(
     command: ImageVerify, grants: Grants, tools: Tools, *, within: timedelta = VERIFIED_WITHIN
 ) -> VerificationResult:
-    """Verify that the registry has all parts of the image, as `require_whole` describes.
+    """Verify that the registry has all parts of the image, as `require_complete` does.
 
     Raises:
         RegistryError: ``image_not_found``, ``image_incomplete``, ``digest_mismatch``: it is not

@@ -58,9 +58,9 @@ async def copy_image(
         await copy.repair(plan)
     else:
         await copy.copy_all(plan)
-    held = await manifests.describe(target, target_reference.repository, copy.name)
-    _require_same(target_reference, held.digest, expected=digest)
-    return held
+    stored = await manifests.describe(target, target_reference.repository, copy.name)
+    _require_same(target_reference, stored.digest, expected=digest)
+    return stored
 
 
 class _Copy:

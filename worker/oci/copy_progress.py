@@ -59,7 +59,7 @@ class CopyProgress:
 
 
 def _limit_layers(layers: tuple[LayerProgress, ...]) -> tuple[LayerProgress, ...]:
-    """Return at most as many layers as a job keeps; the last one sums up the remaining ones."""
+    """Return at most as many layers as a job stores; the last one sums up the remaining ones."""
     if len(layers) <= MAX_LAYERS:
         return layers
     shown, rest = layers[: MAX_LAYERS - 1], layers[MAX_LAYERS - 1 :]

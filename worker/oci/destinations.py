@@ -74,7 +74,7 @@ class Destinations:
         login is cached for the one repository.
 
         Raises:
-            RefusedNetworkError: an address that a registry may not have here.
+            RefusedNetworkError: an address that is not allowed for registries.
             RegistryError: ``auth_unsafe_realm``, or why the registry cannot be checked.
         """
         async with self._locks[target.registry]:

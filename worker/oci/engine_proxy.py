@@ -23,7 +23,7 @@ async def check_through_proxy(target: Reference, settings: ConnectionSettings) -
     """Return the name that is safe: the registry, or one repository of an open registry.
 
     Raises:
-        RefusedNetworkError: a token server at an address that a registry may not have here.
+        RefusedNetworkError: a token server at an address that is not allowed.
         RegistryError: ``auth_unsafe_realm``, ``proxy_error``, or the error of the registry.
     """
     host = parse_registry(target.registry)
@@ -36,8 +36,8 @@ async def check_through_proxy(target: Reference, settings: ConnectionSettings) -
         safe_name = target.name
         _, challenges = await _send("HEAD", image, route, settings)
     elif status != 401:
-        what = f"{host.name} answers HTTP {status} through the proxy of the Docker Engine"
-        raise RegistryError(FaultCode.PROXY_ERROR, what)
+        message = f"{host.name} answers HTTP {status} through the proxy of the Docker Engine"
+        raise RegistryError(FaultCode.PROXY_ERROR, message)
     for challenge in require_unambiguous(challenges, host.name):
         realm = parse_realm(challenge, host.name, route)
         require_host(realm.url.raw_host or "", settings.networks)
@@ -66,7 +66,9 @@ async def _send(
             values = response.headers.getall("WWW-Authenticate", ())
             return response.status, tuple(values) if response.status == 401 else ()
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
-        what = f"this worker cannot connect to {authority} through the proxy of the Docker Engine"
-        raise RegistryError(FaultCode.PROXY_ERROR, what) from error
+        message = (
+            f"this worker cannot connect to {authority} through the proxy of the Docker Engine"
+        )
+        raise RegistryError(FaultCode.PROXY_ERROR, message) from error
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise make_connection_error(error, authority) from error

@@ -15,7 +15,7 @@ SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at 
   FROM release_gate FOR UPDATE SKIP LOCKED
 """
 
-MOST = 500
+MAX_JOBS = 500
 """The limit of one release; the next one follows at once."""
 
 CHOOSE = """
@@ -198,13 +198,13 @@ async def enter(connection: Connection) -> list[str] | None:
 
 async def dispatch(connection: Connection, aside: Sequence[str]) -> list[Released]:
     """Dispatch due jobs within the limits; the gate has to be locked."""
-    cursor = await connection.execute(RELEASE, {"most": MOST, "aside": aside})
+    cursor = await connection.execute(RELEASE, {"most": MAX_JOBS, "aside": aside})
     return [Released(**row) for row in await cursor.fetchall()]
 
 
 async def choose(connection: Connection, aside: Sequence[str]) -> list[str]:
     """Return the ids of the jobs that `dispatch` would dispatch."""
-    cursor = await connection.execute(CHOSEN, {"most": MOST, "aside": aside})
+    cursor = await connection.execute(CHOSEN, {"most": MAX_JOBS, "aside": aside})
     return [row["job_id"] for row in await cursor.fetchall()]
 
 

@@ -35,7 +35,7 @@ LOCK = """
 SELECT FROM application JOIN deployment USING (application_id)
  WHERE deployment_id = %s FOR UPDATE OF application SKIP LOCKED
 """
-BEFORE = """
+PREVIOUS = """
 SELECT d.organization_id, d.application_id, d.title AS failed_title, s.server_id, a.env, before.*
   FROM deployment d
   JOIN application a USING (application_id)
@@ -65,7 +65,7 @@ async def _roll_back(connection: Connection, failed: Row) -> None:
     failed_id = failed["row_id"]
     if await (await connection.execute(LOCK, (failed_id,))).fetchone() is None:
         return
-    rows = await (await connection.execute(BEFORE, (failed_id,))).fetchall()
+    rows = await (await connection.execute(PREVIOUS, (failed_id,))).fetchall()
     for _, group in groupby(rows, key=lambda row: (row["reference"], row["settings"])):
         servers = list(group)
         request = _request(failed_id, servers[0], [row["server_id"] for row in servers])

@@ -58,7 +58,7 @@ class Handshake:
         If a parameter is named twice, we take the first one and an Engine the last one.
 
         Raises:
-            RefusedNetworkError: one is at an address that a registry may not have here.
+            RefusedNetworkError: one is at an address that is not allowed.
             RegistryError: ``auth_unsafe_realm`` or ``auth_server_unreachable``.
         """
         for challenge in require_unambiguous(values, self._registry):

@@ -74,9 +74,9 @@ def _parse_url(text: str, registry: str) -> URL:
     return url
 
 
-def _make_unsafe(registry: str, why: str) -> RegistryError:
+def _make_unsafe(registry: str, evidence: str) -> RegistryError:
     return RegistryError(
         FaultCode.AUTH_UNSAFE_REALM,
         f"{registry} names a token server that a password must not be sent to",
-        evidence=why,
+        evidence=evidence,
     )

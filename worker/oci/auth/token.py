@@ -1,4 +1,4 @@
-"""The token protocol of registries: request Bearer tokens for scopes, and keep them.
+"""The token protocol of registries: request Bearer tokens for scopes, and cache them.
 
 By the distribution project's "Token Authentication Specification". A credential is sent to its
 registry's host and to that registry's token server (`worker.oci.auth.realm`), and to no other host.
@@ -49,7 +49,7 @@ class Token:
 
 
 class TokenSource:
-    """The tokens of one token server for one login, each kept until shortly before it expires."""
+    """The tokens of one token server for one login, each cached until shortly before it expires."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class TokenSource:
         """Check the token server that a challenge of ``registry`` names, and return its tokens.
 
         Raises:
-            RefusedNetworkError: it is at an address that a registry may not have here.
+            RefusedNetworkError: it is at an address that is not allowed.
             RegistryError: ``auth_unsafe_realm`` or ``auth_server_unreachable``.
         """
         realm = parse_realm(challenge, registry, route)
@@ -105,8 +105,8 @@ class TokenSource:
         """
         async with self._lock:
             self._discard(scope if is_fresh else None)
-            kept = next((token for token in self._tokens if token.serves(scope)), None)
-            token = kept or await self._fetch(scope)
+            cached = next((token for token in self._tokens if token.serves(scope)), None)
+            token = cached or await self._fetch(scope)
         if not token.serves(scope):
             raise self._make_denial(scope, token)
         return token

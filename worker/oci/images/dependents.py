@@ -147,8 +147,8 @@ def _digest(part: object) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def _make_gap(what: str, error: RegistryError) -> str:
+def _make_gap(problem: str, error: RegistryError) -> str:
     """Describe a permanent failure as a gap; raise a temporary one again."""
     if error.retryable:
         raise error
-    return f"{what} ({error.code})"
+    return f"{problem} ({error.code})"

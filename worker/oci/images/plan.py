@@ -104,5 +104,5 @@ class _PlanBuilder:
         seen.add(digest)
         yield digest
 
-    def _make_error(self, what: str) -> RegistryError:
-        return RegistryError(FaultCode.REGISTRY_ERROR, f"{self._reference} {what}")
+    def _make_error(self, problem: str) -> RegistryError:
+        return RegistryError(FaultCode.REGISTRY_ERROR, f"{self._reference} {problem}")

@@ -135,8 +135,8 @@ async def _read_config(
         return _Config()
 
 
-def _make_unreadable(reference: Reference, what: str) -> RegistryError:
-    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} cannot be read: {what}")
+def _make_unreadable(reference: Reference, problem: str) -> RegistryError:
+    return RegistryError(FaultCode.REGISTRY_ERROR, f"{reference} cannot be read: {problem}")
 
 
 class _Platform(BaseModel):

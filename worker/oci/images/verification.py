@@ -18,7 +18,7 @@ async def require_complete(registry: RegistryClient, reference: Reference) -> Pl
 
     Raises:
         RegistryError: ``image_not_found`` …, ``digest_mismatch`` for a manifest of other bytes,
-            ``image_incomplete`` where something that the image names is missing or cut.
+            ``image_incomplete`` if a part of the image is missing or cut.
     """
     plan = await make_plan(registry, reference)
 

@@ -138,16 +138,16 @@ class BlobReader:
 
     def _make_refusal(self, response: Response) -> RegistryError:
         if response.status == 416:
-            what = "is shorter than its manifest says"
-            return self._make_error(FaultCode.DIGEST_MISMATCH, what)
+            problem = "is shorter than its manifest says"
+            return self._make_error(FaultCode.DIGEST_MISMATCH, problem)
         if response.status == 404 and not response.is_html:
             return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing")
         return self._client.make_refusal(response, Operation.PULL, self._repository)
 
-    def _make_error(self, code: FaultCode, what: str, evidence: str = "") -> RegistryError:
+    def _make_error(self, code: FaultCode, problem: str, evidence: str = "") -> RegistryError:
         where = f"{self._client.host.name}/{self._repository}"
         remedy = DAMAGED_REMEDY if code is FaultCode.DIGEST_MISMATCH else ""
-        message = f"the blob {self._blob.digest} of {where} {what}"
+        message = f"the blob {self._blob.digest} of {where} {problem}"
         return RegistryError(code, message, remedy=remedy, evidence=evidence)
 
 

@@ -4,7 +4,7 @@
 request ──► 401 + challenge ──► Basic, or a token for the scope ──► request again, once
 ```
 
-The requests of the OCI distribution specification are functions on it, in the modules beside.
+Other modules of this folder implement the requests of the OCI distribution specification with it.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class RegistryClient:
 
     The login is sent only to the registry's own origin, and only after a challenge. Whatever sends
     a request raises `RegistryError` for a refusal and for a failed connection, and
-    `RefusedNetworkError` for an address that a registry may not have here.
+    `RefusedNetworkError` for an address that is not allowed for registries.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ async def list_all_tags(
     """Return all tags; ``None`` if there are more than ``limit`` or the list is incomplete.
 
     A registry may return fewer tags than requested, without a ``Link``. So the page after the last
-    tag is requested too, and has to bring nothing new.
+    tag is requested too, and has to contain nothing new.
 
     Raises:
         RegistryError: as `list_tags`.

@@ -70,8 +70,8 @@ async def store(client: RegistryClient, repository: str, target: str, manifest: 
     """Store a manifest under a tag or its own digest; its blobs and manifests must exist.
 
     Raises:
-        RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` where something of it
-            is not there, ``digest_mismatch`` …
+        RegistryError: ``push_denied``, ``tag_immutable``, ``upload_corrupt`` if a part of it is
+            missing, ``digest_mismatch`` …
     """
     url = await client.url(_path(repository, target))
     headers = {"Content-Type": manifest.descriptor.media_type}

@@ -48,8 +48,8 @@ async def require_present(client: RegistryClient, repository: str, blob: Descrip
     first.stream.close()
     size_bytes = _length(first)
     if size_bytes not in {None, blob.size_bytes}:
-        what = f"has {size_bytes} bytes instead of {blob.size_bytes}"
-        raise _make_incomplete(client, repository, blob, what)
+        problem = f"has {size_bytes} bytes instead of {blob.size_bytes}"
+        raise _make_incomplete(client, repository, blob, problem)
 
 
 def _length(response: Response) -> int | None:
@@ -72,7 +72,7 @@ def _make_error(
 
 
 def _make_incomplete(
-    client: RegistryClient, repository: str, blob: Descriptor, what: str
+    client: RegistryClient, repository: str, blob: Descriptor, problem: str
 ) -> RegistryError:
     where = f"{client.host.name}/{repository}"
-    return RegistryError(FaultCode.IMAGE_INCOMPLETE, f"the blob {blob.digest} of {where} {what}")
+    return RegistryError(FaultCode.IMAGE_INCOMPLETE, f"the blob {blob.digest} of {where} {problem}")

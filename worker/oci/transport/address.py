@@ -47,7 +47,7 @@ def require_host(hostname: str, networks: RegistryNetworks) -> None:
     """Check a literal address before any look-up.
 
     Raises:
-        RefusedNetworkError: an address that a registry may not have here.
+        RefusedNetworkError: an address that is not allowed for registries.
         InvalidReferenceError: numbers and dots that are not an IPv4 address (``127.1``).
     """
     if is_address(hostname):

@@ -206,9 +206,9 @@ def _diagnose_other(status: int, codes: tuple[str, ...]) -> FaultCode:
 
 
 def _describe(response: Response, codes: tuple[str, ...]) -> str:
-    words = [f"HTTP {response.status}", *codes[:MAX_SHOWN_CODES]]
+    parts = [f"HTTP {response.status}", *codes[:MAX_SHOWN_CODES]]
     if response.is_html:
-        words.append("a web page")
+        parts.append("a web page")
     if response.is_redirect and response.location:
-        words.append(f"redirects to {response.location.host}")
-    return ", ".join(words)
+        parts.append(f"redirects to {response.location.host}")
+    return ", ".join(parts)

@@ -143,7 +143,7 @@ class Transport:
         """Return the checked route to a URL's origin.
 
         Raises:
-            RefusedNetworkError: an address that a registry may not have here.
+            RefusedNetworkError: an address that is not allowed for registries.
             RegistryError: no address, no connection, or plain HTTP where TLS is required.
         """
         origin = find_origin(url)
@@ -155,7 +155,7 @@ class Transport:
         """Send one request and return its response; the caller follows redirects.
 
         Raises:
-            RefusedNetworkError: an address that a registry may not have here.
+            RefusedNetworkError: an address that is not allowed for registries.
             RegistryError: no connection, or one that was cut; or an error of the content.
         """
         route = await self.find_route(request.url)

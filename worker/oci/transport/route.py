@@ -85,7 +85,7 @@ async def find_endpoint(
     """Resolve a host and check its addresses.
 
     Raises:
-        RefusedNetworkError: an address that a registry may not have here.
+        RefusedNetworkError: an address that is not allowed for registries.
         RegistryError: ``dns_not_found`` or ``dns_failure``.
     """
     deadline = settings.deadlines.dns
@@ -141,7 +141,7 @@ async def find_route(
     """Return the route to a registry; connect only if it may use plain HTTP.
 
     Raises:
-        RefusedNetworkError: an address that a registry may not have here.
+        RefusedNetworkError: an address that is not allowed for registries.
         RegistryError: no address, no connection, no TLS.
     """
     endpoint = await find_endpoint(name, hostname, port, settings)
@@ -154,7 +154,7 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
     """Return the route to a URL that a registry named; its scheme is kept, or refused.
 
     Raises:
-        RefusedNetworkError: an address that a registry may not have here.
+        RefusedNetworkError: an address that is not allowed for registries.
         RegistryError: ``tls_not_offered`` for plain HTTP to elsewhere; no address, no connection.
     """
     hostname, port = url.raw_host or "", url.port or 443

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from shared.jobs.commands import RULES, Command, ImagePush, JobClass, RegistryTest
-from shared.jobs.store.release import MOST
+from shared.jobs.store.release import MAX_JOBS
 from tests.world import HOST, KINDS, PULL, TAG, EnrolledServer, World
 
 PUSH = ImagePush(source="app:1", reference=f"{HOST}/team/app:1")
@@ -107,17 +107,17 @@ async def test_a_job_that_one_limit_holds_up_leaves_its_room_to_others_at_the_ne
 
 
 async def test_one_look_hands_out_so_many_and_the_next_one_goes_on(world: World) -> None:
-    server = await world.add_server(quick_limit=2 * MOST)
+    server = await world.add_server(quick_limit=2 * MAX_JOBS)
     await world.submit(server)
     await world.owner.execute(
         "INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, command,"
         " max_failures, timeout_seconds)"
         " SELECT gen_random_uuid(), organization_id, server_id, kind, version, job_class, command,"
         " max_failures, timeout_seconds FROM job, generate_series(1, %s)",
-        (MOST,),
+        (MAX_JOBS,),
     )
 
-    assert [len(await released(world)) for _ in range(3)] == [MOST, 1, 0]
+    assert [len(await released(world)) for _ in range(3)] == [MAX_JOBS, 1, 0]
 
 
 @pytest.mark.parametrize("table", ["registry", "organization"])
@@ -350,14 +350,14 @@ async def test_organizations_share_evenly_what_is_released_at_a_time(world: Worl
 
     shares = Counter(job.organization_id for job in await world.release())
 
-    assert abs(shares[world.organization_id] - MOST / 2) <= 1
+    assert abs(shares[world.organization_id] - MAX_JOBS / 2) <= 1
     await world.release()
     held = await world.rows(
         "SELECT organization_id, count(*) AS jobs FROM job WHERE state = 'dispatched' GROUP BY 1"
     )
     assert {row["organization_id"] == "b": row["jobs"] for row in held} == {
-        False: MOST,
-        True: MOST,
+        False: MAX_JOBS,
+        True: MAX_JOBS,
     }
 
 
