@@ -39,14 +39,14 @@ from api.sockets.connections import Connections, bound_connections
 from api.sockets.open_files import allow_open_files
 from api.uploads.cleanup import cleaning_up
 from api.uploads.store import ContextStore
-from shared.broker import require_broker
 from shared.database import NotificationHandler, Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.logs import LogStream
 from shared.networks import parse_networks, parse_webhook_networks
 from shared.settings import ApiSettings
 from shared.vault import PublicKey
-from shared.versions import require_postgres
+from shared.versions.broker import require_broker
+from shared.versions.oldest import require_postgres
 
 CHANNELS = ("wharf_job", "wharf_progress")
 POOL_CONNECTIONS = 8

@@ -41,7 +41,7 @@ PARTS = {
     "shared": {
         *("compose", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("broker", "coroutines", "ids", "logs", "set_aside", "tls", "untrusted"),
+        *("coroutines", "ids", "logs", "set_aside", "tls", "untrusted"),
         "webhooks",
     },
 }

@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from shared.broker import require_broker
 from shared.errors import SetupError
 from shared.vault import PrivateKey
+from shared.versions.broker import require_broker
 from tests.databases import Database
 from tests.proxies import open_proxy
 from tests.world import World

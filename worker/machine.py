@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from shared.errors import EngineError
-from shared.versions import OLDEST_ENGINE_API, is_older
+from shared.versions.oldest import OLDEST_ENGINE_API, is_older
 from worker.engine.transport.connection import Engine
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]

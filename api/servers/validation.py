@@ -14,7 +14,7 @@ from api.procedure.procedure import Procedure
 from api.servers.queries import find_server
 from api.servers.schemas import ChosenServer, find_second_worker
 from shared.models import Server, ServerEnrolment
-from shared.versions import OLDEST_ENGINE_API, is_older
+from shared.versions.oldest import OLDEST_ENGINE_API, is_older
 
 CheckName = Literal[
     "enrolled",

@@ -10,7 +10,7 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy import Connection, create_engine
 
-from shared.versions import require_postgres
+from shared.versions.oldest import require_postgres
 
 SQL_FILES = (
     "migrations/sql/documents.sql",

@@ -199,7 +199,7 @@ class DigestCheck(SQLModel, table=True):
 
 
 class ApplicationTurn(SQLModel, table=True):
-    """The time when an application last got a slot, so that an organization's take turns."""
+    """The time when an application was last served, so that an organization's take turns."""
 
     __tablename__ = "application_turn"
 

@@ -178,7 +178,7 @@ class DatabaseEpoch(SQLModel, table=True):
 
 
 class ReleaseGate(SQLModel, table=True):
-    """One row, locked while slots are counted and jobs dispatched: one replica at a time."""
+    """One row, locked while active jobs are counted and jobs dispatched: one replica at a time."""
 
     __tablename__ = "release_gate"
     __table_args__ = (CheckConstraint("gate = 1", name="one_row"),)

@@ -10,7 +10,6 @@ from datetime import timedelta
 import redis.asyncio
 import structlog
 
-from shared.broker import require_broker
 from shared.database import Pool, listening, open_pool
 from shared.errors import SetupError
 from shared.ids import make_id
@@ -18,7 +17,8 @@ from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_networks, parse_webhook_networks
 from shared.settings import DEFAULT_NETWORKS, DEFAULT_WEBHOOK_NETWORKS, ControlSettings, load
 from shared.vault import KeyRing
-from shared.versions import require_postgres
+from shared.versions.broker import require_broker
+from shared.versions.oldest import require_postgres
 from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers

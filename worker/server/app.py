@@ -14,12 +14,12 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared.broker import require_broker
 from shared.errors import SetupError
 from shared.jobs.commands import Kind
 from shared.jobs.states import Outcome
 from shared.logs import configure_logs
 from shared.settings import WorkerSettings, load
+from shared.versions.broker import require_broker
 from worker.broker import broker_settings
 from worker.server.consumer import reading_settings
 from worker.server.handlers import open_work

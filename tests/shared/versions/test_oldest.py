@@ -3,7 +3,7 @@
 import pytest
 
 from shared.errors import SetupError
-from shared.versions import (
+from shared.versions.oldest import (
     OLDEST_ENGINE_API,
     is_older,
     parse_hello,

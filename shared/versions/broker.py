@@ -7,7 +7,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from shared.versions import parse_hello, require_broker_version
+from shared.versions.oldest import parse_hello, require_broker_version
 
 TIMEOUT = timedelta(seconds=2)
 

@@ -1,0 +1,1 @@
+"""Refuse a PostgreSQL, broker or Engine that is older than the oldest supported version."""
