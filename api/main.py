@@ -118,7 +118,7 @@ def create_app(
                     "requests that wait for a job", connections.limit // 4
                 ),
                 uploads=ConcurrencyLimit(
-                    "uploads under way", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH
+                    "running uploads", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH
                 ),
                 bodies=ConcurrencyLimit(
                     "large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES

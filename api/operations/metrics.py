@@ -98,7 +98,11 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
         ("waits", resources.waits),
         ("uploads", resources.uploads),
     ):
-        yield make_counter(f"wharf_{name}_refused", f"Refused {limit.things}.", limit.refused)
+        yield make_counter(
+            f"wharf_{name}_refused",
+            f"Requests refused at the limit of {limit.things}.",
+            limit.refused,
+        )
     yield make_counter(
         "wharf_guesses_refused",
         "Keys refused because their address sent too many wrong ones.",

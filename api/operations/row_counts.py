@@ -121,7 +121,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         make_gauge(
             "wharf_recent_attempts",
-            "Attempts of unfinished jobs and of jobs of the last hour; lost: the lease expired.",
+            "Attempts of unfinished and of recent jobs; lost: the lease expired.",
             attempts,
             "outcome",
         ),
@@ -148,7 +148,8 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         make_gauge(
             "wharf_recent_digest_checks",
-            "Pushed digests of the last hour that control verified at the registry.",
+            "Checks of recently pushed digests by control; missing: the registry does not have it; "
+            "not_reached: it did not answer, see code.",
             await rows(DIGEST_CHECKS),
             "outcome",
             "code",
@@ -202,7 +203,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
         ),
         make_gauge(
             "wharf_rows_set_aside",
-            "Rows that a service of control cannot handle; they are tried again.",
+            "Rows that a service of control cannot handle; they are retried.",
             await rows(SET_ASIDE),
             "service",
             "code",

@@ -5,7 +5,7 @@ import re
 from api.docs.contents import read_pages
 from api.http.openapi.codes import list_codes
 from tests.docs.reference import DIRECTORY, make_pages, setting_names
-from tests.docs.words import MEANINGS, METRICS, SETTINGS
+from tests.docs.words import MEANINGS, SETTINGS
 
 
 async def test_the_generated_pages_are_up_to_date() -> None:
@@ -22,12 +22,6 @@ def test_every_setting_is_explained_and_nothing_else_is() -> None:
     of_commands = {"WHARF_API_KEY", "DOCKER_HOST"}
 
     assert set(SETTINGS) == setting_names() | of_commands
-
-
-async def test_no_metric_is_explained_that_is_not_there() -> None:
-    page = (await make_pages())["metrics.md"]
-
-    assert not [name for name in METRICS if f"| `{name}` |" not in page]
 
 
 def test_no_code_is_explained_that_is_not_there() -> None:

@@ -149,46 +149,21 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 REASONS = {
-    "restored": "The database was restored from a copy that holds this job. `wharf resume` "
-    "lets it run.",
+    "restored": "The database was restored from a backup with this job. Run `wharf resume`.",
     "needs": "It waits for other jobs.",
     "server_removed": "Its server was removed.",
     "server_not_approved": "Its server is not approved. Run `wharf server approve NAME` "
     "where control runs.",
-    "server_offline": "The worker of its server is away.",
+    "server_offline": "Its server is offline.",
     "server_draining": "The worker of its server is shutting down.",
     "worker_too_old": "The worker of its server does not know this kind of job. Update it.",
     "paused": "Its server is paused. Use `server.resume`.",
-    "backoff": "It failed and is tried again after a pause.",
+    "backoff": "It failed and is retried after a pause.",
     "same_target": "Another job works on the same target.",
-    "server_limit": "Its server has as many jobs of this class as it may.",
-    "registry_limit": "Its registry has all the transfers that it may have.",
-    "organization_limit": "Its organization has all the transfers that it may have.",
+    "server_limit": "Its server is at its limit of jobs of this class.",
+    "registry_limit": "Its registry is at its limit of transfers.",
+    "organization_limit": "Its organization is at its limit of transfers.",
 }
-
-METRICS = {
-    "wharf_queue_age_seconds": "How long the oldest due job has waited.",
-    "wharf_jobs_failed_before": "Jobs in progress that failed at least once.",
-    "wharf_recent_attempts": "Attempts at jobs in progress or recent. `lost`: the lease expired.",
-    "wharf_recent_retries": "Those attempts that were not the first.",
-    "wharf_recent_jobs": "Jobs that ended in the last hour.",
-    "wharf_recent_transfer_bytes": "Bytes that recent transfers moved.",
-    "wharf_recent_transfer_seconds": "Seconds that recent transfers took.",
-    "wharf_recent_digest_checks": "Recently pushed digests that control asked the registry for."
-    " `missing`: the registry does not have it. `not_reached`: it did not answer, see `code`.",
-    "wharf_servers": "Servers. `away`: no heartbeat for 15 seconds. `new`: never joined.",
-    "wharf_controls": "Control processes that are running.",
-    "wharf_broker_bad": "1 if the broker is away or full.",
-    "wharf_disk_full": "1 if something could not be stored because a disk is full.",
-    "wharf_uploads_free_bytes": "Free bytes on the disk of `WHARF_DATA_DIR`.",
-    "wharf_connections_refused_total": "Connections refused because there was no room.",
-    "wharf_connections_overdue_total": "Connections of slow clients that were closed.",
-    "wharf_uploads_refused_total": "Refused uploads: there was no room.",
-    "wharf_streams_refused_total": "Refused event streams: there was no room.",
-    "wharf_waits_refused_total": "Refused requests that would wait for a job: there was no room.",
-    "wharf_guesses_refused_total": "Keys refused because their address sent too many wrong ones.",
-}
-"""Sentences that are clearer here than in the answer of ``/metrics``."""
 
 MEANINGS = {
     "bad_input": "The input does not have the right form.",
@@ -197,37 +172,37 @@ MEANINGS = {
     "unauthenticated": "There is no API key, or it is not valid.",
     "forbidden": "The key is valid, but its role is not enough, or `allowedKeys` does not name it.",
     "not_found": "Your organization has nothing with this id.",
-    "conflict": "The thing exists already, or is in a state that does not allow this.",
+    "conflict": "It already exists, or its state does not allow this.",
     "still_running": "The job did not end within the waiting time.",
     "unreadable_input": "The body is not JSON in UTF-8.",
-    "no_effect": "A field cannot do what it asks for. The message names it.",
+    "no_effect": "A field cannot take effect. The message names it.",
     "url_invalid": "No message can be sent to this URL.",
-    "no_context": "Nothing was uploaded that the application could be built from.",
-    "checksum_mismatch": "The upload is not what its checksum says.",
-    "upload_incomplete": "The upload did not come to its end.",
+    "no_context": "No context was uploaded for the build.",
+    "checksum_mismatch": "The upload's checksum differs from the declared one.",
+    "upload_incomplete": "The upload broke off.",
     "password_needed": "The stored password belongs to another host or username.",
-    "name_taken": "Another one has this name.",
-    "in_use": "Something uses it, so it is not removed. The message names what.",
+    "name_taken": "The name is already in use.",
+    "in_use": "It is in use, so it is not removed. The message names its users.",
     "idempotency_mismatch": "This `Idempotency-Key` belongs to another request.",
-    "already_ended": "The job, build or deployment has ended already.",
-    "already_joined": "The server has joined already.",
+    "already_ended": "The job, build or deployment has already ended.",
+    "already_joined": "The server has already joined.",
     "last_admin_key": "This is the last administrator's key.",
-    "signature_invalid": "The caller of a deploy hook is not verified.",
+    "signature_invalid": "The request of a deploy hook has no valid signature.",
     "no_procedure": "There is no procedure with this name.",
     "wrong_method": "The procedure does not take this method.",
     "wrong_media_type": "The content type is not one that the procedure reads.",
     "too_large": "The body is too large. See [limits](../limits.md#requests).",
-    "quota_exceeded": "The organization keeps as many uploads as it may.",
+    "quota_exceeded": "The organization has used its quota for uploads.",
     "request_timeout": "The body did not arrive in time.",
-    "too_many_at_once": "The key or its organization has its share of streams, waits or uploads.",
+    "too_many_at_once": "The key or its organization has too many open streams, waits or uploads.",
     "too_many_failures": "The address sent too many wrong keys.",
     "database_unavailable": "The database does not answer.",
-    "database_disk_full": "The disk of the database is full. What is stored can still be read.",
-    "busy": "This process has no more room.",
-    "internal": "An error of Wharfinger. The log of the process says which.",
+    "database_disk_full": "The disk of the database is full. Stored data can still be read.",
+    "busy": "This process is at its limit of requests.",
+    "internal": "An internal error. See the log of the process.",
     "cancelled": "The job was cancelled.",
     "command_unreadable": "The stored job cannot be read.",
-    "superseded": "A newer build of the application took the place of this one.",
+    "superseded": "A newer build of the application replaced this one.",
 }
 """Meanings of codes whose remedy does not say it."""
 
@@ -236,8 +211,8 @@ Settings are environment variables. Each may also be read from a file: `NAME_FIL
 
 CODES_INTRODUCTION = """\
 Every error has a stable code. A failed job has it in `error.code`. An error answer has it in
-`data.cause.code`, or says it by its HTTP status. A code is never renamed after a release. An
-attempt that failed with a retryable code is tried again, with a growing pause."""
+`data.cause.code`, or shows it by its HTTP status. A code is never renamed after a release. An
+attempt that failed with a retryable code is retried after a growing pause."""
 
 PROCEDURES_INTRODUCTION = """\
 Each procedure can be called by [three protocols](protocols.md). A query is a GET, a mutation a
