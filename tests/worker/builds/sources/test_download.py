@@ -100,6 +100,14 @@ async def test_an_invalid_answer_fails_with_its_code_and_remedy(
     assert len(api.requests) == 1
 
 
+async def test_no_more_than_the_size_of_a_context_is_written(tmp_path: Path) -> None:
+    async with open_fake(body(CONTENT + bytes(1_000_000))) as api:
+        error = await fail(f"http://{api.host}", tmp_path)
+
+    assert error.code == FaultCode.SOURCE_ALTERED
+    assert (tmp_path / "context.tar").stat().st_size <= len(CONTENT)
+
+
 @pytest.mark.parametrize("behaviour", [reset, say(b"SSH-2.0-OpenSSH\r\n")], ids=["reset", "ssh"])
 async def test_a_server_that_is_not_an_api_is_unreachable(tmp_path: Path, behaviour: Any) -> None:
     async with open_socket(behaviour) as host:
