@@ -23,7 +23,7 @@ from shared.settings import ApiSettings, load
 
 GRACE_SECONDS = 5
 WAIT_SECONDS = 3
-"""A request that still waits for a job then is answered with its id; the job goes on."""
+"""After so long a request that waits for a job is answered with the job's id; the job continues."""
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=3000)
     arguments = parser.parse_args()
     log = configure_logs("api")
-    # Anybody can have it say these: of each once a second.
+    # Any client can trigger these lines, so each is logged at most once a second.
     for name in ("uvicorn.error", "asyncio"):
         logging.getLogger(name).addFilter(OncePerSecond())
     try:
@@ -46,34 +46,31 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SetupError: it cannot start as it is set up.
+        SetupError: the API cannot start with its settings.
     """
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         lifespan="off",
-        # A query may hold an input, and an input may hold a secret: we log our own lines.
+        # Queries may contain inputs, and inputs may contain secrets, so uvicorn logs no requests.
         access_log=False,
         log_config=None,
         ws="none",
         server_header=False,
-        # A proxy's word on who asks can be forged by whoever reaches us beside it.
+        # A client that bypasses the proxy could forge the headers with its address.
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     async with app.router.lifespan_context(app):
-        # uvicorn takes these over, and raises the signal again once it has stopped serving.
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(sign, _already_stopping)
+        # uvicorn handles these signals, and raises them again after it has stopped.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _already_stopping)
         await Server(config, app).serve()
 
 
 class Server(uvicorn.Server):
-    """Bounds its connections; when it stops, finishes the requests that it has taken.
-
-    Those that would not end by then are asked to.
-    """
+    """Limit connections. On shutdown finish the received requests; end event streams and waits."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
@@ -81,17 +78,17 @@ class Server(uvicorn.Server):
 
     @property
     def _resources(self) -> Resources:
-        held: Resources = self._app.state.resources
-        return held
+        resources: Resources = self._app.state.resources
+        return resources
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen.
+        """Open the sockets and accept connections.
 
         Raises:
-            SetupError: it cannot listen where it should.
+            SetupError: a socket cannot be opened.
         """
         listeners = sockets or await listen(self.config.host, self.config.port)
-        # Without a listener of its own: connections are accepted by ours.
+        # Without uvicorn's own listener: our acceptor accepts connections.
         await super().startup(sockets=[])
         connections = self._resources.connections
 
@@ -101,7 +98,7 @@ class Server(uvicorn.Server):
         self.servers.append(Acceptor(listeners, connections, make_protocol))  # type: ignore[arg-type]
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at the connections twice a second."""
+        """Check the connections twice a second."""
         if counter % 5 == 0:
             self._resources.connections.check(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
@@ -111,7 +108,7 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _already_stopping(_sign: int, _frame: FrameType | None) -> None: ...
+def _already_stopping(_number: int, _frame: FrameType | None) -> None: ...
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``wharf api``: the application, its doors and what it holds while it runs."""
+"""``wharf api``: the application, its routes and its resources."""
 
 import asyncio
 import json
@@ -52,14 +52,14 @@ CHANNELS = ("wharf_job", "wharf_progress")
 POOL_CONNECTIONS = 8
 POOL_QUEUE = 256
 POOL_SECONDS = 5.0
-"""A request that gets no connection within so long, or finds a queue, is answered with 503."""
+"""A request is answered with 503 if it gets no connection in this time, or the queue is full."""
 
 PATIENCE = timedelta(seconds=30)
 MAX_READERS = 1000
 MAX_UPLOADS = 64
 UPLOADS_EACH = 8
 LARGE_BODIES = 256
-"""Bodies of more than 64 KiB that are received at once, a quarter of them from one address."""
+"""Limit of bodies over 64 KiB that are received concurrently; a quarter for one address."""
 
 WRONG_KEYS_PER_MINUTE = 20
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -69,12 +69,12 @@ CLIENT_CLOSED_REQUEST = 499
 def create_app(
     settings: ApiSettings, *, patience: timedelta = PATIENCE, log: LogStream | None = None
 ) -> FastAPI:
-    """The application; ``patience`` is how long a request waits for a job.
+    """Make the application; ``patience`` is the longest wait of a request for a job.
 
     Raises:
-        SetupError: the vault's public key or the networks cannot be read, a weak admin key; at the
-            start of its lifespan: the database does not answer, or is not migrated, PostgreSQL or
-            the broker is too old, or uploads cannot be kept where they should be.
+        SetupError: the vault's public key or the networks are invalid, or the admin key is weak. At
+            the start of its lifespan: the database does not answer or is not migrated, PostgreSQL
+            or the broker is too old, or uploads cannot be stored.
     """
     require_strong(settings.admin_key)
     vault = PublicKey.parse(settings.vault_public_key)
@@ -106,8 +106,8 @@ def create_app(
             await stack.enter_async_context(readers.checking(pool))
             limiter = RateLimiter(broker_url, settings.api_rate_per_minute)
             await stack.enter_async_context(limiter.running())
-            hear = _pass_on(waiter, feeds)
-            await stack.enter_async_context(listening(settings.direct_url, CHANNELS, hear))
+            handle = _pass_on(waiter, feeds)
+            await stack.enter_async_context(listening(settings.direct_url, CHANNELS, handle))
             app.state.resources = Resources(
                 pool=pool,
                 sessions=sessions,
@@ -152,10 +152,10 @@ def create_app(
 
 
 def leave(app: FastAPI, patience: timedelta) -> None:
-    """End what would last: event streams now, waits for a job after ``patience``."""
-    held: Resources = app.state.resources
-    held.feeds.leave()
-    held.waiter.leave(patience)
+    """End event streams now, and waits for a job after ``patience``."""
+    resources: Resources = app.state.resources
+    resources.feeds.leave()
+    resources.waiter.leave(patience)
 
 
 def _broker_url(settings: ApiSettings) -> str | None:
@@ -174,12 +174,12 @@ def _open_contexts(settings: ApiSettings) -> ContextStore | None:
 
 
 def _pass_on(waiter: Waiter, feeds: Feeds) -> NotificationHandler:
-    def hear(channel: str, payload: str) -> None:
+    def handle(channel: str, payload: str) -> None:
         feeds.on_notification(channel, payload)
         if channel != "wharf_progress":
             waiter.on_notification(channel, payload)
 
-    return hear
+    return handle
 
 
 async def _begin(pool: Pool, settings: ApiSettings) -> None:
@@ -191,7 +191,8 @@ async def _begin(pool: Pool, settings: ApiSettings) -> None:
             await connection.execute("SELECT FROM organization LIMIT 1")
     except psycopg.OperationalError as error:
         raise SetupError(
-            "the database does not answer", remedy="Check WHARF_DATABASE_URL, and that it runs."
+            "the database does not answer",
+            remedy="Check WHARF_DATABASE_URL, and that PostgreSQL runs.",
         ) from error
     except psycopg.errors.UndefinedTable as error:
         raise SetupError(
@@ -232,7 +233,7 @@ def _add_routes(app: FastAPI) -> None:
 
 
 def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
-    """Add what needs no key: health, metrics, the OpenAPI document."""
+    """Add the routes without a key: health, metrics, the OpenAPI document."""
 
     @app.get("/healthz", include_in_schema=False)
     async def healthz() -> Response:
@@ -260,7 +261,7 @@ def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
 
 @cache
 def _document() -> bytes:
-    """Write the OpenAPI document once: it is long, and needs no key."""
+    """Write the OpenAPI document once, because it is large."""
     return dump(make_document(PROCEDURES.values()))
 
 

@@ -1,4 +1,4 @@
-"""All procedures by name: an explicit list, in the order in which the documents show them."""
+"""All procedures: an explicit list, in the order of the documentation."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Choose the server that is to carry out a job."""
+"""Choose the server for a job."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -63,7 +63,7 @@ async def choose_build_server(
 ) -> str:
     """Return the id of the application's build server, or of the oldest online one.
 
-    A server that an application names is not removed, so it is not looked up.
+    A server that an application uses cannot be removed, so it needs no check.
 
     Raises:
         UnmetConditionError: ``no_server``.
@@ -82,7 +82,7 @@ async def find_live_servers(context: Context) -> list[str]:
 
 
 def _require_online(server: dict[str, Any]) -> None:
-    """Raises `UnmetConditionError` unless the server takes a quick job now."""
+    """Raise `UnmetConditionError` unless the server takes a quick job now."""
     if server["paused"]:
         raise UnmetConditionError(
             "server_paused",

@@ -1,4 +1,4 @@
-"""The rows of servers: found within the organization, listed, stored."""
+"""Find, list and store the servers of an organization."""
 
 from sqlalchemy import Boolean, literal_column
 from sqlalchemy.exc import IntegrityError

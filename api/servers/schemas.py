@@ -1,4 +1,4 @@
-"""A server as a request names it, and as it is shown: its row, and whether it is online."""
+"""The input and output of servers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

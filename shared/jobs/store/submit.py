@@ -94,8 +94,7 @@ async def submit(connection: Connection, job: Submission, *, proof: str | None =
 async def submit_all(connection: AsyncConnection[Any], jobs: Sequence[Submission]) -> None:
     """Store the jobs of one request in its transaction, which has the caller's proof already.
 
-    They go out together, without waiting for an answer in between. None stands for another one:
-    they have no ``dedupe_key``.
+    They are sent together in one round trip. They must not have a ``dedupe_key``.
     """
     cursor = connection.cursor()
     await cursor.executemany(SUBMIT, [values_of(job) for job in jobs])
