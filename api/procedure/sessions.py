@@ -40,16 +40,16 @@ async def open_sessions(url: str) -> AsyncIterator[Sessions]:
 
 
 async def connection_of(session: AsyncSession) -> AsyncConnection[Any]:
-    """The connection that a session's transaction is on, for statements that are no models'."""
+    """Return the connection of a session's transaction, for statements without models."""
     raw = await (await session.connection()).get_raw_connection()
     return cast("AsyncConnection[Any]", raw.driver_connection)
 
 
 @asynccontextmanager
 async def pipeline_of(session: AsyncSession) -> AsyncIterator[AsyncConnection[Any]]:
-    """As `connection_of`; statements are sent on without waiting for the answer to each.
+    """Give the connection in pipeline mode: statements are sent without awaiting each answer.
 
-    The first one's error is raised at the end of the block.
+    The first error is raised at the end of the block.
     """
     connection = await connection_of(session)
     async with connection.pipeline():

@@ -59,7 +59,7 @@ class ChangedWebhook(WebhookOutput):
 
 
 class CreateWebhook(Input):
-    """Without `events` the webhook receives all of them."""
+    """A new webhook; without `events` it receives all of them."""
 
     url: EndpointUrl
     events: Events = Field(default_factory=lambda: sorted(EVENTS))

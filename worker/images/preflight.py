@@ -72,7 +72,7 @@ class Preflight:
 
     @property
     def needed_bytes(self) -> int:
-        """The space for the fetched and the unpacked layers, which exist at the same time."""
+        """Return the space for fetched and unpacked layers, which exist at the same time."""
         return self.missing_bytes * (1 + UNPACKED_TIMES)
 
     def __str__(self) -> str:

@@ -40,7 +40,7 @@ class Scope:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """All scopes to request from a token server."""
+        """Return all scopes to request from a token server."""
         return (str(self), str(Scope(self.mount_from, PULL))) if self.mount_from else (str(self),)
 
     @property

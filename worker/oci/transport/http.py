@@ -51,7 +51,7 @@ class Request:
 
     @property
     def payload(self) -> io.BytesIO | AsyncIterable[bytes] | None:
-        """The content as aiohttp expects it: it warns of ``bytes`` beyond a mebibyte."""
+        """Return the content for aiohttp, which warns of ``bytes`` beyond a mebibyte."""
         return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
 
     def with_authorization(self, authorization: str | None) -> Self:
@@ -92,7 +92,7 @@ class Response:
 
     @property
     def location(self) -> URL | None:
-        """The absolute URL of ``Location``; ``None`` if it is missing or malformed."""
+        """Return the absolute URL of ``Location``; ``None`` if it is missing or malformed."""
         try:
             target = self.url.join(URL(self.headers["Location"]))
         except (KeyError, ValueError):
