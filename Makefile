@@ -8,7 +8,8 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-WORKERS = auto
+# One test process more than cores: a third of the time of most tests is waiting.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 FAST = tests/shared tests/worker tests/test_*.py
 
 .PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format docs

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.journeys.test_up import processes_in
+from tests.journeys.test_up import PROGRAMS, processes_in
 from worker.local.engines import engines_possible
 
 pytestmark = pytest.mark.timeout(240)
@@ -45,7 +45,7 @@ def test_the_demo_shows_the_main_job_on_two_servers_and_leaves_nothing(place: Pa
 
     ran = subprocess.run(
         [sys.executable, "-m", "api.cli.main", "demo"],
-        env={**os.environ, "TMPDIR": str(place), "COLUMNS": "300"},
+        env={**os.environ, "TMPDIR": str(place), "PYTHONPATH": PROGRAMS, "COLUMNS": "300"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

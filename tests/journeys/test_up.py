@@ -17,12 +17,21 @@ import httpx2
 from tests.journeys.conftest import Port
 from worker.local.processes import free_port
 
+PROGRAMS = str(Path(__file__).parent / "programs")
+"""A folder for ``PYTHONPATH``: of what a program starts, coverage is not measured."""
+
 
 @contextmanager
 def running_up(data: Path, port: int, docker_host: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "api.cli.main", "up", "--data-dir", str(data), "--port", str(port)],
-        env={**os.environ, "DOCKER_HOST": docker_host, "PYTHONUNBUFFERED": "1", "COLUMNS": "300"},
+        env={
+            **os.environ,
+            "DOCKER_HOST": docker_host,
+            "PYTHONPATH": PROGRAMS,
+            "PYTHONUNBUFFERED": "1",
+            "COLUMNS": "300",
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
