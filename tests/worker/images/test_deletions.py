@@ -316,6 +316,22 @@ async def test_an_image_with_too_many_tags_is_kept(tools: Tools) -> None:
     assert not [line for line in fake.lines if line.startswith("DELETE")]
 
 
+async def test_an_invalid_tag_keeps_the_image(tools: Tools) -> None:
+    """Such a tag cannot be asked for, and may name the image."""
+    repository = Repository()
+    repository.put(IMAGE, "v1", "../../other/manifests/v1")
+
+    async with open_repository(repository) as fake:
+        result = await ask(fake.host, "team/app", GIVEN_UP, tools)
+
+    assert (result.outcome, result.reasons) == (
+        Outcome.KEPT,
+        ("the repository has an invalid tag",),
+    )
+    assert shown(repository)[1]
+    assert not [line for line in fake.lines if line.startswith("DELETE") or "other" in line]
+
+
 async def test_only_our_own_tag_is_deleted_if_the_registry_can_delete_tags(tools: Tools) -> None:
     repository = Repository()
     repository.put(IMAGE, "v1", "stable")
