@@ -9,7 +9,6 @@ Other modules of this folder implement the requests of the OCI distribution spec
 
 import asyncio
 from dataclasses import replace
-from types import TracebackType
 from typing import Self
 
 from yarl import URL
@@ -72,13 +71,8 @@ class RegistryClient:
         await self._transport.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
+    async def __aexit__(self, *error: object) -> None:
+        await self._transport.__aexit__(*error)
 
     async def ping(self) -> bool:
         """Verify that a registry answers, and return whether it does so without a login.

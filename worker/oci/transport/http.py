@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field, replace
 from socket import AddressFamily, gaierror
-from types import TracebackType
 from typing import Self
 
 import aiohttp
@@ -126,12 +125,7 @@ class Transport:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._session:
             await self._session.close()
 
