@@ -29,10 +29,10 @@ def _absolute_below_root(text: str) -> str:
     return path
 
 
-def _unique(key: Callable[[Item], Hashable], said: str) -> AfterValidator:
+def _unique(key: Callable[[Item], Hashable], name: str) -> AfterValidator:
     def require(items: list[Item]) -> list[Item]:
         if len({key(item) for item in items}) < len(items):
-            raise ValueError(f"Invalid list: {said} is given twice")
+            raise ValueError(f"Invalid list: {name} is given twice")
         return items
 
     return AfterValidator(require)

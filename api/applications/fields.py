@@ -23,7 +23,7 @@ _OTHER_BUILDS = ("heroku_buildpacks", "paketo_buildpacks", "nixpacks", "static",
 
 
 def make_app_name(name: str) -> str:
-    """``My App`` → ``my-app-x1y2z3``: a name for repositories and containers, hardly ever twice."""
+    """Make a name for repositories and containers: ``My App`` → ``my-app-x1y2z3``."""
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     room = MAX_APP_NAME_CHARACTERS - SUFFIX_CHARACTERS - 1
     slug = re.sub("[^a-z0-9]+", "-", ascii_name).strip("-")[:room].strip("-") or "app"
@@ -36,12 +36,12 @@ def _usable_name(text: str) -> str:
     return text
 
 
-def _unless(others: Iterable[str], said: str) -> BeforeValidator:
-    """Refuse what Dokploy knows and we do not, in a sentence."""
+def _unless(others: Iterable[str], message: str) -> BeforeValidator:
+    """Refuse values of Dokploy that are not supported here, with a message."""
 
     def require(value: Any) -> Any:
         if value in others:
-            raise ValueError(said.format(value))
+            raise ValueError(message.format(value))
         return value
 
     return BeforeValidator(require)

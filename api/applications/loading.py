@@ -1,4 +1,4 @@
-"""Load an application with all that a build or a deployment of it is planned from."""
+"""Load an application with everything that its builds and deployments are planned from."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ class ApplicationRegistries:
 
 @dataclass(frozen=True)
 class LoadedApplication:
-    """An application, its registries and the servers that it runs on, as they are at one time.
+    """An application, its registries and its servers at one time.
 
-    ``is_repeat``: the request that it was loaded for is stored already.
+    ``is_repeat`` is set if the request that loads it is already stored.
     """
 
     row: Application
@@ -43,8 +43,8 @@ async def lock_application(
 ) -> LoadedApplication:
     """Lock an application until the transaction's end, and load it.
 
-    Requests for one application wait here for each other, so that a plan is made of what is stored
-    when the plan is.
+    Requests for one application wait here for each other, so the plan is still true when it is
+    stored.
 
     Raises:
         NotFoundError: no such application, or another organization's.
@@ -54,7 +54,7 @@ async def lock_application(
         Application.application_id == application_id,
     )
     await session.exec(query.with_for_update())
-    # Read after the lock, not with it: what others changed until then is seen.
+    # Read after the lock, not with it: another statement sees what others have committed.
     application, registries = await load_application(session, context, application_id)
     servers = await _load_servers(session, application_id)
     is_repeat = context.outlives and await _is_stored(session, context.job_id)

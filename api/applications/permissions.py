@@ -45,15 +45,15 @@ def _holds_something(application: Application) -> bool:
 
 
 def require_host_paths(application: str, sources: Iterable[str], servers: Sequence[Server]) -> None:
-    """Refuse early what a server has said that it would refuse; it decides by itself.
+    """Check that the servers list these host paths; each server checks them again itself.
 
     Raises:
         UnmetConditionError: ``host_path_not_allowed``.
     """
-    wanted = list(sources)
+    paths = list(sources)
     for server in servers:
         allowed = _host_paths(server)
-        for path in wanted if allowed is not None else ():
+        for path in paths if allowed is not None else ():
             if not is_within(path, allowed or ()):
                 raise UnmetConditionError(
                     "host_path_not_allowed",

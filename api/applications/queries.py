@@ -1,4 +1,4 @@
-"""The rows of applications: found within the organization, changed field by field."""
+"""Find and change the rows of the organization's applications."""
 
 from collections.abc import Collection, Sequence
 
@@ -32,7 +32,7 @@ SERVER_IDS = func.array(
 async def find_application(
     session: AsyncSession, context: Context, application_id: str, *, lock: bool = False
 ) -> tuple[Application, Sequence[str]]:
-    """The row and its servers' ids; with ``lock`` the row stays so until the transaction's end.
+    """Return the row and the ids of its servers; ``lock`` locks the row for the transaction.
 
     Raises:
         NotFoundError: no such application, or another organization's.
@@ -80,7 +80,7 @@ def seal_for(
     host: str = "",
     username: str = "",
 ) -> str:
-    """The secret, sealed for this application and purpose."""
+    """Return the secret, sealed for this application and purpose."""
     bound = SealContext(
         purpose=purpose,
         organization_id=application.organization_id,

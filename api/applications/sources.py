@@ -23,12 +23,12 @@ ANY_USERNAME = "git"
 """What a token's user is called where nobody says it: most services look at the token alone."""
 
 
-def _nothing(said: str) -> AfterValidator:
-    """A field of Dokploy's that has to be empty here: to ignore what it says would be worse."""
+def _nothing(message: str) -> AfterValidator:
+    """Require that a field of Dokploy is empty, as it has no effect here."""
 
     def require(value: object) -> object:
         if value:
-            raise ValueError(said)
+            raise ValueError(message)
         return value
 
     return AfterValidator(require)

@@ -12,11 +12,11 @@ from shared.models import Application, BuildContext
 async def choose_context(
     session: AsyncSession, application: Application, context_id: str | None
 ) -> UploadSource | None:
-    """The one that is named, else the newest of an application whose source is uploads.
+    """Return the named context, or the newest one if the application is built from uploads.
 
     Raises:
         NotFoundError: the application has no such context.
-        NoContextError: it is built from uploads, and has none.
+        NoContextError: it is built from uploads and has none.
     """
     if context_id is None and application.source_type != "drop":
         return None

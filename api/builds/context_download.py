@@ -30,7 +30,7 @@ class Fetched(Output):
 
 
 async def fetch_context(context: Context, request: FetchContext) -> Fetched:
-    """Use up the token of an attempt that runs; what is wrong with it is not said.
+    """Consume the token of a running attempt. The error does not say what is wrong with it.
 
     Raises:
         NotFoundError: there is no such token for this context, it was used, its attempt does not

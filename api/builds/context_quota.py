@@ -9,29 +9,29 @@ from api.procedure.context import Context
 MAX_CONTEXTS = 10_000
 
 LOCK = text("SELECT organization_lock(:organization)")
-KEPT = text(
+STORED = text(
     "SELECT count(*) AS contexts, coalesce(sum(size_bytes), 0)::bigint AS size_bytes"
     " FROM context WHERE organization_id = :organization"
 )
 
 
 async def require_quota(session: AsyncSession, context: Context, size_bytes: int) -> None:
-    """Check that one more context of that size may be kept.
+    """Check that one more context of this size may be stored.
 
-    Until the transaction ends, no other one of the organization is checked, by any API process.
+    Until the transaction ends, all API processes wait with their checks for this organization.
 
     Raises:
-        QuotaExceededError: it may not.
+        QuotaExceededError: the organization would store too many bytes or files.
     """
     quota = context.resources.context_quota_bytes
     values = {"organization": context.organization_id}
     connection = await session.connection()
     await connection.execute(LOCK, values)
-    kept = (await connection.execute(KEPT, values)).one()
-    if kept.size_bytes + size_bytes > quota or kept.contexts >= MAX_CONTEXTS:
+    stored = (await connection.execute(STORED, values)).one()
+    if stored.size_bytes + size_bytes > quota or stored.contexts >= MAX_CONTEXTS:
         raise QuotaExceededError(
-            f"the organization keeps {kept.size_bytes} bytes of contexts in {kept.contexts} files;"
-            f" {quota} bytes and {MAX_CONTEXTS} files are the most",
+            f"the organization keeps {stored.size_bytes} bytes of contexts in "
+            f"{stored.contexts} files; {quota} bytes and {MAX_CONTEXTS} files are the most",
             remedy="Remove applications that are no longer built, lower WHARF_JOB_RETENTION_DAYS, "
             "or raise WHARF_CONTEXT_QUOTA_BYTES.",
         )

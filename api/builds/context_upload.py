@@ -1,4 +1,4 @@
-"""Take a context: whose application it is for, then its bytes, then its row."""
+"""Receive a context: check its application, then store its bytes, then its row."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -25,7 +25,7 @@ class UploadContext(Input):
 
 
 class ContextOutput(Output):
-    """A context that is kept, and can be built from; `sha256` is hexadecimal."""
+    """A stored context, from which builds can be made; `sha256` is hexadecimal."""
 
     context_id: str
     size_bytes: int
@@ -34,9 +34,9 @@ class ContextOutput(Output):
 
 @dataclass(frozen=True)
 class Upload:
-    """A request's body as it comes.
+    """The body of a request, chunk by chunk.
 
-    ``announced_bytes`` is how long it is said to be, ``expected`` what its SHA-256 is said to be.
+    ``announced_bytes`` and ``expected`` are the size and the SHA-256 that the caller names.
     """
 
     chunks: AsyncGenerator[bytes, None]
@@ -108,4 +108,4 @@ async def _nothing() -> AsyncGenerator[bytes, None]:
 
 
 UPLOAD = Upload(_nothing()).procedure
-"""As the documents show it; each request has one with its own body."""
+"""The procedure in the documents; each request has a copy of it with its own body."""

@@ -26,10 +26,10 @@ BuildCommand = ImageBuild | ImagePull | ImagePush | ImageCopy
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """One build as it is requested; its options take precedence over the application's.
+    """The request for one build; its options take precedence over the application's.
 
-    ``upload`` is the context that it is built from, if it is from one. The tag of a ready image is
-    the one that is pulled.
+    ``upload`` is the context to build from, if there is one. The tag of a ready image is the tag to
+    pull.
     """
 
     build_id: str
@@ -53,10 +53,10 @@ class Step:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """All that is stored of one build. ``reference`` is what the image is called.
+    """Everything that is stored for one build. ``reference`` is the name of the image.
 
-    ``make``, ``push`` and ``retain`` are its steps, each needing the one before; the first has the
-    build's own id.
+    ``make``, ``push`` and ``retain`` are its steps; each one needs the step before it. The first
+    job has the id of the build.
     """
 
     request: BuildRequest
@@ -75,14 +75,14 @@ class BuildPlan:
 def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPlan:
     """Plan the application's next build.
 
-    Pushed to the build registry, and copied from there to the rollback registry where that is
-    active; where there is only the latter, it is pushed there. Never as ``latest`` alone: the tag
-    is the caller's, else the commit's first characters, else ``v`` and the version. A ready image
-    that is pushed nowhere is called what it is pulled by.
+    The image is pushed to the build registry and copied from there to an active rollback registry;
+    if there is only the latter, it is pushed there. The tag is the caller's, or the commit's first
+    characters, or ``v`` and the version; never ``latest`` by default. A ready image that is not
+    pushed keeps the name by which it is pulled.
 
     Raises:
-        InvalidInputError: there is nothing to build from, or an upload and a git revision.
-        InvalidReferenceError: the application's name and a registry's prefix make no reference.
+        InvalidInputError: there is no source, or both an upload and a git revision are given.
+        InvalidReferenceError: a registry's prefix and the application's name are no reference.
         UnmetConditionError: ``registry_not_allowed``.
     """
     if request.upload and (request.branch or request.commit):
@@ -137,7 +137,7 @@ def _commit(application: Application, request: BuildRequest) -> str | None:
 def _destinations(
     application: Application, registries: ApplicationRegistries
 ) -> tuple[Registry | None, Registry | None]:
-    """Return where it is pushed to, and where it is copied to from there."""
+    """Return the registry to push to, and the one to copy to from there."""
     rollback = registries.rollback if application.rollback_active else None
     if registries.build is None:
         return rollback, None

@@ -46,10 +46,10 @@ class ManyBuilds(Input):
 
 
 class BuildOutput(Output):
-    """An image of an application; `reference` and `digest` are what to run once it succeeded.
+    """A build of an application; after a success, `reference` and `digest` name its image.
 
-    It cannot be run any more once `imageDeletedAt`: the image went with its last rollback point.
-    `jobIds` are those of its steps in their order: make, push, retain.
+    After `imageDeletedAt` the image cannot be run: it was deleted with its last rollback point.
+    `jobIds` are the jobs of its steps in order: make, push, retain.
     """
 
     build_id: str
@@ -82,14 +82,14 @@ class BuildOutput(Output):
 
 
 class AcceptedBuild(BuildOutput, Accepted, Warned):
-    """A build that was stored; `jobId` is the job that it begins with."""
+    """A stored build; `jobId` is its first job."""
 
 
 async def build(context: Context, request: BuildInput) -> AcceptedBuild:
     """Build an application's image, push it to its build registry, keep it for a rollback.
 
-    Answers at once; nothing is deployed. One build of an application runs at a time, and a newer
-    one supersedes one that waits, unless its `latestWins` is off.
+    The answer does not wait for the build, and nothing is deployed. Builds of an application run
+    one at a time. A newer build supersedes a waiting one, unless `latestWins` is off.
     """
     async with context.transaction() as session:
         loaded = await lock_application(session, context, request.application_id)
@@ -138,7 +138,7 @@ async def _find(session: AsyncSession, context: Context, build_id: str) -> tuple
 
 
 def _query(context: Context) -> Select[Build, str]:
-    """Builds of the organization, with the state of the job that each begins with."""
+    """Return the query for the organization's builds, with the state of their first jobs."""
     return (
         select(Build, Job.state)
         .outerjoin(Job, col(Job.job_id) == Build.make_job_id)

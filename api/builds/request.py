@@ -1,4 +1,4 @@
-"""A build as it is requested: its input, read with what it names, and planned."""
+"""The request for a build: its input, checked and planned."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
@@ -22,16 +22,16 @@ MAY_MISS = (
     AppliesTo("source_type", ("git",), refused=True, harmless=False),
     NotBeside("context_id", refused=True, harmless=False),
 )
-"""Only sources in a git repository can have parts that are missing."""
+"""Only sources in a git repository can have missing parts."""
 
 
 class BuildInput(Input):
-    """`tag`, `branch` and `commit` go before what the application has; a tag is made by default.
+    """`tag`, `branch` and `commit` take precedence over the application's; the tag has a default.
 
-    So does `contextId`, an upload; where `sourceType` is `drop` it is the newest one by default.
-    Of a ready image there is a `tag` alone: the one that is pulled. With `allowMissing` sources
-    from git are built without the submodules and LFS files that cannot be fetched, which the job's
-    `warnings` name; else the build fails.
+    So does `contextId`, an upload; if `sourceType` is `drop`, the default is the newest upload. A
+    ready image takes only a `tag`: the one to pull. With `allowMissing`, submodules and LFS files
+    that cannot be fetched are left out, and the job's `warnings` name them; without it the build
+    fails.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.BUILD
@@ -48,7 +48,7 @@ class BuildInput(Input):
 async def plan_build(
     session: AsyncSession, context: Context, loaded: LoadedApplication, request: BuildInput
 ) -> BuildPlan:
-    """Check a request, read what it names, and plan the build.
+    """Check the request, choose the context and the build server, and plan the build.
 
     Raises:
         ForbiddenError: the caller may not build the application.

@@ -33,9 +33,9 @@ SUPERSEDED = Fault(code="superseded", message="a newer build of the application 
 
 
 async def store_build(connection: AsyncConnection[Any], plan: BuildPlan) -> None:
-    """Store the build and submit its jobs, in the transaction that has locked the application.
+    """Store the build and submit its jobs, in the transaction that locked the application.
 
-    If the application's latest build wins, those that still wait are cancelled.
+    If the application's latest build wins, its waiting builds are superseded.
     """
     values = _values(plan)
     await connection.execute(NUMBER, values)

@@ -29,11 +29,11 @@ from shared.errors import NotFoundError, UnmetConditionError
 from shared.models import Application, Build
 
 MADE = NotBeside("build_id", refused=True)
-"""A build that was made has its tag, branch, commit and context already."""
+"""An existing build already has its tag, branch, commit and context."""
 
 
 class Deploy(BuildInput):
-    """With `buildId` what that build made is deployed; else it is built first, as by a build."""
+    """With `buildId` the image of that build is deployed; without it the image is built first."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = {}
 
@@ -51,9 +51,10 @@ class Deploy(BuildInput):
 async def deploy(context: Context, request: Deploy) -> AcceptedDeployment:
     """Build an application, and run the image on all of its servers in place of what runs there.
 
-    Answers at once. Each server pulls it by digest, starts it, waits until it is healthy, and
-    switches; what fails leaves what ran before. Deployments of an application are carried out one
-    after the other on each server; one that is away waits, a day at the most.
+    The answer does not wait for the deployment. Each server pulls the image by its digest, starts
+    it, waits until it is healthy, and switches; after a failure the previous container keeps
+    running. Each server carries out one deployment of an application at a time. A deployment waits
+    at most a day for a server that is offline.
     """
     if request.build_id is None:
         return await _build_and_deploy(context, request)
@@ -66,7 +67,7 @@ async def redeploy(context: Context, request: ApplicationDeploymentInput) -> Acc
 
 
 async def deploy_image(context: Context, application_id: str, tag: str) -> AcceptedDeployment:
-    """Deploy an application's ready image as it is under this tag, which it also gets of ours."""
+    """Deploy an application's ready image by this tag, and push it with the same tag."""
     request = Deploy.model_validate({"applicationId": application_id, "tag": tag})
     return await _build_and_deploy(context, request)
 

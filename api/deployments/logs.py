@@ -16,19 +16,19 @@ from api.procedure.procedure import Procedure
 from shared.database import Pool
 
 MAX_TAIL = 10_000
-MAX_SIGNS = 4_000_000
-"""Of an answer; a line may be of 4,000, and most are of a hundred."""
+MAX_CHARACTERS = 4_000_000
+"""The characters of an answer; a line has at most 4,000, and most have about a hundred."""
 
 AT_ONCE = 50
-"""Events that are held at a time; one has 16 KiB at the most."""
+"""The number of events in memory at a time; each has at most 16 KiB."""
 
-# An event has at least one line, so that the newest ``tail`` of them are enough. What was pruned is
-# shown from what is left: a job's end by its row, a server's by the deployment's.
-SAID = """
+# An event has at least one line, so the newest ``tail`` events are enough. Where events were
+# pruned, the row of the job or of the deployment's server shows how it ended.
+ENTRIES = """
 WITH chosen AS (
   SELECT deployment_id, build_id FROM deployment
    WHERE deployment_id = %(deployment_id)s AND organization_id = %(organization_id)s
-), place AS (
+), target AS (
   SELECT s.*, server.name FROM chosen JOIN deployment_server s USING (deployment_id)
     JOIN server USING (server_id)
 ), step (job_id, rank) AS (
@@ -36,12 +36,12 @@ WITH chosen AS (
     (VALUES (b.make_job_id, 1), (b.push_job_id, 2), (b.retain_job_id, 3)) AS steps
    WHERE chosen.build_id = chosen.deployment_id
   UNION ALL
-  SELECT steps.* FROM place CROSS JOIN LATERAL
+  SELECT steps.* FROM target CROSS JOIN LATERAL
     (VALUES (pull_job_id, 4), (replace_job_id, 5)) AS steps
 ), held AS (
   SELECT job_id, rank, j.kind AS step, name, j.state, j.error, j.finished_at, j.event_seq
     FROM step JOIN job j USING (job_id) JOIN server USING (server_id)
-), said AS (
+), entry AS (
   SELECT e.at, rank, name, e.seq, step, e.state, e.attempt, e.data
     FROM held CROSS JOIN LATERAL (
       SELECT * FROM job_event WHERE job_event.job_id = held.job_id
@@ -53,18 +53,18 @@ WITH chosen AS (
      AND NOT EXISTS (SELECT 1 FROM job_event e WHERE e.job_id = held.job_id)
   UNION ALL
   SELECT finished_at, 6, name, 0, 'deployment', outcome, 0, jsonb_build_object('error', error)
-    FROM place WHERE outcome IS NOT NULL
+    FROM target WHERE outcome IS NOT NULL
      AND NOT EXISTS (SELECT 1 FROM held WHERE held.job_id IN (pull_job_id, replace_job_id))
 )
 SELECT at, name, step, state, attempt, data, (
   SELECT count(DISTINCT name) > 1
-    FROM (SELECT name FROM place UNION ALL SELECT name FROM held) AS names) AS is_several
-  FROM said ORDER BY at DESC, rank DESC, name DESC, seq DESC LIMIT %(tail)s
+    FROM (SELECT name FROM target UNION ALL SELECT name FROM held) AS names) AS is_several
+  FROM entry ORDER BY at DESC, rank DESC, name DESC, seq DESC LIMIT %(tail)s
 """
 
 
 class ReadLogs(ChosenDeployment):
-    """`tail` is how many lines there are at the most."""
+    """`tail` is the largest number of lines."""
 
     tail: Annotated[int, Field(ge=1, le=MAX_TAIL)] = 100
 
@@ -72,9 +72,9 @@ class ReadLogs(ChosenDeployment):
 async def read_logs(context: Context, request: ReadLogs) -> str:
     """Return the newest lines of a deployment's log, in order of time.
 
-    It holds what its jobs printed on all servers, when they began and ended, and why they failed;
-    of a build that was asked for with it, that too. Each line begins with a time, and with the
-    server's name where there are several.
+    It holds the output of its jobs on all servers, their start and end, and why they failed. A
+    build that was requested with the deployment is included. Each line begins with a time and, if
+    there are several servers, with the server's name.
     """
     await one(context, request)
     chosen = {
@@ -92,7 +92,7 @@ async def read_logs(context: Context, request: ReadLogs) -> str:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """An event of a job, or the end of one; ``step`` is the job's kind."""
+    """An event of a job, or its end; ``step`` is the job's kind."""
 
     at: datetime
     name: str
@@ -103,7 +103,7 @@ class LogEntry:
     is_several: bool
 
     def lines(self) -> Iterator[str]:
-        """As they are shown, each with its time."""
+        """Yield the lines to show, each with its time."""
         server = f"{self.name} " if self.is_several else ""
         for line in self._text().split("\n"):
             yield f"{show_moment(self.at)} {server}{line}"
@@ -120,17 +120,17 @@ class LogEntry:
 
 @dataclass
 class _Tail:
-    """Lines from the last one up, until there are enough."""
+    """The last lines, collected from the end until there are enough."""
 
-    wanted: int
+    most_lines: int
     _upwards: list[str] = field(default_factory=list)
-    _signs: int = 0
+    _characters: int = 0
 
     def put_before(self, event: LogEntry) -> bool:
-        """Put all lines of an event before the others; whether there is room for more."""
+        """Put the lines of an event before the others; return whether there is room for more."""
         for line in reversed(list(event.lines())):
-            self._signs += len(line) + 1
-            if len(self._upwards) >= self.wanted or self._signs > MAX_SIGNS:
+            self._characters += len(line) + 1
+            if len(self._upwards) >= self.most_lines or self._characters > MAX_CHARACTERS:
                 return False
             self._upwards.append(line)
         return True
@@ -144,14 +144,14 @@ class _Tail:
 async def _newest_first(
     pool: Pool, chosen: Mapping[str, Any]
 ) -> AsyncIterator[AsyncIterable[DictRow]]:
-    """Rows as they are taken: a cursor of the database's, which keeps them until then."""
+    """Yield the rows of a server-side cursor; the database holds those that are not fetched."""
     async with (
         pool.connection() as connection,
         connection.transaction(),
-        connection.cursor("said") as cursor,
+        connection.cursor("entries") as cursor,
     ):
         cursor.itersize = AT_ONCE
-        await cursor.execute(SAID, chosen)
+        await cursor.execute(ENTRIES, chosen)
         yield cursor
 
 

@@ -21,7 +21,7 @@ _ON_FAILURE: dict[str, OnFailure] = {"stop": "stop", "rollback": "rollback"}
 
 @dataclass(frozen=True)
 class DeploymentRequest:
-    """A deployment as it is requested."""
+    """The request for a deployment."""
 
     deployment_id: str
     requested_by: str | None = None
@@ -31,9 +31,10 @@ class DeploymentRequest:
 
 @dataclass(frozen=True)
 class Content:
-    """The image that a deployment runs, and how; ``retained`` is where a rollback will find it.
+    """The image that a deployment runs, and its run settings.
 
-    ``rollback_id`` is the point that it is taken from, if it is.
+    ``retained`` is where a rollback will find the image. ``rollback_id`` is the rollback point that
+    both are from, if they are.
     """
 
     build_id: str
@@ -46,7 +47,7 @@ class Content:
 def plan_new_build(
     loaded: LoadedApplication, request: DeploymentRequest, build: BuildPlan
 ) -> DeploymentPlan:
-    """Plan the deployment of an image that is yet to be built, with the current settings.
+    """Plan the deployment of an image that a planned build will make, with the current settings.
 
     Raises:
         UnmetConditionError: as `make_deployment_plan`, or ``build_not_pushed``.
@@ -65,11 +66,11 @@ def plan_new_build(
 def plan_stored_build(
     loaded: LoadedApplication, request: DeploymentRequest, build: Build
 ) -> DeploymentPlan:
-    """Plan the deployment of an image that was built, with the current settings.
+    """Plan the deployment of the image of an existing build, with the current settings.
 
     Raises:
-        UnmetConditionError: as `make_deployment_plan`, ``build_not_succeeded``, ``image_deleted``,
-            or ``build_not_pushed``, so that no other server could pull it.
+        UnmetConditionError: as `make_deployment_plan`, or ``build_not_succeeded``,
+            ``image_deleted``, ``build_not_pushed``.
     """
     pushed = build.reference if build.push_job_id else None
     content = Content(
@@ -84,7 +85,9 @@ def plan_stored_build(
 def make_deployment_plan(
     loaded: LoadedApplication, request: DeploymentRequest, content: Content
 ) -> DeploymentPlan:
-    """Plan the deployment of this content to all servers of its application, with its variables.
+    """Plan the deployment of this content to all servers of its application.
+
+    The variables are the current ones.
 
     Raises:
         UnmetConditionError: ``too_many_replicas``, ``app_name_unusable``,
@@ -130,7 +133,7 @@ def require_server(loaded: LoadedApplication) -> None:
 
 
 def make_deleted(what: str) -> UnmetConditionError:
-    """The refusal of an image that went, or is going, with its last rollback point."""
+    """Make the error for an image that was, or is being, deleted with its last rollback point."""
     return UnmetConditionError(
         "image_deleted",
         f"{what} is deleted with its rollback point",
@@ -199,7 +202,7 @@ def _not_pushed(what: str) -> UnmetConditionError:
 
 
 def _registry_id(registries: ApplicationRegistries, build: Build, image: Reference) -> str | None:
-    """Whose login it is pulled with: of where it was pushed to, or it was pulled from before."""
+    """Return the registry whose login pulls it: one it was pushed to, or the one of its source."""
     pushed_to = (registries.build, registries.rollback, registries.pull)
     for registry in pushed_to if build.push_job_id else (registries.pull,):
         if registry is not None and registry.host == image.registry:
@@ -208,5 +211,5 @@ def _registry_id(registries: ApplicationRegistries, build: Build, image: Referen
 
 
 def _mount(stored: dict[str, Any]) -> dict[str, Any]:
-    """A directory's path or a volume's name is its source, by its type."""
+    """Return a mount whose source is a directory's path or a volume's name, by its type."""
     return {**stored, "source": stored["host_path"] or stored["volume_name"]}

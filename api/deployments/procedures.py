@@ -1,4 +1,4 @@
-"""Deployments: followed and cancelled. They are requested in `deploy` and `api.rollbacks`."""
+"""Show and cancel deployments. `deploy` and `api.rollbacks` request them."""
 
 from collections.abc import Sequence
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Deployments as everybody sees them, read within the organization."""
+"""Read deployments of the organization, and show them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ WAITING = {"queued", "dispatched"}
 
 @dataclass(frozen=True)
 class LoadedServer:
-    """A server of a deployment, with the state of the job that it begins with."""
+    """A server of a deployment, with the state of its first job."""
 
     server: DeploymentServer
     pull_state: str | None
@@ -30,7 +30,7 @@ class LoadedServer:
 
 @dataclass(frozen=True)
 class LoadedDeployment:
-    """A deployment with its servers, in their order, and the state of its very first job."""
+    """A deployment with its servers in order, and the state of its first job."""
 
     deployment: Deployment
     first_state: str | None
@@ -38,9 +38,9 @@ class LoadedDeployment:
 
 
 class DeployedServerOutput(Output):
-    """One server; `gapSeconds` is how long nothing answered at its published ports.
+    """One server; `gapSeconds` is the time for which nothing answered at its published ports.
 
-    `jobIds` are those of its steps in their order: pull, replace.
+    `jobIds` are the jobs of its steps in order: pull, replace.
     """
 
     server_id: str
@@ -104,7 +104,7 @@ class DeploymentOutput(Output):
 
 
 class AcceptedDeployment(DeploymentOutput, Accepted, Warned):
-    """A deployment that was stored; `jobId` is the job that it begins with."""
+    """A stored deployment; `jobId` is its first job."""
 
 
 async def find_deployment(
@@ -121,7 +121,7 @@ async def find_deployment(
 async def read_deployments(
     session: AsyncSession, query: SelectOfScalar[Deployment], limit: int = 1
 ) -> list[LoadedDeployment]:
-    """The newest first."""
+    """Return the newest deployments of a query, the newest first."""
     newest = query.order_by(col(Deployment.number).desc()).limit(limit)
     rows = (await session.exec(newest)).all()
     ids = [row.deployment_id for row in rows]
@@ -139,7 +139,7 @@ def deployments(context: Context) -> SelectOfScalar[Deployment]:
 
 
 async def _states(session: AsyncSession, ids: Sequence[str]) -> dict[str, str]:
-    """Of the first job of each, which has its id."""
+    """Return the states of the first jobs, which have the ids of their deployments."""
     query = select(Job.job_id, Job.state).where(col(Job.job_id).in_(ids))
     return dict((await session.exec(query)).all())
 

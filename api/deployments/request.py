@@ -1,4 +1,4 @@
-"""A deployment as it is requested: the input that all have in common, and its being stored once."""
+"""The request for a deployment: the input that all have in common, and storing it once."""
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -11,7 +11,7 @@ from api.procedure.context import Context
 from api.procedure.sessions import connection_of, pipeline_of
 from shared.deployments.store import DeploymentPlan, store_deployment
 
-# Read with the application locked, which control locks too before it asks for a deletion.
+# Read with the application locked; control locks it too before it requests a deletion.
 IS_DELETED = """
 SELECT FROM build
  WHERE build_id = %(build_id)s AND image_deleted_at IS NOT NULL
@@ -39,7 +39,7 @@ class ApplicationDeploymentInput(DeploymentInput):
 async def lock_deployable(
     session: AsyncSession, context: Context, application_id: str
 ) -> LoadedApplication:
-    """As `lock_application`, of one that the caller may deploy.
+    """Lock and load an application that the caller may deploy.
 
     Raises:
         NotFoundError: no such application, or another organization's.
@@ -51,14 +51,14 @@ async def lock_deployable(
 
 
 def request_of(context: Context, title: str, description: str) -> DeploymentRequest:
-    """Return the request for a deployment, which has the id of the job that it begins with."""
+    """Return the request for a deployment with the id of its first job."""
     return DeploymentRequest(context.job_id, context.caller.api_key_id, title, description)
 
 
 async def store_planned(
     session: AsyncSession, context: Context, loaded: LoadedApplication, plan: DeploymentPlan
 ) -> AcceptedDeployment:
-    """Store the deployment of an image that is there, unless it is stored already, and show it.
+    """Store the deployment of an existing image once, and show it.
 
     Raises:
         UnmetConditionError: ``image_deleted``.

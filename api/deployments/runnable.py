@@ -1,4 +1,4 @@
-"""Require that run settings are such that an Engine can carry them out; pure."""
+"""Check that an Engine can carry out run settings; pure."""
 
 import re
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from shared.deployments.run_settings import RunSettings
 from shared.errors import UnmetConditionError
 
 MAX_HEALTH_SECONDS = 600
-"""An attempt has half an hour, and may have to wait for the check twice."""
+"""An attempt has half an hour and may wait for the health check twice."""
 
 
 class _Names(NamedTuple):
@@ -18,7 +18,7 @@ class _Names(NamedTuple):
 _NAMES = {
     "container": _Names(
         re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+(?<!\.new)(?<!\.old)"),
-        "two signs or more, a letter or a digit first, and neither .new nor .old at its end",
+        "two characters or more, first a letter or a digit, and neither .new nor .old at the end",
     ),
     "service": _Names(
         re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?"),

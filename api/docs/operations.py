@@ -26,10 +26,10 @@ def render_document(document: Json) -> Rendered:
     groups = _by_tag(document)
     links = "".join(f'<li><a href="#{make_anchor(tag)}">{escape(tag)}</a></li>' for tag in groups)
     writer.write(f'<nav class="headings" aria-label="On this page"><ul>{links}</ul></nav>')
-    said = {tag.get("name"): tag.get("description", "") for tag in document.get("tags", ())}
+    descriptions = {tag.get("name"): tag.get("description", "") for tag in document.get("tags", ())}
     for tag, operations in groups.items():
-        writer.head(2, make_anchor(tag), tag, str(said.get(tag, "")))
-        writer.write(render_text(str(said.get(tag, ""))))
+        writer.head(2, make_anchor(tag), tag, str(descriptions.get(tag, "")))
+        writer.write(render_text(str(descriptions.get(tag, ""))))
         for path, method, operation in operations:
             writer.write_operation(path, method, operation)
     writer.write_schemas()

@@ -41,7 +41,7 @@ def _bare_input(request: Request, body: bytes) -> object:
 
 
 def flat_input(request: Request) -> object:
-    """The query parameters as an input; nothing where there are none.
+    """Return the query parameters as an input, or `Undefined` if there are none.
 
     Raises:
         InvalidInputError: one of them is given twice.

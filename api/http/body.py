@@ -17,38 +17,38 @@ from api.sockets.connections import network_of
 
 MAX_BODY_BYTES = 1024 * 1024
 SMALL_BYTES = 64 * 1024
-"""So much of a body is received for anybody; for more there are places."""
+"""The size up to which every body is received; larger ones are limited in number."""
 
 BODY_PATIENCE = timedelta(seconds=60)
 
 
 async def read_body(
-    request: Request, places: ConcurrencyLimit, patience: timedelta = BODY_PATIENCE
+    request: Request, large: ConcurrencyLimit, patience: timedelta = BODY_PATIENCE
 ) -> bytes:
-    """The whole body.
+    """Return the whole body; ``large`` limits how many large ones are received at once.
 
     Raises:
         TooLargeError: more than 1 MiB; what follows is not read.
-        RequestTimeoutError: it did not come in time.
-        TooManyAtOnceError, BusyError: there is no place for a large one.
+        RequestTimeoutError: it did not arrive in time.
+        TooManyAtOnceError, BusyError: too many large bodies are being received.
     """
     try:
         async with asyncio.timeout(patience.total_seconds()):
-            return await _read(request, places)
+            return await _read(request, large)
     except TimeoutError:
         raise RequestTimeoutError(
             f"the body did not come within {patience.total_seconds():g} s", remedy="Send it again."
         ) from None
 
 
-async def _read(request: Request, places: ConcurrencyLimit) -> bytes:
+async def _read(request: Request, large: ConcurrencyLimit) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    with ExitStack() as place:
+    with ExitStack() as stack:
         async for chunk in request.stream():
             if size <= SMALL_BYTES < size + len(chunk):
                 address = network_of(request.client.host) if request.client else ""
-                place.enter_context(places.hold(address, None))
+                stack.enter_context(large.hold(address, None))
             size += len(chunk)
             if size > MAX_BODY_BYTES:
                 raise TooLargeError(f"a request's body has at most {MAX_BODY_BYTES} bytes")

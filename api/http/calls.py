@@ -19,14 +19,14 @@ Procedures = Mapping[str, AnyProcedure]
 
 UNKNOWN = "unknown"
 TOTAL = timedelta(minutes=2)
-"""A call that takes longer waits for something that will not come."""
+"""The time limit of a call."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class Call:
-    """One procedure to run. ``read`` gives its raw input, and is asked only of known callers.
+    """One procedure to run. ``read`` returns its raw input and is called for known callers only.
 
     ``procedure`` may be the error that there is none to run; ``guarded``: that too is
     reported to known callers only. ``total`` is how long it may take.
@@ -46,13 +46,13 @@ class Call:
 
     @property
     def logged(self) -> str:
-        """Its name for the log. What names no procedure stays out: it may be a mistyped secret."""
+        """Return the name for the log; an unknown name is left out, as it may be a secret."""
         return UNKNOWN if isinstance(self.procedure, NoProcedureError) else self.path[:100]
 
 
 @dataclass(frozen=True)
 class Success:
-    """``shown`` is JSON; ``http`` is 202 for a job that is not waited for.
+    """The result as JSON; ``http`` is 202 for a job that nobody waits for.
 
     ``warnings`` name the fields of the request that have no effect.
     """
@@ -88,7 +88,7 @@ def make_wrong_method(procedure: AnyProcedure, method: str, allowed: str) -> Wro
 
 
 def log_refusal(request: Request, failure: Failure, *, name: str = UNKNOWN) -> Failure:
-    """Log a request whose calls could not even be read; gives the failure."""
+    """Log a request whose calls could not be read, and return the failure."""
     address = request.client.host if request.client else ""
     log.info("call", procedure=name, status=failure.http, milliseconds=0.0, address=address)
     return failure

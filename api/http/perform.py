@@ -39,7 +39,7 @@ class _SharedCall:
 
 
 class CallerGoneError(Exception):
-    """Nobody is there to take the answer."""
+    """The caller disconnected."""
 
 
 async def perform(resources: Resources, request: Request, calls: Sequence[Call]) -> list[Answer]:
@@ -76,7 +76,7 @@ async def _all(answers: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
 async def _identify(
     resources: Resources, request: Request, address: str, calls: Sequence[Call]
 ) -> Caller | WharfError:
-    """The caller, or why it is none: an error for those calls only that need to know."""
+    """Return the caller, or the error for those calls that need a key."""
     if not any(call.needs_key for call in calls):
         return NOBODY
     try:
@@ -152,7 +152,7 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
 
 
 def _require_key(procedure: AnyProcedure, key: Repeatable | WharfError) -> Repeatable:
-    """The key, where it means something: to take it and not keep its promise would be worse."""
+    """Return the key; refuse it for a procedure that does not submit a job."""
     if isinstance(key, WharfError):
         raise key
     if not procedure.submits:
@@ -195,7 +195,7 @@ def _presentable(error: WharfError) -> WharfError:
 
 
 def _log_defect(name: str, error: Exception) -> None:
-    """Where it went wrong and what kind it is; an error's text may hold values, so it stays out."""
+    """Log the class of an error and its lines, not its text, which may hold values."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
     log.error("defect", procedure=name, error=type(error).__name__, places=lines)

@@ -43,7 +43,7 @@ class ErrorBody(BaseModel):
 
 
 def plain_response(answer: Answer) -> Response:
-    """The answer as a whole response."""
+    """Return the response for an answer."""
     if isinstance(answer, Failure):
         return plain_error(answer)
     headers = {**NO_STORE, **warning_header([answer])}
@@ -71,7 +71,7 @@ def error_data(error: WharfError, path: str | None) -> dict[str, Any]:
         data["path"] = path
     data["zodError"] = flatten(error.issues) if isinstance(error, InvalidFieldsError) else None
     cause = _cause(error)
-    if cause["code"] not in _SAID_BY_STATUS or cause["remedy"]:
+    if cause["code"] not in _CODES_OF_STATUS or cause["remedy"]:
         data["cause"] = cause
     return data
 
@@ -87,9 +87,9 @@ def extra_headers(error: WharfError) -> dict[str, str]:
 
 
 def warning_header(answers: Iterable[Answer]) -> dict[str, str]:
-    """The fields without effect, as a JSON array in ASCII; no header where there are none.
+    """Return the header that names fields without effect, as a JSON array in ASCII.
 
-    It is the one place for them where the answer is a bare ``true``.
+    An answer that is a bare ``true`` can name them nowhere else.
     """
     found = [each for answer in answers if isinstance(answer, Success) for each in answer.warnings]
     if not found:
@@ -101,16 +101,16 @@ def warning_header(answers: Iterable[Answer]) -> dict[str, str]:
 
 
 def dump(value: object) -> bytes:
-    """Compact JSON, as JavaScript writes it."""
+    """Return compact JSON, as JavaScript writes it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 NO_STORE = {"cache-control": "no-store"}
 WARNINGS = "x-wharf-warnings"
 MAX_HEADER_CHARACTERS = 3000
-"""Proxies take headers of 4 KiB and more; with more text the reasons are left out."""
+"""Proxies accept headers of at least 4 KiB; longer reasons are left out."""
 
-_SAID_BY_STATUS = {
+_CODES_OF_STATUS = {
     "bad_input",
     "unreadable_input",
     "unauthenticated",

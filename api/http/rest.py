@@ -56,7 +56,7 @@ def _add(app: FastAPI, name: str, method: str, endpoint: Endpoint) -> None:
 
 
 async def answer_unknown(resources: Resources, path: str, request: Request) -> Response:
-    """Everything else below ``/api/``: 401 without a key, else 404, whatever the method."""
+    """Answer all other paths below ``/api/``: 401 without a key, 404 with one."""
     call = Call(path, NoProcedureError("Not found"), lambda: None, guarded=True)
     [answer] = await perform(resources, request, [call])
     return plain_response(answer)
@@ -65,8 +65,8 @@ async def answer_unknown(resources: Resources, path: str, request: Request) -> R
 def _endpoint(procedure: AnyProcedure, resources: Callable[[], Resources]) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            places = resources().bodies
-            body = b"" if request.method == "GET" else await read_body(request, places)
+            large = resources().bodies
+            body = b"" if request.method == "GET" else await read_body(request, large)
         except WharfError as error:
             failure = Failure(procedure.name, error)
             return plain_error(log_refusal(request, failure, name=procedure.name))

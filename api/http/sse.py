@@ -27,7 +27,7 @@ bytes a second, `secondsLeft`, and `stalled` (`{layer, seconds}`) when no byte o
 
 
 async def answer_events(resources: Resources, request: Request) -> Response:
-    """The stream; 204 for a reader that had the last event, which keeps it from coming back."""
+    """Return the stream, or 204 for a reader that has the last event, so that it stops."""
     call = Call(EVENTS.name, EVENTS, lambda: _input(request))
     [answer] = await perform(resources, request, [call])
     if isinstance(answer, Failure):

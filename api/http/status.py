@@ -1,4 +1,4 @@
-"""The one place that knows which HTTP status and which tRPC code an error has."""
+"""Map each error to its HTTP status and its tRPC code."""
 
 from dataclasses import dataclass
 
@@ -56,5 +56,5 @@ STATUSES: dict[type[WharfError], Status] = {
 
 
 def status_of(error: WharfError) -> Status:
-    """The status of the nearest class of the error that has one."""
+    """Return the status of the error's nearest class that has one."""
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)

@@ -13,7 +13,7 @@ _PART = re.compile(r"((?:\\.|[^.\\])*)(?:\.|$)")
 
 
 def read_superjson(document: object) -> object:
-    """The value; what is marked as undefined is left out, or is `Undefined` as a whole.
+    """Return the value; undefined parts are left out, an undefined whole is `Undefined`.
 
     Raises:
         UnreadableInputError: not a superjson document.

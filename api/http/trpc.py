@@ -76,7 +76,7 @@ async def answer_batch(
 
 
 def _input_text(request: Request, body: bytes) -> bytes | str:
-    """The input in tRPC's form.
+    """Return the text of the input in tRPC's form.
 
     Raises:
         NoEffectError: the request has more than that.
@@ -86,7 +86,7 @@ def _input_text(request: Request, body: bytes) -> bytes | str:
 
 
 def _read_once(read_text: Callable[[], bytes | str]) -> Callable[[], object]:
-    """Gives the inputs of a batch; read once, however many calls it has, and not before that."""
+    """Return a function that reads the inputs of a batch once, at its first call."""
 
     @cache
     def outcome() -> tuple[object, WharfError | None]:

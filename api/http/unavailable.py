@@ -21,15 +21,12 @@ log = structlog.get_logger()
 
 
 def cost_its_connection(error: Exception) -> bool:
-    """Whatever it is called: to PostgreSQL, a transaction left idle is an internal error."""
+    """Return whether the connection is lost; an idle transaction's end is an internal error."""
     return isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated
 
 
 def explain_unavailable(resources: Resources, error: Exception) -> UnavailableError:
-    """Why there was no connection: all are in use, or the database gives none.
-
-    Or there was one, and nothing could be stored.
-    """
+    """Return the caller's error: all connections are in use, or the database is away or full."""
     if is_disk_full(error):
         log.error("database_disk_full")
         resources.disk.note_failed_write()

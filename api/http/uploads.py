@@ -1,4 +1,4 @@
-"""The two bodies that are no JSON: a context as it is uploaded, and as a server fetches it."""
+"""Receive and send the two bodies that are not JSON: uploaded and fetched contexts."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -21,11 +21,11 @@ from shared.errors import NotFoundError, WharfError
 MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
 STALL = timedelta(seconds=30)
 MOVED_BYTES = 16 * 1024
-"""So much of a context has to come in that time."""
+"""The bytes of a context that have to arrive within `STALL`."""
 
 UPLOAD_HEADERS = [
-    {"name": name, "in": "header", "description": said, "schema": {"type": "string"}}
-    for name, said in (
+    {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
+    for name, description in (
         ("Content-Digest", "The body's SHA-256: `sha-256=:<base64>:`."),
         ("x-content-sha256", "The same in hexadecimal."),
     )
@@ -33,7 +33,7 @@ UPLOAD_HEADERS = [
 
 
 async def answer_upload(resources: Resources, request: Request) -> Response:
-    """The context as it is kept; its body is read once its sender is known, and may send it."""
+    """Store a context; its body is read after its sender was authenticated and authorized."""
     try:
         upload = _read_head(request)
     except WharfError as error:
@@ -44,7 +44,7 @@ async def answer_upload(resources: Resources, request: Request) -> Response:
 
 
 async def answer_context(resources: Resources, context_id: str, request: Request) -> Response:
-    """The file, for the token of a running attempt; for all else there is nothing here."""
+    """Return the file for the token of a running attempt; answer 404 to all others."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = {"contextId": context_id, "token": token if scheme.lower() == "bearer" else ""}
     [answer] = await perform(resources, request, [Call(FETCH.name, FETCH, lambda: given)])

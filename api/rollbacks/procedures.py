@@ -1,4 +1,4 @@
-"""Rollback points: shown, gone back to, given up. A rollback is a deployment like any other."""
+"""Show, verify, deploy and delete rollback points. A rollback is an ordinary deployment."""
 
 import asyncio
 from collections.abc import Sequence
@@ -218,7 +218,7 @@ async def _read(
 
 
 async def _verify(context: Context, rows: Sequence[Rollback], server_ids: Sequence[str]) -> None:
-    """Have points verified that were not lately, by one of these servers if one is online."""
+    """Verify the points that were not verified lately, if possible by one of these servers."""
     since = datetime.now(UTC) - VERIFIED_AGAIN_AFTER
     stale = [row for row in rows if row.registry_id and (row.checked_at or since) <= since]
     servers = await find_live_servers(context) if stale else []
@@ -243,7 +243,7 @@ async def _wait(context: Context, row: Rollback, job_id: str) -> EndedJob | None
 
 
 def _note(row: Rollback, ended: EndedJob) -> None:
-    """On what is shown: the row itself is written by control, from the same job."""
+    """Change only what is shown; control writes the row, from the same job."""
     if ended.state is State.SUCCEEDED:
         row.verified_at, row.verification_error = row.checked_at, None
     else:

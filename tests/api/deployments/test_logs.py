@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from api.deployments.logs import MAX_SIGNS, MAX_TAIL
+from api.deployments.logs import MAX_CHARACTERS, MAX_TAIL
 from tests.api.deploying import create_deployable, deploy, settle
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
@@ -176,7 +176,7 @@ async def test_a_long_log_ends_where_an_answer_does(
     lines = await scenario.read(deployment_id, tail=MAX_TAIL)
 
     length = len("2026-01-01T10:00:00.000Z ") + 4000 + len("\n")
-    assert len(lines) == MAX_SIGNS // length
+    assert len(lines) == MAX_CHARACTERS // length
 
 
 async def test_a_deployment_that_waits_says_so(scenario: LogScenario) -> None:
