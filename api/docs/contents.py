@@ -60,6 +60,7 @@ CONTENTS = (
             "decisions/sealed-secrets",
             "decisions/verified-success",
             "decisions/requests-are-columns",
+            "decisions/plans-are-made-once",
             "decisions/embedded-parts",
             "add-a-job-kind",
             "glossary",
