@@ -20,6 +20,8 @@ def read_superjson(document: object) -> object:
     """
     if not isinstance(document, dict) or "json" not in document:
         raise UnreadableInputError('expected superjson: an object with "json"')
+    if document.keys() - {"json", "meta"}:
+        raise UnreadableInputError('superjson has only "json" and "meta": move fields into "json"')
     value: object = document["json"]
     meta = document.get("meta")
     marks = meta.get("values") if isinstance(meta, dict) else None

@@ -69,7 +69,7 @@ def test_superjson_is_read(document: object, value: object) -> None:
     assert read_superjson(document) == value
 
 
-@pytest.mark.parametrize("document", [None, 1, [], {}, {"meta": {}}])
+@pytest.mark.parametrize("document", [None, 1, [], {}, {"meta": {}}, {"json": {}, "tag": "1"}])
 def test_invalid_superjson_is_refused(document: object) -> None:
     with pytest.raises(UnreadableInputError):
         read_superjson(document)
