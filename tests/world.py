@@ -286,10 +286,10 @@ class World:
             {"time": time, "job_id": job_id},
         )
 
-    async def forget(
+    async def make_offline(
         self, enrolled: EnrolledServer, time: timedelta = timedelta(minutes=1)
     ) -> None:
-        """Make the server one that was not heard of for so long."""
+        """Set the last heartbeat of a server back by that time."""
         await self.owner.execute(
             "UPDATE server SET seen_at = seen_at - %s WHERE server_id = %s",
             (time, enrolled.server_id),

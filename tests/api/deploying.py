@@ -49,7 +49,7 @@ async def build(
     built: dict[str, Any] = answer.json()
     for _ in built["jobIds"][1:]:
         await server.succeed_next({"reference": "x", "digest": digest})
-    await settle(server)
+    await reconcile(server)
     return built
 
 
@@ -65,8 +65,8 @@ async def deploy(
     return accepted
 
 
-async def settle(server: TestServer) -> None:
-    """As control does."""
+async def reconcile(server: TestServer) -> None:
+    """Reconcile builds, deployments and rollback points, as control does."""
     await server.sweep()
     async with server.control.connection() as connection:
         await reconcile_builds(connection)
@@ -93,7 +93,7 @@ async def verify_next(server: TestServer) -> Released:
     digest = job.command["reference"].partition("@")[2]
     reported = {"reference": job.command["reference"], "digest": digest, "blobs": 2, "sizeBytes": 3}
     await server.finish(job, "succeeded", result=reported)
-    await settle(server)
+    await reconcile(server)
     return job
 
 
@@ -104,7 +104,7 @@ async def make_point(
     await deploy(client, application["applicationId"])
     await server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(server)
-    await settle(server)
+    await reconcile(server)
     await verify_next(server)
     return (await points(client, application["applicationId"]))[0]
 

@@ -287,7 +287,9 @@ async def test_a_member_may_use_and_not_change(
     assert cancelled.json() == {"state": "cancelled"}
 
 
-async def test_a_member_that_may_not_is_told_so_in_trpcs_words(member: httpx2.AsyncClient) -> None:
+async def test_a_member_without_the_right_is_refused_in_trpcs_words(
+    member: httpx2.AsyncClient,
+) -> None:
     answer = await member.post("/api/trpc/registry.create", json={"json": {}})
 
     shape = answer.json()["error"]["json"]

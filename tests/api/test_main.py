@@ -133,7 +133,7 @@ async def test_the_api_is_not_ready_without_its_database_and_recovers(
     assert (await client.get("/api/registry.all")).status_code == 200
 
 
-async def test_a_call_without_the_database_is_503_at_every_door(
+async def test_a_call_without_the_database_is_503_in_every_dialect(
     client: httpx2.AsyncClient, app: FastAPI
 ) -> None:
     await app.state.resources.pool.close()

@@ -162,7 +162,7 @@ async def test_an_application_is_created_with_its_registries(client: httpx2.Asyn
     assert {field: answer.json()[field] for field in body} == body
 
 
-async def test_an_application_is_told_where_to_push_pull_and_keep_its_images(
+async def test_an_application_names_where_to_push_pull_and_store_its_images(
     client: httpx2.AsyncClient,
 ) -> None:
     application = (await ask(client, "application.create", {"name": "My App"})).json()

@@ -15,7 +15,7 @@ from tests.chaos.scene import Scene
 LONGER_THAN_A_LEASE = 18.0
 Strike = Callable[[Scene, int, Random], AbstractContextManager[None]]
 
-RUNG = """
+PUBLISHED = """
 SELECT a.job_id, a.server_id, j.kind, a.attempt FROM job_attempt a JOIN job j USING (job_id)
  WHERE a.dispatched_at > now() - %s::interval
 """
@@ -182,7 +182,7 @@ def messages_again(*, interval: str, times: int) -> Strike:
     @contextmanager
     def strike(scene: Scene, _: int, chance: Random) -> Iterator[None]:
         with scene.database() as connection:
-            rows = connection.execute(RUNG.encode(), (interval,)).fetchall()
+            rows = connection.execute(PUBLISHED.encode(), (interval,)).fetchall()
         rings = [AttemptMessage(*row) for row in rows] * times
         chance.shuffle(rings)
         publisher = scene.publisher()

@@ -38,14 +38,14 @@ class Load:
     chance: Random
     accepted: dict[str, float] = field(default_factory=dict)
     cancelled: set[str] = field(default_factory=set)
-    wished: set[str] = field(default_factory=set)
+    cancel_requested: set[str] = field(default_factory=set)
     answers: Counter[int | str] = field(default_factory=Counter)
     is_stopping: bool = False
     _serial: int = 0
     _pushed: list[int] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Ask until enough was accepted, or until it is told to stop."""
+        """Ask until enough was accepted, or until it has to stop."""
         headers = {"x-api-key": self.scene.stack.admin_key, "prefer": "respond-async"}
         limit = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
         slots = asyncio.Semaphore(AT_ONCE)
@@ -70,7 +70,7 @@ class Load:
             await self._cancel(session, job_id)
 
     async def _cancel(self, session: aiohttp.ClientSession, job_id: str) -> None:
-        self.wished.add(job_id)
+        self.cancel_requested.add(job_id)
         status, answer = await self._post(session, "job.cancel", {"jobId": job_id})
         if status == 200 and answer["state"] == "cancelled":
             self.cancelled.add(job_id)

@@ -13,7 +13,7 @@ PUT = b"PUT /v2/app/manifests/1 HTTP/1.1\r\nHost: registry\r\nContent-Length: 2\
 
 
 @pytest.mark.parametrize("leaves", [False, True], ids=["waits", "has given up"])
-async def test_a_manifest_whose_sender_has_given_up_is_told_from_others(*, leaves: bool) -> None:
+async def test_a_manifest_whose_sender_has_given_up_is_distinguished(*, leaves: bool) -> None:
     go_on = asyncio.Event()
 
     async def take(_: web.Request) -> web.StreamResponse:

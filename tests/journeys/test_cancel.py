@@ -44,7 +44,7 @@ class LinkScenario:
         return self.port.jobs.push(self.port.servers[0].server_id, self.registry_id, image)
 
     def cancel(self, job_id: str) -> float:
-        """Wish it away; gives the moment."""
+        """Request its cancellation; return the moment."""
         begun = time.monotonic()
         self.port.stack.call("job.cancel", {"jobId": job_id})
         return begun
@@ -227,7 +227,7 @@ def test_a_tag_is_too_short_to_be_stopped(port: Port) -> None:
     assert tagged["state"] == port.jobs.ended(again)["state"] == "succeeded"
 
 
-def test_a_wish_while_the_tag_is_being_written_is_too_late(scenario: LinkScenario) -> None:
+def test_a_cancel_while_the_tag_is_being_written_is_too_late(scenario: LinkScenario) -> None:
     hold = HeldRequest("PUT", "/manifests/", is_done=False)
 
     job, digest = scenario.cancel_held("written", hold, release_after=0.5)
@@ -244,7 +244,7 @@ def test_a_wish_while_the_tag_is_being_written_is_too_late(scenario: LinkScenari
     ],
     ids=["the engine does not know yet", "only the registry's word is missing"],
 )
-def test_a_wish_after_the_tag_is_written_is_too_late(
+def test_a_cancel_after_the_tag_is_written_is_too_late(
     scenario: LinkScenario, hold: HeldRequest
 ) -> None:
     job, digest = scenario.cancel_held(f"late-{hold.method.lower()}", hold)

@@ -263,12 +263,12 @@ async def test_a_release_and_a_sweep_read_no_large_table_whole(scenario: ScaleSc
 
 
 async def test_pruning_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
-    async def forget() -> None:
+    async def delete() -> None:
         await scenario.become("wharf_control")
         await expired_rows.delete_expired_rows(scenario.connection)
         await retention.delete_old(scenario.connection, retention.Retention())
 
-    assert await scanned_by_running(scenario.connection, forget) & LARGE == set()
+    assert await scanned_by_running(scenario.connection, delete) & LARGE == set()
 
 
 async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleScenario) -> None:
@@ -295,7 +295,7 @@ async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleSc
     assert list(message.values()) == ["claimed", "current", "recorded", "recorded", "current"]
 
 
-async def test_a_beat_has_no_index_changed(scenario: ScaleScenario) -> None:
+async def test_a_heartbeat_changes_no_index(scenario: ScaleScenario) -> None:
     """Rows that are updated every three seconds must leave nothing for vacuum.
 
     A page that is full, or that somebody looks at, makes one of them the exception; a changed index

@@ -36,5 +36,5 @@ def test_a_secret_is_random_and_as_the_standard_writes_it() -> None:
         ("http://10.0.0.1:8080/", "10.0.0.1:8080"),
     ],
 )
-def test_a_host_is_told_with_its_port_where_that_is_not_the_scheme_s(url: str, host: str) -> None:
+def test_a_host_has_its_port_where_that_is_not_the_schemes(url: str, host: str) -> None:
     assert host_of(url) == host

@@ -163,7 +163,7 @@ async def test_a_build_s_push_and_a_push_of_the_same_tag_are_not_made_at_once(
 
 
 @pytest.mark.parametrize("given", [{}, {"allowMissing": True}])
-async def test_parts_of_a_repository_may_be_missing_where_that_is_said(
+async def test_parts_of_a_repository_may_be_missing_where_that_is_allowed(
     scenario: BuildScenario, given: dict[str, bool]
 ) -> None:
     await scenario.build(**given)

@@ -49,14 +49,14 @@ async def run(url: str, *words: str) -> asyncio.subprocess.Process:
     )
 
 
-async def settle(server: TestServer) -> None:
+async def reconcile(server: TestServer) -> None:
     for _ in range(2):
         await server.sweep()
     async with server.control.connection() as connection:
         await reconcile_builds(connection)
 
 
-async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
+async def test_a_pipeline_waits_and_gets_the_image_by_its_digest(
     url: str, application: dict[str, Any], server: TestServer
 ) -> None:
     process = await run(url, "my-app", "--tag", "1.4.2", "--wait")
@@ -64,7 +64,7 @@ async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
     await server.event(built, "log", {"text": "Step 1/2 : FROM scratch\n\x1b]0;evil\x07"})
     await server.finish(built, "succeeded", result={"reference": "x"})
     await server.succeed_next({"reference": "x", "digest": DIGEST})
-    await settle(server)
+    await reconcile(server)
 
     out, err = await process.communicate()
 
@@ -98,7 +98,7 @@ async def test_the_exit_code_says_how_the_build_ended(
             await client.post("/api/build.cancel", json={"buildId": build["buildId"]})
         case _:
             await client.post("/api/application.build", json=chosen)
-    await settle(server)
+    await reconcile(server)
 
     out, err = await process.communicate()
 
@@ -119,7 +119,7 @@ async def test_without_waiting_it_says_which_build_it_is_and_a_key_makes_it_one(
     assert ends == [(f"{build['buildId']}\n".encode(), b"", 0)] * 2
 
 
-async def test_an_application_that_is_not_there_is_said_in_one_sentence(url: str) -> None:
+async def test_a_missing_application_is_reported_in_one_sentence(url: str) -> None:
     process = await run(url, "nobody")
 
     out, err = await process.communicate()

@@ -18,8 +18,8 @@ from tests.api.deploying import (
     create_deployable,
     deploy,
     make_point,
+    reconcile,
     replace_next,
-    settle,
     verify_next,
 )
 from tests.api.events.reading import serving
@@ -64,7 +64,7 @@ async def newest(client: httpx2.AsyncClient, application: dict[str, Any]) -> str
     return str((await client.get("/api/build.all", params=chosen)).json()[0]["buildId"])
 
 
-async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
+async def test_a_pipeline_waits_and_gets_the_image_by_its_digest(
     url: str, client: httpx2.AsyncClient, application: dict[str, Any], server: TestServer
 ) -> None:
     build_id = await newest(client, application)
@@ -74,7 +74,7 @@ async def test_a_pipeline_waits_and_is_told_the_image_by_its_digest(
     await server.succeed_next(PULLED)
     assert await process.stderr.readline() == b"alpha: running\n"
     await replace_next(server, gapSeconds=0.4)
-    await settle(server)
+    await reconcile(server)
 
     out, err = await process.communicate()
 
@@ -108,7 +108,7 @@ async def test_the_exit_code_says_how_the_deployment_ended(
             await client.post("/api/deployment.cancel", json=chosen)
         case _:
             database.execute("UPDATE job SET deadline_at = now() WHERE state = 'queued'")
-    await settle(server)
+    await reconcile(server)
 
     out, err = await process.communicate()
 
@@ -131,7 +131,7 @@ async def test_without_waiting_it_says_which_deployment_it_is_and_a_key_makes_it
     assert ends == [(f"{deployment['deploymentId']}\n".encode(), b"", 0)] * 2
 
 
-async def test_a_build_that_is_not_there_is_said_in_one_sentence(
+async def test_a_missing_build_is_reported_in_one_sentence(
     url: str, application: dict[str, Any]
 ) -> None:
     process = await run(url, "my-app", "--build", "nothing")
@@ -148,7 +148,7 @@ async def test_a_deployment_that_builds_first_shows_the_build(
     for _ in ("build", "push", "pull"):
         await server.succeed_next(PULLED)
     await replace_next(server)
-    await settle(server)
+    await reconcile(server)
 
     out, err = await process.communicate()
 
@@ -170,13 +170,13 @@ async def test_an_operator_rolls_back_to_what_ran_before(
     await deploy(client, application["applicationId"])
     await server.succeed_next({"reference": "x", "digest": OTHER})
     await replace_next(server)
-    await settle(server)
+    await reconcile(server)
     await verify_next(server)
 
     process = await run(url, "kept", "--wait", command="rollback")
     await server.succeed_next(PULLED)
     await replace_next(server)
-    await settle(server)
+    await reconcile(server)
     out, err = await process.communicate()
 
     assert process.returncode == 0, err
@@ -186,7 +186,7 @@ async def test_an_operator_rolls_back_to_what_ran_before(
     )
 
 
-async def test_a_rollback_to_a_point_that_is_not_there_is_said_in_one_sentence(
+async def test_a_missing_rollback_point_is_reported_in_one_sentence(
     url: str, application: dict[str, Any]
 ) -> None:
     process = await run(url, "my-app", "--to", "nothing", command="rollback")

@@ -47,7 +47,7 @@ class Command:
 UP = ElsewhereTested(
     "journeys/test_up.py", "test_up_prints_its_key_once_stops_clean_and_finds_its_data_again"
 )
-API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_it_is_told_to")
+API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its_options_say")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
 ARGUMENTS = {"directory", "server"}
@@ -64,7 +64,7 @@ COMMANDS = {
         [],
         {
             "directory": ElsewhereTested(
-                "api/cli/test_options.py", "test_secrets_go_where_they_are_told_to"
+                "api/cli/test_options.py", "test_secrets_go_where_the_options_say"
             )
         },
     ),
@@ -227,7 +227,7 @@ async def test_a_field_without_effect_is_named_on_standard_error(terminal: Termi
     assert err == b"warning: branch has no effect together with commit\n"
 
 
-def test_the_api_listens_where_it_is_told_to(settings: ApiSettings, tmp_path: Path) -> None:
+def test_the_api_listens_where_its_options_say(settings: ApiSettings, tmp_path: Path) -> None:
     port = free_port()
     words = ["-m", "api.cli.main", "api", "--host", "127.0.0.2", "--port", str(port)]
     child = Child.start(
@@ -242,7 +242,7 @@ def test_the_api_listens_where_it_is_told_to(settings: ApiSettings, tmp_path: Pa
     assert not elsewhere
 
 
-async def test_secrets_go_where_they_are_told_to(tmp_path: Path) -> None:
+async def test_secrets_go_where_the_options_say(tmp_path: Path) -> None:
     words = ["-m", "api.cli.main", "secrets", str(tmp_path / "secrets")]
     process = await asyncio.create_subprocess_exec(sys.executable, *words)
 

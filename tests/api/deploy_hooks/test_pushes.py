@@ -80,7 +80,7 @@ HARBOR = {
 }
 
 
-def test_a_distribution_registry_tells_of_pushes_by_tag() -> None:
+def test_a_distribution_registry_reports_pushes_by_tag() -> None:
     pushes = parse_pushes(distribution("1.0", None, "1.1"))
 
     assert pushes == [
@@ -188,15 +188,15 @@ REFERRERS = [
 @pytest.mark.parametrize("name", ["mediaType", "media_type", "artifactType", "artifact_type"])
 @pytest.mark.parametrize("media_type", REFERRERS)
 def test_a_type_of_a_referrer_is_no_image_in_any_notification(name: str, media_type: str) -> None:
-    told = {name: media_type}
+    named = {name: media_type}
     [resource] = json.loads(json.dumps(HARBOR["event_data"]))["resources"]
     bodies = [
-        distribution("1", target=told),
-        {**HUB, "push_data": {"tag": "1", **told}},
-        {**HARBOR, "event_data": {"resources": [{**resource, **told}]}},
-        github_of(told),
-        github_of({"config": told}),
-        github_of({"layers": [told]}),
+        distribution("1", target=named),
+        {**HUB, "push_data": {"tag": "1", **named}},
+        {**HARBOR, "event_data": {"resources": [{**resource, **named}]}},
+        github_of(named),
+        github_of({"config": named}),
+        github_of({"layers": [named]}),
     ]
 
     for body in bodies:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.jobs.store.release import Released
 from tests.api.asking import create_application, show_application
-from tests.api.deploying import DIGEST, OTHER, create_deployable, replace_next, settle
+from tests.api.deploying import DIGEST, OTHER, create_deployable, reconcile, replace_next
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
 
@@ -55,7 +55,7 @@ async def deploy(
 async def one(
     client: httpx2.AsyncClient, server: TestServer, deployment: dict[str, Any]
 ) -> dict[str, Any]:
-    await settle(server)
+    await reconcile(server)
     chosen = {"deploymentId": deployment["deploymentId"]}
     shown: dict[str, Any] = (await client.get("/api/deployment.one", params=chosen)).json()
     return shown
@@ -172,7 +172,7 @@ async def test_a_failed_copy_to_the_rollback_registry_leaves_what_runs_as_it_is(
     assert await server.release() == []
 
 
-async def test_a_digest_that_nobody_told_is_not_run(
+async def test_a_digest_that_nobody_reported_is_not_run(
     client: httpx2.AsyncClient, server: TestServer, application: dict[str, Any]
 ) -> None:
     await deploy(client, application)
@@ -368,7 +368,7 @@ async def run_all(servers: list[TestServer], broken: str = "") -> None:
     """All jobs that there are; a container on this server, or with ``all``, is not healthy."""
     by_id = {each.server_id: each for each in servers}
     while True:
-        await settle(servers[0])
+        await reconcile(servers[0])
         jobs = await servers[0].release()
         if not jobs:
             return

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from api.deployments.logs import MAX_CHARACTERS, MAX_TAIL
-from tests.api.deploying import create_deployable, deploy, settle
+from tests.api.deploying import create_deployable, deploy, reconcile
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
 
@@ -194,7 +194,7 @@ async def test_pruned_lines_are_announced_before_the_rest(
     deployment_id = await scenario.deploy()
     await alpha.succeed_next({"digest": DIGEST})
     await alpha.fail_next(UNHEALTHY)
-    await settle(alpha)
+    await reconcile(alpha)
     failed = "failed container_unhealthy: replace x: it ended with code 7:"
 
     database.execute("DELETE FROM job_event")

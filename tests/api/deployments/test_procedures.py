@@ -18,8 +18,8 @@ from tests.api.deploying import (
     build,
     create_deployable,
     deploy,
+    reconcile,
     replace_next,
-    settle,
 )
 from tests.api.fleet import TestServer, open_server
 from tests.databases import Database
@@ -60,7 +60,7 @@ class DeploymentScenario:
 
     async def one(self, deployment: dict[str, Any]) -> dict[str, Any]:
         """The deployment as control leaves it."""
-        await settle(self.server)
+        await reconcile(self.server)
         chosen = {"deploymentId": deployment["deploymentId"]}
         answer = await self.client.get("/api/deployment.one", params=chosen)
         assert answer.status_code == 200, answer.text
@@ -201,7 +201,7 @@ async def test_a_ready_image_is_run_from_where_it_was_pulled(
     )
     built = (await client.post("/api/application.build", json=chosen)).json()
     await server.succeed_next({"reference": "x", "digest": DIGEST})
-    await settle(server)
+    await reconcile(server)
 
     scenario = DeploymentScenario(client, server, application)
     requested = await scenario.deploy()
@@ -260,7 +260,7 @@ async def test_a_deployment_that_fails_on_one_server_is_done_on_the_others(
         (("failed", "expired"), "failed"),
     ],
 )
-async def test_the_worst_of_the_servers_is_told_of_the_whole(
+async def test_the_whole_has_the_worst_state_of_its_servers(
     scenario: DeploymentScenario,
     second: TestServer,
     database: Database,
@@ -319,7 +319,7 @@ async def test_the_deployment_that_was_requested_last_runs_in_the_end(
     assert pulled.job_id == later["jobId"]
     assert await scenario.server.release() == []
     await scenario.server.finish(first, "failed", error=UNHEALTHY)
-    await settle(scenario.server)
+    await reconcile(scenario.server)
 
     assert (await replace_next(scenario.server)).job_id == later["servers"][0]["jobIds"][1]
 

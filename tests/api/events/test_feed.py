@@ -36,7 +36,7 @@ class Watched:
         return shown
 
 
-def test_a_snapshot_tells_state_attempt_and_progress() -> None:
+def test_a_snapshot_has_state_attempt_and_progress() -> None:
     watched = Watched()
 
     assert watched.take(QUEUED, 0) == {"state": "queued", "attempt": 0, "progress": None}
@@ -54,7 +54,7 @@ def test_a_snapshot_tells_state_attempt_and_progress() -> None:
     }
 
 
-def test_a_stall_is_told_without_any_change_in_the_row() -> None:
+def test_a_stall_is_reported_without_any_change_in_the_row() -> None:
     watched = Watched()
     watched.take(running(at_bytes=10), 0)
 

@@ -31,7 +31,7 @@ async def end_one(server: TestServer) -> str:
 
 
 @pytest.mark.parametrize("path", [PATH, "/api/trpc/job.events"])
-async def test_a_job_that_has_ended_is_told_from_its_beginning(
+async def test_a_job_that_has_ended_is_streamed_from_its_beginning(
     client: httpx2.AsyncClient, url: str, job_id: str, server: TestServer, path: str
 ) -> None:
     await end_one(server)
@@ -74,7 +74,7 @@ async def test_the_header_is_newer_than_the_address(
     assert by_header.text.count("id: ") == by_input.text.count("id: ") == 1
 
 
-async def test_a_reader_that_had_the_end_is_told_not_to_come_back(
+async def test_a_reader_that_had_the_end_is_asked_not_to_reconnect(
     client: httpx2.AsyncClient, job_id: str, server: TestServer
 ) -> None:
     await end_one(server)
@@ -158,7 +158,7 @@ async def test_what_would_not_be_read_of_a_request_for_events_is_refused(
         assert answer.json()["data"]["cause"]["code"] == "no_effect"
 
 
-async def test_the_end_is_told_after_the_events_were_pruned(
+async def test_the_end_is_sent_after_the_events_were_pruned(
     url: str, job_id: str, server: TestServer, database: Database
 ) -> None:
     await end_one(server)
@@ -269,7 +269,7 @@ async def test_a_stream_survives_the_loss_of_its_listener_and_of_its_pool(
     assert reader.ids == [1, 2, 3, 4]
 
 
-async def test_forged_hints_change_nothing(
+async def test_forged_notifications_change_nothing(
     app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
 ) -> None:
     async with open_reader(url, job_id) as reader:

@@ -49,7 +49,7 @@ def show_all(told_at: list[tuple[ReportedTransfer, int, float]]) -> list[Transfe
 
 
 @given(st.lists(moments, min_size=2, max_size=20))
-def test_bytes_never_fall_whatever_is_told_in_whatever_attempts(
+def test_bytes_never_fall_whatever_attempts_report(
     told_at: list[tuple[ReportedTransfer, int, float]],
 ) -> None:
     shown = show_all(told_at)

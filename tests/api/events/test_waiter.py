@@ -15,7 +15,7 @@ from tests.databases import Database
 SOON = timedelta(seconds=5)
 
 
-async def test_a_hint_wakes_only_who_watches_that_job() -> None:
+async def test_a_notification_wakes_only_watchers_of_that_job() -> None:
     waiter = Waiter()
     with waiter.watch("a") as first, waiter.watch("b") as second:
         waiter.on_notification("wharf_job", "a")
@@ -34,7 +34,9 @@ async def job(client: httpx2.AsyncClient, server: TestServer) -> str:
     return job_id
 
 
-async def test_a_forged_hint_ends_no_wait(app: FastAPI, job: str, database: Database) -> None:
+async def test_a_forged_notification_ends_no_wait(
+    app: FastAPI, job: str, database: Database
+) -> None:
     resources = app.state.resources
     [[organization]] = database.execute("SELECT organization_id FROM job")
 
@@ -60,7 +62,7 @@ async def test_a_job_that_had_ended_before_is_seen_at_once(
     assert ended.state is State.SUCCEEDED
 
 
-async def test_a_wait_ends_without_any_hint(
+async def test_a_wait_ends_without_any_notification(
     job: str, server: TestServer, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.events.waiter.READ_EVERY", timedelta(milliseconds=50))

@@ -19,7 +19,7 @@ ELSEWHERE = {
     EVENTS.name: {"jobId", "lastEventId"},
     UPLOAD.name: {"applicationId"},
 }
-"""Inputs with doors of their own: tests/api/events/test_stream.py, tests/api/uploads."""
+"""Inputs with routes of their own: tests/api/events/test_stream.py, tests/api/uploads."""
 
 NAMES = sorted(PROBES)
 PARTS = 4

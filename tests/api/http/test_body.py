@@ -70,7 +70,7 @@ REQUESTS = [
 ]
 
 
-async def test_such_json_is_a_bad_request_at_every_door(client: httpx2.AsyncClient) -> None:
+async def test_such_json_is_a_bad_request_in_every_dialect(client: httpx2.AsyncClient) -> None:
     for path, body, query in REQUESTS:
         if body is None:
             answer = await client.get(httpx2.URL(path).copy_merge_params({"input": query or ""}))

@@ -153,7 +153,9 @@ async def test_a_sender_that_cannot_sign_may_be_let_in_by_its_url(
     assert again.json() == answer.json()
 
 
-async def test_the_same_push_told_again_is_one_deployment(hook: Hook, database: Database) -> None:
+async def test_the_same_push_reported_twice_is_one_deployment(
+    hook: Hook, database: Database
+) -> None:
     calls = [hook.deployed(distribution("1.0")) for _ in range(4)]
     first, *others = await asyncio.gather(*calls)
     later = await hook.deployed(distribution("1.0"))

@@ -87,7 +87,7 @@ async def test_a_field_that_superjson_marks_as_undefined_counts_as_absent(
     assert answer.json()["result"]["data"]["json"]["imagePrefix"] is None
 
 
-async def test_an_unknown_procedure_is_said_as_trpc_says_it(client: httpx2.AsyncClient) -> None:
+async def test_an_unknown_procedure_is_reported_as_trpc_does(client: httpx2.AsyncClient) -> None:
     answer = await client.get(f"{T}registry.nosuch?input={query(UNDEFINED)}")
 
     expected = 'No procedure found on path "registry.nosuch"'
@@ -124,7 +124,7 @@ async def test_an_unknown_key_is_401_even_with_a_bad_body(app: FastAPI) -> None:
     }
 
 
-async def test_a_bad_input_is_said_in_zods_words(client: httpx2.AsyncClient) -> None:
+async def test_a_bad_input_is_reported_in_zods_words(client: httpx2.AsyncClient) -> None:
     answer = await client.post(f"{T}registry.remove", json={"json": {}})
 
     message = (

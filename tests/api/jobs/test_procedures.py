@@ -236,7 +236,7 @@ async def test_a_queued_job_is_cancelled_at_once_and_only_once(
     assert (second.status_code, second.json()["data"]["cause"]["code"]) == (409, "already_ended")
 
 
-async def test_a_running_job_is_told(client: httpx2.AsyncClient, server: TestServer) -> None:
+async def test_a_running_job_is_notified(client: httpx2.AsyncClient, server: TestServer) -> None:
     job_id = await pull(client)
     job = await server.next_job()
 

@@ -68,7 +68,7 @@ async def ask(client: httpx2.AsyncClient, times: int) -> list[int]:
     return [(await client.get("/api/registry.all")).status_code for _ in range(times)]
 
 
-async def test_a_call_too_many_is_told_when_to_come_back(
+async def test_a_call_too_many_gets_a_time_to_retry(
     settings: ApiSettings, broker: LocalValkey, admin: "redis.Redis"
 ) -> None:
     async with limited(settings, broker.url("api")) as app, open_client(app, ADMIN_KEY) as client:
@@ -208,7 +208,7 @@ async def test_a_broker_that_is_away_is_not_asked_again_and_again() -> None:
     assert 1 <= calls <= 2
 
 
-async def test_a_limit_that_is_used_up_is_told_by_a_closed_port_too() -> None:
+async def test_a_limit_that_is_used_up_also_closes_the_port() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         limiter = RateLimiter(f"redis://127.0.0.1:{closed.getsockname()[1]}/0", 2, Clock())

@@ -46,7 +46,7 @@ async def pull(client: httpx2.AsyncClient, image: str = "nginx") -> str:
     return str(answer.json()["jobId"])
 
 
-async def test_an_empty_house_is_told_too(app: FastAPI) -> None:
+async def test_an_empty_control_plane_has_metrics_too(app: FastAPI) -> None:
     samples = await scrape(app)
 
     assert at(samples, "controls") == 0
@@ -58,7 +58,7 @@ async def test_an_empty_house_is_told_too(app: FastAPI) -> None:
     assert ratio < 0.1
 
 
-async def test_a_broker_that_fills_is_told(app: FastAPI, database: Database) -> None:
+async def test_a_broker_that_fills_is_reported(app: FastAPI, database: Database) -> None:
     database.execute(
         "INSERT INTO control (control_id, version, broker_error, broker_memory)"
         " VALUES ('c', '0', 'full', 0.95)"

@@ -52,7 +52,7 @@ async def test_the_same_request_twice_is_one_job_and_the_same_answer(
     assert count(database) == 1
 
 
-async def test_the_door_it_comes_through_does_not_matter(
+async def test_the_dialect_of_a_request_does_not_matter(
     client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     answers = [await ask(client, "image.pull", PULL, dialect=dialect) for dialect in DIALECTS]

@@ -18,8 +18,8 @@ from tests.api.deploying import (
     deploy,
     make_point,
     points,
+    reconcile,
     replace_next,
-    settle,
     verify_next,
 )
 from tests.api.fleet import TestServer
@@ -64,7 +64,7 @@ class RollbackScenario:
             reported = {"reference": image, "digest": image.partition("@")[2]}
             reported |= {"wasThere": True, "outcome": self.outcome}
             await self.server.finish(job, "succeeded", result=reported)
-        await settle(self.server)
+        await reconcile(self.server)
         return [job.command["reference"] for job in jobs if job.kind == "image.delete"]
 
     async def roll_back(self, point: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class RollbackScenario:
         return await self.client.post("/api/rollback.delete", json=chosen)
 
     async def released(self) -> list[Released]:
-        await settle(self.server)
+        await reconcile(self.server)
         return await self.server.release()
 
 
@@ -101,7 +101,7 @@ async def test_a_point_is_written_once_its_image_is_proved_where_it_is_retained(
     requested = await deploy(scenario.client, scenario.application_id)
     await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(scenario.server)
-    await settle(scenario.server)
+    await reconcile(scenario.server)
     before = await scenario.points()
 
     proof = await verify_next(scenario.server)
@@ -119,7 +119,7 @@ async def test_there_is_no_point_of_what_is_not_there(scenario: RollbackScenario
     await deploy(scenario.client, scenario.application_id)
     await scenario.server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(scenario.server)
-    await settle(scenario.server)
+    await reconcile(scenario.server)
 
     await scenario.server.fail_next(MISSING)
 
@@ -171,7 +171,7 @@ async def test_a_rollback_is_a_deployment_from_where_the_image_is_retained(
     assert pulled.command["reference"] == ran.command["reference"] == KEPT
     assert set(pulled.registries) == {scenario.application["rollbackRegistryId"]}
     assert [port["published_port"] for port in ran.command["ports"]] == [80]
-    await settle(scenario.server)
+    await reconcile(scenario.server)
     await verify_next(scenario.server)
     newest, older = await scenario.points()
     assert newest["rollbackId"] == first["rollbackId"]
@@ -247,7 +247,7 @@ async def test_a_point_whose_image_has_gone_is_not_offered_once_it_is_verified(
 
     [point] = answer.json()
     assert (point["offered"], point["error"]["code"]) == (False, "image_not_found")
-    await settle(scenario.server)
+    await reconcile(scenario.server)
     [again] = await scenario.points()
     assert (again["offered"], again["error"]["code"]) == (False, "image_not_found")
 
@@ -263,7 +263,7 @@ async def test_a_point_is_proved_once_a_day(scenario: RollbackScenario) -> None:
     await scenario.server.claim(proof)
     reported = {"reference": KEPT, "digest": DIGEST, "blobs": 1, "sizeBytes": 1}
     await scenario.server.finish(proof, "succeeded", result=reported)
-    await settle(scenario.server)
+    await reconcile(scenario.server)
     assert [point["offered"] for point in await scenario.points()] == [True]
     assert await scenario.released() == []
 
@@ -358,7 +358,7 @@ async def test_a_registry_that_deletes_nothing_does_not_keep_the_point(
     await scenario.server.claim(job)
     await scenario.server.finish(job, "failed", error={**MISSING, "code": code})
 
-    await settle(scenario.server)
+    await reconcile(scenario.server)
 
     left = scenario.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NOT NULL")
     assert len(left) == (0 if is_gone else 1)
@@ -382,7 +382,7 @@ async def test_a_build_is_not_deployed_while_its_image_is_deleted_nor_after_that
     reported = {"reference": KEPT, "digest": DIGEST, "wasThere": is_deleted, "outcome": outcome}
     await scenario.server.finish(job, "succeeded", result=reported)
     ended = await scenario.client.post("/api/application.deploy", json=chosen)
-    await settle(scenario.server)
+    await reconcile(scenario.server)
     afterwards = await scenario.client.post("/api/application.deploy", json=chosen)
 
     assert meanwhile.json()["data"]["cause"]["code"] == "image_deleted"

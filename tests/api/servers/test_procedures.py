@@ -269,7 +269,7 @@ async def test_a_server_whose_worker_drains_says_so(
     assert gone["online"] is False
 
 
-async def test_a_server_is_for_both_unless_it_is_said(client: httpx2.AsyncClient) -> None:
+async def test_a_server_builds_and_deploys_by_default(client: httpx2.AsyncClient) -> None:
     both = (await client.post("/api/server.create", json={"name": "both"})).json()
     body = {"name": "forge", "roles": ["build", "build"]}
     forge = (await client.post("/api/server.create", json=body)).json()

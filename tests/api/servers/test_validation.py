@@ -87,7 +87,7 @@ async def test_a_worker_that_says_nonsense_of_its_engine_breaks_nothing(
     assert found["engineApi"]["isGood"] is None
 
 
-async def test_a_server_that_never_joined_is_told_so(client: httpx2.AsyncClient) -> None:
+async def test_a_server_that_never_joined_is_shown_so(client: httpx2.AsyncClient) -> None:
     created = (await client.post("/api/server.create", json={"name": "alpha"})).json()
 
     found = await checks(client, created["serverId"])

@@ -41,5 +41,5 @@ def test_a_sha256_that_is_none_is_not_passed_over(digest: str) -> None:
         parse_checksums([digest], [])
 
 
-def test_nothing_said_is_nothing_expected() -> None:
+def test_no_checksum_is_expected_where_none_is_given() -> None:
     assert parse_checksums([], []) == parse_checksums(["sha-512=:AA==:"], []) == frozenset()

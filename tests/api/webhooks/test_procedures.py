@@ -9,7 +9,7 @@ import pytest
 
 from shared.vault import KeyRing, SealContext
 from tests.api.asking import until
-from tests.api.deploying import DIGEST, create_deployable, deploy, replace_next, settle
+from tests.api.deploying import DIGEST, create_deployable, deploy, reconcile, replace_next
 from tests.api.fleet import TestServer
 from tests.databases import Database
 from worker.local.postgres import OWNER
@@ -162,7 +162,7 @@ async def test_there_is_room_for_no_more_where_many_are_made_at_once(
     assert len((await client.get("/api/webhook.all")).json()) == 20
 
 
-async def test_a_build_a_deployment_and_their_jobs_are_told_of(
+async def test_a_build_a_deployment_and_their_jobs_are_delivered(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     everything = (await create(client))["webhookId"]
@@ -172,8 +172,8 @@ async def test_a_build_a_deployment_and_their_jobs_are_told_of(
     deployed = await deploy(client, application["applicationId"])
     await server.succeed_next({"reference": "x", "digest": DIGEST})
     await replace_next(server)
-    await settle(server)
-    await settle(server)
+    await reconcile(server)
+    await reconcile(server)
 
     delivered = await sent(client, ends)
     assert [each["event"] for each in delivered] == ["deployment.ended", "build.ended"]

@@ -22,7 +22,7 @@ def endpoint() -> Iterator[Endpoint]:
         yield endpoint
 
 
-def test_a_tag_that_is_pushed_runs_and_that_is_told(
+def test_a_tag_that_is_pushed_runs_and_its_webhook_is_called(
     port: Port, endpoint: Endpoint, tmp_path: Path
 ) -> None:
     address = port.fleet.address

@@ -159,7 +159,7 @@ def test_a_registry_that_asks_nobody_for_a_password_proves_none(
     assert (bad["stage"], bad["code"]) == ("auth", "auth_not_checked")
 
 
-def test_a_user_who_may_only_pull_is_told_so(
+def test_a_user_who_may_only_pull_is_reported_so(
     port: Port, server: LocalServer, tmp_path: Path
 ) -> None:
     key = SigningKey()

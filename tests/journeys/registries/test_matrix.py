@@ -55,7 +55,7 @@ def registry(port: Port, tmp_path: Path) -> Iterator[LocalRegistry]:
     registry.stop()
 
 
-def test_the_matrix_tells_which_server_lacks_the_ca(
+def test_the_matrix_shows_which_server_lacks_the_ca(
     port: Port, servers: list[LocalServer], registry: LocalRegistry
 ) -> None:
     body = login(registry, PASSWORD) | {"registryName": "with TLS"}

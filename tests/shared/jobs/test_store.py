@@ -184,9 +184,9 @@ class Walk:
 
     async def call_back(self) -> None:
         control, is_away = self.world.control, self.chance.choice([False, True])
-        await self.world.forget(self.server, timedelta(minutes=is_away))
+        await self.world.make_offline(self.server, timedelta(minutes=is_away))
         await self.at_once(control, lambda: control.execute(CALL_BACK.whole))
-        await self.world.forget(self.server, -timedelta(minutes=is_away))
+        await self.world.make_offline(self.server, -timedelta(minutes=is_away))
         await self.requires(transitions.undispatch(self.life, self.now) if is_away else None)
 
     def pick(self) -> tuple[int, str]:

@@ -286,42 +286,42 @@ def test_the_last_failure_ends_the_job() -> None:
     assert after.state is State.FAILED
 
 
-def test_success_after_the_wish_to_cancel_is_success() -> None:
-    wished = cancel(running())
-    assert wished is not None
+def test_success_after_a_cancel_request_is_success() -> None:
+    cancelling = cancel(running())
+    assert cancelling is not None
 
-    after = finish(wished, 1, "first", Outcome.SUCCEEDED, NOW)
+    after = finish(cancelling, 1, "first", Outcome.SUCCEEDED, NOW)
 
     assert after is not None
     assert after.state is State.SUCCEEDED
 
 
 @pytest.mark.parametrize("word", [Outcome.FAILED, Outcome.CANCELLED, Outcome.RETURNED])
-def test_any_other_word_after_the_wish_to_cancel_is_cancelled(word: Outcome) -> None:
-    wished = cancel(running())
-    assert wished is not None
+def test_any_other_end_after_a_cancel_request_is_cancelled(word: Outcome) -> None:
+    cancelling = cancel(running())
+    assert cancelling is not None
 
-    after = finish(wished, 1, "first", word, NOW, retryable=True)
+    after = finish(cancelling, 1, "first", word, NOW, retryable=True)
 
     assert after is not None
     assert after.state is State.CANCELLED
 
 
 def test_a_cancelled_job_whose_worker_is_lost_is_cancelled() -> None:
-    wished = cancel(running())
-    assert wished is not None
+    cancelling = cancel(running())
+    assert cancelling is not None
 
-    after = lose(wished, NOW + LEASE)
+    after = lose(cancelling, NOW + LEASE)
 
     assert after is not None
     assert after.state is State.CANCELLED
 
 
 def test_cancelling_twice_changes_nothing_more() -> None:
-    wished = cancel(running())
-    assert wished is not None
+    cancelling = cancel(running())
+    assert cancelling is not None
 
-    assert cancel(wished) is None
+    assert cancel(cancelling) is None
 
 
 @pytest.mark.parametrize("word", [Outcome.RETURNED, Outcome.CANCELLED])
@@ -357,7 +357,7 @@ def test_a_worker_that_was_succeeded_loses_its_job_at_once() -> None:
     assert (after.state, after.failures, after.run_at) == (State.QUEUED, 1, NOW)
 
 
-def test_a_beat_prolongs_the_lease() -> None:
+def test_a_heartbeat_extends_the_lease() -> None:
     after = renew(running(), 1, "first", NOW + SECOND)
 
     assert after is not None

@@ -360,7 +360,7 @@ async def test_an_enrolled_server_gets_its_role_and_logs_in_with_its_own_passwor
     assert row["role_ready_at"] is not None
 
 
-async def test_a_removed_server_is_shown_the_door_and_cannot_come_back(world: World) -> None:
+async def test_a_removed_server_is_disconnected_and_cannot_come_back(world: World) -> None:
     enrolled = await world.add_server()
     connection = await enrolled.connection()
     await world.api.execute("UPDATE server SET removed_at = now()")

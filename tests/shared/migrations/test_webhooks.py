@@ -65,7 +65,7 @@ async def finish(world: World, outcome: str, **reported: Any) -> str:
     return job_id
 
 
-async def test_a_job_that_ended_is_told_of_with_its_error_and_without_its_command(
+async def test_an_ended_job_is_delivered_with_its_error_and_without_its_command(
     world: World,
 ) -> None:
     await add_webhook(world, URL)
@@ -92,7 +92,7 @@ async def test_a_job_that_ended_is_told_of_with_its_error_and_without_its_comman
     }
 
 
-async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> None:
+async def test_of_a_result_only_reference_and_digest_are_delivered(world: World) -> None:
     await add_webhook(world, URL)
     result = {"reference": "ghcr.io/a/b:1", "digest": DIGEST, "compose_file": "PASSWORD: b"}
     await finish(world, "succeeded", result=result)
@@ -108,7 +108,7 @@ async def test_of_a_result_only_reference_and_digest_are_told(world: World) -> N
     assert "PASSWORD" not in json.dumps(row["payload"])
 
 
-async def test_a_digest_that_is_none_is_not_told(world: World) -> None:
+async def test_an_invalid_digest_is_not_delivered(world: World) -> None:
     await add_webhook(world, URL)
     job_id = await world.run(await world.add_server())
     # As an older version stored it; `finish` refuses it now.
@@ -133,7 +133,7 @@ async def test_moments_and_ids_are_as_everywhere_else(world: World) -> None:
     assert row["id"][:8] == make_id()[:8]
 
 
-async def test_each_endpoint_is_told_what_it_wants_and_no_stranger(world: World) -> None:
+async def test_each_endpoint_gets_its_events_and_no_other_organization_does(world: World) -> None:
     server = await world.add_server()
     wants = await add_webhook(world, URL, "job.ended", "build.ended")
     also = await add_webhook(world, URL)
@@ -150,7 +150,7 @@ async def test_each_endpoint_is_told_what_it_wants_and_no_stranger(world: World)
     assert {row["webhook_id"] for row in await rows(world)} == {wants, also}
 
 
-async def test_builds_and_deployments_are_told_of_once_when_they_end(world: World) -> None:
+async def test_builds_and_deployments_are_delivered_once_when_they_end(world: World) -> None:
     webhook_id = await add_webhook(world, URL, "build.ended", "deployment.ended")
     build_id = await add_build(world, "application")
     deployment_id = await add_deployment(world, "application", build_id)

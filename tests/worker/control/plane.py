@@ -39,9 +39,9 @@ class Plane:
 
     @asynccontextmanager
     async def open_control(
-        self, *, hears: bool = True, makes_users: bool = False, approves: bool = False
+        self, *, listens: bool = True, makes_users: bool = False, approves: bool = False
     ) -> AsyncIterator[Control]:
-        """A control process that runs while the block does; ``hears`` whether hints reach it.
+        """A control process during the block; ``listens``: notifications reach it.
 
         ``makes_users``: it has the URL of the broker's administrator; ``approves``: servers that
         join are approved by it.
@@ -56,7 +56,7 @@ class Plane:
             if makes_users:
                 client = await stack.enter_async_context(open_broker(self.broker.url(ADMIN)))
                 control.broker, control.broker_users = client, BrokerUsers(client)
-            if hears:
+            if listens:
                 await stack.enter_async_context(listening(url, CHANNELS, control.on_notification))
             running = asyncio.create_task(control.run())
             try:

@@ -40,7 +40,7 @@ def test_control_that_never_swept_is_not_healthy(database: Database) -> None:
     assert "no control process had a heartbeat" in answer.stderr
 
 
-def test_a_database_that_is_away_is_not_healthy_and_its_password_is_not_told(
+def test_an_unavailable_database_is_not_healthy_and_its_password_is_not_shown(
     database: Database,
 ) -> None:
     away = "postgresql://wharf_control:secret-that-nobody-sees@127.0.0.1:1/wharf"

@@ -20,7 +20,9 @@ from worker.login import CONTEXT_TOKEN, Grants, login_context
 SECOND = timedelta(seconds=1)
 
 
-async def test_a_hint_has_the_server_rung_within_a_fifth_of_a_second(plane: Plane) -> None:
+async def test_a_notification_publishes_to_the_server_within_a_fifth_of_a_second(
+    plane: Plane,
+) -> None:
     server = await plane.world.add_server()
     seconds = []
 
@@ -36,10 +38,10 @@ async def test_a_hint_has_the_server_rung_within_a_fifth_of_a_second(plane: Plan
     assert min(seconds) < sorted(seconds)[2] < 0.2, seconds
 
 
-async def test_a_hint_that_is_lost_costs_a_second(plane: Plane) -> None:
+async def test_a_lost_notification_costs_a_second(plane: Plane) -> None:
     server = await plane.world.add_server()
 
-    async with plane.open_control(hears=False):
+    async with plane.open_control(listens=False):
         job_id = await plane.world.submit(server)
         await plane.wait_for_message(server, job_id, seconds=3)
 
@@ -58,7 +60,7 @@ async def test_a_message_that_is_lost_is_sent_again(plane: Plane) -> None:
     assert (await plane.world.job(job_id))["attempt"] == 1
 
 
-async def test_junk_in_hints_does_no_harm(plane: Plane) -> None:
+async def test_junk_in_notifications_does_no_harm(plane: Plane) -> None:
     server = await plane.world.add_server()
     connection = await server.connection()
 
@@ -117,8 +119,8 @@ async def test_two_replicas_publish_each_attempt_once_and_keep_to_the_limit(plan
 
     async with plane.open_control(), plane.open_control():
         jobs = [await world.submit(server) for _ in range(12)]
-        for rung in range(2, 14, 2):
-            await wait_until(partial(is_rung, plane, server, rung))
+        for number in range(2, 14, 2):
+            await wait_until(partial(is_published, plane, server, number))
             held = await world.rows("SELECT job_id, attempt FROM job WHERE state = 'dispatched'")
             assert len(held) == 2
             for job in held:
@@ -131,7 +133,7 @@ async def test_two_replicas_publish_each_attempt_once_and_keep_to_the_limit(plan
     assert len(await world.rows("SELECT 1 FROM control")) == 2
 
 
-async def is_rung(plane: Plane, server: EnrolledServer, times: int) -> bool:
+async def is_published(plane: Plane, server: EnrolledServer, times: int) -> bool:
     return len(plane.messages(server)) >= times
 
 

@@ -45,7 +45,7 @@ class RestoreScenario:
     async def come_back(self) -> dict[str, object]:
         """Have the worker of today start at the copy, with its last settings."""
         mark = await self.newest_mark()
-        await self.yesterday.forget(self.enrolled)
+        await self.yesterday.make_offline(self.enrolled)
         return await self.later.call("register", "second", mark=mark, kinds=KINDS, engine={})
 
 
@@ -160,7 +160,7 @@ async def test_a_server_cannot_stop_others_with_a_mark_of_its_own(
     assert await held_since(scenario.today) is None
 
 
-async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> None:
+async def test_a_worker_stores_the_mark_that_it_gets_and_presents_it(world: World) -> None:
     enrolled, stored = await world.add_server(None), list[str]()
     functions = enrolled.functions("first", keep_mark=stored.append)
 
@@ -175,7 +175,7 @@ async def test_a_worker_keeps_what_it_is_told_and_presents_it(world: World) -> N
 
 
 @pytest.mark.parametrize("first", ["register", "heartbeat"])
-async def test_a_worker_tells_a_copy_what_it_was_told_last_before_anything_else(
+async def test_a_worker_presents_its_last_mark_to_a_copy_before_anything_else(
     scenario: RestoreScenario, first: str
 ) -> None:
     functions = scenario.later.functions("first", mark=await scenario.newest_mark())

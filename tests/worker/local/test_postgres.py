@@ -274,7 +274,7 @@ def test_a_first_start_that_was_cut_off_begins_anew(directory: Path) -> None:
     server.stop()
 
 
-def test_a_cluster_that_cannot_be_made_is_said_and_leaves_no_password(directory: Path) -> None:
+def test_a_cluster_that_cannot_be_made_is_reported_and_leaves_no_password(directory: Path) -> None:
     directory.mkdir()
     (directory / "data.partial").write_text("in the way")
 
@@ -309,7 +309,7 @@ def test_directories_above_stay_as_closed_as_they_were(tmp_path: Path) -> None:
     assert stat.S_IMODE((above / "server" / "data").stat().st_mode) == 0o700
 
 
-def test_a_port_in_use_is_said_and_nothing_is_left_running(directory: Path) -> None:
+def test_a_port_in_use_is_reported_and_nothing_is_left_running(directory: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SetupError, match="ended at its start"):

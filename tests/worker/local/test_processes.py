@@ -67,7 +67,7 @@ def test_stop_kills_a_child_that_does_not_listen(tmp_path: Path) -> None:
     assert child.process.returncode == -signal.SIGKILL
 
 
-def test_a_child_that_ends_at_its_start_tells_its_last_words(tmp_path: Path) -> None:
+def test_the_last_output_of_a_child_that_ends_at_its_start_is_shown(tmp_path: Path) -> None:
     child = Child.start("shell", ["sh", "-c", "echo no such luck; exit 3"], log=tmp_path / "log")
 
     with pytest.raises(SetupError, match="shell ended at its start: no such luck"):

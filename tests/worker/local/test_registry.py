@@ -108,7 +108,7 @@ def test_a_password_that_htpasswd_cannot_hold_is_refused(
     assert password not in str(caught.value) or password == "x"
 
 
-def test_a_certificate_that_is_missing_is_told(tmp_path: Path) -> None:
+def test_a_missing_certificate_is_reported(tmp_path: Path) -> None:
     nothing = tmp_path / "missing.crt"
 
     with pytest.raises(SetupError, match=r"missing\.crt"):

@@ -114,11 +114,11 @@ def test_memory_is_never_made_by_dropping_messages(clients: dict[str, "redis.Red
     assert settings == {"appendonly": "yes", "maxmemory-policy": "noeviction"}
 
 
-def test_a_port_in_use_is_said(valkey: LocalValkey, directory: Path) -> None:
+def test_a_port_in_use_is_reported(valkey: LocalValkey, directory: Path) -> None:
     with pytest.raises(SetupError, match="valkey ended at its start"):
         LocalValkey.start(directory, port=valkey.port)
 
 
-def test_an_address_that_the_machine_has_not_is_said(directory: Path) -> None:
+def test_an_address_that_the_machine_has_not_is_reported(directory: Path) -> None:
     with pytest.raises(SetupError, match="cannot listen on"):
         LocalValkey.start(directory, listen="192.0.2.1")

@@ -165,7 +165,7 @@ async def test_a_registration_waits_for_a_worker_that_may_be_alive(world: World)
     waiting = asyncio.create_task(server.presence.register(None, ENGINE))
     ended, _ = await asyncio.wait({waiting}, timeout=0.1)
     assert not ended
-    await world.forget(enrolled)
+    await world.make_offline(enrolled)
     await waiting
 
     assert await world.rows("SELECT 1 FROM server WHERE incarnation = 'first'")

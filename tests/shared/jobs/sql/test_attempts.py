@@ -12,7 +12,7 @@ async def test_each_attempt_is_closed_with_its_outcome(world: World) -> None:
     job_id = await world.run(enrolled)
     await enrolled.call("finish", "first", job_id=job_id, attempt=1, outcome="returned")
     await world.release()
-    await world.forget(enrolled)
+    await world.make_offline(enrolled)
     await world.sweep()
     await enrolled.call("heartbeat", "first")
     await world.release()

@@ -54,7 +54,7 @@ async def test_all_secrets_go_with_the_job(world: World) -> None:
 async def test_a_login_goes_when_its_server_does(world: World) -> None:
     enrolled = await world.add_server()
     job_id = await dispatch_with_secrets(world, enrolled)
-    await world.forget(enrolled)
+    await world.make_offline(enrolled)
 
     await world.sweep()
 

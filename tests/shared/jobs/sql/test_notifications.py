@@ -13,8 +13,8 @@ async def test_a_client_that_waits_for_a_job_is_notified_of_its_end(world: World
 
     await cancel(world.control, job_id, world.organization_id, "not wanted")
 
-    async for hint in world.api.notifies(timeout=5, stop_after=1):
-        assert hint.payload == job_id
+    async for notification in world.api.notifies(timeout=5, stop_after=1):
+        assert notification.payload == job_id
         return
     pytest.fail("nobody was notified")
 

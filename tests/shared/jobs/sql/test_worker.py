@@ -64,7 +64,7 @@ async def test_a_new_worker_without_proof_waits_for_the_lease_of_the_other(
     assert answer["status"] == "wait"
     assert 10 < answer["seconds"] <= 15
     assert await world.state(job_id) == "running"
-    await world.forget(server, 16 * SECOND)
+    await world.make_offline(server, 16 * SECOND)
     assert (await server.register("second", predecessor=proof))["status"] == "current"
     assert await world.state(job_id) == "queued"
 
@@ -233,7 +233,7 @@ async def test_a_superseded_worker_is_refused_everything(world: World) -> None:
 # Beat
 
 
-async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: World) -> None:
+async def test_a_heartbeat_extends_the_leases_that_are_held_and_names_them(world: World) -> None:
     server = await world.add_server()
     held, lost = await world.run(server), await world.run(server)
     for job_id in (held, lost):
@@ -248,7 +248,9 @@ async def test_a_beat_prolongs_the_leases_that_are_held_and_names_them(world: Wo
     assert row["left"] > 14 * SECOND
 
 
-async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(world: World) -> None:
+async def test_a_heartbeat_stores_progress_and_leaves_the_last_where_there_is_none(
+    world: World,
+) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
     message = {"job_id": job_id, "attempt": 1}
@@ -260,9 +262,9 @@ async def test_a_beat_carries_progress_and_keeps_the_last_where_there_is_none(wo
     assert (await world.job(job_id))["progress"] == {"done": 1}
 
 
-async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: World) -> None:
+async def test_a_heartbeat_without_jobs_shows_only_that_the_server_is_online(world: World) -> None:
     server = await world.add_server()
-    await world.forget(server, 10 * SECOND)
+    await world.make_offline(server, 10 * SECOND)
 
     answer = await server.call("heartbeat", "first")
 
@@ -273,7 +275,7 @@ async def test_a_beat_without_jobs_says_only_that_the_server_is_there(world: Wor
     assert row["silence"] < 5 * SECOND
 
 
-async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: World) -> None:
+async def test_a_heartbeat_names_the_started_jobs_that_have_ended(world: World) -> None:
     server, other = await world.add_server(), await world.add_server("another")
     running, over, unknown = await world.run(server), await world.run(server), make_id()
     await finish(server, over, "failed", error=RETRYABLE | {"retryable": False})
@@ -288,7 +290,7 @@ async def test_a_beat_says_which_of_the_jobs_that_were_begun_have_ended(world: W
 
 
 @pytest.mark.parametrize("begun", [None, "job", {}, [], [None], [["x"]]])
-async def test_a_beat_of_an_odd_shape_still_tells_that_the_server_is_there(
+async def test_a_heartbeat_of_an_odd_shape_still_shows_that_the_server_is_online(
     world: World, begun: Any
 ) -> None:
     server = await world.add_server()
@@ -373,7 +375,7 @@ async def test_a_success_is_recorded_with_its_result(world: World) -> None:
 
 
 @pytest.mark.parametrize("progress", [None, 5, "text", [1], {"text": "x" * 40_000}])
-async def test_a_finish_with_odd_progress_keeps_what_a_beat_had_told(
+async def test_a_finish_with_odd_progress_leaves_that_of_the_last_heartbeat(
     world: World, progress: object
 ) -> None:
     server = await world.add_server()

@@ -28,7 +28,7 @@ async def test_a_waiting_job_ends_at_once_with_the_reason(world: World) -> None:
     assert attempt["outcome"] == "cancelled"
 
 
-async def test_a_running_job_is_told_by_its_next_beat(world: World) -> None:
+async def test_a_running_job_learns_of_its_cancel_by_the_next_heartbeat(world: World) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
 
@@ -39,7 +39,7 @@ async def test_a_running_job_is_told_by_its_next_beat(world: World) -> None:
     assert answer["jobs"] == [{"job_id": job_id, "attempt": 1, "cancel": True}]
 
 
-async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
+async def test_the_worker_of_a_running_job_is_notified(world: World) -> None:
     server = await world.add_server()
     job_id = await world.run(server)
     connection = await server.connect()
@@ -47,8 +47,8 @@ async def test_the_worker_of_a_running_job_is_hinted_at(world: World) -> None:
 
     await request_cancel(world, job_id)
 
-    async for hint in connection.notifies(timeout=5, stop_after=1):
-        assert hint.payload == server.server_id
+    async for notification in connection.notifies(timeout=5, stop_after=1):
+        assert notification.payload == server.server_id
         return
     pytest.fail("nobody was notified")
 
@@ -69,7 +69,7 @@ async def test_another_organization_cannot_cancel_it(world: World) -> None:
     assert await world.state(job_id) == "queued"
 
 
-async def test_a_wish_is_noted_once(world: World) -> None:
+async def test_a_cancel_is_recorded_once(world: World) -> None:
     job_id = await world.run(await world.add_server())
     await request_cancel(world, job_id)
     first = (await world.job(job_id))["cancel_requested_at"]

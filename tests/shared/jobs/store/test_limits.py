@@ -193,7 +193,7 @@ async def test_a_draining_server_gets_nothing_new_and_keeps_what_it_runs(world: 
     assert {unclaimed, waiting} <= set(await released(world))
 
 
-async def test_a_drain_that_was_called_off_ends_with_the_next_beat(world: World) -> None:
+async def test_a_drain_that_was_called_off_ends_with_the_next_heartbeat(world: World) -> None:
     server = await world.add_server()
     await server.call("heartbeat", "first", draining=True)
     job_id = await world.submit(server)
@@ -206,7 +206,7 @@ async def test_a_drain_that_was_called_off_ends_with_the_next_beat(world: World)
     assert await released(world) == [job_id]
 
 
-async def test_a_server_that_said_goodbye_is_away_at_once(world: World) -> None:
+async def test_a_server_that_signed_off_is_offline_at_once(world: World) -> None:
     server = await world.add_server()
     unclaimed = await world.dispatch(server)
 
@@ -231,7 +231,7 @@ async def test_a_job_after_a_worker_signed_off_need_not_wait(world: World) -> No
     assert await world.state(left_behind) == "queued"
 
 
-async def test_a_goodbye_of_one_that_was_succeeded_sends_nobody_away(world: World) -> None:
+async def test_a_sign_off_of_a_replaced_worker_makes_no_server_offline(world: World) -> None:
     server = await world.add_server()
     await server.register("second", predecessor="first")
 

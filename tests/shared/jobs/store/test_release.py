@@ -88,14 +88,14 @@ async def test_a_job_is_released_once(world: World) -> None:
 async def test_a_job_waits_for_its_server(world: World) -> None:
     server = await world.add_server()
     job_id = await world.submit(server)
-    await world.forget(server)
+    await world.make_offline(server)
 
     assert await released(world) == []
     await server.call("heartbeat", "first")
     assert await released(world) == [job_id]
 
 
-async def test_a_job_waits_for_a_server_that_never_said_hello(world: World) -> None:
+async def test_a_job_waits_for_a_server_that_never_registered(world: World) -> None:
     await world.submit(await world.add_server(None))
 
     assert await released(world) == []
@@ -228,7 +228,7 @@ async def test_a_server_that_was_removed_gets_nothing(world: World) -> None:
     assert await released(world) == []
 
 
-async def test_a_replica_that_finds_the_gate_taken_is_told_to_come_again(world: World) -> None:
+async def test_a_replica_that_finds_the_gate_taken_has_to_come_again(world: World) -> None:
     server = await world.add_server(quick_limit=1)
     await world.submit(server)
     other = await world.connect("wharf_control")

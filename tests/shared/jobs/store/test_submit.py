@@ -88,14 +88,14 @@ async def test_a_job_for_a_server_of_another_organization_is_refused(world: Worl
         await submit(world.api, Submission(foreign, server.server_id, TAG), proof=proof)
 
 
-async def test_submitting_hints_at_control(world: World) -> None:
+async def test_a_submission_notifies_control(world: World) -> None:
     server = await world.add_server()
     await world.control.execute("LISTEN wharf_release")
 
     await world.submit(server)
 
-    async for hint in world.control.notifies(timeout=5, stop_after=1):
-        assert (hint.channel, hint.payload) == ("wharf_release", "")
+    async for notification in world.control.notifies(timeout=5, stop_after=1):
+        assert (notification.channel, notification.payload) == ("wharf_release", "")
         return
     pytest.fail("nobody was notified")
 

@@ -49,7 +49,7 @@ async def test_a_new_worker_is_rung_at_once_for_what_the_old_one_had_not_claimed
 async def test_an_unclaimed_job_of_a_server_that_is_away_is_called_back(world: World) -> None:
     server = await world.add_server()
     job_id = await world.dispatch(server)
-    await world.forget(server)
+    await world.make_offline(server)
 
     assert await world.sweep() == []
 
@@ -62,7 +62,7 @@ async def test_an_unclaimed_job_of_a_server_that_is_away_is_called_back(world: W
 async def test_a_late_claim_of_what_was_called_back_is_fenced(world: World) -> None:
     server = await world.add_server()
     job_id = await world.dispatch(server)
-    await world.forget(server)
+    await world.make_offline(server)
     await world.sweep()
 
     answer = await server.call("claim", "first", job_id=job_id, attempt=1)

@@ -96,7 +96,7 @@ async def add_application(world: World, application: str) -> None:
     )
 
 
-async def test_a_push_is_known_to_be_told_again_for_as_long_as_jobs_are_kept(world: World) -> None:
+async def test_a_repeated_push_is_recognized_for_as_long_as_jobs_are_kept(world: World) -> None:
     await add_application(world, "a")
     await world.api.execute(
         "INSERT INTO deploy_hook (hook_id, organization_id, application_id, token_hash,"

@@ -114,7 +114,7 @@ async def test_a_digest_that_the_registry_has_is_verified(
     assert len(registry.requests) == requested
 
 
-async def test_the_distribution_registry_tells_a_pushed_digest_from_a_made_up_one(
+async def test_the_distribution_registry_distinguishes_a_pushed_digest_from_an_invented_one(
     world: World, verification: Verifier, tmp_path: Path
 ) -> None:
     server = await world.add_server()

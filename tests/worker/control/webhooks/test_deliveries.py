@@ -130,7 +130,7 @@ async def test_a_defect_of_ours_is_an_attempt_that_failed(
     assert "KeyError" in logged and "unheard" not in logged
 
 
-async def test_an_endpoint_that_is_gone_is_told_nothing_any_more(
+async def test_a_removed_endpoint_gets_nothing_any_more(
     world: World, server: EnrolledServer, deliveries: Deliveries
 ) -> None:
     async with open_endpoint(410) as endpoint:
