@@ -8,8 +8,8 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-# One test process more than cores: a third of the time of most tests is waiting.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Test processes: one more than cores, as many tests wait; in CI, where coverage is measured, one a core.
+WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 FAST = tests/shared tests/worker tests/test_*.py
 
 .PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format docs
@@ -17,7 +17,7 @@ FAST = tests/shared tests/worker tests/test_*.py
 help:
 	@echo "make install   the Python environment, in .venv"
 	@echo "make system    the system packages for the demo and the tests (Debian, as root)"
-	@echo "make test      all of the above, then every test, with coverage"
+	@echo "make test      all of the above, then every test; with coverage if CI is set"
 	@echo "make test-fast the tests that need no Engine, no root and little time, without coverage"
 	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
@@ -36,7 +36,7 @@ system:
 	@.ci/system
 
 test: system install
-	$(RUN)/pytest -n $(WORKERS) --cov $(if $(CI),--durations=20)
+	$(RUN)/pytest -n $(WORKERS) $(if $(CI),--cov --durations=20)
 
 test-fast: install
 	$(RUN)/pytest -n $(WORKERS) -m "not compose and not scale and not real_parts" $(FAST)

@@ -18,7 +18,7 @@ from api.events.feed import Feeds
 from api.events.readers import Readers
 from api.events.waiter import Waiter
 from api.http.deploy_hooks import add_deploy_hooks
-from api.http.dialect import answer_trpc
+from api.http.dialect import answer_in_dialect
 from api.http.openapi.document import make_document
 from api.http.perform import CallerGoneError
 from api.http.plain import dump
@@ -222,7 +222,7 @@ def _add_routes(app: FastAPI) -> None:
 
     @app.api_route("/api/trpc/{path:path}", methods=METHODS, include_in_schema=False)
     async def trpc(path: str, request: Request) -> Response:
-        return await answer_trpc(resources(), PROCEDURES, path, request)
+        return await answer_in_dialect(resources(), PROCEDURES, path, request)
 
     for procedure in PROCEDURES.values():
         add_procedure(app, procedure, resources)

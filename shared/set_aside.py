@@ -38,7 +38,7 @@ ON CONFLICT (service, row_id) DO UPDATE SET
   next_at = now() + least(interval '2 seconds' * power(2, least(set_aside.failures, 12)),
                           interval '10 minutes')
 """
-# Not retried although it is due: it was handled, or is no longer selected.
+# Two minutes overdue: the row was handled meanwhile, or is no longer selected.
 DELETE_EXPIRED = "DELETE FROM set_aside WHERE next_at < now() - interval '2 minutes'"
 
 ASIDE = """EXISTS (

@@ -19,7 +19,7 @@ from api.procedure.context import Resources
 from shared.errors import WharfError
 
 
-async def answer_trpc(
+async def answer_in_dialect(
     resources: Resources, procedures: Procedures, path: str, request: Request
 ) -> Response:
     """Answer one request in the dialect that it is written in."""
@@ -32,12 +32,12 @@ async def answer_trpc(
         return plain_error(log_refusal(request, Failure(path, error), name=name))
     if request.query_params.get("batch") == "1":
         return await answer_batch(resources, procedures, path, request, body)
-    if _is_superjson(request, body):
+    if _is_trpc(request, body):
         return await answer_single(resources, procedures, path, request, body)
     return await answer_bare(resources, procedures, path, request, body)
 
 
-def _is_superjson(request: Request, body: bytes) -> bool:
+def _is_trpc(request: Request, body: bytes) -> bool:
     text = request.query_params.get("input") if request.method == "GET" else body
     try:
         value = parse_json(text) if text else None

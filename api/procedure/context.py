@@ -89,7 +89,7 @@ class Caller:
         )
 
 
-PRESENT_KEY = text("SELECT set_config('wharf.proof', :proof, true)")
+SET_PROOF = text("SELECT set_config('wharf.proof', :proof, true)")
 """Give the caller's proof to the database for one transaction (authority.sql)."""
 
 NOBODY = Caller(organization_id="", api_key_id=None, role="member")
@@ -135,7 +135,5 @@ class Context:
         """Open a session in a transaction for the caller; commit at the end of the block."""
         async with self.resources.sessions.begin() as session:
             if self.caller.proof:
-                await (await session.connection()).execute(
-                    PRESENT_KEY, {"proof": self.caller.proof}
-                )
+                await (await session.connection()).execute(SET_PROOF, {"proof": self.caller.proof})
             yield session

@@ -1,9 +1,9 @@
 """``Idempotency-Key``: a request repeated within 24 hours has the same job and the same answer.
 
 A key belongs to one API key and, in a batch, to one position. The job's id is stored with it. A
-repetition submits that id again, which changes nothing, also while the first request still waits
-and after its process died. The answer is stored when it exists, also that of a failed job. A
-request that was refused before its job was stored may be corrected and sent again.
+repetition submits the same id: if that job exists, nothing changes. So it is safe while the first
+request waits, and after its process died. The answer is stored when it exists, also that of a
+failed job. A request that was refused before its job was stored may be corrected and sent again.
 """
 
 import hashlib

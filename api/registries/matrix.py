@@ -28,7 +28,7 @@ from shared.models import Registry
 
 MAX_PAIRS = 1000
 DEADLINE = timedelta(minutes=5)
-"""A server runs 16 tests at a time, so all tests of a matrix take longer than one."""
+"""Longer than for one test: a server runs only ``quick_limit`` of them at a time."""
 
 REMEDIES = {str(code): verdict.remedy for code, verdict in FAULTS.items()}
 ACTION = "registry.testOnServers"

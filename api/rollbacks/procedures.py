@@ -41,7 +41,7 @@ VERIFIED_AGAIN_AFTER = timedelta(minutes=1)
 OFFERED_FOR = timedelta(days=2)
 """Control verifies each point once a day; one that was verified longer ago is not offered."""
 
-PRESENT_KEY = "SELECT set_config('wharf.proof', %s, true)"
+SET_PROOF = "SELECT set_config('wharf.proof', %s, true)"
 PATIENCE = timedelta(seconds=10)
 """How long `rollback.verify` waits for all points, which are verified at the same time."""
 
@@ -154,9 +154,9 @@ async def rollback(context: Context, request: RollbackInput) -> AcceptedDeployme
 async def delete(context: Context, request: ChosenRollback) -> RollbackOutput:
     """Delete a rollback point, and its image if nothing else needs it.
 
-    Not while a server runs it: it is deleted after that. The bytes stay where another tag, build,
-    point or deployment needs them, or an index or a signature names them; the result of the job
-    (`image.delete`) says why.
+    While a server runs the image, it stays; it is deleted afterwards. The bytes stay where another
+    tag, build, point or deployment needs them, or an index or a signature names them; the result of
+    the job (`image.delete`) says why.
     """
     async with context.transaction() as session:
         point = await _find(session, context, request.rollback_id)
@@ -255,7 +255,7 @@ def _note(row: Rollback, ended: EndedJob) -> None:
 
 async def _submit(context: Context, row: Rollback, server_id: str) -> str:
     async with context.resources.pool.connection() as connection, connection.transaction():
-        await connection.execute(PRESENT_KEY, (context.caller.proof,))
+        await connection.execute(SET_PROOF, (context.caller.proof,))
         job_id = await submit_image_job(
             connection,
             ImageVerify(reference=row.reference, registry_id=row.registry_id),

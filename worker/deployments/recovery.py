@@ -198,7 +198,7 @@ class RecoveryJournal:
             log.warning("recovery_failed", application=application_id, error=type(error).__name__)
 
     async def _restore(self, application_id: str, entry: JournalEntry) -> bool:
-        """Restore the application unless the next attempt continues; return whether it was."""
+        """Return whether the application was restored; it is, unless the next attempt continues."""
         if entry.job_id not in self._ended_jobs and await self._can_continue(application_id, entry):
             return False
         if entry.runtime == "service":
@@ -240,7 +240,10 @@ class RecoveryJournal:
     async def _restore_container(
         self, application_id: str, entry: JournalEntry, *, must_run: bool
     ) -> Container | None:
-        """Restore the previous container, or keep the new one if that is gone; return it."""
+        """Restore the previous container; if it is gone, keep the new one.
+
+        Return the container that remains.
+        """
         switchover = None
         if not entry.is_done:
             switchover = await switched(self.engine, application_id, entry.deployment_id)

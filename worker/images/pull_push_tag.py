@@ -34,8 +34,8 @@ NOT_STORED_CODES = frozenset(
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Pull the image; the Engine verifies each layer against the reported digest.
 
-    A preflight fails early if the pull would fail. It returns a local image without asking the
-    registry, so its digest is then not verified.
+    A preflight fails early if the pull would fail. If the image is already local, the result is
+    that image: the registry is not asked, and ``verified_by`` stays empty.
     """
     target = command.target
     here = await prepare(command, grants, attempt, tools) if command.preflight else None
@@ -46,15 +46,20 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             image_id=here.image_id,
             size_bytes=here.size_bytes,
         )
-    given = grants.login_for(target, "pull") if command.registry_id else None
-    login = await tools.engine_login(given, target)
+    login = grants.login_for(target, "pull") if command.registry_id else None
+    engine_login = await tools.engine_login(login, target)
     try:
         pulled = await images.pull(
-            tools.engine, target, login, progress_recorder(attempt), IDLE, platform=command.platform
+            tools.engine,
+            target,
+            engine_login,
+            progress_recorder(attempt),
+            IDLE,
+            platform=command.platform,
         )
     except EngineError as error:
         if error.code in UNCLEAR_CODES:
-            await require_image(command, given, tools)
+            await require_image(command, login, tools)
         raise
     local = await images.inspect(tools.engine, pulled.image_id)
     return ImageResult(
@@ -69,10 +74,10 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
 async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Tag the image for the registry, push it, and ask the registry for its digest.
 
-    A cancel stops the push until the registry has the tag. After that it comes too late, and the
-    job succeeds. An Engine does not stop while it writes the tag, so this waits for its end. After
-    any other error the push has succeeded if the registry has exactly this image by this tag: the
-    answer may have been lost, and an immutable tag is refused the second time.
+    A cancel stops the push only before the Engine writes the tag. While the Engine writes it, this
+    waits, and the job succeeds. After any other error the push has succeeded if the registry has
+    exactly this image by this tag: the answer may have been lost, and an immutable tag is refused
+    the second time.
 
     Raises:
         RegistryError: ``digest_mismatch``, the registry reports another digest;
@@ -80,12 +85,14 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     """
     target = command.target
     login = grants.login_for(target, "push")
-    given = await tools.engine_login(login, target)
+    engine_login = await tools.engine_login(login, target)
     local = await images.inspect(tools.engine, command.source)
     await images.tag(tools.engine, local.image_id, target)
     step = LastStep(progress_recorder(attempt))
     try:
-        digest = await carry_out(_send(tools, target, given, step), attempt, lambda: step.is_last)
+        digest = await carry_out(
+            _send(tools, target, engine_login, step), attempt, lambda: step.is_last
+        )
     except (asyncio.CancelledError, EngineError, RegistryError) as error:
         may_be_there = attempt.stop_reason is StopReason.CANCELLED or _may_be_stored(error)
         held = (

@@ -1,4 +1,4 @@
-"""Mask secrets in the output of builds, in all encodings in which programs print them."""
+"""Mask secrets in logs and errors of jobs, in all encodings in which programs print them."""
 
 import base64
 import json

@@ -160,7 +160,7 @@ class Released:
     """A job that was just dispatched, with the sealed secrets for its logins.
 
     ``sealed`` are secrets that were given with the job, by purpose; ``registries`` are rows by id.
-    ``fair_key`` is its application's id, if it is for one.
+    ``fair_key`` names the group that takes turns: an application's id, or an action.
     """
 
     job_id: str

@@ -57,7 +57,7 @@ log = structlog.get_logger()
 
 
 async def roll_back(connection: Connection) -> None:
-    """Roll back each deployment that failed on some servers; safe in replicas."""
+    """Roll back the servers that a failed deployment had already changed; safe in replicas."""
     await each(connection, FAILED, partial(_roll_back, connection))
 
 
@@ -70,7 +70,7 @@ async def _roll_back(connection: Connection, failed: Row) -> None:
         servers = list(group)
         request = _request(failed_id, servers[0], [row["server_id"] for row in servers])
         await store_deployment(connection, request)
-        log.info("rolled_back", failed=failed_id, deployment=request.deployment_id)
+        log.info("rollback_requested", failed=failed_id, deployment=request.deployment_id)
 
 
 def _request(failed_id: str, before: dict[str, Any], server_ids: list[str]) -> DeploymentPlan:

@@ -43,14 +43,17 @@ class Handshake:
         self._source: TokenSource | None = None
 
     def accept_challenge(self, values: Sequence[str], route: Route) -> bool:
-        """Keep the best challenge of a 401 and return whether there is a supported one."""
+        """Keep the first 401's best challenge, bearer before basic.
+
+        Return whether this 401 has a supported one.
+        """
         challenges = parse_challenges(values)
         tokens = [one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters]
         basics = [one for one in challenges if one.scheme == "basic"]
-        for challenge in (*tokens, *basics):
-            self._route, self._challenge = route, self._challenge or challenge
-            return True
-        return False
+        supported = [*tokens, *basics]
+        if supported:
+            self._route, self._challenge = route, self._challenge or supported[0]
+        return bool(supported)
 
     async def require_safe(self, values: Sequence[str], route: Route) -> None:
         """Check that the login may go to every token server of a 401: an Engine may use any.

@@ -1,9 +1,9 @@
 -- finish {incarnation, job_id, attempt, outcome: succeeded | failed | cancelled | returned, result, error, progress,
 --         jitter}
---   → {status: recorded | already_recorded, state} | {status: fenced}
+--   → {status: recorded, state} | {status: already_recorded, outcome} | {status: refused | fenced}
 -- A failed job is tried again if its error is retryable and `max_failures` is not reached; `retry_after_seconds` is
--- honoured up to an hour. A job that is returned, or cancelled without a request, is queued again. That is no failure,
--- but for the fourth time and later. A result that cannot be stored, or that has an invalid digest, is a failure.
+-- honoured up to an hour. A job that is returned, or cancelled without a request, is queued again: the first
+-- three times this is no failure, later it is (`returned_too_often`). A result that cannot be stored, or that has an invalid digest, is a failure.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
