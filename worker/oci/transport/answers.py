@@ -123,7 +123,11 @@ def is_registry(response: Response) -> bool:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Return the seconds to wait, from 0 to a day (RFC 9110, section 10.2.3)."""
+    """Return the seconds to wait, from 0 to a day (RFC 9110, section 10.2.3).
+
+    Nothing waits here: `shared.faults` says which codes are retried, and the function
+    ``worker_v1.finish`` queues the job again after at least this pause, up to an hour.
+    """
     text = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"[0-9]{1,9}", text):
         return min(float(text), 86_400.0)
