@@ -30,9 +30,10 @@ MAX_CHARACTERS = 255
 VISIBLE = re.compile(r"[\x21-\x7e]+( +[\x21-\x7e]+)*")
 
 BEGIN = """
-WITH begun AS (
+WITH proven AS MATERIALIZED (SELECT set_config('wharf.proof', %(proof)s, true)), begun AS (
   INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)
-  VALUES (%(api_key_id)s, %(key)s, %(position)s, %(organization_id)s, %(request_hash)s, %(job_id)s)
+  SELECT %(api_key_id)s, %(key)s, %(position)s, %(organization_id)s, %(request_hash)s, %(job_id)s
+    FROM proven
   ON CONFLICT (api_key_id, key, position) DO UPDATE
     SET request_hash = excluded.request_hash, job_id = excluded.job_id, answer = NULL,
         created_at = now()
@@ -46,7 +47,8 @@ SELECT request_hash, job_id, answer FROM idempotency
    AND NOT EXISTS (SELECT FROM begun)
 """
 STORE_ANSWER = """
-UPDATE idempotency SET answer = coalesce(answer, %(answer)s)
+WITH proven AS MATERIALIZED (SELECT set_config('wharf.proof', %(proof)s, true))
+UPDATE idempotency SET answer = coalesce(answer, %(answer)s) FROM proven
  WHERE api_key_id = %(api_key_id)s AND key = %(key)s AND position = %(position)s
    AND request_hash = %(request_hash)s
 RETURNING answer
@@ -132,6 +134,7 @@ async def answer_once(
         "organization_id": context.organization_id,
         "request_hash": request_hash,
         "job_id": context.job_id,
+        "proof": context.caller.proof,
     }
     begun = _StoredRequest(**await insert_or_read(context.resources.pool, BEGIN, values))
     if begun.request_hash != request_hash:

@@ -92,6 +92,19 @@ ATTACKS = [
     "UPDATE context_token SET token_hash = sha256('mine')",
     "SELECT gate FROM release_gate FOR UPDATE",
     "DELETE FROM release_gate",
+    # To stop builds, to let jobs of a backup run, to answer in the place of the API.
+    "UPDATE application SET last_version = 0",
+    "UPDATE application SET last_version = 2147483647",
+    "UPDATE application SET last_version = last_version + 1",
+    "SELECT organization_resume(organization_id) FROM organization",
+    "UPDATE api_key SET last_used_at = 'infinity'",
+    "UPDATE api_key SET last_used_at = '-infinity'",
+    (
+        "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)"
+        " SELECT api_key_id, 'mine', 0, organization_id, sha256('mine'), 'mine' FROM api_key"
+    ),
+    """UPDATE idempotency SET answer = '{"shown": "true"}'""",
+    "UPDATE idempotency SET created_at = '2001-01-01'",
     # To be notified, and to be called.
     (
         "INSERT INTO webhook (webhook_id, organization_id, url, events, secret)"
@@ -140,6 +153,11 @@ async def server(world: World) -> EnrolledServer:
         " git_build_path, build_type, dockerfile, docker_context_path)"
         " VALUES ('app', %s, 'App', 'app', '', '/', 'dockerfile', 'Dockerfile', '.')",
         (world.organization_id,),
+    )
+    await world.owner.execute("UPDATE application SET last_version = 3")
+    await world.owner.execute(
+        "INSERT INTO idempotency (api_key_id, key, position, organization_id, request_hash, job_id)"
+        " SELECT api_key_id, 'theirs', 0, organization_id, sha256('theirs'), 'theirs' FROM api_key"
     )
     await world.owner.execute(
         "INSERT INTO server_token (token_hash, server_id, expires_at)"

@@ -128,6 +128,7 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         "position": 0,
         "organization_id": ORGANIZATION,
         "request_hash": b"",
+        "proof": "",
         "job_id": "x",
         "answer": Jsonb({}),
     }

@@ -28,6 +28,10 @@ BEGIN
   END IF;
   changed := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
   IF TG_OP = 'UPDATE' AND changed - free = to_jsonb(OLD) - free THEN
+    IF coalesce((changed->>'last_used_at')::timestamptz, '-infinity') > now() + interval '5 minutes'
+       OR changed->>'last_used_at' = '-infinity' THEN
+      RAISE EXCEPTION '% of %: a time to come', lower(TG_OP), TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+    END IF;
     RETURN NEW;
   END IF;
   SELECT * INTO who FROM public.caller();
@@ -64,6 +68,31 @@ BEGIN
   RETURN NEW;
 END $$;
 
+-- Refuse the API another number of an application's newest build than the next one, and this one without a key of its
+-- organization.
+CREATE OR REPLACE FUNCTION public.require_next_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_user = 'wharf_api' AND NEW.last_version <> OLD.last_version
+     AND (NEW.last_version <> OLD.last_version + 1
+          OR NOT EXISTS (SELECT FROM public.caller() c WHERE c.organization_id = NEW.organization_id)) THEN
+    RAISE EXCEPTION 'application: not its next version' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Refuse the API an answer under an Idempotency-Key without the API key that it is stored for.
+CREATE OR REPLACE FUNCTION public.require_key_of_answer() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF current_user = 'wharf_api'
+     AND NOT EXISTS (SELECT FROM public.caller() c
+                      WHERE c.id = NEW.api_key_id AND (TG_OP = 'INSERT' OR c.id = OLD.api_key_id)) THEN
+    RAISE EXCEPTION '% of an answer: needs its key', lower(TG_OP) USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
 -- Withdraw the approval of a server that joins, or joins again with another key: it gets no stored login.
 CREATE OR REPLACE FUNCTION public.server_after_enrolment() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -82,6 +111,10 @@ CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON pu
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.application
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_version');
+CREATE OR REPLACE TRIGGER require_next_version BEFORE UPDATE OF last_version ON public.application
+  FOR EACH ROW EXECUTE FUNCTION public.require_next_version();
+CREATE OR REPLACE TRIGGER require_key_of_answer BEFORE INSERT OR UPDATE ON public.idempotency
+  FOR EACH ROW EXECUTE FUNCTION public.require_key_of_answer();
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.application_server
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.webhook

@@ -62,12 +62,18 @@ BEGIN
   PERFORM public.database_restored(epoch);
 END $$;
 
--- Let the jobs of an organization run that wait since the database was restored. Return their number.
+-- Let the jobs of an organization run that wait since the database was restored. Return their number. The API needs the
+-- key of an administrator.
 CREATE OR REPLACE FUNCTION public.organization_resume(organization text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   many bigint;
 BEGIN
+  IF session_user = 'wharf_api'
+     AND NOT EXISTS (SELECT FROM public.caller() c
+                      WHERE c.organization_id = organization_resume.organization AND c.role = 'admin') THEN
+    RAISE EXCEPTION 'resume: needs a key of an administrator' USING ERRCODE = 'insufficient_privilege';
+  END IF;
   SELECT count(*) INTO many FROM public.job j JOIN public.organization o USING (organization_id)
    WHERE j.organization_id = organization_resume.organization AND j.state = 'queued' AND j.created_at <= o.held_at;
   UPDATE public.organization o SET held_at = NULL

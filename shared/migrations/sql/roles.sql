@@ -108,6 +108,8 @@ GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wharf_functions;
+GRANT SELECT (api_key_id, organization_id, role, key_hash, expires_at) ON public.api_key TO wharf_functions;
+GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
@@ -115,7 +117,7 @@ GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.j
   public.job_delete_login, public.job_delete_secrets, public.registry_check_add,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
-  public.epoch_check, public.database_restored TO wharf_functions;
+  public.epoch_check, public.database_restored, public.caller TO wharf_functions;
 GRANT CREATE ON SCHEMA public, worker_v1 TO wharf_functions;
 ALTER FUNCTION public.job_before_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
