@@ -33,6 +33,25 @@ async def uninterrupted(work: Coroutine[Any, Any, Result]) -> Result:
     return task.result()
 
 
+async def within(seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+    """Return the result of ``work``; end it after ``seconds``.
+
+    After one cancellation psycopg waits up to 10 s for a silent server. After the second one, by
+    `end`, it closes the connection.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if not done:
+            raise TimeoutError
+        return task.result()
+    finally:
+        await end(task)
+
+
 async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel the tasks, repeatedly if necessary, and return once all have ended.
 

@@ -21,9 +21,13 @@ from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
 from api.procedure.procedure import Procedure
 from api.sockets.connections import network_of
+from shared.coroutines import within
 from shared.errors import InvalidInputError, WharfError
 
 Result = TypeVar("Result")
+
+CALLER_SECONDS = 10.0
+"""The time limit for finding the key of a request, also if PostgreSQL is frozen."""
 
 log = structlog.get_logger()
 
@@ -81,11 +85,12 @@ async def _identify(
         return NOBODY
     try:
         key = request.headers.get(HEADER)
-        caller = await authenticate(resources.pool, resources.guesses, address, key)
+        finding = authenticate(resources.pool, resources.guesses, address, key)
+        caller = await within(CALLER_SECONDS, finding)
         resources.limiter.require_room(caller.api_key_id or "", len(calls))
     except WharfError as error:
         return error
-    except AWAY as error:
+    except (*AWAY, TimeoutError) as error:
         return explain_unavailable(resources, error)
     return caller
 

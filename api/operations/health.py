@@ -7,9 +7,11 @@ from importlib.metadata import version
 from importlib.resources import files
 
 import psycopg
+from psycopg.rows import DictRow
 from starlette.responses import JSONResponse, Response
 
 from api.limits.disk import DiskWatch
+from shared.coroutines import within
 from shared.database import Pool
 
 CHECK = """
@@ -23,6 +25,9 @@ SELECT (SELECT version_num FROM alembic_version) AS head,
        EXISTS (SELECT FROM server WHERE removed_at < now() - interval '1 minute'
                   AND role_ready_at IS NOT NULL) AS has_leftovers
 """
+CHECK_SECONDS = 3.0
+"""The time limit of the check, also on an open connection to a frozen PostgreSQL."""
+
 OLDER = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -82,9 +87,8 @@ async def answer_ready(pool: Pool, disk: DiskWatch) -> Response:
 
 async def _examine(pool: Pool) -> Readiness:
     try:
-        async with pool.connection(timeout=2) as connection:
-            [row] = await (await connection.execute(CHECK)).fetchall()
-    except psycopg.OperationalError:
+        row = await within(CHECK_SECONDS, _check(pool))
+    except (psycopg.OperationalError, TimeoutError):
         return Readiness(("database",))
     except OLDER:
         return Readiness(("migrations",))
@@ -96,6 +100,12 @@ async def _examine(pool: Pool) -> Readiness:
         "removed_servers": row["has_leftovers"],
     }
     return Readiness(_true(failing), _true(degraded))
+
+
+async def _check(pool: Pool) -> DictRow:
+    async with pool.connection(timeout=2) as connection:
+        [row] = await (await connection.execute(CHECK)).fetchall()
+    return row
 
 
 def _true(checks: dict[str, bool]) -> tuple[str, ...]:

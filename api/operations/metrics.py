@@ -16,11 +16,13 @@ from starlette.responses import PlainTextResponse, Response
 from api.operations.metric_families import make_counter, make_gauge
 from api.operations.row_counts import count
 from api.procedure.context import Resources
+from shared.coroutines import within
 from shared.ids import uuid7
 
 CACHED = timedelta(seconds=5)
 RECENT = timedelta(hours=1)
 PATIENCE = timedelta(seconds=5)
+"""The time limit of the count, also on an open connection to a frozen PostgreSQL."""
 
 log = structlog.get_logger()
 
@@ -39,7 +41,7 @@ class Metrics:
         async with self._turn:
             if self.clock() >= self._until:
                 try:
-                    families = await self._count(resources)
+                    families = await within(PATIENCE.total_seconds(), self._count(resources))
                 except (psycopg.Error, OSError) as error:
                     log.warning("metrics_missing", error=type(error).__name__)
                     return PlainTextResponse("the database does not answer\n", 503)
@@ -49,8 +51,7 @@ class Metrics:
 
     async def _count(self, resources: Resources) -> list[Metric]:
         begun = int((self.clock() - RECENT.total_seconds()) * 1000)
-        timeout = PATIENCE.total_seconds()
-        async with resources.pool.connection(timeout=timeout) as connection:
+        async with resources.pool.connection() as connection:
             found = [*await count(connection, uuid7(begun, bytes(10)))]
         return [*found, *_of_process(resources)]
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared import coroutines
-from shared.coroutines import end, uninterrupted, wait_for_event
+from shared.coroutines import end, uninterrupted, wait_for_event, within
 
 
 async def swallow_a_cancel() -> None:
@@ -83,3 +83,20 @@ async def test_an_uninterruptible_coroutine_may_fail() -> None:
 
     with pytest.raises(LookupError):
         await uninterrupted(fail())
+
+
+async def test_work_is_ended_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coroutines, "CANCEL_AGAIN_SECONDS", 0.01)
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await swallow_a_cancel()
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        await within(0.01, work())
+
+    assert ended.is_set()
+    assert await within(5, asyncio.sleep(0, "done")) == "done"
