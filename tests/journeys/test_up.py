@@ -108,6 +108,29 @@ def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port)
     assert process.returncode == 0
 
 
+def test_up_finds_its_server_again_under_another_name(port: Port) -> None:
+    docker_host = port.fleet.hosts[0].docker_host
+    with TemporaryDirectory(prefix="wharf-up-") as folder:
+        data = Path(folder) / "data"
+        address = free_port()
+        url = f"http://127.0.0.1:{address}/api/trpc"
+        with running_up(data, address, docker_host) as process:
+            read_until(process, "Ctrl-C")
+            headers = {"x-api-key": (data / "keys" / "admin.key").read_text()}
+            (known,) = httpx2.post(f"{url}/server.all", json={}, headers=headers).json()
+            change = {"serverId": known["serverId"], "name": "renamed"}
+            httpx2.post(f"{url}/server.update", json=change, headers=headers).raise_for_status()
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        with running_up(data, address, docker_host) as process:
+            read_until(process, "Ctrl-C")
+            servers = httpx2.post(f"{url}/server.all", json={}, headers=headers).json()
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+
+    assert [(row["serverId"], row["name"]) for row in servers] == [(known["serverId"], "renamed")]
+
+
 def test_a_taken_port_is_one_clear_sentence(port: Port, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

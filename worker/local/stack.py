@@ -10,6 +10,7 @@ DIRECTORY/           0700
 ```
 """
 
+import json
 import secrets
 import shutil
 import sys
@@ -228,10 +229,13 @@ class Stack:
         """The server of an earlier start; one that never finished joining is taken away.
 
         So is one that joined before servers had passwords of their own for the broker.
+        The id that the worker keeps counts: a server may have another name by now.
         """
-        known = {server["name"]: server for server in self.call("server.all")}
-        server = known.get(name)
-        has_joined = all((state / kept).exists() for kept in ("server.json", "broker.password"))
+        enrolled = _enrolled_id(state)
+        field, wanted = ("name", name) if enrolled is None else ("serverId", enrolled)
+        servers = {server[field]: server for server in self.call("server.all")}
+        server: dict[str, Any] | None = servers.get(wanted)
+        has_joined = enrolled is not None and (state / "broker.password").exists()
         if server is not None and not has_joined:
             self.call("server.remove", {"serverId": server["serverId"]})
             shutil.rmtree(state, ignore_errors=True)
@@ -367,3 +371,12 @@ class LocalServer:
 
     def _look(self) -> Any:
         return self.stack.call("server.one", {"serverId": self.server_id})
+
+
+def _enrolled_id(state: Path) -> str | None:
+    """Return the id that the server's worker stored when it joined."""
+    try:
+        server_id: str = json.loads((state / "server.json").read_text())["server_id"]
+    except FileNotFoundError:
+        return None
+    return server_id
