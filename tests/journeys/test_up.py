@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx2
+import pytest
 
 from tests.journeys.conftest import Port
 from worker.local.processes import free_port
@@ -65,6 +66,14 @@ def processes_in(data: Path) -> list[str]:
             continue
         if str(data).encode() in about and int(entry.name) != os.getpid():
             found.append((entry / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+def pid_of(database: str, up: subprocess.Popen[str], data: Path) -> int:
+    """Return the id of the child that serves a database: each works in its data directory."""
+    children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
+    place = data / database / "data"
+    (found,) = (int(child) for child in children if Path(f"/proc/{child}/cwd").resolve() == place)
     return found
 
 
@@ -129,6 +138,23 @@ def test_up_finds_its_server_again_under_another_name(port: Port) -> None:
             process.wait(20)
 
     assert [(row["serverId"], row["name"]) for row in servers] == [(known["serverId"], "renamed")]
+
+
+@pytest.mark.parametrize("database", ["postgres", "valkey"])
+def test_up_ends_with_one_clear_sentence_when_a_database_ended(port: Port, database: str) -> None:
+    with TemporaryDirectory(prefix="wharf-up-") as folder:
+        data = Path(folder) / "data"
+        with running_up(data, free_port(), port.fleet.hosts[0].docker_host) as process:
+            read_until(process, "Ctrl-C")
+            os.kill(pid_of(database, process, data), signal.SIGKILL)
+            message, _ = process.communicate(timeout=25)
+        left = processes_in(data)
+
+    assert process.returncode == 1
+    log = data / database / f"{database}.log"
+    assert message.strip().splitlines()[-1] == f"wharf up: {database} ended by itself; see {log}."
+    assert "Traceback" not in message
+    assert not left
 
 
 def test_a_taken_port_is_one_clear_sentence(port: Port, tmp_path: Path) -> None:

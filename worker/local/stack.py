@@ -213,6 +213,17 @@ class Stack:
             self.children[name] = self.specs[name]()
         return ended
 
+    def require_databases(self) -> None:
+        """Check that the embedded PostgreSQL and Valkey still run.
+
+        Raises:
+            SetupError: one of them ended by itself; `revive` does not start it again.
+        """
+        for database in (self.postgres, self.valkey):
+            if database is not None and not database.child.is_alive:
+                child = database.child
+                raise SetupError(f"{child.name} ended by itself; see {child.log}")
+
     def stop(self) -> None:
         """Ask all processes at once to end, wait, then stop the databases."""
         for child in self.children.values():

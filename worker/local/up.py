@@ -41,7 +41,7 @@ def run(data: Path, port: int, console: Console) -> None:
     """Start all, say where it is, and stop all on SIGINT or SIGTERM.
 
     Raises:
-        SetupError: something is missing or taken, in one sentence.
+        SetupError: something is missing or taken, or a database ended, in one sentence.
     """
     docker_host = os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)
     asyncio.run(_require_engine(docker_host))
@@ -54,6 +54,7 @@ def run(data: Path, port: int, console: Console) -> None:
         stop = _stop_on_signals()
         _greet(console, stack, flower, is_first_start=is_first_start)
         while not stop.wait(LOOK_SECONDS):
+            stack.require_databases()
             for name in stack.revive():
                 console.print(f"{name} ended and was started again; see {data}/logs/{name}.log")
     finally:
