@@ -64,7 +64,7 @@ async def answer_batch(
     error = _request_error(request) or _batch_error(procedures, paths)
     if error:
         return _whole_request_failed(error)
-    read = _read_once(lambda: _input_text(request, body))
+    read = _read_once(lambda: _input_text(request, body), len(paths))
     calls = [
         Call(each, procedure, lambda index=str(index): _input_of_batch(read(), index))  # type: ignore[misc]
         for index, (each, procedure) in enumerate(zip(paths, found, strict=True))
@@ -85,14 +85,14 @@ def _input_text(request: Request, body: bytes) -> bytes | str:
     return request.query_params.get("input", "") if request.method == "GET" else body
 
 
-def _read_once(read_text: Callable[[], bytes | str]) -> Callable[[], object]:
-    """Return a function that reads the inputs of a batch once, at its first call."""
+def _read_once(read_text: Callable[[], bytes | str], count: int) -> Callable[[], object]:
+    """Return a function that reads the inputs of ``count`` calls once, at its first call."""
 
     @cache
     def outcome() -> tuple[object, WharfError | None]:
         try:
             text = read_text()
-            return (parse_json(text) if text else {}), None
+            return _require_calls(parse_json(text) if text else {}, count), None
         except (NoEffectError, UnreadableInputError) as error:
             return None, error
 
@@ -103,6 +103,21 @@ def _read_once(read_text: Callable[[], bytes | str]) -> Callable[[], object]:
         return inputs
 
     return read
+
+
+def _require_calls(inputs: object, count: int) -> object:
+    """Return the inputs of a batch.
+
+    Raises:
+        NoEffectError: an input belongs to none of its calls.
+    """
+    surplus = inputs.keys() - set(map(str, range(count))) if isinstance(inputs, dict) else ()
+    if surplus:
+        raise NoEffectError(
+            f"inputs belong to no call of the batch: {', '.join(sorted(surplus))[:200]}",
+            remedy="Number the inputs as the calls, from 0.",
+        )
+    return inputs
 
 
 def _input_of_batch(inputs: object, index: str) -> object:

@@ -258,6 +258,21 @@ async def test_a_batch_input_has_to_be_an_object(client: httpx2.AsyncClient, tex
     assert answer.text == f"[{envelope}]"
 
 
+@pytest.mark.parametrize("index", ["2", "-1", "00", "x"])
+async def test_an_input_that_belongs_to_no_call_of_a_batch_is_refused(
+    client: httpx2.AsyncClient, index: str
+) -> None:
+    inputs = {"0": UNDEFINED, index: UNDEFINED}
+    answers = [
+        await client.get(f"{T}registry.all,registry.all?batch=1&input={query(inputs)}"),
+        await client.post(f"{T}registry.create,registry.create?batch=1", json=inputs),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert all(answer.text.count('"code":"no_effect"') == 2 for answer in answers)
+    assert all(f"belong to no call of the batch: {index}" in answer.text for answer in answers)
+
+
 async def test_queries_and_mutations_do_not_mix(client: httpx2.AsyncClient) -> None:
     answer = await client.post(f"{T}registry.remove,registry.all?batch=1", json={})
 
