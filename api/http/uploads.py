@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, Response
 
 from api.builds.context_download import FETCH, Fetched
 from api.builds.context_upload import UPLOAD, Upload
-from api.errors import IncompleteUploadError, WrongMediaTypeError
+from api.errors import IncompleteUploadError, NoEffectError, WrongMediaTypeError
 from api.http.bare import flat_input
 from api.http.calls import Call, Failure
 from api.http.perform import perform
@@ -19,6 +19,9 @@ from api.uploads.checksum import CONTENT_DIGEST, CONTENT_SHA256, parse_checksums
 from shared.errors import NotFoundError, WharfError
 
 MEDIA_TYPES = ("application/x-tar", "application/gzip", "application/octet-stream")
+NOT_VERIFIED = ("repr-digest", "digest", "content-md5", "content-range")
+"""Headers about a body that would have no effect."""
+
 STALL = timedelta(seconds=30)
 MOVED_BYTES = 16 * 1024
 """The bytes of a context that have to arrive within `STALL`."""
@@ -64,11 +67,17 @@ async def _refuse(resources: Resources, request: Request, error: WharfError) -> 
 
 
 def _read_head(request: Request) -> Upload:
-    """Raises `WrongMediaTypeError`, `InvalidInputError`."""
+    """Raises `WrongMediaTypeError`, `InvalidInputError`, `NoEffectError`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in MEDIA_TYPES:
         raise WrongMediaTypeError(f"a context is sent as one of {', '.join(MEDIA_TYPES)}")
     headers = request.headers
+    if ignored := [name for name in NOT_VERIFIED if name in headers]:
+        raise NoEffectError(
+            f"an upload's header is not read: {', '.join(ignored)}",
+            remedy="Send the whole body, and its checksum as Content-Digest: sha-256=:<base64>: "
+            "or as x-content-sha256 in hexadecimal.",
+        )
     announced = headers.get("content-length", "0")
     return Upload(
         chunks=read_chunks(request),

@@ -18,13 +18,17 @@ def parse_checksums(digests: Iterable[str], plain: Iterable[str]) -> frozenset[s
     """Return the checksums in the two headers, in hexadecimal; empty without headers.
 
     ``digests`` are values of ``Content-Digest`` (RFC 9530, section 2:
-    ``sha-256=:<base64>:``); other algorithms are ignored. ``plain`` are values of
+    ``sha-256=:<base64>:``); other algorithms are ignored beside it. ``plain`` are values of
     ``x-content-sha256``, hexadecimal.
 
     Raises:
-        InvalidInputError: a value is not a SHA-256.
+        InvalidInputError: a header is not a SHA-256.
     """
-    return frozenset([*map(_plain, plain), *_digests(digests)])
+    values = list(digests)
+    found = frozenset(_digests(values))
+    if values and not found:
+        raise _unreadable(CONTENT_DIGEST)
+    return found.union(map(_plain, plain))
 
 
 def _plain(value: str) -> str:
