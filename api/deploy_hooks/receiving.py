@@ -14,6 +14,7 @@ from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
 from api.deploy_hooks.signature import SignatureMethod, require_signed
 from api.deployments.deploy import deploy_image
+from api.errors import SignatureError
 from api.fields.json_text import parse_json
 from api.fields.shapes import Input, Output
 from api.procedure.auth import hash_secret, proof_of
@@ -92,14 +93,13 @@ async def receive(context: Context, request: WebhookRequest) -> Received:
     Raises:
         NotFoundError: there is no hook with this token.
         SignatureError: it is not signed with the hook's secret.
+        TooManyFailuresError: too many such requests came from this address.
     """
     hook = await _find(context, request.token)
     structlog.contextvars.bind_contextvars(organization=hook.organization_id, hook_id=hook.hook_id)
     context.resources.limiter.require_room(hook.hook_id)
     secret = open_secret(hook.sealed_secret, request.token, hook.hook_id)
-    method = require_signed(
-        request.headers, request.body, secret, now=time.time(), required=hook.require_signature
-    )
+    method = _require_signed(context, hook, request, secret)
     # The hook may deploy its own application: an administrator created it for that.
     proof = proof_of(request.token).hex()
     caller = Caller(hook.organization_id, hook.hook_id, "member", proof, hook.application_id)
@@ -191,6 +191,28 @@ async def _find(context: Context, token: str) -> DeployHook:
         raise NotFoundError("Not found")
     guesses.succeed(token_hash)
     return hook
+
+
+def _require_signed(
+    context: Context, hook: DeployHook, request: WebhookRequest, secret: str
+) -> SignatureMethod | None:
+    """Verify the signature; wrong ones are slowed as wrong keys are.
+
+    Each hook has its own budget for an address: one registry sends the pushes of many hooks.
+    """
+    guesses, address = context.resources.guesses, f"{context.address} {hook.hook_id}"
+    proof = hash_secret(request.headers.get("authorization", ""))
+    guesses.require_room(address, proof)
+    try:
+        method = require_signed(
+            request.headers, request.body, secret, now=time.time(), required=hook.require_signature
+        )
+    except SignatureError:
+        guesses.fail(address, proof)
+        raise
+    if method == "secret":
+        guesses.succeed(proof)
+    return method
 
 
 async def _store_event(context: Context, hook: DeployHook, event_id: str | None) -> str:

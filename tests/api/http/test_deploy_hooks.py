@@ -311,6 +311,23 @@ async def test_an_unknown_token_is_not_found(hook: Hook, path: str) -> None:
     assert answer.status_code == 404
 
 
+async def test_wrong_secrets_from_one_address_are_slowed(hook: Hook, app: FastAPI) -> None:
+    app.state.resources.guesses.clock = lambda: 1000.0
+    body = distribution("1.0")
+    await hook.deployed(body)
+
+    wrong = [await hook.call(body, authorization=f"Bearer whsec_{n}") for n in range(21)]
+    github_answer = await hook.caller.post(
+        hook.url, content=as_bytes(body), headers=github(as_bytes(body), "another")
+    )
+    good = await hook.call(body)
+
+    assert [answer.status_code for answer in wrong] == [401] * 20 + [429]
+    assert github_answer.json()["data"]["cause"]["code"] == "too_many_failures"
+    # It was good within the last hour.
+    assert good.status_code == 200
+
+
 async def test_no_token_and_no_secret_is_logged_or_answered(
     hook: Hook, capsys: pytest.CaptureFixture[str]
 ) -> None:
