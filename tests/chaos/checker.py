@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from psycopg.rows import dict_row
 
+from tests.chaos.faults import SERVER_CUT_OFF
 from tests.chaos.load import Load
-from tests.chaos.outside import Outside, Row
+from tests.chaos.outside import NetworkCut, Outside, Row
 from tests.chaos.scene import Scene
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def check(scene: Scene, load: Load, story: "Story") -> Findings:
         over, most = _limits_exceeded(ask(ATTEMPTS), ask(SLOTS))
         wrong = {
             **_of_rows(jobs, load, ask),
-            **_of_world(jobs, attempts, Outside.look(scene)),
+            **_of_world(jobs, attempts, Outside.look(scene), _cuts(scene, story)),
             "doubled": _ids(ask(TWO_ENDS), ask(TWO_AT_ONCE)) + _doubled_in_logs(scene),
             "limit exceeded": over,
         }
@@ -125,15 +126,25 @@ def _of_rows(jobs: list[Row], load: Load, ask: Ask) -> dict[str, list[str]]:
     }
 
 
-def _of_world(jobs: list[Row], attempts: list[Row], world: Outside) -> dict[str, list[str]]:
+def _of_world(
+    jobs: list[Row], attempts: list[Row], world: Outside, cuts: list[NetworkCut]
+) -> dict[str, list[str]]:
     unclear = {row["job_id"] for row in attempts if row["outcome"] in {"lost", "failed"}}
     succeeded = [job for job in jobs if job["state"] == "succeeded"]
     stopped = [job for job in jobs if job["state"] == "cancelled" and job["job_id"] not in unclear]
     return {
         "false success": [job["job_id"] for job in succeeded if not world.is_true(job)],
         "cancelled and done": [job["job_id"] for job in stopped if world.has_effect(job)],
-        "late write": list(world.late_writes(jobs)),
+        "late write": list(world.late_writes(jobs, cuts)),
     }
+
+
+def _cuts(scene: Scene, story: "Story") -> list[NetworkCut]:
+    return [
+        NetworkCut(scene.servers[struck.fault.target].server_id, struck.begun, struck.over)
+        for struck in story.struck
+        if struck.fault.kind is SERVER_CUT_OFF
+    ]
 
 
 def _recoveries(scene: Scene, story: "Story", ask: Ask) -> dict[str, float]:

@@ -204,6 +204,7 @@ POSTGRES_RESTARTED = Kind("Postgres restarted", ("postgres",), 1, postgres_ended
 DOUBLED = Kind(
     "messages thrice", ("postgres", "broker"), 0, messages_again(interval="5 s", times=3)
 )
+SERVER_CUT_OFF = Kind("server cut off", ("worker",), 20, cable_pulled, 2)
 
 QUICK = (
     DOUBLED,
@@ -229,7 +230,7 @@ ALL = (
     Kind("Engine killed", ("engine",), 2, engine_killed, 2),
     Kind("Engine frozen", ("engine",), 12, engine_frozen, 2),
     Kind("disk full", ("engine",), 8, disk_full, 2),
-    Kind("server cut off", ("worker",), 20, cable_pulled, 2),
+    SERVER_CUT_OFF,
     Kind("link slow", ("link",), 8, link_slow),
     Kind("link cuts", ("link",), 6, link_cutting),
     Kind("link stalls", ("link",), 8, link_stalled),

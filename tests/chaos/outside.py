@@ -1,7 +1,7 @@
 """The state outside our database: the registry, the Engines, the requests that the front saw."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -27,6 +27,25 @@ class _Image(BaseModel):
 
 
 _IMAGES = TypeAdapter(list[_Image])
+
+
+SENT_AGAIN_SECONDS = 10.0
+"""How long after a cut the Engine may still send what it could not send during the cut."""
+
+
+@dataclass(frozen=True)
+class NetworkCut:
+    """The time in which a server was cut off from the network, in seconds of this clock."""
+
+    server_id: str
+    begun: float
+    over: float
+
+    def explains(self, server_id: str, finished: float, written: float) -> bool:
+        """Return whether a job of the server ended in the cut, and the write came right after."""
+        is_during = self.begun <= finished <= self.over + SENT_AGAIN_SECONDS
+        is_right_after = self.begun <= written <= self.over + SENT_AGAIN_SECONDS
+        return server_id == self.server_id and is_during and is_right_after
 
 
 @dataclass(frozen=True)
@@ -69,10 +88,11 @@ class Outside:
             case _:
                 return False
 
-    def late_writes(self, jobs: Iterable[Row]) -> Iterator[str]:
+    def late_writes(self, jobs: Iterable[Row], cuts: Sequence[NetworkCut] = ()) -> Iterator[str]:
         """Pushes whose tag was written after they had ended: by an attempt that went on.
 
-        What an attempt had sent before it was stopped is not among them.
+        What an attempt had sent before it was stopped is not among them, nor what an Engine sent
+        whose server was cut off when the job ended: a lease protects records, not a registry.
         """
         ended = {
             _target(job).repository: job
@@ -84,7 +104,9 @@ class Outside:
             job = ended.get(repository)
             if job is None or put.is_abandoned:
                 continue
-            if put.at > job["finished_at"].timestamp():
+            finished = job["finished_at"].timestamp()
+            is_cut = any(cut.explains(job["server_id"], finished, put.at) for cut in cuts)
+            if put.at > finished and not is_cut:
                 yield job["job_id"]
 
     def _digest(self, reference: Reference) -> str | None:

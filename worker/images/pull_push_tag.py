@@ -8,6 +8,7 @@ from shared.jobs.commands import ImagePull, ImagePush, ImageTag
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
+from worker.engine.transport.connection import CONTROL_TIMEOUT
 from worker.images.preflight import prepare, require_image
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
@@ -29,6 +30,9 @@ NOT_STORED_CODES = frozenset(
     }
 )
 """Codes of a failed push that has not stored this image."""
+
+TAG_SECONDS = 2 * CONTROL_TIMEOUT.total_seconds() + 1
+"""The longest time that a local tag takes: two calls of the Engine, each with its own limit."""
 
 
 async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
@@ -75,13 +79,16 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     """Tag the image for the registry, push it, and ask the registry for its digest.
 
     A cancel stops the push only before the Engine writes the tag. While the Engine writes it, this
-    waits, and the job succeeds. After any other error the push has succeeded if the registry has
+    waits, and the job succeeds. If the Engine stands still, its next answer is waited for, and the
+    registry is asked then. After any other error the push has succeeded if the registry has
     exactly this image by this tag: the answer may have been lost, and an immutable tag is refused
     the second time.
 
     Raises:
         RegistryError: ``digest_mismatch``, the registry reports another digest;
             ``auth_unsafe_realm``, the Engine must not receive the login.
+        EngineError: as `images.push`; after a cancel ``engine_unreachable``, the Engine may still
+            write the tag.
     """
     target = command.target
     login = grants.login_for(target, "push")
@@ -94,9 +101,13 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
             _send(tools, target, engine_login, step), attempt, lambda: step.is_last
         )
     except (asyncio.CancelledError, EngineError, RegistryError) as error:
-        may_be_there = attempt.stop_reason is StopReason.CANCELLED or _may_be_stored(error)
+        is_cancelled = attempt.stop_reason is StopReason.CANCELLED
+        if is_cancelled:
+            await _wait_for_engine(target, attempt, tools)
         held = (
-            await tools.find_image_digest(target, login, local.image_id) if may_be_there else None
+            await tools.find_image_digest(target, login, local.image_id)
+            if is_cancelled or _may_be_stored(error)
+            else None
         )
         if held is None:
             raise
@@ -110,6 +121,15 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     )
 
 
+async def _wait_for_engine(target: Reference, attempt: Attempt, tools: Tools) -> None:
+    """Wait for the Engine after a cancel; without an answer the attempt has failed, not stopped."""
+    try:
+        await tools.wait_for_engine(f"push {target}")
+    except EngineError:
+        attempt.is_too_late = True
+        raise
+
+
 def _may_be_stored(error: BaseException) -> bool:
     """Return whether a push with this error may have stored the image, now or earlier."""
     return isinstance(error, EngineError | RegistryError) and error.code not in NOT_STORED_CODES
@@ -117,7 +137,7 @@ def _may_be_stored(error: BaseException) -> bool:
 
 async def tag(command: ImageTag, attempt: Attempt, tools: Tools) -> ImageResult:
     """Give a local image another name; this is too short to be stopped."""
-    return await carry_out(_tag(command, tools), attempt, lambda: True)
+    return await carry_out(_tag(command, tools), attempt, lambda: True, seconds=TAG_SECONDS)
 
 
 async def _tag(command: ImageTag, tools: Tools) -> ImageResult:

@@ -12,7 +12,7 @@ from worker.jobs.attempt import Attempt, StopReason
 from worker.progress import TransferProgress
 
 LAST_STEP_SECONDS = 2.5
-"""A cancel ends within five seconds; a slower Engine may still write the tag afterwards."""
+"""A cancel ends within five seconds, if the Engine answers."""
 
 Result = TypeVar("Result")
 
@@ -30,9 +30,16 @@ class LastStep:
 
 
 async def carry_out(
-    work: Coroutine[Any, Any, Result], attempt: Attempt, is_last_step: Callable[[], bool]
+    work: Coroutine[Any, Any, Result],
+    attempt: Attempt,
+    is_last_step: Callable[[], bool],
+    *,
+    seconds: float | None = None,
 ) -> Result:
     """Return the result of ``work``; a requested cancel in its last step waits for the end.
+
+    The cancel waits for ``seconds``, by default `LAST_STEP_SECONDS`. Work that has not
+    ended by then is stopped.
 
     An Engine may have done what it reports as failed: with a full disk it keeps the tag that it
     refused. So an attempt that fails in its last step counts as failed and not as stopped. Its job
@@ -47,8 +54,9 @@ async def carry_out(
     except asyncio.CancelledError:
         is_cancelled = attempt.stop_reason is StopReason.CANCELLED
         is_last = is_cancelled and is_last_step()
+        longest = LAST_STEP_SECONDS if seconds is None else seconds
         try:
-            await asyncio.wait({task}, timeout=LAST_STEP_SECONDS if is_last else 0)
+            await asyncio.wait({task}, timeout=longest if is_last else 0)
             attempt.is_too_late = is_last and task.done()
         finally:
             await end(task)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from shared.errors import RegistryError, WharfError
+from shared.errors import EngineError, RegistryError, WharfError
+from shared.faults import FaultCode
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.transport.connection import Engine
@@ -25,12 +26,16 @@ from worker.progress import TransferProgress
 IDLE = timedelta(seconds=60)
 """A transfer without progress for this time is stalled; the Engine itself retries for 25 s."""
 
+ENGINE_PAUSE_SECONDS = 0.5
 LOOKUP_SECONDS = 1.8
 LOOKUP_PAUSES = (0.0, 0.2, 0.3, 0.5)
 """The pauses between lookups at the registry after a cancel, which ends within five seconds.
 
 An abandoned Engine request may have sent the tag, and a registry takes a moment to write it.
 """
+
+ENGINE_SECONDS = 30.0
+"""How long a cancelled push waits for an Engine that does not answer."""
 
 
 def log_sender(attempt: Attempt) -> LogSender:
@@ -89,6 +94,27 @@ class Tools:
         settings = await self.connection_settings()
         async with RegistryClient(parse_registry(reference.registry), login, settings) as registry:
             return await manifests.describe(registry, reference.repository, reference.target)
+
+    async def wait_for_engine(self, operation: str) -> None:
+        """Return once the Engine answers: it has then ended the requests that were cancelled.
+
+        An Engine that stands still goes on with such a request until it notices the cancel.
+
+        Raises:
+            EngineError: ``engine_unreachable``, no answer within `ENGINE_SECONDS`.
+        """
+        try:
+            async with asyncio.timeout(ENGINE_SECONDS):
+                while True:
+                    with contextlib.suppress(EngineError):
+                        return await self.engine.ping()
+                    await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+        except TimeoutError as error:
+            raise EngineError(
+                FaultCode.ENGINE_UNREACHABLE,
+                f"{operation} was cancelled, but the Docker Engine at {self.engine.docker_host} "
+                "does not answer: it may still finish it",
+            ) from error
 
     async def find_image_digest(
         self, reference: Reference, login: Login | None, image_id: str
