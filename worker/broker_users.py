@@ -17,7 +17,7 @@ _CONNECT_MORE = f"{_CONNECT} +multi +exec +watch +unwatch"
 _QUEUE = "~server.{0} ~_kombu.binding.server.{0} ~_kombu.binding_permanent.server.{0}"
 
 _UNACKED = "+zadd +zrem +zrange +hset +hget +hdel ~unacked.{0} ~unacked_index.{0}"
-"""What kombu's ``QoS`` does with messages that are delivered and not yet acknowledged."""
+"""The commands of kombu's ``QoS`` for messages that are delivered and not yet acknowledged."""
 
 _MUTEX = "+set +get +del +evalsha +script|load ~unacked_mutex.{0}"
 """redis-py's ``Lock``, around the search for messages that nobody acknowledged."""

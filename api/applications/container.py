@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 _VOLUME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$"
 _SEPARATORS = re.compile("[:,]")
-"""What Docker's short form of a mount gives a meaning."""
+"""The words of Docker's short form of a mount."""
 
 
 def _absolute(text: str) -> str:

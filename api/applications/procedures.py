@@ -53,7 +53,7 @@ CHANGEABLE = {
 }
 """The columns that create and update set to what is asked."""
 NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
-"""What an application must have before it is built from a source, and what saves it."""
+"""The settings that a build from a source needs, and the procedure that saves each."""
 
 
 class Settings(Input):

@@ -20,7 +20,7 @@ from shared.models import Application, Registry
 from shared.reference import parse_reference
 
 ANY_USERNAME = "git"
-"""What a token's user is called where nobody says it: most services look at the token alone."""
+"""The default user name for a token: most services look at the token alone."""
 
 
 def _nothing(message: str) -> AfterValidator:

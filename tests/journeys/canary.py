@@ -121,5 +121,5 @@ def files(*directories: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def leaks(places: Iterable[tuple[str, bytes]], secrets: set[bytes]) -> list[str]:
-    """Where one of the secrets stands."""
+    """The places where one of the secrets stands."""
     return [name for name, text in places if any(secret in text for secret in secrets)]

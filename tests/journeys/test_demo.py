@@ -32,7 +32,7 @@ PROVED = (
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """Where it works; a short path, as sockets lie in it."""
+    """Its directory, with a short path, as sockets lie in it."""
     with TemporaryDirectory(prefix="wharf-") as folder:
         yield Path(folder)
 

@@ -23,10 +23,10 @@ from worker.local.processes import POLL
 SUPERUSER = "wharf_superuser"
 GONE_WITHIN = timedelta(seconds=10)
 SOCKET_PATH_BYTES = 107
+"""The length of ``sun_path`` in unix(7), without its closing NUL."""
+
 NEEDED_BYTES = 64 * 1024**2
 """A new cluster takes 40 MiB, and one segment of its log 16."""
-
-"""What ``sun_path`` of unix(7) holds, without its closing NUL."""
 
 _HBA = f"""\
 local all all scram-sha-256
@@ -85,7 +85,7 @@ def write_settings(
 
 
 def make_socket_directory(directory: Path) -> Path:
-    """Where our own processes connect; elsewhere if that path is too long, or odd in a setting."""
+    """Make the directory of the socket; in /tmp if the path is too long or has odd characters."""
     socket = directory / "socket"
     is_long = len(os.fsencode(socket / ".s.PGSQL.65535")) > SOCKET_PATH_BYTES
     if is_long or not re.fullmatch(r"[\w./+=-]+", str(socket)):

@@ -27,7 +27,7 @@ from worker.local.directory import PrivateDirectory
 POSTGRES = ("postgres", "wharf_owner", "wharf_api", "wharf_control")
 OTHERS = ("admin key", "flower login", "registry login")
 USER = "wharf"
-"""Who logs in to Flower and to the registry."""
+"""The users of Flower and of the registry."""
 
 BCRYPT_ROUNDS = 10
 """The registry checks the password at every request."""

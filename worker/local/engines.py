@@ -102,7 +102,7 @@ class LocalEngine:
 
     @property
     def address(self) -> str:
-        """Where the ports of its containers are."""
+        """The address of the ports of its containers."""
         return self.namespace.address if self.namespace else "127.0.0.1"
 
     def is_answering(self) -> bool:

@@ -24,7 +24,7 @@ class Host:
 
     @property
     def address(self) -> str:
-        """Where the ports of its containers are."""
+        """The address of the ports of its containers."""
         return self.engine.address if self.engine else "127.0.0.1"
 
 

@@ -53,12 +53,12 @@ class Namespace:
 
     @property
     def address(self) -> str:
-        """Where the server is reached, and what it is seen as."""
+        """The server's own address, which others see."""
         return f"10.77.{self.number}.2"
 
     @property
     def our_address(self) -> str:
-        """Where the server reaches what runs on our side."""
+        """The address at which the server reaches our programs."""
         return f"10.77.{self.number}.1"
 
     @property

@@ -38,7 +38,7 @@ from worker.local.processes import Child, on_free_port
 OWNER = "wharf_owner"
 CLIENTS = ("wharf_api", "wharf_control")
 GUESTS = (*CLIENTS, "wharf_servers")
-"""Who may connect to each of our databases, as far as the role exists yet."""
+"""The roles that may connect to each of our databases, as far as they exist yet."""
 
 DATABASE = "wharf"
 SOCKET_PORT = 5432

@@ -29,7 +29,7 @@ BCRYPT_ROUNDS = 4
 """The fewest: a password is hashed at each request, with ten rounds 64 times as long."""
 
 MAX_PASSWORD_BYTES = 72
-"""What bcrypt reads of a password; the registry's htpasswd knows no other method."""
+"""The bytes that bcrypt reads of a password; the registry's htpasswd knows no other method."""
 
 
 @dataclass(frozen=True)

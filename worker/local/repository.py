@@ -16,7 +16,7 @@ from shared.errors import SetupError
 
 NAME = "app.git"
 PLAIN = {"core.compression": "0", "core.bigFileThreshold": "1m"}
-"""What is in it was made to be moved: to press it together would only take time."""
+"""No compression: the content was made to be moved, and compressing it would only take time."""
 
 SETTINGS = (
     *("user.name=Wharfinger", "user.email=demo@example.com"),

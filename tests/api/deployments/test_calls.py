@@ -55,7 +55,7 @@ class Scene:
 
 @dataclass
 class Observed:
-    """What one request did."""
+    """The modules and statements of one request."""
 
     answer: dict[str, Any]
     trace: CallTrace

@@ -60,7 +60,7 @@ class JobMachine(RuleBasedStateMachine):
         self.job = JobRow()
         self.messages: list[int] = []
         self.believers: set[tuple[int, str]] = set()
-        """Who once claimed which attempt and goes on speaking for it, zombies included."""
+        """The workers that claimed an attempt once and still report on it, zombies included."""
 
         self.claims: dict[int, str] = {}
         self.ends: list[State] = []

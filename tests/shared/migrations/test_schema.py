@@ -56,7 +56,7 @@ SHAPE = {
     "policies": "SELECT polname, pg_get_expr(polwithcheck, polrelid) FROM pg_policy ORDER BY 1",
     "rows": "SELECT * FROM release_gate",
 }
-"""What migrations make, as far as it can differ from one run to the next."""
+"""The objects of migrations that can differ from one run to the next."""
 
 
 def describe(database: Database) -> dict[str, list[tuple[object, ...]]]:

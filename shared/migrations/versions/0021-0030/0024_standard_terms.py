@@ -104,7 +104,7 @@ def rename_fields_of_reports() -> None:
 
 
 def rename_in_messages() -> None:
-    """Those that are still to be sent; what an endpoint has received is shown as it was."""
+    """Rename the fields of deliveries to be sent; what an endpoint has received stays as it was."""
     waiting = 'delivered_at IS NULL'
     op.execute(f"""
         UPDATE webhook_delivery SET payload = jsonb_set(payload, '{{data,kind}}', '"image.verify"')

@@ -188,7 +188,7 @@ async def test_of_two_claims_at_once_by_two_workers_one_wins(world: World) -> No
         await call(new, "register", after, predecessor=before, kinds=[])
         answer = await claiming
         second = await call(new, "claim", after, **message)
-        # Either the old one came first and its claim is lost with it, or it is told to stop.
+        # The claim of the old worker came first and is fenced, or its answer is to stop.
         assert (answer["status"], second["status"]) in {
             ("claimed", "fenced"),
             ("superseded", "claimed"),
