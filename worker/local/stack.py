@@ -344,7 +344,7 @@ class Stack:
         return self.outside.broker_admin_url or ""
 
     def _server_broker_url(self) -> str | None:
-        """Return the broker's address for servers; ``None`` if they cannot have users of their own."""
+        """Return the broker's address for servers; ``None`` if they have no users of their own."""
         if self.valkey is not None:
             return self.valkey.network_url()
         return self.outside.server_broker_url if self.outside.broker_admin_url else None
