@@ -19,7 +19,10 @@ from worker.local.engines import LocalEngine
 from worker.local.namespaces import Namespace
 
 SLOW = 4_000_000
-LAYER_BYTES = 12_000_000
+LAYER_BYTES = 24_000_000
+"""A transfer that is not stopped takes longer than `QUIET_WITHIN_SECONDS` for it."""
+
+QUIET_WITHIN_SECONDS = 4.0
 UNDER_WAY = 1_500_000
 
 
@@ -54,7 +57,7 @@ async def test_cancelling_a_pull_stops_the_download(
     with pytest.raises(asyncio.CancelledError):
         await transfer
 
-    await slow_link.wait_until_quiet(seconds=2)
+    await slow_link.wait_until_quiet(seconds=QUIET_WITHIN_SECONDS)
     assert slow_link.total_bytes < LAYER_BYTES
 
 
@@ -70,7 +73,7 @@ async def test_cancelling_a_push_stops_the_upload(
     with pytest.raises(asyncio.CancelledError):
         await transfer
 
-    await slow_link.wait_until_quiet(seconds=2)
+    await slow_link.wait_until_quiet(seconds=QUIET_WITHIN_SECONDS)
     assert slow_link.total_bytes < 2 * LAYER_BYTES
 
 
