@@ -18,6 +18,7 @@ class FaultCode(StrEnum):
     CONN_REFUSED = "conn_refused"
     CONN_TIMEOUT = "conn_timeout"
     CONN_RESET = "conn_reset"
+    NO_ROUTE = "no_route"
     TLS_UNKNOWN_CA = "tls_unknown_ca"
     TLS_EXPIRED = "tls_expired"
     TLS_NAME_MISMATCH = "tls_name_mismatch"
@@ -37,12 +38,16 @@ class FaultCode(StrEnum):
     IMAGE_NOT_FOUND = "image_not_found"
     IMAGE_INCOMPLETE = "image_incomplete"
     NOT_AN_IMAGE = "not_an_image"
+    COMPRESSION_UNSUPPORTED = "compression_unsupported"
     LOCAL_IMAGE_MISSING = "local_image_missing"
     NOT_A_REGISTRY = "not_a_registry"
     BLOCKED_BY_PROXY = "blocked_by_proxy"
     PROXY_ERROR = "proxy_error"
     RATE_LIMITED = "rate_limited"
     REGISTRY_ERROR = "registry_error"
+    REGISTRY_READ_ONLY = "registry_read_only"
+    QUOTA_EXCEEDED = "quota_exceeded"
+    LOCATION_MISMATCH = "location_mismatch"
     DISK_FULL = "disk_full"
     PLATFORM_MISSING = "platform_missing"
     UPLOAD_CORRUPT = "upload_corrupt"
@@ -54,6 +59,7 @@ class FaultCode(StrEnum):
     ENGINE_API_VERSION = "engine_api_version"
     ENGINE_STREAM_TRUNCATED = "engine_stream_truncated"
     ENGINE_STALLED = "engine_stalled"
+    ENGINE_BUSY = "engine_busy"
     ENGINE_REFUSED = "engine_refused"
     TRANSFER_TIMEOUT = "transfer_timeout"
     BUILD_FAILED = "build_failed"
@@ -85,10 +91,15 @@ class FaultCode(StrEnum):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The retry verdict of a fault, and its remedy."""
+    """The retry verdict of a fault, and its remedy.
+
+    ``certain`` is for a code that was read from an Engine's words: if it is not set, other causes
+    have the same words, and the registry is to be asked before the code is believed.
+    """
 
     retryable: bool
     remedy: str
+    certain: bool = True
 
 
 FAULTS: dict[FaultCode, Verdict] = {
@@ -100,63 +111,88 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="Ask the operator to add the registry's address to WHARF_REGISTRY_NETWORKS.",
     ),
     FaultCode.DNS_NOT_FOUND: Verdict(
-        retryable=False, remedy="Check the registry URL, and that this server's DNS resolves it."
+        retryable=False,
+        remedy="Check the registry URL, and that this server's DNS resolves it.",
+        certain=False,
     ),
     FaultCode.DNS_FAILURE: Verdict(
-        retryable=True, remedy="Check resolv.conf: this server's DNS resolver does not answer."
+        retryable=True,
+        remedy="Check resolv.conf: this server's DNS resolver does not answer.",
+        certain=False,
     ),
     FaultCode.CONN_REFUSED: Verdict(
         retryable=True,
         remedy="Check the port, the firewall, and that the registry runs.",
+        certain=False,
     ),
     FaultCode.CONN_TIMEOUT: Verdict(
         retryable=True,
         remedy="Check that this server can reach the registry (firewall, VPN, route).",
+        certain=False,
     ),
     FaultCode.CONN_RESET: Verdict(
         retryable=True,
         remedy="The connection was cut: check the registry and the proxies before it.",
+        certain=False,
+    ),
+    FaultCode.NO_ROUTE: Verdict(
+        retryable=True,
+        remedy="This server has no route to the registry's address: check its routes, its VPN "
+        "and its firewall.",
+        certain=False,
     ),
     FaultCode.TLS_UNKNOWN_CA: Verdict(
         retryable=False,
         remedy="Add the registry's CA to this server's trusted certificates, and for Docker to "
         "/etc/docker/certs.d/HOST:PORT/ca.crt (no restart needed).",
+        certain=False,
     ),
     FaultCode.TLS_EXPIRED: Verdict(
-        retryable=False, remedy="Renew the registry's certificate, or correct this server's clock."
+        retryable=False,
+        remedy="Renew the registry's certificate, or correct this server's clock.",
+        certain=False,
     ),
     FaultCode.TLS_NAME_MISMATCH: Verdict(
-        retryable=False, remedy="Use one of the names in the registry's certificate."
+        retryable=False, remedy="Use one of the names in the registry's certificate.", certain=False
     ),
     FaultCode.TLS_NOT_OFFERED: Verdict(
         retryable=False,
         remedy="The registry uses plain HTTP: enable TLS, or add it to insecure-registries of the "
         "server's Docker Engine.",
+        certain=False,
     ),
     FaultCode.TLS_FAILED: Verdict(
         retryable=False,
         remedy="The TLS handshake failed: compare TLS versions and certificates.",
+        certain=False,
     ),
     FaultCode.TLS_CLIENT_CERT: Verdict(
         retryable=False,
         remedy="The registry requires a client certificate: not supported.",
     ),
     FaultCode.HTTP_TO_HTTPS: Verdict(
-        retryable=False, remedy="The registry uses HTTPS on this port: leave http:// out."
+        retryable=False,
+        remedy="The registry uses HTTPS on this port: leave http:// out.",
+        certain=False,
     ),
     FaultCode.AUTH_BAD_CREDENTIALS: Verdict(
         retryable=False,
         remedy="Check that the username and password are correct, not expired and not revoked; "
         "many registries require an access token instead of the password.",
+        certain=False,
     ),
     FaultCode.AUTH_MISSING: Verdict(
-        retryable=False, remedy="Add a registry with this host: no credential is stored for it."
+        retryable=False,
+        remedy="Add a registry with this host: no credential is stored for it.",
+        certain=False,
     ),
     FaultCode.AUTH_EXPIRED: Verdict(
         retryable=False, remedy="Store a new token: this one has expired."
     ),
     FaultCode.AUTH_SERVER_UNREACHABLE: Verdict(
-        retryable=True, remedy="Check that this server can reach the registry's token server."
+        retryable=True,
+        remedy="Check the token server that the message names, and that this server can reach it.",
+        certain=False,
     ),
     FaultCode.AUTH_UNSAFE_REALM: Verdict(
         retryable=False,
@@ -167,52 +203,87 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="The registry does not check passwords; enable authentication at the registry.",
     ),
     FaultCode.PULL_DENIED: Verdict(
-        retryable=False, remedy="Check this user's read permission on the repository."
+        retryable=False,
+        remedy="Check this user's read permission on the repository.",
+        certain=False,
     ),
     FaultCode.PUSH_DENIED: Verdict(
-        retryable=False, remedy="Check this user's write permission on the repository."
+        retryable=False,
+        remedy="Check this user's write permission on the repository.",
+        certain=False,
     ),
     FaultCode.REPO_MISSING: Verdict(
         retryable=False,
         remedy="Create the repository first: the registry does not create it.",
+        certain=False,
     ),
     FaultCode.IMAGE_NOT_FOUND: Verdict(
-        retryable=False, remedy="Check that the image exists, and its name and tag."
+        retryable=False, remedy="Check that the image exists, and its name and tag.", certain=False
     ),
     FaultCode.IMAGE_INCOMPLETE: Verdict(
         retryable=False,
         remedy="A part of the image is missing: push or build it again, or restore the registry's "
         "storage.",
+        certain=False,
     ),
     FaultCode.NOT_AN_IMAGE: Verdict(
         retryable=False,
         remedy="Give an image: this is a chart, a signature or another artifact.",
     ),
+    FaultCode.COMPRESSION_UNSUPPORTED: Verdict(
+        retryable=False,
+        remedy="Update the Docker Engine of this server to version 23 or newer, or build the image "
+        "with gzip layers: the Engine cannot unpack zstd.",
+    ),
     FaultCode.LOCAL_IMAGE_MISSING: Verdict(
         retryable=False, remedy="Build, pull or tag the image on the server first."
     ),
     FaultCode.NOT_A_REGISTRY: Verdict(
-        retryable=False, remedy="Give the registry's own host: this one answers with a web page."
+        retryable=False,
+        remedy="This address does not answer as a registry. Give the registry's own host and port.",
+        certain=False,
     ),
     FaultCode.BLOCKED_BY_PROXY: Verdict(
         retryable=False,
         remedy="Check firewalls and allow-lists in front of the registry.",
+        certain=False,
     ),
     FaultCode.PROXY_ERROR: Verdict(
-        retryable=False, remedy="Check the proxy of the server's Docker Engine, and NO_PROXY."
+        retryable=False,
+        remedy="Check the proxy of the server's Docker Engine, and NO_PROXY.",
+        certain=False,
     ),
     FaultCode.RATE_LIMITED: Verdict(
         retryable=True, remedy="Wait, pull with a login, or copy the image to your own registry."
     ),
-    FaultCode.REGISTRY_ERROR: Verdict(retryable=True, remedy="See the registry's log: it failed."),
+    FaultCode.REGISTRY_ERROR: Verdict(
+        retryable=True, remedy="See the registry's log: it failed.", certain=False
+    ),
+    FaultCode.REGISTRY_READ_ONLY: Verdict(
+        retryable=False,
+        remedy="The registry accepts no uploads now. Ask its operator to end the read-only mode, "
+        "or push to another registry.",
+    ),
+    FaultCode.QUOTA_EXCEEDED: Verdict(
+        retryable=False,
+        remedy="The registry has no storage left for this project or account. Delete images there, "
+        "or raise the quota.",
+    ),
+    FaultCode.LOCATION_MISMATCH: Verdict(
+        retryable=False,
+        remedy="Correct the proxy in front of the registry: it must pass on the scheme, the host "
+        "and the port (nginx: X-Forwarded-Proto $scheme, Host $http_host).",
+    ),
     FaultCode.DISK_FULL: Verdict(
-        retryable=False, remedy="Free disk space on the server: docker image prune."
+        retryable=False, remedy="Free disk space on the server: docker image prune.", certain=False
     ),
     FaultCode.PLATFORM_MISSING: Verdict(
-        retryable=False, remedy="Build the image for this server's platform too."
+        retryable=False, remedy="Build the image for this server's platform too.", certain=False
     ),
     FaultCode.UPLOAD_CORRUPT: Verdict(
-        retryable=True, remedy="The registry received other bytes than were sent; it is retried."
+        retryable=True,
+        remedy="The registry received other bytes than were sent; it is retried.",
+        certain=False,
     ),
     FaultCode.TAG_IMMUTABLE: Verdict(
         retryable=False, remedy="Choose a new tag: the registry does not allow to move this one."
@@ -227,7 +298,9 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="Raise the upload limit of the proxy (nginx: client_max_body_size 0).",
     ),
     FaultCode.DIGEST_MISMATCH: Verdict(
-        retryable=True, remedy="The registry reports another digest: another client moved the tag."
+        retryable=True,
+        remedy="Expected and received content differ: another client moved the tag, or a part is "
+        "damaged at the registry.",
     ),
     FaultCode.ENGINE_UNREACHABLE: Verdict(
         retryable=True, remedy="Check Docker on this server, and DOCKER_HOST."
@@ -236,14 +309,27 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=True, remedy="The Docker Engine was updated during the attempt; it is retried."
     ),
     FaultCode.ENGINE_STREAM_TRUNCATED: Verdict(
-        retryable=True, remedy="The Docker Engine stopped during the attempt; it is retried."
+        retryable=True,
+        remedy="The Docker Engine stopped during the attempt; it is retried.",
+        certain=False,
     ),
     FaultCode.ENGINE_STALLED: Verdict(
-        retryable=True, remedy="Check the connection to the registry: no data moved for too long."
+        retryable=True,
+        remedy="Check the connection to the registry: no data moved for too long.",
+        certain=False,
     ),
-    FaultCode.ENGINE_REFUSED: Verdict(retryable=False, remedy="See the Docker Engine's message."),
+    FaultCode.ENGINE_BUSY: Verdict(
+        retryable=True,
+        remedy="The Docker Engine is busy with other transfers, which wait for their registries; "
+        "it is retried.",
+    ),
+    FaultCode.ENGINE_REFUSED: Verdict(
+        retryable=False, remedy="See the Docker Engine's message.", certain=False
+    ),
     FaultCode.TRANSFER_TIMEOUT: Verdict(
-        retryable=True, remedy="The attempt exceeded its time limit; raise it for slow connections."
+        retryable=True,
+        remedy="The attempt exceeded its time limit; raise it for slow connections.",
+        certain=False,
     ),
     FaultCode.BUILD_FAILED: Verdict(
         retryable=False, remedy="A step of the Dockerfile failed; see the build's log."
