@@ -12,7 +12,7 @@ RUN = .venv/bin
 WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 FAST = tests/shared tests/worker tests/test_*.py
 
-.PHONY: help install system test test-fast compose-test bench scale chaos sequences demo up lint format docs
+.PHONY: help install system test test-fast compose-test bench scale chaos faults sequences demo up lint format docs
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -22,6 +22,7 @@ help:
 	@echo "make compose-test   builds all images and runs compose.yaml (as root; some minutes)"
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
 	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
+	@echo "make faults    every fault of a registry by every operation: is the true cause named?"
 	@echo "make sequences 50 random sequences of deployments, rollbacks and faults on two Engines"
 	@echo "make bench     speed beside the peers', in one run (some minutes, on a quiet machine)"
 	@echo "make demo      all of the above, then the main job on parts of its own"
@@ -54,6 +55,9 @@ scale: install
 chaos: system install
 	@.ci/system faketime
 	$(RUN)/python -m tests.chaos $(CHAOS)
+
+faults: system install
+	$(RUN)/python -m tests.faults $(FAULTS)
 
 sequences: system install
 	$(RUN)/python -m tests.sequences $(SEQUENCES)

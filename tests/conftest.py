@@ -15,7 +15,7 @@ from worker.local.postgres import LocalPostgres
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
     *("journeys", "docs/test_examples.py", "chaos"),
-    *("worker/deployments", "worker/images", "worker/builds", "worker/local"),
+    *("worker/deployments", "faults", "worker/images", "worker/builds", "worker/local"),
     *("worker/engine", "attacks", "conformance", "scale", "api", "worker/control", "worker/oci"),
     *("shared", "worker"),
 )
@@ -28,7 +28,7 @@ APART = ("tests/journeys/test_demo.py",)
 ON_REAL_PARTS = {"namespace", "manager", "network"}
 """Fixtures of which one is behind each test that needs an Engine or root, journeys aside."""
 
-REAL_PARTS = ("journeys", "chaos", "docs/test_examples.py")
+REAL_PARTS = ("journeys", "chaos", "faults", "docs/test_examples.py")
 """Tests that need an Engine or root without one of these fixtures."""
 
 UNMEASURED = (

@@ -6,6 +6,9 @@ from functools import cached_property
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 
 class Authority:
@@ -21,6 +24,12 @@ class Authority:
         path = self.directory / "ca.crt"
         self._ca.cert_pem.write_to_path(str(path))
         return path
+
+    def pair(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+        """Return the authority's certificate and key, to sign what trustme does not make."""
+        key = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return x509.load_pem_x509_certificate(self._ca.cert_pem.bytes()), key
 
     def trust(self, certificates: Path, host: str) -> Path:
         """Store the authority in Docker's directory: ``certificates/HOST/ca.crt``."""
