@@ -110,7 +110,11 @@ class FailedJobError(WharfError):
 
 
 class _DiagnosedError(WharfError):
-    """An error whose retry verdict and default remedy come from the diagnosis table."""
+    """An error whose retry verdict and default remedy come from the diagnosis table.
+
+    ``stage`` is the stage of a connection test that failed, if it is known. ``is_certain`` is unset
+    if other causes look the same; by default the table decides.
+    """
 
     def __init__(
         self,
@@ -120,12 +124,16 @@ class _DiagnosedError(WharfError):
         remedy: str = "",
         evidence: str = "",
         retry_after_seconds: float | None = None,
+        stage: str | None = None,
+        is_certain: bool | None = None,
     ) -> None:
         super().__init__(message, remedy=remedy or FAULTS[code].remedy)
         self.code = code
         self.retryable = FAULTS[code].retryable
         self.evidence = evidence
         self.retry_after_seconds = retry_after_seconds
+        self.stage = stage
+        self.is_certain = FAULTS[code].certain if is_certain is None else is_certain
 
     def within(self, whole: str) -> Self:
         """Return the same error with a message that begins with ``whole``."""
@@ -135,6 +143,8 @@ class _DiagnosedError(WharfError):
             remedy=self.remedy,
             evidence=self.evidence,
             retry_after_seconds=self.retry_after_seconds,
+            stage=self.stage,
+            is_certain=self.is_certain,
         )
 
     def fault(self) -> Fault:
@@ -145,6 +155,7 @@ class _DiagnosedError(WharfError):
                 update={
                     "evidence": self.evidence,
                     "retry_after_seconds": self.retry_after_seconds,
+                    "stage": self.stage,
                 }
             )
         )

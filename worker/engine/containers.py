@@ -147,7 +147,7 @@ async def inspect(engine: Engine, name: str) -> Container:
     Raises:
         EngineError: ``container_missing``.
     """
-    operation = EngineOperation(f"inspect container {name}")
+    operation = EngineOperation(f"inspect container {name}", missing=FaultCode.CONTAINER_MISSING)
     response = await engine.request_as(
         _Inspected, "GET", f"containers/{name}/json", operation=operation
     )

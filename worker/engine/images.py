@@ -139,9 +139,13 @@ async def inspect(engine: Engine, name: str) -> LocalImage:
         EngineError: ``local_image_missing``.
     """
     response = await engine.request_as(
-        _Image, "GET", f"images/{name}/json", operation=EngineOperation(f"inspect {name}")
+        _Image, "GET", f"images/{name}/json", operation=_inspection(name)
     )
     return response.as_image()
+
+
+def _inspection(name: str) -> EngineOperation:
+    return EngineOperation(f"inspect {name}", missing=FaultCode.LOCAL_IMAGE_MISSING)
 
 
 async def find(engine: Engine, name: str) -> LocalImage | None:
@@ -174,7 +178,7 @@ async def distribution(
     engine: Engine, reference: Reference, login: EngineLogin | None
 ) -> Distribution:
     """Return the registry's descriptor of a reference, as this Engine requests it."""
-    operation = EngineOperation("distribution", reference, login)
+    operation = EngineOperation("look up", reference, login)
     response = await engine.request_as(
         _DistributionResponse,
         "GET",

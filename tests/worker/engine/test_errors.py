@@ -8,13 +8,13 @@ from pydantic import SecretStr
 from shared.faults import FaultCode
 from shared.reference import parse_reference
 from worker.engine.errors import (
-    ERROR_RULES,
     MAX_MESSAGE_CHARACTERS,
     EngineOperation,
-    ErrorRule,
     make_build_error,
     make_error,
 )
+from worker.engine.messages.rule import MessageRule
+from worker.engine.messages.table import MESSAGE_RULES
 from worker.login import EngineLogin
 
 LOGIN = EngineLogin(host="r.example", username="alice", secret=SecretStr("correct-horse-77"))
@@ -22,8 +22,8 @@ HEAD = "unexpected status from HEAD request to https://r.example/v2/a/manifests/
 RESOLVE = 'unknown: failed to resolve reference "r.example/a:1":'
 
 
-@pytest.mark.parametrize("rule", ERROR_RULES, ids=lambda rule: f"{rule.code}-{rule.verb}")
-def test_each_rule_classifies_its_own_example(rule: ErrorRule) -> None:
+@pytest.mark.parametrize("rule", MESSAGE_RULES, ids=lambda rule: f"{rule.code}-{rule.verb}")
+def test_each_rule_classifies_its_own_example(rule: MessageRule) -> None:
     operation = EngineOperation(rule.verb or "look", None, LOGIN)
 
     error = make_error(rule.example, operation)
@@ -195,8 +195,8 @@ def test_the_familiar_name_of_a_hub_image_decides_nothing_either() -> None:
 def test_unknown_messages_are_kept_but_truncated() -> None:
     error = make_error("never seen " * 1000, EngineOperation("pull"))
 
-    assert error.message.startswith("pull: never seen never")
-    assert len(error.message) == len("pull: ") + MAX_MESSAGE_CHARACTERS
+    assert error.message.startswith("cannot pull: never seen never")
+    assert len(error.message) == len("cannot pull: ") + MAX_MESSAGE_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_failed_step_is_reported_with_its_exit_code(text: str) -> None:
     error = make_build_error(text, EngineOperation("build"), step="RUN exit 7", output=("a", "b"))
 
     assert error.code == FaultCode.BUILD_FAILED
-    assert error.message == "build: 'RUN exit 7' ended with exit code 7"
+    assert error.message == "cannot build: 'RUN exit 7' ended with exit code 7"
 
 
 def test_a_step_without_disk_space_is_reported_as_a_full_disk() -> None:

@@ -93,17 +93,23 @@ class Engine:
     async def ping(self) -> None:
         """Return if the Engine answers."""
         await self._request(
-            Call("GET", "_ping", EngineOperation("ping"), is_versioned=False), CONTROL_TIMEOUT
+            Call("GET", "_ping", EngineOperation("reach the Docker Engine"), is_versioned=False),
+            CONTROL_TIMEOUT,
         )
 
     async def prefers_buildkit(self) -> bool:
         """Return whether the Engine itself prefers BuildKit for builds over its API."""
-        call = Call("GET", "_ping", EngineOperation("ping"), is_versioned=False)
+        call = Call("GET", "_ping", EngineOperation("reach the Docker Engine"), is_versioned=False)
         return await self._request(call, CONTROL_TIMEOUT, _builder_version) == BUILDKIT
 
     async def version(self) -> EngineVersion:
         """Request the Engine's version."""
-        call = Call("GET", "version", EngineOperation("version"), is_versioned=False)
+        call = Call(
+            "GET",
+            "version",
+            EngineOperation("read the Docker Engine's version"),
+            is_versioned=False,
+        )
         return validate_response(
             VersionResponse, await self._request(call, CONTROL_TIMEOUT), call.operation
         ).as_version()
@@ -112,7 +118,10 @@ class Engine:
         """Request the Engine's configuration."""
         version = await self.version()
         response = await self.request_as(
-            InfoResponse, "GET", "info", operation=EngineOperation("info")
+            InfoResponse,
+            "GET",
+            "info",
+            operation=EngineOperation("read the Docker Engine's settings"),
         )
         return response.as_info(version, api_version=await self._negotiate_api_version())
 
@@ -132,7 +141,7 @@ class Engine:
         ``path`` is without version and without a slash at its start: ``images/json``.
         """
         data = None if body is None else json.dumps(body).encode()
-        operation = operation or EngineOperation(f"{method} {path}")
+        operation = operation or EngineOperation(f"send {method} {path}")
         call = Call(method, path, operation, params or {}, headers or {}, data)
         return await self._request(call, limit)
 
@@ -149,7 +158,7 @@ class Engine:
         operation: EngineOperation | None = None,
     ) -> Model:
         """Call the Engine and return the response as an instance of ``model``."""
-        operation = operation or EngineOperation(f"{method} {path}")
+        operation = operation or EngineOperation(f"send {method} {path}")
         value = await self.request(
             method,
             path,
@@ -188,7 +197,7 @@ class Engine:
                 ``engine_stream_truncated`` when the connection broke. A line that reports an error
                 is handed on as it is.
         """
-        operation = operation or EngineOperation(f"{method} {path}")
+        operation = operation or EngineOperation(f"send {method} {path}")
         watchdog = Watchdog(idle, str(operation))
         call = Call(method, path, operation, params or {}, headers or {}, data, watchdog)
         async with self._open_response(self._streams, call) as response:
@@ -248,12 +257,13 @@ class Engine:
         except DockerError as error:
             if error.status == CANNOT_CONNECT:
                 raise self._unreachable(call, "no connection") from error
-            text = error.message
+            text, status = error.message, error.status
         except aiohttp.ServerTimeoutError as error:
             raise self._unreachable(call, "no connection") from error
         except (aiohttp.ClientError, ValueError, LookupError) as error:
             raise self._unreachable(call, "no valid response") from error
-        raise make_error(text, call.operation)  # not in ``except``: its context is not redacted
+        # Not in ``except``: its context is not redacted.
+        raise make_error(text, call.operation, status=status)
 
     def _unreachable(self, call: Call, what: str) -> EngineError:
         return EngineError(
@@ -263,7 +273,7 @@ class Engine:
 
     async def _negotiate_api_version(self) -> str:
         """Return the API version; concurrent callers share one request for it."""
-        call = Call("GET", "version", EngineOperation("version"))
+        call = Call("GET", "version", EngineOperation("read the Docker Engine's version"))
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT.total_seconds()), self._negotiation:
                 if self._api_version is None:

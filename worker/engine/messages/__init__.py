@@ -1,0 +1,1 @@
+"""The messages of Engines, and the fault that each one reports."""

@@ -1,0 +1,57 @@
+"""Messages of builders, the classic one and BuildKit."""
+
+from shared.faults import FaultCode
+from worker.engine.messages.rule import MessageRule
+
+BUILD_RULES = (
+    # A failed step quotes its command, which may contain anything. So this rule is the first.
+    MessageRule(
+        r"returned a non-zero code: \d+|executor failed running|did not complete successfully"
+        r"|while running runtime: exit status",
+        FaultCode.BUILD_FAILED,
+        "The command '/bin/sh -c grep denied x509' returned a non-zero code: 7",
+        "20.10",
+        "build",
+    ),
+    MessageRule(
+        r"COPY failed|ADD failed|failed to compute cache key|failed to calculate checksum",
+        FaultCode.BUILD_FAILED,
+        "COPY failed: file not found in build context or excluded by .dockerignore: stat nope: "
+        "file does not exist",
+        "20.10",
+        "build",
+    ),
+    MessageRule(
+        r"(?:LLB definition|metadata for)\b.*no active sessions",
+        FaultCode.AUTH_MISSING,
+        "failed to solve with frontend dockerfile.v0: failed to create LLB definition: no active "
+        "sessions",
+        "20.10",
+        "build",
+    ),
+    MessageRule(
+        r"\bsecret \S+(?: not found)?: not found",
+        FaultCode.BUILD_SECRET_MISSING,
+        "secret npmrc not found: not found",
+        "20.10",
+        "build",
+    ),
+    MessageRule(
+        r"failed to parse platform|is an invalid (?:OS )?component of"
+        r"|option requires BuildKit|no active sessions|not supported by buildkit|no SSH key",
+        FaultCode.BUILD_UNSUPPORTED,
+        "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
+        "20.10",
+        "build",
+    ),
+    MessageRule(
+        r"dockerfile parse error|annot locate specified Dockerfile|failed to read dockerfile: open"
+        r"|cannot be empty|failed to reach build target|target stage \S+ could not be found"
+        r"|base name \(.*\) should not be blank",
+        FaultCode.DOCKERFILE_INVALID,
+        "failed to solve with frontend dockerfile.v0: failed to create LLB definition: dockerfile "
+        "parse error line 2: unknown instruction: RUNN",
+        "20.10",
+        "build",
+    ),
+)
