@@ -18,12 +18,13 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost
 from worker.engine import images
+from worker.engine.builds import trace
 from worker.engine.builds.session import SessionResources, open_session
 from worker.engine.builds.trace import Trace
 from worker.engine.credentials import make_auth_config
 from worker.engine.errors import EngineOperation, make_build_error
 from worker.engine.transport.connection import Engine
-from worker.engine.transport.stream import JsonObject
+from worker.engine.transport.stream import JsonObject, ReportedStates, read_states
 from worker.engine.transport.text import TextLines
 from worker.login import EngineLogin
 
@@ -100,6 +101,7 @@ async def build(
             data=aiter(context),
             idle=idle,
             operation=operation,
+            read_states=_read_states,
         ) as lines,
     ):
         async for line in lines:
@@ -107,6 +109,13 @@ async def build(
                 on_line(text)
             _require_no_error(line, log, operation)
     return await _require_image(engine, request, log.image_id, operation)
+
+
+def _read_states(line: JsonObject) -> ReportedStates:
+    aux = line.get("aux")
+    if line.get("id") == _TRACE and isinstance(aux, str):
+        return trace.read_states(aux)
+    return read_states(line)
 
 
 @asynccontextmanager

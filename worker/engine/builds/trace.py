@@ -41,12 +41,28 @@ class VertexLog:
 
 
 @dataclass(frozen=True)
+class VertexProgress:
+    """The bytes of a part of a step: of a layer that is pulled, of files that are sent."""
+
+    digest: str
+    part: str
+    name: str
+    current: int
+    total: int
+    is_completed: bool
+
+
+@dataclass(frozen=True)
 class Status:
-    """One message: changed steps, new output, and warnings of the builder."""
+    """One message: changed steps, new output, warnings of the builder, and progress.
+
+    Progress is repeated all the time, the rest is sent once.
+    """
 
     vertexes: tuple[Vertex, ...] = ()
     logs: tuple[VertexLog, ...] = ()
     warnings: tuple[str, ...] = ()
+    progress: tuple[VertexProgress, ...] = ()
 
 
 def parse_status(encoded: str) -> Status:
@@ -60,7 +76,17 @@ def parse_status(encoded: str) -> Status:
         tuple(_vertex(part) for number, part in parts if number == 1),
         tuple(_log(part) for number, part in parts if number == 3),
         tuple(read_text(part, 3) for number, part in parts if number == 4),
+        tuple(_progress(part) for number, part in parts if number == 2),
     )
+
+
+def read_states(encoded: str) -> list[tuple[str, VertexProgress]]:
+    """Return the progress that a message reports; nothing if it reports anything else, too."""
+    status = parse_status(encoded)
+    if status.vertexes or status.logs or status.warnings:
+        return []
+    nothing = VertexProgress("", "", "", 0, 0, is_completed=False)
+    return [(f"{one.digest} {one.part}", one) for one in status.progress or [nothing]]
 
 
 @dataclass
@@ -150,6 +176,18 @@ def _vertex(content: bytes) -> Vertex:
         _time(content, 5),
         _time(content, 6),
         read_text(content, 7),
+    )
+
+
+def _progress(content: bytes) -> VertexProgress:
+    """Read a status: 1 id, 2 vertex, 3 name, 4 current, 5 total, 6 timestamp, 8 completed."""
+    return VertexProgress(
+        read_text(content, 2),
+        read_text(content, 1),
+        read_text(content, 3),
+        read_number(content, 4),
+        read_number(content, 5),
+        is_completed=bool(read_bytes(content, 8)),
     )
 
 

@@ -30,7 +30,13 @@ from worker.engine.transport.information import (
     VersionResponse,
     choose_api_version,
 )
-from worker.engine.transport.stream import JsonLines, Watchdog
+from worker.engine.transport.stream import (
+    JsonLines,
+    JsonObject,
+    ReportedStates,
+    Watchdog,
+    read_states,
+)
 from worker.engine.transport.text import join_frames
 
 CONTROL_TIMEOUT = timedelta(seconds=10)
@@ -189,8 +195,11 @@ class Engine:
         headers: Mapping[str, str] | None = None,
         data: bytes | AsyncIterator[bytes] | None = None,
         operation: EngineOperation | None = None,
+        read_states: Callable[[JsonObject], ReportedStates] = read_states,
     ) -> AsyncIterator[JsonLines]:
         """Open a long call and yield its lines; leaving the block also ends it on the Engine.
+
+        Lines whose ``read_states`` reports no change do not count as movement.
 
         Raises:
             EngineError: ``engine_stalled`` when nothing moved for ``idle``,
@@ -201,7 +210,8 @@ class Engine:
         watchdog = Watchdog(idle, str(operation))
         call = Call(method, path, operation, params or {}, headers or {}, data, watchdog)
         async with self._open_response(self._streams, call) as response:
-            yield JsonLines(partial(_read, response, call))
+            watchdog.moved()
+            yield JsonLines(partial(_read, response, call), watchdog.moved, read_states)
 
     async def _request(
         self, call: Call, limit: timedelta, read: ReadResponse | None = None

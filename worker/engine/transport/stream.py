@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Self
@@ -18,6 +18,10 @@ JsonObject = Mapping[str, JsonValue]
 
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """The size limit of a line; a line of a build can have megabytes."""
+
+
+MAX_STATES = 50_000
+"""The number of states that are remembered; a transfer has some dozens of layers."""
 
 
 class LineSplitter:
@@ -64,12 +68,14 @@ class LineSplitter:
 
 
 class Watchdog:
-    """End a wait if nothing moved for ``idle``."""
+    """End a wait if nothing moved for ``idle``; only the time of waits counts."""
 
     def __init__(self, idle: timedelta, what: str) -> None:
         self._idle = idle.total_seconds()
         self._what = what
         self._timer: asyncio.Timeout | None = None
+        self._waited = 0.0
+        self._since = 0.0
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[None]:
@@ -78,7 +84,8 @@ class Watchdog:
         Raises:
             EngineError: ``engine_stalled``.
         """
-        timer = asyncio.timeout(self._idle)
+        timer = asyncio.timeout(max(self._idle - self._waited, 0.0))
+        self._since = _now()
         try:
             async with timer:
                 self._timer = timer
@@ -91,23 +98,78 @@ class Watchdog:
             ) from error
         finally:
             self._timer = None
+            self._waited += _now() - self._since
+
+    def moved(self) -> None:
+        """Start the time anew."""
+        self._waited, self._since = 0.0, _now()
+        if self._timer is not None and not self._timer.expired():
+            self._timer.reschedule(self._since + self._idle)
 
     async def watch_chunks(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """Yield the same chunks; each chunk that the Engine takes counts as movement."""
         async for chunk in chunks:
-            if self._timer is not None and not self._timer.expired():
-                self._timer.reschedule(asyncio.get_running_loop().time() + self._idle)
+            self.moved()
             yield chunk
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+ReportedStates = Iterable[tuple[Hashable, Hashable]]
+"""What a line is about (a layer, a step), and the state that it reports of it."""
+
+
+def read_states(line: JsonObject) -> ReportedStates:
+    """Return the state of the layer that a line of a transfer is about; nothing for output.
+
+    ``progress`` is left out: it is ``progressDetail`` as text, with the time that is left.
+    """
+    if "status" not in line:
+        return ()
+    detail = json.dumps(line.get("progressDetail"), sort_keys=True)
+    return ((str(line.get("id", "")), f"{line['status']} {detail}"),)
+
+
+class Movement:
+    """Tell lines that report a change from those that repeat a state.
+
+    An Engine with the containerd image store repeats the state of every layer ten times a second,
+    also while nothing moves. So does BuildKit while it pulls.
+    """
+
+    def __init__(self, read: Callable[[JsonObject], ReportedStates] = read_states) -> None:
+        self._read = read
+        self._states: dict[Hashable, int] = {}
+
+    def is_in(self, line: JsonObject) -> bool:
+        """Return whether a state changed, or the line reports none."""
+        states = dict(self._read(line))
+        changed = {key: hash(value) for key, value in states.items()}
+        is_new = [self._states.get(key) != value for key, value in changed.items()]
+        if len(self._states) > MAX_STATES:
+            self._states.clear()
+        self._states.update(changed)
+        return any(is_new) or not states
 
 
 class JsonLines:
     """The lines of one response, to be iterated once.
 
-    ``read`` returns a chunk, and an empty one at the end.
+    ``read`` returns a chunk, and an empty one at the end. ``on_movement`` is called for each line
+    that is not a repetition.
     """
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]]) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Awaitable[bytes]],
+        on_movement: Callable[[], None] = lambda: None,
+        read_states: Callable[[JsonObject], ReportedStates] = read_states,
+    ) -> None:
         self._read = read
+        self._on_movement = on_movement
+        self._movement = Movement(read_states)
         self._splitter = LineSplitter()
         self._lines: deque[bytes] = deque()
         self._ended = False
@@ -125,7 +187,10 @@ class JsonLines:
             await self._fill()
         if not self._lines:
             raise StopAsyncIteration
-        return parse_line(self._lines.popleft())
+        line = parse_line(self._lines.popleft())
+        if self._movement.is_in(line):
+            self._on_movement()
+        return line
 
     async def _fill(self) -> None:
         chunk = await self._read()

@@ -9,10 +9,17 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import JsonValue
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.engine.transport.stream import JsonLines, LineSplitter, Watchdog, parse_line
+from worker.engine.transport.stream import (
+    JsonLines,
+    LineSplitter,
+    Movement,
+    Watchdog,
+    parse_line,
+)
 
 
 @given(
@@ -91,6 +98,58 @@ async def test_a_timeout_of_other_code_is_not_a_stall() -> None:
     with pytest.raises(TimeoutError):
         async with watchdog.watch():
             raise TimeoutError
+
+
+def downloading(layer: str, current: int, text: str = "") -> dict[str, JsonValue]:
+    detail: dict[str, JsonValue] = {"current": current, "total": 12_000_000}
+    return {"status": "Downloading", "progressDetail": detail, "progress": text, "id": layer}
+
+
+def test_only_a_changed_state_of_a_layer_is_movement() -> None:
+    movement = Movement()
+    lines = [
+        downloading("a", 1),
+        downloading("b", 1),
+        downloading("a", 1, "another text"),
+        downloading("b", 1),
+        downloading("b", 2),
+        downloading("a", 1),
+    ]
+
+    assert [movement.is_in(line) for line in lines] == [True, True, False, False, True, False]
+
+
+def test_each_line_of_output_is_movement() -> None:
+    movement = Movement()
+
+    assert [movement.is_in({"stream": "."}) for _ in range(3)] == [True, True, True]
+
+
+async def test_a_wait_ends_although_lines_are_repeated() -> None:
+    watchdog = Watchdog(timedelta(milliseconds=100), "pull x")
+
+    async def repeat() -> bytes:
+        async with watchdog.watch():
+            await asyncio.sleep(0.01)
+            return b'{"status":"Downloading","id":"a"}\n'
+
+    lines = JsonLines(repeat, watchdog.moved)
+
+    async with asyncio.timeout(5):
+        with pytest.raises(EngineError) as caught:
+            async for _ in lines:
+                pass
+
+    assert caught.value.code == FaultCode.ENGINE_STALLED
+
+
+async def test_time_between_two_waits_is_not_idle() -> None:
+    watchdog = Watchdog(timedelta(milliseconds=100), "pull x")
+
+    for _ in range(2):
+        async with watchdog.watch():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.15)
 
 
 async def _slow_chunks() -> AsyncIterator[bytes]:
