@@ -9,6 +9,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.databases import Database, start_postgres
+from tests.engines import choose_engine
 from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
 
@@ -42,6 +43,9 @@ MEASURED = ("journeys/test_demo.py", "journeys/test_up.py", "journeys/test_serve
 """Journeys that start the programs themselves, and so measure these."""
 
 MEASURE_CHILDREN = "COVERAGE_PROCESS_CONFIG"
+
+
+choose_engine()
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]

@@ -1,0 +1,22 @@
+"""The Docker Engine that the tests run on: the system's, or another one unpacked beside it."""
+
+import os
+import subprocess
+from pathlib import Path
+
+VARIABLE = "WHARF_TEST_ENGINE"
+"""The name of an Engine as `.ci/engines` knows it: ``28.5-containerd``."""
+
+SCRIPT = Path(__file__).parent.parent / ".ci" / "engines"
+
+
+def choose_engine() -> None:
+    """Put the Engine that the environment names first on ``PATH``, for all that is started."""
+    if name := os.environ.get(VARIABLE):
+        found = subprocess.run([SCRIPT, name], check=True, stdout=subprocess.PIPE, text=True)
+        os.environ["PATH"] = f"{found.stdout.strip()}:{os.environ['PATH']}"
+
+
+def uses_containerd_store() -> bool:
+    """Return whether that Engine keeps its images in containerd."""
+    return os.environ.get(VARIABLE, "").endswith("-containerd")
