@@ -29,6 +29,7 @@ from api.applications.sources import (
     set_git,
     set_image,
 )
+from api.applications.status import read_statuses
 from api.errors import InvalidSourceError
 from api.fields import dokploy
 from api.fields.effects import AppliesTo
@@ -177,14 +178,19 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
     )
     async with context.transaction() as session:
         rows = (await session.exec(query)).all()
-    return [ApplicationOutput.of(application, server_ids) for application, server_ids in rows]
+        statuses = await read_statuses(session, [row.application_id for row, _ in rows])
+    return [
+        ApplicationOutput.of(row, server_ids, statuses[row.application_id])
+        for row, server_ids in rows
+    ]
 
 
 async def one(context: Context, request: ChosenApplication) -> ApplicationOutput:
     """Return one application."""
     async with context.transaction() as session:
         found = await find_application(session, context, request.application_id)
-    return ApplicationOutput.of(*found)
+        statuses = await read_statuses(session, [request.application_id])
+    return ApplicationOutput.of(*found, statuses[request.application_id])
 
 
 async def update(context: Context, request: UpdateApplication) -> bool:
@@ -218,9 +224,10 @@ async def remove(context: Context, request: ChosenApplication) -> ApplicationOut
     async with context.transaction() as session:
         found = await find_application(session, context, request.application_id, lock=True)
         await require_idle_application(session, found[0])
+        statuses = await read_statuses(session, [request.application_id])
         await session.delete(found[0])
         session.add(application_event(context, "application.remove", found[0]))
-    return ApplicationOutput.of(*found)
+    return ApplicationOutput.of(*found, statuses[request.application_id])
 
 
 async def _require_references(session: AsyncSession, context: Context, request: Settings) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from api.applications.container import HealthCheck, Mounts, Ports
 from api.applications.fields import BuildType, SourceType
+from api.applications.status import ApplicationStatus
 from api.applications.variables import show_variables
 from api.fields.shapes import Moment, Output, Warned, show_document
 from shared.deployments.run_settings import Runtime
@@ -15,7 +16,11 @@ from shared.models import Application
 
 
 class ApplicationOutput(Output):
-    """``registryId`` is pulled from, ``buildRegistryId`` pushed to; it runs on ``serverIds``."""
+    """``registryId`` is pulled from, ``buildRegistryId`` pushed to; it runs on ``serverIds``.
+
+    ``applicationStatus`` is that of its newest deployment, ``serverId`` the first of its servers,
+    both for clients of Dokploy; ``environmentId`` is the organization's one environment.
+    """
 
     application_id: str
     name: str
@@ -42,6 +47,7 @@ class ApplicationOutput(Output):
     rollback_registry_id: str | None
     rollback_active: bool
     build_server_id: str | None
+    server_id: str | None
     server_ids: list[str]
     health_check: HealthCheck | None
     ports: Ports
@@ -54,17 +60,27 @@ class ApplicationOutput(Output):
     latest_wins: bool
     allowed_keys: list[str]
     last_version: int
+    application_status: ApplicationStatus
+    environment_id: str
     created_at: Moment
     organization_id: str
 
     @classmethod
-    def of(cls, application: Application, server_ids: Sequence[str]) -> Self:
+    def of(
+        cls,
+        application: Application,
+        server_ids: Sequence[str],
+        status: ApplicationStatus = "idle",
+    ) -> Self:
         return cls.model_validate(
             {
                 **application.model_dump(),
                 "has_git_token": application.git_token is not None,
                 "build_args": show_variables(application.build_args),
+                "server_id": next(iter(server_ids), None),
                 "server_ids": list(server_ids),
+                "application_status": status,
+                "environment_id": application.organization_id,
                 "health_check": show_document(application.health_check),
                 "ports": show_document(application.ports),
                 "mounts": show_document(application.mounts),

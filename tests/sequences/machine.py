@@ -258,6 +258,6 @@ class Deployments(RuleBasedStateMachine):
 
     def _ended(self, requested: dict[str, Any]) -> dict[str, Any]:
         deployment = self.scene.ended(requested["deploymentId"])
-        what = "rollback" if deployment["rollbackId"] else "deployment"
+        what = "rollback" if deployment["deploysRollbackId"] else "deployment"
         self.counts[f"{what} of a {self.runtime}: {deployment['state']}"] += 1
         return deployment

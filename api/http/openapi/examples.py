@@ -180,7 +180,7 @@ EXAMPLES: Mapping[str, Example] = {
     "rollback.verify": Example(BY_APPLICATION, [ROLLBACK]),
     "rollback.rollback": Example(
         {"rollbackId": ROLLBACK_ID, "title": "Release 1.4"},
-        {**NEW_DEPLOYMENT, "rollbackId": ROLLBACK_ID},
+        {**NEW_DEPLOYMENT, "rollbackId": ROLLBACK_ID, "deploysRollbackId": ROLLBACK_ID},
     ),
     "rollback.delete": Example({"rollbackId": ROLLBACK_ID}, {**ROLLBACK, "offered": False}),
     "deployHook.create": Example(

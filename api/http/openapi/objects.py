@@ -180,6 +180,7 @@ APPLICATION: Example = {
     "rollbackRegistryId": None,
     "rollbackActive": False,
     "buildServerId": SERVER_ID,
+    "serverId": SERVER_ID,
     "serverIds": [SERVER_ID],
     "healthCheck": None,
     "ports": [
@@ -194,6 +195,8 @@ APPLICATION: Example = {
     "latestWins": True,
     "allowedKeys": [],
     "lastVersion": 7,
+    "applicationStatus": "done",
+    "environmentId": ORGANIZATION_ID,
     "createdAt": CREATED_AT,
     "organizationId": ORGANIZATION_ID,
 }
@@ -233,21 +236,27 @@ DEPLOYMENT: Example = {
     "applicationId": APPLICATION_ID,
     "buildId": BUILD_ID,
     "rollbackId": None,
+    "deploysRollbackId": None,
     "rollsBack": None,
     "title": "Release 1.4",
     "description": "",
     "state": "succeeded",
+    "status": "done",
     "reference": f"{REPOSITORY}@{DIGEST}",
     "digest": DIGEST,
     "error": None,
+    "errorMessage": None,
     "servers": [DEPLOYED_SERVER],
     "createdAt": CREATED_AT,
+    "startedAt": CREATED_AT,
     "finishedAt": FINISHED_AT,
 }
 NEW_DEPLOYMENT: Example = {
     "jobId": DEPLOYMENT_ID,
     **DEPLOYMENT,
     "state": "queued",
+    "status": "running",
+    "startedAt": None,
     "finishedAt": None,
     "servers": [
         {**DEPLOYED_SERVER, "state": "queued", "containerId": None, "gapSeconds": None},
@@ -256,6 +265,7 @@ NEW_DEPLOYMENT: Example = {
 CANCELLED_DEPLOYMENT: Example = {
     **DEPLOYMENT,
     "state": "cancelled",
+    "status": "cancelled",
     "servers": [
         {**DEPLOYED_SERVER, "state": "cancelled", "containerId": None, "gapSeconds": None},
     ],
