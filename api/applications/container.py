@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Hashable
+from math import ceil
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -29,6 +30,11 @@ def _absolute_below_root(text: str) -> str:
     return path
 
 
+def _seconds(nanoseconds: float | None) -> int | None:
+    """Return whole seconds, rounded up; the Engine's 0 is its default."""
+    return ceil(nanoseconds / 1e9) if nanoseconds else None
+
+
 def _unique(key: Callable[[Item], Hashable], name: str) -> AfterValidator:
     def require(items: list[Item]) -> list[Item]:
         if len({key(item) for item in items}) < len(items):
@@ -47,6 +53,9 @@ Word = Annotated[str, Field(max_length=1000)]
 Command = Annotated[list[Word], Field(min_length=1, max_length=50)]
 
 
+Nanoseconds = Annotated[float, Field(ge=0, le=3600e9)]
+
+
 class HealthCheck(Input):
     """A command that ends with 0 in a healthy container; run as it stands, by no shell."""
 
@@ -55,6 +64,45 @@ class HealthCheck(Input):
     timeout_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     start_period_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     retries: Annotated[int, Field(ge=1, le=100)] = 3
+
+
+class SwarmHealthCheck(Input):
+    """Dokploy's form of a health check, which is the Engine's: times in nanoseconds."""
+
+    test: Annotated[list[Word], Field(max_length=50)] | None = Field(default=None, alias="Test")
+    interval: Nanoseconds | None = Field(default=None, alias="Interval")
+    timeout: Nanoseconds | None = Field(default=None, alias="Timeout")
+    start_period: Nanoseconds | None = Field(default=None, alias="StartPeriod")
+    retries: Annotated[int, Field(ge=0, le=100)] | None = Field(default=None, alias="Retries")
+
+    @model_validator(mode="after")
+    def _is_one_of_ours(self) -> Self:
+        self.convert()
+        return self
+
+    def convert(self) -> HealthCheck | None:
+        """Return it in our form; `None` if it is none.
+
+        Raises:
+            ValueError: a test that begins with none of the Engine's words.
+        """
+        match self.test or ["NONE"]:
+            case ["NONE"]:
+                return None
+            case ["CMD", *command] if command:
+                pass
+            case ["CMD-SHELL", line]:
+                command = ["/bin/sh", "-c", line]
+            case _:
+                raise ValueError("Invalid Test: expected CMD and a command, CMD-SHELL or NONE")
+        times = {
+            "intervalSeconds": _seconds(self.interval),
+            "timeoutSeconds": _seconds(self.timeout),
+            "startPeriodSeconds": _seconds(self.start_period),
+            "retries": self.retries or None,
+        }
+        given = {name: value for name, value in times.items() if value is not None}
+        return HealthCheck.model_validate({"command": command, **given})
 
 
 class Port(Input):

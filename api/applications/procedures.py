@@ -8,7 +8,8 @@ from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.applications.build_settings import RUN, WAY, BuildFields, VariableFields, set_variables
-from api.applications.container import HealthCheck, Mounts, Ports
+from api.applications.changes import ApplicationChange, show_change
+from api.applications.container import HealthCheck, Mounts, Ports, SwarmHealthCheck
 from api.applications.fields import AppName, Platform, ServerIds, SourceType, make_app_name
 from api.applications.permissions import require_keys
 from api.applications.queries import (
@@ -26,13 +27,13 @@ from api.applications.sources import (
     ImageFields,
     check_login,
     choose_source,
+    require_source,
     set_git,
     set_image,
 )
 from api.applications.status import read_statuses
-from api.errors import InvalidSourceError
 from api.fields import dokploy
-from api.fields.effects import AppliesTo
+from api.fields.effects import AppliesTo, FieldWarning, NotBeside
 from api.fields.hosts import require_host
 from api.fields.shapes import Change, Id, Ids, ImageName, Input, Name, NoInput, Text
 from api.fields.sources import Branch, GitAddress, parse_git_url
@@ -53,8 +54,6 @@ CHANGEABLE = {
     *("runtime", "rollout_batch", "rollout_on_failure", "allowed_keys"),
 }
 """The columns that create and update set to what is asked."""
-NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
-"""The settings that a build from a source needs, and the procedure that saves each."""
 
 
 class Settings(Input):
@@ -107,12 +106,12 @@ class CreateApplication(Settings):
     be given at once, and is what it is built from; more is said by what saves its source.
     """
 
-    NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_APPLICATION
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"sourceType"})
 
     name: Name
     app_name: AppName | None = None
     server_id: Id | None = None
+    environment_id: Id | None = None
     docker_image: Annotated[ImageName | None, FROM_IMAGE] = None
     git_url: Annotated[GitAddress | None, FROM_GIT] = Field(default=None, alias="customGitUrl")
     git_branch: Annotated[Branch | None, FROM_GIT, AppliesTo("git_url", refused=True)] = Field(
@@ -128,17 +127,21 @@ class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageF
     """Only what is given changes; ``null`` takes away what need not be there.
 
     What its build type, variables, repository and image are may be said here too, as by what saves
-    them; ``sourceType`` stays, unless none was chosen yet.
+    them; ``sourceType`` stays, unless none was chosen yet. ``healthCheckSwarm`` is ``healthCheck``
+    as Dokploy has it.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.APPLICATION
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset(
         {"name", "appName", "dockerImage", "customGitUrl", "replicas", "buildType"}
+        | {"rollbackActive"}
     )
 
     application_id: Id
     name: Name = ""
     app_name: AppName = ""
+    environment_id: Id | None = None
+    health_check_swarm: Annotated[SwarmHealthCheck | None, NotBeside("health_check")] = None
 
 
 class ChosenApplication(Input):
@@ -158,8 +161,9 @@ async def create(context: Context, request: CreateApplication) -> CreatedApplica
         given = request.model_fields_set - ({"app_name"} if request.app_name is None else set())
         assign(application, request, given & CHANGEABLE)
         _set_source(context, application, request)
-        _require_source(application)
+        require_source(application)
         context.check_effects(request, application)
+        _check_environment(context, request)
         await check_login(session, context, application)
         session.add(application)
         await flush_application(session, application)
@@ -193,26 +197,28 @@ async def one(context: Context, request: ChosenApplication) -> ApplicationOutput
     return ApplicationOutput.of(*found, statuses[request.application_id])
 
 
-async def update(context: Context, request: UpdateApplication) -> bool:
+async def update(context: Context, request: UpdateApplication) -> ApplicationChange:
     """Change an application. Its next build and its next deployment use the new settings."""
+    given = request.model_fields_set
     async with context.transaction() as session:
         await _require_references(session, context, request)
         application, _ = await find_application(session, context, request.application_id, lock=True)
-        changed = assign(application, request, request.model_fields_set & (CHANGEABLE | WAY))
+        changed = assign(application, request, given & (CHANGEABLE | WAY))
+        changed += _set_health_check(application, request)
         changed += set_variables(context, application, request)
         changed += set_git(context, application, request)
         changed += set_image(context, application, request)
-        given = request.model_fields_set
         choose_source(application, image="docker_image" in given, git="git_url" in given)
-        _require_source(application)
+        require_source(application)
         context.check_effects(request, application)
+        _check_environment(context, request)
         if given & {"registry_id", "docker_image", "source_type"}:
             await check_login(session, context, application)
         await flush_application(session, application)
         if await _set_servers(session, application, request):
             changed.append("server_ids")
         session.add(application_event(context, "application.update", application, changed))
-    return True
+        return await show_change(session, context, application)
 
 
 async def remove(context: Context, request: ChosenApplication) -> ApplicationOutput:
@@ -237,6 +243,14 @@ async def _require_references(session: AsyncSession, context: Context, request: 
     await require_keys(session, context, request.allowed_keys)
 
 
+def _check_environment(context: Context, request: CreateApplication | UpdateApplication) -> None:
+    """Note an environment that is not the organization's one."""
+    if request.environment_id in {None, context.organization_id}:
+        return
+    message = "environmentId has no effect: an organization has one environment"
+    context.warnings.append(FieldWarning(field="environmentId", message=message))
+
+
 async def _set_servers(session: AsyncSession, application: Application, request: Settings) -> bool:
     if request.targets is None:
         return False
@@ -254,6 +268,17 @@ async def _set_servers(session: AsyncSession, application: Application, request:
     return True
 
 
+def _set_health_check(application: Application, request: UpdateApplication) -> list[str]:
+    """Set the health check that is given in Dokploy's form alone; return the name of the field."""
+    given = request.model_fields_set
+    if "health_check_swarm" not in given or "health_check" in given:
+        return []
+    swarm = request.health_check_swarm
+    checked = swarm and swarm.convert()
+    application.health_check = checked.model_dump(mode="json") if checked else None
+    return ["health_check"]
+
+
 def _set_source(context: Context, application: Application, request: CreateApplication) -> None:
     """The sources given with the application itself; `sourceType` chooses between two."""
     networks = context.resources.networks
@@ -268,22 +293,15 @@ def _set_source(context: Context, application: Application, request: CreateAppli
     )
 
 
-def _require_source(application: Application) -> None:
-    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
-    if needed and getattr(application, needed) is None:
-        raise InvalidSourceError(
-            f"the application {application.name} has no {application.source_type} source yet",
-            remedy=f"Save it with application.{saved_by}, which chooses it too.",
-        )
-
-
 PROCEDURES = (
     Procedure(
         "application.create", "mutation", CreateApplication, CreatedApplication, create, "admin"
     ),
     Procedure("application.all", "query", NoInput, list[ApplicationOutput], get_all),
     Procedure("application.one", "query", ChosenApplication, ApplicationOutput, one),
-    Procedure("application.update", "mutation", UpdateApplication, bool, update, "admin"),
+    Procedure(
+        "application.update", "mutation", UpdateApplication, ApplicationChange, update, "admin"
+    ),
     Procedure(
         "application.remove", "mutation", ChosenApplication, ApplicationOutput, remove, "admin"
     ),

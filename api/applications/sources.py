@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.applications.queries import application_event, assign, find_application, seal_for
 from api.errors import InvalidSourceError, PasswordNeededError
 from api.fields import dokploy
-from api.fields.effects import AppliesTo, FieldWarning, NotBeside
+from api.fields.effects import AppliesTo, FieldWarning, Fixed, NotBeside
 from api.fields.hosts import require_host
 from api.fields.shapes import Change, Id, ImageName, Password, Username
 from api.fields.sources import Branch, BuildPath, Commit, GitAddress, GitUrl, parse_git_url
@@ -37,12 +37,14 @@ def _nothing(message: str) -> AfterValidator:
 NoSshKey = Annotated[
     str | None, _nothing("no SSH keys are kept here: use customGitToken with an https URL")
 ]
-NoSubmodules = Annotated[bool | None, _nothing("submodules are not fetched here")]
+Submodules = Annotated[bool | None, Fixed(harmless=True, why="submodules are always fetched")]
 NoLogin = Annotated[
     str | None, _nothing("store the login with registry.create, and give its registryId here")
 ]
 
 
+NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
+"""The settings that a build from a source needs, and the procedure that saves each."""
 OF_REPOSITORY = {"git_url", "git_branch", "git_commit", "git_build_path"}
 LOGIN = {"git_token", "git_username"}
 FROM_GIT = AppliesTo("source_type", ("git",))
@@ -56,7 +58,7 @@ class GitFields(Change):
     nothing is kept but a login for the same host.
     """
 
-    git_url: Annotated[GitAddress, FROM_GIT] = Field(default="", alias="customGitUrl")
+    git_url: Annotated[GitAddress | None, FROM_GIT] = Field(default=None, alias="customGitUrl")
     git_branch: Annotated[Branch | None, FROM_GIT, NotBeside("git_commit")] = Field(
         default=None, alias="customGitBranch"
     )
@@ -67,30 +69,35 @@ class GitFields(Change):
     )
     git_token: Annotated[Password | None, FROM_GIT] = Field(default=None, alias="customGitToken")
     ssh_key_id: NoSshKey = Field(default=None, alias="customGitSSHKeyId")
-    enable_submodules: NoSubmodules = None
+    enable_submodules: Submodules = None
 
 
 class ImageFields(Change):
     """An image that is ready; its login is a registry's."""
 
-    docker_image: Annotated[ImageName, FROM_IMAGE] = ""
+    docker_image: Annotated[ImageName | None, FROM_IMAGE] = None
     username: NoLogin = None
     password: NoLogin = None
     registry_url: NoLogin = None
 
 
 class SaveGitProvider(GitFields):
+    """``customGitUrl`` may be ``null``: the stored repository stays."""
+
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.GIT
 
     application_id: Id
-    git_url: GitAddress = Field(alias="customGitUrl")
+    git_url: GitAddress | None = Field(alias="customGitUrl")
 
 
 class SaveDockerProvider(ImageFields):
-    """``registryId``, where it is given, is what the image is pulled from."""
+    """``registryId``, where it is given, is what the image is pulled from.
+
+    ``dockerImage`` may be ``null``: the stored image stays.
+    """
 
     application_id: Id
-    docker_image: ImageName
+    docker_image: ImageName | None
     registry_id: Id | None = None
 
 
@@ -100,6 +107,7 @@ async def save_git_provider(context: Context, request: SaveGitProvider) -> bool:
         application, _ = await find_application(session, context, request.application_id, lock=True)
         changed = set_git(context, application, request)
         application.source_type = "git"
+        require_source(application)
         context.check_effects(request, application)
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)
@@ -114,6 +122,7 @@ async def save_docker_provider(context: Context, request: SaveDockerProvider) ->
         changed = set_image(context, application, request)
         changed += assign(application, request, request.model_fields_set & {"registry_id"})
         application.source_type = "docker"
+        require_source(application)
         context.check_effects(request, application)
         await check_login(session, context, application)
         event = application_event(context, "application.saveDockerProvider", application, changed)
@@ -123,10 +132,10 @@ async def save_docker_provider(context: Context, request: SaveDockerProvider) ->
 
 def set_image(context: Context, application: Application, request: ImageFields) -> list[str]:
     """Set the ready image, where one is given; gives the names of the fields."""
-    given = request.model_fields_set & {"docker_image"}
-    if given:
-        require_host(parse_reference(request.docker_image).registry, context.resources.networks)
-    return assign(application, request, given)
+    if request.docker_image is None:
+        return []
+    require_host(parse_reference(request.docker_image).registry, context.resources.networks)
+    return assign(application, request, {"docker_image"})
 
 
 async def check_login(session: AsyncSession, context: Context, application: Application) -> None:
@@ -150,6 +159,8 @@ def set_git(context: Context, application: Application, request: GitFields) -> l
         PasswordNeededError: the stored token is for another host or username.
     """
     given = request.model_fields_set & (OF_REPOSITORY | LOGIN)
+    if request.git_url is None:
+        given -= {"git_url"}
     address = request.git_url or application.git_url
     if address is None:
         if any(getattr(request, name) not in {None, "/"} for name in given):
@@ -163,6 +174,16 @@ def set_git(context: Context, application: Application, request: GitFields) -> l
     changed = given if address == application.git_url else given | OF_REPOSITORY
     assign(application, request, changed & OF_REPOSITORY)
     return sorted(changed)
+
+
+def require_source(application: Application) -> None:
+    """Raises `InvalidSourceError` if the chosen source has not been saved."""
+    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
+    if needed and getattr(application, needed) is None:
+        raise InvalidSourceError(
+            f"the application {application.name} has no {application.source_type} source yet",
+            remedy=f"Save it with application.{saved_by}, which chooses it too.",
+        )
 
 
 def choose_source(application: Application, *, image: bool, git: bool) -> None:
@@ -217,7 +238,12 @@ def _seal_token(context: Context, application: Application, token: SecretStr | N
 
 PROCEDURES = (
     Procedure(
-        "application.saveGitProvider", "mutation", SaveGitProvider, bool, save_git_provider, "admin"
+        "application.saveGitProvider",
+        "mutation",
+        SaveGitProvider,
+        bool,
+        save_git_provider,
+        "admin",
     ),
     Procedure(
         "application.saveDockerProvider",

@@ -38,11 +38,8 @@ SERVER = {
     **_all("appName serverStatus", _READ_ONLY),
 }
 
-NEW_APPLICATION = _all("environmentId", "there are no environments")
-
 APPLICATION = {
     **ROW,
-    **NEW_APPLICATION,
     **_all("serverId", "an application runs on its serverIds"),
     **_all("applicationStatus refreshToken", _READ_ONLY),
     **_all(
@@ -50,13 +47,13 @@ APPLICATION = {
     ),
     **_all("cleanCache", "builds always use the Engine's build cache"),
     **_all("memoryLimit memoryReservation cpuLimit cpuReservation", _LIMITS),
-    **_all("healthCheckSwarm", "use healthCheck"),
     **_all(
         _swarm(("restartPolicy", "placement", "updateConfig", "rollbackConfig", "mode", "labels")),
         _SWARM,
     ),
     **_all(_swarm(("network", "stopGracePeriod", "endpointSpec", "ulimits")), _SWARM),
     **_all("command args entrypoint", "a container runs its image's own command"),
+    **_all("networkIds detachDokployNetwork", "Wharfinger manages no networks"),
     **_all("title subtitle enabled icon dropBuildPath createEnvFile", _NOT_HERE),
     **_all("watchPaths", "every requested deployment is carried out"),
     **_all("herokuVersion railpackVersion publishDirectory isStaticSpa", _BUILD),

@@ -86,6 +86,18 @@ class NotBeside:
         )
 
 
+@dataclass(frozen=True)
+class Fixed:
+    """A rule: the setting always has the value ``harmless``, and ``why`` says so."""
+
+    harmless: object
+    why: str
+    refused: bool = False
+
+    def reason(self, name: str, _request: BaseModel, _subject: object) -> str | None:
+        return f"{name} has no effect: {self.why}"
+
+
 def judge(request: BaseModel, subject: object = None) -> list[FieldWarning]:
     """Return warnings for the given fields without effect; without a subject, by the input alone.
 
@@ -101,7 +113,7 @@ def judge(request: BaseModel, subject: object = None) -> list[FieldWarning]:
 
 def rules_of(field: FieldInfo) -> list[Rule]:
     """Return the rules of a field."""
-    return [each for each in field.metadata if isinstance(each, AppliesTo | NotBeside)]
+    return [each for each in field.metadata if isinstance(each, AppliesTo | Fixed | NotBeside)]
 
 
 def _findings(request: BaseModel, subject: object) -> Iterator[tuple[FieldWarning, bool]]:

@@ -78,7 +78,7 @@ REPOSITORY = {
     "customGitUsername": named("me"),
     "customGitToken": "secret",
     "customGitSSHKeyId": refused("key"),
-    "enableSubmodules": refused(value=True),
+    "enableSubmodules": named(value=False),
 }
 INLINE_LOGIN = {
     "username": refused("me"),
@@ -184,6 +184,7 @@ PROBES: dict[str, Probe] = {
             "dockerImage": "ghcr.io/a/b:1",
             "customGitUrl": GIT,
             "customGitBranch": refused("main"),
+            "environmentId": named("other"),
         }
         | RUN,
     ),
@@ -196,6 +197,8 @@ PROBES: dict[str, Probe] = {
             "name": "other-{n}",
             "appName": "other-{n}",
             "dockerImage": named("ghcr.io/a/b:1"),
+            "healthCheckSwarm": {"Test": ["CMD", "true"]},
+            "environmentId": named("other"),
         }
         | RUN
         | {"buildRegistryId": None, "buildServerId": None, "serverIds": []}

@@ -189,7 +189,6 @@ BAD_GIT: list[dict[str, Any]] = [
     {"customGitToken": "hush\0"},
     {"customGitUsername": " "},
     {"customGitSSHKeyId": "key-1"},
-    {"enableSubmodules": True},
     {"colour": "red"},
 ]
 
