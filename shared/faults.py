@@ -168,7 +168,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TLS_CLIENT_CERT: Verdict(
         retryable=False,
-        remedy="The registry requires a client certificate: not supported.",
+        remedy="Store the client certificate that the registry requires, and its key, as "
+        "client.cert and client.key in /etc/docker/certs.d/HOST:PORT.",
     ),
     FaultCode.HTTP_TO_HTTPS: Verdict(
         retryable=False,

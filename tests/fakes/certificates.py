@@ -43,6 +43,28 @@ class Authority:
         self._issue(names, ends_in).configure_cert(context)
         return context
 
+    def context_of_common_name(self, name: str) -> ssl.SSLContext:
+        """Make a server's TLS context whose certificate has a common name only."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._ca.issue_cert(common_name=name).configure_cert(context)
+        return context
+
+    def context_without_chain(self, name: str) -> ssl.SSLContext:
+        """Make a server's TLS context that leaves out its certificate's intermediate CA."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        leaf = self._ca.create_child_ca().issue_cert(name)
+        with leaf.private_key_pem.tempfile() as key, leaf.cert_chain_pems[0].tempfile() as chain:
+            context.load_cert_chain(chain, key)
+        return context
+
+    def context_for_clients(self, name: str, version: ssl.TLSVersion) -> ssl.SSLContext:
+        """Make a server's TLS context that requires a client certificate of this authority."""
+        context = self.context(name)
+        context.minimum_version = context.maximum_version = version
+        context.verify_mode = ssl.CERT_REQUIRED
+        self._ca.configure_trust(context)
+        return context
+
     def files(
         self, name: str, *names: str, ends_in: timedelta = timedelta(days=90)
     ) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from worker.oci.registry.manifest import ACCEPT
 from worker.oci.transport.address import require_host
 from worker.oci.transport.certificate import make_context
 from worker.oci.transport.errors import make_connection_error
-from worker.oci.transport.http import USER_AGENT
+from worker.oci.transport.http import HEADER_LIMIT_BYTES, USER_AGENT
 from worker.oci.transport.route import Route
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -53,7 +53,12 @@ async def _send(
     timeout = aiohttp.ClientTimeout(total=settings.deadlines.response.total_seconds())
     try:
         async with (
-            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout) as session,
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=timeout,
+                max_line_size=HEADER_LIMIT_BYTES,
+                max_field_size=HEADER_LIMIT_BYTES,
+            ) as session,
             session.request(
                 method,
                 route.origin.with_path(path),

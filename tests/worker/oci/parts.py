@@ -18,6 +18,9 @@ from worker.oci.transport.address import Resolver
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
 ROUNDS = 4
+API = {"Docker-Distribution-Api-Version": "registry/2.0"}
+"""The header by which most registries show themselves."""
+
 PASSWORDS = {"alice": "correct-horse-77", "bob": "reads-only-88", "carol": "nothing-at-all-99"}
 
 

@@ -74,17 +74,24 @@ class Handshake:
         """True if the registry issues tokens for scopes; Basic is the same for every scope."""
         return self._challenge is not None and self._challenge.scheme == "bearer"
 
-    async def find_authorization(self, scope: Scope, *, is_fresh: bool = False) -> str | None:
+    async def find_authorization(
+        self, scope: Scope, *, is_fresh: bool = False
+    ) -> tuple[str | None, RegistryError | None]:
         """Return the value of ``Authorization`` for ``scope``; ``None`` before any challenge.
+
+        The second value is the error of a token that grants less: the registry may then still tell
+        another cause, for example that the project does not exist.
 
         Raises:
             RegistryError: a login is required and missing, or the token server refuses.
         """
         if self._challenge is None:
-            return None
+            return None, None
         if self._challenge.scheme == "basic":
-            return self._make_basic()
-        return _bearer(await (await self._tokens()).find(scope, is_fresh=is_fresh))
+            return self._make_basic(), None
+        source = await self._tokens()
+        token = await source.find(scope, is_fresh=is_fresh)
+        return _bearer(token), source.find_denial(scope, token)
 
     async def authenticate(self, scopes: Sequence[Scope]) -> tuple[Authentication, str]:
         """Answer the challenge; request a token for each scope in turn until one is granted.

@@ -19,13 +19,27 @@ from worker.login import Login
 from worker.oci.auth.challenge import Challenge
 from worker.oci.auth.realm import Realm, parse_realm, require_equal_verification
 from worker.oci.auth.scope import Scope, parse_granted
-from worker.oci.transport.answers import DENIED, Operation, make_response_error
+from worker.oci.transport.answers import (
+    DENIED,
+    Operation,
+    has_words,
+    make_response_error,
+    parse_error_codes,
+)
 from worker.oci.transport.http import Request, Response, Transport
 from worker.oci.transport.route import Route
 
 CLIENT_ID = "wharfinger"
 DEFAULT_LIFE_SECONDS = 60.0
 SKEW_SECONDS = 10.0
+_REMEDIES = {
+    FaultCode.TLS_UNKNOWN_CA: "Add the CA of the token server to this server's trusted "
+    "certificates, and for Docker to /etc/docker/certs.d/HOST:PORT/ca.crt.",
+    FaultCode.TLS_EXPIRED: "Renew the certificate of the token server, or correct this server's "
+    "clock.",
+    FaultCode.DNS_NOT_FOUND: "Correct the address of the token server in the registry's settings "
+    "(its realm), or let this server's DNS resolve it.",
+}
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 Clock = Callable[[], float]
@@ -44,8 +58,11 @@ class Token:
     expires_at: float
 
     def serves(self, scope: Scope) -> bool:
-        grants = self.granted is None or "*" in self.granted or self.granted >= scope.actions
-        return self.scope is not None and self.scope.covers(scope) and grants
+        return self.scope is not None and self.scope.covers(scope) and self.grants(scope)
+
+    def grants(self, scope: Scope) -> bool:
+        """Return whether it grants the actions of its scope, as far as it can be read."""
+        return self.granted is None or "*" in self.granted or self.granted >= scope.actions
 
 
 class TokenSource:
@@ -99,6 +116,8 @@ class TokenSource:
     async def find(self, scope: Scope, *, is_fresh: bool = False) -> Token:
         """Return a token that covers ``scope``; with ``is_fresh`` request a new one.
 
+        The token server may grant less: `find_denial` tells.
+
         Raises:
             RegistryError: ``auth_bad_credentials``, ``pull_denied``, ``push_denied``,
                 ``auth_server_unreachable`` and the errors of other HTTP responses.
@@ -106,10 +125,19 @@ class TokenSource:
         async with self._lock:
             self._discard(scope if is_fresh else None)
             cached = next((token for token in self._tokens if token.serves(scope)), None)
-            token = cached or await self._fetch(scope)
-        if not token.serves(scope):
-            raise self._make_denial(scope, token)
-        return token
+            return cached or await self._fetch(scope)
+
+    def find_denial(self, scope: Scope, token: Token) -> RegistryError | None:
+        """Return the error of a token that does not grant the actions of ``scope``."""
+        if token.serves(scope):
+            return None
+        granted = ", ".join(sorted(token.granted or ())) or "nothing"
+        where = f"{self._registry}/{scope.name}"
+        return RegistryError(
+            DENIED[scope.operation] if self._login else FaultCode.AUTH_MISSING,
+            f"{_describe_denial(scope.operation, is_anonymous=self._login is None)} {where}",
+            evidence=f"the token server {self._realm.url.host} grants: {granted}",
+        )
 
     async def request(self, scope: Scope | None) -> Token:
         """Request a new token for ``scope``; the token server may grant less, or nothing.
@@ -166,30 +194,28 @@ class TokenSource:
         ends = self._clock() + life - skew
         return Token(value, scope, parse_granted(value, scope), ends)
 
-    def _make_denial(self, scope: Scope, token: Token) -> RegistryError:
-        granted = ", ".join(sorted(token.granted or ())) or "nothing"
-        return RegistryError(
-            DENIED[scope.operation] if self._login else FaultCode.AUTH_MISSING,
-            f"cannot {scope.operation} {self._registry}/{scope.name}",
-            evidence=f"{self._realm.url.host} grants: {granted}",
-        )
-
     def _make_refusal(self, response: Response, scope: Scope | None) -> RegistryError:
-        if response.status == 401:
-            return make_response_error(
-                response, Operation.PING, self._registry, is_anonymous=self._login is None
-            )
-        if response.status in {400, 403}:
-            operation = scope.operation if scope else Operation.PING
-            return RegistryError(
-                DENIED[operation],
-                f"the token server of {self._registry} refuses {scope or 'this login'}",
-                evidence=f"{self._realm.url.host}: HTTP {response.status}",
-            )
-        if response.status == 429 or response.status >= 500:
-            where = f"the token server of {self._registry}"
-            return make_response_error(response, Operation.PING, where, is_anonymous=False)
-        return _make_no_token(self._realm, response)
+        host, codes = self._realm.url.host, parse_error_codes(response)
+        operation = scope.operation if scope else Operation.PULL
+        error = make_response_error(
+            response,
+            Operation.PING if response.status in {401, 423} else operation,
+            f"{self._registry} through its token server {host}",
+            is_anonymous=self._login is None,
+        )
+        if response.status in {401, 423, 429} or has_words(response):
+            return error
+        if response.status not in {400, 403} or (response.status == 403 and response.is_html):
+            if error.code == FaultCode.BLOCKED_BY_PROXY:
+                return error
+            return _make_no_token(self._realm, response, error.retry_after_seconds)
+        # Some answer "denied" to a right login without this permission, others to a wrong password.
+        is_known = scope or "DENIED" in codes
+        return RegistryError(
+            DENIED[operation if is_known else Operation.PING],
+            f"the token server {host} of {self._registry} refuses {scope or 'this login'}",
+            evidence=", ".join((f"HTTP {response.status}", *codes[:3])),
+        )
 
 
 def make_basic(login: Login) -> str:
@@ -210,13 +236,27 @@ def _make_unreachable(realm: Realm, error: RegistryError) -> RegistryError:
     return RegistryError(
         FaultCode.AUTH_SERVER_UNREACHABLE,
         f"the token server {realm.url.host} cannot be used: {error.message}",
+        remedy=_REMEDIES.get(FaultCode(error.code), ""),
         evidence=error.evidence or error.code,
+        retry_after_seconds=error.retry_after_seconds,
     )
 
 
-def _make_no_token(realm: Realm, response: Response) -> RegistryError:
+def _make_no_token(
+    realm: Realm, response: Response, retry_after_seconds: float | None = None
+) -> RegistryError:
+    page = ", a web page" if response.is_html else ""
     return RegistryError(
         FaultCode.AUTH_SERVER_UNREACHABLE,
         f"the token server {realm.url.host} returns no token",
-        evidence=f"HTTP {response.status}",
+        evidence=f"HTTP {response.status}{page}",
+        retry_after_seconds=retry_after_seconds,
     )
+
+
+def _describe_denial(operation: Operation, *, is_anonymous: bool) -> str:
+    if is_anonymous:
+        return "a login is required for"
+    if operation in {Operation.PUSH, Operation.DELETE}:
+        return "this login has no permission to write to"
+    return "this login has no permission to read"

@@ -109,7 +109,7 @@ class BlobReader:
         request = Request("GET", url, headers, stream_body=True)
         response = await self._client.send_authorized(request, Scope(self._repository, PULL))
         if response.stream is None:
-            raise self._make_refusal(response)
+            raise await self._make_refusal(response)
         self._skip_bytes = self._received_bytes - _parse_start(response)
         if self._skip_bytes < 0:
             response.stream.close()
@@ -136,13 +136,16 @@ class BlobReader:
         if found != self._blob.digest:
             raise self._make_error(FaultCode.DIGEST_MISMATCH, "has another digest", found)
 
-    def _make_refusal(self, response: Response) -> RegistryError:
+    async def _make_refusal(self, response: Response) -> RegistryError:
         if response.status == 416:
             problem = "is shorter than its manifest says"
             return self._make_error(FaultCode.DIGEST_MISMATCH, problem)
-        if response.status == 404 and not response.is_html:
-            return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing")
-        return self._client.make_refusal(response, Operation.PULL, self._repository)
+        error = await self._client.refuse(
+            response, Operation.READ, self._repository, self._blob.digest
+        )
+        if error.code == FaultCode.IMAGE_INCOMPLETE:
+            return self._make_error(FaultCode.IMAGE_INCOMPLETE, "is missing", error.evidence)
+        return error
 
     def _make_error(self, code: FaultCode, problem: str, evidence: str = "") -> RegistryError:
         where = f"{self._client.host.name}/{self._repository}"

@@ -5,10 +5,11 @@ import re
 from pydantic import BaseModel, ValidationError
 from yarl import URL
 
+from shared.errors import RegistryError
 from shared.reference import require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
-from worker.oci.transport.answers import make_protocol_error
+from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.route import find_origin
 
@@ -54,10 +55,10 @@ async def list_all_tags(
             Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
         )
         if response.status != 200:
-            raise client.make_refusal(response, scope.operation, scope.name)
+            raise await _refuse(client, response, scope)
         if response.is_truncated:
             return None
-        page = _parse_page(response, client.host.name)
+        page = await _parse_page(client, response, scope)
         has_next = _NEXT.search(response.headers.get("Link", "")) is not None
         if not set(page) - set(entries):
             return None if has_next else tuple(entries)
@@ -94,9 +95,8 @@ async def _list_entries(
             Request("GET", url, limit_bytes=PAGE_LIMIT_BYTES), scope
         )
         if response.status != 200:
-            repository = scope.name if scope.kind == "repository" else ""
-            raise client.make_refusal(response, scope.operation, repository)
-        page = _parse_page(response, client.host.name)
+            raise await _refuse(client, response, scope)
+        page = await _parse_page(client, response, scope)
         new = [entry for entry in page if entry not in entries]
         entries.update(dict.fromkeys(new))
         # A page without new entries ends the loop, which would otherwise be endless.
@@ -104,17 +104,29 @@ async def _list_entries(
     return tuple(entries)[:limit]
 
 
-def _parse_page(response: Response, subject: str) -> list[str]:
+async def _refuse(client: RegistryClient, response: Response, scope: Scope) -> RegistryError:
+    if scope.kind != "repository":
+        return await client.refuse(response, Operation.CATALOG)
+    return await client.refuse(response, Operation.LIST, scope.name)
+
+
+async def _parse_page(client: RegistryClient, response: Response, scope: Scope) -> list[str]:
+    page = read_page(response)
+    if page is None:
+        raise await _refuse(client, response, scope)
+    return page
+
+
+def read_page(response: Response) -> list[str] | None:
+    """Return the entries of a page; ``None`` if it is not a page of a list."""
     content = response.json()
     if response.is_html or response.is_truncated or not isinstance(content, dict):
-        raise make_protocol_error(response, subject)
+        return None
     try:
         page = _Page.model_validate(content)
-    except ValidationError as error:
-        raise make_protocol_error(response, subject) from error
-    if not page.model_fields_set:
-        raise make_protocol_error(response, subject)
-    return page.tags or page.repositories or []
+    except ValidationError:
+        return None
+    return (page.tags or page.repositories or []) if page.model_fields_set else None
 
 
 def _parse_next(response: Response, first: URL) -> URL | None:

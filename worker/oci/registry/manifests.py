@@ -14,10 +14,14 @@ from worker.oci.registry.manifest import (
     parse_descriptor,
     parse_manifest,
 )
-from worker.oci.transport.answers import Operation, make_protocol_error
+from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
 
 MISSING = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING})
+
+CLEAR_STATUSES = frozenset({404, 407, 429, *range(500, 600)})
+"""The statuses of a HEAD that need no GET. Some registries refuse a HEAD alone, and for any other
+refusal only the body of a GET tells the cause."""
 
 DELETE_SCOPES = (DELETE, PUSH_AND_CANCEL, PUSH, EVERYTHING)
 """The scopes to request for a deletion, in this order until one is granted.
@@ -40,10 +44,10 @@ async def describe(client: RegistryClient, repository: str, target: str) -> Desc
         Request("HEAD", await client.url(path), ACCEPT), Scope(repository, PULL)
     )
     descriptor = parse_descriptor(response) if response.status == 200 else None
-    if descriptor is None and response.status in {200, 405}:
+    if descriptor is None and response.status not in CLEAR_STATUSES:
         return (await fetch(client, repository, target)).descriptor
     if descriptor is None:
-        raise client.make_refusal(response, Operation.PULL, repository)
+        raise await client.refuse(response, Operation.PULL, repository, target)
     _require_requested_digest(client, repository, target, descriptor.digest)
     return descriptor
 
@@ -58,10 +62,10 @@ async def fetch(client: RegistryClient, repository: str, target: str) -> Manifes
     request = Request("GET", url, ACCEPT, limit_bytes=MANIFEST_LIMIT_BYTES)
     response = await client.send_authorized(request, Scope(repository, PULL))
     if response.status != 200:
-        raise client.make_refusal(response, Operation.PULL, repository)
+        raise await client.refuse(response, Operation.PULL, repository, target)
     manifest = parse_manifest(response)
     if manifest is None:
-        raise make_protocol_error(response, f"{client.host.name}/{repository}")
+        raise await client.refuse(response, Operation.PULL, repository, target)
     _require_requested_digest(client, repository, target, manifest.descriptor.digest)
     return manifest
 
@@ -78,8 +82,8 @@ async def store(client: RegistryClient, repository: str, target: str, manifest: 
     request = Request("PUT", url, headers, content=manifest.content)
     response = await client.send_authorized(request, Scope(repository, PUSH))
     if response.status not in {200, 201}:
-        raise client.make_refusal(
-            response, Operation.PUSH if ":" in target else Operation.TAG, repository
+        raise await client.refuse(
+            response, Operation.PUSH if ":" in target else Operation.TAG, repository, target
         )
     require_stored(client, repository, response, manifest.descriptor.digest)
 
@@ -138,19 +142,21 @@ async def _delete(client: RegistryClient, repository: str, target: str) -> bool:
             refusals.append(error)
             continue
         if response.status not in {401, 403}:
-            return _was_deleted(client, repository, response)
-        refusals.append(client.make_refusal(response, Operation.DELETE, repository))
+            return await _was_deleted(client, repository, target, response)
+        refusals.append(await client.refuse(response, Operation.DELETE, repository, target))
         if not client.handshake.has_scopes:
             break
     raise refusals[0]
 
 
-def _was_deleted(client: RegistryClient, repository: str, response: Response) -> bool:
+async def _was_deleted(
+    client: RegistryClient, repository: str, target: str, response: Response
+) -> bool:
     if response.status in {200, 202, 204}:
         return True
     if response.status == 404 and not response.is_html:
         return False
-    raise client.make_refusal(response, Operation.DELETE, repository)
+    raise await client.refuse(response, Operation.DELETE, repository, target)
 
 
 def require_stored(

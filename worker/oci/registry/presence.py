@@ -38,13 +38,13 @@ async def require_present(client: RegistryClient, repository: str, blob: Descrip
     if response.status == 200 and _length(response) == blob.size_bytes:
         return
     if response.status not in {200, 405} and not response.is_redirect:
-        raise _make_error(client, response, repository, blob)
+        raise await _make_error(client, response, repository, blob)
     headers = {"Range": "bytes=0-0"} if blob.size_bytes else {}
     first = await client.send_authorized(
         Request("GET", url, headers, stream_body=True), Scope(repository, PULL)
     )
     if first.stream is None:
-        raise _make_error(client, first, repository, blob)
+        raise await _make_error(client, first, repository, blob)
     first.stream.close()
     size_bytes = _length(first)
     if size_bytes not in {None, blob.size_bytes}:
@@ -61,14 +61,15 @@ def _length(response: Response) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _make_error(
+async def _make_error(
     client: RegistryClient, response: Response, repository: str, blob: Descriptor
 ) -> RegistryError:
-    if response.status == 404 and not response.is_html:
-        return _make_incomplete(client, repository, blob, "is missing")
     if response.status == 416:
         return _make_incomplete(client, repository, blob, "is empty")
-    return client.make_refusal(response, Operation.PULL, repository)
+    error = await client.refuse(response, Operation.READ, repository, blob.digest)
+    if error.code == FaultCode.IMAGE_INCOMPLETE:
+        return _make_incomplete(client, repository, blob, "is missing")
+    return error
 
 
 def _make_incomplete(

@@ -39,7 +39,7 @@ async def find_referrers(
     if response.status in UNSUPPORTED_STATUSES or "UNSUPPORTED" in parse_error_codes(response):
         return None
     if response.status != 200:
-        raise client.make_refusal(response, Operation.PULL, repository)
+        raise await client.refuse(response, Operation.PULL, repository, digest)
     return _parse(response, f"{client.host.name}/{repository}")
 
 

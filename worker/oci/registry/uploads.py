@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from yarl import URL
 
-from shared.errors import RegistryError
+from shared.errors import RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PUSH, PUSH_AND_CANCEL, Scope
@@ -65,7 +65,7 @@ class Uploads:
             return True
         if response.status in {404, 405}:
             return False
-        raise self._client.make_refusal(response, Operation.PUSH, self._repository)
+        raise await self._client.refuse(response, Operation.PUSH, self._repository)
 
     async def start(self) -> Upload:
         """Start an upload. A token that was issued for more rights is reused.
@@ -78,8 +78,8 @@ class Uploads:
             Request("POST", url), Scope(self._repository, PUSH)
         )
         if response.status != 202:
-            raise self._client.make_refusal(response, Operation.PUSH, self._repository)
-        return self._parse(response)
+            raise await self._client.refuse(response, Operation.PUSH, self._repository)
+        return await self._parse(response)
 
     async def mount(self, digest: str) -> Upload | None:
         """Mount a blob of the other repository; start an upload if the registry does not mount it.
@@ -97,7 +97,7 @@ class Uploads:
             return await self.start()  # the token server refuses the other repository
         if response.status == 201:
             return None
-        return self._parse(response) if response.status == 202 else await self.start()
+        return await self._parse(response) if response.status == 202 else await self.start()
 
     async def finish(self, upload: Upload, blob: Descriptor, content: AsyncIterable[bytes]) -> None:
         """Send a blob and store it under its digest.
@@ -114,7 +114,7 @@ class Uploads:
         )
         response = await self._send(request, content)
         if response.status != 201:
-            raise self._client.make_refusal(response, Operation.PUSH, self._repository)
+            raise await self._client.refuse(response, Operation.PUSH, self._repository)
         require_stored(self._client, self._repository, response, blob.digest)
         if blob.digest in self._damaged:  # a registry may keep its own copy instead
             await require_present(self._client, self._repository, blob)
@@ -135,7 +135,7 @@ class Uploads:
         scope = Scope(self._repository, PUSH_AND_CANCEL)
         response = await client.send_authorized(Request("DELETE", upload.location), scope)
         if response.status not in {200, 202, 204, 404}:
-            raise client.make_refusal(response, Operation.PUSH, self._repository)
+            raise await client.refuse(response, Operation.DELETE, self._repository)
 
     async def _has_right_size(self, response: Response, blob: Descriptor) -> bool:
         """Return whether an existing blob has its size; some registries report a wrong one."""
@@ -163,10 +163,39 @@ class Uploads:
     async def _uploads_url(self) -> URL:
         return await self._client.url(f"{self._repository}/blobs/uploads/")
 
-    def _parse(self, response: Response) -> Upload:
+    async def _parse(self, response: Response) -> Upload:
         if response.location is None:
             raise make_protocol_error(response, f"{self._client.host.name}/{self._repository}")
+        await self._require_right_origin(response.location)
         return Upload(response.location)
+
+    async def _require_right_origin(self, location: URL) -> None:
+        """Check that an upload continues where the registry is, or at another host in reach.
+
+        A proxy that does not pass on scheme, host or port makes the registry name a wrong address.
+
+        Raises:
+            RegistryError: ``location_mismatch``.
+        """
+        route, named = await self._client.route(), find_origin(location)
+        if named == route.origin:
+            return
+        is_downgrade = route.context is not None and named.scheme == "http"
+        if named.raw_host != route.origin.raw_host and not is_downgrade:
+            try:
+                await self._client.require_reachable(named)
+            except WharfError as error:
+                raise _make_mismatch(route.origin, named, error.message) from error
+            return
+        raise _make_mismatch(route.origin, named)
+
+
+def _make_mismatch(origin: URL, named: URL, evidence: str = "") -> RegistryError:
+    return RegistryError(
+        FaultCode.LOCATION_MISMATCH,
+        f"the registry at {origin} sends uploads to another address: {named}",
+        evidence=evidence,
+    )
 
 
 async def _watch(

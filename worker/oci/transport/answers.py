@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from worker.oci.transport.http import Response
+from worker.oci.transport.messages import classify
 
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,39}")
 MAX_SHOWN_CODES = 3
@@ -24,21 +25,68 @@ class Operation(StrEnum):
     """The purpose of a request, which decides what a refusal means."""
 
     PING = "connect to"
-    PULL = "pull from"
+    LIST = "list the tags of"
+    PULL = "pull"
+    READ = "read"
     PUSH = "push to"
-    TAG = "write a tag to"
-    DELETE = "delete from"
-    CATALOG = "list"
+    TAG = "push"
+    DELETE = "delete"
+    CATALOG = "list the repositories of"
 
 
 DENIED = {
     Operation.PING: FaultCode.AUTH_BAD_CREDENTIALS,
+    Operation.LIST: FaultCode.PULL_DENIED,
     Operation.PULL: FaultCode.PULL_DENIED,
+    Operation.READ: FaultCode.PULL_DENIED,
     Operation.PUSH: FaultCode.PUSH_DENIED,
     Operation.TAG: FaultCode.PUSH_DENIED,
     Operation.DELETE: FaultCode.PUSH_DENIED,
     Operation.CATALOG: FaultCode.PULL_DENIED,
 }
+
+WRITES = frozenset({Operation.PUSH, Operation.TAG})
+
+WORDS_COUNT = {
+    FaultCode.TLS_CLIENT_CERT: frozenset({400, 403}),
+    FaultCode.AUTH_EXPIRED: frozenset({400, 401, 403}),
+    FaultCode.AUTH_BAD_CREDENTIALS: frozenset({401, 403}),
+    FaultCode.BLOCKED_BY_PROXY: frozenset({401, 403}),
+    FaultCode.REPO_MISSING: frozenset({400, 401, 403, 404}),
+}
+"""The statuses with which a registry's words count; without an entry all refusals of writes."""
+
+REASONS = {
+    FaultCode.AUTH_BAD_CREDENTIALS: "the username or the password is not accepted",
+    FaultCode.AUTH_MISSING: "a login is required",
+    FaultCode.AUTH_EXPIRED: "the login has expired",
+    FaultCode.PULL_DENIED: "this login has no permission to read it",
+    FaultCode.PUSH_DENIED: "this login has no permission to write to it",
+    FaultCode.REPO_MISSING: "the repository does not exist",
+    FaultCode.IMAGE_NOT_FOUND: "there is no such image",
+    FaultCode.IMAGE_INCOMPLETE: "a part of the image is missing",
+    FaultCode.NOT_A_REGISTRY: "the host does not answer as a registry",
+    FaultCode.BLOCKED_BY_PROXY: "a firewall or an address list refuses this server",
+    FaultCode.PROXY_ERROR: "a proxy refuses the request",
+    FaultCode.RATE_LIMITED: "it was asked too often",
+    FaultCode.REGISTRY_ERROR: "the registry failed",
+    FaultCode.REGISTRY_READ_ONLY: "the registry accepts no changes",
+    FaultCode.QUOTA_EXCEEDED: "the registry has no storage left for it",
+    FaultCode.LAYER_TOO_LARGE: "the upload is larger than a proxy allows",
+    FaultCode.TAG_IMMUTABLE: "the registry does not allow to move the tag",
+    FaultCode.TLS_CLIENT_CERT: "it requires a client certificate",
+    FaultCode.UPLOAD_CORRUPT: "a part of the upload was lost or damaged",
+    FaultCode.REF_INVALID: "the registry does not accept this name",
+    FaultCode.DELETE_UNSUPPORTED: "the registry does not delete it",
+}
+
+STATUS_CODES = {
+    407: FaultCode.PROXY_ERROR,
+    413: FaultCode.LAYER_TOO_LARGE,
+    423: FaultCode.AUTH_BAD_CREDENTIALS,  # the account is locked
+}
+
+LOCKED_REMEDY = "Unlock the account at the registry, or use another one."
 
 CORRUPT_CODES = frozenset(
     {
@@ -53,6 +101,10 @@ CORRUPT_CODES = frozenset(
 
 IMMUTABLE_STATUSES = frozenset({409, 412})
 """The statuses of a registry that refuses to move a tag; ECR answers 400 and TAG_INVALID."""
+
+LOGIN_CODES = frozenset(
+    {FaultCode.AUTH_BAD_CREDENTIALS, FaultCode.AUTH_MISSING, FaultCode.AUTH_EXPIRED}
+)
 
 DELETE_UNSUPPORTED_STATUSES = frozenset({405, 412})
 """The statuses of a registry that refuses to delete any image, or this one by a rule (Harbor)."""
@@ -70,17 +122,29 @@ class _OciErrors(BaseModel):
 
 
 def make_response_error(
-    response: Response, operation: Operation, subject: str, *, is_anonymous: bool
+    response: Response,
+    operation: Operation,
+    subject: str,
+    *,
+    is_anonymous: bool,
+    is_proved: bool = False,
 ) -> RegistryError:
     """Make the error for a response that is not the expected one.
 
     ``subject`` is what the request was about, ``host/repository``; ``is_anonymous`` if no login was
-    sent.
+    sent. ``is_proved`` if the host is known to be a registry, so that its web pages are its own.
     """
     codes = parse_error_codes(response)
+    code = _diagnose(response, codes, operation, is_anonymous=is_anonymous)
+    if is_proved and response.status == 404 and code is FaultCode.NOT_A_REGISTRY:
+        code = _diagnose_missing(codes, operation)
+    verb = "log in to" if operation is Operation.PING and code in LOGIN_CODES else operation
+    is_locked = response.status == 423
+    reason = "the account is locked" if is_locked else REASONS.get(code, "it refused the request")
     return RegistryError(
-        _diagnose(response, codes, operation, is_anonymous=is_anonymous),
-        f"cannot {operation} {subject}",
+        code,
+        f"cannot {verb} {subject}: {reason}",
+        remedy=LOCKED_REMEDY if is_locked else "",
         evidence=_describe(response, codes),
         retry_after_seconds=parse_retry_after(response.headers, datetime.now(UTC)),
     )
@@ -92,6 +156,28 @@ def make_protocol_error(response: Response, subject: str) -> RegistryError:
         FaultCode.NOT_A_REGISTRY if response.is_html else FaultCode.REGISTRY_ERROR,
         f"{subject} returned a response that violates the registry protocol",
         evidence=_describe(response, ()),
+    )
+
+
+def make_storage_error(response: Response, subject: str) -> RegistryError:
+    """Make the error for a response of the storage that a registry redirected to."""
+    host = response.url.host
+    is_missing = response.status == 404
+    is_refused = response.status in {401, 403, 407}
+    code = FaultCode.IMAGE_INCOMPLETE if is_missing else FaultCode.REGISTRY_ERROR
+    reason = "has lost a part of it" if is_missing else "does not return it"
+    return RegistryError(
+        FaultCode.BLOCKED_BY_PROXY if is_refused and response.is_html else code,
+        f"cannot read {subject}: the registry's storage {host} {reason}",
+        evidence=_describe(response, ()),
+        retry_after_seconds=parse_retry_after(response.headers, datetime.now(UTC)),
+    )
+
+
+def has_words(response: Response) -> bool:
+    """Return whether the words of a refusal alone tell its cause."""
+    return response.status >= 400 and bool(
+        classify(response.body, response.url, is_page=response.is_html)
     )
 
 
@@ -113,13 +199,27 @@ def parse_error_codes(response: Response) -> tuple[str, ...]:
     return tuple(error.code for error in parsed.errors if _CODE.fullmatch(error.code))
 
 
-def is_registry(response: Response) -> bool:
-    """Return whether a response of ``/v2/`` without a challenge can only be a registry's."""
+def is_registry(response: Response) -> bool | None:
+    """Return whether a success of ``/v2/`` is a registry's; ``None`` if it may be anyone's.
+
+    Most registries send a header of their own; the specification requires only the status.
+    """
     if response.is_html:
         return False
-    return "Docker-Distribution-Api-Version" in response.headers or isinstance(
-        response.json(), dict
-    )
+    if has_registry_header(response):
+        return True
+    return None if response.json() == {} or not response.body.strip() else False
+
+
+def has_registry_header(response: Response) -> bool:
+    return "Docker-Distribution-Api-Version" in response.headers
+
+
+def is_registrys(response: Response) -> bool:
+    """Return whether a response below ``/v2/`` shows by its form that a registry made it."""
+    content = response.json()
+    is_list = isinstance(content, dict) and bool({"tags", "repositories"} & set(content))
+    return has_registry_header(response) or bool(parse_error_codes(response)) or is_list
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
@@ -142,28 +242,52 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
 def _diagnose(
     response: Response, codes: tuple[str, ...], operation: Operation, *, is_anonymous: bool
 ) -> FaultCode:
-    if "TOOMANYREQUESTS" in codes:
+    if "TOOMANYREQUESTS" in codes or response.status == 429:
         return FaultCode.RATE_LIMITED
-    if rule := _diagnose_rule(response, codes, operation):
-        return rule
-    if CORRUPT_CODES & set(codes):
-        return FaultCode.UPLOAD_CORRUPT
+    found = _diagnose_words(response, operation, is_anonymous=is_anonymous)
+    found = found or _diagnose_rule(response, codes, operation)
+    if found or CORRUPT_CODES & set(codes):
+        return found or FaultCode.UPLOAD_CORRUPT
+    return _diagnose_status(response, codes, operation, is_anonymous=is_anonymous)
+
+
+def _diagnose_status(
+    response: Response, codes: tuple[str, ...], operation: Operation, *, is_anonymous: bool
+) -> FaultCode:
     match response.status:
-        case 429:
-            code = FaultCode.RATE_LIMITED
-        case 407:
-            code = FaultCode.PROXY_ERROR
         case 401:
-            code = FaultCode.AUTH_MISSING if is_anonymous else DENIED[operation]
+            return FaultCode.AUTH_MISSING if is_anonymous else DENIED[operation]
         case 403:
-            code = _diagnose_forbidden(response, codes, operation)
+            return _diagnose_forbidden(response, codes, operation)
         case 404:
-            code = _diagnose_not_found(response, codes, operation)
-        case 413:
-            code = FaultCode.LAYER_TOO_LARGE
+            return _diagnose_not_found(response, codes, operation)
         case status:
-            code = _diagnose_other(status, codes)
-    return code
+            return _diagnose_write(response, operation) or _diagnose_other(status, codes)
+
+
+def _diagnose_write(response: Response, operation: Operation) -> FaultCode | None:
+    if operation not in WRITES:
+        return None
+    if response.status in {402, 507}:
+        return FaultCode.QUOTA_EXCEEDED
+    is_read_only = response.status == 405 and not response.is_html
+    return FaultCode.REGISTRY_READ_ONLY if is_read_only else None
+
+
+def _diagnose_words(
+    response: Response, operation: Operation, *, is_anonymous: bool
+) -> FaultCode | None:
+    """Return the code of the registry's own words, if they fit the status and the operation."""
+    if response.status < 400:
+        return None
+    code = classify(response.body, response.url, is_page=response.is_html)
+    if code is None or (code is FaultCode.AUTH_EXPIRED and is_anonymous):
+        return None
+    if code is FaultCode.REPO_MISSING and operation is Operation.PING:
+        return None
+    counts = WORDS_COUNT.get(code)
+    is_fitting = operation in WRITES if counts is None else response.status in counts
+    return code if is_fitting else None
 
 
 def _diagnose_rule(
@@ -185,8 +309,16 @@ def _diagnose_forbidden(
     response: Response, codes: tuple[str, ...], operation: Operation
 ) -> FaultCode:
     # A registry asks for a login first; only a proxy in front of it answers "forbidden".
-    has_no_body = response.method == "HEAD" and not response.is_html
-    if operation is not Operation.PING and (codes or has_no_body):
+    if response.is_html:
+        return FaultCode.BLOCKED_BY_PROXY
+    if operation is Operation.PING and not (codes and response.has_login):
+        return FaultCode.BLOCKED_BY_PROXY
+    if operation is Operation.PING:
+        is_refused = "UNAUTHORIZED" in codes
+        return FaultCode.AUTH_BAD_CREDENTIALS if is_refused else FaultCode.PULL_DENIED
+    content = response.json()
+    has_errors = isinstance(content, dict) and "errors" in content
+    if codes or has_errors or has_registry_header(response) or response.method == "HEAD":
         return DENIED[operation]
     return FaultCode.BLOCKED_BY_PROXY
 
@@ -196,12 +328,20 @@ def _diagnose_not_found(
 ) -> FaultCode:
     if operation is Operation.PING or response.is_html:
         return FaultCode.NOT_A_REGISTRY
-    if operation in {Operation.PUSH, Operation.TAG} or "NAME_UNKNOWN" in codes:
+    return _diagnose_missing(codes, operation)
+
+
+def _diagnose_missing(codes: tuple[str, ...], operation: Operation) -> FaultCode:
+    if operation in WRITES | {Operation.LIST} or "NAME_UNKNOWN" in codes:
         return FaultCode.REPO_MISSING
+    if operation is Operation.READ or "BLOB_UNKNOWN" in codes:
+        return FaultCode.IMAGE_INCOMPLETE
     return FaultCode.IMAGE_NOT_FOUND
 
 
 def _diagnose_other(status: int, codes: tuple[str, ...]) -> FaultCode:
+    if status in STATUS_CODES:
+        return STATUS_CODES[status]
     if "NAME_INVALID" in codes or "TAG_INVALID" in codes:
         return FaultCode.REF_INVALID
     if status >= 500 or codes:

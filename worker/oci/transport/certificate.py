@@ -30,6 +30,7 @@ class Certificate:
     issuer: str
     names: tuple[str, ...]
     not_after: datetime
+    is_self_issued: bool = False
 
     def remaining_time(self, now: datetime | None = None) -> timedelta:
         return self.not_after - (now or datetime.now(UTC))
@@ -68,6 +69,7 @@ def parse_certificate(encoded: bytes | None) -> Certificate | None:
             issuer=_make_printable(_name(certificate.issuer)),
             names=_names(certificate),
             not_after=certificate.not_valid_after_utc,
+            is_self_issued=certificate.issuer == certificate.subject,
         )
     except (ValueError, x509.DuplicateExtension):
         return None
@@ -85,6 +87,8 @@ def _find_context(name: str, directory: Path) -> ssl.SSLContext:
 def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSLContext:
     """Make a context, cached until a file changes: as in Docker, a new CA counts at once."""
     context = ssl.create_default_context()
+    # Docker ignores a common name, so a certificate needs its host as an alternative name.
+    context.hostname_checks_common_name = False
     for file in files:
         if file.suffix == ".cert":
             # An unreadable certificate is not sent; the registry then reports that it requires one.

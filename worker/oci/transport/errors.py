@@ -39,7 +39,26 @@ NOT_TLS_REASONS = frozenset(
 CLIENT_CERTIFICATE_REASONS = frozenset(
     {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE"}
 )
-UNREACHABLE_ERRNOS = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT})
+CLIENT_CERTIFICATE_SUSPECTS = frozenset(
+    {FaultCode.TLS_FAILED, FaultCode.CONN_RESET, FaultCode.TLS_CLIENT_CERT}
+)
+"""The codes that a missing client certificate may have: the handshake shows if one was requested.
+
+With TLS 1.3 the client has finished before the server refuses it, often by a cut.
+"""
+
+NO_ROUTE_ERRNOS = frozenset(
+    {
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.EADDRNOTAVAIL,
+        errno.EINVAL,  # a route of the type "blackhole"
+        errno.EACCES,  # a route of the type "prohibit"
+        errno.EPERM,  # a rule of this server's own firewall
+    }
+)
 RESET_ERRNOS = frozenset({errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED})
 
 
@@ -63,6 +82,10 @@ def make_timeout(authority: str, step: str, deadline: timedelta) -> RegistryErro
         f"{authority} did not answer in time",
         evidence=f"{step}: nothing within {deadline.total_seconds():g} s",
     )
+
+
+def make_client_certificate_error(authority: str) -> RegistryError:
+    return RegistryError(FaultCode.TLS_CLIENT_CERT, f"{authority} requires a client certificate")
 
 
 def is_not_tls(error: BaseException) -> bool:
@@ -96,9 +119,7 @@ def _make_tls_error(error: ssl.SSLError, authority: str) -> RegistryError:
     if _reason(error) in NOT_TLS_REASONS:
         return RegistryError(FaultCode.TLS_NOT_OFFERED, f"{authority} does not speak TLS")
     if _reason(error) in CLIENT_CERTIFICATE_REASONS:
-        return RegistryError(
-            FaultCode.TLS_CLIENT_CERT, f"{authority} requires a client certificate"
-        )
+        return make_client_certificate_error(authority)
     return RegistryError(
         FaultCode.TLS_FAILED,
         f"the TLS handshake with {authority} failed",
@@ -115,8 +136,18 @@ def _make_socket_error(error: BaseException, authority: str) -> RegistryError:
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ECONNREFUSED:
         return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {authority}")
-    if number in UNREACHABLE_ERRNOS:
-        return RegistryError(FaultCode.CONN_TIMEOUT, f"there is no route to {authority}")
+    if number in NO_ROUTE_ERRNOS:
+        return RegistryError(
+            FaultCode.NO_ROUTE,
+            f"this server has no route to {authority}",
+            evidence=errno.errorcode[number],
+        )
+    if number == errno.ETIMEDOUT:
+        return RegistryError(FaultCode.CONN_TIMEOUT, f"{authority} did not answer in time")
+    if isinstance(error, aiohttp.ClientConnectorError) and number is None:
+        return RegistryError(
+            FaultCode.CONN_REFUSED, f"no address of {authority} accepts a connection"
+        )
     if number in RESET_ERRNOS or number is None:
         return _make_reset(authority)
     return RegistryError(

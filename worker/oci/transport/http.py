@@ -12,8 +12,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from shared.errors import WharfError
+from shared.errors import RegistryError, WharfError
 from worker.oci.transport.errors import make_connection_error
+from worker.oci.transport.peer import explain_failure
 from worker.oci.transport.route import Route, find_origin, find_route_to
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 from worker.oci.transport.stream import Stream
@@ -21,6 +22,9 @@ from worker.oci.transport.stream import Stream
 BODY_LIMIT_BYTES = 64 * 1024
 READ_BYTES = 128 * 1024
 """At most twice this size of a streamed body is buffered; then TCP slows the sender down."""
+
+HEADER_LIMIT_BYTES = 256 * 1024
+"""The size limit of one header line, as in browsers: some policies in headers are long."""
 
 STREAMED = frozenset({200, 206})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -65,7 +69,7 @@ class Response:
     """An HTTP response with as much of its body as was requested.
 
     ``headers`` ignore case; ``challenges`` are all values of ``WWW-Authenticate``. ``stream`` is a
-    streamed body, which the caller closes.
+    streamed body, which the caller closes. ``has_login`` if the request carried a login or a token.
     """
 
     method: str
@@ -76,6 +80,7 @@ class Response:
     challenges: tuple[str, ...] = ()
     is_truncated: bool = False
     stream: Stream | None = None
+    has_login: bool = False
 
     @property
     def content_type(self) -> str:
@@ -112,6 +117,7 @@ class Transport:
     def __init__(self, settings: ConnectionSettings) -> None:
         self._settings = settings
         self._routes: dict[URL, Route] = {}
+        self._answered: set[URL] = set()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,6 +127,8 @@ class Transport:
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BYTES,
+            max_line_size=HEADER_LIMIT_BYTES,
+            max_field_size=HEADER_LIMIT_BYTES,
             headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity"},
         )
         return self
@@ -167,6 +175,7 @@ class Transport:
                 ssl=route.context or True,
             )
             if request.stream_body and response.status in STREAMED:
+                self._answered.add(route.origin)
                 return _make_response(request, response, stream=Stream(response, authority))
             async with response:
                 body = await _read(response, request.limit_bytes + 1)
@@ -175,8 +184,18 @@ class Transport:
                 own := error.__cause__, WharfError
             ):  # raised by the content, not by the connection
                 raise own from own.__cause__
-            raise make_connection_error(error, authority) from error
+            raise await self._explain(error, route) from error
+        self._answered.add(route.origin)
         return _make_response(request, response, body)
+
+    async def _explain(self, error: BaseException, route: Route) -> RegistryError:
+        """Make the error of a failed exchange; look at the TLS of a host that never answered."""
+        fault = make_connection_error(error, f"{route.hostname}:{route.port}")
+        if route.context is None or not route.addresses or route.origin in self._answered:
+            return fault
+        return await explain_failure(
+            fault, route.hostname, route.addresses[0], route.port, self._settings.deadlines.tls
+        )
 
 
 class _PinnedResolver(AbstractResolver):
@@ -229,6 +248,7 @@ def _make_response(
         challenges=tuple(response.headers.getall("WWW-Authenticate", ())),
         is_truncated=len(body) > request.limit_bytes,
         stream=stream,
+        has_login="Authorization" in request.headers,
     )
 
 

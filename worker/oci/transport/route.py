@@ -24,7 +24,13 @@ from worker.oci.transport.certificate import (
     make_unverified_context,
     parse_certificate,
 )
-from worker.oci.transport.errors import is_not_tls, make_connection_error, make_timeout
+from worker.oci.transport.errors import (
+    NO_ROUTE_ERRNOS,
+    is_not_tls,
+    make_connection_error,
+    make_timeout,
+)
+from worker.oci.transport.peer import explain_failure
 from worker.oci.transport.settings import ConnectionSettings
 
 
@@ -126,13 +132,17 @@ async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
         if endpoint.allows_plain_http and is_not_tls(error):
             return make_plain_route(endpoint)
         fault = make_connection_error(error, endpoint.authority)
-        if not isinstance(error, ssl.SSLCertVerificationError):
-            raise fault from error
-        unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
-        if unverified and endpoint.is_insecure:
-            return replace(unverified, unverified_reason=fault.message)
-        fault.evidence = str(unverified.certificate or "") if unverified else ""
-        raise fault from error
+        if isinstance(error, ssl.SSLCertVerificationError) and endpoint.is_insecure:
+            unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
+            if unverified:
+                return replace(unverified, unverified_reason=fault.message)
+        raise await explain_failure(
+            fault,
+            endpoint.hostname,
+            endpoint.addresses[0],
+            endpoint.port or 443,
+            settings.deadlines.tls,
+        ) from error
 
 
 async def find_route(
@@ -173,6 +183,21 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
     )
 
 
+async def require_connection(url: URL, settings: ConnectionSettings) -> None:
+    """Check that a URL's host accepts connections by the URL's scheme.
+
+    Raises:
+        RefusedNetworkError: an address that is not allowed for registries.
+        RegistryError: as `find_route_to`, no connection, or no TLS.
+    """
+    route = await find_route_to(url, settings)
+    name = route.hostname if url.is_default_port() else f"{route.hostname}:{route.port}"
+    endpoint = Endpoint(name, route.hostname, route.port, route.addresses, is_insecure=False)
+    connected = await connect(endpoint, settings)
+    if route.context is not None:
+        await negotiate(connected, settings)
+
+
 def make_plain_route(endpoint: Endpoint) -> Route:
     return Route(endpoint.hostname, endpoint.port or 80, endpoint.addresses, None)
 
@@ -197,14 +222,15 @@ async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoi
 
 
 async def _first(tasks: list[asyncio.Task[str]]) -> str:
-    """Return the first address that accepted a connection, or raise the last error."""
-    failure: OSError | None = None
+    """Return the first address that accepted a connection, or raise the most telling error."""
+    failures: list[OSError] = []
     for done in asyncio.as_completed(tasks):
         try:
             return await done
         except OSError as error:
-            failure = error
-    raise failure or OSError
+            failures.append(error)
+    # An answer, even a refusal, tells more than an address of a family without a route.
+    raise next((one for one in failures if one.errno not in NO_ROUTE_ERRNOS), failures[-1])
 
 
 async def _try_port(address: str, port: int) -> str:

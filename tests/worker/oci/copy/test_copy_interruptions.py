@@ -11,6 +11,7 @@ from aiohttp import web
 from shared.errors import RefusedNetworkError, RegistryError
 from shared.faults import FaultCode
 from tests.fakes.front import open_front
+from tests.fakes.names import Names
 from tests.fakes.web import open_fake
 from tests.proxies import open_proxy
 from tests.worker.oci.copying import KIB, copy
@@ -341,9 +342,10 @@ async def test_a_range_that_starts_too_late_is_refused(
 
 
 async def test_an_upload_to_another_host_is_sent_without_the_login(
-    pair: Pair, settings: ConnectionSettings
+    pair: Pair,
 ) -> None:
     source, target = pair
+    settings = make_settings(resolver=Names({"uploads.example.test": ("127.0.0.1",)}))
     await RepositoryFixture(source.host, "app", basic()).put("1", SMALL)
 
     async def take(request: web.Request) -> web.StreamResponse:
@@ -354,7 +356,8 @@ async def test_an_upload_to_another_host_is_sent_without_the_login(
 
         async def intercept(request: web.Request) -> web.StreamResponse | None:
             if request.method == "POST":
-                return web.Response(status=202, headers={"Location": f"http://{store.host}/up"})
+                location = f"http://uploads.example.test:{store.port}/up"
+                return web.Response(status=202, headers={"Location": location})
             return None
 
         async with open_front(target.host, intercept) as front:

@@ -12,7 +12,7 @@ from tests.fakes.certificates import Authority
 from tests.fakes.names import FailingNames, Names, SilentNames
 from tests.fakes.sockets import open_socket, reset, say
 from tests.fakes.web import Fake, open_fake, says
-from tests.worker.oci.parts import RegistryFactory, make_login, make_settings, outcomes, stage
+from tests.worker.oci.parts import API, RegistryFactory, make_login, make_settings, outcomes, stage
 from worker.local.namespaces import Namespace
 from worker.local.processes import Child, free_port
 from worker.local.registry import LocalRegistry
@@ -22,7 +22,7 @@ from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
 NAME = "registry.example.test"
 ELSEWHERE = make_settings(networks="private")
-ANYTHING = says(200, text="{}", kind="application/json")
+ANYTHING = says(200, text="{}", kind="application/json", headers=API)
 
 
 def require_fault(report: ProbeReport, code: FaultCode, stage: Stage) -> str:

@@ -13,11 +13,10 @@ from tests.fakes.certificates import Authority
 from tests.fakes.sockets import be_silent, open_socket
 from tests.fakes.token_server import SigningKey, TokenServer, open_token_server
 from tests.fakes.web import Answer, open_fake, says
-from tests.worker.oci.parts import PASSWORDS, make_login, make_settings, outcomes, stage
+from tests.worker.oci.parts import API, PASSWORDS, make_login, make_settings, outcomes, stage
 from worker.oci.probe import ProbeRequest, probe
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
-API = {"Docker-Distribution-Api-Version": "registry/2.0"}
 PAGE = "<html>Welcome</html>"
 
 
@@ -117,7 +116,7 @@ async def test_a_file_behind_a_password_is_not_a_registry(settings: ConnectionSe
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     fault = report.fault()
-    assert fault and fault.stage == Stage.PULL
+    assert fault and fault.code == FaultCode.NOT_A_REGISTRY and fault.stage == Stage.AUTH
 
 
 async def test_a_repository_that_must_be_created_first_is_reported(
@@ -162,9 +161,10 @@ async def test_an_upload_that_cannot_be_cancelled_still_verifies_the_right(
     settings: ConnectionSettings,
 ) -> None:
     good = says(200, text='{"tags":[]}', kind="application/json", headers=API)
-    begun = says(202, headers={"Location": "http://127.0.0.1:9/elsewhere"})
+    begun = says(202, headers={"Location": "/v2/connection-test/blobs/uploads/1"})
     path = "/v2/connection-test/blobs/uploads/"
-    async with open_fake(require_basic(respond_by_path(path, begun, good))) as fake:
+    rest = respond_by_path(f"{path}1", says(405), good)
+    async with open_fake(require_basic(respond_by_path(path, begun, rest))) as fake:
         report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
 
     assert report.fault() is None
@@ -210,7 +210,7 @@ async def test_an_unreachable_token_server_is_named(authority: Authority, tmp_pa
         (says(404), FaultCode.AUTH_SERVER_UNREACHABLE),
         (says(403), FaultCode.AUTH_BAD_CREDENTIALS),
         (says(429, headers={"Retry-After": "5"}), FaultCode.RATE_LIMITED),
-        (says(503), FaultCode.REGISTRY_ERROR),
+        (says(503), FaultCode.AUTH_SERVER_UNREACHABLE),
     ],
 )
 async def test_a_token_server_without_a_token_has_the_code_of_its_reason(

@@ -281,7 +281,7 @@ async def test_a_refused_cancellation_is_an_error(settings: ConnectionSettings) 
         with pytest.raises(RegistryError) as caught:
             await Uploads(client, "x").cancel(Upload(URL(f"http://{fake.host}/v2/x/u")))
 
-    assert caught.value.code == FaultCode.REGISTRY_ERROR
+    assert caught.value.code == FaultCode.DELETE_UNSUPPORTED
 
 
 async def test_a_login_for_another_host_is_refused(settings: ConnectionSettings) -> None:

@@ -8,7 +8,7 @@ from shared.faults import FaultCode
 from tests.fakes.token_server import ALL, TokenServer
 from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.copying import copy, make_two_platform_image
-from tests.worker.oci.parts import RegistryFactory, basic, make_login, open_client
+from tests.worker.oci.parts import API, RegistryFactory, basic, make_login, open_client
 from tests.worker.oci.sample_images import (
     Image,
     RepositoryFixture,
@@ -114,7 +114,9 @@ async def test_a_user_with_pull_rights_only_cannot_delete(
     error = await expect_refusal(registry_with_tokens, settings, user="bob")
 
     assert error.code == FaultCode.PUSH_DENIED and not error.retryable
-    assert error.message == f"cannot delete from {registry_with_tokens}/team/app"
+    assert error.message == (
+        f"this login has no permission to write to {registry_with_tokens}/team/app"
+    )
     assert "grants: pull" in error.evidence
     assert await has(registry_with_tokens, settings)
 
@@ -189,7 +191,8 @@ async def test_a_refused_deletion_has_its_code_and_is_requested_once_by_basic(
     async def require_basic(request: web.Request) -> web.StreamResponse:
         if "Authorization" not in request.headers:
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
-        return await (answer if request.method == "DELETE" else says(404))(request)
+        missing = says(404, headers=API)
+        return await (answer if request.method == "DELETE" else missing)(request)
 
     async with (
         open_fake(require_basic) as fake,
@@ -200,7 +203,7 @@ async def test_a_refused_deletion_has_its_code_and_is_requested_once_by_basic(
             await manifests.delete(client, "team/app", IMAGE.digest)
 
     assert caught.value.code == code
-    assert fake.lines[-1].startswith("DELETE") and len(fake.requests) == 3
+    assert len([line for line in fake.lines if line.startswith("DELETE")]) == 1
 
 
 async def test_a_tag_cannot_be_deleted(settings: ConnectionSettings) -> None:

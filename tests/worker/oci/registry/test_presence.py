@@ -8,7 +8,7 @@ from aiohttp import web
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
 from tests.fakes.web import Answer, open_fake, says
-from tests.worker.oci.parts import make_login, open_client
+from tests.worker.oci.parts import API, make_login, open_client
 from tests.worker.oci.sample_images import describe
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.registry.presence import require_present
@@ -80,7 +80,7 @@ async def test_the_first_byte_is_requested_if_a_head_is_not_conclusive(
         (respond_with_range("11"), "has 11 bytes instead of 10"),
         (says(200, text="012345678"), "has 9 bytes instead of 10"),
         (says(416), "is empty"),
-        (says(404), "is missing"),
+        (says(404, headers=API), "is missing"),
     ],
 )
 async def test_the_response_for_the_first_byte_decides(
@@ -114,6 +114,8 @@ async def test_a_redirected_blob_is_checked_without_the_login(
         async def redirect(request: web.Request) -> web.StreamResponse:
             if "Authorization" not in request.headers:
                 return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            if request.path == "/v2/":
+                return web.json_response({}, headers=API)
             raise web.HTTPTemporaryRedirect(f"http://{storage.host}/bucket/1?signature=s")
 
         async with (
@@ -132,9 +134,10 @@ async def test_a_redirected_blob_is_checked_without_the_login(
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
-        (says(404), FaultCode.IMAGE_INCOMPLETE),
+        (says(404, headers=API), FaultCode.IMAGE_INCOMPLETE),
+        (says(404), FaultCode.NOT_A_REGISTRY),
         (says(404, text="<html>", kind="text/html"), FaultCode.NOT_A_REGISTRY),
-        (says(403), FaultCode.PULL_DENIED),
+        (says(403, headers=API), FaultCode.PULL_DENIED),
         (says(429), FaultCode.RATE_LIMITED),
         (says(503), FaultCode.REGISTRY_ERROR),
     ],

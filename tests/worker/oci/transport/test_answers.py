@@ -113,7 +113,7 @@ def test_error_codes_are_parsed_from_a_valid_body(body: bytes, codes: tuple[str,
         (
             make_response(405, b'{"errors":[{"code":"UNSUPPORTED"}]}'),
             Operation.PUSH,
-            FaultCode.REGISTRY_ERROR,
+            FaultCode.REGISTRY_READ_ONLY,
         ),
         (make_response(502, b"<html>", "text/html"), Operation.PULL, FaultCode.REGISTRY_ERROR),
     ],
