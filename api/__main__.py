@@ -17,7 +17,7 @@ from api.main import create_app, leave
 from api.procedure.context import Resources
 from api.sockets.acceptor import Acceptor, listen
 from api.sockets.protocol import HttpConnection
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.logs import OncePerSecond, configure_logs
 from shared.settings import ApiSettings, load
 
@@ -39,7 +39,7 @@ def main() -> None:
         app = create_app(load(ApiSettings, os.environ), log=log)
         asyncio.run(serve(app, arguments.host, arguments.port))
     except SetupError as error:
-        sys.exit(f"wharf api: {error.message}. {error.remedy}".rstrip())
+        sys.exit(f"wharf api: {in_sentences(error.message, error.remedy)}")
 
 
 async def serve(app: FastAPI, host: str, port: int) -> None:

@@ -47,6 +47,14 @@ class WharfError(Exception):
         )
 
 
+def in_sentences(message: str, remedy: str = "") -> str:
+    """Return message and remedy as sentences, for example ``… is wrong. Set WHARF_API_KEY.``."""
+    text = message.strip()
+    if not text.endswith((".", "!", "?", "…")):
+        text += "."
+    return f"{text} {remedy}".strip()
+
+
 class InvalidInputError(WharfError, ValueError):
     """Input that is refused; a ``ValueError`` so that pydantic reports the field's path."""
 

@@ -140,6 +140,12 @@ def parse_reference(text: str) -> Reference:
     if digest or text.endswith("@"):
         require_digest(digest)
     head, slash, tail = rest.partition("/")
+    name, colon, port = head.partition(":")
+    if slash and colon and "." not in name and name != "localhost" and not port.isdigit():
+        raise InvalidReferenceError(
+            f"the tag of {rest[:130]!r} contains a slash",
+            remedy="Use letters, digits, dots, dashes and underscores in a tag.",
+        )
     if slash and _looks_like_host(head):
         registry, remainder = parse_registry(head).name, tail
     else:

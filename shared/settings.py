@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from shared.errors import SetupError
 
@@ -28,6 +29,17 @@ class DatabaseSettings(Settings):
 
     database_url: SecretStr
     database_direct_url: SecretStr | None = None
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _parse_url(cls, url: SecretStr | None) -> SecretStr | None:
+        """Accept both schemes of libpq, and use one."""
+        if url is None:
+            return None
+        scheme, separator, rest = url.get_secret_value().strip().partition("://")
+        if not separator or scheme not in {"postgresql", "postgres"}:
+            raise ValueError("does not begin with postgresql://")
+        return SecretStr(f"postgresql://{rest}")
 
     @property
     def url(self) -> str:
@@ -121,11 +133,23 @@ def load(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
-        invalid = sorted({names[str(e["loc"][0])] for e in error.errors(include_input=False)})
+        details = error.errors(include_input=False, include_url=False)
+        found = sorted({f"{names[str(one['loc'][0])]} {_fault_of(one)}" for one in details})
         raise SetupError(
-            f"missing or invalid: {', '.join(invalid)}",
+            "; ".join(found),
             remedy="Set the variable, or NAME_FILE to the path of a file with the value.",
         ) from None
+
+
+def _fault_of(detail: ErrorDetails) -> str:
+    """Return the fault of a variable; texts of other libraries may hold its value."""
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "value_error":
+            return detail["msg"].removeprefix("Value error, ")
+        case _:
+            return "is invalid"
 
 
 def _read(name: str, environment: Mapping[str, str]) -> str | None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from api.cli.output import printable
 from api.cli.server import plain
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.servers.approval import Unapproved, approve, find_unapproved
 from shared.settings import DatabaseSettings, load
 
@@ -20,7 +20,7 @@ def main() -> None:
     try:
         server = approve_server(sys.argv[1])
     except SetupError as error:
-        sys.exit(printable(f"wharf server approve: {error.message}. {error.remedy}".strip()))
+        sys.exit(printable(f"wharf server approve: {in_sentences(error.message, error.remedy)}"))
     Console().print(f"{plain(server.name)} is approved, with the key {server.key_id}.")
 
 

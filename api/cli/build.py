@@ -4,19 +4,22 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import httpx2
 
-from api.cli.client import ClientSettings, call, headers_of
+from api.cli.client import ClientSettings, base_url, call, headers_of
 from api.cli.output import write_note
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.tls import tls_context
 
 STEPS = {"image.build": "build", "image.pull": "pull", "image.push": "push", "image.copy": "retain"}
 CODES = {"succeeded": 0, "failed": 1, "cancelled": 3, "superseded": 4, "expired": 5}
 """Exit codes by the build's final state; 2 is a usage error."""
 
+NAMES = ("applicationId", "appName", "name")
+SHOWN_NAMES = 5
 POLL_SECONDS = 0.5
 SILENT_SECONDS = 60.0
 """The stream's timeout; the API sends at least a comment every 15 s."""
@@ -77,18 +80,34 @@ def request_for(
 
 
 def find_application(applications: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the application with this id, ``appName`` or, if it is unique, name.
+    """Return the application with this id, ``appName`` or name, or the only one that begins so.
 
     Raises:
-        SetupError: no application or several applications match.
+        SetupError: no application or several applications match; it names those that are near.
     """
-    for field in ("applicationId", "appName", "name"):
+    for field in NAMES:
         found = [each for each in applications if each[field] == name]
-        if len(found) == 1:
-            return found[0]
         if found:
-            raise SetupError(f"{len(found)} applications are named {name}", remedy="Use appName.")
-    raise SetupError(f"there is no application {name}", remedy="See application.all.")
+            return _the_only(found, f"{len(found)} applications are named {name}")
+    begins = [each for each in applications if any(each[one].startswith(name) for one in NAMES)]
+    if name and begins:
+        return _the_only(begins, f"{len(begins)} applications begin with {name}")
+    by_name = {each[field]: each for each in applications for field in ("appName", "name")}
+    near = [by_name[one] for one in get_close_matches(name, by_name)] or applications
+    remedy = f"There is: {_list_names(near)}." if near else "Create one with application.create."
+    raise SetupError(f"there is no application {name}", remedy=remedy)
+
+
+def _the_only(found: list[dict[str, Any]], text: str) -> dict[str, Any]:
+    if len(found) > 1:
+        raise SetupError(text, remedy=f"Use one of: {_list_names(found)}.")
+    return found[0]
+
+
+def _list_names(applications: list[dict[str, Any]]) -> str:
+    names = dict.fromkeys(each["appName"] for each in applications)
+    more = ["…"] if len(names) > SHOWN_NAMES else []
+    return ", ".join([*list(names)[:SHOWN_NAMES], *more])
 
 
 def follow(settings: ClientSettings, build: dict[str, Any]) -> Iterator[str]:
@@ -117,7 +136,7 @@ def error_text(error: Mapping[str, Any] | None) -> str:
     """Return the error for the end of a line; an empty text if there is none."""
     if not error:
         return ""
-    text = f"{error['code']}: {error['message']} {error.get('remedy', '')}"
+    text = f"{error['code']}: {in_sentences(error['message'], error.get('remedy') or '')}"
     return f": {' '.join(text.split())}"
 
 
@@ -158,7 +177,7 @@ def _listen(settings: ClientSettings, job_id: str, last: str) -> Iterator[SseEve
     headers = headers_of(settings) | ({"Last-Event-ID": last} if last else {})
     with httpx2.stream(
         "GET",
-        f"{settings.url.rstrip('/')}/api/trpc/job.events",
+        f"{base_url(settings)}/api/trpc/job.events",
         params={"jobId": job_id},
         headers=headers,
         timeout=SILENT_SECONDS,

@@ -1,6 +1,7 @@
-"""Call the API: one procedure, one answer, or a sentence with the cause of a failure."""
+"""Call the API: one procedure, one answer, or sentences with the cause of a failure."""
 
-from collections.abc import Mapping
+import ssl
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -39,9 +40,25 @@ class _Data(BaseModel):
     cause: _Cause | None = None
 
 
+class _Issue(BaseModel):
+    path: list[str | int] = []
+    message: str = ""
+
+    def __str__(self) -> str:
+        where = ".".join(str(part) for part in self.path)
+        return f"{where}: {self.message}" if where else self.message
+
+
 class _Refusal(BaseModel):
     message: str
     data: _Data = _Data()
+    issues: list[_Issue] = []
+
+    @property
+    def sentence(self) -> str:
+        """Return the message; with each issue of an input that was refused."""
+        issues = "; ".join(str(issue) for issue in self.issues)
+        return f"{self.message}: {issues}" if issues else self.message
 
 
 def call(
@@ -59,22 +76,67 @@ def call(
     all_headers = {**headers_of(settings), **(headers or {})}
     try:
         answer = httpx2.post(
-            f"{settings.url.rstrip('/')}/api/trpc/{procedure}",
+            f"{base_url(settings)}/api/trpc/{procedure}",
             json=dict(body or {}),
             headers=all_headers,
             timeout=PATIENCE.total_seconds(),
             verify=tls_context(),
         )
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise SetupError(
-            f"{settings.url}: {type(error).__name__}",
-            remedy="Check WHARF_URL, and that the API runs.",
-        ) from error
+        raise connection_error(settings.url, error) from error
     if not answer.is_success:
-        raise _refusal(answer)
+        raise _refusal(settings.url, answer)
+    try:
+        shown = answer.json()
+    except ValueError as error:
+        raise _not_the_api(settings.url, answer) from error
     for warning in _WARNINGS.validate_json(answer.headers.get("x-wharf-warnings", "[]")):
         write_note(f"warning: {warning.message or warning.field}")
-    return answer.json()
+    return shown
+
+
+def base_url(settings: ClientSettings) -> str:
+    """Return the API's URL without ``/api`` at its end, which `wharf up` prints.
+
+    Raises:
+        SetupError: the URL has no scheme.
+    """
+    url = settings.url.strip().rstrip("/")
+    if not url.lower().startswith(("http://", "https://")):
+        raise SetupError(
+            f"WHARF_URL {url} has no scheme", remedy="Begin it with http:// or https://."
+        )
+    return url.removesuffix("/api")
+
+
+def connection_error(url: str, error: Exception) -> SetupError:
+    """Return the error of a request without an answer, with its cause."""
+    causes = list(_causes(error))
+    tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
+    text = " ".join(str(cause) for cause in causes)
+    if isinstance(tls, ssl.SSLCertVerificationError):
+        found = f"the certificate of {url} is not accepted: {tls.verify_message}"
+        return SetupError(found, remedy="Add its CA to this machine, or set SSL_CERT_FILE.")
+    if tls is not None:
+        return SetupError(f"{url} does not use HTTPS", remedy="Try WHARF_URL with http://.")
+    if isinstance(error, httpx2.TimeoutException):
+        found = f"{url} did not answer within {PATIENCE.total_seconds():g} s"
+    elif any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:
+        found = f"nothing listens at {url}"
+    elif isinstance(error, httpx2.InvalidURL | httpx2.UnsupportedProtocol):
+        found = f"WHARF_URL {url} is not a URL"
+    elif isinstance(error, httpx2.RemoteProtocolError):
+        found = f"{url} does not answer with plain HTTP"
+        return SetupError(found, remedy="Try WHARF_URL with https://.")
+    else:
+        found = f"{url} cannot be reached: {text or type(error).__name__}"
+    return SetupError(found, remedy="Check WHARF_URL, and that the API runs.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def headers_of(settings: ClientSettings) -> dict[str, str]:
@@ -88,11 +150,18 @@ def headers_of(settings: ClientSettings) -> dict[str, str]:
     return {"x-api-key": settings.api_key.get_secret_value()}
 
 
-def _refusal(answer: httpx2.Response) -> SetupError:
+def _refusal(url: str, answer: httpx2.Response) -> SetupError:
     try:
         refusal = _Refusal.model_validate_json(answer.content)
     except ValidationError:
-        remedy = "Check WHARF_URL: is this the API?"
-        return SetupError(f"{answer.url}: status {answer.status_code}", remedy=remedy)
+        return _not_the_api(url, answer)
     cause = refusal.data.cause or _Cause()
-    return SetupError(refusal.message, remedy=cause.remedy or "")
+    return SetupError(refusal.sentence, remedy=cause.remedy or "")
+
+
+def _not_the_api(url: str, answer: httpx2.Response) -> SetupError:
+    return SetupError(
+        f"{url} is not Wharfinger's API: it answers with status {answer.status_code} and no "
+        "document of the API",
+        remedy="Check WHARF_URL.",
+    )

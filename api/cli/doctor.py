@@ -12,9 +12,10 @@ import httpx2
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.client import ClientSettings
+from api.cli.client import ClientSettings, base_url, connection_error
 from api.cli.restored import lines as restore_lines
 from api.cli.server import plain
+from shared.errors import SetupError
 
 PATIENCE = timedelta(seconds=15)
 """Longer than the API's wait for the check of a server."""
@@ -55,9 +56,11 @@ def examine(settings: ClientSettings, now: datetime | None = None) -> list[Check
     """Run all checks; ``now`` is this machine's time."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
     headers = {"x-api-key": key} if key else {}
-    with httpx2.Client(
-        base_url=settings.url, headers=headers, timeout=PATIENCE.total_seconds()
-    ) as client:
+    try:
+        url = base_url(settings)
+    except SetupError as error:
+        return [Check("API", error.message, error.remedy)]
+    with httpx2.Client(base_url=url, headers=headers, timeout=PATIENCE.total_seconds()) as client:
         return list(_checks(client, settings, now))
 
 
@@ -77,19 +80,17 @@ def show(checks: list[Check], console: Console) -> bool:
 def _checks(
     client: httpx2.Client, settings: ClientSettings, now: datetime | None
 ) -> Iterator[Check]:
-    url = settings.url
+    url = base_url(settings)
     try:
         alive = client.get("/healthz")
         ready = client.get("/readyz")
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        yield Check(
-            "API", f"{url}: {type(error).__name__}", "Check WHARF_URL, and that the API runs."
-        )
+        found = connection_error(url, error)
+        yield Check("API", found.message, found.remedy)
         return
     if not alive.is_success:
-        yield Check(
-            "API", f"{url}: status {alive.status_code}", "Check WHARF_URL: is this the API?"
-        )
+        found_status = f"{url} is not Wharfinger's API: status {alive.status_code}"
+        yield Check("API", found_status, "Check WHARF_URL.")
         return
     yield from _about_api(url, alive, now or datetime.now(UTC))
     yield from _about_readiness(ready)

@@ -14,8 +14,6 @@ from api.cli import restored, server
 from api.cli.client import ClientSettings, call
 from api.cli.doctor import examine, show
 from api.cli.output import write_line, write_note
-from shared.errors import SetupError
-from shared.settings import load
 
 app = typer.Typer(
     name="wharf",
@@ -185,11 +183,9 @@ def resume(
 @app.command()
 def doctor() -> None:
     """Check the API (WHARF_URL, WHARF_API_KEY), control and servers; exit with 1 on a fault."""
-    try:
-        settings = load(ClientSettings, os.environ)
-    except SetupError as error:
-        sys.exit(f"wharf doctor: {error.message}. {error.remedy}")
-    if not show(examine(settings), Console()):
+    with server.client_settings("doctor") as settings:
+        is_good = show(examine(settings), Console())
+    if not is_good:
         raise typer.Exit(1)
 
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.cli.client import ClientSettings, call
+from api.cli.client import ClientSettings, base_url, call
 from api.cli.output import printable
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.settings import load
 
 app = typer.Typer(help="Servers: add, list, approve and remove them.", no_args_is_help=True)
@@ -51,7 +51,7 @@ def add(name: Name, role: Roles = None, *, renew: Renew = False) -> None:
         else:
             roles = {"roles": [each.value for each in role]} if role else {}
             created = call(settings, "server.create", {"name": name, **roles})
-    sys.stdout.write(join_line(settings.url, created["joinToken"]) + "\n")
+    sys.stdout.write(join_line(base_url(settings), created["joinToken"]) + "\n")
     console = Console(stderr=True)
     console.print("Run this command on the server within 15 minutes; it works once.")
     line = plain(f"wharf server approve {shlex.quote(name)}")
@@ -163,4 +163,4 @@ def client_settings(command: str) -> Iterator[ClientSettings]:
     try:
         yield load(ClientSettings, os.environ)
     except SetupError as error:
-        sys.exit(printable(f"wharf {command}: {error.message}. {error.remedy}".strip()))
+        sys.exit(printable(f"wharf {command}: {in_sentences(error.message, error.remedy)}"))

@@ -35,6 +35,17 @@ SELECT server_id FROM server
  ORDER BY created_at, server_id LIMIT 1
 """
 
+CANDIDATES = """
+SELECT name, seen_at, approved_at IS NULL AS unapproved, 'quick' = ANY (paused_classes) AS paused,
+       server_is_online(server) AND NOT draining AS online
+  FROM server
+ WHERE organization_id = %(organization_id)s AND %(role)s = ANY (roles) AND removed_at IS NULL
+   AND (%(among)s::text[] = '{}' OR server_id = ANY (%(among)s))
+ ORDER BY created_at, server_id LIMIT 10
+"""
+SHOWN = 5
+"""Servers that a message names at most."""
+
 
 async def choose_server(
     context: Context, server_id: str | None, *, online: bool = True, among: Sequence[str] = ()
@@ -130,12 +141,42 @@ async def _oldest_live(
     }
     row = await _fetch(connection, OLDEST_LIVE, values)
     if row is None:
-        raise UnmetConditionError(
-            "no_server",
-            f"the organization has no {role} server that is online",
-            remedy="Create a server and start a worker on it with the join token.",
-        )
+        candidates = await _fetch_all(connection, CANDIDATES, values)
+        found, remedy = _why_none(role, candidates)
+        raise UnmetConditionError("no_server", found, remedy=remedy)
     return str(row["server_id"])
+
+
+def _why_none(role: str, candidates: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return why none of the servers of a role can be chosen, and what to do about it."""
+    if not candidates:
+        found = f"the organization has no {role} server"
+        return found, "Create a server and start a worker on it with the join token."
+    reasons = "; ".join(f"{server['name']} {_state(server)}" for server in candidates[:SHOWN])
+    more = "; …" if len(candidates) > SHOWN else ""
+    if any(server["paused"] for server in candidates):
+        remedy = "Resume a server with server.resume."
+    elif any(server["unapproved"] and server["online"] for server in candidates):
+        remedy = "Approve a server on a control host with wharf server approve."
+    else:
+        remedy = "Start the worker of a server."
+    return f"no {role} server can take it now: {reasons}{more}", remedy
+
+
+def _state(server: Mapping[str, Any]) -> str:
+    if server["seen_at"] is None:
+        return "has never joined"
+    if not server["online"]:
+        return "is offline"
+    return "is not approved" if server["unapproved"] else "is paused"
+
+
+async def _fetch_all(
+    connection: AsyncConnection[Any], query: str, values: Mapping[str, object]
+) -> list[dict[str, Any]]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(query, values)
+        return await cursor.fetchall()
 
 
 async def _fetch(

@@ -257,7 +257,7 @@ async def said_at_start(variables: dict[str, str]) -> tuple[int | None, str]:
 async def test_a_missing_setting_is_one_sentence() -> None:
     assert await said_at_start({}) == (
         1,
-        "wharf api: missing or invalid: WHARF_DATABASE_URL, WHARF_VAULT_PUBLIC_KEY. "  # noqa: ISC004 - one line of text
+        "wharf api: WHARF_DATABASE_URL is missing; WHARF_VAULT_PUBLIC_KEY is missing. "  # noqa: ISC004 - one line of text
         "Set the variable, or NAME_FILE to the path of a file with the value.\n",
     )
 

@@ -315,3 +315,11 @@ def test_a_reference_never_leaves_its_registry(host: str, prefix: str, name: str
         return
     assert reference.registry == parse_registry(host).name
     assert parse_reference(str(reference)).registry == reference.registry
+
+
+@pytest.mark.parametrize("text", ["my-app:feature/x", "app:release/1.0"])
+def test_a_tag_with_a_slash_is_called_so(text: str) -> None:
+    with pytest.raises(InvalidReferenceError, match="contains a slash") as caught:
+        parse_reference(text)
+
+    assert "dashes" in caught.value.remedy

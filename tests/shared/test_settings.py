@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 
 from shared.errors import SetupError
-from shared.settings import ApiSettings, ControlSettings, DatabaseSettings, WorkerSettings, load
+from shared.settings import (
+    ApiSettings,
+    ControlSettings,
+    DatabaseSettings,
+    MigrationSettings,
+    WorkerSettings,
+    load,
+)
 
 SECRET = "what-nobody-may-see"
 URL = f"postgresql://wharf_control:{SECRET}@database/wharf"
@@ -69,7 +76,7 @@ def test_an_unreadable_value_is_not_repeated() -> None:
     with pytest.raises(SetupError) as caught:
         load(WorkerSettings, {"WHARF_DRAIN_SECONDS": SECRET})
 
-    assert caught.value.message == "missing or invalid: WHARF_DRAIN_SECONDS"
+    assert caught.value.message == "WHARF_DRAIN_SECONDS is invalid"
 
 
 def test_secrets_are_not_shown_with_the_settings() -> None:
@@ -83,3 +90,22 @@ def test_each_role_knows_only_what_is_its_own() -> None:
 
 def test_variables_of_others_are_not_looked_at() -> None:
     assert load(WorkerSettings, {**CONTROL, "WHARF_ADMIN_KEY": SECRET}).drain_seconds == 30
+
+
+@pytest.mark.parametrize(
+    ("url", "read"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://u:p@h/d"),
+        ("postgres://u:p@h/d", "postgresql://u:p@h/d"),
+    ],
+)
+def test_both_schemes_of_a_database_url_are_read(url: str, read: str) -> None:
+    assert load(MigrationSettings, {"WHARF_DATABASE_URL": url}).url == read
+
+
+@pytest.mark.parametrize("url", ["mysql://u:canary@h/d", "host=h password=canary"])
+def test_another_database_url_is_refused_without_its_value(url: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        load(MigrationSettings, {"WHARF_DATABASE_URL": url})
+
+    assert caught.value.message == "WHARF_DATABASE_URL does not begin with postgresql://"

@@ -11,7 +11,7 @@ import redis.asyncio
 import structlog
 
 from shared.database import Pool, listening, open_pool
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.ids import make_id
 from shared.logs import configure_logs
 from shared.networks import RegistryNetworks, parse_networks, parse_webhook_networks
@@ -198,7 +198,7 @@ def main() -> None:
     try:
         asyncio.run(run(load(ControlSettings, os.environ)))
     except SetupError as error:
-        sys.exit(f"wharf control: {error.message}. {error.remedy}".rstrip())
+        sys.exit(f"wharf control: {in_sentences(error.message, error.remedy)}")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import bcrypt
 
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.vault import PrivateKey
 from worker.broker_users import RULES, make_access_list
 from worker.local.directory import PrivateDirectory
@@ -118,7 +118,7 @@ def main() -> None:
     try:
         write_secrets(arguments.directory)
     except SetupError as error:
-        sys.exit(f"wharf secrets: {error.message}. {error.remedy}".strip())
+        sys.exit(f"wharf secrets: {in_sentences(error.message, error.remedy)}")
 
 
 if __name__ == "__main__":

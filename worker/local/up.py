@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from shared.errors import EngineError, SetupError
+from shared.errors import EngineError, SetupError, in_sentences
 from worker.engine.transport.connection import Engine
 from worker.local.stack import Outside, Stack
 
@@ -28,7 +28,7 @@ def main() -> None:
     try:
         run(arguments.data_dir.expanduser(), arguments.port, Console())
     except SetupError as error:
-        sys.exit(f"wharf up: {error.message}. {error.remedy}".strip())
+        sys.exit(f"wharf up: {in_sentences(error.message, error.remedy)}")
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise

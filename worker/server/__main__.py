@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.settings import WorkerSettings, load
 from worker.broker_users import server_user
 from worker.server.enrolment import enrol, hash_token, is_removed
@@ -20,7 +20,7 @@ def main() -> None:
         settings = load(WorkerSettings, os.environ)
         enrolment, broker_url_file = join(settings)
     except SetupError as error:
-        sys.exit(f"wharf worker: {error.message}. {error.remedy}".strip())
+        sys.exit(f"wharf worker: {in_sentences(error.message, error.remedy)}")
     server_id = enrolment.server_id
     # The environment of a process is easily read: no password and no token stays in it.
     for name in ("WHARF_JOIN_TOKEN", "WHARF_JOIN_TOKEN_FILE", "WHARF_BROKER_URL"):

@@ -14,7 +14,7 @@ from typing import Any
 
 from celery import Celery, signals
 
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from shared.jobs.commands import Kind
 from shared.jobs.states import Outcome
 from shared.logs import configure_logs
@@ -59,7 +59,7 @@ def make_app(settings: WorkerSettings) -> Celery:
                 worker[0].thread.run(require_broker(broker))
         except SetupError as error:
             # Celery only logs errors of a signal's receiver, and would continue without a worker.
-            sys.stderr.write(f"wharf worker: {error.message}. {error.remedy}\n")
+            sys.stderr.write(f"wharf worker: {in_sentences(error.message, error.remedy)}\n")
             raise SystemExit(1) from None
 
     @signals.worker_shutting_down.connect(weak=False)

@@ -125,7 +125,9 @@ async def test_a_missing_application_is_reported_in_one_sentence(url: str) -> No
     out, err = await process.communicate()
 
     assert (process.returncode, out) == (1, b"")
-    assert err.decode() == ("wharf build: there is no application nobody. See application.all.\n")
+    assert err.decode() == (
+        "wharf build: there is no application nobody. Create one with application.create.\n"
+    )
 
 
 @given(

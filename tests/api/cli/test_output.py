@@ -18,4 +18,4 @@ def test_each_line_is_one_line_of_printable_signs(capsys: pytest.CaptureFixture[
 def test_an_error_is_shown_on_one_line() -> None:
     error = {"code": "x", "message": "a\n\x1b[31mb", "remedy": "c"}
 
-    assert printable(error_text(error)) == ": x: a ?[31mb c"
+    assert printable(error_text(error)) == ": x: a ?[31mb. c"

@@ -119,7 +119,7 @@ async def test_an_error_is_shown_in_one_sentence_without_the_key(
         "no server omega",
         "not known",
         "WHARF_API_KEY",
-        "ConnectError",
+        "nothing listens at",
     )
     assert [code for code, _, _ in results] == [1] * 5
     assert all(word in err for word, err in zip(words, message, strict=True)), message

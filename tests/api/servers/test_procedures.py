@@ -236,16 +236,21 @@ async def test_a_class_that_does_not_exist_is_400(
 
 
 @pytest.mark.parametrize(
-    ("state", "code"),
+    ("state", "found"),
     [
-        ("paused_classes = '{quick}', paused_at = now()", "server_paused"),
-        ("draining = true", "server_offline"),
-        ("approved_at = NULL", "server_not_approved"),
+        ("paused_classes = '{quick}', paused_at = now()", ("server_paused", "is paused")),
+        ("draining = true", ("server_offline", "is offline")),
+        ("approved_at = NULL", ("server_not_approved", "is not approved")),
     ],
 )
 async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(
-    client: httpx2.AsyncClient, server: TestServer, database: Database, state: str, code: str
+    client: httpx2.AsyncClient,
+    server: TestServer,
+    database: Database,
+    state: str,
+    found: tuple[str, str],
 ) -> None:
+    code, shown = found
     database.execute(f"UPDATE server SET {state}")
     body = {"source": "app:1", "target": "app:2"}
 
@@ -254,6 +259,7 @@ async def test_nobody_is_kept_waiting_for_a_server_that_takes_nothing(
 
     assert (named.status_code, named.json()["data"]["cause"]["code"]) == (412, code)
     assert unnamed.json()["data"]["cause"]["code"] == "no_server"
+    assert unnamed.json()["message"] == (f"no deploy server can take it now: alpha {shown}")
 
 
 async def test_a_server_whose_worker_drains_says_so(

@@ -83,3 +83,30 @@ def test_a_role_that_does_not_exist_is_an_error(database: Database) -> None:
         give_passwords(database.url(OWNER), {"nobody_of_ours": passwords["wharf_api"]})
 
     assert "secret-that-nobody-sees" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (":wrong-canary@", "PostgreSQL refuses the password. Check user and password"),
+        ("/nothing", "PostgreSQL has no such database or role. Create it first"),
+        (":1/", "nothing listens at the database's address. Check host and port"),
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_explained(
+    database: Database, change: str, text: str
+) -> None:
+    password = database.server.passwords[OWNER]
+    url = database.url(OWNER, password)
+    place, name = url.rsplit("/", 1)
+    changed = {
+        ":wrong-canary@": url.replace(f":{password}@", change),
+        "/nothing": f"{place}{change}",
+        ":1/": f"{place.rpartition(':')[0]}{change}{name}",
+    }[change]
+
+    done = migrate(database, WHARF_DATABASE_URL=changed)
+
+    assert done.returncode == 1
+    assert text in done.stderr
+    assert "canary" not in done.stderr and password not in done.stderr

@@ -97,7 +97,11 @@ def _pack(
     root = find_inside(sources, path)
     dockerfile_path = find_inside(sources, dockerfile)
     if not root.is_dir():
-        raise SourceError(FaultCode.SOURCE_INVALID, f"the sources have no directory {path!r}")
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            f"the sources have no directory {path!r}",
+            remedy="Correct the application's build path, or add the directory to the sources.",
+        )
     if not dockerfile_path.is_file():
         raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
     written = Path(os.path.normpath(sources / dockerfile))

@@ -1,0 +1,118 @@
+"""The commands name the true cause if the API cannot be called, or refuses."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from api.cli.build import find_application
+from api.cli.client import ClientSettings, base_url, call
+from shared.errors import SetupError, in_sentences
+from tests.fakes.certificates import Authority
+from tests.fakes.web import Answer, Fake, open_fake, says
+from tests.serving import open_loop, serving
+
+APPLICATIONS = [
+    {"applicationId": "a1", "appName": "my-app-775duv", "name": "My App"},
+    {"applicationId": "a2", "appName": "web", "name": "Web"},
+    {"applicationId": "a3", "appName": "web-admin", "name": "Web"},
+]
+
+
+def settings(url: str) -> ClientSettings:
+    return ClientSettings(url=url, api_key=SecretStr("key"))
+
+
+@contextmanager
+def web_server(answer: Answer, *, tls: ssl.SSLContext | None = None) -> Iterator[Fake]:
+    """Serve in another thread, as the client blocks."""
+    with open_loop() as loop, serving(loop, open_fake(answer, tls=tls)) as fake:
+        yield fake
+
+
+def refused(url: str) -> str:
+    with pytest.raises(SetupError) as caught:
+        call(settings(url), "application.all")
+    return in_sentences(caught.value.message, caught.value.remedy)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/api", "/api/"])
+def test_the_url_that_wharf_up_prints_is_the_apis(end: str) -> None:
+    assert base_url(settings(f"https://wharf.example{end}")) == "https://wharf.example"
+
+
+def test_a_url_without_a_scheme_is_refused() -> None:
+    assert refused("wharf.example:4747") == (
+        "WHARF_URL wharf.example:4747 has no scheme. Begin it with http:// or https://."
+    )
+
+
+def test_a_port_where_nothing_listens_is_called_so() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+
+        assert refused(url) == (
+            f"nothing listens at {url}. Check WHARF_URL, and that the API runs."
+        )
+
+
+def test_https_to_a_plain_http_server_is_called_so() -> None:
+    with web_server(says(200)) as fake:
+        url = f"https://{fake.host}"
+
+        assert refused(url) == f"{url} does not use HTTPS. Try WHARF_URL with http://."
+
+
+def test_a_certificate_of_an_unknown_ca_is_called_so(tmp_path: Path) -> None:
+    tls = Authority(tmp_path).context("127.0.0.1")
+    with web_server(says(200), tls=tls) as fake:
+        assert refused(f"https://{fake.host}").startswith(
+            f"the certificate of https://{fake.host} is not accepted: "
+        )
+
+
+@pytest.mark.parametrize(
+    "answer", [says(200, text="<html>", kind="text/html"), says(404, text="nothing")]
+)
+def test_another_web_server_is_not_taken_for_the_api(answer: Answer) -> None:
+    with web_server(answer) as fake:
+        assert f"http://{fake.host} is not Wharfinger's API" in refused(f"http://{fake.host}")
+
+
+def test_each_issue_of_a_refused_input_is_shown() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        issues = [{"path": ["mounts", 0, "source"], "message": "Required"}]
+        body = {"message": "Input validation failed", "data": {}, "issues": issues}
+        return web.json_response(body, status=400)
+
+    with web_server(answer) as fake:
+        assert refused(f"http://{fake.host}") == (
+            "Input validation failed: mounts.0.source: Required."
+        )
+
+
+@pytest.mark.parametrize("name", ["a1", "my-app-775duv", "My App", "my-app"])
+def test_an_application_is_found_by_id_name_or_unique_beginning(name: str) -> None:
+    assert find_application(APPLICATIONS, name)["applicationId"] == "a1"
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("Web", "Use one of: web, web-admin."),
+        ("we", "Use one of: web, web-admin."),
+        ("wbe", "There is: web."),
+        ("quite-different", "There is: my-app-775duv, web, web-admin."),
+    ],
+)
+def test_near_names_are_offered(name: str, remedy: str) -> None:
+    with pytest.raises(SetupError) as caught:
+        find_application(APPLICATIONS, name)
+
+    assert caught.value.remedy == remedy
