@@ -24,10 +24,12 @@ from worker.engine import images
 from worker.engine.builds.builder import BuildRequest
 from worker.engine.builds.builder import build as run_build
 from worker.engine.transport.connection import Engine
+from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
-from worker.jobs.tools import IDLE, Tools, log_sender, progress_recorder
+from worker.jobs.tools import Tools, log_sender, progress_recorder
+from worker.jobs.transfers import second_opinion_on_bases
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
 
 SILENCE = timedelta(hours=1)
@@ -115,7 +117,9 @@ async def _build(
     building = run_build(
         tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
     )
-    image_id = await _supervised(tools.engine, building)
+    needed = [(base.reference, _find_login(base, logins)) for base in bases]
+    async with second_opinion_on_bases(needed, tools):
+        image_id = await _supervised(tools.engine, building)
     local = await images.inspect(tools.engine, image_id)
     return ImageResult(
         reference=str(command.target),
@@ -215,13 +219,17 @@ async def _pull_bases(
     without TLS. Bases for another platform are left to the builder.
     """
     for base in bases:
-        login = next((one for one in logins if one.host == base.reference.registry), None)
+        login = _find_login(base, logins)
         if command.platform or base.platform:
             continue
         if login is None and await images.find(tools.engine, str(base.reference)):
             continue
         log.add(f"pulling {base.reference}")
-        await images.pull(tools.engine, base.reference, login, progress_recorder(attempt), IDLE)
+        await transfers.pull(tools, base.reference, login, progress_recorder(attempt))
+
+
+def _find_login(base: Base, logins: Sequence[EngineLogin]) -> EngineLogin | None:
+    return next((one for one in logins if one.host == base.reference.registry), None)
 
 
 def _make_request(

@@ -39,6 +39,7 @@ from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
+from worker.jobs.second_opinion import Transfer, explain, second_opinion
 from worker.jobs.tools import log_sender
 from worker.login import Grants
 
@@ -136,6 +137,8 @@ class _Rollout:
                 raise  # Its Swarm continues, and the next attempt waits for it.
             if not (await uninterrupted(self._restore()) and await self._is_restored()):
                 raise EngineError(FaultCode.RESTORE_FAILED, error.message) from error
+            if isinstance(error, EngineError) and error.code == FaultCode.LOCAL_IMAGE_MISSING:
+                raise await explain(error, self._transfer(grants), self.tools) from error
             raise
         self.tools.journal.remove(self.target.command)
         return self._result(observation)
@@ -149,10 +152,11 @@ class _Rollout:
             target.log.add("an earlier attempt has begun: waiting for the service")
             there = await services.tasks(target.engine, current.service_id)
             return Convergence(target, current.service_id, frozenset(one.task_id for one in there))
-        given = grants.login_for(command.target, "pull") if command.registry_id else None
-        login = await self.tools.engine_login(given, command.target)
+        transfer = self._transfer(grants)
+        login = await self.tools.engine_login(transfer.login, command.target)
         name = current.name if current else command.name
-        spec = await target.make_spec(grants.environment, login, name)
+        async with second_opinion(transfer, self.tools):
+            spec = await target.make_spec(grants.environment, login, name)
         self.tools.journal.record(command, self.attempt.job_id)
         if current is not None and self.previous_tasks and trial.is_needed(target, spec):
             await trial.try_out(target, spec, login, current)
@@ -165,6 +169,12 @@ class _Rollout:
         changing = services.update(target.engine, current.service_id, spec, login)
         await uninterrupted(changing)
         return Convergence(target, current.service_id)
+
+    def _transfer(self, grants: Grants) -> Transfer:
+        """Return the pull that each node has to do."""
+        command = self.target.command
+        login = grants.login_for(command.target, "pull") if command.registry_id else None
+        return Transfer("pull", command.target, login)
 
     async def _restore(self) -> bool:
         """Ask the Swarm to restore the previous spec; return whether it accepted."""

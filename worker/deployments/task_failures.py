@@ -74,8 +74,15 @@ def _exit_error(
         return target.error(
             code, f"it ended with exit code {task.exit_code} on {node_label}: {output}"
         )
-    remedy = NOT_PULLED_REMEDY if code == FaultCode.LOCAL_IMAGE_MISSING else ""
-    return target.error(code, f"{node_label} reports: {_node_message(target, task)}", remedy=remedy)
+    is_unexplained = code == FaultCode.LOCAL_IMAGE_MISSING
+    error = target.error(
+        code,
+        f"{node_label} reports: {_node_message(target, task)}",
+        remedy=NOT_PULLED_REMEDY if is_unexplained else "",
+    )
+    # A node reports any failed pull as a missing image.
+    error.is_certain = error.is_certain and not is_unexplained
+    return error
 
 
 def _node_message(target: ServiceTarget, task: Task) -> str:

@@ -7,10 +7,10 @@ from shared.errors import EngineError, RegistryError
 from shared.jobs.commands import ComposeImage, ComposePull
 from shared.jobs.results import ComposeResult, PinnedImage
 from shared.reference import Reference
-from worker.engine import images
 from worker.engine.transfer import OnProgress
+from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
-from worker.jobs.tools import IDLE, Tools, progress_recorder
+from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants
 from worker.progress import LayerProgress, LayerState, TransferProgress
 
@@ -47,12 +47,11 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Imag
     try:
         given = grants.login_for(image.target, "pull") if image.registry_id else None
         login = await tools.engine_login(given, image.target)
-        pulled = await images.pull(
-            tools.engine,
+        pulled = await transfers.pull(
+            tools,
             image.target,
             login,
             lambda progress: lines.set(progress.as_layer(name)),
-            IDLE,
         )
     except (EngineError, RegistryError) as error:
         raise error.within(", ".join(image.services)) from error

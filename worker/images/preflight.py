@@ -12,11 +12,12 @@ A failed check changes nothing.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
+from shared.errors import EngineError, RefusedNetworkError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePull
 from shared.reference import Reference, parse_registry
 from worker.engine import images
+from worker.engine.compression import require_unpackable
 from worker.engine.errors import EngineOperation
 from worker.engine.images import LocalImage
 from worker.engine.transport.connection import Engine
@@ -49,6 +50,7 @@ UNREACHABLE_CODES = frozenset(
         FaultCode.CONN_REFUSED,
         FaultCode.CONN_TIMEOUT,
         FaultCode.CONN_RESET,
+        FaultCode.NO_ROUTE,
         FaultCode.TLS_UNKNOWN_CA,
         FaultCode.TLS_FAILED,
         FaultCode.TLS_CLIENT_CERT,
@@ -102,20 +104,6 @@ async def prepare(
         return None
 
 
-async def require_image(command: ImagePull, login: Login | None, tools: Tools) -> None:
-    """Check an image at its registry after the Engine refused it without a clear reason.
-
-    Raises:
-        RegistryError: ``not_an_image``; any other error is ignored.
-    """
-    try:
-        requested = await _find_requested_platform(command, tools.engine)
-        await _find_remote_image(command.target, requested, login, tools)
-    except WharfError as error:
-        if error.code == FaultCode.NOT_AN_IMAGE:
-            raise
-
-
 def count_shared(requested: Sequence[str], held: Iterable[Sequence[str]]) -> int:
     """Return how many of the lowest layers are also the lowest layers of some held image.
 
@@ -139,6 +127,7 @@ async def _check_image(
             f"{error.message}, but the Engine reaches the registry: the size to fetch is unknown"
         )
         return
+    await require_unpackable(tools.engine, target, image)
     found = await _measure(image, tools.engine)
     log.add(str(found))
     _require_room(target, found)

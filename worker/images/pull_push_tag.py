@@ -8,15 +8,15 @@ from shared.jobs.commands import ImagePull, ImagePush, ImageTag
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
 from worker.engine import images
+from worker.engine.images import LocalImage
 from worker.engine.transport.connection import CONTROL_TIMEOUT
-from worker.images.preflight import prepare, require_image
+from worker.images.preflight import prepare
+from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.second_opinion import Transfer, explain, is_worth_asking, look_ahead
 from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
-
-UNCLEAR_CODES = frozenset({FaultCode.PLATFORM_MISSING, FaultCode.ENGINE_REFUSED})
-"""Codes of an Engine's errors when it pulls a chart or another artifact."""
 
 NOT_STORED_CODES = frozenset(
     {
@@ -52,19 +52,14 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
         )
     login = grants.login_for(target, "pull") if command.registry_id else None
     engine_login = await tools.engine_login(login, target)
-    try:
-        pulled = await images.pull(
-            tools.engine,
-            target,
-            engine_login,
-            progress_recorder(attempt),
-            IDLE,
-            platform=command.platform,
-        )
-    except EngineError as error:
-        if error.code in UNCLEAR_CODES:
-            await require_image(command, login, tools)
-        raise
+    pulled = await transfers.pull(
+        tools,
+        target,
+        engine_login,
+        progress_recorder(attempt),
+        platform=command.platform,
+        is_checked=command.preflight,
+    )
     local = await images.inspect(tools.engine, pulled.image_id)
     return ImageResult(
         reference=str(target.with_digest(pulled.digest)),
@@ -77,6 +72,9 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
 
 async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tools) -> ImageResult:
     """Tag the image for the registry, push it, and ask the registry for its digest.
+
+    The registry is asked first for the start of an upload: what it refuses at once, an Engine would
+    try for a minute, and meanwhile hold one of its few upload slots.
 
     A cancel stops the push only before the Engine writes the tag. While the Engine writes it, this
     waits, and the job succeeds. If the Engine stands still, its next answer is waited for, and the
@@ -91,27 +89,17 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
             write the tag.
     """
     target = command.target
-    login = grants.login_for(target, "push")
-    engine_login = await tools.engine_login(login, target)
+    transfer = Transfer("push", target, grants.login_for(target, "push"))
     local = await images.inspect(tools.engine, command.source)
-    await images.tag(tools.engine, local.image_id, target)
-    step = LastStep(progress_recorder(attempt))
     try:
-        digest = await carry_out(
-            _send(tools, target, engine_login, step), attempt, lambda: step.is_last
-        )
-    except (asyncio.CancelledError, EngineError, RegistryError) as error:
-        is_cancelled = attempt.stop_reason is StopReason.CANCELLED
-        if is_cancelled:
-            await _wait_for_engine(target, attempt, tools)
-        held = (
-            await tools.find_image_digest(target, login, local.image_id)
-            if is_cancelled or _may_be_stored(error)
-            else None
-        )
+        await look_ahead(transfer, tools)
+    except RegistryError as error:
+        held = await _find_stored(error, transfer, local, tools)
         if held is None:
             raise
         digest = held
+    else:
+        digest = await _push(transfer, local, attempt, tools)
     return ImageResult(
         reference=str(target.with_digest(digest)),
         digest=digest,
@@ -121,6 +109,34 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
     )
 
 
+async def _push(transfer: Transfer, local: LocalImage, attempt: Attempt, tools: Tools) -> str:
+    """Tag and push the image and return its digest, also if a failed push has stored it."""
+    target = transfer.reference
+    login = await tools.engine_login(transfer.login, target)
+    await images.tag(tools.engine, local.image_id, target)
+    step = LastStep(progress_recorder(attempt))
+    try:
+        return await carry_out(_send(tools, transfer, login, step), attempt, lambda: step.is_last)
+    except (asyncio.CancelledError, EngineError, RegistryError) as error:
+        if attempt.stop_reason is StopReason.CANCELLED:
+            await _wait_for_engine(target, attempt, tools)
+            held = await tools.find_image_digest(target, transfer.login, local.image_id)
+        else:
+            held = await _find_stored(error, transfer, local, tools)
+        if held is None:
+            raise
+        return held
+
+
+async def _find_stored(
+    error: BaseException, transfer: Transfer, local: LocalImage, tools: Tools
+) -> str | None:
+    """Return the digest if a push with this error may have stored the image, and has."""
+    if not isinstance(error, EngineError | RegistryError) or error.code in NOT_STORED_CODES:
+        return None
+    return await tools.find_image_digest(transfer.reference, transfer.login, local.image_id)
+
+
 async def _wait_for_engine(target: Reference, attempt: Attempt, tools: Tools) -> None:
     """Wait for the Engine after a cancel; without an answer the attempt has failed, not stopped."""
     try:
@@ -128,11 +144,6 @@ async def _wait_for_engine(target: Reference, attempt: Attempt, tools: Tools) ->
     except EngineError:
         attempt.is_too_late = True
         raise
-
-
-def _may_be_stored(error: BaseException) -> bool:
-    """Return whether a push with this error may have stored the image, now or earlier."""
-    return isinstance(error, EngineError | RegistryError) and error.code not in NOT_STORED_CODES
 
 
 async def tag(command: ImageTag, attempt: Attempt, tools: Tools) -> ImageResult:
@@ -148,9 +159,17 @@ async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
     )
 
 
-async def _send(tools: Tools, target: Reference, login: EngineLogin | None, step: LastStep) -> str:
+async def _send(tools: Tools, transfer: Transfer, login: EngineLogin | None, step: LastStep) -> str:
     """Push the image and return its digest, which the registry has confirmed."""
-    pushed = await images.push(tools.engine, target, login, step, IDLE)
+    target = transfer.reference
+    with tools.uploads.counting():
+        try:
+            pushed = await images.push(tools.engine, target, login, step, IDLE)
+        except EngineError as error:
+            if not is_worth_asking(error):
+                raise
+            waited_for = 0 if step.has_moved else tools.uploads.others
+            raise await explain(error, transfer, tools, waited_for=waited_for) from error
     held = await tools.confirm(target, login)
     if held.digest != pushed.digest:
         raise RegistryError(

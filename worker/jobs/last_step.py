@@ -19,13 +19,18 @@ Result = TypeVar("Result")
 
 @dataclass
 class LastStep:
-    """A progress callback that remembers whether a transfer has reached its last step."""
+    """A progress callback that remembers whether a transfer has reached its last step.
+
+    ``has_moved`` is set once the first byte was transferred.
+    """
 
     report: Callable[[TransferProgress], None]
     is_last: bool = False
+    has_moved: bool = False
 
     def __call__(self, progress: TransferProgress) -> None:
         self.is_last = progress.is_last_step
+        self.has_moved |= progress.current_bytes > 0
         self.report(progress)
 
 

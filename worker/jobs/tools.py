@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -48,6 +48,27 @@ def log_sender(attempt: Attempt) -> LogSender:
     return send
 
 
+@dataclass
+class UploadCount:
+    """The number of pushes that the Engine is busy with; it sends five layers at a time."""
+
+    running: int = 0
+
+    @property
+    def others(self) -> int:
+        """Return how many run beside the one that asks."""
+        return max(self.running - 1, 0)
+
+    @contextlib.contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count one more within the block."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+
 @dataclass(frozen=True)
 class Tools:
     """The Engine of this server, the networks of registries and the folders of builds.
@@ -61,6 +82,7 @@ class Tools:
     workspaces: Workspaces
     api_url: str | None = None
     destinations: Destinations = field(default_factory=Destinations)
+    uploads: UploadCount = field(default_factory=UploadCount)
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return how registries are reached; plain HTTP needs an entry in the Engine's list.

@@ -67,6 +67,8 @@ class FrozenEngine:
 
     async def answer_as_registry(self, request: web.Request) -> web.StreamResponse:
         """Answer as the registry that this Engine pushes to."""
+        if request.method == "POST":
+            return web.Response(status=202, headers={"Location": f"{request.path}1"})
         if "/manifests/" not in request.path:
             return web.json_response({})
         if not self.has_tag:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import EngineError
+from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ImagePush
 from shared.jobs.results import ImageResult
@@ -94,7 +94,7 @@ async def test_a_denied_push_fails_although_the_image_exists(
 
     await push(command, grants(locked_registry.login()), Attempt("job", 1), tools)
     assert await images.find(engine, str(target))
-    with pytest.raises(EngineError) as caught:
+    with pytest.raises(RegistryError) as caught:
         await push(command, grants(locked_registry.login("wrong")), Attempt("job", 2), tools)
 
     assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS

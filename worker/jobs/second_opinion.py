@@ -1,0 +1,163 @@
+"""Ask the registry where an Engine does not say why a transfer failed, or would take long to."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from shared.errors import EngineError, RegistryError, WharfError
+from shared.faults import FAULTS, FaultCode
+from shared.jobs.diagnosis import Right, Stage
+from shared.reference import Reference, parse_registry
+from worker.engine.errors import EngineOperation
+from worker.engine.redaction import redact
+from worker.jobs.tools import Tools
+from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, weigh
+from worker.login import Login
+from worker.oci.images.platform import Platform
+from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
+
+ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
+"""Codes that are certain, but whose ``Retry-After`` only our own client sees."""
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A pull or push that an Engine is asked for; ``platform`` is that of the image to pull."""
+
+    right: Right
+    reference: Reference
+    login: Login | None = None
+    platform: Platform | None = None
+
+    def __str__(self) -> str:
+        """Return the start of a sentence about its failure."""
+        return str(EngineOperation(self.right, self.reference))
+
+
+@asynccontextmanager
+async def second_opinion(transfer: Transfer, tools: Tools) -> AsyncIterator[None]:
+    """Weigh an error of the Engine within the block against what the registry says then.
+
+    Raises:
+        EngineError: the weighed error, with the Engine's words as its message or evidence.
+    """
+    begun = time.monotonic()
+    try:
+        yield
+    except EngineError as error:
+        if not is_worth_asking(error):
+            raise
+        raise await explain(error, transfer, tools, seconds=time.monotonic() - begun) from error
+
+
+def is_worth_asking(error: EngineError) -> bool:
+    """Return whether the registry may know more about the error of a transfer."""
+    return not error.is_certain or error.code in ASKED_CODES
+
+
+async def explain(
+    error: EngineError,
+    transfer: Transfer,
+    tools: Tools,
+    *,
+    seconds: float = 0.0,
+    waited_for: int = 0,
+) -> EngineError:
+    """Return the error of a failed transfer, weighed against what the registry says now."""
+    found = await ask(transfer, tools, with_parts=True)
+    return combine(error, transfer, found, seconds=seconds, waited_for=waited_for)
+
+
+def combine(
+    error: EngineError,
+    transfer: Transfer,
+    found: Findings,
+    *,
+    seconds: float = 0.0,
+    waited_for: int = 0,
+) -> EngineError:
+    """Return the error that both sides' findings lead to, without the login's secret."""
+    report = EngineReport(
+        FaultCode(error.code),
+        error.message,
+        error.is_certain,
+        remedy="" if error.remedy == FAULTS[FaultCode(error.code)].remedy else error.remedy,
+        evidence=error.evidence,
+        seconds=seconds,
+        waited_for=waited_for,
+    )
+    opinion = weigh(str(transfer), report, _report(found))
+    return EngineError(
+        opinion.code,
+        redact(opinion.message, transfer.login),
+        remedy=opinion.remedy,
+        evidence=redact(opinion.evidence, transfer.login),
+        stage=opinion.stage,
+        retry_after_seconds=opinion.retry_after_seconds,
+        is_certain=opinion.is_certain,
+    )
+
+
+async def look_ahead(transfer: Transfer, tools: Tools) -> Findings:
+    """Raise what the registry says at once, and what the Engine would report after a minute.
+
+    A registry that only the Engine may reach is left to the Engine.
+
+    Raises:
+        RegistryError: the registry refuses the transfer.
+    """
+    found = await ask(transfer, tools, with_parts=False)
+    error = found.error
+    if error is None or error.code in PLACE_CODES:
+        return found
+    subject = str(transfer)
+    message = error.message if error.message.startswith(subject) else f"{subject}: {error.message}"
+    raise RegistryError(
+        FaultCode(error.code),
+        message,
+        remedy=error.remedy,
+        evidence=error.evidence,
+        stage=found.stage,
+        retry_after_seconds=error.retry_after_seconds,
+    ) from error
+
+
+async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings:
+    """Return what the registry says about a transfer; nothing, if only the Engine can ask it."""
+    nothing = Findings(Stage.PARSE)
+    try:
+        async with asyncio.timeout(LIMIT.total_seconds()):
+            settings = await tools.connection_settings()
+    except (WharfError, TimeoutError):
+        return nothing
+    found = await inquire(
+        Inquiry(
+            transfer.reference,
+            transfer.login,
+            transfer.right,
+            platform=transfer.platform,
+            with_parts=with_parts,
+        ),
+        settings,
+    )
+    hostname = parse_registry(transfer.reference.registry).hostname
+    is_elsewhere = found.error is not None and found.error.code in PLACE_CODES
+    return nothing if is_elsewhere and settings.proxy.applies_to(hostname) else found
+
+
+def _report(found: Findings) -> RegistryReport:
+    error = found.error
+    return RegistryReport(
+        found.stage,
+        FaultCode(error.code) if error else None,
+        message=error.message if error else "",
+        remedy=error.remedy if error else "",
+        evidence=error.evidence if error else "",
+        retry_after_seconds=error.retry_after_seconds if error else None,
+        is_complete=found.is_complete,
+        has_logged_in=found.has_logged_in,
+        has_image=found.image is not None,
+        seconds=found.seconds,
+    )
