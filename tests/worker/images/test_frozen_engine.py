@@ -27,6 +27,7 @@ from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.tools import Tools
 from worker.login import Grant, Grants, Login
 
+REGISTRY = {"Docker-Distribution-Api-Version": "registry/2.0"}
 OCI = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_ID = f"sha256:{'a' * 64}"
 CONFIG = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": IMAGE_ID, "size": 2}
@@ -70,7 +71,7 @@ class FrozenEngine:
         if request.method == "POST":
             return web.Response(status=202, headers={"Location": f"{request.path}1"})
         if "/manifests/" not in request.path:
-            return web.json_response({})
+            return web.json_response({}, headers=REGISTRY)
         if not self.has_tag:
             unknown = {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}
             return web.json_response(unknown, status=404)

@@ -98,7 +98,9 @@ def open_registry(refusal: web.Response) -> Answer:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/v2/":
-            return web.json_response({})
+            return web.json_response(
+                {}, headers={"Docker-Distribution-Api-Version": "registry/2.0"}
+            )
         return web.Response(
             status=refusal.status, body=refusal.body, headers=refusal.headers.copy()
         )
