@@ -65,7 +65,9 @@ class Success:
 
 @dataclass(frozen=True)
 class Failure:
-    path: str
+    """The error of a call, or with no path that of a whole request."""
+
+    path: str | None
     error: WharfError
 
     @property

@@ -8,12 +8,12 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.errors import UnreadableInputError
-from api.fields.json_text import parse_json
 from api.http.bare import answer_bare
 from api.http.body import read_body
 from api.http.calls import UNKNOWN, Failure, Procedures, log_refusal
+from api.http.jsonl import answer_lines, wants_lines
 from api.http.plain import plain_error
+from api.http.superjson import holds_superjson
 from api.http.trpc import VARY, answer_batch, answer_single
 from api.procedure.context import Resources
 from shared.errors import WharfError
@@ -31,16 +31,9 @@ async def answer_in_dialect(
         name = path if path in procedures else UNKNOWN
         return plain_error(log_refusal(request, Failure(path, error), name=name))
     if request.query_params.get("batch") == "1":
+        if wants_lines(request):
+            return await answer_lines(resources, procedures, path, request, body)
         return await answer_batch(resources, procedures, path, request, body)
-    if _is_trpc(request, body):
+    if holds_superjson(request.query_params.get("input") if request.method == "GET" else body):
         return await answer_single(resources, procedures, path, request, body)
     return await answer_bare(resources, procedures, path, request, body)
-
-
-def _is_trpc(request: Request, body: bytes) -> bool:
-    text = request.query_params.get("input") if request.method == "GET" else body
-    try:
-        value = parse_json(text) if text else None
-    except UnreadableInputError:
-        return False
-    return isinstance(value, dict) and "json" in value

@@ -29,6 +29,9 @@ Result = TypeVar("Result")
 CALLER_SECONDS = 10.0
 """The time limit for finding the key of a request, also if PostgreSQL is frozen."""
 
+CALLS_AT_ONCE = 32
+"""The calls of one batch that run concurrently, so that it leaves connections to others."""
+
 log = structlog.get_logger()
 
 
@@ -52,17 +55,26 @@ async def perform(resources: Resources, request: Request, calls: Sequence[Call])
     Raises:
         CallerGoneError: the client went away while a job was waited for; that job is cancelled.
     """
+    work = _all(await start(resources, request, calls))
+    if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
+        return await _while_connected(request, work)
+    return await work
+
+
+async def start(
+    resources: Resources, request: Request, calls: Sequence[Call]
+) -> list[asyncio.Task[Answer]]:
+    """Start the calls of one request, some at once, the others in turn; return their tasks."""
     host = request.client.host if request.client else ""
     address = network_of(host)
     caller = await _identify(resources, request, address, calls)
     shared = _SharedCall(resources, caller, address, _prefers_async(request))
+    room = asyncio.Semaphore(CALLS_AT_ONCE)
     with structlog.contextvars.bound_contextvars(**_named(host, caller)):
-        work = _all(
-            [_answer(shared, call, _key(request, position)) for position, call in enumerate(calls)]
-        )
-        if any(isinstance(call.procedure, Procedure) and call.procedure.waits for call in calls):
-            return await _while_connected(request, work)
-        return await work
+        return [
+            asyncio.create_task(_answer_in_turn(room, shared, call, _key(request, position)))
+            for position, call in enumerate(calls)
+        ]
 
 
 def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
@@ -73,8 +85,8 @@ def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:
     return {"address": host, "organization": organization_id, "key_id": key_id}
 
 
-async def _all(answers: Sequence[Coroutine[Any, Any, Answer]]) -> list[Answer]:
-    return await asyncio.gather(*answers)
+async def _all(tasks: Sequence[asyncio.Task[Answer]]) -> list[Answer]:
+    return await asyncio.gather(*tasks)
 
 
 async def _identify(
@@ -100,6 +112,13 @@ def _key(request: Request, position: int) -> Repeatable | WharfError | None:
         return read_key(request, position)
     except WharfError as error:
         return error
+
+
+async def _answer_in_turn(
+    room: asyncio.Semaphore, shared: _SharedCall, call: Call, key: Repeatable | WharfError | None
+) -> Answer:
+    async with room:
+        return await _answer(shared, call, key)
 
 
 async def _answer(shared: _SharedCall, call: Call, key: Repeatable | WharfError | None) -> Answer:

@@ -5,12 +5,14 @@ from starlette.responses import Response
 
 from api.fields.json_text import parse_json
 from api.http.bare import flat_input
-from api.http.body import require_one_input
+from api.http.body import require_envelope_only, require_one_input
 from api.http.calls import Call, Failure
 from api.http.perform import perform
 from api.http.plain import NO_STORE, plain_error
+from api.http.subscription import end_subscription, read_subscription, speak_trpc
+from api.http.superjson import holds_superjson
 from api.jobs.event_access import EVENTS, Opening
-from api.jobs.event_stream import EventStream, Source, read
+from api.jobs.event_stream import Source, StreamedResponse, read
 from api.procedure.context import Resources
 from api.procedure.procedure import Flat
 from shared.errors import WharfError
@@ -28,23 +30,31 @@ bytes a second, `secondsLeft`, and `stalled` (`{layer, seconds}`) when no byte o
 
 async def answer_events(resources: Resources, request: Request) -> Response:
     """Return the stream, or 204 for a reader that has the last event, so that it stops."""
-    call = Call(EVENTS.name, EVENTS, lambda: _input(request))
+    is_trpc = holds_superjson(request.query_params.get("input"))
+    call = Call(EVENTS.name, EVENTS, lambda: _input(request, is_trpc=is_trpc))
     [answer] = await perform(resources, request, [call])
     if isinstance(answer, Failure):
-        return plain_error(answer)
+        return end_subscription(answer) if is_trpc else plain_error(answer)
     opening = Opening.model_validate_json(answer.shown)
     if opening.is_over:
-        return Response(status_code=204, headers=NO_STORE)
+        return end_subscription() if is_trpc else Response(status_code=204, headers=NO_STORE)
     text = read(Source(resources.feeds, resources.readers, resources.pool), opening)
+    if is_trpc:
+        text = speak_trpc(text, opening)
     try:
         # It counts as a reader from its first line on, so that no other one gets its place.
         first = await anext(text)
     except WharfError as error:
-        return plain_error(Failure(EVENTS.name, error))
-    return EventStream(first, text)
+        failure = Failure(EVENTS.name, error)
+        return end_subscription(failure) if is_trpc else plain_error(failure)
+    return StreamedResponse(first, text)
 
 
-def _input(request: Request) -> object:
+def _input(request: Request, *, is_trpc: bool) -> object:
+    if is_trpc:
+        require_envelope_only(request)
+        last = request.headers.get(LAST_EVENT_ID)
+        return read_subscription(parse_json(request.query_params["input"]), last)
     require_one_input(request, body=False)
     text = request.query_params.get("input")
     given = parse_json(text) if text else flat_input(request)

@@ -8,8 +8,18 @@ from typing import Any
 
 from api.errors import UnreadableInputError
 from api.fields.issues import Undefined
+from api.fields.json_text import parse_json
 
 _PART = re.compile(r"((?:\\.|[^.\\])*)(?:\.|$)")
+
+
+def holds_superjson(text: str | bytes | None) -> bool:
+    """Return whether a text is a superjson document, which only tRPC clients send."""
+    try:
+        value = parse_json(text) if text else None
+    except UnreadableInputError:
+        return False
+    return isinstance(value, dict) and "json" in value
 
 
 def read_superjson(document: object) -> object:

@@ -38,7 +38,9 @@ from api.procedure.context import Resources
 from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, WharfError
 
-MAX_BATCH_CALLS = 50
+MAX_BATCH_CALLS = 500
+"""Dokploy has no limit; its own pages send fewer. Some calls of a batch run at once."""
+
 VARY = {"vary": "trpc-accept"}
 
 
@@ -59,20 +61,28 @@ async def answer_single(
 async def answer_batch(
     resources: Resources, procedures: Procedures, path: str, request: Request, body: bytes
 ) -> Response:
-    paths = path.split(",")
-    found = [_strictly_find(procedures, each, request.method) for each in paths]
-    error = _request_error(request) or _batch_error(procedures, paths)
-    if error:
-        return _whole_request_failed(error)
-    read = _read_once(lambda: _input_text(request, body), len(paths))
-    calls = [
-        Call(each, procedure, lambda index=str(index): _input_of_batch(read(), index))  # type: ignore[misc]
-        for index, (each, procedure) in enumerate(zip(paths, found, strict=True))
-    ]
+    calls = read_batch(procedures, path, request, body)
+    if isinstance(calls, WharfError):
+        return _whole_request_failed(calls)
     answers = await perform(resources, request, calls)
     statuses = {answer.http for answer in answers}
     status = statuses.pop() if len(statuses) == 1 else 207
     return _respond(b"[" + b",".join(map(_envelope, answers)) + b"]", status, answers)
+
+
+def read_batch(
+    procedures: Procedures, path: str, request: Request, body: bytes
+) -> list[Call] | WharfError:
+    """Return the calls of a batch, or the error of the whole request."""
+    paths = path.split(",")
+    found = [_strictly_find(procedures, each, request.method) for each in paths]
+    if error := _request_error(request) or _batch_error(procedures, paths):
+        return error
+    read = _read_once(lambda: _input_text(request, body), len(paths))
+    return [
+        Call(each, procedure, lambda index=str(index): _input_of_batch(read(), index))  # type: ignore[misc]
+        for index, (each, procedure) in enumerate(zip(paths, found, strict=True))
+    ]
 
 
 def _input_text(request: Request, body: bytes) -> bytes | str:
@@ -159,13 +169,17 @@ def _envelope(answer: Answer) -> bytes:
 
 
 def _error_envelope(error: WharfError, path: str | None) -> bytes:
+    return dump({"error": {"json": error_shape(error, path)}})
+
+
+def error_shape(error: WharfError, path: str | None) -> dict[str, Any]:
+    """Return tRPC's error: ``{message, code, data}``."""
     message = show_issues(error.issues) if isinstance(error, InvalidFieldsError) else error.message
-    shape: dict[str, Any] = {
+    return {
         "message": message,
         "code": status_of(error).number,
         "data": error_data(error, path),
     }
-    return dump({"error": {"json": shape}})
 
 
 def _is_late(answer: Answer) -> bool:

@@ -6,7 +6,7 @@ it missed, read again if necessary, and only the newest snapshot.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -131,13 +131,17 @@ class _Reader:
         return page
 
 
-class EventStream(Response):
+class StreamedResponse(Response):
     """A response that ends with the stream, or when its reader disconnects."""
 
-    media_type = "text/event-stream"
-
-    def __init__(self, first: bytes, text: AsyncIterator[bytes]) -> None:
-        super().__init__(headers=HEADERS)
+    def __init__(
+        self,
+        first: bytes,
+        text: AsyncIterator[bytes],
+        media_type: str = "text/event-stream",
+        headers: Mapping[str, str] = {},
+    ) -> None:
+        super().__init__(headers={**HEADERS, **headers}, media_type=media_type)
         del self.headers["content-length"]
         self._first, self._text = first, text
 

@@ -92,7 +92,7 @@ def test_a_generated_typescript_client_creates_lists_and_gets_typed_errors(
     assert (seen["started"], list(seen["accepted"])) == (202, ["jobId"])
 
 
-@pytest.mark.parametrize("link", ["batched", "single"])
+@pytest.mark.parametrize("link", ["batched", "single", "streamed"])
 def test_a_stock_trpc_client_lists_creates_tests_and_gets_typed_errors(
     port: Port, node_modules: Path, link: str
 ) -> None:
@@ -108,6 +108,15 @@ def test_a_stock_trpc_client_lists_creates_tests_and_gets_typed_errors(
     assert seen["wrong"]["data"]["cause"]["code"] == "auth_bad_credentials"
     assert seen["missing"]["data"]["code"] == "NOT_FOUND"
     assert "registryName" in seen["invalid"]["data"]["zodError"]["fieldErrors"]
+
+
+def test_a_stock_trpc_client_follows_a_job_to_its_end(port: Port, node_modules: Path) -> None:
+    seen = json.loads(run(["node", "trpc.mjs"], node_modules, environment(port)))
+
+    events = [each for each in seen["followed"] if each["kind"] != "snapshot"]
+    assert [int(each["id"]) for each in events] == [*range(1, len(events) + 1)]
+    assert events[-1]["state"] in {"succeeded", "failed"}
+    assert seen["unknown"]["data"]["code"] == "NOT_FOUND"
 
 
 def test_the_seed_s_complete_workflow_runs_the_image_that_it_pushed(

@@ -1,5 +1,13 @@
 // A stock tRPC client with superjson against our address; prints what it saw as one JSON document.
-import { createTRPCUntypedClient, httpBatchLink, httpLink, TRPCClientError } from "@trpc/client";
+import {
+  createTRPCUntypedClient,
+  httpBatchLink,
+  httpBatchStreamLink,
+  httpLink,
+  httpSubscriptionLink,
+  TRPCClientError,
+} from "@trpc/client";
+import { EventSource } from "eventsource";
 import superjson from "superjson";
 
 const { WHARF_URL, WHARF_API_KEY, REGISTRY_URL, REGISTRY_USER, REGISTRY_PASSWORD } = process.env;
@@ -55,4 +63,38 @@ async function walk(client) {
 
 const batched = await walk(createTRPCUntypedClient({ links: [httpBatchLink(options)] }));
 const single = await walk(createTRPCUntypedClient({ links: [httpLink(options)] }));
-console.log(JSON.stringify({ batched, single }));
+const streamed = await walk(createTRPCUntypedClient({ links: [httpBatchStreamLink(options)] }));
+
+// The events of a job until the stream ends, which closes the subscription.
+class KeyedEventSource extends EventSource {
+  constructor(url) {
+    super(url, {
+      fetch: (input, init) =>
+        fetch(input, { ...init, headers: { ...init.headers, "x-api-key": WHARF_API_KEY } }),
+    });
+  }
+}
+
+function follow(jobId) {
+  const links = [
+    httpSubscriptionLink({
+      url: options.url,
+      transformer: superjson,
+      EventSource: KeyedEventSource,
+    }),
+  ];
+  return new Promise((resolve, reject) => {
+    const seen = [];
+    createTRPCUntypedClient({ links }).subscription("job.events", { jobId }, {
+      onData: ({ id, data }) => seen.push({ id, kind: data.kind, state: data.state }),
+      onError: reject,
+      onComplete: () => resolve(seen),
+    });
+  });
+}
+
+const plain = createTRPCUntypedClient({ links: [httpLink(options)] });
+const { jobs } = await plain.query("job.all", { limit: 1 });
+const followed = await follow(jobs[0].jobId);
+const unknown = await refusal(follow("nothing"));
+console.log(JSON.stringify({ batched, single, streamed, followed, unknown }));
