@@ -37,7 +37,8 @@ async def relay(
         request.method,
         f"http://{host}{request.rel_url}",
         # aiohttp sets the header itself for a chunked body, as an Engine sends layers.
-        headers={k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"},
+        # A list of pairs: an Engine sends one ``Accept`` for each media type.
+        headers=[(k, v) for k, v in request.headers.items() if k.lower() != "transfer-encoding"],
         data=request.content if request.can_read_body else None,
         allow_redirects=False,
     ) as answer:

@@ -42,8 +42,9 @@ class Front:
         return self.edit(request, forwarded) if self.edit else forwarded
 
     async def _forward(self, request: web.Request) -> web.Response:
-        sent = {k: v for k, v in request.headers.items() if k.lower() != "transfer-encoding"}
-        sent |= {"X-Forwarded-Proto": self.scheme}
+        # A list of pairs: an Engine sends one ``Accept`` for each media type.
+        sent = [(k, v) for k, v in request.headers.items() if k.lower() != "transfer-encoding"]
+        sent.append(("X-Forwarded-Proto", self.scheme))
         async with self.session.request(
             request.method,
             f"http://{self.target}{request.rel_url}",
