@@ -341,11 +341,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.CONTAINER_UNHEALTHY: Verdict(
         retryable=False,
-        remedy="The new container failed its health check; the previous one still runs.",
+        remedy="Correct the new version or its health check. If a version ran before, it still runs.",
     ),
     FaultCode.CONTAINER_EXITED: Verdict(
         retryable=False,
-        remedy="The new container exited, see its last lines; the previous one still runs.",
+        remedy="Read the last lines of the new container. If a version ran before, it still runs.",
     ),
     FaultCode.PORT_TAKEN: Verdict(
         retryable=False,

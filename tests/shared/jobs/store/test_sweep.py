@@ -11,7 +11,7 @@ SECOND = timedelta(seconds=1)
 FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
 
 
-async def test_an_unclaimed_job_is_rung_again_after_three_seconds(world: World) -> None:
+async def test_an_unclaimed_job_is_published_again_after_three_seconds(world: World) -> None:
     server = await world.add_server()
     job_id = await world.dispatch(server)
 
@@ -140,6 +140,25 @@ async def test_a_job_whose_need_can_no_longer_be_met_is_cancelled(
     job = await world.job(waiting)
     assert job["state"] == after
     assert (job["error"] or {}).get("code") == ("need_not_met" if after == "cancelled" else None)
+
+
+async def test_a_job_that_was_not_started_shows_the_cause_of_the_job_before_it(
+    world: World,
+) -> None:
+    server = await world.add_server()
+    needed = await world.run(server)
+    waiting = await world.submit(server, needs=[needed])
+    document = {"job_id": needed, "attempt": 1, "outcome": "failed", "error": FAILED}
+    await server.call("finish", "first", **document)
+
+    await world.sweep()
+
+    error = (await world.job(waiting))["error"]
+    kind = (await world.job(needed))["kind"]
+    assert error["message"] == (
+        f"it was not started: the {kind} before it (job {needed}) failed: {FAILED['message']}"
+    )
+    assert error["remedy"] == "Read the events of that job."
 
 
 async def test_a_need_that_is_added_later_counts_as_well(world: World) -> None:
