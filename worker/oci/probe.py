@@ -5,7 +5,6 @@ password, or a user without rights. `shared.jobs.diagnosis` defines the order of
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,9 +17,9 @@ from shared.reference import RegistryHost, parse_registry, require_repository
 from worker.login import Login
 from worker.oci.auth.handshake import Authentication
 from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
-from worker.oci.probe_stages import Finding, StageRunner
-from worker.oci.registry.client import RegistryClient
-from worker.oci.registry.listing import list_repositories, list_tags
+from worker.oci.probe_stages import Finding, StageRunner, Step
+from worker.oci.registry.client import ECR_USERNAME, RegistryClient
+from worker.oci.registry.listing import list_repositories, list_tags, read_first_page
 from worker.oci.registry.manifests import MISSING
 from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.address import require_host
@@ -29,6 +28,7 @@ from worker.oci.transport.settings import ConnectionSettings
 
 TIME_LIMIT = timedelta(seconds=15)
 CANCEL_TIME_LIMIT = timedelta(seconds=3)
+MAX_REPOSITORIES = 50
 EXPIRY_WARNING = timedelta(days=21)
 BOTH_RIGHTS: frozenset[Right] = frozenset({"pull", "push"})
 
@@ -59,8 +59,8 @@ async def probe(
     async with AsyncExitStack() as stack:
         stages = _ProbeStages(request, settings, stack)
         runner = StageRunner(time_limit)
-        for stage, step in stages.steps():
-            await runner.run(stage, step)
+        for steps in stages.steps():
+            await runner.run(*steps)
         return runner.report(host=stages.host.name, repository=stages.repository)
 
 
@@ -78,19 +78,21 @@ class _ProbeStages:
         self._endpoint: Endpoint
         self._route: Route
         self._client: RegistryClient
+        self._granted: frozenset[str] | None = None
+        self._pushed: Finding | None = None
 
-    def steps(self) -> list[tuple[Stage, Callable[[], Awaitable[Finding]]]]:
+    def steps(self) -> list[tuple[tuple[Stage, Step], ...]]:
+        """Return the stages in their order; the last ones run side by side."""
         return [
-            (Stage.PARSE, self._parse),
-            (Stage.POLICY, self._check_policy),
-            (Stage.DNS, self._resolve),
-            (Stage.TCP, self._connect),
-            (Stage.TLS, self._negotiate),
-            (Stage.PING, self._ping),
-            (Stage.AUTH, self._authenticate),
-            (Stage.PULL, self._try_pull),
-            (Stage.PUSH, self._try_push),
-            (Stage.CATALOG, self._list_catalog),
+            ((Stage.PARSE, self._parse),),
+            ((Stage.POLICY, self._check_policy),),
+            ((Stage.DNS, self._resolve),),
+            ((Stage.TCP, self._connect),),
+            ((Stage.TLS, self._negotiate),),
+            ((Stage.PING, self._ping),),
+            ((Stage.AUTH, self._authenticate),),
+            ((Stage.PULL, self._try_pull),),
+            ((Stage.PUSH, self._try_push), (Stage.CATALOG, self._list_catalog)),
         ]
 
     async def _parse(self) -> Finding:
@@ -149,6 +151,7 @@ class _ProbeStages:
 
     async def _authenticate(self) -> Finding:
         authentication = await self._client.authenticate(*self._scopes())
+        self._granted = authentication.actions
         text = _describe_authentication(authentication)
         login = self._request.login
         if login is None or not (login.username or login.secret):
@@ -159,20 +162,70 @@ class _ProbeStages:
         if "pull" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
         try:
-            await list_tags(self._client, self.repository, 1)
+            await read_first_page(self._client, self.repository)
         except RegistryError as error:
-            if error.code not in MISSING:
+            if error.code in MISSING:
+                return Finding(f"{self.repository} does not exist yet, but this login may read it")
+            if error.code != FaultCode.PULL_DENIED:
                 raise
-            return Finding(f"{self.repository} does not exist yet, but this login may read it")
+            return await self._explain_denied_pull(error)
         return Finding(f"{self.repository} could be read")
+
+    async def _explain_denied_pull(self, error: RegistryError) -> Finding:
+        """Find out if a denial may be the registry's answer for a repository that does not exist.
+
+        Raises:
+            RegistryError: the same error, if nothing shows that this login has any right.
+        """
+        if self._granted is not None and not self._granted >= PULL:
+            raise error
+        text = f"{self.repository} may not be read, as some registries say if it does not exist"
+        if "push" in self._request.rights:
+            try:
+                self._pushed = await self._start_upload(self.repository)
+            except RegistryError:
+                raise error from None
+            return Finding(f"{text}; a push is possible", Outcome.WARNING, is_verified=False)
+        if other := await self._find_other_repository():
+            return Finding(f"{text}; {other} could be read", repository=other)
+        raise error
 
     async def _try_push(self) -> Finding:
         if "push" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
-        uploads = Uploads(self._client, self.repository)
+        if self._pushed is not None:
+            return self._pushed
+        try:
+            return await self._start_upload(self.repository)
+        except RegistryError as error:
+            login = self._request.login
+            creates_no_repositories = login is not None and login.username == ECR_USERNAME
+            if error.code != FaultCode.REPO_MISSING or not creates_no_repositories:
+                raise
+        text = f"{self.repository} does not exist, and this registry does not create it"
+        if other := await self._find_other_repository():
+            finding = await self._start_upload(other)
+            return Finding(f"{text}; for {other} {finding.evidence}", repository=other)
+        text = f"{text}: the right to push is not proved, name a repository that exists"
+        return Finding(text, Outcome.WARNING, is_verified=False)
+
+    async def _start_upload(self, repository: str) -> Finding:
+        uploads = Uploads(self._client, repository)
         if await _cancel(uploads, await uploads.start()):
             return Finding("an upload was started and cancelled")
         return Finding("an upload was started; the registry will remove it by itself")
+
+    async def _find_other_repository(self) -> str | None:
+        """Return a repository that this login may read, if possible of the same namespace."""
+        try:
+            names = await list_repositories(self._client, MAX_REPOSITORIES)
+            namespace = self.repository.rpartition("/")[0]
+            for name in sorted(names, key=lambda one: not one.startswith(f"{namespace}/"))[:1]:
+                await list_tags(self._client, name, 1)
+                return name
+        except WharfError:
+            pass
+        return None
 
     async def _list_catalog(self) -> Finding:
         try:

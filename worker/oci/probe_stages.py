@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from shared.coroutines import end
 from shared.errors import InvalidInputError, RegistryError
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.diagnosis import Outcome, ProbeReport, Stage, StageResult
@@ -24,11 +25,18 @@ CLAIMS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding of a stage that did not fail; ``is_verified`` if it verifies its claim."""
+    """The finding of a stage that did not fail; ``is_verified`` if it verifies its claim.
+
+    ``repository`` is another one than requested, for which the claim was verified.
+    """
 
     evidence: str
     outcome: Outcome = Outcome.OK
     is_verified: bool = True
+    repository: str = ""
+
+
+Step = Callable[[], Awaitable[Finding]]
 
 
 class StageRunner:
@@ -38,22 +46,43 @@ class StageRunner:
         self._time_limit = time_limit
         self._ends_at = time.monotonic() + time_limit.total_seconds()
         self._results: list[StageResult] = []
-        self._verified: set[Stage] = set()
+        self._verified: dict[Stage, str] = {}
 
-    async def run(self, stage: Stage, step: Callable[[], Awaitable[Finding]]) -> None:
-        """Run a stage, unless an earlier one failed."""
+    async def run(self, *steps: tuple[Stage, Step]) -> None:
+        """Run one stage or several side by side, unless an earlier one failed.
+
+        The failure of one ends those that come after it.
+        """
+        tasks = [asyncio.create_task(self._run_timed(*step)) for step in steps]
+        try:
+            for (stage, _), task in zip(steps, tasks, strict=True):
+                if self._has_failed:
+                    self._results.append(StageResult(stage=stage, outcome=Outcome.NOT_RUN))
+                else:
+                    self._add(*await task)
+        finally:
+            await end(*tasks)
+
+    def _add(self, result: StageResult, finding: Finding | None) -> None:
+        self._results.append(result)
+        if finding and finding.is_verified:
+            self._verified[result.stage] = finding.repository
+
+    async def _run_timed(self, stage: Stage, step: Step) -> tuple[StageResult, Finding | None]:
         if self._has_failed:
-            self._results.append(StageResult(stage=stage, outcome=Outcome.NOT_RUN))
-            return
+            return StageResult(stage=stage, outcome=Outcome.NOT_RUN), None
         started = time.monotonic()
-        result = await self._run(stage, step, self._ends_at - started)
+        result, finding = await self._run(stage, step, self._ends_at - started)
         elapsed = round((time.monotonic() - started) * 1000, 1)
-        self._results.append(result.model_copy(update={"milliseconds": elapsed}))
+        return result.model_copy(update={"milliseconds": elapsed}), finding
 
     def report(self, *, host: str, repository: str) -> ProbeReport:
         """Return all results, and the claims that they verify."""
         where = repository or "the repository"
-        claims = {stage: text.format(repository=where) for stage, text in CLAIMS.items()}
+        claims = {
+            stage: text.format(repository=self._verified.get(stage) or where)
+            for stage, text in CLAIMS.items()
+        }
         return ProbeReport(
             host=host,
             repository=repository,
@@ -69,18 +98,17 @@ class StageRunner:
         return any(result.outcome is Outcome.FAILED for result in self._results)
 
     async def _run(
-        self, stage: Stage, step: Callable[[], Awaitable[Finding]], seconds: float
-    ) -> StageResult:
+        self, stage: Stage, step: Step, seconds: float
+    ) -> tuple[StageResult, Finding | None]:
         try:
             async with asyncio.timeout(seconds):
                 finding = await step()
         except (RegistryError, InvalidInputError) as error:
-            return _make_failure(stage, error)
+            return _make_failure(stage, error), None
         except TimeoutError:
-            return _make_failure(stage, self._make_timeout())
-        if finding.is_verified:
-            self._verified.add(stage)
-        return StageResult(stage=stage, outcome=finding.outcome, evidence=finding.evidence)
+            return _make_failure(stage, self._make_timeout()), None
+        result = StageResult(stage=stage, outcome=finding.outcome, evidence=finding.evidence)
+        return result, finding
 
     def _make_timeout(self) -> RegistryError:
         seconds = self._time_limit.total_seconds()

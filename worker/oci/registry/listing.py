@@ -35,6 +35,19 @@ async def list_tags(client: RegistryClient, repository: str, limit: int) -> tupl
     return await _list_entries(client, path, scope, limit)
 
 
+async def read_first_page(client: RegistryClient, repository: str) -> None:
+    """Check that the tags of a repository can be read; reuse the answer that proved the login.
+
+    Raises:
+        RegistryError: as `list_tags`.
+    """
+    page = client.first_page
+    if page is None:
+        await list_tags(client, repository, 1)
+    elif page.status != 200 or read_page(page) is None:
+        raise await client.refuse(page, Operation.LIST, repository)
+
+
 async def list_all_tags(
     client: RegistryClient, repository: str, limit: int
 ) -> tuple[str, ...] | None:

@@ -13,7 +13,12 @@ from typing import Protocol
 from shared.errors import InvalidReferenceError, RegistryError
 from shared.faults import FaultCode
 from shared.networks import RegistryNetworks, is_address, is_number
+from worker.oci.transport.lookups import LookUps
 
+_FAILURES = {
+    socket.EAI_AGAIN: "a temporary failure: no DNS server answered",
+    socket.EAI_FAIL: "the DNS server answered with an error",
+}
 NOT_FOUND = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 
 
@@ -27,10 +32,10 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """The machine's own resolver, called in a thread."""
+    """The machine's own resolver; all of a process share its look-ups."""
 
     async def resolve(self, hostname: str) -> tuple[str, ...]:
-        return await asyncio.to_thread(look_up, hostname)
+        return await _LOOK_UPS.find(hostname)
 
 
 def look_up(hostname: str) -> tuple[str, ...]:
@@ -41,6 +46,9 @@ def look_up(hostname: str) -> tuple[str, ...]:
     """
     found = socket.getaddrinfo(hostname, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+_LOOK_UPS = LookUps(look_up)
 
 
 def require_host(hostname: str, networks: RegistryNetworks) -> None:
@@ -88,13 +96,13 @@ async def _resolve(hostname: str, resolver: Resolver, deadline: timedelta) -> tu
             raise _make_not_found(hostname) from error
         raise RegistryError(
             FaultCode.DNS_FAILURE,
-            f"the DNS look-up of {hostname} failed",
-            evidence=f"EAI {error.errno}",
+            f"the DNS resolver of this server could not look up {hostname}",
+            evidence=_FAILURES.get(error.errno or 0, ""),
         ) from error
     except (TimeoutError, UnicodeError) as error:
         raise RegistryError(
             FaultCode.DNS_FAILURE,
-            f"the DNS look-up of {hostname} got no answer",
+            f"the DNS resolver of this server did not answer for {hostname}",
             evidence=f"nothing within {deadline.total_seconds():g} s",
         ) from error
 

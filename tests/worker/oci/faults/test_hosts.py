@@ -4,10 +4,11 @@ import pytest
 from aiohttp import web
 
 from shared.faults import FaultCode
-from tests.fakes.scripted_registry import ScriptedRegistry
+from shared.jobs.diagnosis import Outcome, Stage
+from tests.fakes.scripted_registry import ScriptedRegistry, refuses
 from tests.fakes.web import Answer, open_fake, says
 from tests.worker.oci.faults.asking import ask, everywhere, fail_pull, probe_registry
-from tests.worker.oci.parts import API, make_login, open_client
+from tests.worker.oci.parts import API, make_login, open_client, outcomes
 from tests.worker.oci.sample_images import MANIFEST
 from worker.oci.registry import manifests
 from worker.oci.transport.settings import ConnectionSettings
@@ -164,3 +165,14 @@ async def test_a_head_that_is_refused_alone_is_no_refusal(settings: ConnectionSe
         found = await manifests.describe(client, "team/app", "1")
 
     assert found.media_type == MANIFEST
+
+
+async def test_403_for_missing_repositories_fails_no_test(settings: ConnectionSettings) -> None:
+    registry = ScriptedRegistry({"GET /v2/team/app/tags/list": refuses(403, "DENIED")})
+
+    async with open_fake(registry.answer) as fake:
+        report = await probe_registry(fake.host, settings, make_login(fake.host))
+
+    assert report.fault() is None
+    assert outcomes(report)[Stage.PULL] is Outcome.WARNING
+    assert not any("may pull" in claim for claim in report.verified)
