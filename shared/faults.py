@@ -341,7 +341,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.CONTAINER_UNHEALTHY: Verdict(
         retryable=False,
-        remedy="Correct the new version or its health check. If a version ran before, it still runs.",
+        remedy="Correct the new version or its health check. If a version ran before, it still "
+        "runs.",
     ),
     FaultCode.CONTAINER_EXITED: Verdict(
         retryable=False,

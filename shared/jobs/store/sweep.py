@@ -94,10 +94,13 @@ DROP_HOPELESS = Change(
     ),
     """
 UPDATE job SET state = 'cancelled', error = jsonb_build_object(
-    'code', 'need_not_met', 'message', concat('it was not started: the ', needed.kind, ' before it (job ',
-      needed.job_id, ') ', CASE needed.state WHEN 'cancelled' THEN 'was cancelled' ELSE needed.state END,
+    'code', 'need_not_met', 'retryable', false,
+    'message', concat(
+      'it was not started: the ', needed.kind, ' before it (job ', needed.job_id, ') ',
+      CASE needed.state WHEN 'cancelled' THEN 'was cancelled' ELSE needed.state END,
       ': ' || left(needed.error ->> 'message', 500)),
-    'remedy', coalesce(nullif(left(needed.error ->> 'remedy', 500), ''), 'Read the events of that job.'), 'retryable', false)
+    'remedy', coalesce(
+      nullif(left(needed.error ->> 'remedy', 500), ''), 'Read the events of that job.'))
   FROM due JOIN job needed ON needed.job_id = due.needs_job_id
  WHERE job.job_id = due.row_id AND job.state = 'queued'
 RETURNING job.job_id
