@@ -3,20 +3,16 @@
 import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from random import Random
-
-import redis
 
 from shared.jobs.store.sweep import AttemptMessage
 from tests.chaos.front import Misbehaviour
 from tests.chaos.scene import Scene
 
 LONGER_THAN_A_LEASE = 18.0
-VALKEY_SECONDS = 10.0
 Strike = Callable[[Scene, int, Random], AbstractContextManager[None]]
 
 PUBLISHED = """
@@ -84,25 +80,11 @@ def valkey_killed(*, empty: bool) -> Strike:
 def valkey_told(*words: str) -> Strike:
     @contextmanager
     def strike(scene: Scene, _: int, __: Random) -> Iterator[None]:
-        _tell_valkey(scene, words)
+        with scene.broker() as broker:
+            broker.execute_command(*words)
         yield
 
     return strike
-
-
-def _tell_valkey(scene: Scene, words: tuple[str, ...]) -> None:
-    """Send a command; on a busy machine a broker that was started again may not listen yet."""
-    until = time.monotonic() + VALKEY_SECONDS
-    while True:
-        try:
-            with scene.broker() as broker:
-                broker.execute_command(*words)
-        except redis.exceptions.ConnectionError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.1)
-        else:
-            return
 
 
 def postgres_ended(*, hard: bool) -> Strike:

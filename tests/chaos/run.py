@@ -76,14 +76,25 @@ class Run:
                 fault, begun, closing = entry
                 closing.close()
                 self.story.struck.append(InjectedFault(fault, begun, time.time()))
-            while waiting and waiting[0].at <= now:
-                fault = waiting.pop(0)
-                self.tell(f"{now:6.1f} s  {fault.kind.name} ({fault.target})")
+            while due := self._due(waiting, now, [entry[0] for entry in open_faults]):
+                waiting.remove(due)
+                self.tell(f"{now:6.1f} s  {due.kind.name} ({due.target})")
                 closing = ExitStack()
                 begun = time.time()
-                closing.enter_context(fault.kind.strike(self.scene, fault.target, self.chance))
-                open_faults.append((fault, begun, closing))
+                closing.enter_context(due.kind.strike(self.scene, due.target, self.chance))
+                open_faults.append((due, begun, closing))
             self._look_after()
+
+    @staticmethod
+    def _due(waiting: Sequence[Fault], now: float, is_open: Sequence[Fault]) -> Fault | None:
+        """Return the next fault that is due, unless an open one strikes the same thing.
+
+        On a busy machine several are due at once.
+        """
+        if not waiting or waiting[0].at > now:
+            return None
+        fault = waiting[0]
+        return None if any(fault.places & other.places for other in is_open) else fault
 
     def _watch(self, enough: Callable[[], bool]) -> None:
         while not enough():
