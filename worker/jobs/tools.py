@@ -12,6 +12,7 @@ from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
+from worker.jobs.engine_view import EngineView
 from worker.jobs.joblog import LogSender
 from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
@@ -20,7 +21,7 @@ from worker.oci.destinations import Destinations
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
-from worker.oci.transport.settings import ConnectionSettings, EngineProxy
+from worker.oci.transport.settings import ConnectionSettings
 from worker.progress import TransferProgress
 
 IDLE = timedelta(seconds=60)
@@ -82,20 +83,12 @@ class Tools:
     workspaces: Workspaces
     api_url: str | None = None
     destinations: Destinations = field(default_factory=Destinations)
+    engine_view: EngineView = field(default_factory=EngineView)
     uploads: UploadCount = field(default_factory=UploadCount)
 
     async def connection_settings(self) -> ConnectionSettings:
-        """Return how registries are reached; plain HTTP needs an entry in the Engine's list.
-
-        Raises:
-            EngineError: the Engine does not answer, so its list is unknown.
-        """
-        info = await self.engine.info()
-        return ConnectionSettings(
-            self.networks,
-            frozenset(info.insecure_registries),
-            proxy=EngineProxy(info.https_proxy, info.no_proxy),
-        )
+        """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""
+        return await self.engine_view.settings(self.engine, self.networks)
 
     async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """Return the login for the Engine after checking where ``target``'s registry sends it.

@@ -13,13 +13,16 @@ from worker.jobs.attempt import NegativeResultError
 from worker.jobs.tools import Tools
 from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
-from worker.oci.transport.settings import ConnectionSettings
 
 ENGINE_CAN_LOG_IN = "Docker on this server logs in there too"
-ENGINE_SECONDS = 5.0
+ENGINE_SECONDS = 8.0
+PING_SECONDS = 1.0
+ENGINE_PAUSE_SECONDS = 0.5
 
 
-async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> ProbeReport:
+async def run_test(
+    command: RegistryTest, grants: Grants, tools: Tools, *, engine_seconds: float = ENGINE_SECONDS
+) -> ProbeReport:
     """Test the registry and return the report if it passed every stage.
 
     Raises:
@@ -29,7 +32,6 @@ async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> Probe
     if not grants.grants:
         raise RegistryError(FaultCode.AUTH_MISSING, f"the job has no login for {command.host}")
     [grant] = grants.grants
-    settings, engine_error = await _settings(tools)
     report = await probe(
         ProbeRequest(
             url=grant.login.host,
@@ -38,56 +40,95 @@ async def run_test(command: RegistryTest, grants: Grants, tools: Tools) -> Probe
             rights=grant.rights,
             warnings=command.warnings,
         ),
-        settings,
+        await tools.connection_settings(),
     )
-    report = await _ask_engine(report, grant.login, tools, engine_error)
+    report = await _ask_engine(report, grant.login, tools, engine_seconds)
     fault = report.fault()
     if fault is not None:
         raise NegativeResultError(fault, report)
     return report
 
 
-async def _settings(tools: Tools) -> tuple[ConnectionSettings, EngineError | None]:
-    try:
-        return await tools.connection_settings(), None
-    except EngineError as error:
-        return ConnectionSettings(tools.networks), error
-
-
 async def _ask_engine(
-    report: ProbeReport, login: Login, tools: Tools, engine_error: EngineError | None
+    report: ProbeReport, login: Login, tools: Tools, seconds: float
 ) -> ProbeReport:
-    """Add the stage of the Engine's login: it has its own DNS, proxy, certificates and clock."""
+    """Add the stage of the Engine's login: it has its own DNS, proxy, certificates and clock.
+
+    An Engine that does not answer, or may not be asked, says nothing about the registry: the test
+    passes, with a warning.
+    """
     if report.fault() is not None:
         return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
     begun = time.monotonic()
     try:
-        if engine_error is not None:
-            raise engine_error
-        async with asyncio.timeout(ENGINE_SECONDS):
-            seen = Reference(report.host, report.repository, "latest")
-            given = await tools.engine_login(login, seen)
-            if given is not None:
-                await images.authenticate(tools.engine, parse_registry(login.host), given)
+        async with asyncio.timeout(seconds):
+            await _log_in(report, login, tools)
     except (EngineError, RegistryError, TimeoutError) as error:
-        code, evidence = _fault(error)
-        failed = StageResult(
-            stage=Stage.ENGINE,
-            outcome=Outcome.FAILED,
-            code=code,
-            milliseconds=_since(begun),
-            evidence=evidence,
-            remedy=FAULTS[code].remedy,
-        )
-        return report.with_stage(failed, not_verified=ENGINE_CAN_LOG_IN)
+        result = await _make_result(error, tools)
+        result = result.model_copy(update={"milliseconds": _since(begun)})
+        return report.with_stage(result, not_verified=ENGINE_CAN_LOG_IN)
     passed = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK, milliseconds=_since(begun))
     return report.with_stage(passed, verified=ENGINE_CAN_LOG_IN)
 
 
-def _fault(error: EngineError | RegistryError | TimeoutError) -> tuple[FaultCode, str]:
-    if not isinstance(error, TimeoutError):
-        return FaultCode(error.code), error.message
-    return FaultCode.CONN_TIMEOUT, f"Docker did not answer within {ENGINE_SECONDS:g} s"
+async def _log_in(report: ProbeReport, login: Login, tools: Tools) -> None:
+    """Log in with the Engine; an Engine that is just restarting is asked a second time."""
+    given = await tools.engine_login(login, Reference(report.host, report.repository, "latest"))
+    if given is None:
+        return
+    host = parse_registry(login.host)
+    try:
+        await images.authenticate(tools.engine, host, given)
+    except EngineError as error:
+        if error.code != FaultCode.ENGINE_UNREACHABLE:
+            raise
+        await asyncio.sleep(ENGINE_PAUSE_SECONDS)
+        await images.authenticate(tools.engine, host, given)
+
+
+async def _make_result(
+    error: EngineError | RegistryError | TimeoutError, tools: Tools
+) -> StageResult:
+    if isinstance(error, TimeoutError) and await _answers(tools):
+        code = FaultCode.CONN_TIMEOUT
+        evidence = "Docker on this server answers, but it got no answer from the registry in time"
+    elif isinstance(error, TimeoutError):
+        evidence = "not asked: Docker on this server did not answer in time"
+        return _make_warning(FaultCode.ENGINE_UNREACHABLE, evidence)
+    else:
+        code, evidence = FaultCode(error.code), error.message
+    if code is FaultCode.ENGINE_UNREACHABLE:
+        return _make_warning(code, f"not asked: {evidence}")
+    if code is FaultCode.BLOCKED_BY_PROXY and isinstance(error, EngineError):
+        # The registry has just answered from here; so this is a proxy before Docker's socket.
+        text = "not asked: a proxy before Docker's socket refuses the call POST /auth"
+        return StageResult(stage=Stage.ENGINE, outcome=Outcome.SKIPPED, evidence=text)
+    return StageResult(
+        stage=Stage.ENGINE,
+        outcome=Outcome.FAILED,
+        code=code,
+        evidence=evidence,
+        remedy=FAULTS[code].remedy,
+    )
+
+
+async def _answers(tools: Tools) -> bool:
+    try:
+        async with asyncio.timeout(PING_SECONDS):
+            await tools.engine.ping()
+    except (EngineError, TimeoutError):
+        return False
+    return True
+
+
+def _make_warning(code: FaultCode, evidence: str) -> StageResult:
+    return StageResult(
+        stage=Stage.ENGINE,
+        outcome=Outcome.WARNING,
+        code=code,
+        evidence=evidence,
+        remedy=FAULTS[code].remedy,
+    )
 
 
 def _since(begun: float) -> float:

@@ -15,7 +15,7 @@ from yarl import URL
 from shared.errors import RegistryError, WharfError
 from worker.oci.transport.errors import make_connection_error
 from worker.oci.transport.peer import explain_failure
-from worker.oci.transport.route import Route, find_origin, find_route_to
+from worker.oci.transport.route import Route, blame_engine, find_origin, find_route_to
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
 from worker.oci.transport.stream import Stream
 
@@ -193,9 +193,10 @@ class Transport:
         fault = make_connection_error(error, f"{route.hostname}:{route.port}")
         if route.context is None or not route.addresses or route.origin in self._answered:
             return fault
-        return await explain_failure(
+        cause = await explain_failure(
             fault, route.hostname, route.addresses[0], route.port, self._settings.deadlines.tls
         )
+        return blame_engine(cause, self._settings)
 
 
 class _PinnedResolver(AbstractResolver):

@@ -33,6 +33,16 @@ from worker.oci.transport.errors import (
 from worker.oci.transport.peer import explain_failure
 from worker.oci.transport.settings import ConnectionSettings
 
+INSECURE_CODES = frozenset(
+    {
+        FaultCode.TLS_NOT_OFFERED,
+        FaultCode.TLS_UNKNOWN_CA,
+        FaultCode.TLS_EXPIRED,
+        FaultCode.TLS_NAME_MISMATCH,
+    }
+)
+"""Faults that do not matter for a registry on the Engine's insecure list."""
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -136,13 +146,23 @@ async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
             unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
             if unverified:
                 return replace(unverified, unverified_reason=fault.message)
-        raise await explain_failure(
-            fault,
-            endpoint.hostname,
-            endpoint.addresses[0],
-            endpoint.port or 443,
-            settings.deadlines.tls,
-        ) from error
+        port = endpoint.port or 443
+        cause = await explain_failure(
+            fault, endpoint.hostname, endpoint.addresses[0], port, settings.deadlines.tls
+        )
+        raise blame_engine(cause, settings) from error
+
+
+def blame_engine(fault: RegistryError, settings: ConnectionSettings) -> RegistryError:
+    """Return the error of an Engine whose list is unknown, if the list could allow the registry."""
+    if not settings.engine_problem or fault.code not in INSECURE_CODES:
+        return fault
+    return RegistryError(
+        FaultCode.ENGINE_UNREACHABLE,
+        f"{fault.message}; the registry may be on Docker's list of insecure registries, but "
+        f"{settings.engine_problem}",
+        evidence=fault.evidence,
+    )
 
 
 async def find_route(

@@ -26,16 +26,20 @@ class Deadlines:
 
 @dataclass(frozen=True)
 class EngineProxy:
-    """An Engine's proxy for HTTPS, and the hosts that it reaches directly (``NO_PROXY``)."""
+    """An Engine's proxies for HTTPS and for plain HTTP, and the hosts that it reaches directly.
+
+    ``no_proxy`` is its ``NO_PROXY``.
+    """
 
     url: str = ""
     no_proxy: str = ""
+    http_url: str = ""
 
     def applies_to(self, hostname: str) -> bool:
-        """Return whether the Engine uses the proxy for a host (rules of Go's ``httpproxy``)."""
+        """Return whether the Engine uses a proxy for a host (rules of Go's ``httpproxy``)."""
         entries = {entry.strip().lower() for entry in self.no_proxy.split(",")} - {""}
         domains = {f".{entry.lstrip('.')}" for entry in entries}
-        if not self.url or "*" in entries or hostname == "localhost":
+        if not (self.url or self.http_url) or "*" in entries or hostname == "localhost":
             return False
         if not is_address(hostname):
             return not f".{hostname}".endswith(tuple(domains))
@@ -55,7 +59,8 @@ class ConnectionSettings:
     """The networks, certificates and limits of connections to registries.
 
     ``insecure`` is the Engine's list: ``host[:port]`` as in image names, or a CIDR. ``proxy`` is
-    the Engine's proxy for HTTPS; we use it only to check where the Engine would send a login.
+    the Engine's proxy; we use it only to check where the Engine would send a login.
+    ``engine_problem`` says why the Engine's list is unknown, if it is.
     """
 
     networks: RegistryNetworks
@@ -64,3 +69,4 @@ class ConnectionSettings:
     resolver: Resolver = field(default_factory=SystemResolver)
     deadlines: Deadlines = field(default_factory=Deadlines)
     proxy: EngineProxy = field(default_factory=EngineProxy)
+    engine_problem: str = ""

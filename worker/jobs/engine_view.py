@@ -1,0 +1,50 @@
+"""The Engine's view of registries: its insecure list and its proxy, as last known."""
+
+import asyncio
+from dataclasses import dataclass
+
+from shared.errors import EngineError
+from shared.networks import RegistryNetworks
+from worker.engine.transport.connection import Engine
+from worker.engine.transport.information import EngineInfo
+from worker.oci.transport.settings import ConnectionSettings, EngineProxy
+
+FIRST_SECONDS = 5.0
+AGAIN_SECONDS = 1.0
+"""How long an Engine is waited for: before and after it has answered once.
+
+An Engine may answer only after ten seconds while a name server of its own is silent.
+"""
+
+
+@dataclass
+class EngineView:
+    """The last known configuration of one Engine, as far as traffic to registries needs it."""
+
+    first_seconds: float = FIRST_SECONDS
+    again_seconds: float = AGAIN_SECONDS
+    known: EngineInfo | None = None
+
+    async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
+        """Return how registries are reached. An Engine that does not answer is no error.
+
+        Its list is then the last known one. If there is none, the settings say so, and a registry
+        that needs to be on the list is told as ``engine_unreachable``.
+        """
+        problem = ""
+        seconds = self.again_seconds if self.known else self.first_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                self.known = await engine.info()
+        except TimeoutError:
+            problem = f"the Docker Engine did not answer within {seconds:g} s"
+        except EngineError as error:
+            problem = f"the Docker Engine did not tell its settings ({error.code})"
+        info = self.known
+        if info is None:
+            return ConnectionSettings(networks, engine_problem=problem)
+        return ConnectionSettings(
+            networks,
+            frozenset(info.insecure_registries),
+            proxy=EngineProxy(info.https_proxy, info.no_proxy, info.http_proxy),
+        )
