@@ -21,6 +21,7 @@ WharfError
 │   └── LastAdminKeyError
 ├── SignatureError              401, a deploy hook's request has no valid signature
 ├── NoProcedureError            404, in tRPC's format
+├── NotOfferedError             501, a procedure of Dokploy for what is not done here
 ├── WrongMethodError            405, ``allowed`` is the right method
 ├── WrongMediaTypeError         415
 ├── TooLargeError               413
@@ -115,6 +116,10 @@ class SignatureError(UnauthenticatedError):
 
 class NoProcedureError(WharfError):
     code = "no_procedure"
+
+
+class NotOfferedError(WharfError):
+    code = "not_offered"
 
 
 class WrongMethodError(WharfError):

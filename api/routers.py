@@ -19,6 +19,9 @@ from api.deploy_hooks import procedures as deploy_hook
 from api.deployments import deploy
 from api.deployments import logs as deployment_logs
 from api.deployments import procedures as deployment
+from api.dokploy import applications as dokploy_application
+from api.dokploy import deployments as dokploy_deployment
+from api.dokploy import installation, keys, projects
 from api.images import procedures as image
 from api.jobs import procedures as job
 from api.operations import restore
@@ -46,6 +49,7 @@ MODULES = (
     *(application, application_source, application_build, build),
     *(deploy, deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
+    *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )
 
 PROCEDURES: dict[str, Procedure[Any, Any]] = {

@@ -31,6 +31,7 @@ PARTS = {
         *("__main__", "main", "routers", "errors", "cli"),
         *("docs", "http", "procedure", "fields", "limits", "sockets", "events", "uploads"),
         *("accounts", "applications", "builds", "compose", "deploy_hooks", "deployments"),
+        "dokploy",
         *("images", "jobs", "operations", "registries", "rollbacks", "servers", "webhooks"),
     },
     "worker": {

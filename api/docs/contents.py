@@ -43,6 +43,7 @@ CONTENTS = (
         (
             "reference/protocols",
             "reference/procedures",
+            "reference/dokploy",
             "reference/codes",
             "reference/settings",
             "reference/commands",

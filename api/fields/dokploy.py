@@ -72,4 +72,12 @@ ENVIRONMENT = _all(
     "createEnvFile", "variables are passed to the container, never written to a file"
 )
 GIT = _all("watchPaths", "every requested deployment is carried out")
+API_KEY = {
+    **_all("prefix", "every key begins alike"),
+    **_all(
+        "rateLimitEnabled rateLimitTimeWindow rateLimitMax",
+        "the limit is WHARF_API_RATE_PER_MINUTE",
+    ),
+    **_all("remaining refillAmount refillInterval", "keys are not used up"),
+}
 BUILD = _all("description", "a build has only a title")

@@ -75,6 +75,8 @@ class Input(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
+        if isinstance(value, float) and value.is_integer():
+            return int(value)  # JSON has one kind of number.
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and ("\0" in text or not _is_unicode(text)):
                 raise ValueError("Invalid string: contains a NUL or an unpaired surrogate")

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from api.errors import NoProcedureError, WrongMethodError
 from api.fields.effects import FieldWarning
+from api.http.published import find_reason
 from api.http.status import status_of
 from api.procedure.procedure import Procedure
 from shared.errors import WharfError
@@ -79,7 +80,9 @@ Answer = Success | Failure
 
 
 def find_procedure(procedures: Procedures, path: str) -> AnyProcedure | WharfError:
-    return procedures.get(path) or NoProcedureError(f'No procedure found on path "{path}"')
+    """Return the procedure, or the error that there is none or that it is not offered."""
+    missing = NoProcedureError(f'No procedure found on path "{path}"')
+    return procedures.get(path) or find_reason(path) or missing
 
 
 def make_wrong_method(procedure: AnyProcedure, method: str, allowed: str) -> WrongMethodError:

@@ -15,6 +15,7 @@ from api.http.body import read_body, require_json, require_one_input
 from api.http.calls import AnyProcedure, Call, Failure, log_refusal
 from api.http.perform import perform
 from api.http.plain import plain_error, plain_response
+from api.http.published import find_reason
 from api.http.sse import answer_events
 from api.http.uploads import answer_upload
 from api.jobs.event_access import EVENTS
@@ -56,8 +57,9 @@ def _add(app: FastAPI, name: str, method: str, endpoint: Endpoint) -> None:
 
 
 async def answer_unknown(resources: Resources, path: str, request: Request) -> Response:
-    """Answer all other paths below ``/api/``: 401 without a key, 404 with one."""
-    call = Call(path, NoProcedureError("Not found"), lambda: None, guarded=True)
+    """Answer all other paths below ``/api/``: 401 without a key, 404 or 501 with one."""
+    error = find_reason(path) or NoProcedureError("Not found")
+    call = Call(path, error, lambda: None, guarded=True)
     [answer] = await perform(resources, request, [call])
     return plain_response(answer)
 

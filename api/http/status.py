@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from api.errors import (
     NoProcedureError,
+    NotOfferedError,
     RequestTimeoutError,
     TooLargeError,
     TooManyError,
@@ -41,6 +42,7 @@ STATUSES: dict[type[WharfError], Status] = {
     UnauthenticatedError: Status("UNAUTHORIZED", -32001, 401),
     ForbiddenError: Status("FORBIDDEN", -32003, 403),
     NotFoundError: Status("NOT_FOUND", -32004, 404),
+    NotOfferedError: Status("NOT_IMPLEMENTED", -32603, 501),
     NoProcedureError: Status("NOT_FOUND", -32004, 404),
     WrongMethodError: Status("METHOD_NOT_SUPPORTED", -32005, 405),
     ConflictError: Status("CONFLICT", -32009, 409),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from api.http.openapi.examples import EXAMPLES
-from api.http.openapi.objects import REGISTRY_ID, SERVER_ID
+from api.http.openapi.objects import ORGANIZATION_ID, REGISTRY_ID, SERVER_ID
 
 
 @dataclass(frozen=True)
@@ -330,12 +330,52 @@ PROBES: dict[str, Probe] = {
     ),
     "apiKey.all": Probe({}, {}),
     "user.get": Probe({}, {}),
+    "application.search": Probe(
+        {"q": "kept"},
+        {
+            **dict.fromkeys(("q", "name", "appName", "description", "dockerImage"), NOTHING),
+            **dict.fromkeys(("repository", "owner", "projectId", "environmentId"), NOTHING),
+            "limit": refused(0),
+            "offset": 1,
+        },
+    ),
+    "application.delete": Probe(
+        {"applicationId": "$application"}, {"applicationId": NOTHING}, ("application",)
+    ),
+    "application.killBuild": Probe(
+        {"applicationId": "$application"}, {"applicationId": NOTHING}, ("new_deployment",)
+    ),
+    "deployment.allByType": Probe(
+        {"id": "$kept", "type": "application"}, {"id": NOTHING, "type": "compose"}
+    ),
+    "deployment.allCentralized": Probe({}, {}),
+    "deployment.queueList": Probe({}, {}),
+    "deployment.killProcess": Probe(
+        {"deploymentId": "$new_deployment"}, {"deploymentId": NOTHING}, ("new_deployment",)
+    ),
+    "project.all": Probe({}, {}),
+    "project.one": Probe({"projectId": "$organization"}, {"projectId": NOTHING}),
+    "environment.one": Probe({"environmentId": "$organization"}, {"environmentId": NOTHING}),
+    "environment.byProjectId": Probe({"projectId": "$organization"}, {"projectId": NOTHING}),
+    "settings.health": Probe({}, {}),
+    "settings.getDokployVersion": Probe({}, {}),
+    "settings.isCloud": Probe({}, {}),
+    "server.count": Probe({}, {}),
+    "user.createApiKey": Probe(
+        {"name": "probe", "metadata": {"organizationId": "$organization"}},
+        {"name": "other", "metadata": {"organizationId": NOTHING}, "expiresIn": 60},
+    ),
+    "user.deleteApiKey": Probe({"apiKeyId": "$api_key"}, {"apiKeyId": NOTHING}, ("api_key",)),
     "restore.one": Probe({}, {}),
     "restore.resume": Probe({}, {}),
     "apiKey.remove": Probe({"apiKeyId": "$api_key"}, {"apiKeyId": NOTHING}, ("api_key",)),
 }
 
-OBJECTS = {REGISTRY_ID: "$registry", SERVER_ID: "$server"}
+OBJECTS = {
+    REGISTRY_ID: "$registry",
+    SERVER_ID: "$server",
+    ORGANIZATION_ID: "$organization",
+}
 """Objects of the scene in place of those that the documented examples name."""
 
 

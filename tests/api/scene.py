@@ -159,6 +159,7 @@ async def _fill(scene: Scene, server: TestServer) -> None:
     await deploy(client, stored["applicationId"])
     image = await create_application(client, name="image", dockerImage="ghcr.io/a/b:1")
     scene.names["image_application"] = image["applicationId"]
+    scene.names["organization"] = image["organizationId"]
     for name in ("registry", "webhook", "application", "paused_server", "gone_server"):
         await scene.make(name)
     scene.names["own_key"] = (await client.get("/api/apiKey.all")).json()[0]["apiKeyId"]

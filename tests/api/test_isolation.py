@@ -28,6 +28,9 @@ NO_LOOK_UP = {
     ("application.update", "serverId"),
     ("application.update", "customGitSSHKeyId"),
     ("application.saveGitProvider", "customGitSSHKeyId"),
+    # They narrow a search of the caller's own applications.
+    ("application.search", "projectId"),
+    ("application.search", "environmentId"),
 }
 IDS = ("Id", "Ids")
 OWN = {"applicationId": "own application"}
@@ -125,6 +128,13 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("deployHook.all", {"applicationId": "application"}),
     ("deployHook.remove", {"hookId": "hook"}),
     ("apiKey.remove", {"apiKeyId": "key"}),
+    ("user.deleteApiKey", {"apiKeyId": "key"}),
+    ("application.delete", {"applicationId": "application"}),
+    ("application.killBuild", {"applicationId": "application"}),
+    ("deployment.killProcess", {"deploymentId": "deployment"}),
+    ("project.one", {"projectId": "organization"}),
+    ("environment.one", {"environmentId": "organization"}),
+    ("environment.byProjectId", {"projectId": "organization"}),
 ]
 
 
@@ -189,6 +199,7 @@ async def test_an_object_of_another_organization_is_not_found_and_nothing_happen
         "delivery": sent.json()[0]["deliveryId"],
         "job": job["jobId"],
         "key": key["apiKeyId"],
+        "organization": key["organizationId"],
     }
     before = snapshot(database)
 
@@ -264,6 +275,9 @@ async def test_a_member_may_use_and_not_change(
         "deployHook.remove": {"hookId": "x"},
         "apiKey.create": {"name": "x", "role": "admin"},
         "apiKey.remove": {"apiKeyId": "x"},
+        "user.createApiKey": {"name": "x", "metadata": {"organizationId": "x"}},
+        "user.deleteApiKey": {"apiKeyId": "x"},
+        "application.delete": of_application,
         "restore.one": {},
         "restore.resume": {},
     }

@@ -27,6 +27,7 @@ from shared.settings import (
     Settings,
     WorkerSettings,
 )
+from tests.docs.dokploy import make_dokploy_page
 from tests.docs.words import (
     CODES_INTRODUCTION,
     COMMANDS_INTRODUCTION,
@@ -51,6 +52,7 @@ async def make_pages() -> dict[str, str]:
         "procedures.md": _procedures(),
         "commands.md": _commands(),
         "metrics.md": await _metrics(),
+        "dokploy.md": make_dokploy_page(MADE),
     }
 
 

@@ -174,6 +174,7 @@ MEANINGS = {
     "not_found": "Your organization has nothing with this id.",
     "conflict": "It already exists, or its state does not allow this.",
     "still_running": "The job did not end within the waiting time.",
+    "not_offered": "A procedure of Dokploy for what Wharfinger does not do. The message says why.",
     "unreadable_input": "The body is not JSON in UTF-8.",
     "no_effect": "A field cannot take effect. The message names it.",
     "url_invalid": "No message can be sent to this URL.",

@@ -34,6 +34,7 @@ REFUSALS = {
     "no_effect": "Leave the field out.",
     "no_procedure": "Check the path and the method.",
     "not_found": "Check the id, and that the key belongs to the same organization.",
+    "not_offered": "Use what the message names instead.",
     "password_needed": "Give the password together with the new host or username.",
     "quota_exceeded": "Remove contexts or applications, or ask the operator for more space.",
     "rate_limited": "Send the request again after `Retry-After` seconds.",

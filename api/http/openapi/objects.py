@@ -387,6 +387,50 @@ MEMBER: Example = {
     "createdAt": CREATED_AT,
     "user": {"id": API_KEY_ID, "name": "pipeline"},
 }
+CREATED_KEY: Example = {
+    **API_KEY,
+    "key": "wharf_EXAMPLE-of-a-key-that-is-shown-only-once-000",
+}
+_EMPTY_LISTS: Example = {
+    name: [] for name in ("compose", "libsql", "mariadb", "mongo", "mysql", "postgres", "redis")
+}
+ENVIRONMENT: Example = {
+    "environmentId": ORGANIZATION_ID,
+    "projectId": ORGANIZATION_ID,
+    "name": "production",
+    "description": "",
+    "env": "",
+    "isDefault": True,
+    "createdAt": CREATED_AT,
+    "applications": [APPLICATION],
+    **_EMPTY_LISTS,
+}
+PROJECT: Example = {
+    "projectId": ORGANIZATION_ID,
+    "name": "default",
+    "description": "",
+    "env": "",
+    "organizationId": ORGANIZATION_ID,
+    "createdAt": CREATED_AT,
+    "environments": [ENVIRONMENT],
+}
+QUEUED_DEPLOYMENT: Example = {
+    "id": DEPLOYMENT_ID,
+    "name": "deployments",
+    "data": {
+        "applicationId": APPLICATION_ID,
+        "applicationType": "application",
+        "type": "deploy",
+        "titleLog": "Release 1.4",
+        "descriptionLog": "",
+        "server": True,
+    },
+    "state": "waiting",
+    "timestamp": 1782896400000,
+    "processedOn": None,
+    "finishedOn": None,
+    "failedReason": None,
+}
 RESTORED: Example = {
     "heldAt": FINISHED_AT,
     "waitingJobIds": [JOB_ID],

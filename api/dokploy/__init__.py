@@ -1,0 +1,1 @@
+"""Procedures that Dokploy's clients call, as views of what is here."""

@@ -1,0 +1,106 @@
+"""Dokploy's published procedures: which work here, which differ, and why others are not offered.
+
+``published.txt`` has the names of Dokploy 0.30.7, as its command line and its MCP server have them:
+name, kind, and ``works``, ``differs`` or the key of a reason.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from api.errors import NotOfferedError
+
+FILE = Path(__file__).with_suffix(".txt")
+WORKS, DIFFERS = "works", "differs"
+
+REASONS: Mapping[str, str] = {
+    "accounts": "callers are API keys; see apiKey.create",
+    "audit": "the audit log is a table of the database, audit_event",
+    "backups": "Wharfinger makes no backups of applications' data",
+    "compose": "compose projects are not stored; compose.pull pulls and pins their images",
+    "containers": "Wharfinger manages what it deploys, not other objects of an Engine; use docker",
+    "databases": "Wharfinger runs no databases",
+    "dokploy": "this is a setting of Dokploy's own server",
+    "git": "git hosts are not connected; give the URL with application.saveGitProvider",
+    "hooks": "deployments on a push need a deploy hook; see deployHook.create",
+    "lifecycle": "containers are changed by deployments; use docker on the server",
+    "limits": "a server runs as many jobs at once as its worker allows",
+    "monitoring": "Wharfinger has metrics of its own at /metrics",
+    "notifications": "messages are sent by webhooks; see webhook.create",
+    "patches": "sources are built as they are",
+    "previews": "there are no preview deployments",
+    "projects": "an organization has one project and one environment",
+    "proxies": "Wharfinger has no domains, certificates and proxies; publish ports",
+    "queues": "cancel waiting deployments with deployment.cancel",
+    "records": "the records of deployments stay",
+    "run_settings": "ports and mounts are settings of application.update",
+    "schedules": "Wharfinger runs no scheduled commands",
+    "ssh": "servers are joined by their worker, not by SSH; see server.createJoinToken",
+    "states": "a state follows from the deployments, it is not set",
+    "swarm": "nodes of a Swarm are managed with docker",
+    "templates": "there are no templates",
+    "uploads": "an upload is sent to application.uploadContext",
+    "vaults": "secrets are sealed in the database; no vault is connected",
+}
+DIFFERENCES: Mapping[str, str] = {
+    "application.cancelDeployment": "answers the cancelled deployments",
+    "application.delete": "as application.remove: what runs keeps running",
+    "application.deploy": "answers the stored deployment",
+    "application.killBuild": "as application.cancelDeployment, and of this application only",
+    "application.redeploy": "deploys the newest image again, without a build",
+    "application.saveBuildType": "buildType is dockerfile",
+    "application.saveDockerProvider": "takes no login; store it with registry.create",
+    "application.saveGitProvider": "a private repository needs customGitToken, not an SSH key",
+    "application.search": "finds by name, appName, description and image",
+    "application.update": "answers the application if a field has no effect",
+    "deployment.all": "has waiting deployments too; no logPath",
+    "deployment.allByServer": "has waiting deployments too; no logPath",
+    "deployment.allByType": "has those of applications and servers; there are no others",
+    "deployment.allCentralized": "has the newest 100",
+    "deployment.killProcess": "as deployment.cancel",
+    "deployment.queueList": "ids are those of deployments",
+    "environment.byProjectId": "there is one environment",
+    "environment.one": "there is one environment",
+    "project.all": "there is one project, with one environment",
+    "project.one": "there is one project, with one environment",
+    "registry.all": "without passwords",
+    "registry.create": "stores without a login on a host; without the password in its answer",
+    "registry.remove": "refused while an application uses it",
+    "rollback.delete": "deletes the image's bytes too, if nothing else needs them",
+    "rollback.rollback": "answers the deployment that rolls back",
+    "server.create": "answers a token with which the server's worker joins",
+    "server.update": "changes the name, the description and the roles",
+    "server.validate": "answers what the worker reports of the Engine",
+    "settings.getDokployVersion": "answers the version of Dokploy whose clients are supported",
+    "user.createApiKey": "the key has the role of its maker; no limits of its own",
+    "user.get": "a key is a user",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published procedure; ``verdict`` is `WORKS`, `DIFFERS` or the key of a reason."""
+
+    name: str
+    kind: str
+    verdict: str
+
+    @property
+    def is_offered(self) -> bool:
+        return self.verdict in {WORKS, DIFFERS}
+
+
+@cache
+def read_published() -> Mapping[str, Published]:
+    """Return the published procedures by name."""
+    rows = [Published(*line.split()) for line in FILE.read_text(encoding="utf-8").splitlines()]
+    return {row.name: row for row in rows}
+
+
+def find_reason(path: str) -> NotOfferedError | None:
+    """Return the error of a published procedure that is not offered; `None` for other names."""
+    row = read_published().get(path)
+    if row is None or row.is_offered:
+        return None
+    return NotOfferedError(f"{path} is not offered: {REASONS[row.verdict]}")
