@@ -19,6 +19,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, Replace
 from worker.engine import containers
 from worker.engine.containers import APPLICATION, DEPLOYMENT, Container
+from worker.engine.exits import find_exit_code
 from worker.engine.swarm import services
 from worker.engine.transport.connection import Engine
 from worker.engine.transport.text import TextLines
@@ -263,6 +264,6 @@ class ContainerTarget(DeploymentTarget):
         reason = (
             self.printable(seen.error) or self.printable(output)[-MAX_CHARACTERS:] or "no output"
         )
-        return self.error(
-            FaultCode.CONTAINER_EXITED, f"it ended with exit code {seen.exit_code}: {reason}"
-        )
+        ended = await find_exit_code(self.engine, seen.container_id) if seen.may_run else None
+        code = seen.exit_code if ended is None else ended
+        return self.error(FaultCode.CONTAINER_EXITED, f"it ended with exit code {code}: {reason}")

@@ -14,7 +14,7 @@ from worker.images.preflight import prepare
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
-from worker.jobs.second_opinion import Transfer, explain, is_worth_asking, look_ahead
+from worker.jobs.second_opinion import Transfer, look_ahead, second_opinion
 from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
 
@@ -162,14 +162,8 @@ async def _tag(command: ImageTag, tools: Tools) -> ImageResult:
 async def _send(tools: Tools, transfer: Transfer, login: EngineLogin | None, step: LastStep) -> str:
     """Push the image and return its digest, which the registry has confirmed."""
     target = transfer.reference
-    with tools.uploads.counting():
-        try:
-            pushed = await images.push(tools.engine, target, login, step, IDLE)
-        except EngineError as error:
-            if not is_worth_asking(error):
-                raise
-            waited_for = 0 if step.has_moved else tools.uploads.others
-            raise await explain(error, transfer, tools, waited_for=waited_for) from error
+    async with second_opinion(transfer, tools, has_moved=lambda: step.has_moved):
+        pushed = await images.push(tools.engine, target, login, step, IDLE)
     held = await tools.confirm(target, login)
     if held.digest != pushed.digest:
         raise RegistryError(

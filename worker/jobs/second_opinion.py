@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from shared.reference import Reference, parse_registry
 from worker.engine.errors import EngineOperation
 from worker.engine.redaction import redact
 from worker.jobs.tools import Tools
-from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, weigh
+from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name_subject, weigh
 from worker.login import Login
 from worker.oci.images.platform import Platform
 from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
@@ -37,19 +37,29 @@ class Transfer:
 
 
 @asynccontextmanager
-async def second_opinion(transfer: Transfer, tools: Tools) -> AsyncIterator[None]:
+async def second_opinion(
+    transfer: Transfer, tools: Tools, *, has_moved: Callable[[], bool] = lambda: True
+) -> AsyncIterator[None]:
     """Weigh an error of the Engine within the block against what the registry says then.
+
+    ``has_moved`` tells whether a byte was transferred; if none was, the Engine may have been busy
+    with other transfers of this worker.
 
     Raises:
         EngineError: the weighed error, with the Engine's words as its message or evidence.
     """
     begun = time.monotonic()
-    try:
-        yield
-    except EngineError as error:
-        if not is_worth_asking(error):
-            raise
-        raise await explain(error, transfer, tools, seconds=time.monotonic() - begun) from error
+    with tools.transfers.counting(transfer.right):
+        try:
+            yield
+        except EngineError as error:
+            if not is_worth_asking(error):
+                raise
+            seconds = time.monotonic() - begun
+            waited_for = 0 if has_moved() else tools.transfers.others(transfer.right)
+            raise await explain(
+                error, transfer, tools, seconds=seconds, waited_for=waited_for
+            ) from error
 
 
 def is_worth_asking(error: EngineError) -> bool:
@@ -112,11 +122,9 @@ async def look_ahead(transfer: Transfer, tools: Tools) -> Findings:
     error = found.error
     if error is None or error.code in PLACE_CODES:
         return found
-    subject = str(transfer)
-    message = error.message if error.message.startswith(subject) else f"{subject}: {error.message}"
     raise RegistryError(
         FaultCode(error.code),
-        message,
+        name_subject(str(transfer), error.message),
         remedy=error.remedy,
         evidence=error.evidence,
         stage=found.stage,

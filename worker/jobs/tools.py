@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from shared.errors import EngineError, RegistryError, WharfError
 from shared.faults import FaultCode
+from shared.jobs.diagnosis import Right
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
 from worker.engine.transport.connection import Engine
@@ -50,24 +52,27 @@ def log_sender(attempt: Attempt) -> LogSender:
 
 
 @dataclass
-class UploadCount:
-    """The number of pushes that the Engine is busy with; it sends five layers at a time."""
+class TransferCount:
+    """The number of transfers that the Engine is busy with, by right.
 
-    running: int = 0
+    It sends five layers at a time and fetches three, and repeats a failed one for a minute: a good
+    transfer may wait for failing ones.
+    """
 
-    @property
-    def others(self) -> int:
+    running: Counter[Right] = field(default_factory=Counter)
+
+    def others(self, right: Right) -> int:
         """Return how many run beside the one that asks."""
-        return max(self.running - 1, 0)
+        return max(self.running[right] - 1, 0)
 
     @contextlib.contextmanager
-    def counting(self) -> Iterator[None]:
+    def counting(self, right: Right) -> Iterator[None]:
         """Count one more within the block."""
-        self.running += 1
+        self.running[right] += 1
         try:
             yield
         finally:
-            self.running -= 1
+            self.running[right] -= 1
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,7 @@ class Tools:
     api_url: str | None = None
     destinations: Destinations = field(default_factory=Destinations)
     engine_view: EngineView = field(default_factory=EngineView)
-    uploads: UploadCount = field(default_factory=UploadCount)
+    transfers: TransferCount = field(default_factory=TransferCount)
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""

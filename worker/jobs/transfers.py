@@ -10,6 +10,7 @@ from worker.engine import images
 from worker.engine.compression import require_unpackable, unpacks_zstd
 from worker.engine.images import PulledImage
 from worker.engine.transfer import OnProgress
+from worker.jobs.last_step import LastStep
 from worker.jobs.second_opinion import Transfer, ask, combine, is_worth_asking, second_opinion
 from worker.jobs.tools import IDLE, Tools
 from worker.login import EngineLogin
@@ -39,8 +40,9 @@ async def pull(
     transfer = Transfer("pull", reference, login, requested)
     if not is_checked:
         await _require_unpackable(transfer, tools)
-    async with second_opinion(transfer, tools):
-        return await images.pull(engine, reference, login, on_progress, IDLE, platform=platform)
+    step = LastStep(on_progress)
+    async with second_opinion(transfer, tools, has_moved=lambda: step.has_moved):
+        return await images.pull(engine, reference, login, step, IDLE, platform=platform)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ Both are shown in any case: one as the message, the other as evidence. A cause t
 names stays ``engine_refused``.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -92,13 +93,15 @@ _STAGES = {
 
 _ORDER: Sequence[Stage] = tuple(Stage)
 
+_SAME = re.compile(r"cannot (?:pull|push|push to) (?P<name>\S+): (?P<reason>.+)", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class EngineReport:
     """What the Engine reported: a code read from its words, and the message.
 
-    ``waited_for`` is the number of other uploads that the Engine had under way, if this one waited
-    all the time and moved nothing.
+    ``waited_for`` is the number of other transfers that the Engine had under way, if this one
+    waited all the time and moved nothing.
     """
 
     code: FaultCode
@@ -162,6 +165,17 @@ def weigh(subject: str, engine: EngineReport, registry: RegistryReport) -> Opini
     return _by_engine(engine, registry)
 
 
+def name_subject(subject: str, message: str) -> str:
+    """Return a message of the registry's client that begins with the whole operation.
+
+    ``cannot push to HOST/app: reason`` → ``cannot push HOST/app:1: reason``; other messages follow
+    after a colon.
+    """
+    found = _SAME.fullmatch(message)
+    is_same = found is not None and "/" in found["name"] and found["name"] in subject
+    return f"{subject}: {found['reason'] if found and is_same else message}"
+
+
 def _prevails(engine: EngineReport, registry: RegistryReport) -> bool:
     """Return whether the registry's uncertain or certain answer says more than the Engine's."""
     code = registry.code
@@ -178,10 +192,9 @@ def _prevails(engine: EngineReport, registry: RegistryReport) -> bool:
 def _by_registry(
     subject: str, code: FaultCode, engine: EngineReport, registry: RegistryReport
 ) -> Opinion:
-    found = registry.message
     return Opinion(
         code,
-        found if found.startswith(subject) else f"{subject}: {found}",
+        name_subject(subject, registry.message),
         registry.remedy or FAULTS[code].remedy,
         _join(registry.evidence, f"the Docker Engine reports: {engine.message}", engine.evidence),
         registry.stage,
@@ -207,10 +220,10 @@ def _contradicted(subject: str, engine: EngineReport, registry: RegistryReport) 
     """Return the verdict where the worker may do now what the Engine could not."""
     note = "the worker asked the registry for the same, and found nothing wrong"
     if engine.code is FaultCode.ENGINE_STALLED and engine.waited_for:
-        uploads = "upload" if engine.waited_for == 1 else "uploads"
+        others = "transfer" if engine.waited_for == 1 else "transfers"
         return _changed(
             FaultCode.ENGINE_BUSY,
-            f"{subject}: the Docker Engine is busy with {engine.waited_for} other {uploads}",
+            f"{subject}: the Docker Engine is busy with {engine.waited_for} other {others}",
             engine,
             registry,
         )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.diagnosis import Stage
-from worker.jobs.verdicts import EngineReport, RegistryReport, weigh
+from worker.jobs.verdicts import EngineReport, RegistryReport, name_subject, weigh
 
 SUBJECT = "cannot pull r.example/team/app:1"
 WORDS = f"{SUBJECT}: something"
@@ -81,15 +81,28 @@ def test_both_sides_are_shown() -> None:
     assert "found nothing wrong" in unknown.evidence
 
 
-def test_an_upload_that_only_waited_for_others_finds_the_engine_busy() -> None:
+def test_a_transfer_that_only_waited_for_others_finds_the_engine_busy() -> None:
     waiting = engine("engine_stalled", waited_for=3)
 
     opinion = weigh("cannot push r/a:1", waiting, registry(Stage.PUSH))
     failing = weigh("cannot push r/a:1", waiting, registry(Stage.PUSH, "registry_error"))
 
     assert (opinion.code, opinion.retryable) == (FaultCode.ENGINE_BUSY, True)
-    assert opinion.message == "cannot push r/a:1: the Docker Engine is busy with 3 other uploads"
+    assert opinion.message == "cannot push r/a:1: the Docker Engine is busy with 3 other transfers"
     assert failing.code == FaultCode.REGISTRY_ERROR
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("cannot pull r.example/team/app:1: gone", f"{SUBJECT}: gone"),
+        ("cannot push to r.example/team/app: gone", f"{SUBJECT}: gone"),
+        ("cannot log in to r.example: no", f"{SUBJECT}: cannot log in to r.example: no"),
+        ("r.example is not a registry", f"{SUBJECT}: r.example is not a registry"),
+    ],
+)
+def test_a_message_begins_with_the_whole_operation(message: str, shown: str) -> None:
+    assert name_subject(SUBJECT, message) == shown
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import (
     FAILING,
     PASSING,
+    QUICKLY,
     SERVE,
     ContainerScenario,
     answer,
@@ -21,10 +22,12 @@ from tests.worker.deployments.containers.scenario import (
     is_starting,
     polling,
 )
-from worker.deployments.targets import ENGINE_UNREACHABLE_CODES
+from worker.deployments.targets import ENGINE_UNREACHABLE_CODES, ContainerTarget
 from worker.engine import containers
 from worker.engine.containers import APPLICATION
 from worker.jobs.attempt import Attempt, StopReason
+from worker.jobs.joblog import JobLog, LogLimits
+from worker.jobs.mask import Mask
 
 
 async def test_an_image_runs_with_its_environment_under_its_name(
@@ -80,6 +83,28 @@ async def test_an_unhealthy_version_is_removed_and_the_previous_one_keeps_runnin
     assert error.code == code
     assert expected_text in error.message
     assert await scenario.document() == before
+
+
+async def test_the_exit_code_is_that_of_the_run_that_failed(scenario: ContainerScenario) -> None:
+    ends_once = "[ -e /ran ] && exec /bin/busybox sleep 60; echo once > /ran; exit 3"
+    reference = await scenario.image("1", ends_once)
+    await scenario.leave_container(reference, scenario.name)
+
+    async def runs_again() -> bool:
+        [container] = await scenario.found()
+        return container.is_running and container.restarts == 1
+
+    await wait_until(runs_again, seconds=20)
+    again = await scenario.only()
+    mask = Mask(())
+    log = JobLog(mask, LogLimits())
+    target = ContainerTarget(scenario.engine, scenario.command(reference), log, mask, QUICKLY)
+    with pytest.raises(EngineError) as caught:
+        await target.require_healthy(again.container_id)
+
+    assert again.exit_code == 0
+    assert caught.value.code == FaultCode.CONTAINER_EXITED
+    assert "it ended with exit code 3: " in caught.value.message
 
 
 async def test_the_environment_is_in_no_message_and_no_log(scenario: ContainerScenario) -> None:
