@@ -410,14 +410,14 @@ FAULTS: dict[FaultCode, Verdict] = {
         remedy="Check that the token is correct, not expired, and may read the repository.",
     ),
     FaultCode.SOURCE_UNREACHABLE: Verdict(
-        retryable=True, remedy="Check that this server can reach the git server."
+        retryable=True, remedy="Check that this server can reach the address in the message."
     ),
     FaultCode.SOURCE_TOO_LARGE: Verdict(
         retryable=False, remedy="Make the sources smaller: leave out what the build does not need."
     ),
     FaultCode.SOURCE_INVALID: Verdict(
         retryable=False,
-        remedy="Remove paths and links that lead outside the sources, and special files.",
+        remedy="Correct the file, link or setting that the message names.",
     ),
     FaultCode.SOURCE_CORRUPT: Verdict(
         retryable=False,

@@ -20,13 +20,13 @@ _SEPARATORS = re.compile("[:,]")
 
 def _absolute(text: str) -> str:
     if not text.startswith("/") or _SEPARATORS.search(text):
-        raise ValueError("Invalid path: starts with a slash and holds no colon and no comma")
+        raise ValueError("Invalid path: must begin with a slash, without colons and commas")
     return f"/{clean_path(text)}"
 
 
 def _absolute_below_root(text: str) -> str:
     if (path := _absolute(text)) == "/":
-        raise ValueError("Invalid path: something below the root")
+        raise ValueError("Invalid path: must be a path below the root, not the root")
     return path
 
 
@@ -132,7 +132,7 @@ class Mount(Input):
     def _has_its_source(self) -> Self:
         sources = {"bind": self.host_path, "volume": self.volume_name}
         if sources.pop(self.type) is None or any(sources.values()):
-            raise ValueError("Invalid mount: a bind has hostPath alone, a volume volumeName")
+            raise ValueError("Invalid mount: a bind needs hostPath, a volume volumeName; not both")
         return self
 
 

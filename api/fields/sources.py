@@ -90,11 +90,11 @@ def clean_path(text: str) -> str:
     """
     parts = [part for part in text.split("/") if part not in {"", "."}]
     if ".." in parts:
-        raise ValueError("Invalid path: leads outside the sources")
+        raise ValueError("Invalid path: must not lead out of the sources")
     if not text.isprintable() or "\\" in text or text.startswith("-"):
-        raise ValueError("Invalid path: contains an unsupported character")
+        raise ValueError("Invalid path: contains a character that is not supported")
     if parts and parts[0].startswith("-"):
-        raise ValueError("Invalid path: looks like an option")
+        raise ValueError("Invalid path: must not begin with a dash")
     return "/".join(parts)
 
 
@@ -115,7 +115,7 @@ def _context_path(text: str | None) -> str:
 def _dockerfile(text: str | None) -> str:
     if text is not None and text.startswith("/"):
         raise ValueError(
-            "Invalid path: a Dockerfile's path is relative to the build path, without /"
+            "Invalid path: must be relative to the build path, and not begin with a slash"
         )
     return clean_path(text or "") or "Dockerfile"
 

@@ -33,11 +33,11 @@ class StrictConnection(h11.Connection):
             head = before[: len(before) - len(self.trailing_data[0])]
             names = {name for name, _ in event.headers}
             if {b"transfer-encoding", b"content-length"} <= names:
-                raise h11.RemoteProtocolError("both Transfer-Encoding and Content-Length")
+                raise h11.RemoteProtocolError("Transfer-Encoding beside Content-Length")
             if len(_LENGTH.findall(head)) > 1 or _FOLDED.search(head):
-                raise h11.RemoteProtocolError("two Content-Length, or a folded line")
+                raise h11.RemoteProtocolError("Content-Length twice, or a folded header line")
             if len(head) > MAX_HEAD_BYTES:
-                raise h11.RemoteProtocolError("the head is too long")
+                raise h11.RemoteProtocolError("the headers of the request are too long")
         return event
 
 

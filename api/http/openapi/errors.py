@@ -74,7 +74,7 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
     408: (
         "RequestTimeout",
         "The body did not arrive in time.",
-        RequestTimeoutError("the body did not come in time"),
+        RequestTimeoutError("the body did not arrive in time"),
     ),
     409: (
         "Conflict",

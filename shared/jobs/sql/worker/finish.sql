@@ -21,7 +21,7 @@ BEGIN
   IF outcome = 'succeeded' AND (kept IS NULL AND jsonb_typeof(document->'result') = 'object'
                                 OR kept->>'digest' !~ '^sha256:[0-9a-f]{64}$') THEN
     outcome := 'failed';
-    what := jsonb_build_object('code', 'result_unreadable', 'message', 'what the worker found out cannot be read',
+    what := jsonb_build_object('code', 'result_unreadable', 'message', 'the result that the worker reported cannot be read',
       'remedy', 'See the worker''s log on the server, and update it.', 'retryable', false);
   ELSIF (jsonb_typeof(what->'code') = 'string' AND jsonb_typeof(what->'message') = 'string') IS NOT TRUE THEN
     what := CASE WHEN outcome = 'failed' THEN

@@ -235,7 +235,11 @@ async def _chunks(answer: httpx2.Response, remote: Remote) -> AsyncIterator[byte
 def _require_good(answer: httpx2.Response, remote: Remote) -> None:
     status = answer.status_code
     if status == httpx2.codes.TOO_MANY_REQUESTS:
-        raise SourceError(FaultCode.RATE_LIMITED, f"{remote.netloc} limits the rate of requests")
+        raise SourceError(
+            FaultCode.RATE_LIMITED,
+            f"{remote.netloc} limits the rate of requests",
+            remedy="Wait, or use a token.",
+        )
     if status >= 500 and status != httpx2.codes.NOT_IMPLEMENTED:
         raise SourceError(
             FaultCode.SOURCE_UNREACHABLE, f"{remote.netloc} answers with status {status}"
