@@ -65,6 +65,17 @@ class Authority:
         self._ca.configure_trust(context)
         return context
 
+    def without_intermediate(self, *names: str) -> ssl.SSLContext:
+        """Make a server's TLS context whose chain lacks the CA between its own and ours."""
+        between = self._ca.create_child_ca()
+        leaf = between.issue_cert(*names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        chain = self.directory / "without-intermediate.pem"
+        parts = (leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())
+        chain.write_bytes(b"".join(parts))
+        context.load_cert_chain(chain)
+        return context
+
     def files(
         self, name: str, *names: str, ends_in: timedelta = timedelta(days=90)
     ) -> tuple[Path, Path]:

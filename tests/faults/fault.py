@@ -44,6 +44,9 @@ class Tls(StrEnum):
     CLIENT_TLS12 = "client certificate, TLS 1.2"
     CLIENT_TLS13 = "client certificate, TLS 1.3"
     OLD = "no common version"
+    TLS12 = "TLS 1.2 alone"
+    SELF_SIGNED = "self-signed"
+    NO_INTERMEDIATE = "no intermediate certificate"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +14,7 @@ from aiohttp import web
 
 from tests.fakes.certificates import Authority
 from tests.fakes.token_server import ISSUER, SERVICE, SigningKey, TokenServer
-from tests.faults.certificates import common_name_only
+from tests.faults.certificates import common_name_only, self_signed
 from tests.faults.fault import READING_STAGES, Fault, Stage, Tls, stage_of
 from tests.faults.server import Edit, Respond, open_front, open_raw
 from worker.local.engines import LocalEngine
@@ -26,6 +26,7 @@ VERSIONS = {
     Tls.CLIENT_TLS12: ssl.TLSVersion.TLSv1_2,
     Tls.CLIENT_TLS13: ssl.TLSVersion.TLSv1_3,
     Tls.OLD: ssl.TLSVersion.TLSv1,
+    Tls.TLS12: ssl.TLSVersion.TLSv1_2,
 }
 """The only TLS version of a server."""
 
@@ -67,17 +68,18 @@ class Scene:
         return context
 
     def _context(self, tls: Tls) -> ssl.SSLContext:
-        match tls:
-            case Tls.EXPIRED:
-                return self.authority.context(self.address, ends_in=timedelta(days=-1))
-            case Tls.UNKNOWN_CA:
-                return self.stranger.context(self.address)
-            case Tls.WRONG_NAME:
-                return self.authority.context("other.example")
-            case Tls.COMMON_NAME_ONLY:
-                return common_name_only(self.authority, self.directory, self.address)
-            case _:
-                return self.authority.context(self.address)
+        good = self.authority.context
+        make: dict[Tls, Callable[[], ssl.SSLContext]] = {
+            Tls.EXPIRED: lambda: good(self.address, ends_in=timedelta(days=-1)),
+            Tls.UNKNOWN_CA: lambda: self.stranger.context(self.address),
+            Tls.WRONG_NAME: lambda: good("other.example"),
+            Tls.SELF_SIGNED: lambda: self_signed(self.directory, self.address),
+            Tls.NO_INTERMEDIATE: lambda: self.authority.without_intermediate(self.address),
+            Tls.COMMON_NAME_ONLY: lambda: common_name_only(
+                self.authority, self.directory, self.address
+            ),
+        }
+        return make.get(tls, lambda: good(self.address))()
 
 
 @contextmanager
@@ -233,5 +235,7 @@ def _no_server(scene: Scene, how: str) -> Iterator[str]:
                 finally:
                     for one in waiting:
                         one.close()
+        case "no name":
+            yield "registry.does-not-exist.invalid:5000"
         case _:
             yield f"{scene.address.rpartition('.')[0]}.77:5000"

@@ -1,8 +1,11 @@
 """Registries that refuse what a login asks for."""
 
+from aiohttp import web
+
 from shared.faults import FaultCode as Code
 from tests.faults.fault import Fault, Stage, everywhere, reading, writing
 from tests.faults.responses import page, refuses
+from tests.faults.verdicts import Operation
 
 EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
 HARBOR_QUOTA = (
@@ -10,7 +13,29 @@ HARBOR_QUOTA = (
     "exceed the configured upper limit of 1.0 GiB."
 )
 
+
+async def _open_ping(request: web.Request) -> web.StreamResponse | None:
+    if request.path == "/v2/" and "Authorization" not in request.headers:
+        headers = {"Docker-Distribution-Api-Version": "registry/2.0"}
+        return web.json_response({}, headers=headers)
+    return None
+
+
+UNASKED = (Code.AUTH_NOT_CHECKED, Code.AUTH_MISSING)
+
 ACCESS = (
+    Fault(
+        "a ping that asks for no login, so that Docker sends none",
+        {
+            Operation.TEST: (Code.AUTH_NOT_CHECKED,),
+            Operation.PULL: (*UNASKED, Code.PULL_DENIED),
+            Operation.DEPLOY: (*UNASKED, Code.PULL_DENIED),
+            Operation.COMPOSE: (*UNASKED, Code.PULL_DENIED),
+            Operation.BUILD: (*UNASKED, Code.PULL_DENIED),
+            Operation.PUSH: (*UNASKED, Code.PUSH_DENIED),
+        },
+        respond=_open_ping,
+    ),
     Fault(
         "a wrong password",
         everywhere(Code.AUTH_BAD_CREDENTIALS),
@@ -56,6 +81,52 @@ ACCESS = (
         writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
         Stage.UPLOAD_START,
         refuses(404, "NAME_UNKNOWN", "The repository does not exist in the registry"),
+    ),
+    Fault(
+        "a page with 404 at the upload (Artifact Registry)",
+        writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
+        Stage.UPLOAD_START,
+        page(404, "Error 404 (Not Found)"),
+    ),
+    Fault(
+        "the client's address is not allowed (Azure)",
+        everywhere(Code.BLOCKED_BY_PROXY),
+        respond=refuses(
+            403,
+            "DENIED",
+            "client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall "
+            "to grant access.",
+        ),
+    ),
+    Fault(
+        "no right to pull: 404 for all that is private",
+        reading(Code.IMAGE_NOT_FOUND, Code.REPO_MISSING),
+        Stage.MANIFEST,
+        refuses(404, "NOT_FOUND", "not found"),
+    ),
+    Fault(
+        "the project does not exist: 401 with a right login (Harbor)",
+        writing(Code.REPO_MISSING, Code.PUSH_DENIED, test=(Code.REPO_MISSING, Code.PUSH_DENIED)),
+        Stage.UPLOAD_START,
+        refuses(401, "UNAUTHORIZED", "project write not found"),
+    ),
+    Fault(
+        "429 with a date at the manifest",
+        reading(Code.RATE_LIMITED),
+        Stage.MANIFEST,
+        refuses(
+            429,
+            "TOOMANYREQUESTS",
+            "too many requests",
+            {"Retry-After": "Wed, 30 Dec 2099 12:00:00 GMT"},
+        ),
+    ),
+    Fault(
+        "the storage is full: 507",
+        writing(Code.REGISTRY_ERROR, Code.QUOTA_EXCEEDED),
+        Stage.UPLOAD_END,
+        refuses(507, "UNKNOWN", "insufficient storage"),
+        within_seconds=120.0,
     ),
     Fault(
         "read-only",

@@ -92,6 +92,18 @@ CONNECTIONS = (
     Fault("an unknown CA", everywhere(Code.TLS_UNKNOWN_CA), tls=Tls.UNKNOWN_CA),
     Fault("a certificate of another name", everywhere(Code.TLS_NAME_MISMATCH), tls=Tls.WRONG_NAME),
     Fault("a common name alone", everywhere(Code.TLS_NAME_MISMATCH), tls=Tls.COMMON_NAME_ONLY),
+    Fault("a self-signed certificate", everywhere(Code.TLS_UNKNOWN_CA), tls=Tls.SELF_SIGNED),
+    Fault(
+        "the intermediate certificate is missing",
+        everywhere(Code.TLS_UNKNOWN_CA),
+        tls=Tls.NO_INTERMEDIATE,
+    ),
+    Fault(
+        "a name that does not exist",
+        everywhere(Code.DNS_NOT_FOUND, Code.DNS_FAILURE),
+        port="no name",
+        within_seconds=60.0,
+    ),
     Fault("client certificate, TLS 1.2", everywhere(Code.TLS_CLIENT_CERT), tls=Tls.CLIENT_TLS12),
     Fault("client certificate, TLS 1.3", everywhere(Code.TLS_CLIENT_CERT), tls=Tls.CLIENT_TLS13),
     Fault("no common TLS version", everywhere(Code.TLS_FAILED), tls=Tls.OLD),

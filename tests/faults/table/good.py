@@ -4,7 +4,7 @@ import asyncio
 
 from aiohttp import web
 
-from tests.faults.fault import Fault
+from tests.faults.fault import Fault, Tls
 
 
 async def _without_catalog(request: web.Request) -> web.StreamResponse | None:
@@ -48,6 +48,11 @@ async def _slowly(_: web.Request) -> None:
     await asyncio.sleep(0.7)
 
 
+async def _without_head(request: web.Request) -> web.StreamResponse | None:
+    is_manifest = "/manifests/" in request.path and request.path.startswith("/v2/read/")
+    return web.Response(status=405) if request.method == "HEAD" and is_manifest else None
+
+
 GOOD: tuple[Fault, ...] = (
     Fault("good", {}),
     Fault("good: no catalog", {}, respond=_without_catalog),
@@ -57,4 +62,6 @@ GOOD: tuple[Fault, ...] = (
     Fault("good: no version header", {}, edit=_without_version),
     Fault("good: several challenges", {}, edit=_more_challenges),
     Fault("good: slow answers", {}, respond=_slowly),
+    Fault("good: no HEAD for manifests", {}, respond=_without_head),
+    Fault("good: TLS 1.2 alone", {}, tls=Tls.TLS12),
 )

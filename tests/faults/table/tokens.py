@@ -2,7 +2,7 @@
 
 from shared.faults import FaultCode as Code
 from tests.faults.fault import Fault, Token, everywhere, split, writing
-from tests.faults.responses import page, refuses, says
+from tests.faults.responses import page, redirect, refuses, says
 
 BUSY = {"Retry-After": "7"}
 TOKEN_UNREACHABLE = everywhere(Code.AUTH_SERVER_UNREACHABLE)
@@ -40,6 +40,17 @@ TOKENS = (
         "token: 403 DENIED (GHCR)",
         split(Code.PULL_DENIED, Code.PUSH_DENIED, Code.PULL_DENIED),
         token=Token(refuses(403, "DENIED", "requested access to the resource is denied")),
+    ),
+    Fault(
+        "token: a firewall's page",
+        everywhere(Code.BLOCKED_BY_PROXY, Code.AUTH_SERVER_UNREACHABLE),
+        token=Token(page(403, "Access blocked by policy")),
+    ),
+    Fault("token: 405 page", TOKEN_UNREACHABLE, token=Token(page(405, "Method Not Allowed"))),
+    Fault(
+        "token: a redirect to a login page",
+        TOKEN_UNREACHABLE,
+        token=Token(redirect("/login")),
     ),
     Fault(
         "token: pull only",
