@@ -19,10 +19,22 @@ class ServerCheckResult(_Result):
     milliseconds: float = Field(ge=0)
 
 
+class BaseImage(_Result):
+    """A base image of a build; without ``image_id`` the builder pulled it by its name.
+
+    ``digest`` is the one that it was pinned to; an image that no registry has may have none.
+    """
+
+    reference: str
+    digest: str | None = None
+    image_id: str | None = None
+
+
 class ImageResult(_Result):
     """The image's reference and digest; ``verified_by`` names the process that verified the digest.
 
-    ``revision`` is the commit from which it was built. ``warnings`` name missing sources.
+    ``revision`` is the commit from which it was built, ``bases`` are the images that it was built
+    on. ``warnings`` name missing sources.
     """
 
     reference: str
@@ -31,6 +43,7 @@ class ImageResult(_Result):
     size_bytes: int | None = Field(default=None, ge=0)
     verified_by: str | None = None
     revision: str | None = None
+    bases: tuple[BaseImage, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -52,12 +65,25 @@ class PinnedImage(_Result):
     digest: str
 
 
+class SkippedService(_Result):
+    """A service whose image was not pulled, and the reason."""
+
+    service: str
+    reason: str
+
+
 class ComposeResult(_Result):
-    """The pinned file; ``without_image`` lists the services that did not change."""
+    """The pinned file; ``without_image`` lists the services that have no image.
+
+    ``skipped`` services did not change either. ``warnings`` name files that were not read, and
+    variables whose default was used.
+    """
 
     compose_file: str
     images: tuple[PinnedImage, ...]
     without_image: tuple[str, ...]
+    skipped: tuple[SkippedService, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class VerificationResult(_Result):

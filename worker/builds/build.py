@@ -15,8 +15,9 @@ from shared.faults import FaultCode
 from shared.jobs.commands import GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
+from worker.builds.bases import FoundBase, open_pins, pull_bases
 from worker.builds.sources.context import Context, find_inside, pack
-from worker.builds.sources.dockerfile import Base, parse_bases
+from worker.builds.sources.dockerfile import Base, parse_bases, pin_bases
 from worker.builds.sources.download import download
 from worker.builds.sources.git.checkout import fetch
 from worker.builds.sources.upload import unpack
@@ -24,7 +25,6 @@ from worker.engine import images
 from worker.engine.builds.builder import BuildRequest
 from worker.engine.builds.builder import build as run_build
 from worker.engine.transport.connection import Engine
-from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
@@ -101,7 +101,14 @@ async def _build(
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     bases = parse_bases(context.text, command.build_args, command.stage or "")
     logins = await _find_logins(bases, grants, tools, log)
-    await _pull_bases(command, bases, logins, attempt, tools, log=log)
+    found = await pull_bases(
+        tools,
+        command,
+        bases,
+        logins,
+        log=log.add,
+        on_progress=progress_recorder(attempt),
+    )
     secrets = grants.build_secrets
     request = _make_request(
         command,
@@ -114,18 +121,16 @@ async def _build(
         log.add(
             f"the classic builder drops the setuid and setgid bits of {context.set_id_files} files"
         )
-    building = run_build(
-        tools.engine, request, context.read(), logins, on_line=log.add, idle=SILENCE
+    image_id = await _run(
+        command, request, context, found=found, logins=logins, tools=tools, log=log
     )
-    needed = [(base.reference, _find_login(base, logins)) for base in bases]
-    async with second_opinion_on_bases(needed, tools):
-        image_id = await _supervised(tools.engine, building)
     local = await images.inspect(tools.engine, image_id)
     return ImageResult(
         reference=str(command.target),
         image_id=image_id,
         size_bytes=local.size_bytes,
         revision=sources.commit,
+        bases=tuple(one.as_result() for one in found),
         warnings=tuple(f"missing: {part}" for part in sources.missing),
     )
 
@@ -204,34 +209,6 @@ async def _find_logins(
     return [login for login in found if login is not None]
 
 
-async def _pull_bases(
-    command: ImageBuild,
-    bases: Sequence[Base],
-    logins: Sequence[EngineLogin],
-    attempt: Attempt,
-    tools: Tools,
-    *,
-    log: JobLog,
-) -> None:
-    """Pull the base images: private ones always, others if the Engine does not have them.
-
-    BuildKit cannot pull a private base itself, and does not know the Engine's list of registries
-    without TLS. Bases for another platform are left to the builder.
-    """
-    for base in bases:
-        login = _find_login(base, logins)
-        if command.platform or base.platform:
-            continue
-        if login is None and await images.find(tools.engine, str(base.reference)):
-            continue
-        log.add(f"pulling {base.reference}")
-        await transfers.pull(tools, base.reference, login, progress_recorder(attempt))
-
-
-def _find_login(base: Base, logins: Sequence[EngineLogin]) -> EngineLogin | None:
-    return next((one for one in logins if one.host == base.reference.registry), None)
-
-
 def _make_request(
     command: ImageBuild,
     context: Context,
@@ -251,6 +228,44 @@ def _make_request(
         use_buildkit=use_buildkit,
         secrets=secrets,
     )
+
+
+async def _run(
+    command: ImageBuild,
+    request: BuildRequest,
+    context: Context,
+    *,
+    found: Sequence[FoundBase],
+    logins: Sequence[EngineLogin],
+    tools: Tools,
+    log: JobLog,
+) -> str:
+    """Build on the bases that were found, and show them by the names that the Dockerfile has."""
+    async with open_pins(tools.engine, found if request.use_buildkit else ()) as pins:
+        text = pin_bases(context.text, pins, command.build_args, command.stage or "")
+        await context.replace_dockerfile(text)
+
+        def unpinned(line: str) -> str:
+            for base, pin in pins.items():
+                line = line.replace(pin, str(base.reference))
+            return line
+
+        building = run_build(
+            tools.engine,
+            request,
+            context.read(),
+            logins,
+            on_line=lambda line: log.add(unpinned(line)),
+            idle=SILENCE,
+        )
+        needed = [(one.base.reference, one.login) for one in found]
+        try:
+            async with second_opinion_on_bases(needed, tools):
+                return await _supervised(tools.engine, building)
+        except EngineError as error:
+            error.message = unpinned(error.message)
+            error.args = (error.message,)
+            raise
 
 
 async def _supervised(engine: Engine, work: Coroutine[Any, Any, str]) -> str:

@@ -17,6 +17,7 @@ from shared.errors import WharfError
 from shared.faults import FaultCode
 from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
+from shared.reference import parse_reference
 from tests.fakes.git import TOKEN, GitServer, open_git_server
 from tests.fakes.web import open_fake
 from tests.waiting import wait_until
@@ -189,6 +190,46 @@ async def test_private_sources_on_a_private_base_are_built_without_showing_a_sec
     assert PASSWORD not in output
 
 
+@pytest.mark.parametrize("use_buildkit", [True, False])
+async def test_a_build_uses_the_local_image_and_names_it(job: Job, *, use_buildkit: bool) -> None:
+    """The name is that of an image at Docker Hub, which nobody asks."""
+    copy = b"COPY --from=base:1 /bin/busybox /again\n"
+    dockerfile_text = b"FROM base:1\n" + copy + b"RUN echo on our own base\n"
+    local = await images.inspect(job.tools.engine, BASE)
+    await images.tag(job.tools.engine, BASE, parse_reference("base:1"))
+
+    result = await build_upload(
+        job, make_tar(entry("Dockerfile"), content=dockerfile_text), use_buildkit=use_buildkit
+    )
+
+    named = [(base.reference, base.image_id) for base in result.bases]
+    assert named == [("docker.io/library/base:1", local.image_id)]
+    assert "on our own base" in job.log
+
+
+@pytest.mark.parametrize("use_buildkit", [True, False])
+async def test_a_private_base_for_the_named_own_platform_is_pulled_before(
+    job: Job, locked_registry: RegistryFixture, *, use_buildkit: bool
+) -> None:
+    base, login = locked_registry.reference("team/named-platform"), locked_registry.login()
+    await images.tag(job.tools.engine, BASE, base)
+    pushed = await images.push(job.tools.engine, base, login, ignore, IDLE)
+    await images.remove(job.tools.engine, str(base), force=True)
+    architecture = (await images.find_platform(job.tools.engine)).architecture
+    job.server.create("app").commit(
+        {"Dockerfile": f"FROM --platform=linux/{architecture} {base}\nRUN echo on it\n".encode()}
+    )
+    grants = Grants(
+        grants=(Grant(login=login, repository=ANY_REPOSITORY, rights=frozenset({"pull"})),),
+        build_secrets={"UNUSED": SecretStr("unused-canary")} if use_buildkit else {},
+    )
+
+    result = await job.run(grants)
+
+    assert [(one.reference, one.digest) for one in result.bases] == [(str(base), pushed.digest)]
+    assert "on it" in job.log
+
+
 async def test_a_secret_is_mounted_with_any_preferred_builder_and_not_shown(
     job: Job,
 ) -> None:
@@ -275,6 +316,7 @@ async def test_files_of_a_context_have_the_modes_of_docker_build(
 
     await build_upload(job, make_tar(*headers, content=dockerfile_text), use_buildkit=use_buildkit)
 
+    use_buildkit = use_buildkit or await job.tools.engine.prefers_buildkit()
     for mode in files:
         stored = mode if use_buildkit else mode & 0o777
         assert f"f{mode:o}={stored:o} 0:0" in job.log

@@ -4,6 +4,7 @@ It is packed completely onto disk, within its limits, before the Engine gets a b
 """
 
 import asyncio
+import io
 import os
 import stat
 import tarfile
@@ -37,6 +38,19 @@ class Context:
     text: str
     files: int
     set_id_files: int = 0
+
+    async def replace_dockerfile(self, text: str) -> None:
+        """Let the builder read this text, if it differs, under the Dockerfile's name."""
+        if text != self.text and len(self.text) < MAX_TEXT_BYTES:
+            content = text.encode(errors="surrogateescape")
+            await asyncio.to_thread(self._append, self.dockerfile, content)
+
+    def _append(self, name: str, content: bytes) -> None:
+        # The last member of a name is the one that counts.
+        header = tarfile.TarInfo(name)
+        header.mode, header.size = 0o644, len(content)
+        with tarfile.open(self.archive, "a", format=tarfile.PAX_FORMAT) as tar:
+            tar.addfile(header, io.BytesIO(content))
 
     async def read(self) -> AsyncIterator[bytes]:
         """Yield the archive piece by piece."""
@@ -130,7 +144,7 @@ def _read_ignore(sources: Path, root: Path, dockerfile_path: Path) -> Ignore:
 
 def _read_text(file: Path) -> str:
     with file.open("rb") as opened:
-        return opened.read(MAX_TEXT_BYTES).decode(errors="replace")
+        return opened.read(MAX_TEXT_BYTES).decode(errors="surrogateescape")
 
 
 def _walk(root: Path, ignore: Ignore, kept: set[str]) -> Iterator[tuple[Path, str]]:

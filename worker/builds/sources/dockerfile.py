@@ -39,6 +39,25 @@ class Base:
     platform: str = ""
 
 
+@dataclass(frozen=True)
+class _Instruction:
+    """An instruction and its lines, without those of a heredoc; ``rest`` follows its name."""
+
+    name: str
+    rest: str
+    first_line: int
+    end_line: int
+
+
+@dataclass(frozen=True)
+class _Use:
+    """The place where a base is named by ``word``, which has its variables unexpanded."""
+
+    base: Base
+    word: str
+    instruction: _Instruction
+
+
 @dataclass
 class _Parser:
     """The state of the parser; arguments are global up to the first stage."""
@@ -46,16 +65,17 @@ class _Parser:
     build_args: Mapping[str, str]
     arguments: dict[str, str] = field(default_factory=dict)
     stages: list[str] = field(default_factory=list)
-    bases: dict[Base, None] = field(default_factory=dict)
+    uses: list[_Use] = field(default_factory=list)
 
-    def add(self, image: str, platform: str = "") -> None:
+    def add(self, word: str, instruction: _Instruction, platform: str = "") -> None:
+        image = expand(word, self.arguments) if instruction.name == "FROM" else word
         if image.lower() in {*self.stages, SCRATCH, ""} or image.isdigit():
             return
         try:
             reference = parse_reference(image)
         except InvalidReferenceError:
             return
-        self.bases[Base(reference, platform)] = None
+        self.uses.append(_Use(Base(reference, platform), word, instruction))
 
 
 def parse_bases(
@@ -65,19 +85,62 @@ def parse_bases(
 
     Own stages and ``scratch`` are not images. Stages after ``stage`` are not built, so not read.
     """
+    return tuple(dict.fromkeys(use.base for use in _find_uses(dockerfile, build_args, stage)))
+
+
+def pin_bases(
+    dockerfile: str,
+    pins: Mapping[Base, str],
+    build_args: Mapping[str, str] | None = None,
+    stage: str = "",
+) -> str:
+    """Return the Dockerfile with these images in place of the bases; all lines keep their numbers.
+
+    A name that is split between two lines, or that contains a quoted part, stays as it is.
+    """
+    if not pins:
+        return dockerfile
+    lines = dockerfile.removeprefix("\ufeff").split("\n")
+    for use in _find_uses(dockerfile, build_args, stage):
+        if pin := pins.get(use.base):
+            _pin(lines, use, pin)
+    return "\n".join(lines)
+
+
+def _pin(lines: list[str], use: _Use, pin: str) -> None:
+    at = use.instruction
+    if at.name == "FROM":
+        flags = "".join(flag[0] for flag in _leading_flags(at.rest))
+        rest = at.rest.removeprefix(flags).removeprefix(use.word)
+        lines[at.first_line : at.end_line] = [
+            f"FROM {flags}{pin}{rest}",
+            *[""] * (at.end_line - at.first_line - 1),
+        ]
+        return
+    word = re.compile(rf"((?:--|,)from=){re.escape(use.word)}(?=[\s,]|$)")
+    for index in range(at.first_line, at.end_line):
+        lines[index], count = word.subn(lambda match: f"{match[1]}{pin}", lines[index], 1)
+        if count:
+            return
+
+
+def _find_uses(
+    dockerfile: str, build_args: Mapping[str, str] | None, stage: str
+) -> tuple[_Use, ...]:
     parser = _Parser(build_args or {})
-    for name, rest in _instructions(dockerfile):
+    for instruction in _instructions(dockerfile):
+        name, rest = instruction.name, instruction.rest
         if len(rest) > MAX_CHARACTERS and name in {"FROM", "ARG"}:
             continue  # the builder has its own limits, and reports the error
         if name == "FROM":
             if stage and stage.lower() in _built(parser.stages):
                 break
-            _read_from(rest, parser)
+            _read_from(instruction, parser)
         elif name == "ARG" and not parser.stages:
             _read_arguments(rest, parser)
         else:
-            _read_flags(name, rest, parser)
-    return tuple(parser.bases)
+            _read_flags(instruction, parser)
+    return tuple(parser.uses)
 
 
 def _built(stages: list[str]) -> set[str]:
@@ -85,16 +148,24 @@ def _built(stages: list[str]) -> set[str]:
     return {*stages, str(len(stages) - 1)} if stages else set()
 
 
-def _read_from(rest: str, parser: _Parser) -> None:
+def _leading_flags(rest: str) -> list[re.Match[str]]:
+    found, at = list[re.Match[str]](), 0
+    while flag := _FLAG.match(rest, at):
+        found.append(flag)
+        at = flag.end()
+    return found
+
+
+def _read_from(instruction: _Instruction, parser: _Parser) -> None:
     """Read ``[--platform=P] IMAGE [AS NAME]``."""
-    platform = ""
-    while flag := _FLAG.match(rest):
+    platform, at = "", 0
+    for flag in _leading_flags(instruction.rest):
         if flag[1] == "platform":
             platform = expand(flag[2] or "", parser.arguments)
-        rest = rest[flag.end() :]
-    words = rest.split()
+        at = flag.end()
+    words = instruction.rest[at:].split()
     if words:
-        parser.add(expand(words[0], parser.arguments), platform)
+        parser.add(words[0], instruction, platform)
     is_named = len(words) == 3 and words[1].lower() == "as"
     parser.stages.append(words[2].lower() if is_named else "")
 
@@ -109,14 +180,13 @@ def _read_arguments(rest: str, parser: _Parser) -> None:
             parser.arguments[name] = expand(default, parser.arguments)
 
 
-def _read_flags(name: str, rest: str, parser: _Parser) -> None:
-    at = 0
-    while flag := _FLAG.match(rest, at):
+def _read_flags(instruction: _Instruction, parser: _Parser) -> None:
+    name = instruction.name
+    for flag in _leading_flags(instruction.rest):
         if name == "COPY" and flag[1] == "from":
-            parser.add(flag[2] or "")
+            parser.add(flag[2] or "", instruction)
         elif name == "RUN" and flag[1] == "mount" and (source := _MOUNT_FROM.search(flag[2] or "")):
-            parser.add(source[1])
-        at = flag.end()
+            parser.add(source[1], instruction)
 
 
 def expand(text: str, arguments: Mapping[str, str]) -> str:
@@ -150,24 +220,27 @@ def _expanded(match: re.Match[str], arguments: Mapping[str, str]) -> str:
             return value
 
 
-def _instructions(dockerfile: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the rest of each instruction, with lines joined and without heredocs."""
-    lines = dockerfile.removeprefix("\ufeff").splitlines()
+def _instructions(dockerfile: str) -> Iterator[_Instruction]:
+    """Yield each instruction, with its lines joined and without heredocs."""
+    text = dockerfile.removeprefix("\ufeff")
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     continued = re.compile(rf"{re.escape(_escape(lines))}[ \t]*$")
     ends = _find_ends(lines)
-    at, parts = 0, list[str]()
+    at, first, parts = 0, 0, list[str]()
     while at < len(lines):
         line, at = lines[at], at + 1
         if line.lstrip().startswith("#") or not line.strip():
             continue
+        first = first if parts else at - 1
         parts.append(continued.sub("", line))
         if continued.search(line) and at < len(lines):
             continue
         name, rest = [*"".join(parts).split(None, 1), "", ""][:2]
         parts.clear()
+        end_line = at
         if name.upper() in _HEREDOC_INSTRUCTIONS:
             at = _skip_heredocs(ends, at, rest)
-        yield name.upper(), rest
+        yield _Instruction(name.upper(), rest, first, end_line)
 
 
 def _escape(lines: list[str]) -> str:

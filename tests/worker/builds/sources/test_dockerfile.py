@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.builds.sources.dockerfile import Base, expand, parse_bases
+from worker.builds.sources.dockerfile import Base, expand, parse_bases, pin_bases
 
 A, B = "docker.io/library/a", "docker.io/library/b"
 WORDS = ["FROM", "ARG", "A=1", "$A", "${A", "\\", "\n", "<<E", "E", "--from=x", "AS", "'", '"', "`"]
@@ -125,3 +125,37 @@ def test_no_dockerfile_takes_long(text: str) -> None:
 
 def test_a_heredoc_with_tabs_ends_at_its_own_word() -> None:
     assert names("FROM a\nRUN <<-E <<F\nFROM no\n\tE\nFROM no\n\tF\nF\nFROM b\n") == [A, B]
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "pinned"),
+    [
+        ("FROM a", "FROM PIN"),
+        ("FROM a AS x\nRUN a\nFROM x\n", "FROM PIN AS x\nRUN a\nFROM x\n"),
+        ("FROM b\n", "FROM b\n"),
+        ("ARG V=a\nfrom --platform=$P ${V} as a\n", "ARG V=a\nFROM --platform=$P PIN as a\n"),
+        ("FROM \\\n # why\n a \\\n AS x\nRUN x", "FROM PIN  AS x\n\n\n\nRUN x"),
+        ("FROM a\r\nRUN <<E\r\nFROM a\r\nE\r\n", "FROM PIN\nRUN <<E\r\nFROM a\r\nE\r\n"),
+        ("FROM b\nCOPY --chown=1 --from=a a /a", "FROM b\nCOPY --chown=1 --from=PIN a /a"),
+        (
+            "FROM b\nRUN --mount=type=bind,from=a,target=/a \\\n  cp --from=a",
+            "FROM b\nRUN --mount=type=bind,from=PIN,target=/a \\\n  cp --from=a",
+        ),
+        ("FROM a\nFROM scratch\nCOPY --from=0 a a", "FROM PIN\nFROM scratch\nCOPY --from=0 a a"),
+        ("FROM b AS a\nFROM a\nCOPY --from=a / /", "FROM b AS a\nFROM a\nCOPY --from=a / /"),
+        ("\ufeffFROM a\n\udcff", "FROM PIN\n\udcff"),
+    ],
+)
+def test_bases_are_pinned_and_lines_keep_their_numbers(dockerfile: str, pinned: str) -> None:
+    base = next((base for base in parse_bases(dockerfile) if str(base.reference) == A), None)
+    pins = {base: "PIN"} if base else {}
+
+    assert pin_bases(dockerfile, pins) == pinned
+    assert pinned.count("\n") == dockerfile.count("\n")
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join))
+def test_any_mixture_of_words_keeps_its_number_of_lines(text: str) -> None:
+    pins = dict.fromkeys(parse_bases(text, {"A": "1"}), "PIN")
+
+    assert pin_bases(text, pins, {"A": "1"}).count("\n") == text.count("\n")
