@@ -7,13 +7,14 @@ from typing import Annotated
 from pydantic import Field
 from sqlmodel import col, select
 
+from api.compose.dotenv import parse_dotenv
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, Input
 from api.jobs.server_choice import choose_server
 from api.jobs.submission import TRANSFER_DEADLINE, submit_job
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from shared.compose.images import MAX_BYTES, ComposeFile, read_compose
+from shared.compose.images import MAX_BYTES, ComposeFile, ServiceImage, read_compose
 from shared.errors import NotFoundError
 from shared.jobs.commands import ComposeImage, ComposePull
 from shared.jobs.permissions import require_allowed
@@ -22,16 +23,24 @@ from shared.models import Registry
 from shared.reference import Reference, parse_prefix, parse_registry
 
 MAX_REGISTRIES = 50
+MAX_PROFILES = 50
+Profile = Annotated[str, Field(min_length=1, max_length=100)]
 APPLICATION = "compose"
 """The fair key: all compose files of an organization together take turns with its images."""
 
 
 class PullCompose(Input):
-    """``registryIds`` are the registries whose logins may be used; by default all."""
+    """``registryIds`` are the registries whose logins may be used; by default all.
+
+    ``envFile`` is the text of the file's `.env`, ``profiles`` are the active ones (by default
+    `COMPOSE_PROFILES` of the `.env`).
+    """
 
     compose_file: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
     server_id: Id | None = None
     registry_ids: Annotated[list[Id], Field(max_length=MAX_REGISTRIES)] | None = None
+    env_file: Annotated[str, Field(max_length=MAX_BYTES)] | None = None
+    profiles: Annotated[list[Profile], Field(max_length=MAX_PROFILES)] | None = None
 
 
 async def pull(context: Context, request: PullCompose) -> Accepted:
@@ -40,11 +49,22 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
     `job.one` returns the pinned file as `result.composeFile`, with the digest of each service's
     image; everything else is unchanged, byte for byte. Services without an image do not change. An
     image is pulled with the login of the registry at its host; of several registries, the longest
-    matching prefix wins; without a registry the pull is anonymous. Variables need a default, as in
-    `${TAG:-1.4}`. The file is stored with its job: put passwords into an `env_file`.
+    matching prefix wins; without a registry the pull is anonymous.
+
+    Services are treated as `docker compose pull` treats them. Without an active profile, or with
+    the pull policy `never` or `build`, they are skipped; so is an image that cannot be pulled but
+    built. `result.skipped` names them with the reason. Files of `include` and of `extends` are not
+    read; `result.warnings` names them.
+
+    Variables get their values from `envFile`, or their default, as in `${TAG:-1.4}`. The file is
+    stored with its job, and so are the variables that its images use, but no others.
     """
+    variables = parse_dotenv(request.env_file or "")
+    profiles = request.profiles
+    if profiles is None:
+        profiles = [name for name in variables.get("COMPOSE_PROFILES", "").split(",") if name]
     # A large file takes half a second, which must not block other requests.
-    file = await asyncio.to_thread(read_compose, request.compose_file)
+    file = await asyncio.to_thread(read_compose, request.compose_file, variables, profiles)
     hosts = {image.reference.registry for image in file.images}
     for host in sorted(hosts):
         require_host(host, context.resources.networks)
@@ -57,7 +77,12 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
-        command=ComposePull(compose=file.text, images=images),
+        command=ComposePull(
+            compose=file.text,
+            images=images,
+            variables={name: variables[name] for name in file.variables & variables.keys()},
+            profiles=tuple(profiles),
+        ),
         requested_by=context.caller.api_key_id,
         # A job counts toward the limit of one registry.
         registry_id=next((image.registry_id for image in images if image.registry_id), None),
@@ -86,17 +111,19 @@ def _fit(registry: Registry, repository: str) -> int:
 
 def _images(file: ComposeFile, registries: Sequence[Registry]) -> tuple[ComposeImage, ...]:
     """Return each image once, with the services that run it."""
-    services: dict[Reference, list[str]] = {}
+    services: dict[Reference, list[ServiceImage]] = {}
     for image in file.images:
-        services.setdefault(image.reference, []).append(image.service)
+        services.setdefault(image.reference, []).append(image)
     chosen = {reference: choose_registry(reference, registries) for reference in services}
     return tuple(
         ComposeImage(
-            services=tuple(names),
+            services=tuple(one.service for one in images),
             reference=str(reference),
             registry_id=registry.registry_id if (registry := chosen[reference]) else None,
+            only_if_missing=all(one.only_if_missing for one in images),
+            can_be_built=any(one.can_be_built for one in images),
         )
-        for reference, names in services.items()
+        for reference, images in services.items()
     )
 
 

@@ -3,13 +3,14 @@
 A command is JSON in snake_case with a version. Older readers ignore unknown fields.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from shared.jobs.deletion import Known
 from shared.reference import Reference, parse_reference
@@ -219,13 +220,19 @@ class ImageDelete(ImageCommand):
 
 
 class ComposeImage(BaseModel):
-    """An image of a compose file, and the services that run it."""
+    """An image of a compose file, and the services that run it.
+
+    ``only_if_missing``: an image that the server has is not pulled. ``can_be_built``: it may be
+    missing at its registry.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     services: tuple[str, ...]
     reference: str
     registry_id: str | None = None
+    only_if_missing: bool = False
+    can_be_built: bool = False
 
     @property
     def target(self) -> Reference:
@@ -233,12 +240,17 @@ class ComposeImage(BaseModel):
 
 
 class ComposePull(Command):
-    """Pull the images of a compose file and pin them; ``compose`` is its text."""
+    """Pull the images of a compose file and pin them; ``compose`` is its text.
+
+    ``variables`` are those that its images use, ``profiles`` the active ones.
+    """
 
     kind: ClassVar[Kind] = Kind.COMPOSE_PULL
 
     compose: str
     images: tuple[ComposeImage, ...]
+    variables: Mapping[str, str] = Field(default_factory=dict)
+    profiles: tuple[str, ...] = ()
 
 
 class HealthProbe(BaseModel):

@@ -301,6 +301,8 @@ PROBES: dict[str, Probe] = {
             "composeFile": COMPOSE.replace("b:1", "b:2"),
             "serverId": NOTHING,
             "registryIds": [],
+            "envFile": "COMPOSE_PROFILES=debug",
+            "profiles": ["debug"],
         },
     ),
     "job.all": Probe({}, {"limit": 1, "cursor": "$build", "state": "failed", "serverId": NOTHING}),

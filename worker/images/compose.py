@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from shared.compose.images import read_compose
 from shared.errors import EngineError, RegistryError
 from shared.jobs.commands import ComposeImage, ComposePull
-from shared.jobs.results import ComposeResult, PinnedImage
+from shared.jobs.results import ComposeResult, PinnedImage, SkippedService
 from shared.reference import Reference
+from worker.engine import images
 from worker.engine.transfer import OnProgress
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
@@ -20,14 +21,23 @@ async def pull(
 ) -> ComposeResult:
     """Pull all images and return the file with their digests; one failure fails everything.
 
+    An image that can be built is skipped if it cannot be pulled, as in ``docker compose pull``.
+
     Raises:
         EngineError, RegistryError: an image could not be pulled; the message names its services.
     """
-    file = read_compose(command.compose)
+    file = read_compose(command.compose, command.variables, command.profiles)
     lines = _ImageLines.of(command.images, progress_recorder(attempt))
     digests: dict[Reference, str] = {}
+    skipped = [SkippedService(service=name, reason=reason) for name, reason in file.skipped]
     for image in command.images:
-        digests[image.target] = await _pull(image, grants, tools, lines)
+        try:
+            digests[image.target] = await _pull(image, grants, tools, lines)
+        except (EngineError, RegistryError) as error:
+            if error.retryable or not image.can_be_built:
+                raise
+            reason = f"it has to be built: {error.message}"
+            skipped += [SkippedService(service=name, reason=reason) for name in image.services]
     pinned = tuple(
         PinnedImage(
             service=image.service,
@@ -35,15 +45,23 @@ async def pull(
             digest=digests[image.reference],
         )
         for image in file.images
+        if image.reference in digests
     )
     return ComposeResult(
-        compose_file=file.pinned(digests), images=pinned, without_image=file.without_image
+        compose_file=file.pinned(digests),
+        images=pinned,
+        without_image=file.without_image,
+        skipped=tuple(skipped),
+        warnings=file.warnings,
     )
 
 
 async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_ImageLines") -> str:
     """Pull one image and return its digest."""
     name = lines.name_of(image)
+    if image.only_if_missing and (digest := await _find(tools, image.target)):
+        lines.end(name)
+        return digest
     try:
         given = grants.login_for(image.target, "pull") if image.registry_id else None
         login = await tools.engine_login(given, image.target)
@@ -57,6 +75,13 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Imag
         raise error.within(", ".join(image.services)) from error
     lines.end(name)
     return pulled.digest
+
+
+async def _find(tools: Tools, target: Reference) -> str | None:
+    """Return the digest by which the server has this image; ``None`` without a known one."""
+    local = await images.find(tools.engine, str(target))
+    digests = local.repo_digests if local else ()
+    return next((one.digest for one in digests if one.name == target.name), None)
 
 
 @dataclass

@@ -53,14 +53,35 @@ async def test_a_compose_file_is_a_job_at_once_and_each_image_is_in_it_once(
                 "services": ["web", "worker"],
                 "reference": "ghcr.io/myorg/web:1",
                 "registry_id": registry_id,
+                "only_if_missing": False,
+                "can_be_built": False,
             },
             {
                 "services": ["database"],
                 "reference": "docker.io/library/postgres:latest",
                 "registry_id": None,
+                "only_if_missing": False,
+                "can_be_built": False,
             },
         ],
+        "variables": {},
+        "profiles": [],
     }
+
+
+async def test_only_variables_that_images_use_are_stored(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    file = "services: {web: {image: 'ghcr.io/myorg/web:${TAG:-1}', environment: [P=$PASSWORD]}}"
+    env = "TAG=7\nPASSWORD=canary-of-env\nCOMPOSE_PROFILES=a,b\n"
+
+    await ask(client, composeFile=file, envFile=env)
+
+    [(command,)] = database.execute("SELECT command FROM job ORDER BY job_id DESC LIMIT 1")
+    stored = ComposePull.model_validate(command)
+    assert [image.reference for image in stored.images] == ["ghcr.io/myorg/web:7"]
+    assert (stored.variables, stored.profiles) == ({"TAG": "7"}, ("a", "b"))
+    assert "canary" not in str(database.execute("SELECT * FROM job"))
 
 
 async def test_the_result_is_shown_with_its_job(
