@@ -26,7 +26,7 @@ _FLEETING_QUEUE = (
     "+llen +brpop +del +exists +time +sadd +srem +smembers +zadd +zrem +zrangebyscore"
     " +evalsha +script|load +script|exists"
     " ~celeryev.* ~_kombu.binding.celeryev ~_kombu.binding_permanent.celeryev"
-    " ~*.reply.celery.pidbox ~_kombu.binding.reply.celery.pidbox"
+    " ~*.reply.celery.pidbox* ~_kombu.binding.reply.celery.pidbox"
     " ~_kombu.binding_permanent.reply.celery.pidbox ~_kombu.binding_deadlines"
 )
 """A queue for events or replies: bound for a while, swept with the others of its kind."""
@@ -34,10 +34,13 @@ _FLEETING_QUEUE = (
 RULES: dict[str, str] = {
     ADMIN: "+@all ~* &*",
     "control": f"{_CONNECT_MORE} +info +llen +sadd +lpush {_QUEUE.format('*')}",
+    # It reads each queue under its priorities too, and its replies: celery, celery3, celery6 …
     # A selector: it listens to events and cannot send them, asks workers and cannot overhear them.
     "flower": (
-        f"{_CONNECT_MORE} {_FLEETING_QUEUE} %R~server.* %R~celery"
+        f"{_CONNECT_MORE} {_FLEETING_QUEUE} %R~server.* %R~celery*"
         f" {_UNACKED.format('flower')} {_MUTEX.format('flower')}"
+        # The names that a Flower without an app has for them.
+        " ~unacked ~unacked_index ~unacked_mutex"
         " +psubscribe +punsubscribe &/0.celeryev/* (+publish &/0.celery.pidbox)"
     ),
     # For the rate limiter.

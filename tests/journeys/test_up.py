@@ -23,7 +23,9 @@ PROGRAMS = str(Path(__file__).parent / "programs")
 
 
 @contextmanager
-def running_up(data: Path, port: int, docker_host: str) -> Iterator[subprocess.Popen[str]]:
+def running_up(
+    data: Path, port: int, docker_host: str, **settings: str
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "api.cli.main", "up", "--data-dir", str(data), "--port", str(port)],
         env={
@@ -32,6 +34,7 @@ def running_up(data: Path, port: int, docker_host: str) -> Iterator[subprocess.P
             "PYTHONPATH": PROGRAMS,
             "PYTHONUNBUFFERED": "1",
             "COLUMNS": "300",
+            **settings,
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -115,6 +118,31 @@ def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port)
     assert key[0] not in again
     assert [row["registryId"] for row in rows] == [made["registryId"]]
     assert process.returncode == 0
+
+
+def test_up_takes_the_admin_key_of_the_environment_and_refuses_another_one_later(
+    port: Port,
+) -> None:
+    docker_host = port.fleet.hosts[0].docker_host
+    key = "an admin key of the operator's own"
+    with TemporaryDirectory(prefix="wharf-up-") as folder:
+        data, address = Path(folder) / "data", free_port()
+        url = f"http://127.0.0.1:{address}/api/registry.all"
+        with running_up(data, address, docker_host, WHARF_ADMIN_KEY=key) as process:
+            message = read_until(process, "Ctrl-C")
+            answer = httpx2.get(url, headers={"x-api-key": key})
+            process.send_signal(signal.SIGINT)
+            process.wait(20)
+        refusals = []
+        for other in ("another admin key of 32 characters", "short"):
+            with running_up(data, address, docker_host, WHARF_ADMIN_KEY=other) as process:
+                refusals.append(process.communicate(timeout=30)[0])
+
+    assert answer.status_code == 200
+    assert key not in message
+    assert "WHARF_ADMIN_KEY is not the admin key" in refusals[0]
+    assert "WHARF_ADMIN_KEY" in refusals[1]
+    assert not any(each.count("\n") > 3 for each in refusals)
 
 
 def test_up_finds_its_server_again_under_another_name(port: Port) -> None:

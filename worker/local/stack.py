@@ -66,6 +66,7 @@ class Stack:
     specs: dict[str, Callable[[], Child]] = field(default_factory=dict)
     postgres: LocalPostgres | None = None
     valkey: LocalValkey | None = None
+    given_key: str | None = None
 
     @classmethod
     def start(
@@ -77,11 +78,13 @@ class Stack:
         outside: Outside | None = None,
         durable: bool = True,
         rate_per_minute: int = 0,
+        admin_key: str | None = None,
     ) -> Self:
         """Start databases, schema, API and control, and wait until they are ready.
 
         ``address`` is where servers reach them; ``port`` is the API's (a free one by default).
         ``rate_per_minute`` is how often a key may ask the API; 0 is any number of times.
+        ``admin_key`` is the admin key of the first start; one is made by default.
 
         Raises:
             SetupError: a port is taken, a directory is in use, or a process does not come up.
@@ -97,7 +100,13 @@ class Stack:
             wanted,
             outside or Outside(),
             rate_per_minute=rate_per_minute,
+            given_key=admin_key,
         )
+        if admin_key is not None and stack.admin_key != admin_key:
+            raise SetupError(
+                f"WHARF_ADMIN_KEY is not the admin key with which {directory} was first started",
+                remedy="Unset it, or make another key with apiKey.create.",
+            )
         try:
             stack._start_databases(durable=durable)
             stack._start_control_plane()
@@ -112,7 +121,8 @@ class Stack:
 
     @property
     def admin_key(self) -> str:
-        return self._key("admin.key", lambda: "wharf_" + secrets.token_urlsafe(32))
+        made = self.given_key or "wharf_" + secrets.token_urlsafe(32)
+        return self._key("admin.key", lambda: made)
 
     @property
     def vault_key(self) -> PrivateKey:

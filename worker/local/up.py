@@ -9,9 +9,11 @@ import sys
 import threading
 from pathlib import Path
 
+from pydantic import Field, SecretStr
 from rich.console import Console
 
 from shared.errors import EngineError, SetupError, in_sentences
+from shared.settings import Settings, load
 from worker.engine.transport.connection import Engine
 from worker.local.stack import Outside, Stack
 
@@ -20,6 +22,7 @@ DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
 SERVER_NAME = "this-machine"
 LOOK_SECONDS = 1.0
 RATE_PER_MINUTE = 600
+MIN_KEY_CHARACTERS = 16
 
 
 def main() -> None:
@@ -44,15 +47,22 @@ def run(data: Path, port: int, console: Console) -> None:
         SetupError: something is missing or taken, or a database ended, in one sentence.
     """
     docker_host = os.environ.get("DOCKER_HOST", DEFAULT_DOCKER_HOST)
+    admin_key = _read_admin_key()
     asyncio.run(_require_engine(docker_host))
-    is_first_start = not (data / "keys" / "admin.key").exists()
-    stack = Stack.start(data, port=port, outside=_outside(), rate_per_minute=RATE_PER_MINUTE)
+    shows_key = admin_key is None and not (data / "keys" / "admin.key").exists()
+    stack = Stack.start(
+        data,
+        port=port,
+        outside=_outside(),
+        rate_per_minute=RATE_PER_MINUTE,
+        admin_key=admin_key,
+    )
     try:
         flower = stack.start_flower()
         host_paths = os.environ.get("WHARF_HOST_PATHS", "")
         stack.add_server(SERVER_NAME, docker_host, host_paths=host_paths)
         stop = _stop_on_signals()
-        _greet(console, stack, flower, is_first_start=is_first_start)
+        _greet(console, stack, flower, shows_key=shows_key)
         while not stop.wait(LOOK_SECONDS):
             stack.require_databases()
             for name in stack.revive():
@@ -60,6 +70,22 @@ def run(data: Path, port: int, console: Console) -> None:
     finally:
         console.print("stopping …")
         stack.stop()
+
+
+class UpSettings(Settings):
+    """The setting of the first start, before the API reads it."""
+
+    admin_key: SecretStr | None = Field(default=None, min_length=MIN_KEY_CHARACTERS)
+
+
+def _read_admin_key() -> str | None:
+    """Return WHARF_ADMIN_KEY, or None: then a key is made at the first start.
+
+    Raises:
+        SetupError: it has too few characters.
+    """
+    key = load(UpSettings, os.environ).admin_key
+    return key.get_secret_value() if key else None
 
 
 async def _require_engine(docker_host: str) -> None:
@@ -82,10 +108,10 @@ def _outside() -> Outside:
     )
 
 
-def _greet(console: Console, stack: Stack, flower: str, *, is_first_start: bool) -> None:
+def _greet(console: Console, stack: Stack, flower: str, *, shows_key: bool) -> None:
     console.print(f"[bold]Wharfinger is up.[/bold]  API {stack.url}/api  (docs: {stack.url}/docs)")
     console.print(f"Flower {flower}  (user admin, password in {stack.directory.path}/keys)")
-    if is_first_start:
+    if shows_key:
         console.print(f"Admin key, shown this once: [bold]{stack.admin_key}[/bold]")
     console.print("Ctrl-C stops all of it.")
 

@@ -53,6 +53,21 @@ class Fleet:
             f"--basic-auth={':'.join(FLOWER_LOGIN)}",
         )
 
+    def start_stock_flower(self) -> Child:
+        """Start Flower without an app, as the product does: with all settings of Celery's own."""
+        return Child.start(
+            "flower",
+            [
+                *(sys.executable, "-m", "celery", "flower"),
+                *("--address=127.0.0.1", f"--port={self.flower_port}"),
+            ],
+            log=self.logs / "flower.log",
+            env={
+                "CELERY_BROKER_URL": self.valkey.url("flower"),
+                "FLOWER_BASIC_AUTH": ":".join(FLOWER_LOGIN),
+            },
+        )
+
     def start_worker(self) -> Child:
         options = "--pool threads -c 2 -Q server.t1 -n agent@t1 --without-gossip --without-mingle"
         return self.start("t1", server_url(self.valkey), "worker", *options.split(), "-l", "INFO")
@@ -129,4 +144,18 @@ def test_celery_and_flower_work_and_nothing_is_denied(fleet: Fleet, admin: "redi
         worker.stop()
         flower.stop()
 
+    assert admin.acl_log() == []
+
+
+def test_a_stock_flower_shows_how_long_queues_are(fleet: Fleet, admin: "redis.Redis") -> None:
+    flower = fleet.start_stock_flower()
+    try:
+        flower.wait_until(lambda: admin.pubsub_numpat() > 0, deadline=READY_WITHIN)
+        url = f"http://127.0.0.1:{fleet.flower_port}/api/queues/length"
+        answer = httpx2.get(url, auth=FLOWER_LOGIN, timeout=20)
+    finally:
+        flower.stop()
+
+    assert answer.status_code == 200
+    assert answer.json() == {"active_queues": [{"name": "celery", "messages": 0}]}
     assert admin.acl_log() == []
