@@ -1,6 +1,7 @@
 """A certificate authority for one test run, and TLS contexts with its certificates."""
 
 import ssl
+import warnings
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -49,14 +50,6 @@ class Authority:
         self._ca.issue_cert(common_name=name).configure_cert(context)
         return context
 
-    def context_without_chain(self, name: str) -> ssl.SSLContext:
-        """Make a server's TLS context that leaves out its certificate's intermediate CA."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        leaf = self._ca.create_child_ca().issue_cert(name)
-        with leaf.private_key_pem.tempfile() as key, leaf.cert_chain_pems[0].tempfile() as chain:
-            context.load_cert_chain(chain, key)
-        return context
-
     def context_for_clients(self, name: str, version: ssl.TLSVersion) -> ssl.SSLContext:
         """Make a server's TLS context that requires a client certificate of this authority."""
         context = self.context(name)
@@ -74,6 +67,16 @@ class Authority:
         parts = (leaf.private_key_pem.bytes(), leaf.cert_chain_pems[0].bytes())
         chain.write_bytes(b"".join(parts))
         context.load_cert_chain(chain)
+        return context
+
+    def context_of_old_version(self, name: str) -> ssl.SSLContext:
+        """Make a server's TLS context that knows nothing newer than TLS 1.1."""
+        context = self.context(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.minimum_version = ssl.TLSVersion.TLSv1
+            context.maximum_version = ssl.TLSVersion.TLSv1_1
+        context.set_ciphers("ALL:@SECLEVEL=0")
         return context
 
     def files(

@@ -6,7 +6,6 @@ An Engine uses any token server that a registry names, unchecked. So we ping the
 401 ──► every token server that it names is safe (`oci.auth.realm`) ──► the Engine gets the login
 200 ──► the image is requested without a login: if that is a 401, as above
 a certificate that only the Engine trusts ──► checked again without verification: nothing is sent
-no connection ──► checked through the Engine's proxy, if it has one
 anything else ──► the Engine gets no login
 ```
 """
@@ -22,23 +21,11 @@ from shared.errors import RegistryError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_registry
 from worker.login import EngineLogin, Login
-from worker.oci.engine_proxy import check_through_proxy
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import ACCEPT
 from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request
 from worker.oci.transport.settings import ConnectionSettings
-
-CONNECTION_FAILURES = frozenset(
-    {
-        FaultCode.DNS_NOT_FOUND,
-        FaultCode.DNS_FAILURE,
-        FaultCode.CONN_REFUSED,
-        FaultCode.CONN_TIMEOUT,
-        FaultCode.CONN_RESET,
-    }
-)
-"""Errors that are usual if only a proxy can reach the registry."""
 
 FindSettings = Callable[[], Awaitable[ConnectionSettings]]
 
@@ -93,20 +80,11 @@ async def _find_safe_name(target: Reference, settings: ConnectionSettings) -> st
     try:
         return await _check_directly(target, settings)
     except RegistryError as error:
-        if error.code == FaultCode.TLS_UNKNOWN_CA:
-            # The Engine verifies by itself, and sends nothing if it cannot.
-            settings = replace(settings, insecure=settings.insecure | {target.registry})
-        elif error.code not in CONNECTION_FAILURES or not settings.proxy.applies_to(
-            _hostname(target)
-        ):
+        if error.code != FaultCode.TLS_UNKNOWN_CA:
             raise
-        else:
-            return await check_through_proxy(target, settings)
+        # The Engine verifies by itself, and sends nothing if it cannot.
+        settings = replace(settings, insecure=settings.insecure | {target.registry})
     return await _check_directly(target, settings)
-
-
-def _hostname(target: Reference) -> str:
-    return parse_registry(target.registry).hostname
 
 
 async def _check_directly(target: Reference, settings: ConnectionSettings) -> str:

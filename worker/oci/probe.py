@@ -23,13 +23,25 @@ from worker.oci.registry.listing import list_repositories, list_tags, read_first
 from worker.oci.registry.manifests import MISSING
 from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.address import require_host
-from worker.oci.transport.route import Endpoint, Route, connect, find_endpoint, negotiate
+from worker.oci.transport.route import (
+    Endpoint,
+    Route,
+    connect,
+    find_endpoint,
+    find_proxied_route,
+    negotiate,
+)
 from worker.oci.transport.settings import ConnectionSettings
 
 TIME_LIMIT = timedelta(seconds=15)
 CANCEL_TIME_LIMIT = timedelta(seconds=3)
 MAX_REPOSITORIES = 50
 EXPIRY_WARNING = timedelta(days=21)
+PROXIED = Finding(
+    "through the proxy of the Docker Engine: shown by the next stage",
+    Outcome.SKIPPED,
+    is_verified=False,
+)
 BOTH_RIGHTS: frozenset[Right] = frozenset({"pull", "push"})
 
 
@@ -80,6 +92,7 @@ class _ProbeStages:
         self._client: RegistryClient
         self._granted: frozenset[str] | None = None
         self._pushed: Finding | None = None
+        self._proxied: Route | None = None
 
     def steps(self) -> list[tuple[tuple[Stage, Step], ...]]:
         """Return the stages in their order; the last ones run side by side."""
@@ -122,16 +135,40 @@ class _ProbeStages:
 
     async def _resolve(self) -> Finding:
         host = self.host
-        self._endpoint = await find_endpoint(host.name, host.hostname, host.port, self._settings)
+        try:
+            self._endpoint = await find_endpoint(
+                host.name, host.hostname, host.port, self._settings
+            )
+        except RegistryError as error:
+            return await self._use_proxy(error)
         return Finding(f"{host.hostname} is at {', '.join(self._endpoint.addresses)}")
 
+    async def _use_proxy(self, error: RegistryError) -> Finding:
+        """Continue through the Engine's proxy, if it has one, or raise the error."""
+        host = self.host
+        self._proxied = await find_proxied_route(
+            error, host.name, host.hostname, host.port, self._settings
+        )
+        if self._proxied is None:
+            raise error
+        text = f"{error.message}; the proxy of the Docker Engine is used"
+        return Finding(text, Outcome.WARNING, is_verified=False)
+
     async def _connect(self) -> Finding:
-        self._endpoint = await connect(self._endpoint, self._settings)
+        if self._proxied:
+            return PROXIED
+        try:
+            self._endpoint = await connect(self._endpoint, self._settings)
+        except RegistryError as error:
+            return await self._use_proxy(error)
         return Finding(
             f"{self._endpoint.addresses[0]} accepts connections on {self._endpoint.port}"
         )
 
     async def _negotiate(self) -> Finding:
+        if self._proxied:
+            self._route = self._proxied
+            return PROXIED
         self._route = route = await negotiate(self._endpoint, self._settings)
         if route.context is None:
             return _describe_plain_http(self._endpoint)

@@ -190,9 +190,11 @@ async def test_a_registry_behind_the_engines_proxy_is_checked_through_it(
         (("200 OK", ""), bearer_challenge(f"http://{NAME}/token"), FaultCode.AUTH_UNSAFE_REALM),
         (("200 OK", "example.test"), BASIC, FaultCode.DNS_NOT_FOUND),
         (("407 Proxy Authentication Required", ""), BASIC, FaultCode.PROXY_ERROR),
-        (("200 OK", ""), says(503), FaultCode.PROXY_ERROR),
+        (("503 Service Unavailable", ""), BASIC, FaultCode.PROXY_ERROR),
+        (("403 Forbidden", ""), BASIC, FaultCode.PROXY_ERROR),
+        (("200 OK", ""), says(503), FaultCode.REGISTRY_ERROR),
     ],
-    ids=["unsafe", "no proxy for it", "wants a login", "broken"],
+    ids=["unsafe", "no proxy for it", "wants a login", "broken", "closed", "down"],
 )
 async def test_an_unsafe_registry_behind_a_proxy_is_refused(
     proxy_settings: tuple[str, str],

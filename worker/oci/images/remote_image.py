@@ -16,6 +16,7 @@ from worker.oci.registry import manifests
 from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
+from worker.oci.registry.manifests import MISSING
 
 MAX_DEPTH = 4
 """An index may list another one; more levels than this are not followed."""
@@ -102,11 +103,24 @@ async def _find_manifest(
 ) -> Manifest:
     target = reference.target
     for _ in range(MAX_DEPTH):
-        manifest = await manifests.fetch(source, reference.repository, target)
+        manifest = await _fetch(source, reference, target)
         if manifest.descriptor.media_type not in INDEX_TYPES:
             return manifest
         target = _choose(manifest, reference, requested)
     raise _make_unreadable(reference, "indexes nested too deeply")
+
+
+async def _fetch(source: RegistryClient, reference: Reference, target: str) -> Manifest:
+    try:
+        return await manifests.fetch(source, reference.repository, target)
+    except RegistryError as error:
+        if target == reference.target or error.code not in MISSING:
+            raise
+        raise RegistryError(
+            FaultCode.IMAGE_INCOMPLETE,
+            f"{reference} is an index, and its manifest for this platform is missing: {target}",
+            evidence=error.evidence,
+        ) from error
 
 
 def _choose(index: Manifest, reference: Reference, requested: Platform) -> str:
@@ -128,7 +142,10 @@ async def _read_config(
     if config.size_bytes > MAX_CONFIG_BYTES:
         raise _make_unreadable(reference, f"a configuration of {config.size_bytes} bytes")
     with closing(BlobReader(source, reference.repository, config)) as chunks:
-        content = b"".join([chunk async for chunk in chunks])
+        try:
+            content = b"".join([chunk async for chunk in chunks])
+        except RegistryError as error:
+            raise error.within(f"the configuration of {reference}") from error
     try:
         return _Config.model_validate_json(content)
     except ValidationError:

@@ -8,6 +8,7 @@ Other modules of this folder implement the requests of the OCI distribution spec
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
@@ -99,6 +100,7 @@ class RegistryClient:
             self._is_open = self._is_proved = True
         elif response.status == 401 and await self.accept_challenge(response):
             self._is_open = False
+            self._is_proved = is_registrys(response) or self.handshake.has_scopes
         elif response.status in {200, 401}:
             raise make_not_a_registry_error(response, self.host.name)
         else:
@@ -189,7 +191,7 @@ class RegistryClient:
             response.status == 401
             and not denial
             and request.is_repeatable
-            and await self.accept_challenge(response)
+            and await self._find_challenge(response)
         ):
             renewed, denial = await self.handshake.find_authorization(scope, is_fresh=True)
             if renewed and renewed != authorization:
@@ -197,6 +199,16 @@ class RegistryClient:
         if denial and response.status in {401, 403} and not has_words(response):
             raise denial
         return response
+
+    async def _find_challenge(self, response: Response) -> bool:
+        """Return whether a 401 can be answered; some name their challenge only at ``/v2/``."""
+        if await self.accept_challenge(response):
+            return True
+        if self.login is None or response.has_login:
+            return False
+        with contextlib.suppress(RegistryError):
+            return not await self.ping()
+        return False
 
     async def send(self, request: Request, authorization: str | None) -> Response:
         """Send one request; follow redirects of GET and HEAD, to other origins without the login.

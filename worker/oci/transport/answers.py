@@ -136,7 +136,8 @@ def make_response_error(
     """
     codes = parse_error_codes(response)
     code = _diagnose(response, codes, operation, is_anonymous=is_anonymous)
-    if is_proved and response.status == 404 and code is FaultCode.NOT_A_REGISTRY:
+    is_below = operation is not Operation.PING
+    if is_proved and is_below and response.status == 404 and code is FaultCode.NOT_A_REGISTRY:
         code = _diagnose_missing(codes, operation)
     verb = "log in to" if operation is Operation.PING and code in LOGIN_CODES else operation
     is_locked = response.status == 423

@@ -66,6 +66,8 @@ def make_connection_error(error: BaseException, authority: str) -> RegistryError
     """Make the error for a failed connection to ``authority`` (``host:port``)."""
     if tls := next((cause for cause in _causes(error) if _is_openssl_error(cause)), None):
         return _make_tls_error(tls, authority)
+    if isinstance(error, aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError):
+        return _make_proxy_error(error, authority)
     if isinstance(error, TimeoutError):
         return RegistryError(FaultCode.CONN_TIMEOUT, f"{authority} did not answer in time")
     if isinstance(error, aiohttp.ClientResponseError):
@@ -73,6 +75,20 @@ def make_connection_error(error: BaseException, authority: str) -> RegistryError
     if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientPayloadError):
         return _make_reset(authority)
     return _make_socket_error(error, authority)
+
+
+def _make_proxy_error(
+    error: aiohttp.ClientHttpProxyError | aiohttp.ClientProxyConnectionError, authority: str
+) -> RegistryError:
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return RegistryError(
+            FaultCode.PROXY_ERROR,
+            f"the proxy of the Docker Engine refuses to connect to {authority}",
+            evidence=f"HTTP {error.status}",
+        )
+    return RegistryError(
+        FaultCode.PROXY_ERROR, f"the proxy of the Docker Engine cannot be reached for {authority}"
+    )
 
 
 def make_timeout(authority: str, step: str, deadline: timedelta) -> RegistryError:
@@ -133,6 +149,12 @@ def _reason(error: ssl.SSLError) -> str:
 
 
 def _make_socket_error(error: BaseException, authority: str) -> RegistryError:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        error = error.os_error
+        if error.errno is None and not isinstance(error, ConnectionError):
+            return RegistryError(
+                FaultCode.CONN_REFUSED, f"no address of {authority} accepts a connection"
+            )
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ECONNREFUSED:
         return RegistryError(FaultCode.CONN_REFUSED, f"nothing listens on {authority}")
@@ -144,10 +166,6 @@ def _make_socket_error(error: BaseException, authority: str) -> RegistryError:
         )
     if number == errno.ETIMEDOUT:
         return RegistryError(FaultCode.CONN_TIMEOUT, f"{authority} did not answer in time")
-    if isinstance(error, aiohttp.ClientConnectorError) and number is None:
-        return RegistryError(
-            FaultCode.CONN_REFUSED, f"no address of {authority} accepts a connection"
-        )
     if number in RESET_ERRNOS or number is None:
         return _make_reset(authority)
     return RegistryError(

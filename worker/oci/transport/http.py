@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from shared.errors import RegistryError, WharfError
+from worker.oci.transport.address import Resolver
 from worker.oci.transport.errors import make_connection_error
 from worker.oci.transport.peer import explain_failure
 from worker.oci.transport.route import Route, blame_engine, find_origin, find_route_to
@@ -123,7 +124,8 @@ class Transport:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                resolver=_PinnedResolver(self._routes), use_dns_cache=False
+                resolver=_PinnedResolver(self._routes, self._settings.resolver),
+                use_dns_cache=False,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=READ_BYTES,
@@ -173,6 +175,7 @@ class Transport:
                 allow_redirects=False,
                 timeout=_make_timeout(request, self._settings.deadlines),
                 ssl=route.context or True,
+                proxy=route.proxy or None,
             )
             if request.stream_body and response.status in STREAMED:
                 self._answered.add(route.origin)
@@ -200,10 +203,11 @@ class Transport:
 
 
 class _PinnedResolver(AbstractResolver):
-    """A resolver that gives aiohttp the checked addresses, and knows no other name."""
+    """A resolver that gives aiohttp the checked addresses, and those of the Engine's proxy."""
 
-    def __init__(self, routes: Mapping[URL, Route]) -> None:
+    def __init__(self, routes: Mapping[URL, Route], resolver: Resolver) -> None:
         self._routes = routes
+        self._resolver = resolver
 
     async def resolve(
         self,
@@ -212,6 +216,10 @@ class _PinnedResolver(AbstractResolver):
         family: AddressFamily = AddressFamily.AF_UNSPEC,  # noqa: ARG002 - aiohttp's interface
     ) -> list[ResolveResult]:
         for route in self._routes.values():
+            proxy = URL(route.proxy)
+            if route.proxy and (proxy.raw_host, proxy.port) == (host, port):
+                found = await self._resolver.resolve(host)
+                return [_make_result(host, port, address) for address in found]
             if (route.hostname, route.port) == (host, port):
                 return [_make_result(host, port, address) for address in route.addresses]
         raise gaierror(f"{host} was not checked")

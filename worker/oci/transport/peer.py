@@ -6,6 +6,7 @@ Nothing is verified here and nothing is sent beyond a handshake, so this only ex
 import asyncio
 import contextlib
 import ssl
+import warnings
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -21,6 +22,7 @@ from worker.oci.transport.errors import (
     make_client_certificate_error,
 )
 
+SERVER_HELLO = 2
 CERTIFICATE = 11
 CERTIFICATE_REQUEST = 13
 """Numbers of handshake messages (RFC 8446, section 4)."""
@@ -40,11 +42,12 @@ class Peer:
     """A server as seen in a handshake.
 
     ``chain`` are the certificates that it sent, in DER, its own first. ``requests_certificate`` is
-    set if it asked for a client certificate.
+    set if it asked for a client certificate, ``answers`` if it took part in the handshake at all.
     """
 
     chain: list[bytes] = field(default_factory=list)
     requests_certificate: bool = False
+    answers: bool = False
 
     @property
     def certificate(self) -> Certificate | None:
@@ -72,13 +75,25 @@ async def explain_failure(
     peer = await observe_peer(hostname, address, port, deadline)
     if fault.code in CLIENT_CERTIFICATE_SUSPECTS and peer.requests_certificate:
         return make_client_certificate_error(authority)
+    if fault.code == FaultCode.CONN_RESET and not peer.answers:
+        old = await observe_peer(hostname, address, port, deadline, is_old=True)
+        if old.answers:
+            message = f"{authority} speaks only a version of TLS that is not safe any more"
+            return RegistryError(FaultCode.TLS_FAILED, message, evidence="TLS 1.1 or older")
     return _with_certificate(fault, peer) if fault.code in CERTIFICATE_CODES else fault
 
 
-async def observe_peer(hostname: str, address: str, port: int, deadline: timedelta) -> Peer:
-    """Return what a server shows in a handshake, even if the handshake then fails."""
+async def observe_peer(
+    hostname: str, address: str, port: int, deadline: timedelta, *, is_old: bool = False
+) -> Peer:
+    """Return what a server shows in a handshake, even if the handshake then fails.
+
+    With ``is_old`` the handshake is one of TLS 1.0 or 1.1.
+    """
     peer = Peer()
     context = make_unverified_context()
+    if is_old:
+        _accept_old_versions(context)
     _watch_messages(context, peer)
     try:
         async with asyncio.timeout(deadline.total_seconds()):
@@ -137,11 +152,21 @@ def _with_certificate(fault: RegistryError, peer: Peer) -> RegistryError:
     return RegistryError(FaultCode(fault.code), fault.message, remedy=remedy, evidence=evidence)
 
 
+def _accept_old_versions(context: ssl.SSLContext) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = ssl.TLSVersion.TLSv1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+
 def _watch_messages(context: ssl.SSLContext, peer: Peer) -> None:
     # The ssl module reports the messages of a handshake by this attribute alone.
     def on_message(
         _connection: object, direction: str, _version: int, _content: int, kind: int, data: bytes
     ) -> None:
+        if direction == "read" and kind == SERVER_HELLO:
+            peer.answers = True
         if direction == "read" and kind == CERTIFICATE_REQUEST:
             peer.requests_certificate = True
         if direction == "read" and kind == CERTIFICATE:

@@ -33,6 +33,18 @@ from worker.oci.transport.errors import (
 from worker.oci.transport.peer import explain_failure
 from worker.oci.transport.settings import ConnectionSettings
 
+CONNECTION_FAILURES = frozenset(
+    {
+        FaultCode.DNS_NOT_FOUND,
+        FaultCode.DNS_FAILURE,
+        FaultCode.CONN_REFUSED,
+        FaultCode.CONN_TIMEOUT,
+        FaultCode.CONN_RESET,
+        FaultCode.NO_ROUTE,
+    }
+)
+"""Errors that are usual if only a proxy can reach the registry."""
+
 INSECURE_CODES = frozenset(
     {
         FaultCode.TLS_NOT_OFFERED,
@@ -70,7 +82,8 @@ class Endpoint:
 class Route:
     """A way to reach a host.
 
-    ``context`` is ``None`` for plain HTTP; ``unverified_reason`` says why TLS is not verified.
+    ``context`` is ``None`` for plain HTTP; ``unverified_reason`` says why TLS is not verified. A
+    ``proxy`` resolves the name itself: the route then has no addresses.
     """
 
     hostname: str
@@ -79,6 +92,7 @@ class Route:
     context: ssl.SSLContext | None
     certificate: Certificate | None = None
     unverified_reason: str = ""
+    proxy: str = ""
 
     @property
     def origin(self) -> URL:
@@ -174,10 +188,34 @@ async def find_route(
         RefusedNetworkError: an address that is not allowed for registries.
         RegistryError: no address, no connection, no TLS.
     """
-    endpoint = await find_endpoint(name, hostname, port, settings)
-    if endpoint.allows_plain_http:
-        return await negotiate(await connect(endpoint, settings), settings)
-    return await _make_strict_route(endpoint, settings)
+    try:
+        endpoint = await find_endpoint(name, hostname, port, settings)
+        if endpoint.allows_plain_http:
+            return await negotiate(await connect(endpoint, settings), settings)
+        return await _make_strict_route(endpoint, settings)
+    except RegistryError as error:
+        proxied = await find_proxied_route(error, name, hostname, port, settings)
+        if proxied is None:
+            raise
+        return proxied
+
+
+async def find_proxied_route(
+    error: RegistryError, name: str, hostname: str, port: int | None, settings: ConnectionSettings
+) -> Route | None:
+    """Return the route through the Engine's proxy, if it uses one and there is no other way.
+
+    The proxy resolves the name, as for the Engine itself. Plain HTTP needs an entry in the Engine's
+    list, and is used if the Engine has only a proxy for that.
+    """
+    if error.code not in CONNECTION_FAILURES:
+        return None
+    if url := settings.proxy.find(hostname):
+        context = await make_context(name, settings.certificates)
+        return Route(hostname, port or 443, (), context, proxy=url)
+    if name in settings.insecure and (url := settings.proxy.find(hostname, is_plain=True)):
+        return Route(hostname, port or 80, (), None, proxy=url)
+    return None
 
 
 async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
@@ -189,18 +227,29 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
     """
     hostname, port = url.raw_host or "", url.port or 443
     name = hostname if url.is_default_port() else f"{hostname}:{port}"
-    endpoint = await find_endpoint(name, hostname, port, settings)
+    route: Route | None
+    try:
+        route = await _find_direct_route(url, name, settings)
+    except RegistryError as error:
+        route = await find_proxied_route(error, name, hostname, port, settings)
+        if route is None:
+            raise
+    if route.origin.scheme != url.scheme:
+        raise RegistryError(
+            FaultCode.TLS_NOT_OFFERED, f"{hostname}:{port} would be used without TLS"
+        )
+    return route
+
+
+async def _find_direct_route(url: URL, name: str, settings: ConnectionSettings) -> Route:
+    endpoint = await find_endpoint(name, url.raw_host or "", url.port or 443, settings)
     if url.scheme == "https":
         if not endpoint.is_insecure:
             return await _make_strict_route(endpoint, settings)
-        route = await negotiate(await connect(endpoint, settings), settings)
-        if route.context:
-            return route
-    elif endpoint.allows_plain_http:
+        return await negotiate(await connect(endpoint, settings), settings)
+    if endpoint.allows_plain_http:
         return make_plain_route(endpoint)
-    raise RegistryError(
-        FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} would be used without TLS"
-    )
+    return await _make_strict_route(endpoint, settings)  # refused for its scheme
 
 
 async def require_connection(url: URL, settings: ConnectionSettings) -> None:
@@ -211,6 +260,8 @@ async def require_connection(url: URL, settings: ConnectionSettings) -> None:
         RegistryError: as `find_route_to`, no connection, or no TLS.
     """
     route = await find_route_to(url, settings)
+    if route.proxy:
+        return
     name = route.hostname if url.is_default_port() else f"{route.hostname}:{route.port}"
     endpoint = Endpoint(name, route.hostname, route.port, route.addresses, is_insecure=False)
     connected = await connect(endpoint, settings)
@@ -223,6 +274,8 @@ def make_plain_route(endpoint: Endpoint) -> Route:
 
 
 async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
+    if settings.proxy.find(endpoint.hostname):
+        await connect(endpoint, settings)  # if that fails, the Engine's proxy is the way
     context = await make_context(endpoint.name, settings.certificates)
     return Route(endpoint.hostname, endpoint.port or 443, endpoint.addresses, context)
 

@@ -35,6 +35,11 @@ class EngineProxy:
     no_proxy: str = ""
     http_url: str = ""
 
+    def find(self, hostname: str, *, is_plain: bool = False) -> str:
+        """Return the proxy that the Engine uses for a host; empty for none."""
+        url = self.http_url if is_plain else self.url
+        return url if self.applies_to(hostname) else ""
+
     def applies_to(self, hostname: str) -> bool:
         """Return whether the Engine uses a proxy for a host (rules of Go's ``httpproxy``)."""
         entries = {entry.strip().lower() for entry in self.no_proxy.split(",")} - {""}
@@ -59,7 +64,7 @@ class ConnectionSettings:
     """The networks, certificates and limits of connections to registries.
 
     ``insecure`` is the Engine's list: ``host[:port]`` as in image names, or a CIDR. ``proxy`` is
-    the Engine's proxy; we use it only to check where the Engine would send a login.
+    the Engine's proxy; we use it where a registry cannot be reached without.
     ``engine_problem`` says why the Engine's list is unknown, if it is.
     """
 

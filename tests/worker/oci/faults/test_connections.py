@@ -13,7 +13,7 @@ from aiohttp import web
 
 from shared.faults import FaultCode
 from tests.fakes.certificates import Authority
-from tests.fakes.sockets import Behaviour, be_silent, open_socket, say
+from tests.fakes.sockets import Behaviour, be_silent, open_socket, reset, say
 from tests.fakes.web import open_fake, says
 from tests.worker.oci.faults.asking import ask, everywhere, fail_pull, probe_registry
 from tests.worker.oci.parts import API, make_login, make_settings
@@ -83,7 +83,7 @@ async def test_a_common_name_alone_is_not_the_registrys_name(
 
 
 async def test_an_incomplete_chain_is_told(authority: Authority, tmp_path: Path) -> None:
-    async with open_fake(OK, tls=authority.context_without_chain("127.0.0.1")) as fake:
+    async with open_fake(OK, tls=authority.without_intermediate("127.0.0.1")) as fake:
         settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
         found = await ask(fake.host, settings)
         error = await fail_pull(fake.host, settings)
@@ -91,6 +91,21 @@ async def test_an_incomplete_chain_is_told(authority: Authority, tmp_path: Path)
     assert found == everywhere(FaultCode.TLS_UNKNOWN_CA)
     assert "chain is incomplete" in error.remedy
     assert "sends no certificate of this issuer" in error.evidence
+
+
+async def test_a_server_with_old_tls_alone_is_told(authority: Authority, tmp_path: Path) -> None:
+    async with open_fake(OK, tls=authority.context_of_old_version("127.0.0.1")) as fake:
+        settings = make_settings(certificates=authority.trust(tmp_path, fake.host))
+        found = await ask(fake.host, settings)
+
+    assert found == everywhere(FaultCode.TLS_FAILED)
+
+
+async def test_a_cut_in_the_handshake_is_told(network: Namespace) -> None:
+    async with open_socket(reset, listen=network.our_address) as host:
+        found = await ask(host, make_settings(networks="private"))
+
+    assert found == everywhere(FaultCode.CONN_RESET)
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "prohibit", "unreachable"])

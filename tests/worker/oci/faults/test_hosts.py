@@ -142,6 +142,18 @@ async def test_an_html_404_of_a_proved_registry_is_a_missing_image(
     }
 
 
+async def test_a_page_for_an_image_of_a_registry_is_a_missing_image(
+    settings: ConnectionSettings,
+) -> None:
+    page = says(404, text=PAGE, kind="text/html")
+    registry = ScriptedRegistry(unasked={"[A-Z]+ /v2/team/app/manifests/1": page})
+
+    async with open_fake(registry.answer) as fake:
+        error = await fail_pull(fake.host, settings, make_login(fake.host))
+
+    assert error.code == FaultCode.IMAGE_NOT_FOUND
+
+
 async def test_a_refusal_names_the_tag(settings: ConnectionSettings) -> None:
     registry = ScriptedRegistry()
 

@@ -150,6 +150,18 @@ async def test_a_401_for_a_right_login_is_a_missing_permission(
     assert found == READS_DENIED
 
 
+async def test_a_401_without_a_challenge_is_answered_by_the_one_of_the_base(
+    settings: ConnectionSettings,
+) -> None:
+    bare = refuses(401, "UNAUTHORIZED", "access to the requested resource is not authorized")
+    registry = ScriptedRegistry(unasked={"[A-Z]+ /v2/team/app/manifests/.*": bare})
+
+    async with open_fake(registry.answer) as fake:
+        error = await fail_pull(fake.host, settings, make_login(fake.host))
+
+    assert error.code == FaultCode.PULL_DENIED
+
+
 async def test_a_wrong_password_is_told_everywhere(settings: ConnectionSettings) -> None:
     registry = ScriptedRegistry(authorization=basic("alice")["Authorization"])
 

@@ -172,3 +172,26 @@ async def test_unreadable_content_is_named(settings: ConnectionSettings, image: 
 
     assert error.code == FaultCode.REGISTRY_ERROR
     assert "cannot be read" in error.message
+
+
+@pytest.mark.parametrize("part", ["child", "configuration"])
+async def test_a_missing_part_is_named(settings: ConnectionSettings, part: str) -> None:
+    image = index((AMD, platform("linux/amd64")))
+    child = AMD.digests[0]
+    config = json.loads(AMD.manifests[0][1])["config"]["digest"]
+    missing = child if part == "child" else config
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        name = request.path.rpartition("/")[2]
+        if name == missing:
+            return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
+        kind, content = AMD.manifests[0] if name == child else image.manifests[-1]
+        return web.Response(body=content, headers={"Content-Type": kind})
+
+    async with open_fake(answer) as fake, open_client(fake.host, settings) as client:
+        reference = parse_reference(f"{fake.host}/a:1")
+        with pytest.raises(RegistryError) as caught:
+            await find_image(client, reference, parse_platform("linux/amd64"))
+
+    assert caught.value.code == FaultCode.IMAGE_INCOMPLETE
+    assert missing in caught.value.message and f"{fake.host}/a:1" in caught.value.message
