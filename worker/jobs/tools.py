@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from shared.errors import EngineError, RegistryError, WharfError
+from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.diagnosis import Right
 from shared.networks import RegistryNetworks
 from shared.reference import Reference, parse_registry
+from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.engine_view import EngineView
 from worker.jobs.joblog import LogSender
+from worker.jobs.verdicts import PLACE_CODES
 from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
 from worker.oci.copy import ABSENT
@@ -110,10 +112,23 @@ class Tools:
             raise error.within("the Docker Engine is given no login") from error
 
     async def confirm(self, reference: Reference, login: Login | None) -> Descriptor:
-        """Return the descriptor that the registry itself holds under this reference."""
+        """Return the descriptor that the registry itself holds under this reference.
+
+        If only the Engine reaches the registry, by its proxy for example, the Engine asks it.
+        """
         settings = await self.connection_settings()
-        async with RegistryClient(parse_registry(reference.registry), login, settings) as registry:
-            return await manifests.describe(registry, reference.repository, reference.target)
+        try:
+            async with RegistryClient(
+                parse_registry(reference.registry), login, settings
+            ) as registry:
+                return await manifests.describe(registry, reference.repository, reference.target)
+        except (RegistryError, RefusedNetworkError) as error:
+            if error.code not in PLACE_CODES:
+                raise
+        found = await images.distribution(
+            self.engine, reference, await self.engine_login(login, reference)
+        )
+        return Descriptor(found.media_type, found.digest, found.size_bytes)
 
     async def wait_for_engine(self, operation: str) -> None:
         """Return once the Engine answers: it has then ended the requests that were cancelled.

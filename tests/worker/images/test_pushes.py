@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
@@ -23,6 +24,8 @@ from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
 from worker.local.engines import LocalEngine
 from worker.local.images import make_image
+from worker.local.namespaces import Namespace
+from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants, Login
 
 
@@ -78,6 +81,27 @@ async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     assert first.digest == again.digest == held.digest
     assert (caught.value.code, caught.value.retryable) == (FaultCode.TAG_IMMUTABLE, False)
     assert tags.refused == 2
+
+
+@pytest.mark.parametrize("networks", ["loopback", "private"])
+async def test_the_engine_confirms_a_push_to_a_registry_that_only_it_reaches(
+    engine: Engine, local_engine: LocalEngine, namespace: Namespace, tmp_path: Path, networks: str
+) -> None:
+    inner = LocalRegistry.start(tmp_path / "registry", wrapper=namespace.wrapper)
+    target = f"{inner.host}/team/inner:1"
+    try:
+        await asyncio.to_thread(make_image, local_engine.docker_host, target, seed=631)
+        login = Login(host=inner.host, username="", secret=SecretStr(""))
+        grant = Grant(login=login, repository="team/inner", rights=frozenset({"push"}))
+        command = ImagePush(source=target, reference=target, registry_id="registry")
+        tools = make_tools(engine, networks, tmp_path)
+
+        result = await push(command, Grants(grants=(grant,)), Attempt("job", 1), tools)
+        held = await images.distribution(engine, command.target, None)
+    finally:
+        inner.stop()
+
+    assert (result.digest, result.verified_by) == (held.digest, "server")
 
 
 async def test_a_denied_push_fails_although_the_image_exists(
