@@ -28,6 +28,7 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
+from worker.jobs.second_opinion import Transfer, find_engine_login
 from worker.jobs.tools import Tools, log_sender, progress_recorder
 from worker.jobs.transfers import second_opinion_on_bases
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
@@ -195,7 +196,7 @@ async def _find_logins(
 
     async def find(login: Login) -> EngineLogin | None:
         if target := named.get(login.host):
-            return await tools.engine_login(login, target)
+            return await find_engine_login(Transfer("pull", target, login), tools)
         try:
             async with asyncio.timeout(OTHER_LOGINS_SECONDS):
                 return await tools.engine_login(login, Reference(login.host, "any", "latest"))

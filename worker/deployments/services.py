@@ -39,7 +39,7 @@ from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
-from worker.jobs.second_opinion import Transfer, explain, second_opinion
+from worker.jobs.second_opinion import Transfer, explain, find_engine_login, second_opinion
 from worker.jobs.tools import log_sender
 from worker.login import Grants
 
@@ -153,7 +153,7 @@ class _Rollout:
             there = await services.tasks(target.engine, current.service_id)
             return Convergence(target, current.service_id, frozenset(one.task_id for one in there))
         transfer = self._transfer(grants)
-        login = await self.tools.engine_login(transfer.login, command.target)
+        login = await find_engine_login(transfer, self.tools)
         name = current.name if current else command.name
         async with second_opinion(transfer, self.tools):
             spec = await target.make_spec(grants.environment, login, name)

@@ -11,6 +11,7 @@ from worker.engine import images
 from worker.engine.transfer import OnProgress
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
+from worker.jobs.second_opinion import Transfer, find_engine_login
 from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants
 from worker.progress import LayerProgress, LayerState, TransferProgress
@@ -64,7 +65,7 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Imag
         return digest
     try:
         given = grants.login_for(image.target, "pull") if image.registry_id else None
-        login = await tools.engine_login(given, image.target)
+        login = await find_engine_login(Transfer("pull", image.target, given), tools)
         pulled = await transfers.pull(
             tools,
             image.target,

@@ -14,7 +14,7 @@ from worker.images.preflight import prepare
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
-from worker.jobs.second_opinion import Transfer, look_ahead, second_opinion
+from worker.jobs.second_opinion import Transfer, find_engine_login, look_ahead, second_opinion
 from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
 
@@ -51,7 +51,7 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             size_bytes=here.size_bytes,
         )
     login = grants.login_for(target, "pull") if command.registry_id else None
-    engine_login = await tools.engine_login(login, target)
+    engine_login = await find_engine_login(Transfer("pull", target, login), tools)
     pulled = await transfers.pull(
         tools,
         target,
@@ -112,7 +112,7 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
 async def _push(transfer: Transfer, local: LocalImage, attempt: Attempt, tools: Tools) -> str:
     """Tag and push the image and return its digest, also if a failed push has stored it."""
     target = transfer.reference
-    login = await tools.engine_login(transfer.login, target)
+    login = await find_engine_login(transfer, tools)
     await images.tag(tools.engine, local.image_id, target)
     step = LastStep(progress_recorder(attempt))
     try:

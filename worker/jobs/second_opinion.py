@@ -14,7 +14,7 @@ from worker.engine.errors import EngineOperation
 from worker.engine.redaction import redact
 from worker.jobs.tools import Tools
 from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name_subject, weigh
-from worker.login import Login
+from worker.login import EngineLogin, Login
 from worker.oci.images.platform import Platform
 from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
 
@@ -122,14 +122,36 @@ async def look_ahead(transfer: Transfer, tools: Tools) -> Findings:
     error = found.error
     if error is None or error.code in PLACE_CODES:
         return found
-    raise RegistryError(
+    raise _make_refusal(error, transfer, found.stage) from error
+
+
+async def find_engine_login(transfer: Transfer, tools: Tools) -> EngineLogin | None:
+    """Return the login that the Engine may be given for a transfer, as `Tools.engine_login`.
+
+    Where that cannot be checked, the registry is asked with the login, which may be the reason.
+
+    Raises:
+        RefusedNetworkError: the registry's address is not allowed here.
+        RegistryError: ``auth_unsafe_realm``, or why the registry cannot be asked.
+    """
+    try:
+        return await tools.engine_login(transfer.login, transfer.reference)
+    except RegistryError as error:
+        if error.is_certain:
+            raise _make_refusal(error, transfer, Stage.AUTH) from error
+        found = await ask(transfer, tools, with_parts=False)
+        raise _make_refusal(found.error or error, transfer, found.stage) from error
+
+
+def _make_refusal(error: RegistryError, transfer: Transfer, stage: Stage) -> RegistryError:
+    return RegistryError(
         FaultCode(error.code),
         name_subject(str(transfer), error.message),
         remedy=error.remedy,
         evidence=error.evidence,
-        stage=found.stage,
+        stage=stage,
         retry_after_seconds=error.retry_after_seconds,
-    ) from error
+    )
 
 
 async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings:

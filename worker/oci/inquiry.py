@@ -135,9 +135,19 @@ class _Run:
         self._image: RemoteImage | None = None
 
     def findings(self, error: RegistryError | None) -> Findings:
+        if error is not None and error.code == FaultCode.PULL_DENIED:
+            error = self._correct(error)
         code = FaultCode(error.code) if error else None
         stage = _CONNECTION_STAGES.get(code, self._stage) if code else self._stage
         return Findings(stage, error, has_logged_in=self._has_logged_in, image=self._image)
+
+    def _correct(self, error: RegistryError) -> RegistryError:
+        """Return ``push_denied`` if a token server refused a push without a word about it."""
+        if self._inquiry.right != "push":
+            return error
+        return RegistryError(
+            FaultCode.PUSH_DENIED, error.message, evidence=error.evidence, stage=error.stage
+        )
 
     async def carry_out(self) -> None:
         inquiry = self._inquiry

@@ -121,6 +121,37 @@ async def test_a_token_server_that_issues_no_tokens_is_named(server: Server, rig
     assert error.fault().stage == "auth"
 
 
+@pytest.mark.parametrize(
+    ("right", "code"), [("pull", FaultCode.PULL_DENIED), ("push", FaultCode.PUSH_DENIED)]
+)
+async def test_a_token_server_that_refuses_a_right_is_told_by_the_right(
+    server: Server, right: str, code: FaultCode
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return refuse(403, "DENIED") if request.path == "/token" else challenge(request.host)
+
+    async with open_fake(answer, listen=server.listen) as fake:
+        error = await server.fail(fake.host, right)
+
+    assert (error.code, error.retryable) == (code, False)
+    assert error.message.startswith(f"cannot {right} {fake.host}/{REPOSITORY}:1: ")
+
+
+@pytest.mark.parametrize("right", ["pull", "push"])
+async def test_an_expired_login_is_told_where_nothing_is_answered_without_one(
+    server: Server, right: str
+) -> None:
+    text = "Your authorization token has expired. Reauthenticate and try again."
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return refuse(403, "DENIED", text)
+
+    async with open_fake(answer, listen=server.listen) as fake:
+        error = await server.fail(fake.host, right)
+
+    assert (error.code, error.retryable) == (FaultCode.AUTH_EXPIRED, False)
+
+
 async def test_a_wrong_password_fails_a_push_before_the_engine_is_asked(
     server: Server, locked_registry: RegistryFixture
 ) -> None:
@@ -140,6 +171,7 @@ async def test_a_wrong_password_fails_a_push_before_the_engine_is_asked(
 @pytest.mark.parametrize(
     ("refusal", "code"),
     [
+        (refuse(405, "UNSUPPORTED"), FaultCode.REGISTRY_READ_ONLY),
         (refuse(404, "NAME_UNKNOWN"), FaultCode.REPO_MISSING),
         (refuse(503, "UNAVAILABLE"), FaultCode.REGISTRY_ERROR),
     ],

@@ -37,8 +37,17 @@ BUILD_RULES = (
         "build",
     ),
     MessageRule(
-        r"failed to parse platform|is an invalid (?:OS )?component of"
-        r"|option requires BuildKit|no active sessions|not supported by buildkit|no SSH key",
+        r"failed to parse platform|is an invalid (?:OS )?component of",
+        FaultCode.BUILD_UNSUPPORTED,
+        'failed to parse platform : "" is an invalid component of "": platform specifier component '
+        'must match "^[A-Za-z0-9_-]+$": invalid argument',
+        "20.10",
+        "build",
+        remedy="Leave $BUILDPLATFORM out, or update the Docker Engine to version 23 or newer: only "
+        "BuildKit knows it.",
+    ),
+    MessageRule(
+        r"option requires BuildKit|no active sessions|not supported by buildkit|no SSH key",
         FaultCode.BUILD_UNSUPPORTED,
         "the --mount option requires BuildKit. Refer to https://docs.docker.com/go/buildkit/",
         "20.10",

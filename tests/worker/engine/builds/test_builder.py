@@ -165,6 +165,13 @@ async def test_each_fault_of_a_dockerfile_has_its_code(
     assert (await builder.fail(context(nobody))).code == code
 
 
+async def test_a_platform_that_only_buildkit_knows_is_named(classic: Builder) -> None:
+    error = await classic.fail(context(f"FROM --platform=$BUILDPLATFORM {BASE}\n"))
+
+    assert (error.code, error.retryable) == (FaultCode.BUILD_UNSUPPORTED, False)
+    assert "BuildKit" in error.remedy
+
+
 async def test_a_missing_base_image_is_not_found(
     classic: Builder, registry: RegistryFixture
 ) -> None:
