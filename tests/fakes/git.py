@@ -32,6 +32,7 @@ class GitServer:
     lfs: dict[str, bytes] = field(default_factory=dict)
     files: str = ""
     given: dict[str, str] = field(default_factory=dict)
+    gives_single_commits: bool = True
 
     def keep(self, content: bytes) -> bytes:
         """Keep an LFS file; gives the pointer to it."""
@@ -42,9 +43,11 @@ class GitServer:
     def url(self, name: str) -> str:
         return f"http://{self.fake.host}/{name}"
 
-    def create(self, name: str, *, is_private: bool = False) -> "Repository":
+    def create(
+        self, name: str, *, is_private: bool = False, object_format: str = "sha1"
+    ) -> "Repository":
         repository = Repository(self.root / name, self.root / f"{name}.work")
-        repository.create()
+        repository.create(object_format)
         if is_private:
             self.private.add(name)
         return repository
@@ -55,9 +58,10 @@ class Repository:
     bare: Path
     work: Path
 
-    def create(self) -> None:
-        git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare))
-        git("init", "--quiet", "--initial-branch=main", str(self.work))
+    def create(self, object_format: str) -> None:
+        options = ("--quiet", f"--object-format={object_format}", "--initial-branch=main")
+        git("init", "--bare", *options, str(self.bare))
+        git("init", *options, str(self.work))
 
     def commit(
         self,
@@ -148,7 +152,9 @@ async def open_git_server(root: Path) -> AsyncIterator[GitServer]:
             return web.Response(status=404)
         if name in server.private and not _has_token(request):
             return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="git"'})
-        return await _backend(root, request)
+        # Protocol 2 gives any commit; without it only the ends of branches are given.
+        protocol = request.headers.get("Git-Protocol", "") if server.gives_single_commits else ""
+        return await _backend(root, request, protocol)
 
     async with open_fake(answer) as fake:
         server.fake = fake
@@ -181,7 +187,7 @@ def _has_token(request: web.Request) -> bool:
     return kind == "Basic" and base64.b64decode(encoded).decode().partition(":")[2] == TOKEN
 
 
-async def _backend(root: Path, request: web.Request) -> web.StreamResponse:
+async def _backend(root: Path, request: web.Request, protocol: str) -> web.StreamResponse:
     """The CGI of git-http-backend(1)."""
     body = await request.read()
     process = await asyncio.create_subprocess_exec(
@@ -193,7 +199,7 @@ async def _backend(root: Path, request: web.Request) -> web.StreamResponse:
             "PATH": os.environ["PATH"],
             "GIT_PROJECT_ROOT": str(root),
             "GIT_HTTP_EXPORT_ALL": "1",
-            "GIT_PROTOCOL": request.headers.get("Git-Protocol", ""),
+            "GIT_PROTOCOL": protocol,
             "GIT_CONFIG_COUNT": "1",
             "GIT_CONFIG_KEY_0": "safe.directory",
             "GIT_CONFIG_VALUE_0": "*",

@@ -219,7 +219,16 @@ def _require_requested_platform(
 
 
 def _registry_config(logins: Sequence[EngineLogin]) -> dict[str, str]:
-    """Make ``X-Registry-Config``: one login per host, under the builder's key for the host."""
-    configs = {RegistryHost(login.host).login_key: make_auth_config(login) for login in logins}
+    """Make ``X-Registry-Config``: one login per host, under the builder's keys for the host.
+
+    The classic builder compares the text of a name: ``host:443`` is another host to it.
+    """
+    configs = {key: make_auth_config(login) for login in logins for key in _login_keys(login.host)}
     content = json.dumps({key: value for key, value in configs.items() if value}).encode()
     return {"X-Registry-Config": base64.urlsafe_b64encode(content).decode()}
+
+
+def _login_keys(name: str) -> tuple[str, ...]:
+    host = RegistryHost(name)
+    has_port = host.port is not None or host.login_key != name
+    return (host.login_key,) if has_port else (name, f"{name}:443")

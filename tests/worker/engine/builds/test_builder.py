@@ -1,8 +1,10 @@
 """Builds on a real Engine by both builders: successes, and the code of each failure."""
 
 import asyncio
+import base64
 import gzip
 import hashlib
+import json
 import tarfile
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -256,6 +258,26 @@ async def test_a_build_with_secrets_needs_a_session(
     assert error.code == code
     assert str(status) in error.message
     assert scripted.requested_paths == ["/session"]
+
+
+async def test_a_login_is_found_under_the_name_with_the_default_port(tmp_path: Path) -> None:
+    """The classic builder looks for the host as the Dockerfile has it: ``host:443``."""
+    configs = list[str]()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        configs.append(request.headers["X-Registry-Config"])
+        return web.json_response({"message": "dockerfile parse error"}, status=500)
+
+    login = EngineLogin(host="registry.example", username="alice", secret=SecretStr("canary"))
+    other = login.model_copy(update={"host": "registry.example:5000"})
+    async with (
+        open_scripted_engine(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        await Builder(engine, BuildRequest(TAG)).fail(context("FROM scratch\n"), login, other)
+
+    hosts = json.loads(base64.urlsafe_b64decode(configs[0]))
+    assert list(hosts) == ["registry.example", "registry.example:443", "registry.example:5000"]
 
 
 async def test_a_build_without_secrets_continues_without_a_refused_session(

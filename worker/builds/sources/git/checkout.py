@@ -31,6 +31,7 @@ from worker.builds.sources.git.refs import (
     open_client,
     open_remote,
 )
+from worker.builds.sources.git.revisions import choose_commit, shorten
 from worker.builds.sources.git.submodules import (
     GITMODULES,
     Submodule,
@@ -44,9 +45,11 @@ from worker.builds.sources.unpacker import MAX_DEPTH, MAX_PATH
 SIZE_CHECK_SECONDS = 0.25
 MIN_FREE_BYTES = 4 * 1024 * 1024
 MAX_GITMODULES_BYTES = 256 * 1024
-MAX_SHOWN = 20
 
-_HEX = frozenset("0123456789abcdef")
+SHA256_CHARACTERS = 64
+DEPTHS = (50, 1000, 2**31 - 1)
+"""The depths to which branches are fetched in search of a commit; the last one is all."""
+
 _SUBMODULE, _FILES = b"160000", {b"100644", b"100755"}
 _FATAL = {FaultCode.SOURCE_TOO_LARGE, FaultCode.DISK_FULL, FaultCode.SOURCE_INCOMPLETE}
 
@@ -151,11 +154,10 @@ class _Fetching:
         """Fetch one repository into ``tree``; ``prefix`` is its path in the source's tree."""
         git = Git(self.directory / f"git{self.repositories or ''}", tree, advertisement.remote)
         self.repositories += 1
-        await git.run("init", "--quiet")
-        url = advertisement.remote.url
-        fetching = git.run("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit)
+        is_sha256 = len(commit) == SHA256_CHARACTERS
+        await git.run("init", "--quiet", *(["--object-format=sha256"] if is_sha256 else []))
         try:
-            await self._within_limits(git.folder, fetching)
+            await self._fetch_commit(git, advertisement, commit)
             found = await self._check_tree(git, commit)
             await git.run("checkout", "--quiet", "--detach", "--force", commit)
             submodules = await read_submodules(git, commit, found.links)
@@ -165,6 +167,31 @@ class _Fetching:
         await asyncio.to_thread(shutil.rmtree, git.folder)
         for submodule in submodules:
             await self._fetch_submodule(submodule, advertisement, tree, prefix, nesting)
+
+    async def _fetch_commit(self, git: Git, advertisement: Advertisement, commit: str) -> None:
+        """Fetch the commit alone; if the server gives only branches, these until it is there.
+
+        Raises:
+            GitError: the first one, if no branch leads to the commit.
+        """
+        url = advertisement.remote.url
+        try:
+            fetching = git.run("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit)
+            return await self._within_limits(git.folder, fetching)
+        except GitError as error:
+            if commit in advertisement.refs.values():
+                raise
+            refused = error
+        for depth in DEPTHS:
+            words = (f"--depth={depth}", "--no-tags", "--", url, "+refs/heads/*:refs/fetched/*")
+            try:
+                fetching = git.run("fetch", "--quiet", *words)
+                await self._within_limits(git.folder, fetching)
+            except GitError:
+                break
+            if await _has_commit(git, commit):
+                return None
+        raise refused
 
     async def _fetch_submodule(
         self, submodule: Submodule, parent: Advertisement, tree: Path, prefix: str, nesting: int
@@ -268,37 +295,12 @@ class _Fetching:
         self.fetched_bytes += size
 
 
-def shorten(texts: list[str]) -> tuple[str, ...]:
-    """Return the first texts, and the number of the others."""
-    more = len(texts) - MAX_SHOWN
-    return (*texts[:MAX_SHOWN], f"{more} more") if more > 0 else tuple(texts)
-
-
-def choose_commit(advertisement: Advertisement, source: GitSource) -> str:
-    """Return the commit to fetch: the named one, or that of a branch or tag.
-
-    Raises:
-        SourceError: ``revision_not_found``.
-    """
-    where = advertisement.remote.url
-    if source.commit:
-        commit = source.commit.lower()
-        if len(commit) in {40, 64} and set(commit) <= _HEX:
-            return commit
-        raise SourceError(
-            FaultCode.REVISION_NOT_FOUND,
-            f"{source.commit[:80]!r} is not a commit of {where}",
-            remedy="Give all 40 characters of the commit's id.",
-        )
-    names = [source.branch or "HEAD"]
-    if source.branch:
-        tag = f"refs/tags/{source.branch}"
-        names = [f"refs/heads/{source.branch}", f"{tag}^{{}}", tag]
-    found = next((advertisement.refs[name] for name in names if name in advertisement.refs), None)
-    if found is None:
-        problem = f"no branch or tag {source.branch[:200]!r}" if source.branch else "no commit yet"
-        raise SourceError(FaultCode.REVISION_NOT_FOUND, f"{where} has {problem}")
-    return found
+async def _has_commit(git: Git, commit: str) -> bool:
+    try:
+        await git.run("cat-file", "-e", f"{commit}^{{commit}}")
+    except GitError:
+        return False
+    return True
 
 
 def _is_plain_directory(tree: Path, path: str) -> bool:

@@ -85,6 +85,52 @@ async def test_a_commit_that_no_branch_points_to_is_fetched(
     assert not (found.directory / "new").exists()
 
 
+async def test_a_commit_behind_the_tip_is_fetched_from_a_server_without_single_commits(
+    server: GitServer, tmp_path: Path
+) -> None:
+    server.gives_single_commits = False
+    repository = server.create("app")
+    old = repository.commit(FILES)
+    for number in range(60):
+        repository.commit({"new": b"%d" % number}, branch="feature")
+
+    found = await get(GitSource(url=server.url("app"), commit=old), tmp_path / "found")
+    missing = await fail(GitSource(url=server.url("app"), commit="0" * 39 + "1"), tmp_path / "none")
+
+    assert found.commit == old
+    assert not (found.directory / "new").exists()
+    assert missing.code == FaultCode.REVISION_NOT_FOUND
+
+
+async def test_a_repository_with_sha_256_is_fetched(server: GitServer, directory: Path) -> None:
+    commit = server.create("app", object_format="sha256").commit(FILES)
+
+    found = await get(GitSource(url=server.url("app")), directory)
+
+    assert len(commit) == 64
+    assert found.commit == commit
+    assert (found.directory / "app/main.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("branches", "chosen"), [(["trunk"], "trunk"), (["a", "master"], "master"), (["a", "b"], "")]
+)
+async def test_a_default_branch_is_found_where_head_names_none(
+    server: GitServer, directory: Path, branches: list[str], chosen: str
+) -> None:
+    repository = server.create("app")
+    commits = {name: repository.commit({name: b""}, branch=name) for name in branches}
+    source = GitSource(url=server.url("app"))
+
+    if chosen:
+        found = await get(source, directory)
+        assert found.commit == commits[chosen]
+    else:
+        error = await fail(source, directory)
+        assert error.code == FaultCode.REVISION_NOT_FOUND
+        assert "has no default branch; its branches are a, b" in error.message
+
+
 async def test_a_private_repository_opens_with_its_token_only(
     server: GitServer, directory: Path
 ) -> None:
