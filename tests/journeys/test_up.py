@@ -8,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -80,20 +81,43 @@ def pid_of(database: str, up: subprocess.Popen[str], data: Path) -> int:
     return found
 
 
-def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port) -> None:
+@dataclass(frozen=True)
+class UpStory:
+    """One data directory through three starts: stopped, its Valkey killed, its PostgreSQL killed.
+
+    Between the first two its server was renamed. ``stopped`` and the ``ends`` by database are the
+    exit code and last words of a start, and the processes that it left.
+    """
+
+    data: Path
+    key: str
+    documentation: int
+    registry: str
+    server: str
+    stop_seconds: float
+    stopped: tuple[int, str, list[str]]
+    greeting_again: str
+    registries_again: list[str]
+    servers_again: list[tuple[str, str]]
+    ends: dict[str, tuple[int, str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def story(port: Port) -> Iterator[UpStory]:
     docker_host = port.fleet.hosts[0].docker_host
-    with TemporaryDirectory(prefix="wharf-up-") as folder:
+    with TemporaryDirectory(prefix="wharf-up-") as folder, ExitStack() as closing:
         data = Path(folder) / "data"
         address = free_port()
+        ends: dict[str, tuple[int, str, list[str]]] = {}
         with running_up(data, address, docker_host) as process:
             message = read_until(process, "Ctrl-C")
             key = re.search(r"wharf_\S+", message)
-            assert key, message
             documentation = re.search(r"docs: ([^)]+)\)", message)
-            assert documentation, message
-            assert httpx2.get(documentation[1]).status_code == 200
-            headers = {"x-api-key": key[0]}
-            url = f"http://127.0.0.1:{address}/api/trpc"
+            assert key and documentation, message
+            url = f"http://127.0.0.1:{address}/api/trpc/"
+            api = httpx2.Client(base_url=url, headers={"x-api-key": key[0]})
+            closing.enter_context(api)
+            shown = httpx2.get(documentation[1]).status_code
             body = {
                 "registryName": "kept",
                 "registryUrl": port.registry.host,
@@ -101,23 +125,60 @@ def test_up_prints_its_key_once_stops_clean_and_finds_its_data_again(port: Port)
                 "password": "x",
                 "registryType": "selfHosted",
             }
-            made = httpx2.post(f"{url}/registry.create", json=body, headers=headers).json()
+            made = api.post("registry.create", json=body).json()
+            (known,) = api.get("server.all").json()
+            change = {"serverId": known["serverId"], "name": "renamed"}
+            api.post("server.update", json=change).raise_for_status()
             begun = time.monotonic()
             process.send_signal(signal.SIGINT)
-            process.wait(20)
+            message, _ = process.communicate(timeout=20)
             took = time.monotonic() - begun
-        left = processes_in(data)
+            stopped = (process.returncode, message, processes_in(data))
         with running_up(data, address, docker_host) as process:
             again = read_until(process, "Ctrl-C")
-            rows = httpx2.get(f"{url}/registry.all", headers=headers).json()
-            process.send_signal(signal.SIGINT)
-            process.wait(20)
+            registries = [row["registryId"] for row in api.get("registry.all").json()]
+            servers = [(row["serverId"], row["name"]) for row in api.get("server.all").json()]
+            ends["valkey"] = end_by(process, "valkey", data)
+        with running_up(data, address, docker_host) as process:
+            read_until(process, "Ctrl-C")
+            ends["postgres"] = end_by(process, "postgres", data)
+        yield UpStory(
+            data=data,
+            key=key[0],
+            documentation=shown,
+            registry=made["registryId"],
+            server=known["serverId"],
+            stop_seconds=took,
+            stopped=stopped,
+            greeting_again=again,
+            registries_again=registries,
+            servers_again=servers,
+            ends=ends,
+        )
 
-    assert took < 10
-    assert not left
-    assert key[0] not in again
-    assert [row["registryId"] for row in rows] == [made["registryId"]]
-    assert process.returncode == 0
+
+def end_by(process: subprocess.Popen[str], database: str, data: Path) -> tuple[int, str, list[str]]:
+    """Kill a database of a running ``wharf up``, and return how that ended."""
+    os.kill(pid_of(database, process, data), signal.SIGKILL)
+    message, _ = process.communicate(timeout=25)
+    return process.returncode, message, processes_in(data)
+
+
+def test_up_names_a_page_of_the_documentation_that_opens(story: UpStory) -> None:
+    assert story.documentation == 200
+
+
+def test_up_stops_clean_and_leaves_no_process(story: UpStory) -> None:
+    code, message, left = story.stopped
+
+    assert story.stop_seconds < 10
+    assert (code, left) == (0, [])
+    assert "Traceback" not in message
+
+
+def test_up_prints_its_key_once_and_finds_its_data_again(story: UpStory) -> None:
+    assert story.key not in story.greeting_again
+    assert story.registries_again == [story.registry]
 
 
 def test_up_takes_the_admin_key_of_the_environment_and_refuses_another_one_later(
@@ -145,41 +206,18 @@ def test_up_takes_the_admin_key_of_the_environment_and_refuses_another_one_later
     assert not any(each.count("\n") > 3 for each in refusals)
 
 
-def test_up_finds_its_server_again_under_another_name(port: Port) -> None:
-    docker_host = port.fleet.hosts[0].docker_host
-    with TemporaryDirectory(prefix="wharf-up-") as folder:
-        data = Path(folder) / "data"
-        address = free_port()
-        url = f"http://127.0.0.1:{address}/api/trpc"
-        with running_up(data, address, docker_host) as process:
-            read_until(process, "Ctrl-C")
-            headers = {"x-api-key": (data / "keys" / "admin.key").read_text()}
-            (known,) = httpx2.post(f"{url}/server.all", json={}, headers=headers).json()
-            change = {"serverId": known["serverId"], "name": "renamed"}
-            httpx2.post(f"{url}/server.update", json=change, headers=headers).raise_for_status()
-            process.send_signal(signal.SIGINT)
-            process.wait(20)
-        with running_up(data, address, docker_host) as process:
-            read_until(process, "Ctrl-C")
-            servers = httpx2.post(f"{url}/server.all", json={}, headers=headers).json()
-            process.send_signal(signal.SIGINT)
-            process.wait(20)
-
-    assert [(row["serverId"], row["name"]) for row in servers] == [(known["serverId"], "renamed")]
+def test_up_finds_its_server_again_under_another_name(story: UpStory) -> None:
+    assert story.servers_again == [(story.server, "renamed")]
 
 
 @pytest.mark.parametrize("database", ["postgres", "valkey"])
-def test_up_ends_with_one_clear_sentence_when_a_database_ended(port: Port, database: str) -> None:
-    with TemporaryDirectory(prefix="wharf-up-") as folder:
-        data = Path(folder) / "data"
-        with running_up(data, free_port(), port.fleet.hosts[0].docker_host) as process:
-            read_until(process, "Ctrl-C")
-            os.kill(pid_of(database, process, data), signal.SIGKILL)
-            message, _ = process.communicate(timeout=25)
-        left = processes_in(data)
+def test_up_ends_with_one_clear_sentence_when_a_database_ended(
+    story: UpStory, database: str
+) -> None:
+    code, message, left = story.ends[database]
 
-    assert process.returncode == 1
-    log = data / database / f"{database}.log"
+    assert code == 1
+    log = story.data / database / f"{database}.log"
     assert message.strip().splitlines()[-1] == f"wharf up: {database} ended by itself; see {log}."
     assert "Traceback" not in message
     assert not left
