@@ -263,7 +263,7 @@ def _result(
     if seen.image_id != spec.image_id:
         raise EngineError(
             FaultCode.DIGEST_MISMATCH,
-            f"deploy {command.target}: the container runs another image, {seen.image_id}",
+            f"cannot deploy {command.target}: the container runs another image, {seen.image_id}",
         )
     return ContainerResult(
         reference=command.reference,

@@ -44,7 +44,7 @@ class HostPaths:
             if reason := self._refusal(mount):
                 raise EngineError(
                     FaultCode.HOST_PATH_NOT_ALLOWED,
-                    f"deploy {command.target}: {mount.source} {reason}",
+                    f"cannot deploy {command.target}: {mount.source} {reason}",
                 )
 
     def _refusal(self, mount: Mounted) -> str | None:

@@ -161,7 +161,7 @@ class DeploymentTarget:
     readiness: ReadinessPolicy = field(default_factory=ReadinessPolicy)
 
     def error(self, code: FaultCode, problem: str, *, remedy: str = "") -> EngineError:
-        return EngineError(code, f"deploy {self.command.target}: {problem}", remedy=remedy)
+        return EngineError(code, f"cannot deploy {self.command.target}: {problem}", remedy=remedy)
 
     def restore_failed(self) -> EngineError:
         """Return the error of a stopped deployment whose previous version was not restored."""

@@ -140,7 +140,7 @@ async def _find_stored(
 async def _wait_for_engine(target: Reference, attempt: Attempt, tools: Tools) -> None:
     """Wait for the Engine after a cancel; without an answer the attempt has failed, not stopped."""
     try:
-        await tools.wait_for_engine(f"push {target}")
+        await tools.wait_for_engine(f"the push of {target}")
     except EngineError:
         attempt.is_too_late = True
         raise

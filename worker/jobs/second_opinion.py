@@ -187,6 +187,7 @@ def _report(found: Findings) -> RegistryReport:
         evidence=error.evidence if error else "",
         retry_after_seconds=error.retry_after_seconds if error else None,
         is_complete=found.is_complete,
+        is_open=found.is_open,
         has_logged_in=found.has_logged_in,
         has_image=found.image is not None,
         seconds=found.seconds,

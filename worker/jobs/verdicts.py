@@ -117,8 +117,9 @@ class EngineReport:
 class RegistryReport:
     """What the worker found at the registry; no ``code`` if nothing is wrong there.
 
-    ``is_complete`` if everything was asked and granted, ``has_logged_in`` if with the login,
-    ``has_image`` if the image for the server's platform was read.
+    ``is_complete`` if everything was asked and granted, ``has_logged_in`` if with the login.
+    ``is_open`` if it asks for no login at first, ``has_image`` if the image for the server's
+    platform was read.
     """
 
     stage: Stage
@@ -128,6 +129,7 @@ class RegistryReport:
     evidence: str = ""
     retry_after_seconds: float | None = None
     is_complete: bool = False
+    is_open: bool = False
     has_logged_in: bool = False
     has_image: bool = False
     seconds: float = 0.0
@@ -236,6 +238,16 @@ def _contradicted(subject: str, engine: EngineReport, registry: RegistryReport) 
             registry,
             remedy="It is retried. If it fails again, the registry's tokens may end too early, or "
             "the clocks of the registry and its token server differ.",
+        )
+    if engine.code is FaultCode.AUTH_BAD_CREDENTIALS and registry.is_open:
+        return _changed(
+            FaultCode.AUTH_MISSING,
+            f"{subject}: the registry asks for no login at /v2/, so that the Docker Engine sends "
+            "none, and then refuses it",
+            engine,
+            registry,
+            remedy="Configure the registry, or the proxy in front of it, to ask for a login at "
+            "/v2/ too.",
         )
     if engine.code in CONTENT_CODES and registry.has_image:
         return _changed(

@@ -75,12 +75,14 @@ class Findings:
     """The stage that was reached, and the error there; ``None`` if nothing is wrong.
 
     ``is_complete`` if every stage passed: then the pull or push is possible as far as we see.
-    ``has_logged_in`` if the registry asked for the login and accepted it.
+    ``is_open`` if the registry asked for no login at ``/v2/``, ``has_logged_in`` if it asked for
+    the login and accepted it.
     """
 
     stage: Stage
     error: RegistryError | None = None
     is_complete: bool = False
+    is_open: bool = False
     has_logged_in: bool = False
     image: RemoteImage | None = None
     seconds: float = 0.0
@@ -131,6 +133,7 @@ class _Run:
         self._inquiry = inquiry
         self._settings = settings
         self._stage = Stage.TCP
+        self._is_open = False
         self._has_logged_in = False
         self._image: RemoteImage | None = None
 
@@ -139,7 +142,13 @@ class _Run:
             error = self._correct(error)
         code = FaultCode(error.code) if error else None
         stage = _CONNECTION_STAGES.get(code, self._stage) if code else self._stage
-        return Findings(stage, error, has_logged_in=self._has_logged_in, image=self._image)
+        return Findings(
+            stage,
+            error,
+            is_open=self._is_open,
+            has_logged_in=self._has_logged_in,
+            image=self._image,
+        )
 
     def _correct(self, error: RegistryError) -> RegistryError:
         """Return ``push_denied`` if a token server refused a push without a word about it."""
@@ -155,9 +164,9 @@ class _Run:
         async with RegistryClient(host, inquiry.login, self._settings) as client:
             await client.route()
             self._stage = Stage.PING
-            is_open = await client.ping()
+            self._is_open = await client.ping()
             self._stage = Stage.AUTH
-            if not is_open:
+            if not self._is_open:
                 await client.authenticate(*self._scopes())
                 self._has_logged_in = client.login is not None
             if inquiry.right == "push":

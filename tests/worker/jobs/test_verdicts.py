@@ -92,6 +92,15 @@ def test_a_transfer_that_only_waited_for_others_finds_the_engine_busy() -> None:
     assert failing.code == FaultCode.REGISTRY_ERROR
 
 
+def test_a_login_that_the_engine_was_not_asked_for_is_not_called_wrong() -> None:
+    late = RegistryReport(Stage.PULL, is_complete=True, is_open=True)
+
+    opinion = weigh(SUBJECT, engine("auth_bad_credentials"), late)
+
+    assert (opinion.code, opinion.retryable) == (FaultCode.AUTH_MISSING, False)
+    assert "/v2/" in opinion.remedy
+
+
 @pytest.mark.parametrize(
     ("message", "shown"),
     [
@@ -124,6 +133,7 @@ answers = st.builds(
     st.none() | codes,
     st.text(max_size=30),
     is_complete=st.booleans(),
+    is_open=st.booleans(),
     has_logged_in=st.booleans(),
     has_image=st.booleans(),
     retry_after_seconds=st.none() | st.floats(0, 100),
@@ -146,7 +156,12 @@ def test_a_certain_verdict_is_never_replaced_by_an_uncertain_one(
 def test_a_verdict_is_never_a_guess(said: EngineReport, answer: RegistryReport) -> None:
     opinion = weigh(SUBJECT, said, answer)
 
-    own = {FaultCode.ENGINE_REFUSED, FaultCode.ENGINE_BUSY, FaultCode.REGISTRY_ERROR}
+    own = {
+        FaultCode.AUTH_MISSING,
+        FaultCode.ENGINE_REFUSED,
+        FaultCode.ENGINE_BUSY,
+        FaultCode.REGISTRY_ERROR,
+    }
     assert opinion.code in {said.code, answer.code} or (
         opinion.code in own and answer.code is None and answer.is_complete
     )
