@@ -24,6 +24,7 @@ class EngineView:
     first_seconds: float = FIRST_SECONDS
     again_seconds: float = AGAIN_SECONDS
     known: EngineInfo | None = None
+    _asking: "asyncio.Task[EngineInfo] | None" = None
 
     async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
         """Return how registries are reached. An Engine that does not answer is no error.
@@ -35,7 +36,7 @@ class EngineView:
         seconds = self.again_seconds if self.known else self.first_seconds
         try:
             async with asyncio.timeout(seconds):
-                self.known = await engine.info()
+                await self._ask(engine)
         except TimeoutError:
             problem = f"the Docker Engine did not answer within {seconds:g} s"
         except EngineError as error:
@@ -48,3 +49,19 @@ class EngineView:
             frozenset(info.insecure_registries),
             proxy=EngineProxy(info.https_proxy, info.no_proxy, info.http_proxy),
         )
+
+    async def _ask(self, engine: Engine) -> None:
+        """Ask the Engine; all who ask at the same moment share one answer, also one that is late.
+
+        Raises:
+            EngineError: it refuses, or does not answer at all.
+        """
+        if self._asking is None:
+            self._asking = asyncio.create_task(engine.info())
+            self._asking.add_done_callback(self._keep)
+        await asyncio.shield(self._asking)
+
+    def _keep(self, asked: "asyncio.Task[EngineInfo]") -> None:
+        self._asking = None
+        if not asked.cancelled() and asked.exception() is None:
+            self.known = asked.result()

@@ -23,9 +23,9 @@ from shared.reference import Reference, parse_registry
 from worker.login import EngineLogin, Login
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import ACCEPT
-from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request
 from worker.oci.transport.settings import ConnectionSettings
+from worker.oci.transport.verdicts import Operation
 
 FindSettings = Callable[[], Awaitable[ConnectionSettings]]
 

@@ -25,6 +25,7 @@ from worker.oci.concurrency import run_concurrently
 from worker.oci.images.platform import Platform
 from worker.oci.images.remote_image import RemoteImage, find_image
 from worker.oci.registry import manifests
+from worker.oci.registry.authentication import authenticate
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.presence import require_present
 from worker.oci.registry.uploads import Uploads
@@ -167,7 +168,7 @@ class _Run:
             self._is_open = await client.ping()
             self._stage = Stage.AUTH
             if not self._is_open:
-                await client.authenticate(*self._scopes())
+                await authenticate(client, *self._scopes())
                 self._has_logged_in = client.login is not None
             if inquiry.right == "push":
                 await self._push(client)

@@ -18,19 +18,15 @@ from worker.login import Login
 from worker.oci.auth.handshake import Authentication
 from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
 from worker.oci.probe_stages import Finding, StageRunner, Step
+from worker.oci.registry.authentication import authenticate
 from worker.oci.registry.client import ECR_USERNAME, RegistryClient
 from worker.oci.registry.listing import list_repositories, list_tags, read_first_page
 from worker.oci.registry.manifests import MISSING
 from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.address import require_host
-from worker.oci.transport.route import (
-    Endpoint,
-    Route,
-    connect,
-    find_endpoint,
-    find_proxied_route,
-    negotiate,
-)
+from worker.oci.transport.endpoint import Endpoint, connect, find_endpoint
+from worker.oci.transport.http import Response
+from worker.oci.transport.route import Route, find_proxied_route, negotiate
 from worker.oci.transport.settings import ConnectionSettings
 
 TIME_LIMIT = timedelta(seconds=15)
@@ -91,6 +87,7 @@ class _ProbeStages:
         self._route: Route
         self._client: RegistryClient
         self._granted: frozenset[str] | None = None
+        self._first_page: Response | None = None
         self._pushed: Finding | None = None
         self._proxied: Route | None = None
 
@@ -187,8 +184,9 @@ class _ProbeStages:
         )
 
     async def _authenticate(self) -> Finding:
-        authentication = await self._client.authenticate(*self._scopes())
-        self._granted = authentication.actions
+        accepted = await authenticate(self._client, *self._scopes())
+        authentication = accepted.authentication
+        self._granted, self._first_page = authentication.actions, accepted.first_page
         text = _describe_authentication(authentication)
         login = self._request.login
         if login is None or not (login.username or login.secret):
@@ -199,7 +197,7 @@ class _ProbeStages:
         if "pull" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
         try:
-            await read_first_page(self._client, self.repository)
+            await read_first_page(self._client, self.repository, self._first_page)
         except RegistryError as error:
             if error.code in MISSING:
                 return Finding(f"{self.repository} does not exist yet, but this login may read it")

@@ -14,8 +14,9 @@ from shared.faults import FaultCode
 from shared.networks import NEARBY
 from shared.vault import KeyRing
 from shared.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, seal_context, sign
+from worker.oci.transport.endpoint import find_endpoint
 from worker.oci.transport.http import Request, Transport
-from worker.oci.transport.route import Route, find_endpoint, find_route_to, make_plain_route
+from worker.oci.transport.route import Route, find_route_to, make_plain_route
 from worker.oci.transport.settings import ConnectionSettings
 
 ATTEMPT = timedelta(seconds=10)

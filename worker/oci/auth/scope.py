@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from worker.oci.transport.answers import Operation
+from worker.oci.transport.verdicts import Operation
 
 PULL = frozenset({"pull"})
 PUSH = frozenset({"pull", "push"})

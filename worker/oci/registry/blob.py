@@ -11,9 +11,10 @@ from shared.reference import require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
-from worker.oci.transport.answers import Operation, make_protocol_error
+from worker.oci.transport.answers import make_protocol_error
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.stream import Stream
+from worker.oci.transport.verdicts import Operation
 
 RESUMABLE = frozenset(
     {

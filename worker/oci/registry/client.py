@@ -9,7 +9,6 @@ Other modules of this folder implement the requests of the OCI distribution spec
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -20,22 +19,19 @@ from shared.faults import FaultCode
 from shared.jobs.diagnosis import PROBE_REPOSITORY
 from shared.reference import RegistryHost
 from worker.login import Login
-from worker.oci.auth.handshake import Authentication, Handshake
+from worker.oci.auth.handshake import Handshake
 from worker.oci.auth.scope import Scope
 from worker.oci.transport.answers import (
-    Operation,
-    has_words,
-    is_registry,
-    is_registrys,
     make_not_a_registry_error,
     make_protocol_error,
     make_response_error,
     make_storage_error,
-    parse_error_codes,
 )
 from worker.oci.transport.http import Request, Response, Transport
 from worker.oci.transport.route import Route, find_origin, find_route, require_connection
 from worker.oci.transport.settings import ConnectionSettings
+from worker.oci.transport.shape import has_words, is_registry, is_registrys, parse_error_codes
+from worker.oci.transport.verdicts import Operation
 
 MAX_REDIRECTS = 3
 SERVER_ERRORS = frozenset(range(500, 600))
@@ -72,12 +68,10 @@ class RegistryClient:
         self._route = route
         self._transport = Transport(settings)
         self.handshake = Handshake(self._transport, self.login, host.name)
-        self._is_open: bool | None = None
+        self.is_open: bool | None = None
         self._is_accepted = False
-        self._is_proved = False
+        self.is_proved = False
         self._authorization: str | None = None
-        self._trial: Request | None = None
-        self.first_page: Response | None = None
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -97,61 +91,15 @@ class RegistryClient:
         """
         response = await self.send(Request("GET", await self.url(""), same_origin_only=True), None)
         if response.status == 200 and await self._is_registry(response):
-            self._is_open = self._is_proved = True
+            self.is_open = self.is_proved = True
         elif response.status == 401 and await self.accept_challenge(response):
-            self._is_open = False
-            self._is_proved = is_registrys(response) or self.handshake.has_scopes
+            self.is_open = False
+            self.is_proved = is_registrys(response) or self.handshake.has_scopes
         elif response.status in {200, 401}:
             raise make_not_a_registry_error(response, self.host.name)
         else:
             raise self.make_refusal(response, Operation.PING)
-        return self._is_open
-
-    async def authenticate(self, *scopes: Scope) -> Authentication:
-        """Authenticate by Basic, or by a token for the first of the scopes that is granted.
-
-        Raises:
-            RegistryError: ``auth_not_checked`` if no password is required,
-                ``auth_bad_credentials``, ``auth_missing``, or an error of the token server.
-        """
-        if self._is_open or (self._is_open is None and await self.ping()):
-            if self.login is None:
-                return Authentication()
-            if not await self._find_hidden_challenge(scopes):
-                raise RegistryError(
-                    FaultCode.AUTH_NOT_CHECKED,
-                    f"{self.host.name} accepts every client without asking for a password",
-                )
-        authentication, authorization = await self.handshake.authenticate(scopes)
-        await self._require_accepted(authorization, scopes, authentication)
-        return authentication
-
-    async def _require_accepted(
-        self, authorization: str, scopes: Sequence[Scope], authentication: Authentication
-    ) -> None:
-        """Check that the registry accepts a login; one request then proves the right to pull too.
-
-        Only if that request is refused, ``/v2/`` is asked, which tells a wrong login from a missing
-        permission.
-        """
-        listed: Response | None = None
-        if scopes:
-            trial = self._trial or (await self._make_trials(scopes[0]))[0]
-            tried = await self.send(trial, authorization)
-            listed = tried if trial.method == "GET" else None
-            await self._cancel_trial(tried, authorization)
-            if tried.status in {200, 404} and is_registrys(tried):
-                self._is_proved, self.first_page = True, listed
-                return
-            if self._is_open and tried.status == 401:
-                raise self.make_refusal(tried, Operation.PING)
-        response = await self.send(
-            Request("GET", await self.url(""), same_origin_only=True), authorization
-        )
-        if response.status == 401 and authentication.realm_host and self.login:
-            raise _make_untrusted_token(self.host.name, authentication)
-        self._require_registry(response)
-        self.first_page = listed
+        return self.is_open
 
     async def route(self) -> Route:
         """Return the route to the registry; find it at the first call."""
@@ -253,7 +201,7 @@ class RegistryClient:
         if is_elsewhere:
             return make_storage_error(response, self._subject(repository, target))
         if response.status < 400 and not parse_error_codes(response):
-            if not self._is_proved:
+            if not self.is_proved:
                 return make_not_a_registry_error(response, self.host.name)
             return make_protocol_error(response, self._subject(repository, target))
         return self.make_refusal(response, operation, repository, target)
@@ -271,7 +219,7 @@ class RegistryClient:
             operation,
             self._subject(repository, target if repository else ""),
             is_anonymous=self.login is None,
-            is_proved=self._is_proved,
+            is_proved=self.is_proved,
         )
 
     async def _examine(self, response: Response) -> None:
@@ -281,47 +229,23 @@ class RegistryClient:
             RegistryError: there is no registry, or it does not accept the login.
         """
         is_telling = is_registrys(response) or response.status in {407, 429} | SERVER_ERRORS
-        is_doubtful = not (self._is_proved or is_telling)
+        is_doubtful = not (self.is_proved or is_telling)
         is_login_doubtful = response.status in {400, 401} and response.has_login
         if has_words(response) or not (
             is_doubtful or (is_login_doubtful and not self._is_accepted)
         ):
             return
-        if self._is_open is None and (is_login_doubtful or not response.has_login):
+        if self.is_open is None and (is_login_doubtful or not response.has_login):
             await self.ping()
-        if self._authorization is None or (self._is_open and response.status != 401):
+        if self._authorization is None or (self.is_open and response.status != 401):
             return
-        if self._is_open:
+        if self.is_open:
             raise make_response_error(
                 response, Operation.PING, self.host.name, is_anonymous=self.login is None
             )
         url = await self.url("")
         request = Request("GET", url, same_origin_only=True)
-        self._require_registry(await self.send(request, self._authorization))
-
-    async def _find_hidden_challenge(self, scopes: Sequence[Scope]) -> bool:
-        """Return whether an open registry asks for a login when it is read or written."""
-        for scope in scopes[:1]:
-            for request in await self._make_trials(scope):
-                response = await self.send(request, None)
-                if response.status == 401 and await self.accept_challenge(response):
-                    self._trial = request
-                    return True
-                await self._cancel_trial(response, None)
-        return False
-
-    async def _cancel_trial(self, response: Response, authorization: str | None) -> None:
-        """Cancel the upload that a trial has started."""
-        own = (await self.route()).origin
-        if response.status == 202 and response.location and find_origin(response.location) == own:
-            await self.send(Request("DELETE", response.location), authorization)
-
-    async def _make_trials(self, scope: Scope) -> list[Request]:
-        url = (await self.url(f"{scope.name}/tags/list")).with_query(n=1)
-        trials = [Request("GET", url, same_origin_only=True)]
-        if "push" in scope.actions:
-            trials.append(Request("POST", await self.url(f"{scope.name}/blobs/uploads/")))
-        return trials
+        self.require_registry(await self.send(request, self._authorization))
 
     async def _is_registry(self, response: Response) -> bool:
         """Return whether a success of ``/v2/`` is a registry's; look below it where it may not."""
@@ -334,7 +258,7 @@ class RegistryClient:
             return await self.accept_challenge(listed)
         return is_registrys(listed) or (listed.status == 404 and not listed.is_html)
 
-    def _require_registry(self, response: Response) -> None:
+    def require_registry(self, response: Response) -> None:
         """Check the response of ``/v2/`` to a login.
 
         Raises:
@@ -345,7 +269,7 @@ class RegistryClient:
         found = is_registry(response)
         if found is False:
             raise make_not_a_registry_error(response, self.host.name)
-        self._is_proved = bool(found)  # else what lies below has to show it
+        self.is_proved = bool(found)  # else what lies below has to show it
 
     def _make_unreadable_login(self, response: Response) -> RegistryError:
         """Make the error for a 400 to a login where the registry asked for one with a 401 before.
@@ -355,7 +279,7 @@ class RegistryClient:
         error = make_response_error(
             response, Operation.PING, self.host.name, is_anonymous=self.login is None
         )
-        if error.code == FaultCode.TLS_CLIENT_CERT or self._is_open is not False:
+        if error.code == FaultCode.TLS_CLIENT_CERT or self.is_open is not False:
             return error
         is_token = self.login is not None and self.login.username == ECR_USERNAME
         code = FaultCode.AUTH_EXPIRED if is_token else FaultCode.AUTH_BAD_CREDENTIALS
@@ -370,12 +294,3 @@ class RegistryClient:
             return self.host.name
         separator = ("@" if ":" in target else ":") if target else ""
         return f"{self.host.name}/{repository}{separator}{target}"
-
-
-def _make_untrusted_token(name: str, authentication: Authentication) -> RegistryError:
-    return RegistryError(
-        FaultCode.AUTH_BAD_CREDENTIALS,
-        f"{name} does not accept the token that {authentication.realm_host} issued",
-        remedy="Check username and password. If they are right, the registry does not trust its "
-        "token server (keys, issuer, clocks).",
-    )

@@ -9,9 +9,9 @@ from shared.errors import RegistryError
 from shared.reference import require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
-from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.route import find_origin
+from worker.oci.transport.verdicts import Operation
 
 PAGE_ENTRIES = 100
 PAGE_LIMIT_BYTES = 1024 * 1024
@@ -35,13 +35,12 @@ async def list_tags(client: RegistryClient, repository: str, limit: int) -> tupl
     return await _list_entries(client, path, scope, limit)
 
 
-async def read_first_page(client: RegistryClient, repository: str) -> None:
-    """Check that the tags of a repository can be read; reuse the answer that proved the login.
+async def read_first_page(client: RegistryClient, repository: str, page: Response | None) -> None:
+    """Check that the tags of a repository can be read; ``page`` is an answer that is known already.
 
     Raises:
         RegistryError: as `list_tags`.
     """
-    page = client.first_page
     if page is None:
         await list_tags(client, repository, 1)
     elif page.status != 200 or read_page(page) is None:

@@ -14,8 +14,8 @@ from worker.oci.registry.manifest import (
     parse_descriptor,
     parse_manifest,
 )
-from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
+from worker.oci.transport.verdicts import Operation
 
 MISSING = frozenset({FaultCode.IMAGE_NOT_FOUND, FaultCode.REPO_MISSING})
 

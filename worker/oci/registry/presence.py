@@ -14,8 +14,8 @@ from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
-from worker.oci.transport.answers import Operation
 from worker.oci.transport.http import Request, Response
+from worker.oci.transport.verdicts import Operation
 
 _RANGE = re.compile(r"bytes 0-0/(\d{1,18})")
 

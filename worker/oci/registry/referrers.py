@@ -6,8 +6,10 @@ from shared.reference import require_digest, require_repository
 from worker.oci.auth.scope import PULL, Scope
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.listing import PAGE_LIMIT_BYTES
-from worker.oci.transport.answers import Operation, make_protocol_error, parse_error_codes
+from worker.oci.transport.answers import make_protocol_error
 from worker.oci.transport.http import Request, Response
+from worker.oci.transport.shape import parse_error_codes
+from worker.oci.transport.verdicts import Operation
 
 UNSUPPORTED_STATUSES = frozenset({404, 405, 501})
 """The statuses of a registry that does not have the API."""

@@ -18,10 +18,11 @@ from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor
 from worker.oci.registry.manifests import require_stored
 from worker.oci.registry.presence import require_present
-from worker.oci.transport.answers import Operation, make_protocol_error
+from worker.oci.transport.answers import make_protocol_error
 from worker.oci.transport.errors import make_timeout
 from worker.oci.transport.http import Request, Response
 from worker.oci.transport.route import find_origin
+from worker.oci.transport.verdicts import Operation
 
 REFUSED = frozenset({FaultCode.PULL_DENIED, FaultCode.PUSH_DENIED, FaultCode.AUTH_MISSING})
 

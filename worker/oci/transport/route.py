@@ -6,26 +6,21 @@ and only if the port itself does not speak TLS.
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from ipaddress import ip_address, ip_network
 
 from yarl import URL
 
-from shared.coroutines import end
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from shared.networks import Network
-from worker.oci.transport.address import are_loopback, resolve
 from worker.oci.transport.certificate import (
     Certificate,
     make_context,
     make_unverified_context,
     parse_certificate,
 )
+from worker.oci.transport.endpoint import Endpoint, connect, find_endpoint
 from worker.oci.transport.errors import (
-    NO_ROUTE_ERRNOS,
     is_not_tls,
     make_connection_error,
     make_timeout,
@@ -57,28 +52,6 @@ INSECURE_CODES = frozenset(
 
 
 @dataclass(frozen=True)
-class Endpoint:
-    """A host with its resolved addresses.
-
-    ``name`` is Docker's name for it (certificates, insecure list).
-    """
-
-    name: str
-    hostname: str
-    port: int | None
-    addresses: tuple[str, ...]
-    is_insecure: bool
-
-    @property
-    def allows_plain_http(self) -> bool:
-        return self.is_insecure or are_loopback(self.addresses)
-
-    @property
-    def authority(self) -> str:
-        return f"{self.hostname}:{self.port or 443}"
-
-
-@dataclass(frozen=True)
 class Route:
     """A way to reach a host.
 
@@ -107,37 +80,6 @@ class Route:
 def find_origin(url: URL) -> URL:
     """Return the origin of a URL, as `Route.origin`: equal with and without the default port."""
     return URL.build(scheme=url.scheme, host=url.raw_host or "", port=url.port)
-
-
-async def find_endpoint(
-    name: str, hostname: str, port: int | None, settings: ConnectionSettings
-) -> Endpoint:
-    """Resolve a host and check its addresses.
-
-    Raises:
-        RefusedNetworkError: an address that is not allowed for registries.
-        RegistryError: ``dns_not_found`` or ``dns_failure``.
-    """
-    deadline = settings.deadlines.dns
-    addresses = await resolve(hostname, settings.networks, settings.resolver, deadline)
-    listed = name in settings.insecure or _is_in_networks(addresses, settings.insecure)
-    return Endpoint(name, hostname, port, addresses, listed)
-
-
-async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
-    """Return the endpoint with the address and port that first accepted a TCP connection.
-
-    Without a given port this is 443, and then 80 for a host that may use plain HTTP.
-
-    Raises:
-        RegistryError: ``conn_refused``, ``conn_timeout`` or ``conn_reset``.
-    """
-    try:
-        return await _connect(endpoint, endpoint.port or 443, settings.deadlines.tcp)
-    except RegistryError:
-        if endpoint.port is not None or not endpoint.allows_plain_http:
-            raise
-        return await _connect(endpoint, 80, settings.deadlines.tcp)
 
 
 async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
@@ -280,39 +222,6 @@ async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -
     return Route(endpoint.hostname, endpoint.port or 443, endpoint.addresses, context)
 
 
-async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoint:
-    authority = f"{endpoint.hostname}:{port}"
-    tasks = [asyncio.create_task(_try_port(one, port)) for one in endpoint.addresses]
-    try:
-        async with asyncio.timeout(deadline.total_seconds()):
-            return replace(endpoint, port=port, addresses=(await _first(tasks),))
-    except TimeoutError as error:
-        raise make_timeout(authority, "TCP connection", deadline) from error
-    except OSError as error:
-        raise make_connection_error(error, authority) from error
-    finally:
-        await end(*tasks)
-
-
-async def _first(tasks: list[asyncio.Task[str]]) -> str:
-    """Return the first address that accepted a connection, or raise the most telling error."""
-    failures: list[OSError] = []
-    for done in asyncio.as_completed(tasks):
-        try:
-            return await done
-        except OSError as error:
-            failures.append(error)
-    # An answer, even a refusal, tells more than an address of a family without a route.
-    raise next((one for one in failures if one.errno not in NO_ROUTE_ERRNOS), failures[-1])
-
-
-async def _try_port(address: str, port: int) -> str:
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_connection(asyncio.Protocol, address, port)
-    transport.abort()
-    return address
-
-
 async def _handshake(endpoint: Endpoint, context: ssl.SSLContext, deadline: timedelta) -> Route:
     address, port = endpoint.addresses[0], endpoint.port or 443
     loop = asyncio.get_running_loop()
@@ -334,17 +243,3 @@ async def _fetch_certificate(endpoint: Endpoint, deadline: timedelta) -> Route |
         return await _handshake(endpoint, make_unverified_context(), deadline)
     except (OSError, TimeoutError):
         return None
-
-
-def _is_in_networks(addresses: tuple[str, ...], listed: frozenset[str]) -> bool:
-    networks = list(_networks(listed))
-    # Docker accepts one address in a network; but any of them may be the one that is used.
-    return all(any(ip_address(one) in network for network in networks) for one in addresses)
-
-
-def _networks(listed: frozenset[str]) -> Iterator[Network]:
-    for text in listed:
-        try:
-            yield ip_network(text)
-        except ValueError:
-            continue  # a host name

@@ -2,7 +2,9 @@
 
 from shared.faults import FaultCode
 from shared.jobs.diagnosis import Outcome, Stage
+from tests.fakes.scripted_registry import ScriptedRegistry
 from tests.fakes.token_server import TokenServer
+from tests.fakes.web import open_fake
 from tests.worker.oci.parts import RegistryFactory, make_login, open_client, outcomes, stage
 from worker.local.registry import LocalRegistry
 from worker.oci.probe import ProbeRequest, probe
@@ -205,3 +207,30 @@ async def test_a_token_that_the_registry_does_not_trust_is_reported_as_such(
 
     fault = report.fault()
     assert fault and fault.stage == Stage.AUTH and "token server" in fault.remedy
+
+
+async def test_no_request_of_a_test_by_basic_is_made_twice(settings: ConnectionSettings) -> None:
+    async with open_fake(ScriptedRegistry().answer) as fake:
+        report = await probe(ProbeRequest(fake.host, make_login(fake.host)), settings)
+
+    assert report.fault() is None
+    assert fake.lines[:2] == ["GET /v2/", "GET /v2/connection-test/tags/list"]
+    assert sorted(fake.lines[2:]) == [
+        "DELETE /v2/connection-test/blobs/uploads/1",
+        "GET /v2/_catalog",
+        "POST /v2/connection-test/blobs/uploads/",
+    ]
+
+
+async def test_a_test_by_token_requests_one_token_for_the_repository(
+    token_registry: LocalRegistry, token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    host = token_registry.host
+
+    report = await probe(ProbeRequest(host, make_login(host)), settings)
+
+    assert report.fault() is None
+    assert token_server.scopes == [
+        "repository:connection-test:pull,push,delete",
+        "registry:catalog:*",
+    ]

@@ -7,13 +7,10 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from shared.faults import FaultCode
-from worker.oci.transport.answers import (
-    Operation,
-    make_response_error,
-    parse_error_codes,
-    parse_retry_after,
-)
+from worker.oci.transport.answers import make_response_error
 from worker.oci.transport.http import Response
+from worker.oci.transport.shape import parse_error_codes, parse_retry_after
+from worker.oci.transport.verdicts import Operation
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 LATER = format_datetime(NOW + timedelta(seconds=90), usegmt=True)

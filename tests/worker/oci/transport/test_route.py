@@ -20,15 +20,10 @@ from tests.worker.oci.parts import make_settings
 from worker.local.namespaces import Namespace
 from worker.oci.transport.address import SystemResolver, resolve
 from worker.oci.transport.certificate import make_context, parse_certificate
+from worker.oci.transport.endpoint import connect, find_endpoint
 from worker.oci.transport.errors import make_connection_error
 from worker.oci.transport.http import Transport
-from worker.oci.transport.route import (
-    connect,
-    find_endpoint,
-    find_origin,
-    find_route,
-    find_route_to,
-)
+from worker.oci.transport.route import find_origin, find_route, find_route_to
 from worker.oci.transport.settings import Deadlines
 
 NAME = "registry.example.test"
