@@ -129,7 +129,9 @@ def _engine(server: Server) -> Iterator[Check]:
         yield _check("engine", "no answer", "Check Docker on this server, and DOCKER_HOST.")
         return
     fields = {name: _text(engine.get(name)) for name in ENGINE_FIELDS}
-    found = f"Docker Engine {fields['engine_version']}, image store {fields['image_store']}"
+    version = str(fields["engine_version"])
+    name = version if version.startswith("Podman ") else f"Docker Engine {version}"
+    found = f"{name}, image store {fields['image_store']}"
     yield _check("engine", found)
     yield _engine_api(fields["oldest_api_version"], fields["newest_api_version"])
     yield _disk(engine.get("disk_free_bytes"))

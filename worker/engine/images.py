@@ -10,7 +10,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost, parse_reference
 from worker.engine.credentials import make_auth_config, make_registry_auth_header, require_host
 from worker.engine.errors import EngineOperation
-from worker.engine.transfer import OnProgress, transfer
+from worker.engine.transfer import OnProgress, make_truncated_error, transfer
 from worker.engine.transport.connection import Engine
 from worker.login import EngineLogin
 from worker.oci.images.platform import Platform
@@ -86,8 +86,16 @@ async def pull(
     if platform:
         params["platform"] = platform
     result = await transfer(
-        engine, "images/create", params, operation, on_progress=on_progress, idle=idle
+        engine,
+        "images/create",
+        params,
+        operation,
+        on_progress=on_progress,
+        idle=idle,
+        may_end_with_part=True,
     )
+    if not result.succeeded:
+        result.digest = await _find_pulled(engine, reference, result.last_part, operation)
     if not result.digest or reference.digest not in {None, result.digest}:
         raise EngineError(
             FaultCode.DIGEST_MISMATCH,
@@ -96,6 +104,21 @@ async def pull(
     image = await inspect(engine, f"{reference.name}@{result.digest}")
     await require_platform(engine, image, operation)
     return PulledImage(result.digest, image.image_id)
+
+
+async def _find_pulled(
+    engine: Engine, reference: Reference, image_id: str, operation: EngineOperation
+) -> str:
+    """Return the digest of the image that Podman pulled; ``image_id`` is the start of its id.
+
+    Raises:
+        EngineError: ``engine_stream_truncated``, it is not there.
+    """
+    image = await find(engine, str(reference))
+    if image is None or not image.image_id.removeprefix("sha256:").startswith(image_id):
+        raise make_truncated_error(operation)
+    digests = [one.digest or "" for one in image.repo_digests if one.name == reference.name]
+    return reference.digest if reference.digest in digests else next(iter(digests), "")
 
 
 async def push(

@@ -25,20 +25,28 @@ OnProgress = Callable[[TransferProgress], None]
 _PULLED = ("Status: Downloaded newer image for", "Status: Image is up to date for")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"Digest: (sha256:[0-9a-f]{64})")
+_ENDED_BY_PODMAN = re.compile(r"[0-9a-f]{12}")
 _PUSHED = re.compile(r"\S+: digest: (sha256:[0-9a-f]{64}) size: (\d+)")
 
 
 @dataclass
 class TransferResult:
-    """The result of a transfer, read from its lines."""
+    """The result of a transfer, read from its lines.
+
+    ``last_part`` is the id in the last line, if that reports a complete download: Podman ends a
+    pull so, with the image's id, and reports no digest.
+    """
 
     succeeded: bool = False
     digest: str = ""
     size_bytes: int = 0
+    last_part: str = ""
 
     def feed(self, line: JsonObject) -> None:
         """Read one decoded line."""
-        status, aux = line.get("status"), line.get("aux")
+        status, aux, part = line.get("status"), line.get("aux"), str(line.get("id", ""))
+        is_complete = status == "Download complete" and _ENDED_BY_PODMAN.fullmatch(part)
+        self.last_part = part if is_complete else ""
         if isinstance(status, str):
             self._read_status(status)
         if isinstance(aux, Mapping):
@@ -67,8 +75,9 @@ async def transfer(
     *,
     on_progress: OnProgress,
     idle: timedelta,
+    may_end_with_part: bool = False,
 ) -> TransferResult:
-    """Run a transfer to its successful end.
+    """Run a transfer to its successful end; ``may_end_with_part`` accepts one of Podman's, too.
 
     Raises:
         EngineError: it failed. ``auth_missing`` if the login is for another host; then nothing was
@@ -84,12 +93,17 @@ async def transfer(
             result.feed(line)
             if progress.feed(line):
                 on_progress(progress.snapshot())
-    if not result.succeeded:
-        raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{operation}: the Docker Engine ended its response too early",
-        )
+    if not result.succeeded and not (may_end_with_part and result.last_part):
+        raise make_truncated_error(operation)
     return result
+
+
+def make_truncated_error(operation: EngineOperation) -> EngineError:
+    """Make the error of a response that ended without its result."""
+    return EngineError(
+        FaultCode.ENGINE_STREAM_TRUNCATED,
+        f"{operation}: the Docker Engine ended its response too early",
+    )
 
 
 def _require_no_error(line: JsonObject, operation: EngineOperation) -> None:

@@ -15,12 +15,13 @@ NEWEST_API = "1.51"
 
 Swarm = Literal["manager", "worker", "inactive", "pending", "locked", "error"]
 
+_PODMAN = "Podman Engine"
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
 @dataclass(frozen=True)
 class EngineVersion:
-    """The version of an Engine.
+    """The version of an Engine: ``28.5.2``, ``Podman 5.4.2``.
 
     ``os`` and ``architecture`` are spelled as in image platforms: ``linux``, ``amd64``.
     """
@@ -60,16 +61,23 @@ class EngineInfo:
     node_id: str
 
 
+class _Component(BaseModel):
+    name: str = Field("", alias="Name")
+
+
 class VersionResponse(BaseModel):
     version: str = Field(alias="Version")
+    components: list[_Component] | None = Field(None, alias="Components")
     api: str = Field(alias="ApiVersion", pattern=r"^\d+\.\d+$")
     minimum_api: str = Field("1.12", alias="MinAPIVersion", pattern=r"^(\d+\.\d+)?$")
     os: str = Field(alias="Os")
     architecture: str = Field(alias="Arch")
 
     def as_version(self) -> EngineVersion:
+        is_podman = any(one.name == _PODMAN for one in self.components or [])
+        version = f"Podman {self.version}" if is_podman else self.version
         return EngineVersion(
-            self.version, self.api, self.minimum_api or self.api, self.os, self.architecture
+            version, self.api, self.minimum_api or self.api, self.os, self.architecture
         )
 
 
