@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 VARIABLE = "WHARF_TEST_ENGINE"
 """The name of an Engine as `.ci/engines` knows it: ``28.5-containerd``."""
 
@@ -20,3 +22,11 @@ def choose_engine() -> None:
 def uses_containerd_store() -> bool:
     """Return whether that Engine keeps its images in containerd."""
     return os.environ.get(VARIABLE, "").endswith("-containerd")
+
+
+graph_store = pytest.mark.skipif(
+    uses_containerd_store(), reason="It is about how Engines without the containerd store do it."
+)
+oldest_engine = pytest.mark.skipif(
+    os.environ.get(VARIABLE, "20.10") != "20.10", reason="It is about Engines before 23."
+)

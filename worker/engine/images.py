@@ -1,5 +1,6 @@
 """Images on one Engine: pull, push, tag, inspect, remove, and its requests to registries."""
 
+import contextlib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -102,6 +103,13 @@ async def pull(
             f"{operation}: the Engine reports {result.digest or 'no digest'}",
         )
     image = await inspect(engine, f"{reference.name}@{result.digest}")
+    if not (image.os or image.architecture):
+        # An Engine with the containerd store pulls a chart or another artifact, too.
+        with contextlib.suppress(EngineError):
+            await remove(engine, f"{reference.name}@{result.digest}")
+        raise EngineError(
+            FaultCode.NOT_AN_IMAGE, f"{operation}: it has no platform, so it is not an image"
+        )
     await require_platform(engine, image, operation)
     return PulledImage(result.digest, image.image_id)
 

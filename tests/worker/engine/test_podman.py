@@ -12,9 +12,11 @@ from aiohttp import web
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference
+from tests.worker.engine.contexts import context
 from tests.worker.engine.parts import IDLE, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from worker.engine import images
+from worker.engine.builds.builder import BuildRequest, build
 from worker.engine.compression import unpacks_zstd
 from worker.engine.transport.connection import Engine
 
@@ -53,7 +55,7 @@ async def podman(
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.path == "/version":
             return web.json_response(VERSION)
-        if request.path.endswith("/images/create"):
+        if request.path.endswith(("/images/create", "/build")):
             return web.Response(text="\n".join(lines), content_type="application/json")
         if image is None:
             return web.json_response({"message": "No such image"}, status=404)
@@ -113,3 +115,26 @@ async def test_it_is_called_podman(tmp_path: Path) -> None:
 
     assert info.engine_version == "Podman 5.4.2"
     assert unpacks
+
+
+FAILED = (
+    '{"stream":"STEP 1/2: FROM 127.0.0.1:5999/team/app:1\\n"}',
+    '{"stream":"STEP 2/2: RUN exit 7\\n"}',
+    '{"errorDetail":{"message":"building at STEP \\"RUN exit 7\\": exit status 7\\n"}}',
+)
+
+
+async def test_a_failed_step_of_a_build_is_named(tmp_path: Path) -> None:
+    async with podman(tmp_path, FAILED) as engine:
+        with pytest.raises(EngineError) as caught:
+            await build(
+                engine,
+                BuildRequest(APP),
+                context("FROM x\n"),
+                [],
+                on_line=list[str]().append,
+                idle=IDLE,
+            )
+
+    assert caught.value.code == FaultCode.BUILD_FAILED
+    assert "'RUN exit 7' ended with exit code 7" in caught.value.message

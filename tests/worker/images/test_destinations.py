@@ -22,6 +22,7 @@ from shared.jobs.commands import (
     ImagePush,
 )
 from shared.reference import Reference
+from tests.engines import graph_store
 from tests.fakes.certificates import Authority
 from tests.fakes.git import open_git_server
 from tests.fakes.web import Fake, open_fake, says
@@ -156,6 +157,7 @@ async def build(unsafe: UnsafeRegistry, tmp_path: Path, *, platform: str = "") -
         await builds.build(command, unsafe.grants, Attempt("job", 1), tools)
 
 
+@graph_store
 async def test_an_engine_by_itself_sends_the_password_to_the_unsafe_token_server(
     open_unsafe: Open,
 ) -> None:

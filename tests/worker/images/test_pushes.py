@@ -12,6 +12,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePush
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
+from tests.engines import graph_store
 from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
 from tests.fakes.web import Fake
@@ -52,6 +53,7 @@ class PushScenario:
         return await push(command, Grants(grants=(grant,)), Attempt("job", 1), self.tools)
 
 
+@graph_store
 @pytest.mark.parametrize("lost", [1, 0], ids=["answer lost", "pushed twice"])
 async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     lost: int,

@@ -16,6 +16,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ComposeImage, ComposePull, ImagePull, ImagePush
 from shared.jobs.results import ComposeResult, ImageResult
 from shared.reference import Reference
+from tests.engines import graph_store, oldest_engine
 from tests.fakes.front import open_front
 from tests.fakes.web import Answer, open_fake
 from tests.worker.engine.parts import RegistryFixture
@@ -196,6 +197,7 @@ async def test_the_wait_that_a_registry_asks_for_is_kept(server: Server, right: 
     assert (error.code, error.fault().retry_after_seconds) == (FaultCode.RATE_LIMITED, 77.0)
 
 
+@graph_store
 async def test_a_web_page_is_not_taken_for_a_missing_image(server: Server) -> None:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(status=404, text="<html></html>", content_type="text/html")
@@ -224,6 +226,7 @@ async def test_a_missing_layer_is_named(server: Server, registry: RegistryFixtur
     assert f"{front.host}/{REPOSITORY}:gone" in error.message
 
 
+@oldest_engine
 @pytest.mark.parametrize("way", ["pull", "deploy", "compose"])
 async def test_an_old_engine_is_not_asked_for_zstd_layers(
     server: Server, registry: RegistryFixture, way: str
@@ -258,6 +261,7 @@ async def test_an_old_engine_is_not_asked_for_zstd_layers(
     assert not [digest for digest in fetched if image.blobs[digest][:1] != b"{"]
 
 
+@graph_store
 async def test_an_index_within_an_index_is_not_called_another_platform(
     server: Server, registry: RegistryFixture
 ) -> None:

@@ -6,6 +6,7 @@ response properly, and if the tag then names that image, for the requested platf
 
 import base64
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,7 +32,9 @@ from worker.login import EngineLogin
 OnLine = Callable[[str], None]
 
 _TRACE, _IMAGE_ID = "moby.buildkit.trace", "moby.image.id"
-_STEP = "Step "
+_STEP = re.compile(r"(?:Step \d+/\d+ |STEP \d+/\d+): (.*)", re.DOTALL)
+"""The line of the classic builder, or of Podman, that a step begins with."""
+
 _LAST_LINES = 20
 
 
@@ -164,8 +167,8 @@ class _BuildLog:
         if line.get("id") in {None, _IMAGE_ID} and isinstance(aux, Mapping):
             self.image_id = str(aux.get("ID", ""))
         if isinstance(stream, str):
-            if stream.startswith(_STEP):
-                self._step = stream.partition(" : ")[2].strip()
+            if step := _STEP.match(stream):
+                self._step = step[1].strip()
             return self._stream.feed(stream)
         return self._read_pull(line, status) if isinstance(status, str) else []
 

@@ -14,6 +14,13 @@ BUILD_RULES = (
         "build",
     ),
     MessageRule(
+        r'^building at STEP "(?:RUN|COPY|ADD) .*(?:exit status \d+|no such file or directory)\s*$',
+        FaultCode.BUILD_FAILED,
+        'building at STEP "RUN exit 7": exit status 7',
+        "podman",
+        "build",
+    ),
+    MessageRule(
         r"COPY failed|ADD failed|failed to compute cache key|failed to calculate checksum",
         FaultCode.BUILD_FAILED,
         "COPY failed: file not found in build context or excluded by .dockerignore: stat nope: "
