@@ -52,6 +52,10 @@ class Destinations:
         self._until = {name: until for name, until in self._until.items() if until > now}
         return not {target.registry, target.name}.isdisjoint(self._until)
 
+    def remember(self, registry: str) -> None:
+        """Keep that a registry's destinations were found safe by a test of it."""
+        self._until[registry] = self.clock() + CACHE_LIFETIME.total_seconds()
+
     async def require_safe(
         self, login: Login, target: Reference, find_settings: FindSettings
     ) -> EngineLogin:

@@ -184,6 +184,7 @@ class _ProbeStages:
         )
 
     async def _authenticate(self) -> Finding:
+        await self._client.require_safe_realms()
         accepted = await authenticate(self._client, *self._scopes())
         authentication = accepted.authentication
         self._granted, self._first_page = authentication.actions, accepted.first_page

@@ -42,11 +42,20 @@ async def run_test(
         ),
         await tools.connection_settings(),
     )
+    if _has_safe_destinations(report):
+        tools.destinations.remember(grant.login.host)
     report = await _ask_engine(report, grant.login, tools, engine_seconds)
     fault = report.fault()
     if fault is not None:
         raise NegativeResultError(fault, report)
     return report
+
+
+def _has_safe_destinations(report: ProbeReport) -> bool:
+    """Return whether the test checked every token server that the registry names at ``/v2/``."""
+    return any(
+        result.stage is Stage.AUTH and result.outcome is Outcome.OK for result in report.stages
+    )
 
 
 async def _ask_engine(

@@ -12,6 +12,7 @@ from aiohttp import web
 from shared.faults import FaultCode
 from shared.jobs.commands import RegistryTest
 from shared.jobs.diagnosis import Outcome, ProbeReport, Stage
+from shared.reference import Reference
 from tests.fakes.scripted_registry import ScriptedRegistry
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.worker.engine.parts import open_scripted_engine
@@ -178,3 +179,26 @@ async def test_an_unknown_list_is_told_where_it_matters(
     fault = caught.value.fault()
     assert (fault.code, fault.stage) == (FaultCode.ENGINE_UNREACHABLE, Stage.TLS)
     assert "insecure" in fault.message
+
+
+async def test_a_test_pings_the_registry_once_for_itself_and_the_engine(tools: Tools) -> None:
+    async with _open_registry() as fake:
+        await _test(fake.host, tools)
+
+    assert fake.lines.count("GET /v2/") == 1
+    assert tools.destinations.is_known_safe(Reference(fake.host, "team/app", "1"))
+
+
+async def test_a_token_server_that_is_unsafe_for_the_engine_fails_the_test(tools: Tools) -> None:
+    registry = ScriptedRegistry(
+        challenge='Bearer realm="http://{{host}}/token", {}, Bearer realm="http://other.test/token"'
+    )
+    registry.auth = "bearer"
+    async with open_fake(registry.answer) as fake:
+        registry.challenge = registry.challenge.replace("{{host}}", fake.host)
+        with pytest.raises(NegativeResultError) as caught:
+            await _test(fake.host, tools)
+
+    fault = caught.value.fault()
+    assert (fault.code, fault.stage) == (FaultCode.AUTH_UNSAFE_REALM, Stage.AUTH)
+    assert not tools.destinations.is_known_safe(Reference(fake.host, "team/app", "1"))

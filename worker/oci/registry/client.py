@@ -72,6 +72,7 @@ class RegistryClient:
         self._is_accepted = False
         self.is_proved = False
         self._authorization: str | None = None
+        self._challenges: tuple[str, ...] = ()
         self._lock = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -93,13 +94,23 @@ class RegistryClient:
         if response.status == 200 and await self._is_registry(response):
             self.is_open = self.is_proved = True
         elif response.status == 401 and await self.accept_challenge(response):
-            self.is_open = False
+            self.is_open, self._challenges = False, response.challenges
             self.is_proved = is_registrys(response) or self.handshake.has_scopes
         elif response.status in {200, 401}:
             raise make_not_a_registry_error(response, self.host.name)
         else:
             raise self.make_refusal(response, Operation.PING)
         return self.is_open
+
+    async def require_safe_realms(self) -> None:
+        """Check every token server that the ping named: an Engine may use any of them.
+
+        Raises:
+            RefusedNetworkError: one is at an address that is not allowed.
+            RegistryError: ``auth_unsafe_realm`` or ``auth_server_unreachable``.
+        """
+        if self._challenges:
+            await self.handshake.require_safe(self._challenges, await self.route())
 
     async def route(self) -> Route:
         """Return the route to the registry; find it at the first call."""
