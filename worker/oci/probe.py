@@ -5,6 +5,7 @@ password, or a user without rights. `shared.jobs.diagnosis` defines the order of
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,17 +59,27 @@ class ProbeRequest:
 
 
 async def probe(
-    request: ProbeRequest, settings: ConnectionSettings, *, time_limit: timedelta = TIME_LIMIT
+    request: ProbeRequest,
+    settings: ConnectionSettings,
+    *,
+    time_limit: timedelta = TIME_LIMIT,
+    on_login: Callable[[ProbeReport], None] = lambda _: None,
 ) -> ProbeReport:
     """Run the stages until one fails; every failure is a result, none is raised.
 
     The stage that is running when ``time_limit`` has passed fails with ``conn_timeout``.
+    ``on_login`` gets the report of the stages before the last ones, if none has failed.
     """
     async with AsyncExitStack() as stack:
         stages = _ProbeStages(request, settings, stack)
         runner = StageRunner(time_limit)
-        for steps in stages.steps():
+        *first, last = stages.steps()
+        for steps in first:
             await runner.run(*steps)
+        before = runner.report(host=stages.host.name, repository=stages.repository)
+        if before.fault() is None:
+            on_login(before)
+        await runner.run(*last)
         return runner.report(host=stages.host.name, repository=stages.repository)
 
 

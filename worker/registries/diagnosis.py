@@ -1,8 +1,10 @@
-"""Test a registry from this server: first with the probe, then with the server's Engine."""
+"""Test a registry from this server: with the probe, and with the server's Engine beside it."""
 
 import asyncio
 import time
+from collections.abc import Sequence
 
+from shared.coroutines import end
 from shared.errors import EngineError, RegistryError
 from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import RegistryTest
@@ -32,19 +34,27 @@ async def run_test(
     if not grants.grants:
         raise RegistryError(FaultCode.AUTH_MISSING, f"the job has no login for {command.host}")
     [grant] = grants.grants
-    report = await probe(
-        ProbeRequest(
-            url=grant.login.host,
-            login=grant.login,
-            repository=grant.repository,
-            rights=grant.rights,
-            warnings=command.warnings,
-        ),
-        await tools.connection_settings(),
+    request = ProbeRequest(
+        url=grant.login.host,
+        login=grant.login,
+        repository=grant.repository,
+        rights=grant.rights,
+        warnings=command.warnings,
     )
-    if _has_safe_destinations(report):
-        tools.destinations.remember(grant.login.host)
-    report = await _ask_engine(report, grant.login, tools, engine_seconds)
+    logins: list[asyncio.Task[StageResult]] = []
+
+    def ask_engine(before: ProbeReport) -> None:
+        if _has_safe_destinations(before):
+            tools.destinations.remember(grant.login.host)
+        target = Reference(before.host, before.repository, "latest")
+        work = _ask_engine(target, grant.login, tools, engine_seconds)
+        logins.append(asyncio.create_task(work))
+
+    try:
+        report = await probe(request, await tools.connection_settings(), on_login=ask_engine)
+        report = await _add_engine(report, logins)
+    finally:
+        await end(*logins)
     fault = report.fault()
     if fault is not None:
         raise NegativeResultError(fault, report)
@@ -58,31 +68,38 @@ def _has_safe_destinations(report: ProbeReport) -> bool:
     )
 
 
-async def _ask_engine(
-    report: ProbeReport, login: Login, tools: Tools, seconds: float
+async def _add_engine(
+    report: ProbeReport, logins: Sequence[asyncio.Task[StageResult]]
 ) -> ProbeReport:
-    """Add the stage of the Engine's login: it has its own DNS, proxy, certificates and clock.
+    """Add the stage of the Engine's login, which was started beside the last stages."""
+    if report.fault() is not None or not logins:
+        return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
+    result = await logins[0]
+    if result.outcome is Outcome.OK:
+        return report.with_stage(result, verified=ENGINE_CAN_LOG_IN)
+    return report.with_stage(result, not_verified=ENGINE_CAN_LOG_IN)
+
+
+async def _ask_engine(target: Reference, login: Login, tools: Tools, seconds: float) -> StageResult:
+    """Log in with the Engine, which has its own DNS, proxy, certificates and clock.
 
     An Engine that does not answer, or may not be asked, says nothing about the registry: the test
     passes, with a warning.
     """
-    if report.fault() is not None:
-        return report.with_stage(StageResult(stage=Stage.ENGINE, outcome=Outcome.NOT_RUN))
     begun = time.monotonic()
     try:
         async with asyncio.timeout(seconds):
-            await _log_in(report, login, tools)
+            await _log_in(target, login, tools)
     except (EngineError, RegistryError, TimeoutError) as error:
         result = await _make_result(error, tools)
-        result = result.model_copy(update={"milliseconds": _since(begun)})
-        return report.with_stage(result, not_verified=ENGINE_CAN_LOG_IN)
-    passed = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK, milliseconds=_since(begun))
-    return report.with_stage(passed, verified=ENGINE_CAN_LOG_IN)
+    else:
+        result = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK)
+    return result.model_copy(update={"milliseconds": _since(begun)})
 
 
-async def _log_in(report: ProbeReport, login: Login, tools: Tools) -> None:
+async def _log_in(target: Reference, login: Login, tools: Tools) -> None:
     """Log in with the Engine; an Engine that is just restarting is asked a second time."""
-    given = await tools.engine_login(login, Reference(report.host, report.repository, "latest"))
+    given = await tools.engine_login(login, target)
     if given is None:
         return
     host = parse_registry(login.host)
