@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from sqlmodel import col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -27,6 +27,7 @@ from api.applications.sources import (
     ImageFields,
     check_login,
     choose_source,
+    lacks_source,
     require_source,
     set_git,
     set_image,
@@ -35,6 +36,7 @@ from api.applications.status import read_statuses
 from api.fields import dokploy
 from api.fields.effects import AppliesTo, FieldWarning, NotBeside
 from api.fields.hosts import require_host
+from api.fields.json_text import read_object
 from api.fields.shapes import Change, Id, Ids, ImageName, Input, Name, NoInput, Text
 from api.fields.sources import Branch, GitAddress, parse_git_url
 from api.procedure.context import Context
@@ -141,7 +143,9 @@ class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageF
     name: Name = ""
     app_name: AppName = ""
     environment_id: Id | None = None
-    health_check_swarm: Annotated[SwarmHealthCheck | None, NotBeside("health_check")] = None
+    health_check_swarm: Annotated[
+        SwarmHealthCheck | None, BeforeValidator(read_object), NotBeside("health_check")
+    ] = None
 
 
 class ChosenApplication(Input):
@@ -161,7 +165,7 @@ async def create(context: Context, request: CreateApplication) -> CreatedApplica
         given = request.model_fields_set - ({"app_name"} if request.app_name is None else set())
         assign(application, request, given & CHANGEABLE)
         _set_source(context, application, request)
-        require_source(application)
+        _leave_source_open(context, application)
         context.check_effects(request, application)
         _check_environment(context, request)
         await check_login(session, context, application)
@@ -249,6 +253,14 @@ def _check_environment(context: Context, request: CreateApplication | UpdateAppl
         return
     message = "environmentId has no effect: an organization has one environment"
     context.warnings.append(FieldWarning(field="environmentId", message=message))
+
+
+def _leave_source_open(context: Context, application: Application) -> None:
+    """Choose no source that is not saved yet, and note it: clients of Dokploy save it next."""
+    if saved_by := lacks_source(application):
+        message = f"sourceType has no effect yet: {saved_by} saves the source and chooses it"
+        context.warnings.append(FieldWarning(field="sourceType", message=message))
+        application.source_type = None
 
 
 async def _set_servers(session: AsyncSession, application: Application, request: Settings) -> bool:

@@ -176,13 +176,19 @@ def set_git(context: Context, application: Application, request: GitFields) -> l
     return sorted(changed)
 
 
+def lacks_source(application: Application) -> str | None:
+    """Return the procedure that saves the chosen source, if it has not been saved."""
+    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
+    is_missing = needed is not None and getattr(application, needed) is None
+    return f"application.{saved_by}" if is_missing else None
+
+
 def require_source(application: Application) -> None:
     """Raises `InvalidSourceError` if the chosen source has not been saved."""
-    needed, saved_by = NEEDED.get(application.source_type or "", (None, ""))
-    if needed and getattr(application, needed) is None:
+    if saved_by := lacks_source(application):
         raise InvalidSourceError(
             f"the application {application.name} has no {application.source_type} source yet",
-            remedy=f"Save it with application.{saved_by}, which chooses it too.",
+            remedy=f"Save it with {saved_by}, which chooses it too.",
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from api.accounts.api_keys import (
     MAX_LIFETIME,
@@ -15,6 +15,7 @@ from api.accounts.api_keys import (
     remove,
 )
 from api.fields import dokploy
+from api.fields.json_text import read_object
 from api.fields.shapes import Id, Input, Name, Warned
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
@@ -33,7 +34,7 @@ class CreateUserKey(Input):
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.API_KEY
 
     name: Name
-    metadata: KeyMetadata
+    metadata: Annotated[KeyMetadata, BeforeValidator(read_object)]
     expires_in: Seconds | None = None
 
 

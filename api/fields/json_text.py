@@ -42,6 +42,16 @@ def parse_json(text: bytes | str) -> object:
     return value
 
 
+def read_object(value: object) -> object:
+    """Return an object that is given as JSON text, as Dokploy's command line sends it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_json(value)
+    except UnreadableInputError:
+        return value
+
+
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse duplicate names: parsers differ in which one counts (RFC 8259, section 4)."""
     members: dict[str, Any] = {}

@@ -136,3 +136,15 @@ async def test_a_source_that_dokploy_s_form_sends_as_null_stays(client: httpx2.A
     assert saved.text == "true"
     assert (shown["customGitUrl"], shown["customGitBranch"]) == (REPOSITORY, "next")
     assert refused.json()["data"]["cause"]["code"] == "source_invalid"
+
+
+@pytest.mark.parametrize("source", ["docker", "git"])
+async def test_a_source_may_be_named_before_it_is_saved(
+    client: httpx2.AsyncClient, source: str
+) -> None:
+    created = await create_application(client, sourceType=source)
+
+    assert created["sourceType"] is None
+    [warning] = created["warnings"]
+    assert warning["field"] == "sourceType"
+    assert "application.save" in warning["message"]
