@@ -1,1 +1,1 @@
-"""Deploy hooks: a registry reports a push, and the pushed image is deployed."""
+"""Deploy hooks: a registry or a git host reports a push, which is deployed."""

@@ -1,4 +1,4 @@
-"""Deploy hooks: URLs that a registry calls after a push of an image."""
+"""Deploy hooks: URLs that a registry or a git host calls after a push."""
 
 from typing import Annotated
 
@@ -7,7 +7,8 @@ from sqlmodel import col, select
 
 from api.applications.queries import find_application
 from api.deploy_hooks.secrets import seal_secret
-from api.fields.shapes import Id, Input, Moment, Output
+from api.fields.effects import AppliesTo
+from api.fields.shapes import Id, Input, Moment, Output, Warned
 from api.procedure.audit import audit_event
 from api.procedure.auth import hash_secret, make_secret
 from api.procedure.context import Context
@@ -19,6 +20,10 @@ from shared.webhooks import make_secret as make_signing_secret
 
 PATH = "/api/deploy/"
 
+FROM_GIT = AppliesTo("source_type", ("git",))
+BranchFilter = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
+PathFilter = Annotated[str, Field(min_length=1, max_length=500)]
+PathFilters = Annotated[list[PathFilter], Field(max_length=50)]
 TagFilter = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -28,12 +33,14 @@ class DeployHookOutput(Output):
     hook_id: str
     application_id: str
     tag_filter: str
+    branch_filter: str | None
+    path_filters: list[str]
     require_signature: bool
     created_at: Moment
     last_used_at: Moment | None
 
 
-class CreatedDeployHook(DeployHookOutput):
+class CreatedDeployHook(DeployHookOutput, Warned):
     """A new hook; `url`, relative to the API's address, and `secret` are shown only once."""
 
     url: str
@@ -43,12 +50,16 @@ class CreatedDeployHook(DeployHookOutput):
 class CreateDeployHook(Input):
     """`tagFilter` is a glob (`v*`, `1.[0-9]*`); `*` is any tag.
 
+    Of an application that is built from git, `branchFilter` is a glob for branches; without it the
+    branch is the application's. `pathFilters` are globs for changed files; `*` includes slashes.
     Without `requireSignature` the URL alone is enough, for example for Docker Hub, which does not
     sign.
     """
 
     application_id: Id
-    tag_filter: TagFilter = "*"
+    tag_filter: Annotated[TagFilter, AppliesTo("source_type", ("docker",), harmless="*")] = "*"
+    branch_filter: Annotated[BranchFilter | None, FROM_GIT] = None
+    path_filters: Annotated[PathFilters, FROM_GIT] = Field(default_factory=list)
     require_signature: bool = True
 
 
@@ -61,10 +72,11 @@ class ChosenDeployHook(Input):
 
 
 async def create(context: Context, request: CreateDeployHook) -> CreatedDeployHook:
-    """Create a URL that deploys an application when a tag of its ready image is pushed.
+    """Create a URL that deploys an application when its image or its source is pushed.
 
-    Requests must be signed as in Standard Webhooks or as by GitHub, or contain the secret as
-    `Authorization`.
+    A pushed tag of a ready image is deployed; a pushed commit of a git repository is built first.
+    Requests must be signed as in Standard Webhooks or as by GitHub or Gitea, or contain the secret
+    as `Authorization` or `X-Gitlab-Token`.
     """
     token, secret, hook_id = make_secret(""), make_signing_secret(), make_id()
     hook = DeployHook(
@@ -74,16 +86,19 @@ async def create(context: Context, request: CreateDeployHook) -> CreatedDeployHo
         token_hash=hash_secret(token),
         sealed_secret=seal_secret(secret, token, hook_id),
         tag_filter=request.tag_filter,
+        branch_filter=request.branch_filter,
+        path_filters=request.path_filters,
         require_signature=request.require_signature,
     )
     async with context.transaction() as session:
         application, _ = await find_application(session, context, request.application_id, lock=True)
-        if application.source_type != "docker":
+        if application.source_type not in {"docker", "git"}:
             raise UnmetConditionError(
                 "source_not_docker",
-                f"the application {application.name} is built, not deployed from a ready image",
-                remedy="Choose a ready image with application.saveDockerProvider.",
+                f"the application {application.name} has no repository and no ready image",
+                remedy="Save one with application.saveGitProvider or saveDockerProvider.",
             )
+        context.check_effects(request, application)
         session.add(hook)
         session.add(_audit_created(context, hook))
     shown = DeployHookOutput.model_validate(hook)
@@ -120,6 +135,8 @@ def _audit_created(context: Context, hook: DeployHook) -> AuditEvent:
         "deployHook.create",
         hook.hook_id,
         tag_filter=hook.tag_filter,
+        branch_filter=hook.branch_filter,
+        path_filters=hook.path_filters,
         require_signature=hook.require_signature,
     )
 

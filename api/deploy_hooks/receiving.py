@@ -1,22 +1,23 @@
-"""Receive a registry's notification of a push, and deploy the pushed image once."""
+"""Receive the notification of a push, and deploy the pushed image or commit once."""
 
 import hashlib
 import time
 from dataclasses import dataclass, replace
 
 import structlog
-from pydantic import RootModel
 from sqlmodel import select
 
 from api.applications.loading import ApplicationRegistries, load_application
 from api.builds.plan import repositories_of
+from api.deploy_hooks.answers import Built, Deployed, Ignored, Received
+from api.deploy_hooks.commits import CommitPush, choose_commit, parse_commit_push
 from api.deploy_hooks.pushes import Push, parse_pushes
 from api.deploy_hooks.secrets import open_secret
 from api.deploy_hooks.signature import SignatureMethod, require_signed
-from api.deployments.deploy import deploy_image
+from api.deployments.deploy import deploy_commit, deploy_image
 from api.errors import SignatureError
 from api.fields.json_text import parse_json
-from api.fields.shapes import Input, Output
+from api.fields.shapes import Input
 from api.procedure.auth import hash_secret, proof_of
 from api.procedure.context import Caller, Context
 from api.procedure.idempotency import insert_or_read
@@ -51,25 +52,6 @@ class WebhookRequest(Input):
     token: str
     headers: dict[str, str]
     body: bytes
-
-
-class Deployed(Output):
-    """The deployment of the push; a repeated notification has the same one."""
-
-    deployment_id: str
-    application_id: str
-    image: str
-
-
-class Ignored(Output):
-    """Nothing is deployed, and the sender need not retry; ``ignored`` is a stable code."""
-
-    ignored: str
-    message: str
-
-
-class Received(RootModel[Deployed | Ignored]):
-    """The answer to a registry."""
 
 
 @dataclass(frozen=True)
@@ -112,21 +94,46 @@ async def receive(context: Context, request: WebhookRequest) -> Received:
 
 async def _deploy(
     context: Context, hook: DeployHook, request: WebhookRequest, method: SignatureMethod | None
-) -> Deployed | Ignored:
+) -> Deployed | Built | Ignored:
     async with context.transaction() as session:
         application, registries = await load_application(session, context, hook.application_id)
-    chosen = choose(
-        application, registries, hook.tag_filter, parse_pushes(parse_json(request.body))
-    )
+    body = parse_json(request.body)
+    pushes = parse_pushes(body)
+    if application.source_type == "git" and not pushes:
+        push = choose_commit(application, hook, parse_commit_push(body))
+        return await _build(context, hook, push, request, method)
+    chosen = choose(application, registries, hook.tag_filter, pushes)
     if isinstance(chosen, Ignored):
         return chosen
-    deployment_id = await _store_event(context, hook, _event_id(request, chosen.push, method))
+    event_id = _event_id(request, chosen.push.event_id, method)
+    deployment_id = await _store_event(context, hook, event_id)
     context = replace(context, job_id=deployment_id, outlives=True)
     deployed = await deploy_image(context, hook.application_id, chosen.push.tag)
     return Deployed(
         deployment_id=deployed.deployment_id,
         application_id=hook.application_id,
         image=chosen.name,
+    )
+
+
+async def _build(
+    context: Context,
+    hook: DeployHook,
+    push: CommitPush | Ignored,
+    request: WebhookRequest,
+    method: SignatureMethod | None,
+) -> Built | Ignored:
+    if isinstance(push, Ignored):
+        return push
+    event_id = _event_id(request, push.event_id, method)
+    deployment_id = await _store_event(context, hook, event_id)
+    context = replace(context, job_id=deployment_id, outlives=True)
+    deployed = await deploy_commit(context, hook.application_id, push.commit, push.title)
+    return Built(
+        deployment_id=deployed.deployment_id,
+        application_id=hook.application_id,
+        branch=push.branch,
+        commit=push.commit,
     )
 
 
@@ -168,7 +175,9 @@ def _choose_tag(image: Reference, pushes: list[Push], tag_filter: str) -> Chosen
     return Chosen(image, matching[-1])
 
 
-def _event_id(request: WebhookRequest, push: Push, method: SignatureMethod | None) -> str | None:
+def _event_id(
+    request: WebhookRequest, event_id: str | None, method: SignatureMethod | None
+) -> str | None:
     """Return the sender's id of the event, if it has one: it identifies repetitions.
 
     An id in the body comes first, because every signature covers the body. GitHub's signature
@@ -176,7 +185,7 @@ def _event_id(request: WebhookRequest, push: Push, method: SignatureMethod | Non
     """
     if method == "github":
         return hashlib.sha256(request.body).hexdigest()
-    named = (push.event_id, request.headers.get(ID_HEADER), request.headers.get(GITHUB_ID_HEADER))
+    named = (event_id, request.headers.get(ID_HEADER), request.headers.get(GITHUB_ID_HEADER))
     return next((name for name in named if name), None)
 
 

@@ -1,7 +1,8 @@
 """Verify that a request was signed with the secret of a deploy hook.
 
-Three methods, as senders differ: Standard Webhooks' headers, GitHub's ``X-Hub-Signature-256``, or
-the secret itself as ``Authorization``, for senders that can only send a fixed header.
+Three methods, as senders differ: Standard Webhooks' headers; ``X-Hub-Signature-256`` of GitHub, or
+``X-Gitea-Signature``, which is the same; or the secret itself as ``Authorization`` or GitLab's
+``X-Gitlab-Token``, for senders that can only send a fixed header.
 """
 
 import hashlib
@@ -15,6 +16,8 @@ from shared.webhooks import ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 SignatureMethod = Literal["standard", "github", "secret"]
 
 GITHUB_HEADER = "x-hub-signature-256"
+GITEA_HEADER = "x-gitea-signature"
+GITLAB_HEADER = "x-gitlab-token"
 GITHUB_PREFIX = "sha256="
 TOLERANCE_SECONDS = 300
 """Maximum difference of a message's timestamp from our clock, against replays."""
@@ -37,6 +40,13 @@ def require_signed(
         made = hmac.digest(secret.encode(), body, hashlib.sha256).hex()
         _require_same(headers[GITHUB_HEADER], GITHUB_PREFIX + made)
         return "github"
+    if GITEA_HEADER in headers:
+        made = hmac.digest(secret.encode(), body, hashlib.sha256).hex()
+        _require_same(headers[GITEA_HEADER], made)
+        return "github"
+    if GITLAB_HEADER in headers:
+        _require_same(headers[GITLAB_HEADER], secret)
+        return "secret"
     if "authorization" in headers:
         scheme, _, rest = headers["authorization"].partition(" ")
         given = rest if scheme.lower() == "bearer" else headers["authorization"]

@@ -72,6 +72,14 @@ async def deploy_image(context: Context, application_id: str, tag: str) -> Accep
     return await _build_and_deploy(context, request)
 
 
+async def deploy_commit(
+    context: Context, application_id: str, commit: str, title: str
+) -> AcceptedDeployment:
+    """Build this commit of an application's repository, and deploy the image."""
+    asked = {"applicationId": application_id, "commit": commit, "title": title}
+    return await _build_and_deploy(context, Deploy.model_validate(asked))
+
+
 async def _build_and_deploy(context: Context, request: Deploy) -> AcceptedDeployment:
     """Store the build and the deployment, which have one id: the request's."""
     async with context.transaction() as session:

@@ -1,6 +1,14 @@
-"""Deploy hooks: URLs that a registry calls after a push, to deploy the image."""
+"""Deploy hooks: URLs that a registry or a git host calls after a push, to deploy it."""
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, LargeBinary
+from sqlalchemy import (
+    ARRAY,
+    CheckConstraint,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    String,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.models.columns import Moment, moment
@@ -9,7 +17,9 @@ from shared.models.columns import Moment, moment
 class DeployHook(SQLModel, table=True):
     """A URL that contains a token, of which only a hash is stored.
 
-    Only that token decrypts ``sealed_secret``: the database reveals neither.
+    Only that token decrypts ``sealed_secret``: the database reveals neither. A push of an image is
+    filtered by ``tag_filter``, one of commits by ``branch_filter`` (null: the application's branch)
+    and ``path_filters`` (empty: all files).
     """
 
     __tablename__ = "deploy_hook"
@@ -29,6 +39,12 @@ class DeployHook(SQLModel, table=True):
     token_hash: bytes = Field(sa_type=LargeBinary, unique=True)
     sealed_secret: bytes = Field(sa_type=LargeBinary)
     tag_filter: str
+    branch_filter: str | None = None
+    path_filters: list[str] = Field(
+        default_factory=list,
+        sa_type=ARRAY(String),
+        sa_column_kwargs={"server_default": text("'{}'")},
+    )
     require_signature: bool
     created_at: Moment = moment(default_now=True)
     last_used_at: Moment = moment()

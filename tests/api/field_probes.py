@@ -270,7 +270,13 @@ PROBES: dict[str, Probe] = {
     "rollback.delete": Probe({"rollbackId": "$point"}, {"rollbackId": NOTHING}, ("whole_point",)),
     "deployHook.create": Probe(
         {"applicationId": "$image_application"},
-        {"applicationId": NOTHING, "tagFilter": "1.*", "requireSignature": False},
+        {
+            "applicationId": NOTHING,
+            "tagFilter": "1.*",
+            "branchFilter": named("main"),
+            "pathFilters": named(["src/*"]),
+            "requireSignature": False,
+        },
     ),
     "deployHook.all": Probe({"applicationId": "$image_application"}, {"applicationId": NOTHING}),
     "deployHook.remove": Probe({"hookId": "$hook"}, {"hookId": NOTHING}, ("hook",)),

@@ -73,7 +73,7 @@ CONDITIONS = {
     "server_not_approved": "Run `wharf server approve` on a control host.",
     "server_offline": "Start the server's worker, or choose another server.",
     "server_paused": "Resume the server with `server.resume`, or choose another one.",
-    "source_not_docker": "Choose a ready image with `application.saveDockerProvider`.",
+    "source_not_docker": "Save a repository or a ready image first.",
     "too_many_replicas": "Set `replicas` to 1, or `runtime` to `service`.",
     "too_many_webhooks": "Remove a webhook.",
     "webhook_disabled": "Enable the webhook with `webhook.update`.",

@@ -290,6 +290,8 @@ DEPLOY_HOOK: Example = {
     "hookId": HOOK_ID,
     "applicationId": APPLICATION_ID,
     "tagFilter": "1.*",
+    "branchFilter": None,
+    "pathFilters": [],
     "requireSignature": True,
     "createdAt": CREATED_AT,
     "lastUsedAt": None,

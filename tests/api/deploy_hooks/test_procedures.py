@@ -67,7 +67,12 @@ async def test_a_new_hook_is_audited(
     await create(client, application_id, tagFilter="v*", requireSignature=False)
 
     [(data,)] = database.execute("SELECT data FROM audit_event WHERE action = 'deployHook.create'")
-    assert data == {"tag_filter": "v*", "require_signature": False}
+    assert data == {
+        "tag_filter": "v*",
+        "branch_filter": None,
+        "path_filters": [],
+        "require_signature": False,
+    }
 
 
 @pytest.mark.parametrize("tag_filter", ["", " ", "a b", "ä", "x" * 129])
