@@ -1,6 +1,8 @@
 """The whole product on real parts: two servers in namespaces of their own, a registry, a stack."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from worker.local.fleet import Fleet, start_fleet
 from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer, Stack
 
+NODE = Path(__file__).parent / "node"
 PASSWORD = "pa$$ \"word' with spaces"
 
 
@@ -65,4 +68,46 @@ def login(registry: LocalRegistry, password: str) -> dict[str, str]:
         "password": password,
         "registryType": "selfHosted",
         "imagePrefix": "team",
+    }
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with our scripts and the locked packages, installed from the npm registry."""
+    if shutil.which("npm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("npm is missing: apt-get install nodejs npm")
+        pytest.skip("the clients' journeys need Node.js: apt-get install nodejs npm")
+    folder = tmp_path_factory.mktemp("node")
+    for file in NODE.glob("*.*"):
+        shutil.copy(file, folder)
+    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
+    return folder
+
+
+def run(command: list[str], folder: Path, env: dict[str, str], *, check: bool = True) -> str:
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    return done.stdout + ("" if check else done.stderr)
+
+
+def environment(port: Port) -> dict[str, str]:
+    return {
+        "WHARF_URL": port.stack.url,
+        "WHARF_API_KEY": port.stack.admin_key,
+        "API_KEY": port.stack.admin_key,
+        "REGISTRY_URL": port.registry.host,
+        "REGISTRY_USER": "porter",
+        "REGISTRY_PASSWORD": PASSWORD,
+        "DOCKER_HUB_TOKEN": PASSWORD,
+        "DOKPLOY_URL": port.stack.url,
+        "DOKPLOY_API_KEY": port.stack.admin_key,
     }

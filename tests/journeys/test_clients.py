@@ -4,9 +4,6 @@ And a client that is generated from the OpenAPI document, which Spectral reads f
 """
 
 import json
-import os
-import shutil
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import pytest
 
 from api.http.openapi.document import make_document
 from api.routers import PROCEDURES
-from tests.journeys.conftest import PASSWORD, Port
+from tests.journeys.conftest import PASSWORD, Port, environment, run
 from tests.journeys.deployments.test_deployments import dockerfile
 from tests.journeys.test_builds import serve
 from tests.worker.engine.contexts import make_base
@@ -23,49 +20,6 @@ from tests.worker.local.conditions import wait_until
 
 NPX = ("npx", "--no-install")
 DOKPLOY = (*NPX, "dokploy")
-NODE = Path(__file__).parent / "node"
-
-
-@pytest.fixture(scope="session")
-def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with our scripts and the locked packages, installed from the npm registry."""
-    if shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("npm is missing: apt-get install nodejs npm")
-        pytest.skip("the clients' journeys need Node.js: apt-get install nodejs npm")
-    folder = tmp_path_factory.mktemp("node")
-    for file in NODE.glob("*.*"):
-        shutil.copy(file, folder)
-    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
-    return folder
-
-
-def run(command: list[str], folder: Path, env: dict[str, str], *, check: bool = True) -> str:
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, **env},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert not check or done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
-    return done.stdout + ("" if check else done.stderr)
-
-
-def environment(port: Port) -> dict[str, str]:
-    return {
-        "WHARF_URL": port.stack.url,
-        "WHARF_API_KEY": port.stack.admin_key,
-        "API_KEY": port.stack.admin_key,
-        "REGISTRY_URL": port.registry.host,
-        "REGISTRY_USER": "porter",
-        "REGISTRY_PASSWORD": PASSWORD,
-        "DOCKER_HUB_TOKEN": PASSWORD,
-        "DOKPLOY_URL": port.stack.url,
-        "DOKPLOY_API_KEY": port.stack.admin_key,
-    }
 
 
 def test_the_openapi_document_keeps_the_rules_of_spectral(node_modules: Path) -> None:
