@@ -12,7 +12,7 @@ deployment
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import structlog
@@ -32,6 +32,7 @@ from worker.deployments.targets import (
     ReadinessPolicy,
 )
 from worker.deployments.tools import DeploymentTools
+from worker.engine import images
 from worker.engine.swarm import services
 from worker.engine.swarm.service_spec import STOP_FIRST, order
 from worker.engine.swarm.service_state import Service
@@ -39,7 +40,13 @@ from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.joblog import open_log
 from worker.jobs.last_step import carry_out
 from worker.jobs.mask import Mask, masking
-from worker.jobs.second_opinion import Transfer, explain, find_engine_login, second_opinion
+from worker.jobs.second_opinion import (
+    Transfer,
+    ask,
+    combine,
+    find_engine_login,
+    second_opinion,
+)
 from worker.jobs.tools import log_sender
 from worker.login import Grants
 
@@ -138,7 +145,7 @@ class _Rollout:
             if not (await uninterrupted(self._restore()) and await self._is_restored()):
                 raise EngineError(FaultCode.RESTORE_FAILED, error.message) from error
             if isinstance(error, EngineError) and error.code == FaultCode.LOCAL_IMAGE_MISSING:
-                raise await explain(error, self._transfer(grants), self.tools) from error
+                raise await self._explain(error, grants) from error
             raise
         self.tools.journal.remove(self.target.command)
         return self._result(observation)
@@ -175,6 +182,18 @@ class _Rollout:
         command = self.target.command
         login = grants.login_for(command.target, "pull") if command.registry_id else None
         return Transfer("pull", command.target, login)
+
+    async def _explain(self, error: EngineError, grants: Grants) -> EngineError:
+        """Return the error of a node that did not pull the image, as the registry explains it.
+
+        The node may be of another platform than this manager, so that one is not blamed.
+        """
+        platform = await images.find_platform(self.target.engine)
+        transfer = replace(self._transfer(grants), platform=platform)
+        found = await ask(transfer, self.tools, with_parts=True)
+        if found.error is None or found.error.code == FaultCode.PLATFORM_MISSING:
+            return error
+        return combine(error, transfer, found)
 
     async def _restore(self) -> bool:
         """Ask the Swarm to restore the previous spec; return whether it accepted."""

@@ -261,6 +261,24 @@ async def test_an_old_engine_is_not_asked_for_zstd_layers(
     assert not [digest for digest in fetched if image.blobs[digest][:1] != b"{"]
 
 
+async def test_the_missing_image_of_an_index_is_named(
+    server: Server, registry: RegistryFixture
+) -> None:
+    child = make_sample(_tar(b"child"), architecture="amd64")
+    depot = RepositoryFixture(registry.host, REPOSITORY)
+    await depot.put("childless", make_index(child))
+
+    async def lose(request: web.Request) -> web.StreamResponse | None:
+        is_lost = request.path.endswith(child.digest)
+        return refuse(404, "MANIFEST_UNKNOWN") if is_lost else None
+
+    async with open_front(registry.host, lose, listen=server.listen) as front:
+        error = await server.fail_to_pull(Reference(front.host, REPOSITORY, "childless"))
+
+    assert (error.code, error.retryable) == (FaultCode.IMAGE_INCOMPLETE, False)
+    assert child.digest in error.message
+
+
 @graph_store
 async def test_an_index_within_an_index_is_not_called_another_platform(
     server: Server, registry: RegistryFixture

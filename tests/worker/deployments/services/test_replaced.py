@@ -13,6 +13,7 @@ from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
 from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
+from shared.reference import parse_reference, parse_registry
 from tests.fakes.web import open_fake, says
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import SERVE, answer
@@ -30,6 +31,7 @@ from tests.worker.deployments.services.scenario import (
 )
 from tests.worker.engine.parts import IDLE
 from tests.worker.engine.test_images import FOREIGN, ignore
+from tests.worker.oci.storage import Storage
 from worker.deployments.containers import replace_container
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT
@@ -38,6 +40,26 @@ from worker.engine.swarm.service_spec import ServiceSpec
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt, StopReason
 from worker.login import Grants
+from worker.oci.images.plan import make_plan
+from worker.oci.registry.client import RegistryClient
+
+
+async def test_the_registry_says_why_a_node_cannot_pull(scenario: ServiceScenario) -> None:
+    reference = await scenario.image("1", "echo nobody reads this; exec /bin/busybox sleep 1000")
+    target = parse_reference(reference)
+    settings = await scenario.tools.connection_settings()
+    async with RegistryClient(
+        parse_registry(target.registry), scenario.login, settings
+    ) as registry:
+        plan = await make_plan(registry, target)
+    layer = plan.layers[-1].digest
+    Storage(scenario.registry.local).link(target.repository, layer).unlink()
+
+    error = await scenario.fail(reference)
+
+    assert (error.code, error.retryable) == (FaultCode.IMAGE_INCOMPLETE, False)
+    assert layer in error.message
+    assert "No such image" in error.evidence
 
 
 async def test_a_first_deployment_runs_exactly_the_image_of_its_registry(
