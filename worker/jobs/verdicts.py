@@ -3,6 +3,7 @@
 A pure function. The order of the rules:
 
 ```text
+both name the same cause                             the registry, which names what it is about
 the Engine's words leave no other cause              the Engine
 the worker found nothing wrong                       the Engine, unless that contradicts it
 the registry refused the worker, wherever it asks    the registry
@@ -160,7 +161,7 @@ class Opinion:
 
 def weigh(subject: str, engine: EngineReport, registry: RegistryReport) -> Opinion:
     """Return the verdict of both reports on ``subject``, as in ``cannot pull HOST/app:1``."""
-    if registry.code is not None and not engine.is_certain and _prevails(engine, registry):
+    if registry.code is not None and _prevails(engine, registry):
         return _by_registry(subject, registry.code, engine, registry)
     if registry.is_complete and not engine.is_certain:
         return _contradicted(subject, engine, registry)
@@ -179,9 +180,13 @@ def name_subject(subject: str, message: str) -> str:
 
 
 def _prevails(engine: EngineReport, registry: RegistryReport) -> bool:
-    """Return whether the registry's uncertain or certain answer says more than the Engine's."""
+    """Return whether the registry's answer says more than the Engine's words, or the same."""
     code = registry.code
-    if registry.is_certain or engine.code in GENERIC_CODES or code == engine.code:
+    if code == engine.code:
+        return True
+    if engine.is_certain:
+        return False
+    if registry.is_certain or engine.code in GENERIC_CODES:
         return True
     reached = _STAGES.get(engine.code)
     if reached is None:
@@ -201,7 +206,7 @@ def _by_registry(
         _join(registry.evidence, f"the Docker Engine reports: {engine.message}", engine.evidence),
         registry.stage,
         registry.retry_after_seconds,
-        is_certain=registry.is_certain,
+        is_certain=registry.is_certain or engine.is_certain,
     )
 
 

@@ -32,6 +32,7 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
 from worker.local.engines import LocalEngine
+from worker.local.namespaces import Namespace
 from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
 
 TAG = "wharf.example/team/handled:1"
@@ -253,6 +254,24 @@ async def test_a_missing_base_is_named_before_the_build(
 
     assert error.code == FaultCode.IMAGE_NOT_FOUND
     assert str(base) in error.message
+
+
+@pytest.mark.parametrize("platform", ["", "--platform=linux/s390x "])
+async def test_a_base_that_cannot_be_pulled_is_explained_by_its_registry(
+    job: Job, namespace: Namespace, platform: str
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path == "/v2/":
+            return web.Response(headers={"Docker-Distribution-Api-Version": "registry/2.0"})
+        return web.Response(status=429, headers={"Retry-After": "7"})
+
+    async with open_fake(answer, listen=namespace.our_address) as fake:
+        base = f"{fake.host}/team/base:1"
+        job.server.create("app").commit({"Dockerfile": f"FROM {platform}{base}\n".encode()})
+        error = await job.fail()
+
+    assert (error.code, error.fault().retry_after_seconds) == (FaultCode.RATE_LIMITED, 7.0)
+    assert base in error.message
 
 
 @pytest.mark.parametrize(
