@@ -66,4 +66,4 @@ def test_an_image_that_is_missing_is_named_with_its_services_and_nothing_is_pinn
 
     assert (job["state"], job["result"], job["failures"]) == ("failed", None, 1)
     assert job["error"]["code"] == "image_not_found"
-    assert job["error"]["message"].startswith(f"b, c: pull {host}/team/none:1")
+    assert job["error"]["message"].startswith(f"b, c: cannot pull {host}/team/none:1")
