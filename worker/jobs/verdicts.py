@@ -94,7 +94,7 @@ _STAGES = {
 
 _ORDER: Sequence[Stage] = tuple(Stage)
 
-_SAME = re.compile(r"cannot (?:pull|push|push to) (?P<name>\S+): (?P<reason>.+)", re.DOTALL)
+_SAME = re.compile(r"cannot (?:look up|pull|push|push to) (?P<name>\S+): (?P<reason>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True)

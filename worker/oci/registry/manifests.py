@@ -45,15 +45,20 @@ async def describe(client: RegistryClient, repository: str, target: str) -> Desc
     )
     descriptor = parse_descriptor(response) if response.status == 200 else None
     if descriptor is None and response.status not in CLEAR_STATUSES:
-        return (await fetch(client, repository, target)).descriptor
+        manifest = await fetch(client, repository, target, operation=Operation.LOOK_UP)
+        return manifest.descriptor
     if descriptor is None:
-        raise await client.refuse(response, Operation.PULL, repository, target)
+        raise await client.refuse(response, Operation.LOOK_UP, repository, target)
     _require_requested_digest(client, repository, target, descriptor.digest)
     return descriptor
 
 
-async def fetch(client: RegistryClient, repository: str, target: str) -> Manifest:
+async def fetch(
+    client: RegistryClient, repository: str, target: str, *, operation: Operation = Operation.PULL
+) -> Manifest:
     """Return the manifest of a tag or digest, with its computed digest.
+
+    ``operation`` is named in an error.
 
     Raises:
         RegistryError: ``image_not_found``, ``pull_denied``, ``digest_mismatch`` …
@@ -62,10 +67,10 @@ async def fetch(client: RegistryClient, repository: str, target: str) -> Manifes
     request = Request("GET", url, ACCEPT, limit_bytes=MANIFEST_LIMIT_BYTES)
     response = await client.send_authorized(request, Scope(repository, PULL))
     if response.status != 200:
-        raise await client.refuse(response, Operation.PULL, repository, target)
+        raise await client.refuse(response, operation, repository, target)
     manifest = parse_manifest(response)
     if manifest is None:
-        raise await client.refuse(response, Operation.PULL, repository, target)
+        raise await client.refuse(response, operation, repository, target)
     _require_requested_digest(client, repository, target, manifest.descriptor.digest)
     return manifest
 

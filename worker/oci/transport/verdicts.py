@@ -16,6 +16,7 @@ class Operation(StrEnum):
 
     PING = "connect to"
     LIST = "list the tags of"
+    LOOK_UP = "look up"
     PULL = "pull"
     READ = "read"
     PUSH = "push to"
@@ -27,6 +28,7 @@ class Operation(StrEnum):
 DENIED = {
     Operation.PING: FaultCode.AUTH_BAD_CREDENTIALS,
     Operation.LIST: FaultCode.PULL_DENIED,
+    Operation.LOOK_UP: FaultCode.PULL_DENIED,
     Operation.PULL: FaultCode.PULL_DENIED,
     Operation.READ: FaultCode.PULL_DENIED,
     Operation.PUSH: FaultCode.PUSH_DENIED,

@@ -104,7 +104,7 @@ async def test_a_firewalls_page_for_one_path_is_told(settings: ConnectionSetting
     async with open_fake(registry.answer) as fake:
         error = await fail_pull(fake.host, settings, make_login(fake.host))
         async with open_client(fake.host, settings, make_login(fake.host)) as client:
-            with pytest.raises(Exception, match="cannot pull") as described:
+            with pytest.raises(Exception, match="cannot look up") as described:
                 await manifests.describe(client, "team/app", "1")
 
     assert error.code == FaultCode.BLOCKED_BY_PROXY

@@ -125,3 +125,16 @@ async def test_an_upload_that_leads_elsewhere_names_both_origins(
     assert error.code == FaultCode.LOCATION_MISMATCH
     assert f"https://{fake.host} " in error.message and named in error.message
     assert "X-Forwarded-Proto" in error.remedy
+
+
+async def test_a_target_that_fails_is_not_said_to_be_pulled(settings: ConnectionSettings) -> None:
+    registry = ScriptedRegistry({"HEAD .*": says(503)})
+
+    async with (
+        open_fake(registry.answer) as fake,
+        open_client(fake.host, settings, make_login(fake.host)) as client,
+    ):
+        with pytest.raises(RegistryError) as caught:
+            await manifests.describe(client, "team/app", "1")
+
+    assert caught.value.message == f"cannot look up {fake.host}/team/app:1: the registry failed"
