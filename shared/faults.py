@@ -117,7 +117,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.DNS_FAILURE: Verdict(
         retryable=True,
-        remedy="Check resolv.conf: this server's DNS resolver does not answer.",
+        remedy="Check resolv.conf and the DNS resolver of this server: dig shows what it answers.",
         certain=False,
     ),
     FaultCode.CONN_REFUSED: Verdict(
@@ -258,7 +258,9 @@ FAULTS: dict[FaultCode, Verdict] = {
         retryable=True, remedy="Wait, pull with a login, or copy the image to your own registry."
     ),
     FaultCode.REGISTRY_ERROR: Verdict(
-        retryable=True, remedy="See the registry's log: it failed.", certain=False
+        retryable=True,
+        remedy="Read the log of the registry: it reported an internal error.",
+        certain=False,
     ),
     FaultCode.REGISTRY_READ_ONLY: Verdict(
         retryable=False,

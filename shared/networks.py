@@ -55,8 +55,8 @@ class RegistryNetworks:
         checked = _embedded(address)
         if _is_never_allowed(checked) or not self._has(checked):
             raise RefusedNetworkError(
-                f"the address {address} is not allowed for {self.subject}",
-                remedy=f"Ask the operator: {self.setting} lists the allowed networks.",
+                f"the address {address} is outside the networks allowed for {self.subject}",
+                remedy=f"Let the operator add its network to {self.setting}.",
             )
         return address
 

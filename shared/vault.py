@@ -123,14 +123,16 @@ class KeyRing:
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.label} is sealed to an unknown key",
-                remedy="Store it again, or add the older private key to control's.",
+                f"the {context.purpose} for {context.label} has an unknown key",
+                remedy="Store it again, or add the older private key to WHARF_VAULT_PRIVATE_KEY of "
+                "control.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()
         except (InvalidTag, ValueError) as error:
             raise CredentialError(
-                f"the {context.purpose} for {context.label} was sealed with another context",
+                f"the {context.purpose} for {context.label} is damaged, or was "
+                "encrypted for another use",
                 remedy="Store it again.",
             ) from error
 

@@ -224,7 +224,7 @@ def _set_login(context: Context, application: Application, request: GitFields, u
         )
     if application.git_token and not url.is_private:
         raise InvalidSourceError(
-            f"a token is not sent to {url.host} in clear", remedy="Give the https:// URL."
+            f"the token would be sent to {url.host} unencrypted", remedy="Give the https:// URL."
         )
 
 

@@ -87,8 +87,8 @@ def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPl
     """
     if request.upload and (request.branch or request.commit):
         raise InvalidInputError(
-            "a context that was uploaded has no branch and no commit",
-            remedy="Give contextId, or branch and commit; a tag goes with both.",
+            "contextId cannot be combined with branch or commit",
+            remedy="Give contextId, or branch and commit. A tag can be given with both.",
         )
     plan = _plan(loaded.row, loaded.registries, request)
     used = registries_of(step.command for step in plan.steps)

@@ -41,8 +41,9 @@ async def _approve(settings: DatabaseSettings, name_or_id: str) -> Unapproved:
             server = choose(await find_unapproved(connection), name_or_id)
             if not await approve(connection, server):
                 raise SetupError(
-                    f"{server.name} has just joined with another key",
-                    remedy="Compare its key with the log of its worker, then approve it again.",
+                    f"{server.name} joined again with another key meanwhile, and is not approved",
+                    remedy="Compare the key with its worker's log. Approve it if both are equal; "
+                    "otherwise remove the server.",
                 )
     except psycopg.errors.InsufficientPrivilege:
         raise SetupError(

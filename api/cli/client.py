@@ -118,7 +118,9 @@ def connection_error(url: str, error: Exception) -> SetupError:
         found = f"the certificate of {url} is not accepted: {tls.verify_message}"
         return SetupError(found, remedy="Add its CA to this machine, or set SSL_CERT_FILE.")
     if tls is not None:
-        return SetupError(f"{url} does not use HTTPS", remedy="Try WHARF_URL with http://.")
+        found = f"{url} does not answer with TLS on this port"
+        remedy = "Check the port. Give http:// only in a private network: the key is not encrypted."
+        return SetupError(found, remedy=remedy)
     if isinstance(error, httpx2.TimeoutException):
         found = f"{url} did not answer within {PATIENCE.total_seconds():g} s"
     elif any(isinstance(cause, ConnectionRefusedError) for cause in causes) or "refused" in text:

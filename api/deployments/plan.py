@@ -136,7 +136,7 @@ def make_deleted(what: str) -> UnmetConditionError:
     """Make the error for an image that was, or is being, deleted with its last rollback point."""
     return UnmetConditionError(
         "image_deleted",
-        f"{what} is deleted with its rollback point",
+        f"{what} was deleted, or is being deleted, with its last rollback point",
         remedy="Build again, or choose another build, see build.all.",
     )
 
@@ -196,8 +196,8 @@ def _retained_of(loaded: LoadedApplication, references: Iterable[str]) -> Retain
 def _not_pushed(what: str) -> UnmetConditionError:
     return UnmetConditionError(
         "build_not_pushed",
-        f"{what} in no registry, only on the server that built it",
-        remedy="Give the application a buildRegistryId with application.update, build again.",
+        f"{what} in no registry: it exists only on the server that built it",
+        remedy="Set buildRegistryId with application.update, then build again.",
     )
 
 

@@ -57,7 +57,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise UnreadableInputError(f'an object has the name "{_printable(name)}" twice')
+            raise UnreadableInputError(f'an object has the key "{_printable(name)}" twice')
         members[name] = value
     return members
 

@@ -137,8 +137,9 @@ async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOut
     servers = await _servers(context, request.server_ids)
     if len(registries) * len(servers) > MAX_PAIRS:
         raise InvalidInputError(
-            f"{len(registries)} registries from {len(servers)} servers are too many pairs",
-            remedy=f"Name registries and servers: at most {MAX_PAIRS} pairs.",
+            f"tests of {len(registries)} registries from {len(servers)} servers are more than "
+            f"{MAX_PAIRS} tests",
+            remedy="Name fewer registries in registryIds, or fewer servers in serverIds.",
         )
     pairs = list(_pairs(registries, servers, named=request.server_ids is not None))
     jobs = [_submission(context, registry, server) for registry, server in pairs]

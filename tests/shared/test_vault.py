@@ -66,7 +66,7 @@ def test_a_later_attempt_cannot_use_an_earlier_login() -> None:
 def test_another_key_does_not_open_it() -> None:
     sealed = KEY.public.seal(SECRET, CONTEXT)
 
-    with pytest.raises(CredentialError, match="sealed to an unknown key"):
+    with pytest.raises(CredentialError, match="has an unknown key"):
         KeyRing([OTHER]).open(sealed, CONTEXT)
 
 
@@ -74,7 +74,7 @@ def test_a_key_that_is_passed_off_as_the_right_one_does_not_open_it() -> None:
     sealed = KEY.public.seal(SECRET, CONTEXT)
     forged = sealed.replace(KEY.public.key_id, OTHER.public.key_id)
 
-    with pytest.raises(CredentialError, match="sealed with another context"):
+    with pytest.raises(CredentialError, match="encrypted for another use"):
         KeyRing([OTHER]).open(forged, CONTEXT)
 
 
@@ -123,7 +123,7 @@ def test_an_error_names_the_place_and_not_the_secret() -> None:
 def test_an_error_names_the_object_of_what_is_for_no_host() -> None:
     context = SealContext("environment", "organization", "application", "", "")
 
-    with pytest.raises(CredentialError, match="the environment for application was sealed"):
+    with pytest.raises(CredentialError, match="the environment for application is damaged"):
         RING.open(KEY.public.seal(SECRET, CONTEXT), context)
 
 

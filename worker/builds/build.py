@@ -283,7 +283,9 @@ async def _supervised(engine: Engine, work: Coroutine[Any, Any, str]) -> str:
             missed_pings = 0 if working.done() or await _answers(engine) else missed_pings + 1
             if missed_pings == MAX_MISSED_PINGS:
                 raise EngineError(
-                    FaultCode.ENGINE_STALLED, "build: the Docker Engine no longer answers"
+                    FaultCode.ENGINE_STALLED,
+                    "build: the Docker Engine stopped answering during the build",
+                    remedy="Check that Docker on this server runs and is not overloaded.",
                 )
         return await working
     finally:

@@ -122,8 +122,8 @@ async def recheck(connection: Connection, job: Released) -> Released:
     if known.passing:
         raise UnmetConditionError(
             "image_in_use",
-            f"{command.reference} is not deleted: {known.passing[0].name} needs it",
-            remedy="No action is needed: it is retried in an hour.",
+            f"{command.reference} is kept: {known.passing[0].name} still needs it",
+            remedy="No action is needed: the deletion is tried again in an hour.",
         )
     stored = command.model_copy(update={"known": known}).model_dump(mode="json")
     await connection.execute(FILL, (Jsonb(stored), job.job_id, job.attempt))

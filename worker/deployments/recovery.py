@@ -96,8 +96,10 @@ class RecoveryJournal:
                 self.entries = _ENTRIES.validate_json(self.path.read_bytes())
         except (OSError, ValidationError) as error:
             raise SetupError(
-                f"the recovery journal {self.path} cannot be read: {type(error).__name__}",
-                remedy="Check what this server's applications run, then remove the file.",
+                f"the file of unfinished deployments, {self.path}, cannot be read: "
+                f"{type(error).__name__}",
+                remedy="Check with docker ps that each application runs its version, then remove "
+                "the file.",
             ) from None
 
     @asynccontextmanager

@@ -40,7 +40,7 @@ async def verify(
     except TimeoutError as error:
         raise RegistryError(
             FaultCode.CONN_TIMEOUT,
-            f"{target} was not verified within {within.total_seconds():g} s",
+            f"the check that {target} is complete took longer than {within.total_seconds():g} s",
         ) from error
     return VerificationResult(
         reference=str(target),
@@ -113,7 +113,8 @@ async def _delete_bytes(registry: RegistryClient, target: Reference, digest: str
     if await manifests.has(registry, target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
-            f"{target} still exists, although its registry accepted the request to delete it",
+            f"the registry accepted the deletion of {target}, but the image is still there",
+            remedy="Read the registry's log, or delete the image at the registry by hand.",
         )
     return Decision(Outcome.DELETED if was_there else Outcome.GONE)
 
@@ -132,7 +133,8 @@ async def _delete_tags(
     if not await manifests.has(registry, target.repository, digest):
         raise RegistryError(
             FaultCode.REGISTRY_ERROR,
-            f"{target} is gone, although its registry was asked to delete only a tag",
+            f"the registry was asked to delete a tag, and deleted the whole image {target}",
+            remedy="Push or build the image again, if another tag needs it.",
         )
     return decision
 

@@ -148,7 +148,7 @@ class Tools:
             raise EngineError(
                 FaultCode.ENGINE_UNREACHABLE,
                 f"{operation} was cancelled, but the Docker Engine at {self.engine.docker_host} "
-                "does not answer: it may still finish it",
+                "does not answer and may still complete it",
             ) from error
 
     async def find_image_digest(

@@ -206,8 +206,8 @@ def _require_no_bridge() -> None:
     # dockerd --bridge=none deletes the docker0 of an Engine that runs beside it (reproduced).
     if Path("/sys/class/net/docker0").exists():
         raise SetupError(
-            "another Docker Engine has its bridge here",
-            remedy="Give this one a network namespace of its own.",
+            "another Docker Engine on this machine uses the bridge docker0",
+            remedy="Stop it, or start this one in a network namespace.",
         )
 
 

@@ -134,7 +134,7 @@ class _ProbeStages:
         if login and login.host != self.host.name:
             raise RegistryError(
                 FaultCode.AUTH_MISSING,
-                f"the credential belongs to {login.host} and is not sent to {self.host.name}",
+                f"the stored login is for {login.host}, so it is not sent to {self.host.name}",
             )
         require_host(hostname, self._settings.networks)
         if is_address(hostname):

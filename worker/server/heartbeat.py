@@ -144,8 +144,8 @@ class Presence:
                     raise SetupError("this server was removed", remedy=JOIN_AGAIN_REMEDY) from error
                 if asyncio.get_running_loop().time() > until:
                     raise SetupError(
-                        f"the database refuses this server's login: {type(error).__name__}",
-                        remedy="Check that control runs and that this server was not removed.",
+                        f"PostgreSQL refuses the login of this server: {type(error).__name__}",
+                        remedy="Check that wharf control runs, and that the server is not removed.",
                     ) from error
                 await asyncio.sleep(REGISTER_RETRY_SECONDS)
                 continue

@@ -66,7 +66,10 @@ def test_https_to_a_plain_http_server_is_called_so() -> None:
     with web_server(says(200)) as fake:
         url = f"https://{fake.host}"
 
-        assert refused(url) == f"{url} does not use HTTPS. Try WHARF_URL with http://."
+        assert refused(url) == (
+            f"{url} does not answer with TLS on this port. Check the port. Give http:// only in a "
+            "private network: the key is not encrypted."
+        )
 
 
 def test_a_certificate_of_an_unknown_ca_is_called_so(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ async def test_a_cancelled_push_fails_if_the_engine_does_not_go_on(
 
         scenario.attempt.stop(StopReason.CANCELLED)
 
-        with pytest.raises(EngineError, match="may still finish it") as caught:
+        with pytest.raises(EngineError, match="may still complete it") as caught:
             await pushing
         scenario.engine.thawed.set()
     assert caught.value.code == FaultCode.ENGINE_UNREACHABLE

@@ -133,7 +133,7 @@ async def test_a_slow_registry_fails_before_the_attempt_times_out(
             )
 
     assert caught.value.code == FaultCode.CONN_TIMEOUT and caught.value.retryable
-    assert "within 0.5 s" in caught.value.message
+    assert "longer than 0.5 s" in caught.value.message
 
 
 async def test_an_image_is_deleted_once_and_then_reported_as_gone(
@@ -190,7 +190,7 @@ async def test_a_registry_that_still_has_a_deleted_image_fails(
             await delete(delete_command(front.host), grants(front.host), Attempt("job", 1), tools)
 
     assert caught.value.code == FaultCode.REGISTRY_ERROR and caught.value.retryable
-    assert f"{reference(front.host)} still exists" in caught.value.message
+    assert f"accepted the deletion of {reference(front.host)}" in caught.value.message
 
 
 async def test_a_delete_whose_answer_was_lost_is_requested_again(

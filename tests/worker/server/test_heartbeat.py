@@ -126,7 +126,7 @@ async def test_a_registration_fails_if_the_database_refuses_the_login(world: Wor
     enrolled = await world.enrol_server()
     server = make_server(world, enrolled, patience=timedelta(seconds=0.1))
 
-    with pytest.raises(SetupError, match="refuses this server") as caught:
+    with pytest.raises(SetupError, match="refuses the login") as caught:
         await server.presence.register(None, ENGINE)
 
     assert enrolled.password.get_secret_value() not in str(caught.value.message)

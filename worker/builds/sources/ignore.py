@@ -100,7 +100,11 @@ class Ignore:
         self._size += 1
         self.includes_again |= includes_again
         if self._size > MAX_STEPS or len(self._classes) > MAX_CLASSES:
-            raise SourceError(FaultCode.SOURCE_INVALID, ".dockerignore holds too many patterns")
+            raise SourceError(
+                FaultCode.SOURCE_INVALID,
+                ".dockerignore holds too many patterns",
+                remedy="Remove patterns from .dockerignore, or join them.",
+            )
 
     def _close(self, state: int) -> int:
         """Add the bits that are reached without a character."""

@@ -123,6 +123,8 @@ async def _find_route(url: URL, settings: ConnectionSettings) -> Route:
             NEARBY.require(address)
     except RefusedNetworkError:
         raise RegistryError(
-            FaultCode.TLS_NOT_OFFERED, f"{endpoint.authority} is public, but the URL is plain HTTP"
+            FaultCode.TLS_NOT_OFFERED,
+            f"the URL of {endpoint.authority} begins with http://, but its address is public",
+            remedy="Give the https:// URL of the webhook.",
         ) from None
     return make_plain_route(endpoint)

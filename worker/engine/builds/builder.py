@@ -201,7 +201,8 @@ async def _require_image(
     if image.image_id != image_id:
         raise EngineError(
             FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{operation}: {image_id} was built, but the tag names {image.image_id}",
+            f"{operation}: the build made {image_id}, but its tag names {image.image_id}",
+            remedy="Another client moved the tag. The build is retried.",
         )
     if request.platform:
         _require_requested_platform(image, request.platform, operation)

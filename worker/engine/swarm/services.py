@@ -113,7 +113,9 @@ async def restore(
             await remove(engine, service_id)
         else:
             raise EngineError(
-                FaultCode.RESTORE_FAILED, f"{operation}: its previous spec is unknown"
+                FaultCode.RESTORE_FAILED,
+                f"{operation}: the new version failed, and no previous version is known",
+                remedy="See docker service ps, and deploy a version that works.",
             )
 
     await _retry_on_conflict(engine, service_id, change)

@@ -59,5 +59,6 @@ def validate_response(model: type[Model], value: JsonValue, operation: EngineOpe
         wrong = error.error_count()
     raise EngineError(  # outside the ``except``, so that the response is not in its context
         FaultCode.ENGINE_REFUSED,
-        f"{operation}: the response is not that of a Docker Engine ({wrong} invalid fields)",
+        f"{operation}: the answer is not that of a Docker Engine ({wrong} invalid fields)",
+        remedy="Check that DOCKER_HOST leads to a Docker Engine.",
     )

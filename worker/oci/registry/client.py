@@ -61,7 +61,9 @@ class RegistryClient:
             CredentialError: the login belongs to another host.
         """
         if login and login.host != host.name:
-            raise CredentialError(f"a credential of {login.host} is not sent to {host.name}")
+            raise CredentialError(
+                f"the stored login is for {login.host}, so it is not sent to {host.name}"
+            )
         self.host = host
         self.login = login if login and (login.username or login.secret) else None
         self.settings = settings
@@ -296,7 +298,7 @@ class RegistryClient:
         code = FaultCode.AUTH_EXPIRED if is_token else FaultCode.AUTH_BAD_CREDENTIALS
         return RegistryError(
             code,
-            f"cannot log in to {self.host.name}: it cannot read this login",
+            f"cannot log in to {self.host.name}: it does not accept the form of this login",
             evidence=error.evidence,
         )
 

@@ -129,8 +129,8 @@ class Uploads:
         client = self._client
         if find_origin(upload.location) != (await client.route()).origin:
             raise RegistryError(
-                FaultCode.REGISTRY_ERROR,
-                f"{client.host.name} has its uploads at another address",
+                FaultCode.LOCATION_MISMATCH,
+                f"{client.host.name} sends uploads to another address",
                 evidence=upload.location.host or "",
             )
         scope = Scope(self._repository, PUSH_AND_CANCEL)

@@ -96,7 +96,7 @@ async def _resolve(hostname: str, resolver: Resolver, deadline: timedelta) -> tu
             raise _make_not_found(hostname) from error
         raise RegistryError(
             FaultCode.DNS_FAILURE,
-            f"the DNS resolver of this server could not look up {hostname}",
+            f"the DNS resolver of this server reports an error for {hostname}",
             evidence=_FAILURES.get(error.errno or 0, ""),
         ) from error
     except (TimeoutError, UnicodeError) as error:

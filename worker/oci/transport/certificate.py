@@ -99,7 +99,9 @@ def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSL
             context.load_verify_locations(file)
         except (OSError, ssl.SSLError) as error:
             raise RegistryError(
-                FaultCode.TLS_FAILED, f"{file} is not a readable certificate"
+                FaultCode.TLS_FAILED,
+                f"the certificate file {file} on this server cannot be read or is not PEM",
+                remedy="Correct the content or the permissions of this file.",
             ) from error
     return context
 

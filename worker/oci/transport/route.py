@@ -178,7 +178,8 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
             raise
     if route.origin.scheme != url.scheme:
         raise RegistryError(
-            FaultCode.TLS_NOT_OFFERED, f"{hostname}:{port} would be used without TLS"
+            FaultCode.TLS_NOT_OFFERED,
+            f"{hostname}:{port} has no TLS, and plain HTTP is not allowed",
         )
     return route
 

@@ -199,7 +199,9 @@ class _Fetching:
         path = f"{prefix}{submodule.path}"
         if nesting == self.limits.nesting or self.repositories >= self.limits.repositories:
             raise SourceError(
-                FaultCode.SOURCE_TOO_LARGE, f"{self.source.url} has too many submodules"
+                FaultCode.SOURCE_TOO_LARGE,
+                f"{self.source.url} has too many submodules",
+                remedy="Remove submodules that the build does not need.",
             )
         subtree = tree / submodule.path
         if not await asyncio.to_thread(_is_plain_directory, tree, submodule.path):

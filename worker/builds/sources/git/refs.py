@@ -236,7 +236,11 @@ async def _content(answer: httpx2.Response, remote: Remote) -> bytes:
     async for chunk in answer.aiter_raw():
         content += chunk
         if len(content) > MAX_BYTES:
-            raise SourceError(FaultCode.SOURCE_TOO_LARGE, f"{remote.url} has too many branches")
+            raise SourceError(
+                FaultCode.SOURCE_TOO_LARGE,
+                f"{remote.url} has too many branches and tags",
+                remedy="Delete old branches and tags in the repository.",
+            )
     return bytes(content)
 
 

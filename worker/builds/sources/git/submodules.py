@@ -53,7 +53,11 @@ def resolve_url(parent: str, url: str) -> str:
         SourceError: ``source_invalid``, the URL leads out of the host, or is missing.
     """
     if not url:
-        raise SourceError(FaultCode.SOURCE_INVALID, f"{GITMODULES} has no URL for it")
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            f"{GITMODULES} has no URL for the submodule",
+            remedy="Correct the submodule in .gitmodules.",
+        )
     if not url.startswith(("./", "../")):
         return url
     parts = urlsplit(parent)
@@ -64,7 +68,9 @@ def resolve_url(parent: str, url: str) -> str:
         if step == "..":
             if not steps:
                 raise SourceError(
-                    FaultCode.SOURCE_INVALID, f"its URL {url[:200]!r} leads out of its host"
+                    FaultCode.SOURCE_INVALID,
+                    f"the submodule's URL {url[:200]!r} leads out of its host",
+                    remedy="Correct the submodule's URL in .gitmodules.",
                 )
             steps.pop()
     path = "/".join([*steps, rest.strip("/")])
