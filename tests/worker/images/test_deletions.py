@@ -381,7 +381,9 @@ async def test_a_registry_that_deletes_the_image_with_a_tag_is_named(tools: Tool
             return None
 
         async with open_front(fake.host, delete_all) as front:
-            with pytest.raises(RegistryError, match="asked to delete a tag, and deleted the whole image"):
+            with pytest.raises(
+                RegistryError, match="asked to delete a tag, and deleted the whole image"
+            ):
                 await ask(front.host, "team/app", GIVEN_UP, tools)
 
 
