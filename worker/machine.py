@@ -10,6 +10,7 @@ import structlog
 
 from shared.errors import EngineError
 from shared.versions.oldest import OLDEST_ENGINE_API, is_older
+from worker.engine.calls import NEEDED_CALLS, find_refused_calls
 from worker.engine.transport.connection import Engine
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]
@@ -36,17 +37,25 @@ class Clock:
 async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> dict[str, Any]:
     """Return the Engine's description, the paths that containers may mount, and its disk space.
 
+    ``refused_calls`` are those that a proxy in front of the Engine does not let through.
+
     The disk space is left out if this process does not see the disk.
     """
     try:
-        info = await engine.info()
+        refused = await find_refused_calls(engine)
+        info = None if NEEDED_CALLS[0].shown in refused else await engine.info()
     except EngineError as error:
         log.warning("engine_unreachable", code=error.code)
         return {}
+    if refused:
+        log.warning("engine_calls_refused", calls=", ".join(refused))
+    if info is None:
+        return {"refused_calls": refused}
     if is_older(info.newest_api_version, OLDEST_ENGINE_API):
         log.warning("engine_too_old", engine=info.engine_version, needed_api=OLDEST_ENGINE_API)
     disk = await _find_disk(engine, info.data_root)
-    return {**asdict(info), **disk, "host_paths": list(host_paths)}
+    described = {**asdict(info), **disk, "host_paths": list(host_paths)}
+    return {**described, "refused_calls": refused} if refused else described
 
 
 async def find_free_bytes(engine: Engine) -> int | None:

@@ -186,8 +186,16 @@ def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iter
                 "If its state directory was not copied on purpose, remove it and join it again.",
             )
         if server["online"]:
-            engine = (server["engine"] or {}).get("engineVersion", "unknown")
-            yield Check(name, f"online, Docker Engine {engine}")
+            found = server["engine"] or {}
+            engine = str(found.get("engineVersion", "unknown"))
+            shown = engine if engine.startswith("Podman ") else f"Docker Engine {engine}"
+            yield Check(name, f"online, {shown}")
+            if refused := found.get("refusedCalls"):
+                yield Check(
+                    f"Engine of {server['name']}",
+                    f"refused calls: {', '.join(refused)}",
+                    "Allow them in the proxy in front of the Engine.",
+                )
             yield _about_version(f"version of {server['name']}", str(server["workerVersion"]))
             yield from _about_state(client, server)
             yield _about_path(client, server)

@@ -23,6 +23,7 @@ CheckName = Literal[
     "worker",
     "secondWorker",
     "engine",
+    "engineCalls",
     "engineApi",
     "disk",
     "clock",
@@ -133,6 +134,12 @@ def _engine(server: Server) -> Iterator[Check]:
     name = version if version.startswith("Podman ") else f"Docker Engine {version}"
     found = f"{name}, image store {fields['image_store']}"
     yield _check("engine", found)
+    if refused := engine.get("refused_calls"):
+        yield _check(
+            "engineCalls",
+            f"refused: {', '.join(map(_text, refused if isinstance(refused, list) else []))}",
+            "Allow these calls in the proxy in front of the server's Engine.",
+        )
     yield _engine_api(fields["oldest_api_version"], fields["newest_api_version"])
     yield _disk(engine.get("disk_free_bytes"))
 

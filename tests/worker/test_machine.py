@@ -1,7 +1,12 @@
+from pathlib import Path
+
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.worker.engine.parts import open_scripted_engine
+from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.machine import SLOWEST_SECONDS, Clock, describe_machine
 
@@ -9,6 +14,44 @@ from worker.machine import SLOWEST_SECONDS, Clock, describe_machine
 async def test_an_engine_that_is_away_has_no_description() -> None:
     async with Engine.open("unix:///nowhere/docker.sock") as engine:
         assert await describe_machine(engine) == {}
+
+
+@pytest.mark.parametrize(
+    ("refused", "named"),
+    [
+        ((), None),
+        (("/build",), ["POST /build"]),
+        (("/info", "/containers/create"), ["GET /info", "POST /containers"]),
+    ],
+)
+async def test_calls_that_a_proxy_refuses_are_named(
+    tmp_path: Path, refused: tuple[str, ...], named: list[str] | None
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith(refused):
+            page = "<html><body><h1>403 Forbidden</h1></body></html>"
+            return web.Response(text=page, content_type="text/html", status=403)
+        if request.path.endswith("/info"):
+            return web.json_response({"Name": "a"})
+        return web.json_response({"message": "denied: no such thing"}, status=404)
+
+    async with (
+        open_scripted_engine(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        described = await describe_machine(engine)
+
+    assert described.get("refused_calls") == named
+    assert ("engine_version" in described) is ("/info" not in refused)
+
+
+async def test_a_real_engine_allows_all_calls_and_is_unchanged(engine: Engine) -> None:
+    before = await images.list_ids(engine), await engine.request("GET", "containers/json")
+
+    described = await describe_machine(engine)
+
+    assert "refused_calls" not in described
+    assert before == (await images.list_ids(engine), await engine.request("GET", "containers/json"))
 
 
 @given(

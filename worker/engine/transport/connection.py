@@ -45,6 +45,7 @@ CONTROL_TIMEOUT = timedelta(seconds=10)
 CONNECT_TIMEOUT = timedelta(seconds=5)
 MAX_CONTROL_CALLS = 64
 MAX_OUTPUT = 64 * 1024
+FORBIDDEN = 403
 CANNOT_CONNECT = 900
 """aiodocker's own status for a connection that failed."""
 
@@ -176,6 +177,24 @@ class Engine:
         )
         return validate_response(model, value, operation)
 
+    async def allows(
+        self, method: str, path: str, *, params: Mapping[str, str], body: JsonValue = None
+    ) -> bool:
+        """Return whether a call is allowed: the answer has any other status than 403.
+
+        A proxy in front of the Engine, or a plugin for authorization, answers 403.
+        """
+        data = None if body is None else json.dumps(body).encode()
+        call = Call(method, path, EngineOperation(f"{method} {path}"), params, {}, data)
+        try:
+            await self._request(call, CONTROL_TIMEOUT)
+        except EngineError as error:
+            if error.code == FaultCode.ENGINE_UNREACHABLE:
+                raise
+            cause = error.__cause__
+            return not (isinstance(cause, _StatusError) and cause.status == FORBIDDEN)
+        return True
+
     async def output(
         self, path: str, *, params: Mapping[str, str], operation: EngineOperation
     ) -> str:
@@ -273,7 +292,7 @@ class Engine:
         except (aiohttp.ClientError, ValueError, LookupError) as error:
             raise self._unreachable(call, "no valid response") from error
         # Not in ``except``: its context is not redacted.
-        raise make_error(text, call.operation, status=status)
+        raise make_error(text, call.operation, status=status) from _StatusError(status)
 
     def _unreachable(self, call: Call, what: str) -> EngineError:
         return EngineError(
@@ -296,6 +315,14 @@ class Engine:
         """Discard the version that was used, unless another call has already renewed it."""
         if f"v{self._api_version}" == used:
             self._api_version = None
+
+
+class _StatusError(Exception):
+    """The status of an answer, without its text."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
 
 
 def _make_client(docker_host: str, *, limit: int) -> Docker:
