@@ -12,7 +12,7 @@ RUN = .venv/bin
 WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 FAST = tests/shared tests/worker tests/test_*.py
 
-.PHONY: help install system test test-fast compose-test bench scale chaos faults sequences demo up lint format docs
+.PHONY: help install system test test-fast compose-test bench scale chaos faults matrix sequences demo up lint format docs
 
 help:
 	@echo "make install   the Python environment, in .venv"
@@ -23,6 +23,7 @@ help:
 	@echo "make scale     the statements on a million finished jobs (some minutes)"
 	@echo "make chaos     many jobs under every fault, three seeds; CHAOS='--seed 4 --jobs 500' for others"
 	@echo "make faults    every fault of a registry by every operation: is the true cause named?"
+	@echo "make matrix    the tests of Engines on each supported Engine; MATRIX='26.1 28.5' for some"
 	@echo "make sequences 50 random sequences of deployments, rollbacks and faults on two Engines"
 	@echo "make bench     speed beside the peers', in one run (some minutes, on a quiet machine)"
 	@echo "make demo      all of the above, then the main job on parts of its own"
@@ -58,6 +59,12 @@ chaos: system install
 
 faults: system install
 	$(RUN)/python -m tests.faults $(FAULTS)
+
+matrix: system install
+	PATH="$$(.ci/engines compose):$$PATH" $(RUN)/python -m tests.shared.compose.real_compose
+	git diff --exit-code tests/shared/compose/files/expected.json
+	$(RUN)/python -m tests.matrix $(MATRIX)
+	$(RUN)/python -m tests.docs
 
 sequences: system install
 	$(RUN)/python -m tests.sequences $(SEQUENCES)

@@ -45,6 +45,7 @@ CONTENTS = (
             "reference/procedures",
             "reference/dokploy",
             "reference/codes",
+            "reference/engines",
             "reference/settings",
             "reference/commands",
             "reference/metrics",

@@ -38,6 +38,7 @@ from tests.docs.words import (
     SETTINGS,
     SETTINGS_INTRODUCTION,
 )
+from tests.matrix.results import make_engines_page
 
 ROOT = Path(__file__).parent.parent.parent
 DIRECTORY = Path(contents.__file__).parent / "reference"
@@ -53,6 +54,7 @@ async def make_pages() -> dict[str, str]:
         "commands.md": _commands(),
         "metrics.md": await _metrics(),
         "dokploy.md": make_dokploy_page(MADE),
+        "engines.md": make_engines_page(MADE),
     }
 
 

@@ -1,0 +1,80 @@
+"""The tests of Engines on other Engines; the results become a page of the docs: `make matrix`.
+
+    python -m tests.matrix [NAME ...] [-- TEST ...]
+
+Without names it takes all Engines. It fails if a test fails. Other Engines keep their results.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.engines import SCRIPT, VARIABLE
+from tests.matrix.results import Result, read_results, write_results
+
+ROOT = Path(__file__).parent.parent.parent
+ENGINES = ("20.10", "26.1", "28.5", "28.5-containerd")
+TESTS = (
+    *("tests/worker/engine", "tests/worker/images", "tests/worker/builds"),
+    *("tests/worker/deployments", "tests/journeys"),
+)
+
+
+def run(name: str, tests: list[str]) -> Result:
+    """Run the tests on one Engine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "junit.xml"
+        subprocess.run(
+            [sys.executable, "-m", "pytest", "-n", "2", f"--junitxml={report}", *tests],
+            cwd=ROOT,
+            env={**os.environ, VARIABLE: name},
+            check=False,
+        )
+        return read_report(report, find_version(name), tests)
+
+
+def find_version(name: str) -> str:
+    """Return the version of an Engine that `.ci/engines` unpacks: ``28.5.2``."""
+    folder = _output([SCRIPT, name])
+    version = _output([Path(folder) / "dockerd", "--version"])
+    return version.removeprefix("Docker version ").partition(",")[0].partition("+")[0]
+
+
+def read_report(report: Path, version: str, tests: list[str]) -> Result:
+    """Return the counts of pytest's report."""
+    suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - pytest wrote it
+    assert suite is not None
+    counts = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    failed = counts["failures"] + counts["errors"]
+    return Result(
+        version=version,
+        tests=[test.removeprefix("tests/") for test in tests],
+        passed=counts["tests"] - failed - counts["skipped"],
+        failed=failed,
+        skipped=counts["skipped"],
+        day=f"{datetime.now(UTC):%Y-%m-%d}",
+    )
+
+
+def main(words: list[str]) -> int:
+    """Test the Engines and keep the results."""
+    at = words.index("--") if "--" in words else len(words)
+    names, tests = words[:at] or list(ENGINES), words[at + 1 :] or list(TESTS)
+    results = read_results()
+    for name in names:
+        results[name] = run(name, tests)
+        write_results(results)
+    return int(any(results[name].failed for name in names))
+
+
+def _output(command: list[str | Path]) -> str:
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
