@@ -21,6 +21,7 @@ RESUMABLE = frozenset(
         FaultCode.CONN_RESET,
         FaultCode.CONN_TIMEOUT,
         FaultCode.CONN_REFUSED,
+        FaultCode.NO_ROUTE,
         FaultCode.REGISTRY_ERROR,
     }
 )
