@@ -21,6 +21,8 @@ from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
 ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
 """Codes that are certain, but whose ``Retry-After`` only our own client sees."""
 
+LIMITED_REMEDY = "Wait, or copy the image to your own registry: this login has used up its limit."
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -102,7 +104,7 @@ def combine(
     return EngineError(
         opinion.code,
         redact(opinion.message, transfer.login),
-        remedy=opinion.remedy,
+        remedy=_adapt(opinion.remedy, transfer),
         evidence=redact(opinion.evidence, transfer.login),
         stage=opinion.stage,
         retry_after_seconds=opinion.retry_after_seconds,
@@ -147,7 +149,7 @@ def _make_refusal(error: RegistryError, transfer: Transfer, stage: Stage) -> Reg
     return RegistryError(
         FaultCode(error.code),
         name_subject(str(transfer), error.message),
-        remedy=error.remedy,
+        remedy=_adapt(error.remedy, transfer),
         evidence=error.evidence,
         stage=stage,
         retry_after_seconds=error.retry_after_seconds,
@@ -175,6 +177,13 @@ async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings
     hostname = parse_registry(transfer.reference.registry).hostname
     is_elsewhere = found.error is not None and found.error.code in PLACE_CODES
     return nothing if is_elsewhere and settings.proxy.applies_to(hostname) else found
+
+
+def _adapt(remedy: str, transfer: Transfer) -> str:
+    """Return the remedy without the advice to log in, for a transfer that has a login."""
+    has_login = transfer.login is not None and transfer.login.secret.get_secret_value()
+    is_advised = remedy == FAULTS[FaultCode.RATE_LIMITED].remedy
+    return LIMITED_REMEDY if has_login and is_advised else remedy
 
 
 def _report(found: Findings) -> RegistryReport:

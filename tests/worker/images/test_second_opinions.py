@@ -195,6 +195,7 @@ async def test_the_wait_that_a_registry_asks_for_is_kept(server: Server, right: 
         error = await server.fail(fake.host, right)
 
     assert (error.code, error.fault().retry_after_seconds) == (FaultCode.RATE_LIMITED, 77.0)
+    assert "pull with a login" not in error.remedy
 
 
 @graph_store
