@@ -79,7 +79,8 @@ class NotBeside:
     harmless: object = None
 
     def reason(self, name: str, request: BaseModel, _subject: object) -> str | None:
-        if getattr(request, self.other) in NOTHING:
+        is_given = self.other in request.model_fields_set
+        if not is_given or getattr(request, self.other) in NOTHING:
             return None
         return (
             f"{name} has no effect together with {_name_of(type(request).model_fields[self.other])}"

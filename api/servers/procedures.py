@@ -1,7 +1,7 @@
 """Servers: create them with a join token, show, change, pause and remove them."""
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from sqlmodel import col, func, insert
 from sqlmodel import update as sql_update
@@ -9,6 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import AlreadyJoinedError
 from api.fields import dokploy
+from api.fields.effects import NotBeside
 from api.fields.shapes import Change, Id, Input, Name, NoInput, Text
 from api.procedure.audit import audit_event
 from api.procedure.auth import hash_secret, make_secret
@@ -25,6 +26,9 @@ from api.servers.schemas import (
     JoinToken,
     Roles,
     ServerOutput,
+    ServerType,
+    roles_of,
+    type_of,
 )
 from shared.ids import make_id
 from shared.jobs.commands import JobClass
@@ -37,18 +41,26 @@ class CreateServer(Input):
     name: Name
     description: Text = ""
     roles: Roles = BOTH_ROLES
+    server_type: Annotated[ServerType | None, NotBeside("roles")] = None
+
+    @property
+    def chosen_roles(self) -> list[str]:
+        if "roles" in self.model_fields_set or self.server_type is None:
+            return sorted(set(self.roles))
+        return roles_of(self.server_type)
 
 
 class UpdateServer(Change):
     """The fields to change; fields that are left out do not change."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
-    NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name"})
+    NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name", "serverType"})
 
     server_id: Id
     name: Name = ""
     description: Text = ""
     roles: Roles = BOTH_ROLES
+    server_type: Annotated[ServerType | None, NotBeside("roles")] = None
 
 
 class ChosenQueue(Input):
@@ -65,7 +77,7 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
         organization_id=context.organization_id,
         name=request.name,
         description=request.description,
-        roles=sorted(set(request.roles)),
+        roles=request.chosen_roles,
     )
     async with context.transaction() as session:
         await store_server(session, server)
@@ -113,12 +125,16 @@ async def one(context: Context, request: ChosenServer) -> ServerOutput:
 
 async def update(context: Context, request: UpdateServer) -> ChangedServer:
     """Change a server's name, description or roles."""
-    given = sorted(request.model_fields_set - {"server_id"})
+    given = sorted(request.model_fields_set - {"server_id", "server_type"})
+    server_type = request.server_type if "roles" not in given else None
     async with context.transaction() as session:
         server, online = await find_server(session, context, request.server_id, lock=True)
         for field in given:
             value = getattr(request, field)
             setattr(server, field, sorted(set(value)) if field == "roles" else value)
+        if server_type is not None and server_type != type_of(server.roles):
+            server.roles = roles_of(server_type)
+            given.append("roles")
         await store_server(session, server)
         session.add(audit_event(context, "server.update", server.server_id, changed=given))
     return ChangedServer.of(server, online=online)

@@ -1,6 +1,6 @@
 """The input and output of servers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +14,7 @@ from shared.models.server import ROLES
 SECOND_WORKER_SHOWN = timedelta(days=7)
 """The time for which a copied state directory is reported."""
 
+ServerType = Literal["deploy", "build"]
 RoleOfServer = Literal["deploy", "build"]
 Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
 BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
@@ -31,6 +32,10 @@ class ServerOutput(Output):
     ``draining``, none of its ``pausedClasses``, and none before it is approved on a control host:
     ``wharf server approve``. ``secondWorkerAt`` is the time, in the last week, when two workers
     used its state directory.
+
+    For clients of Dokploy ``serverType`` is ``build`` for a server that only builds, and
+    ``serverStatus`` says whether it is online. Nothing connects to a server, so it has no
+    ``ipAddress`` and no ``port`` and SSH key here.
     """
 
     server_id: str
@@ -55,6 +60,11 @@ class ServerOutput(Output):
     paused_classes: list[JobClass]
     engine: Document | None
     second_worker_at: Moment | None
+    server_type: ServerType
+    server_status: Literal["active", "inactive"]
+    ip_address: str = ""
+    port: int | None = None
+    ssh_key_id: str | None = None
 
     @classmethod
     def of(cls, server: Server, *, online: bool) -> Self:
@@ -66,6 +76,8 @@ class ServerOutput(Output):
                 "platform": _platform(server.engine or {}),
                 "engine": show_document(server.engine),
                 "second_worker_at": find_second_worker(server),
+                "server_type": type_of(server.roles),
+                "server_status": "active" if online else "inactive",
             }
         )
 
@@ -85,6 +97,16 @@ class JoinToken(Output):
 
     server_id: str
     join_token: str
+
+
+def type_of(roles: Sequence[str]) -> ServerType:
+    """Return Dokploy's type of a server: one that deploys may build too."""
+    return "deploy" if "deploy" in roles else "build"
+
+
+def roles_of(server_type: ServerType) -> list[str]:
+    """Return the roles of a type; servers of type ``deploy`` build too, as Dokploy's do."""
+    return ["build"] if server_type == "build" else sorted(ROLES)
 
 
 def find_second_worker(server: Server) -> datetime | None:

@@ -133,7 +133,12 @@ PROBES: dict[str, Probe] = {
     "registry.matrix": Probe({}, {"registryId": NOTHING, "serverId": NOTHING, "history": 1}),
     "server.create": Probe(
         {"name": "probe-{n}"},
-        {"name": "other-{n}", "description": "other", "roles": ["build"]},
+        {
+            "name": "other-{n}",
+            "description": "other",
+            "roles": ["build"],
+            "serverType": "build",
+        },
     ),
     "server.all": Probe({}, {}),
     "server.buildServers": Probe({}, {}),
@@ -145,6 +150,7 @@ PROBES: dict[str, Probe] = {
             "name": "other-{n}",
             "description": "other",
             "roles": ["build"],
+            "serverType": "build",
         },
         ("new_server",),
     ),

@@ -110,11 +110,17 @@ SERVER: Example = {
     "pausedClasses": [],
     "engine": {"engineVersion": "28.0.0", "os": "linux", "architecture": "amd64"},
     "secondWorkerAt": None,
+    "serverType": "deploy",
+    "serverStatus": "active",
+    "ipAddress": "",
+    "port": None,
+    "sshKeyId": None,
 }
 NEW_SERVER: Example = {
     **SERVER,
     **dict.fromkeys(("approvedAt", "seenAt", "workerVersion", "clockAheadSeconds", "platform")),
     "online": False,
+    "serverStatus": "inactive",
     "kinds": [],
     "engine": None,
 }
