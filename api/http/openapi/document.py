@@ -179,7 +179,10 @@ def _call(
     ]
     return {
         "parameters": headers,
-        "requestBody": {"required": True, "content": {"application/json": content}},
+        "requestBody": {
+            "required": bool(schema.get("required")),
+            "content": {"application/json": content},
+        },
         "responses": {"200": good, **accepted, **refer_to_errors(procedure)},
     }
 

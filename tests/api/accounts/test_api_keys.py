@@ -26,6 +26,18 @@ async def test_a_key_is_shown_once_works_and_is_kept_as_a_hash(
     assert database.execute("SELECT name FROM api_key WHERE key_hash = %s", digest) == [("ci",)]
 
 
+@pytest.mark.parametrize(("seconds", "status"), [("630097.0", 200), ("6e2", 200), ("0.5", 400)])
+async def test_a_whole_number_may_be_written_with_a_fraction(
+    client: httpx2.AsyncClient, seconds: str, status: int
+) -> None:
+    body = f'{{"name": "ci", "expiresInSeconds": {seconds}}}'
+    headers = {"content-type": "application/json"}
+
+    answer = await client.post("/api/apiKey.create", content=body, headers=headers)
+
+    assert answer.status_code == status
+
+
 async def test_a_key_that_has_expired_is_401(
     client: httpx2.AsyncClient, app: FastAPI, database: Database
 ) -> None:

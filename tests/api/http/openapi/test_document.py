@@ -118,6 +118,20 @@ def test_every_operation_names_its_security_and_its_role(document: dict[str, Any
         assert operation.get("x-required-role") == role
 
 
+def test_a_body_is_required_where_a_field_is(document: dict[str, Any]) -> None:
+    bodies = {
+        name: operation["requestBody"]["required"]
+        for name, operation in operations(document).items()
+        if "requestBody" in operation and name in PROCEDURES
+    }
+
+    assert bodies == {
+        name: any(field.is_required() for field in PROCEDURES[name].input.model_fields.values())
+        for name in bodies
+    }
+    assert not bodies["registry.testOnServers"]
+
+
 def test_every_error_response_has_the_one_schema_and_an_example(document: dict[str, Any]) -> None:
     responses = document["components"]["responses"]
 
