@@ -1,5 +1,7 @@
 """Answers to changes of applications."""
 
+from collections.abc import Collection
+
 from pydantic import RootModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -16,14 +18,17 @@ class ChangedApplication(ApplicationOutput, Warned):
 
 
 class ApplicationChange(RootModel[bool | ChangedApplication]):
-    """`true`, as Dokploy answers; the application with `warnings` if a field had no effect."""
+    """`true`, as Dokploy answers; the application with `warnings` if a field was not stored."""
 
 
 async def show_change(
-    session: AsyncSession, context: Context, application: Application
+    session: AsyncSession, context: Context, application: Application, stored: Collection[str]
 ) -> ApplicationChange:
-    """Return `true`, or the application as it is stored now if there are warnings to show."""
-    if not context.warnings:
+    """Return `true`, or the application as it is now if fields that are not ``stored`` were given.
+
+    A stored setting may wait for another one: the header with the warnings names it.
+    """
+    if all(each.field in stored for each in context.warnings):
         return ApplicationChange(root=True)
     name = application.application_id
     found = await find_application(session, context, name)

@@ -148,6 +148,12 @@ class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageF
     ] = None
 
 
+STORED = {str(field.alias) for field in UpdateApplication.model_fields.values()} - {
+    *("environmentId", "enableSubmodules", "healthCheckSwarm")
+}
+"""The fields of an update that are stored, also if they have no effect at present."""
+
+
 class ChosenApplication(Input):
     application_id: Id
 
@@ -222,7 +228,7 @@ async def update(context: Context, request: UpdateApplication) -> ApplicationCha
         if await _set_servers(session, application, request):
             changed.append("server_ids")
         session.add(application_event(context, "application.update", application, changed))
-        return await show_change(session, context, application)
+        return await show_change(session, context, application, STORED)
 
 
 async def remove(context: Context, request: ChosenApplication) -> ApplicationOutput:

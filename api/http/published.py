@@ -53,7 +53,7 @@ DIFFERENCES: Mapping[str, str] = {
     "application.saveDockerProvider": "takes no login; store it with registry.create",
     "application.saveGitProvider": "a private repository needs customGitToken, not an SSH key",
     "application.search": "finds by name, appName, description and image",
-    "application.update": "answers the application if a field has no effect",
+    "application.update": "answers the application with warnings if a field is not stored",
     "deployment.all": "has waiting deployments too; no logPath",
     "deployment.allByServer": "has waiting deployments too; no logPath",
     "deployment.allByType": "has those of applications and servers; there are no others",
