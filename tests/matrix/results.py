@@ -50,8 +50,8 @@ _HEAD = """# Engines
 
 Docker Engine 20.10 and newer is supported, with its own image store and with containerd's. The
 tests run on 20.10; `make matrix` runs them on other Engines, too. This table has the results that
-were kept; those of 2026-11-30 are of a run by hand, without the journeys. An Engine without a row was not tested so. CI runs a part of the tests on 28.5 with the store of
-containerd.
+were kept; those of 2026-11-30 are of a run by hand, without the journeys. An Engine without a row
+was not tested so. CI runs a part of the tests on 28.5 with the store of containerd.
 
 | Engine | version | tests | passed | failed | skipped | day |
 |---|---|---|---|---|---|---|"""
