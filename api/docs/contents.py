@@ -46,6 +46,7 @@ CONTENTS = (
             "reference/dokploy",
             "reference/codes",
             "reference/engines",
+            "reference/messages",
             "reference/settings",
             "reference/commands",
             "reference/metrics",

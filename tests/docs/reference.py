@@ -28,10 +28,12 @@ from shared.settings import (
     WorkerSettings,
 )
 from tests.docs.dokploy import make_dokploy_page
+from tests.docs.messages import make_page
 from tests.docs.words import (
     CODES_INTRODUCTION,
     COMMANDS_INTRODUCTION,
     MEANINGS,
+    MESSAGES_INTRODUCTION,
     METRICS_INTRODUCTION,
     PROCEDURES_INTRODUCTION,
     REASONS,
@@ -55,6 +57,7 @@ async def make_pages() -> dict[str, str]:
         "metrics.md": await _metrics(),
         "dokploy.md": make_dokploy_page(MADE),
         "engines.md": make_engines_page(MADE),
+        "messages.md": make_page(MESSAGES_INTRODUCTION.format(made=MADE)),
     }
 
 

@@ -226,3 +226,12 @@ COMMANDS_INTRODUCTION = """\
 METRICS_INTRODUCTION = """\
 `/metrics` is in the format of Prometheus. Counters have the suffix `_total`. "Recent" is the last
 hour. The page is at most some seconds old."""
+
+MESSAGES_INTRODUCTION = """# Messages
+
+{made}
+
+Every message of the product, by the part that writes it. A word in braces stands for a value. The
+second line of an entry says what to do about it. The [error codes](codes.md) have the causes that a
+program can read.
+"""
