@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx2
 from pydantic import SecretStr
 
 from shared.reference import parse_reference
@@ -19,6 +20,7 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.tools import IDLE
 from worker.local.images import make_image
 from worker.login import EngineLogin
+from worker.oci.registry.manifest import ACCEPT
 from worker.progress import TransferProgress
 
 AT_ONCE = 4
@@ -83,7 +85,6 @@ class Driver:
         reading, source = f"{self.good}/read/app-{number}:1", f"{self.good}/source/app-{number}:1"
         local = f"local/app-{number}:1"
         login = EngineLogin(host=self.good, username=USER, secret=SecretStr(PASSWORD))
-        config = ""
         for name, seed in ((reading, 10_000 + number), (source, 20_000 + number)):
             await asyncio.to_thread(
                 make_image,
@@ -93,8 +94,6 @@ class Driver:
                 seed=seed,
                 command=["/none"],
             )
-            if name == reading:
-                config = (await images.inspect(self.engine, name)).image_id
             await images.push(self.engine, parse_reference(name), login, _ignore, IDLE)
             await images.remove(self.engine, name, force=True)
         await asyncio.to_thread(
@@ -104,7 +103,14 @@ class Driver:
             layer_bytes=LAYER_BYTES,
             seed=30_000 + number,
         )
-        return config.removeprefix("sha256:"), local
+        return await self._config_of(f"read/app-{number}"), local
+
+    async def _config_of(self, repository: str) -> str:
+        """Return the digest of an image's configuration; an Engine's id of it may be another."""
+        async with httpx2.AsyncClient(auth=(USER, PASSWORD)) as client:
+            url = f"http://{self.scene.registry.host}/v2/{repository}/manifests/1"
+            answer = await client.get(url, headers=ACCEPT)
+        return str(answer.json()["config"]["digest"]).removeprefix("sha256:")
 
 
 @asynccontextmanager

@@ -122,6 +122,9 @@ def _is_struck(fault: Fault, request: web.Request, config: str) -> bool:
     """Return whether a request is at the fault's stage; reads fail for the image to read alone."""
     if fault.stage in READING_STAGES and not request.path.startswith("/v2/read/"):
         return False
+    is_whole = request.method == "PUT" and request.can_read_body
+    if fault.stage is Stage.UPLOAD_SEND and is_whole and "/blobs/uploads/" in request.path:
+        return True  # a client that sends a blob in one request
     return fault.stage in {Stage.ANY, stage_of(request, config)}
 
 

@@ -160,7 +160,7 @@ ACCESS = (
     ),
     Fault(
         "413 page at the layer",
-        {Operation.PUSH: (Code.LAYER_TOO_LARGE,)},
+        writing(Code.LAYER_TOO_LARGE),
         Stage.UPLOAD_SEND,
         page(413, "Request Entity Too Large"),
     ),

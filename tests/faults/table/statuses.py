@@ -1,10 +1,9 @@
 """Statuses that mean the same at each stage of a pull or a push."""
 
 from shared.faults import FaultCode as Code
-from tests.faults.fault import Expected, Fault, Stage, reading, with_engine, writing
+from tests.faults.fault import Fault, Stage, reading, with_engine, writing
 from tests.faults.responses import page, refuses, says
 from tests.faults.server import Respond
-from tests.faults.verdicts import Operation
 
 BUSY = {"Retry-After": "7"}
 STATUSES: tuple[tuple[str, Respond, Code], ...] = (
@@ -40,7 +39,7 @@ def at_each_stage() -> list[Fault]:
         faults += [
             Fault(
                 f"{stage}: {name}",
-                _expected(stage, code),
+                writing(code, test=(code,) if stage is Stage.UPLOAD_START else ()),
                 stage,
                 respond,
                 within_seconds=RETRIED_SECONDS,
@@ -48,10 +47,3 @@ def at_each_stage() -> list[Fault]:
             for name, respond, code in STATUSES
         ]
     return faults
-
-
-def _expected(stage: Stage, code: Code) -> Expected:
-    """Return who meets the fault: our own client sends a blob by ``PUT`` alone."""
-    if stage is Stage.UPLOAD_SEND:
-        return {Operation.PUSH: (code,)}
-    return writing(code, test=(code,) if stage is Stage.UPLOAD_START else ())
