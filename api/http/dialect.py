@@ -11,10 +11,10 @@ from starlette.responses import Response
 from api.http.bare import answer_bare
 from api.http.body import read_body
 from api.http.calls import UNKNOWN, Failure, Procedures, log_refusal
-from api.http.jsonl import answer_lines, wants_lines
 from api.http.plain import plain_error
-from api.http.superjson import holds_superjson
-from api.http.trpc import VARY, answer_batch, answer_single
+from api.http.trpc.jsonl import answer_lines, wants_lines
+from api.http.trpc.protocol import VARY, answer_batch, answer_single
+from api.http.trpc.superjson import holds_superjson
 from api.procedure.context import Resources
 from shared.errors import WharfError
 

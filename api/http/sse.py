@@ -9,8 +9,8 @@ from api.http.body import require_envelope_only, require_one_input
 from api.http.calls import Call, Failure
 from api.http.perform import perform
 from api.http.plain import NO_STORE, plain_error
-from api.http.subscription import end_subscription, read_subscription, speak_trpc
-from api.http.superjson import holds_superjson
+from api.http.trpc.subscription import end_subscription, read_subscription, speak_trpc
+from api.http.trpc.superjson import holds_superjson
 from api.jobs.event_access import EVENTS, Opening
 from api.jobs.event_stream import Source, StreamedResponse, read
 from api.procedure.context import Resources

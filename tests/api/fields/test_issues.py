@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from api.errors import InvalidFieldsError, Issue, UnreadableInputError
 from api.fields.issues import Undefined, flatten, show_issues
-from api.http.superjson import read_superjson
+from api.http.trpc.superjson import read_superjson
 from api.procedure.procedure import Flat, Procedure
 from api.routers import PROCEDURES
 

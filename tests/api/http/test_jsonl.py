@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
-from api.http.trpc import MAX_BATCH_CALLS
+from api.http.trpc.protocol import MAX_BATCH_CALLS
 from tests.api.asking import HUB, open_client, until
 from tests.api.fleet import TestServer
 from tests.api.http.test_trpc import query

@@ -33,7 +33,7 @@ from api.http.calls import (
 from api.http.perform import perform
 from api.http.plain import NO_STORE, dump, error_data, extra_headers, warning_header
 from api.http.status import status_of
-from api.http.superjson import read_superjson
+from api.http.trpc.superjson import read_superjson
 from api.procedure.context import Resources
 from api.procedure.procedure import Procedure
 from shared.errors import InvalidInputError, WharfError

@@ -14,8 +14,8 @@ from api.events.wire import BEGINNING, COMMENT
 from api.fields.issues import Undefined
 from api.http.calls import Failure
 from api.http.plain import NO_STORE, dump
-from api.http.superjson import read_superjson
-from api.http.trpc import error_shape
+from api.http.trpc.protocol import error_shape
+from api.http.trpc.superjson import read_superjson
 from api.jobs.event_access import Opening
 from shared.jobs.states import FINAL
 

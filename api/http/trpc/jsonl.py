@@ -15,7 +15,7 @@ from api.http.calls import Answer, Failure, Procedures
 from api.http.perform import start
 from api.http.plain import NO_STORE, dump
 from api.http.status import status_of
-from api.http.trpc import VARY, error_shape, read_batch
+from api.http.trpc.protocol import VARY, error_shape, read_batch
 from api.jobs.event_stream import StreamedResponse
 from api.procedure.context import Resources
 from shared.coroutines import end

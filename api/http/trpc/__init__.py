@@ -1,0 +1,1 @@
+"""The tRPC dialect: single calls, batches, JSON lines, subscriptions and superjson."""
