@@ -75,7 +75,12 @@ class Driver:
             operation, target, self.tools, limit_seconds=2 * fault.within_seconds + 30
         )
         expected = fault.expected.get(operation, ())
-        verdict = judge(expected, answer, within_seconds=fault.within_seconds)
+        verdict = judge(
+            expected,
+            answer,
+            within_seconds=fault.within_seconds,
+            may_succeed=fault.may_succeed,
+        )
         judged = Judged(fault.name, operation, expected, answer, verdict)
         self.report(judged)
         return judged

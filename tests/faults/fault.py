@@ -63,7 +63,7 @@ class Fault:
     """One fault.
 
     ``respond`` answers in place of the registry at ``stage``; ``talk`` speaks no HTTP at all.
-    ``is_slow``: an answer takes long by nature, so the limit is higher.
+    ``may_succeed``: some Engines get on with it, and then a success is right too.
     """
 
     name: str
@@ -76,6 +76,7 @@ class Fault:
     token: Token | None = None
     password: str | None = None
     port: str = "open"
+    may_succeed: bool = False
     within_seconds: float = 30.0
     operations: frozenset[Operation] = field(default_factory=lambda: frozenset(Operation))
 

@@ -180,7 +180,7 @@ async def open_fault(scene: Scene, fault: Fault, config: str) -> AsyncIterator[s
 
 
 async def _open_with_tokens(scene: Scene, fault: Fault, stack: AsyncExitStack) -> str:
-    """Open a registry behind a token server on another port of the same machine."""
+    """Open a registry whose token server is at the same origin, so that one CA vouches for both."""
     token = fault.token
     assert token is not None
     session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
@@ -189,30 +189,23 @@ async def _open_with_tokens(scene: Scene, fault: Fault, stack: AsyncExitStack) -
     server = TokenServer(scene.key, {USER: PASSWORD}, rights={USER: rights}, session=session)
 
     async def issue(request: web.Request) -> web.StreamResponse | None:
-        if token.respond is not None:
-            return await token.respond(request)
-        return await server.answer(request)
+        if request.path != "/token":
+            return None
+        return await (token.respond or server.answer)(request)
 
-    issuer = await stack.enter_async_context(
-        open_front(scene.registry.host, issue, listen=scene.address, tls=scene.context(Tls.GOOD))
+    front = await stack.enter_async_context(
+        open_front("", issue, listen=scene.address, tls=scene.context(Tls.GOOD))
     )
-    scene.trust(issuer.host)
-    realm_host = issuer.host if token.is_listening else f"{scene.address}:9"
+    realm_host = front.host if token.is_listening else f"{scene.address}:9"
     realm = TokenRealm(f"https://{realm_host}/token", SERVICE, ISSUER, scene.bundle)
-    directory = scene.directory / f"token-registry-{issuer.host.rpartition(':')[2]}"
+    directory = scene.directory / f"token-registry-{front.host.rpartition(':')[2]}"
     directory.mkdir()
     (directory / "data").symlink_to(scene.directory / "registry" / "data")
     registry = await asyncio.to_thread(
         LocalRegistry.start, directory, address=scene.address, token_realm=realm
     )
     stack.push_async_callback(asyncio.to_thread, registry.stop)
-
-    async def forward(_: web.Request) -> web.StreamResponse | None:
-        return None
-
-    front = await stack.enter_async_context(
-        open_front(registry.host, forward, listen=scene.address, tls=scene.context(Tls.GOOD))
-    )
+    front.target = registry.host
     return front.host
 
 

@@ -68,12 +68,18 @@ class Judged:
     verdict: Verdict
 
 
-def judge(expected: tuple[FaultCode, ...], answer: Answer, *, within_seconds: float) -> Verdict:
+def judge(
+    expected: tuple[FaultCode, ...],
+    answer: Answer,
+    *,
+    within_seconds: float,
+    may_succeed: bool = False,
+) -> Verdict:
     """Return the verdict on an answer."""
     if answer.seconds > within_seconds:
         return Verdict.OVERDUE
     if answer.code is None:
-        return Verdict.FALSE_OK if expected else Verdict.RIGHT
+        return Verdict.FALSE_OK if expected and not may_succeed else Verdict.RIGHT
     if not expected:
         return Verdict.FALSE_ALARM
     if answer.code in expected:

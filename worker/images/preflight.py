@@ -171,7 +171,7 @@ async def _require_platform(
 
 
 async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
-    shared = count_shared(image.diff_ids, await _find_held(engine))
+    shared = count_shared(image.diff_ids, await find_held(engine))
     sizes = {layer.digest: layer.size_bytes for layer in image.layers}
     missing = {layer.digest: layer.size_bytes for layer in image.layers[shared:]}
     return Preflight(
@@ -183,7 +183,7 @@ async def _measure(image: RemoteImage, engine: Engine) -> Preflight:
     )
 
 
-async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
+async def find_held(engine: Engine) -> list[tuple[str, ...]]:
     """Return the layers of each image that the Engine has."""
     held: list[tuple[str, ...]] = []
 
@@ -191,7 +191,14 @@ async def _find_held(engine: Engine) -> list[tuple[str, ...]]:
         if found := await images.find(engine, image_id):
             held.append(found.diff_ids)
 
-    await run_concurrently((await images.list_ids(engine))[:MAX_IMAGES], add_layers)
+    try:
+        ids = await images.list_ids(engine)
+    except EngineError as error:
+        if error.code in {FaultCode.ENGINE_UNREACHABLE, FaultCode.ENGINE_STREAM_TRUNCATED}:
+            raise
+        # The containerd store fails to list images while one of them is removed.
+        return held
+    await run_concurrently(ids[:MAX_IMAGES], add_layers)
     return held
 
 

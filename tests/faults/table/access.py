@@ -35,6 +35,7 @@ ACCESS = (
             Operation.PUSH: (*UNASKED, Code.PUSH_DENIED),
         },
         respond=_open_ping,
+        may_succeed=True,
     ),
     Fault(
         "a wrong password",

@@ -40,6 +40,15 @@ TOKEN = '"http://10.77.58.1:1/token?account=alice&scope=repository%3Aa%3Apull&se
             f"{RESOLVE} unexpected media type text/html for sha256:5f70bf18: not found",
             "not_a_registry",
         ),
+        (
+            "28 containerd",
+            "push",
+            (
+                'failed commit on ref "layer-sha256:e002": unexpected status from PUT request to '
+                "https://r.example/v2/team/app/blobs/uploads/1?digest=x: 403 Forbidden"
+            ),
+            "blocked_by_proxy",
+        ),
         ("20.10", "pull", HARBOR.format("pull"), "pull_denied"),
         ("20.10", "push", HARBOR.format("push"), "push_denied"),
         ("20.10", "push", "unauthorized: access token has insufficient scopes", "push_denied"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,7 @@ from shared.jobs.results import ImageResult
 from shared.networks import parse_networks
 from shared.reference import Reference
 from tests.engines import graph_store
-from tests.worker.engine.parts import IDLE, RegistryFixture
+from tests.worker.engine.parts import IDLE, RegistryFixture, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from tests.worker.oci.sample_images import (
     INDEX,
@@ -33,7 +34,7 @@ from tests.worker.oci.sample_images import (
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
-from worker.images.preflight import UNPACKED_TIMES, Preflight, count_shared
+from worker.images.preflight import UNPACKED_TIMES, Preflight, count_shared, find_held
 from worker.images.pull_push_tag import pull
 from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
@@ -394,3 +395,27 @@ def small_engine(namespace: Namespace, tmp_path: Path) -> Iterator[LocalEngine]:
     finally:
         own.remove()
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize(("status", "is_raised"), [(404, False), (500, False), (None, True)])
+async def test_images_that_cannot_be_listed_share_no_layers(
+    tmp_path: Path, status: int | None, *, is_raised: bool
+) -> None:
+    """The containerd store fails to list its images while one of them is removed."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if status is None:
+            assert request.transport
+            request.transport.abort()
+        text = "failed to read config content: NotFound: content digest sha256:0cea: not found"
+        return web.json_response({"message": text}, status=status or 500)
+
+    async with (
+        open_scripted_engine(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        if is_raised:
+            with pytest.raises(EngineError):
+                await find_held(engine)
+        else:
+            assert await find_held(engine) == []

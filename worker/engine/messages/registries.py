@@ -225,6 +225,14 @@ REFUSAL_RULES = (
         "manifest for r.example/a:zzz not found: manifest unknown: manifest unknown",
         "20.10",
     ),
+    MessageRule(
+        r"unexpected status from (?:POST|PUT|PATCH) request to \S+ 403 Forbidden",
+        FaultCode.BLOCKED_BY_PROXY,
+        'failed commit on ref "layer-sha256:e002": unexpected status from PUT request to '
+        "https://r.example/v2/a/blobs/uploads/1?digest=sha256%3Ae002: 403 Forbidden",
+        "28 containerd",
+        "push",
+    ),
     MessageRule(_DENIED, FaultCode.PUSH_DENIED, _NO_RIGHT, "20.10", "push"),
     MessageRule(_DENIED, FaultCode.PULL_DENIED, _HEAD_403, "28 containerd", "pull"),
     MessageRule(
