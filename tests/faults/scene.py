@@ -1,6 +1,7 @@
 """The parts of a run: an Engine in its own network, a registry, CAs, and the faulty servers."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,6 +23,9 @@ from worker.local.namespaces import Namespace
 from worker.local.registry import LocalRegistry, TokenRealm
 
 USER, PASSWORD = "alice", "correct-horse-77"
+ENGINE = {"max-concurrent-downloads": 100, "max-concurrent-uploads": 100}
+"""Many faults at once: by default three downloads at a failing registry hold up all others."""
+
 VERSIONS = {
     Tls.CLIENT_TLS12: ssl.TLSVersion.TLSv1_2,
     Tls.CLIENT_TLS13: ssl.TLSVersion.TLSv1_3,
@@ -94,6 +98,8 @@ def open_scene(directory: Path) -> Iterator[Scene]:
             bcrypt_rounds=4,
         )
         try:
+            (directory / "engine").mkdir()
+            (directory / "engine" / "daemon.json").write_text(json.dumps(ENGINE))
             engine = LocalEngine.start(directory / "engine", namespace=namespace)
             try:
                 key = SigningKey()

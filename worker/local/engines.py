@@ -63,7 +63,7 @@ class LocalEngine:
 
         Without a namespace it has no network for containers. ``insecure_registries`` are hosts and
         networks to speak plain HTTP to. ``disk_bytes`` puts its images onto a disk of that size, in
-        memory, which is lost at its end.
+        memory, which is lost at its end. A ``daemon.json`` in ``directory`` is its configuration.
 
         Raises:
             SetupError: a path that is too long for a socket, an Engine of somebody else's that this
@@ -217,7 +217,9 @@ def _make_room(directory: Path) -> None:
     _socket_path(directory).unlink(missing_ok=True)
     for name in ("etc", "run", "data"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    (directory / "daemon.json").write_text("{}")
+    configuration = directory / "daemon.json"
+    if not configuration.exists():
+        configuration.write_text("{}")
     for mount_point in ("/etc/docker", "/run/containerd"):
         Path(mount_point).mkdir(parents=True, exist_ok=True)
 
