@@ -47,6 +47,7 @@ CONTENTS = (
             "reference/codes",
             "reference/engines",
             "reference/messages",
+            "reference/faults",
             "reference/settings",
             "reference/commands",
             "reference/metrics",

@@ -32,6 +32,7 @@ from tests.docs.messages import make_page
 from tests.docs.words import (
     CODES_INTRODUCTION,
     COMMANDS_INTRODUCTION,
+    FAULTS_INTRODUCTION,
     MEANINGS,
     MESSAGES_INTRODUCTION,
     METRICS_INTRODUCTION,
@@ -40,6 +41,7 @@ from tests.docs.words import (
     SETTINGS,
     SETTINGS_INTRODUCTION,
 )
+from tests.faults.results import make_faults_page
 from tests.matrix.results import make_engines_page
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,6 +60,7 @@ async def make_pages() -> dict[str, str]:
         "dokploy.md": make_dokploy_page(MADE),
         "engines.md": make_engines_page(MADE),
         "messages.md": make_page(MESSAGES_INTRODUCTION.format(made=MADE)),
+        "faults.md": make_faults_page(FAULTS_INTRODUCTION.format(made=MADE)),
     }
 
 

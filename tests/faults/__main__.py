@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -29,6 +30,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the answers for the docs")
     options = parser.parse_args()
     choose_engine()
+    # A client that hangs up in the middle is what many faults lead to.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     faults = [fault for fault in FAULTS if options.only in fault.name]
     begun = time.monotonic()
     judged = asyncio.run(_run(faults, options.at_once))

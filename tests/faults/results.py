@@ -52,7 +52,8 @@ def read_results() -> dict[str, list[KeptAnswer]]:
 def make_faults_page(introduction: str) -> str:
     """Return the page as Markdown."""
     results = read_results()
-    lines = [introduction, *_figures(results), "", *_table(results)]
+    lines = [introduction, "## Figures", "", *_figures(results)]
+    lines += ["", "## Faults", "", *_table(results)]
     return "\n".join(lines).rstrip() + "\n"
 
 
