@@ -77,7 +77,8 @@ def _table(results: Mapping[str, Sequence[KeptAnswer]]) -> list[str]:
 
 
 def _codes(fault: Fault) -> str:
-    codes = dict.fromkeys(code for expected in fault.expected.values() for code in expected)
+    in_order = (fault.expected.get(operation, ()) for operation in Operation)
+    codes = dict.fromkeys(code for expected in in_order for code in expected)
     return ", ".join(f"`{code}`" for code in codes) or "none: it works"
 
 
