@@ -46,12 +46,13 @@ async def test_calls_that_a_proxy_refuses_are_named(
 
 
 async def test_a_real_engine_allows_all_calls_and_is_unchanged(engine: Engine) -> None:
-    before = await images.list_ids(engine), await engine.request("GET", "containers/json")
+    before = set(await images.list_ids(engine)), await engine.request("GET", "containers/json")
 
     described = await describe_machine(engine)
 
     assert "refused_calls" not in described
-    assert before == (await images.list_ids(engine), await engine.request("GET", "containers/json"))
+    found = set(await images.list_ids(engine)), await engine.request("GET", "containers/json")
+    assert found == before
 
 
 @given(

@@ -264,7 +264,7 @@ async def test_a_deployment_requested_after_the_submission_is_seen_at_the_releas
         await recheck(scenario.world.control, job)
 
     assert caught.value.code == "image_in_use"
-    assert "a deployment of shop needs it" in caught.value.message
+    assert "a deployment of shop still needs it" in caught.value.message
 
 
 async def test_a_deletion_is_not_asked_for_while_a_deployment_is_being_stored(
