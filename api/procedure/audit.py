@@ -1,8 +1,17 @@
 """The audit log of changes: append-only, written in the transaction of the change."""
 
+from psycopg.types.json import Jsonb
+
 from api.procedure.context import Context
+from shared.database import Connection
 from shared.ids import make_id
 from shared.models import AuditEvent
+
+INSERT = """
+INSERT INTO audit_event (audit_event_id, organization_id, api_key_id, action, object_id, data)
+VALUES (%(audit_event_id)s, %(organization_id)s, %(api_key_id)s, %(action)s, %(object_id)s,
+        %(data)s)
+"""
 
 
 def audit_event(
@@ -17,3 +26,8 @@ def audit_event(
         object_id=object_id,
         data=dict(data),
     )
+
+
+async def insert_audit_event(connection: Connection, event: AuditEvent) -> None:
+    """Store the row in the connection's transaction, which has the caller's proof already."""
+    await connection.execute(INSERT, {**event.model_dump(), "data": Jsonb(event.data)})

@@ -1,5 +1,8 @@
 """Test a registry from a server: answer `true` or a typed error, or the whole report."""
 
+import hashlib
+import hmac
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
@@ -29,7 +32,7 @@ from shared.jobs.diagnosis import ProbeReport
 from shared.jobs.permissions import require_allowed
 from shared.jobs.states import State
 from shared.jobs.store.submit import Submission
-from shared.models import Registry
+from shared.models import AuditEvent, Registry
 from shared.reference import RegistryHost, make_reference, parse_prefix
 from shared.vault import SealContext
 
@@ -92,12 +95,19 @@ class _Candidate:
 
 
 async def try_ad_hoc(context: Context, request: AdHocTest) -> bool | Accepted:
-    """Test a registry that is not stored: return `true`, or an error with cause and remedy."""
+    """Test a registry that is not stored: return `true`, or an error with cause and remedy.
+
+    Requests for the same test at the same moment share one job, if they wait for its end and have
+    no `Idempotency-Key`. A caller that leaves does not end the test of the others.
+    """
     return _require_passed(await _test(context, _of_input(context, request), request.server_id))
 
 
 async def try_stored(context: Context, request: StoredTest) -> bool | Accepted:
-    """Test a stored registry: return `true`, or an error with cause and remedy."""
+    """Test a stored registry: return `true`, or an error with cause and remedy.
+
+    Requests for the same test share one job, as with `registry.testRegistry`.
+    """
     candidate = await _stored(context, request.registry_id)
     return _require_passed(await _test(context, candidate, request.server_id))
 
@@ -168,10 +178,6 @@ async def _test(
     if registry is not None:
         require_allowed([registry], [chosen], "", is_test=True)
     job_id = context.job_id
-    async with context.transaction() as session:
-        tested = candidate.registry_id or job_id
-        host = candidate.host.name
-        session.add(audit_event(context, "registry.test", tested, host=host, server=chosen))
     job = Submission(
         organization_id=context.organization_id,
         server_id=chosen,
@@ -179,10 +185,34 @@ async def _test(
         requested_by=context.caller.api_key_id,
         registry_id=candidate.registry_id,
         sealed=_seal(context, candidate, job_id),
+        dedupe_key=_find_key(context, candidate, command, chosen),
         deadline=TEST_DEADLINE,
         job_id=job_id,
     )
-    return await submit_and_wait(context, job)
+
+    def audited(job_id: str) -> AuditEvent:
+        tested, host = candidate.registry_id or job_id, candidate.host.name
+        return audit_event(context, "registry.test", tested, host=host, server=chosen)
+
+    return await submit_and_wait(context, job, audited)
+
+
+def _find_key(
+    context: Context, candidate: _Candidate, command: RegistryTest, server_id: str
+) -> str | None:
+    """Return the key that identical tests share; ``None`` for a job that is the caller's own.
+
+    A stored password is compared as it is sealed: each change seals it anew. A given one is hashed
+    with the caller's proof: without the API key no guesses can be tried on the hash.
+    """
+    if context.respond_async or context.outlives:
+        return None
+    if candidate.password is None:
+        proof, secret = "", candidate.registry.password if candidate.registry else ""
+    else:
+        proof, secret = context.caller.proof, candidate.password.get_secret_value()
+    content = json.dumps([server_id, command.model_dump(mode="json"), secret])
+    return hmac.digest(proof.encode(), content.encode(), hashlib.sha256).hex()
 
 
 def _command(candidate: _Candidate) -> RegistryTest:
