@@ -17,7 +17,7 @@ Word = Annotated[str, Field(max_length=200)]
 
 
 class SearchApplications(Input):
-    """What is given is part of the field, in whatever case; ``q`` of any of them."""
+    """Each text given is part of its field, in whatever case; ``q`` is part of any of them."""
 
     q: Word = ""
     name: Word = ""

@@ -39,7 +39,7 @@ class DeploymentsOfType(Input):
 
 
 class QueuedData(Output):
-    """What is deployed."""
+    """The application that a queued job deploys."""
 
     application_id: str
     application_type: Literal["application"] = "application"

@@ -30,7 +30,7 @@ _IMAGES = TypeAdapter(list[_Image])
 
 
 SENT_AGAIN_SECONDS = 10.0
-"""How long after a cut the Engine may still send what it could not send during the cut."""
+"""The time after a cut in which the Engine may send what it could not send during the cut."""
 
 
 @dataclass(frozen=True)

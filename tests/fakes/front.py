@@ -1,7 +1,8 @@
 """A web server in front of a real registry: it forwards requests that a test does not intercept."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 import aiohttp
 from aiohttp import web
@@ -30,15 +31,20 @@ async def open_front(
 
 
 async def relay(
-    session: aiohttp.ClientSession, host: str, request: web.Request
-) -> web.StreamResponse:
-    """Forward a request to the registry at ``host``, and its response back."""
+    session: aiohttp.ClientSession,
+    host: str,
+    request: web.Request,
+    *,
+    added: Mapping[str, str] = MappingProxyType({}),
+) -> web.Response:
+    """Forward a request to the registry at ``host``, with headers, and its response back."""
+    # A list of pairs: an Engine sends one ``Accept`` for each media type.
+    # aiohttp sets ``Transfer-Encoding`` itself for a chunked body, as an Engine sends layers.
+    sent = [(k, v) for k, v in request.headers.items() if k.lower() != "transfer-encoding"]
     async with session.request(
         request.method,
         f"http://{host}{request.rel_url}",
-        # aiohttp sets the header itself for a chunked body, as an Engine sends layers.
-        # A list of pairs: an Engine sends one ``Accept`` for each media type.
-        headers=[(k, v) for k, v in request.headers.items() if k.lower() != "transfer-encoding"],
+        headers=[*sent, *added.items()],
         data=request.content if request.can_read_body else None,
         allow_redirects=False,
     ) as answer:

@@ -58,9 +58,9 @@ def describe(judged: Judged) -> str:
     """Return one line about an answer that is not right."""
     answer = judged.answer
     expected = "/".join(judged.expected) or "success"
-    told = answer.code or "success"
+    reported = answer.code or "success"
     return (
-        f"{judged.verdict}: {judged.fault} | {judged.operation} | {told}, not {expected} "
+        f"{judged.verdict}: {judged.fault} | {judged.operation} | {reported}, not {expected} "
         f"({answer.seconds:.1f} s) {answer.message[:200]}"
     )
 

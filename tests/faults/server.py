@@ -1,4 +1,4 @@
-"""A registry that fails as told: a real one behind a server that answers in its place."""
+"""A registry with a fault: a real one behind a server that answers in its place."""
 
 import asyncio
 import ssl
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from tests.fakes.front import HOP_BY_HOP
+from tests.fakes.front import relay
 
 Respond = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Answer in place of the registry, or return ``None`` to forward the request."""
@@ -38,24 +38,9 @@ class Front:
         answered = await self.respond(request)
         if answered is not None:
             return answered
-        forwarded = await self._forward(request)
+        added = {"X-Forwarded-Proto": self.scheme}
+        forwarded = await relay(self.session, self.target, request, added=added)
         return self.edit(request, forwarded) if self.edit else forwarded
-
-    async def _forward(self, request: web.Request) -> web.Response:
-        # A list of pairs: an Engine sends one ``Accept`` for each media type.
-        sent = [(k, v) for k, v in request.headers.items() if k.lower() != "transfer-encoding"]
-        sent.append(("X-Forwarded-Proto", self.scheme))
-        async with self.session.request(
-            request.method,
-            f"http://{self.target}{request.rel_url}",
-            headers=sent,
-            data=request.content if request.can_read_body else None,
-            allow_redirects=False,
-        ) as answer:
-            headers = {k: v for k, v in answer.headers.items() if k.lower() not in HOP_BY_HOP}
-            if request.method == "HEAD":
-                headers["Content-Length"] = answer.headers.get("Content-Length", "0")
-            return web.Response(status=answer.status, headers=headers, body=await answer.read())
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""The verdict of one operation under one fault: what was expected, what was told."""
+"""The verdict of one operation under one fault: the expected code and the reported one."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ GENERIC = frozenset({FaultCode.ENGINE_REFUSED, FaultCode.REGISTRY_ERROR})
 
 
 class Operation(StrEnum):
-    """What a user asks for; each is run as a worker runs it."""
+    """An operation of a user; each is run as a worker runs it."""
 
     TEST = "test"
     PULL = "pull"

@@ -11,7 +11,7 @@ from worker.oci.transport.settings import ConnectionSettings, EngineProxy
 
 FIRST_SECONDS = 5.0
 AGAIN_SECONDS = 1.0
-"""How long an Engine is waited for: before and after it has answered once.
+"""The wait for an Engine: before and after it has answered once.
 
 An Engine may answer only after ten seconds while a name server of its own is silent.
 """
@@ -27,10 +27,10 @@ class EngineView:
     _asking: "asyncio.Task[EngineInfo] | None" = None
 
     async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
-        """Return how registries are reached. An Engine that does not answer is no error.
+        """Return the settings of connections to registries. A silent Engine is no error.
 
         Its list is then the last known one. If there is none, the settings say so, and a registry
-        that needs to be on the list is told as ``engine_unreachable``.
+        that needs to be on the list fails with ``engine_unreachable``.
         """
         problem = ""
         seconds = self.again_seconds if self.known else self.first_seconds

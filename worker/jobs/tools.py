@@ -40,7 +40,7 @@ An abandoned Engine request may have sent the tag, and a registry takes a moment
 """
 
 ENGINE_SECONDS = 30.0
-"""How long a cancelled push waits for an Engine that does not answer."""
+"""The longest wait of a cancelled push for an Engine that does not answer."""
 
 
 def log_sender(attempt: Attempt) -> LogSender:

@@ -99,7 +99,7 @@ _SAME = re.compile(r"cannot (?:look up|pull|push|push to) (?P<name>\S+): (?P<rea
 
 @dataclass(frozen=True)
 class EngineReport:
-    """What the Engine reported: a code read from its words, and the message.
+    """The report of the Engine: a code read from its words, and the message.
 
     ``waited_for`` is the number of other transfers that the Engine had under way, if this one
     waited all the time and moved nothing.
@@ -116,7 +116,7 @@ class EngineReport:
 
 @dataclass(frozen=True)
 class RegistryReport:
-    """What the worker found at the registry; no ``code`` if nothing is wrong there.
+    """The report of the worker on the registry; no ``code`` if nothing is wrong there.
 
     ``is_complete`` if everything was asked and granted, ``has_logged_in`` if with the login.
     ``is_open`` if it asks for no login at first, ``has_image`` if the image for the server's

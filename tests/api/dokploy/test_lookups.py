@@ -1,4 +1,4 @@
-"""What pipelines look up before they deploy, and after."""
+"""Pipelines look up applications and deployments before they deploy, and after."""
 
 from typing import Any
 

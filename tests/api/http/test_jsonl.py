@@ -19,7 +19,7 @@ UNDEFINED = {"json": None, "meta": {"values": ["undefined"], "v": 1}}
 
 
 def read_lines(text: str) -> dict[int, Any]:
-    """What the client decodes: each call's envelope, after a head that announces all."""
+    """Return each call's envelope as the client decodes it, after a head that announces all."""
     assert text.endswith("\n")
     head, *chunks = [json.loads(line)["json"] for line in text.splitlines()]
     assert head == {str(index): [[0], [None, 0, index]] for index in range(len(chunks))}

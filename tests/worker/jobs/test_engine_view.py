@@ -17,7 +17,7 @@ NETWORKS = parse_networks("loopback")
 
 
 class SlowEngine:
-    """An Engine that answers ``/info`` when it is told to."""
+    """An Engine that answers ``/info`` once ``may_answer`` is set."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -40,7 +40,7 @@ async def _never(_: web.Request) -> web.StreamResponse:
 
 
 class ScriptedEngine:
-    """An Engine that lists private networks as insecure, until it is told to answer otherwise."""
+    """An Engine that lists private networks as insecure, until ``info`` is set."""
 
     def __init__(self) -> None:
         self.info: Answer | None = None

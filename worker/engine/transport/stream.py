@@ -118,7 +118,7 @@ def _now() -> float:
 
 
 ReportedStates = Iterable[tuple[Hashable, Hashable]]
-"""What a line is about (a layer, a step), and the state that it reports of it."""
+"""Pairs of an item (a layer, a step) and the state that the line reports of it."""
 
 
 def read_states(line: JsonObject) -> ReportedStates:

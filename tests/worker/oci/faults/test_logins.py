@@ -193,9 +193,10 @@ async def test_a_login_that_docker_would_not_send_fails_the_test(
         right = await probe_registry(fake.host, settings, make_login(fake.host))
         wrong = await probe_registry(fake.host, settings, make_login(fake.host, secret="wrong"))
 
-    told = right.fault()
-    assert told and told.code == FaultCode.AUTH_NOT_CHECKED and told.stage == Stage.AUTH
-    assert "at /v2/" in told.message and "at /v2/ too" in told.remedy
+    unchecked = right.fault()
+    assert unchecked and unchecked.stage == Stage.AUTH
+    assert unchecked.code == FaultCode.AUTH_NOT_CHECKED
+    assert "at /v2/" in unchecked.message and "at /v2/ too" in unchecked.remedy
     fault = wrong.fault()
     assert fault and fault.code == FaultCode.AUTH_BAD_CREDENTIALS and fault.stage == Stage.AUTH
 
