@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement, func
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -69,22 +70,34 @@ async def load_application(
     Raises:
         NotFoundError: no such application, or another organization's.
     """
+    found = await _load(session, context, col(Application.application_id) == application_id)
+    if not found:
+        raise NotFoundError("Application not found")
+    return found[0]
+
+
+async def load_limited_applications(
+    session: AsyncSession, context: Context
+) -> list[tuple[Application, ApplicationRegistries]]:
+    """Load the applications that only some keys may build, with their registries."""
+    return await _load(session, context, func.cardinality(Application.allowed_keys) > 0)
+
+
+async def _load(
+    session: AsyncSession, context: Context, condition: ColumnElement[bool]
+) -> list[tuple[Application, ApplicationRegistries]]:
     pull, build, rollback = aliased(Registry), aliased(Registry), aliased(Registry)
     query = (
         select(Application, pull, build, rollback)
         .outerjoin(pull, col(Application.registry_id) == pull.registry_id)
         .outerjoin(build, col(Application.build_registry_id) == build.registry_id)
         .outerjoin(rollback, col(Application.rollback_registry_id) == rollback.registry_id)
-        .where(
-            Application.organization_id == context.organization_id,
-            Application.application_id == application_id,
-        )
+        .where(Application.organization_id == context.organization_id, condition)
     )
-    found = (await session.exec(query)).one_or_none()
-    if found is None:
-        raise NotFoundError("Application not found")
-    application, *registries = found
-    return application, ApplicationRegistries(*registries)
+    return [
+        (application, ApplicationRegistries(*registries))
+        for application, *registries in await session.exec(query)
+    ]
 
 
 async def _load_servers(session: AsyncSession, application_id: str) -> Sequence[Server]:

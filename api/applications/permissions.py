@@ -6,9 +6,12 @@ from pydantic import TypeAdapter, ValidationError
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.applications.loading import load_limited_applications
+from api.applications.repositories import sources_of
 from api.procedure.context import Caller, Context
 from shared.errors import ForbiddenError, NotFoundError, UnmetConditionError
 from shared.models import ApiKey, Application, Server
+from shared.reference import Reference
 from shared.servers.host_paths import is_within
 
 _PATHS = TypeAdapter(list[str])
@@ -37,6 +40,27 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
             "from a tar only by keys that it names",
             remedy="Have an administrator add this key to allowedKeys by application.update.",
         )
+
+
+async def require_repository(context: Context, target: Reference) -> None:
+    """Require that this key may write images with this name: they may be deployed from there.
+
+    Raises:
+        ForbiddenError: an application that does not allow the key is deployed from there.
+    """
+    if context.caller.role == "admin":
+        return
+    async with context.transaction() as session:
+        limited = await load_limited_applications(session, context)
+    for application, registries in limited:
+        is_theirs = target.name in sources_of(application, registries)
+        if is_theirs and not context.caller.may_build(application):
+            raise ForbiddenError(
+                f"this API key may not write to {target.name}: the application {application.name} "
+                "is deployed from there",
+                remedy="Give another name, or have an administrator add this key to allowedKeys by "
+                "application.update.",
+            )
 
 
 def _holds_something(application: Application) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from api.applications.loading import ApplicationRegistries, LoadedApplication
+from api.applications.repositories import destinations_of, name_image
 from shared.errors import InvalidInputError
 from shared.ids import make_id
 from shared.jobs.accesses import registries_of
@@ -17,7 +18,7 @@ from shared.jobs.commands import (
 )
 from shared.jobs.permissions import require_allowed
 from shared.models import Application, Registry
-from shared.reference import Reference, make_reference, parse_reference
+from shared.reference import Reference, parse_reference
 
 COMMIT_CHARACTERS = 12
 
@@ -97,20 +98,14 @@ def make_build_plan(loaded: LoadedApplication, request: BuildRequest) -> BuildPl
     return plan
 
 
-def repositories_of(application: Application, registries: ApplicationRegistries) -> set[str]:
-    """Return the names of the repositories that the application's builds are pushed to."""
-    destinations = _destinations(application, registries)
-    return {_name(application, each, "any").name for each in destinations if each is not None}
-
-
 def _plan(
     application: Application, registries: ApplicationRegistries, request: BuildRequest
 ) -> BuildPlan:
     version = application.last_version + 1
     commit = None if request.upload else _commit(application, request)
     tag = request.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
-    first, second = _destinations(application, registries)
-    reference = _name(application, first, tag)
+    first, second = destinations_of(application, registries)
+    reference = name_image(application, first, tag)
     command = _make(application, registries.pull, reference, request, commit)
     make = Step(command, request.build_id)
     if first is None:
@@ -123,7 +118,7 @@ def _plan(
         return plan
     retain = ImageCopy(
         source=str(reference),
-        reference=str(_name(application, second, tag)),
+        reference=str(name_image(application, second, tag)),
         source_registry_id=first.registry_id,
         registry_id=second.registry_id,
     )
@@ -132,30 +127,6 @@ def _plan(
 
 def _commit(application: Application, request: BuildRequest) -> str | None:
     return request.commit or (None if request.branch else application.git_commit)
-
-
-def _destinations(
-    application: Application, registries: ApplicationRegistries
-) -> tuple[Registry | None, Registry | None]:
-    """Return the registry to push to, and the one to copy to from there."""
-    rollback = registries.rollback if application.rollback_active else None
-    if registries.build is None:
-        return rollback, None
-    is_same = rollback is not None and rollback.registry_id == registries.build.registry_id
-    return registries.build, None if is_same else rollback
-
-
-def _name(application: Application, registry: Registry | None, tag: str) -> Reference:
-    name = application.app_name.lower()
-    if registry is None:
-        return parse_reference(f"{name}:{tag}")
-    return make_reference(
-        registry.registry_url,
-        registry.image_prefix,
-        name,
-        username=registry.username,
-        tag=tag,
-    )
 
 
 def _make(

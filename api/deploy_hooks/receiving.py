@@ -8,7 +8,7 @@ import structlog
 from sqlmodel import select
 
 from api.applications.loading import ApplicationRegistries, load_application
-from api.builds.plan import repositories_of
+from api.applications.repositories import repositories_of
 from api.deploy_hooks.answers import Built, Deployed, Ignored, Received
 from api.deploy_hooks.commits import CommitPush, choose_commit, parse_commit_push
 from api.deploy_hooks.pushes import Push, parse_pushes

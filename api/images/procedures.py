@@ -3,6 +3,7 @@
 import re
 from typing import Self
 
+from api.applications.permissions import require_repository
 from api.events.waiter import EndedJob
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, ImageName, Input, Output, Tag
@@ -123,6 +124,7 @@ async def push(context: Context, request: Push) -> Accepted:
     registry = await _registry(context, request.registry_id)
     target = push_target(registry, request)
     require_host(target.registry, context.resources.networks)
+    await require_repository(context, target)
     command = ImagePush(
         source=request.image, reference=str(target), registry_id=registry.registry_id
     )
@@ -143,6 +145,7 @@ async def copy(context: Context, request: Copy) -> Accepted:
         raise InvalidReferenceError(f"{source} has no tag", remedy="Give tag.")
     if not source.digest and target == source:
         raise InvalidReferenceError(f"{target} is both source and target")
+    await require_repository(context, target)
     command = ImageCopy(
         source=str(source),
         reference=str(target),
@@ -158,6 +161,7 @@ async def tag(context: Context, request: TagImage) -> ImageOutput | Accepted:
     if not IMAGE_ID.fullmatch(request.source):
         parse_reference(request.source)
     target = _require_no_digest(parse_reference(request.target)).tagged()
+    await require_repository(context, target)
     job = Submission(
         organization_id=context.organization_id,
         server_id=await choose_server(context, request.server_id),

@@ -196,6 +196,39 @@ async def test_a_member_does_not_build_and_deploy_what_names_other_keys(scene: S
     assert scene.database.execute("SELECT 1 FROM rollback WHERE dropped_at IS NULL")
 
 
+async def test_a_member_does_not_write_the_images_of_what_names_other_keys(scene: Scene) -> None:
+    key = (await scene.admin.post("/api/apiKey.create", json={"name": "pipeline"})).json()
+    registry_id = await scene.add_registry()
+    pushed = await create_application(
+        scene.admin,
+        name="Shop",
+        appName="shop",
+        buildRegistryId=registry_id,
+        allowedKeys=[key["apiKeyId"]],
+    )
+    for name in ("Kept", "Ready"):
+        ready = {"dockerImage": "ghcr.io/myorg/ready:1"} if name == "Ready" else {}
+        await create_application(
+            scene.admin, name=name, appName=name.lower(), allowedKeys=[key["apiKeyId"]], **ready
+        )
+    refused = (403, "forbidden")
+    to = {"registryId": registry_id, "serverId": scene.mine.server_id}
+
+    assert await scene.ask("image.push", image="mine:1", name="shop", tag="v7", **to) == refused
+    assert await scene.ask("image.push", image="mine:1", name="ready", tag="1", **to) == refused
+    assert await scene.ask("image.copy", image=IMAGE, name="shop:v7", **to) == refused
+    for target in ("ghcr.io/myorg/shop:v7", "kept:v1"):
+        assert await scene.ask("image.tag", source="mine:1", target=target) == refused
+    assert scene.count_jobs() == 0
+
+    mine = {"applicationId": pushed["applicationId"], "allowedKeys": []}
+    assert (await scene.admin.post("/api/application.update", json=mine)).is_success
+    answer = await scene.member.post(
+        "/api/image.push", json={"image": "mine:1", "name": "shop", "tag": "v7", **to}
+    )
+    assert answer.is_success, answer.text
+
+
 async def test_a_member_does_not_cancel_what_names_other_keys(scene: Scene) -> None:
     application = await create_application(
         scene.admin, dockerImage=IMAGE, serverIds=[scene.mine.server_id]
