@@ -34,14 +34,14 @@ class Input(BaseModel):
     """Input of a client; unknown fields are refused, and text that PostgreSQL cannot store.
 
     ``NOT_USED`` are fields that Dokploy's clients send and that have no effect here, each with the
-    reason; they are accepted, and named in the answer's warnings. A ``NEVER_NULL`` field that is
-    ``null`` counts as left out.
+    reason; they are accepted, and named in the answer's warnings. So is a ``NEVER_NULL`` field that
+    is ``null``, which counts as left out.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = {}
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset()
 
-    _not_used: tuple[str, ...] = PrivateAttr(default=())
+    _dropped: tuple[FieldWarning, ...] = PrivateAttr(default=())
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -54,23 +54,23 @@ class Input(BaseModel):
     @property
     def warnings(self) -> list[FieldWarning]:
         """Return a warning for each given field that is not used."""
-        return [FieldWarning(field=name, message=self.NOT_USED[name]) for name in self._not_used]
+        return list(self._dropped)
 
     @model_validator(mode="wrap")
     @classmethod
     def _set_aside(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(value, dict):
             return handler(value)
-        request = handler(
-            {name: given for name, given in value.items() if not cls._drops(name, given)}
+        nulls = {name for name in cls.NEVER_NULL if name in value and value[name] is None}
+        dropped = nulls | cls.NOT_USED.keys()
+        request = handler({name: given for name, given in value.items() if name not in dropped})
+        unused = {name: f"{name} has no effect: it cannot be null" for name in nulls} | {
+            name: why for name, why in cls.NOT_USED.items() if value.get(name) not in NOTHING
+        }
+        request._dropped = tuple(  # noqa: SLF001
+            FieldWarning(field=name, message=unused[name]) for name in value if name in unused
         )
-        unused = [name for name in value if name in cls.NOT_USED]
-        request._not_used = tuple(name for name in unused if value[name] not in NOTHING)  # noqa: SLF001
         return request
-
-    @classmethod
-    def _drops(cls, name: str, value: object) -> bool:
-        return name in cls.NOT_USED or (value is None and name in cls.NEVER_NULL)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -157,6 +157,9 @@ def _unique_ids(ids: list[str]) -> list[str]:
 
 
 Id = Annotated[str, Field(min_length=1, max_length=100)]
+
+Cursor = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""The id that a page ended with; another text would select any page."""
 Ids = Annotated[list[Id], Field(max_length=100), AfterValidator(_unique_ids)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[

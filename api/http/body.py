@@ -95,6 +95,8 @@ def require_envelope_only(request: Request) -> None:
     for name in ("batch", "input") if request.method == "GET" else ("batch",):
         if name in names:
             names.remove(name)
+    if request.query_params.get("batch", "1") not in ("0", "1"):
+        raise NoEffectError("batch is 0 or 1", remedy="Give batch=1 for several calls.")
     if names:
         raise NoEffectError(
             f"query parameters are not read beside tRPC's: {', '.join(names)[:200]}",

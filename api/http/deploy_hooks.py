@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from api.deploy_hooks.receiving import RECEIVE
-from api.errors import WrongMethodError
+from api.errors import NoEffectError, WrongMethodError
 from api.http.body import read_body
 from api.http.calls import Call, Failure, log_refusal
 from api.http.perform import perform
@@ -31,6 +31,11 @@ async def answer_deploy_hook(resources: Resources, token: str, request: Request)
     try:
         if request.method != "POST":
             raise WrongMethodError("a deploy hook is called by POST", allowed="POST")
+        if request.query_params:
+            raise NoEffectError(
+                f"a deploy hook reads no query parameters: {', '.join(request.query_params)[:200]}",
+                remedy="Remove them from its URL. The notification names the tag or the commit.",
+            )
         body = await read_body(request, resources.bodies)
     except WharfError as error:
         return plain_error(log_refusal(request, Failure(RECEIVE.name, error), name=RECEIVE.name))

@@ -12,6 +12,7 @@ import structlog
 from starlette.requests import Request
 
 from api.errors import InternalError
+from api.fields.effects import FieldWarning
 from api.fields.shapes import Accepted
 from api.http.calls import Answer, AnyProcedure, Call, Failure, Success
 from api.http.status import INTERNAL, status_of
@@ -31,6 +32,11 @@ CALLER_SECONDS = 10.0
 
 CALLS_AT_ONCE = 32
 """The calls of one batch that run concurrently, so that it leaves connections to others."""
+
+NO_KEY = FieldWarning(
+    field="Idempotency-Key",
+    message="Idempotency-Key has no effect on a query, which changes nothing",
+)
 
 log = structlog.get_logger()
 
@@ -166,6 +172,8 @@ async def _run(shared: _SharedCall, call: Call, key: Repeatable | WharfError | N
         return shown, isinstance(output, Accepted) and procedure.waits
 
     with context.waiting() if procedure.waits and not respond_async else nullcontext():
+        if procedure.kind == "query" and key is not None:
+            context.warnings.append(NO_KEY)
         if key is None or procedure.kind == "query":
             shown, is_accepted = await run(context)
         else:

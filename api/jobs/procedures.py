@@ -9,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import AlreadyEndedError
 from api.events.wire import EventOutput
-from api.fields.shapes import Document, Id, Input, Moment, Output, show_document
+from api.fields.shapes import Cursor, Document, Id, Input, Moment, Output, show_document
 from api.jobs.wait_reasons import Reason, read_reason
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
@@ -111,7 +111,7 @@ class CancelOutput(Output):
 
 class ManyJobs(Input):
     limit: Annotated[int, Field(ge=1, le=MAX_JOBS)] = 50
-    cursor: Id | None = None
+    cursor: Cursor | None = None
     state: StateName | None = None
     server_id: Id | None = None
 

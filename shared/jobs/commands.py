@@ -348,7 +348,8 @@ class Rule:
     priority: int
 
 
-# A worker with version 1 of ``image.delete`` deletes images that others need.
+# A worker with version 1 of ``image.delete`` deletes images that others need. One with
+# version 1 of ``compose.pull`` ignores variables and profiles.
 # A replacement is retried until an updated Engine is available again, because it may have to
 # restore the previous container.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
@@ -357,7 +358,7 @@ RULES: dict[Kind, Rule] = {
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.IMAGE_TAG: Rule(ImageTag, 1, JobClass.QUICK, timedelta(seconds=18), 3, 0),
     Kind.IMAGE_PULL: Rule(ImagePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
-    Kind.COMPOSE_PULL: Rule(ComposePull, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
+    Kind.COMPOSE_PULL: Rule(ComposePull, 2, JobClass.TRANSFER, timedelta(hours=2), 3, 2),
     Kind.IMAGE_PUSH: Rule(ImagePush, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 1),
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_VERIFY: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),

@@ -1,6 +1,7 @@
 """Read superjson (version 2): ``{"json": value, "meta": {"values": {path: ["undefined"]}}}``.
 
-Of its annotations only ``undefined`` matters here: dates come as ISO text, which is what we take.
+Of its annotations ``undefined`` and ``Date`` are read: dates are ISO text here too.
+Others would change the type of the value, so they are refused.
 """
 
 import re
@@ -9,6 +10,8 @@ from typing import Any
 from api.errors import UnreadableInputError
 from api.fields.issues import Undefined
 from api.fields.json_text import parse_json
+
+META = ("values", "referentialEqualities", "v")
 
 _PART = re.compile(r"((?:\\.|[^.\\])*)(?:\.|$)")
 
@@ -33,15 +36,28 @@ def read_superjson(document: object) -> object:
     if document.keys() - {"json", "meta"}:
         raise UnreadableInputError('superjson has only "json" and "meta": move fields into "json"')
     value: object = document["json"]
-    meta = document.get("meta")
-    marks = meta.get("values") if isinstance(meta, dict) else None
-    if marks == ["undefined"]:
-        return Undefined.VALUE
-    if isinstance(marks, dict):
-        for path, mark in marks.items():
-            if mark == ["undefined"]:
-                _leave_out(value, _parts(path))
+    for path, mark in _marks(document.get("meta")):
+        if mark not in (["undefined"], ["Date"]):
+            raise UnreadableInputError(
+                "superjson marks only undefined and Date here", remedy="Send plain JSON values."
+            )
+        if path is None and mark == ["undefined"]:
+            return Undefined.VALUE
+        if path is not None:
+            _apply(value, path, leave_out=mark == ["undefined"])
     return value
+
+
+def _marks(meta: object) -> list[tuple[str | None, object]]:
+    """Return the paths that are marked, each with its mark; the path of the whole is `None`."""
+    if meta is None:
+        return []
+    if not isinstance(meta, dict) or set(meta) - set(META):
+        raise UnreadableInputError(f"superjson's meta has only {', '.join(META)}")
+    marks = meta.get("values")
+    if isinstance(marks, dict):
+        return list(marks.items())
+    return [] if marks is None else [(None, marks)]
 
 
 def _parts(path: str) -> list[str]:
@@ -50,9 +66,19 @@ def _parts(path: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", part) for part in found]
 
 
-def _leave_out(value: Any, parts: list[str]) -> None:
-    *above, last = parts or [""]
+def _apply(value: Any, path: str, *, leave_out: bool) -> None:
+    """Find a marked part, and remove it if it is undefined; of a list it stays as ``null``."""
+    *above, last = _parts(path) or [""]
     for part in above:
-        value = value.get(part) if isinstance(value, dict) else None
-    if isinstance(value, dict):
-        value.pop(last, None)
+        value = _child(value, part, path)
+    _child(value, last, path)
+    if leave_out and isinstance(value, dict):
+        del value[last]
+
+
+def _child(value: Any, part: str, path: str) -> Any:
+    if isinstance(value, dict) and part in value:
+        return value[part]
+    if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+        return value[int(part)]
+    raise UnreadableInputError(f"superjson's meta marks {path[:100]!r}, which is not in json")

@@ -82,8 +82,12 @@ def test_a_field_that_is_not_used_is_named_where_it_asks_for_something(
     assert requested.model_fields_set == set()
 
 
-def test_null_says_nothing_of_a_field_that_is_never_null() -> None:
-    assert RequestInput.model_validate({"name": None}).model_fields_set == set()
+def test_null_for_a_field_that_is_never_null_changes_nothing_and_is_named() -> None:
+    requested = RequestInput.model_validate({"name": None, "autoDeploy": None})
+
+    assert requested.model_fields_set == set()
+    [warning] = requested.warnings
+    assert (warning.field, warning.message) == ("name", "name has no effect: it cannot be null")
 
 
 def test_every_answer_has_a_place_for_the_warnings_of_its_input() -> None:

@@ -75,6 +75,17 @@ def count(database: Database) -> tuple[object, ...]:
     return row
 
 
+async def test_a_hook_refuses_query_parameters_that_it_would_not_read(
+    hook: Hook, database: Database
+) -> None:
+    hook.url += "?tag=2.0"
+    answer = await hook.call(distribution("1.1"))
+
+    assert answer.status_code == 400
+    assert answer.json()["message"] == "a deploy hook reads no query parameters: tag"
+    assert count(database) == (0, 0)
+
+
 async def test_a_pushed_tag_is_deployed(
     client: httpx2.AsyncClient, hook: Hook, server: TestServer, database: Database
 ) -> None:

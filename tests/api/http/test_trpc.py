@@ -87,6 +87,39 @@ async def test_a_field_that_superjson_marks_as_undefined_counts_as_absent(
     assert answer.json()["result"]["data"]["json"]["imagePrefix"] is None
 
 
+@pytest.mark.parametrize(
+    ("meta", "named"),
+    [
+        ({"values": {"imagePrefx": ["undefined"]}, "v": 1}, "marks 'imagePrefx', which is not in"),
+        ({"values": {"password.a": ["undefined"]}}, "marks 'password.a', which is not in"),
+        ({"values": {"imagePrefix": ["set"]}}, "marks only undefined and Date"),
+        ({"values": ["map", {}]}, "marks only undefined and Date"),
+        ({"vaules": {"imagePrefix": ["undefined"]}}, "meta has only values"),
+        (["undefined"], "meta has only values"),
+    ],
+)
+async def test_a_mark_of_superjson_that_would_have_no_effect_is_refused(
+    client: httpx2.AsyncClient, meta: object, named: str
+) -> None:
+    body = {"json": {**HUB, "imagePrefix": None}, "meta": meta}
+
+    answer = await client.post(f"{T}registry.create", json=body)
+
+    assert answer.status_code == 400
+    assert named in answer.json()["error"]["json"]["message"]
+    assert (await client.get("/api/registry.all")).json() == []
+
+
+async def test_a_batch_parameter_that_is_no_flag_is_refused(client: httpx2.AsyncClient) -> None:
+    answers = [
+        await client.get(f"{T}registry.all?batch={value}&input={query(UNDEFINED)}")
+        for value in ("0", "2", "true")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 400, 400]
+    assert "batch is 0 or 1" in answers[1].text
+
+
 async def test_an_unknown_procedure_is_reported_as_trpc_does(client: httpx2.AsyncClient) -> None:
     answer = await client.get(f"{T}registry.nosuch?input={query(UNDEFINED)}")
 

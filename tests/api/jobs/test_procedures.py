@@ -200,6 +200,13 @@ async def test_jobs_are_listed_page_by_page_the_newest_first(
     assert second["nextCursor"] is None
 
 
+async def test_a_cursor_that_ended_no_page_is_refused(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/api/job.all?cursor=abc")
+
+    assert answer.status_code == 400
+    assert [issue["path"] for issue in answer.json()["issues"]] == [["cursor"]]
+
+
 async def test_jobs_are_listed_by_state_and_server(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
+from api.http.plain import WARNINGS
 from api.routers import PROCEDURES
 from tests.api.asking import create_registry, open_client, until
 from tests.api.fleet import TestServer, bad_error, good_report
@@ -358,3 +359,11 @@ async def test_a_removed_api_key_leaves_nothing_behind(
 
     assert answer.status_code == 200
     assert count(database, "idempotency") == 0
+
+
+async def test_a_key_on_a_query_is_named_in_the_warnings(client: httpx2.AsyncClient) -> None:
+    answer = await client.get("/api/registry.all", headers={"idempotency-key": "once"})
+
+    [warning] = json.loads(answer.headers[WARNINGS])
+    assert warning["field"] == "Idempotency-Key"
+    assert "no effect on a query" in warning["message"]
