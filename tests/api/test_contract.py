@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 import schemathesis
-from schemathesis import Case
+from schemathesis import BaseSchema, Case, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -47,7 +47,22 @@ def _settings(database_url: str) -> ApiSettings:
     )
 
 
-contract = schemathesis.openapi.from_dict(make_document(PROCEDURES.values()))
+DOCUMENT = make_document(PROCEDURES.values())
+REQUESTS = [
+    (path, method, mode)
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+    for mode in GenerationMode
+    if mode is GenerationMode.POSITIVE
+    or any(operation.get(part) for part in ("parameters", "requestBody", "security"))
+]
+"""Each operation as declared and, if there is something to leave out or to change, otherwise."""
+
+
+@pytest.fixture(scope="module")
+def contract() -> BaseSchema:
+    """Made when the first test begins, not in each process that collects tests."""
+    return schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +88,19 @@ def url(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> It
         database.drop()
 
 
-@contract.parametrize()
-@hypothesis.settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(hypothesis.HealthCheck),
-)
-def test_every_answer_is_declared(case: Case[Any], url: str) -> None:
-    case.call_and_validate(base_url=url, headers={"x-api-key": ADMIN_KEY}, checks=CHECKS)
+@pytest.mark.parametrize(("path", "method", "mode"), REQUESTS)
+def test_every_answer_is_declared(
+    contract: BaseSchema, url: str, path: str, method: str, mode: GenerationMode
+) -> None:
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(contract[path][method].as_strategy(generation_mode=mode))
+    def answer(case: Case[Any]) -> None:
+        case.call_and_validate(base_url=url, headers={"x-api-key": ADMIN_KEY}, checks=CHECKS)
+
+    answer()

@@ -18,6 +18,7 @@ from worker.local.registry import LocalRegistry
 from worker.local.stack import LocalServer, Stack
 
 NODE = Path(__file__).parent / "node"
+LOCK = NODE / "package-lock.json"
 PASSWORD = "pa$$ \"word' with spaces"
 
 
@@ -73,15 +74,19 @@ def login(registry: LocalRegistry, password: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with our scripts and the locked packages, installed from the npm registry."""
+    """A folder with our scripts and the locked packages, which later runs find installed."""
     if shutil.which("npm") is None:
         if os.environ.get("CI"):
             pytest.fail("npm is missing: apt-get install nodejs npm")
         pytest.skip("the clients' journeys need Node.js: apt-get install nodejs npm")
+    installed = NODE / "node_modules" / ".package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < LOCK.stat().st_mtime:
+        run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], NODE, {})
     folder = tmp_path_factory.mktemp("node")
     for file in NODE.glob("*.*"):
-        shutil.copy(file, folder)
-    run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, {})
+        if file.is_file():
+            shutil.copy(file, folder)
+    (folder / "node_modules").symlink_to(NODE / "node_modules")
     return folder
 
 

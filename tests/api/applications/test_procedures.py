@@ -181,7 +181,7 @@ async def test_an_update_takes_what_pipelines_send_in_dokploys_words(
         appName=None,
     )
 
-    assert (answer.json(), named(answer)) == (True, set())
+    assert (answer.json(), named(answer)) == (True, {"appName"})
     assert await show_application(client, created["applicationId"]) == {
         **created,
         "sourceType": "git",
