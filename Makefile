@@ -8,8 +8,8 @@ export PYTHONDONTWRITEBYTECODE =
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
-# Test processes: one more than cores, as many tests wait.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Test processes: two a core, as many tests wait for an Engine.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) \* 2)
 FAST = tests/shared tests/worker tests/test_*.py
 
 .PHONY: help install system test test-fast compose-test bench scale chaos faults matrix sequences demo up lint format docs

@@ -15,7 +15,7 @@ from worker.local.postgres import LocalPostgres
 
 TESTS = Path(__file__).parent
 LONGEST_FIRST = (
-    *("journeys", "docs/test_examples.py", "chaos"),
+    *("journeys", "worker/local/test_up.py", "docs/test_examples.py", "chaos"),
     *("worker/deployments", "faults", "worker/images", "worker/builds", "worker/local"),
     *("worker/engine", "attacks", "conformance", "scale", "api", "worker/control", "worker/oci"),
     *("shared", "worker"),
@@ -39,7 +39,7 @@ UNMEASURED = (
 """Where coverage is not measured: other tests run all that is run here. In the tests' own process
 too, but for journeys, which alone use parts of `worker.local`."""
 
-MEASURED = ("journeys/test_demo.py", "journeys/test_up.py", "journeys/test_servers.py")
+MEASURED = ("journeys/test_demo.py", "journeys/test_servers.py")
 """Journeys that start the programs themselves, and so measure these."""
 
 MEASURE_CHILDREN = "COVERAGE_PROCESS_CONFIG"

@@ -13,7 +13,7 @@ TESTS = Path(__file__).parent.parent
 ELSEWHERE = {
     "make demo": "journeys/test_demo.py",
     "make test": "conftest.py",
-    "make up": "journeys/test_up.py",
+    "make up": "worker/local/test_up.py",
     "docker-compose": "compose/conftest.py",
     "mkdir -p .data/secrets": "compose/conftest.py",
     "docker run --rm --user": "compose/conftest.py",

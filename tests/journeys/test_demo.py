@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.journeys.test_up import PROGRAMS, processes_in
+from tests.worker.local.test_up import PROGRAMS, processes_in
 from worker.local.engines import engines_possible
 
 pytestmark = pytest.mark.timeout(240)

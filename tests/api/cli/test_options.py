@@ -44,7 +44,9 @@ class Command:
     changes: dict[str, list[str] | ElsewhereTested]
 
 
-UP = ElsewhereTested("journeys/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again")
+UP = ElsewhereTested(
+    "worker/local/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again"
+)
 API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its_options_say")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40

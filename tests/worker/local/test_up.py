@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 import httpx2
 import pytest
 
-from tests.journeys.conftest import Port
+from worker.local.engines import LocalEngine
 from worker.local.processes import free_port
 
 PROGRAMS = str(Path(__file__).parent / "programs")
@@ -103,8 +103,8 @@ class UpStory:
 
 
 @pytest.fixture(scope="module")
-def story(port: Port) -> Iterator[UpStory]:
-    docker_host = port.fleet.hosts[0].docker_host
+def story(local_engine: LocalEngine) -> Iterator[UpStory]:
+    docker_host = local_engine.docker_host
     with TemporaryDirectory(prefix="wharf-up-") as folder, ExitStack() as closing:
         data = Path(folder) / "data"
         address = free_port()
@@ -120,7 +120,7 @@ def story(port: Port) -> Iterator[UpStory]:
             shown = httpx2.get(documentation[1]).status_code
             body = {
                 "registryName": "kept",
-                "registryUrl": port.registry.host,
+                "registryUrl": "registry.example:5000",
                 "username": "porter",
                 "password": "x",
                 "registryType": "selfHosted",
@@ -182,9 +182,9 @@ def test_up_prints_its_key_once_and_finds_its_data_again(story: UpStory) -> None
 
 
 def test_up_takes_the_admin_key_of_the_environment_and_refuses_another_one_later(
-    port: Port,
+    local_engine: LocalEngine,
 ) -> None:
-    docker_host = port.fleet.hosts[0].docker_host
+    docker_host = local_engine.docker_host
     key = "an admin key of the operator's own"
     with TemporaryDirectory(prefix="wharf-up-") as folder:
         data, address = Path(folder) / "data", free_port()
@@ -223,12 +223,12 @@ def test_up_ends_with_one_clear_sentence_when_a_database_ended(
     assert not left
 
 
-def test_a_taken_port_is_one_clear_sentence(port: Port, tmp_path: Path) -> None:
+def test_a_taken_port_is_one_clear_sentence(local_engine: LocalEngine, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         number = taken.getsockname()[1]
-        with running_up(tmp_path, number, port.fleet.hosts[0].docker_host) as process:
+        with running_up(tmp_path, number, local_engine.docker_host) as process:
             message, _ = process.communicate(timeout=30)
 
     assert process.returncode == 1
