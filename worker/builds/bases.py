@@ -1,33 +1,18 @@
-"""The base images of a build: pulled with the right login, then pinned to what the Engine holds.
+"""The base images of a build: found on the Engine, or pulled with the right login."""
 
-With the containerd image store BuildKit does not build on the image that was found, but asks the
-registry of its name first: for ``FROM app:1`` Docker Hub. A digest does not help if the image was
-built or loaded here: BuildKit takes local content only from where it was pulled. So such an image
-gets another name for the build, at a registry that nobody can offer.
-"""
-
-import contextlib
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from shared.errors import EngineError
 from shared.jobs.commands import ImageBuild
 from shared.jobs.results import BaseImage
-from shared.reference import Reference
 from worker.builds.sources.dockerfile import Base
 from worker.engine import images
 from worker.engine.images import LocalImage
 from worker.engine.transfer import OnProgress
-from worker.engine.transport.connection import Engine
 from worker.jobs import transfers
 from worker.jobs.tools import Tools
 from worker.login import EngineLogin
 from worker.oci.images.platform import Platform, parse_platform
-
-NOBODY = "localhost:1"
-"""A registry that nobody can offer: only root may listen there, and no proxy is used for it."""
 
 
 @dataclass(frozen=True)
@@ -59,32 +44,6 @@ class FoundBase:
             digest=self.digest,
             image_id=self.image.image_id if self.image else None,
         )
-
-
-@asynccontextmanager
-async def open_pins(
-    engine: Engine, found: Sequence[FoundBase]
-) -> AsyncIterator[Mapping[Base, str]]:
-    """Yield the names by which BuildKit takes the found images; they are removed at the end.
-
-    A base without a digest keeps its name: it is in a store where BuildKit takes it by its name.
-    """
-    pins = dict[Base, str]()
-    names = list[str]()
-    try:
-        for one in found:
-            if one.image is not None and one.needs_name:
-                name = Reference(NOBODY, one.base.reference.repository, secrets.token_hex(8))
-                await images.tag(engine, one.image.image_id, name)
-                names.append(str(name))
-                pins[one.base] = str(name)
-            elif one.digest:
-                pins[one.base] = f"{one.base.reference.name}@{one.digest}"
-        yield pins
-    finally:
-        for text in names:
-            with contextlib.suppress(EngineError):
-                await images.remove(engine, text)
 
 
 async def pull_bases(

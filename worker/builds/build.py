@@ -15,7 +15,8 @@ from shared.faults import FaultCode
 from shared.jobs.commands import GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
-from worker.builds.bases import FoundBase, open_pins, pull_bases
+from worker.builds.bases import FoundBase, pull_bases
+from worker.builds.pins import open_pins
 from worker.builds.sources.context import Context, find_inside, pack
 from worker.builds.sources.dockerfile import Base, parse_bases, pin_bases
 from worker.builds.sources.download import download
@@ -242,7 +243,9 @@ async def _run(
     log: JobLog,
 ) -> str:
     """Build on the bases that were found, and show them by the names that the Dockerfile has."""
-    async with open_pins(tools.engine, found if request.use_buildkit else ()) as pins:
+    async with open_pins(
+        tools.engine, found if request.use_buildkit else (), context.archive.parent
+    ) as pins:
         text = pin_bases(context.text, pins, command.build_args, command.stage or "")
         await context.replace_dockerfile(text)
 

@@ -197,6 +197,14 @@ async def list_ids(engine: Engine) -> tuple[str, ...]:
     return tuple(dict.fromkeys(image.image_id for image in response.root))
 
 
+async def list_names(engine: Engine) -> tuple[str, ...]:
+    """Return the names of all images of the Engine, with their tags."""
+    response = await engine.request_as(
+        _List, "GET", "images/json", operation=EngineOperation("list images")
+    )
+    return tuple(name for image in response.root for name in image.names or [])
+
+
 async def remove(engine: Engine, name: str, *, force: bool = False) -> None:
     """Remove a name of a local image, and with its last name the image."""
     params = {"force": "true"} if force else {}
@@ -302,6 +310,7 @@ class _Image(BaseModel):
 
 class _Listed(BaseModel):
     image_id: str = Field(alias="Id")
+    names: list[str] | None = Field(None, alias="RepoTags")
 
 
 class _List(RootModel[list[_Listed]]):

@@ -25,6 +25,7 @@ from shared.jobs.commands import (
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.builds import build as builds
+from worker.builds.pins import removing_stale_pins
 from worker.deployments import containers, services
 from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import RecoveryJournal
@@ -46,7 +47,7 @@ from worker.server.runtime import OpenedWork
 async def open_work(
     stack: AsyncExitStack, settings: WorkerSettings, docker_host: str
 ) -> OpenedWork:
-    """Open the Engine for all handlers, and start the recovery of unfinished deployments.
+    """Open the Engine for all handlers, and start the recovery of deployments and builds.
 
     Raises:
         SetupError: a file in the state directory cannot be read.
@@ -57,6 +58,7 @@ async def open_work(
     workspaces = Workspaces.open(settings.state_dir / "builds")
     journal = RecoveryJournal(engine, settings.state_dir / "unfinished.json")
     await stack.enter_async_context(journal.running_recovery())
+    await stack.enter_async_context(removing_stale_pins(engine, workspaces))
     tools = DeploymentTools(
         engine,
         networks,
