@@ -247,7 +247,7 @@ async def _run(
         tools.engine, found if request.use_buildkit else (), context.archive.parent
     ) as pins:
         text = pin_bases(context.text, pins, command.build_args, command.stage or "")
-        await context.replace_dockerfile(text)
+        files = await context.make_files(text)
 
         def unpinned(line: str) -> str:
             for base, pin in pins.items():
@@ -257,7 +257,7 @@ async def _run(
         building = run_build(
             tools.engine,
             request,
-            context.read(),
+            files,
             logins,
             on_line=lambda line: log.add(unpinned(line)),
             idle=SILENCE,

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import re
 import tarfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -322,9 +323,8 @@ async def test_files_of_a_context_have_the_modes_of_docker_build(
     """BuildKit keeps all twelve bits; the classic builder drops setuid and setgid of files."""
     files = [0o4755, 0o2755, 0o664, 0o775, 0o400, 0o000, 0o666]
     directories = [0o2775, 0o1777, 0o700, 0o555]
-    dockerfile_text = (
-        f"FROM {BASE}\nCOPY . /app\nRUN cd /app; stat -c '%n=%a %u:%g %h' *\n".encode()
-    )
+    step = f"cd /app; stat -c '%n=%a %u:%g %h' *; : not cached {use_buildkit}"
+    dockerfile_text = f"FROM {BASE}\nCOPY . /app\nRUN {step}\n".encode()
     headers = [
         entry("Dockerfile"),
         *(entry(f"f{mode:o}", mode=mode) for mode in files),
@@ -344,6 +344,54 @@ async def test_files_of_a_context_have_the_modes_of_docker_build(
     assert "f775=775 0:0 2" in job.log
     assert "implied=755 0:0" in job.log
     assert ("drops the setuid and setgid bits of 2 files" in job.log) is not use_buildkit
+
+
+@pytest.mark.parametrize("use_buildkit", [True, False])
+@pytest.mark.parametrize(
+    ("files", "command", "copied"),
+    [
+        ({}, {}, ["./Dockerfile", "./hello"]),
+        (
+            {".dockerignore": b"**/none\n"},
+            {},
+            ["./.dockerignore", "./Dockerfile", "./hello"],
+        ),
+        ({".dockerignore": b"Dockerfile\n.dockerignore\n"}, {}, ["./hello"]),
+        ({"app/hello": b""}, {"context_path": "app"}, ["./hello"]),
+        (
+            {"app/hello": b"", "app/.dockerignore": b".dockerignore\n"},
+            {"context_path": "app"},
+            ["./hello"],
+        ),
+    ],
+    ids=["nothing ignored", "others ignored", "ignored", "outside", "outside and ignored"],
+)
+async def test_a_step_copies_what_docker_build_gives_it(
+    job: Job,
+    registry: RegistryFixture,
+    files: Mapping[str, bytes],
+    command: Mapping[str, Any],
+    copied: list[str],
+    *,
+    use_buildkit: bool,
+) -> None:
+    """The builder reads another text than the step: BuildKit's bases are pinned."""
+    base = registry.reference("team/copied-base")
+    await images.tag(job.tools.engine, BASE, base)
+    await images.push(job.tools.engine, base, None, ignore, IDLE)
+    show = "cd /c; find . -type f | sed 's/^/copied /'; sed 's/^/text /' Dockerfile 2>/dev/null"
+    # No step of another case is found in the cache.
+    case = " ".join([*files, *command, str(use_buildkit)])
+    dockerfile_text = f"FROM {base}\nCOPY . /c\nRUN {show}; : {case}\n"
+    job.server.create("app").commit({"Dockerfile": dockerfile_text.encode(), "hello": b"", **files})
+    secrets = {"UNUSED": SecretStr("unused-canary")} if use_buildkit else {}
+
+    await job.run(Grants(build_secrets=secrets), **command)
+
+    found = re.findall(r"copied (\./\S+)$", job.log, re.MULTILINE)
+    texts = re.findall(r"text (FROM .+)$", job.log, re.MULTILINE)
+    assert sorted(found) == copied
+    assert texts == ([f"FROM {base}"] if "./Dockerfile" in copied else [])
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])

@@ -2,9 +2,12 @@
 
 import io
 import tarfile
-from collections.abc import AsyncIterator, Mapping
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
+from worker.engine.builds.files import BuildFiles
 from worker.local.images import HERE, make_image
 
 BUSYBOX = Path("/bin/busybox")
@@ -37,3 +40,16 @@ async def context(
     buffer.seek(0)
     while chunk := buffer.read(64 * 1024):
         yield chunk
+
+
+@asynccontextmanager
+async def packed(content: AsyncIterable[bytes]) -> AsyncIterator[BuildFiles]:
+    """Store a tar in a file; yield it with its Dockerfile."""
+    with tempfile.TemporaryDirectory() as directory:
+        archive = Path(directory) / "context.tar"
+        archive.write_bytes(b"".join([chunk async for chunk in content]))
+        with tarfile.open(archive) as tar:
+            dockerfile = tar.extractfile("Dockerfile")
+            assert dockerfile is not None
+            text = dockerfile.read()
+        yield BuildFiles(archive, text)

@@ -12,7 +12,7 @@ from aiohttp import web
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference
-from tests.worker.engine.contexts import context
+from tests.worker.engine.contexts import context, packed
 from tests.worker.engine.parts import IDLE, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from worker.engine import images
@@ -125,16 +125,10 @@ FAILED = (
 
 
 async def test_a_failed_step_of_a_build_is_named(tmp_path: Path) -> None:
-    async with podman(tmp_path, FAILED) as engine:
+    log = list[str]()
+    async with podman(tmp_path, FAILED) as engine, packed(context("FROM x\n")) as files:
         with pytest.raises(EngineError) as caught:
-            await build(
-                engine,
-                BuildRequest(APP),
-                context("FROM x\n"),
-                [],
-                on_line=list[str]().append,
-                idle=IDLE,
-            )
+            await build(engine, BuildRequest(APP), files, [], on_line=log.append, idle=IDLE)
 
     assert caught.value.code == FaultCode.BUILD_FAILED
     assert "'RUN exit 7' ended with exit code 7" in caught.value.message

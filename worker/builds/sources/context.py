@@ -8,7 +8,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from shared.faults import FaultCode
 from worker.builds.sources.ignore import Ignore, parse_ignore
 from worker.builds.sources.limits import LIMITS, Limits
 from worker.builds.sources.unpacker import MAX_DEPTH, default_mode
+from worker.engine.builds.files import BuildFiles
 
-CHUNK_BYTES = 256 * 1024
 IGNORE_FILE = ".dockerignore"
 OUTSIDE_DOCKERFILE = ".wharf.Dockerfile"
 """The name in the context of a Dockerfile from outside of it."""
@@ -30,7 +30,8 @@ MAX_TEXT_BYTES = 1024 * 1024
 class Context:
     """A packed context; ``dockerfile`` is the Dockerfile's name in it, ``text`` its content.
 
-    ``set_id_files`` of the ``files`` have the setuid or the setgid bit.
+    ``set_id_files`` of the ``files`` have the setuid or the setgid bit. ``hidden`` files are packed
+    for the builder alone.
     """
 
     archive: Path
@@ -38,25 +39,17 @@ class Context:
     text: str
     files: int
     set_id_files: int = 0
+    hidden: frozenset[str] = frozenset()
 
-    async def replace_dockerfile(self, text: str) -> None:
-        """Let the builder read this text, if it differs, under the Dockerfile's name."""
-        if text != self.text and len(self.text) < MAX_TEXT_BYTES:
-            content = text.encode(errors="surrogateescape")
-            await asyncio.to_thread(self._append, self.dockerfile, content)
+    async def make_files(self, text: str) -> BuildFiles:
+        """Return the files for the builder, which reads this text as the Dockerfile."""
+        if text != self.text:
+            await asyncio.to_thread(self._append, self.dockerfile, text)
+        return BuildFiles(self.archive, text.encode(errors="surrogateescape"), self.hidden)
 
-    def _append(self, name: str, content: bytes) -> None:
-        # The last member of a name is the one that counts.
-        header = tarfile.TarInfo(name)
-        header.mode, header.size = 0o644, len(content)
+    def _append(self, name: str, text: str) -> None:
         with tarfile.open(self.archive, "a", format=tarfile.PAX_FORMAT) as tar:
-            tar.addfile(header, io.BytesIO(content))
-
-    async def read(self) -> AsyncIterator[bytes]:
-        """Yield the archive piece by piece."""
-        with await asyncio.to_thread(self.archive.open, "rb") as file:
-            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-                yield chunk
+            _add_text(tar, name, text)
 
 
 async def pack(
@@ -121,15 +114,24 @@ def _pack(
     written = Path(os.path.normpath(sources / dockerfile))
     is_within = written.is_relative_to(root) and dockerfile_path.is_relative_to(root)
     name = written.relative_to(root).as_posix() if is_within else OUTSIDE_DOCKERFILE
-    ignore = _read_ignore(sources, root, dockerfile_path)
+    ignore, kept = _read_ignore(sources, root, dockerfile_path), {name, IGNORE_FILE}
+    hidden = {one for one in kept if ignore.excludes(one)}
     with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as tar:
         packing = _Packing(tar, modes, limits)
-        for file_path, name_ in _walk(root, ignore, {name, IGNORE_FILE}):
+        for file_path, name_ in _walk(root, ignore, kept):
             packing.add(file_path, name_)
         files = packing.files
         if not is_within:
             packing.add(dockerfile_path, OUTSIDE_DOCKERFILE)
-    return Context(archive, name, _read_text(dockerfile_path), files, packing.set_id_files)
+            hidden |= {OUTSIDE_DOCKERFILE, *_exclude_outside(tar, sources, root)}
+    return Context(
+        archive,
+        name,
+        _read_text(dockerfile_path),
+        files,
+        packing.set_id_files,
+        frozenset(hidden),
+    )
 
 
 def _read_ignore(sources: Path, root: Path, dockerfile_path: Path) -> Ignore:
@@ -142,9 +144,35 @@ def _read_ignore(sources: Path, root: Path, dockerfile_path: Path) -> Ignore:
     return Ignore()
 
 
+def _exclude_outside(tar: tarfile.TarFile, sources: Path, root: Path) -> set[str]:
+    """Let the classic builder, too, keep the Dockerfile from outside away from ``COPY``.
+
+    It reads ``.dockerignore`` itself. Return that name if the context has no such file.
+    """
+    file, text = root / IGNORE_FILE, IGNORE_FILE
+    is_there = file.is_file()
+    if is_there:
+        text = _read_text(find_inside(sources, str(file.relative_to(sources.resolve()))))
+    _add_text(tar, IGNORE_FILE, f"{text}\n{OUTSIDE_DOCKERFILE}\n")
+    return set() if is_there else {IGNORE_FILE}
+
+
+def _add_text(tar: tarfile.TarFile, name: str, text: str) -> None:
+    """Add a file; the last member of a name is the one that counts for the classic builder."""
+    content = text.encode(errors="surrogateescape")
+    header = tarfile.TarInfo(name)
+    header.mode, header.size = 0o644, len(content)
+    tar.addfile(header, io.BytesIO(content))
+
+
 def _read_text(file: Path) -> str:
     with file.open("rb") as opened:
-        return opened.read(MAX_TEXT_BYTES).decode(errors="surrogateescape")
+        content = opened.read(MAX_TEXT_BYTES + 1)
+    if len(content) > MAX_TEXT_BYTES:
+        raise SourceError(
+            FaultCode.SOURCE_INVALID, f"{file.name!r} has more than {MAX_TEXT_BYTES} bytes"
+        )
+    return content.decode(errors="surrogateescape")
 
 
 def _walk(root: Path, ignore: Ignore, kept: set[str]) -> Iterator[tuple[Path, str]]:

@@ -6,9 +6,10 @@ response properly, and if the tag then names that image, for the requested platf
 
 import base64
 import json
+import posixpath
 import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +21,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference, RegistryHost
 from worker.engine import images
 from worker.engine.builds import trace
+from worker.engine.builds.files import BuildFiles
 from worker.engine.builds.session import SessionResources, open_session
 from worker.engine.builds.trace import Trace
 from worker.engine.credentials import make_auth_config
@@ -75,17 +77,18 @@ class BuildRequest:
 async def build(
     engine: Engine,
     request: BuildRequest,
-    context: AsyncIterable[bytes],
+    files: BuildFiles,
     logins: Sequence[EngineLogin],
     *,
     on_line: OnLine,
     idle: timedelta,
 ) -> str:
-    """Build ``context`` (a tar) and return the image's id; cancelling it ends the running step.
+    """Build an image of ``files`` and return its id; cancelling it ends the running step.
 
     ``on_line`` gets the build's log, line by line, with any secrets that are printed there.
-    ``logins`` are for private base images: the classic builder gets them with the request, BuildKit
-    requests them, and secrets, over a session. ``idle`` is how long a step may print nothing.
+    ``logins`` are for private base images. The classic builder gets them and the files with the
+    request, BuildKit asks for both, and for secrets, in a session. ``idle`` is how long a step may
+    print nothing.
 
     Raises:
         EngineError: ``build_failed`` with the step and its exit code, ``dockerfile_invalid``,
@@ -95,18 +98,20 @@ async def build(
     operation = EngineOperation("build", request.tag, next(iter(logins), None))
     log = _BuildLog()
     async with (
-        _session(engine, request, logins) as session,
+        _session(engine, request, files, logins) as session,
         engine.stream(
             "POST",
             "build",
             params=request.params() | session,
             headers={"Content-Type": "application/x-tar", **_registry_config(logins)},
-            data=aiter(context),
+            data=None if session else files.read(),
             idle=idle,
             operation=operation,
             read_states=_read_states,
         ) as lines,
     ):
+        if request.use_buildkit and not session:
+            on_line("no session: COPY also gets an ignored Dockerfile, and a changed one as it is")
         async for line in lines:
             for text in log.feed(line):
                 on_line(text)
@@ -123,15 +128,19 @@ def _read_states(line: JsonObject) -> ReportedStates:
 
 @asynccontextmanager
 async def _session(
-    engine: Engine, request: BuildRequest, logins: Sequence[EngineLogin]
+    engine: Engine, request: BuildRequest, files: BuildFiles, logins: Sequence[EngineLogin]
 ) -> AsyncIterator[dict[str, str]]:
-    """Open a session and yield its query parameter; only builds with secrets require one."""
+    """Open a session and yield its query parameters; only builds with secrets require one."""
     async with AsyncExitStack() as stack:
         query = {}
         if request.use_buildkit:
-            opening = open_session(engine.docker_host, SessionResources(request.secrets, logins))
+            name = posixpath.basename(request.dockerfile)
+            resources = SessionResources(request.secrets, logins, files, name)
             try:
-                query["session"] = await stack.enter_async_context(opening)
+                session_id = await stack.enter_async_context(
+                    open_session(engine.docker_host, resources)
+                )
+                query = {"session": session_id, "remote": "client-session", "dockerfile": name}
             except EngineError as error:
                 if request.secrets or error.code != FaultCode.BUILD_UNSUPPORTED:
                     raise

@@ -1,8 +1,8 @@
-"""A session with BuildKit, in which a builder requests secrets and logins during a build.
+"""A session with BuildKit, in which a builder requests files, secrets and logins during a build.
 
-Plain ``POST /build`` cannot carry them. ``POST /session`` reverses its connection: the Engine makes
-gRPC calls to us on it ("session" of moby/buildkit), and a build that names the session may use what
-is offered there.
+Plain ``POST /build`` cannot carry secrets and logins. ``POST /session`` reverses its connection:
+the Engine makes gRPC calls to us on it ("session" of moby/buildkit), and a build that names the
+session may use what is offered there.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
@@ -21,7 +22,8 @@ from shared.coroutines import end
 from shared.errors import EngineError, InvalidReferenceError
 from shared.faults import FaultCode
 from shared.reference import parse_registry
-from worker.engine.builds.grpc import CallError, Method, Status, serve
+from worker.engine.builds.files import DIFF_COPY, BuildFiles
+from worker.engine.builds.grpc import CallError, Method, OpenExchange, Status, serve
 from worker.engine.builds.protobuf import read_text, write_bytes, write_number
 from worker.login import EngineLogin
 
@@ -40,10 +42,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class SessionResources:
-    """The secrets, by id, and the registry logins that one build may request."""
+    """The secrets, by id, the registry logins and the files that one build may request.
+
+    The Dockerfile is offered under the name ``dockerfile``.
+    """
 
     secrets: Mapping[str, SecretStr]
     logins: Sequence[EngineLogin] = ()
+    files: BuildFiles | None = None
+    dockerfile: str = "Dockerfile"
+
+    def exchanges(self) -> dict[str, OpenExchange]:
+        """Return the exchange in which a builder gets the files, if there are any."""
+        if self.files is None:
+            return {}
+        return {DIFF_COPY: partial(self.files.open_exchange, self.dockerfile)}
 
     def methods(self) -> dict[str, Method]:
         """Return the methods that a builder calls; the field numbers are BuildKit's."""
@@ -75,9 +88,10 @@ async def open_session(docker_host: str, resources: SessionResources) -> AsyncIt
             by a proxy in front of the Engine that allows only some calls.
     """
     session_id, methods = secrets.token_hex(16), resources.methods()
+    exchanges = resources.exchanges()
     async with _connection(docker_host) as (reader, writer):
-        await _upgrade(docker_host, reader, writer, session_id, methods)
-        serving = asyncio.create_task(_serve(reader, writer, methods))
+        await _upgrade(docker_host, reader, writer, session_id, [*methods, *exchanges])
+        serving = asyncio.create_task(_serve(reader, writer, methods, exchanges))
         try:
             yield session_id
         finally:
@@ -97,11 +111,14 @@ def _canonical(host: str) -> str:
 
 
 async def _serve(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, methods: Mapping[str, Method]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    methods: Mapping[str, Method],
+    exchanges: Mapping[str, OpenExchange],
 ) -> None:
     """Serve the session; if it breaks, the build itself reports the error."""
     try:
-        await serve(reader, writer, methods)
+        await serve(reader, writer, methods, exchanges)
     except (ProtocolError, OSError) as error:
         log.warning("build_session_lost", error=type(error).__name__)
     finally:
@@ -139,6 +156,8 @@ async def _upgrade(
         "Upgrade: h2c",
         f"X-Docker-Expose-Session-Uuid: {session_id}",
         "X-Docker-Expose-Session-Name: wharf",
+        # BuildKit takes files of an earlier session with this key for those of the same directory.
+        f"X-Docker-Expose-Session-Sharedkey: {session_id}",
         *(f"X-Docker-Expose-Session-Grpc-Method: {method}" for method in methods),
     )
     async with _connecting(docker_host):

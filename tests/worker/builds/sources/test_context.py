@@ -9,8 +9,9 @@ import pytest
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
-from worker.builds.sources.context import OUTSIDE_DOCKERFILE, Context, pack
+from worker.builds.sources.context import MAX_TEXT_BYTES, OUTSIDE_DOCKERFILE, Context, pack
 from worker.builds.sources.limits import Limits
+from worker.engine.builds.files import list_entries
 
 FILES = {"Dockerfile": "FROM scratch\n", "src/a.py": "1", "src/b.pyc": "2", "doc/README.md": "3"}
 
@@ -55,7 +56,8 @@ async def test_a_context_is_read_in_pieces(sources: Path) -> None:
     (sources / "big").write_bytes(b"x" * 1_000_000)
     context = await packed(sources)
 
-    content = b"".join([chunk async for chunk in context.read()])
+    files = await context.make_files(context.text)
+    content = b"".join([chunk async for chunk in files.read()])
 
     assert content == context.archive.read_bytes()
 
@@ -63,9 +65,11 @@ async def test_a_context_is_read_in_pieces(sources: Path) -> None:
 async def test_an_ignored_file_is_excluded_but_not_the_dockerfile(sources: Path) -> None:
     write(sources, {".dockerignore": "**/*.pyc\ndoc\n!doc/README.md\nDockerfile\n.dockerignore\n"})
 
-    found = members(await packed(sources))
+    context = await packed(sources)
 
-    assert set(found) == {"Dockerfile", ".dockerignore", "src", "src/a.py", "doc/README.md"}
+    kept = {"Dockerfile", ".dockerignore"}
+    assert set(members(context)) == {*kept, "src", "src/a.py", "doc/README.md"}
+    assert context.hidden == kept
 
 
 async def test_a_dockerfile_may_have_its_own_ignore_file(sources: Path) -> None:
@@ -83,8 +87,23 @@ async def test_a_subdirectory_is_a_context_and_the_dockerfile_may_lie_outside(
 ) -> None:
     context = await packed(sources, "src")
 
-    assert set(members(context)) == {"a.py", "b.pyc", OUTSIDE_DOCKERFILE}
+    assert set(members(context)) == {"a.py", "b.pyc", ".dockerignore", OUTSIDE_DOCKERFILE}
     assert context.dockerfile == OUTSIDE_DOCKERFILE
+    assert context.hidden == {".dockerignore", OUTSIDE_DOCKERFILE}
+
+
+async def test_a_dockerfile_from_outside_is_excluded_along_with_what_was_excluded_before(
+    sources: Path,
+) -> None:
+    write(sources, {"src/.dockerignore": "*.pyc"})
+
+    context = await packed(sources, "src")
+
+    with tarfile.open(context.archive) as tar:
+        file = tar.extractfile(".dockerignore")
+        assert file is not None
+        assert file.read() == f"*.pyc\n{OUTSIDE_DOCKERFILE}\n".encode()
+    assert context.hidden == {OUTSIDE_DOCKERFILE}
 
 
 async def test_a_dockerfile_in_the_context_is_named_from_there(sources: Path) -> None:
@@ -93,6 +112,27 @@ async def test_a_dockerfile_in_the_context_is_named_from_there(sources: Path) ->
     context = await packed(sources, "src", "src/docker/Dockerfile")
 
     assert context.dockerfile == "docker/Dockerfile"
+
+
+async def test_a_changed_dockerfile_is_read_last_and_copied_as_it_was(sources: Path) -> None:
+    context = await packed(sources)
+
+    files = await context.make_files("FROM pinned\n")
+
+    with tarfile.open(context.archive) as tar:
+        first, last = [member for member in tar if member.name == "Dockerfile"]
+        contents = [tar.extractfile(member) for member in (first, last)]
+        texts = [content.read() for content in contents if content]
+    assert texts == [b"FROM scratch\n", b"FROM pinned\n"]
+    assert files.dockerfile == b"FROM pinned\n"
+    [entry] = [entry for entry in list_entries(files.archive) if entry.path == "Dockerfile"]
+    assert entry.offset == first.offset_data
+
+
+async def test_a_dockerfile_that_is_too_long_is_refused(sources: Path) -> None:
+    write(sources, {"Dockerfile": "FROM scratch\n" + "#" * MAX_TEXT_BYTES})
+
+    assert await code(sources) == FaultCode.SOURCE_INVALID
 
 
 async def test_links_are_packed_as_links(sources: Path) -> None:

@@ -21,7 +21,7 @@ from shared.reference import Reference, parse_reference
 from tests.engines import uses_containerd_store
 from tests.fakes.certificates import Authority
 from tests.waiting import wait_until
-from tests.worker.engine.contexts import BASE, context, make_base
+from tests.worker.engine.contexts import BASE, context, make_base, packed
 from tests.worker.engine.parts import IDLE, PASSWORD, RegistryFixture, open_scripted_engine
 from tests.worker.engine.test_images import ignore
 from tests.worker.local.rooms import processes_in, room_of
@@ -55,9 +55,10 @@ class Builder:
     async def build(
         self, content: AsyncIterable[bytes], *logins: EngineLogin, idle: timedelta = IDLE
     ) -> str:
-        return await build(
-            self.engine, self.request, content, logins, on_line=self.lines.append, idle=idle
-        )
+        async with packed(content) as files:
+            return await build(
+                self.engine, self.request, files, logins, on_line=self.lines.append, idle=idle
+            )
 
     async def fail(self, content: AsyncIterable[bytes], *logins: EngineLogin) -> EngineError:
         with pytest.raises(EngineError) as caught:
@@ -141,7 +142,6 @@ async def test_a_failed_build_does_not_move_the_tag(builder: Builder) -> None:
     ("dockerfile", "change", "code"),
     [
         (f"FROM {BASE}\nRUNN x\n", {}, FaultCode.DOCKERFILE_INVALID),
-        (f"FROM {BASE}\n", {"dockerfile": "none"}, FaultCode.DOCKERFILE_INVALID),
         (f"FROM {BASE}\n", {"stage": "none"}, FaultCode.DOCKERFILE_INVALID),
         ("", {}, FaultCode.DOCKERFILE_INVALID),
         ("FROM $NONE\n", {}, FaultCode.DOCKERFILE_INVALID),
@@ -165,6 +165,14 @@ async def test_each_fault_of_a_dockerfile_has_its_code(
     nobody = dockerfile.replace("10.77.254.1", registry.local.address)
 
     assert (await builder.fail(context(nobody))).code == code
+
+
+async def test_a_missing_dockerfile_is_named(classic: Builder) -> None:
+    classic.request = replace(classic.request, dockerfile="none")
+
+    error = await classic.fail(context(f"FROM {BASE}\n"))
+
+    assert error.code == FaultCode.DOCKERFILE_INVALID
 
 
 async def test_a_platform_that_only_buildkit_knows_is_named(classic: Builder) -> None:
@@ -284,8 +292,10 @@ async def test_a_build_without_secrets_continues_without_a_refused_session(
     tmp_path: Path,
 ) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
-        status = 403 if request.path == "/session" else 500
-        return web.json_response({"message": "dockerfile parse error"}, status=status)
+        if request.path == "/session":
+            return web.json_response({"message": "not for you"}, status=403)
+        error = '{"errorDetail":{"message":"dockerfile parse error"}}'
+        return web.Response(text=error, content_type="application/json")
 
     async with (
         open_scripted_engine(tmp_path, answer) as scripted,
@@ -295,6 +305,7 @@ async def test_a_build_without_secrets_continues_without_a_refused_session(
         error = await builder.fail(context("FROM scratch\n"))
 
     assert error.code == FaultCode.DOCKERFILE_INVALID
+    assert "no session" in builder.log
 
 
 async def test_buildkit_builds_on_a_private_base_image_that_was_pulled_before(

@@ -1,7 +1,7 @@
 """gRPC calls on one connection, made by an h2 client on a real socket."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +12,39 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded, TrailersReceived
 from h2.exceptions import ProtocolError
 
-from worker.engine.builds.grpc import MAX_REQUEST, CallError, Status, serve
+from worker.engine.builds.grpc import MAX_REQUEST, CallError, Metadata, Status, serve
 
 ECHO, DENY, LONG = "/test.Test/Echo", "/test.Test/Deny", "/test.Test/Long"
+ECHOES = "/test.Test/Echoes"
 LONG_RESPONSE = bytes(range(256)) * 2_000
 
 
 def deny(_: bytes) -> bytes:
     raise CallError(Status.NOT_FOUND, "not for you: 100 %")
+
+
+class Echoes:
+    """An exchange that returns each message twice, until it gets an empty one."""
+
+    def __init__(self, metadata: Metadata) -> None:
+        self.received = list(metadata.get("greeting", ()))
+        self.messages = [text.encode() for text in self.received]
+        self.has_ended = False
+        if not self.messages:
+            raise CallError(Status.NOT_FOUND, "no greeting")
+
+    def receive(self, message: bytes) -> None:
+        if message == b"fail":
+            raise CallError(Status.INTERNAL, "as you wish")
+        self.has_ended = not message
+        self.messages.append(message)
+
+    def send(self) -> Iterator[bytes | None]:
+        while self.messages or not self.has_ended:
+            if self.messages:
+                yield from [self.messages.pop(0)] * 2
+            else:
+                yield None
 
 
 METHODS = {ECHO: lambda message: message, DENY: deny, LONG: lambda _: LONG_RESPONSE}
@@ -35,6 +60,15 @@ class GrpcResponse:
     @property
     def status(self) -> int:
         return int(self.trailers[b"grpc-status"])
+
+    @property
+    def messages(self) -> list[bytes]:
+        found, at = list[bytes](), 0
+        while at < len(self.content):
+            size = int.from_bytes(self.content[at + 1 : at + 5], "big")
+            found.append(self.content[at + 5 : at + 5 + size])
+            at += 5 + size
+        return found
 
     @property
     def message(self) -> bytes:
@@ -53,18 +87,23 @@ class GrpcClient:
     )
     responses: dict[int, GrpcResponse] = field(default_factory=dict)
     unsent: dict[int, bytes] = field(default_factory=dict)
+    open: set[int] = field(default_factory=set)
 
-    def call(self, path: str, content: bytes) -> GrpcResponse:
-        """Start a call with these bytes as its content."""
+    def call(
+        self, path: str, content: bytes, *greetings: str, stays_open: bool = False
+    ) -> GrpcResponse:
+        """Start a call with these bytes as its content, or as the start of it."""
         stream = self.wire.get_next_available_stream_id()
         self.wire.send_headers(
             stream,
             [
                 *((":method", "POST"), (":scheme", "http"), (":path", path)),
                 *((":authority", "test"), ("content-type", "application/grpc"), ("te", "trailers")),
+                *(("greeting", greeting) for greeting in greetings),
             ],
         )
         self.unsent[stream] = content
+        self.open |= {stream} if stays_open else set()
         self.responses[stream] = GrpcResponse()
         return self.responses[stream]
 
@@ -77,7 +116,7 @@ class GrpcClient:
         for stream, content in list(self.unsent.items()):
             size = min(self.wire.local_flow_control_window(stream), 16_384, len(content))
             if size == len(content):
-                self.wire.send_data(stream, content, end_stream=True)
+                self.wire.send_data(stream, content, end_stream=stream not in self.open)
                 del self.unsent[stream]
             elif size:
                 self.wire.send_data(stream, content[:size])
@@ -115,7 +154,7 @@ class GrpcServer:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await serve(reader, writer, METHODS)
+            await serve(reader, writer, METHODS, {ECHOES: Echoes})
         except (ProtocolError, OSError) as error:
             self.ended.set_result(error)
         else:
@@ -161,6 +200,43 @@ async def test_several_calls_are_answered(client: GrpcClient) -> None:
     assert {response.status for response in responses} == {Status.OK}
     assert responses[0].headers[b":status"] == b"200"
     assert responses[0].headers[b"content-type"] == b"application/grpc"
+
+
+@pytest.mark.parametrize("stays_open", [True, False])
+async def test_an_exchange_ends_with_its_last_message(
+    client: GrpcClient, *, stays_open: bool
+) -> None:
+    large = bytes(range(256)) * 200
+    content = b"".join(framed(message) for message in (b"one", large, b"two", b""))
+
+    response = client.call(ECHOES, content, "hello", "again", stays_open=stays_open)
+    other = client.call(ECHO, framed(b"another call"))
+    await client.wait_for(response, other)
+
+    sent = [b"hello", b"again", b"one", large, b"two", b""]
+    assert response.messages == [message for message in sent for _ in range(2)]
+    assert (response.status, other.message) == (Status.OK, b"another call")
+
+
+@pytest.mark.parametrize(
+    ("content", "greeting", "status"),
+    [
+        (framed(b"fail"), ["hello"], Status.INTERNAL),
+        (framed(b"one"), [], Status.NOT_FOUND),
+        (b"\0" + (MAX_REQUEST + 1).to_bytes(4, "big"), ["hello"], Status.RESOURCE_EXHAUSTED),
+        (b"\1" + framed(b"packed")[1:], ["hello"], Status.INTERNAL),
+    ],
+)
+async def test_a_failed_exchange_ends_and_the_next_one_is_answered(
+    client: GrpcClient, content: bytes, greeting: list[str], status: Status
+) -> None:
+    failed = client.call(ECHOES, content, *greeting, stays_open=True)
+    good = client.call(ECHOES, framed(b""), "hello")
+
+    await client.wait_for(failed, good)
+
+    assert (failed.status, good.status) == (status, Status.OK)
+    assert good.messages[:2] == [b"hello", b"hello"]
 
 
 async def test_a_response_longer_than_the_window_is_sent_completely(client: GrpcClient) -> None:

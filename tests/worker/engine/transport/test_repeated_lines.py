@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from shared.reference import Reference
 from tests.worker.engine.parts import Answer, open_scripted_engine
 from worker.engine import images
 from worker.engine.builds.builder import BuildRequest, build
+from worker.engine.builds.files import BuildFiles
 from worker.engine.builds.protobuf import write_bytes, write_number
 from worker.engine.transport.connection import Engine
 from worker.progress import TransferProgress
@@ -69,10 +70,12 @@ async def test_a_build_that_repeats_the_progress_of_its_base_has_stalled(tmp_pat
     moments = iter(range(1, 1_000_000))
     answer = repeat(lambda: trace(next(moments)))
     request = BuildRequest(APP, use_buildkit=True)
+    (tmp_path / "context.tar").write_bytes(bytes(1024))
+    files = BuildFiles(tmp_path / "context.tar", b"FROM scratch\n")
 
     async with scripted_engine(tmp_path, answer) as engine, asyncio.timeout(10):
         with pytest.raises(EngineError) as caught:
-            await build(engine, request, no_files(), [], on_line=ignore, idle=IDLE)
+            await build(engine, request, files, [], on_line=ignore, idle=IDLE)
 
     assert caught.value.code == FaultCode.ENGINE_STALLED
 
@@ -110,15 +113,6 @@ def repeat(make_lines: Callable[[], bytes | None], seconds: float = 0.02) -> Ans
         return response
 
     return answer
-
-
-async def no_files() -> AsyncIterator[bytes]:
-    for chunk in empty():
-        yield chunk
-
-
-def empty() -> Iterator[bytes]:
-    yield bytes(1024)
 
 
 def ignore(_: TransferProgress | str) -> None:
