@@ -52,7 +52,14 @@ class FaultTools(DeploymentTools):
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return the settings with the scene's directory of CAs."""
-        settings = await super().connection_settings()
+        return self._with_certificates(await super().connection_settings())
+
+    def recent_settings(self) -> ConnectionSettings | None:
+        """Return the recent settings with the scene's directory of CAs."""
+        settings = super().recent_settings()
+        return settings and self._with_certificates(settings)
+
+    def _with_certificates(self, settings: ConnectionSettings) -> ConnectionSettings:
         return replace(settings, certificates=self.certificates)
 
 

@@ -1,6 +1,8 @@
 """The Engine's view of registries: its insecure list and its proxy, as last known."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.errors import EngineError
@@ -16,6 +18,8 @@ AGAIN_SECONDS = 1.0
 An Engine may answer only after ten seconds while a name server of its own is silent.
 """
 
+RECENT_SECONDS = 10.0
+
 
 @dataclass
 class EngineView:
@@ -24,6 +28,8 @@ class EngineView:
     first_seconds: float = FIRST_SECONDS
     again_seconds: float = AGAIN_SECONDS
     known: EngineInfo | None = None
+    clock: Callable[[], float] = time.monotonic
+    _known_at: float = 0.0
     _asking: "asyncio.Task[EngineInfo] | None" = None
 
     async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
@@ -41,14 +47,15 @@ class EngineView:
             problem = f"the Docker Engine did not answer within {seconds:g} s"
         except EngineError as error:
             problem = f"the Docker Engine did not tell its settings ({error.code})"
-        info = self.known
-        if info is None:
+        if self.known is None:
             return ConnectionSettings(networks, engine_problem=problem)
-        return ConnectionSettings(
-            networks,
-            frozenset(info.insecure_registries),
-            proxy=EngineProxy(info.https_proxy, info.no_proxy, info.http_proxy),
-        )
+        return _make_settings(self.known, networks)
+
+    def recent(self, networks: RegistryNetworks) -> ConnectionSettings | None:
+        """Return how registries were reached some seconds ago, without asking the Engine."""
+        if self.known is None or self.clock() - self._known_at > RECENT_SECONDS:
+            return None
+        return _make_settings(self.known, networks)
 
     async def _ask(self, engine: Engine) -> None:
         """Ask the Engine; all who ask at the same moment share one answer, also one that is late.
@@ -64,4 +71,12 @@ class EngineView:
     def _keep(self, asked: "asyncio.Task[EngineInfo]") -> None:
         self._asking = None
         if not asked.cancelled() and asked.exception() is None:
-            self.known = asked.result()
+            self.known, self._known_at = asked.result(), self.clock()
+
+
+def _make_settings(info: EngineInfo, networks: RegistryNetworks) -> ConnectionSettings:
+    return ConnectionSettings(
+        networks,
+        frozenset(info.insecure_registries),
+        proxy=EngineProxy(info.https_proxy, info.no_proxy, info.http_proxy),
+    )

@@ -97,6 +97,10 @@ class Tools:
         """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""
         return await self.engine_view.settings(self.engine, self.networks)
 
+    def recent_settings(self) -> ConnectionSettings | None:
+        """Return how registries were reached some seconds ago, if that is known."""
+        return self.engine_view.recent(self.networks)
+
     async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """Return the login for the Engine after checking where ``target``'s registry sends it.
 

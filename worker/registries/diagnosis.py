@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from shared.coroutines import end
 from shared.errors import EngineError, RegistryError
@@ -15,11 +16,16 @@ from worker.jobs.attempt import NegativeResultError
 from worker.jobs.tools import Tools
 from worker.login import Grants, Login
 from worker.oci.probe import ProbeRequest, probe
+from worker.oci.transport.settings import ConnectionSettings
 
 ENGINE_CAN_LOG_IN = "Docker on this server logs in there too"
 ENGINE_SECONDS = 8.0
 PING_SECONDS = 1.0
 ENGINE_PAUSE_SECONDS = 0.5
+RUN_AGAIN_SECONDS = 5.0
+"""A failure that took longer leaves no time for a second run."""
+
+RunStages = Callable[[ConnectionSettings], Awaitable[ProbeReport]]
 
 
 async def run_test(
@@ -41,24 +47,51 @@ async def run_test(
         rights=grant.rights,
         warnings=command.warnings,
     )
-    logins: list[asyncio.Task[StageResult]] = []
-
-    def ask_engine(before: ProbeReport) -> None:
-        if _has_safe_destinations(before):
-            tools.destinations.remember(grant.login.host)
-        target = Reference(before.host, before.repository, "latest")
-        work = _ask_engine(target, grant.login, tools, engine_seconds)
-        logins.append(asyncio.create_task(work))
-
-    try:
-        report = await probe(request, await tools.connection_settings(), on_login=ask_engine)
-        report = await _add_engine(report, logins)
-    finally:
-        await end(*logins)
+    run = partial(_run_stages, request, grant.login, tools, engine_seconds)
+    report = await _run_with_settings(run, tools)
     fault = report.fault()
     if fault is not None:
         raise NegativeResultError(fault, report)
     return report
+
+
+async def _run_with_settings(run: RunStages, tools: Tools) -> ProbeReport:
+    """Run the stages with the Engine's settings of some seconds ago, if they are known.
+
+    A failure is judged by the present ones: if they differ, the stages are run again.
+    """
+    begun = time.monotonic()
+    recent = tools.recent_settings()
+    if recent is None:
+        return await run(await tools.connection_settings())
+    report = await run(recent)
+    if report.fault() is None or time.monotonic() - begun > RUN_AGAIN_SECONDS:
+        return report
+    present = await tools.connection_settings()
+    return report if present.is_same_engine(recent) else await run(present)
+
+
+async def _run_stages(
+    request: ProbeRequest,
+    login: Login,
+    tools: Tools,
+    engine_seconds: float,
+    settings: ConnectionSettings,
+) -> ProbeReport:
+    logins: list[asyncio.Task[StageResult]] = []
+
+    def ask_engine(before: ProbeReport) -> None:
+        if _has_safe_destinations(before):
+            tools.destinations.remember(login.host)
+        target = Reference(before.host, before.repository, "latest")
+        work = _ask_engine(target, login, tools, engine_seconds)
+        logins.append(asyncio.create_task(work))
+
+    try:
+        report = await probe(request, settings, on_login=ask_engine)
+        return await _add_engine(report, logins)
+    finally:
+        await end(*logins)
 
 
 def _has_safe_destinations(report: ProbeReport) -> bool:

@@ -11,7 +11,7 @@ from shared.networks import parse_networks
 from tests.waiting import wait_until
 from tests.worker.engine.parts import open_scripted_engine
 from worker.engine.transport.connection import Engine
-from worker.jobs.engine_view import EngineView
+from worker.jobs.engine_view import RECENT_SECONDS, EngineView
 
 NETWORKS = parse_networks("loopback")
 
@@ -81,3 +81,18 @@ async def test_the_last_answer_counts_while_the_engine_is_away(
     settings = await view.settings(engine, NETWORKS)
 
     assert not settings.engine_problem and "10.0.0.0/8" in settings.insecure
+
+
+async def test_an_answer_is_recent_for_some_seconds(slow: SlowEngine, engine: Engine) -> None:
+    now = 100.0
+    view = EngineView(clock=lambda: now)
+    before = view.recent(NETWORKS)
+    slow.may_answer.set()
+    await view.settings(engine, NETWORKS)
+
+    soon = view.recent(NETWORKS)
+    now += RECENT_SECONDS + 0.1
+    late = view.recent(NETWORKS)
+
+    assert (before, late) == (None, None)
+    assert soon is not None and "10.0.0.0/8" in soon.insecure

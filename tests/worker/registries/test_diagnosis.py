@@ -43,11 +43,13 @@ class ScriptedEngine:
     """An Engine that lists private networks as insecure, until ``info`` is set."""
 
     def __init__(self) -> None:
+        self.paths: list[str] = []
         self.info: Answer | None = None
         self.ping: Answer = says(200, text="OK")
         self.auth: Answer = says(200, text='{"Status":"Login Succeeded"}', kind="application/json")
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.paths.append(request.path.rpartition("/")[2])
         if request.path.endswith("/auth"):
             return await self.auth(request)
         if request.path.endswith("/_ping"):
@@ -163,6 +165,30 @@ async def test_the_last_known_list_is_kept(
         after = await _test(fake.host, tools)
 
     assert "insecure" in stage(before, Stage.TLS).evidence
+    assert "insecure" in stage(after, Stage.TLS).evidence
+
+
+async def test_the_engines_list_is_read_once_in_some_seconds(
+    tools: Tools, scripted: ScriptedEngine
+) -> None:
+    async with _open_registry() as fake:
+        for _ in range(3):
+            await _test(fake.host, tools)
+
+    assert scripted.paths.count("info") == 1
+
+
+async def test_a_registry_that_was_just_added_to_the_engines_list_passes(
+    tools: Tools, scripted: ScriptedEngine, namespace: Namespace
+) -> None:
+    scripted.info = says(200, text='{"RegistryConfig": {}}', kind="application/json")
+    async with _open_registry(namespace.our_address) as fake:
+        with pytest.raises(NegativeResultError) as before:
+            await _test(fake.host, tools)
+        scripted.info = None
+        after = await _test(fake.host, tools)
+
+    assert before.value.fault().code == FaultCode.TLS_NOT_OFFERED
     assert "insecure" in stage(after, Stage.TLS).evidence
 
 

@@ -75,3 +75,7 @@ class ConnectionSettings:
     deadlines: Deadlines = field(default_factory=Deadlines)
     proxy: EngineProxy = field(default_factory=EngineProxy)
     engine_problem: str = ""
+
+    def is_same_engine(self, other: "ConnectionSettings") -> bool:
+        """Return whether the Engine's part is the same."""
+        return (self.insecure, self.proxy) == (other.insecure, other.proxy)
