@@ -25,7 +25,7 @@ LONGEST_PAUSE = MINUTE
 MAX_DOUBLINGS = 6
 
 SHORTEST_SECONDS = 0.01
-"""The shortest pause between rounds: any database role can send notifications."""
+"""The shortest time between the starts of two rounds: any database role can send notifications."""
 
 Work = Callable[[Pool], Awaitable[float | None]]
 WorkWithConnection = Callable[[Connection], Awaitable[float | None]]
@@ -86,8 +86,9 @@ class Runner:
     async def run(self) -> None:
         """Run the services until `stop` is called."""
         while not self._stopping:
+            begun = time.monotonic()
             pause = await self.run_once()
-            await asyncio.sleep(SHORTEST_SECONDS)
+            await asyncio.sleep(begun + SHORTEST_SECONDS - time.monotonic())
             await wait_for_event(self.notification, pause)
             self.notification.clear()
 
