@@ -25,8 +25,7 @@ from api.jobs.submission import (
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.registries.procedures import find_registry
-from shared.errors import InvalidReferenceError
+from shared.errors import InvalidReferenceError, NotFoundError
 from shared.jobs.commands import RegistryTest
 from shared.jobs.diagnosis import ProbeReport
 from shared.jobs.permissions import require_allowed
@@ -35,6 +34,12 @@ from shared.jobs.store.submit import Submission
 from shared.models import AuditEvent, Registry
 from shared.reference import RegistryHost, make_reference, parse_prefix
 from shared.vault import SealContext
+
+FIND = """
+SELECT * FROM registry
+ WHERE organization_id = %(organization_id)s AND registry_id = %(registry_id)s
+"""
+"""One round trip; a session's transaction needs five."""
 
 PROBED_NAME = "connection-test"
 NO_NAMESPACE = (
@@ -153,9 +158,12 @@ def stored_test(context: Context, registry: Registry) -> RegistryTest:
 
 
 async def _stored(context: Context, registry_id: str) -> _Candidate:
-    async with context.transaction() as session:
-        registry = await find_registry(session, context, registry_id)
-    return _of_row(context, registry)
+    values = {"organization_id": context.organization_id, "registry_id": registry_id}
+    async with context.resources.pool.connection() as connection:
+        row = await (await connection.execute(FIND, values)).fetchone()
+    if row is None:
+        raise NotFoundError("Registry not found")
+    return _of_row(context, Registry(**row))
 
 
 def _of_row(context: Context, registry: Registry) -> _Candidate:
