@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.jobs.mask import HIDDEN, Mask
+from shared.errors import WharfError
+from worker.jobs.mask import HIDDEN, Mask, masking
 
 SECRET = 'p&ss w0rd/+"é77'
 SECRETS = st.text(st.characters(codec="utf-8"), min_size=8, max_size=30).filter(
@@ -65,3 +66,11 @@ def test_no_secret_is_left_in_any_text(secret: str, text: str) -> None:
     shown = Mask([secret])(f"{text}{secret}{text}")
 
     assert secret not in shown or secret in HIDDEN or secret in f"{text}{HIDDEN}{text}"
+
+
+def test_a_secret_is_masked_in_the_message_of_an_error() -> None:
+    with pytest.raises(WharfError) as caught, masking(Mask([SECRET])):
+        raise WharfError(f"git failed: {SECRET}")
+
+    assert caught.value.message == f"git failed: {HIDDEN}"
+    assert SECRET not in repr(caught.value)
