@@ -8,6 +8,9 @@ from api.applications import (
     build_settings as application_build,
 )
 from api.applications import (
+    deploy_keys as application_key,
+)
+from api.applications import (
     procedures as application,
 )
 from api.applications import (
@@ -46,7 +49,7 @@ from api.webhooks import procedures as webhook
 
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
-    *(application, application_source, application_build, build),
+    *(application, application_source, application_key, application_build, build),
     *(deploy, deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),

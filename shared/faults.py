@@ -87,6 +87,8 @@ class FaultCode(StrEnum):
     SOURCE_ALTERED = "source_altered"
     SOURCE_INCOMPLETE = "source_incomplete"
     REVISION_NOT_FOUND = "revision_not_found"
+    HOST_KEY_NOT_PINNED = "host_key_not_pinned"
+    HOST_KEY_CHANGED = "host_key_changed"
 
 
 @dataclass(frozen=True)
@@ -436,6 +438,18 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.REVISION_NOT_FOUND: Verdict(
         retryable=False, remedy="Check that the branch, tag or commit exists and was pushed."
+    ),
+    FaultCode.HOST_KEY_NOT_PINNED: Verdict(
+        retryable=False,
+        remedy="Compare a fingerprint in the message with the one that the git host publishes, or "
+        "that ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows on it. If they are the same, "
+        "store it as customGitHostKey.",
+    ),
+    FaultCode.HOST_KEY_CHANGED: Verdict(
+        retryable=False,
+        remedy="Ask the operator of the git host if its keys were changed. Only if they were, "
+        "compare the fingerprints and store the new one as customGitHostKey; else another host "
+        "answers in its place.",
     ),
 }
 

@@ -29,8 +29,8 @@ class SealContext:
 
     ``purpose`` is ``credential`` (a stored registry password), ``password`` (given with a single
     job), ``login`` (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an
-    application ``git_token``, ``environment`` or ``build_secrets``, the last two without host and
-    username.
+    application ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two
+    without host and username.
     """
 
     purpose: str

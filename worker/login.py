@@ -13,6 +13,7 @@ from shared.reference import Reference
 from shared.vault import SealContext
 
 GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
+GIT_SSH_KEY = "git_ssh_key"
 CONTEXT_TOKEN = "context_token"  # noqa: S105 - likewise
 BUILD_SECRETS = "build_secrets"
 ENVIRONMENT = "environment"

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.applications.build_settings import RUN, WAY, BuildFields, VariableFields, set_variables
 from api.applications.changes import ApplicationChange, show_change
 from api.applications.container import HealthCheck, Mounts, Ports, SwarmHealthCheck
+from api.applications.deploy_keys import warn_of_ssh
 from api.applications.fields import AppName, Platform, ServerIds, SourceType, make_app_name
 from api.applications.permissions import require_keys
 from api.applications.queries import (
@@ -172,6 +173,7 @@ async def create(context: Context, request: CreateApplication) -> CreatedApplica
         assign(application, request, given & CHANGEABLE)
         _set_source(context, application, request)
         _leave_source_open(context, application)
+        warn_of_ssh(context, application)
         context.check_effects(request, application)
         _check_environment(context, request)
         await check_login(session, context, application)
@@ -220,6 +222,8 @@ async def update(context: Context, request: UpdateApplication) -> ApplicationCha
         changed += set_image(context, application, request)
         choose_source(application, image="docker_image" in given, git="git_url" in given)
         require_source(application)
+        if "git_url" in given:
+            warn_of_ssh(context, application)
         context.check_effects(request, application)
         _check_environment(context, request)
         if given & {"registry_id", "docker_image", "source_type"}:

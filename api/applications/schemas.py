@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field
 
 from api.applications.container import HealthCheck, Mounts, Ports
+from api.applications.deploy_keys import show_key_fingerprint
 from api.applications.fields import BuildType, SourceType
 from api.applications.status import ApplicationStatus
 from api.applications.variables import show_variables
@@ -34,6 +35,9 @@ class ApplicationOutput(Output):
     git_build_path: str = Field(alias="customGitBuildPath")
     git_username: str | None = Field(alias="customGitUsername")
     has_git_token: bool = Field(alias="hasCustomGitToken")
+    git_ssh_public_key: str | None = Field(alias="customGitSSHPublicKey")
+    git_ssh_fingerprint: str | None = Field(alias="customGitSSHFingerprint")
+    git_host_key: str | None = Field(alias="customGitHostKey")
     build_type: BuildType
     dockerfile: str
     docker_context_path: str
@@ -76,6 +80,7 @@ class ApplicationOutput(Output):
             {
                 **application.model_dump(),
                 "has_git_token": application.git_token is not None,
+                "git_ssh_fingerprint": show_key_fingerprint(application),
                 "build_args": show_variables(application.build_args),
                 "server_id": next(iter(server_ids), None),
                 "server_ids": list(server_ids),

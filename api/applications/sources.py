@@ -6,13 +6,22 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, SecretStr
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.applications.deploy_keys import set_deploy_key, warn_of_ssh
 from api.applications.queries import application_event, assign, find_application, seal_for
 from api.errors import InvalidSourceError, PasswordNeededError
 from api.fields import dokploy
 from api.fields.effects import AppliesTo, FieldWarning, Fixed, NotBeside
 from api.fields.hosts import require_host
 from api.fields.shapes import Change, Id, ImageName, Password, Username
-from api.fields.sources import Branch, BuildPath, Commit, GitAddress, GitUrl, parse_git_url
+from api.fields.sources import (
+    Branch,
+    BuildPath,
+    Commit,
+    GitAddress,
+    GitUrl,
+    HostKeyText,
+    parse_git_url,
+)
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_registries
@@ -35,7 +44,8 @@ def _nothing(message: str) -> AfterValidator:
 
 
 NoSshKey = Annotated[
-    str | None, _nothing("no SSH keys are kept here: use customGitToken with an https URL")
+    str | None,
+    _nothing("a deploy key is its application's own: see application.generateDeployKey"),
 ]
 Submodules = Annotated[bool | None, Fixed(harmless=True, why="submodules are always fetched")]
 NoLogin = Annotated[
@@ -46,7 +56,7 @@ NoLogin = Annotated[
 NEEDED = {"docker": ("docker_image", "saveDockerProvider"), "git": ("git_url", "saveGitProvider")}
 """The settings that a build from a source needs, and the procedure that saves each."""
 OF_REPOSITORY = {"git_url", "git_branch", "git_commit", "git_build_path"}
-LOGIN = {"git_token", "git_username"}
+LOGIN = {"git_token", "git_username", "git_ssh_key", "git_host_key"}
 FROM_GIT = AppliesTo("source_type", ("git",))
 FROM_IMAGE = AppliesTo("source_type", ("docker",))
 
@@ -54,8 +64,10 @@ FROM_IMAGE = AppliesTo("source_type", ("docker",))
 class GitFields(Change):
     """Without a branch it is the repository's own; a commit goes before the branch.
 
-    ``customGitToken`` is for a private repository; ``null`` takes it away. Of another repository
-    nothing is kept but a login for the same host.
+    ``customGitToken`` is for a private repository behind https, ``customGitSSHKey``, a private key
+    without a passphrase, for one behind SSH; ``null`` takes it away. ``customGitHostKey`` are the
+    keys by which an SSH host is recognized: fingerprints, or lines of ``known_hosts``. Of another
+    repository nothing is kept but a login for the same host and the host's keys.
     """
 
     git_url: Annotated[GitAddress | None, FROM_GIT] = Field(default=None, alias="customGitUrl")
@@ -68,6 +80,10 @@ class GitFields(Change):
         default=None, alias="customGitUsername"
     )
     git_token: Annotated[Password | None, FROM_GIT] = Field(default=None, alias="customGitToken")
+    git_ssh_key: Annotated[Password | None, FROM_GIT] = Field(default=None, alias="customGitSSHKey")
+    git_host_key: Annotated[HostKeyText | None, FROM_GIT] = Field(
+        default=None, alias="customGitHostKey"
+    )
     ssh_key_id: NoSshKey = Field(default=None, alias="customGitSSHKeyId")
     enable_submodules: Submodules = None
 
@@ -108,6 +124,7 @@ async def save_git_provider(context: Context, request: SaveGitProvider) -> bool:
         changed = set_git(context, application, request)
         application.source_type = "git"
         require_source(application)
+        warn_of_ssh(context, application)
         context.check_effects(request, application)
         event = application_event(context, "application.saveGitProvider", application, changed)
         session.add(event)
@@ -156,7 +173,7 @@ def set_git(context: Context, application: Application, request: GitFields) -> l
 
     Raises:
         InvalidSourceError: no URL is known that it could be said of.
-        PasswordNeededError: the stored token is for another host or username.
+        PasswordNeededError: the stored token or deploy key is for another host or username.
     """
     given = request.model_fields_set & (OF_REPOSITORY | LOGIN)
     if request.git_url is None:
@@ -170,7 +187,9 @@ def set_git(context: Context, application: Application, request: GitFields) -> l
         return []
     if not given:
         return []
-    _set_login(context, application, request, parse_git_url(address, context.resources.networks))
+    url = parse_git_url(address, context.resources.networks)
+    set_deploy_key(context, application, request, url)
+    _set_login(context, application, request, url)
     changed = given if address == application.git_url else given | OF_REPOSITORY
     assign(application, request, changed & OF_REPOSITORY)
     return sorted(changed)
@@ -215,6 +234,11 @@ def _set_login(context: Context, application: Application, request: GitFields, u
     application.git_host = url.host
     if "git_username" in given:
         application.git_username = request.git_username
+    if url.is_ssh and (request.git_token or ("git_token" not in given and application.git_token)):
+        raise InvalidSourceError(
+            "a token is not for an SSH URL",
+            remedy="Give customGitToken: null, and use application.generateDeployKey.",
+        )
     if "git_token" in given:
         application.git_token = _seal_token(context, application, request.git_token)
     elif application.git_token and (application.git_host, application.git_username) != bound:

@@ -19,6 +19,7 @@ from shared.jobs.commands import (
 from shared.jobs.permissions import require_allowed
 from shared.models import Application, Registry
 from shared.reference import Reference, parse_reference
+from shared.ssh.address import SshAddress, is_ssh
 
 COMMIT_CHARACTERS = 12
 
@@ -160,13 +161,26 @@ def _git(application: Application, request: BuildRequest, commit: str | None) ->
             remedy="Use application.saveGitProvider or application.saveDockerProvider, or upload "
             "a context and give its contextId.",
         )
+    url, username, host_keys = application.git_url or "", application.git_username or "", ""
+    if is_ssh(url):
+        _require_deploy_key(application)
+        username, host_keys = SshAddress.parse(url).user, application.git_host_key or ""
     return GitSource(
-        url=application.git_url or "",
+        url=url,
         branch=request.branch or application.git_branch,
         commit=commit,
         path=application.git_build_path.strip("/"),
-        username=application.git_username or "",
+        username=username,
+        host_keys=tuple(host_keys.split()),
     )
+
+
+def _require_deploy_key(application: Application) -> None:
+    if application.git_ssh_key is None:
+        raise InvalidInputError(
+            f"the application {application.name} has no deploy key for its repository",
+            remedy="Make one with application.generateDeployKey, and add it to the repository.",
+        )
 
 
 def _pull(application: Application, registry: Registry | None, tag: str | None) -> ImagePull:

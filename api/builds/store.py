@@ -86,8 +86,8 @@ def _sealed(command: BuildCommand, application: Application) -> dict[str, str]:
     """Return the sealed secrets of the application that a build is given."""
     if not isinstance(command, ImageBuild):
         return {}
-    given = {
-        "git_token": application.git_token if isinstance(command.source, GitSource) else None,
-        "build_secrets": application.build_secrets,
-    }
+    given = {"build_secrets": application.build_secrets}
+    if isinstance(command.source, GitSource):
+        given["git_token"] = application.git_token
+        given["git_ssh_key"] = application.git_ssh_key
     return {purpose: sealed for purpose, sealed in given.items() if sealed}

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from api.cli import build as builds
 from api.cli import deploy as deployments
+from api.cli import deploy_key as deploy_keys
 from api.cli import restored, server
 from api.cli.client import ClientSettings, call
 from api.cli.doctor import examine, show
@@ -159,6 +160,38 @@ def _follow(settings: ClientSettings, accepted: dict[str, Any], *, wait: bool) -
     shown = deployments.one(settings, accepted)
     write_line(deployments.summary(shown))
     raise typer.Exit(builds.CODES[shown["state"]])
+
+
+@app.command(name="deploy-key")
+def deploy_key(
+    application: Annotated[str, typer.Argument(metavar="APP", help="An appName, name or id.")],
+    *,
+    show_only: Annotated[
+        bool, typer.Option("--show", help="Only show the public key that is stored.")
+    ] = False,
+) -> None:
+    """Make a deploy key for an application's repository behind SSH, and print its public key.
+
+    It takes the place of a former key. The private key is stored sealed and is never shown.
+    """
+    with server.client_settings("deploy-key") as settings:
+        make = deploy_keys.show if show_only else deploy_keys.generate
+        write_line(make(settings, application))
+
+
+@app.command(name="host-key")
+def host_key(
+    application: Annotated[str, typer.Argument(metavar="APP", help="An appName, name or id.")],
+    keys: Annotated[
+        str,
+        typer.Argument(help="Fingerprints (SHA256:...) or lines of known_hosts; - reads input."),
+    ],
+) -> None:
+    """Store the host keys by which the git host of an application is recognized."""
+    text = sys.stdin.read() if keys == "-" else keys
+    with server.client_settings("host-key") as settings:
+        for fingerprint in deploy_keys.pin(settings, application, text):
+            write_line(fingerprint)
 
 
 @app.command()

@@ -117,7 +117,8 @@ def _name(url: str) -> str:
     """Return host and path of a repository: ``git@host:a/b.git`` → ``host/a/b``."""
     rest = url.partition("://")[2] or url.replace(":", "/", 1)
     host, _, path = rest.rpartition("@")[2].partition("/")
-    host = host.removesuffix(":443").removesuffix(":80")
+    for port in (":443", ":80", ":22"):
+        host = host.removesuffix(port)
     return f"{host.lower()}/{path.strip('/').removesuffix('.git').lower()}"
 
 

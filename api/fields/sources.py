@@ -9,11 +9,14 @@ from pydantic import AfterValidator, Field
 
 from api.errors import InvalidSourceError
 from api.fields.hosts import LOOPBACK, require_hostname
+from shared.errors import InvalidInputError
 from shared.networks import RegistryNetworks
+from shared.ssh.address import SshAddress, is_ssh
 
 DEFAULT_PORTS = {"https": 443, "http": 80}
 MAX_URL_CHARACTERS = 500
 MAX_PATH_CHARACTERS = 500
+MAX_HOST_KEY_CHARACTERS = 20_000
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?")
@@ -27,35 +30,45 @@ _BAD_REF = re.compile(
 
 @dataclass(frozen=True)
 class GitUrl:
-    """``host`` is ``name[:port]`` in lower case, without the scheme's default port."""
+    """``host`` is ``name[:port]`` in lower case, without the scheme's default port.
+
+    ``user`` is that of a URL of SSH.
+    """
 
     scheme: str
     host: str
+    user: str = ""
 
     @property
     def hostname(self) -> str:
         return self.host.partition(":")[0]
 
     @property
+    def is_ssh(self) -> bool:
+        return self.scheme == "ssh"
+
+    @property
     def is_private(self) -> bool:
         """Return whether the connection to this URL is encrypted or local."""
-        return self.scheme == "https" or self.hostname in {LOOPBACK, "localhost"}
+        return self.is_ssh or self.scheme == "https" or self.hostname in {LOOPBACK, "localhost"}
 
 
 def parse_git_url(url: str, networks: RegistryNetworks) -> GitUrl:
     """Parse a repository's URL; the addresses of its host are checked when it is fetched.
 
     Raises:
-        InvalidSourceError: not ``http[s]://host[:port]/path``: another scheme, a local path, user
-            info, a query, a fragment.
+        InvalidSourceError: neither ``http[s]://host[:port]/path`` nor a URL of SSH: another scheme,
+            a local path, user info, a query, a fragment.
         RefusedNetworkError: an address that is not allowed for repositories.
     """
+    if is_ssh(url):
+        return _parse_ssh(url, networks)
     scheme, separator, rest = url.partition("://")
     authority, _, path = rest.partition("/")
     if not separator or scheme.lower() not in DEFAULT_PORTS:
         raise InvalidSourceError(
-            "the repository's URL is not http or https",
-            remedy="Give its https:// URL, and customGitToken if it is private.",
+            "the repository's URL is not https, http or SSH",
+            remedy="Give its https:// URL, and customGitToken if it is private, or git@host:path.",
         )
     if "@" in authority:
         raise InvalidSourceError(
@@ -69,6 +82,15 @@ def parse_git_url(url: str, networks: RegistryNetworks) -> GitUrl:
     found = GitUrl(scheme.lower(), _canonical(scheme.lower(), authority.lower()))
     require_hostname(found.hostname, networks)
     return found
+
+
+def _parse_ssh(url: str, networks: RegistryNetworks) -> GitUrl:
+    try:
+        address = SshAddress.parse(url)
+    except InvalidInputError as error:
+        raise InvalidSourceError(error.message, remedy=error.remedy) from None
+    require_hostname(address.hostname, networks)
+    return GitUrl("ssh", address.host, address.user)
 
 
 def _canonical(scheme: str, authority: str) -> str:
@@ -122,6 +144,7 @@ def _dockerfile(text: str | None) -> str:
 
 _Path = Field(max_length=MAX_PATH_CHARACTERS)
 
+HostKeyText = Annotated[str, Field(min_length=1, max_length=MAX_HOST_KEY_CHARACTERS)]
 GitAddress = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS)]
 Branch = Annotated[str, Field(min_length=1, max_length=250), AfterValidator(_require_branch)]
 Commit = Annotated[str, Field(pattern=_COMMIT)]

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from shared.jobs.deletion import Known
 from shared.reference import Reference, parse_reference
+from shared.ssh.address import SshAddress, is_ssh
 
 ANY_REPOSITORY = "*"
 """The repository of a build's login: its base images are known only with its sources."""
@@ -122,7 +123,8 @@ class ImageTag(ImageCommand):
 class GitSource(BaseModel):
     """Sources in a git repository: a commit, or the head of a branch at the time of the fetch.
 
-    ``path`` is the directory in it to which all other paths are relative.
+    ``path`` is the directory in it to which all other paths are relative. ``host_keys`` are the
+    fingerprints of the keys by which a host behind SSH is recognized.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -133,10 +135,13 @@ class GitSource(BaseModel):
     commit: str | None = None
     path: str = ""
     username: str = ""
+    host_keys: tuple[str, ...] = ()
 
     @property
     def host(self) -> str:
-        """Return ``host[:port]``, the only host to which its token may be sent."""
+        """Return ``host[:port]``, the only host that its token or deploy key is for."""
+        if is_ssh(self.url):
+            return SshAddress.parse(self.url).host
         return urlsplit(self.url).netloc.rpartition("@")[2].lower()
 
 

@@ -17,7 +17,7 @@ from sqlmodel import Field, SQLModel
 from shared.models.columns import Moment, document, ids, moment, one_of
 
 REGISTRIES = ("registry_id", "build_registry_id", "rollback_registry_id")
-SEALED = ("env", "build_secrets", "git_token")
+SEALED = ("env", "build_secrets", "git_token", "git_ssh_key")
 
 
 def _within_organization(column: str, table: str) -> ForeignKeyConstraint:
@@ -47,8 +47,9 @@ class Application(SQLModel, table=True):
 
     ``env`` and ``build_secrets`` are JSON objects of names and values, sealed for the purposes
     ``environment`` and ``build_secrets``; only their names are also stored in clear. ``git_token``
-    is sealed for ``git_host`` and ``git_username``. ``last_version`` is that of the newest build.
-    Of members' keys only ``allowed_keys`` may build and deploy it; if empty, all may.
+    is sealed for ``git_host`` and ``git_username``, ``git_ssh_key`` for ``git_host`` and the user
+    in ``git_url``. ``git_host_key`` has fingerprints, one a line. ``last_version`` is that of the
+    newest build. Of members' keys only ``allowed_keys`` may build and deploy it; if empty, all may.
     """
 
     __table_args__ = (
@@ -71,6 +72,10 @@ class Application(SQLModel, table=True):
             "git_token IS NULL OR (git_host IS NOT NULL AND git_username IS NOT NULL)",
             name="git_token_bound",
         ),
+        CheckConstraint(
+            "(git_ssh_key IS NULL) = (git_ssh_public_key IS NULL)", name="git_ssh_key_has_public"
+        ),
+        CheckConstraint("git_ssh_key IS NULL OR git_host IS NOT NULL", name="git_ssh_key_bound"),
         CheckConstraint("(env IS NULL) = (env_names = '{}')", name="env_named"),
         CheckConstraint(
             "(build_secrets IS NULL) = (build_secret_names = '{}')", name="build_secrets_named"
@@ -97,6 +102,9 @@ class Application(SQLModel, table=True):
     git_build_path: str = "/"
     git_username: str | None = None
     git_token: str | None = None
+    git_ssh_key: str | None = None
+    git_ssh_public_key: str | None = None
+    git_host_key: str | None = None
     build_type: str = "dockerfile"
     dockerfile: str = "Dockerfile"
     docker_context_path: str = "."

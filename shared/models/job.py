@@ -222,7 +222,7 @@ class JobSecret(SQLModel, table=True):
     __tablename__ = "job_secret"
     __table_args__ = (
         CheckConstraint(
-            "(purpose IN ('password', 'git_token', 'build_secrets', 'environment')"
+            "(purpose IN ('password', 'git_token', 'git_ssh_key', 'build_secrets', 'environment')"
             " AND attempt = 0)"
             " OR (purpose = 'login' AND attempt > 0)",
             name="purpose_known",

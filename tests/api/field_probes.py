@@ -40,6 +40,7 @@ def named(value: Any) -> Change:
 NOTHING = "nothing"
 DIGEST = f"sha256:{'d' * 64}"
 GIT, OTHER_GIT = "https://git.example/a.git", "https://git.example/b.git"
+SSH_GIT = "git@git.example:a.git"
 COMPOSE = "services:\n  web:\n    image: ghcr.io/a/b:1\n"
 PORT = {"publishedPort": 80, "targetPort": 8080}
 RUN = {
@@ -77,6 +78,8 @@ REPOSITORY = {
     "customGitBuildPath": "/below",
     "customGitUsername": named("me"),
     "customGitToken": "secret",
+    "customGitSSHKey": refused("no key"),
+    "customGitHostKey": refused("no key"),
     "customGitSSHKeyId": refused("key"),
     "enableSubmodules": named(value=False),
 }
@@ -195,7 +198,7 @@ PROBES: dict[str, Probe] = {
         | RUN,
     ),
     "application.all": Probe({}, {}),
-    "application.one": Probe({"applicationId": "$application"}, {"applicationId": NOTHING}),
+    "application.one": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
     "application.update": Probe(
         {"applicationId": "$application"},
         {
@@ -221,6 +224,9 @@ PROBES: dict[str, Probe] = {
         {"applicationId": "$application", "customGitUrl": GIT},
         {"applicationId": NOTHING, **REPOSITORY},
         ("application",),
+    ),
+    "application.generateDeployKey": Probe(
+        {"applicationId": "$ssh_application"}, {"applicationId": NOTHING}, ("ssh_application",)
     ),
     "application.saveDockerProvider": Probe(
         {"applicationId": "$application", "dockerImage": "ghcr.io/a/b:1"},

@@ -13,7 +13,7 @@ from api.procedure.procedure import Procedure
 from shared.vault import PrivateKey
 from tests.api.asking import create_application, create_registry
 from tests.api.deploying import create_deployable, deploy, make_point
-from tests.api.field_probes import GIT, Probe
+from tests.api.field_probes import GIT, SSH_GIT, Probe
 from tests.api.fleet import TestServer, make_verifier
 from tests.api.observing import CallEffects, observe
 from tests.databases import Database
@@ -55,8 +55,8 @@ class Scene:
             case "webhook":
                 made = await self.post("webhook.create", url="https://a.example/")
                 self.names[name] = made["webhookId"]
-            case "application":
-                await self._make_application()
+            case "application" | "ssh_application":
+                await self._make_application(name)
             case "new_build":
                 await self._make_application()
                 self.names[name] = (await self._ask("application.build"))["buildId"]
@@ -87,16 +87,16 @@ class Scene:
         if name == "gone_server":
             await self.post("server.remove", serverId=made["serverId"])
 
-    async def _make_application(self) -> None:
+    async def _make_application(self, name: str = "application") -> None:
         made = await create_application(
             self.client,
             name=f"probe-{next(self.numbers)}",
-            customGitUrl=GIT,
+            customGitUrl=SSH_GIT if name == "ssh_application" else GIT,
             buildRegistryId=self.names["registry"],
             buildServerId=self.names["server"],
             serverIds=[self.names["server"]],
         )
-        self.names["application"] = made["applicationId"]
+        self.names[name] = made["applicationId"]
 
     async def _ask(self, procedure: str) -> Any:
         return await self.post(procedure, applicationId=self.names["application"])

@@ -15,6 +15,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
+from shared.ssh.address import is_ssh
 from worker.builds.bases import FoundBase, pull_bases
 from worker.builds.pins import open_pins
 from worker.builds.sources.context import Context, find_inside, pack
@@ -32,7 +33,7 @@ from worker.jobs.mask import Mask
 from worker.jobs.second_opinion import Transfer, find_engine_login
 from worker.jobs.tools import Tools, log_sender, progress_recorder
 from worker.jobs.transfers import second_opinion_on_bases
-from worker.login import CONTEXT_TOKEN, GIT_TOKEN, EngineLogin, Grants, Login
+from worker.login import CONTEXT_TOKEN, GIT_SSH_KEY, GIT_TOKEN, EngineLogin, Grants, Login
 
 SILENCE = timedelta(hours=1)
 """A step may compile for long without output; a ping tells whether its Engine still answers."""
@@ -142,8 +143,8 @@ async def _fetch(
 ) -> Sources:
     match command.source:
         case GitSource() as source:
-            token = grants.secrets.get(GIT_TOKEN)
-            return await _fetch_git(command, source, token, tools, log=log, folder=folder)
+            secret = grants.secrets.get(GIT_SSH_KEY if is_ssh(source.url) else GIT_TOKEN)
+            return await _fetch_git(command, source, secret, tools, log=log, folder=folder)
         case UploadSource() as source:
             token = grants.secrets.get(CONTEXT_TOKEN)
             return await _fetch_upload(source, token, tools, log, folder)
@@ -152,7 +153,7 @@ async def _fetch(
 async def _fetch_git(
     command: ImageBuild,
     source: GitSource,
-    token: SecretStr | None,
+    secret: SecretStr | None,
     tools: Tools,
     *,
     log: JobLog,
@@ -160,7 +161,7 @@ async def _fetch_git(
 ) -> Sources:
     log.add(f"fetching {source.commit or source.branch or 'HEAD'} of {source.url}")
     checkout = await fetch(
-        source, token, folder / "sources", tools.networks, allow_missing=command.allow_missing
+        source, secret, folder / "sources", tools.networks, allow_missing=command.allow_missing
     )
     log.add(f"commit {checkout.commit}")
     for note in checkout.notes:

@@ -155,6 +155,16 @@ EXAMPLES: Mapping[str, Example] = {
         },
         answer=True,
     ),
+    "application.generateDeployKey": Example(
+        BY_APPLICATION,
+        {
+            **BY_APPLICATION,
+            "host": "git.example",
+            "publicKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBx3tsGyPjCpXNzbh3RVEYAcWLPQ7DBsuyg"
+            "Y9fHJuO6x wharfinger",
+            "fingerprint": "SHA256:1pA2E1JHEaVBWkLbmF4D0wFXGXjqWKEzkMLV0YpHfXY",
+        },
+    ),
     "application.saveDockerProvider": Example(
         {**BY_APPLICATION, "dockerImage": "ghcr.io/acme/shop:1.4", **BY_REGISTRY}, answer=True
     ),

@@ -48,7 +48,7 @@ GRANT INSERT ON public.deployment, public.deployment_server TO wharf_api;
 -- Control writes rollback points, after a verification. The API requests verifications, and drops points.
 GRANT UPDATE (verification_job_id, dropped_at) ON public.rollback TO wharf_api;
 GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, git_host, git_branch, git_commit,
-  git_build_path, git_username, git_token, build_type, dockerfile, docker_context_path, docker_build_stage,
+  git_build_path, git_username, git_token, git_ssh_key, git_ssh_public_key, git_host_key, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
   latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, allowed_keys) ON public.application TO wharf_api;

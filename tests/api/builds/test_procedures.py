@@ -104,6 +104,7 @@ async def test_an_image_is_built_pushed_and_retained_in_this_order(scenario: Bui
         "commit": None,
         "path": "",
         "username": "porter",
+        "host_keys": [],
     }
     assert pushed.command["reference"] == "ghcr.io/myorg/my-app:v1"
     assert pushed.command["source"] == made.command["reference"] == pushed.command["reference"]

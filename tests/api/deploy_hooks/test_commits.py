@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from api.deploy_hooks.answers import Ignored
-from api.deploy_hooks.commits import choose_commit, parse_commit_push
+from api.deploy_hooks.commits import CommitPush, choose_commit, parse_commit_push
 from shared.models import Application, DeployHook
 
 BEFORE, AFTER = "b" * 40, "a" * 40
@@ -52,6 +52,31 @@ def choose(body: object, *, branch: str | None = None, **filters: Any) -> str:
 @pytest.mark.parametrize("body", [GITHUB, GITLAB, GITEA, PLAIN])
 def test_a_push_of_each_sender_is_deployed(body: dict[str, Any]) -> None:
     assert choose(body) == choose(body, branch="main") == AFTER
+
+
+@pytest.mark.parametrize(
+    ("own", "pushed"),
+    [
+        ("git@git.example:acme/shop.git", {"ssh_url": "git@git.example:acme/shop.git"}),
+        ("git@git.example:acme/shop.git", {"clone_url": "https://git.example/acme/shop.git"}),
+        ("ssh://git@git.example/acme/shop", {"git_ssh_url": "git@git.example:acme/shop.git"}),
+        ("git@git.example:/acme/shop", {"git_ssh_url": "ssh://git@git.example:22/acme/shop.git"}),
+        ("ssh://git@git.example:2222/a/b", {"ssh_url": "ssh://git@git.example:2222/a/b.git"}),
+        ("https://git.example/acme/shop", {"ssh_url": "git@git.example:acme/shop.git"}),
+    ],
+)
+def test_a_repository_is_known_by_its_urls_of_ssh_and_https(
+    own: str, pushed: dict[str, str]
+) -> None:
+    settings: dict[str, Any] = {"source_type": "git", "git_url": own, "git_branch": "main"}
+    unfiltered: dict[str, Any] = {"path_filters": []}
+    behind, hook = Application(**settings), DeployHook(**unfiltered)
+
+    found = choose_commit(behind, hook, parse_commit_push({**PLAIN, "repository": pushed}))
+    other = {**PLAIN, "repository": {"ssh_url": "git@git.example:acme/other.git"}}
+
+    assert isinstance(found, CommitPush)
+    assert isinstance(choose_commit(behind, hook, parse_commit_push(other)), Ignored)
 
 
 def test_a_push_has_the_title_of_its_newest_commit() -> None:

@@ -38,6 +38,9 @@ def taken(kind: Any, text: str | None) -> Any:
         ("http://git.example.com:80/app", "git.example.com"),
         ("http://gitea:3000/a/b.git/", "gitea:3000"),
         ("https://10.1.2.3/~me/a%20b.git", "10.1.2.3"),
+        ("git@GitHub.com:myorg/app.git", "github.com"),
+        ("ssh://git@git.example.com:22/app.git", "git.example.com"),
+        ("ssh://git@git.example.com:2222/app.git", "git.example.com:2222"),
     ],
 )
 def test_the_host_of_a_repository_is_canonical(url: str, host: str) -> None:
@@ -57,8 +60,9 @@ def test_the_host_of_a_repository_is_canonical(url: str, host: str) -> None:
         "ext::sh -c touch% /tmp/pwned",
         "ext://sh",
         "fd::17/foo",
-        "git@github.com:myorg/app.git",
-        "ssh://git@github.com/myorg/app.git",
+        "git@github.com:-myorg/app.git",
+        "ssh://git:hush@github.com/myorg/app.git",
+        "ssh://-oProxyCommand=x/app.git",
         "git://github.com/myorg/app.git",
         "--upload-pack=touch /tmp/pwned",
         "-c core.sshCommand=x",

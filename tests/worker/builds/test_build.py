@@ -19,7 +19,9 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
 from shared.jobs.results import ImageResult
 from shared.reference import parse_reference
+from shared.ssh.keys import DeployKey
 from tests.fakes.git import TOKEN, GitServer, open_git_server
+from tests.fakes.git_ssh import open_ssh_git_server
 from tests.fakes.web import open_fake
 from tests.waiting import wait_until
 from tests.worker.builds.sources.test_upload import entry, make_tar
@@ -34,7 +36,7 @@ from worker.jobs.attempt import Attempt
 from worker.jobs.tools import Tools
 from worker.local.engines import LocalEngine
 from worker.local.namespaces import Namespace
-from worker.login import CONTEXT_TOKEN, GIT_TOKEN, Grant, Grants
+from worker.login import CONTEXT_TOKEN, GIT_SSH_KEY, GIT_TOKEN, Grant, Grants
 
 TAG = "wharf.example/team/handled:1"
 
@@ -190,6 +192,30 @@ async def test_private_sources_on_a_private_base_are_built_without_showing_a_sec
     assert "exit code 3" in output
     assert TOKEN not in output
     assert PASSWORD not in output
+
+
+async def test_a_deploy_key_builds_and_is_afterwards_in_no_file_log_or_message(
+    job: Job, tmp_path: Path
+) -> None:
+    key = DeployKey.generate()
+    (tmp_path / "ssh").mkdir()
+    async with open_ssh_git_server(tmp_path / "ssh") as server:
+        server.authorize(key)
+        commit = server.create("app").commit(
+            {"Dockerfile": f"FROM {BASE}\nCOPY . /app\nRUN env; ls -lR /app\n".encode()}
+        )
+        source = {"url": server.url("app"), "host_keys": (server.fingerprint,)}
+        grants = Grants(secrets={GIT_SSH_KEY: SecretStr(key.to_text())})
+
+        result = await job.run(grants, source=source)
+        error = await job.fail(grants, source={**source, "host_keys": ()})
+
+    assert result.revision == commit
+    assert error.code == FaultCode.HOST_KEY_NOT_PINNED
+    files = await asyncio.to_thread(_read_all, tmp_path)
+    shown = f"{job.log} {result!r} {error!r} {error.fault()!r}".encode()
+    for canary in key.to_text().encode().splitlines()[2:-1]:
+        assert not [content for content in (*files, shown) if canary in content]
 
 
 @pytest.mark.parametrize("use_buildkit", [True, False])
@@ -451,3 +477,7 @@ async def test_a_cancelled_build_ends_soon_and_leaves_no_sources(job: Job) -> No
 
     assert during
     assert list(job.tools.workspaces.directory.iterdir()) == []
+
+
+def _read_all(directory: Path) -> list[bytes]:
+    return [path.read_bytes() for path in directory.rglob("*") if path.is_file()]

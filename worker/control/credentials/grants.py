@@ -17,11 +17,13 @@ from shared.jobs.commands import (
 )
 from shared.jobs.permissions import require_allowed
 from shared.jobs.store.release import Released
+from shared.ssh.address import is_ssh
 from shared.vault import KeyRing, PublicKey, SealContext
 from worker.login import (
     BUILD_SECRETS,
     CONTEXT_TOKEN,
     ENVIRONMENT,
+    GIT_SSH_KEY,
     GIT_TOKEN,
     Grant,
     Grants,
@@ -129,19 +131,22 @@ def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
 
 
 def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:
-    """Open a build's secret that is not a login: the token of its repository."""
+    """Open a build's secret that is not a login: the token or deploy key of its repository."""
     match command:
-        case ImageBuild(source=GitSource() as source) if GIT_TOKEN in job.sealed:
-            context = SealContext(
-                GIT_TOKEN,
-                job.organization_id,
-                command.application_id,
-                source.host,
-                source.username,
-            )
-            return {GIT_TOKEN: SecretStr(vault.open(job.sealed[GIT_TOKEN], context))}
+        case ImageBuild(source=GitSource() as source):
+            purpose = GIT_SSH_KEY if is_ssh(source.url) else GIT_TOKEN
         case _:
             return {}
+    if purpose not in job.sealed:
+        return {}
+    context = SealContext(
+        purpose,
+        job.organization_id,
+        command.application_id,
+        source.host,
+        source.username,
+    )
+    return {purpose: SecretStr(vault.open(job.sealed[purpose], context))}
 
 
 def _open_variables(

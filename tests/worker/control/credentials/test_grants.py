@@ -31,6 +31,7 @@ from worker.login import (
     BUILD_SECRETS,
     CONTEXT_TOKEN,
     ENVIRONMENT,
+    GIT_SSH_KEY,
     GIT_TOKEN,
     Grant,
     Grants,
@@ -390,6 +391,31 @@ def test_an_environment_is_for_its_application_only(changes: dict[str, str]) -> 
 
 def test_a_container_without_an_environment_is_given_nothing() -> None:
     assert seal_grants(RING, make_job(REPLACE, **WITHOUT_REGISTRY)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_given"),
+    [
+        ({}, True),
+        ({"url": "git@other.example:team/app.git"}, False),
+        ({"url": "ssh://porter@git.example:2222/team/app.git"}, False),
+        ({"username": "mallory"}, False),
+    ],
+)
+def test_a_deploy_key_is_for_its_host_port_and_user_only(
+    changes: dict[str, str], *, is_given: bool
+) -> None:
+    bound = SealContext(GIT_SSH_KEY, "organization", "application", "git.example", "porter")
+    changes = {"url": "porter@git.example:team/app.git", **changes}
+    behind_ssh = BUILD.model_copy(update={"source": BUILD.source.model_copy(update=changes)})
+    job = make_job(behind_ssh, sealed={GIT_SSH_KEY: VAULT.public.seal("key_canary", bound)})
+
+    if is_given:
+        given = open_grants(job, ["git.example", HOST])
+        assert given.secrets[GIT_SSH_KEY].get_secret_value() == "key_canary"
+    else:
+        with pytest.raises(CredentialError):
+            seal_grants(RING, job)
 
 
 def test_an_environment_is_no_build_s_and_build_secrets_are_no_container_s() -> None:

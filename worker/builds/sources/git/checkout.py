@@ -1,8 +1,8 @@
 """Fetch the sources of a git repository: one shallow commit with its submodules and LFS files.
 
 The refs are read before git runs, and the number and size of the files are checked before one of
-them is written. Submodules and LFS files follow the same rules: checked addresses, http or https,
-common limits. The login is sent only to the repository's own origin.
+them is written. Submodules and LFS files follow the same rules: checked addresses, http, https or
+SSH, common limits. The login is sent only to the repository's own origin.
 """
 
 import asyncio
@@ -22,20 +22,15 @@ from shared.faults import FaultCode
 from shared.jobs.commands import GitSource
 from shared.networks import RegistryNetworks
 from worker.builds.sources.git.command import Git, GitError, is_plain_path
-from worker.builds.sources.git.lfs import fetch_files, find_endpoint
+from worker.builds.sources.git.lfs import fetch_files
 from worker.builds.sources.git.lfs_pointers import MAX_POINTER_BYTES, find_pointers
-from worker.builds.sources.git.refs import (
-    Advertisement,
-    Remote,
-    fetch_refs,
-    open_client,
-    open_remote,
-)
+from worker.builds.sources.git.origin import Origin, open_origin
+from worker.builds.sources.git.refs import Advertisement, open_client
+from worker.builds.sources.git.remote import Remote
 from worker.builds.sources.git.revisions import choose_commit, shorten
 from worker.builds.sources.git.submodules import (
     GITMODULES,
     Submodule,
-    is_same_origin,
     read_submodules,
     resolve_url,
 )
@@ -70,7 +65,7 @@ class Checkout:
 
 async def fetch(
     source: GitSource,
-    token: SecretStr | None,
+    secret: SecretStr | None,
     directory: Path,
     networks: RegistryNetworks,
     limits: Limits = LIMITS,
@@ -79,9 +74,11 @@ async def fetch(
 ) -> Checkout:
     """Fetch the commit that ``source`` names into ``directory``, which is empty.
 
+    ``secret`` is the token of a repository behind http or https, the deploy key of one behind SSH.
+
     Raises:
         SourceError: ``revision_not_found``, ``source_too_large``, ``transfer_timeout``, or an error
-            of `worker.builds.sources.git.refs`; ``source_incomplete``, a submodule or an LFS file
+            of `worker.builds.sources.git.origin`; ``source_incomplete``, a submodule or an LFS file
             cannot be fetched, unless that is allowed.
         SetupError: there is no git on this server.
     """
@@ -89,9 +86,8 @@ async def fetch(
         raise SetupError("git is not installed", remedy="Install the package git on this server.")
     limit = asyncio.timeout(limits.time.total_seconds())
     try:
-        async with limit:
-            fetching = _Fetching(source, token, directory, networks, limits)
-            checkout = await fetching.run()
+        async with limit, open_origin(source, secret, networks, directory / "ssh") as origin:
+            checkout = await _Fetching(origin, directory, limits).run()
     except TimeoutError as error:
         if not limit.expired():
             raise
@@ -118,10 +114,8 @@ class _Tree:
 class _Fetching:
     """One fetch with its submodules and LFS files, which share its limits."""
 
-    source: GitSource
-    token: SecretStr | None
+    origin: Origin
     directory: Path
-    networks: RegistryNetworks
     limits: Limits
     repositories: int = 0
     fetched_bytes: int = 0
@@ -131,17 +125,13 @@ class _Fetching:
     notes: list[str] = field(default_factory=list)
 
     async def run(self) -> Checkout:
-        advertisement = await fetch_refs(await self._open(self.source.url))
-        commit = choose_commit(advertisement, self.source)
+        source = self.origin.source
+        advertisement = await self.origin.fetch_refs(source.url)
+        commit = choose_commit(advertisement, source)
         tree = self.directory / "tree"
         tree.mkdir(parents=True)
         await self._fetch(advertisement, commit, tree)
         return Checkout(tree, commit, shorten(self.missing), shorten(self.notes))
-
-    async def _open(self, url: str) -> Remote:
-        """Open a remote; only the origin of the source itself gets the login."""
-        token = self.token if is_same_origin(url, self.source.url) else None
-        return await open_remote(url, self.source.username, token, self.networks)
 
     async def _fetch(
         self,
@@ -174,7 +164,7 @@ class _Fetching:
         Raises:
             GitError: the first one, if no branch leads to the commit.
         """
-        url = advertisement.remote.url
+        url = advertisement.remote.git_url
         try:
             fetching = git.run("fetch", "--quiet", "--depth=1", "--no-tags", "--", url, commit)
             return await self._within_limits(git.folder, fetching)
@@ -200,23 +190,22 @@ class _Fetching:
         if nesting == self.limits.nesting or self.repositories >= self.limits.repositories:
             raise SourceError(
                 FaultCode.SOURCE_TOO_LARGE,
-                f"{self.source.url} has too many submodules",
+                f"{self.origin.source.url} has too many submodules",
                 remedy="Remove submodules that the build does not need.",
             )
         subtree = tree / submodule.path
         if not await asyncio.to_thread(_is_plain_directory, tree, submodule.path):
             raise SourceError(FaultCode.SOURCE_INVALID, f"{path[:200]!r} is not a plain directory")
         try:
-            remote = await self._open(resolve_url(parent.remote.url, submodule.url))
-            await self._fetch(
-                await fetch_refs(remote), submodule.commit, subtree, f"{path}/", nesting + 1
-            )
+            url = resolve_url(parent.remote.url, submodule.url)
+            found = await self.origin.fetch_refs(url)
+            await self._fetch(found, submodule.commit, subtree, f"{path}/", nesting + 1)
         except (SourceError, RefusedNetworkError) as error:
             if error.retryable or error.code in _FATAL:
                 raise
             self.missing.append(f"submodule {path} ({error.message})")
         else:
-            self.notes.append(f"submodule {path}: {submodule.commit} of {remote.url}")
+            self.notes.append(f"submodule {path}: {submodule.commit} of {found.remote.url}")
 
     async def _fetch_lfs(self, git: Git, commit: str, small: list[str], prefix: str) -> None:
         """Replace LFS pointers by their files."""
@@ -237,7 +226,8 @@ class _Fetching:
         else:
             draft = git.folder / "lfs-draft"
             async with open_client() as client:
-                reasons = await fetch_files(client, remote, pointers.found, self.networks, draft)
+                networks = self.origin.networks
+                reasons = await fetch_files(client, remote, pointers.found, networks, draft)
         fetched = len(pointers.found) - len(reasons)
         self.notes.append(f"{fetched} LFS files of {git.remote.url}")
         self.missing += [f"LFS file {prefix}{path} ({reason})" for path, reason in reasons.items()]
@@ -249,10 +239,7 @@ class _Fetching:
             command = ("config", "--blob", f"{commit}:.lfsconfig", "-z", "--get", "lfs.url")
             async for entry in git.lines(*command):
                 named = entry.decode(errors="replace")
-        url = find_endpoint(git.remote.url, named)
-        if named:
-            return await self._open(url)
-        return Remote(url, git.remote.addresses, git.remote.authorization)
+        return await self.origin.open_lfs(git.remote, named)
 
     async def _check_tree(self, git: Git, commit: str) -> _Tree:
         """Check the number and size of the files before one is written, and sort the entries."""

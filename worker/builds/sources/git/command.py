@@ -6,19 +6,16 @@ our own user can read, and neither on a command line nor on disk.
 """
 
 import asyncio
-import contextlib
 import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from shared.coroutines import end
-from worker.builds.sources.git.refs import Remote
-
-MAX_OUTPUT = 300
+from worker.builds.sources.git.processes import read_end, running
+from worker.builds.sources.git.remote import GitRemote
 
 _SETTINGS = {
     "core.hooksPath": os.devnull,
@@ -54,18 +51,18 @@ class Git:
 
     folder: Path
     tree: Path
-    remote: Remote
+    remote: GitRemote
 
     async def run(self, *arguments: str) -> None:
         """Run git; raise `GitError` unless it succeeds."""
         async with self._running(*arguments) as process:
-            _, output = await asyncio.gather(_read_end(process.stdout), _read_end(process.stderr))
+            _, output = await asyncio.gather(read_end(process.stdout), read_end(process.stderr))
             await self._require_success(process, output)
 
     async def lines(self, *arguments: str) -> AsyncIterator[bytes]:
         """Run git and yield the entries of its output, which end with zero bytes."""
         async with self._running(*arguments) as process:
-            reading = asyncio.create_task(_read_end(process.stderr))
+            reading = asyncio.create_task(read_end(process.stderr))
             try:
                 assert process.stdout  # noqa: S101 - it is piped
                 try:
@@ -79,34 +76,15 @@ class Git:
             finally:
                 await end(reading)
 
-    @asynccontextmanager
-    async def _running(self, *arguments: str) -> AsyncIterator[Process]:
-        process = await asyncio.create_subprocess_exec(
-            "git",
-            *arguments,
-            cwd=self.tree,
-            env=self._environment(),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            stderr=PIPE,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            # Also its helpers, which use the network: they are in its process group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            for stream in (process.stdout, process.stderr):
-                await _read_end(stream)  # a transport closes at the end of its pipes
-            await process.wait()
+    def _running(self, *arguments: str) -> AbstractAsyncContextManager[Process]:
+        return running("git", *arguments, cwd=self.tree, env=self._environment())
 
     async def _require_success(self, process: Process, output: str) -> None:
         if await process.wait():
             raise GitError(output)
 
     def _environment(self) -> Mapping[str, str]:
-        settings = {**_SETTINGS, **self._pin(), **self._login()}
+        settings = {**_SETTINGS, **self.remote.git_settings}
         numbered = {}
         for index, (key, value) in enumerate(settings.items()):
             numbered[f"GIT_CONFIG_KEY_{index}"] = key
@@ -120,25 +98,12 @@ class Git:
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "GIT_CONFIG_COUNT": str(len(settings)),
-            "GIT_ALLOW_PROTOCOL": "http:https",
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ASKPASS": "true",
             "GIT_LFS_SKIP_SMUDGE": "1",
+            **self.remote.git_environment,
             **numbered,
         }
-
-    def _pin(self) -> Mapping[str, str]:
-        """Return the setting that makes git use the checked addresses."""
-        if self.remote.hostname in self.remote.addresses:
-            return {}
-        address = ",".join(f"[{one}]" if ":" in one else one for one in self.remote.addresses)
-        return {"http.curloptResolve": f"{self.remote.hostname}:{self.remote.port}:{address}"}
-
-    def _login(self) -> Mapping[str, str]:
-        if self.remote.authorization is None:
-            return {}
-        header = f"Authorization: {self.remote.authorization.get_secret_value()}"
-        return {f"http.{self.remote.url}.extraHeader": header}
 
 
 def is_plain_path(tree: Path, path: str) -> bool:
@@ -147,11 +112,3 @@ def is_plain_path(tree: Path, path: str) -> bool:
     A tree may have one name twice; then git may write a link where something else is expected.
     """
     return (tree / path).resolve() == tree.resolve() / path
-
-
-async def _read_end(stream: asyncio.StreamReader | None) -> str:
-    """Return the end of the output; a server may make git print without end."""
-    kept = b""
-    while stream is not None and (chunk := await stream.read(4096)):
-        kept = (kept + chunk)[-MAX_OUTPUT:]
-    return " ".join(kept.decode(errors="replace").split())

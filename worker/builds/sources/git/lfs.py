@@ -20,13 +20,8 @@ from shared.errors import RefusedNetworkError, SourceError
 from shared.faults import FaultCode
 from shared.networks import RegistryNetworks
 from worker.builds.sources.git.lfs_pointers import Pointer
-from worker.builds.sources.git.refs import (
-    MAX_REDIRECTS,
-    Remote,
-    make_request,
-    make_unreachable,
-    open_remote,
-)
+from worker.builds.sources.git.refs import MAX_REDIRECTS, make_request, make_unreachable
+from worker.builds.sources.git.remote import Remote, open_remote
 from worker.builds.sources.git.submodules import is_same_origin
 
 BATCH = 100
@@ -68,7 +63,7 @@ def find_endpoint(url: str, named: str = "") -> str:
     """Return the LFS endpoint of a repository: the one that ``.lfsconfig`` names, or the default.
 
     Raises:
-        SourceError: ``source_invalid``, the repository has TLS and the named endpoint has not.
+        SourceError: ``source_invalid``, the repository has TLS or SSH, the named endpoint no TLS.
     """
     if not named:
         return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
@@ -193,8 +188,8 @@ class _Server:
 
 
 def _is_downgrade(url: str, other: str) -> bool:
-    """Return whether the first URL has TLS and the other has not."""
-    return url.startswith("https://") and not other.startswith("https://")
+    """Return whether the first URL has TLS, or is one of SSH, and the other has no TLS."""
+    return not url.startswith("http://") and not other.startswith("https://")
 
 
 def _choose(one: _Object | None) -> _Action | MissingFileError:

@@ -1,102 +1,39 @@
 """Read the refs of a git server, its branches, tags and commits, before git itself runs.
 
 git reports every failed fetch with text and the same exit code. The statuses of HTTP distinguish an
-unknown host, a wrong token and a missing branch. The address is looked up once, checked, and pinned
-for git too. The protocol is git's "smart" HTTP (gitprotocol-http, gitprotocol-pack).
+unknown host, a wrong token and a missing branch. The protocol is git's "smart" HTTP
+(gitprotocol-http, gitprotocol-pack).
 """
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
-from pydantic import SecretStr
 
-from shared.errors import RegistryError, SourceError
+from shared.errors import SourceError
 from shared.faults import FaultCode
-from shared.networks import RegistryNetworks
-from worker.oci.transport.address import SystemResolver, are_loopback, resolve
-from worker.oci.transport.errors import make_connection_error
+from worker.builds.sources.git.remote import (
+    ANSWER_SECONDS,
+    GitRemote,
+    Remote,
+    make_unreachable_error,
+)
 
-DNS = timedelta(seconds=5)
-ANSWER_SECONDS = 30
 MAX_BYTES = 64 * 1024 * 1024
 """Enough for a million branches; the largest known repositories have some hundred thousand."""
 
 MAX_REDIRECTS = 3
-DEFAULT_USERNAME = "x-access-token"
-"""The username of a token without a given one; GitHub, GitLab and Gitea accept any."""
-
 _SERVICE = "git-upload-pack"
 _MEDIA_TYPE = f"application/x-{_SERVICE}-advertisement"
-_REMEDIES = {
-    FaultCode.DNS_NOT_FOUND: "Check the repository's URL, and that this server's DNS knows it.",
-    FaultCode.DNS_FAILURE: "This server's DNS resolver does not answer; check resolv.conf.",
-    FaultCode.TLS_UNKNOWN_CA: "Add the git server's CA to this server's trusted certificates.",
-    FaultCode.TLS_EXPIRED: "Renew the git server's certificate, or correct this server's clock.",
-    FaultCode.TLS_NAME_MISMATCH: "Use one of the names that the certificate is valid for.",
-    FaultCode.TLS_NOT_OFFERED: "The git server answers in plain HTTP. Use an http:// URL.",
-}
-
-
-@dataclass(frozen=True)
-class Remote:
-    """A repository's URL without login, the checked addresses of its host, and the login for it."""
-
-    url: str
-    addresses: tuple[str, ...]
-    authorization: SecretStr | None = None
-
-    @property
-    def netloc(self) -> str:
-        return urlsplit(self.url).netloc
-
-    @property
-    def hostname(self) -> str:
-        return urlsplit(self.url).hostname or ""
-
-    @property
-    def port(self) -> int:
-        parts = urlsplit(self.url)
-        return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 @dataclass(frozen=True)
 class Advertisement:
     """A repository's address, and its refs by name: ``HEAD``, ``refs/heads/main``."""
 
-    remote: Remote
+    remote: GitRemote
     refs: Mapping[str, str]
-
-
-async def open_remote(
-    url: str, username: str, token: SecretStr | None, networks: RegistryNetworks
-) -> Remote:
-    """Check a repository's URL and resolve its host.
-
-    Raises:
-        SourceError: ``source_invalid``, the URL is not a plain one of http or https, or the token
-            would be sent in clear over the network; ``dns_not_found``, ``dns_failure``.
-        RefusedNetworkError: the host has an address that is not allowed here.
-    """
-    clean = _parse_url(url)
-    hostname = urlsplit(clean).hostname or ""
-    try:
-        addresses = await resolve(hostname, networks, SystemResolver(), DNS)
-    except RegistryError as error:
-        raise _as_source_error(error) from error
-    if token is None:
-        return Remote(clean, addresses)
-    if clean.startswith("http://") and not are_loopback(addresses):
-        raise SourceError(
-            FaultCode.SOURCE_INVALID,
-            f"the token for {hostname} would be sent without TLS",
-            remedy="Give the repository's https:// URL.",
-        )
-    login = f"{username or DEFAULT_USERNAME}:{token.get_secret_value()}".encode()
-    return Remote(clean, addresses, SecretStr(f"Basic {base64.b64encode(login).decode()}"))
 
 
 def open_client() -> httpx2.AsyncClient:
@@ -155,28 +92,6 @@ def _packets(content: bytes) -> Iterator[bytes]:
             )
         yield content[at + 4 : at + size]
         at += size or 4
-
-
-def _parse_url(url: str) -> str:
-    """Check the URL and return it without a slash or a query at its end."""
-    try:
-        parts = urlsplit(url.strip())
-        is_good = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or 1)
-    except ValueError:
-        is_good = False
-    if not is_good or not url.isprintable() or " " in url.strip():
-        raise SourceError(
-            FaultCode.SOURCE_INVALID,
-            "the repository's URL is not https://host/path",
-            remedy="Give the https:// URL; git@host:path and ssh:// are not supported.",
-        )
-    if "@" in parts.netloc:
-        raise SourceError(
-            FaultCode.SOURCE_INVALID,
-            f"the URL of the repository at {parts.hostname} holds a login",
-            remedy="Give username and token in separate fields.",
-        )
-    return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path.rstrip("/"), "", ""))
 
 
 def make_request(
@@ -267,7 +182,7 @@ def make_unreachable(error: httpx2.TransportError, remote: Remote) -> SourceErro
     where = f"{remote.hostname}:{remote.port}"
     if isinstance(error, httpx2.TimeoutException):
         return SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer in time")
-    return _as_source_error(make_connection_error(root_cause(error), where))
+    return make_unreachable_error(root_cause(error), where)
 
 
 def root_cause(error: BaseException) -> BaseException:
@@ -275,10 +190,3 @@ def root_cause(error: BaseException) -> BaseException:
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return error
-
-
-def _as_source_error(error: RegistryError) -> SourceError:
-    """Convert a diagnosis of `worker.oci`, whose remedies are for registries."""
-    code = FaultCode(error.code)
-    known = code if code in _REMEDIES else FaultCode.SOURCE_UNREACHABLE
-    return SourceError(known, error.message, remedy=_REMEDIES.get(code, ""))

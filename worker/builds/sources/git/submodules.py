@@ -6,6 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
+from shared.ssh.address import SshAddress, is_ssh
 from worker.builds.sources.git.command import Git, GitError
 
 GITMODULES = ".gitmodules"
@@ -60,8 +61,10 @@ def resolve_url(parent: str, url: str) -> str:
         )
     if not url.startswith(("./", "../")):
         return url
+    ssh = SshAddress.parse(parent) if is_ssh(parent) else None
     parts = urlsplit(parent)
-    steps = parts.path.strip("/").split("/")
+    whole = ssh.path if ssh else parts.path
+    steps = whole.strip("/").split("/")
     rest = url
     while rest.startswith(("./", "../")):
         step, _, rest = rest.partition("/")
@@ -74,11 +77,13 @@ def resolve_url(parent: str, url: str) -> str:
                 )
             steps.pop()
     path = "/".join([*steps, rest.strip("/")])
+    if ssh:
+        return str(ssh.with_path(f"/{path}" if whole.startswith("/") else path))
     return urlunsplit((parts.scheme, parts.netloc, f"/{path}", "", ""))
 
 
 def is_same_origin(one: str, other: str) -> bool:
-    """Return whether two URLs have the same scheme, host and port."""
+    """Return whether two URLs of http or https have the same scheme, host and port."""
     try:
         return _origin(one) == _origin(other)
     except ValueError:

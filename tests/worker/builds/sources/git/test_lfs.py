@@ -19,7 +19,8 @@ from tests.fakes.git import make_pointer
 from tests.fakes.web import Fake, open_fake, says
 from worker.builds.sources.git.lfs import fetch_files, find_endpoint
 from worker.builds.sources.git.lfs_pointers import Pointer
-from worker.builds.sources.git.refs import Remote, open_client
+from worker.builds.sources.git.refs import open_client
+from worker.builds.sources.git.remote import Remote
 
 CONTENT = b"this is the content of 31 bytes"
 OID = hashlib.sha256(CONTENT).hexdigest()

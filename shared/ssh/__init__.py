@@ -1,0 +1,1 @@
+"""Git repositories behind SSH: their addresses, deploy keys and host keys."""
