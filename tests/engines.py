@@ -4,8 +4,6 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 VARIABLE = "WHARF_TEST_ENGINE"
 """The name of an Engine as `.ci/engines` knows it: ``28.5-containerd``."""
 
@@ -24,9 +22,6 @@ def uses_containerd_store() -> bool:
     return os.environ.get(VARIABLE, "").endswith("-containerd")
 
 
-graph_store = pytest.mark.skipif(
-    uses_containerd_store(), reason="It is about how Engines without the containerd store do it."
-)
-oldest_engine = pytest.mark.skipif(
-    os.environ.get(VARIABLE, "20.10") != "20.10", reason="It is about Engines before 23."
-)
+def is_before_23() -> bool:
+    """Return whether that Engine is older than those that unpack zstd and indexes in indexes."""
+    return os.environ.get(VARIABLE, "20.10") == "20.10"

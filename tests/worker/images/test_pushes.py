@@ -12,7 +12,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import ImagePush
 from shared.jobs.results import ImageResult
 from shared.reference import Reference
-from tests.engines import graph_store
+from tests.engines import uses_containerd_store
 from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
 from tests.fakes.web import Fake
@@ -53,7 +53,6 @@ class PushScenario:
         return await push(command, Grants(grants=(grant,)), Attempt("job", 1), self.tools)
 
 
-@graph_store
 @pytest.mark.parametrize("lost", [1, 0], ids=["answer lost", "pushed twice"])
 async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
     lost: int,
@@ -82,7 +81,8 @@ async def test_a_stored_push_succeeds_whatever_the_registry_answers_then(
 
     assert first.digest == again.digest == held.digest
     assert (caught.value.code, caught.value.retryable) == (FaultCode.TAG_IMMUTABLE, False)
-    assert tags.refused == 2
+    # With the containerd store an Engine looks first, and pushes nothing that is there.
+    assert tags.refused == (1 if uses_containerd_store() else 2)
 
 
 @pytest.mark.parametrize("networks", ["loopback", "private"])
