@@ -33,7 +33,7 @@ TESTED_REGISTRY = _all("registryType registryName", "a test does not depend on i
 
 SERVER = {
     **ROW,
-    **_all("ipAddress port username sshKeyId", "a server's worker joins with a token"),
+    **_all("port username sshKeyId", "a server's worker joins with a token"),
     **_all("command enableDockerCleanup metricsConfig", _NOT_HERE),
     **_all("appName serverStatus", _READ_ONLY),
 }

@@ -71,7 +71,7 @@ DIFFERENCES: Mapping[str, str] = {
     "rollback.delete": "deletes the image's bytes too, if nothing else needs them",
     "rollback.rollback": "answers the deployment that rolls back",
     "server.create": "answers a token with which the server's worker joins",
-    "server.update": "changes the name, the description and the roles",
+    "server.update": "changes the name, the description, the shown address and the roles",
     "server.validate": "answers what the worker reports of the Engine",
     "settings.getDokployVersion": "answers the version of Dokploy whose clients are supported",
     "user.createApiKey": "the key has the role of its maker; no limits of its own",

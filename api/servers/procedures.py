@@ -25,6 +25,7 @@ from api.servers.schemas import (
     CreatedServer,
     JoinToken,
     Roles,
+    ServerAddress,
     ServerOutput,
     ServerType,
     roles_of,
@@ -40,6 +41,7 @@ class CreateServer(Input):
 
     name: Name
     description: Text = ""
+    ip_address: ServerAddress = None
     roles: Roles = BOTH_ROLES
     server_type: Annotated[ServerType | None, NotBeside("roles")] = None
 
@@ -51,7 +53,10 @@ class CreateServer(Input):
 
 
 class UpdateServer(Change):
-    """The fields to change; fields that are left out do not change."""
+    """The fields to change; fields that are left out do not change.
+
+    ``ipAddress`` is only shown; ``null`` or nothing takes it away.
+    """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.SERVER
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset({"name", "serverType"})
@@ -59,6 +64,7 @@ class UpdateServer(Change):
     server_id: Id
     name: Name = ""
     description: Text = ""
+    ip_address: ServerAddress = None
     roles: Roles = BOTH_ROLES
     server_type: Annotated[ServerType | None, NotBeside("roles")] = None
 
@@ -77,6 +83,7 @@ async def create(context: Context, request: CreateServer) -> CreatedServer:
         organization_id=context.organization_id,
         name=request.name,
         description=request.description,
+        ip_address=request.ip_address,
         roles=request.chosen_roles,
     )
     async with context.transaction() as session:
@@ -124,7 +131,7 @@ async def one(context: Context, request: ChosenServer) -> ServerOutput:
 
 
 async def update(context: Context, request: UpdateServer) -> ChangedServer:
-    """Change a server's name, description or roles."""
+    """Change a server's name, description, address or roles."""
     given = sorted(request.model_fields_set - {"server_id", "server_type"})
     server_type = request.server_type if "roles" not in given else None
     async with context.transaction() as session:

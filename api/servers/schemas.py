@@ -1,15 +1,17 @@
 """The input and output of servers."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from api.fields.shapes import Document, Id, Input, Moment, Output, Warned, show_document
 from shared.jobs.commands import JobClass
 from shared.models import Server
 from shared.models.server import ROLES
+from shared.networks import is_address, is_number
 
 SECOND_WORKER_SHOWN = timedelta(days=7)
 """The time for which a copied state directory is reported."""
@@ -17,6 +19,22 @@ SECOND_WORKER_SHOWN = timedelta(days=7)
 ServerType = Literal["deploy", "build"]
 RoleOfServer = Literal["deploy", "build"]
 Roles = Annotated[list[RoleOfServer], Field(min_length=1, max_length=2)]
+MAX_ADDRESS_CHARACTERS = 253
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+
+
+def _require_address(text: str | None) -> str | None:
+    """Return an IP address or a host name; `None` for the empty text."""
+    if not text:
+        return None
+    if is_address(text) or (_NAME.fullmatch(text) and not is_number(text)):
+        return text
+    raise ValueError("Invalid string: neither an IP address nor a host name")
+
+
+ServerAddress = Annotated[
+    str | None, Field(max_length=MAX_ADDRESS_CHARACTERS), AfterValidator(_require_address)
+]
 BOTH_ROLES: Any = Field(default_factory=lambda: list(ROLES))
 
 
@@ -34,8 +52,9 @@ class ServerOutput(Output):
     used its state directory.
 
     For clients of Dokploy ``serverType`` is ``build`` for a server that only builds, and
-    ``serverStatus`` says whether it is online. Nothing connects to a server, so it has no
-    ``ipAddress`` and no ``port`` and SSH key here.
+    ``serverStatus`` says whether it is online. ``ipAddress`` is the one that was given, else the
+    address from which its worker last registered at PostgreSQL, which may be that of a gateway;
+    empty if neither is known. Nothing connects to a server, so it has no ``port`` and no SSH key.
     """
 
     server_id: str
@@ -62,7 +81,7 @@ class ServerOutput(Output):
     second_worker_at: Moment | None
     server_type: ServerType
     server_status: Literal["active", "inactive"]
-    ip_address: str = ""
+    ip_address: str
     port: int | None = None
     ssh_key_id: str | None = None
 
@@ -71,6 +90,7 @@ class ServerOutput(Output):
         return cls.model_validate(
             {
                 **server.model_dump(),
+                "ip_address": server.ip_address or server.seen_address or "",
                 "online": online,
                 "offline_since": None if online else server.seen_at,
                 "platform": _platform(server.engine or {}),

@@ -40,7 +40,9 @@ class Server(SQLModel, table=True):
     jobs while it is ``draining``, and none of its paused classes. ``engine`` is the last report
     of its Docker Engine, empty while that does not answer; ``clock_ahead_seconds`` is its clock
     minus PostgreSQL's. ``predecessor`` is the previous worker process, assumed dead; if it sends a
-    heartbeat, at ``second_worker_at``, two workers use one state directory.
+    heartbeat, at ``second_worker_at``, two workers use one state directory. ``ip_address`` is what
+    an administrator said, ``seen_address`` the address from which the worker last registered at
+    PostgreSQL.
     """
 
     __table_args__ = (
@@ -69,6 +71,8 @@ class Server(SQLModel, table=True):
     organization_id: str = Field(foreign_key="organization.organization_id")
     name: str
     description: str = ""
+    ip_address: str | None = None
+    seen_address: str | None = None
     created_at: Moment = moment(default_now=True)
     removed_at: Moment = moment()
     approved_at: Moment = moment()

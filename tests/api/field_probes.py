@@ -139,6 +139,7 @@ PROBES: dict[str, Probe] = {
         {
             "name": "other-{n}",
             "description": "other",
+            "ipAddress": "192.0.2.7",
             "roles": ["build"],
             "serverType": "build",
         },
@@ -152,6 +153,7 @@ PROBES: dict[str, Probe] = {
             "serverId": NOTHING,
             "name": "other-{n}",
             "description": "other",
+            "ipAddress": "192.0.2.7",
             "roles": ["build"],
             "serverType": "build",
         },

@@ -112,7 +112,7 @@ SERVER: Example = {
     "secondWorkerAt": None,
     "serverType": "deploy",
     "serverStatus": "active",
-    "ipAddress": "",
+    "ipAddress": "192.0.2.10",
     "port": None,
     "sshKeyId": None,
 }

@@ -38,7 +38,7 @@ GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
   allowed_applications)
   ON public.registry TO wharf_api;
-GRANT UPDATE (name, description, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
+GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application keeps its id and its organization.
 GRANT INSERT, DELETE ON public.application, public.application_server TO wharf_api;

@@ -17,7 +17,7 @@ BY_SSH = {
     "serverType": "deploy",
     "enableDockerCleanup": True,
 }
-WITHOUT_EFFECT = {"ipAddress", "port", "username", "sshKeyId", "enableDockerCleanup"}
+WITHOUT_EFFECT = {"port", "username", "sshKeyId", "enableDockerCleanup"}
 
 
 async def create(client: httpx2.AsyncClient, **more: Any) -> dict[str, Any]:
@@ -37,7 +37,8 @@ async def test_a_server_of_each_type_has_its_roles(
 
     assert created["roles"] == roles
     assert (created["serverType"], created["serverStatus"]) == (server_type, "inactive")
-    assert (created["ipAddress"], created["port"], created["sshKeyId"]) == ("", None, None)
+    assert created["ipAddress"] == "192.0.2.1"
+    assert (created["port"], created["sshKeyId"]) == (None, None)
     assert {each["field"] for each in created["warnings"]} == WITHOUT_EFFECT
 
 
@@ -52,6 +53,30 @@ async def test_an_update_changes_the_roles_only_with_the_type(client: httpx2.Asy
     assert (same.json()["roles"], same.json()["name"]) == (["deploy"], "renamed")
     assert builds.json()["roles"] == ["build"]
     assert named == WITHOUT_EFFECT
+
+
+async def test_the_address_is_that_of_its_worker_unless_another_one_is_given(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    async def shown() -> str:
+        [one] = (await client.get("/api/server.all")).json()
+        return str(one["ipAddress"])
+
+    async def change(address: str | None) -> httpx2.Response:
+        body = {"serverId": server.server_id, "ipAddress": address}
+        return await client.post("/api/server.update", json=body)
+
+    seen = await shown()
+    given = [(await change(each)).json()["ipAddress"] for each in ("2001:db8::1", "web.example")]
+    refused = [
+        (await change(each)).status_code for each in ("a b", "-x", "1.2.3", "http://a", "x" * 254)
+    ]
+    kept = await shown()
+    taken = (await change("")).json()["ipAddress"]
+
+    assert (seen, given) == ("127.0.0.1", ["2001:db8::1", "web.example"])
+    assert refused == [400] * 5
+    assert (kept, taken) == ("web.example", "127.0.0.1")
 
 
 async def test_a_server_that_is_online_is_active(

@@ -30,6 +30,7 @@ BEGIN
     predecessor = CASE WHEN incarnation = document->>'predecessor' THEN incarnation
                        WHEN incarnation = document->>'incarnation' THEN predecessor END,
     incarnation = document->>'incarnation', registered_at = now(), seen_at = now(), draining = false,
+    seen_address = host(inet_client_addr()),
     wire_version = (document->>'wire_version')::integer,
     worker_version = public.plain_text(left(document->>'worker_version', 100)),
     kinds = coalesce((SELECT array_agg(public.plain_text(left(kind #>> '{}', 100))) FROM jsonb_array_elements(
