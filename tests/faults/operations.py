@@ -116,6 +116,7 @@ async def run(
     except TimeoutError:
         return Answer(None, "stopped", retryable=False, seconds=time.monotonic() - begun)
     finally:
+        await tools.clean_ups.finish()
         await _remove(target, tools)
     return Answer(None, "", retryable=False, seconds=time.monotonic() - begun)
 

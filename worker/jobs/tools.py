@@ -15,6 +15,7 @@ from shared.reference import Reference, parse_registry
 from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
+from worker.jobs.clean_ups import CleanUps
 from worker.jobs.engine_view import EngineView
 from worker.jobs.joblog import LogSender
 from worker.jobs.verdicts import PLACE_CODES
@@ -92,6 +93,7 @@ class Tools:
     destinations: Destinations = field(default_factory=Destinations)
     engine_view: EngineView = field(default_factory=EngineView)
     transfers: TransferCount = field(default_factory=TransferCount)
+    clean_ups: CleanUps = field(default_factory=CleanUps)
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""

@@ -5,10 +5,11 @@ password, or a user without rights. `shared.jobs.diagnosis` defines the order of
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from shared.errors import RegistryError, WharfError
 from shared.faults import FaultCode
@@ -39,6 +40,7 @@ PROXIED = Finding(
     Outcome.SKIPPED,
     is_verified=False,
 )
+CleanUp = Callable[[Coroutine[Any, Any, None]], None]
 BOTH_RIGHTS: frozenset[Right] = frozenset({"pull", "push"})
 
 
@@ -64,32 +66,52 @@ async def probe(
     *,
     time_limit: timedelta = TIME_LIMIT,
     on_login: Callable[[ProbeReport], None] = lambda _: None,
+    clean_up: CleanUp | None = None,
 ) -> ProbeReport:
     """Run the stages until one fails; every failure is a result, none is raised.
 
     The stage that is running when ``time_limit`` has passed fails with ``conn_timeout``.
     ``on_login`` gets the report of the stages before the last ones, if none has failed.
+    ``clean_up`` gets the work that is left then: to cancel the upload and close the connections.
+    Without it, that is done before the return.
     """
-    async with AsyncExitStack() as stack:
-        stages = _ProbeStages(request, settings, stack)
-        runner = StageRunner(time_limit)
-        *first, last = stages.steps()
-        for steps in first:
-            await runner.run(*steps)
-        before = runner.report(host=stages.host.name, repository=stages.repository)
-        if before.fault() is None:
-            on_login(before)
-        await runner.run(*last)
-        return runner.report(host=stages.host.name, repository=stages.repository)
+    stack = AsyncExitStack()
+    try:
+        stages = _ProbeStages(request, settings, stack, waits_for_cancel=clean_up is None)
+        return await _run(stages, StageRunner(time_limit), on_login)
+    finally:
+        if clean_up is None:
+            await stack.aclose()
+        else:
+            clean_up(stack.aclose())
+
+
+async def _run(
+    stages: "_ProbeStages", runner: StageRunner, on_login: Callable[[ProbeReport], None]
+) -> ProbeReport:
+    *first, last = stages.steps()
+    for steps in first:
+        await runner.run(*steps)
+    before = runner.report(host=stages.host.name, repository=stages.repository)
+    if before.fault() is None:
+        on_login(before)
+    await runner.run(*last)
+    return runner.report(host=stages.host.name, repository=stages.repository)
 
 
 class _ProbeStages:
     """The steps of the test; each one prepares the next one."""
 
     def __init__(
-        self, request: ProbeRequest, settings: ConnectionSettings, stack: AsyncExitStack
+        self,
+        request: ProbeRequest,
+        settings: ConnectionSettings,
+        stack: AsyncExitStack,
+        *,
+        waits_for_cancel: bool,
     ) -> None:
         self._request = request
+        self._waits_for_cancel = waits_for_cancel
         self._settings = settings
         self._stack = stack
         self.host = RegistryHost("")
@@ -258,7 +280,11 @@ class _ProbeStages:
 
     async def _start_upload(self, repository: str) -> Finding:
         uploads = Uploads(self._client, repository)
-        if await _cancel(uploads, await uploads.start()):
+        cancelling = asyncio.create_task(_cancel(uploads, await uploads.start()))
+        self._stack.push_async_callback(asyncio.wait, {cancelling})
+        if not self._waits_for_cancel:
+            return Finding("an upload was started, to be cancelled at once")
+        if await cancelling:
             return Finding("an upload was started and cancelled")
         return Finding("an upload was started; the registry will remove it by itself")
 

@@ -88,7 +88,7 @@ async def _run_stages(
         logins.append(asyncio.create_task(work))
 
     try:
-        report = await probe(request, settings, on_login=ask_engine)
+        report = await probe(request, settings, on_login=ask_engine, clean_up=tools.clean_ups.start)
         return await _add_engine(report, logins)
     finally:
         await end(*logins)

@@ -68,6 +68,8 @@ async def open_work(
         host_paths=host_paths,
     )
 
+    stack.push_async_callback(tools.clean_ups.finish)
+
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
         return await _begin(command, grants, attempt, tools)
 

@@ -73,6 +73,7 @@ async def tools(scripted: ScriptedEngine, tmp_path: Path) -> AsyncIterator[Tools
     ):
         made = make_tools(engine, "loopback,private", tmp_path)
         yield replace(made, engine_view=EngineView(first_seconds=0.3, again_seconds=0.3))
+        await made.clean_ups.finish()
 
 
 @asynccontextmanager
@@ -166,6 +167,23 @@ async def test_the_last_known_list_is_kept(
 
     assert "insecure" in stage(before, Stage.TLS).evidence
     assert "insecure" in stage(after, Stage.TLS).evidence
+
+
+async def test_a_result_does_not_wait_until_the_upload_is_cancelled(tools: Tools) -> None:
+    registry, may_end = ScriptedRegistry(), asyncio.Event()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "DELETE":
+            await may_end.wait()
+        return await registry.answer(request)
+
+    async with open_fake(answer) as fake:
+        report = await _test(fake.host, tools)
+        may_end.set()
+        await tools.clean_ups.finish()
+
+    assert "to be cancelled" in stage(report, Stage.PUSH).evidence
+    assert [line.partition(" ")[0] for line in fake.lines].count("DELETE") == 1
 
 
 async def test_the_engines_list_is_read_once_in_some_seconds(
