@@ -5,6 +5,7 @@ It is an asyncio server in the test's own loop: what it does can be changed whil
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -164,7 +165,11 @@ async def open_proxy(
 ) -> AsyncIterator[Proxy]:
     """A proxy that listens on a free port of ``listen`` until the block is left."""
     proxy = Proxy(target, bytes_per_second, cut_after_bytes, stall_after_bytes, replaced)
-    server = await asyncio.start_server(proxy.serve, listen, 0)
+    listening = socket.create_server((listen, 0))
+    if bytes_per_second:
+        # What waits in a large buffer still passes, seconds after its sender has stopped.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * CHUNK_BYTES)
+    server = await asyncio.start_server(proxy.serve, sock=listening)
     proxy.address, proxy.port = server.sockets[0].getsockname()[:2]
     try:
         yield proxy

@@ -62,7 +62,7 @@ async def test_cancelling_a_pull_stops_the_download(
 
 
 async def test_cancelling_a_push_stops_the_upload(
-    engine: Engine, local_engine: LocalEngine, slow_link: Proxy
+    engine: Engine, local_engine: LocalEngine, registry: RegistryFixture, slow_link: Proxy
 ) -> None:
     slow = Reference(slow_link.host, "team/cancel-push", "1")
     await make(local_engine, slow, seed=12, size=LAYER_BYTES)
@@ -74,7 +74,10 @@ async def test_cancelling_a_push_stops_the_upload(
         await transfer
 
     await slow_link.wait_until_quiet(seconds=QUIET_WITHIN_SECONDS)
-    assert slow_link.total_bytes < 2 * LAYER_BYTES
+    assert slow_link.total_bytes < LAYER_BYTES
+    with pytest.raises(EngineError) as missing:
+        await images.distribution(engine, registry.reference("team/cancel-push"), None)
+    assert missing.value.code == FaultCode.IMAGE_NOT_FOUND
 
 
 async def test_a_stalled_pull_has_failed(
