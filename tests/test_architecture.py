@@ -42,7 +42,7 @@ PARTS = {
     "shared": {
         *("compose", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
-        *("coroutines", "ids", "logs", "set_aside", "ssh", "tls", "untrusted"),
+        *("coroutines", "ids", "logs", "providers", "set_aside", "ssh", "tls", "untrusted"),
         "webhooks",
     },
 }

@@ -98,7 +98,7 @@ def _checks(
     if settings.api_key is None:
         yield Check("API key", "none", "Set WHARF_API_KEY.")
     else:
-        yield from _about_key(client)
+        yield from _about_key(client, now or datetime.now(UTC))
 
 
 def _about_api(url: str, alive: httpx2.Response, now: datetime) -> Iterator[Check]:
@@ -152,10 +152,11 @@ def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
         )
 
 
-def _about_key(client: httpx2.Client) -> Iterator[Check]:
+def _about_key(client: httpx2.Client, now: datetime) -> Iterator[Check]:
     try:
         member = client.get("/api/user.get")
         servers = client.get("/api/server.all")
+        registries = client.get("/api/registry.all")
         restored = client.get("/api/restore.one")
     except httpx2.HTTPError as error:
         yield Check("API key", type(error).__name__, "See the API's log.")
@@ -168,10 +169,23 @@ def _about_key(client: httpx2.Client) -> Iterator[Check]:
     if restored.is_success and (lines := restore_lines(_document(restored))):
         found = f"{lines[0]} {'; '.join(lines[1:])}".rstrip()
         yield Check("restore", found, "Cancel unwanted jobs, then run wharf resume.")
+    if registries.is_success:
+        yield from _about_passwords(registries.json(), now)
     if servers.is_success:
         yield from _about_servers(client, servers.json())
     else:
         yield Check("servers", f"status {servers.status_code}", "See the API's log.")
+
+
+def _about_passwords(registries: list[dict[str, Any]], now: datetime) -> Iterator[Check]:
+    """Yield each registry whose password has expired, or is due for a change."""
+    for registry in registries:
+        name = f"password of {registry['registryName']}"
+        expires, due = registry.get("passwordExpiresAt"), registry.get("passwordDueAt")
+        if expires and datetime.fromisoformat(expires) <= now:
+            yield Check(name, f"expired at {expires}", "Store a new one with registry.update.")
+        elif due and datetime.fromisoformat(due) <= now:
+            yield Check(name, f"due for a change since {due}")
 
 
 def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iterator[Check]:

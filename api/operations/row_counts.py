@@ -81,6 +81,12 @@ SELECT key AS service, sum((value->>'runs')::bigint) AS runs,
   FROM control CROSS JOIN jsonb_each(services)
  WHERE seen_at > now() - interval '10 seconds' GROUP BY key
 """
+PASSWORDS = """
+SELECT CASE WHEN password_expires_at <= now() THEN 'expired'
+            WHEN password_changed_at + make_interval(days => rotate_after_days) <= now() THEN 'due'
+            ELSE 'current' END AS state, count(*) AS value
+  FROM registry GROUP BY 1
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 
@@ -158,6 +164,12 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "wharf_servers",
             "Servers; away: no heartbeat for 15 s, new: never one.",
             await rows(SERVERS),
+            "state",
+        ),
+        make_gauge(
+            "wharf_registry_passwords",
+            "Registries by their password; expired: a token that says so, due: for a change.",
+            await rows(PASSWORDS),
             "state",
         ),
         make_gauge(

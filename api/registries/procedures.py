@@ -1,7 +1,8 @@
 """Registries: store them, show them without their password, change and remove them."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from datetime import UTC, datetime
+from typing import Annotated, ClassVar
 
 from pydantic import Field, SecretStr
 from sqlmodel import col, select
@@ -9,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import PasswordNeededError
 from api.fields import dokploy
+from api.fields.effects import FieldWarning
 from api.fields.hosts import require_host
 from api.fields.shapes import (
     Change,
@@ -25,25 +27,33 @@ from api.fields.shapes import (
     Url,
     Username,
     Warned,
+    show_moment,
 )
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_applications, require_servers, require_unused_registry
 from shared.errors import NotFoundError
+from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.models import AuditEvent, Registry
+from shared.providers import Provider, read_expiry
 from shared.reference import parse_prefix
 from shared.vault import SealContext
 
 CHANGEABLE = (
     *("registry_name", "registry_url", "username", "image_prefix"),
-    *("allowed_servers", "allowed_applications"),
+    *("allowed_servers", "allowed_applications", "rotate_after_days"),
 )
+RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
 
 
 class RegistryOutput(Output):
-    """A registry. No answer contains its password."""
+    """A registry. No answer contains its password.
+
+    `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
+    The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
+    """
 
     registry_id: str
     registry_name: str
@@ -55,6 +65,11 @@ class RegistryOutput(Output):
     organization_id: str
     allowed_servers: list[str]
     allowed_applications: list[str]
+    provider: Provider
+    password_changed_at: Moment
+    password_expires_at: Moment | None
+    password_due_at: Moment
+    rotate_after_days: int
 
 
 class CreatedRegistry(RegistryOutput, Warned):
@@ -74,6 +89,7 @@ class CreateRegistry(Input):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
+    rotate_after_days: RotateAfterDays = 90
 
 
 class UpdateRegistry(Change):
@@ -89,6 +105,7 @@ class UpdateRegistry(Change):
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
+    rotate_after_days: RotateAfterDays = 90
 
 
 class ChosenRegistry(Input):
@@ -111,6 +128,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         password="",
         allowed_servers=request.allowed_servers,
         allowed_applications=request.allowed_applications,
+        rotate_after_days=request.rotate_after_days,
     )
     _seal(context, registry, request.password)
     async with context.transaction() as session:
@@ -156,6 +174,7 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             registry.host = host.name
         if "password" in given:
             _seal(context, registry, request.password)
+            registry.password_changed_at = datetime.now(UTC)
         elif (registry.host, registry.username) != bound:
             raise PasswordNeededError(
                 "the stored password is valid only for its host and username",
@@ -212,7 +231,14 @@ def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
         host=registry.host,
         username=registry.username,
     )
-    registry.password = context.resources.vault.seal(password.get_secret_value(), bound)
+    secret = password.get_secret_value()
+    registry.password = context.resources.vault.seal(secret, bound)
+    registry.password_expires_at = expires = read_expiry(secret)
+    if expires is not None and expires <= datetime.now(UTC):
+        message = f"this token expired at {show_moment(expires)}: give a new one"
+        context.warnings.append(
+            FieldWarning(field="password", code=FaultCode.AUTH_EXPIRED, message=message)
+        )
 
 
 def _audit(

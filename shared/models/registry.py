@@ -1,10 +1,13 @@
 """Registries, with a sealed password, and the outcomes of their tests."""
 
+from datetime import datetime, timedelta
+
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.states import FINAL
 from shared.models.columns import Moment, ids, moment, one_of
+from shared.providers import Provider, recognise
 
 
 class Registry(SQLModel, table=True):
@@ -12,6 +15,8 @@ class Registry(SQLModel, table=True):
 
     Only ``allowed_servers`` receive its login, for ``allowed_applications``; an empty list allows
     all. ``transfer_limit`` is the limit of concurrent pulls and pushes with it, on all servers.
+    ``password_expires_at`` is known of tokens that contain it. A password is due for a change
+    ``rotate_after_days`` after the last one.
     """
 
     __table_args__ = (
@@ -19,6 +24,7 @@ class Registry(SQLModel, table=True):
         one_of("registry_type", ("cloud", "selfHosted")),
         CheckConstraint("starts_with(password, 'v1.')", name="password_sealed"),
         CheckConstraint("transfer_limit > 0", name="limit_positive"),
+        CheckConstraint("rotate_after_days > 0", name="rotation_positive"),
     )
 
     registry_id: str = Field(primary_key=True)
@@ -34,6 +40,19 @@ class Registry(SQLModel, table=True):
     allowed_servers: list[str] = ids()
     allowed_applications: list[str] = ids()
     transfer_limit: int = Field(default=8, sa_column_kwargs={"server_default": text("8")})
+    password_changed_at: Moment = moment(default_now=True)
+    password_expires_at: Moment = moment()
+    rotate_after_days: int = Field(default=90, sa_column_kwargs={"server_default": text("90")})
+
+    @property
+    def provider(self) -> Provider:
+        return recognise(self.host)
+
+    @property
+    def password_due_at(self) -> datetime | None:
+        """Return the time at which the password is due for a change."""
+        days = timedelta(days=self.rotate_after_days)
+        return self.password_changed_at + days if self.password_changed_at else None
 
 
 class RegistryCheck(SQLModel, table=True):

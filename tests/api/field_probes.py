@@ -108,6 +108,7 @@ PROBES: dict[str, Probe] = {
     "registry.create": Probe(
         {"registryName": "probe", **LOGIN},
         {"registryName": "other", "registryType": "selfHosted", "imagePrefix": "team"}
+        | {"rotateAfterDays": 30}
         | OTHER_LOGIN
         | ALLOWED,
     ),
@@ -122,6 +123,7 @@ PROBES: dict[str, Probe] = {
             "username": refused("you"),
             "password": "a longer secret",
             "imagePrefix": "team",
+            "rotateAfterDays": 30,
             **ALLOWED,
         },
         ("registry",),

@@ -38,6 +38,11 @@ REGISTRY: Example = {
     "organizationId": ORGANIZATION_ID,
     "allowedServers": [],
     "allowedApplications": [],
+    "provider": "ghcr",
+    "passwordChangedAt": CREATED_AT,
+    "passwordExpiresAt": None,
+    "passwordDueAt": "2026-09-29T09:00:00.000Z",
+    "rotateAfterDays": 90,
 }
 REGISTRY_CHECK: Example = {
     "jobId": JOB_ID,

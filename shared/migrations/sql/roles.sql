@@ -36,7 +36,7 @@ DROP POLICY IF EXISTS all_by_control ON public.job_secret;
 CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
-  allowed_applications)
+  allowed_applications, password_changed_at, password_expires_at, rotate_after_days)
   ON public.registry TO wharf_api;
 GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;

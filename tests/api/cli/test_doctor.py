@@ -16,7 +16,7 @@ from rich.console import Console
 
 from api.cli.client import ClientSettings
 from api.cli.doctor import Check, examine, show
-from tests.api.asking import ADMIN_KEY
+from tests.api.asking import ADMIN_KEY, create_registry
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -55,6 +55,26 @@ async def test_all_is_well(url: str, server: TestServer, database: Database) -> 
     assert found["API key"] == "good, role admin"
     assert found["server alpha"] == "online, Docker Engine 28.0.0"
     assert {"database", "migrations", "control", "clock"} <= set(found)
+
+
+async def test_an_expired_password_is_wrong_and_one_that_is_due_is_shown(
+    url: str, client: httpx2.AsyncClient, database: Database
+) -> None:
+    for name in ("Expired", "Due", "Current"):
+        await create_registry(client, registryName=name)
+    database.execute(
+        "UPDATE registry SET password_expires_at = now() WHERE registry_name = 'Expired'"
+    )
+    database.execute(
+        "UPDATE registry SET password_changed_at = '2026-01-01Z' WHERE registry_name = 'Due'"
+    )
+
+    checks = {check.name: check for check in await ask(url)}
+
+    assert checks["password of Expired"].remedy == "Store a new one with registry.update."
+    assert checks["password of Due"].found == "due for a change since 2026-04-01T00:00:00.000Z"
+    assert checks["password of Due"].is_good
+    assert "password of Current" not in checks
 
 
 async def test_each_thing_that_is_wrong_has_a_remedy(

@@ -1,4 +1,6 @@
+import base64
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -215,3 +217,45 @@ async def test_changes_are_audited_without_their_secrets(
         ("registry.remove", created["registryId"], "ghcr.io", None),
     ]
     assert "hush" not in str(database.execute("SELECT data::text FROM audit_event"))
+
+
+async def test_a_registry_shows_its_provider_and_when_its_password_is_due(
+    client: httpx2.AsyncClient,
+) -> None:
+    created = await create_registry(client, rotateAfterDays=30)
+
+    changed, due = (
+        datetime.fromisoformat(created[name]) for name in ("passwordChangedAt", "passwordDueAt")
+    )
+    assert created["provider"] == "ghcr"
+    assert created["passwordExpiresAt"] is None
+    assert due - changed == timedelta(days=30)
+
+
+async def test_a_new_password_is_due_anew_and_other_changes_leave_its_time(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = await create_registry(client)
+    database.execute("UPDATE registry SET password_changed_at = '2026-01-01Z'")
+    change = {"registryId": created["registryId"], "rotateAfterDays": 7}
+
+    await client.post("/api/registry.update", json=change)
+    [kept] = (await client.get("/api/registry.all")).json()
+    await client.post("/api/registry.update", json={**change, "password": "another"})
+    [changed] = (await client.get("/api/registry.all")).json()
+
+    assert kept["passwordDueAt"] == "2026-01-08T00:00:00.000Z"
+    assert changed["passwordDueAt"] > created["createdAt"]
+
+
+@pytest.mark.parametrize(("seconds", "codes"), [(60, []), (-60, ["auth_expired"])])
+async def test_a_token_shows_when_it_expires_and_an_expired_one_is_named(
+    client: httpx2.AsyncClient, seconds: int, codes: list[str]
+) -> None:
+    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+    token = base64.b64encode(json.dumps({"expiration": expires.timestamp()}).encode()).decode()
+
+    created = await create_registry(client, username="AWS", password=token)
+
+    assert datetime.fromisoformat(created["passwordExpiresAt"]) == expires
+    assert [warning["code"] for warning in created.get("warnings", [])] == codes

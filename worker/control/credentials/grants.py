@@ -1,11 +1,13 @@
 """Open stored credentials for one released job and seal them to the one server that runs it."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from shared.errors import CredentialError
+from shared.errors import CredentialError, RegistryError
+from shared.faults import FaultCode
 from shared.jobs.accesses import Access, accesses, hosts_of
 from shared.jobs.commands import (
     Command,
@@ -15,8 +17,10 @@ from shared.jobs.commands import (
     Replace,
     parse_command,
 )
+from shared.jobs.diagnosis import Stage
 from shared.jobs.permissions import require_allowed
 from shared.jobs.store.release import Released
+from shared.providers import read_expiry
 from shared.ssh.address import is_ssh
 from shared.vault import KeyRing, PublicKey, SealContext
 from worker.login import (
@@ -43,8 +47,16 @@ class Limited(BaseModel):
     allowed_applications: list[str] = []
 
 
+SKEW = timedelta(minutes=5)
+"""The difference of clocks up to which a registry decides itself if a token has expired."""
+
+
 def seal_grants(
-    vault: KeyRing, job: Released, context_token: SecretStr | None = None
+    vault: KeyRing,
+    job: Released,
+    context_token: SecretStr | None = None,
+    *,
+    now: datetime | None = None,
 ) -> str | None:
     """Return the job's grants, sealed to its server for this attempt; ``None`` if it needs none.
 
@@ -52,6 +64,7 @@ def seal_grants(
 
     Raises:
         CredentialError: a credential does not open, was removed, or is for another host.
+        RegistryError: ``auth_expired``, the password is a token that says so itself.
         UnmetConditionError: ``registry_not_allowed`` for this server or application.
     """
     command = parse_command(job.kind, job.command)
@@ -64,7 +77,7 @@ def seal_grants(
     if not (needed or secrets or build_secrets or environment):
         return None
     given = Grants(
-        grants=tuple(_grant(vault, job, access) for access in needed),
+        grants=tuple(_grant(vault, job, access, now or datetime.now(UTC)) for access in needed),
         secrets=secrets,
         build_secrets=build_secrets,
         environment=environment,
@@ -79,8 +92,15 @@ def seal_grants(
     return PublicKey.parse(job.public_key).seal(given.to_sealable_json(), context)
 
 
-def _grant(vault: KeyRing, job: Released, access: Access) -> Grant:
+def _grant(vault: KeyRing, job: Released, access: Access, now: datetime) -> Grant:
     login = _open_login(vault, job, access)
+    expires = read_expiry(login.secret.get_secret_value())
+    if expires is not None and expires + SKEW < now:
+        raise RegistryError(
+            FaultCode.AUTH_EXPIRED,
+            f"the token for {login.host} expired at {expires:%Y-%m-%d %H:%M:%S} UTC",
+            stage=Stage.AUTH,
+        )
     return Grant(login=login, repository=access.repository, rights=access.rights)
 
 

@@ -1,11 +1,15 @@
 """Control opens a credential for just the host, user and organization it was stored for."""
 
+import base64
+import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from shared.errors import CredentialError, RegistryError, UnmetConditionError
+from shared.faults import FaultCode
 from shared.jobs.commands import (
     Command,
     ComposeImage,
@@ -38,6 +42,7 @@ from worker.login import (
     login_context,
 )
 
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
 RING = KeyRing([VAULT])
 HOST, SECRET = "registry.example", "what-nobody-may-see"
@@ -464,3 +469,19 @@ def test_a_git_token_is_for_its_host_and_user_only(changes: dict[str, str]) -> N
 
     with pytest.raises(CredentialError):
         seal_grants(RING, job)
+
+
+@pytest.mark.parametrize("command", [PULL, PUSH, TEST])
+def test_a_token_that_says_it_has_expired_is_given_to_no_server(command: Command) -> None:
+    token = base64.b64encode(json.dumps({"expiration": NOON.timestamp()}).encode()).decode()
+    context = SealContext("credential", "organization", "registry", HOST, "alice")
+    row = fault_document(password=VAULT.public.seal(token, context))
+    job = make_job(command, registries={"registry": row})
+
+    assert seal_grants(RING, job, now=NOON + timedelta(minutes=4))
+    with pytest.raises(RegistryError) as caught:
+        seal_grants(RING, job, now=NOON + timedelta(minutes=6))
+
+    assert caught.value.code == FaultCode.AUTH_EXPIRED
+    assert "expired at 2026-11-30 12:00:00 UTC" in caught.value.message
+    assert token not in str(caught.value.fault())
