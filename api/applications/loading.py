@@ -10,7 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.procedure.context import Context
 from shared.errors import NotFoundError
-from shared.models import Application, ApplicationServer, Build, Deployment, Registry, Server
+from shared.models import Application, ApplicationServer, Build, Deployment, Job, Registry, Server
 
 
 @dataclass(frozen=True)
@@ -113,5 +113,6 @@ async def _load_servers(session: AsyncSession, application_id: str) -> Sequence[
 async def _is_stored(session: AsyncSession, request_id: str) -> bool:
     build = select(Build.build_id).where(Build.build_id == request_id)
     deployment = select(Deployment.deployment_id).where(Deployment.deployment_id == request_id)
-    stored = await (await session.connection()).execute(build.union_all(deployment))
+    job = select(Job.job_id).where(Job.job_id == request_id)
+    stored = await (await session.connection()).execute(build.union_all(deployment, job))
     return stored.first() is not None

@@ -204,9 +204,20 @@ async def get_all(context: Context, _asked: NoInput) -> list[ApplicationOutput]:
 async def one(context: Context, request: ChosenApplication) -> ApplicationOutput:
     """Return one application."""
     async with context.transaction() as session:
-        found = await find_application(session, context, request.application_id)
-        statuses = await read_statuses(session, [request.application_id])
-    return ApplicationOutput.of(*found, statuses[request.application_id])
+        return await find_shown(session, context, request.application_id)
+
+
+async def find_shown(
+    session: AsyncSession, context: Context, application_id: str
+) -> ApplicationOutput:
+    """Return an application as it is shown.
+
+    Raises:
+        NotFoundError: no such application, or another organization's.
+    """
+    found = await find_application(session, context, application_id)
+    statuses = await read_statuses(session, [application_id])
+    return ApplicationOutput.of(*found, statuses[application_id])
 
 
 async def update(context: Context, request: UpdateApplication) -> ApplicationChange:

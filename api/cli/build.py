@@ -62,6 +62,7 @@ def request_for(
     fields: Mapping[str, str | None],
     *,
     key: str | None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Call a procedure for an application, with the given fields that are not `None`.
 
@@ -74,7 +75,7 @@ def request_for(
         settings,
         procedure,
         {"applicationId": found["applicationId"], **body},
-        headers={"Idempotency-Key": key} if key else {},
+        headers={**(headers or {}), **({"Idempotency-Key": key} if key else {})},
     )
     return request
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from api.cli import application, restored, server
 from api.cli import build as builds
 from api.cli import deploy as deployments
 from api.cli import deploy_key as deploy_keys
-from api.cli import restored, server
 from api.cli.client import ClientSettings, call
 from api.cli.doctor import examine, show
 from api.cli.output import write_line, write_note
@@ -23,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(application.app, name="app")
 app.add_typer(server.app, name="server")
 
 DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Directory of all data.")]

@@ -26,6 +26,7 @@ CONTENTS = (
             "how-to/providers",
             "how-to/build",
             "how-to/deploy",
+            "how-to/stop-and-start",
             "how-to/roll-back",
             "how-to/images",
             "how-to/compose-files",

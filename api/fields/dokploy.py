@@ -67,6 +67,7 @@ APPLICATION = {
     **_all("previewCustomCertResolver previewLimit previewLabels", _PREVIEW),
     **_all("previewRequireCollaboratorPermissions", _PREVIEW),
 }
+RELOADED_APPLICATION = _all("appName", "the application is that of applicationId")
 BUILD_TYPE = _all("herokuVersion railpackVersion publishDirectory isStaticSpa", _BUILD)
 ENVIRONMENT = _all(
     "createEnvFile", "variables are passed to the container, never written to a file"

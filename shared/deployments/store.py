@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor
 from psycopg.types.json import Jsonb
 
 from shared.deployments.run_settings import RunSettings
 from shared.ids import make_id
 from shared.jobs.accesses import exclusive_key
 from shared.jobs.commands import ImagePull, Replace, ServiceReplace
-from shared.jobs.store.submit import Submission, submit_all
+from shared.jobs.store.submit import Submission, submit_all, values_of
 
 DEADLINE = timedelta(hours=24)
 """A server that is offline for longer misses the deployment."""
@@ -36,14 +36,18 @@ INSERT INTO deployment_server (deployment_id, server_id, organization_id, pull_j
                                replace_job_id)
 VALUES (%(deployment_id)s, %(server_id)s, %(organization_id)s, %(pull_job_id)s, %(replace_job_id)s)
 """
-# Whichever image is ready first: the newest deployment runs last.
+# Requests of an application take effect in their order, whichever image is ready first.
 WAIT_FOR_EARLIER = """
 INSERT INTO job_need (job_id, needs_job_id, on_state)
-SELECT %(replace_job_id)s, j.job_id, 'ended'
+SELECT %(job_id)s, j.job_id, 'ended'
   FROM deployment d JOIN deployment_server s USING (deployment_id)
   JOIN job j ON j.job_id = s.replace_job_id
  WHERE d.application_id = %(application_id)s AND s.server_id = %(server_id)s
-   AND d.outcome IS NULL AND j.finished_at IS NULL AND d.deployment_id <> %(deployment_id)s
+   AND d.outcome IS NULL AND j.finished_at IS NULL AND j.job_id <> %(job_id)s
+UNION
+SELECT %(job_id)s, job_id, 'ended' FROM job
+ WHERE exclusive_key = %(exclusive_key)s AND kind = 'application.control'
+   AND state IN ('queued', 'dispatched', 'running') AND job_id <> %(job_id)s
 """
 
 OnFailure = Literal["stop", "rollback"]
@@ -140,9 +144,32 @@ async def store_deployment(connection: AsyncConnection[Any], plan: DeploymentPla
     await connection.execute(INSERT, _values(plan))
     await submit_all(connection, jobs)
     cursor = connection.cursor()
-    if plan.settings.runtime != "none":
-        await cursor.executemany(WAIT_FOR_EARLIER, rows)
+    await wait_for_earlier(cursor, plan.application_id, [each for each in jobs if _changes(each)])
     await cursor.executemany(INSERT_SERVER, rows)
+
+
+async def wait_for_earlier(
+    cursor: AsyncCursor[Any], application_id: str, jobs: Sequence[Submission]
+) -> None:
+    """Make jobs that change an application on a server wait for the earlier ones there.
+
+    The jobs are stored already, in the transaction that locked the application.
+    """
+    waiting = [
+        {
+            "job_id": job.job_id,
+            "application_id": application_id,
+            "server_id": job.server_id,
+            "exclusive_key": values_of(job)["exclusive_key"],
+        }
+        for job in jobs
+    ]
+    if waiting:
+        await cursor.executemany(WAIT_FOR_EARLIER, waiting)
+
+
+def _changes(job: Submission) -> bool:
+    return isinstance(job.command, Replace)
 
 
 def _server_jobs(plan: DeploymentPlan) -> Iterator[_ServerJobs]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from shared.jobs.commands import (
     ANY_REPOSITORY,
+    ApplicationControl,
     Command,
     ComposePull,
     GitSource,
@@ -77,7 +78,7 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"build:{command.application_id}"
         case ImageDelete():
             return f"delete:{command.reference}"
-        case Replace():
+        case Replace() | ApplicationControl():
             return f"container:{server_id}:{command.application_id}"
         case _:
             return None

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
     SERVICE_REPLACE = "service.replace"
+    APPLICATION_CONTROL = "application.control"
 
 
 class JobClass(StrEnum):
@@ -337,6 +338,20 @@ class ServiceReplace(Replace):
     replicas: int = 1
 
 
+class ApplicationControl(Command):
+    """Stop, start or reload what runs of an application on the server; ``name`` is for messages.
+
+    A service whose number of replicas is not known starts with ``replicas``.
+    """
+
+    kind: ClassVar[Kind] = Kind.APPLICATION_CONTROL
+
+    application_id: str
+    name: str
+    action: Literal["stop", "start", "reload"]
+    replicas: int = 1
+
+
 @dataclass(frozen=True)
 class Rule:
     """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
@@ -357,7 +372,8 @@ class Rule:
 # version 1 of ``compose.pull`` ignores variables and profiles.
 # A replacement is retried until an updated Engine is available again, because it may have to
 # restore the previous container.
-# A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt.
+# A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt. A program may
+# have an hour to stop, so a caller gets the answer of ``application.control`` before its end.
 RULES: dict[Kind, Rule] = {
     Kind.SERVER_CHECK: Rule(ServerCheck, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.REGISTRY_TEST: Rule(RegistryTest, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
@@ -371,6 +387,9 @@ RULES: dict[Kind, Rule] = {
     Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2
+    ),
+    Kind.APPLICATION_CONTROL: Rule(
+        ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1
     ),
     Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }

@@ -1,5 +1,7 @@
 """Results of jobs, by kind, as the API shows them; without secrets."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
@@ -118,3 +120,14 @@ class ServiceResult(_Result):
     service_id: str
     replicas: int = Field(ge=0)
     gap_seconds: float = Field(ge=0)
+
+
+class ControlResult(_Result):
+    """The state of what runs of an application on the server, after it was stopped or started.
+
+    ``changed`` is false if it was in this state already.
+    """
+
+    runtime: Literal["container", "service"]
+    state: Literal["running", "stopped"]
+    changed: bool

@@ -20,6 +20,7 @@ SQL_FILES = (
     "jobs/sql/attempts.sql",
     "jobs/sql/logins.sql",
     "jobs/sql/registry_checks.sql",
+    "jobs/sql/application_states.sql",
     "jobs/sql/transitions.sql",
     "jobs/sql/needs.sql",
     "jobs/sql/cancellation.sql",

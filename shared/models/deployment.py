@@ -96,6 +96,7 @@ class DeploymentServer(SQLModel, table=True):
     """One server of a deployment: the job that pulls the image, and the one that runs it, if any.
 
     ``container_id`` is the new container; no published port answered for ``gap_seconds``.
+    ``stopped_at`` is when it was stopped on request, until it is started again.
     """
 
     __tablename__ = "deployment_server"
@@ -125,6 +126,7 @@ class DeploymentServer(SQLModel, table=True):
     container_id: str | None = None
     gap_seconds: float | None = None
     finished_at: Moment = moment()
+    stopped_at: Moment = moment()
 
     @property
     def job_ids(self) -> list[str]:

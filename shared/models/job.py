@@ -98,6 +98,13 @@ class Job(SQLModel, table=True):
             postgresql_where=text(f"state IN ({_HELD})"),
         ),
         Index(
+            "job_control_open",
+            "exclusive_key",
+            postgresql_where=text(
+                f"kind = 'application.control' AND state IN ('queued', {_HELD})",
+            ),
+        ),
+        Index(
             "job_dedupe",
             *("organization_id", "kind", "dedupe_key"),
             unique=True,

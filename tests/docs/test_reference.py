@@ -47,6 +47,7 @@ ROUTERS = {
 }
 OTHERS = {
     *(
+        "application.control",
         "image.delete",
         "image.prove",
         "image.verify",

@@ -187,7 +187,7 @@ class _Switch:
         await self._create(spec)
         await self._record_run(current)
         stopped_at = time.monotonic()
-        await containers.stop(engine, current.container_id)
+        await containers.stop(engine, current)
         await containers.start(engine, self.new_id)
         return time.monotonic() - stopped_at
 
@@ -244,7 +244,7 @@ class _Switch:
         try:
             if not self.attempt.is_stopped:
                 await self._record_run(old)
-                await containers.stop(target.engine, old.container_id)
+                await containers.stop(target.engine, old)
         except (asyncio.CancelledError, EngineError) as error:
             log.info("killed", container=old.name, reason=type(error).__name__)
         self.journal.record(target.command, self.attempt.job_id, is_done=True)

@@ -193,7 +193,7 @@ class Convergence:
 
     def _require_placed(self, observation: Observation, *, is_ending: bool) -> None:
         """Raise `EngineError` if no node takes a task; a stopping task may still hold its port."""
-        waiting = [task for task in observation.ours if task.is_desired and _is_unplaced(task)]
+        waiting = [task for task in observation.ours if task.is_desired and is_unplaced(task)]
         is_stuck = bool(waiting) and not is_ending
         if self.stuck.lasts(is_stuck) > self.target.readiness.placed and is_stuck:
             raise unplaced_error(self.target, waiting[0])
@@ -259,7 +259,8 @@ class Convergence:
         )
 
 
-def _is_unplaced(task: Task) -> bool:
+def is_unplaced(task: Task) -> bool:
+    """Return whether no node has taken the task."""
     return task.state == "pending" and bool(task.error)
 
 

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from shared.coroutines import end
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from shared.jobs.commands import Replace, ServiceReplace
+from shared.jobs.commands import ApplicationControl, Replace, ServiceReplace
 from worker.deployments.targets import (
     ENGINE_UNREACHABLE_CODES,
     PreviousState,
@@ -103,7 +103,7 @@ class RecoveryJournal:
             ) from None
 
     @asynccontextmanager
-    async def holding(self, command: Replace) -> AsyncIterator[None]:
+    async def holding(self, command: Replace | ApplicationControl) -> AsyncIterator[None]:
         """Hold an application for one attempt; other attempts and the recovery wait meanwhile.
 
         What another deployment has left unfinished is restored first, as this one would otherwise
@@ -151,6 +151,11 @@ class RecoveryJournal:
         """Remove the entry once the deployment has succeeded or the old version is restored."""
         entry = self.entries.get(command.application_id)
         if entry is not None and _belongs_to(entry, command):
+            self._remove(command.application_id)
+
+    def forget(self, command: ApplicationControl) -> None:
+        """Remove what an unfinished deployment left: a later request decides what runs."""
+        if command.application_id in self.entries:
             self._remove(command.application_id)
 
     def job_ids(self) -> Sequence[str]:
@@ -209,7 +214,7 @@ class RecoveryJournal:
         await self._restore_container(application_id, entry, must_run=True)
         return True
 
-    async def _restore_others(self, command: Replace) -> None:
+    async def _restore_others(self, command: Replace | ApplicationControl) -> None:
         """Restore what another deployment left unfinished before an attempt begins."""
         application_id = command.application_id
         entry = self.entries.get(application_id)
@@ -289,5 +294,5 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         log.error("recovery_task_failed", error=type(error).__name__)
 
 
-def _belongs_to(entry: JournalEntry, command: Replace) -> bool:
-    return entry.deployment_id == command.deployment_id
+def _belongs_to(entry: JournalEntry, command: Replace | ApplicationControl) -> bool:
+    return isinstance(command, Replace) and entry.deployment_id == command.deployment_id

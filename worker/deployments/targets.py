@@ -7,6 +7,7 @@ previous container in the middle of the switch.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,7 +104,7 @@ async def tidy(
         if ran and (is_ending or not current.may_run):
             await _start(engine, current, must_run=must_run)
     for one in old:
-        await containers.stop(engine, one.container_id)
+        await containers.stop(engine, one)
         await containers.remove(engine, one.container_id)
     for one in new:
         await containers.remove(engine, one.container_id, with_volumes=True)
@@ -150,8 +151,65 @@ async def _start(engine: Engine, container: Container, *, must_run: bool) -> Non
         log.warning("restart_failed", container=container.name, error=error.code)
 
 
+class Target(ABC):
+    """The Engine and application of a job that starts what runs of it.
+
+    ``is_checked`` is true if the application or its image has a health check.
+    """
+
+    engine: Engine
+    log: JobLog
+    mask: Mask
+    readiness: ReadinessPolicy
+    is_checked: bool
+
+    @abstractmethod
+    def error(self, code: FaultCode, problem: str, *, remedy: str = "") -> EngineError:
+        """Return the error of the job."""
+
+    def printable(self, text: str) -> str:
+        """Return the text on one line without secrets; mask first, as a cut may halve a secret."""
+        return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
+
+    async def require_healthy(self, container_id: str, *, restarts: int = 0) -> Container:
+        """Wait until its health check passes; without one, until it has run for a while.
+
+        ``restarts`` is the number that the Engine counted before.
+
+        Raises:
+            EngineError: ``container_unhealthy``, ``container_exited``.
+        """
+        begun = time.monotonic()
+        while True:
+            seen = await containers.inspect(self.engine, container_id)
+            if not seen.is_running or seen.restarts > restarts:
+                raise await self._exited(seen)
+            match seen.health:
+                case None if time.monotonic() - begun >= self.readiness.steady.total_seconds():
+                    return seen
+                case containers.Health(status="healthy"):
+                    return seen
+                case containers.Health(status="unhealthy", output=output):
+                    probed = self.printable(output)[:MAX_CHARACTERS] or "no output"
+                    raise self.error(
+                        FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}"
+                    )
+            await asyncio.sleep(self.readiness.every.total_seconds())
+
+    async def _exited(self, seen: Container) -> EngineError:
+        output = await containers.last_lines(self.engine, seen.container_id)
+        for line in TextLines().feed(f"{output}\n"):
+            self.log.add(line)
+        reason = (
+            self.printable(seen.error) or self.printable(output)[-MAX_CHARACTERS:] or "no output"
+        )
+        ended = await find_exit_code(self.engine, seen.container_id) if seen.may_run else None
+        code = seen.exit_code if ended is None else ended
+        return self.error(FaultCode.CONTAINER_EXITED, f"it ended with exit code {code}: {reason}")
+
+
 @dataclass
-class DeploymentTarget:
+class DeploymentTarget(Target):
     """The Engine and application of one deployment, in any runtime."""
 
     engine: Engine
@@ -171,10 +229,6 @@ class DeploymentTarget:
             remedy="Check what runs on this server. The previous version is restored once its "
             "Docker Engine answers, unless somebody has changed it since.",
         )
-
-    def printable(self, text: str) -> str:
-        """Return the text on one line without secrets; mask first, as a cut may halve a secret."""
-        return " ".join(" ".join(TextLines().feed(f"{self.mask(text)}\n")).split())
 
 
 @dataclass
@@ -226,29 +280,6 @@ class ContainerTarget(DeploymentTarget):
                     f"the container {name} does not belong to this application",
                 )
 
-    async def require_healthy(self, container_id: str) -> Container:
-        """Wait until its health check passes; without one, until it has run for a while.
-
-        Raises:
-            EngineError: ``container_unhealthy``, ``container_exited``.
-        """
-        begun = time.monotonic()
-        while True:
-            seen = await containers.inspect(self.engine, container_id)
-            if not seen.is_running or seen.restarts:
-                raise await self._exited(seen)
-            match seen.health:
-                case None if time.monotonic() - begun >= self.readiness.steady.total_seconds():
-                    return seen
-                case containers.Health(status="healthy"):
-                    return seen
-                case containers.Health(status="unhealthy", output=output):
-                    probed = self.printable(output)[:MAX_CHARACTERS] or "no output"
-                    raise self.error(
-                        FaultCode.CONTAINER_UNHEALTHY, f"its health check reports {probed}"
-                    )
-            await asyncio.sleep(self.readiness.every.total_seconds())
-
     async def _labels(self, name: str) -> Mapping[str, str] | None:
         try:
             return (await containers.inspect(self.engine, name)).labels
@@ -256,14 +287,3 @@ class ContainerTarget(DeploymentTarget):
             if error.code != FaultCode.CONTAINER_MISSING:
                 raise
             return None
-
-    async def _exited(self, seen: Container) -> EngineError:
-        output = await containers.last_lines(self.engine, seen.container_id)
-        for line in TextLines().feed(f"{output}\n"):
-            self.log.add(line)
-        reason = (
-            self.printable(seen.error) or self.printable(output)[-MAX_CHARACTERS:] or "no output"
-        )
-        ended = await find_exit_code(self.engine, seen.container_id) if seen.may_run else None
-        code = seen.exit_code if ended is None else ended
-        return self.error(FaultCode.CONTAINER_EXITED, f"it ended with exit code {code}: {reason}")

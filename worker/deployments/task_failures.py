@@ -4,8 +4,7 @@ import contextlib
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.deployments.swarm_targets import ServiceTarget
-from worker.deployments.targets import MAX_CHARACTERS
+from worker.deployments.targets import MAX_CHARACTERS, Target
 from worker.engine import containers
 from worker.engine.containers import Container, Health
 from worker.engine.errors import EngineOperation, make_error
@@ -21,7 +20,7 @@ NOT_PULLED_REMEDY = (
 )
 
 
-async def explain(target: ServiceTarget, task: Task) -> EngineError:
+async def explain(target: Target, task: Task) -> EngineError:
     """Return the error of a failed task and add its last output to the log.
 
     Its code is ``container_exited``, ``container_unhealthy``, ``local_image_missing``,
@@ -49,12 +48,12 @@ async def explain(target: ServiceTarget, task: Task) -> EngineError:
     return _exit_error(target, task, node_label, last_output)
 
 
-def unplaced_error(target: ServiceTarget, task: Task) -> EngineError:
+def unplaced_error(target: Target, task: Task) -> EngineError:
     """Return the error of a task for which no node was found."""
     return target.error(_code(task), _node_message(target, task))
 
 
-async def container_here(target: ServiceTarget, task: Task) -> Container | None:
+async def container_here(target: Target, task: Task) -> Container | None:
     """Return the task's container if it is on the Engine that we are connected to."""
     with contextlib.suppress(EngineError):
         return (
@@ -65,9 +64,7 @@ async def container_here(target: ServiceTarget, task: Task) -> Container | None:
     return None
 
 
-def _exit_error(
-    target: ServiceTarget, task: Task, node_label: str, last_output: str
-) -> EngineError:
+def _exit_error(target: Target, task: Task, node_label: str, last_output: str) -> EngineError:
     code = _code(task)
     if code == FaultCode.CONTAINER_EXITED:
         output = last_output or _node_message(target, task) or "no output"
@@ -85,7 +82,7 @@ def _exit_error(
     return error
 
 
-def _node_message(target: ServiceTarget, task: Task) -> str:
+def _node_message(target: Target, task: Task) -> str:
     """Return the node's message about the task, without secrets."""
     return target.printable(redact(task.error))[:MAX_CHARACTERS]
 
@@ -96,13 +93,13 @@ def _code(task: Task) -> FaultCode:
     return FaultCode(make_error(task.error, EngineOperation("start container")).code)
 
 
-async def _last_output(target: ServiceTarget, task: Task) -> str:
+async def _last_output(target: Target, task: Task) -> str:
     with contextlib.suppress(EngineError):
         return await services.last_lines(target.engine, task.task_id) if task.container_id else ""
     return ""
 
 
-async def _node_label(target: ServiceTarget, task: Task) -> str:
+async def _node_label(target: Target, task: Task) -> str:
     with contextlib.suppress(EngineError):
         for node in await nodes(target.engine):
             if node.node_id == task.node_id and node.name:

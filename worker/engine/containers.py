@@ -12,6 +12,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
 from worker.engine.errors import EngineOperation
 from worker.engine.transport.connection import CONTROL_TIMEOUT, Engine
+from worker.engine.transport.text import parse_variables
 
 APPLICATION = "io.wharfinger.application"
 DEPLOYMENT = "io.wharfinger.deployment"
@@ -21,7 +22,7 @@ _TASK = "com.docker.swarm.task.id"
 """The Swarm's label of its containers; only the Swarm starts and stops these."""
 
 STOP_TIMEOUT = timedelta(seconds=10)
-"""The time for a container to stop by itself, as in `docker stop`; then it is killed."""
+"""The time for a container to stop by itself, as in `docker stop`, if it has none of its own."""
 
 LAST_LINES = 20
 _SECOND = 1_000_000_000
@@ -94,7 +95,9 @@ class Container:
     """A container as the Engine reports it; ``health`` is ``None`` without a health check.
 
     ``published`` are the ports of the server, ``80/tcp``, that it uses while it runs. ``may_run``
-    is also set between two restarts; ``started_at`` identifies the current run.
+    is also set between two restarts; ``started_at`` identifies the current run. ``grace`` is the
+    time for it to stop by itself; then it is killed. ``environment`` are its variables, with those
+    of its image.
     """
 
     container_id: str
@@ -109,6 +112,8 @@ class Container:
     exit_code: int
     error: str
     health: Health | None
+    grace: timedelta
+    environment: Mapping[str, str] = field(repr=False)
 
     @property
     def is_healthy(self) -> bool:
@@ -189,13 +194,13 @@ async def start(engine: Engine, container_id: str) -> None:
     )
 
 
-async def stop(engine: Engine, container_id: str) -> None:
-    """Stop a container, by force after `STOP_TIMEOUT`; do nothing if it does not run."""
-    operation = EngineOperation(f"stop container {container_id[:12]}")
-    params = {"t": str(int(STOP_TIMEOUT.total_seconds()))}
-    path = f"containers/{container_id}/stop"
+async def stop(engine: Engine, container: Container) -> None:
+    """Stop a container by its signal, by force after its grace; do nothing if it does not run."""
+    operation = EngineOperation(f"stop container {container.container_id[:12]}")
+    params = {"t": str(int(container.grace.total_seconds()))}
+    path = f"containers/{container.container_id}/stop"
     await engine.request(
-        "POST", path, params=params, limit=STOP_TIMEOUT + CONTROL_TIMEOUT, operation=operation
+        "POST", path, params=params, limit=container.grace + CONTROL_TIMEOUT, operation=operation
     )
 
 
@@ -206,11 +211,15 @@ async def kill(engine: Engine, container_id: str) -> None:
     await engine.request("POST", path, params={"t": "0"}, limit=STOP_TIMEOUT, operation=operation)
 
 
-async def restart(engine: Engine, container_id: str) -> None:
-    """Restart a container, even if it is just ending."""
+async def restart(
+    engine: Engine, container_id: str, grace: timedelta = timedelta(seconds=1)
+) -> None:
+    """Restart a container, even if it is just ending; start one that does not run."""
     operation = EngineOperation("start container")
     path = f"containers/{container_id}/restart"
-    await engine.request("POST", path, params={"t": "1"}, limit=STOP_TIMEOUT, operation=operation)
+    params = {"t": str(int(grace.total_seconds()))}
+    limit = grace + CONTROL_TIMEOUT
+    await engine.request("POST", path, params=params, limit=limit, operation=operation)
 
 
 async def rename(engine: Engine, container_id: str, name: str) -> None:
@@ -327,6 +336,13 @@ class _State(BaseModel):
 
 class _Config(BaseModel):
     labels: dict[str, str] | None = Field(default=None, alias="Labels")
+    environment: list[str] | None = Field(default=None, alias="Env")
+    stop_seconds: int | None = Field(default=None, alias="StopTimeout")
+
+    @property
+    def grace(self) -> timedelta:
+        seconds = self.stop_seconds
+        return STOP_TIMEOUT if seconds is None or seconds < 0 else timedelta(seconds=seconds)
 
 
 class _Binding(BaseModel):
@@ -368,4 +384,6 @@ class _Inspected(BaseModel):
             exit_code=self.state.exit_code,
             error=self.state.error,
             health=self.state.health.as_health() if self.state.health else None,
+            grace=self.config.grace,
+            environment=parse_variables(self.config.environment),
         )

@@ -1,7 +1,8 @@
 """Images on one Engine: pull, push, tag, inspect, remove, and its requests to registries."""
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from pydantic import BaseModel, Field, RootModel
@@ -13,6 +14,7 @@ from worker.engine.credentials import make_auth_config, make_registry_auth_heade
 from worker.engine.errors import EngineOperation
 from worker.engine.transfer import OnProgress, make_truncated_error, transfer
 from worker.engine.transport.connection import Engine
+from worker.engine.transport.text import parse_variables
 from worker.login import EngineLogin
 from worker.oci.images.platform import Platform
 
@@ -24,7 +26,8 @@ REGISTRY_TIMEOUT = timedelta(seconds=75)
 class LocalImage:
     """An image that an Engine holds; its id is not a digest in a registry.
 
-    ``diff_ids`` are the digests of its uncompressed layers, the lowest first.
+    ``diff_ids`` are the digests of its uncompressed layers, the lowest first; ``environment`` are
+    its variables.
     """
 
     image_id: str
@@ -35,6 +38,7 @@ class LocalImage:
     variant: str = ""
     diff_ids: tuple[str, ...] = ()
     has_health_check: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def platform(self) -> Platform:
@@ -276,6 +280,7 @@ class _Health(BaseModel):
 
 class _Config(BaseModel):
     health: _Health | None = Field(None, alias="Healthcheck")
+    environment: list[str] | None = Field(None, alias="Env")
 
     @property
     def has_health_check(self) -> bool:
@@ -305,6 +310,7 @@ class _Image(BaseModel):
             self.variant,
             tuple(self.root_fs.layers or ()),
             has_health_check=self.config is not None and self.config.has_health_check,
+            environment=parse_variables(self.config.environment if self.config else None),
         )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from shared.errors import InvalidInputError
 from shared.jobs.commands import (
+    ApplicationControl,
     Command,
     ComposePull,
     ContainerReplace,
@@ -19,6 +20,7 @@ from shared.jobs.commands import (
     ImageTag,
     ImageVerify,
     RegistryTest,
+    Replace,
     ServerCheck,
     ServiceReplace,
 )
@@ -26,7 +28,7 @@ from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.builds import build as builds
 from worker.builds.pins import removing_stale_pins
-from worker.deployments import containers, services
+from worker.deployments import containers, control, services
 from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
@@ -96,13 +98,26 @@ def _begin(
             handling = images.tag(command, attempt, tools)
         case ImageBuild():
             handling = builds.build(command, grants, attempt, tools)
-        case ContainerReplace():
-            handling = containers.replace_container(command, grants, attempt, tools)
-        case ServiceReplace():
-            handling = services.replace_service(command, grants, attempt, tools)
+        case Replace() | ApplicationControl():
+            handling = _change_application(command, grants, attempt, tools)
         case _:
             raise InvalidInputError(f"no handler for {command.kind}")
     return handling
+
+
+def _change_application(
+    command: Replace | ApplicationControl, grants: Grants, attempt: Attempt, tools: DeploymentTools
+) -> Awaitable[BaseModel]:
+    """Return the work of a kind that changes what runs of an application."""
+    match command:
+        case ContainerReplace():
+            return containers.replace_container(command, grants, attempt, tools)
+        case ServiceReplace():
+            return services.replace_service(command, grants, attempt, tools)
+        case ApplicationControl():
+            return control.control_application(command, attempt, tools)
+        case _:
+            raise InvalidInputError(f"no handler for {command.kind}")
 
 
 def _run_at_registry(

@@ -68,6 +68,7 @@ CONDITIONS = {
     "no_server": "Create a server and start its worker.",
     "no_server_address": "Set WHARF_SERVER_DATABASE_URL for the API.",
     "no_target_server": "Set `serverIds` with `application.update`.",
+    "not_deployed": "Use `application.deploy` first.",
     "registry_not_allowed": "Choose another registry, or change its allowed list.",
     "registry_removed": "Choose another rollback point, or deploy a build.",
     "server_not_approved": "Run `wharf server approve` on a control host.",

@@ -49,6 +49,7 @@ from api.http.openapi.objects import (
     ROLLBACK_ID,
     SERVER,
     SERVER_ID,
+    STOPPED_APPLICATION,
     VALIDATION,
     WEBHOOK,
     WEBHOOK_ID,
@@ -186,6 +187,13 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "application.redeploy": Example({**BY_APPLICATION, "title": "Release 1.4"}, NEW_DEPLOYMENT),
     "application.cancelDeployment": Example(BY_APPLICATION, [CANCELLED_DEPLOYMENT]),
+    "application.stop": Example(BY_APPLICATION, STOPPED_APPLICATION),
+    "application.start": Example(
+        BY_APPLICATION, {**STOPPED_APPLICATION, "applicationStatus": "done"}
+    ),
+    "application.reload": Example(
+        BY_APPLICATION, {**STOPPED_APPLICATION, "applicationStatus": "done"}
+    ),
     "deployment.one": Example(BY_DEPLOYMENT, DEPLOYMENT),
     "deployment.all": Example({**BY_APPLICATION, "limit": 10}, [DEPLOYMENT]),
     "deployment.allByServer": Example({**BY_SERVER, "limit": 10}, [DEPLOYMENT]),

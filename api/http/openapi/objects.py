@@ -214,6 +214,12 @@ APPLICATION: Example = {
     "createdAt": CREATED_AT,
     "organizationId": ORGANIZATION_ID,
 }
+STOPPED_APPLICATION: Example = {
+    **APPLICATION,
+    "applicationStatus": "idle",
+    "jobId": JOB_ID,
+    "servers": [{"serverId": SERVER_ID, "jobId": JOB_ID, "state": "succeeded", "changed": True}],
+}
 CONTEXT: Example = {"contextId": CONTEXT_ID, "sizeBytes": 10240, "sha256": "4f" * 32}
 BUILD: Example = {
     "buildId": BUILD_ID,

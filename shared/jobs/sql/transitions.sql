@@ -59,6 +59,9 @@ BEGIN
     IF NEW.kind = 'registry.test' AND NEW.registry_id IS NOT NULL THEN
       PERFORM public.registry_check_add(NEW);
     END IF;
+    IF NEW.kind = 'application.control' AND NEW.state = 'succeeded' THEN
+      PERFORM public.application_record_state(NEW);
+    END IF;
     PERFORM public.send_notification('wharf_job', NEW.job_id);
     PERFORM public.send_notification('wharf_release', '');
     IF NEW.deployment_id IS NOT NULL THEN

@@ -62,7 +62,8 @@ GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap, public.image_runs,
   public.caller, public.send_notification, public.repository_of, public.organization_resume,
-  public.server_is_online, public.server_is_available, public.organization_lock TO wharf_api;
+  public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment
+  TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
@@ -104,6 +105,8 @@ GRANT SELECT, INSERT ON public.server_enrolment TO wharf_functions;
 GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;
 GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
+GRANT SELECT ON public.deployment, public.deployment_server TO wharf_functions;
+GRANT UPDATE (stopped_at) ON public.deployment_server TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
@@ -115,6 +118,7 @@ GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
   public.job_delete_login, public.job_delete_secrets, public.registry_check_add,
+  public.running_deployment, public.application_record_state,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
   public.epoch_check, public.database_restored, public.caller TO wharf_functions;

@@ -103,6 +103,19 @@ COMMANDS = {
             ),
         },
     ),
+    **{
+        f"app {action}": Command(
+            ["kept"],
+            {
+                "application": ["nothing"],
+                "key": ["kept", "--key", f"key of {action}"],
+                "wait": ElsewhereTested(
+                    "api/cli/test_application.py", "test_an_operator_sees_the_state_on_each_server"
+                ),
+            },
+        )
+        for action in ("stop", "start", "restart")
+    },
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
     "server add": Command(

@@ -189,6 +189,11 @@ def _escape_template(value: str) -> str:
     return value.replace("{{", '{{"{{"}}')
 
 
+def unescape_template(value: str) -> str:
+    """Return the value of a variable from that of a spec."""
+    return value.replace('{{"{{"}}', "{{")
+
+
 def _port(port: PublishedPort) -> JsonValue:
     return {
         "Protocol": port.protocol,

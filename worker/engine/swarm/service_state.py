@@ -1,13 +1,13 @@
 """The state of services and tasks, as reported by a manager of their Swarm."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, JsonValue
 
-from worker.engine.containers import DEPLOYMENT
+from worker.engine.containers import DEPLOYMENT, STOP_TIMEOUT
 
 _FINAL_STATES = {"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}
 _ENDED_STATES = {"complete", "failed", "rejected"}
@@ -53,8 +53,10 @@ class Service:
     """A service as reported by a manager; ``image`` is that of its spec.
 
     ``update`` is the state of its last update and ``update_message`` the Swarm's message about it,
-    both empty without an update. ``document`` is its whole spec, and ``previous`` the one before
-    the last update, both with the environment in plain text.
+    both empty without an update. ``grace`` is the time for a task to stop by itself.
+    ``has_health_check`` is set if the spec has one. ``document`` is its whole spec, and
+    ``previous`` the one before the last update, both with the environment in plain text, as is
+    ``environment``.
     """
 
     service_id: str
@@ -66,6 +68,9 @@ class Service:
     force_update: int
     update: str
     update_message: str
+    grace: timedelta
+    has_health_check: bool
+    environment: Sequence[str] = field(repr=False)
     document: Mapping[str, JsonValue] = field(repr=False)
     previous: Mapping[str, JsonValue] | None = field(repr=False)
 
@@ -91,9 +96,16 @@ class _Version(BaseModel):
     index: int = Field(alias="Index")
 
 
+class _HealthCheck(BaseModel):
+    test: list[str] | None = Field(None, alias="Test")
+
+
 class _ContainerSpec(BaseModel):
     image: str = Field("", alias="Image")
     labels: dict[str, str] | None = Field(None, alias="Labels")
+    environment: list[str] | None = Field(None, alias="Env")
+    grace: int | None = Field(None, alias="StopGracePeriod")
+    health_check: _HealthCheck | None = Field(None, alias="Healthcheck")
 
 
 class _TaskSpec(BaseModel):
@@ -156,9 +168,20 @@ class ServiceResponse(BaseModel):
             force_update=spec.task.force_update,
             update=self.update.state if self.update else "",
             update_message=self.update.message if self.update else "",
+            grace=_span(spec.task.container.grace),
+            has_health_check=_has_test(spec.task.container.health_check),
+            environment=spec.task.container.environment or (),
             document=self.document,
             previous=self.previous,
         )
+
+
+def _span(nanoseconds: int | None) -> timedelta:
+    return STOP_TIMEOUT if nanoseconds is None else timedelta(microseconds=nanoseconds / 1000)
+
+
+def _has_test(check: _HealthCheck | None) -> bool:
+    return check is not None and (check.test or ["NONE"])[0] != "NONE"
 
 
 class _ContainerStatus(BaseModel):

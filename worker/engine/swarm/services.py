@@ -17,6 +17,9 @@ from worker.engine.swarm.service_state import Service, ServiceResponse, Task, Ta
 from worker.engine.transport.connection import Engine
 from worker.login import EngineLogin
 
+REPLICAS = "io.wharfinger.replicas"
+"""The label of a stopped service: the number of its tasks before."""
+
 MAX_UPDATE_ATTEMPTS = 5
 """How often a change is tried when it conflicts with another one."""
 
@@ -134,9 +137,49 @@ async def remove(engine: Engine, service_id: str) -> None:
 
 async def scale_to_zero(engine: Engine, service: Service) -> None:
     """Stop all tasks of a service without removing it."""
-    mode: JsonValue = {"Replicated": {"Replicas": 0}}
-    body: JsonValue = {**service.document, "Mode": mode}
+    body: JsonValue = {**service.document, "Mode": _replicated(0)}
     await _change(engine, service, body, EngineOperation("stop service"))
+
+
+async def stop(engine: Engine, service_id: str) -> None:
+    """Stop all tasks of a service, and keep their number on it."""
+
+    async def change(service: Service) -> None:
+        if service.replicas:
+            labels: JsonValue = {**service.labels, REPLICAS: str(service.replicas)}
+            body: JsonValue = {**service.document, "Labels": labels, "Mode": _replicated(0)}
+            await _change(engine, service, body, EngineOperation("stop service"))
+
+    await _retry_on_conflict(engine, service_id, change)
+
+
+async def start(engine: Engine, service_id: str, replicas: int) -> None:
+    """Start as many tasks as a service had when it was stopped, or ``replicas`` if it has none."""
+
+    async def change(service: Service) -> None:
+        if not service.replicas:
+            kept = service.labels.get(REPLICAS, "")
+            labels: JsonValue = dict(service.labels.items() - {(REPLICAS, kept)})
+            number = int(kept) if kept.isdecimal() and int(kept) else replicas
+            body: JsonValue = {**service.document, "Labels": labels, "Mode": _replicated(number)}
+            await _change(engine, service, body, EngineOperation("start service"))
+
+    await _retry_on_conflict(engine, service_id, change)
+
+
+async def reload(engine: Engine, service_id: str) -> None:
+    """Replace all tasks of a service by new ones of the same spec, as a rolling update does."""
+
+    async def change(service: Service) -> None:
+        template = service.document["TaskTemplate"]
+        forced = {
+            **(template if isinstance(template, dict) else {}),
+            "ForceUpdate": service.version,
+        }
+        body: JsonValue = {**service.document, "TaskTemplate": forced}
+        await _change(engine, service, body, EngineOperation("reload service"))
+
+    await _retry_on_conflict(engine, service_id, change)
 
 
 async def tasks(engine: Engine, service_id: str) -> list[Task]:
@@ -164,6 +207,10 @@ async def last_lines(engine: Engine, task_id: str) -> str:
     return await engine.output(
         f"tasks/{task_id}/logs", params=params, operation=EngineOperation("read the log of a task")
     )
+
+
+def _replicated(replicas: int) -> JsonValue:
+    return {"Replicated": {"Replicas": replicas}}
 
 
 async def _make(

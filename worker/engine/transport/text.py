@@ -1,6 +1,7 @@
-"""Lines of text from the parts of a build's output."""
+"""Lines of text from the parts of an output, and variables of images and containers."""
 
 import re
+from collections.abc import Iterable
 
 MAX_LINE = 64 * 1024
 """The maximum number of characters of a line; further ones are dropped. Masking of secrets needs
@@ -57,3 +58,9 @@ def join_frames(content: bytes) -> str:
         parts.append(content[_FRAME_HEAD:end])
         content = content[end:]
     return b"".join(parts).decode(errors="replace")
+
+
+def parse_variables(lines: Iterable[str] | None) -> dict[str, str]:
+    """Read variables as images and containers have them, ``NAME=value``."""
+    pairs = (line.partition("=") for line in lines or ())
+    return {name: value for name, _, value in pairs}

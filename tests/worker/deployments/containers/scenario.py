@@ -14,14 +14,20 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import EngineError
-from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
-from shared.jobs.results import ContainerResult
+from shared.jobs.commands import (
+    ApplicationControl,
+    ContainerReplace,
+    HealthProbe,
+    PublishedPort,
+)
+from shared.jobs.results import ContainerResult, ControlResult
 from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import BUSYBOX
 from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
+from worker.deployments.control import control_application
 from worker.deployments.targets import ReadinessPolicy
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
@@ -139,6 +145,26 @@ class ContainerScenario:
         labels = {APPLICATION: f"id-of-{self.name}", DEPLOYMENT: "died"}
         spec = containers.ContainerSpec(image.image_id, labels, health_check=health_check)
         await containers.start(self.engine, await containers.create(self.engine, name, spec))
+
+    async def stop(self) -> None:
+        """Stop the container as a person does."""
+        await containers.stop(self.engine, await containers.inspect(self.engine, self.name))
+
+    async def control(
+        self, action: str, attempt: Attempt | None = None, **changes: Any
+    ) -> ControlResult:
+        """Stop, start or reload the application."""
+        command = ApplicationControl.model_validate(
+            {
+                "application_id": f"id-of-{self.name}",
+                "name": self.name,
+                "action": action,
+                **changes,
+            }
+        )
+        running = attempt or Attempt("job", 1)
+        running.write_event = self.add_piece
+        return await control_application(command, running, self.tools, QUICKLY)
 
     async def clear(self) -> None:
         for container in await self.found():

@@ -50,7 +50,7 @@ async def switch_and_die(
     await scenario.deploy(await scenario.web_image("1"))
     stored = await scenario.only()
     await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
-    await containers.stop(scenario.engine, stored.container_id)
+    await containers.stop(scenario.engine, stored)
     await scenario.leave_container(await scenario.web_image("2"), scenario.name, health_check)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     return stored
@@ -60,7 +60,7 @@ async def die_before_the_switch(scenario: ContainerScenario) -> Container:
     """Leave a deployment that died before its switch; return the stopped previous container."""
     await scenario.deploy(await scenario.web_image("1"))
     stored = await scenario.only()
-    await containers.stop(scenario.engine, stored.container_id)
+    await containers.stop(scenario.engine, stored)
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     return stored
@@ -125,7 +125,7 @@ async def test_a_switch_to_a_stopped_container_is_reversed_at_once(
     scenario: ContainerScenario,
 ) -> None:
     stored = await switch_and_die(scenario)
-    await containers.stop(scenario.engine, scenario.name)
+    await scenario.stop()
 
     await next_worker(scenario).recover()
 
@@ -185,7 +185,7 @@ async def test_a_container_that_the_next_attempt_finds_stopped_is_created_again(
     scenario: ContainerScenario,
 ) -> None:
     await switch_and_die(scenario)
-    await containers.stop(scenario.engine, scenario.name)
+    await scenario.stop()
 
     result = await scenario.deploy(await scenario.web_image("2"), deployment_id="died")
 
@@ -214,7 +214,7 @@ async def test_the_next_worker_restarts_a_container_that_is_stopping(
     stored = await scenario.only()
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
-    stopping = asyncio.create_task(containers.stop(scenario.engine, stored.container_id))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, stored))
     await wait_until(partial(is_ending, scenario, stored))
 
     await recover(next_worker(scenario))
@@ -231,7 +231,7 @@ async def test_a_previous_container_that_is_stopping_is_restarted(
     await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
-    stopping = asyncio.create_task(containers.stop(scenario.engine, stored.container_id))
+    stopping = asyncio.create_task(containers.stop(scenario.engine, stored))
     await wait_until(partial(is_ending, scenario, stored))
     journal = next_worker(scenario)
     journal.mark_ended([JOB])
@@ -276,7 +276,7 @@ async def test_a_container_that_was_asked_to_stop_is_restarted_once(
 
 async def test_a_container_that_a_person_stopped_stays_stopped(scenario: ContainerScenario) -> None:
     await scenario.deploy(await scenario.web_image("1"))
-    await containers.stop(scenario.engine, scenario.name)
+    await scenario.stop()
     await scenario.fail(await scenario.web_image("2"), health_check=FAILING)
     after_a_failure = [found.is_running for found in await scenario.found()]
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
@@ -296,7 +296,7 @@ async def test_a_previous_container_of_another_name_is_restored(
     former = f"{before}{scenario.name}"
     await scenario.deploy(await scenario.web_image("1"), name=former)
     [stored] = await scenario.found()
-    await containers.stop(scenario.engine, stored.container_id)
+    await containers.stop(scenario.engine, stored)
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}.new")
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=ending(stored))
 
@@ -342,7 +342,7 @@ async def test_a_container_that_cannot_be_restarted_keeps_its_entry(
     port = ports(8314)
     await scenario.deploy(await scenario.web_image("1"), ports=port)
     stored = await scenario.only()
-    await containers.stop(scenario.engine, stored.container_id)
+    await containers.stop(scenario.engine, stored)
     scenario.tools.journal.record(unfinished_command(scenario), JOB, before=RAN)
     async with foreign_container(scenario, stored, port):
         await recover(next_worker(scenario))
@@ -373,7 +373,7 @@ async def test_a_finished_deployment_that_is_unhealthy_now_is_not_reported_as_re
 ) -> None:
     reference = await scenario.web_image("1")
     await scenario.deploy(reference, deployment_id="done")
-    await containers.stop(scenario.engine, scenario.name)
+    await scenario.stop()
 
     error = await scenario.fail(reference, deployment_id="done")
 
@@ -416,7 +416,7 @@ async def test_a_failed_restart_does_not_block_the_next_version(
     await scenario.deploy(await scenario.web_image("1"), ports=ports(port))
     stored = await scenario.only()
     await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}.old")
-    await containers.stop(scenario.engine, stored.container_id)
+    await containers.stop(scenario.engine, stored)
     await scenario.leave_container(await scenario.web_image("2"), scenario.name)
     scenario.tools.journal.record(unfinished_command(scenario), JOB)
 

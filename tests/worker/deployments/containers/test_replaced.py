@@ -283,7 +283,7 @@ async def test_the_next_attempt_cleans_up_leftovers(
     await scenario.deploy(await scenario.web_image("1"))
     stored = await scenario.only()
     if not is_running:
-        await containers.stop(scenario.engine, stored.container_id)
+        await containers.stop(scenario.engine, stored)
     if names[0]:
         await containers.rename(scenario.engine, stored.container_id, f"{scenario.name}{names[0]}")
     await scenario.leave_container(await scenario.web_image("2"), f"{scenario.name}{names[1]}")

@@ -16,15 +16,16 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from shared.errors import EngineError
-from shared.jobs.commands import HealthProbe, ServiceReplace
+from shared.jobs.commands import ApplicationControl, HealthProbe, ServiceReplace
 from shared.jobs.diagnosis import Right
-from shared.jobs.results import ServiceResult
+from shared.jobs.results import ControlResult, ServiceResult
 from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import SERVE
 from tests.worker.engine.contexts import BUSYBOX
 from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
+from worker.deployments.control import control_application
 from worker.deployments.services import replace_service
 from worker.deployments.targets import ReadinessPolicy
 from worker.deployments.tools import DeploymentTools
@@ -126,6 +127,15 @@ class ServiceScenario:
         with pytest.raises(EngineError) as caught:
             await self.deploy(reference, *environment, **changes)
         return caught.value
+
+    async def control(self, action: str, attempt: Attempt | None = None) -> ControlResult:
+        """Stop, start or reload the application."""
+        fields = {"application_id": self.application_id, "name": self.name, "action": action}
+        running = attempt or Attempt("job", 1)
+        running.write_event = self.add_piece
+        return await control_application(
+            ApplicationControl.model_validate(fields), running, self.tools, self.readiness
+        )
 
     async def begin(self, command: ServiceReplace, attempt: Attempt) -> None:
         """Return when the Swarm has begun to start the requested version."""
