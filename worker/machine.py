@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -12,12 +13,16 @@ from shared.errors import EngineError
 from shared.versions.oldest import OLDEST_ENGINE_API, is_older
 from worker.engine.calls import NEEDED_CALLS, find_refused_calls
 from worker.engine.transport.connection import Engine
+from worker.engine.transport.information import EngineInfo
 
 Describe = Callable[[], Awaitable[dict[str, Any]]]
 """Return the Engine's description as it is stored; empty while the Engine is unreachable."""
 
 SLOWEST_SECONDS = 0.5
 """An exchange that takes longer is too imprecise for a comparison of the clocks."""
+
+SYSTEMD = Path("/run/systemd/system")
+"""This directory is there if systemd runs (``sd_booted(3)``)."""
 
 log = structlog.get_logger()
 
@@ -38,6 +43,7 @@ async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> di
     """Return the Engine's description, the paths that containers may mount, and its disk space.
 
     ``refused_calls`` are those that a proxy in front of the Engine does not let through.
+    ``health_checks`` is false if the Engine never runs the health checks of containers.
 
     The disk space is left out if this process does not see the disk.
     """
@@ -55,7 +61,12 @@ async def describe_machine(engine: Engine, host_paths: Sequence[str] = ()) -> di
         log.warning("engine_too_old", engine=info.engine_version, needed_api=OLDEST_ENGINE_API)
     disk = await _find_disk(engine, info.data_root)
     described = {**asdict(info), **disk, "host_paths": list(host_paths)}
-    return {**described, "refused_calls": refused} if refused else described
+    if refused:
+        described["refused_calls"] = refused
+    if not _runs_health_checks(engine, info):
+        log.warning("engine_without_health_checks", engine=info.engine_version)
+        described["health_checks"] = False
+    return described
 
 
 async def find_free_bytes(engine: Engine) -> int | None:
@@ -66,6 +77,13 @@ async def find_free_bytes(engine: Engine) -> int | None:
     """
     info = await engine.info()
     return (await _find_disk(engine, info.data_root)).get("disk_free_bytes")
+
+
+def _runs_health_checks(engine: Engine, info: EngineInfo) -> bool:
+    """Return whether the Engine runs health checks: Podman does by timers of systemd."""
+    if not info.is_podman or info.cgroup_driver == "systemd":
+        return True
+    return engine.docker_host.startswith("unix://") and SYSTEMD.is_dir()
 
 
 async def _find_disk(engine: Engine, data_root: str) -> dict[str, int]:

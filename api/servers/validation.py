@@ -25,6 +25,7 @@ CheckName = Literal[
     "engine",
     "engineCalls",
     "engineApi",
+    "healthChecks",
     "disk",
     "clock",
 ]
@@ -141,6 +142,12 @@ def _engine(server: Server) -> Iterator[Check]:
             "Allow these calls in the proxy in front of the server's Engine.",
         )
     yield _engine_api(fields["oldest_api_version"], fields["newest_api_version"])
+    if engine.get("health_checks") is False:
+        yield _check(
+            "healthChecks",
+            "Podman without systemd never runs the health check of a container",
+            "Run systemd on this server, or deploy to it only what has no health check.",
+        )
     yield _disk(engine.get("disk_free_bytes"))
 
 

@@ -63,14 +63,16 @@ Skipped tests are about what only other Engines or other image stores do.
 
 Podman 5 pulls, pushes, tags and builds images. It has no Swarm. A health check of a container needs
 systemd timers on its server; without them a deployment with a health check fails after its time.
-It was tried by hand with 5.4, without a deployment; `make matrix` does not run it.
+Where the worker sees no systemd, it says so in its log at its start, and `wharf doctor` and
+`server.validate` have the check `healthChecks`. It was tried by hand with 5.4, without a
+deployment; `make matrix` does not run it.
 
 ## An Engine behind a socket proxy
 
 The worker tries these calls at its start, in a form that changes nothing. `wharf doctor` and
 `server.validate` name those that are refused. Swarm services need `/services`, `/nodes` and
-`/tasks`, builds with secrets need `POST /session`, and the first stage of a registry's test uses
-`POST /auth`, too.
+`/tasks`, builds by BuildKit use `POST /session` (with secrets they need it), and the first stage of
+a registry's test uses `POST /auth`, too.
 
 | call | needed for |
 |---|---|"""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.worker.engine.parts import open_scripted_engine
 from worker.engine import images
 from worker.engine.transport.connection import Engine
-from worker.machine import SLOWEST_SECONDS, Clock, describe_machine
+from worker.machine import SLOWEST_SECONDS, SYSTEMD, Clock, describe_machine
 
 
 async def test_an_engine_that_is_away_has_no_description() -> None:
@@ -45,12 +45,42 @@ async def test_calls_that_a_proxy_refuses_are_named(
     assert ("engine_version" in described) is ("/info" not in refused)
 
 
+PODMAN = {
+    "Components": [{"Name": "Podman Engine"}],
+    "Version": "5.4.2",
+    "ApiVersion": "1.41",
+    "Os": "linux",
+    "Arch": "amd64",
+}
+
+
+@pytest.mark.parametrize("driver", ["systemd", "cgroupfs"])
+@pytest.mark.parametrize("version", [PODMAN, {**PODMAN, "Components": []}])
+async def test_podman_without_systemd_runs_no_health_checks(
+    tmp_path: Path, driver: str, version: dict[str, object]
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/version"):
+            return web.json_response(version)
+        return web.json_response({"Name": "a", "CgroupDriver": driver})
+
+    async with (
+        open_scripted_engine(tmp_path, answer) as scripted,
+        Engine.open(scripted.docker_host) as engine,
+    ):
+        scripted.is_sane = False  # its version is answered above
+        described = await describe_machine(engine)
+
+    is_without = version is PODMAN and driver == "cgroupfs" and not SYSTEMD.is_dir()
+    assert described.get("health_checks", True) is not is_without
+
+
 async def test_a_real_engine_allows_all_calls_and_is_unchanged(engine: Engine) -> None:
     before = set(await images.list_ids(engine)), await engine.request("GET", "containers/json")
 
     described = await describe_machine(engine)
 
-    assert "refused_calls" not in described
+    assert {"refused_calls", "health_checks"}.isdisjoint(described)
     found = set(await images.list_ids(engine)), await engine.request("GET", "containers/json")
     assert found == before
 

@@ -47,6 +47,8 @@ async def test_a_good_server_passes_all_checks(
         ("engine = NULL", "engine"),
         ('engine = engine || \'{"newest_api_version": "1.39"}\'', "engineApi"),
         ("engine = engine || '{\"disk_free_bytes\": 1000}'", "disk"),
+        ("engine = engine || '{\"health_checks\": false}'", "healthChecks"),
+        ('engine = engine || \'{"refused_calls": ["POST /build"]}\'', "engineCalls"),
         ("clock_ahead_seconds = -7", "clock"),
         ("seen_at = now() - interval '1 minute'", "online"),
         ("second_worker_at = now()", "secondWorker"),

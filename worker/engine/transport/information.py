@@ -15,7 +15,8 @@ NEWEST_API = "1.51"
 
 Swarm = Literal["manager", "worker", "inactive", "pending", "locked", "error"]
 
-_PODMAN = "Podman Engine"
+PODMAN = "Podman"
+_COMPONENT = "Podman Engine"
 _CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 
 
@@ -40,7 +41,7 @@ class EngineInfo:
     ``insecure_registries`` are hosts and networks that it uses plain HTTP for. ``api_version`` is
     the one in use, out of ``oldest_`` to ``newest_``; ``storage_driver`` is that of the image
     store: ``overlay2``, ``overlayfs``. ``swarm`` is its role in a Swarm, or why it has none at the
-    moment; ``node_id`` identifies it there.
+    moment; ``node_id`` identifies it there. ``cgroup_driver`` is ``systemd`` or ``cgroupfs``.
     """
 
     name: str
@@ -59,6 +60,11 @@ class EngineInfo:
     data_root: str
     swarm: Swarm
     node_id: str
+    cgroup_driver: str
+
+    @property
+    def is_podman(self) -> bool:
+        return self.engine_version.startswith(f"{PODMAN} ")
 
 
 class _Component(BaseModel):
@@ -74,8 +80,8 @@ class VersionResponse(BaseModel):
     architecture: str = Field(alias="Arch")
 
     def as_version(self) -> EngineVersion:
-        is_podman = any(one.name == _PODMAN for one in self.components or [])
-        version = f"Podman {self.version}" if is_podman else self.version
+        is_podman = any(one.name == _COMPONENT for one in self.components or [])
+        version = f"{PODMAN} {self.version}" if is_podman else self.version
         return EngineVersion(
             version, self.api, self.minimum_api or self.api, self.os, self.architecture
         )
@@ -115,6 +121,7 @@ class InfoResponse(BaseModel):
     no_proxy: str = Field("", alias="NoProxy")
     driver: str = Field("", alias="Driver")
     driver_status: list[tuple[str, str]] | None = Field(None, alias="DriverStatus")
+    cgroup_driver: str = Field("", alias="CgroupDriver")
     registries: _Registries | None = Field(None, alias="RegistryConfig")
     swarm: _Swarm = Field(default_factory=lambda: _Swarm.model_validate({}), alias="Swarm")
 
@@ -138,6 +145,7 @@ class InfoResponse(BaseModel):
             data_root=self.data_root,
             swarm=self.swarm.as_swarm(),
             node_id=self.swarm.node_id,
+            cgroup_driver=self.cgroup_driver,
         )
 
 
