@@ -407,11 +407,13 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.SOURCE_NOT_FOUND: Verdict(
         retryable=False,
-        remedy="Check the repository's URL; a private repository needs a token that may read it.",
+        remedy="Check the repository's URL; a private repository needs a token or a deploy key "
+        "that may read it.",
     ),
     FaultCode.SOURCE_DENIED: Verdict(
         retryable=False,
-        remedy="Check that the token is correct, not expired, and may read the repository.",
+        remedy="Check that the token or the deploy key is correct, not expired, and may read the "
+        "repository.",
     ),
     FaultCode.SOURCE_UNREACHABLE: Verdict(
         retryable=True, remedy="Check that this server can reach the address in the message."

@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from shared.ssh.keys import DeployKey
 from tests.fakes.git import Repository
 from tests.waiting import wait_until
@@ -96,7 +98,7 @@ class SshGitServer:
         subprocess.run(words, check=True)
 
     async def start(self) -> None:
-        assert SSHD, "the tests need Debian's openssh-server"
+        assert SSHD
         self.process = await asyncio.create_subprocess_exec(
             *(SSHD, "-D", "-e", "-f", str(self.root / "sshd_config"))
         )
@@ -120,6 +122,9 @@ class SshGitServer:
 @asynccontextmanager
 async def open_ssh_git_server(root: Path) -> AsyncIterator[SshGitServer]:
     """Serve until the block is left."""
+    if SSHD is None:
+        missing = pytest.fail if os.environ.get("CI") else pytest.skip
+        missing("NO SSH IS TESTED: there is no sshd here (apt-get install openssh-server)")
     server = SshGitServer(root, free_port())
     (root / "sshd_config").write_text(CONFIGURATION.format(root=root, port=server.port))
     (root / "shell").write_text(SHELL.format(root=root))

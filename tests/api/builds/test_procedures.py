@@ -128,6 +128,23 @@ async def test_the_git_token_goes_sealed_with_the_build_and_opens_for_its_host(
     assert seal_grants(vault, job) is not None
 
 
+async def test_the_deploy_key_goes_sealed_with_the_build_and_opens_for_its_host(
+    scenario: BuildScenario, vault: KeyRing
+) -> None:
+    chosen = {"applicationId": scenario.application_id}
+    behind_ssh = {"customGitUrl": "ssh://me@git.example.com:2222/app.git", "customGitToken": None}
+    for procedure, more in (("saveGitProvider", behind_ssh), ("generateDeployKey", {})):
+        body = {**chosen, **more}
+        answer = await scenario.client.post(f"/api/application.{procedure}", json=body)
+        assert answer.status_code == 200, answer.text
+    await scenario.build()
+
+    job = await scenario.server.next_job()
+
+    assert set(job.sealed) == {"git_ssh_key"}
+    assert seal_grants(vault, job) is not None
+
+
 async def test_the_build_secrets_go_sealed_with_the_build_and_with_none_of_its_other_jobs(
     scenario: BuildScenario, vault: KeyRing
 ) -> None:

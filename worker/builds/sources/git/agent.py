@@ -42,13 +42,15 @@ class RequestError(Exception):
 
 @dataclass
 class Agent:
-    """The agent; ``signatures`` counts the requests of servers that accept its key.
+    """The agent; ``listings`` and ``signatures`` count the requests that it answered.
 
-    ssh asks for a signature only after the server has answered that it accepts the key.
+    ssh requests the keys only after it has verified the host's key, and a signature only after the
+    server has answered that it accepts the key.
     """
 
     key: DeployKey
     socket: Path
+    listings: int = 0
     signatures: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -69,6 +71,7 @@ class Agent:
     def _answer(self, request: bytes) -> bytes:
         try:
             if request[:1] == _LIST:
+                self.listings += 1
                 return _KEYS + struct.pack(">I", 1) + _string(self.key.blob) + _string(b"")
             if request[:1] == _SIGN:
                 return self._sign(request[1:])

@@ -102,7 +102,7 @@ class SshSession:
         host = self.address.host
         words = (*self.options, f"{self.address.user}@{self.address.hostname}", command)
         status, output, errors = await run_program("ssh", words, host, MAX_BYTES, request)
-        if status == SSH_FAILED and not self.agent.signatures:
+        if status == SSH_FAILED and self.agent.listings and not self.agent.signatures:
             raise SourceError(
                 FaultCode.SOURCE_DENIED,
                 f"{host} does not accept the deploy key for the user {self.address.user}",

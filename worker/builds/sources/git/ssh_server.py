@@ -65,18 +65,18 @@ async def run_program(
 
 
 async def _require_ssh_server(address: SshAddress, ip: str) -> None:
-    """Connect and read the first bytes, which every SSH server sends (RFC 4253, section 4.2)."""
+    """Connect and read the first byte: an SSH server speaks first (RFC 4253, section 4.2)."""
     where = f"{address.hostname}:{address.port}"
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(ip, address.port)
             try:
-                greeting = await reader.read(4)
+                greeting = await reader.read(1)
             finally:
                 writer.close()
     except OSError as error:  # also a timeout
         raise make_unreachable_error(error, where) from error
-    if greeting != b"SSH-":
+    if not greeting:
         raise SourceError(FaultCode.SOURCE_UNREACHABLE, f"{where} does not answer as an SSH server")
 
 
@@ -92,7 +92,8 @@ async def _scan(address: SshAddress, ip: str) -> Sequence[HostKey]:
             found.append(HostKey(key_type, encoded, fingerprint))
     if not found:
         raise SourceError(
-            FaultCode.SOURCE_UNREACHABLE, f"{address.host} presents no host key in time"
+            FaultCode.SOURCE_UNREACHABLE,
+            f"{address.hostname}:{address.port} does not answer as an SSH server",
         )
     return found
 

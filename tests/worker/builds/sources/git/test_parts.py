@@ -346,6 +346,10 @@ async def test_each_answer_of_an_lfs_server_has_its_code(
         ("https://a.example/team/app", "../../other/lib/", "https://a.example/other/lib"),
         ("https://a.example/team/app", "./sub", "https://a.example/team/app/sub"),
         ("https://a.example/team/app", "https://b.example/x", "https://b.example/x"),
+        ("git@a.example:team/app.git", "../lib.git", "git@a.example:team/lib.git"),
+        ("git@a.example:/srv/app.git", "../lib.git", "git@a.example:/srv/lib.git"),
+        ("ssh://git@a.example:2222/team/app", "../lib", "ssh://git@a.example:2222/team/lib"),
+        ("git@a.example:team/app", "git@b.example:x", "git@b.example:x"),
     ],
 )
 def test_a_relative_url_is_resolved_as_in_git(parent: str, url: str, found: str) -> None:

@@ -20,6 +20,7 @@ from tests.fakes.git import GitServer
 from tests.fakes.git_ssh import SshGitServer, open_ssh_git_server
 from tests.fakes.sockets import be_silent, open_socket
 from worker.builds.sources.git.checkout import Checkout, fetch
+from worker.builds.sources.git.origin import open_origin
 from worker.builds.sources.limits import Limits
 
 NETWORKS = parse_networks("loopback")
@@ -147,6 +148,25 @@ async def test_a_changed_host_key_has_a_code_of_its_own_and_is_not_retried(
     assert (error.code, error.retryable) == (FaultCode.HOST_KEY_CHANGED, False)
     assert ssh.fingerprint in error.message
     assert pinned.host_keys[0] in error.message
+
+
+async def test_ssh_itself_verifies_the_host_key_before_the_key_is_used(
+    ssh: SshGitServer, directory: Path
+) -> None:
+    ssh.create("app").commit(FILES)
+    source = source_of(ssh)
+    secret = SecretStr(KEY.to_text())
+    async with open_origin(source, secret, NETWORKS, directory / "ssh") as origin:
+        other = DeployKey.generate().public_line
+        known_hosts = directory / "ssh/known_hosts"
+        await asyncio.to_thread(known_hosts.write_text, f"git-server {other}\n")
+
+        with pytest.raises(SourceError) as caught:
+            await origin.fetch_refs(source.url)
+
+        assert origin.session
+        assert origin.session.agent.listings == origin.session.agent.signatures == 0
+    assert caught.value.code == FaultCode.SOURCE_UNREACHABLE
 
 
 async def test_a_submodule_of_the_same_host_is_fetched_and_another_host_gets_no_key(
