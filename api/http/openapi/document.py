@@ -12,6 +12,7 @@ from api.fields.shapes import Accepted
 from api.http.calls import AnyProcedure
 from api.http.openapi.errors import describe_errors, make_error_responses, refer_to_errors
 from api.http.openapi.examples import ACCEPTED, EXAMPLES, JOB_EVENTS
+from api.http.openapi.properties import describe
 from api.http.openapi.schemas import Schema, Schemas, markdown
 from api.http.plain import WARNINGS, ErrorBody
 from api.http.sse import DESCRIPTION
@@ -119,6 +120,7 @@ def make_document(procedures: Iterable[AnyProcedure]) -> dict[str, Any]:
         else:
             operation |= _call(schemas, each, inputs[each.name], answers[each.name])
         paths[f"/api/{each.name}"] = {each.method.lower(): operation}
+    describe(schemas.components)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -14,6 +14,7 @@ from api.builds.context_upload import UPLOAD
 from api.http.openapi.codes import CONDITIONS, ENDINGS, REFUSALS, list_codes
 from api.http.openapi.document import ANSWERS_EARLY, OVERVIEW, PARAMETERS, TAGS, make_document
 from api.http.openapi.examples import EXAMPLES
+from api.http.openapi.properties import PROPERTIES, SPECIAL
 from api.http.openapi.schemas import NAMES, NameClashError, Schemas
 from api.procedure.procedure import Flat, Procedure
 from api.routers import PROCEDURES
@@ -54,6 +55,19 @@ def test_every_schema_has_a_name_of_the_domain(document: dict[str, Any]) -> None
 
     assert [name for name in names if not PASCAL.fullmatch(name)] == []
     assert [name for name in names if name.endswith("Output")] == []
+
+
+def test_every_property_is_described(document: dict[str, Any]) -> None:
+    properties = [
+        (name, each, shape)
+        for name, schema in document["components"]["schemas"].items()
+        for each, shape in schema.get("properties", {}).items()
+    ]
+
+    # A reference is described by its schema.
+    assert [shape for *_, shape in properties if not {"description", "$ref"} & set(shape)] == []
+    assert set(PROPERTIES) == {each for _, each, _ in properties}
+    assert set(SPECIAL) <= {(name, each) for name, each, _ in properties}
 
 
 def test_every_chosen_name_is_used(document: dict[str, Any]) -> None:
