@@ -104,6 +104,8 @@ class Verdict:
     certain: bool = True
 
 
+NEXT_ATTEMPT = "Nothing is to be done if the next attempt succeeds."
+
 FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.REF_INVALID: Verdict(
         retryable=False, remedy="Use host[:port] for a registry and lower-case repository names."
@@ -134,13 +136,13 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.CONN_RESET: Verdict(
         retryable=True,
-        remedy="The connection was cut: check the registry and the proxies before it.",
+        remedy="Check the registry, and the proxies and firewalls on the way to it.",
         certain=False,
     ),
     FaultCode.NO_ROUTE: Verdict(
         retryable=True,
-        remedy="This server has no route to the registry's address: check its routes, its VPN "
-        "and its firewall.",
+        remedy="Check this server's routes, VPN and firewall: ip route get shows the way to an "
+        "address.",
         certain=False,
     ),
     FaultCode.TLS_UNKNOWN_CA: Verdict(
@@ -165,7 +167,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TLS_FAILED: Verdict(
         retryable=False,
-        remedy="The TLS handshake failed: compare TLS versions and certificates.",
+        remedy="Compare the TLS versions of this server and of the registry: openssl s_client "
+        "-connect HOST:PORT shows them.",
         certain=False,
     ),
     FaultCode.TLS_CLIENT_CERT: Verdict(
@@ -186,11 +189,12 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_MISSING: Verdict(
         retryable=False,
-        remedy="Add a registry with this host: no credential is stored for it.",
+        remedy="Store the login of this registry with registry.create, and name it in the request.",
         certain=False,
     ),
     FaultCode.AUTH_EXPIRED: Verdict(
-        retryable=False, remedy="Store a new token: this one has expired."
+        retryable=False,
+        remedy="Get a new token from the registry, and store it with registry.update.",
     ),
     FaultCode.AUTH_SERVER_UNREACHABLE: Verdict(
         retryable=True,
@@ -199,11 +203,12 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_UNSAFE_REALM: Verdict(
         retryable=False,
-        remedy="Check the registry: it names a token server that is not safe for passwords.",
+        remedy="Correct the realm in the registry's settings: an https:// address, or without TLS "
+        "the registry's own address.",
     ),
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
-        remedy="The registry does not check passwords; enable authentication at the registry.",
+        remedy="Turn on authentication at the registry, or use it without a login.",
     ),
     FaultCode.PULL_DENIED: Verdict(
         retryable=False,
@@ -217,7 +222,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.REPO_MISSING: Verdict(
         retryable=False,
-        remedy="Create the repository first: the registry does not create it.",
+        remedy="Create the repository or project at the registry first.",
         certain=False,
     ),
     FaultCode.IMAGE_NOT_FOUND: Verdict(
@@ -225,25 +230,24 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.IMAGE_INCOMPLETE: Verdict(
         retryable=False,
-        remedy="A part of the image is missing: push or build it again, or restore the registry's "
-        "storage.",
+        remedy="Push or build the image again, or restore the registry's storage.",
         certain=False,
     ),
     FaultCode.NOT_AN_IMAGE: Verdict(
         retryable=False,
-        remedy="Give an image: this is a chart, a signature or another artifact.",
+        remedy="Give the name of an image, not of a chart, a signature or another artifact.",
     ),
     FaultCode.COMPRESSION_UNSUPPORTED: Verdict(
         retryable=False,
         remedy="Update the Docker Engine of this server to version 23 or newer, or build the image "
-        "with gzip layers: the Engine cannot unpack zstd.",
+        "with gzip layers.",
     ),
     FaultCode.LOCAL_IMAGE_MISSING: Verdict(
         retryable=False, remedy="Build, pull or tag the image on the server first."
     ),
     FaultCode.NOT_A_REGISTRY: Verdict(
         retryable=False,
-        remedy="This address does not answer as a registry. Give the registry's own host and port.",
+        remedy="Give the registry's own host and port, without a path.",
         certain=False,
     ),
     FaultCode.BLOCKED_BY_PROXY: Verdict(
@@ -253,7 +257,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.PROXY_ERROR: Verdict(
         retryable=False,
-        remedy="Check the proxy of the server's Docker Engine, and NO_PROXY.",
+        remedy="Check HTTP_PROXY, HTTPS_PROXY and NO_PROXY of this server's Docker Engine.",
         certain=False,
     ),
     FaultCode.RATE_LIMITED: Verdict(
@@ -261,18 +265,17 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.REGISTRY_ERROR: Verdict(
         retryable=True,
-        remedy="Read the log of the registry: it reported an internal error.",
+        remedy="Read the log of the registry.",
         certain=False,
     ),
     FaultCode.REGISTRY_READ_ONLY: Verdict(
         retryable=False,
-        remedy="The registry accepts no uploads now. Ask its operator to end the read-only mode, "
-        "or push to another registry.",
+        remedy="Ask the registry's operator to end the read-only mode, or push to another "
+        "registry.",
     ),
     FaultCode.QUOTA_EXCEEDED: Verdict(
         retryable=False,
-        remedy="The registry has no storage left for this project or account. Delete images there, "
-        "or raise the quota.",
+        remedy="Delete images of this project or account at the registry, or raise its quota.",
     ),
     FaultCode.LOCATION_MISMATCH: Verdict(
         retryable=False,
@@ -287,12 +290,10 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.UPLOAD_CORRUPT: Verdict(
         retryable=True,
-        remedy="The registry received other bytes than were sent; it is retried.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise check the network and the proxies before the registry.",
         certain=False,
     ),
-    FaultCode.TAG_IMMUTABLE: Verdict(
-        retryable=False, remedy="Choose a new tag: the registry does not allow to move this one."
-    ),
+    FaultCode.TAG_IMMUTABLE: Verdict(retryable=False, remedy="Choose a new tag."),
     FaultCode.DELETE_UNSUPPORTED: Verdict(
         retryable=False,
         remedy="Enable deletion at the registry (docker-registry: "
@@ -304,44 +305,45 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.DIGEST_MISMATCH: Verdict(
         retryable=True,
-        remedy="Expected and received content differ: another client moved the tag, or a part is "
-        "damaged at the registry.",
+        remedy="Check if another client moved the tag meanwhile. If not, the image is damaged at "
+        "the registry: push it again.",
     ),
     FaultCode.ENGINE_UNREACHABLE: Verdict(
         retryable=True, remedy="Check Docker on this server, and DOCKER_HOST."
     ),
     FaultCode.ENGINE_API_VERSION: Verdict(
-        retryable=True, remedy="The Docker Engine was updated during the attempt; it is retried."
+        retryable=True, remedy=f"{NEXT_ATTEMPT} Otherwise restart the worker of this server."
     ),
     FaultCode.ENGINE_STREAM_TRUNCATED: Verdict(
         retryable=True,
-        remedy="The Docker Engine stopped during the attempt; it is retried.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise read the log of Docker on this server.",
         certain=False,
     ),
     FaultCode.ENGINE_STALLED: Verdict(
         retryable=True,
-        remedy="Check the connection to the registry: no data moved for too long.",
+        remedy="Check the connection of this server to the registry.",
         certain=False,
     ),
     FaultCode.ENGINE_BUSY: Verdict(
         retryable=True,
-        remedy="The Docker Engine is busy with other transfers, which wait for their registries; "
-        "it is retried.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise cancel transfers of this server whose registry does not "
+        "answer.",
     ),
     FaultCode.ENGINE_REFUSED: Verdict(
         retryable=False, remedy="See the Docker Engine's message.", certain=False
     ),
     FaultCode.TRANSFER_TIMEOUT: Verdict(
         retryable=True,
-        remedy="The attempt exceeded its time limit; raise it for slow connections.",
+        remedy="Check the speed of this server's connection, and the load of the server.",
         certain=False,
     ),
     FaultCode.BUILD_FAILED: Verdict(
-        retryable=False, remedy="A step of the Dockerfile failed; see the build's log."
+        retryable=False,
+        remedy="Correct the step of the Dockerfile that the build's log shows last.",
     ),
     FaultCode.CONTAINER_MISSING: Verdict(
         retryable=True,
-        remedy="The container was removed during the attempt; it is retried.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise find out what removes containers on this server.",
     ),
     FaultCode.CONTAINER_UNHEALTHY: Verdict(
         retryable=False,
@@ -367,8 +369,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.RESTORE_FAILED: Verdict(
         retryable=True,
-        remedy="The new version failed, and the previous one could not be started; it is retried. "
-        "Check the Docker Engine of this server.",
+        remedy="The previous version could not be started either. Each further attempt tries it "
+        "again. Check Docker on this server.",
     ),
     FaultCode.OTHER_RUNTIME: Verdict(
         retryable=False,
@@ -382,15 +384,16 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.NO_SUITABLE_NODE: Verdict(
         retryable=False,
-        remedy="No node of the Swarm can run it: see docker node ls. Each node has a port in mode "
-        "host only once.",
+        remedy="See docker node ls for nodes that are down or full. Each node can publish a port "
+        "in mode host only once.",
     ),
     FaultCode.SERVICE_MISSING: Verdict(
-        retryable=True, remedy="The service was removed during the attempt; it is retried."
+        retryable=True,
+        remedy=f"{NEXT_ATTEMPT} Otherwise find out what removes services of this Swarm.",
     ),
     FaultCode.SERVICE_CHANGED: Verdict(
         retryable=True,
-        remedy="Another client changed the service meanwhile; it is retried.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise find out what else changes this service.",
     ),
     FaultCode.BUILD_SECRET_MISSING: Verdict(
         retryable=False,
@@ -427,16 +430,16 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.SOURCE_CORRUPT: Verdict(
         retryable=False,
-        remedy="Pack the sources again, upload them, and build that: the upload is damaged.",
+        remedy="Pack the sources again, upload them, and build them.",
     ),
     FaultCode.SOURCE_ALTERED: Verdict(
         retryable=True,
-        remedy="The sources changed in transfer; it is retried. If that fails, upload them again.",
+        remedy=f"{NEXT_ATTEMPT} Otherwise upload the sources again.",
     ),
     FaultCode.SOURCE_INCOMPLETE: Verdict(
         retryable=False,
         remedy="Make the submodules and LFS files readable for the application's login, or build "
-        "without them: allowMissing.",
+        "without them, by allowMissing of application.build and application.deploy.",
     ),
     FaultCode.REVISION_NOT_FOUND: Verdict(
         retryable=False, remedy="Check that the branch, tag or commit exists and was pushed."

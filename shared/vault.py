@@ -125,7 +125,7 @@ class KeyRing:
             raise CredentialError(
                 f"the {context.purpose} for {context.label} has an unknown key",
                 remedy="Store it again, or add the older private key to WHARF_VAULT_PRIVATE_KEY of "
-                "control.",
+                "wharf control.",
             )
         try:
             return SUITE.decrypt(_decode(body), key.key, context.info()).decode()

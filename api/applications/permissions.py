@@ -30,7 +30,7 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
     if not caller.may_build(application):
         raise ForbiddenError(
             f"this API key may not build or deploy the application {application.name}",
-            remedy="Have an administrator add it to allowedKeys by application.update.",
+            remedy="Let an administrator add it to allowedKeys by application.update.",
         )
     is_trusted = caller.role == "admin" or caller.application_id == application.application_id
     is_named = caller.api_key_id in application.allowed_keys
@@ -38,7 +38,7 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
         raise ForbiddenError(
             f"the application {application.name} has secrets, variables or host paths: it is built "
             "from a tar only by keys that it names",
-            remedy="Have an administrator add this key to allowedKeys by application.update.",
+            remedy="Let an administrator add this key to allowedKeys by application.update.",
         )
 
 

@@ -222,7 +222,7 @@ def choose_source(application: Application, *, image: bool, git: bool) -> None:
     if image and git:
         raise InvalidSourceError(
             "both dockerImage and customGitUrl are given",
-            remedy="Say with sourceType which is to be used: docker or git.",
+            remedy="Choose one of them with sourceType: docker or git.",
         )
     application.source_type = "docker" if image else "git"
 
@@ -244,7 +244,7 @@ def _set_login(context: Context, application: Application, request: GitFields, u
     elif application.git_token and (application.git_host, application.git_username) != bound:
         raise PasswordNeededError(
             "the stored token is bound to its host and username",
-            remedy="Give customGitToken too; null takes it away.",
+            remedy="Give customGitToken too, or null to remove it.",
         )
     if application.git_token and not url.is_private:
         raise InvalidSourceError(

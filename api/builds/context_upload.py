@@ -75,7 +75,7 @@ def _require_store(context: Context) -> ContextStore:
     if context.resources.contexts is None:
         raise UnmetConditionError(
             "no_data_dir",
-            "this API has nowhere to keep uploads",
+            "this API stores no uploads, because WHARF_DATA_DIR is not set",
             remedy="Set WHARF_DATA_DIR for the API, or build from git.",
         )
     return context.resources.contexts

@@ -48,12 +48,12 @@ async def _approve(settings: DatabaseSettings, name_or_id: str) -> Unapproved:
     except psycopg.errors.InsufficientPrivilege:
         raise SetupError(
             "this database role cannot approve servers",
-            remedy="Set WHARF_DATABASE_URL to control's URL.",
+            remedy="Set WHARF_DATABASE_URL to the value that wharf control has.",
         ) from None
     except psycopg.OperationalError:
         raise SetupError(
             "the database does not answer",
-            remedy="Run the command on a control host, with control's WHARF_DATABASE_URL.",
+            remedy="Run the command where wharf control runs, with its WHARF_DATABASE_URL.",
         ) from None
     return server
 

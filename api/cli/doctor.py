@@ -24,6 +24,9 @@ SET_ASIDE = re.compile(
     r'^wharf_rows_set_aside\{code="([^"]*)",service="([^"]*)"\} (\S+)$', re.MULTILINE
 )
 CLOCK_MAY_DIFFER = timedelta(seconds=30)
+DATE_IS_EXACT_TO = timedelta(seconds=2)
+"""The header ``Date`` has whole seconds, and is made before the answer arrives."""
+
 REMEDIES = {
     "database": "Check that PostgreSQL runs, and WHARF_DATABASE_URL of the API.",
     "migrations": "Run wharf migrate with the API's version.",
@@ -33,7 +36,7 @@ REMEDIES = {
     "notifications": "A session listens and does not read: end it, see pg_stat_activity.",
     "confinement": "Run wharf migrate: it prints the statements for a superuser of PostgreSQL.",
     "removed_servers": "The role of a removed server was not dropped: run wharf migrate and see"
-    " role_not_changed in control's log.",
+    " role_not_changed in the log of wharf control.",
 }
 SHOWN_ELSEWHERE = {"worker", "secondWorker"}
 """Checks of `server.validate` that this command reports by itself, also for offline servers."""
@@ -108,6 +111,9 @@ def _about_api(url: str, alive: httpx2.Response, now: datetime) -> Iterator[Chec
     if date:
         ahead = now - parsedate_to_datetime(date)
         differs = abs(ahead) > CLOCK_MAY_DIFFER
+        if abs(ahead) < DATE_IS_EXACT_TO:
+            yield Check("clock", "this machine and the API have the same time")
+            return
         yield Check(
             "clock",
             f"this machine is {abs(ahead.total_seconds()):.0f} s "
@@ -148,7 +154,7 @@ def _about_set_aside(client: httpx2.Client) -> Iterator[Check]:
         yield Check(
             f"control: {service}",
             f"{float(many):.0f} set aside: {code}",
-            "See the rows in the table set_aside, or the lines set_aside in control's log.",
+            "See the table set_aside, or the lines set_aside in the log of wharf control.",
         )
 
 

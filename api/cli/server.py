@@ -56,7 +56,7 @@ def add(name: Name, role: Roles = None, *, renew: Renew = False) -> None:
     console.print("Run this command on the server within 15 minutes; it works once.")
     line = plain(f"wharf server approve {shlex.quote(name)}")
     console.print(
-        f"Then approve the server on a control host, unless control does so by itself: {line}"
+        f"Then approve the server where wharf control runs, if WHARF_AUTO_APPROVE is off: {line}"
     )
     if any(prefix in settings.url for prefix in LOOPBACK):
         console.print(
@@ -96,9 +96,10 @@ def _renew(settings: ClientSettings, name: str, role: list[Role] | None) -> dict
 
 @app.command()
 def approve(server: Chosen) -> None:
-    """Approve a server that has joined, on a control host: then it gets jobs and logins.
+    """Approve a server that has joined, where `wharf control` runs: then it gets jobs and logins.
 
-    It needs control's WHARF_DATABASE_URL. Compare the key with the one in the worker's log.
+    It needs the WHARF_DATABASE_URL of `wharf control`. Compare the key with the one in the
+    worker's log.
     """
     # A separate process: importing the database driver would slow down the other commands.
     argv = (sys.executable, "-m", "api.cli.approve", server)

@@ -68,8 +68,8 @@ async def redeploy(context: Context, request: ApplicationDeploymentInput) -> Acc
 
 async def deploy_image(context: Context, application_id: str, tag: str) -> AcceptedDeployment:
     """Deploy an application's ready image by this tag, and push it with the same tag."""
-    request = Deploy.model_validate({"applicationId": application_id, "tag": tag})
-    return await _build_and_deploy(context, request)
+    asked = {"applicationId": application_id, "tag": tag, "title": f"The tag {tag} was pushed"}
+    return await _build_and_deploy(context, Deploy.model_validate(asked))
 
 
 async def deploy_commit(

@@ -37,7 +37,8 @@ async def read_body(
             return await _read(request, large)
     except TimeoutError:
         raise RequestTimeoutError(
-            f"the body did not come within {patience.total_seconds():g} s", remedy="Send it again."
+            f"the body did not arrive within {patience.total_seconds():g} s",
+            remedy="Send it again.",
         ) from None
 
 

@@ -190,7 +190,7 @@ def _require_key(procedure: AnyProcedure, key: Repeatable | WharfError) -> Repea
     if not procedure.submits:
         raise InvalidInputError(
             f"{procedure.name} takes no Idempotency-Key",
-            remedy="Send it with what submits a job; leave it out here.",
+            remedy="Leave it out here: only procedures that submit a job take one.",
         )
     return key
 

@@ -70,11 +70,13 @@ def _read_head(request: Request) -> Upload:
     """Raises `WrongMediaTypeError`, `InvalidInputError`, `NoEffectError`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in MEDIA_TYPES:
-        raise WrongMediaTypeError(f"a context is sent as one of {', '.join(MEDIA_TYPES)}")
+        raise WrongMediaTypeError(
+            f"the content type of a context is none of {', '.join(MEDIA_TYPES)}"
+        )
     headers = request.headers
     if ignored := [name for name in NOT_VERIFIED if name in headers]:
         raise NoEffectError(
-            f"an upload's header is not read: {', '.join(ignored)}",
+            f"this header of an upload has no effect here: {', '.join(ignored)}",
             remedy="Send the whole body, and its checksum as Content-Digest: sha-256=:<base64>: "
             "or as x-content-sha256 in hexadecimal.",
         )
@@ -110,6 +112,6 @@ async def read_chunks(request: Request, stall: timedelta = STALL) -> AsyncGenera
         raise IncompleteUploadError("the upload broke off", remedy="Send it again.") from None
     except TimeoutError:
         raise IncompleteUploadError(
-            f"less than {MOVED_BYTES} bytes of the upload came in {stall.total_seconds():g} s",
+            f"less than {MOVED_BYTES} bytes of the upload arrived in {stall.total_seconds():g} s",
             remedy="Send it again.",
         ) from None

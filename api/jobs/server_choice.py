@@ -111,7 +111,7 @@ def _require_online(server: dict[str, Any]) -> None:
         raise UnmetConditionError(
             "server_not_approved",
             f"the server {server['name']} is not approved",
-            remedy=f"On a control host: {approve_line(server['name'])}.",
+            remedy=f"Where wharf control runs: {approve_line(server['name'])}.",
         )
 
 
@@ -157,7 +157,7 @@ def _why_none(role: str, candidates: Sequence[Mapping[str, Any]]) -> tuple[str, 
     if any(server["paused"] for server in candidates):
         remedy = "Resume a server with server.resume."
     elif any(server["unapproved"] and server["online"] for server in candidates):
-        remedy = "Approve a server on a control host with wharf server approve."
+        remedy = "Approve a server with wharf server approve, where wharf control runs."
     else:
         remedy = "Start the worker of a server."
     return f"no {role} server can take it now: {reasons}{more}", remedy

@@ -107,7 +107,7 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         (
             facts.unapproved,
             "server_not_approved",
-            f"the server {server} is not approved: on a control host run {approve_line(server)}",
+            f"the server {server} is not approved: run {approve_line(server)} by wharf control",
         ),
         (not facts.online, "server_offline", f"the server {server} has not been online {since}"),
         (

@@ -115,7 +115,7 @@ def judge(facts: Facts) -> Iterator[Part]:
             name="control",
             is_good=False,
             found=found,
-            remedy="Check that control runs and the server is online; see control's log.",
+            remedy="Check that wharf control runs and the server is online. Its log has more.",
         )
         yield from _not_reached("broker", "worker", "engine")
         return
@@ -125,7 +125,7 @@ def judge(facts: Facts) -> Iterator[Part]:
             name="broker",
             is_good=False,
             found="the worker did not get the message",
-            remedy="Check WHARF_BROKER_URL of control and the worker; see both logs.",
+            remedy="Check WHARF_BROKER_URL of wharf control and the worker. Both logs have more.",
         )
         yield from _not_reached("worker", "engine")
         return

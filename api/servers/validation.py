@@ -97,7 +97,9 @@ def check_server(facts: Facts) -> Iterator[Check]:
 def _approved(server: Server) -> Check:
     if server.approved_at:
         return _check("approved", f"since {show_moment(server.approved_at)}")
-    return _check("approved", "not approved", f"On a control host: {approve_line(server.name)}")
+    return _check(
+        "approved", "not approved", f"Where wharf control runs: {approve_line(server.name)}"
+    )
 
 
 def _second_worker(server: Server) -> Iterator[Check]:

@@ -35,7 +35,9 @@ class StrictConnection(h11.Connection):
             if {b"transfer-encoding", b"content-length"} <= names:
                 raise h11.RemoteProtocolError("Transfer-Encoding beside Content-Length")
             if len(_LENGTH.findall(head)) > 1 or _FOLDED.search(head):
-                raise h11.RemoteProtocolError("Content-Length twice, or a folded header line")
+                raise h11.RemoteProtocolError(
+                    "the request has Content-Length twice, or a folded header line"
+                )
             if len(head) > MAX_HEAD_BYTES:
                 raise h11.RemoteProtocolError("the headers of the request are too long")
         return event

@@ -47,7 +47,10 @@ class Variables:
             end = _closing_brace(text, operator.end())
         if name is None or (is_braced and text[end : end + 1] != "}"):
             if is_strict:
-                raise InvalidComposeError("a $ does not begin a variable", remedy=_REMEDY)
+                raise InvalidComposeError(
+                    "a $ does not begin a variable",
+                    remedy="Write the variable as ${NAME}, or leave the $ out.",
+                )
             return "$", start + 1
         word = text[operator.end() : end] if operator else ""
         kind = operator[0] if operator else ""

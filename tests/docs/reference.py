@@ -28,12 +28,12 @@ from shared.settings import (
     WorkerSettings,
 )
 from tests.docs.dokploy import make_dokploy_page
+from tests.docs.meanings import MEANINGS
 from tests.docs.messages import make_page
 from tests.docs.words import (
     CODES_INTRODUCTION,
     COMMANDS_INTRODUCTION,
     FAULTS_INTRODUCTION,
-    MEANINGS,
     MESSAGES_INTRODUCTION,
     METRICS_INTRODUCTION,
     PROCEDURES_INTRODUCTION,
@@ -118,7 +118,7 @@ def _codes() -> str:
     lines = ["# Error codes", "", MADE, "", CODES_INTRODUCTION, "", "## Codes"]
     for one in list_codes():
         lines += ["", f"### {one.code}", ""]
-        lines += [MEANINGS[one.code], ""] if one.code in MEANINGS else []
+        lines += [MEANINGS.get(one.code, ""), ""]
         lines += [one.remedy, ""] if one.remedy else []
         lines.append(f"- HTTP status: {', '.join(map(str, one.statuses))}.")
         if one.code in set(FAULTS):

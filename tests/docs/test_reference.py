@@ -4,8 +4,9 @@ import re
 
 from api.docs.contents import read_pages
 from api.http.openapi.codes import list_codes
+from tests.docs.meanings import MEANINGS
 from tests.docs.reference import DIRECTORY, make_pages, setting_names
-from tests.docs.words import MEANINGS, SETTINGS
+from tests.docs.words import SETTINGS
 
 
 async def test_the_generated_pages_are_up_to_date() -> None:
@@ -24,8 +25,9 @@ def test_every_setting_is_explained_and_nothing_else_is() -> None:
     assert set(SETTINGS) == setting_names() | of_commands
 
 
-def test_no_code_is_explained_that_is_not_there() -> None:
-    assert not set(MEANINGS) - {one.code for one in list_codes()}
+def test_every_code_has_its_cause_and_a_remedy() -> None:
+    assert set(MEANINGS) == {one.code for one in list_codes()}
+    assert all(one.remedy for one in list_codes())
 
 
 def test_every_code_setting_and_procedure_that_a_page_names_exists() -> None:

@@ -165,48 +165,6 @@ REASONS = {
     "organization_limit": "Its organization is at its limit of transfers.",
 }
 
-MEANINGS = {
-    "bad_input": "The input does not have the right form.",
-    "compose_invalid": "This is not a valid compose file.",
-    "network_refused": "The address is in a network that is not allowed.",
-    "unauthenticated": "There is no API key, or it is not valid.",
-    "forbidden": "The key is valid, but its role is not enough, or `allowedKeys` does not name it.",
-    "not_found": "Your organization has nothing with this id.",
-    "conflict": "It already exists, or its state does not allow this.",
-    "still_running": "The job did not end within the waiting time.",
-    "not_offered": "A procedure of Dokploy for what Wharfinger does not do. The message says why.",
-    "unreadable_input": "The body is not JSON in UTF-8.",
-    "no_effect": "A field cannot take effect. The message names it.",
-    "url_invalid": "No message can be sent to this URL.",
-    "no_context": "No context was uploaded for the build.",
-    "checksum_mismatch": "The upload's checksum differs from the declared one.",
-    "upload_incomplete": "The upload broke off.",
-    "password_needed": "The stored password belongs to another host or username.",
-    "name_taken": "The name is already in use.",
-    "in_use": "It is in use, so it is not removed. The message names its users.",
-    "idempotency_mismatch": "This `Idempotency-Key` belongs to another request.",
-    "already_ended": "The job, build or deployment has already ended.",
-    "already_joined": "The server has already joined.",
-    "last_admin_key": "This is the last administrator's key.",
-    "signature_invalid": "The request of a deploy hook has no valid signature.",
-    "no_procedure": "There is no procedure with this name.",
-    "wrong_method": "The procedure does not take this method.",
-    "wrong_media_type": "The content type is not one that the procedure reads.",
-    "too_large": "The body is too large. See [limits](../limits.md#requests).",
-    "quota_exceeded": "The organization has used its quota for uploads.",
-    "request_timeout": "The body did not arrive in time.",
-    "too_many_at_once": "The key or its organization has too many open streams, waits or uploads.",
-    "too_many_failures": "The address sent too many wrong keys.",
-    "database_unavailable": "The database does not answer.",
-    "database_disk_full": "The disk of the database is full. Stored data can still be read.",
-    "busy": "This process is at its limit of requests.",
-    "internal": "An internal error. See the log of the process.",
-    "cancelled": "The job was cancelled.",
-    "command_unreadable": "The stored job cannot be read.",
-    "superseded": "A newer build of the application replaced this one.",
-}
-"""Meanings of codes whose remedy does not say it."""
-
 SETTINGS_INTRODUCTION = """\
 Settings are environment variables. Each may also be read from a file: `NAME_FILE` names it."""
 

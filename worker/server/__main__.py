@@ -97,7 +97,7 @@ def _broker_url(settings: WorkerSettings, state: StateDirectory, enrolment: Enro
         return settings.broker_url.get_secret_value()
     if enrolment.broker_url is None:
         raise SetupError(
-            "the control plane did not report the address of its broker",
+            "the API did not report the address of the broker",
             remedy="Set WHARF_SERVER_BROKER_URL for the API and enrol again, or WHARF_BROKER_URL.",
         )
     user, password = server_user(enrolment.server_id), state.broker_password().get_secret_value()

@@ -91,12 +91,12 @@ def _parse(answer: httpx2.Response) -> Enrolment:
         body = _Answer.model_validate_json(answer.content)
     except ValidationError as error:
         raise SetupError(
-            "WHARF_URL does not lead to the API of a control plane",
+            "WHARF_URL is not the address of Wharfinger's API",
             remedy="Set WHARF_URL to the address of `wharf api`.",
         ) from error
     if not body.database_url:
         raise SetupError(
-            "the control plane did not report the address of its database",
+            "the API did not report the address of the database",
             remedy="Set WHARF_SERVER_DATABASE_URL for the API.",
         )
     return Enrolment(

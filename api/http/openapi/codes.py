@@ -71,7 +71,7 @@ CONDITIONS = {
     "not_deployed": "Use `application.deploy` first.",
     "registry_not_allowed": "Choose another registry, or change its allowed list.",
     "registry_removed": "Choose another rollback point, or deploy a build.",
-    "server_not_approved": "Run `wharf server approve` on a control host.",
+    "server_not_approved": "Run `wharf server approve` where `wharf control` runs.",
     "server_offline": "Start the server's worker, or choose another server.",
     "server_paused": "Resume the server with `server.resume`, or choose another one.",
     "source_not_docker": "Save a repository or a ready image first.",
@@ -83,7 +83,7 @@ CONDITIONS = {
 
 ENDINGS = {
     "cancelled": "Submit the job again.",
-    "command_unreadable": "Update control to the version of the API, then submit the job again.",
+    "command_unreadable": "Update `wharf control` to the version of the API, and submit it again.",
     "deadline_passed": "Check that the server is online and not at its limit.",
     "digest_unreadable": "Update the worker of the server, then build again.",
     "document_unreadable": "Read the worker's log on the server, and update the worker.",

@@ -79,14 +79,14 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
     409: (
         "Conflict",
         "The object exists already, or its state does not allow this.",
-        NameTakenError("there is a server called web-1 already"),
+        NameTakenError("a server named web-1 already exists"),
     ),
     412: (
         "PreconditionFailed",
         "Something that the work needs is missing or offline.",
         UnmetConditionError(
             "server_offline",
-            "the server web-1 was not heard of since 2026-07-01T09:00:00.000Z",
+            "the server web-1 has not been online since 2026-07-01T09:00:00.000Z",
             remedy="Start its worker, or ask another server.",
         ),
     ),

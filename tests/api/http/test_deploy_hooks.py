@@ -101,6 +101,7 @@ async def test_a_pushed_tag_is_deployed(
     assert (pulled.kind, pulled.command["reference"]) == ("image.pull", "ghcr.io/team/app:1.1")
     shown = (await client.get("/api/deployment.one", params=chosen)).json()
     assert shown["applicationId"] == hook.application_id
+    assert shown["title"] == "The tag 1.1 was pushed"
     assert count(database)[0] == 1
     [(requested_by, hook_id)] = database.execute(
         "SELECT requested_by, hook_id FROM deployment, deploy_hook"

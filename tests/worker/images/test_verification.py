@@ -112,7 +112,7 @@ async def test_a_lost_layer_fails_and_names_image_and_layer(
     fault = caught.value.fault()
     assert fault.code == "image_incomplete" and not fault.retryable
     assert reference(registry.host) in fault.message and lost in fault.message
-    assert "push or build it again" in fault.remedy
+    assert "Push or build the image again" in fault.remedy
 
 
 async def test_a_slow_registry_fails_before_the_attempt_times_out(

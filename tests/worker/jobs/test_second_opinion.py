@@ -64,7 +64,7 @@ async def fail(
 async def test_a_good_push_that_waited_for_others_finds_the_engine_busy(
     tools: Tools, registry: Fake, others: int, code: FaultCode, *, has_moved: bool
 ) -> None:
-    stalled = EngineError(FaultCode.ENGINE_STALLED, "cannot push: nothing moved for 60 s")
+    stalled = EngineError(FaultCode.ENGINE_STALLED, "cannot push: no data moved for 60 s")
     tools.transfers.running["push"] = others
 
     error = await fail(transfer(registry.host), tools, stalled, has_moved=has_moved)

@@ -35,8 +35,8 @@ BUSY_SECONDS = 0.02
 
 UNREADABLE = Fault(
     code="command_unreadable",
-    message="this version of control cannot read the stored command",
-    remedy="Update control, then repeat the request.",
+    message="this version of wharf control cannot read the stored command",
+    remedy="Update wharf control, then repeat the request.",
 )
 
 log = structlog.get_logger()
@@ -124,5 +124,7 @@ def _fault(error: Exception) -> Fault:
     if isinstance(error, ValueError | TypeError | LookupError | AttributeError | RecursionError):
         return UNREADABLE
     return Fault(
-        code="internal", message=f"no login could be made: {type(error).__name__}", remedy=""
+        code="internal",
+        message=f"no login could be made: {type(error).__name__}",
+        remedy="Read the log of wharf control.",
     )

@@ -56,6 +56,7 @@ class LineSplitter:
             raise EngineError(
                 FaultCode.ENGINE_REFUSED,
                 f"the Docker Engine sent more than {self._max} bytes in a line",
+                remedy="Check that DOCKER_HOST leads to a Docker Engine.",
             )
         if part:
             self._parts.append(part)
@@ -94,7 +95,7 @@ class Watchdog:
             if not timer.expired():
                 raise
             raise EngineError(
-                FaultCode.ENGINE_STALLED, f"{self._what}: nothing moved for {self._idle:g} s"
+                FaultCode.ENGINE_STALLED, f"{self._what}: no data moved for {self._idle:g} s"
             ) from error
         finally:
             self._timer = None

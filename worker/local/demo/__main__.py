@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from shared.errors import SetupError
+from shared.errors import SetupError, in_sentences
 from worker.local.demo.deployment import DOCKERFILE
 from worker.local.demo.steps import USER, Demo, DemoError
 from worker.local.fleet import start_fleet
@@ -32,7 +32,7 @@ def main() -> None:
             demo.run()
             console.print(_table(demo))
     except (SetupError, DemoError) as error:
-        sys.exit(f"wharf demo: {error} {getattr(error, 'remedy', '')}".strip())
+        sys.exit(f"wharf demo: {in_sentences(str(error), getattr(error, 'remedy', ''))}")
 
 
 @contextmanager
@@ -66,7 +66,9 @@ def _started(console: Console) -> Iterator[Demo]:
 def _serve_sources(directory: Path, address: str) -> LocalRepository:
     busybox = shutil.which("busybox")
     if busybox is None:
-        raise SetupError("there is no busybox here", remedy="apt-get install busybox-static")
+        raise SetupError(
+            "there is no busybox on this machine", remedy="Install Debian's package busybox-static."
+        )
     directory.mkdir()
     files = {"Dockerfile": DOCKERFILE, "busybox": Path(busybox).read_bytes()}
     return LocalRepository.start(directory, address=address, files=files)

@@ -1,7 +1,7 @@
 """Run the demo step by step, and show what each step verified."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from shared.errors import in_sentences
 from worker.local.demo.deployment import DemoDeployment
 from worker.local.fleet import Fleet, Host
 from worker.local.images import make_image
@@ -86,7 +87,7 @@ class Demo:
         row = self._store("Demo", self.registry)
         self.registry_id = row["registryId"]
         if self.password in str(row):
-            raise DemoError("the API answered the password")
+            raise DemoError("the answer of registry.create contains the password")
         return f"{row['registryUrl']} as {row['username']}"
 
     def _store(self, name: str, registry: LocalRegistry) -> dict[str, Any]:
@@ -101,7 +102,7 @@ class Demo:
         report = self.stack.call("registry.diagnose", body)
         bad = [stage for stage in report["stages"] if stage["outcome"] == "failed"]
         if bad:
-            raise DemoError(f"the test failed: {bad[0]}")
+            raise DemoError(f"the test of the registry failed: {_explain(bad[0])}")
         return ", ".join(stage["stage"] for stage in report["stages"] if stage["outcome"] == "ok")
 
     def _wrong(self, server: LocalServer) -> str:
@@ -109,7 +110,9 @@ class Demo:
         report = self.stack.call("registry.diagnose", body)
         bad = next(stage for stage in report["stages"] if stage["outcome"] == "failed")
         if bad["code"] != "auth_bad_credentials":
-            raise DemoError(f"a wrong password was called {bad['code']}")
+            raise DemoError(
+                f"a wrong password was reported as {bad['code']} instead of auth_bad_credentials"
+            )
         return f"{bad['stage']}: {bad['code']}"
 
     def _push(self) -> str:
@@ -132,7 +135,7 @@ class Demo:
         job = self._watch("pull", self.stack.call("image.pull", body)["jobId"])
         result = self._require(job, "succeeded")["result"]
         if result["digest"] != self.pushed["digest"]:
-            raise DemoError(f"another image was pulled: {result['digest']}")
+            raise DemoError(f"{result['digest']} was pulled instead of {self.pushed['digest']}")
         return str(result["reference"]).partition("@")[0]
 
     def _build(self) -> str:
@@ -161,7 +164,9 @@ class Demo:
             for what, job_id in zip(("build", "push"), self.built["jobIds"], strict=False)
         )
         if made["revision"] != self.repository.commit:
-            raise DemoError(f"another commit was built: {made['revision']}")
+            raise DemoError(
+                f"the commit {made['revision']} was built instead of {self.repository.commit}"
+            )
         return f"commit {made['revision'][:12]} is {pushed['digest']}"
 
     def _retain(self) -> str:
@@ -171,7 +176,9 @@ class Demo:
             lambda: self.stack.call("build.one", build_id), lambda build: bool(build["finishedAt"])
         )
         if self.built["state"] != "succeeded":
-            raise DemoError(f"the build is {self.built['state']}: {self.built['error']}")
+            raise DemoError(
+                f"the build ended as {self.built['state']}: {_explain(self.built['error'])}"
+            )
         return str(self.built["retained"])
 
     def _pull_kept(self) -> str:
@@ -189,10 +196,15 @@ class Demo:
             deployment = self.deployment.build_and_deploy(2, healthy="no")
         error = deployment["error"] or {}
         if error.get("code") != "container_unhealthy":
-            raise DemoError(f"the broken version is {deployment['state']}: {error}")
+            raise DemoError(
+                f"the deployment of the broken version ended as {deployment['state']} for another "
+                f"reason than its health: {_explain(error)}"
+            )
         others = {answer for each in heard for answer in each.answers} - {"version 1"}
         if others or not heard:
-            raise DemoError(f"meanwhile was answered: {sorted(others)}")
+            raise DemoError(
+                f"while the broken version was tried, not only version 1 answered: {sorted(others)}"
+            )
         return f"{error['code']}, {len(heard)} requests a server, all answered"
 
     def _deploy_good(self) -> str:
@@ -208,10 +220,12 @@ class Demo:
 
     def _require_running(self, version: str, deployment: dict[str, Any]) -> str:
         if deployment["state"] != "succeeded":
-            raise DemoError(f"the deployment is {deployment['state']}: {deployment['error']}")
+            raise DemoError(
+                f"the deployment ended as {deployment['state']}: {_explain(deployment['error'])}"
+            )
         answers = self.deployment.answers()
         if set(answers) != {version}:
-            raise DemoError(f"the servers answer {answers}")
+            raise DemoError(f"the servers answer {', '.join(answers)} instead of {version}")
         return f"{version} answers at port {self.deployment.port}"
 
     def _cancel(self) -> str:
@@ -260,11 +274,15 @@ class Demo:
             if enough(found := look()):
                 return found
             time.sleep(LOOK_SECONDS)
-        raise DemoError(f"not done in {PATIENCE_SECONDS:.0f} s: {found}")
+        raise DemoError(
+            f"the step was not finished within {PATIENCE_SECONDS:.0f} s: it is {found['state']}"
+        )
 
     def _require(self, job: dict[str, Any], state: str) -> dict[str, Any]:
         if job["state"] != state:
-            raise DemoError(f"the {job['kind']} job is {job['state']}: {job['error']}")
+            raise DemoError(
+                f"the job {job['kind']} ended as {job['state']}: {_explain(job['error'])}"
+            )
         return job
 
     def _login(self, password: str) -> dict[str, str]:
@@ -277,6 +295,14 @@ class Demo:
 
     def _host(self, number: int) -> Host:
         return self.fleet.hosts[number]
+
+
+def _explain(error: Mapping[str, Any] | None) -> str:
+    """Return a stored error, or a failed stage, in sentences."""
+    if not error:
+        return "no error is stored"
+    cause = error.get("message") or error.get("evidence") or ""
+    return in_sentences(f"{error.get('code')}: {cause}", error.get("remedy") or "")
 
 
 def _never(_job: dict[str, Any]) -> bool:

@@ -25,13 +25,13 @@ BEGIN
       'remedy', 'See the worker''s log on the server, and update it.', 'retryable', false);
   ELSIF (jsonb_typeof(what->'code') = 'string' AND jsonb_typeof(what->'message') = 'string') IS NOT TRUE THEN
     what := CASE WHEN outcome = 'failed' THEN
-      '{"code": "internal", "message": "failed without a word", "remedy": "", "retryable": false}'::jsonb END;
+      '{"code": "internal", "message": "the worker reported a failure without its cause", "remedy": "Read the worker''s log on the server.", "retryable": false}'::jsonb END;
   END IF;
   too_often := outcome IN ('cancelled', 'returned') AND 3 <= (
     SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned');
   IF too_often THEN
-    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave this job back again and again',
-      'remedy', 'See the worker''s log on the server.', 'retryable', true);
+    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker returned this job four times without finishing it',
+      'remedy', 'Read the worker''s log on the server: something stops or restarts it.', 'retryable', true);
   END IF;
   UPDATE public.job SET
     failures = failures + (outcome = 'failed' OR too_often AND cancel_requested_at IS NULL)::integer,

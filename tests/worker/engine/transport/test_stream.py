@@ -74,7 +74,7 @@ async def test_an_incomplete_line_is_a_truncated_stream(content: bytes) -> None:
 async def test_a_silent_stream_ends_a_wait() -> None:
     watchdog = Watchdog(timedelta(milliseconds=30), "pull x")
 
-    with pytest.raises(EngineError, match=r"pull x: nothing moved for 0\.03 s") as caught:
+    with pytest.raises(EngineError, match=r"pull x: no data moved for 0\.03 s") as caught:
         async with watchdog.watch():
             await asyncio.Event().wait()
 
