@@ -102,6 +102,7 @@ MEANINGS = {
     "not_a_registry": "What answers at this address is not a registry.",
     "not_a_swarm_manager": "The server is not a manager of a Swarm, so it cannot run a service.",
     "not_an_image": "The reference names a chart, a signature or another artifact.",
+    "not_deployed": "No version of the application was deployed, so nothing can be started.",
     "not_found": "Your organization has nothing with this id.",
     "not_offered": "A procedure of Dokploy for what Wharfinger does not do. The message says why.",
     "other_runtime": (

@@ -41,6 +41,7 @@ PROPERTIES = {
     "cancelRequestedAt": "Time when a cancellation was requested.",
     "cause": "The cause of the error, for programs.",
     "cells": "One cell for each pair of a registry and a server.",
+    "changed": "True if it was changed; null before its job has ended.",
     "checkedAt": "Time of the check.",
     "checks": "The checks, in order.",
     "clockAheadSeconds": "Clock of the server minus that of the database.",
