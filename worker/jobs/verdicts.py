@@ -163,7 +163,7 @@ def weigh(subject: str, engine: EngineReport, registry: RegistryReport) -> Opini
     """Return the verdict of both reports on ``subject``, as in ``cannot pull HOST/app:1``."""
     if registry.code is not None and _prevails(engine, registry):
         return _by_registry(subject, registry.code, engine, registry)
-    if registry.is_complete and not engine.is_certain:
+    if registry.code is None and registry.is_complete and not engine.is_certain:
         return _contradicted(subject, engine, registry)
     return _by_engine(engine, registry)
 
