@@ -175,10 +175,29 @@ def require_engine(docker_host: str) -> None:
     else:
         answers = port.isdigit() and _is_answering(socket.AF_INET, (host, int(port)))
     if not answers:
+        require_right(docker_host)
         raise SetupError(
             f"no Docker Engine answers at {docker_host}",
             remedy="Start Docker, or say with DOCKER_HOST where it is.",
         )
+
+
+def require_right(docker_host: str) -> None:
+    """Check that this user may use the Engine's socket, if there is one.
+
+    Raises:
+        SetupError: the user may not.
+    """
+    scheme, _, path = docker_host.partition("://")
+    if scheme == "unix" and Path(path).exists() and not _may_use(path):
+        raise SetupError(
+            f"this user may not use the socket of the Docker Engine, {path}",
+            remedy="Run the command as root, or add the user to the group docker.",
+        )
+
+
+def _may_use(path: str) -> bool:
+    return os.access(path, os.R_OK | os.W_OK, effective_ids=True)
 
 
 def _is_answering(family: socket.AddressFamily, place: str | tuple[str, int]) -> bool:

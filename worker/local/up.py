@@ -15,6 +15,7 @@ from rich.console import Console
 from shared.errors import EngineError, SetupError, in_sentences
 from shared.settings import Settings, load
 from worker.engine.transport.connection import Engine
+from worker.local.engines import require_right
 from worker.local.stack import Outside, Stack
 
 DEFAULT_DATA = Path("~/.local/share/wharfinger")
@@ -93,6 +94,7 @@ async def _require_engine(docker_host: str) -> None:
         async with Engine.open(docker_host) as engine:
             await engine.ping()
     except EngineError as error:
+        require_right(docker_host)
         raise SetupError(
             f"no Docker Engine answers at {docker_host}", remedy="Start Docker, or set DOCKER_HOST."
         ) from error

@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import JsonValue
@@ -246,6 +248,24 @@ def test_an_engine_that_does_not_start_says_why_and_is_gone(
 def test_no_engine_is_a_setup_error(docker_host: str) -> None:
     with pytest.raises(SetupError, match="no Docker Engine answers"):
         require_engine(docker_host)
+
+
+def test_a_user_without_the_right_to_the_socket_learns_it() -> None:
+    if os.geteuid():
+        pytest.skip("only root may become another user")
+    with TemporaryDirectory(prefix="wharf-") as folder, socket.socket(socket.AF_UNIX) as engine:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "docker.sock"
+        engine.bind(str(path))
+        path.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(SetupError, match="may not use the socket") as caught:
+                require_engine(f"unix://{path}")
+        finally:
+            os.seteuid(0)
+
+    assert "group docker" in caught.value.remedy
 
 
 def test_why_no_engine_can_run_is_a_sentence() -> None:
