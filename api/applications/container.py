@@ -14,6 +14,10 @@ from api.fields.sources import MAX_PATH_CHARACTERS, clean_path
 Item = TypeVar("Item")
 
 _VOLUME = r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,127}$"
+_SIGNALS = re.compile(
+    r"HUP|INT|QUIT|ABRT|KILL|USR1|USR2|ALRM|TERM|WINCH|PWR|"
+    r"RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?"
+)
 _SEPARATORS = re.compile("[:,]")
 """The words of Docker's short form of a mount."""
 
@@ -30,9 +34,17 @@ def _absolute_below_root(text: str) -> str:
     return path
 
 
-def _seconds(nanoseconds: float | None) -> int | None:
+def seconds_of(nanoseconds: float | None) -> int | None:
     """Return whole seconds, rounded up; the Engine's 0 is its default."""
     return ceil(nanoseconds / 1e9) if nanoseconds else None
+
+
+def _signal(text: str) -> str:
+    """Return the name of a signal that ends a program, with its prefix."""
+    name = text.upper().removeprefix("SIG")
+    if not _SIGNALS.fullmatch(name):
+        raise ValueError(f"Invalid signal {text}: for example SIGTERM, SIGINT or SIGQUIT")
+    return f"SIG{name}"
 
 
 def _unique(key: Callable[[Item], Hashable], name: str) -> AfterValidator:
@@ -54,6 +66,10 @@ Command = Annotated[list[Word], Field(min_length=1, max_length=50)]
 
 
 Nanoseconds = Annotated[float, Field(ge=0, le=3600e9)]
+StopSignal = Annotated[str, Field(max_length=20), AfterValidator(_signal)]
+StopGrace = Annotated[int, Field(ge=1, le=3600)]
+DEFAULT_GRACE_SECONDS = 10
+"""The time to stop that `docker stop` gives."""
 
 
 class HealthCheck(Input):
@@ -96,9 +112,9 @@ class SwarmHealthCheck(Input):
             case _:
                 raise ValueError("Invalid Test: expected CMD and a command, CMD-SHELL or NONE")
         times = {
-            "intervalSeconds": _seconds(self.interval),
-            "timeoutSeconds": _seconds(self.timeout),
-            "startPeriodSeconds": _seconds(self.start_period),
+            "intervalSeconds": seconds_of(self.interval),
+            "timeoutSeconds": seconds_of(self.timeout),
+            "startPeriodSeconds": seconds_of(self.start_period),
             "retries": self.retries or None,
         }
         given = {name: value for name, value in times.items() if value is not None}

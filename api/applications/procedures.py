@@ -9,7 +9,17 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.applications.build_settings import RUN, WAY, BuildFields, VariableFields, set_variables
 from api.applications.changes import ApplicationChange, show_change
-from api.applications.container import HealthCheck, Mounts, Ports, SwarmHealthCheck
+from api.applications.container import (
+    DEFAULT_GRACE_SECONDS,
+    HealthCheck,
+    Mounts,
+    Nanoseconds,
+    Ports,
+    StopGrace,
+    StopSignal,
+    SwarmHealthCheck,
+    seconds_of,
+)
 from api.applications.deploy_keys import warn_of_ssh
 from api.applications.fields import AppName, Platform, ServerIds, SourceType, make_app_name
 from api.applications.permissions import require_keys
@@ -53,7 +63,7 @@ from shared.reference import parse_reference
 CHANGEABLE = {
     *("name", "app_name", "description", "source_type", "platform", "build_server_id"),
     *("rollback_active", "rollbacks_to_keep", "latest_wins", *REGISTRIES),
-    *("health_check", "ports", "mounts", "replicas"),
+    *("health_check", "ports", "mounts", "replicas", "stop_signal", "stop_grace_seconds"),
     *("runtime", "rollout_batch", "rollout_on_failure", "allowed_keys"),
 }
 """The columns that create and update set to what is asked."""
@@ -65,7 +75,8 @@ class Settings(Input):
     ``registryId`` is pulled from, ``buildRegistryId`` pushed to, ``rollbackRegistryId`` keeps what
     was pushed, if ``rollbackActive``. ``latestWins``: a newer build supersedes one that waits.
     ``runtime``: a plain ``container`` on each server, a ``service`` of ``replicas`` on the Swarm
-    that each manages, or ``none``, for the image alone.
+    that each manages, or ``none``, for the image alone. It is stopped by ``stopSignal``, by default
+    its image's, and by force after ``stopGraceSeconds``.
     ``rolloutBatch`` servers are changed at once, 0 are all; where one fails the rest ``stop``, and
     with ``rollback`` those that were changed get back what they had.
     Of members' API keys ``allowedKeys`` alone build and deploy it; all do where it names none, but
@@ -88,6 +99,10 @@ class Settings(Input):
         int, Field(ge=1, le=100), AppliesTo("runtime", ("service",), harmless=1)
     ] = 1
     runtime: Runtime = "container"
+    stop_signal: Annotated[StopSignal | None, RUN] = None
+    stop_grace_seconds: Annotated[
+        StopGrace, AppliesTo("runtime", ("container", "service"), harmless=10)
+    ] = 10
     rollout_batch: Annotated[int, Field(ge=0, le=100)] = 0
     rollout_on_failure: OnFailure = "stop"
     rollbacks_to_keep: Annotated[
@@ -131,13 +146,13 @@ class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageF
 
     What its build type, variables, repository and image are may be said here too, as by what saves
     them; ``sourceType`` stays, unless none was chosen yet. ``healthCheckSwarm`` is ``healthCheck``
-    as Dokploy has it.
+    as Dokploy has it, ``stopGracePeriodSwarm`` is ``stopGraceSeconds`` in nanoseconds.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.APPLICATION
     NEVER_NULL: ClassVar[frozenset[str]] = frozenset(
         {"name", "appName", "dockerImage", "customGitUrl", "replicas", "buildType"}
-        | {"rollbackActive"}
+        | {"rollbackActive", "stopGraceSeconds"}
     )
 
     application_id: Id
@@ -147,10 +162,11 @@ class UpdateApplication(Settings, BuildFields, VariableFields, GitFields, ImageF
     health_check_swarm: Annotated[
         SwarmHealthCheck | None, BeforeValidator(read_object), NotBeside("health_check")
     ] = None
+    stop_grace_period_swarm: Annotated[Nanoseconds | None, NotBeside("stop_grace_seconds")] = None
 
 
 STORED = {str(field.alias) for field in UpdateApplication.model_fields.values()} - {
-    *("environmentId", "enableSubmodules", "healthCheckSwarm")
+    *("environmentId", "enableSubmodules", "healthCheckSwarm", "stopGracePeriodSwarm")
 }
 """The fields of an update that are stored, also if they have no effect at present."""
 
@@ -228,6 +244,7 @@ async def update(context: Context, request: UpdateApplication) -> ApplicationCha
         application, _ = await find_application(session, context, request.application_id, lock=True)
         changed = assign(application, request, given & (CHANGEABLE | WAY))
         changed += _set_health_check(application, request)
+        changed += _set_grace(application, request)
         changed += set_variables(context, application, request)
         changed += set_git(context, application, request)
         changed += set_image(context, application, request)
@@ -310,6 +327,16 @@ def _set_health_check(application: Application, request: UpdateApplication) -> l
     checked = swarm and swarm.convert()
     application.health_check = checked.model_dump(mode="json") if checked else None
     return ["health_check"]
+
+
+def _set_grace(application: Application, request: UpdateApplication) -> list[str]:
+    """Set the time to stop that is given in Dokploy's form alone; return the name of the field."""
+    given = request.model_fields_set
+    if "stop_grace_period_swarm" not in given or "stop_grace_seconds" in given:
+        return []
+    seconds = seconds_of(request.stop_grace_period_swarm)
+    application.stop_grace_seconds = DEFAULT_GRACE_SECONDS if seconds is None else seconds
+    return ["stop_grace_seconds"]
 
 
 def _set_source(context: Context, application: Application, request: CreateApplication) -> None:

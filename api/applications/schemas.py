@@ -58,6 +58,8 @@ class ApplicationOutput(Output):
     mounts: Mounts
     replicas: int
     runtime: Runtime
+    stop_signal: str | None
+    stop_grace_seconds: int
     rollout_batch: int
     rollout_on_failure: OnFailure
     rollbacks_to_keep: int

@@ -152,6 +152,8 @@ def _settings_of(application: Application) -> RunSettings:
             "health_check": application.health_check,
             "ports": application.ports,
             "mounts": [_mount(mount) for mount in application.mounts],
+            "stop_signal": application.stop_signal,
+            "stop_grace_seconds": application.stop_grace_seconds,
         }
     )
 

@@ -51,7 +51,7 @@ APPLICATION = {
         _swarm(("restartPolicy", "placement", "updateConfig", "rollbackConfig", "mode", "labels")),
         _SWARM,
     ),
-    **_all(_swarm(("network", "stopGracePeriod", "endpointSpec", "ulimits")), _SWARM),
+    **_all(_swarm(("network", "endpointSpec", "ulimits")), _SWARM),
     **_all("command args entrypoint", "a container runs its image's own command"),
     **_all("networkIds detachDokployNetwork", "Wharfinger manages no networks"),
     **_all("title subtitle enabled icon dropBuildPath createEnvFile", _NOT_HERE),

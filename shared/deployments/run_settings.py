@@ -28,6 +28,8 @@ class RunSettings(BaseModel):
     health_check: HealthProbe | None = None
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[Mounted, ...] = ()
+    stop_signal: str | None = None
+    stop_grace_seconds: int | None = None
 
     def command(
         self,

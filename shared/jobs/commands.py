@@ -307,7 +307,7 @@ class Replace(ImageCommand):
     """Run an image in place of the application's previous one, if it becomes healthy.
 
     ``reference`` has a digest once the job is released (see `ImagePull`).
-    The environment is sent sealed.
+    The environment is sent sealed. It stops by ``stop_signal``, by default its image's.
     """
 
     application_id: str
@@ -317,6 +317,8 @@ class Replace(ImageCommand):
     health_check: HealthProbe | None = None
     ports: tuple[PublishedPort, ...] = ()
     mounts: tuple[Mounted, ...] = ()
+    stop_signal: str | None = None
+    stop_grace_seconds: int | None = None
     made_by: str | None = None
 
 
@@ -384,9 +386,9 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_VERIFY: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
-    Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2),
+    Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
-        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=30), 10, 2
+        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=90), 10, 2
     ),
     Kind.APPLICATION_CONTROL: Rule(
         ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1

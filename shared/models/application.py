@@ -83,6 +83,7 @@ class Application(SQLModel, table=True):
         one_of("runtime", ("container", "service", "none")),
         one_of("rollout_on_failure", ("stop", "rollback")),
         CheckConstraint("rollout_batch >= 0", name="rollout_batch_not_negative"),
+        CheckConstraint("stop_grace_seconds BETWEEN 1 AND 3600", name="stop_grace_bounded"),
         CheckConstraint(
             "replicas > 0 AND rollbacks_to_keep >= 0 AND last_version >= 0", name="counts_positive"
         ),
@@ -125,6 +126,8 @@ class Application(SQLModel, table=True):
     mounts: list[dict[str, Any]] = _empty(JSONB, list, "[]")
     replicas: int = _default(value=1)
     runtime: str = _default(value="container")
+    stop_signal: str | None = None
+    stop_grace_seconds: int = _default(value=10)
     rollout_batch: int = _default(value=0)
     rollout_on_failure: str = _default(value="stop")
     rollbacks_to_keep: int = _default(value=10)

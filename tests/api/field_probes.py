@@ -58,6 +58,8 @@ RUN = {
     "mounts": [{"type": "volume", "mountPath": "/data", "volumeName": "data"}],
     "replicas": named(2),
     "runtime": "none",
+    "stopSignal": "SIGINT",
+    "stopGraceSeconds": 60,
     "rolloutBatch": 1,
     "rolloutOnFailure": "rollback",
     "rollbacksToKeep": named(3),
@@ -211,6 +213,7 @@ PROBES: dict[str, Probe] = {
             "appName": "other-{n}",
             "dockerImage": named("ghcr.io/a/b:1"),
             "healthCheckSwarm": {"Test": ["CMD", "true"]},
+            "stopGracePeriodSwarm": 90_000_000_000,
             "environmentId": named("other"),
         }
         | RUN

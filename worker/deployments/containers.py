@@ -95,6 +95,8 @@ async def _replace(
         command.health_check,
         command.ports,
         command.mounts,
+        command.stop_signal,
+        command.stop_grace_seconds,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
         result = await carry_out(_verify_again(target, spec, current), attempt, lambda: True)

@@ -14,6 +14,7 @@ from shared.faults import FaultCode
 from worker.deployments.swarm_targets import ServiceTarget
 from worker.deployments.task_failures import container_here, explain, unplaced_error
 from worker.engine import images
+from worker.engine.containers import STOP_TIMEOUT
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import nodes
 from worker.engine.swarm.service_spec import HEALTHY_MONITOR, parallelism
@@ -23,7 +24,10 @@ PULL = timedelta(minutes=10)
 """The time for pulling the image on all nodes at the same time."""
 
 LONGEST = timedelta(minutes=25)
-"""An attempt has half an hour, and needs some of it to see the previous version run again."""
+"""The limit of the wait, without the time that old tasks may need to stop.
+
+An attempt has an hour more than this, and needs some of it to see the previous version run again.
+"""
 
 ENDING = timedelta(seconds=30)
 """The time for old tasks to stop; a Swarm gives ten seconds and waits for unreachable nodes."""
@@ -79,11 +83,14 @@ class Convergence:
     another attempt may have stopped it. New tasks replace it, and end too if the version is broken.
     The same holds for tasks that are over when a node has joined again: an Engine that restarts
     answers late and is not seen as unreachable.
+
+    ``grace`` is the time for an old task to stop by itself.
     """
 
     target: ServiceTarget
     service_id: str
     earlier_tasks: frozenset[str] = frozenset()
+    grace: timedelta = STOP_TIMEOUT
     joined: dict[str, int] = field(default_factory=dict)
     running: _Timer = field(default_factory=_Timer)
     stuck: _Timer = field(default_factory=_Timer)
@@ -243,7 +250,8 @@ class Convergence:
             timedelta(seconds=check.longest_seconds) if check else 2 * self.target.readiness.steady
         )
         turns = -(-command.replicas // parallelism(command.replicas))
-        return min(PULL + turns * (each + ENDING), LONGEST)
+        slow = max(self.grace - STOP_TIMEOUT, timedelta())
+        return min(PULL + turns * (each + ENDING + slow), LONGEST + slow)
 
     def _timeout_error(self, observation: Observation) -> EngineError:
         late = [task for task in observation.ours if task.is_desired and not task.is_running]

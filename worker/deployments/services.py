@@ -158,7 +158,8 @@ class _Rollout:
             self.has_begun = True
             target.log.add("an earlier attempt has begun: waiting for the service")
             there = await services.tasks(target.engine, current.service_id)
-            return Convergence(target, current.service_id, frozenset(one.task_id for one in there))
+            earlier = frozenset(one.task_id for one in there)
+            return Convergence(target, current.service_id, earlier, current.grace)
         transfer = self._transfer(grants)
         login = await find_engine_login(transfer, self.tools)
         name = current.name if current else command.name
@@ -175,7 +176,7 @@ class _Rollout:
         target.log.add(f"changing the service {name} to {spec.replicas} of {command.reference}")
         changing = services.update(target.engine, current.service_id, spec, login)
         await uninterrupted(changing)
-        return Convergence(target, current.service_id)
+        return Convergence(target, current.service_id, grace=current.grace)
 
     def _transfer(self, grants: Grants) -> Transfer:
         """Return the pull that each node has to do."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 
@@ -10,7 +11,7 @@ from shared.faults import FaultCode
 from shared.jobs.commands import PublishedPort, ServiceReplace
 from worker.deployments.targets import DeploymentTarget
 from worker.engine import containers, images
-from worker.engine.containers import APPLICATION, DEPLOYMENT
+from worker.engine.containers import APPLICATION, DEPLOYMENT, STOP_TIMEOUT
 from worker.engine.swarm import services
 from worker.engine.swarm.nodes import Node, known_platforms, nodes
 from worker.engine.swarm.service_spec import STOP_FIRST, ServiceSpec, order
@@ -27,6 +28,12 @@ class ServiceTarget(DeploymentTarget):
 
     command: ServiceReplace
     is_checked: bool = False
+
+    @property
+    def grace(self) -> timedelta:
+        """The time for its tasks to stop by themselves."""
+        seconds = self.command.stop_grace_seconds
+        return STOP_TIMEOUT if seconds is None else timedelta(seconds=seconds)
 
     async def inspect_image(self) -> None:
         """Find out whether the image has a health check, if the Engine has the image."""
@@ -117,6 +124,8 @@ class ServiceTarget(DeploymentTarget):
             mounts=command.mounts,
             platforms=known_platforms(held.platforms),
             has_health_check=self.is_checked,
+            stop_signal=command.stop_signal,
+            grace=self.grace,
             steady=self.readiness.steady,
         )
         ready = self._require_nodes(spec, await nodes(self.engine))

@@ -39,6 +39,8 @@ class ContainerSpec:
     health_check: HealthProbe | None = None
     ports: Sequence[PublishedPort] = ()
     mounts: Sequence[Mounted] = ()
+    stop_signal: str | None = None
+    stop_grace_seconds: int | None = None
 
     @property
     def published(self) -> frozenset[str]:
@@ -60,6 +62,10 @@ class ContainerSpec:
         }
         if self.health_check is not None:
             document["Healthcheck"] = health_document(self.health_check)
+        if self.stop_signal is not None:
+            document["StopSignal"] = self.stop_signal
+        if self.stop_grace_seconds is not None:
+            document["StopTimeout"] = self.stop_grace_seconds
         return document
 
     def _bindings(self) -> dict[str, JsonValue]:

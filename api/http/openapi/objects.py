@@ -203,6 +203,8 @@ APPLICATION: Example = {
     "mounts": [],
     "replicas": 1,
     "runtime": "container",
+    "stopSignal": None,
+    "stopGraceSeconds": 10,
     "rolloutBatch": 0,
     "rolloutOnFailure": "stop",
     "rollbacksToKeep": 10,

@@ -51,7 +51,8 @@ GRANT UPDATE (name, app_name, description, source_type, docker_image, git_url, g
   git_build_path, git_username, git_token, git_ssh_key, git_ssh_public_key, git_host_key, build_type, dockerfile, docker_context_path, docker_build_stage,
   build_args, build_secrets, build_secret_names, env, env_names, platform, registry_id, build_registry_id,
   rollback_registry_id, rollback_active, build_server_id, health_check, ports, mounts, replicas, rollbacks_to_keep,
-  latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, allowed_keys) ON public.application TO wharf_api;
+  latest_wins, last_version, runtime, rollout_batch, rollout_on_failure, stop_signal, stop_grace_seconds,
+  allowed_keys) ON public.application TO wharf_api;
 -- It records that a token for a context was used. It makes no token.
 GRANT INSERT ON public.context TO wharf_api;
 GRANT UPDATE (used_at) ON public.context_token TO wharf_api;

@@ -219,3 +219,32 @@ async def test_a_repeated_request_is_one_job(
     assert again == first
     [(count,)] = database.execute("SELECT count(*) FROM job WHERE kind = 'application.control'")
     assert count == 1
+
+
+async def test_the_signal_and_the_time_to_stop_are_settings_of_the_next_deployment(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application_id = (await create_deployable(client, [server]))["applicationId"]
+    by_default = await show_application(client, application_id)
+
+    await update(client, application_id, stopSignal="int", stopGraceSeconds=60)
+    shown = await show_application(client, application_id)
+    await deploy(client, application_id)
+    await server.succeed_next(PULLED)
+    job = await replace_next(server)
+    await update(client, application_id, stopGracePeriodSwarm=90_000_000_000)
+    of_dokploy = await show_application(client, application_id)
+
+    assert (by_default["stopSignal"], by_default["stopGraceSeconds"]) == (None, 10)
+    assert (shown["stopSignal"], shown["stopGraceSeconds"]) == ("SIGINT", 60)
+    assert (job.command["stop_signal"], job.command["stop_grace_seconds"]) == ("SIGINT", 60)
+    assert of_dokploy["stopGraceSeconds"] == 90
+    for wrong in ({"stopSignal": "SIGNONE"}, {"stopGraceSeconds": 0}, {"stopGraceSeconds": 3601}):
+        body = {"applicationId": application_id, **wrong}
+        assert (await client.post("/api/application.update", json=body)).status_code == 400
+
+
+async def update(client: httpx2.AsyncClient, application_id: str, **changes: Any) -> None:
+    body = {"applicationId": application_id, **changes}
+    answer = await client.post("/api/application.update", json=body)
+    assert answer.text == "true"

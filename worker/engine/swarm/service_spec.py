@@ -19,7 +19,13 @@ from pydantic import JsonValue, SecretStr
 
 from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
 from shared.reference import Reference
-from worker.engine.containers import APPLICATION, DEPLOYMENT, health_document, mount_document
+from worker.engine.containers import (
+    APPLICATION,
+    DEPLOYMENT,
+    STOP_TIMEOUT,
+    health_document,
+    mount_document,
+)
 from worker.engine.swarm.nodes import placement_platforms
 
 START_FIRST, STOP_FIRST = "start-first", "stop-first"
@@ -54,6 +60,8 @@ class ServiceSpec:
     mounts: Sequence[Mounted] = ()
     platforms: Sequence[str] = ()
     has_health_check: bool = False
+    stop_signal: str | None = None
+    grace: timedelta = STOP_TIMEOUT
     steady: timedelta = timedelta(seconds=5)
 
     def body(
@@ -119,6 +127,8 @@ class ServiceSpec:
             ],
             "Mounts": [mount_document(mount) for mount in self.mounts],
             "Healthcheck": None if check is None else health_document(check),
+            "StopSignal": self.stop_signal or "",
+            "StopGracePeriod": _nanoseconds(self.grace),
         }
 
     def _update(self) -> dict[str, JsonValue]:

@@ -1,6 +1,8 @@
 """What runs of an application is stopped, started and reloaded on a real Engine."""
 
 import asyncio
+import time
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -19,6 +21,7 @@ from worker.engine.containers import Container
 from worker.jobs.attempt import Attempt, StopReason
 
 SLOW_STOP = "trap '/bin/busybox sleep 8; exit 0' TERM; /bin/busybox sleep 1000 & wait; wait"
+STUBBORN = "trap '' TERM; trap 'exit 3' INT; while true; do /bin/busybox sleep 0.1; done"
 ONCE = 'if [ -e /started ]; then echo "no: $PASSWORD"; exit 7; fi; echo > /started; '
 SLEEP = "trap 'exit 0' TERM; /bin/busybox sleep 1000 & wait"
 
@@ -156,3 +159,22 @@ async def test_an_application_that_is_not_on_the_server_is_named(
         assert error.message == (
             f"cannot {action} the application {scenario.name}: nothing of it is on this server"
         )
+
+
+async def test_an_application_stops_by_its_signal_and_within_its_time(
+    scenario: ContainerScenario,
+) -> None:
+    reference = await scenario.image("1", STUBBORN)
+    await scenario.deploy(reference, stop_grace_seconds=1)
+    began_at = time.monotonic()
+
+    await scenario.control("stop")
+    seconds = time.monotonic() - began_at
+    killed = await seen(scenario)
+    await scenario.deploy(reference, stop_signal="SIGINT", stop_grace_seconds=60)
+    await scenario.control("stop")
+    stopped = await seen(scenario)
+
+    assert seconds < 8
+    assert (killed.exit_code, killed.grace) == (137, timedelta(seconds=1))
+    assert (stopped.exit_code, stopped.grace) == (3, timedelta(minutes=1))

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import Mounted
 from tests.waiting import wait_until
+from tests.worker.deployments.containers.test_control import STUBBORN
 from tests.worker.deployments.services.scenario import (
     FAILING,
     IN_TIME,
@@ -122,3 +124,20 @@ async def test_a_cancelled_stop_leaves_the_service_running(scenario: ServiceScen
         await attempt.task
 
     await wait_until(partial(has_running, scenario, 1), seconds=IN_TIME)
+
+
+async def test_a_service_stops_by_its_signal_and_within_its_time(
+    scenario: ServiceScenario,
+) -> None:
+    await scenario.deploy(
+        await scenario.image("1", STUBBORN), stop_signal="SIGINT", stop_grace_seconds=60
+    )
+    task: Any = (await scenario.only()).document["TaskTemplate"]
+
+    await scenario.control("stop")
+
+    spec = task["ContainerSpec"]
+    assert (spec["StopSignal"], spec["StopGracePeriod"]) == ("SIGINT", 60_000_000_000)
+    service_id = (await scenario.only()).service_id
+    [ended] = await services.tasks(scenario.engine, service_id)
+    assert ended.exit_code == 3
