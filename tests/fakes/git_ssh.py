@@ -39,7 +39,7 @@ echo "no such command" >&2
 exit 1
 """
 CONFIGURATION = """\
-ListenAddress 127.0.0.1:{port}
+ListenAddress {address}:{port}
 HostKey {root}/host_key
 PidFile none
 AuthorizedKeysFile {root}/authorized_keys
@@ -60,6 +60,7 @@ class SshGitServer:
 
     root: Path
     port: int
+    address: str = "127.0.0.1"
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -73,10 +74,10 @@ class SshGitServer:
 
     @property
     def known_hosts(self) -> str:
-        return f"[127.0.0.1]:{self.port} {(self.root / 'host_key.pub').read_text()}"
+        return f"[{self.address}]:{self.port} {(self.root / 'host_key.pub').read_text()}"
 
     def url(self, name: str) -> str:
-        return f"ssh://{self.user}@127.0.0.1:{self.port}/{name}"
+        return f"ssh://{self.user}@{self.address}:{self.port}/{name}"
 
     def create(self, name: str) -> Repository:
         repository = Repository(self.root / name, self.root / f"{name}.work")
@@ -106,7 +107,7 @@ class SshGitServer:
 
     async def _answers(self) -> bool:
         try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+            _, writer = await asyncio.open_connection(self.address, self.port)
         except ConnectionRefusedError:
             return False
         writer.close()
@@ -120,13 +121,16 @@ class SshGitServer:
 
 
 @asynccontextmanager
-async def open_ssh_git_server(root: Path) -> AsyncIterator[SshGitServer]:
+async def open_ssh_git_server(
+    root: Path, address: str = "127.0.0.1"
+) -> AsyncIterator[SshGitServer]:
     """Serve until the block is left."""
     if SSHD is None:
         missing = pytest.fail if os.environ.get("CI") else pytest.skip
         missing("NO SSH IS TESTED: there is no sshd here (apt-get install openssh-server)")
-    server = SshGitServer(root, free_port())
-    (root / "sshd_config").write_text(CONFIGURATION.format(root=root, port=server.port))
+    server = SshGitServer(root, free_port(address), address)
+    configuration = CONFIGURATION.format(root=root, address=address, port=server.port)
+    (root / "sshd_config").write_text(configuration)
     (root / "shell").write_text(SHELL.format(root=root))
     (root / "shell").chmod(0o755)
     if os.getuid() == 0:
