@@ -24,7 +24,8 @@ async def find_exit_code(engine: Engine, container_id: str) -> int | None:
     """
     params = {
         "since": "1",
-        "until": f"{time.time():.0f}",
+        # With all digits: an Engine leaves out what happened after it.
+        "until": "{}.{:09d}".format(*divmod(time.time_ns(), 10**9)),
         "filters": json.dumps({"container": [container_id], "event": ["die", "died"]}),
     }
     operation = EngineOperation(f"read the events of container {container_id[:12]}")
