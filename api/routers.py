@@ -19,8 +19,8 @@ from api.applications import (
 from api.builds import procedures as build
 from api.compose import procedures as compose
 from api.deploy_hooks import procedures as deploy_hook
+from api.deployments import application_logs, deploy
 from api.deployments import control as application_control
-from api.deployments import deploy
 from api.deployments import logs as deployment_logs
 from api.deployments import procedures as deployment
 from api.dokploy import applications as dokploy_application
@@ -51,7 +51,8 @@ from api.webhooks import procedures as webhook
 MODULES = (
     *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
     *(application, application_source, application_key, application_build, build),
-    *(deploy, application_control, deployment, deployment_logs, rollback, deploy_hook),
+    *(deploy, application_control, application_logs),
+    *(deployment, deployment_logs, rollback, deploy_hook),
     *(image, compose, job, webhook, webhook_delivery, api_key, user, restore),
     *(dokploy_application, dokploy_deployment, projects, installation, keys),
 )

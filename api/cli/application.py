@@ -1,17 +1,17 @@
-"""``wharf app``: stop, start and restart what runs of an application."""
+"""``wharf app``: stop, start and restart what runs of an application, and read its output."""
 
 import time
 from typing import Annotated, Any
 
 import typer
 
-from api.cli.build import CODES, POLL_SECONDS, error_text, request_for
+from api.cli.build import CODES, POLL_SECONDS, error_text, find_application, request_for
 from api.cli.client import ClientSettings, call
 from api.cli.output import write_line, write_note
 from api.cli.server import client_settings
 
 app = typer.Typer(
-    help="What runs of an application: stop, start and restart it.", no_args_is_help=True
+    help="What runs of an application: stop, start, restart, logs.", no_args_is_help=True
 )
 
 Chosen = Annotated[str, typer.Argument(metavar="APP", help="An appName, name or id.")]
@@ -44,6 +44,26 @@ def restart(application: Chosen, key: Key = None, *, wait: Wait = False) -> None
     """Start what runs anew, as it is; with --wait until it is healthy, as `wharf app start`."""
     with client_settings("app restart") as settings:
         _control(settings, "reload", application, key, wait=wait)
+
+
+@app.command()
+def logs(
+    application: Chosen,
+    tail: Annotated[int, typer.Option(help="The number of lines of each server.")] = 100,
+    since: Annotated[str, typer.Option(help="Only newer lines, for example 10m or 2h.")] = "all",
+    search: Annotated[str, typer.Option(help="Only lines of them that contain this.")] = "",
+) -> None:
+    """Write the newest lines of its output."""
+    with client_settings("app logs") as settings:
+        found = find_application(call(settings, "application.all"), application)
+        request = {
+            "applicationId": found["applicationId"],
+            "tail": tail,
+            "since": since,
+            "search": search,
+        }
+        for line in call(settings, "application.readLogs", request).splitlines():
+            write_line(line)
 
 
 def _control(

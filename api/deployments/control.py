@@ -30,7 +30,7 @@ from shared.jobs.commands import ApplicationControl
 from shared.jobs.results import ControlResult
 from shared.jobs.states import State
 from shared.jobs.store.submit import Submission, submit_all
-from shared.models import ApplicationServer, Job
+from shared.models import Application, ApplicationServer, Job, Server
 
 Action = Literal["stop", "start", "reload"]
 
@@ -117,10 +117,10 @@ async def _submit(context: Context, application_id: str, action: Action) -> Sequ
     """Store a job for each server that runs the application; return their ids."""
     async with context.transaction() as session:
         loaded = await lock_deployable(session, context, application_id)
-        servers = await _servers(session, loaded)
+        servers = await find_live_servers(session, loaded.row)
         jobs = [
             _job(context, loaded, _Step(action, server_id, _job_id(context, number)))
-            for number, server_id in enumerate(servers)
+            for number, (server_id, _) in enumerate(servers)
         ]
         if not loaded.is_repeat:
             connection = await connection_of(session)
@@ -129,22 +129,29 @@ async def _submit(context: Context, application_id: str, action: Action) -> Sequ
     return [job.job_id for job in jobs]
 
 
-async def _servers(session: AsyncSession, loaded: LoadedApplication) -> Sequence[str]:
-    """Return the ids of the application's servers that something of it runs on, or did.
+async def find_live_servers(
+    session: AsyncSession, application: Application
+) -> Sequence[tuple[str, str]]:
+    """Return ids and names of the application's servers that something of it runs on, or did.
 
     Raises:
         UnmetConditionError: ``not_deployed``.
     """
-    application_id = loaded.row.application_id
-    query = select(ApplicationServer.server_id).where(
-        ApplicationServer.application_id == application_id,
-        func.running_deployment(application_id, ApplicationServer.server_id).is_not(None),
+    application_id = application.application_id
+    query = (
+        select(Server.server_id, Server.name)
+        .join(ApplicationServer, col(ApplicationServer.server_id) == Server.server_id)
+        .where(
+            ApplicationServer.application_id == application_id,
+            func.running_deployment(application_id, Server.server_id).is_not(None),
+        )
+        .order_by(Server.server_id)
     )
-    found = (await session.exec(query.order_by(ApplicationServer.server_id))).all()
+    found = (await session.exec(query)).all()
     if not found:
         raise UnmetConditionError(
             "not_deployed",
-            f"the application {loaded.row.name} was not deployed to any of its servers yet",
+            f"the application {application.name} was not deployed to any of its servers yet",
             remedy="Deploy it with application.deploy.",
         )
     return found

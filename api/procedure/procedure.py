@@ -48,6 +48,8 @@ class Procedure(Generic[AnyInput, AnyOutput]):
     @property
     def submits(self) -> bool:
         """Return whether it submits a job, so that an ``Idempotency-Key`` makes it repeatable."""
+        if self.kind == "query":
+            return False
         return self.waits or Accepted in getattr(self.output, "__mro__", ())
 
     @property

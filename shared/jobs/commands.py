@@ -36,6 +36,7 @@ class Kind(StrEnum):
     CONTAINER_REPLACE = "container.replace"
     SERVICE_REPLACE = "service.replace"
     APPLICATION_CONTROL = "application.control"
+    APPLICATION_LOGS = "application.logs"
 
 
 class JobClass(StrEnum):
@@ -354,6 +355,21 @@ class ApplicationControl(Command):
     replicas: int = 1
 
 
+class ApplicationLogs(Command):
+    """Read the newest ``tail`` lines that what runs of an application wrote on the server.
+
+    Without ``since_seconds`` of any age; with ``search`` those of them that contain it.
+    """
+
+    kind: ClassVar[Kind] = Kind.APPLICATION_LOGS
+
+    application_id: str
+    name: str
+    tail: int
+    since_seconds: int | None = None
+    search: str = ""
+
+
 @dataclass(frozen=True)
 class Rule:
     """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
@@ -390,6 +406,7 @@ RULES: dict[Kind, Rule] = {
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=90), 10, 2
     ),
+    Kind.APPLICATION_LOGS: Rule(ApplicationLogs, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.APPLICATION_CONTROL: Rule(
         ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1
     ),

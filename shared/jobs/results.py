@@ -131,3 +131,13 @@ class ControlResult(_Result):
     runtime: Literal["container", "service"]
     state: Literal["running", "stopped"]
     changed: bool
+
+
+class LogsResult(_Result):
+    """The newest lines of an application's output, each with its time, without its secrets.
+
+    ``is_cut``: earlier lines were left out, because of their size.
+    """
+
+    lines: tuple[str, ...]
+    is_cut: bool = False

@@ -271,6 +271,11 @@ PROBES: dict[str, Probe] = {
     "application.stop": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
     "application.start": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
     "application.reload": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING}),
+    "application.readLogs": Probe(
+        {"applicationId": "$kept"},
+        {"applicationId": NOTHING, "tail": refused(0)}
+        | {"since": refused("1"), "search": refused("'")},
+    ),
     "deployment.one": Probe({"deploymentId": "$deployment"}, {"deploymentId": NOTHING}),
     "deployment.all": Probe({"applicationId": "$kept"}, {"applicationId": NOTHING, "limit": 1}),
     "deployment.allByServer": Probe({"serverId": "$server"}, {"serverId": NOTHING, "limit": 1}),

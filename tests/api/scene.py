@@ -19,6 +19,7 @@ from tests.api.observing import CallEffects, observe
 from tests.databases import Database
 from worker.local.postgres import OWNER
 
+ASYNC = {"prefer": "respond-async"}
 FRESH_SERVER = {
     "new_server": "serverId",
     "token": "joinToken",
@@ -125,8 +126,8 @@ class Scene:
 
         async def request(client: httpx2.AsyncClient) -> httpx2.Response:
             if procedure.kind == "query":
-                return await client.get(path, params=requested)
-            return await client.post(path, json=requested, headers={"prefer": "respond-async"})
+                return await client.get(path, params=requested, headers=ASYNC)
+            return await client.post(path, json=requested, headers=ASYNC)
 
         return await observe(
             self.client, self.owner, self.names, request, changes=procedure.kind == "mutation"

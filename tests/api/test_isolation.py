@@ -95,6 +95,7 @@ MATRIX: list[tuple[str, dict[str, Any]]] = [
     ("application.stop", {"applicationId": "application"}),
     ("application.start", {"applicationId": "application"}),
     ("application.reload", {"applicationId": "application"}),
+    ("application.readLogs", {"applicationId": "application"}),
     ("rollback.all", {"applicationId": "application"}),
     ("rollback.verify", {"applicationId": "application"}),
     ("rollback.rollback", {"rollbackId": "rollback"}),

@@ -50,6 +50,7 @@ ROUTERS = {
 OTHERS = {
     *(
         "application.control",
+        "application.logs",
         "image.delete",
         "image.prove",
         "image.verify",

@@ -19,8 +19,8 @@ from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.commands import ApplicationControl
 from shared.jobs.results import ControlResult
-from worker.deployments.controlled import Controlled, ControlTarget, find_container
-from worker.deployments.controlled_service import find_service
+from worker.deployments.controlled import Controlled, ControlTarget
+from worker.deployments.controlled_service import require_controlled
 from worker.deployments.targets import (
     CANCELLED_RESTORE_LIMIT,
     ENGINE_UNREACHABLE_CODES,
@@ -53,7 +53,8 @@ async def control_application(
             or ``restore_failed``. The message shows no environment value.
     """
     async with tools.journal.holding(command):
-        found = await _find(command, tools)
+        task = f"{command.action} the application {command.name}"
+        found = await require_controlled(tools.engine, command.application_id, task)
         mask = Mask(await found.find_secrets())
         with masking(mask):
             async with open_log(log_sender(attempt), mask) as job_log:
@@ -64,17 +65,6 @@ async def control_application(
                 result = await carry_out(work, attempt, lambda: False)
         tools.journal.forget(command)
         return result
-
-
-async def _find(command: ApplicationControl, tools: DeploymentTools) -> Controlled:
-    for find in (find_container, find_service):
-        if (found := await find(tools.engine, command.application_id)) is not None:
-            return found
-    raise EngineError(
-        FaultCode.CONTAINER_MISSING,
-        f"cannot {command.action} the application {command.name}: nothing of it is on this server",
-        remedy="Deploy it again: it was removed from this server.",
-    )
 
 
 async def _control(found: Controlled, target: ControlTarget, attempt: Attempt) -> ControlResult:

@@ -40,6 +40,9 @@ class Controlled(Protocol):
     @property
     def is_stopped(self) -> bool: ...
 
+    @property
+    def logs_path(self) -> str: ...
+
     async def find_secrets(self) -> Iterable[str]:
         """Return the values of its variables, except those of its image."""
 
@@ -73,6 +76,10 @@ class ControlledContainer:
     @property
     def is_stopped(self) -> bool:
         return not self.container.may_run
+
+    @property
+    def logs_path(self) -> str:
+        return f"containers/{self._id}/logs"
 
     async def find_secrets(self) -> Iterable[str]:
         image = await images.find(self.engine, self.container.image_id)

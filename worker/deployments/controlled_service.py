@@ -12,7 +12,7 @@ from typing import Literal
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from worker.deployments.controlled import ControlTarget
+from worker.deployments.controlled import Controlled, ControlTarget, find_container
 from worker.deployments.convergence import ENDING, PULL, is_unplaced
 from worker.deployments.task_failures import explain, unplaced_error
 from worker.engine import images
@@ -39,6 +39,10 @@ class ControlledService:
     @property
     def is_stopped(self) -> bool:
         return not self.service.replicas
+
+    @property
+    def logs_path(self) -> str:
+        return f"services/{self._id}/logs"
 
     async def find_secrets(self) -> Iterable[str]:
         values = parse_variables(self.service.environment).values()
@@ -172,3 +176,19 @@ async def find_service(engine: Engine, application_id: str) -> ControlledService
             remedy=f"Remove all but one of them, or their label {APPLICATION}.",
         )
     return ControlledService(engine, found[0]) if found else None
+
+
+async def require_controlled(engine: Engine, application_id: str, task: str) -> Controlled:
+    """Return what runs of an application here, or did.
+
+    Raises:
+        EngineError: ``container_missing``; the message begins with what cannot be done, ``task``.
+    """
+    for find in (find_container, find_service):
+        if (found := await find(engine, application_id)) is not None:
+            return found
+    raise EngineError(
+        FaultCode.CONTAINER_MISSING,
+        f"cannot {task}: nothing of it is on this server",
+        remedy="Deploy it again: it was removed from this server.",
+    )

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from shared.errors import InvalidInputError
 from shared.jobs.commands import (
     ApplicationControl,
+    ApplicationLogs,
     Command,
     ComposePull,
     ContainerReplace,
@@ -28,7 +29,7 @@ from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.builds import build as builds
 from worker.builds.pins import removing_stale_pins
-from worker.deployments import containers, control, services
+from worker.deployments import containers, control, logs, services
 from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
@@ -98,6 +99,8 @@ def _begin(
             handling = images.tag(command, attempt, tools)
         case ImageBuild():
             handling = builds.build(command, grants, attempt, tools)
+        case ApplicationLogs():
+            handling = logs.read_logs(command, tools)
         case Replace() | ApplicationControl():
             handling = _change_application(command, grants, attempt, tools)
         case _:

@@ -83,7 +83,9 @@ PARAMETERS = {
     "q": "Part of any of these fields.",
     "registryId": "Id of the registry.",
     "repository": "Part of the git URL.",
+    "search": "Only lines that contain this.",
     "serverId": "Id of the server.",
+    "since": "Age of the oldest line: `all`, or for example `90s`, `10m`, `2h` or `7d`.",
     "state": "State of the jobs to list.",
     "type": "What was deployed.",
     "tail": "Largest number of lines.",
@@ -167,17 +169,19 @@ def _call(
         "description": "The answer.",
         "content": {"application/json": {"schema": answer, "example": example.answer}},
     }
+    accepted = {"202": {"$ref": "#/components/responses/Accepted"}} if procedure.waits else {}
+    prefer = {"$ref": "#/components/parameters/Prefer"}
     if procedure.kind == "query":
-        shown = _parameters(schema, example.request)
-        return {"parameters": shown, "responses": {"200": good, **refer_to_errors(procedure)}}
+        shown = [*_parameters(schema, example.request), *([prefer] if procedure.waits else [])]
+        answers = {"200": good, **accepted, **refer_to_errors(procedure)}
+        return {"parameters": shown, "responses": answers}
     named = f"{operation_id(procedure.name)[0].upper()}{operation_id(procedure.name)[1:]}Input"
     content = {"schema": schemas.add(named, schema), "example": dict(example.request)}
     good["headers"] = {WARNINGS: {"$ref": "#/components/headers/Warnings"}}
-    accepted = {"202": {"$ref": "#/components/responses/Accepted"}} if procedure.waits else {}
     heeds_prefer = procedure.waits or procedure.name in ANSWERS_EARLY
     headers = [
         *([{"$ref": "#/components/parameters/IdempotencyKey"}] if procedure.submits else []),
-        *([{"$ref": "#/components/parameters/Prefer"}] if heeds_prefer else []),
+        *([prefer] if heeds_prefer else []),
     ]
     return {
         "parameters": headers,

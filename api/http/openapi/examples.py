@@ -194,6 +194,9 @@ EXAMPLES: Mapping[str, Example] = {
     "application.reload": Example(
         BY_APPLICATION, {**STOPPED_APPLICATION, "applicationStatus": "done"}
     ),
+    "application.readLogs": Example(
+        {**BY_APPLICATION, "tail": 2, "since": "10m"}, "2026-07-01T09:00:00.000000000Z ready"
+    ),
     "deployment.one": Example(BY_DEPLOYMENT, DEPLOYMENT),
     "deployment.all": Example({**BY_APPLICATION, "limit": 10}, [DEPLOYMENT]),
     "deployment.allByServer": Example({**BY_SERVER, "limit": 10}, [DEPLOYMENT]),

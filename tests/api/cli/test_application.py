@@ -69,3 +69,18 @@ async def test_a_repeated_key_does_nothing_again(
 
     [(job_id,)] = database.execute("SELECT job_id FROM job WHERE kind = 'application.control'")
     assert first == again == (0, f"{job_id}\n", "")
+
+
+async def test_the_output_of_an_application_is_written(
+    client: httpx2.AsyncClient, server: TestServer, url: str
+) -> None:
+    await create_deployed(client, server, appName="my-app")
+    options = ("--tail", "5", "--since", "2h", "--search", "go")
+    process = await run(url, "logs", "my-app", *options, command="app")
+    job = await server.succeed_next({"lines": ["2026-07-01T09:00:00Z good"]})
+
+    code, out, err = await ended(process)
+
+    assert (code, out, err) == (0, "2026-07-01T09:00:00Z good\n", "")
+    fields = ("tail", "since_seconds", "search")
+    assert [job.command[field] for field in fields] == [5, 7200, "go"]

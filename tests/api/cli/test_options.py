@@ -48,9 +48,12 @@ UP = ElsewhereTested(
     "worker/local/test_up.py", "test_up_prints_its_key_once_and_finds_its_data_again"
 )
 API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its_options_say")
+LOGS = ElsewhereTested(
+    "api/cli/test_application.py", "test_the_output_of_an_application_is_written"
+)
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
-ARGUMENTS = {"directory", "server"}
+ARGUMENTS = {"application", "directory", "server"}
 """Given by their place."""
 
 COMMANDS = {
@@ -116,6 +119,7 @@ COMMANDS = {
         )
         for action in ("stop", "start", "restart")
     },
+    "app logs": Command([], dict.fromkeys(("application", "tail", "since", "search"), LOGS)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
     "server add": Command(

@@ -248,3 +248,34 @@ async def update(client: httpx2.AsyncClient, application_id: str, **changes: Any
     body = {"applicationId": application_id, **changes}
     answer = await client.post("/api/application.update", json=body)
     assert answer.text == "true"
+
+
+async def test_the_output_is_read_by_a_job_on_each_server(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application_id = await create_deployed(client, server)
+    asked = {"applicationId": application_id, "tail": "2", "since": "10m", "search": "ready"}
+    asking = asyncio.create_task(client.get("/api/application.readLogs", params=asked))
+    lines = ["2026-07-01T09:00:00.1Z ready", "2026-07-01T09:00:00.2Z ready again"]
+    job = await server.succeed_next({"lines": lines, "isCut": True})
+
+    answer = await asking
+
+    assert answer.json() == "\n".join(["[earlier lines left out]", *lines])
+    assert job.kind == "application.logs"
+    fields = ("tail", "since_seconds", "search")
+    assert [job.command[field] for field in fields] == [2, 600, "ready"]
+
+
+async def test_output_that_cannot_be_read_is_an_error_with_its_cause(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    application_id = await create_deployed(client, server)
+    chosen = {"applicationId": application_id}
+    asking = asyncio.create_task(client.get("/api/application.readLogs", params=chosen))
+    await server.fail_next(MISSING)
+
+    answer = await asking
+
+    assert answer.status_code == 400
+    assert answer.json()["data"]["cause"]["code"] == "container_missing"

@@ -37,7 +37,7 @@ from worker.engine.transport.stream import (
     Watchdog,
     read_states,
 )
-from worker.engine.transport.text import join_frames
+from worker.engine.transport.text import OutputFrames, join_frames
 
 CONTROL_TIMEOUT = timedelta(seconds=10)
 """The time limit of a short call; an Engine that takes longer hangs."""
@@ -203,6 +203,23 @@ class Engine:
             await self._request(Call("GET", path, operation, params), CONTROL_TIMEOUT, _read_output)
         )
 
+    async def newest_output(
+        self, path: str, *, params: Mapping[str, str], operation: EngineOperation
+    ) -> OutputFrames:
+        """Return the newest frames of a container's output."""
+        frames = OutputFrames()
+
+        async def read(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
+            try:
+                while chunk := await response.content.readany():
+                    frames.feed(chunk)
+            except aiohttp.ClientError as error:
+                raise _broken_off(call) from error
+            return None
+
+        await self._request(Call("GET", path, operation, params), CONTROL_TIMEOUT, read)
+        return frames
+
     @asynccontextmanager
     async def stream(
         self,
@@ -358,10 +375,7 @@ async def _read_json(response: aiohttp.ClientResponse, call: Call) -> JsonValue:
         is_json = response.content_type == "application/json" and text.strip()
         value: JsonValue = json.loads(text) if is_json else text
     except (aiohttp.ClientError, ValueError) as error:
-        raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{call.operation}: the Docker Engine disconnected too early",
-        ) from error
+        raise _broken_off(call) from error
     return value
 
 
@@ -371,12 +385,16 @@ async def _read_output(response: aiohttp.ClientResponse, call: Call) -> JsonValu
         while len(content) < MAX_OUTPUT and (chunk := await response.content.readany()):
             content += chunk
     except aiohttp.ClientError as error:
-        raise EngineError(
-            FaultCode.ENGINE_STREAM_TRUNCATED,
-            f"{call.operation}: the Docker Engine disconnected too early",
-        ) from error
+        raise _broken_off(call) from error
     text = join_frames(content)
     return text if len(content) < MAX_OUTPUT else text.rpartition("\n")[0]
+
+
+def _broken_off(call: Call) -> EngineError:
+    return EngineError(
+        FaultCode.ENGINE_STREAM_TRUNCATED,
+        f"{call.operation}: the Docker Engine disconnected too early",
+    )
 
 
 async def _builder_version(response: aiohttp.ClientResponse, call: Call) -> JsonValue:

@@ -1,11 +1,15 @@
 """Lines of text from the parts of an output, and variables of images and containers."""
 
 import re
+from collections import deque
 from collections.abc import Iterable
 
 MAX_LINE = 64 * 1024
 """The maximum number of characters of a line; further ones are dropped. Masking of secrets needs
 lines that are not cut earlier: it would miss half a secret."""
+
+MAX_OUTPUT_BYTES = 2 * 1024 * 1024
+"""The bytes of an application's output that are read and kept."""
 
 _FRAME_HEAD = 8
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
@@ -45,6 +49,55 @@ class TextLines:
             self._parts.append(kept)
         self._kept += len(kept)
         self._dropped += len(part) - len(kept)
+
+
+class OutputFrames:
+    """The newest frames of a container's output, as far as they are kept.
+
+    Frames have a stream and a text (Docker Engine API, "Stream format"). ``is_cut``: earlier ones
+    were dropped.
+    """
+
+    def __init__(self, most_bytes: int = MAX_OUTPUT_BYTES) -> None:
+        self._frames = deque[tuple[int, bytes]]()
+        self._rest = b""
+        self._size = 0
+        self._most = most_bytes
+        self.is_cut = False
+
+    def feed(self, content: bytes) -> None:
+        """Add a part of the output."""
+        content, at = self._rest + content, 0
+        while len(content) - at >= _FRAME_HEAD:
+            end = at + _FRAME_HEAD + int.from_bytes(content[at + 4 : at + _FRAME_HEAD], "big")
+            if end > len(content):
+                break
+            self._frames.append((content[at], content[at + _FRAME_HEAD : end]))
+            self._size += end - at
+            at = end
+        self._rest = content[at:]
+        while self._size > self._most:
+            self._size -= len(self._frames.popleft()[1]) + _FRAME_HEAD
+            self.is_cut = True
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the lines in order, with the time that begins each.
+
+        A long line has several frames, each of which begins with a time.
+        """
+        lines: list[tuple[str, str]] = []
+        unfinished: dict[int, int] = {}
+        for stream, content in self._frames:
+            time, _, text = content.decode(errors="replace").partition(" ")
+            at = unfinished.pop(stream, None)
+            if at is None:
+                at = len(lines)
+                lines.append((time, text))
+            else:
+                lines[at] = (lines[at][0], lines[at][1] + text)
+            if not text.endswith("\n"):
+                unfinished[stream] = at
+        return lines
 
 
 def join_frames(content: bytes) -> str:

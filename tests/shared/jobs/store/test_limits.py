@@ -445,7 +445,10 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
     order = sorted(RULES, key=lambda kind: (RULES[kind].job_class, -RULES[kind].priority))
 
     quick, transfers = (
-        ["server.check", "registry.test", "application.control", "image.tag", "image.verify"],
+        [
+            *("server.check", "registry.test", "application.logs", "application.control"),
+            *("image.tag", "image.verify"),
+        ],
         [
             *("image.pull", "compose.pull", "service.replace", "container.replace"),
             *("image.push", "image.copy", "image.delete"),

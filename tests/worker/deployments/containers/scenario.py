@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from shared.errors import EngineError
 from shared.jobs.commands import (
     ApplicationControl,
+    ApplicationLogs,
     ContainerReplace,
     HealthProbe,
     PublishedPort,
 )
-from shared.jobs.results import ContainerResult, ControlResult
+from shared.jobs.results import ContainerResult, ControlResult, LogsResult
 from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import BUSYBOX
@@ -28,6 +29,7 @@ from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
 from worker.deployments.control import control_application
+from worker.deployments.logs import read_logs
 from worker.deployments.targets import ReadinessPolicy
 from worker.deployments.tools import DeploymentTools
 from worker.engine import containers, images
@@ -165,6 +167,10 @@ class ContainerScenario:
         running = attempt or Attempt("job", 1)
         running.write_event = self.add_piece
         return await control_application(command, running, self.tools, QUICKLY)
+
+    async def logs(self, **fields: Any) -> LogsResult:
+        command = {"application_id": f"id-of-{self.name}", "name": self.name, "tail": 100, **fields}
+        return await read_logs(ApplicationLogs.model_validate(command), self.tools)
 
     async def clear(self) -> None:
         for container in await self.found():

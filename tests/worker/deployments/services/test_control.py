@@ -8,7 +8,7 @@ import pytest
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import Mounted
+from shared.jobs.commands import ApplicationLogs, Mounted
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.test_control import STUBBORN
 from tests.worker.deployments.services.scenario import (
@@ -17,6 +17,7 @@ from tests.worker.deployments.services.scenario import (
     PASSING,
     ServiceScenario,
 )
+from worker.deployments.logs import read_logs
 from worker.engine.swarm import services
 from worker.jobs.attempt import Attempt, StopReason
 
@@ -141,3 +142,13 @@ async def test_a_service_stops_by_its_signal_and_within_its_time(
     service_id = (await scenario.only()).service_id
     [ended] = await services.tasks(scenario.engine, service_id)
     assert ended.exit_code == 3
+
+
+async def test_the_output_of_all_tasks_of_a_service_is_read(scenario: ServiceScenario) -> None:
+    script = "echo my $PASSWORD; exec /bin/busybox sleep 1000"
+    await scenario.deploy(await scenario.image("1", script), {"PASSWORD": "staple"}, replicas=2)
+    command = ApplicationLogs(application_id=scenario.application_id, name=scenario.name, tail=100)
+
+    found = await read_logs(command, scenario.tools)
+
+    assert [line.partition(" ")[2] for line in found.lines] == ["my ***", "my ***"]
