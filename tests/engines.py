@@ -24,4 +24,9 @@ def uses_containerd_store() -> bool:
 
 def is_before_23() -> bool:
     """Return whether that Engine is older than those that unpack zstd and indexes in indexes."""
-    return os.environ.get(VARIABLE, "20.10") == "20.10"
+    return is_engine("20.10")
+
+
+def is_engine(name: str) -> bool:
+    """Return whether that Engine is the one of this name."""
+    return os.environ.get(VARIABLE, "20.10") == name

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.reference import Reference, parse_reference
-from tests.engines import uses_containerd_store
+from tests.engines import is_engine, uses_containerd_store
 from tests.fakes.certificates import Authority
 from tests.waiting import wait_until
 from tests.worker.engine.contexts import BASE, context, make_base, packed
@@ -368,8 +368,8 @@ async def test_a_build_for_the_wrong_platform_fails(
 
     error = await classic.fail(context(f"FROM {base}\nRUN echo hi\n"))
 
-    # With the containerd store the builder asks the registry for an image of that platform.
-    asks_registry = bool(platform) and uses_containerd_store()
+    # These Engines ask the registry for an image of that platform, if theirs is for another one.
+    asks_registry = bool(platform) and (uses_containerd_store() or is_engine("26.1"))
     assert error.code == (FaultCode.CONN_REFUSED if asks_registry else FaultCode.PLATFORM_MISSING)
 
 
