@@ -2,7 +2,8 @@
 
     python -m tests.matrix [NAME ...] [-- TEST ...]
 
-Without names it takes all Engines. It fails if a test fails. Other Engines keep their results.
+Without names it takes all Engines. It fails if a test fails. Other Engines, and other tests, keep
+their results.
 """
 
 import os
@@ -24,17 +25,17 @@ TESTS = (
 )
 
 
-def run(name: str, tests: list[str]) -> Result:
-    """Run the tests on one Engine."""
+def run(name: str, test: str) -> Result:
+    """Run the tests of a folder or file on one Engine."""
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "junit.xml"
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-n", "2", f"--junitxml={report}", *tests],
+            [sys.executable, "-m", "pytest", "-n", "2", f"--junitxml={report}", test],
             cwd=ROOT,
             env={**os.environ, VARIABLE: name},
             check=False,
         )
-        return read_report(report, find_version(name), tests)
+        return read_report(report, find_version(name))
 
 
 def find_version(name: str) -> str:
@@ -44,7 +45,7 @@ def find_version(name: str) -> str:
     return version.removeprefix("Docker version ").partition(",")[0].partition("+")[0]
 
 
-def read_report(report: Path, version: str, tests: list[str]) -> Result:
+def read_report(report: Path, version: str) -> Result:
     """Return the counts of pytest's report."""
     suite = ET.parse(report).getroot().find("testsuite")  # noqa: S314 - pytest wrote it
     assert suite is not None
@@ -52,7 +53,6 @@ def read_report(report: Path, version: str, tests: list[str]) -> Result:
     failed = counts["failures"] + counts["errors"]
     return Result(
         version=version,
-        tests=[test.removeprefix("tests/") for test in tests],
         passed=counts["tests"] - failed - counts["skipped"],
         failed=failed,
         skipped=counts["skipped"],
@@ -64,11 +64,15 @@ def main(words: list[str]) -> int:
     """Test the Engines and keep the results."""
     at = words.index("--") if "--" in words else len(words)
     names, tests = words[:at] or list(ENGINES), words[at + 1 :] or list(TESTS)
-    results = read_results()
+    has_failed = False
     for name in names:
-        results[name] = run(name, tests)
-        write_results(results)
-    return int(any(results[name].failed for name in names))
+        for test in tests:
+            result = run(name, test)
+            results = read_results()
+            results.setdefault(name, {})[test.removeprefix("tests/")] = result
+            write_results(results)
+            has_failed |= bool(result.failed)
+    return int(has_failed)
 
 
 def _output(command: list[str | Path]) -> str:

@@ -1,5 +1,6 @@
 """The kept results of ``make matrix``, by Engine, and their page of the docs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
@@ -10,38 +11,50 @@ FILE = Path(__file__).parent / "results.json"
 
 
 class Result(BaseModel):
-    """The tests that ran on one Engine, and in which folders they are."""
+    """The tests of one folder, or of one file, that ran on one Engine."""
 
     version: str
-    tests: list[str]
     passed: int
     failed: int
     skipped: int
     day: str
 
 
-_RESULTS = TypeAdapter(dict[str, Result])
+Results = dict[str, dict[str, Result]]
+"""The results by the Engine's name in `.ci/engines`, and by the tests' path below ``tests``."""
+
+_RESULTS = TypeAdapter(Results)
 
 
-def read_results() -> dict[str, Result]:
-    """Return the kept results by the Engine's name in `.ci/engines`."""
+def read_results() -> Results:
+    """Return the kept results."""
     return _RESULTS.validate_json(FILE.read_bytes()) if FILE.exists() else {}
 
 
-def write_results(results: dict[str, Result]) -> None:
+def write_results(results: Results) -> None:
     """Keep these results."""
-    FILE.write_bytes(_RESULTS.dump_json(dict(sorted(results.items())), indent=2) + b"\n")
+    ordered = {name: dict(sorted(results[name].items())) for name in sorted(results)}
+    FILE.write_bytes(_RESULTS.dump_json(ordered, indent=2) + b"\n")
 
 
 def make_engines_page(made: str) -> str:
     """Return the page as Markdown."""
-    rows = [
-        f"| {name} | {one.version} | {', '.join(one.tests)} | {one.passed} | {one.failed} "
-        f"| {one.skipped} | {one.day} |"
-        for name, one in read_results().items()
-    ]
+    rows = [_make_row(name, folders) for name, folders in read_results().items()]
     calls = [f"| `{call.shown}` | {call.purpose} |" for call in NEEDED_CALLS]
     return "\n".join([_HEAD.format(made=made), *rows, _CALLS, *calls, ""])
+
+
+def _make_row(name: str, folders: dict[str, Result]) -> str:
+    results: Sequence[Result] = list(folders.values())
+    newest = max(results, key=lambda one: one.day)
+    passed, failed, skipped = (
+        sum(counts)
+        for counts in zip(*((one.passed, one.failed, one.skipped) for one in results), strict=True)
+    )
+    tests = ", ".join(f"`{folder}`" for folder in folders)
+    return (
+        f"| {name} | {newest.version} | {tests} | {passed} | {failed} | {skipped} | {newest.day} |"
+    )
 
 
 _HEAD = """# Engines
@@ -49,23 +62,22 @@ _HEAD = """# Engines
 {made}
 
 Docker Engine 20.10 and newer is supported, with its own image store and with containerd's. The
-tests run on 20.10; `make matrix` runs them on other Engines, too. This table has the results that
-were kept; those of 2026-11-30 are of a run by hand, without the journeys. An Engine without a row
-was not tested so. CI runs a part of the tests on 28.5 with the store of containerd.
+tests run on 20.10; `make matrix` runs them on other Engines, too, and this table has its results.
+An Engine without a row was not tested so. CI runs a part of the tests on 28.5 with the store of
+containerd. The last column is the day of the newest result.
 
 | Engine | version | tests | passed | failed | skipped | day |
 |---|---|---|---|---|---|---|"""
 
 _CALLS = """
-Skipped tests are about what only other Engines or other image stores do.
-
 ## Podman
 
 Podman 5 pulls, pushes, tags and builds images. It has no Swarm. A health check of a container needs
 systemd timers on its server; without them a deployment with a health check fails after its time.
 Where the worker sees no systemd, it says so in its log at its start, and `wharf doctor` and
-`server.validate` have the check `healthChecks`. It was tried by hand with 5.4, without a
-deployment; `make matrix` does not run it.
+`server.validate` have the check `healthChecks`. By hand it was tried with 5.4.2 and runc: pulls,
+pushes, builds, the replacement of a container with a port (half a second without it), and a version
+that ends, which is refused while the previous one runs on. `make matrix` does not run it.
 
 ## An Engine behind a socket proxy
 
