@@ -121,6 +121,12 @@ WALK: list[Step] = [
     step("deployment.allByServer", {"serverId": "$server"}),
     step("deployment.allCentralized"),
     step("deployment.readLogs", {"deploymentId": "$deployment", "tail": 20}),
+    step("application.readLogs", {**BY_APPLICATION, "tail": 20, "since": "1h"}),
+    step("application.stop", BY_APPLICATION),
+    step("application.one", BY_APPLICATION, until={"applicationStatus": ["idle"]}),
+    step("application.start", BY_APPLICATION),
+    step("application.reload", {**BY_APPLICATION, "appName": "$name"}),
+    step("application.one", BY_APPLICATION, until={"applicationStatus": ["done"]}),
     step(
         "deployment.all", BY_APPLICATION, until={"0.rollbackId": []}, keep={"point": "0.rollbackId"}
     ),
