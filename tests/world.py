@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from api.procedure.auth import hash_secret, proof_of
 from shared.database import Connection
 from shared.ids import make_id
-from shared.jobs.commands import RULES, Command, ImagePull, ImageTag
+from shared.jobs.commands import SUPPORTED, Command, ImagePull, ImageTag
 from shared.jobs.store.release import Released, release
 from shared.jobs.store.submit import Submission, submit
 from shared.jobs.store.sweep import AttemptMessage, sweep
@@ -29,7 +29,7 @@ from worker.server.identity import Enrolment, scram_verifier
 
 TAG = ImageTag(source="app:1", reference="registry.example/team/app:1")
 PULL = ImagePull(reference="registry.example/team/app:1")
-KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
+KINDS = list(SUPPORTED)
 HOST = "registry.example"
 PASSWORD = "what-nobody-may-see"
 

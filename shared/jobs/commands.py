@@ -1,6 +1,7 @@
 """Commands of jobs, by kind: stored, without secrets.
 
-A command is JSON in snake_case with a version. Older readers ignore unknown fields.
+A command is JSON in snake_case. Older workers ignore unknown fields, so a job states the version of
+a worker that ignores none of its fields; no other one gets it.
 """
 
 from collections.abc import Mapping
@@ -61,6 +62,11 @@ class Command(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     kind: ClassVar[Kind]
+
+    @property
+    def version(self) -> int:
+        """Return the oldest version of a worker that ignores no part of the command."""
+        return 1
 
 
 class ImageCommand(Command):
@@ -191,6 +197,10 @@ class ImageBuild(ImageCommand):
     registry_id: str | None = None
     allow_missing: bool = False
 
+    @property
+    def version(self) -> int:
+        return 2 if isinstance(self.source, GitSource) and is_ssh(self.source.url) else 1
+
 
 class ImageCopy(ImageCommand):
     """Copy an image from registry to registry unchanged, with all its platforms."""
@@ -225,6 +235,10 @@ class ImageDelete(ImageCommand):
     registry_id: str
     known: Known = Known()
 
+    @property
+    def version(self) -> int:
+        return 2  # before, images were deleted that others need
+
 
 class ComposeImage(BaseModel):
     """An image of a compose file, and the services that run it.
@@ -258,6 +272,10 @@ class ComposePull(Command):
     images: tuple[ComposeImage, ...]
     variables: Mapping[str, str] = Field(default_factory=dict)
     profiles: tuple[str, ...] = ()
+
+    @property
+    def version(self) -> int:
+        return 2 if self.variables or self.profiles else 1
 
 
 class HealthProbe(BaseModel):
@@ -322,6 +340,12 @@ class Replace(ImageCommand):
     stop_grace_seconds: int | None = None
     made_by: str | None = None
 
+    @property
+    def version(self) -> int:
+        # An older worker stops by the image's signal, and within Docker's ten seconds.
+        is_usual = self.stop_signal is None and self.stop_grace_seconds in (None, 10)
+        return 1 if is_usual else 2
+
 
 class ContainerReplace(Replace):
     """Run it as one container of the server, which has already pulled the image."""
@@ -374,6 +398,7 @@ class ApplicationLogs(Command):
 class Rule:
     """The limits of a kind: ``timeout`` bounds one attempt, ``max_failures`` all of them.
 
+    ``version`` is the newest version of its command, and that of this program's workers.
     In one class, a higher ``priority`` goes first: tests before tags, pulls before pushes, and
     copies last, because no deployment waits for them.
     """
@@ -386,8 +411,6 @@ class Rule:
     priority: int
 
 
-# A worker with version 1 of ``image.delete`` deletes images that others need. One with
-# version 1 of ``compose.pull`` ignores variables and profiles.
 # A replacement is retried until an updated Engine is available again, because it may have to
 # restore the previous container.
 # A caller waits 30 s for a quick job: 10 s until it begins, 18 s for its one attempt. A program may
@@ -402,16 +425,22 @@ RULES: dict[Kind, Rule] = {
     Kind.IMAGE_COPY: Rule(ImageCopy, 1, JobClass.TRANSFER, timedelta(hours=2), 3, 0),
     Kind.IMAGE_VERIFY: Rule(ImageVerify, 1, JobClass.QUICK, timedelta(seconds=18), 2, 0),
     Kind.IMAGE_DELETE: Rule(ImageDelete, 2, JobClass.TRANSFER, timedelta(minutes=5), 5, 0),
-    Kind.SERVICE_REPLACE: Rule(ServiceReplace, 1, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),
+    Kind.SERVICE_REPLACE: Rule(ServiceReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2),
     Kind.CONTAINER_REPLACE: Rule(
-        ContainerReplace, 1, JobClass.TRANSFER, timedelta(minutes=90), 10, 2
+        ContainerReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2
     ),
     Kind.APPLICATION_LOGS: Rule(ApplicationLogs, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.APPLICATION_CONTROL: Rule(
         ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1
     ),
-    Kind.IMAGE_BUILD: Rule(ImageBuild, 1, JobClass.BUILD, timedelta(hours=2), 3, 0),
+    Kind.IMAGE_BUILD: Rule(ImageBuild, 2, JobClass.BUILD, timedelta(hours=2), 3, 0),
 }
+
+
+SUPPORTED = tuple(
+    f"{kind}@{version}" for kind, rule in RULES.items() for version in range(1, rule.version + 1)
+)
+"""The kinds and versions of jobs that this program's workers can do."""
 
 
 def parse_command(kind: str, document: object) -> Command:

@@ -18,7 +18,7 @@ from psycopg.types.json import Jsonb
 from shared.database import Pool, open_pool
 from shared.faults import FaultCode
 from shared.ids import make_id
-from shared.jobs.commands import RULES
+from shared.jobs.commands import SUPPORTED
 from shared.jobs.diagnosis import Outcome, ProbeReport, Stage, StageResult
 from shared.jobs.store.pin import pin
 from shared.jobs.store.release import Released, give_login, release
@@ -27,7 +27,7 @@ from shared.vault import PrivateKey
 from tests.databases import Database
 from worker.control.image_usage import recheck
 
-KINDS = [f"{kind}@{rule.version}" for kind, rule in RULES.items()]
+KINDS = list(SUPPORTED)
 PATIENCE_SECONDS = 10
 APPROVE = "UPDATE server SET approved_at = now() WHERE server_id = %s"
 

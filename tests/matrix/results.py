@@ -51,7 +51,7 @@ def _make_row(name: str, folders: dict[str, Result]) -> str:
         sum(counts)
         for counts in zip(*((one.passed, one.failed, one.skipped) for one in results), strict=True)
     )
-    tests = ", ".join(f"`{folder}`" for folder in folders)
+    tests = ", ".join(f"`tests/{folder}`" for folder in folders)
     return (
         f"| {name} | {newest.version} | {tests} | {passed} | {failed} | {skipped} | {newest.day} |"
     )

@@ -20,7 +20,7 @@ import structlog
 from shared.coroutines import end, wait_for_event
 from shared.database import listening
 from shared.errors import SetupError
-from shared.jobs.commands import RULES
+from shared.jobs.commands import SUPPORTED
 from shared.jobs.states import HEARTBEAT_INTERVAL, LEASE
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.functions import (
@@ -132,7 +132,7 @@ class Presence:
             "predecessor": predecessor,
             "wire_version": WIRE_VERSION,
             "worker_version": version("wharfinger"),
-            "kinds": [f"{kind}@{rule.version}" for kind, rule in RULES.items()],
+            "kinds": list(SUPPORTED),
             "engine": engine,
         }
         until = asyncio.get_running_loop().time() + self.patience.total_seconds()

@@ -108,7 +108,7 @@ def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
         "organization_id": job.organization_id,
         "server_id": job.server_id,
         "kind": job.command.kind,
-        "version": rule.version,
+        "version": job.command.version,
         "job_class": rule.job_class,
         "priority": rule.priority if job.priority is None else job.priority,
         "command": Jsonb(job.command.model_dump(mode="json")),

@@ -51,9 +51,12 @@ API = ElsewhereTested("api/cli/test_options.py", "test_the_api_listens_where_its
 LOGS = ElsewhereTested(
     "api/cli/test_application.py", "test_the_output_of_an_application_is_written"
 )
+DEPLOY_KEY = ElsewhereTested(
+    "api/cli/test_deploy_key.py", "test_a_key_is_made_and_shown_again_and_the_host_is_pinned"
+)
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
-ARGUMENTS = {"application", "directory", "server"}
+ARGUMENTS = {"application", "directory", "keys", "server"}
 """Given by their place."""
 
 COMMANDS = {
@@ -120,6 +123,8 @@ COMMANDS = {
         for action in ("stop", "start", "restart")
     },
     "app logs": Command([], dict.fromkeys(("application", "tail", "since", "search"), LOGS)),
+    "deploy-key": Command(["kept"], {"application": DEPLOY_KEY, "show_only": ["kept", "--show"]}),
+    "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
     "server add": Command(

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from shared.jobs.accesses import hosts_of
 from shared.jobs.commands import (
+    SUPPORTED,
     GitSource,
     ImageBuild,
     Kind,
@@ -50,3 +51,29 @@ def test_only_a_repository_has_a_host_that_a_secret_is_for() -> None:
     )
 
     assert (set(of_git), set(of_upload)) == ({"git.example"}, set())
+
+
+RUNS = {"application_id": "a", "deployment_id": "d", "name": "app", "reference": "app:1"}
+SSH = {"url": "git@git.example:app.git"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "document", "version"),
+    [
+        (Kind.IMAGE_BUILD, {**STORED, "source": GIT}, 1),
+        (Kind.IMAGE_BUILD, {**STORED, "source": UPLOAD}, 1),
+        (Kind.IMAGE_BUILD, {**STORED, "source": SSH}, 2),
+        (Kind.COMPOSE_PULL, {"compose": "", "images": []}, 1),
+        (Kind.COMPOSE_PULL, {"compose": "", "images": [], "variables": {"TAG": "1"}}, 2),
+        (Kind.COMPOSE_PULL, {"compose": "", "images": [], "profiles": ["web"]}, 2),
+        (Kind.CONTAINER_REPLACE, {**RUNS, "stop_grace_seconds": 10}, 1),
+        (Kind.CONTAINER_REPLACE, {**RUNS, "stop_grace_seconds": 60}, 2),
+        (Kind.SERVICE_REPLACE, {**RUNS, "stop_signal": "SIGINT"}, 2),
+        (Kind.IMAGE_DELETE, {"reference": "app:1", "registry_id": "r"}, 2),
+    ],
+)
+def test_a_command_goes_to_no_worker_that_would_ignore_a_part_of_it(
+    kind: Kind, document: dict[str, object], version: int
+) -> None:
+    assert parse_command(kind, document).version == version
+    assert f"{kind}@{version}" in SUPPORTED
