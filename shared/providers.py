@@ -1,4 +1,4 @@
-"""Providers of registries, recognised by their host, and what their secrets show of their expiry.
+"""Providers of registries, recognised by their host: the forms of their logins, and their expiry.
 
 Host forms are those of the providers' documentation; ECR's also of its credential helper.
 """
@@ -7,6 +7,8 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -52,6 +54,8 @@ _HOSTS: tuple[tuple[Provider, str], ...] = (
 _PATTERNS = tuple((provider, re.compile(pattern)) for provider, pattern in _HOSTS)
 
 _MAX_TOKEN_CHARACTERS = 16 * 1024
+_AWS_KEY_ID = re.compile("A[KS]IA[A-Z0-9]{16}")
+_AWS_SECRET_KEY = re.compile("[A-Za-z0-9/+]{40}")
 _BASE64 = re.compile(r"[A-Za-z0-9_+/-]+={0,2}")
 
 
@@ -78,6 +82,79 @@ def read_expiry(secret: str) -> datetime | None:
     return _moment(_read_json(secret).get("expiration"))
 
 
+@dataclass(frozen=True)
+class Advice:
+    """A doubt about a login, by the provider's documentation; ``field`` is ``username`` or so."""
+
+    field: str
+    message: str
+
+
+def advise(provider: Provider, host: str, username: str, secret: str) -> Iterator[Advice]:
+    """Yield what the provider will probably not accept in a login. Nothing is refused for it."""
+    match provider:
+        case Provider.DOCKER_HUB if "@" in username:
+            yield Advice("username", "Docker Hub's username is the Docker ID, no e-mail address")
+        case Provider.GHCR if secret.startswith("github_pat_"):
+            yield Advice(
+                "password",
+                "ghcr.io accepts only classic personal access tokens, as ghp_…",
+            )
+        case Provider.ECR | Provider.ECR_PUBLIC:
+            yield from _advise_aws(username, secret)
+        case Provider.GOOGLE:
+            yield from _advise_google(host, username, secret)
+        case Provider.SCALEWAY if username != "nologin":
+            yield Advice("username", "Scaleway's username is nologin; the password is a secret key")
+        case Provider.ORACLE if "/" not in username:
+            yield Advice("username", "Oracle's username is NAMESPACE/USER")
+        case _:
+            pass
+
+
+def _advise_aws(username: str, secret: str) -> Iterator[Advice]:
+    if _AWS_KEY_ID.fullmatch(username):
+        yield Advice(
+            "username",
+            "this is the id of an access key. ECR's username is AWS, and the password is what "
+            "`aws ecr get-login-password` prints",
+        )
+    elif username != "AWS":
+        yield Advice("username", "ECR's username is AWS, in capital letters")
+    elif _AWS_SECRET_KEY.fullmatch(secret):
+        yield Advice(
+            "password",
+            "this looks like a secret access key. The password is what "
+            "`aws ecr get-login-password` prints",
+        )
+
+
+def _advise_google(host: str, username: str, secret: str) -> Iterator[Advice]:
+    if host.partition(":")[0].endswith("gcr.io"):
+        yield Advice(
+            "registryUrl",
+            f"Container Registry takes no images since 2025: {host} has to be a repository of "
+            "Artifact Registry",
+        )
+    match username:
+        case "_json_key":
+            if not _is_service_account(_load_object(secret)):
+                yield Advice("password", "with _json_key it is the JSON key of a service account")
+        case "_json_key_base64":
+            if not _is_service_account(_read_json(secret)):
+                yield Advice("password", "with _json_key_base64 it is the JSON key in base64")
+        case "oauth2accesstoken":
+            yield Advice("password", "an access token of Google expires after an hour")
+        case _:
+            yield Advice(
+                "username", "Google's username is _json_key, _json_key_base64 or oauth2accesstoken"
+            )
+
+
+def _is_service_account(document: Mapping[str, object]) -> bool:
+    return {"client_email", "private_key"} <= document.keys()
+
+
 def _read_json(text: str) -> dict[str, Any]:
     """Decode a JSON object in base64, plain or for URLs; an empty one if it is none."""
     if not _BASE64.fullmatch(text):
@@ -85,8 +162,16 @@ def _read_json(text: str) -> dict[str, Any]:
     padded = text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4)
     try:
         decoded = base64.b64decode(padded.translate(str.maketrans("-_", "+/")), validate=True)
-        document = json.loads(decoded)
-    except (binascii.Error, ValueError, RecursionError):
+    except binascii.Error:
+        return {}
+    return _load_object(decoded)
+
+
+def _load_object(text: str | bytes) -> dict[str, Any]:
+    """Parse a JSON object; an empty one if it is none."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

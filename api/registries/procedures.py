@@ -37,7 +37,7 @@ from shared.errors import NotFoundError
 from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.models import AuditEvent, Registry
-from shared.providers import Provider, read_expiry
+from shared.providers import Provider, advise, read_expiry
 from shared.reference import parse_prefix
 from shared.vault import SealContext
 
@@ -45,6 +45,9 @@ CHANGEABLE = (
     *("registry_name", "registry_url", "username", "image_prefix"),
     *("allowed_servers", "allowed_applications", "rotate_after_days"),
 )
+LOGIN_FORM = "login_form"
+"""The code of warnings that a provider will probably not accept a login."""
+
 RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
 
 
@@ -232,6 +235,10 @@ def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
         username=registry.username,
     )
     secret = password.get_secret_value()
+    for advice in advise(registry.provider, registry.host, registry.username, secret):
+        context.warnings.append(
+            FieldWarning(field=advice.field, code=LOGIN_FORM, message=advice.message)
+        )
     registry.password = context.resources.vault.seal(secret, bound)
     registry.password_expires_at = expires = read_expiry(secret)
     if expires is not None and expires <= datetime.now(UTC):

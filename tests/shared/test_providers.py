@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.providers import Provider, read_expiry, recognise
+from shared.providers import Provider, advise, read_expiry, recognise
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -85,3 +85,50 @@ def test_any_password_is_read_without_an_error(secret: str) -> None:
 @given(st.binary())
 def test_any_base64_is_read_without_an_error(content: bytes) -> None:
     read_expiry(base64.b64encode(content).decode())
+
+
+KEY = json.dumps({"type": "service_account", "client_email": "a@b", "private_key": "-----BEGIN"})
+
+
+@pytest.mark.parametrize(
+    ("host", "username", "secret", "fields"),
+    [
+        ("docker.io", "acme", "dckr_pat_x", []),
+        ("docker.io", "me@example.com", "x", ["username"]),
+        ("ghcr.io", "me", "ghp_x", []),
+        ("ghcr.io", "me", "github_pat_x", ["password"]),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "AWS", "x" * 900, []),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "aws", "x", ["username"]),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "AKIA" + "A" * 16, "x", ["username"]),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "AWS", "k" * 40, ["password"]),
+        ("public.ecr.aws", "me", "x", ["username"]),
+        ("europe-docker.pkg.dev", "_json_key", KEY, []),
+        ("europe-docker.pkg.dev", "_json_key", "{", ["password"]),
+        ("europe-docker.pkg.dev", "_json_key", "{}", ["password"]),
+        ("europe-docker.pkg.dev", "_json_key_base64", base64.b64encode(KEY.encode()).decode(), []),
+        ("europe-docker.pkg.dev", "_json_key_base64", KEY, ["password"]),
+        ("europe-docker.pkg.dev", "oauth2accesstoken", "ya29.x", ["password"]),
+        ("europe-docker.pkg.dev", "me", "x", ["username"]),
+        ("gcr.io", "_json_key", KEY, ["registryUrl"]),
+        ("myregistry.azurecr.io", "myregistry", "x", []),
+        ("rg.fr-par.scw.cloud", "me", "x", ["username"]),
+        ("rg.fr-par.scw.cloud", "nologin", "x", []),
+        ("fra.ocir.io", "me", "x", ["username"]),
+        ("fra.ocir.io", "namespace/me", "x", []),
+        ("registry.example.com:5000", "me", "x", []),
+    ],
+)
+def test_a_login_that_a_provider_will_not_accept_is_named(
+    host: str, username: str, secret: str, fields: list[str]
+) -> None:
+    found = list(advise(recognise(host), host, username, secret))
+
+    assert [advice.field for advice in found] == fields
+    assert not any(secret in advice.message for advice in found if len(secret) > 8)
+
+
+@given(st.sampled_from(Provider), st.text(), st.text())
+def test_any_login_is_judged_without_an_error(
+    provider: Provider, username: str, secret: str
+) -> None:
+    list(advise(provider, "gcr.io", username, secret))

@@ -259,3 +259,14 @@ async def test_a_token_shows_when_it_expires_and_an_expired_one_is_named(
 
     assert datetime.fromisoformat(created["passwordExpiresAt"]) == expires
     assert [warning["code"] for warning in created.get("warnings", [])] == codes
+
+
+async def test_a_login_that_its_provider_will_not_accept_is_named_and_stored(
+    client: httpx2.AsyncClient,
+) -> None:
+    created = await create_registry(client, password="github_pat_11AAAA")
+
+    [warning] = created["warnings"]
+    assert (warning["field"], warning["code"]) == ("password", "login_form")
+    assert "classic personal access tokens" in warning["message"]
+    assert len((await client.get("/api/registry.all")).json()) == 1
