@@ -189,7 +189,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_MISSING: Verdict(
         retryable=False,
-        remedy="Store the login of this registry with registry.create, and name it in the request.",
+        remedy="Store the registry with its login by registry.create, and give its registryId in "
+        "the request.",
         certain=False,
     ),
     FaultCode.AUTH_EXPIRED: Verdict(
@@ -203,8 +204,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.AUTH_UNSAFE_REALM: Verdict(
         retryable=False,
-        remedy="Correct the realm in the registry's settings: an https:// address, or without TLS "
-        "the registry's own address.",
+        remedy="Correct the realm in the registry's settings. If the registry has TLS, set an "
+        "https:// address with a valid certificate. If it has no TLS, set its own address.",
     ),
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
@@ -283,7 +284,10 @@ FAULTS: dict[FaultCode, Verdict] = {
         "and the port (nginx: X-Forwarded-Proto $scheme, Host $http_host).",
     ),
     FaultCode.DISK_FULL: Verdict(
-        retryable=False, remedy="Free disk space on the server: docker image prune.", certain=False
+        retryable=False,
+        remedy="Free space on the server's disk, for example remove unused images with docker "
+        "image prune -a.",
+        certain=False,
     ),
     FaultCode.PLATFORM_MISSING: Verdict(
         retryable=False, remedy="Build the image for this server's platform too.", certain=False
@@ -305,8 +309,8 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.DIGEST_MISMATCH: Verdict(
         retryable=True,
-        remedy="Check if another client moved the tag meanwhile. If not, the image is damaged at "
-        "the registry: push it again.",
+        remedy="If another client moved the tag meanwhile, repeat the request. Otherwise the image "
+        "is damaged at the registry: push it again.",
     ),
     FaultCode.ENGINE_UNREACHABLE: Verdict(
         retryable=True, remedy="Check Docker on this server, and DOCKER_HOST."
@@ -347,12 +351,13 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.CONTAINER_UNHEALTHY: Verdict(
         retryable=False,
-        remedy="Correct the new version or its health check. If a version ran before, it still "
-        "runs.",
+        remedy="Correct the new version or its health check. If a previous version ran, the "
+        "previous version still runs.",
     ),
     FaultCode.CONTAINER_EXITED: Verdict(
         retryable=False,
-        remedy="Read the last lines of the new container. If a version ran before, it still runs.",
+        remedy="Read the container's last lines in the message, and all of them with "
+        "deployment.readLogs. If a previous version ran, the previous version still runs.",
     ),
     FaultCode.PORT_TAKEN: Verdict(
         retryable=False,
@@ -369,13 +374,13 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.RESTORE_FAILED: Verdict(
         retryable=True,
-        remedy="The previous version could not be started either. Each further attempt tries it "
-        "again. Check Docker on this server.",
+        remedy="Check that Docker runs on this server. Each further attempt tries to start the "
+        "previous version again.",
     ),
     FaultCode.OTHER_RUNTIME: Verdict(
         retryable=False,
-        remedy="Remove the container or service on this server (docker rm --force, docker service "
-        "rm) and deploy again, or restore the application's former runtime.",
+        remedy="Set the application's runtime with application.update to the one that runs, or "
+        "remove what runs (docker rm --force, docker service rm) and deploy again.",
     ),
     FaultCode.NOT_A_SWARM_MANAGER: Verdict(
         retryable=False,
@@ -402,8 +407,11 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.BUILD_UNSUPPORTED: Verdict(
         retryable=False,
-        remedy="Change the Dockerfile: this server's builder does not support ssh mounts, or its "
-        "Engine has no BuildKit.",
+        remedy=(
+            "If the Dockerfile mounts ssh keys, remove these mounts: no build gets an ssh key. "
+            "If the message says that BuildKit is missing, update this server's Docker Engine "
+            "to version 23 or newer, or remove what needs BuildKit."
+        ),
     ),
     FaultCode.DOCKERFILE_INVALID: Verdict(
         retryable=False, remedy="Check the Dockerfile, its path in the context, and its stages."

@@ -100,7 +100,10 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         (
             facts.restored,
             "restored",
-            "the database was restored from a backup that contains this job: run wharf resume",
+            (
+                "this job comes from a restored copy of the database and is held back: run wharf "
+                "resume, which releases all such jobs"
+            ),
         ),
         (bool(needs), "needs", f"waits for other jobs: {len(needs)}"),
         (facts.removed, "server_removed", f"the server {server} was removed"),

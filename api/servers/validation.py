@@ -13,6 +13,7 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.servers.queries import find_server
 from api.servers.schemas import ChosenServer, find_second_worker
+from shared.faults import FAULTS, FaultCode
 from shared.models import Server, ServerEnrolment
 from shared.versions.oldest import OLDEST_ENGINE_API, is_older
 
@@ -167,7 +168,7 @@ def _disk(free: object) -> Check:
     except ValidationError:
         return Check(name="disk", is_good=None, found="the worker cannot read the Engine's disk")
     is_full = free_bytes < LEAST_FREE_BYTES
-    remedy = "Free disk space on the server: docker image prune." if is_full else ""
+    remedy = FAULTS[FaultCode.DISK_FULL].remedy if is_full else ""
     return _check("disk", f"{free_bytes / 1024**3:.1f} GiB free", remedy)
 
 

@@ -9,7 +9,10 @@ MEANINGS = {
     "auth_missing": "The registry requires a login, and none was given.",
     "auth_not_checked": "The registry accepts every client, so the test cannot prove the login.",
     "auth_server_unreachable": "The token server that the registry names could not be used.",
-    "auth_unsafe_realm": "The registry names a token server that the password must not be sent to.",
+    "auth_unsafe_realm": (
+        "The password would not be safe at the token server that the registry names: it has no TLS "
+        "or no verified certificate, or a registry without TLS names another host."
+    ),
     "bad_input": "The input does not have the right form.",
     "blocked_by_proxy": (
         "A firewall or a proxy answered in place of the registry, and refused the request."
@@ -19,7 +22,8 @@ MEANINGS = {
     "build_not_succeeded": "The build did not succeed, so there is no image to deploy.",
     "build_secret_missing": "The Dockerfile mounts a secret that the application does not have.",
     "build_unsupported": (
-        "The Dockerfile needs what this server's builder cannot do, or its Engine has no BuildKit."
+        "The Dockerfile mounts ssh keys, which no build gets, or it needs BuildKit, which this "
+        "server's Docker Engine does not have."
     ),
     "busy": "This process is at its limit of requests.",
     "cancelled": "The job was cancelled.",
@@ -29,7 +33,9 @@ MEANINGS = {
     "compression_unsupported": (
         "The Docker Engine cannot unpack the image's layers, which are compressed by zstd."
     ),
-    "conflict": "It already exists, or its state does not allow this.",
+    "conflict": (
+        "The thing that the request names already exists, or its state does not allow the request."
+    ),
     "conn_refused": (
         "Nothing listens at the registry's address and port, or a firewall refuses the connection."
     ),
@@ -56,8 +62,8 @@ MEANINGS = {
         "The Docker Engine was updated during the attempt, and refused the version of the request."
     ),
     "engine_busy": (
-        "The Docker Engine's few transfers at a time are taken by others that wait for "
-        "their registries."
+        "The Docker Engine runs only a few transfers at a time, and all of them wait for "
+        "registries that do not answer."
     ),
     "engine_refused": (
         "The Docker Engine refused the request for another reason, which the message quotes."
@@ -67,7 +73,10 @@ MEANINGS = {
         "The Docker Engine ended its answer too early, as when it is stopped."
     ),
     "engine_unreachable": "The Docker Engine of the server does not answer.",
-    "forbidden": "The key is valid, but its role is not enough, or `allowedKeys` does not name it.",
+    "forbidden": (
+        "The key is valid, but its role does not allow this, or the key is not in "
+        "`allowedKeys` of the application."
+    ),
     "health_check_too_slow": "The health check may take longer than a deployment waits.",
     "host_key_changed": "The git host shows another SSH key than the one that is stored.",
     "host_key_not_pinned": "No SSH key of the git host is stored, so the host cannot be proved.",
@@ -86,7 +95,7 @@ MEANINGS = {
     "layer_too_large": "The registry, or a proxy before it, refuses a request of this size.",
     "local_image_missing": "The server has no image with this name.",
     "location_mismatch": "The registry names another address than its own for uploads.",
-    "name_taken": "The name is already in use.",
+    "name_taken": "The name of the application, server, container or service is already in use.",
     "need_not_met": "The job was not started, because a job before it did not succeed.",
     "network_refused": "The address is in a network that is not allowed.",
     "no_build": "No build of the application has succeeded yet.",
@@ -104,11 +113,18 @@ MEANINGS = {
     "not_an_image": "The reference names a chart, a signature or another artifact.",
     "not_deployed": "No version of the application was deployed, so nothing can be started.",
     "not_found": "Your organization has nothing with this id.",
-    "not_offered": "A procedure of Dokploy for what Wharfinger does not do. The message says why.",
-    "other_runtime": (
-        "The application runs on this server by its other runtime, container or service."
+    "not_offered": (
+        "Wharfinger does not have this procedure of Dokploy's API. The message says what "
+        "to use instead, or why."
     ),
-    "password_needed": "The stored password belongs to another host or username.",
+    "other_runtime": (
+        "The application's runtime is container, but it runs on this server as a service, or the "
+        "other way round."
+    ),
+    "password_needed": (
+        "The host or username has changed, so the stored password, token or deploy key "
+        "cannot be used."
+    ),
     "platform_missing": "The image is not for the platform of the server.",
     "port_taken": "Another program uses the published port on the server.",
     "proxy_error": (
@@ -117,10 +133,10 @@ MEANINGS = {
     "pull_denied": "The login is right, but has no permission to read the repository.",
     "push_denied": "The login is right, but has no permission to write to the repository.",
     "quota_exceeded": (
-        "The quota for uploads is used up: the organization's at the API, or the "
-        "project's at the registry."
+        "There is no space left: for the organization's uploads at the API, or for the project or "
+        "account at the registry."
     ),
-    "rate_limited": "A limit of requests is used up: that of the API key, or that of the registry.",
+    "rate_limited": "Too many requests were sent: to the API with this key, or to the registry.",
     "ref_invalid": "This is not a valid name of a registry or an image.",
     "registry_error": (
         "The registry reported an internal error, or an answer that breaks the protocol."
@@ -134,7 +150,7 @@ MEANINGS = {
     "request_timeout": "The body did not arrive in time.",
     "restore_failed": "The new version failed, and the previous one could not be started again.",
     "result_unreadable": "The worker reported a result that cannot be read.",
-    "returned_too_often": "The worker returned the job several times without finishing it.",
+    "returned_too_often": "The worker gave back the job four times unfinished.",
     "revision_not_found": "The repository has no such branch, tag or commit.",
     "server_not_approved": "The server has joined, but nobody has approved it.",
     "server_offline": "The worker of the server has sent no heartbeat for a while.",
@@ -167,7 +183,9 @@ MEANINGS = {
     "tls_unknown_ca": "This server does not trust the CA of the registry's certificate.",
     "too_large": "The body is too large. See [limits](../limits.md#requests).",
     "too_many_at_once": "The key or its organization has too many open streams, waits or uploads.",
-    "too_many_failures": "The address sent too many wrong keys.",
+    "too_many_failures": (
+        "Too many requests with a wrong API key or token came from this IP address."
+    ),
     "too_many_replicas": "A server runs one container of an application.",
     "too_many_webhooks": "The organization has as many webhooks as it may have.",
     "transfer_timeout": "The attempt took longer than its time limit.",

@@ -149,7 +149,11 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 REASONS = {
-    "restored": "The database was restored from a backup with this job. Run `wharf resume`.",
+    "restored": (
+        "This job comes from a restored copy of the database and is held back. Cancel it "
+        "if it must not run again. Then run `wharf resume` with `WHARF_URL` and the "
+        "`WHARF_API_KEY` of an administrator: it releases all such jobs."
+    ),
     "needs": "It waits for other jobs.",
     "server_removed": "Its server was removed.",
     "server_not_approved": "Its server is not approved. Run `wharf server approve NAME` "

@@ -1,7 +1,7 @@
 """The stable codes of errors, with status and remedy.
 
 The remedies of faults are those of the diagnosis table. The rest belongs to errors whose remedy
-depends on the request: here is the general one.
+depends on the request: here is the general one. If a fault has the same code, it covers both.
 """
 
 from collections import defaultdict
@@ -19,29 +19,52 @@ REFUSALS = {
     "busy": "Send the request again in a moment.",
     "checksum_mismatch": "Send the upload again.",
     "compose_invalid": "Correct the compose file as the message says.",
-    "conflict": "Read the object again, then repeat the change.",
+    "conflict": (
+        "If it already exists, use it or choose another name. Otherwise repeat the request "
+        "when its state allows it."
+    ),
     "database_disk_full": "Free space on PostgreSQL's disk.",
     "database_unavailable": "Send the request again in a moment.",
-    "disk_full": "Free space on the disk that the message names.",
-    "forbidden": "Use a key whose role or permission allows this.",
+    "disk_full": (
+        "Free space on the disk that the message names. On a server, remove unused images "
+        "with `docker image prune -a`."
+    ),
+    "forbidden": (
+        "Use a key whose role is `admin`, or let an administrator add this key to "
+        "`allowedKeys` of the application."
+    ),
     "idempotency_mismatch": "Use another `Idempotency-Key` for another request.",
     "in_use": "Change or remove the applications that use it first.",
     "internal": "Report the `x-request-id` of the response to the operator.",
     "last_admin_key": "Create another key with the role `admin` first.",
-    "name_taken": "Choose another name.",
-    "network_refused": "Ask the operator to list the address in WHARF_REGISTRY_NETWORKS.",
+    "name_taken": (
+        "Choose another name. If a container or service on the server has the name, rename "
+        "or remove it, or change `appName`."
+    ),
+    "network_refused": (
+        "Ask the operator to add the address to `WHARF_REGISTRY_NETWORKS`, or for a "
+        "webhook to `WHARF_WEBHOOK_NETWORKS`."
+    ),
     "no_context": "Upload one with `application.uploadContext`.",
     "no_effect": "Leave the field out.",
     "no_procedure": "Check the path and the method.",
     "not_found": "Check the id, and that the key belongs to the same organization.",
-    "not_offered": "Use what the message names instead.",
-    "password_needed": "Give the password together with the new host or username.",
-    "quota_exceeded": "Remove contexts or applications, or ask the operator for more space.",
-    "rate_limited": "Send the request again after `Retry-After` seconds.",
+    "not_offered": "Use what the message names, if it names something.",
+    "password_needed": "Give the password, token or key again, with the new host or username.",
+    "quota_exceeded": (
+        "If the API has no space left, remove applications that are no longer built, or "
+        "ask the operator to raise `WHARF_CONTEXT_QUOTA_BYTES`. If the registry has none "
+        "left, delete images of the project or account there, or raise its quota."
+    ),
+    "rate_limited": (
+        "If the API answers so, send the request again after `Retry-After` seconds. If the "
+        "registry does, wait, pull with a login, or copy the image to a registry of your "
+        "own."
+    ),
     "ref_invalid": "Use host[:port] for a registry and lower-case repository names.",
     "request_timeout": "Send the whole body faster.",
     "signature_invalid": "Sign the request with the secret of the deploy hook.",
-    "source_invalid": "Give the application a source that can be built.",
+    "source_invalid": "Correct the file, link, setting or URL that the message names.",
     "still_running": "The job continues. Follow it with `job.one`.",
     "too_large": "Send a smaller body.",
     "too_many_at_once": "Send the request again after `Retry-After` seconds.",
@@ -58,14 +81,21 @@ REFUSALS = {
 CONDITIONS = {
     "app_name_unusable": "Choose another `appName`.",
     "build_not_pushed": "Set `buildRegistryId` with `application.update`, then build again.",
-    "build_not_succeeded": "Choose another build, or none to build anew.",
+    "build_not_succeeded": (
+        "Choose another build from `build.all`, or leave the build out so that a new one is made."
+    ),
     "digest_unknown": "Build again.",
     "health_check_too_slow": "Lower the intervals, timeouts or retries of the health check.",
-    "host_path_not_allowed": "Mount a named volume, or list the directory in WHARF_HOST_PATHS.",
+    "host_path_not_allowed": (
+        "Mount a named volume, or list the directory in `WHARF_HOST_PATHS` of the server's worker."
+    ),
     "image_deleted": "Build again, or choose another build.",
     "no_build": "Use `application.deploy`, which builds the application.",
     "no_data_dir": "Set WHARF_DATA_DIR for the API, or build from git.",
-    "no_server": "Create a server and start its worker.",
+    "no_server": (
+        "Start, approve or resume the server that the message names. If you have none, "
+        "create one and start its worker."
+    ),
     "no_server_address": "Set WHARF_SERVER_DATABASE_URL for the API.",
     "no_target_server": "Set `serverIds` with `application.update`.",
     "not_deployed": "Use `application.deploy` first.",
@@ -84,15 +114,22 @@ CONDITIONS = {
 ENDINGS = {
     "cancelled": "Submit the job again.",
     "command_unreadable": "Update `wharf control` to the version of the API, and submit it again.",
-    "deadline_passed": "Check that the server is online and not at its limit.",
+    "deadline_passed": (
+        "Check that the server is online and not at its limit of jobs. Then submit the job again."
+    ),
     "digest_unreadable": "Update the worker of the server, then build again.",
     "document_unreadable": "Read the worker's log on the server, and update the worker.",
     "need_not_met": "Read the error of the job that this one needs.",
     "result_unreadable": "Update the worker of the server.",
-    "returned_too_often": "Read the worker's log on the server.",
-    "server_removed": "Choose another server.",
+    "returned_too_often": (
+        "Read the worker's log on the server: something stops or restarts the worker. If "
+        "the job has failed, submit it again."
+    ),
+    "server_removed": "Choose another server, and submit the job again.",
     "superseded": "Use the newer build or deployment.",
-    "worker_lost": "Check that the server and its worker run.",
+    "worker_lost": (
+        "Check that the server and its worker run. If the job has failed, submit it again."
+    ),
 }
 """Codes of jobs that ended without a fault of a registry, an Engine or a source."""
 
@@ -132,10 +169,9 @@ def show_codes() -> str:
 
 
 def _remedy(code: str) -> str:
-    """The remedies of a code; several where it is the code of a refusal and of a fault."""
+    """Return the remedy of a code; the one here also covers a fault that has the same code."""
     faults = {fault.value: verdict.remedy for fault, verdict in FAULTS.items()}
-    found = [table[code] for table in (REFUSALS, CONDITIONS, ENDINGS, faults) if code in table]
-    return " ".join(dict.fromkeys(found))
+    return (faults | REFUSALS | CONDITIONS | ENDINGS).get(code, "")
 
 
 def _classes(kind: type[WharfError]) -> Iterator[type[WharfError]]:

@@ -140,7 +140,7 @@ VALIDATION: Example = {
             "name": "disk",
             "isGood": False,
             "found": "2 GiB of 80 GiB are free",
-            "remedy": "Remove unused images: docker image prune.",
+            "remedy": "Remove unused images: docker image prune -a.",
         },
     ],
 }

@@ -70,7 +70,9 @@ EXPIRE = Change(
 , over AS (
   UPDATE job SET state = 'expired', error = jsonb_build_object(
       'code', 'deadline_passed', 'message', 'the job was not started before its deadline',
-      'remedy', 'Check that the server is online and not busy.', 'retryable', true)
+      'remedy',
+      'Check that the server is online and not at its limit of jobs. Then submit the job again.',
+      'retryable', true)
     FROM due WHERE job.job_id = due.row_id
   RETURNING job.job_id, job.attempt
 )
@@ -120,7 +122,7 @@ DROP_ORPHANED = Change(
     """
 UPDATE job SET state = 'cancelled', error = jsonb_build_object(
     'code', 'server_removed', 'message', 'the server of this job was removed',
-    'remedy', 'Choose another server.', 'retryable', false)
+    'remedy', 'Choose another server, and submit the job again.', 'retryable', false)
   FROM due WHERE job.job_id = due.row_id AND job.state = 'queued'
 RETURNING job.job_id
 """,

@@ -37,7 +37,7 @@ UPDATE build SET
   revision = judged.revision, finished_at = judged.finished_at,
   error = CASE WHEN is_unreadable THEN jsonb_build_object(
       'code', 'digest_unreadable', 'message', 'the worker reported an invalid digest',
-      'remedy', 'Check that server and its worker, then build again.')
+      'remedy', 'Check the server and its worker, then build again.')
     WHEN is_other THEN jsonb_build_object(
       'code', 'digest_mismatch', 'message', 'the retained image is ' || copied || ', pushed was '
         || pushed, 'remedy', 'Build again: another client moved the tag.')

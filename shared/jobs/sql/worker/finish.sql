@@ -30,8 +30,8 @@ BEGIN
   too_often := outcome IN ('cancelled', 'returned') AND 3 <= (
     SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned');
   IF too_often THEN
-    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker returned this job four times without finishing it',
-      'remedy', 'Read the worker''s log on the server: something stops or restarts it.', 'retryable', true);
+    what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave back this job four times unfinished',
+      'remedy', 'Read the worker''s log on the server: something stops or restarts it. If the job has failed, submit it again.', 'retryable', true);
   END IF;
   UPDATE public.job SET
     failures = failures + (outcome = 'failed' OR too_often AND cancel_requested_at IS NULL)::integer,
