@@ -177,7 +177,7 @@ class TooManyFailuresError(TooManyError):
 
     def __init__(self, retry_after_seconds: int) -> None:
         super().__init__(
-            "too many wrong keys or tokens came from this address",
+            "too many requests with a wrong API key or token came from this IP address",
             retry_after_seconds=retry_after_seconds,
         )
 

@@ -135,7 +135,10 @@ def parse_reference(text: str) -> Reference:
         InvalidReferenceError: invalid, for example upper-case letters in the repository.
     """
     if _IDENTIFIER.fullmatch(text):
-        raise InvalidReferenceError("64 hexadecimal characters are an image's id, not its name")
+        raise InvalidReferenceError(
+            "64 hexadecimal characters are an image's id, not its name",
+            remedy="Give the image's name, for example team/app:1.0.",
+        )
     rest, _, digest = text.partition("@")
     if digest or text.endswith("@"):
         require_digest(digest)

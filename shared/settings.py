@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from shared.errors import SetupError
@@ -32,13 +40,14 @@ class DatabaseSettings(Settings):
 
     @field_validator("database_url", "database_direct_url")
     @classmethod
-    def _parse_url(cls, url: SecretStr | None) -> SecretStr | None:
+    def _parse_url(cls, url: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         """Accept both schemes of libpq, and use one."""
         if url is None:
             return None
         scheme, separator, rest = url.get_secret_value().strip().partition("://")
         if not separator or scheme not in {"postgresql", "postgres"}:
-            raise ValueError("does not begin with postgresql://")
+            variable = _variable(str(info.field_name))
+            raise ValueError(f"{variable} does not begin with postgresql://")
         return SecretStr(f"postgresql://{rest}")
 
     @property
@@ -128,28 +137,32 @@ def load(kind: type[AnySettings], environment: Mapping[str, str]) -> AnySettings
     Raises:
         SetupError: variables are missing or invalid; the message has no values.
     """
-    names = {field: f"WHARF_{field.upper()}" for field in kind.model_fields}
+    names = {field: _variable(field) for field in kind.model_fields}
     values = {field: _read(name, environment) for field, name in names.items()}
     try:
         return kind.model_validate({k: v for k, v in values.items() if v is not None})
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False)
-        found = sorted({f"{names[str(one['loc'][0])]} {_fault_of(one)}" for one in details})
+        found = sorted({_describe(names[str(one["loc"][0])], one) for one in details})
         raise SetupError(
             "; ".join(found),
             remedy="Set the variable, or NAME_FILE to the path of a file with the value.",
         ) from None
 
 
-def _fault_of(detail: ErrorDetails) -> str:
+def _variable(field: str) -> str:
+    return f"WHARF_{field.upper()}"
+
+
+def _describe(variable: str, detail: ErrorDetails) -> str:
     """Return the fault of a variable; texts of other libraries may hold its value."""
     match detail["type"]:
         case "missing":
-            return "is missing"
+            return f"{variable} is missing"
         case "value_error":
             return detail["msg"].removeprefix("Value error, ")
         case _:
-            return "is invalid"
+            return f"{variable} is invalid"
 
 
 def _read(name: str, environment: Mapping[str, str]) -> str | None:

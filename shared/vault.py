@@ -123,7 +123,8 @@ class KeyRing:
         key = self._keys.get(key_id)
         if version != VERSION or key is None:
             raise CredentialError(
-                f"the {context.purpose} for {context.label} has an unknown key",
+                f"the {context.purpose} for {context.label} is encrypted with a key that wharf "
+                "control does not have",
                 remedy="Store it again, or add the older private key to WHARF_VAULT_PRIVATE_KEY of "
                 "wharf control.",
             )

@@ -96,8 +96,8 @@ def set_deploy_key(
         _store(context, application, key, url)
     elif application.git_ssh_key and former != url:
         raise PasswordNeededError(
-            "the stored deploy key is bound to its host and user",
-            remedy="Give customGitSSHKey too; null takes it away.",
+            "the repository's host or user has changed, so the stored deploy key cannot be used",
+            remedy="Give customGitSSHKey again, or null to remove it.",
         )
     if "git_host_key" in given:
         application.git_host_key = _parse_host_keys(application, request)

@@ -36,8 +36,8 @@ def require_builder(caller: Caller, application: Application, *, uploads: bool =
     is_named = caller.api_key_id in application.allowed_keys
     if uploads and not (is_trusted or is_named) and _holds_something(application):
         raise ForbiddenError(
-            f"the application {application.name} has secrets, variables or host paths: it is built "
-            "from a tar only by keys that it names",
+            f"the application {application.name} has secrets, variables or host paths, so only API "
+            "keys in its allowedKeys may build it from a tar",
             remedy="Let an administrator add this key to allowedKeys by application.update.",
         )
 

@@ -243,8 +243,8 @@ def _set_login(context: Context, application: Application, request: GitFields, u
         application.git_token = _seal_token(context, application, request.git_token)
     elif application.git_token and (application.git_host, application.git_username) != bound:
         raise PasswordNeededError(
-            "the stored token is bound to its host and username",
-            remedy="Give customGitToken too, or null to remove it.",
+            "the repository's host or username has changed, so the stored token cannot be used",
+            remedy="Give customGitToken again, or null to remove it.",
         )
     if application.git_token and not url.is_private:
         raise InvalidSourceError(

@@ -53,7 +53,8 @@ async def _approve(settings: DatabaseSettings, name_or_id: str) -> Unapproved:
     except psycopg.OperationalError:
         raise SetupError(
             "the database does not answer",
-            remedy="Run the command where wharf control runs, with its WHARF_DATABASE_URL.",
+            remedy="Check that PostgreSQL runs, and run the command where wharf control runs, "
+            "with its WHARF_DATABASE_URL.",
         ) from None
     return server
 

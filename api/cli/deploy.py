@@ -10,6 +10,13 @@ from api.cli.build import POLL_SECONDS, error_text, find_application, request_fo
 from api.cli.client import ClientSettings, call
 from shared.errors import SetupError
 
+_NO_POINT = (
+    "Deploy an earlier build instead: wharf deploy APPLICATION --build BUILD_ID. "
+    "rollback.all shows all points and their errors. A version gets a point when it "
+    "has run and its image was verified in the registry of rollbackRegistryId, if "
+    "rollbackActive is set."
+)
+
 
 @dataclass(frozen=True)
 class DeploymentOptions:
@@ -55,11 +62,12 @@ def roll_back(
     points = call(settings, "rollback.verify", {"applicationId": found["applicationId"]})
     offered = [each["rollbackId"] for each in points if each["offered"] and not each["isRunning"]]
     if point is not None and point not in {each["rollbackId"] for each in points}:
-        raise SetupError(f"{application} has no rollback point {point}", remedy="See rollback.all.")
-    if point is None and not offered:
         raise SetupError(
-            f"{application} has no rollback point to roll back to", remedy="See rollback.all."
+            f"{application} has no rollback point {point}",
+            remedy="Choose a rollbackId from rollback.all.",
         )
+    if point is None and not offered:
+        raise SetupError(f"{application} has no rollback point to roll back to", remedy=_NO_POINT)
     request: dict[str, Any] = call(
         settings,
         "rollback.rollback",

@@ -137,7 +137,7 @@ def make_deleted(what: str) -> UnmetConditionError:
     return UnmetConditionError(
         "image_deleted",
         f"{what} was deleted, or is being deleted, with its last rollback point",
-        remedy="Build again, or choose another build, see build.all.",
+        remedy="Build again, or choose another build from build.all.",
     )
 
 
@@ -169,10 +169,12 @@ def _image_to_make(build: BuildPlan) -> Image:
 def _image_of(registries: ApplicationRegistries, build: Build) -> Image:
     """Return where a build's image is pulled from, by its digest: the tag may have moved."""
     if build.outcome != "succeeded":
+        state = f"ended as {build.outcome}" if build.outcome else "has not ended"
         raise UnmetConditionError(
             "build_not_succeeded",
-            f"the build {build.version} has {build.outcome or 'not ended'}",
-            remedy="Choose another one, see build.all; or none, to build anew.",
+            f"the build {build.version} {state}",
+            remedy="Choose another build from build.all, or leave the build out so that a new one "
+            "is made.",
         )
     if build.image_deleted_at is not None:
         raise make_deleted(f"the image of build {build.version}")

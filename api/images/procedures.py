@@ -248,7 +248,10 @@ def _own_name(registry: Registry, request: Push | Copy) -> tuple[str, str]:
     """Return the image's path without the prefix, and its tag; an image id has neither."""
     if IMAGE_ID.fullmatch(request.image):
         if request.name is None:
-            raise InvalidReferenceError("an image id contains no name", remedy="Give name.")
+            raise InvalidReferenceError(
+                "the image is given by its id, so its name is not known",
+                remedy="Give the field name too, for example team/app.",
+            )
         return "", ""
     image = parse_reference(request.image)
     host = parse_registry(registry.registry_url)

@@ -50,7 +50,7 @@ class ConcurrencyLimit:
                 f"the organization has {self.per_organization} {self.things}, the most allowed"
             )
         elif self.taken >= self.total:
-            error = BusyError(f"there are too many {self.things}")
+            error = BusyError(f"this API process has too many {self.things}")
         else:
             return
         self.refused += 1

@@ -180,8 +180,9 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             registry.password_changed_at = datetime.now(UTC)
         elif (registry.host, registry.username) != bound:
             raise PasswordNeededError(
-                "the stored password is valid only for its host and username",
-                remedy="Give the password with the new host or username.",
+                "the registry's host or username has changed, so the stored password cannot be "
+                "used",
+                remedy="Give the password together with the new host or username.",
             )
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
         session.add(_audit(context, "registry.update", registry, changed))

@@ -89,7 +89,8 @@ async def enroll(context: Context, request: Enroll) -> Enrolled:
         if server_id is None:
             resources.guesses.fail(context.address, token)
             raise UnauthenticatedError(
-                "the join token is unknown, was used, or is older than 15 minutes"
+                "the join token is unknown, was used, or is older than 15 minutes",
+                remedy="Create another one: wharf server add NAME --renew.",
             )
         server = await session.get_one(Server, server_id)
     return Enrolled(

@@ -59,5 +59,6 @@ async def store_server(session: AsyncSession, server: Server) -> None:
             raise
         raise NameTakenError(
             f"a server named {name} already exists",
-            remedy="If it has not joined yet, create a new token: wharf server add NAME --renew.",
+            remedy="Choose another name. If the server of this name has not joined yet, you can "
+            "also create a new token for it: wharf server add NAME --renew.",
         ) from None

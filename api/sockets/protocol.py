@@ -33,7 +33,9 @@ class StrictConnection(h11.Connection):
             head = before[: len(before) - len(self.trailing_data[0])]
             names = {name for name, _ in event.headers}
             if {b"transfer-encoding", b"content-length"} <= names:
-                raise h11.RemoteProtocolError("Transfer-Encoding beside Content-Length")
+                raise h11.RemoteProtocolError(
+                    "the request has both Transfer-Encoding and Content-Length: send one of them"
+                )
             if len(_LENGTH.findall(head)) > 1 or _FOLDED.search(head):
                 raise h11.RemoteProtocolError(
                     "the request has Content-Length twice, or a folded header line"

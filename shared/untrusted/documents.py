@@ -35,7 +35,7 @@ def load_document(stored: str | bytes) -> Any:
 
 def _bounded(digits: str) -> int:
     if len(digits) > 20:
-        raise ValueError("a number beyond 64 bits")
+        raise ValueError(len(digits))
     return int(digits)
 
 

@@ -66,7 +66,7 @@ def test_a_later_attempt_cannot_use_an_earlier_login() -> None:
 def test_another_key_does_not_open_it() -> None:
     sealed = KEY.public.seal(SECRET, CONTEXT)
 
-    with pytest.raises(CredentialError, match="has an unknown key"):
+    with pytest.raises(CredentialError, match="control does not have"):
         KeyRing([OTHER]).open(sealed, CONTEXT)
 
 

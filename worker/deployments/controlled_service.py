@@ -172,8 +172,9 @@ async def find_service(engine: Engine, application_id: str) -> ControlledService
         names = " and ".join(sorted(service.name for service in found))
         raise EngineError(
             FaultCode.NAME_TAKEN,
-            f"{names} have the application's label",
-            remedy=f"Remove all but one of them, or their label {APPLICATION}.",
+            f"several services ({names}) have the label of one application, so nothing was changed",
+            remedy="Keep the right one, and remove the others with docker service rm, or remove "
+            f"their label {APPLICATION}.",
         )
     return ControlledService(engine, found[0]) if found else None
 

@@ -72,8 +72,9 @@ class ServiceTarget(DeploymentTarget):
             names = " and ".join(sorted(service.name for service in found))
             raise self.error(
                 FaultCode.NAME_TAKEN,
-                f"{names} have the application's label",
-                remedy=f"Remove all but one of them, or their label {APPLICATION}.",
+                f"several services ({names}) have the label of this application",
+                remedy="Keep the right one, and remove the others with docker service rm, or "
+                f"remove their label {APPLICATION}.",
             )
         return found[0] if found else None
 
@@ -83,7 +84,11 @@ class ServiceTarget(DeploymentTarget):
             self.engine, APPLICATION, self.command.application_id
         ):
             raise self.error(
-                FaultCode.OTHER_RUNTIME, f"it runs here as the container {container.name}"
+                FaultCode.OTHER_RUNTIME,
+                f"the application's runtime is service, but it runs here as the container "
+                f"{container.name}",
+                remedy=f"Remove the container (docker rm --force {container.name}) and deploy "
+                "again, or set the application's runtime to container.",
             )
 
     async def require_free_name(self) -> None:

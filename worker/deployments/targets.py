@@ -268,7 +268,13 @@ class ContainerTarget(DeploymentTarget):
             return
         application_id = self.command.application_id
         for service in await services.find(self.engine, APPLICATION, application_id):
-            raise self.error(FaultCode.OTHER_RUNTIME, f"it runs here as the service {service.name}")
+            raise self.error(
+                FaultCode.OTHER_RUNTIME,
+                f"the application's runtime is container, but it runs here as the service "
+                f"{service.name}",
+                remedy=f"Remove the service (docker service rm {service.name}) and deploy again, "
+                "or set the application's runtime to service.",
+            )
 
     async def require_free_names(self) -> None:
         """Raise `EngineError` (``name_taken``) if a foreign container has a name that we need."""

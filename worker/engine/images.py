@@ -101,10 +101,15 @@ async def pull(
     )
     if not result.succeeded:
         result.digest = await _find_pulled(engine, reference, result.last_part, operation)
-    if not result.digest or reference.digest not in {None, result.digest}:
+    if not result.digest:
+        raise EngineError(
+            FaultCode.DIGEST_MISMATCH, f"{operation}: the Docker Engine reports no digest of it"
+        )
+    if reference.digest not in {None, result.digest}:
         raise EngineError(
             FaultCode.DIGEST_MISMATCH,
-            f"{operation}: the Engine reports {result.digest or 'no digest'}",
+            f"{operation}: the Docker Engine pulled the digest {result.digest} instead of the "
+            f"expected {reference.digest}",
         )
     image = await inspect(engine, f"{reference.name}@{result.digest}")
     if not (image.os or image.architecture):

@@ -117,7 +117,10 @@ def wait_for_leftovers(data: Path) -> None:
     until = time.monotonic() + GONE_WITHIN.total_seconds()
     while _is_in_use(data.resolve()):
         if time.monotonic() > until:
-            raise SetupError(f"another PostgreSQL still runs on {data}")
+            raise SetupError(
+                f"another PostgreSQL still runs on {data}",
+                remedy="Stop it, or choose another directory with --data-dir.",
+            )
         time.sleep(POLL.total_seconds())
     (data / "postmaster.pid").unlink(missing_ok=True)
 
@@ -146,7 +149,10 @@ def unprivileged() -> Sequence[str]:
         return ()
     unshare = shutil.which("unshare")
     if unshare is None:
-        raise SetupError("root needs unshare(1) to run the embedded PostgreSQL")
+        raise SetupError(
+            "root needs the program unshare to run the embedded PostgreSQL",
+            remedy="Install Debian's package util-linux, or set WHARF_DATABASE_URL.",
+        )
     return (unshare, "--user", "--map-user=1000", "--map-group=1000")
 
 

@@ -217,7 +217,8 @@ def _require_socket_path(directory: Path) -> None:
     path = _socket_path(directory)
     if not directory.is_absolute() or len(os.fsencode(path)) > MAX_SOCKET_PATH:
         raise SetupError(
-            f"{path} is not a path for a socket", remedy="Take a shorter, absolute directory."
+            f"the path of a socket is too long or not absolute: {path}",
+            remedy="Choose an absolute directory with a shorter path.",
         )
 
 

@@ -95,7 +95,11 @@ def _plug_in(pid: int, number: int | None) -> int:
         if _lay(_cable(candidate), pid):
             _give_addresses(candidate, pid)
             return candidate
-    raise SetupError(f"the network 10.77.{'x' if number is None else number}.0/24 is in use")
+    raise SetupError(
+        f"the network 10.77.{'x' if number is None else number}.0/24 is in use",
+        remedy="End other runs of wharf demo. If none runs, remove what one left: ip link delete "
+        "wharfNUMBER.",
+    )
 
 
 def _lay(cable: str, pid: int) -> bool:

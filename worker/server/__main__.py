@@ -8,7 +8,7 @@ from shared.errors import SetupError, in_sentences
 from shared.settings import WorkerSettings, load
 from worker.broker_users import server_user
 from worker.server.enrolment import enrol, hash_token, is_removed
-from worker.server.identity import Enrolment, StateDirectory
+from worker.server.identity import Enrolment, StateDirectory, make_not_joined_error
 
 SLOTS = 16 + 4 + 2
 """Quick, transfer and build jobs of one server (`Server.quick_limit` and so on)."""
@@ -81,10 +81,7 @@ def _find_enrolment(state: StateDirectory, settings: WorkerSettings) -> Enrolmen
 
 def _enrol(state: StateDirectory, settings: WorkerSettings) -> Enrolment:
     if settings.url is None or settings.join_token is None:
-        raise SetupError(
-            "this server is not enrolled yet",
-            remedy="Set WHARF_URL and WHARF_JOIN_TOKEN to the values of `server.create`.",
-        )
+        raise make_not_joined_error()
     enrolment = enrol(state, settings.url, settings.join_token.get_secret_value())
     # The key id lets the person who approves this server recognize it.
     sys.stderr.write(f"wharf worker: joined, with the key {state.public_key().key_id}\n")

@@ -104,8 +104,14 @@ def _begin(
         case Replace() | ApplicationControl():
             handling = _change_application(command, grants, attempt, tools)
         case _:
-            raise InvalidInputError(f"no handler for {command.kind}")
+            raise _make_unknown_error(command.kind)
     return handling
+
+
+def _make_unknown_error(kind: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"this server's worker cannot do jobs of the kind {kind}", remedy="Update the worker."
+    )
 
 
 def _change_application(
@@ -120,7 +126,7 @@ def _change_application(
         case ApplicationControl():
             return control.control_application(command, attempt, tools)
         case _:
-            raise InvalidInputError(f"no handler for {command.kind}")
+            raise _make_unknown_error(command.kind)
 
 
 def _run_at_registry(

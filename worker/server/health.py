@@ -29,7 +29,7 @@ def main() -> None:
     except (SetupError, EngineError) as error:
         sys.exit(f"not healthy: {error.message}")
     if not (state / ENROLMENT_FILE).exists():
-        sys.exit("not healthy: this server is not enrolled yet")
+        sys.exit("not healthy: this server has not joined yet")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,15 @@ IDENTITY = (
 """The files of a server's identity; the other files hold the state of its work."""
 
 
+def make_not_joined_error() -> SetupError:
+    """Make the error of a worker whose server has not joined."""
+    return SetupError(
+        "this server has not joined yet",
+        remedy="Create a token with wharf server add NAME, and set WHARF_URL and WHARF_JOIN_TOKEN "
+        "to the values that it prints.",
+    )
+
+
 class Enrolment(BaseModel):
     """The control plane's answer when this server joined, and the address of its API.
 
@@ -79,7 +88,11 @@ class StateDirectory:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.close()
-            raise SetupError(f"another worker runs with the state directory {path}") from error
+            raise SetupError(
+                f"another worker runs with the state directory {path}",
+                remedy="Stop the other worker. To run two servers on this machine, give each its "
+                "own WHARF_STATE_DIR and join token.",
+            ) from error
         return cls(path, lock)
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
-from shared.errors import SetupError
 from shared.ids import make_id
 from shared.vault import KeyRing
 from worker.jobs.attempt import Attempt, AttemptResult, StopReason, Work, run_attempt
@@ -20,7 +19,7 @@ from worker.jobs.functions import Functions
 from worker.machine import Describe
 from worker.server.enrolment import is_removed
 from worker.server.heartbeat import PendingRecoveries, Presence
-from worker.server.identity import Enrolment, StateDirectory
+from worker.server.identity import Enrolment, StateDirectory, make_not_joined_error
 
 Result = TypeVar("Result")
 
@@ -164,7 +163,7 @@ def start_worker(
     """
     enrolment = state.enrolment
     if enrolment is None:
-        raise SetupError("this server is not enrolled", remedy="Set WHARF_JOIN_TOKEN.")
+        raise make_not_joined_error()
     thread = LoopThread()
     try:
         callbacks = _ExitCallbacks(on_superseded, on_removed)

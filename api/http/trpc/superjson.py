@@ -32,14 +32,21 @@ def read_superjson(document: object) -> object:
         UnreadableInputError: not a superjson document.
     """
     if not isinstance(document, dict) or "json" not in document:
-        raise UnreadableInputError('expected superjson: an object with "json"')
+        raise UnreadableInputError(
+            "the superjson input is not an object with the key json",
+            remedy='Send {"json": VALUE} as the input.',
+        )
     if document.keys() - {"json", "meta"}:
-        raise UnreadableInputError('superjson has only "json" and "meta": move fields into "json"')
+        raise UnreadableInputError(
+            "the superjson input may have only the keys json and meta",
+            remedy="Move all other fields into json.",
+        )
     value: object = document["json"]
     for path, mark in _marks(document.get("meta")):
         if mark not in (["undefined"], ["Date"]):
             raise UnreadableInputError(
-                "superjson marks only undefined and Date here", remedy="Send plain JSON values."
+                "the meta of the superjson input may mark only undefined and Date",
+                remedy="Send the other values as plain JSON.",
             )
         if path is None and mark == ["undefined"]:
             return Undefined.VALUE
@@ -53,7 +60,9 @@ def _marks(meta: object) -> list[tuple[str | None, object]]:
     if meta is None:
         return []
     if not isinstance(meta, dict) or set(meta) - set(META):
-        raise UnreadableInputError(f"superjson's meta has only {', '.join(META)}")
+        raise UnreadableInputError(
+            f"the meta of the superjson input may have only the keys {', '.join(META)}"
+        )
     marks = meta.get("values")
     if isinstance(marks, dict):
         return list(marks.items())
@@ -81,4 +90,6 @@ def _child(value: Any, part: str, path: str) -> Any:
         return value[part]
     if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
         return value[int(part)]
-    raise UnreadableInputError(f"superjson's meta marks {path[:100]!r}, which is not in json")
+    raise UnreadableInputError(
+        f"the meta of the superjson input marks {path[:100]!r}, which is not in json"
+    )

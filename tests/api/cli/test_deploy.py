@@ -193,5 +193,8 @@ async def test_a_missing_rollback_point_is_reported_in_one_sentence(
 
     out, err = await process.communicate()
 
-    message = b"wharf rollback: my-app has no rollback point nothing. See rollback.all.\n"
+    message = (
+        b"wharf rollback: my-app has no rollback point nothing. "
+        b"Choose a rollbackId from rollback.all.\n"
+    )
     assert (process.returncode, out, err) == (1, b"", message)

@@ -92,10 +92,10 @@ async def test_a_field_that_superjson_marks_as_undefined_counts_as_absent(
     [
         ({"values": {"imagePrefx": ["undefined"]}, "v": 1}, "marks 'imagePrefx', which is not in"),
         ({"values": {"password.a": ["undefined"]}}, "marks 'password.a', which is not in"),
-        ({"values": {"imagePrefix": ["set"]}}, "marks only undefined and Date"),
-        ({"values": ["map", {}]}, "marks only undefined and Date"),
-        ({"vaules": {"imagePrefix": ["undefined"]}}, "meta has only values"),
-        (["undefined"], "meta has only values"),
+        ({"values": {"imagePrefix": ["set"]}}, "mark only undefined and Date"),
+        ({"values": ["map", {}]}, "mark only undefined and Date"),
+        ({"vaules": {"imagePrefix": ["undefined"]}}, "may have only the keys values"),
+        (["undefined"], "may have only the keys values"),
     ],
 )
 async def test_a_mark_of_superjson_that_would_have_no_effect_is_refused(
@@ -384,6 +384,6 @@ async def test_a_domain_error_carries_our_code_and_remedy(client: httpx2.AsyncCl
     assert data["cause"] == {
         "code": "password_needed",
         "stage": None,
-        "remedy": "Give the password with the new host or username.",
+        "remedy": "Give the password together with the new host or username.",
         "jobId": None,
     }

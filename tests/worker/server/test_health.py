@@ -46,7 +46,7 @@ async def test_a_worker_is_healthy_when_it_is_enrolled_and_has_its_engine(
         exit_code, output = await run_health_check(tmp_path)
 
     assert exit_code == status
-    assert ("not enrolled" in output) is not enrolled
+    assert ("has not joined" in output) is not enrolled
 
 
 async def test_a_worker_without_its_engine_is_not_healthy(tmp_path: Path) -> None:

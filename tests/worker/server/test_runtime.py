@@ -257,7 +257,7 @@ async def test_a_superseded_worker_leaves(scenario: WorkerScenario) -> None:
 async def test_a_server_that_is_not_enrolled_does_not_start(tmp_path: Path) -> None:
     state = StateDirectory.open(tmp_path)
 
-    with pytest.raises(SetupError, match="not enrolled"):
+    with pytest.raises(SetupError, match="has not joined yet"):
         start_worker(state, Handlers().open, lambda: None)
 
     state.close()

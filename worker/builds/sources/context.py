@@ -110,7 +110,11 @@ def _pack(
             remedy="Correct the application's build path, or add the directory to the sources.",
         )
     if not dockerfile_path.is_file():
-        raise SourceError(FaultCode.DOCKERFILE_INVALID, f"the sources have no file {dockerfile!r}")
+        raise SourceError(
+            FaultCode.DOCKERFILE_INVALID,
+            f"the sources have no file {dockerfile!r}",
+            remedy="Correct the Dockerfile's path, or add the file to the sources.",
+        )
     written = Path(os.path.normpath(sources / dockerfile))
     is_within = written.is_relative_to(root) and dockerfile_path.is_relative_to(root)
     name = written.relative_to(root).as_posix() if is_within else OUTSIDE_DOCKERFILE

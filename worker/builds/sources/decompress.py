@@ -21,7 +21,7 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 class ArchiveError(Exception):
     """A refused archive; ``code`` is the value of a `shared.faults.FaultCode`."""
 
-    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+    def __init__(self, code: str, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -120,7 +120,7 @@ def _find_decoder(start: bytes, memory_bytes: int) -> Callable[[], _Decoder] | N
         raise ArchiveError(
             "source_invalid",
             "the upload is compressed with zstd, which is not supported",
-            "Send the tar uncompressed, or compressed with gzip, bzip2 or xz.",
+            remedy="Send the tar uncompressed, or compressed with gzip, bzip2 or xz.",
         )
     return None
 

@@ -20,6 +20,8 @@ MAX_PAX_BYTES = 256 * 1024
 
 MAX_RECORD_DIGITS = 6
 
+PACK_AGAIN = "Pack it again with plain tar (without --sparse) and upload it."
+
 FILE, DIRECTORY, SYMLINK, HARD_LINK = b"0", b"5", b"2", b"1"
 
 _OLD_FILE, _CONTIGUOUS_FILE, _GNU_SPARSE = b"\0", b"7", b"S"
@@ -97,7 +99,9 @@ class TarReader:
     def _read_metadata(self, header: "_Header", max_bytes: int) -> bytes:
         if header.size > max_bytes:
             raise ArchiveError(
-                "source_invalid", f"the upload holds a header of {header.size} bytes"
+                "source_invalid",
+                f"the upload's tar has a header of {header.size} bytes, which is too long",
+                remedy=PACK_AGAIN,
             )
         self._expect(header.size)
         return b"".join(self.content())
@@ -214,7 +218,7 @@ def _make_member(header: _Header, extras: _Extras) -> Member:
         raise ArchiveError(
             "source_invalid",
             f"{shown[:200]!r} is refused: it is stored as a sparse file",
-            "Pack the tar without --sparse.",
+            remedy=PACK_AGAIN,
         )
     type_ = FILE if header.type in {_OLD_FILE, _CONTIGUOUS_FILE} else header.type
     if header.type == _OLD_FILE and name.endswith(b"/"):
@@ -241,7 +245,11 @@ def _parse_decimal(text: bytes) -> int:
 def _require_safe_global(records: dict[bytes, bytes]) -> None:
     """Accept a global header that Docker ignores; refuse one that sets names or sizes."""
     if any(key in _SIZE_OR_NAME_KEYS or key.startswith(_SPARSE) for key in records):
-        raise ArchiveError("source_invalid", "the upload holds a global header that names files")
+        raise ArchiveError(
+            "source_invalid",
+            "the upload's tar has a header that gives all its files one name or size",
+            remedy=PACK_AGAIN,
+        )
 
 
 def _until_zero(text: bytes) -> bytes:

@@ -89,7 +89,8 @@ async def unpack(archive: Path, directory: Path, limits: Limits = LIMITS) -> Unp
         raise _timeout_error()
     raise SourceError(
         FaultCode.SOURCE_TOO_LARGE,
-        f"the upload cannot be unpacked within the limits (status {status})",
+        "the upload cannot be unpacked within the limits: the program that unpacks ended with "
+        f"status {status}",
     )
 
 

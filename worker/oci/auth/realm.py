@@ -77,6 +77,6 @@ def _parse_url(text: str, registry: str) -> URL:
 def _make_unsafe(registry: str, evidence: str) -> RegistryError:
     return RegistryError(
         FaultCode.AUTH_UNSAFE_REALM,
-        f"{registry} names a token server that a password must not be sent to",
+        f"{registry} names a token server where the password would not be safe: {evidence}",
         evidence=evidence,
     )

@@ -1,7 +1,6 @@
 """Scopes of tokens: the requested actions, and those that a token grants (JWT, RFC 7519)."""
 
 import base64
-import binascii
 import json
 from dataclasses import dataclass
 
@@ -92,7 +91,5 @@ def _in_order(action: str) -> tuple[int, str]:
 
 
 def _decode(part: str) -> bytes:
-    try:
-        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    except binascii.Error as error:
-        raise ValueError("not base64") from error
+    """Decode base64 without padding; raise `ValueError` if it is not base64."""
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))

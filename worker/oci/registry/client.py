@@ -299,6 +299,8 @@ class RegistryClient:
         return RegistryError(
             code,
             f"cannot log in to {self.host.name}: it does not accept the form of this login",
+            remedy="Store a new login with registry.update. A token of ECR is valid only in its "
+            "own region.",
             evidence=error.evidence,
         )
 

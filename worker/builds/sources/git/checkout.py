@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from shared.coroutines import end
 from shared.errors import RefusedNetworkError, SetupError, SourceError
-from shared.faults import FaultCode
+from shared.faults import FAULTS, FaultCode
 from shared.jobs.commands import GitSource
 from shared.networks import RegistryNetworks
 from worker.builds.sources.git.command import Git, GitError, is_plain_path
@@ -40,6 +40,7 @@ from worker.builds.sources.unpacker import MAX_DEPTH, MAX_PATH
 SIZE_CHECK_SECONDS = 0.25
 MIN_FREE_BYTES = 4 * 1024 * 1024
 MAX_GITMODULES_BYTES = 256 * 1024
+MAX_REMEDIES = 3
 
 SHA256_CHARACTERS = 64
 DEPTHS = (50, 1000, 2**31 - 1)
@@ -61,6 +62,7 @@ class Checkout:
     commit: str
     missing: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    remedies: tuple[str, ...] = ()
 
 
 async def fetch(
@@ -97,7 +99,10 @@ async def fetch(
         ) from error
     if checkout.missing and not allow_missing:
         raise SourceError(
-            FaultCode.SOURCE_INCOMPLETE, f"{source.url} lacks {'; '.join(checkout.missing)}"
+            FaultCode.SOURCE_INCOMPLETE,
+            f"submodules or LFS files of {source.url} could not be fetched: "
+            f"{'; '.join(checkout.missing)}",
+            remedy=" ".join((*checkout.remedies, FAULTS[FaultCode.SOURCE_INCOMPLETE].remedy)),
         )
     return checkout
 
@@ -123,6 +128,7 @@ class _Fetching:
     files: int = 0
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remedies: dict[str, None] = field(default_factory=dict)
 
     async def run(self) -> Checkout:
         source = self.origin.source
@@ -131,7 +137,8 @@ class _Fetching:
         tree = self.directory / "tree"
         tree.mkdir(parents=True)
         await self._fetch(advertisement, commit, tree)
-        return Checkout(tree, commit, shorten(self.missing), shorten(self.notes))
+        missing, notes = shorten(self.missing), shorten(self.notes)
+        return Checkout(tree, commit, missing, notes, tuple(self.remedies)[:MAX_REMEDIES])
 
     async def _fetch(
         self,
@@ -204,6 +211,7 @@ class _Fetching:
             if error.retryable or error.code in _FATAL:
                 raise
             self.missing.append(f"submodule {path} ({error.message})")
+            self.remedies[error.remedy] = None
         else:
             self.notes.append(f"submodule {path}: {submodule.commit} of {found.remote.url}")
 
@@ -223,6 +231,7 @@ class _Fetching:
             if error.retryable:
                 raise
             reasons = {pointer.path: error.message for pointer in pointers.found}
+            self.remedies[error.remedy] = None
         else:
             draft = git.folder / "lfs-draft"
             async with open_client() as client:

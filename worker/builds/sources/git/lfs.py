@@ -68,7 +68,11 @@ def find_endpoint(url: str, named: str = "") -> str:
     if not named:
         return f"{url}/info/lfs" if url.endswith(".git") else f"{url}.git/info/lfs"
     if _is_downgrade(url, named):
-        raise SourceError(FaultCode.SOURCE_INVALID, "the URL of its LFS server is not https://")
+        raise SourceError(
+            FaultCode.SOURCE_INVALID,
+            "the URL of the repository's LFS server does not begin with https://",
+            remedy="Set lfs.url in .lfsconfig to the https:// address of the LFS server.",
+        )
     return named
 
 

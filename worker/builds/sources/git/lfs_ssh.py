@@ -33,7 +33,7 @@ async def open_endpoint(remote: SshRemote, networks: RegistryNetworks) -> Remote
         raise SourceError(
             FaultCode.SOURCE_INVALID,
             f"{remote.address.host} offers no LFS files over SSH",
-            remedy="Name its https:// endpoint as lfs.url in .lfsconfig.",
+            remedy="Set lfs.url in .lfsconfig to the https:// address of the LFS server.",
             evidence=found.errors,
         ) from None
     endpoint = await open_remote(answer.href, "", None, networks)
@@ -41,6 +41,8 @@ async def open_endpoint(remote: SshRemote, networks: RegistryNetworks) -> Remote
         raise SourceError(
             FaultCode.SOURCE_INVALID,
             f"the LFS login for {endpoint.hostname} would be sent without TLS",
+            remedy="Let the git host name an https:// address for LFS, or set lfs.url in "
+            ".lfsconfig to the https:// address of the LFS server.",
         )
     return Remote(endpoint.url, endpoint.addresses, _authorization(answer))
 

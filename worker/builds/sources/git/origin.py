@@ -42,8 +42,8 @@ class Origin:
         if self.session is None:
             raise SourceError(
                 FaultCode.SOURCE_INVALID,
-                f"there is no deploy key for {address.host}",
-                remedy="Write ../name.git or an https:// URL in .gitmodules.",
+                f"the submodule is behind SSH at {address.host}, for which there is no deploy key",
+                remedy="Give it an https:// URL or a relative one (../name.git) in .gitmodules.",
             )
         return await self.session.open(address).fetch_refs()
 

@@ -33,8 +33,9 @@ def choose_commit(advertisement: Advertisement, source: GitSource) -> str:
             return commit
         raise SourceError(
             FaultCode.REVISION_NOT_FOUND,
-            f"{source.commit[:80]!r} is not a commit of {where}",
-            remedy="Give all 40 characters of the commit's id.",
+            f"{source.commit[:80]!r} is not the whole id of a commit of {where}",
+            remedy="Give all 40 characters of the commit's id, or all 64 in a SHA-256 repository. "
+            "Check that the commit was pushed.",
         )
     names = [source.branch or "HEAD"]
     if source.branch:

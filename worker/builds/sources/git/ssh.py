@@ -87,8 +87,10 @@ class SshSession:
         if address.origin != self.address.origin:
             raise SourceError(
                 FaultCode.SOURCE_INVALID,
-                f"the deploy key of {self.address.host} is not sent to {address.host}",
-                remedy="Use a repository of the same host, or one that https:// reads.",
+                f"the submodule is at {address.user}@{address.host}, and the deploy key is only "
+                f"for {self.address.user}@{self.address.host}",
+                remedy="Move the submodule to the same host, or give it an https:// URL in "
+                ".gitmodules.",
             )
         return SshRemote(self, address)
 
@@ -101,7 +103,8 @@ class SshSession:
         """
         host = self.address.host
         words = (*self.options, f"{self.address.user}@{self.address.hostname}", command)
-        status, output, errors = await run_program("ssh", words, host, MAX_BYTES, request)
+        what = f"the answer of {host} to {command.partition(' ')[0]}"
+        status, output, errors = await run_program("ssh", words, what, MAX_BYTES, request)
         if status == SSH_FAILED and self.agent.listings and not self.agent.signatures:
             raise SourceError(
                 FaultCode.SOURCE_DENIED,

@@ -44,9 +44,12 @@ async def check_server(address: SshAddress, ip: str, host_keys: Sequence[str]) -
 
 
 async def run_program(
-    program: str, words: Sequence[str], host: str, max_bytes: int, request: bytes = b""
+    program: str, words: Sequence[str], what: str, max_bytes: int, request: bytes = b""
 ) -> tuple[int, bytes, str]:
-    """Run a program; return its exit status, its output and the end of its errors."""
+    """Run a program; return its exit status, its output and the end of its errors.
+
+    ``what`` is the name of the output for an error, for example ``the host keys of HOST``.
+    """
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
     async with running(program, *words, cwd=Path("/"), env=environment, has_input=True) as process:
         assert process.stdin  # noqa: S101 - it is piped
@@ -56,12 +59,13 @@ async def run_program(
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 output, errors = await asyncio.gather(
-                    _read(process.stdout, max_bytes, host), read_end(process.stderr)
+                    _read(process.stdout, max_bytes, what), read_end(process.stderr)
                 )
                 return await process.wait(), output, errors
         except TimeoutError as error:
-            message = f"{host} does not answer in time"
-            raise SourceError(FaultCode.SOURCE_UNREACHABLE, message) from error
+            raise SourceError(
+                FaultCode.SOURCE_UNREACHABLE, f"{what} did not arrive within {COMMAND_SECONDS} s"
+            ) from error
 
 
 async def _require_ssh_server(address: SshAddress, ip: str) -> None:
@@ -83,7 +87,8 @@ async def _require_ssh_server(address: SshAddress, ip: str) -> None:
 async def _scan(address: SshAddress, ip: str) -> Sequence[HostKey]:
     """Return the keys that the server presents; it has not proved yet that they are its own."""
     options = (f"-T{ANSWER_SECONDS}", f"-p{address.port}", "-ted25519,ecdsa,rsa", ip)
-    _, output, _ = await run_program("ssh-keyscan", options, address.host, MAX_SCAN_BYTES)
+    what = f"the list of host keys of {address.host}"
+    _, output, _ = await run_program("ssh-keyscan", options, what, MAX_SCAN_BYTES)
     found = []
     for line in output.decode(errors="replace").splitlines():
         _, _, key = line.partition(" ")
@@ -116,10 +121,17 @@ def _require_pinned(
     )
 
 
-async def _read(stream: asyncio.StreamReader | None, max_bytes: int, host: str) -> bytes:
+async def _read(stream: asyncio.StreamReader | None, max_bytes: int, what: str) -> bytes:
     content = bytearray()
     while stream is not None and (chunk := await stream.read(64 * 1024)):
         content += chunk
         if len(content) > max_bytes:
-            raise SourceError(FaultCode.SOURCE_TOO_LARGE, f"the answer of {host} is too long")
+            raise SourceError(
+                FaultCode.SOURCE_TOO_LARGE,
+                f"{what} is longer than {max_bytes} bytes",
+                remedy=(
+                    "If it is the answer to git-upload-pack, delete old branches and tags in the "
+                    "repository. Otherwise check the git server."
+                ),
+            )
     return bytes(content)

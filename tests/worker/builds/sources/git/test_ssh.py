@@ -194,7 +194,7 @@ async def test_a_submodule_of_the_same_host_is_fetched_and_another_host_gets_no_
         assert (found.directory / name).exists()
     [missing] = found.missing
     assert "submodule other" in missing
-    assert f"is not sent to 127.0.0.1:{elsewhere.port}" in missing
+    assert f"127.0.0.1:{elsewhere.port}, and the deploy key is only" in missing
     assert not server.fake.authorizations
 
 
@@ -207,7 +207,8 @@ async def test_a_submodule_behind_ssh_of_a_source_without_ssh_is_named(
     error = await fail(GitSource(url=server.url("app")), directory, None)
 
     assert error.code == FaultCode.SOURCE_INCOMPLETE
-    assert "there is no deploy key for 127.0.0.1" in error.message
+    assert "behind SSH at 127.0.0.1" in error.message
+    assert error.remedy.startswith("Give it an https:// URL or a relative one")
 
 
 async def test_lfs_files_are_fetched_with_the_login_that_the_host_gives_over_ssh(
