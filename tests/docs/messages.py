@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.faults import FAULTS, FaultCode
+from worker.builds.sources.decompress import ArchiveError
+from worker.local.demo.steps import CHECK_FAILED, DemoError
 
 ROOT = Path(__file__).parent.parent.parent
 AREAS = {
@@ -29,10 +31,21 @@ AREAS = {
 }
 """The heading of each folder; the longest path that fits counts."""
 
-NOT_SHOWN = ("shared/migrations/versions/", "api/http/openapi/examples.py")
+NOT_SHOWN = (
+    "shared/migrations/versions/",
+    "api/http/openapi/examples.py",
+    "api/http/openapi/errors.py",
+)
 """Old migrations, and the examples of the OpenAPI document."""
 
-IN_SQL = re.compile(r"'code',\s*'(\w+)'.{0,400}?'message',\s*'((?:[^']|'')+)'", re.DOTALL)
+INTERNAL = {"AssertionError", "RuntimeError", "CallError"}
+"""Errors that only a defect of the program can raise, or that only a builder gets."""
+
+IN_SQL = re.compile(
+    r"'code',\s*'(\w+)'.{0,400}?'message',\s*'((?:[^']|'')+)'(?!\s*\|\|)"
+    r"(?:,\s*'remedy',\s*'((?:[^']|'')+)')?",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +63,8 @@ def find_messages() -> dict[str, list[Message]]:
         for file in sorted((ROOT / package).rglob("*.py")):
             name = file.relative_to(ROOT).as_posix()
             if not name.startswith(NOT_SHOWN):
-                found[_area(name)] |= set(_of_module(file.read_text(encoding="utf-8")))
+                source = file.read_text(encoding="utf-8")
+                found[_area(name)] |= {*_of_module(source), *_of_sql(source)}
         for file in sorted((ROOT / package).rglob("*.sql")):
             name = file.relative_to(ROOT).as_posix()
             found[_area(name)] |= set(_of_sql(file.read_text(encoding="utf-8")))
@@ -89,12 +103,17 @@ def _of_module(source: str) -> Iterator[Message]:
         and (text := _text(node.value))
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and _name(node.func).endswith("Error"):
+        if isinstance(node, ast.Call) and _is_shown(_name(node.func)):
             texts = [text for text in map(_text, node.args) if text and " " in text]
             given = next((word.value for word in node.keywords if word.arg == "remedy"), None)
             remedy = _resolve(given, constants) if given is not None else _default_remedy(node)
             if texts:
-                yield Message(texts[-1], remedy)
+                is_check = _name(node.func) == DemoError.__name__
+                yield Message(f"{CHECK_FAILED}: {texts[-1]}" if is_check else texts[-1], remedy)
+
+
+def _is_shown(error: str) -> bool:
+    return error.endswith("Error") and error not in INTERNAL
 
 
 def _resolve(node: ast.AST, constants: Mapping[str, str]) -> str:
@@ -106,13 +125,15 @@ def _resolve(node: ast.AST, constants: Mapping[str, str]) -> str:
 
 def _of_sql(source: str) -> Iterator[Message]:
     for match in IN_SQL.finditer(source):
-        yield Message(match[2].replace("''", "'"))
+        yield Message(*(text.replace("''", "'") for text in (match[2], match[3] or "")))
 
 
 def _default_remedy(call: ast.Call) -> str:
     for argument in call.args:
         if isinstance(argument, ast.Attribute) and _name(argument.value) == "FaultCode":
             return FAULTS[FaultCode[argument.attr]].remedy
+    if _name(call.func) == ArchiveError.__name__ and isinstance(call.args[0], ast.Constant):
+        return FAULTS[FaultCode(str(call.args[0].value))].remedy
     return ""
 
 

@@ -130,10 +130,10 @@ class LocalPostgres:
         """``postgresql://ADDRESS:PORT/…`` without a role: the URL for server workers.
 
         Raises:
-            SetupError: started without ``listen``.
+            RuntimeError: started without ``listen``.
         """
         if self.address is None:
-            raise SetupError("this PostgreSQL listens on its socket only")
+            raise RuntimeError("this PostgreSQL was started without an address")
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"postgresql://{host}:{self.port}/{database}"
 

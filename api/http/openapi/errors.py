@@ -62,7 +62,7 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
         "Forbidden",
         "The role or the permissions of the API key do not allow this.",
         ForbiddenError(
-            "this API key may use what is there, not change it",
+            "this request needs an API key whose role is admin",
             remedy="Use a key whose role is admin.",
         ),
     ),
@@ -87,7 +87,7 @@ ERRORS: dict[int, tuple[str, str, *tuple[WharfError, ...]]] = {
         UnmetConditionError(
             "server_offline",
             "the server web-1 has not been online since 2026-07-01T09:00:00.000Z",
-            remedy="Start its worker, or ask another server.",
+            remedy="Start its worker, or choose another server.",
         ),
     ),
     413: (

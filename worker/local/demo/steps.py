@@ -27,8 +27,14 @@ LOOK_SECONDS = 0.1
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
 
 
+CHECK_FAILED = "A check of the demo failed"
+
+
 class DemoError(Exception):
-    """Something that was to be shown did not hold."""
+    """A check of the demo failed; the message says which."""
+
+    def __init__(self, found: str) -> None:
+        super().__init__(f"{CHECK_FAILED}: {found}")
 
 
 @dataclass
