@@ -138,6 +138,8 @@ async def test_a_server_pulls_the_image_by_its_digest_and_then_runs_it(
             {"type": "bind", "source": "/srv/data", "mount_path": "/data", "read_only": True},
             {"type": "volume", "source": "cache", "mount_path": "/cache", "read_only": False},
         ],
+        "stop_signal": None,
+        "stop_grace_seconds": 10,
         "made_by": None,
     }
     shown = await scenario.one(requested)
