@@ -286,7 +286,7 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.DISK_FULL: Verdict(
         retryable=False,
         remedy="Free space on the server's disk, for example remove unused images with docker "
-        "image prune -a.",
+        "image prune -a. It also removes builds that were not pushed.",
         certain=False,
     ),
     FaultCode.PLATFORM_MISSING: Verdict(

@@ -27,7 +27,7 @@ REFUSALS = {
     "database_unavailable": "Send the request again in a moment.",
     "disk_full": (
         "Free space on the disk that the message names. On a server, remove unused images "
-        "with `docker image prune -a`."
+        "with `docker image prune -a`, which also removes builds that were not pushed."
     ),
     "forbidden": (
         "Use a key whose role is `admin`, or let an administrator add this key to "

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.errors import RateLimitedError
-from api.limits.rate_limit import RateLimiter, Usage
+from api.limits.rate_limit import TIMEOUT, RateLimiter, Usage
 from api.main import create_app
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, open_client
@@ -181,8 +181,8 @@ async def test_a_broker_that_hangs_slows_and_refuses_nobody(
         os.kill(broker.child.pid, signal.SIGCONT)
         broker.stop()
 
-    # The database alone takes a few milliseconds of this.
-    assert slowest < 0.2
+    # No request waited for the broker.
+    assert slowest < TIMEOUT.total_seconds()
 
 
 async def test_a_broker_that_is_away_is_not_asked_again_and_again() -> None:
