@@ -30,7 +30,7 @@ class EngineView:
     known: EngineInfo | None = None
     clock: Callable[[], float] = time.monotonic
     _known_at: float = 0.0
-    _asking: "asyncio.Task[EngineInfo] | None" = None
+    _asking: "asyncio.Task[None] | None" = None
 
     async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
         """Return the settings of connections to registries. A silent Engine is no error.
@@ -64,14 +64,19 @@ class EngineView:
             EngineError: it refuses, or does not answer at all.
         """
         if self._asking is None:
-            self._asking = asyncio.create_task(engine.info())
-            self._asking.add_done_callback(self._keep)
+            self._asking = asyncio.create_task(self._read(engine))
+            self._asking.add_done_callback(self._end)
         await asyncio.shield(self._asking)
 
-    def _keep(self, asked: "asyncio.Task[EngineInfo]") -> None:
+    async def _read(self, engine: Engine) -> None:
+        # Kept before the task ends: who asks between its end and its callback returns at once.
+        self.known = await engine.info()
+        self._known_at = self.clock()
+
+    def _end(self, asked: "asyncio.Task[None]") -> None:
         self._asking = None
-        if not asked.cancelled() and asked.exception() is None:
-            self.known, self._known_at = asked.result(), self.clock()
+        if not asked.cancelled():
+            asked.exception()  # seen, also if nobody waits for it any more
 
 
 def _make_settings(info: EngineInfo, networks: RegistryNetworks) -> ConnectionSettings:

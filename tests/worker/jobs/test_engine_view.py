@@ -11,7 +11,9 @@ from shared.networks import parse_networks
 from tests.waiting import wait_until
 from tests.worker.engine.parts import open_scripted_engine
 from worker.engine.transport.connection import Engine
+from worker.engine.transport.information import EngineInfo
 from worker.jobs.engine_view import RECENT_SECONDS, EngineView
+from worker.oci.transport.settings import ConnectionSettings
 
 NETWORKS = parse_networks("loopback")
 
@@ -53,6 +55,38 @@ async def test_all_who_ask_at_once_share_one_answer(slow: SlowEngine, engine: En
     slow.may_answer.set()
 
     found = await asyncio.gather(*asking)
+
+    assert slow.asked == 1
+    assert all("10.0.0.0/8" in settings.insecure for settings in found)
+
+
+class AnnouncingEngine(Engine):
+    """An Engine that wakes others in the moment in which its settings are known."""
+
+    answered: asyncio.Event
+
+    async def info(self) -> EngineInfo:
+        info = await super().info()
+        self.answered.set()
+        return info
+
+
+async def test_the_list_is_known_to_one_who_asks_in_the_moment_of_the_first_answer(
+    slow: SlowEngine, engine: Engine
+) -> None:
+    view = EngineView()
+    announcing = AnnouncingEngine(engine.docker_host)
+    announcing.answered = asyncio.Event()
+
+    async def ask_at_the_answer() -> ConnectionSettings:
+        await announcing.answered.wait()
+        return await view.settings(announcing, NETWORKS)
+
+    async with announcing:
+        late = asyncio.create_task(ask_at_the_answer())
+        first = asyncio.create_task(view.settings(announcing, NETWORKS))
+        slow.may_answer.set()
+        found = await asyncio.gather(first, late)
 
     assert slow.asked == 1
     assert all("10.0.0.0/8" in settings.insecure for settings in found)
