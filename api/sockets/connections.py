@@ -1,8 +1,9 @@
 """Count connections, make room for new ones, and close those whose client is too slow.
 
 A connection either works for its client or waits for it: to send the rest of a request, or to
-receive an answer. Only waiting connections are closed to make room, the longest inactive first.
-A client that sends its request at once is therefore served, however many others are silent.
+receive an answer. Only waiting connections are closed to make room, the longest inactive first,
+and none whose next request has arrived already. A client that sends its request at once is
+therefore served, however many others are silent.
 """
 
 import heapq
@@ -74,6 +75,7 @@ class Connected(Protocol):
     active_at: float
 
     def awaited(self) -> Awaited: ...
+    def has_request(self) -> bool: ...
     def check(self, patience: Patience, now: float) -> bool: ...
     def abort(self) -> None: ...
 
@@ -137,7 +139,11 @@ class Connections:
             )
 
     def _evict(self, connections: Iterable[Connected], limit: int) -> bool:
-        candidates = [each for each in connections if each.awaited() is not Awaited.NOTHING]
+        candidates = [
+            each
+            for each in connections
+            if each.awaited() is not Awaited.NOTHING and not each.has_request()
+        ]
         count = max(1, limit // EVICTED_PART)
         victims = heapq.nsmallest(count, candidates, key=lambda each: each.active_at)
         for victim in victims:

@@ -1,7 +1,9 @@
 """HTTP/1.1 as uvicorn speaks it, with the limits of `Connections` and one message framing."""
 
 import asyncio
+import fcntl
 import re
+import termios
 from typing import Any
 
 import h11
@@ -101,6 +103,16 @@ class HttpConnection(H11Protocol):
         if self.conn.their_state is h11.SEND_BODY:
             return Awaited.REST if self.cycle.response_complete else Awaited.BODY
         return Awaited.NOTHING
+
+    def has_request(self) -> bool:
+        """Return whether the start of the next request has arrived, but was not read yet."""
+        connected = self.transport.get_extra_info("socket")
+        if self.awaited() is not Awaited.HEAD or self.conn.trailing_data[0] or connected is None:
+            return False
+        try:
+            return any(fcntl.ioctl(connected.fileno(), termios.FIONREAD, bytes(4)))
+        except OSError:
+            return False  # it was closed meanwhile
 
     def check(self, patience: Patience, now: float) -> bool:
         """Close the connection if its client took too long; return whether it did."""

@@ -23,10 +23,14 @@ class Line(Connected):
     address: str = "192.0.2.1"
     active_at: float = 0.0
     state: Awaited = Awaited.HEAD
+    is_asking: bool = False
     ended: list[str] = field(default_factory=list)
 
     def awaited(self) -> Awaited:
         return self.state
+
+    def has_request(self) -> bool:
+        return self.is_asking
 
     def check(self, patience: Patience, now: float) -> bool:
         return patience.is_over(self.state, now - self.active_at, 0)
@@ -62,6 +66,16 @@ def test_a_connection_at_work_is_never_closed_to_make_room() -> None:
 
     assert not any(line.ended for line in lines)
     assert (connections.count, connections.refused) == (3, 1)
+
+
+def test_a_connection_whose_request_has_arrived_is_not_closed_to_make_room() -> None:
+    connections = Connections(limit=2, per_address=2)
+    asking, silent = Line(active_at=1.0, is_asking=True), Line(active_at=2.0)
+    assert all(connect(connections, line) for line in (asking, silent))
+
+    assert connect(connections, Line(active_at=3.0))
+
+    assert (asking.ended, silent.ended) == ([], ["aborted"])
 
 
 @pytest.mark.parametrize("state", [Awaited.BODY, Awaited.REST, Awaited.READER])

@@ -197,3 +197,20 @@ async def test_a_damaged_body_ends_its_connection_without_an_error_of_ours(
     assert early.count(b"HTTP/1.1") <= 1 and b" 200 " not in early
     assert late.count(b"HTTP/1.1") <= 1
     assert "Traceback" not in caplog.text and "Exception" not in caplog.text
+
+
+async def test_a_request_that_has_arrived_and_is_not_read_yet_is_answered() -> None:
+    async with serving(limit=1) as (connections, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(GET + b"\r\n")
+        await reader.readuntil(b"shown")
+        await wait_until(lambda: connections.count == 1)
+        evicted = connections.evicted
+        writer.write(GET + b"connection: close\r\n\r\n")
+
+        is_admitted = connections.admit("127.0.0.1")
+        answer = await reader.read()
+        writer.close()
+
+    assert not is_admitted and answer.startswith(b"HTTP/1.1 200")
+    assert (connections.evicted, connections.refused) == (evicted, 1)
