@@ -121,7 +121,11 @@ def create_app(
                     "running uploads", MAX_UPLOADS, UPLOADS_EACH, UPLOADS_EACH
                 ),
                 bodies=ConcurrencyLimit(
-                    "large requests", LARGE_BODIES, LARGE_BODIES // 4, LARGE_BODIES
+                    "large requests",
+                    LARGE_BODIES,
+                    LARGE_BODIES // 4,
+                    LARGE_BODIES,
+                    owner="this address",
                 ),
                 guesses=GuessLimit(WRONG_KEYS_PER_MINUTE),
                 limiter=limiter,

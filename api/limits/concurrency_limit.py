@@ -1,4 +1,6 @@
-"""Limit concurrent streams, waits and uploads: by key, by organization and in total.
+"""Limit concurrent streams, waits, uploads and large requests: by key, by owner and in total.
+
+The owner is an organization, or the address of a client that has not sent a key yet.
 
 Each process counts for itself. A caller over its share is refused; the others are served.
 """
@@ -14,14 +16,15 @@ from api.errors import BusyError, TooManyAtOnceError
 
 @dataclass
 class ConcurrencyLimit:
-    """At most ``total`` at once; an error calls them ``things``."""
+    """At most ``total`` at once; an error calls them ``things``, and their owner ``owner``."""
 
     things: str
     total: int
-    per_organization: int
+    per_owner: int
     per_key: int
+    owner: str = "the organization"
     refused: int = 0
-    _of_organization: Counter[str] = field(default_factory=Counter)
+    _of_owner: Counter[str] = field(default_factory=Counter)
     _of_key: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -31,13 +34,13 @@ class ConcurrencyLimit:
 
     @property
     def taken(self) -> int:
-        return self._of_organization.total()
+        return self._of_owner.total()
 
-    def require_room(self, organization_id: str, key_id: str | None) -> None:
+    def require_room(self, owner_id: str, key_id: str | None) -> None:
         """Check that one more is allowed.
 
         Raises:
-            TooManyAtOnceError: the key or its organization has used its share.
+            TooManyAtOnceError: the key or its owner has used its share.
             BusyError: this process has reached ``total``.
         """
         error: TooManyAtOnceError | BusyError
@@ -45,9 +48,9 @@ class ConcurrencyLimit:
             error = TooManyAtOnceError(
                 f"this API key has {self.per_key} {self.things}, the most allowed"
             )
-        elif self._of_organization[organization_id] >= self.per_organization:
+        elif self._of_owner[owner_id] >= self.per_owner:
             error = TooManyAtOnceError(
-                f"the organization has {self.per_organization} {self.things}, the most allowed"
+                f"{self.owner} has {self.per_owner} {self.things}, the most allowed"
             )
         elif self.taken >= self.total:
             error = BusyError(f"this API process has too many {self.things}")
@@ -57,20 +60,20 @@ class ConcurrencyLimit:
         raise error
 
     @contextmanager
-    def hold(self, organization_id: str, key_id: str | None) -> Iterator[None]:
+    def hold(self, owner_id: str, key_id: str | None) -> Iterator[None]:
         """Count one more while the block runs.
 
         Raises:
             TooManyAtOnceError, BusyError: as `require_room` does.
         """
-        self.require_room(organization_id, key_id)
+        self.require_room(owner_id, key_id)
         key = key_id or ""
-        self._of_organization[organization_id] += 1
+        self._of_owner[owner_id] += 1
         self._of_key[key] += 1
         try:
             yield
         finally:
-            _decrement(self._of_organization, organization_id)
+            _decrement(self._of_owner, owner_id)
             _decrement(self._of_key, key)
 
 

@@ -348,7 +348,7 @@ async def test_an_organization_with_its_share_of_streams_is_refused_and_another_
     job_id: str,
 ) -> None:
     places = app.state.resources.readers.limit
-    places.per_organization = 1
+    places.per_owner = 1
     [organization_id] = await organizations(client)
     with places.hold(organization_id, "another key"):
         refused = await client.get(PATH, params={"jobId": job_id})

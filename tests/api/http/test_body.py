@@ -103,11 +103,13 @@ async def test_a_body_that_does_not_come_is_not_waited_for_without_end() -> None
 
 
 async def test_large_bodies_of_one_address_are_few_at_once_and_small_ones_any_number() -> None:
-    places = ConcurrencyLimit("large requests", total=2, per_organization=1, per_key=2)
+    places = ConcurrencyLimit(
+        "large requests", total=2, per_owner=1, per_key=2, owner="this address"
+    )
     slow = asyncio.create_task(read_body(request(part(40_000), part(40_000)), places))
     await wait_until(lambda: places.taken == 1)
 
-    with pytest.raises(TooManyAtOnceError):
+    with pytest.raises(TooManyAtOnceError, match="this address has 1 large requests"):
         await read_body(request(part(70_000, more=False)), places)
     small = await read_body(request(part(60_000, more=False)), places)
     other = await read_body(request(part(70_000, more=False), host="198.51.100.7"), places)
