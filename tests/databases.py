@@ -16,7 +16,7 @@ from worker.local.processes import Child
 TEMPLATE = "wharf_template"
 KEPT = {"release_gate", "database_epoch"}
 TABLES = [table.name for table in reversed(METADATA.sorted_tables) if table.name not in KEPT]
-"""Those that a test fills, in an order in which they can be emptied."""
+"""The tables that a test fills, in an order in which they can be emptied."""
 
 SERVER_ROLES = "SELECT rolname FROM pg_roles JOIN server ON rolname = 'wharf_server_' || server_id"
 

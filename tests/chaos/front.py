@@ -12,7 +12,7 @@ from aiohttp import web
 
 CHUNK_BYTES = 64 * 1024
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade"}
-"""What is between two neighbours only (RFC 9110, section 7.6.1)."""
+"""Header fields that are not passed on (RFC 9110, section 7.6.1)."""
 
 
 class Misbehaviour(StrEnum):

@@ -16,7 +16,7 @@ from worker.local.registry import PROGRAM
 IMAGES = Path(__file__).parent / "images"
 PYTHON = "python:3.11-slim-bookworm"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-"""What this machine trusts: builds fetch packages, perhaps from a mirror with a CA of its own."""
+"""This machine's authorities: builds fetch packages, perhaps from a mirror with a CA of its own."""
 
 
 def make_images(docker: Docker, directory: Path) -> None:

@@ -36,7 +36,7 @@ from worker.control.maintenance import expired_rows, retention
 from worker.local.cluster import SUPERUSER
 
 LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}
-"""What grows with time and use; servers are looked through by those who look at all of them."""
+"""The tables that grow with time and use; maintenance services read all rows of ``server``."""
 
 ORGANIZATION, SERVER, API_KEY = "organization-0003", "server-000003", "key-3"
 HELD = "SELECT job_id FROM job WHERE server_id = %s AND state = 'running' ORDER BY 1"

@@ -155,7 +155,7 @@ def open_scene() -> Iterator[Scene]:
     """Start everything, and stop it when the block is left."""
     with ExitStack() as closing:
         directory = Path(closing.enter_context(TemporaryDirectory(prefix="wharf-sequences-")))
-        fleet = start_fleet(closing, directory, ("quay-1", "quay-2"))
+        fleet = start_fleet(closing, directory, ("server-1", "server-2"))
         sources, builds, keep = (
             Registry.start(directory / name, fleet.address)
             for name in ("sources", "builds", "keep")

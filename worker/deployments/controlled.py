@@ -1,4 +1,4 @@
-"""What runs of an application on this server, as a container: stop it, start it, reload it."""
+"""Stop, start and reload the container of an application on this server."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What runs of an application in a Swarm, as a service: stop it, start it, reload it.
+"""Stop, start and reload the Swarm service of an application.
 
 A stopped service has no tasks. A label on it keeps their number, so that a start brings them back.
 """

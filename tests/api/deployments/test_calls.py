@@ -28,7 +28,7 @@ from tests.proxies import Proxy, open_proxy
 
 MOST_COME_BACKS = 2
 MOST_ROUND_TRIPS = 20
-"""What is written goes out together, and may be answered in parts."""
+"""A round trip is one or more statements sent together; their answers may come in parts."""
 
 VALUES = {
     "api.fields.shapes": "types of fields: pydantic calls their validators and serializers",

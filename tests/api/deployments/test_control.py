@@ -1,4 +1,4 @@
-"""What runs of an application is stopped and started by a job on each of its servers."""
+"""The containers of an application are stopped and started by a job on each of its servers."""
 
 import asyncio
 from typing import Any

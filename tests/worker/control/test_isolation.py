@@ -30,7 +30,7 @@ KEYLESS = {
     *("auth", "hello", "ping", "quit", "reset", "select", "publish"),
     *("client|setinfo", "client|setname"),
 }
-"""What a server may say without naming a key; channels are tried apart."""
+"""Commands without a key that a server may send; channels are tried apart."""
 
 # Arguments that make a command of this name well-formed, with the key where it belongs.
 SHAPES: dict[str, list[str]] = {

@@ -1,4 +1,4 @@
-"""What runs of an application is stopped, started and reloaded on a real Engine."""
+"""The container of an application is stopped, started and reloaded on a real Engine."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What runs of an application in a Swarm is stopped, started and reloaded on a real Engine."""
+"""The Swarm service of an application is stopped, started and reloaded on a real Engine."""
 
 import asyncio
 from functools import partial

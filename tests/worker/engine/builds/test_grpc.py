@@ -35,7 +35,7 @@ class Echoes:
 
     def receive(self, message: bytes) -> None:
         if message == b"fail":
-            raise CallError(Status.INTERNAL, "as you wish")
+            raise CallError(Status.INTERNAL, "refused by the test")
         self.has_ended = not message
         self.messages.append(message)
 

@@ -1,4 +1,4 @@
-"""What a registry does not answer about the dependents of a manifest is a gap."""
+"""A registry that does not name the dependents of a manifest leaves a gap."""
 
 import json
 from collections.abc import Callable

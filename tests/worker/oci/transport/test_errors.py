@@ -1,4 +1,4 @@
-"""Errors of connections are told apart by type and number, not by their text."""
+"""The type and number of a connection error decide its code, not its text."""
 
 import errno
 import ssl

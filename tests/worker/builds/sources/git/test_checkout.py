@@ -272,12 +272,12 @@ async def test_only_a_redirect_within_the_host_is_followed(
     server: GitServer, directory: Path
 ) -> None:
     server.create("app.git").commit(FILES)
-    server.moved = {"app": "/app.git", "away": "http://elsewhere.invalid/app", "ring": "/ring"}
+    server.moved = {"app": "/app.git", "away": "http://elsewhere.invalid/app", "loop": "/loop"}
 
     found = await get(GitSource(url=server.url("app")), directory)
     codes = [
         (await fail(GitSource(url=server.url(name)), directory, TOKEN)).code
-        for name in ("away", "ring")
+        for name in ("away", "loop")
     ]
 
     assert found.commit
