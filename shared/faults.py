@@ -32,6 +32,9 @@ class FaultCode(StrEnum):
     AUTH_SERVER_UNREACHABLE = "auth_server_unreachable"
     AUTH_UNSAFE_REALM = "auth_unsafe_realm"
     AUTH_NOT_CHECKED = "auth_not_checked"
+    CREDENTIAL_REFUSED = "credential_refused"
+    CREDENTIAL_DENIED = "credential_denied"
+    MACHINE_IDENTITY_OFF = "machine_identity_off"
     PULL_DENIED = "pull_denied"
     PUSH_DENIED = "push_denied"
     REPO_MISSING = "repo_missing"
@@ -210,6 +213,20 @@ FAULTS: dict[FaultCode, Verdict] = {
     FaultCode.AUTH_NOT_CHECKED: Verdict(
         retryable=False,
         remedy="Turn on authentication at the registry, or use it without a login.",
+    ),
+    FaultCode.CREDENTIAL_REFUSED: Verdict(
+        retryable=False,
+        remedy="Create a new key at the provider, and store it with registry.update.",
+    ),
+    FaultCode.CREDENTIAL_DENIED: Verdict(
+        retryable=False,
+        remedy="Grant the permission that the message names at the provider, then test the "
+        "registry again.",
+    ),
+    FaultCode.MACHINE_IDENTITY_OFF: Verdict(
+        retryable=False,
+        remedy="Let the operator set WHARF_MACHINE_IDENTITY=true for wharf control, or store keys "
+        "instead.",
     ),
     FaultCode.PULL_DENIED: Verdict(
         retryable=False,

@@ -33,7 +33,11 @@ class Provider(StrEnum):
     SELF_HOSTED = "self_hosted"
 
 
-_AWS = r"(amazonaws\.com(\.cn)?|amazonaws\.eu|on\.aws|on\.amazonwebservices\.com\.cn)"
+_AWS = (
+    r"(amazonaws\.com(\.cn)?|amazonaws\.eu|on\.aws|on\.amazonwebservices\.(com\.cn|eu)"
+    # The partitions of governments, by AWS's list of endpoints.
+    r"|c2s\.ic\.gov|sc2s\.sgov\.gov|cloud\.adc-e\.uk|csp\.hci\.ic\.gov)"
+)
 _HOSTS: tuple[tuple[Provider, str], ...] = (
     (Provider.DOCKER_HUB, re.escape(HUB)),
     (Provider.GHCR, r"ghcr\.io"),

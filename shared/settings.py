@@ -98,13 +98,15 @@ class ControlSettings(DatabaseSettings):
     """Settings of control.
 
     ``broker_admin_url`` may create users; without it all servers share one user. With
-    ``auto_approve`` a server that joins is approved at once: its join token is enough.
+    ``auto_approve`` a server that joins is approved at once: its join token is enough. With
+    ``machine_identity`` administrators of organizations may use the identity of control's machine.
     """
 
     broker_url: SecretStr
     broker_admin_url: SecretStr | None = None
     vault_private_key: SecretStr
     auto_approve: bool = False
+    machine_identity: bool = False
     job_retention_days: int = Field(default=30, ge=1)
     event_retention_days: int = Field(default=7, ge=1)
     registry_networks: str = DEFAULT_NETWORKS

@@ -27,7 +27,8 @@ KEY_BYTES = 32
 class SealContext:
     """The purpose of a secret; it opens only if every field is the same again.
 
-    ``purpose`` is ``credential`` (a stored registry password), ``password`` (given with a single
+    ``purpose`` is ``credential`` (a stored registry password), ``credential_source`` (a source of
+    such passwords, without username), ``password`` (given with a single
     job), ``login`` (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an
     application ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two
     without host and username.
@@ -106,6 +107,14 @@ class KeyRing:
 
     def __init__(self, keys: Iterable[PrivateKey]) -> None:
         self._keys = {key.public.key_id: key for key in keys}
+
+    def find_public_key(self, sealed: str) -> PublicKey:
+        """Return the public half of the key that a secret is sealed to.
+
+        Raises:
+            KeyError: the key is unknown, so that the secret does not open either.
+        """
+        return self._keys[sealed.split(".")[1]].public
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -40,7 +40,7 @@ PARTS = {
         *("broker", "broker_users", "files", "login", "machine", "progress"),
     },
     "shared": {
-        *("compose", "deployments", "jobs", "migrations", "models", "servers"),
+        *("compose", "credentials", "deployments", "jobs", "migrations", "models", "servers"),
         *("database", "errors", "faults", "networks", "reference", "settings", "vault", "versions"),
         *("coroutines", "ids", "logs", "providers", "set_aside", "ssh", "tls", "untrusted"),
         "webhooks",

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 
 from api.procedure.auth import hash_secret, proof_of
+from shared.credentials.kinds import AnySource, source_context
 from shared.database import Connection
 from shared.ids import make_id
 from shared.jobs.commands import SUPPORTED, Command, ImagePull, ImageTag
@@ -229,6 +230,31 @@ class World:
                 self.vault.public.seal(PASSWORD, context),
                 host,
                 host,
+            ),
+        )
+        return registry_id
+
+    async def add_source(
+        self, source: AnySource, *, host: str = HOST, registry_id: str | None = None
+    ) -> str:
+        """A registry whose logins control gets by a source, which is sealed to the vault."""
+        registry_id = registry_id or make_id()
+        context = source_context(self.organization_id, registry_id, host)
+        await self.api.execute(
+            "INSERT INTO registry (registry_id, organization_id, registry_name, username,"
+            " registry_url, registry_type, host) VALUES (%s, %s, 'cloud', %s, %s, 'cloud', %s)",
+            (registry_id, self.organization_id, source.USERNAME, host, host),
+        )
+        await self.api.execute(
+            "INSERT INTO credential_source (registry_id, organization_id, kind, shown, sealed,"
+            " revision) VALUES (%s, %s, %s, %s, %s, %s)",
+            (
+                registry_id,
+                self.organization_id,
+                source.kind,
+                Jsonb(source.shown()),
+                self.vault.public.seal(source.to_sealable_json(), context),
+                make_id(),
             ),
         )
         return registry_id

@@ -188,7 +188,10 @@ def _about_passwords(registries: list[dict[str, Any]], now: datetime) -> Iterato
     for registry in registries:
         name = f"password of {registry['registryName']}"
         expires, due = registry.get("passwordExpiresAt"), registry.get("passwordDueAt")
-        if expires and datetime.fromisoformat(expires) <= now:
+        if error := registry.get("credentialError"):
+            credential = f"credential of {registry['registryName']}"
+            yield Check(credential, str(error.get("message")), str(error.get("remedy")))
+        elif expires and datetime.fromisoformat(expires) <= now:
             yield Check(name, f"expired at {expires}", "Store a new one with registry.update.")
         elif due and datetime.fromisoformat(due) <= now:
             yield Check(name, f"due for a change since {due}")

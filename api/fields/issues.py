@@ -64,9 +64,11 @@ def flatten(issues: Iterable[Issue]) -> dict[str, Any]:
 
 
 def _issue(model: type[BaseModel], detail: ErrorDetails) -> Issue:
-    path = list(detail["loc"])
+    path = _without_tags(model, detail["loc"])
     context = detail.get("ctx", {})
     kind = detail["type"]
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return _unknown_kind(context, path)
     if kind in {"missing", "literal_error"}:
         return _absent_or_unlisted(model, path, detail)
     if kind in _SIZES:
@@ -77,6 +79,33 @@ def _issue(model: type[BaseModel], detail: ErrorDetails) -> Issue:
         return _invalid_format(context["pattern"], path)
     message = str(context["error"]) if kind == "value_error" else "Invalid input"
     return {"code": "custom", "path": path, "message": message}
+
+
+def _without_tags(model: type[BaseModel], location: tuple[int | str, ...]) -> list[Any]:
+    """Return the path in the input: pydantic names in it which member of a union was chosen."""
+    path: list[Any] = []
+    whole = model.model_json_schema() if len(location) > 2 else {}
+    schema: Mapping[str, Any] = whole
+    for part in location:
+        mapping = schema.get("discriminator", {}).get("mapping", {})
+        if part in mapping:
+            schema = whole["$defs"][mapping[part].rpartition("/")[2]]
+            continue
+        path.append(part)
+        inside = schema.get("properties", {})
+        schema = schema.get("items", {}) if isinstance(part, int) else inside.get(part, {})
+        schema = _resolved(whole, schema)
+    return path
+
+
+def _unknown_kind(context: Mapping[str, Any], path: list[Any]) -> Issue:
+    """Return the issue of a union's member that does not exist; its name is not repeated."""
+    path = [*path, context["discriminator"].strip("'")]
+    if "expected_tags" not in context:
+        return _invalid_type("string", "undefined", path)
+    values = [tag.strip(" '") for tag in context["expected_tags"].split(",")]
+    message = "Invalid option: expected one of " + "|".join(f'"{value}"' for value in values)
+    return {"code": "invalid_value", "values": values, "path": path, "message": message}
 
 
 def _absent_or_unlisted(model: type[BaseModel], path: list[Any], detail: ErrorDetails) -> Issue:

@@ -1,7 +1,7 @@
 """Find the reason why a queued job waits, from the same view as the release."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -20,7 +20,15 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
        s.approved_at IS NULL AS unapproved,
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
        j.job_class = 'transfer' AND r.available <= 0 AS registry_full,
-       o.available <= 0 AS organization_full, j.is_restored AS restored
+       o.available <= 0 AS organization_full, j.is_restored AS restored,
+       CASE WHEN j.lacks_login THEN (
+         SELECT jsonb_build_object('registry', l.registry_name, 'error', l.error->>'message')
+           FROM registry_without_login l
+          WHERE l.organization_id = j.organization_id
+            AND (l.registry_id = j.registry_id OR l.registry_id = j.command->>'source_registry_id'
+                 OR jsonb_path_exists(j.command, '$.images[*].registry_id ? (@ == $id)',
+                                      jsonb_build_object('id', l.registry_id)))
+          LIMIT 1) END AS missing_login
   FROM queued_job j JOIN server s USING (server_id)
   JOIN server_capacity c USING (server_id, job_class)
   JOIN organization_capacity o
@@ -40,6 +48,7 @@ ReasonCode = Literal[
     "paused",
     "backoff",
     "same_target",
+    "login_pending",
     "server_limit",
     "registry_limit",
     "organization_limit",
@@ -80,6 +89,7 @@ class Facts:
     registry_full: bool | None = False
     organization_full: bool | None = False
     restored: bool = False
+    missing_login: Mapping[str, str | None] | None = None
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
@@ -122,6 +132,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         (facts.paused_at is not None, "paused", f"the server {server} is paused: resume it"),
         (facts.later, "backoff", "it is retried after a pause"),
         (facts.held, "same_target", "another job works on the same target"),
+        (
+            facts.missing_login is not None,
+            "login_pending",
+            _describe_login(facts.missing_login or {}),
+        ),
         (facts.server_full, "server_limit", f"the server {server} is at its limit for this class"),
         (bool(facts.registry_full), "registry_limit", "its registry is at its limit of transfers"),
         (
@@ -140,3 +155,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
                 jobs=needs if code == "needs" else [],
             )
     return None
+
+
+def _describe_login(missing: Mapping[str, str | None]) -> str:
+    error = missing.get("error")
+    reason = f": {error}" if error else ""
+    return (
+        f"wharf control has yet to get a login for the registry {missing.get('registry')}{reason}"
+    )

@@ -25,6 +25,7 @@ from api.jobs.submission import (
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.registries.credentials import retry_refused
 from shared.errors import InvalidReferenceError, NotFoundError
 from shared.jobs.commands import RegistryTest
 from shared.jobs.diagnosis import ProbeReport
@@ -161,6 +162,7 @@ async def _stored(context: Context, registry_id: str) -> _Candidate:
     values = {"organization_id": context.organization_id, "registry_id": registry_id}
     async with context.resources.pool.connection() as connection:
         row = await (await connection.execute(FIND, values)).fetchone()
+        await retry_refused(connection, context.organization_id, [registry_id])
     if row is None:
         raise NotFoundError("Registry not found")
     return _of_row(context, Registry(**row))
@@ -216,7 +218,7 @@ def _find_key(
     if context.respond_async or context.outlives:
         return None
     if candidate.password is None:
-        proof, secret = "", candidate.registry.password if candidate.registry else ""
+        proof, secret = "", candidate.registry.password or "" if candidate.registry else ""
     else:
         proof, secret = context.caller.proof, candidate.password.get_secret_value()
     content = json.dumps([server_id, command.model_dump(mode="json"), secret])

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import PasswordNeededError
 from api.fields import dokploy
-from api.fields.effects import FieldWarning
+from api.fields.effects import FieldWarning, NotBeside
 from api.fields.hosts import require_host
 from api.fields.shapes import (
     Change,
+    Document,
     Id,
     Ids,
     Input,
@@ -33,10 +35,18 @@ from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_applications, require_servers, require_unused_registry
+from api.registries.credentials import (
+    CredentialFault,
+    find_sources,
+    remove_source,
+    show_credential,
+    store_source,
+)
+from shared.credentials.kinds import AnySource
 from shared.errors import NotFoundError
 from shared.faults import FaultCode
 from shared.ids import make_id
-from shared.models import AuditEvent, Registry
+from shared.models import AuditEvent, CredentialSource, Registry
 from shared.providers import Provider, advise, read_expiry
 from shared.reference import parse_prefix
 from shared.vault import SealContext
@@ -52,7 +62,7 @@ RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
 
 
 class RegistryOutput(Output):
-    """A registry. No answer contains its password.
+    """A registry. No answer contains its password, or a secret of its credential.
 
     `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
     The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
@@ -73,6 +83,8 @@ class RegistryOutput(Output):
     password_expires_at: Moment | None
     password_due_at: Moment
     rotate_after_days: int
+    credential: Document | None = None
+    credential_error: CredentialFault | None = None
 
 
 class CreatedRegistry(RegistryOutput, Warned):
@@ -80,23 +92,44 @@ class CreatedRegistry(RegistryOutput, Warned):
 
 
 class CreateRegistry(Input):
-    """Only `allowedServers` receive its login, for `allowedApplications`; empty means all."""
+    """Only `allowedServers` receive its login, for `allowedApplications`; empty means all.
+
+    Give `username` and `password`, or a `credential` with which control gets short-lived logins
+    from the registry's provider.
+    """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.NEW_REGISTRY
 
     registry_name: Name
     registry_url: Url
-    username: Username
-    password: Password
+    username: Annotated[Username | None, NotBeside("credential")] = None
+    password: Annotated[Password | None, NotBeside("credential", refused=True)] = None
+    credential: AnySource | None = None
     registry_type: RegistryType = "cloud"
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
     rotate_after_days: RotateAfterDays = 90
 
+    @model_validator(mode="after")
+    def _has_login(self) -> Self:
+        if self.credential is None:
+            missing = [name for name in ("username", "password") if getattr(self, name) is None]
+            if missing:
+                raise ValidationError.from_exception_data(
+                    type(self).__name__,
+                    [InitErrorDetails(type="missing", loc=(name,), input=None) for name in missing],
+                    hide_input=True,
+                )
+        return self
+
 
 class UpdateRegistry(Change):
-    """Only given fields change; ``imagePrefix: null`` removes the prefix."""
+    """Only given fields change; ``imagePrefix: null`` removes the prefix.
+
+    A `password` replaces the `credential`, and a `credential` the password. ``credential: null``
+    needs a password.
+    """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
 
@@ -104,7 +137,8 @@ class UpdateRegistry(Change):
     registry_name: Name = ""
     registry_url: Url = ""
     username: Username = ""
-    password: Password = SecretStr("")
+    password: Annotated[Password, NotBeside("credential", refused=True)] = SecretStr("")
+    credential: AnySource | None = None
     image_prefix: Prefix | None = None
     allowed_servers: Ids = Field(default_factory=list)
     allowed_applications: Ids = Field(default_factory=list)
@@ -123,22 +157,26 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         registry_id=make_id(),
         registry_name=request.registry_name,
         image_prefix=request.image_prefix,
-        username=request.username,
+        username=request.username or "",
         registry_url=request.registry_url,
         registry_type=request.registry_type,
         organization_id=context.organization_id,
         host=host.name,
-        password="",
         allowed_servers=request.allowed_servers,
         allowed_applications=request.allowed_applications,
         rotate_after_days=request.rotate_after_days,
     )
-    _seal(context, registry, request.password)
+    if request.password is not None:
+        _seal(context, registry, request.password)
+    source = None
     async with context.transaction() as session:
         await _require_named(session, context, request)
         session.add(registry)
+        if request.credential is not None:
+            source = await store_source(session, context, registry, request.credential)
         session.add(_audit(context, "registry.create", registry))
-    return CreatedRegistry.model_validate(registry)
+    shown = _show(registry, source)
+    return CreatedRegistry.model_validate(shown, from_attributes=True)
 
 
 async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
@@ -150,19 +188,19 @@ async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
     )
     async with context.transaction() as session:
         rows = (await session.exec(query)).all()
-    return [RegistryOutput.model_validate(row) for row in rows]
+        sources = await find_sources(session, context)
+    return [_show(row, sources.get(row.registry_id)) for row in rows]
 
 
 async def one(context: Context, request: ChosenRegistry) -> RegistryOutput:
     """Return one registry."""
     async with context.transaction() as session:
-        return RegistryOutput.model_validate(
-            await find_registry(session, context, request.registry_id)
-        )
+        registry = await find_registry(session, context, request.registry_id)
+        return _show(registry, await session.get(CredentialSource, registry.registry_id))
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:
-    """Change a registry; a new host or username needs the password again."""
+    """Change a registry; a new host or username needs the password or credential again."""
     given = request.model_fields_set
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
@@ -175,15 +213,15 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             host = require_host(registry.registry_url, context.resources.networks)
             parse_prefix(host, registry.image_prefix)
             registry.host = host.name
-        if "password" in given:
+        if request.credential is not None:
+            await store_source(session, context, registry, request.credential)
+            registry.password_changed_at = datetime.now(UTC)
+        elif "password" in given:
+            await remove_source(session, registry)
             _seal(context, registry, request.password)
             registry.password_changed_at = datetime.now(UTC)
-        elif (registry.host, registry.username) != bound:
-            raise PasswordNeededError(
-                "the registry's host or username has changed, so the stored password cannot be "
-                "used",
-                remedy="Give the password together with the new host or username.",
-            )
+        else:
+            await _require_same_login(session, registry, bound, given)
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
         session.add(_audit(context, "registry.update", registry, changed))
     return True
@@ -197,9 +235,11 @@ async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
         await require_unused_registry(session, registry)
+        shown = _show(registry, await session.get(CredentialSource, registry.registry_id))
+        await remove_source(session, registry)
         await session.delete(registry)
         session.add(_audit(context, "registry.remove", registry))
-    return RegistryOutput.model_validate(registry)
+    return shown
 
 
 async def find_registry(
@@ -217,6 +257,29 @@ async def find_registry(
     if registry is None:
         raise NotFoundError("Registry not found")
     return registry
+
+
+def _show(registry: Registry, source: CredentialSource | None) -> RegistryOutput:
+    shown = RegistryOutput.model_validate(registry)
+    return shown.model_copy(update=show_credential(source))
+
+
+async def _require_same_login(
+    session: AsyncSession, registry: Registry, bound: tuple[str, str], given: set[str]
+) -> None:
+    """Raise `PasswordNeededError` if the change leaves no login that is for host and username."""
+    if (registry.host, registry.username) != bound:
+        raise PasswordNeededError(
+            "the registry's host or username has changed, so the stored password or credential "
+            "cannot be used",
+            remedy="Give the password or the credential together with the new host or username.",
+        )
+    source = await session.get(CredentialSource, registry.registry_id)
+    if "credential" in given and source is not None:
+        raise PasswordNeededError(
+            "without its credential the registry has no login",
+            remedy="Give a password together with credential: null.",
+        )
 
 
 async def _require_named(

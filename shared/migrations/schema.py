@@ -53,7 +53,7 @@ holds nothing that a caller can fill.
 
 DROP_VIEWS = """
 DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
-  public.organization_capacity;
+  public.organization_capacity, public.registry_without_login;
 -- Their names before revision 0024.
 DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organization_room
 """

@@ -19,7 +19,7 @@ from shared.models.job import (
     JobSecret,
 )
 from shared.models.organization import ApiKey, AuditEvent, Organization
-from shared.models.registry import Registry, RegistryCheck
+from shared.models.registry import CredentialSource, Registry, RegistryCheck
 from shared.models.rollback import Rollback
 from shared.models.server import (
     Control,
@@ -45,6 +45,7 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "CredentialSource",
     "DatabaseEpoch",
     "DeployHook",
     "DeployHookEvent",

@@ -1,12 +1,13 @@
-"""Registries, with a sealed password, and the outcomes of their tests."""
+"""Registries, with a sealed password or a source of logins, and the outcomes of their tests."""
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 from shared.jobs.states import FINAL
-from shared.models.columns import Moment, ids, moment, one_of
+from shared.models.columns import Moment, document, ids, moment, one_of
 from shared.providers import Provider, recognise
 
 
@@ -16,7 +17,8 @@ class Registry(SQLModel, table=True):
     Only ``allowed_servers`` receive its login, for ``allowed_applications``; an empty list allows
     all. ``transfer_limit`` is the limit of concurrent pulls and pushes with it, on all servers.
     ``password_expires_at`` is known of tokens that contain it. A password is due for a change
-    ``rotate_after_days`` after the last one.
+    ``rotate_after_days`` after the last one. A registry with a `CredentialSource` has the password
+    that control got last from its provider, and none before the first time.
     """
 
     __table_args__ = (
@@ -31,7 +33,7 @@ class Registry(SQLModel, table=True):
     registry_name: str
     image_prefix: str | None = None
     username: str
-    password: str
+    password: str | None = None
     registry_url: str
     created_at: Moment = moment(default_now=True)
     registry_type: str
@@ -53,6 +55,39 @@ class Registry(SQLModel, table=True):
         """Return the time at which the password is due for a change."""
         days = timedelta(days=self.rotate_after_days)
         return self.password_changed_at + days if self.password_changed_at else None
+
+
+class CredentialSource(SQLModel, table=True):
+    """A sealed source of short-lived logins for a registry, and the state of their renewal.
+
+    ``shown`` are its parts that are no secret. ``revision`` changes with the source: a login that
+    an earlier one gave is not stored. Control renews the login at ``renew_at``; ``claimed_until``
+    keeps other replicas from doing the same. ``error`` is the fault of the last attempt, and
+    ``failures`` the number of failed ones since the last success, at ``minted_at``.
+    """
+
+    __tablename__ = "credential_source"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "registry_id"],
+            ["registry.organization_id", "registry.registry_id"],
+            ondelete="CASCADE",
+        ),
+        CheckConstraint("starts_with(sealed, 'v1.')", name="source_sealed"),
+        Index("credential_source_due", "renew_at"),
+    )
+
+    registry_id: str = Field(primary_key=True)
+    organization_id: str
+    kind: str
+    shown: dict[str, Any] = document(nullable=False)
+    sealed: str
+    revision: str
+    renew_at: Moment = moment(default_now=True)
+    claimed_until: Moment = moment()
+    failures: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
+    error: dict[str, Any] | None = document()
+    minted_at: Moment = moment()
 
 
 class RegistryCheck(SQLModel, table=True):

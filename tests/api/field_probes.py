@@ -101,6 +101,11 @@ ASKED = {
 }
 ALLOWED = {"allowedServers": ["$server"], "allowedApplications": ["$kept"]}
 LOGIN = {"registryUrl": "ghcr.io", "username": "me", "password": "secret"}
+ECR_KEYS = {
+    "kind": "ecr",
+    "accessKeyId": "AKIAIOSFODNN7EXAMPLE",
+    "secretAccessKey": "not-a-real-secret",
+}
 OTHER_LOGIN = {"registryUrl": "quay.io", "username": "you", "password": "longer secret"}
 TESTED = {**OTHER_LOGIN, "imagePrefix": "team", "serverId": NOTHING}
 PROOF = {"joinToken": "$token", "publicKey": "$key", "roleVerifier": "$verifier"}
@@ -110,7 +115,7 @@ PROBES: dict[str, Probe] = {
     "registry.create": Probe(
         {"registryName": "probe", **LOGIN},
         {"registryName": "other", "registryType": "selfHosted", "imagePrefix": "team"}
-        | {"rotateAfterDays": 30}
+        | {"rotateAfterDays": 30, "credential": refused(ECR_KEYS)}
         | OTHER_LOGIN
         | ALLOWED,
     ),
@@ -124,6 +129,7 @@ PROBES: dict[str, Probe] = {
             "registryUrl": "https://ghcr.io",
             "username": refused("you"),
             "password": "a longer secret",
+            "credential": refused(ECR_KEYS),
             "imagePrefix": "team",
             "rotateAfterDays": 30,
             **ALLOWED,

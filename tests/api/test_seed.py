@@ -23,7 +23,7 @@ KEYS = [
 ]
 OURS = [
     *("allowedServers", "allowedApplications", "provider", "passwordChangedAt"),
-    *("passwordExpiresAt", "passwordDueAt", "rotateAfterDays"),
+    *("passwordExpiresAt", "passwordDueAt", "rotateAfterDays", "credential", "credentialError"),
 ]
 """The fields that the seed does not have."""
 

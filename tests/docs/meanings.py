@@ -44,6 +44,10 @@ MEANINGS = {
     "container_exited": "The new version's container ended by itself.",
     "container_missing": "The container was removed during the attempt.",
     "container_unhealthy": "The health check of the new version failed.",
+    "credential_denied": (
+        "The provider accepts the stored credential, but it has no permission to get a login."
+    ),
+    "credential_refused": "The provider does not accept the stored credential of the registry.",
     "database_disk_full": "The disk of the database is full. Stored data can still be read.",
     "database_unavailable": "The database does not answer.",
     "deadline_passed": "The job was not started before its deadline.",
@@ -95,6 +99,10 @@ MEANINGS = {
     "layer_too_large": "The registry, or a proxy before it, refuses a request of this size.",
     "local_image_missing": "The server has no image with this name.",
     "location_mismatch": "The registry names another address than its own for uploads.",
+    "machine_identity_off": (
+        "The credential uses the identity of the machine of wharf control, and its operator does "
+        "not allow that."
+    ),
     "name_taken": "The name of the application, server, container or service is already in use.",
     "need_not_met": "The job was not started, because a job before it did not succeed.",
     "network_refused": "The address is in a network that is not allowed.",

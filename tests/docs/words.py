@@ -78,6 +78,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         (),
         "`true`: a server that joins is approved at once. `false`: by `wharf server approve`.",
     ),
+    "WHARF_MACHINE_IDENTITY": (
+        (),
+        (
+            "`true`: a registry's credential may use the identity of control's machine at AWS. "
+            "Then every administrator of every organization can use it. `false`: it is refused."
+        ),
+    ),
     "WHARF_JOB_RETENTION_DAYS": (
         (),
         (
@@ -164,6 +171,10 @@ REASONS = {
     "paused": "Its server is paused. Use `server.resume`.",
     "backoff": "It failed and is retried after a pause.",
     "same_target": "Another job works on the same target.",
+    "login_pending": (
+        "Control has yet to get a login for the registry from its provider. The message has the "
+        "error of the last attempt."
+    ),
     "server_limit": "Its server is at its limit of jobs of this class.",
     "registry_limit": "Its registry is at its limit of transfers.",
     "organization_limit": "Its organization is at its limit of transfers.",

@@ -23,6 +23,7 @@ from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
+from worker.control.credentials.minting import Minting
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
@@ -31,6 +32,9 @@ from worker.control.maintenance.heartbeat import Heartbeat
 from worker.control.maintenance.retention import Retention
 from worker.control.maintenance.rollback_points import RECONCILE_POINTS, WRITE_POINTS
 from worker.control.maintenance.verification import Verification
+from worker.control.providers.aws.machine import MachineIdentity
+from worker.control.providers.mint import Mint
+from worker.control.providers.provider import HttpClient
 from worker.control.scheduling.publish import Publisher
 from worker.control.scheduling.release import Releases
 from worker.control.scheduling.sweep import Sweep
@@ -39,12 +43,13 @@ from worker.control.webhooks.deliveries import CHANNEL as NEW_DELIVERY
 from worker.control.webhooks.deliveries import Deliveries
 from worker.oci.transport.settings import ConnectionSettings
 
-POOL_CONNECTIONS = 6
+POOL_CONNECTIONS = 7
 """One for each runner."""
 
 JOB_TO_RELEASE = "wharf_release"
 JOB_OF_DEPLOYMENT_ENDED = "wharf_deployment"
-CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY)
+LOGIN_DUE = "wharf_credential"
+CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY, LOGIN_DUE)
 """Channels of LISTEN/NOTIFY. Any role can notify, so a notification only starts a round early."""
 
 REGISTRY_NETWORKS = parse_networks(DEFAULT_NETWORKS)
@@ -66,11 +71,14 @@ class Control:
     webhook_networks: RegistryNetworks = WEBHOOK_NETWORKS
     registry_networks: RegistryNetworks = REGISTRY_NETWORKS
     auto_approve: bool = False
+    machine: MachineIdentity = field(default_factory=MachineIdentity)
     control_id: str = field(default_factory=make_id)
 
     def __post_init__(self) -> None:
         settings = ConnectionSettings(self.webhook_networks)
         self._deliveries = Deliveries(self.pool, self.vault, settings)
+        providers = HttpClient(ConnectionSettings(self.registry_networks))
+        self._minting = Minting(self.pool, self.vault, Mint(providers, self.machine))
         self._runners: dict[str, Runner] = {}
 
     @property
@@ -87,6 +95,7 @@ class Control:
                 "deliveries": Runner(
                     self.pool, [self._deliveries.service()], self._deliveries.notification
                 ),
+                "minting": Runner(self.pool, [self._minting.service()], self._minting.notification),
                 "verification": Runner(self.pool, [self._verification()]),
             }
         return self._runners
@@ -98,6 +107,7 @@ class Control:
                 for runner in self.runners.values():
                     group.create_task(runner.run())
         finally:
+            await self._minting.close()
             await self._deliveries.close()
 
     def stop(self) -> None:
@@ -110,6 +120,7 @@ class Control:
             JOB_TO_RELEASE: "release",
             JOB_OF_DEPLOYMENT_ENDED: "outcomes",
             NEW_DELIVERY: "deliveries",
+            LOGIN_DUE: "minting",
         }
         for known, name in runners.items():
             if channel in {known, ""}:
@@ -176,6 +187,9 @@ async def run(settings: ControlSettings) -> None:
                 parse_webhook_networks(settings.webhook_networks),
                 parse_networks(settings.registry_networks),
                 auto_approve=settings.auto_approve,
+                machine=MachineIdentity(
+                    is_allowed=settings.machine_identity, environment=dict(os.environ)
+                ),
             )
             for stop_signal in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(stop_signal, control.stop)

@@ -43,6 +43,8 @@ REGISTRY: Example = {
     "passwordExpiresAt": None,
     "passwordDueAt": "2026-09-29T09:00:00.000Z",
     "rotateAfterDays": 90,
+    "credential": None,
+    "credentialError": None,
 }
 REGISTRY_CHECK: Example = {
     "jobId": JOB_ID,

@@ -6,8 +6,14 @@ from typing import Any
 DATABASES = ("libsql", "mariadb", "mongo", "mysql", "postgres", "redis")
 PROPERTIES = {
     **dict.fromkeys(DATABASES, "Databases: none."),
+    "accessKeyId": "Id of an access key of AWS.",
+    "externalId": "External id that the trust policy of the role requires.",
     "Interval": "Time between two checks, in nanoseconds.",
+    "machineIdentity": "Use the identity of the machine of control; its operator has to allow it.",
     "Retries": "Failed checks in a row after which a container is unhealthy.",
+    "roleArn": "Role that control assumes at AWS.",
+    "secretAccessKey": "Secret of the access key; no answer contains it.",
+    "sessionToken": "Session token of a temporary access key; no answer contains it.",
     "StartPeriod": "Time after the start in which failed checks do not count, in nanoseconds.",
     "Test": "The command that exits with 0 in a healthy container, after `CMD` or `CMD-SHELL`.",
     "Timeout": "Longest time of one check, in nanoseconds.",
@@ -53,6 +59,8 @@ PROPERTIES = {
     "containerId": "Id of the container that runs.",
     "contextId": "Id of the uploaded build context.",
     "createdAt": "Time of the creation.",
+    "credential": "Source of short-lived logins; no answer contains its secrets.",
+    "credentialError": "Error of the last attempt to get a login from the provider.",
     "customGitBranch": "Branch of the repository.",
     "customGitBuildPath": "Directory of the repository that is built.",
     "customGitCommit": "Commit that is built, whatever the branch.",

@@ -1,6 +1,14 @@
 -- The conditions of a release, each stated once: for the release itself, and for the reason why a job waits.
 -- Views depend on the columns of tables, so `wharf migrate` drops them before Alembic runs.
 
+-- Registries whose login control has yet to get from the provider: their jobs wait. If the provider has refused the
+-- source for good, there is nothing to wait for until the next attempt: the jobs are released, and fail with its error.
+CREATE VIEW public.registry_without_login WITH (security_invoker) AS
+SELECT r.registry_id, r.organization_id, r.registry_name, s.error
+  FROM public.credential_source s JOIN public.registry r USING (registry_id)
+ WHERE (r.password IS NULL OR r.password_expires_at <= now())
+   AND NOT (s.renew_at > now() AND coalesce(s.error->>'retryable' = 'false', false));
+
 -- Of each queued job: what holds it up. needs: the jobs that have not ended as it needs them; null if there are none.
 CREATE VIEW public.queued_job WITH (security_invoker) AS
 SELECT j.*,
@@ -16,5 +24,12 @@ SELECT j.*,
             ELSE needed.finished_at IS NOT NULL END) END AS needs,
        j.exclusive_key IS NOT NULL AND EXISTS (
          SELECT FROM public.job other WHERE other.exclusive_key = j.exclusive_key
-            AND other.state IN ('dispatched', 'running')) AS target_is_busy
+            AND other.state IN ('dispatched', 'running')) AS target_is_busy,
+       -- The first condition is evaluated once; it is almost always false.
+       (SELECT EXISTS (SELECT FROM public.registry_without_login)) AND EXISTS (
+         SELECT FROM public.registry_without_login r
+          WHERE r.organization_id = j.organization_id
+            AND (r.registry_id = j.registry_id OR r.registry_id = j.command->>'source_registry_id'
+                 OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
+       ) AS lacks_login
   FROM public.job j WHERE j.state = 'queued';

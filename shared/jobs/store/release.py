@@ -64,7 +64,7 @@ WITH RECURSIVE queue AS (
     FROM application a CROSS JOIN LATERAL (
       SELECT job_id, priority, run_at, registry_id, exclusive_key FROM queued_job
        WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
-         AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy
+         AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy AND NOT lacks_login
          AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
          AND (job_class <> 'transfer' OR registry_id IS NULL
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))
@@ -130,12 +130,16 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
     SELECT jsonb_object_agg(purpose, s.sealed) AS sealed FROM job_secret s
      WHERE s.job_id = d.job_id AND s.attempt = 0) given
   CROSS JOIN LATERAL (
-    SELECT jsonb_object_agg(registry_id, to_jsonb(r)) AS registries FROM registry r
+    SELECT jsonb_object_agg(
+             r.registry_id, to_jsonb(r) || jsonb_build_object('credential_error',
+               CASE WHEN r.password IS NULL OR r.password_expires_at <= now() THEN s.error END)
+           ) AS registries
+      FROM registry r LEFT JOIN credential_source s USING (registry_id)
      -- All that the command names: its own, the source of a copy, those of a compose file.
-     WHERE registry_id = ANY (
+     WHERE r.registry_id = ANY (
          ARRAY[d.registry_id, d.command->>'source_registry_id'] || ARRAY(
            SELECT id #>> '{}' FROM jsonb_path_query(d.command, '$.images[*].registry_id') id))
-       AND organization_id = d.organization_id) known
+       AND r.organization_id = d.organization_id) known
  ORDER BY d.rank
 """
 RELEASE = CHOOSE + DISPATCH

@@ -101,10 +101,20 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- Notify control of a source whose login is due.
+CREATE OR REPLACE FUNCTION public.credential_source_after_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.send_notification('wharf_credential', '');
+  RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.api_key
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.registry
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.credential_source
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'renew_at');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server_token
@@ -137,5 +147,7 @@ CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.build
   FOR EACH ROW EXECUTE FUNCTION public.require_requester();
 CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.deployment
   FOR EACH ROW EXECUTE FUNCTION public.require_requester();
+CREATE OR REPLACE TRIGGER credential_source_after_change AFTER INSERT OR UPDATE OF renew_at ON public.credential_source
+  FOR EACH ROW WHEN (NEW.renew_at <= now()) EXECUTE FUNCTION public.credential_source_after_change();
 CREATE OR REPLACE TRIGGER server_after_enrolment AFTER INSERT OR UPDATE OF public_key ON public.server_enrolment
   FOR EACH ROW EXECUTE FUNCTION public.server_after_enrolment();

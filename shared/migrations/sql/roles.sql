@@ -38,6 +38,8 @@ GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
   allowed_applications, password_changed_at, password_expires_at, rotate_after_days)
   ON public.registry TO wharf_api;
+-- It stores sources of logins, and asks for a renewal. Control alone records the outcome of one.
+GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;
 GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application keeps its id and its organization.
@@ -73,6 +75,9 @@ GRANT INSERT, UPDATE ON public.digest_check TO wharf_control;
 GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
+-- It renews the logins of registries that have a source of them.
+GRANT UPDATE (renew_at, claimed_until, failures, error, minted_at) ON public.credential_source TO wharf_control;
+GRANT UPDATE (password, password_expires_at) ON public.registry TO wharf_control;
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr, TypeAdapter
 
-from shared.errors import CredentialError, RegistryError
-from shared.faults import FaultCode
+from shared.errors import CredentialError, RegistryError, UnmetConditionError
+from shared.faults import Fault, FaultCode
 from shared.jobs.accesses import Access, accesses, hosts_of
 from shared.jobs.commands import (
     Command,
@@ -119,10 +119,22 @@ def _open_login(vault: KeyRing, job: Released, access: Access) -> Login:
             f"the registry's host is now {registry['host']}, but the job is for {host}",
             remedy="Repeat the request.",
         )
+    _require_minted(registry)
     limited = Limited.model_validate(registry)
     is_test = job.kind == Kind.REGISTRY_TEST
     require_allowed([limited], [job.server_id], job.fair_key, is_test=is_test)
     return open_stored_login(vault, job.organization_id, access.registry_id, registry)
+
+
+def _require_minted(registry: Mapping[str, Any]) -> None:
+    """Raise the error with which a provider refused the registry's source, if it has no login."""
+    if registry.get("credential_error"):
+        fault = Fault.model_validate(registry["credential_error"])
+        raise UnmetConditionError(fault.code, fault.message, remedy=fault.remedy)
+    if registry["password"] is None:
+        raise CredentialError(
+            f"wharf control has no login for {registry['host']} yet", remedy="Repeat the request."
+        )
 
 
 def open_stored_login(
@@ -136,7 +148,8 @@ def open_stored_login(
     host, username = registry["host"], registry["username"]
     context = SealContext("credential", organization_id, registry_id, host, username)
     secret = vault.open(registry["password"], context)
-    return Login(host=host, username=username, secret=SecretStr(secret))
+    expires_at = registry.get("password_expires_at")
+    return Login(host=host, username=username, secret=SecretStr(secret), expires_at=expires_at)
 
 
 def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:

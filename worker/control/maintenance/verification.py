@@ -44,6 +44,8 @@ SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id
   LEFT JOIN digest_check c ON c.job_id = job.job_id
  WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'
    AND job.finished_at > now() - interval '10 minutes'
+   AND r.password IS NOT NULL
+   AND NOT EXISTS (SELECT FROM registry_without_login l WHERE l.registry_id = r.registry_id)
    AND job.result->>'digest' ~ '^sha256:[0-9a-f]{{64}}$'
    AND ({UNCHECKED} OR c.retryable AND {CHECK_DUE})
    AND {{rows}}

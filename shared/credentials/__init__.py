@@ -1,0 +1,1 @@
+"""Sources of short-lived logins: what a provider needs to issue one. Only control opens them."""

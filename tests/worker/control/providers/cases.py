@@ -1,0 +1,74 @@
+"""The providers of the conformance suite: one case for each kind of source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from aiohttp import web
+
+from shared.credentials.ecr import EcrSource
+from shared.credentials.kinds import AnySource
+from tests.fakes import ecr
+from tests.fakes.web import Answer
+
+LIFE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A provider that serves ``hosts``, and what it is asked for.
+
+    ``refused`` is a source that it does not accept, ``denied`` one without the permission.
+    ``secrets`` may stand in no error. ``fail`` makes it answer something else; ``turn_clock`` sets
+    how far its clock is ahead; ``accepts`` tells whether a password opens the registry.
+    """
+
+    kind: str
+    host: str
+    hosts: Mapping[str, Answer]
+    source: AnySource
+    refused: AnySource
+    denied: AnySource
+    secrets: tuple[str, ...]
+    fail: Callable[[Callable[[], web.Response]], None]
+    turn_clock: Callable[[timedelta], None]
+    accepts: Callable[[str], bool]
+
+
+@dataclass
+class _Ecr:
+    aws: ecr.Aws = field(default_factory=lambda: ecr.Aws(life=LIFE))
+
+    def fail(self, failure: Callable[[], web.Response]) -> None:
+        self.aws.failure = failure
+
+    def turn_clock(self, ahead: timedelta) -> None:
+        self.aws.ahead = ahead
+
+
+def make_ecr_case() -> Case:
+    provider = _Ecr()
+    denied_id, denied_secret = "AKIADENIEDEXAMPLE000", "denied/secret/of/a/user/without/rights"
+    provider.aws.keys[denied_id] = ecr.Key(denied_secret, may_login=False)
+    wrong = "wrong/secret/wrong/secret/wrong/secret/1"
+    return Case(
+        "ecr",
+        ecr.HOST,
+        {ecr.API: provider.aws.api, ecr.STS: provider.aws.sts},
+        source=_ecr_source(ecr.KEY_ID, ecr.SECRET),
+        refused=_ecr_source(ecr.KEY_ID, wrong),
+        denied=_ecr_source(denied_id, denied_secret),
+        secrets=(ecr.SECRET, denied_secret, wrong),
+        fail=provider.fail,
+        turn_clock=provider.turn_clock,
+        accepts=lambda password: password in provider.aws.tokens,
+    )
+
+
+def _ecr_source(key_id: str, secret: str) -> EcrSource:
+    return EcrSource.model_validate(
+        {"kind": "ecr", "accessKeyId": key_id, "secretAccessKey": secret}
+    )
+
+
+CASES = {"ecr": make_ecr_case}

@@ -1,0 +1,1 @@
+"""Providers of registries that issue short-lived logins: one module for each kind of source."""

@@ -1,0 +1,1 @@
+"""AWS: keys from their sources, signed requests, and the hosts of its services."""

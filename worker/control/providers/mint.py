@@ -1,0 +1,46 @@
+"""Choose the minter for a source."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.credentials.ecr import EcrSource
+from shared.credentials.kinds import AnySource
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from worker.control.providers.aws.machine import MachineIdentity
+from worker.control.providers.ecr import EcrMinter
+from worker.control.providers.provider import HttpClient, Minted
+
+LONGEST = timedelta(days=7)
+RESOLUTION = timedelta(seconds=1)
+"""That of a ``Date`` header: a login may end earlier by it."""
+
+
+@dataclass(frozen=True)
+class Mint:
+    """All minters; ``machine`` is the identity of control's machine."""
+
+    client: HttpClient
+    machine: MachineIdentity = field(default_factory=MachineIdentity)
+
+    async def mint(self, source: AnySource, host: str, now: datetime) -> Minted:
+        """Return a login for the registry ``host``.
+
+        Raises:
+            RegistryError: the provider refuses or cannot be reached; or its login has ended
+                already.
+        """
+        minted = await self._mint(source, host, now)
+        lifetime = minted.lifetime - RESOLUTION
+        if lifetime <= timedelta():
+            raise RegistryError(
+                FaultCode.REGISTRY_ERROR,
+                f"the provider gave a login for {host} that has expired already",
+                remedy="Nothing is to be done: wharf control asks again.",
+            )
+        return Minted(minted.password, min(lifetime, LONGEST))
+
+    async def _mint(self, source: AnySource, host: str, now: datetime) -> Minted:
+        match source:
+            case EcrSource():
+                return await EcrMinter(self.machine).mint(source, host, self.client, now)
