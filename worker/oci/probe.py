@@ -24,6 +24,7 @@ from worker.oci.registry.authentication import authenticate
 from worker.oci.registry.client import ECR_USERNAME, RegistryClient
 from worker.oci.registry.listing import list_repositories, list_tags, read_first_page
 from worker.oci.registry.manifests import MISSING
+from worker.oci.registry.pull_limit import read_pull_limit
 from worker.oci.registry.uploads import Upload, Uploads
 from worker.oci.transport.address import require_host
 from worker.oci.transport.endpoint import Endpoint, connect, find_endpoint
@@ -233,12 +234,15 @@ class _ProbeStages:
         try:
             await read_first_page(self._client, self.repository, self._first_page)
         except RegistryError as error:
-            if error.code in MISSING:
-                return Finding(f"{self.repository} does not exist yet, but this login may read it")
-            if error.code != FaultCode.PULL_DENIED:
+            if error.code == FaultCode.PULL_DENIED:
+                return await self._explain_denied_pull(error)
+            if error.code not in MISSING:
                 raise
-            return await self._explain_denied_pull(error)
-        return Finding(f"{self.repository} could be read")
+            text = f"{self.repository} does not exist yet, but this login may read it"
+        else:
+            text = f"{self.repository} could be read"
+        limit = await read_pull_limit(self._client)
+        return Finding(f"{text}; {limit}" if limit else text)
 
     async def _explain_denied_pull(self, error: RegistryError) -> Finding:
         """Find out if a denial may be the registry's answer for a repository that does not exist.

@@ -21,11 +21,16 @@ from worker.oci.auth.realm import Realm, parse_realm, require_equal_verification
 from worker.oci.auth.scope import Scope, parse_granted
 from worker.oci.transport.answers import make_response_error
 from worker.oci.transport.http import Request, Response, Transport
+from worker.oci.transport.remedies import find_remedy
 from worker.oci.transport.route import Route
 from worker.oci.transport.shape import has_words, parse_error_codes
 from worker.oci.transport.verdicts import DENIED, Operation
 
 CLIENT_ID = "wharfinger"
+DENIES_LOGINS = frozenset({"ghcr.io"})
+"""Registries whose token server gives a token to every right login, whatever its permissions are,
+and answers "denied" to a wrong one."""
+
 DEFAULT_LIFE_SECONDS = 60.0
 SKEW_SECONDS = 10.0
 _REMEDIES = {
@@ -129,9 +134,11 @@ class TokenSource:
             return None
         granted = ", ".join(sorted(token.granted or ())) or "nothing"
         where = f"{self._registry}/{scope.name}"
+        code = DENIED[scope.operation] if self._login else FaultCode.AUTH_MISSING
         return RegistryError(
-            DENIED[scope.operation] if self._login else FaultCode.AUTH_MISSING,
+            code,
             f"{_describe_denial(scope.operation, is_anonymous=self._login is None)} {where}",
+            remedy=find_remedy(self._registry, code),
             evidence=f"the token server {self._realm.url.host} grants: {granted}",
         )
 
@@ -198,6 +205,7 @@ class TokenSource:
             Operation.PING if response.status in {401, 423} else operation,
             f"{self._registry} through its token server {host}",
             is_anonymous=self._login is None,
+            registry=self._registry,
         )
         if response.status in {401, 423, 429} or has_words(response):
             return error
@@ -206,10 +214,12 @@ class TokenSource:
                 return error
             return _make_no_token(self._realm, response, error.retry_after_seconds)
         # Some answer "denied" to a right login without this permission, others to a wrong password.
-        is_known = scope or "DENIED" in codes
+        is_known = (scope or "DENIED" in codes) and self._registry not in DENIES_LOGINS
+        code = DENIED[operation if is_known else Operation.PING]
         return RegistryError(
-            DENIED[operation if is_known else Operation.PING],
+            code,
             f"the token server {host} of {self._registry} refuses {scope or 'this login'}",
+            remedy=find_remedy(self._registry, code, response.body),
             evidence=", ".join((f"HTTP {response.status}", *codes[:3])),
         )
 

@@ -233,6 +233,7 @@ class RegistryClient:
             self._subject(repository, target if repository else ""),
             is_anonymous=self.login is None,
             is_proved=self.is_proved,
+            registry=self.host.name,
         )
 
     async def _examine(self, response: Response) -> None:
@@ -254,7 +255,11 @@ class RegistryClient:
             return
         if self.is_open:
             raise make_response_error(
-                response, Operation.PING, self.host.name, is_anonymous=self.login is None
+                response,
+                Operation.PING,
+                self.host.name,
+                is_anonymous=self.login is None,
+                registry=self.host.name,
             )
         url = await self.url("")
         request = Request("GET", url, same_origin_only=True)

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from shared.errors import RegistryError
 from shared.faults import FaultCode
 from worker.oci.transport.http import Response
+from worker.oci.transport.rate_limit import RateLimit
+from worker.oci.transport.remedies import find_remedy
 from worker.oci.transport.shape import parse_error_codes, parse_retry_after
 from worker.oci.transport.verdicts import Operation, diagnose
 
@@ -52,11 +54,13 @@ def make_response_error(
     *,
     is_anonymous: bool,
     is_proved: bool = False,
+    registry: str = "",
 ) -> RegistryError:
     """Make the error for a response that is not the expected one.
 
     ``subject`` is what the request was about, ``host/repository``; ``is_anonymous`` if no login was
     sent. ``is_proved`` if the host is known to be a registry, so that its web pages are its own.
+    ``registry`` is its canonical name, by which its provider's remedies are found.
     """
     codes = parse_error_codes(response)
     code = diagnose(response, operation, is_anonymous=is_anonymous, is_proved=is_proved)
@@ -66,7 +70,7 @@ def make_response_error(
     return RegistryError(
         code,
         f"cannot {verb} {subject}: {reason}",
-        remedy=LOCKED_REMEDY if is_locked else "",
+        remedy=LOCKED_REMEDY if is_locked else find_remedy(registry, code, response.body),
         evidence=_describe(response, codes),
         retry_after_seconds=parse_retry_after(response.headers, datetime.now(UTC)),
     )
@@ -111,4 +115,6 @@ def _describe(response: Response, codes: tuple[str, ...]) -> str:
         parts.append("a web page")
     if response.is_redirect and response.location:
         parts.append(f"redirects to {response.location.host}")
+    if limit := RateLimit.parse(response.headers):
+        parts.append(str(limit))
     return ", ".join(parts)

@@ -67,6 +67,12 @@ MESSAGE_RULES = (
         "project library2 not found",  # Harbor
     ),
     MessageRule(
+        r"\brepo does not exist|Creating on push requires",
+        FaultCode.REPO_MISSING,
+        "gcr.io repo does not exist. Creating on push requires the "
+        "artifactregistry.repositories.createOnPush permission",  # Google
+    ),
+    MessageRule(
         r"account[^.]{0,60}\b(?:is|has been) (?:temporarily )?(?:locked|suspended|disabled)"
         r"|user[^.]{0,60}\b(?:is|has been) (?:locked|disabled|blocked)",
         FaultCode.AUTH_BAD_CREDENTIALS,

@@ -1,0 +1,1 @@
+"""Fakes of cloud registries on their real host names, in front of a real registry."""
