@@ -39,8 +39,8 @@ def make_image(
     """Load an image into the Engine at ``unix:///…`` under ``name``.
 
     It has a layer of random bytes for each size, and one of ``files`` (path in the image → file of
-    ours, executable). It is held in memory while it is made. ``health_check`` is a command that an
-    Engine asks each second.
+    ours, executable; a file that occurs twice is stored once). It is held in memory while it is
+    made. ``health_check`` is a command that an Engine asks each second.
 
     Raises:
         SetupError: the Engine does not take it.
@@ -53,9 +53,12 @@ def make_image(
 
 
 class _Entry(NamedTuple):
+    """A file; ``link`` is the name of an earlier one with the same content."""
+
     name: str
     content: bytes
     mode: int = 0o644
+    link: str = ""
 
 
 def _random_layer(seed: str, size_bytes: int) -> bytes:
@@ -64,9 +67,15 @@ def _random_layer(seed: str, size_bytes: int) -> bytes:
 
 
 def _files_layer(files: Mapping[str, Path]) -> bytes:
-    return _tar(
-        [_Entry(name.lstrip("/"), path.read_bytes(), 0o755) for name, path in files.items()]
-    )
+    entries: list[_Entry] = []
+    first: dict[Path, str] = {}
+    for name, path in ((name.lstrip("/"), path) for name, path in files.items()):
+        if path in first:
+            entries.append(_Entry(name, b"", 0o755, first[path]))
+        else:
+            entries.append(_Entry(name, path.read_bytes(), 0o755))
+            first[path] = name
+    return _tar(entries)
 
 
 def _config(
@@ -106,6 +115,8 @@ def _tar(entries: Sequence[_Entry]) -> bytes:
         for entry in entries:
             header = tarfile.TarInfo(entry.name)
             header.size, header.mode = len(entry.content), entry.mode
+            if entry.link:
+                header.type, header.linkname = tarfile.LNKTYPE, entry.link
             archive.addfile(header, io.BytesIO(entry.content))
     return buffer.getvalue()
 

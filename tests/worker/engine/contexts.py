@@ -11,6 +11,9 @@ from worker.engine.builds.files import BuildFiles
 from worker.local.images import HERE, make_image
 
 BUSYBOX = Path("/bin/busybox")
+PROGRAMS = {"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX}
+"""The files of images with a shell, by their paths there. All have the same layer."""
+
 BASE = "localhost:1/library/base:1"
 """With the containerd image store BuildKit asks the registry of a name before it takes the local
 image. Nobody answers here, at once."""
@@ -21,10 +24,15 @@ def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -
     make_image(
         docker_host,
         name,
-        files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX},
+        files=PROGRAMS,
         command=["/bin/sh"],
         architecture=architecture,
     )
+
+
+def keep_layers(docker_host: str) -> None:
+    """Keep the layers of images with a shell in the Engine: unpacking them costs a process each."""
+    make_base(docker_host, "localhost:1/kept:1")
 
 
 async def context(

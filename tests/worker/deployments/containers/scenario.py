@@ -24,7 +24,7 @@ from shared.jobs.commands import (
 from shared.jobs.results import ContainerResult, ControlResult, LogsResult
 from shared.reference import Reference
 from tests.waiting import wait_until
-from tests.worker.engine.contexts import BUSYBOX
+from tests.worker.engine.contexts import PROGRAMS
 from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.containers import replace_container
@@ -68,7 +68,7 @@ class ContainerScenario:
         make_image(
             self.local.docker_host,
             str(target),
-            files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX},
+            files=PROGRAMS,
             command=["/bin/sh", "-c", script, version],
         )
         pushed = await images.push(self.engine, target, None, ignore, IDLE)

@@ -22,7 +22,7 @@ from shared.jobs.results import ControlResult, ServiceResult
 from shared.reference import Reference
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import SERVE
-from tests.worker.engine.contexts import BUSYBOX
+from tests.worker.engine.contexts import PROGRAMS
 from tests.worker.engine.parts import IDLE, RegistryFixture
 from tests.worker.engine.test_images import ignore
 from worker.deployments.control import control_application
@@ -87,7 +87,7 @@ class ServiceScenario:
         make_image(
             self.local.docker_host,
             str(target),
-            files={"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX, "bin/mkdir": BUSYBOX},
+            files=PROGRAMS,
             command=["/bin/sh", "-c", script, version],
             health_check=health_check,
             architecture=architecture,
