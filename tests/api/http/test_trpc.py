@@ -384,6 +384,6 @@ async def test_a_domain_error_carries_our_code_and_remedy(client: httpx2.AsyncCl
     assert data["cause"] == {
         "code": "password_needed",
         "stage": None,
-        "remedy": "Give the password together with the new host or username.",
+        "remedy": "Give the password or the credential together with the new host or username.",
         "jobId": None,
     }
