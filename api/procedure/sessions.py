@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any, cast
 
 from psycopg import AsyncConnection
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.database import OPTIONS, TCP_TIMEOUTS
@@ -23,7 +24,17 @@ async def open_sessions(url: str) -> AsyncIterator[Sessions]:
 
     Rows stay readable after the commit, and no error shows the values of a statement.
     """
-    engine = create_async_engine(
+    engine = _engine(url)
+    try:
+        yield async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
+    finally:
+        await engine.dispose()
+
+
+@lru_cache(maxsize=4)
+def _engine(url: str) -> AsyncEngine:
+    """Make the engine of a URL once: it holds the compiled statements, and no open connection."""
+    return create_async_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         pool_size=CONNECTIONS,
         max_overflow=0,
@@ -33,10 +44,6 @@ async def open_sessions(url: str) -> AsyncIterator[Sessions]:
         json_deserializer=load_document,
         connect_args={"options": OPTIONS, **TCP_TIMEOUTS},
     )
-    try:
-        yield async_sessionmaker(engine, class_=AsyncSession, expire_on_commit=False)
-    finally:
-        await engine.dispose()
 
 
 async def connection_of(session: AsyncSession) -> AsyncConnection[Any]:
