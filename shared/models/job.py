@@ -162,7 +162,10 @@ class Job(SQLModel, table=True):
 
 
 class JobAttempt(SQLModel, table=True):
-    """An attempt; ``incarnation`` names its worker, ``last_event_number`` its last stored event."""
+    """An attempt; ``incarnation`` names its worker, ``last_event_number`` its last stored event.
+
+    ``login_expires_at`` is the end of the first of its short-lived logins, if it has any.
+    """
 
     __tablename__ = "job_attempt"
     __table_args__ = (
@@ -181,6 +184,7 @@ class JobAttempt(SQLModel, table=True):
     dispatched_at: Moment = moment(default_now=True)
     started_at: Moment = moment()
     ended_at: Moment = moment()
+    login_expires_at: Moment = moment()
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     last_event_number: int = _zero()

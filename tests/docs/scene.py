@@ -53,10 +53,16 @@ class Scene:
             return [f"{block.place}: {type(error).__name__}: {error}"]
 
     def tidy(self) -> None:
-        """Remove servers that a page added and that nobody let join."""
+        """Remove servers that a page added and that nobody let join.
+
+        Registries with a credential too: no provider is in reach, so `wharf doctor` finds them bad.
+        """
         for server in self.stack.call("server.all"):
             if not server["online"]:
                 self.stack.call("server.remove", {"serverId": server["serverId"]})
+        for registry in self.stack.call("registry.all"):
+            if registry["credential"]:
+                self.stack.call("registry.remove", {"registryId": registry["registryId"]})
 
     def _run(self, block: Block) -> Iterator[str]:
         if block.name:

@@ -116,10 +116,17 @@ DISPATCH = """, served AS (
                  published_at = clock_timestamp()
     FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
   RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
-            job.registry_id, job.fair_key, chosen.rank
+            job.registry_id, job.fair_key, chosen.rank,
+            -- All that the command names: its own, the source of a copy, those of a compose file.
+            ARRAY[job.registry_id, job.command->>'source_registry_id'] || ARRAY(
+              SELECT id #>> '{}' FROM jsonb_path_query(job.command, '$.images[*].registry_id') id
+            ) AS registry_ids
 ), attempts AS (
-  INSERT INTO job_attempt (job_id, attempt, server_id) SELECT job_id, attempt, server_id
-    FROM dispatched
+  INSERT INTO job_attempt (job_id, attempt, server_id, login_expires_at)
+  SELECT job_id, attempt, server_id, (
+           SELECT min(password_expires_at) FROM registry JOIN credential_source USING (registry_id)
+            WHERE registry_id = ANY (d.registry_ids))
+    FROM dispatched d
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
        d.fair_key, e.public_key, coalesce(given.sealed, '{}') AS sealed,
@@ -135,11 +142,7 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
                CASE WHEN r.password IS NULL OR r.password_expires_at <= now() THEN s.error END)
            ) AS registries
       FROM registry r LEFT JOIN credential_source s USING (registry_id)
-     -- All that the command names: its own, the source of a copy, those of a compose file.
-     WHERE r.registry_id = ANY (
-         ARRAY[d.registry_id, d.command->>'source_registry_id'] || ARRAY(
-           SELECT id #>> '{}' FROM jsonb_path_query(d.command, '$.images[*].registry_id') id))
-       AND r.organization_id = d.organization_id) known
+     WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) known
  ORDER BY d.rank
 """
 RELEASE = CHOOSE + DISPATCH

@@ -27,7 +27,8 @@ from worker.control.providers.provider import Minted
 from worker.control.service import Service
 
 SERVICE = "minting"
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 10.0
+BUSY_SECONDS = 0.2
 MAX_CONCURRENT = 16
 """The logins that one control process renews at the same time."""
 
@@ -62,6 +63,10 @@ UPDATE credential_source s SET claimed_until = now() + %(lease)s
 RETURNING s.registry_id, s.organization_id, s.revision, s.sealed, s.failures, r.host, r.username
 """,
 )
+NEXT = """
+SELECT extract(epoch FROM min(greatest(renew_at, claimed_until)) - now())::float AS seconds
+  FROM credential_source
+"""
 # In this order the API locks them too.
 LOCK = "SELECT FROM registry WHERE registry_id = %(registry_id)s FOR NO KEY UPDATE"
 # Only of the source that was asked: it may have been replaced meanwhile.
@@ -119,11 +124,17 @@ class Minting:
     async def renew(self, _pool: Pool) -> float:
         """Start to renew what is due, up to the limit; return the seconds until the next run."""
         room = MAX_CONCURRENT - len(self._running)
-        for due in await self._take(room) if room else ():
-            task = asyncio.create_task(self._renew(due))
+        if not room:
+            return IDLE_SECONDS  # the end of an attempt starts the next run
+        async with self.pool.connection() as connection:
+            rows = await change(connection, TAKE, {"room": room, "lease": LEASE})
+            following = await (await connection.execute(NEXT)).fetchone()
+        for row in rows:
+            task = asyncio.create_task(self._renew(Due(**row)))
             self._running.add(task)
             task.add_done_callback(self._ended)
-        return IDLE_SECONDS
+        seconds = following["seconds"] if following else None
+        return IDLE_SECONDS if seconds is None else min(max(seconds, BUSY_SECONDS), IDLE_SECONDS)
 
     async def settle(self) -> None:
         """Wait until the attempts that run now have ended."""
@@ -135,11 +146,6 @@ class Minting:
         if self._running:
             await asyncio.wait(self._running, timeout=LEAVE_SECONDS)
             await end(*self._running)
-
-    async def _take(self, room: int) -> list[Due]:
-        async with self.pool.connection() as connection:
-            rows = await change(connection, TAKE, {"room": room, "lease": LEASE})
-        return [Due(**row) for row in rows]
 
     async def _renew(self, due: Due) -> None:
         found = await caught(self._mint(due))

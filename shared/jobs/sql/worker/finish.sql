@@ -3,7 +3,8 @@
 --   → {status: recorded, state} | {status: already_recorded, outcome} | {status: refused | fenced}
 -- A failed job is tried again if its error is retryable and `max_failures` is not reached; `retry_after_seconds` is
 -- honoured up to an hour. A job that is returned, or cancelled without a request, is queued again: the first
--- three times this is no failure, later it is (`returned_too_often`). A result that cannot be stored, or that has an invalid digest, is a failure.
+-- three times this is no failure, later it is (`returned_too_often`). A job whose short-lived login ended during the
+-- attempt, so that the registry refused it, is queued again and gets a fresh one; that is never a failure. A result that cannot be stored, or that has an invalid digest, is a failure.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -11,6 +12,7 @@ DECLARE
   outcome text := document->>'outcome';
   kept jsonb := public.readable_document(document->'result', 262144);
   what jsonb := public.readable_document(document->'error', 262144);
+  login_ended boolean;
   too_often boolean;
   before text;
 BEGIN
@@ -27,8 +29,21 @@ BEGIN
     what := CASE WHEN outcome = 'failed' THEN
       '{"code": "internal", "message": "the worker reported a failure without its cause", "remedy": "Read the worker''s log on the server.", "retryable": false}'::jsonb END;
   END IF;
-  too_often := outcome IN ('cancelled', 'returned') AND 3 <= (
-    SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned');
+  -- Decided here, by the clock of the database: a worker cannot prolong its attempts by saying so.
+  login_ended := outcome = 'failed'
+    AND coalesce(what->>'code' IN ('auth_expired', 'auth_bad_credentials', 'auth_missing', 'pull_denied', 'push_denied'), false)
+    AND EXISTS (
+      SELECT FROM public.job_attempt a
+       WHERE a.job_id = document->>'job_id' AND a.attempt = (document->>'attempt')::integer
+         AND a.started_at < a.login_expires_at AND a.login_expires_at <= now() + interval '2 seconds');
+  IF login_ended THEN
+    outcome := 'returned';
+    what := jsonb_build_object('code', 'auth_expired', 'message', 'the login ended during the transfer',
+      'remedy', 'Nothing is to be done: the job is repeated with a fresh login.', 'retryable', true);
+  END IF;
+  too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND 3 <= (
+    SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned'
+       AND coalesce(a.error->>'code', '') <> 'auth_expired');
   IF too_often THEN
     what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave back this job four times unfinished',
       'remedy', 'Read the worker''s log on the server: something stops or restarts it. If the job has failed, submit it again.', 'retryable', true);

@@ -15,6 +15,7 @@ from shared.credentials.ecr import EcrSource
 from shared.database import Pool, open_pool
 from shared.errors import WharfError
 from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy, ImagePull
+from shared.set_aside import change
 from shared.vault import SealContext
 from tests.fakes import ecr
 from tests.fakes.certificates import Authority
@@ -22,7 +23,14 @@ from tests.fakes.named import NamedHosts, open_named
 from tests.waiting import wait_until
 from tests.world import EnrolledServer, World
 from worker.control.credentials.grants import seal_grants
-from worker.control.credentials.minting import LONGEST_PAUSE, Minting
+from worker.control.credentials.minting import (
+    IDLE_SECONDS,
+    LEASE,
+    LONGEST_PAUSE,
+    TAKE,
+    Due,
+    Minting,
+)
 from worker.control.providers.mint import Mint
 
 SOURCE = EcrSource.model_validate(
@@ -55,6 +63,12 @@ class Scenario:
         minting = self.minting()
         await minting.renew(self.pool)
         await minting.settle()
+
+    async def claim(self) -> Due:
+        """Claim the one source that is due, and do nothing with it."""
+        async with self.pool.connection() as connection:
+            [row] = await change(connection, TAKE, {"room": 1, "lease": LEASE})
+        return Due(**row)
 
     async def row(self, registry_id: str) -> dict[str, Any]:
         [row] = await self.world.rows(
@@ -156,8 +170,7 @@ async def test_another_replica_goes_on_after_one_that_died_while_it_asked(
     scenario: Scenario,
 ) -> None:
     registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
-    dead = scenario.minting()
-    await dead._take(1)
+    await scenario.claim()
     await scenario.renew()
     assert scenario.aws.logins == 0
 
@@ -218,7 +231,7 @@ async def test_the_login_of_a_source_that_was_replaced_meanwhile_is_not_stored(
 ) -> None:
     registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
     minting = scenario.minting()
-    [due] = await minting._take(1)
+    due = await scenario.claim()
     minted = await minting._mint(due)
     await scenario.world.owner.execute("UPDATE credential_source SET revision = 'another'")
 
@@ -386,3 +399,15 @@ async def test_no_row_and_no_job_holds_the_secret_in_clear(
     text = json.dumps(found, default=str)
 
     assert not [secret for secret in (ecr.SECRET, "not the secret", *tokens) if secret in text]
+
+
+async def test_the_next_run_is_when_the_next_login_is_due(scenario: Scenario) -> None:
+    scenario.aws.life = timedelta(seconds=12)
+    await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    assert await scenario.minting().renew(scenario.pool) <= IDLE_SECONDS
+    await scenario.replicas[0].settle()
+
+    seconds = await scenario.minting().renew(scenario.pool)
+
+    # Half of eleven seconds: a Date header is exact to one.
+    assert 4 < seconds < 6
