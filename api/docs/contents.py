@@ -24,6 +24,8 @@ CONTENTS = (
         (
             "how-to/registries",
             "how-to/providers",
+            "how-to/google",
+            "how-to/azure",
             "how-to/build",
             "how-to/deploy",
             "how-to/stop-and-start",

@@ -4,10 +4,12 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
+from shared.credentials.acr import AcrSource
 from shared.credentials.ecr import EcrSource
+from shared.credentials.google import GoogleSource
 from shared.vault import SealContext
 
-AnySource = Annotated[EcrSource, Field(discriminator="kind")]
+AnySource = Annotated[AcrSource | EcrSource | GoogleSource, Field(discriminator="kind")]
 """The kinds that exist."""
 
 _SOURCES: TypeAdapter[AnySource] = TypeAdapter(AnySource)

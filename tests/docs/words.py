@@ -81,8 +81,9 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "WHARF_MACHINE_IDENTITY": (
         (),
         (
-            "`true`: a registry's credential may use the identity of control's machine at AWS. "
-            "Then every administrator of every organization can use it. `false`: it is refused."
+            "`true`: a registry's credential may use the identity of control's machine: at AWS, "
+            "and by tokens in its files and URLs for Google and Azure. Then every administrator of "
+            "every organization can use it. `false`: it is refused."
         ),
     ),
     "WHARF_JOB_RETENTION_DAYS": (

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from shared.credentials.acr import AcrSource
 from shared.credentials.ecr import EcrSource
+from shared.credentials.google import GoogleSource
 from shared.credentials.kinds import AnySource
 from shared.errors import RegistryError
 from shared.faults import FaultCode
+from worker.control.providers.acr import AcrMinter
 from worker.control.providers.aws.machine import MachineIdentity
 from worker.control.providers.ecr import EcrMinter
+from worker.control.providers.google import GoogleMinter
 from worker.control.providers.provider import HttpClient, Minted
 
 LONGEST = timedelta(days=7)
@@ -44,3 +48,9 @@ class Mint:
         match source:
             case EcrSource():
                 return await EcrMinter(self.machine).mint(source, host, self.client, now)
+            case GoogleSource():
+                minter = GoogleMinter(self.machine.is_allowed)
+                return await minter.mint(source, host, self.client, now)
+            case AcrSource():
+                acr = AcrMinter(self.machine.is_allowed)
+                return await acr.mint(source, host, self.client, now)

@@ -3,12 +3,17 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 from aiohttp import web
 
+from shared.credentials.acr import AcrSource
 from shared.credentials.ecr import EcrSource
+from shared.credentials.google import GoogleSource
 from shared.credentials.kinds import AnySource
 from tests.fakes import ecr
+from tests.fakes.providers import acr
+from tests.fakes.providers.google import Google, ServiceAccount
 from tests.fakes.web import Answer
 
 LIFE = timedelta(hours=2)
@@ -71,4 +76,60 @@ def _ecr_source(key_id: str, secret: str) -> EcrSource:
     )
 
 
-CASES = {"ecr": make_ecr_case}
+def make_google_case() -> Case:
+    cloud = Google()
+    cloud.access.life = LIFE
+    stranger, blocked = (
+        ServiceAccount(),
+        ServiceAccount("blocked@my-project.iam.gserviceaccount.com"),
+    )
+    cloud.blocked = blocked.email
+    accounts = (cloud.account, stranger, blocked)
+    return Case(
+        "google",
+        "gcr.io",
+        dict.fromkeys(cloud.hosts(), cloud.answer),
+        source=_google_source(cloud.account),
+        refused=_google_source(stranger),
+        denied=_google_source(blocked),
+        secrets=tuple(account.file["private_key"].splitlines()[3] for account in accounts),
+        fail=partial(setattr, cloud, "failure"),
+        turn_clock=partial(setattr, cloud.clock, "offset"),
+        accepts=lambda password: cloud.access.find(password) is not None,
+    )
+
+
+def _google_source(account: ServiceAccount) -> GoogleSource:
+    return GoogleSource.model_validate({"kind": "google", "serviceAccountKey": account.text})
+
+
+def make_acr_case() -> Case:
+    cloud = acr.Acr()
+    cloud.refreshes.life = LIFE
+    wrong = "wrong~secret-98765"
+    return Case(
+        "acr",
+        cloud.host,
+        dict.fromkeys(cloud.hosts(), cloud.answer),
+        source=_acr_source(acr.CLIENT, cloud.secret),
+        refused=_acr_source(acr.CLIENT, wrong),
+        denied=_acr_source(*cloud.without_role),
+        secrets=(cloud.secret, wrong, cloud.without_role[1]),
+        fail=partial(setattr, cloud, "failure"),
+        turn_clock=partial(setattr, cloud.clock, "offset"),
+        accepts=lambda password: cloud.refreshes.find(password) is not None,
+    )
+
+
+def _acr_source(client_id: str, secret: str) -> AcrSource:
+    return AcrSource.model_validate(
+        {
+            "kind": "acr",
+            "tenantId": acr.TENANT,
+            "clientId": client_id,
+            "clientSecret": secret,
+        }
+    )
+
+
+CASES = {"acr": make_acr_case, "ecr": make_ecr_case, "google": make_google_case}
