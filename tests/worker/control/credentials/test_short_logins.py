@@ -1,0 +1,306 @@
+"""Logins that end after seconds: control renews them, and transfers go on through every fault.
+
+Control runs as it does in production, with AWS as a fake on its real names in front of a real
+registry. The server's worker is short: it claims what control sends, opens the login with its own
+key, copies with our client, and reports the outcome to the database.
+"""
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.credentials.ecr import EcrSource
+from shared.database import listening, open_pool
+from shared.errors import WharfError
+from shared.ids import make_id
+from shared.jobs.accesses import hosts_of
+from shared.jobs.commands import ImageCopy, parse_command
+from shared.reference import parse_registry
+from shared.vault import KeyRing
+from tests.fakes import ecr
+from tests.fakes.certificates import Authority
+from tests.fakes.named import NamedHosts, open_named
+from tests.journeys.canary import broker_keys, leaks, spellings
+from tests.waiting import wait_until
+from tests.worker.control.plane import Plane
+from tests.worker.oci.sample_images import RepositoryFixture, make_image
+from tests.world import EnrolledServer, World
+from worker.control.credentials.minting import Minting
+from worker.control.main import CHANNELS, Control
+from worker.control.providers.mint import Mint
+from worker.control.scheduling.publish import Publisher
+from worker.jobs.functions import fault_document
+from worker.local.registry import LocalRegistry
+from worker.login import Grants, login_context
+from worker.oci.copy import copy_image
+from worker.oci.registry.client import RegistryClient
+
+SOURCE = EcrSource.model_validate(
+    {"kind": "ecr", "accessKeyId": ecr.KEY_ID, "secretAccessKey": ecr.SECRET}
+)
+LAYERS = tuple(bytes([number]) * 50_000 for number in range(12))
+ENDED = "SELECT count(*) FILTER (WHERE finished_at IS NULL) AS open FROM job"
+
+
+@dataclass
+class Worker:
+    """The worker of one server. ``seen`` is everything that it got to see, opened."""
+
+    server: EnrolledServer
+    world: World
+    named: NamedHosts
+    seen: list[str] = field(default_factory=list)
+    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        beaten = 0.0
+        while True:
+            if time.monotonic() - beaten > 2:
+                jobs = [{"job_id": job_id, "attempt": 0} for job_id in self.running]
+                await self.server.call("heartbeat", "first", jobs=jobs)
+                beaten = time.monotonic()
+            for row in await self.world.rows(
+                "SELECT job_id, attempt FROM job WHERE state = 'dispatched'"
+            ):
+                if row["job_id"] not in self.running:
+                    self.running[row["job_id"]] = asyncio.create_task(self._attempt(**row))
+            await asyncio.sleep(0.05)
+
+    async def _attempt(self, job_id: str, attempt: int) -> None:
+        try:
+            claim = await self.server.call("claim", "first", job_id=job_id, attempt=attempt)
+            if claim["status"] == "claimed":
+                outcome = await self._work(claim, job_id, attempt)
+                await self.server.call("finish", "first", job_id=job_id, attempt=attempt, **outcome)
+        finally:
+            del self.running[job_id]
+
+    async def _work(self, claim: dict[str, Any], job_id: str, attempt: int) -> dict[str, Any]:
+        command = parse_command(claim["kind"], claim["command"])
+        assert isinstance(command, ImageCopy)
+        context = login_context(
+            organization_id=self.world.organization_id,
+            job_id=job_id,
+            attempt=attempt,
+            server_id=self.server.server_id,
+            hosts=hosts_of(command),
+        )
+        [secret] = claim["secrets"]
+        opened = KeyRing([self.server.key]).open(secret["sealed"], context)
+        self.seen += [json.dumps(claim), opened]
+        grants = Grants.model_validate_json(opened)
+        pull, push = (
+            grants.login_for(command.origin, "pull"),
+            grants.login_for(command.target, "push"),
+        )
+        origin, destination = (
+            parse_registry(each.registry) for each in (command.origin, command.target)
+        )
+        settings = self.named.settings
+        try:
+            async with (
+                RegistryClient(origin, pull, settings) as source,
+                RegistryClient(destination, push, settings) as target,
+            ):
+                await copy_image(source, command.origin, target, command.target, lambda _: None)
+        except WharfError as error:
+            return {"outcome": "failed", "error": fault_document(error.fault())}
+        return {"outcome": "succeeded", "result": {}}
+
+
+@dataclass
+class Scenario:
+    plane: Plane
+    aws: ecr.Aws
+    named: NamedHosts
+    registry: LocalRegistry
+    worker: Worker
+    registry_id: str = ""
+
+    @property
+    def world(self) -> World:
+        return self.plane.world
+
+    async def submit(self, target: str, target_id: str | None = None) -> str:
+        """Submit a copy from ECR to ``target``, there or at the registry ``target_id``."""
+        command = ImageCopy(
+            source=f"{ecr.HOST}/team/app:1",
+            source_registry_id=self.registry_id,
+            reference=target,
+            registry_id=target_id or self.registry_id,
+        )
+        return await self.world.submit(
+            self.worker.server, command, registry_id=target_id or self.registry_id
+        )
+
+    async def have_ended(self) -> bool:
+        [row] = await self.world.rows(ENDED)
+        return int(row["open"]) == 0
+
+    async def outcomes(self) -> list[tuple[str, int, str | None]]:
+        """Return each job's state, failures and the code of its error."""
+        rows = await self.world.rows("SELECT state, failures, error->>'code' AS code FROM job")
+        return [(row["state"], row["failures"], row["code"]) for row in rows]
+
+    @asynccontextmanager
+    async def control(self) -> AsyncIterator[asyncio.Task[None]]:
+        """Control, with AWS at the fake; it dies with the block, in the midst of its work."""
+        url = self.world.database.url("wharf_control")
+        publisher = Publisher(self.plane.broker.url("control"))
+        try:
+            async with open_pool(url) as pool:
+                control = Control(pool, self.world.keys, publisher)
+                control._minting = Minting(pool, self.world.keys, Mint(self.named.client))
+                async with listening(url, CHANNELS, control.on_notification):
+                    running = asyncio.create_task(control.run())
+                    yield running
+                    running.cancel()
+                    await asyncio.gather(running, return_exceptions=True)
+        finally:
+            publisher.close()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[LocalRegistry]:
+    if shutil.which("docker-registry") is None:
+        pytest.skip("there is no docker-registry here")
+    started = LocalRegistry.start(tmp_path / "registry")
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+async def scenario(
+    plane: Plane, registry: LocalRegistry, tmp_path: Path
+) -> AsyncIterator[Scenario]:
+    aws = ecr.Aws(registry=registry.host)
+    await RepositoryFixture(registry.host, "team/app").put("1", make_image(*LAYERS))
+    server = await plane.world.add_server(transfer_limit=8)
+    hosts = {ecr.API: aws.api, ecr.STS: aws.sts, ecr.HOST: aws.distribution}
+    async with open_named(Authority(tmp_path), hosts) as named:
+        worker = Worker(server, plane.world, named)
+        running = asyncio.create_task(worker.run())
+        found = Scenario(plane, aws, named, registry, worker)
+        try:
+            yield found
+        finally:
+            running.cancel()
+            await asyncio.gather(running, *worker.running.values(), return_exceptions=True)
+            await aws.close()
+
+
+async def test_tokens_of_ten_seconds_fail_no_transfer_through_deaths_and_outages(
+    scenario: Scenario,
+) -> None:
+    """A transfer every half second; AWS's API is down twice, control dies in between."""
+    scenario.aws.life = timedelta(seconds=10)
+    scenario.registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    begun = time.monotonic()
+
+    async def submit_until(second: float) -> None:
+        while time.monotonic() - begun < second:
+            number = int(time.monotonic() * 2) % 7
+            await scenario.submit(f"{ecr.HOST}/team/copy-{number}:{make_id()}")
+            await asyncio.sleep(0.5)
+
+    async with scenario.control():
+        await submit_until(6)
+        scenario.aws.failure = lambda: web.Response(status=503)
+        await submit_until(9)
+        scenario.aws.failure = None
+        await submit_until(14)
+    await submit_until(16)
+    async with scenario.control():
+        await submit_until(20)
+        scenario.aws.failure = lambda: web.Response(status=500)
+        await submit_until(22.5)
+        scenario.aws.failure = None
+        await submit_until(28)
+        await wait_until(scenario.have_ended, seconds=30)
+
+    outcomes = await scenario.outcomes()
+    assert len(outcomes) >= 40
+    assert set(outcomes) == {("succeeded", 0, None)}
+    assert scenario.aws.logins >= 4
+
+
+async def test_a_transfer_that_outlives_its_tokens_goes_on_with_fresh_ones(
+    scenario: Scenario,
+) -> None:
+    scenario.aws.life = timedelta(seconds=6)
+
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        if request.method == "GET" and "/blobs/" in request.path:
+            await asyncio.sleep(2.5)
+        return await scenario.aws.distribution(request)
+
+    scenario.named.hosts[ecr.HOST] = slowly
+    scenario.registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    elsewhere = await scenario.world.add_registry(host=scenario.registry.host)
+    async with scenario.control():
+        job_id = await scenario.submit(f"{scenario.registry.host}/team/long:1", elsewhere)
+        await wait_until(scenario.have_ended, seconds=60)
+
+    assert await scenario.outcomes() == [("succeeded", 0, None)]
+    attempts = await scenario.world.rows(
+        "SELECT outcome, error->>'code' AS code FROM job_attempt WHERE job_id = %s"
+        " ORDER BY attempt",
+        job_id,
+    )
+    *earlier, last = [(row["outcome"], row["code"]) for row in attempts]
+    assert earlier
+    assert set(earlier) == {("returned", "auth_expired")}
+    assert last == ("succeeded", None)
+    # A layer that has arrived is not fetched again.
+    blobs = [line for line in scenario.named.requests if "GET" in line and "/blobs/" in line]
+    assert len(blobs) < len(attempts) * len(LAYERS)
+
+
+async def test_a_stolen_server_holds_tokens_and_nowhere_is_the_secret(
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenario.registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    wrong = SOURCE.model_copy(update={"access_key_id": "AKIAUNKNOWNEXAMPLE00"})
+    await scenario.world.add_source(wrong, host=ecr.HOST)
+    async with scenario.control():
+        for number in range(3):
+            await scenario.submit(f"{ecr.HOST}/team/copy-{number}:1")
+        await wait_until(scenario.have_ended, seconds=30)
+
+    assert set(await scenario.outcomes()) == {("succeeded", 0, None)}
+    secret, tokens = spellings(ecr.SECRET, ecr.KEY_ID), set(scenario.aws.tokens)
+    seen = "\n".join(scenario.worker.seen)
+    assert any(token in seen for token in tokens)
+    logged = "".join(capsys.readouterr())
+    assert "login_not_renewed" in logged
+    places = {
+        "what the server saw": seen.encode(),
+        "the log": logged.encode(),
+        **broker_keys(scenario.plane.broker),
+        **await dump(scenario.world),
+    }
+    assert leaks(places.items(), secret) == []
+    del places["what the server saw"]
+    clear = {token.encode() for token in tokens}
+    assert leaks(places.items(), clear) == []
+
+
+async def dump(world: World) -> dict[str, bytes]:
+    """Every row of every table as text, by the table's name."""
+    names = await world.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return {
+        row["tablename"]: repr(
+            await world.rows(f"SELECT t::text FROM {row['tablename']} t")
+        ).encode()
+        for row in names
+    }
