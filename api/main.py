@@ -31,6 +31,7 @@ from api.limits.disk import DiskWatch
 from api.limits.guess_limit import GuessLimit
 from api.limits.rate_limit import RateLimiter
 from api.operations.health import answer_alive, answer_ready
+from api.operations.http_metrics import CountRequests, HttpMetrics
 from api.operations.metrics import Metrics
 from api.procedure.context import Resources
 from api.procedure.sessions import open_sessions
@@ -150,8 +151,10 @@ def create_app(
         redoc_url=None,
         exception_handlers={CallerGoneError: _answer_nobody, ClientDisconnect: _answer_nobody},
     )
+    http_metrics = HttpMetrics()
     app.add_middleware(RequestId)
-    _add_routes(app)
+    app.add_middleware(CountRequests, metrics=http_metrics)
+    _add_routes(app, http_metrics)
     return app
 
 
@@ -204,12 +207,12 @@ async def _begin(pool: Pool, settings: ApiSettings) -> None:
         ) from error
 
 
-def _add_routes(app: FastAPI) -> None:
+def _add_routes(app: FastAPI, http_metrics: HttpMetrics) -> None:
     def resources() -> Resources:
         held: Resources = app.state.resources
         return held
 
-    _add_watching(app, resources)
+    _add_watching(app, resources, http_metrics)
     add_docs(app, lambda: json.loads(_document()))
 
     @app.get("/api/trpc/job.events", include_in_schema=False)
@@ -236,7 +239,9 @@ def _add_routes(app: FastAPI) -> None:
         return await answer_unknown(resources(), path, request)
 
 
-def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
+def _add_watching(
+    app: FastAPI, resources: Callable[[], Resources], http_metrics: HttpMetrics
+) -> None:
     """Add the routes without a key: health, metrics, the OpenAPI document."""
 
     @app.get("/healthz", include_in_schema=False)
@@ -256,7 +261,7 @@ def _add_watching(app: FastAPI, resources: Callable[[], Resources]) -> None:
                 made[:] = [await asyncio.to_thread(_document)]
         return Response(made[0], media_type="application/json")
 
-    metrics = Metrics()
+    metrics = Metrics(http_metrics)
 
     @app.get("/metrics", include_in_schema=False)
     async def answer_metrics() -> Response:

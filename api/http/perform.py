@@ -17,6 +17,7 @@ from api.fields.shapes import Accepted
 from api.http.calls import Answer, AnyProcedure, Call, Failure, Success
 from api.http.status import INTERNAL, status_of
 from api.http.unavailable import AWAY, cost_its_connection, explain_unavailable
+from api.operations.http_metrics import name_request
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
@@ -71,6 +72,7 @@ async def start(
     resources: Resources, request: Request, calls: Sequence[Call]
 ) -> list[asyncio.Task[Answer]]:
     """Start the calls of one request, some at once, the others in turn; return their tasks."""
+    name_request(request.scope, [call.counted for call in calls])
     host = request.client.host if request.client else ""
     address = network_of(host)
     caller = await _identify(resources, request, address, calls)

@@ -13,6 +13,7 @@ from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
+from api.operations.http_metrics import HttpMetrics
 from api.operations.metric_families import make_counter, make_gauge
 from api.operations.row_counts import count
 from api.procedure.context import Resources
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 class Metrics:
     """The cached page; ``clock`` is in seconds since the epoch."""
 
+    http: HttpMetrics = field(default_factory=HttpMetrics)
     clock: Callable[[], float] = time.time
     _page: bytes = b""
     _until: float = 0.0
@@ -53,7 +55,7 @@ class Metrics:
         begun = int((self.clock() - RECENT.total_seconds()) * 1000)
         async with resources.pool.connection() as connection:
             found = [*await count(connection, uuid7(begun, bytes(10)))]
-        return [*found, *_of_process(resources)]
+        return [*found, *_of_process(resources), *self.http.collect()]
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def _of_process(resources: Resources) -> Iterator[Metric]:
     )
     full = [{"value": resources.disk.is_full()}]
     yield make_gauge(
-        "wharf_disk_full", "1 if a disk is full and something could not be stored.", full
+        "wharf_disk_full", "A disk is full, and something could not be stored: 1, else 0.", full
     )
     free = resources.disk.free_bytes()
     if free is not None:

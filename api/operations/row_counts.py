@@ -1,22 +1,21 @@
 """Count rows of the database for ``/metrics``.
 
-No query scans old, finished jobs. Ended jobs count if they were submitted within the last hour (ids
-begin with the time, so the primary key finds them); all unfinished jobs count. Names of
-organizations, servers, registries and images are not shown.
+Control counts jobs as they end. No query scans old, finished jobs: the others look at unfinished
+jobs, and at those of the last hour (ids begin with the time, so the primary key finds them). Names
+of organizations, servers, registries and images are not shown.
 """
-
-import re
-from collections.abc import Sequence
 
 from prometheus_client.core import Metric
 
+from api.operations.job_counts import count_ended_jobs
 from api.operations.metric_families import Row, make_gauge
 from shared.database import Connection
+from shared.jobs.commands import Kind
+from shared.jobs.states import FINAL, Outcome, State
 
-CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
-MAX_CODES = 100
-OTHER = "other"
-"""Workers may report any error code, so the number of different codes is limited."""
+KINDS = tuple(Kind)
+UNFINISHED = tuple(state for state in State if state not in FINAL)
+OUTCOMES = (*Outcome, "open")
 
 QUEUE_AGE = """
 SELECT kind, extract(epoch FROM now() - min(run_at))::float AS value
@@ -27,10 +26,6 @@ SELECT kind, state, count(*) AS value, count(*) FILTER (WHERE failures > 0) AS f
   SELECT kind, state, failures FROM job WHERE state = 'queued'
   UNION ALL SELECT kind, state, failures FROM job WHERE state IN ('dispatched', 'running')
 ) AS job GROUP BY kind, state
-"""
-ENDED = """
-SELECT kind, state, coalesce(error->>'code', '') AS code, count(*) AS value
-  FROM job WHERE job_id >= %(since)s AND finished_at IS NOT NULL GROUP BY 1, 2, 3 ORDER BY 4 DESC
 """
 ATTEMPTS = """
 WITH counted AS (
@@ -43,14 +38,6 @@ SELECT coalesce(outcome, 'open') AS outcome, count(*) AS value,
   FROM counted CROSS JOIN LATERAL (
     SELECT outcome, attempt FROM job_attempt WHERE job_id = counted.job_id OFFSET 0) AS job_attempt
  GROUP BY 1
-"""
-TRANSFERS = """
-SELECT kind, sum(extract(epoch FROM finished_at - started_at))::float AS seconds,
-       sum(CASE WHEN jsonb_typeof(progress->'current_bytes') = 'number'
-                THEN least(greatest((progress->>'current_bytes')::numeric, 0), 1e18)
-                ELSE 0 END)::float AS bytes
-  FROM job WHERE job_id >= %(since)s AND state = 'succeeded' AND job_class = 'transfer'
- GROUP BY kind
 """
 DIGEST_CHECKS = """
 SELECT outcome, coalesce(code, '') AS code, count(*) AS value
@@ -98,17 +85,25 @@ async def count(connection: Connection, since: str) -> list[Metric]:
 
     under_way = await rows(UNDER_WAY)
     attempts = await rows(ATTEMPTS)
-    transfers = await rows(TRANSFERS)
     broker = await rows(BROKER)
     services = await rows(SERVICES)
     return [
+        *await count_ended_jobs(rows),
         make_gauge(
             "wharf_queue_age_seconds",
-            "Waiting time of the oldest due job.",
+            "The oldest due job has waited for so long; 0 if none waits.",
             await rows(QUEUE_AGE),
             "kind",
+            expected=[KINDS],
         ),
-        make_gauge("wharf_jobs", "Jobs that have not ended.", under_way, "kind", "state"),
+        make_gauge(
+            "wharf_jobs",
+            "Jobs that have not ended.",
+            under_way,
+            "kind",
+            "state",
+            expected=[KINDS, UNFINISHED],
+        ),
         make_gauge(
             "wharf_jobs_failed_before",
             "Unfinished jobs that failed before.",
@@ -116,20 +111,14 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "kind",
             "state",
             value="failed",
-        ),
-        make_gauge(
-            "wharf_recent_jobs",
-            "Jobs of the last hour that ended.",
-            _bounded(await rows(ENDED)),
-            "kind",
-            "state",
-            "code",
+            expected=[KINDS, UNFINISHED],
         ),
         make_gauge(
             "wharf_recent_attempts",
             "Attempts of unfinished and of recent jobs; lost: the lease expired.",
             attempts,
             "outcome",
+            expected=[OUTCOMES],
         ),
         make_gauge(
             "wharf_recent_retries",
@@ -137,20 +126,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             attempts,
             "outcome",
             value="again",
-        ),
-        make_gauge(
-            "wharf_recent_transfer_bytes",
-            "Bytes moved by transfers of the last hour.",
-            transfers,
-            "kind",
-            value="bytes",
-        ),
-        make_gauge(
-            "wharf_recent_transfer_seconds",
-            "Duration of the transfers of the last hour.",
-            transfers,
-            "kind",
-            value="seconds",
+            expected=[OUTCOMES],
         ),
         make_gauge(
             "wharf_recent_digest_checks",
@@ -165,12 +141,14 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "Servers; away: no heartbeat for 15 s, new: never one.",
             await rows(SERVERS),
             "state",
+            expected=[("away", "new", "online")],
         ),
         make_gauge(
             "wharf_registry_passwords",
             "Registries by their password; expired: a token that says so, due: for a change.",
             await rows(PASSWORDS),
             "state",
+            expected=[("current", "due", "expired")],
         ),
         make_gauge(
             "wharf_notification_queue_ratio",
@@ -184,7 +162,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             value="memory",
         ),
         make_gauge(
-            "wharf_broker_bad", "1 if the broker is unavailable or full.", broker, value="bad"
+            "wharf_broker_bad", "The broker is unavailable or full: 1, else 0.", broker, value="bad"
         ),
         make_gauge(
             "wharf_removed_server_roles",
@@ -220,21 +198,4 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "service",
             "code",
         ),
-    ]
-
-
-def _bounded(rows: Sequence[Row]) -> list[Row]:
-    """Keep the most frequent codes; count the others, and invalid ones, as ``OTHER``."""
-    counted: dict[tuple[str, str, str], int] = {}
-    codes: set[str] = {"", OTHER}
-    for row in rows:
-        code = row["code"]
-        if code not in codes and (len(codes) >= MAX_CODES or not CODE.fullmatch(code)):
-            code = OTHER
-        codes.add(code)
-        key = (row["kind"], row["state"], code)
-        counted[key] = counted.get(key, 0) + row["value"]
-    return [
-        {"kind": kind, "state": state, "code": code, "value": value}
-        for (kind, state, code), value in counted.items()
     ]

@@ -21,6 +21,7 @@ SQL_FILES = (
     "jobs/sql/logins.sql",
     "jobs/sql/registry_checks.sql",
     "jobs/sql/application_states.sql",
+    "jobs/sql/statistics.sql",
     "jobs/sql/transitions.sql",
     "jobs/sql/needs.sql",
     "jobs/sql/cancellation.sql",

@@ -30,6 +30,7 @@ from shared.models.server import (
     ServerToken,
     SetAside,
 )
+from shared.models.statistics import EndedJob, JobCount, JobDuration
 from shared.models.webhook import Webhook, WebhookDelivery
 
 METADATA = SQLModel.metadata
@@ -53,9 +54,12 @@ __all__ = [
     "DeploymentServer",
     "DigestCheck",
     "DigestOutcome",
+    "EndedJob",
     "Idempotency",
     "Job",
     "JobAttempt",
+    "JobCount",
+    "JobDuration",
     "JobEvent",
     "JobNeed",
     "JobSecret",

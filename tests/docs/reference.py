@@ -16,6 +16,7 @@ from api.docs import contents
 from api.http.openapi.codes import list_codes
 from api.jobs.event_access import EVENTS
 from api.jobs.wait_reasons import ReasonCode
+from api.operations.http_metrics import HttpMetrics
 from api.operations.metrics import _of_process
 from api.operations.row_counts import count
 from api.routers import PROCEDURES
@@ -251,7 +252,11 @@ class _NoRows:
 
 
 async def _metrics() -> str:
-    families = [*await count(cast("Any", _NoRows()), ""), *_of_process(cast("Any", _process()))]
+    families = [
+        *await count(cast("Any", _NoRows()), ""),
+        *_of_process(cast("Any", _process())),
+        *HttpMetrics().collect(),
+    ]
     lines = [
         "# Metrics",
         "",
@@ -264,7 +269,9 @@ async def _metrics() -> str:
     ]
     for one in families:
         name = f"{one.name}_total" if one.type == "counter" else one.name
-        labels = ", ".join(f"`{label}`" for label in getattr(one, "_labelnames", ())) or "none"
+        of_first = one.samples[0].labels if one.samples else {}
+        names = getattr(one, "_labelnames", None) or of_first
+        labels = ", ".join(f"`{label}`" for label in names if label != "le") or "none"
         lines.append(f"| `{name}` | {one.type} | {labels} | {one.documentation} |")
     return "\n".join(lines) + "\n"
 

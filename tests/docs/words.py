@@ -199,7 +199,15 @@ COMMANDS_INTRODUCTION = """\
 
 METRICS_INTRODUCTION = """\
 `/metrics` is in the format of Prometheus. Counters have the suffix `_total`. "Recent" is the last
-hour. The page is at most some seconds old."""
+hour. The page is at most some seconds old, and the counters of ended jobs 15 seconds more.
+
+Metrics of jobs, servers and control come from the database: every API process shows the same
+values. Metrics of requests, connections and uploads are those of the process that answers. So add
+up the latter over all API processes, and take the former from one:
+`max without (instance) (rate(wharf_jobs_finished_total[5m]))`.
+
+The labels have a bounded number of values: kinds, states, the product's own error codes (`other`
+stands for all others), procedures and routes."""
 
 MESSAGES_INTRODUCTION = """# Messages
 

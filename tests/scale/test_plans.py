@@ -32,7 +32,7 @@ from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, FilledDatabase
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
-from worker.control.maintenance import expired_rows, retention
+from worker.control.maintenance import expired_rows, job_statistics, retention
 from worker.local.cluster import SUPERUSER
 
 LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}
@@ -118,6 +118,7 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "roles to make": (roles.PENDING.whole, None),
         "roles to drop": (roles.GONE.whole, None),
         **{statement[:40]: (statement, None) for statement in expired_rows.EXPIRED},
+        "count ended jobs": (job_statistics.COUNT, {**job_statistics.VALUES, "batch": 10}),
     }
 
 
@@ -148,7 +149,7 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         deadline=timedelta(hours=1),
     )
     since = {"since": scenario.held[0]}
-    counted = ("QUEUE_AGE", "UNDER_WAY", "ENDED", "ATTEMPTS", "TRANSFERS", "SERVERS")
+    counted = ("QUEUE_AGE", "UNDER_WAY", "ATTEMPTS", "SERVERS")
     return {
         "submit": (submit.SUBMIT, submit.values_of(job)),
         "stands for it": (submit.STANDS, submit.values_of(job)),

@@ -29,6 +29,7 @@ from worker.control.maintenance.builds import RECONCILE_BUILDS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
 from worker.control.maintenance.expired_rows import EXPIRED_ROWS
 from worker.control.maintenance.heartbeat import Heartbeat
+from worker.control.maintenance.job_statistics import COUNT_ENDED_JOBS
 from worker.control.maintenance.retention import Retention
 from worker.control.maintenance.rollback_points import RECONCILE_POINTS, WRITE_POINTS
 from worker.control.maintenance.verification import Verification
@@ -97,6 +98,7 @@ class Control:
                 ),
                 "minting": Runner(self.pool, [self._minting.service()], self._minting.notification),
                 "verification": Runner(self.pool, [self._verification()]),
+                "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
             }
         return self._runners
 

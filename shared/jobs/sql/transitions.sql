@@ -56,6 +56,7 @@ BEGIN
   END IF;
   IF NEW.state IN ('succeeded', 'failed', 'cancelled', 'expired') THEN
     PERFORM public.job_delete_secrets(NEW.job_id);
+    PERFORM public.job_ended_add(NEW, OLD);
     IF NEW.kind = 'registry.test' AND NEW.registry_id IS NOT NULL THEN
       PERFORM public.registry_check_add(NEW);
     END IF;

@@ -71,7 +71,9 @@ GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organi
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.control, public.set_aside TO wharf_control;
-GRANT INSERT, UPDATE ON public.digest_check TO wharf_control;
+GRANT INSERT, UPDATE ON public.digest_check, public.job_count, public.job_duration TO wharf_control;
+-- It only locks an ended job before it deletes it, which takes the right to change it.
+GRANT UPDATE (kind), DELETE ON public.job_ended TO wharf_control;
 GRANT UPDATE (counter, raised_at) ON public.database_epoch TO wharf_control;
 GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_control;
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
@@ -116,14 +118,14 @@ GRANT UPDATE (stopped_at) ON public.deployment_server TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
-GRANT INSERT ON public.api_key, public.registry_check, public.audit_event TO wharf_functions;
+GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;
 GRANT SELECT (api_key_id, organization_id, role, key_hash, expires_at) ON public.api_key TO wharf_functions;
 GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
-  public.job_delete_login, public.job_delete_secrets, public.registry_check_add,
+  public.job_delete_login, public.job_delete_secrets, public.registry_check_add, public.job_ended_add,
   public.running_deployment, public.application_record_state,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,

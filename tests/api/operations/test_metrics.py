@@ -1,21 +1,30 @@
 """The metrics, read by Prometheus's own parser."""
 
+import asyncio
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 from fastapi import FastAPI
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+from starlette.types import Receive, Scope, Send
 
+from api.operations.http_metrics import CountRequests, HttpMetrics
 from api.operations.metrics import Metrics
-from api.operations.row_counts import ATTEMPTS, ENDED, MAX_CODES, TRANSFERS, UNDER_WAY, _bounded
+from api.operations.row_counts import ATTEMPTS, UNDER_WAY
+from shared.jobs.commands import Kind
 from tests.api.asking import open_client
 from tests.api.events.reading import heartbeat, open_reader, serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
+from worker.control.maintenance.job_statistics import count_ended_jobs
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -29,12 +38,23 @@ def database(own_database: Database) -> Database:
 async def scrape(app: FastAPI) -> Samples:
     """All samples, counted afresh."""
     answer = await Metrics().answer(app.state.resources)
-    families = text_string_to_metric_families(bytes(answer.body).decode())
+    return parse(bytes(answer.body).decode())
+
+
+def parse(text: str) -> Samples:
+    families = text_string_to_metric_families(text)
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in families
         for sample in family.samples
     }
+
+
+async def count_ended(database: Database) -> None:
+    """Do what control does every second."""
+    url = database.url("wharf_control")
+    async with await psycopg.AsyncConnection.connect(url, row_factory=dict_row) as connection:
+        await count_ended_jobs(connection)
 
 
 def at(samples: Samples, name: str, **labels: str) -> float | None:
@@ -56,6 +76,14 @@ async def test_an_empty_control_plane_has_metrics_too(app: FastAPI) -> None:
     ratio = at(samples, "notification_queue_ratio")
     assert ratio is not None
     assert ratio < 0.1
+    for kind in Kind:
+        assert at(samples, "jobs", kind=kind, state="queued") == 0
+        assert at(samples, "queue_age_seconds", kind=kind) == 0
+        assert at(samples, "jobs_finished_total", kind=kind, outcome="failed", code="") == 0
+        assert at(samples, "job_wait_seconds_count", kind=kind) == 0
+        assert at(samples, "job_run_seconds_bucket", kind=kind, le="+Inf") == 0
+    assert at(samples, "transfer_bytes_total", kind="image.pull") == 0
+    assert at(samples, "http_requests_total", procedure="other", status="200") == 0
 
 
 async def test_a_broker_that_fills_is_reported(app: FastAPI, database: Database) -> None:
@@ -101,6 +129,7 @@ async def test_waiting_running_and_ended_jobs_are_counted(
         "UPDATE job SET run_at = now() - interval '90 seconds' WHERE job_id = %s", waiting
     )
     database.execute("INSERT INTO control (control_id, version) VALUES ('c', '0')")
+    await count_ended(database)
 
     samples = await scrape(app)
 
@@ -108,10 +137,11 @@ async def test_waiting_running_and_ended_jobs_are_counted(
     assert at(samples, "jobs", **kind, state="queued") == 1
     assert at(samples, "jobs", **kind, state="running") == 1
     assert 90 <= (at(samples, "queue_age_seconds", **kind) or 0) < 100
-    assert at(samples, "recent_jobs", **kind, state="succeeded", code="") == 1
-    assert at(samples, "recent_jobs", **kind, state="failed", code="registry_error") == 1
-    assert at(samples, "recent_transfer_bytes", **kind) == 1000
-    assert 0 < (at(samples, "recent_transfer_seconds", **kind) or 0) < 10
+    assert at(samples, "jobs_finished_total", **kind, outcome="succeeded", code="") == 1
+    assert at(samples, "jobs_finished_total", **kind, outcome="failed", code="registry_error") == 1
+    assert at(samples, "transfer_bytes_total", **kind) == 1000
+    assert at(samples, "job_run_seconds_count", **kind) == 2
+    assert 0 < (at(samples, "job_run_seconds_sum", **kind) or 0) < 10
     assert at(samples, "recent_attempts", outcome="succeeded") == 1
     assert at(samples, "recent_attempts", outcome="open") == 1
     assert at(samples, "servers", state="online") == 1
@@ -160,7 +190,7 @@ async def test_servers_are_online_away_or_new(
 
     assert at(samples, "servers", state="away") == 1
     assert at(samples, "servers", state="new") == 1
-    assert at(samples, "servers", state="online") is None
+    assert at(samples, "servers", state="online") == 0
 
 
 async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
@@ -208,19 +238,82 @@ async def test_without_the_database_it_is_503(app: FastAPI) -> None:
         assert (await nobody.get("/metrics")).status_code == 503
 
 
-def test_a_hostile_code_makes_no_label_and_many_codes_no_flood() -> None:
-    codes = ['x"} evil 1', "x" * 41, "UPPER", *(f"code_{number}" for number in range(500))]
+async def test_durations_are_counted_in_every_bucket_that_holds_them(
+    app: FastAPI, database: Database
+) -> None:
+    for up_to, jobs, seconds in ((0.5, 3, 1.2), (60.0, 2, 80.0), (70.0, 1, 65.0)):
+        database.execute(
+            "INSERT INTO job_duration VALUES ('image.push', 'running', %s, %s, %s)",
+            *(up_to, jobs, seconds),
+        )
 
-    bounded = _bounded(
-        [{"kind": "image.pull", "state": "failed", "code": code, "value": 1} for code in codes]
-    )
+    samples = await scrape(app)
 
-    assert len(bounded) < MAX_CODES
-    assert sum(row["value"] for row in bounded) == len(codes)
-    assert all(len(row["code"]) <= 40 for row in bounded)
+    def bucket(bound: str) -> float | None:
+        return at(samples, "job_run_seconds_bucket", kind="image.push", le=bound)
+
+    assert [bucket(one) for one in ("0.25", "0.5", "30.0", "60.0")] == [0, 3, 3, 5]
+    # A bound of another version counts at the next one.
+    assert [bucket(one) for one in ("300.0", "+Inf")] == [6, 6]
+    assert at(samples, "job_run_seconds_count", kind="image.push") == 6
+    assert at(samples, "job_run_seconds_sum", kind="image.push") == pytest.approx(146.2)
 
 
-@pytest.mark.parametrize("query", [UNDER_WAY, ENDED, ATTEMPTS, TRANSFERS])
+async def test_requests_are_counted_by_procedure_and_status_and_none_makes_a_label(
+    app: FastAPI, client: httpx2.AsyncClient
+) -> None:
+    for path in ("registry.all", "registry.all", "secret-name.one", "job.one?jobId=secret-id"):
+        await client.get(f"/api/{path}")
+    await client.get("/api/trpc/registry.all,server.all?batch=1")
+    await client.get("/api/trpc/another-secret")
+    await client.get("/secret-page")
+    await client.get("/healthz")
+    async with open_client(app, None) as nobody:
+        await nobody.get("/api/registry.all")
+        text = (await nobody.get("/metrics")).text
+
+    samples = parse(text)
+    found = {
+        (dict(labels)["procedure"], dict(labels)["status"]): value
+        for (name, labels), value in samples.items()
+        if name == "wharf_http_requests_total" and value
+    }
+    assert found == {
+        ("registry.all", "200"): 2,
+        ("registry.all", "401"): 1,
+        ("job.one", "404"): 1,
+        ("unknown", "404"): 2,
+        ("batch", "200"): 1,
+        ("other", "404"): 1,
+        ("/healthz", "200"): 1,
+    }
+    assert at(samples, "http_request_seconds_count", procedure="registry.all") == 3
+    assert "secret" not in text
+
+
+async def test_a_request_that_fails_or_loses_its_client_is_counted_too() -> None:
+    metrics = HttpMetrics()
+
+    async def fail(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise ValueError("a defect")
+
+    async def be_left(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise asyncio.CancelledError
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="a defect"):
+        await CountRequests(fail, metrics)({"type": "http"}, never, never)
+    with pytest.raises(asyncio.CancelledError):
+        await CountRequests(be_left, metrics)({"type": "http"}, never, never)
+
+    samples = parse(generate_latest(metrics).decode())
+    assert at(samples, "http_requests_total", procedure="other", status="500") == 1
+    assert at(samples, "http_requests_total", procedure="other", status="499") == 1
+
+
+@pytest.mark.parametrize("query", [UNDER_WAY, ATTEMPTS])
 async def test_nothing_scans_the_jobs_that_ended_long_ago(
     query: str, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
