@@ -84,4 +84,5 @@ def _make_settings(info: EngineInfo, networks: RegistryNetworks) -> ConnectionSe
         networks,
         frozenset(info.insecure_registries),
         proxy=EngineProxy(info.https_proxy, info.no_proxy, info.http_proxy),
+        mirrors=info.mirrors,
     )

@@ -11,7 +11,7 @@ from shared.errors import EngineError, RefusedNetworkError, RegistryError, Wharf
 from shared.faults import FaultCode
 from shared.jobs.diagnosis import Right
 from shared.networks import RegistryNetworks
-from shared.reference import Reference, parse_registry
+from shared.reference import HUB, Reference, parse_registry
 from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
@@ -106,6 +106,9 @@ class Tools:
     async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """Return the login for the Engine after checking where ``target``'s registry sends it.
 
+        If Docker Hub cannot be reached and the Engine has mirrors, it gets no login: it pulls from
+        a mirror, for which the login is not.
+
         Raises:
             RefusedNetworkError: the registry's address is not allowed here.
             RegistryError: ``auth_unsafe_realm``, or the registry cannot be asked.
@@ -115,7 +118,12 @@ class Tools:
         try:
             return await self.destinations.require_safe(login, target, self.connection_settings)
         except RegistryError as error:
+            if error.code in PLACE_CODES and await self._has_mirrors_of(target.registry):
+                return None
             raise error.within("the Docker Engine is given no login") from error
+
+    async def _has_mirrors_of(self, registry: str) -> bool:
+        return registry == HUB and bool((await self.connection_settings()).mirrors)
 
     async def confirm(self, reference: Reference, login: Login | None) -> Descriptor:
         """Return the descriptor that the registry itself holds under this reference.

@@ -15,10 +15,11 @@ from shared.errors import RegistryError, WharfError
 from shared.faults import FaultCode
 from shared.jobs.diagnosis import Outcome, ProbeReport, Right, Stage, make_probe_repository
 from shared.networks import is_address
-from shared.reference import RegistryHost, parse_registry, require_repository
+from shared.reference import HUB, RegistryHost, parse_registry, require_repository
 from worker.login import Login
 from worker.oci.auth.handshake import Authentication
 from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
+from worker.oci.mirrors import ask_mirrors
 from worker.oci.probe_stages import Finding, StageRunner, Step
 from worker.oci.registry.authentication import authenticate
 from worker.oci.registry.client import ECR_USERNAME, RegistryClient
@@ -38,6 +39,11 @@ MAX_REPOSITORIES = 50
 EXPIRY_WARNING = timedelta(days=21)
 PROXIED = Finding(
     "through the proxy of the Docker Engine: shown by the next stage",
+    Outcome.SKIPPED,
+    is_verified=False,
+)
+HIDDEN = Finding(
+    "not asked: Docker Hub is out of reach, and its mirror is asked in its place",
     Outcome.SKIPPED,
     is_verified=False,
 )
@@ -72,7 +78,8 @@ async def probe(
     """Run the stages until one fails; every failure is a result, none is raised.
 
     The stage that is running when ``time_limit`` has passed fails with ``conn_timeout``.
-    ``on_login`` gets the report of the stages before the last ones, if none has failed.
+    ``on_login`` gets the report of the stages before the last ones, if none has failed and the
+    registry itself was asked: where Docker Hub is out of reach, an Engine's mirror is asked for it.
     ``clean_up`` gets the work that is left then: to cancel the upload and close the connections.
     Without it, that is done before the return.
     """
@@ -94,7 +101,7 @@ async def _run(
     for steps in first:
         await runner.run(*steps)
     before = runner.report(host=stages.host.name, repository=stages.repository)
-    if before.fault() is None:
+    if before.fault() is None and not stages.is_hidden:
         on_login(before)
     await runner.run(*last)
     return runner.report(host=stages.host.name, repository=stages.repository)
@@ -124,20 +131,42 @@ class _ProbeStages:
         self._first_page: Response | None = None
         self._pushed: Finding | None = None
         self._proxied: Route | None = None
+        self.is_hidden = False
 
     def steps(self) -> list[tuple[tuple[Stage, Step], ...]]:
         """Return the stages in their order; the last ones run side by side."""
         return [
             ((Stage.PARSE, self._parse),),
             ((Stage.POLICY, self._check_policy),),
-            ((Stage.DNS, self._resolve),),
-            ((Stage.TCP, self._connect),),
-            ((Stage.TLS, self._negotiate),),
-            ((Stage.PING, self._ping),),
-            ((Stage.AUTH, self._authenticate),),
+            ((Stage.DNS, self._at_hub(self._resolve)),),
+            ((Stage.TCP, self._at_hub(self._connect)),),
+            ((Stage.TLS, self._at_hub(self._negotiate)),),
+            ((Stage.PING, self._at_hub(self._ping)),),
+            ((Stage.AUTH, self._at_hub(self._authenticate, may_be_hidden=False)),),
             ((Stage.PULL, self._try_pull),),
-            ((Stage.PUSH, self._try_push), (Stage.CATALOG, self._list_catalog)),
+            (
+                (Stage.PUSH, self._try_push),
+                (Stage.CATALOG, self._at_hub(self._list_catalog, may_be_hidden=False)),
+            ),
         ]
+
+    def _at_hub(self, step: Step, *, may_be_hidden: bool = True) -> Step:
+        """Leave out a step if Docker Hub is out of reach, and pulls go to the Engine's mirror."""
+
+        async def run() -> Finding:
+            if self.is_hidden:
+                return HIDDEN
+            try:
+                return await step()
+            except RegistryError as error:
+                has_mirror = self.host.name == HUB and self._settings.mirrors
+                if not (may_be_hidden and has_mirror and "pull" in self._request.rights):
+                    raise
+                self.is_hidden = True
+                text = f"{error.message}; Docker on this server pulls from its registry mirror"
+                return Finding(text, Outcome.WARNING, is_verified=False)
+
+        return run
 
     async def _parse(self) -> Finding:
         request = self._request
@@ -231,6 +260,8 @@ class _ProbeStages:
     async def _try_pull(self) -> Finding:
         if "pull" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
+        if self.is_hidden:
+            return await self._try_mirrors()
         try:
             await read_first_page(self._client, self.repository, self._first_page)
         except RegistryError as error:
@@ -243,6 +274,14 @@ class _ProbeStages:
             text = f"{self.repository} could be read"
         limit = await read_pull_limit(self._client)
         return Finding(f"{text}; {limit}" if limit else text)
+
+    async def _try_mirrors(self) -> Finding:
+        answer = await ask_mirrors(self._settings.mirrors, self.repository, self._settings)
+        text = f"the registry mirror {answer.name} was asked in place of Docker Hub"
+        if answer.is_open:
+            return Finding(f"{text}, and it answers without a login")
+        text = f"{text}; it requires a login, which only Docker sends there"
+        return Finding(text, Outcome.WARNING, is_verified=False)
 
     async def _explain_denied_pull(self, error: RegistryError) -> Finding:
         """Find out if a denial may be the registry's answer for a repository that does not exist.
@@ -266,6 +305,9 @@ class _ProbeStages:
     async def _try_push(self) -> Finding:
         if "push" not in self._request.rights:
             return Finding("not requested", Outcome.SKIPPED, is_verified=False)
+        if self.is_hidden:
+            text = "not proved: a push goes to Docker Hub itself, which this server cannot reach"
+            return Finding(text, Outcome.WARNING, is_verified=False)
         if self._pushed is not None:
             return self._pushed
         try:

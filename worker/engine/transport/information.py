@@ -38,7 +38,8 @@ class EngineVersion:
 class EngineInfo:
     """The configuration of an Engine.
 
-    ``insecure_registries`` are hosts and networks that it uses plain HTTP for. ``api_version`` is
+    ``insecure_registries`` are hosts and networks that it uses plain HTTP for. ``mirrors`` are the
+    URLs of registries that it asks for images of Docker Hub before Docker Hub. ``api_version`` is
     the one in use, out of ``oldest_`` to ``newest_``; ``storage_driver`` is that of the image
     store: ``overlay2``, ``overlayfs``. ``swarm`` is its role in a Swarm, or why it has none at the
     moment; ``node_id`` identifies it there. ``cgroup_driver`` is ``systemd`` or ``cgroupfs``.
@@ -54,6 +55,7 @@ class EngineInfo:
     image_store: Literal["containerd", "graph"]
     storage_driver: str
     insecure_registries: tuple[str, ...]
+    mirrors: tuple[str, ...]
     http_proxy: str
     https_proxy: str
     no_proxy: str
@@ -93,6 +95,7 @@ class _Index(BaseModel):
 
 class _Registries(BaseModel):
     networks: list[str] | None = Field(None, alias="InsecureRegistryCIDRs")
+    mirrors: list[str] | None = Field(None, alias="Mirrors")
     indexes: Mapping[str, _Index] | None = Field(None, alias="IndexConfigs")
 
 
@@ -127,6 +130,7 @@ class InfoResponse(BaseModel):
 
     def as_info(self, version: EngineVersion, *, api_version: str) -> EngineInfo:
         """Combine both responses; a proxy's user and password are removed."""
+        registries = self.registries or _Registries.model_validate({})
         in_containerd = ("driver-type", _CONTAINERD_STORE) in (self.driver_status or [])
         return EngineInfo(
             name=self.name,
@@ -138,7 +142,8 @@ class InfoResponse(BaseModel):
             architecture=version.architecture,
             image_store="containerd" if in_containerd else "graph",
             storage_driver=self.driver,
-            insecure_registries=_insecure(self.registries or _Registries.model_validate({})),
+            insecure_registries=_insecure(registries),
+            mirrors=tuple(_without_user(url) for url in registries.mirrors or []),
             http_proxy=_without_user(self.http_proxy),
             https_proxy=_without_user(self.https_proxy),
             no_proxy=self.no_proxy,

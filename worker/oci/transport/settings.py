@@ -64,7 +64,8 @@ class ConnectionSettings:
     """The networks, certificates and limits of connections to registries.
 
     ``insecure`` is the Engine's list: ``host[:port]`` as in image names, or a CIDR. ``proxy`` is
-    the Engine's proxy; we use it where a registry cannot be reached without.
+    the Engine's proxy; we use it where a registry cannot be reached without. ``mirrors`` are the
+    URLs that the Engine asks for images of Docker Hub first.
     ``engine_problem`` says why the Engine's list is unknown, if it is.
     """
 
@@ -74,8 +75,10 @@ class ConnectionSettings:
     resolver: Resolver = field(default_factory=SystemResolver)
     deadlines: Deadlines = field(default_factory=Deadlines)
     proxy: EngineProxy = field(default_factory=EngineProxy)
+    mirrors: tuple[str, ...] = ()
     engine_problem: str = ""
 
     def is_same_engine(self, other: "ConnectionSettings") -> bool:
         """Return whether the Engine's part is the same."""
-        return (self.insecure, self.proxy) == (other.insecure, other.proxy)
+        own = (self.insecure, self.proxy, self.mirrors)
+        return own == (other.insecure, other.proxy, other.mirrors)
