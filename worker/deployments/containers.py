@@ -97,6 +97,7 @@ async def _replace(
         command.mounts,
         command.stop_signal,
         command.stop_grace_seconds,
+        command.reference if command.target.digest else None,
     )
     if current is not None and current.labels.get(DEPLOYMENT) == command.deployment_id:
         result = await carry_out(_verify_again(target, spec, current), attempt, lambda: True)

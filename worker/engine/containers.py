@@ -31,7 +31,11 @@ _SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """The settings of a container to create; the Engine must hold the image ``image_id``."""
+    """The settings of a container to create; the Engine must hold the image ``image_id``.
+
+    ``image`` is a name of the same image with its digest, which `docker ps` then shows in place of
+    the id.
+    """
 
     image_id: str
     labels: Mapping[str, str]
@@ -41,6 +45,7 @@ class ContainerSpec:
     mounts: Sequence[Mounted] = ()
     stop_signal: str | None = None
     stop_grace_seconds: int | None = None
+    image: str | None = None
 
     @property
     def published(self) -> frozenset[str]:
@@ -50,7 +55,7 @@ class ContainerSpec:
     def body(self) -> dict[str, JsonValue]:
         """Return the body of ``POST /containers/create``, with the environment in plain text."""
         document: dict[str, JsonValue] = {
-            "Image": self.image_id,
+            "Image": self.image or self.image_id,
             "Labels": dict(self.labels),
             "Env": [f"{name}={value.get_secret_value()}" for name, value in self._variables()],
             "ExposedPorts": {_target(port): {} for port in self.ports},

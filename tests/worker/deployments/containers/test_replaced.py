@@ -45,6 +45,21 @@ async def test_an_image_runs_with_its_environment_under_its_name(
     assert await containers.last_lines(scenario.engine, scenario.name) == "bluebottle\n"
 
 
+async def test_the_list_of_containers_shows_the_name_of_the_image_and_runs_its_digest(
+    scenario: ContainerScenario,
+) -> None:
+    reference = await scenario.web_image("1")
+
+    result = await scenario.deploy(reference)
+
+    listed = await scenario.engine.request("GET", "containers/json")
+    assert isinstance(listed, list)
+    [shown] = [
+        each for each in listed if isinstance(each, dict) and each["Id"] == result.container_id
+    ]
+    assert (shown["Image"], shown["ImageID"]) == (reference, result.image_id)
+
+
 async def test_a_healthy_version_replaces_the_previous_one(scenario: ContainerScenario) -> None:
     first, second = await scenario.web_image("1"), await scenario.web_image("2")
     await scenario.deploy(first)
