@@ -5,6 +5,14 @@ export PYTHON ?= python3
 # Compiled modules are kept: the tests start hundreds of processes, each of which imports them.
 export PYTHONDONTWRITEBYTECODE =
 
+# A proxy that inspects TLS signs with a CA of its own, which the system trusts: so pip, uv and npm do.
+SYSTEM_CERTIFICATES := $(wildcard /etc/ssl/certs/ca-certificates.crt)
+ifneq ($(SYSTEM_CERTIFICATES),)
+export UV_SYSTEM_CERTS ?= true
+export PIP_CERT ?= $(SYSTEM_CERTIFICATES)
+export NODE_EXTRA_CA_CERTS ?= $(SYSTEM_CERTIFICATES)
+endif
+
 UV = .venv-uv/bin/uv
 RUN = .venv/bin
 
