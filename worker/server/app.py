@@ -7,12 +7,14 @@ so that Flower shows FAILURE; the message of the error holds the code and no sec
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from celery import Celery, signals
+from celery.exceptions import SecurityWarning
 
 from shared.errors import SetupError, in_sentences
 from shared.jobs.commands import Kind
@@ -39,6 +41,8 @@ def make_app(settings: WorkerSettings) -> Celery:
     broker = settings.broker_url.get_secret_value() if settings.broker_url else None
     app = Celery("wharf.server", broker=broker, set_as_current=False)
     server_id = settings.server_id or "server"
+    # Celery warns of root, as a message may be a program where pickle is allowed. Ours are JSON.
+    warnings.filterwarnings("ignore", "You're running the worker with", SecurityWarning)
     app.conf.update(broker_settings())
     app.conf.update(reading_settings(server_id))
     app.conf.update(worker_send_task_events=True, worker_hijack_root_logger=False)
