@@ -143,7 +143,8 @@ class Stack:
         )
         if answer.is_error:
             own = self.children["api"].last_words(30) if answer.is_server_error else ""
-            raise SetupError(f"{procedure}: {answer.text[:500]} {own}".strip())
+            message, remedy = _read_error(answer)
+            raise SetupError(f"{procedure}: {message} {own}".strip(), remedy=remedy)
         return answer.json()
 
     def add_server(
@@ -366,6 +367,16 @@ class Stack:
         if not path.exists():
             self.directory.write(f"keys/{name}", make())
         return path.read_text()
+
+
+def _read_error(answer: httpx2.Response) -> tuple[str, str]:
+    """Return message and remedy of an error of the API; any other answer is the message."""
+    try:
+        error = answer.json()
+        cause = error["data"].get("cause") or error["data"]
+        return f"{error['message']} ({cause['code']})", str(cause.get("remedy") or "")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return answer.text[:500], ""
 
 
 @dataclass(frozen=True)
