@@ -2,15 +2,25 @@
 
 from typing import Any
 
+from pydantic import SecretStr
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.fields.effects import FieldWarning
 from api.fields.shapes import Moment, Output, show_document
 from api.procedure.context import Context
+from shared.credentials.google import GoogleSource, parse_key_login
 from shared.credentials.kinds import AnySource, source_context
 from shared.database import Connection
 from shared.ids import make_id
 from shared.models import CredentialSource, Registry
+from shared.providers import Provider
+
+GIVEN_USERNAME = "username"
+"""The name, among the shown parts of a source, of the username that a caller gave with its key."""
+
+LOGIN_FORM = "login_form"
+"""The code of warnings that a provider will probably not accept a login."""
 
 RETRY = """
 UPDATE credential_source SET renew_at = now()
@@ -34,10 +44,39 @@ class StoredCredential(Output):
     renew_at: Moment
 
 
+def find_key_source(
+    context: Context, registry: Registry, password: SecretStr
+) -> GoogleSource | None:
+    """Return the source that a password stands for, if it is a key of Google (``_json_key``).
+
+    So the key stays with control. One that is not whole is an ordinary password, with a warning.
+    """
+    if registry.provider is not Provider.GOOGLE:
+        return None
+    try:
+        return parse_key_login(registry.username, password)
+    except ValueError as error:
+        warning = FieldWarning(field="password", code=LOGIN_FORM, message=str(error))
+        context.warnings.append(warning)
+    return None
+
+
+def shown_username(registry: Registry, source: CredentialSource | None) -> str:
+    """Return the username that a caller gave; that of logins by a key of Google is another one."""
+    return (source.shown.get(GIVEN_USERNAME) if source else None) or registry.username
+
+
 async def store_source(
-    session: AsyncSession, context: Context, registry: Registry, source: AnySource
+    session: AsyncSession,
+    context: Context,
+    registry: Registry,
+    source: AnySource,
+    *,
+    username: str | None = None,
 ) -> CredentialSource:
     """Store a source in place of the registry's password; control then gets the first login.
+
+    ``username`` is the one to show, if the source was given as a username and a password.
 
     Raises:
         InvalidInputError: the source gives no logins for this registry's host.
@@ -51,7 +90,7 @@ async def store_source(
         registry_id=registry.registry_id,
         organization_id=registry.organization_id,
         kind=source.kind,
-        shown=source.shown(),
+        shown=source.shown() | ({GIVEN_USERNAME: username} if username else {}),
         sealed=context.resources.vault.seal(source.to_sealable_json(), bound),
         revision=make_id(),
     )
@@ -93,7 +132,8 @@ def show_credential(source: CredentialSource | None) -> dict[str, Any]:
     if source is None:
         return {}
     times = StoredCredential.model_validate(source).model_dump(mode="json", by_alias=True)
+    shown = {name: value for name, value in source.shown.items() if name != GIVEN_USERNAME}
     return {
-        "credential": {**show_document(source.shown), **times},
+        "credential": {**show_document(shown), **times},
         "credential_error": CredentialFault.model_validate(source.error) if source.error else None,
     }

@@ -36,10 +36,13 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_applications, require_servers, require_unused_registry
 from api.registries.credentials import (
+    LOGIN_FORM,
     CredentialFault,
+    find_key_source,
     find_sources,
     remove_source,
     show_credential,
+    shown_username,
     store_source,
 )
 from shared.credentials.kinds import AnySource
@@ -55,9 +58,6 @@ CHANGEABLE = (
     *("registry_name", "registry_url", "username", "image_prefix"),
     *("allowed_servers", "allowed_applications", "rotate_after_days"),
 )
-LOGIN_FORM = "login_form"
-"""The code of warnings that a provider will probably not accept a login."""
-
 RotateAfterDays = Annotated[int, Field(ge=1, le=3650)]
 
 
@@ -166,14 +166,14 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         allowed_applications=request.allowed_applications,
         rotate_after_days=request.rotate_after_days,
     )
-    if request.password is not None:
-        _seal(context, registry, request.password)
     source = None
     async with context.transaction() as session:
         await _require_named(session, context, request)
         session.add(registry)
         if request.credential is not None:
             source = await store_source(session, context, registry, request.credential)
+        elif request.password is not None:
+            source = await _store_password(session, context, registry, request.password)
         session.add(_audit(context, "registry.create", registry))
     shown = _show(registry, source)
     return CreatedRegistry.model_validate(shown, from_attributes=True)
@@ -204,6 +204,9 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
     given = request.model_fields_set
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
+        stored = await session.get(CredentialSource, registry.registry_id)
+        login_username = registry.username
+        registry.username = shown_username(registry, stored)
         bound = (registry.host, registry.username)
         await _require_named(session, context, request)
         for field in CHANGEABLE:
@@ -217,11 +220,11 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             await store_source(session, context, registry, request.credential)
             registry.password_changed_at = datetime.now(UTC)
         elif "password" in given:
-            await remove_source(session, registry)
-            _seal(context, registry, request.password)
+            await _store_password(session, context, registry, request.password)
             registry.password_changed_at = datetime.now(UTC)
         else:
-            await _require_same_login(session, registry, bound, given)
+            _require_same_login(registry, bound, given, stored)
+            registry.username = login_username
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
         session.add(_audit(context, "registry.update", registry, changed))
     return True
@@ -261,11 +264,29 @@ async def find_registry(
 
 def _show(registry: Registry, source: CredentialSource | None) -> RegistryOutput:
     shown = RegistryOutput.model_validate(registry)
-    return shown.model_copy(update=show_credential(source))
+    username = shown_username(registry, source)
+    return shown.model_copy(update={"username": username, **show_credential(source)})
 
 
-async def _require_same_login(
-    session: AsyncSession, registry: Registry, bound: tuple[str, str], given: set[str]
+async def _store_password(
+    session: AsyncSession, context: Context, registry: Registry, password: SecretStr
+) -> CredentialSource | None:
+    """Store a password, or the source of logins that it stands for."""
+    source = find_key_source(context, registry, password)
+    if source is None:
+        await remove_source(session, registry)
+        _warn(context, registry, password)
+        _seal(context, registry, password)
+        return None
+    _warn(context, registry, password)
+    return await store_source(session, context, registry, source, username=registry.username)
+
+
+def _require_same_login(
+    registry: Registry,
+    bound: tuple[str, str],
+    given: set[str],
+    source: CredentialSource | None,
 ) -> None:
     """Raise `PasswordNeededError` if the change leaves no login that is for host and username."""
     if (registry.host, registry.username) != bound:
@@ -274,7 +295,6 @@ async def _require_same_login(
             "cannot be used",
             remedy="Give the password or the credential together with the new host or username.",
         )
-    source = await session.get(CredentialSource, registry.registry_id)
     if "credential" in given and source is not None:
         raise PasswordNeededError(
             "without its credential the registry has no login",
@@ -290,6 +310,17 @@ async def _require_named(
     await require_applications(session, context, request.allowed_applications)
 
 
+def _warn(context: Context, registry: Registry, password: SecretStr) -> None:
+    """Warn of what the provider will probably not accept; once for each field."""
+    warned = {warning.field for warning in context.warnings if warning.code == LOGIN_FORM}
+    secret = password.get_secret_value()
+    for advice in advise(registry.provider, registry.host, registry.username, secret):
+        if advice.field not in warned:
+            context.warnings.append(
+                FieldWarning(field=advice.field, code=LOGIN_FORM, message=advice.message)
+            )
+
+
 def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
     bound = SealContext(
         purpose="credential",
@@ -299,10 +330,6 @@ def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
         username=registry.username,
     )
     secret = password.get_secret_value()
-    for advice in advise(registry.provider, registry.host, registry.username, secret):
-        context.warnings.append(
-            FieldWarning(field=advice.field, code=LOGIN_FORM, message=advice.message)
-        )
     registry.password = context.resources.vault.seal(secret, bound)
     registry.password_expires_at = expires = read_expiry(secret)
     if expires is not None and expires <= datetime.now(UTC):

@@ -23,6 +23,7 @@ from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
+from worker.control.credentials.google_keys import GoogleKeys
 from worker.control.credentials.minting import Minting
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
@@ -87,7 +88,13 @@ class Control:
         """Return the runners by name; they are made at first use, after all fields are set."""
         if not self._runners:
             self._runners = {
-                "release": Runner(self.pool, [Releases(self.vault, self.publisher).service()]),
+                "release": Runner(
+                    self.pool,
+                    [
+                        GoogleKeys(self.vault).service(),
+                        Releases(self.vault, self.publisher).service(),
+                    ],
+                ),
                 "outcomes": Runner(self.pool, self._outcomes()),
                 "access": Runner(self.pool, self._access()),
                 "retention": Runner(

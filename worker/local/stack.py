@@ -311,7 +311,7 @@ class Stack:
         self.start_control()
         self.children["api"].wait_until(self._is_ready, deadline=START)
 
-    def start_control(self, name: str = "control") -> None:
+    def start_control(self, name: str = "control", *, wrapper: tuple[str, ...] = ()) -> None:
         """Start a control process; more than one may run."""
         self.run(
             name,
@@ -326,6 +326,7 @@ class Stack:
                 "WHARF_REGISTRY_NETWORKS": NETWORKS_ON_ONE_MACHINE,
                 "WHARF_WEBHOOK_NETWORKS": NETWORKS_ON_ONE_MACHINE,
             },
+            wrapper=wrapper,
         )
 
     def _is_ready(self) -> bool:

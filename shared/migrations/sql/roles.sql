@@ -79,7 +79,9 @@ GRANT UPDATE ON public.job, public.job_attempt, public.release_gate TO wharf_con
 GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wharf_control;
 -- It renews the logins of registries that have a source of them.
 GRANT UPDATE (renew_at, claimed_until, failures, error, minted_at) ON public.credential_source TO wharf_control;
-GRANT UPDATE (password, password_expires_at) ON public.registry TO wharf_control;
+GRANT UPDATE (username, password, password_expires_at) ON public.registry TO wharf_control;
+-- It turns stored keys of Google into sources.
+GRANT INSERT ON public.credential_source TO wharf_control;
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;

@@ -1,0 +1,239 @@
+"""The seed's six registries, created as written there, and used under their real host names.
+
+A server, its Engine and control have a file of hosts and a CA of the test, by which the names of
+the providers are fakes in front of a real registry. The seed's placeholders are their passwords;
+only ``<service-account-json>`` is filled in, as its user does.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.api.test_seed import CREATED
+from tests.fakes.certificates import Authority
+from tests.fakes.providers.acr import Acr
+from tests.fakes.providers.cloud import names, open_clouds
+from tests.fakes.providers.ecr import EcrRegistry
+from tests.fakes.providers.ghcr import Ghcr
+from tests.fakes.providers.google import Google
+from tests.fakes.providers.hub import Hub
+from tests.journeys.canary import files, leaks, record_traffic, spellings, tables
+from tests.journeys.jobs import Jobs
+from tests.serving import open_loop, serving
+from tests.worker.engine.parts import require_real_parts
+from tests.worker.local.conditions import wait_until
+from worker.local.engines import LocalEngine
+from worker.local.images import make_image
+from worker.local.namespaces import Namespace
+from worker.local.registry import LocalRegistry
+from worker.local.stack import LocalServer, Stack
+
+pytestmark = [pytest.mark.timeout(900), pytest.mark.real_parts]
+
+SELF_HOSTED = "registry.example.com"
+BUSYBOX = Path("/bin/busybox")
+ROOM = 'mount --bind "$1" /etc/hosts && export SSL_CERT_FILE="$2" && shift 2 && exec "$@"'
+SEEDS = {body["registryName"]: body for body in CREATED}
+
+
+@dataclass(frozen=True)
+class World:
+    """The providers, and one server that knows them by their names."""
+
+    stack: Stack
+    server: LocalServer
+    engine: LocalEngine
+    google: Google
+
+    def create(self, body: dict[str, str]) -> dict[str, Any]:
+        """Create a registry of the seed; Google's with the key of its service account."""
+        if body["username"] == "_json_key":
+            body = {**body, "password": self.google.account.text}
+        created: dict[str, Any] = self.stack.call("registry.create", body)
+        return created
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.stack)
+
+    def docker(self, *words: str) -> str:
+        done = subprocess.run(
+            ["docker", *words],
+            env={**os.environ, "DOCKER_HOST": self.engine.docker_host},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    require_real_parts()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="wharf-")))
+        authority = Authority(directory)
+        namespace = Namespace.create("providers")
+        stack.callback(namespace.remove)
+        listen = namespace.our_address
+        behind = LocalRegistry.start(directory / "behind")
+        stack.callback(behind.stop)
+        own = LocalRegistry.start(
+            directory / "own",
+            address=listen,
+            port=5000,
+            users={"admin": "registry-password"},
+            certificate=authority.files("own", SELF_HOSTED),
+        )
+        stack.callback(own.stop)
+        google = Google(behind.host)
+        clouds = (google, Acr(behind.host), Hub(behind.host), Ghcr(behind.host))
+        ecr = EcrRegistry(behind.host)
+        loop = stack.enter_context(open_loop())
+        served = open_clouds(*clouds, ecr, authority=authority, listen=listen)
+        stack.enter_context(serving(loop, served))
+        table = {**names(*clouds, ecr), SELF_HOSTED: (listen,)}
+        hosts = directory / "hosts"
+        lines = [f"{address}\t{host}\n" for host, (address,) in table.items()]
+        hosts.write_text(Path("/etc/hosts").read_text() + "".join(lines))
+        files_of_room = (str(hosts), str(authority.file))
+        room = ("unshare", "--mount", "--", "sh", "-c", ROOM, "room", *files_of_room)
+        engine = _start_engine(stack, directory / "engine", namespace, hosts, authority.file)
+        plane = Stack.start(directory / "wharf", address=listen, durable=False)
+        stack.callback(plane.stop)
+        plane.start_control(wrapper=room)
+        server = plane.add_server(
+            "providers", engine.docker_host, wrapper=(*namespace.wrapper, *room)
+        )
+        yield World(plane, server, engine, google)
+
+
+def _start_engine(
+    stack: ExitStack, directory: Path, namespace: Namespace, hosts: Path, authority: Path
+) -> LocalEngine:
+    """Start an Engine that trusts the CA as its system's own, and reads this file of hosts."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(authority))
+        engine = LocalEngine.start(directory, namespace=namespace)
+    stack.callback(engine.stop)
+    enter = ("nsenter", "--mount", "--target", str(engine.dockerd), "--")
+    subprocess.run([*enter, "mount", "--bind", str(hosts), "/etc/hosts"], check=True)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def created(world: World) -> dict[str, dict[str, Any]]:
+    """All six registries, by their names in the seed."""
+    return {name: world.create(body) for name, body in SEEDS.items()}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_registry_of_the_seed_is_tested_pushed_to_pulled_from_and_deployed(
+    world: World, created: dict[str, dict[str, Any]], name: str
+) -> None:
+    registry, server_id = created[name], world.server.server_id
+    local = f"journey-{list(SEEDS).index(name)}:1"
+    make_image(
+        world.engine.docker_host,
+        local,
+        files={"bin/busybox": BUSYBOX},
+        command=["/bin/busybox", "sleep", "999"],
+        seed=len(name),
+    )
+    chosen = {"registryId": registry["registryId"], "serverId": server_id}
+
+    tested = world.stack.call("registry.testRegistryById", chosen)
+    pushed = world.jobs.ended(world.jobs.push(server_id, registry["registryId"], local))
+    assert pushed["state"] == "succeeded", pushed["error"]
+    reference = pushed["result"]["reference"]
+    world.docker("image", "rm", "--force", local, reference)
+    pulled = world.jobs.ended(world.jobs.pull(server_id, registry["registryId"], reference))
+    assert pulled["state"] == "succeeded", pulled["error"]
+    deployed = _deploy(world, registry["registryId"], local.partition(":")[0], reference)
+
+    assert tested is True
+    assert registry["username"] == SEEDS[name]["username"]
+    assert pulled["result"]["digest"] == pushed["result"]["digest"]
+    assert deployed["state"] == "succeeded", deployed["error"]
+    assert local.partition(":")[0] in world.docker("ps", "--format", "{{.Names}} {{.Image}}")
+
+
+def _deploy(world: World, registry_id: str, name: str, reference: str) -> dict[str, Any]:
+    call = world.stack.call
+    servers = [world.server.server_id]
+    made = call(
+        "application.create",
+        {"name": name, "appName": name, "registryId": registry_id, "serverIds": servers},
+    )
+    chosen = {"applicationId": made["applicationId"]}
+    call("application.saveDockerProvider", {**chosen, "dockerImage": reference})
+    deployment = call("application.deploy", chosen)["deploymentId"]
+
+    def look() -> dict[str, Any]:
+        shown: dict[str, Any] = call("deployment.one", {"deploymentId": deployment})
+        return shown
+
+    wait_until(lambda: look()["finishedAt"] is not None, seconds=90)
+    return look()
+
+
+def test_a_key_of_google_is_found_nowhere_on_a_server_or_around_it(
+    world: World, created: dict[str, dict[str, Any]]
+) -> None:
+    """A server's disk and memory of an Engine are what a thief of the server gets."""
+    stack, google = world.stack, world.google
+    registry = created["Google Container Registry"]
+    chosen = {"registryId": registry["registryId"], "serverId": world.server.server_id}
+    assert stack.valkey is not None and stack.postgres is not None
+
+    with record_traffic(stack.valkey) as traffic:
+        assert stack.call("registry.testRegistryById", chosen) is True
+
+    secrets: set[bytes] = set()
+    for line in google.account.file["private_key"].splitlines()[1:-1]:
+        secrets |= spellings(line, "_json_key")
+    state = stack.directory.path / "servers" / world.server.name
+    logs = stack.directory.path / "logs"
+    places = [
+        *files(state, logs, world.engine.directory / "etc"),
+        (str(world.engine.directory / "dockerd.log"), _read(world.engine.directory)),
+        *tables(stack.postgres).items(),
+        ("broker", bytes(traffic.broker)),
+        ("command lines", b"\n".join(traffic.command_lines)),
+        ("memory of the worker", _memory(_worker_pid(world))),
+    ]
+    assert leaks(places, secrets) == []
+    assert {username for username, _ in google.logins} == {"oauth2accesstoken"}
+    assert registry["credential"]["serviceAccount"] == google.account.email
+
+
+def _read(directory: Path) -> bytes:
+    return (directory / "dockerd.log").read_bytes()
+
+
+def _worker_pid(world: World) -> int:
+    return world.server.worker.pid
+
+
+def _memory(pid: int) -> bytes:
+    """Return what a process holds in memory that it may write to."""
+    held = bytearray()
+    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            span, rights = line.split()[:2]
+            if not rights.startswith("rw") or "[v" in line:
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            try:
+                memory.seek(start)
+                held += memory.read(end - start)
+            except (OSError, OverflowError, ValueError):
+                continue
+    return bytes(held)
