@@ -17,6 +17,7 @@ from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name
 from worker.login import EngineLogin, Login
 from worker.oci.images.platform import Platform
 from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
+from worker.oci.transport.remedies import find_remedy
 
 ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
 """Codes that are certain, but whose ``Retry-After`` only our own client sees."""
@@ -104,7 +105,7 @@ def combine(
     return EngineError(
         opinion.code,
         redact(opinion.message, transfer.login),
-        remedy=_adapt(opinion.remedy, transfer),
+        remedy=_adapt(opinion.remedy, opinion.code, transfer),
         evidence=redact(opinion.evidence, transfer.login),
         stage=opinion.stage,
         retry_after_seconds=opinion.retry_after_seconds,
@@ -149,7 +150,7 @@ def _make_refusal(error: RegistryError, transfer: Transfer, stage: Stage) -> Reg
     return RegistryError(
         FaultCode(error.code),
         name_subject(str(transfer), error.message),
-        remedy=_adapt(error.remedy, transfer),
+        remedy=_adapt(error.remedy, FaultCode(error.code), transfer),
         evidence=error.evidence,
         stage=stage,
         retry_after_seconds=error.retry_after_seconds,
@@ -179,11 +180,17 @@ async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings
     return nothing if is_elsewhere and settings.proxy.applies_to(hostname) else found
 
 
-def _adapt(remedy: str, transfer: Transfer) -> str:
-    """Return the remedy without the advice to log in, for a transfer that has a login."""
+def _adapt(remedy: str, code: FaultCode, transfer: Transfer) -> str:
+    """Return the remedy in the terms of the registry's provider, if it is the general one.
+
+    A transfer that has a login is not advised to log in.
+    """
+    if remedy != FAULTS[code].remedy:
+        return remedy
     has_login = transfer.login is not None and transfer.login.secret.get_secret_value()
-    is_advised = remedy == FAULTS[FaultCode.RATE_LIMITED].remedy
-    return LIMITED_REMEDY if has_login and is_advised else remedy
+    if code is FaultCode.RATE_LIMITED and has_login:
+        return LIMITED_REMEDY
+    return find_remedy(transfer.reference.registry, code) or remedy
 
 
 def _report(found: Findings) -> RegistryReport:

@@ -8,14 +8,15 @@ import pytest
 from aiohttp import web
 
 from shared.errors import EngineError, WharfError
-from shared.faults import FaultCode
-from shared.jobs.diagnosis import Right
+from shared.faults import FAULTS, FaultCode
+from shared.jobs.diagnosis import Right, Stage
 from shared.reference import Reference
 from tests.fakes.sockets import be_silent, open_socket
 from tests.fakes.web import Fake, open_fake
 from tests.worker.parts import open_tools
-from worker.jobs.second_opinion import Transfer, look_ahead, second_opinion
+from worker.jobs.second_opinion import Transfer, combine, look_ahead, second_opinion
 from worker.jobs.tools import Tools
+from worker.oci.inquiry import Findings
 
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
 
@@ -71,6 +72,26 @@ async def test_a_good_push_that_waited_for_others_finds_the_engine_busy(
 
     assert (error.code, error.retryable) == (code, True)
     assert tools.transfers.running["push"] == others
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "words"),
+    [
+        ("ghcr.io", FaultCode.PUSH_DENIED, "write:packages"),
+        ("myregistry.azurecr.io", FaultCode.PUSH_DENIED, "Container Registry Repository Writer"),
+        ("gcr.io", FaultCode.REPO_MISSING, "Artifact Registry"),
+        ("registry.example", FaultCode.PUSH_DENIED, FAULTS[FaultCode.PUSH_DENIED].remedy),
+    ],
+)
+def test_an_engines_refusal_alone_is_explained_in_the_terms_of_the_provider(
+    host: str, code: FaultCode, words: str
+) -> None:
+    refused = EngineError(code, f"cannot push {host}/team/app:1: denied")
+
+    error = combine(refused, transfer(host), Findings(Stage.PARSE))
+
+    assert error.code == code
+    assert words in error.remedy
 
 
 async def test_a_registry_is_not_asked_about_a_certain_error(tools: Tools, registry: Fake) -> None:
