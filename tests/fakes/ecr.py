@@ -123,7 +123,9 @@ class Aws:
             return refusal
         if self.session is None or self.session.closed:
             self.session = aiohttp.ClientSession(auto_decompress=False)
-        return await relay(self.session, self.registry, request)
+        return await relay(
+            self.session, self.registry, request, added={"X-Forwarded-Proto": request.scheme}
+        )
 
     async def close(self) -> None:
         if self.session is not None:

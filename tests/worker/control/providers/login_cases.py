@@ -1,22 +1,25 @@
 """The providers' fakes, each with a right login and one that is refused."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from shared.credentials.acr import AcrSource
+from shared.credentials.ecr import EcrSource
 from shared.credentials.google import GoogleSource
 from shared.credentials.kinds import AnySource
 from shared.reference import parse_registry
+from tests.fakes import ecr
 from tests.fakes.certificates import Authority
 from tests.fakes.names import Names
 from tests.fakes.providers.acr import CLIENT, TENANT, Acr
 from tests.fakes.providers.clients import LIMIT, find_address, make_client_settings
-from tests.fakes.providers.cloud import Cloud, names, open_clouds
+from tests.fakes.providers.cloud import Clock, Cloud, Serve, names, open_clouds
 from tests.fakes.providers.ghcr import Ghcr
 from tests.fakes.providers.google import Google, ServiceAccount
 from tests.fakes.providers.hub import Hub
@@ -197,4 +200,52 @@ async def open_ghcr(registry: str, authority: Authority, directory: Path) -> Asy
         )
 
 
-CASES = {"google": open_google, "acr": open_acr, "hub": open_hub, "ghcr": open_ghcr}
+class _Aws(ecr.Aws):
+    """AWS by the clock of a `Cloud`."""
+
+    clock: Clock
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+
+class _Ecr(Cloud):
+    """AWS's API and a registry of it, as one provider."""
+
+    aws: _Aws
+
+    def hosts(self) -> Mapping[str, Serve]:
+        return {ecr.API: self.aws.api, ecr.HOST: self.aws.distribution}
+
+
+@asynccontextmanager
+async def open_ecr(registry: str, authority: Authority, directory: Path) -> AsyncIterator[Case]:
+    cloud = _Ecr(registry, token_hosts=frozenset({ecr.API}))
+    cloud.aws = _Aws(registry)
+    cloud.aws.clock = cloud.clock
+    wrong = "wrong/secret/wrong/secret/wrong/secret/1"
+    async with open_clouds(cloud, authority=authority, listen=find_address(7)):
+        yield Case(
+            cloud,
+            ecr.HOST,
+            "app",
+            make_client_settings(cloud, authority=authority, directory=directory),
+            minting(ecr_source(ecr.SECRET), ecr_source(wrong), ecr.HOST),
+            (ecr.SECRET, wrong),
+            partial(setattr, cloud.aws, "life"),
+            cloud.aws.tokens.clear,
+        )
+        await cloud.aws.close()
+
+
+def ecr_source(secret: str) -> EcrSource:
+    return EcrSource(kind="ecr", access_key_id=ecr.KEY_ID, secret_access_key=SecretStr(secret))
+
+
+CASES = {
+    "google": open_google,
+    "acr": open_acr,
+    "ecr": open_ecr,
+    "hub": open_hub,
+    "ghcr": open_ghcr,
+}
