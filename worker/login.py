@@ -1,7 +1,6 @@
 """The logins and secrets that control gives to one server for one attempt."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
@@ -24,7 +23,7 @@ class Login(BaseModel):
     """A username and a secret that may be sent to ``host`` only.
 
     ``host`` is the registry's canonical name (`shared.reference`). An empty username with an empty
-    secret stands for anonymous access. ``expires_at`` is the end of a short-lived login, if known.
+    secret stands for anonymous access.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -32,7 +31,6 @@ class Login(BaseModel):
     host: str
     username: str
     secret: SecretStr
-    expires_at: datetime | None = None
 
 
 class EngineLogin(Login):

@@ -74,6 +74,17 @@ SELECT CASE WHEN password_expires_at <= now() THEN 'expired'
             ELSE 'current' END AS state, count(*) AS value
   FROM registry GROUP BY 1
 """
+CREDENTIALS = """
+SELECT CASE WHEN r.password_expires_at > now()
+            THEN CASE WHEN s.error IS NULL THEN 'current' ELSE 'failing' END
+            WHEN s.error IS NULL THEN 'pending' ELSE 'without_login' END AS state,
+       count(*) AS value
+  FROM credential_source s JOIN registry r USING (registry_id) GROUP BY 1
+"""
+FIRST_END = """
+SELECT extract(epoch FROM min(r.password_expires_at) - now())::float AS value
+  FROM credential_source JOIN registry r USING (registry_id) HAVING count(r.password_expires_at) > 0
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 
@@ -149,6 +160,18 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             await rows(PASSWORDS),
             "state",
             expected=[("current", "due", "expired")],
+        ),
+        make_gauge(
+            "wharf_credentials",
+            "Sources of short-lived logins; failing: the provider gives no new one, without_login: "
+            "and the last one has ended, so jobs wait or fail.",
+            await rows(CREDENTIALS),
+            "state",
+        ),
+        make_gauge(
+            "wharf_credential_expires_seconds",
+            "Time until the first short-lived login ends.",
+            await rows(FIRST_END),
         ),
         make_gauge(
             "wharf_notification_queue_ratio",

@@ -16,6 +16,7 @@ from api.jobs.submission import submit_job
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
+from api.registries.credentials import retry_refused
 from api.registries.diagnosis import stored_test
 from api.registries.procedures import find_registry
 from api.servers.queries import find_server
@@ -145,6 +146,7 @@ async def test_on_servers(context: Context, request: TestOnServers) -> MatrixOut
     jobs = [_submission(context, registry, server) for registry, server in pairs]
     with nullcontext() if context.respond_async else context.waiting():
         await _audit(context, registries, servers)
+        await _retry_refused(context, registries)
         for job in jobs:
             await submit_job(context, job)
         if not context.respond_async:
@@ -179,6 +181,12 @@ async def _registries(context: Context, ids: Sequence[str] | None) -> list[Regis
             .order_by(col(Registry.created_at), Registry.registry_id)
         )
         return list((await session.exec(query)).all())
+
+
+async def _retry_refused(context: Context, registries: Sequence[Registry]) -> None:
+    ids = [registry.registry_id for registry in registries]
+    async with context.resources.pool.connection() as connection:
+        await retry_refused(connection, context.organization_id, ids)
 
 
 async def _servers(context: Context, ids: Sequence[str] | None) -> list[str]:

@@ -127,6 +127,9 @@ class Aws:
             self.session, self.registry, request, added={"X-Forwarded-Proto": request.scheme}
         )
 
+    def has_ended(self, token: str) -> bool:
+        return self.tokens[token] <= time.monotonic()
+
     async def close(self) -> None:
         if self.session is not None:
             await self.session.close()
@@ -141,7 +144,7 @@ class Aws:
         user, _, token = base64.b64decode(header.removeprefix("Basic ")).decode().partition(":")
         if user != "AWS" or token not in self.tokens:
             return web.Response(status=401, text="Not Authorized\n", headers=challenge)
-        if self.tokens[token] <= time.monotonic():
+        if self.has_ended(token):
             return _oci_error(403, "DENIED", EXPIRED)
         return None
 

@@ -355,3 +355,33 @@ async def test_services_of_all_control_processes_at_work_are_added_up(
     assert at(samples, "control_service_runs", service="sweep") == 7
     assert at(samples, "control_service_failures", service="sweep") == 2
     assert at(samples, "control_service_seconds", service="sweep") == 1
+
+
+async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown(
+    app: FastAPI, client: httpx2.AsyncClient, database: Database
+) -> None:
+    keys = {"kind": "ecr", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "secret"}
+    cloud = {"registryUrl": "123456789012.dkr.ecr.eu-central-1.amazonaws.com", "credential": keys}
+    assert at(await scrape(app), "credential_expires_seconds") is None
+    for name, hours, error in (
+        ("pending", None, None),
+        ("current", 6, None),
+        ("failing", 2, '{"code": "x"}'),
+        ("without_login", -1, '{"code": "x"}'),
+    ):
+        answer = await client.post("/api/registry.create", json={"registryName": name, **cloud})
+        registry_id = answer.json()["registryId"]
+        database.execute(
+            "UPDATE registry SET password_expires_at = now() + make_interval(hours => %s)"
+            " WHERE registry_id = %s",
+            *(hours, registry_id),
+        )
+        database.execute(
+            "UPDATE credential_source SET error = %s WHERE registry_id = %s", error, registry_id
+        )
+
+    samples = await scrape(app)
+
+    for state in ("pending", "current", "failing", "without_login"):
+        assert at(samples, "credentials", state=state) == 1
+    assert -3700 < (at(samples, "credential_expires_seconds") or 0) < -3500

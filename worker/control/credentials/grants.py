@@ -148,8 +148,7 @@ def open_stored_login(
     host, username = registry["host"], registry["username"]
     context = SealContext("credential", organization_id, registry_id, host, username)
     secret = vault.open(registry["password"], context)
-    expires_at = registry.get("password_expires_at")
-    return Login(host=host, username=username, secret=SecretStr(secret), expires_at=expires_at)
+    return Login(host=host, username=username, secret=SecretStr(secret))
 
 
 def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
