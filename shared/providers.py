@@ -60,6 +60,9 @@ _PATTERNS = tuple((provider, re.compile(pattern)) for provider, pattern in _HOST
 _MAX_TOKEN_CHARACTERS = 16 * 1024
 _AWS_KEY_ID = re.compile("A[KS]IA[A-Z0-9]{16}")
 _AWS_SECRET_KEY = re.compile("[A-Za-z0-9/+]{40}")
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+"""The username of a refresh token of Azure's registries."""
+
 _BASE64 = re.compile(r"[A-Za-z0-9_+/-]+={0,2}")
 
 
@@ -104,6 +107,16 @@ def advise(provider: Provider, host: str, username: str, secret: str) -> Iterato
                 "password",
                 "ghcr.io accepts only classic personal access tokens, as ghp_…",
             )
+        case Provider.GHCR if secret.startswith("ghs_"):
+            yield Advice("password", "a token of a workflow or an app of GitHub expires soon")
+        case Provider.ACR if username == _NOBODY:
+            yield Advice(
+                "password",
+                "a refresh token expires after some hours; with a credential of the kind acr "
+                "control renews it",
+            )
+        case Provider.GITLAB if username == "gitlab-ci-token":
+            yield Advice("password", "a job token of GitLab ends with its job: use a deploy token")
         case Provider.ECR | Provider.ECR_PUBLIC:
             yield from _advise_aws(username, secret)
         case Provider.GOOGLE:
@@ -148,7 +161,11 @@ def _advise_google(host: str, username: str, secret: str) -> Iterator[Advice]:
             if not _is_service_account(_read_json(secret)):
                 yield Advice("password", "with _json_key_base64 it is the JSON key in base64")
         case "oauth2accesstoken":
-            yield Advice("password", "an access token of Google expires after an hour")
+            yield Advice(
+                "password",
+                "an access token of Google expires after an hour; control renews it with a "
+                "credential of the kind google",
+            )
         case _:
             yield Advice(
                 "username", "Google's username is _json_key, _json_key_base64 or oauth2accesstoken"
