@@ -14,6 +14,7 @@ from tests.fakes.providers.cloud import (
     Tokens,
     bearer,
     challenge,
+    parse_scopes,
     refusal,
     requested,
 )
@@ -69,10 +70,12 @@ class Ghcr(Cloud):
         return self._refuse(repository, action) or await self.forward(request)
 
     def _token(self, request: web.Request) -> web.StreamResponse:
-        """Give a token to every right login, whatever its scopes are."""
+        """Give a token to every right login, whatever its scopes are: all packages are private."""
         login = self.basic(request)
         if login and login[1] != self.token.value:
             return refusal(403, "DENIED", "denied")
+        if login is None and parse_scopes(request):
+            return refusal(403, "DENIED", "requested access to the resource is denied")
         owner = login[0] if login else ""
         name = base64.b64encode(f"v2:{len(self.access.issued)}:{owner}".encode()).decode()
         return web.json_response({"token": self.access.issue(owner, name=name)})

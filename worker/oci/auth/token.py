@@ -29,7 +29,7 @@ from worker.oci.transport.verdicts import DENIED, Operation
 CLIENT_ID = "wharfinger"
 DENIES_LOGINS = frozenset({"ghcr.io"})
 """Registries whose token server gives a token to every right login, whatever its permissions are,
-and answers "denied" to a wrong one."""
+and answers "denied" to a wrong one, or to none."""
 
 DEFAULT_LIFE_SECONDS = 60.0
 SKEW_SECONDS = 10.0
@@ -216,6 +216,8 @@ class TokenSource:
         # Some answer "denied" to a right login without this permission, others to a wrong password.
         is_known = (scope or "DENIED" in codes) and self._registry not in DENIES_LOGINS
         code = DENIED[operation if is_known else Operation.PING]
+        if self._login is None and not is_known:
+            code = FaultCode.AUTH_MISSING
         return RegistryError(
             code,
             f"the token server {host} of {self._registry} refuses {scope or 'this login'}",

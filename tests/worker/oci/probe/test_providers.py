@@ -40,15 +40,17 @@ async def run(
     directory: Path,
     *,
     url: str,
-    login: tuple[str, str],
+    login: tuple[str, str] | None,
     prefix: str | None,
 ) -> ProbeReport:
     """Test a registry as a server does; the report contains no password."""
+    given = None
+    if login is not None:
+        given = Login(host=url, username=login[0], secret=SecretStr(login[1]))
     async with open_clouds(cloud, authority=authority, listen=find_address(6)):
         settings = make_client_settings(cloud, authority=authority, directory=directory)
-        given = Login(host=url, username=login[0], secret=SecretStr(login[1]))
         report = await probe(ProbeRequest(url, given, image_prefix=prefix), settings)
-    assert login[1] not in report.model_dump_json()
+    assert login is None or login[1] not in report.model_dump_json()
     return report
 
 
@@ -158,6 +160,16 @@ async def test_a_wrong_token_of_github_is_a_wrong_login_and_is_sent_once(
     assert (fault.code, fault.stage) == ("auth_bad_credentials", Stage.AUTH)
     assert "classic personal access token" in fault.remedy
     assert len(cloud.logins) == 1
+
+
+async def test_a_private_package_of_github_asks_for_a_login(
+    behind: str, authority: Authority, directory: Path
+) -> None:
+    report = await run(
+        Ghcr(behind), authority, directory, url="ghcr.io", login=None, prefix="myorg"
+    )
+
+    assert fault_of(report).code == "auth_missing"
 
 
 async def test_a_read_only_token_of_docker_hub_is_told_by_its_scopes(
