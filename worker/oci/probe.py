@@ -326,11 +326,11 @@ class _ProbeStages:
 
     async def _start_upload(self, repository: str) -> Finding:
         uploads = Uploads(self._client, repository)
-        cancelling = asyncio.create_task(_cancel(uploads, await uploads.start()))
-        self._stack.push_async_callback(asyncio.wait, {cancelling})
+        upload = await uploads.start()
         if not self._waits_for_cancel:
-            return Finding("an upload was started, to be cancelled at once")
-        if await cancelling:
+            self._stack.push_async_callback(_cancel, uploads, upload)
+            return Finding("an upload was started, to be cancelled after the test")
+        if await _cancel(uploads, upload):
             return Finding("an upload was started and cancelled")
         return Finding("an upload was started; the registry will remove it by itself")
 

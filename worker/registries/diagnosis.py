@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
+from typing import Any
 
 from shared.coroutines import end
 from shared.errors import EngineError, RegistryError
@@ -79,6 +80,7 @@ async def _run_stages(
     settings: ConnectionSettings,
 ) -> ProbeReport:
     logins: list[asyncio.Task[StageResult]] = []
+    left: list[Coroutine[Any, Any, None]] = []
 
     def ask_engine(before: ProbeReport) -> None:
         if _has_safe_destinations(before):
@@ -88,10 +90,15 @@ async def _run_stages(
         logins.append(asyncio.create_task(work))
 
     try:
-        report = await probe(request, settings, on_login=ask_engine, clean_up=tools.clean_ups.start)
+        report = await probe(request, settings, on_login=ask_engine, clean_up=left.append)
         return await _add_engine(report, logins)
     finally:
-        await end(*logins)
+        try:
+            await end(*logins)
+        finally:
+            # Not before: the registry serves the Engine's login first.
+            for work in left:
+                tools.clean_ups.start(work)
 
 
 def _has_safe_destinations(report: ProbeReport) -> bool:
