@@ -70,15 +70,17 @@ class Releases:
         return BUSY_SECONDS if released else IDLE_SECONDS
 
     async def _together(self, connection: Connection) -> list[Released] | None:
-        """Release all in one transaction; ``None`` if another replica holds the gate."""
-        async with connection.transaction():
+        """Release all in one transaction; ``None`` if another replica holds the gate.
+
+        It takes three round trips, as other replicas wait for the gate: to enter it, to choose the
+        jobs, and to store all their logins.
+        """
+        async with connection.pipeline(), connection.transaction():
             aside = await enter(connection)
             if aside is None:
                 return None
             jobs = await dispatch(connection, aside)
-            # One round trip for all of them, because other replicas wait for the gate.
-            async with connection.pipeline():
-                return [job for job in jobs if await self._give(connection, job)]
+            return [job for job in jobs if await self._give(connection, job)]
 
     async def _one_by_one(self, connection: Connection) -> list[Released] | None:
         """Release each job separately, after one of them failed the common transaction."""
