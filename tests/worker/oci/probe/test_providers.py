@@ -1,12 +1,15 @@
 """The test of a registry at the fakes of providers: causes and remedies in the provider's terms."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
+from shared.errors import RegistryError
 from shared.faults import Fault
 from shared.jobs.diagnosis import ProbeReport, Stage
+from shared.reference import Reference, parse_registry
 from tests.fakes.certificates import Authority
 from tests.fakes.providers.acr import NOBODY, Acr
 from tests.fakes.providers.clients import find_address, make_client_settings
@@ -19,6 +22,8 @@ from tests.worker.oci.parts import stage
 from worker.local.registry import LocalRegistry
 from worker.login import Login
 from worker.oci.probe import ProbeRequest, probe
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.manifests import describe
 
 pytestmark = pytest.mark.real_parts
 
@@ -209,3 +214,30 @@ async def test_the_pulls_that_are_left_at_docker_hub_are_shown_with_their_window
     assert report.fault() is None
     assert "76 of 100 pulls in 1 h are left" in stage(report, Stage.PULL).evidence
     assert cloud.limit.used == 24
+
+
+@pytest.mark.parametrize(
+    ("limit", "abuse", "evidence"),
+    [
+        (Limit(100, used=100), 0, "HTTP 429, 0 of 100 pulls in 1 h are left"),
+        (Limit(100, timedelta(hours=6), 101), 0, "0 of 100 pulls in 6 h are left"),
+        (Limit(), 9, "HTTP 429"),
+    ],
+)
+async def test_a_pull_beyond_the_limit_of_docker_hub_is_told_with_its_window(
+    behind: str, authority: Authority, directory: Path, *, limit: Limit, abuse: int, evidence: str
+) -> None:
+    cloud = Hub(behind, limit=limit)
+    image = Reference("docker.io", "mycompany/app", "1")
+    login = Login(host="docker.io", username="dockerhubuser", secret=SecretStr("dockerhub-token"))
+    async with open_clouds(cloud, authority=authority, listen=find_address(6)):
+        settings = make_client_settings(cloud, authority=authority, directory=directory)
+        async with RegistryClient(parse_registry("docker.io"), login, settings) as client:
+            await client.ping()
+            cloud.abuse = abuse
+            with pytest.raises(RegistryError) as raised:
+                await describe(client, image.repository, image.target)
+
+    error = raised.value
+    assert (error.code, error.retryable) == ("rate_limited", True)
+    assert error.evidence.endswith(evidence)
