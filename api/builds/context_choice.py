@@ -5,7 +5,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import NoContextError
 from shared.errors import NotFoundError
-from shared.jobs.commands import UploadSource
+from shared.jobs.sources import UploadSource
 from shared.models import Application, BuildContext
 
 

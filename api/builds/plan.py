@@ -8,15 +8,9 @@ from api.applications.repositories import destinations_of, name_image
 from shared.errors import InvalidInputError
 from shared.ids import make_id
 from shared.jobs.accesses import registries_of
-from shared.jobs.commands import (
-    GitSource,
-    ImageBuild,
-    ImageCopy,
-    ImagePull,
-    ImagePush,
-    UploadSource,
-)
+from shared.jobs.commands import ImageBuild, ImageCopy, ImagePull, ImagePush
 from shared.jobs.permissions import require_allowed
+from shared.jobs.sources import GitSource, UploadSource
 from shared.models import Application, Registry
 from shared.reference import Reference, parse_reference
 from shared.ssh.address import SshAddress, is_ssh

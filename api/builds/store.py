@@ -9,7 +9,8 @@ from api.builds.plan import BuildCommand, BuildPlan
 from api.jobs.submission import TRANSFER_DEADLINE
 from shared.faults import Fault
 from shared.jobs.accesses import exclusive_key
-from shared.jobs.commands import GitSource, ImageBuild
+from shared.jobs.commands import ImageBuild
+from shared.jobs.sources import GitSource
 from shared.jobs.store.submit import Submission, submit_all
 from shared.models import Application
 

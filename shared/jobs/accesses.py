@@ -8,7 +8,6 @@ from shared.jobs.commands import (
     ApplicationControl,
     Command,
     ComposePull,
-    GitSource,
     ImageBuild,
     ImageCopy,
     ImageDelete,
@@ -20,6 +19,7 @@ from shared.jobs.commands import (
     ServiceReplace,
 )
 from shared.jobs.diagnosis import Right
+from shared.jobs.sources import GitSource
 from shared.reference import Reference
 
 _PULL: frozenset[Right] = frozenset({"pull"})

@@ -23,8 +23,8 @@ from shared.jobs.commands import (
     ImagePull,
     ImagePush,
     RegistryTest,
-    UploadSource,
 )
+from shared.jobs.sources import UploadSource
 from shared.networks import parse_networks
 from tests.faults.scene import PASSWORD, USER, Scene
 from tests.faults.verdicts import Answer, Operation

@@ -12,8 +12,9 @@ from pydantic import SecretStr
 from shared.coroutines import end
 from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource, ImageBuild, UploadSource
+from shared.jobs.commands import ImageBuild
 from shared.jobs.results import ImageResult
+from shared.jobs.sources import GitSource, UploadSource
 from shared.reference import Reference
 from shared.ssh.address import is_ssh
 from worker.builds.bases import FoundBase, pull_bases

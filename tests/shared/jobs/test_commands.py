@@ -4,14 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from shared.jobs.accesses import hosts_of
-from shared.jobs.commands import (
-    SUPPORTED,
-    GitSource,
-    ImageBuild,
-    Kind,
-    UploadSource,
-    parse_command,
-)
+from shared.jobs.commands import SUPPORTED, ImageBuild, Kind, parse_command
+from shared.jobs.sources import GitSource, UploadSource
 
 STORED = {"application_id": "a", "reference": "app:1"}
 GIT = {"url": "https://git.example/app.git", "branch": "main", "username": "porter"}

@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from shared.errors import WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ANY_REPOSITORY, GitSource, ImageBuild, UploadSource
+from shared.jobs.commands import ANY_REPOSITORY, ImageBuild
 from shared.jobs.results import ImageResult
+from shared.jobs.sources import GitSource, UploadSource
 from shared.reference import parse_reference
 from shared.ssh.keys import DeployKey
 from tests.fakes.git import TOKEN, GitServer, open_git_server

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.jobs.commands import ImageBuild, UploadSource
+from shared.jobs.commands import ImageBuild
+from shared.jobs.sources import UploadSource
 from shared.vault import KeyRing
 from tests.waiting import wait_until
 from tests.worker.control.plane import Plane

@@ -16,11 +16,11 @@ from shared.jobs.commands import (
     ANY_REPOSITORY,
     ComposeImage,
     ComposePull,
-    GitSource,
     ImageBuild,
     ImagePull,
     ImagePush,
 )
+from shared.jobs.sources import GitSource
 from shared.reference import Reference
 from tests.fakes.certificates import Authority
 from tests.fakes.git import open_git_server

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import RegistryError, SetupError, SourceError
 from shared.faults import FaultCode
-from shared.jobs.commands import UploadSource
+from shared.jobs.sources import UploadSource
 from shared.networks import parse_networks
 from worker.builds.sources.git.refs import root_cause
 from worker.builds.sources.limits import LIMITS, Limits

@@ -6,7 +6,8 @@ import secrets
 from pydantic import SecretStr
 
 from shared.database import Connection
-from shared.jobs.commands import ImageBuild, Kind, UploadSource, parse_command
+from shared.jobs.commands import ImageBuild, Kind, parse_command
+from shared.jobs.sources import UploadSource
 from shared.jobs.store.release import Released
 
 STORE = """

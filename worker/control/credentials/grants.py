@@ -9,16 +9,10 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from shared.errors import CredentialError, RegistryError, UnmetConditionError
 from shared.faults import Fault, FaultCode
 from shared.jobs.accesses import Access, accesses, hosts_of
-from shared.jobs.commands import (
-    Command,
-    GitSource,
-    ImageBuild,
-    Kind,
-    Replace,
-    parse_command,
-)
+from shared.jobs.commands import Command, ImageBuild, Kind, Replace, parse_command
 from shared.jobs.diagnosis import Stage
 from shared.jobs.permissions import require_allowed
+from shared.jobs.sources import GitSource
 from shared.jobs.store.release import Released
 from shared.providers import read_expiry
 from shared.ssh.address import is_ssh

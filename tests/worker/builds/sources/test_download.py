@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from shared.errors import SetupError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import UploadSource
+from shared.jobs.sources import UploadSource
 from tests.fakes.certificates import Authority
 from tests.fakes.sockets import be_silent, open_socket, reset, say
 from tests.fakes.web import open_fake, says

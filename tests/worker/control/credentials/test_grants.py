@@ -15,7 +15,6 @@ from shared.jobs.commands import (
     ComposeImage,
     ComposePull,
     ContainerReplace,
-    GitSource,
     ImageBuild,
     ImageCopy,
     ImageDelete,
@@ -24,8 +23,8 @@ from shared.jobs.commands import (
     ImageTag,
     ImageVerify,
     RegistryTest,
-    UploadSource,
 )
+from shared.jobs.sources import GitSource, UploadSource
 from shared.jobs.store.release import Released
 from shared.reference import parse_reference
 from shared.vault import KeyRing, PrivateKey, SealContext

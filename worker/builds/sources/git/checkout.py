@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from shared.coroutines import end
 from shared.errors import RefusedNetworkError, SetupError, SourceError
 from shared.faults import FAULTS, FaultCode
-from shared.jobs.commands import GitSource
+from shared.jobs.sources import GitSource
 from shared.networks import RegistryNetworks
 from worker.builds.sources.git.command import Git, GitError, is_plain_path
 from worker.builds.sources.git.lfs import fetch_files

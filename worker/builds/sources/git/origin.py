@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from shared.errors import InvalidInputError, SourceError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource
+from shared.jobs.sources import GitSource
 from shared.networks import RegistryNetworks
 from shared.ssh.address import SshAddress, is_ssh
 from worker.builds.sources.git.lfs import find_endpoint

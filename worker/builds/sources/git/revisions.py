@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource
+from shared.jobs.sources import GitSource
 from worker.builds.sources.git.refs import Advertisement
 
 MAX_SHOWN = 20

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from shared.errors import SourceError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource
+from shared.jobs.sources import GitSource
 from shared.networks import RegistryNetworks, parse_networks
 from tests.fakes.git import TOKEN, GitServer, make_pointer
 from tests.fakes.web import open_fake, says

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import RefusedNetworkError, SourceError
 from shared.faults import FaultCode
-from shared.jobs.commands import GitSource
+from shared.jobs.sources import GitSource
 from shared.networks import parse_networks
 from shared.ssh.keys import DeployKey
 from tests.fakes.git import GitServer
