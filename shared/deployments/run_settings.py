@@ -4,14 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.jobs.commands import (
-    ContainerReplace,
-    HealthProbe,
-    Mounted,
-    PublishedPort,
-    Replace,
-    ServiceReplace,
-)
+from shared.jobs.commands import ContainerReplace, Replace, ServiceReplace
+from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 
 Runtime = Literal["container", "service", "none"]
 

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 from shared.jobs.deletion import Known
 from shared.jobs.sources import GitSource, Source
 from shared.reference import Reference, parse_reference
@@ -228,50 +229,6 @@ class ComposePull(Command):
     @property
     def version(self) -> int:
         return 2 if self.variables or self.profiles else 1
-
-
-class HealthProbe(BaseModel):
-    """A command that exits with 0 in a healthy container, and its timing."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    command: tuple[str, ...]
-    interval_seconds: int = 30
-    timeout_seconds: int = 30
-    start_period_seconds: int = 0
-    retries: int = 3
-
-    @property
-    def longest_seconds(self) -> int:
-        """Return the longest time until the result is known."""
-        each = self.interval_seconds + self.timeout_seconds
-        return self.start_period_seconds + each * self.retries
-
-
-class PublishedPort(BaseModel):
-    """A container's ``target_port``, published at ``published_port`` of its server.
-
-    A service's port is published at every node of its Swarm (``ingress``), or at the nodes that run
-    it (``host``).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    published_port: int
-    target_port: int
-    protocol: Literal["tcp", "udp"] = "tcp"
-    publish_mode: Literal["ingress", "host"] = "ingress"
-
-
-class Mounted(BaseModel):
-    """A directory of the server (``bind``) or a named ``volume``, at ``mount_path``."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    type: Literal["bind", "volume"]
-    source: str
-    mount_path: str
-    read_only: bool = False
 
 
 class Replace(ImageCommand):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from shared.jobs.commands import Mounted, Replace
+from shared.jobs.commands import Replace
+from shared.jobs.containers import Mounted
 from shared.servers.host_paths import is_within
 
 SOCKETS = ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock")

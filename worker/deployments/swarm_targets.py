@@ -8,7 +8,8 @@ from pydantic import SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import PublishedPort, ServiceReplace
+from shared.jobs.commands import ServiceReplace
+from shared.jobs.containers import PublishedPort
 from worker.deployments.targets import DeploymentTarget
 from worker.engine import containers, images
 from worker.engine.containers import APPLICATION, DEPLOYMENT, STOP_TIMEOUT

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, RootModel, SecretStr
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
+from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 from worker.engine.errors import EngineOperation
 from worker.engine.transport.connection import CONTROL_TIMEOUT, Engine
 from worker.engine.transport.text import parse_variables

@@ -37,6 +37,7 @@ VALUES = {
     "shared.ids": "makes an id",
     "shared.jobs.accesses": "gives what a command says: its logins and its key",
     "shared.jobs.commands": "commands: data",
+    "shared.jobs.containers": "settings of containers: data",
     "shared.jobs.sources": "sources of builds: data",
     "shared.models": "rows: data",
     "shared.reference": "a reference to an image: a value, parsed and written",

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import EngineError, SetupError
-from shared.jobs.commands import ContainerReplace, Mounted, Replace, ServiceReplace
+from shared.jobs.commands import ContainerReplace, Replace, ServiceReplace
+from shared.jobs.containers import Mounted
 from shared.settings import WorkerSettings
 from tests.worker.parts import open_loopback_engine
 from worker.deployments.host_paths import HostPaths

@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from pydantic import JsonValue, SecretStr
 
-from shared.jobs.commands import HealthProbe, Mounted, PublishedPort
+from shared.jobs.containers import HealthProbe, Mounted, PublishedPort
 from shared.reference import Reference
 from worker.engine.containers import (
     APPLICATION,

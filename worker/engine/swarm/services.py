@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, JsonValue, RootModel
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import PublishedPort
+from shared.jobs.containers import PublishedPort
 from worker.engine.containers import APPLICATION, DEPLOYMENT, LAST_LINES
 from worker.engine.credentials import make_registry_auth_header
 from worker.engine.errors import EngineOperation

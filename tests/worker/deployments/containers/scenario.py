@@ -14,13 +14,8 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import EngineError
-from shared.jobs.commands import (
-    ApplicationControl,
-    ApplicationLogs,
-    ContainerReplace,
-    HealthProbe,
-    PublishedPort,
-)
+from shared.jobs.commands import ApplicationControl, ApplicationLogs, ContainerReplace
+from shared.jobs.containers import HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ControlResult, LogsResult
 from shared.reference import Reference
 from tests.waiting import wait_until

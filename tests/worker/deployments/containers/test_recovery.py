@@ -13,7 +13,8 @@ import pytest
 
 from shared.errors import EngineError, SetupError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort, ServiceReplace
+from shared.jobs.commands import ContainerReplace, ServiceReplace
+from shared.jobs.containers import HealthProbe, PublishedPort
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import (
     FAILING,

@@ -16,7 +16,8 @@ import pytest
 from pydantic import JsonValue, SecretStr
 
 from shared.errors import EngineError
-from shared.jobs.commands import ApplicationControl, HealthProbe, ServiceReplace
+from shared.jobs.commands import ApplicationControl, ServiceReplace
+from shared.jobs.containers import HealthProbe
 from shared.jobs.diagnosis import Right
 from shared.jobs.results import ControlResult, ServiceResult
 from shared.reference import Reference

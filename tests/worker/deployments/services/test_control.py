@@ -8,7 +8,8 @@ import pytest
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import ApplicationLogs, Mounted
+from shared.jobs.commands import ApplicationLogs
+from shared.jobs.containers import Mounted
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.test_control import STUBBORN
 from tests.worker.deployments.services.scenario import (

@@ -9,7 +9,8 @@ import pytest
 
 from shared.errors import EngineError
 from shared.faults import FAULTS, FaultCode
-from shared.jobs.commands import PublishedPort, ServiceReplace
+from shared.jobs.commands import ServiceReplace
+from shared.jobs.containers import PublishedPort
 from shared.jobs.results import ServiceResult
 from tests.waiting import wait_until
 from tests.worker.deployments.services.scenario import (

@@ -11,7 +11,8 @@ import pytest
 
 from shared.errors import EngineError, RegistryError
 from shared.faults import FaultCode
-from shared.jobs.commands import ContainerReplace, HealthProbe, PublishedPort
+from shared.jobs.commands import ContainerReplace
+from shared.jobs.containers import HealthProbe, PublishedPort
 from shared.jobs.results import ContainerResult, ServiceResult
 from shared.reference import parse_reference, parse_registry
 from tests.fakes.web import open_fake, says

@@ -7,7 +7,7 @@ import pytest
 
 from shared.errors import EngineError
 from shared.faults import FaultCode
-from shared.jobs.commands import HealthProbe, PublishedPort
+from shared.jobs.containers import HealthProbe, PublishedPort
 from tests.waiting import wait_until
 from tests.worker.deployments.containers.scenario import SERVE
 from tests.worker.deployments.services.scenario import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.jobs.commands import HealthProbe, PublishedPort
+from shared.jobs.containers import HealthProbe, PublishedPort
 from shared.reference import Reference
 from worker.engine.containers import APPLICATION, DEPLOYMENT
 from worker.engine.swarm.nodes import Node, known_platforms, placement_platforms
