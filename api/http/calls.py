@@ -46,11 +46,6 @@ class Call:
         return self.guarded
 
     @property
-    def counted(self) -> str:
-        """Return the name for the metrics."""
-        return self.procedure.name if isinstance(self.procedure, Procedure) else UNKNOWN
-
-    @property
     def logged(self) -> str:
         """Return the name for the log; an unknown name is left out, as it may be a secret."""
         return UNKNOWN if isinstance(self.procedure, NoProcedureError) else self.path[:100]

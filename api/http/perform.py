@@ -14,10 +14,10 @@ from starlette.requests import Request
 from api.errors import InternalError
 from api.fields.effects import FieldWarning
 from api.fields.shapes import Accepted
-from api.http.calls import Answer, AnyProcedure, Call, Failure, Success
+from api.http.calls import UNKNOWN, Answer, AnyProcedure, Call, Failure, Success
 from api.http.status import INTERNAL, status_of
 from api.http.unavailable import AWAY, cost_its_connection, explain_unavailable
-from api.operations.http_metrics import name_request
+from api.operations.http_metrics import BATCH, COUNTED_NAME
 from api.procedure.auth import HEADER, authenticate, require_role
 from api.procedure.context import NOBODY, Caller, Context, Resources
 from api.procedure.idempotency import Repeatable, answer_once, read_key
@@ -72,7 +72,7 @@ async def start(
     resources: Resources, request: Request, calls: Sequence[Call]
 ) -> list[asyncio.Task[Answer]]:
     """Start the calls of one request, some at once, the others in turn; return their tasks."""
-    name_request(request.scope, [call.counted for call in calls])
+    request.scope[COUNTED_NAME] = _name_for_metrics(calls)
     host = request.client.host if request.client else ""
     address = network_of(host)
     caller = await _identify(resources, request, address, calls)
@@ -83,6 +83,14 @@ async def start(
             asyncio.create_task(_answer_in_turn(room, shared, call, _key(request, position)))
             for position, call in enumerate(calls)
         ]
+
+
+def _name_for_metrics(calls: Sequence[Call]) -> str:
+    """Return the only procedure, or ``batch``; no name that a client made up."""
+    if len(calls) != 1:
+        return BATCH
+    procedure = calls[0].procedure
+    return procedure.name if isinstance(procedure, Procedure) else UNKNOWN
 
 
 def _named(host: str, caller: Caller | WharfError) -> dict[str, str]:

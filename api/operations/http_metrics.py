@@ -5,7 +5,7 @@ client can make a label.
 """
 
 import time
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,9 @@ OTHER, BATCH = "other", "batch"
 NO_ANSWER = 499
 """The status of a request whose client left before its answer."""
 
-_NAME = "wharf.procedure"
+COUNTED_NAME = "wharf.procedure"
+"""The key of a request's scope for the name by which it is counted."""
+
 _PREFIX = "/api/"
 
 
@@ -91,12 +93,7 @@ class CountRequests:
                 record(unanswered)
 
 
-def name_request(scope: Scope, procedures: Sequence[str]) -> None:
-    """Give a request the name by which it is counted: that of its only call, or ``batch``."""
-    scope[_NAME] = procedures[0] if len(procedures) == 1 else BATCH
-
-
 def _label(scope: Scope) -> str:
     template = getattr(scope.get("route"), "path", OTHER)
     of_route = template.removeprefix(_PREFIX) if "{" not in template else template
-    return str(scope.get(_NAME, of_route))
+    return str(scope.get(COUNTED_NAME, of_route))
