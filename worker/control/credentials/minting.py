@@ -32,11 +32,12 @@ BUSY_SECONDS = 0.2
 MAX_CONCURRENT = 16
 """The logins that one control process renews at the same time."""
 
-ATTEMPT = timedelta(seconds=45)
-"""The time for all exchanges of one renewal."""
+LEASE = timedelta(seconds=30)
+"""The longest claim. It is half of what is left of the old login, if that is shorter: so another
+replica goes on in time after one that died."""
 
-LEASE = timedelta(seconds=60)
-"""Longer than one attempt."""
+ATTEMPT_PART = 0.8
+"""The part of a claim that is the time for all exchanges of one renewal."""
 
 LEAVE_SECONDS = 2.0
 """The time for running attempts to end when control stops."""
@@ -57,10 +58,14 @@ SELECT registry_id AS row_id FROM credential_source
 TAKE = Change(
     DUE,
     """
-UPDATE credential_source s SET claimed_until = now() + %(lease)s
+UPDATE credential_source s SET claimed_until = now() + CASE
+         WHEN r.password_expires_at > now() THEN
+           least(%(lease)s, greatest((r.password_expires_at - now()) / 2, interval '2 seconds'))
+         ELSE %(lease)s END
   FROM due JOIN registry r ON r.registry_id = due.row_id
  WHERE s.registry_id = due.row_id
-RETURNING s.registry_id, s.organization_id, s.revision, s.sealed, s.failures, r.host, r.username
+RETURNING s.registry_id, s.organization_id, s.revision, s.sealed, s.failures, r.host, r.username,
+          s.claimed_until - now() AS lease
 """,
 )
 NEXT = """
@@ -80,6 +85,10 @@ WITH renewed AS (
 UPDATE registry r SET password = %(password)s, password_expires_at = now() + %(lifetime)s
   FROM renewed WHERE r.registry_id = renewed.registry_id
 """
+RELEASED = """
+UPDATE credential_source SET claimed_until = NULL
+ WHERE registry_id = %(registry_id)s AND revision = %(revision)s
+"""
 FAILED = """
 UPDATE credential_source SET renew_at = now() + %(pause)s, claimed_until = NULL,
        failures = failures + 1, error = %(error)s
@@ -92,7 +101,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Due:
-    """A claimed source; ``sealed`` is bound to its registry's host."""
+    """A source that is claimed for ``lease``; ``sealed`` is bound to its registry's host."""
 
     registry_id: str
     organization_id: str
@@ -101,6 +110,11 @@ class Due:
     failures: int
     host: str
     username: str
+    lease: timedelta
+
+    @property
+    def key(self) -> dict[str, str]:
+        return {"registry_id": self.registry_id, "revision": self.revision}
 
 
 @dataclass
@@ -114,9 +128,8 @@ class Minting:
     vault: KeyRing
     mint: Mint
     jitter: Callable[[], float] = random.random
-    attempt: timedelta = ATTEMPT
     notification: asyncio.Event = field(default_factory=asyncio.Event)
-    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _running: dict[asyncio.Task[None], Due] = field(default_factory=dict)
 
     def service(self) -> Service:
         return Service(SERVICE, self.renew)
@@ -128,11 +141,11 @@ class Minting:
             return IDLE_SECONDS  # the end of an attempt starts the next run
         async with self.pool.connection() as connection:
             rows = await change(connection, TAKE, {"room": room, "lease": LEASE})
+            for due in (Due(**row) for row in rows):
+                task = asyncio.create_task(self._renew(due))
+                self._running[task] = due
+                task.add_done_callback(self._ended)
             following = await (await connection.execute(NEXT)).fetchone()
-        for row in rows:
-            task = asyncio.create_task(self._renew(Due(**row)))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
         seconds = following["seconds"] if following else None
         return IDLE_SECONDS if seconds is None else min(max(seconds, BUSY_SECONDS), IDLE_SECONDS)
 
@@ -142,10 +155,18 @@ class Minting:
             await asyncio.wait(self._running)
 
     async def close(self) -> None:
-        """End running attempts; others repeat them after their time limit."""
-        if self._running:
-            await asyncio.wait(self._running, timeout=LEAVE_SECONDS)
-            await end(*self._running)
+        """End running attempts, and leave their sources to other replicas."""
+        if not self._running:
+            return
+        await asyncio.wait(self._running, timeout=LEAVE_SECONDS)
+        left = dict(self._running)
+        await end(*left)
+        for due in left.values():
+            await caught(self._release(due))
+
+    async def _release(self, due: Due) -> None:
+        async with self.pool.connection() as connection:
+            await connection.execute(RELEASED, due.key)
 
     async def _renew(self, due: Due) -> None:
         found = await caught(self._mint(due))
@@ -164,7 +185,7 @@ class Minting:
         source = self._open(due)
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(self.attempt.total_seconds()):
+            async with asyncio.timeout(due.lease.total_seconds() * ATTEMPT_PART):
                 minted = await self.mint.mint(source, due.host, datetime.now(UTC))
         except TimeoutError as error:
             raise RegistryError(
@@ -196,8 +217,7 @@ class Minting:
             SealContext("credential", due.organization_id, due.registry_id, due.host, due.username),
         )
         values = {
-            "registry_id": due.registry_id,
-            "revision": due.revision,
+            **due.key,
             "password": sealed,
             "lifetime": minted.lifetime,
             "pause": minted.lifetime * (0.5 - 0.1 * self.jitter()),
@@ -211,8 +231,7 @@ class Minting:
 
     async def _record_failure(self, due: Due, fault: Fault) -> None:
         values = {
-            "registry_id": due.registry_id,
-            "revision": due.revision,
+            **due.key,
             "error": Jsonb(fault.model_dump(mode="json")),
             "pause": self._pause(due, fault),
         }
@@ -235,7 +254,7 @@ class Minting:
         return max(pause, min(asked, timedelta(hours=1))) * (1 + self.jitter() / 5)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         self.notification.set()
         if not task.cancelled() and (error := task.exception()):
             log.error("defect", error=type(error).__name__)

@@ -181,6 +181,35 @@ async def test_another_replica_goes_on_after_one_that_died_while_it_asked(
     assert (await scenario.row(registry_id))["password"]
 
 
+async def test_the_claim_of_a_dead_replica_ends_before_the_old_login_does(
+    scenario: Scenario,
+) -> None:
+    scenario.aws.life = timedelta(seconds=13)
+    await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    await scenario.renew()
+    await scenario.world.owner.execute("UPDATE credential_source SET renew_at = now()")
+
+    due = await scenario.claim()
+
+    assert timedelta(seconds=3) < due.lease <= timedelta(seconds=6)
+
+
+async def test_control_that_stops_leaves_its_sources_to_others(scenario: Scenario) -> None:
+    async def never(request: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    scenario.named.hosts[ecr.API] = never
+    registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
+    minting = scenario.minting()
+    await minting.renew(scenario.pool)
+    await wait_until(lambda: bool(scenario.named.requests))
+
+    await minting.close()
+
+    assert not (await scenario.row(registry_id))["is_claimed"]
+
+
 async def test_the_old_login_stays_while_the_provider_is_down(scenario: Scenario) -> None:
     registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
     await scenario.renew()

@@ -147,10 +147,14 @@ class Scenario:
         [row] = await self.world.rows(ENDED)
         return int(row["open"]) == 0
 
-    async def outcomes(self) -> list[tuple[str, int, str | None]]:
-        """Return each job's state, failures and the code of its error."""
-        rows = await self.world.rows("SELECT state, failures, error->>'code' AS code FROM job")
-        return [(row["state"], row["failures"], row["code"]) for row in rows]
+    async def outcomes(self) -> list[tuple[str, int]]:
+        """Return each job's state and failures; of failed attempts also their errors."""
+        failed = await self.world.rows(
+            "SELECT job_id, error FROM job_attempt WHERE outcome IN ('failed', 'lost')"
+        )
+        assert failed == []
+        rows = await self.world.rows("SELECT state, failures FROM job")
+        return [(row["state"], row["failures"]) for row in rows]
 
     @asynccontextmanager
     async def control(self) -> AsyncIterator[asyncio.Task[None]]:
@@ -209,8 +213,8 @@ async def test_tokens_of_ten_seconds_fail_no_transfer_through_deaths_and_outages
 
     async def submit_until(second: float) -> None:
         while time.monotonic() - begun < second:
-            number = int(time.monotonic() * 2) % 7
-            await scenario.submit(f"{ecr.HOST}/team/copy-{number}:{make_id()}")
+            # Each to a repository of its own: the registry's storage is not safe for more at once.
+            await scenario.submit(f"{ecr.HOST}/team/{make_id()}:1")
             await asyncio.sleep(0.5)
 
     async with scenario.control():
@@ -230,7 +234,7 @@ async def test_tokens_of_ten_seconds_fail_no_transfer_through_deaths_and_outages
 
     outcomes = await scenario.outcomes()
     assert len(outcomes) >= 40
-    assert set(outcomes) == {("succeeded", 0, None)}
+    assert set(outcomes) == {("succeeded", 0)}
     assert scenario.aws.logins >= 4
 
 
@@ -251,7 +255,7 @@ async def test_a_transfer_that_outlives_its_tokens_goes_on_with_fresh_ones(
         job_id = await scenario.submit(f"{scenario.registry.host}/team/long:1", elsewhere)
         await wait_until(scenario.have_ended, seconds=60)
 
-    assert await scenario.outcomes() == [("succeeded", 0, None)]
+    assert await scenario.outcomes() == [("succeeded", 0)]
     attempts = await scenario.world.rows(
         "SELECT outcome, error->>'code' AS code FROM job_attempt WHERE job_id = %s"
         " ORDER BY attempt",
@@ -277,7 +281,7 @@ async def test_a_stolen_server_holds_tokens_and_nowhere_is_the_secret(
             await scenario.submit(f"{ecr.HOST}/team/copy-{number}:1")
         await wait_until(scenario.have_ended, seconds=30)
 
-    assert set(await scenario.outcomes()) == {("succeeded", 0, None)}
+    assert set(await scenario.outcomes()) == {("succeeded", 0)}
     secret, tokens = spellings(ecr.SECRET, ecr.KEY_ID), set(scenario.aws.tokens)
     seen = "\n".join(scenario.worker.seen)
     assert any(token in seen for token in tokens)
