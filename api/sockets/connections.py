@@ -2,7 +2,7 @@
 
 A connection either works for its client or waits for it: to send the rest of a request, or to
 receive an answer. Only waiting connections are closed to make room, the longest inactive first,
-and none whose next request has arrived already. A client that sends its request at once is
+and last those whose next request has arrived already. A client that sends its request at once is
 therefore served, however many others are silent.
 """
 
@@ -139,13 +139,11 @@ class Connections:
             )
 
     def _evict(self, connections: Iterable[Connected], limit: int) -> bool:
-        candidates = [
-            each
-            for each in connections
-            if each.awaited() is not Awaited.NOTHING and not each.has_request()
-        ]
+        candidates = [each for each in connections if each.awaited() is not Awaited.NOTHING]
         count = max(1, limit // EVICTED_PART)
-        victims = heapq.nsmallest(count, candidates, key=lambda each: each.active_at)
+        victims = heapq.nsmallest(
+            count, candidates, key=lambda each: (each.has_request(), each.active_at)
+        )
         for victim in victims:
             self.discard(victim)
             victim.abort()
