@@ -5,21 +5,25 @@ the providers are fakes in front of a real registry. The seed's placeholders are
 only ``<service-account-json>`` is filled in, as its user does.
 """
 
+import asyncio
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.api.test_seed import CREATED
+from tests.fakes import ecr as aws
 from tests.fakes.certificates import Authority
 from tests.fakes.providers.acr import Acr
-from tests.fakes.providers.cloud import names, open_clouds
+from tests.fakes.providers.cloud import Cloud, Serve, names, open_clouds
 from tests.fakes.providers.ecr import EcrRegistry
 from tests.fakes.providers.ghcr import Ghcr
 from tests.fakes.providers.google import Google
@@ -37,10 +41,31 @@ from worker.local.stack import LocalServer, Stack
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.real_parts]
 
+KEYS = {"kind": "ecr", "accessKeyId": aws.KEY_ID, "secretAccessKey": aws.SECRET}
+LIFE = timedelta(seconds=8)
 SELF_HOSTED = "registry.example.com"
 BUSYBOX = Path("/bin/busybox")
 ROOM = 'mount --bind "$1" /etc/hosts && export SSL_CERT_FILE="$2" && shift 2 && exec "$@"'
 SEEDS = {body["registryName"]: body for body in CREATED}
+
+
+@dataclass
+class Account(Cloud):
+    """An account of AWS, with a registry that delays the next ``slow`` blobs for an Engine."""
+
+    services: aws.Aws = field(default_factory=aws.Aws)
+    slow: int = 0
+
+    def hosts(self) -> Mapping[str, Serve]:
+        return {aws.API: self.services.api, aws.STS: self.services.sts, aws.HOST: self._serve}
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        self.services.session = self.session
+        is_engine = request.headers.get("User-Agent", "").startswith("docker/")
+        if self.slow and is_engine and request.method == "GET" and "/blobs/" in request.path:
+            self.slow -= 1
+            await asyncio.sleep(LIFE.total_seconds() + 1)
+        return await self.services.distribution(request)
 
 
 @dataclass(frozen=True)
@@ -51,6 +76,7 @@ class World:
     server: LocalServer
     engine: LocalEngine
     google: Google
+    account: Account
 
     def create(self, body: dict[str, str]) -> dict[str, Any]:
         """Create a registry of the seed; Google's with the key of its service account."""
@@ -94,7 +120,8 @@ def world() -> Iterator[World]:
         )
         stack.callback(own.stop)
         google = Google(behind.host)
-        clouds = (google, Acr(behind.host), Hub(behind.host), Ghcr(behind.host))
+        account = Account(behind.host, services=aws.Aws(registry=behind.host))
+        clouds = (google, account, Acr(behind.host), Hub(behind.host), Ghcr(behind.host))
         ecr = EcrRegistry(behind.host)
         loop = stack.enter_context(open_loop())
         served = open_clouds(*clouds, ecr, authority=authority, listen=listen)
@@ -112,7 +139,7 @@ def world() -> Iterator[World]:
         server = plane.add_server(
             "providers", engine.docker_host, wrapper=(*namespace.wrapper, *room)
         )
-        yield World(plane, server, engine, google)
+        yield World(plane, server, engine, google, account)
 
 
 def _start_engine(
@@ -212,6 +239,48 @@ def test_a_key_of_google_is_found_nowhere_on_a_server_or_around_it(
     assert leaks(places, secrets) == []
     assert {username for username, _ in google.logins} == {"oauth2accesstoken"}
     assert registry["credential"]["serviceAccount"] == google.account.email
+
+
+def test_a_key_of_aws_gives_logins_to_an_engine_and_is_found_nowhere_on_the_server(
+    world: World,
+) -> None:
+    """Its logins end after seconds, one during the Engine's pull, which goes on with the next."""
+    stack, account = world.stack, world.account
+    account.services.life = LIFE
+    registry = stack.call(
+        "registry.create", {"registryName": "AWS", "registryUrl": aws.HOST, "credential": KEYS}
+    )
+    chosen = {"registryId": registry["registryId"], "serverId": world.server.server_id}
+    assert stack.valkey is not None and stack.postgres is not None
+    local = "journey-aws:1"
+    make_image(world.engine.docker_host, local, files={"bin/busybox": BUSYBOX}, seed=77)
+
+    with record_traffic(stack.valkey) as traffic:
+        assert stack.call("registry.testRegistryById", chosen) is True
+        pushed = world.jobs.ended(world.jobs.push(chosen["serverId"], chosen["registryId"], local))
+        assert pushed["state"] == "succeeded", pushed["error"]
+        reference = pushed["result"]["reference"]
+        image = world.docker("image", "inspect", "--format", "{{.Id}}", local)
+        world.docker("image", "rm", "--force", image)
+        assert not world.docker("image", "inspect", "--format", "{{.Id}}", image)
+        account.slow = 2
+        pulled = world.jobs.ended(
+            world.jobs.pull(chosen["serverId"], chosen["registryId"], reference)
+        )
+
+    assert pulled["state"] == "succeeded", pulled["error"]
+    assert pulled["failures"] == 0
+    assert pulled["attempt"] > 1
+    state = stack.directory.path / "servers" / world.server.name
+    places = [
+        *files(state, stack.directory.path / "logs", world.engine.directory / "etc"),
+        (str(world.engine.directory / "dockerd.log"), _read(world.engine.directory)),
+        *tables(stack.postgres).items(),
+        ("broker", bytes(traffic.broker)),
+        ("command lines", b"\n".join(traffic.command_lines)),
+        ("memory of the worker", _memory(_worker_pid(world))),
+    ]
+    assert leaks(places, spellings(aws.SECRET, aws.KEY_ID)) == []
 
 
 def _read(directory: Path) -> bytes:

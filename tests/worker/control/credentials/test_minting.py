@@ -191,7 +191,7 @@ async def test_the_claim_of_a_dead_replica_ends_before_the_old_login_does(
 
     due = await scenario.claim()
 
-    assert timedelta(seconds=3) < due.lease <= timedelta(seconds=6)
+    assert timedelta(seconds=3) < due.lease <= timedelta(seconds=6.5)
 
 
 async def test_control_that_stops_leaves_its_sources_to_others(scenario: Scenario) -> None:
