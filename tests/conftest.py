@@ -1,6 +1,8 @@
 """Parts that all tests share: their order, a real PostgreSQL, a migrated database."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Generator, Iterator
 from functools import cache
 from pathlib import Path
@@ -45,7 +47,22 @@ MEASURED = ("journeys/test_demo.py", "journeys/test_servers.py")
 MEASURE_CHILDREN = "COVERAGE_PROCESS_CONFIG"
 
 
+MEMORY_DISK = Path("/dev/shm")  # noqa: S108 - pytest makes a private folder in it
+MEMORY_DISK_BYTES = 8 * 1024**3
+
+
+def choose_temporary_directory() -> None:
+    """Put temporary files in memory if there is room, unless TMPDIR says where.
+
+    The databases and Engines of the tests write many small files, and nothing has to be kept.
+    """
+    is_large = MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free >= MEMORY_DISK_BYTES
+    if is_large and "TMPDIR" not in os.environ:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY_DISK)
+
+
 choose_engine()
+choose_temporary_directory()
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]

@@ -1,12 +1,17 @@
 """Databases for tests: one embedded server a test process, one migrated template, copies of it."""
 
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
 import psycopg
-from psycopg import sql
+from psycopg import AsyncConnection, sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import dict_row
 
+from shared.database import Connection
 from shared.ids import make_id
 from shared.migrations.schema import migrate
 from shared.models import METADATA
@@ -35,12 +40,16 @@ class Server(Protocol):
     def drop_database(self, name: str) -> None: ...
 
 
+RESET = "RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DISCARD TEMP"
+
+
 @dataclass(frozen=True)
 class Database:
-    """One database of its own; everything in it is the test's."""
+    """One database of its own; everything in it is the test's. ``idle`` are sessions by role."""
 
     server: Server
     name: str
+    idle: dict[str, list[Connection]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def create(cls, server: Server) -> Self:
@@ -65,6 +74,43 @@ class Database:
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
+    @asynccontextmanager
+    async def session(self, role: str) -> AsyncIterator[Connection]:
+        """Give an autocommit session of a role, with dict rows, for the block.
+
+        An earlier block may have used it: PostgreSQL plans the statements of each new session anew,
+        which takes longer than to run them.
+        """
+        connection = await self._idle(role) or await AsyncConnection.connect(
+            self.url(role), autocommit=True, row_factory=dict_row
+        )
+        try:
+            yield connection
+        finally:
+            if await _is_reset(connection):
+                self.idle.setdefault(role, []).append(connection)
+            else:
+                await connection.close()
+
+    async def _idle(self, role: str) -> Connection | None:
+        """Return an idle session that is still open."""
+        idle = self.idle.get(role, [])
+        while idle:
+            connection = idle.pop()
+            try:
+                await connection.execute("SELECT 1")
+            except psycopg.OperationalError:
+                await connection.close()
+            else:
+                return connection
+        return None
+
+    def end_sessions(self) -> None:
+        """End the idle sessions."""
+        while self.idle:
+            for connection in self.idle.popitem()[1]:
+                connection.pgconn.finish()
+
     def empty(self) -> None:
         """Delete all rows, and the login roles of the servers that enrolled in it."""
         with psycopg.connect(self.url(OWNER), autocommit=True) as connection:
@@ -75,11 +121,25 @@ class Database:
 
     def drop(self) -> None:
         """Drop it, and the login roles of the servers that enrolled in it."""
+        self.end_sessions()
         roles = self.execute(SERVER_ROLES)
         self.server.drop_database(self.name)
         with self.server.administer() as connection:
             for (role,) in roles:
                 connection.execute(f'DROP ROLE "{role}"'.encode())
+
+
+async def _is_reset(connection: Connection) -> bool:
+    """Reset a session for the next block, if it can be used again."""
+    if connection.closed or not connection.autocommit:
+        return False
+    if connection.info.transaction_status != TransactionStatus.IDLE:
+        return False
+    try:
+        await connection.execute(RESET)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def start_postgres(directory: Path) -> LocalPostgres:

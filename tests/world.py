@@ -330,7 +330,7 @@ class World:
 async def open_world(database: Database) -> AsyncIterator[World]:
     async with AsyncExitStack() as stack:
         owner, api, control = [
-            await _connect(stack, database.url(role))
+            await stack.enter_async_context(database.session(role))
             for role in (OWNER, "wharf_api", "wharf_control")
         ]
         organization_id = make_id()

@@ -7,7 +7,7 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import httpx2
 import psycopg
 from psycopg.types.json import Jsonb
 
-from shared.database import Pool, open_pool
+from shared.database import Connection
 from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.jobs.commands import SUPPORTED
@@ -32,17 +32,28 @@ PATIENCE_SECONDS = 10
 APPROVE = "UPDATE server SET approved_at = now() WHERE server_id = %s"
 
 
+@dataclass(frozen=True)
+class Control:
+    """Sessions of control in a database."""
+
+    database: Database
+
+    def connection(self) -> AbstractAsyncContextManager[Connection]:
+        return self.database.session("wharf_control")
+
+
 @dataclass
 class TestServer:
-    """An enrolled server whose worker registered; ``control`` is the pool of its counterpart."""
+    """An enrolled server whose worker registered; ``control`` gives sessions of its counterpart."""
 
     __test__ = False
 
     server_id: str
     url: str
-    control: Pool
+    control: Control
     incarnation: str = field(default_factory=make_id)
     seen: list[Released] = field(default_factory=list)
+    worker: psycopg.AsyncConnection | None = None
 
     async def register(self, kinds: list[str] = KINDS) -> None:
         document = {
@@ -106,11 +117,16 @@ class TestServer:
 
     async def call(self, function: str, document: dict[str, Any]) -> dict[str, Any]:
         statement = f"SELECT worker_v1.{function}(%s)".encode()
-        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
-            row = await (await connection.execute(statement, (Jsonb(document),))).fetchone()
+        if self.worker is None or self.worker.closed:
+            self.worker = await psycopg.AsyncConnection.connect(self.url, autocommit=True)
+        row = await (await self.worker.execute(statement, (Jsonb(document),))).fetchone()
         assert row is not None
         answer: dict[str, Any] = row[0]
         return answer
+
+    async def close(self) -> None:
+        if self.worker is not None:
+            await self.worker.close()
 
     async def _attempt(self, function: str, job: Released, **more: Any) -> dict[str, Any]:
         document = {"incarnation": self.incarnation, "job_id": job.job_id, "attempt": job.attempt}
@@ -124,15 +140,18 @@ async def open_server(
     """Create, enrol and greet a server, by the API and the real functions."""
     created = (await client.post("/api/server.create", json={"name": name})).json()
     await enrol(client, created["joinToken"], "server password")
-    async with open_pool(database.url("wharf_control"), size=2) as control:
-        async with control.connection() as connection:
-            await connection.execute("SELECT server_role_create(%s)", (created["serverId"],))
-            await connection.execute(APPROVE, (created["serverId"],))
-        role = f"wharf_server_{created['serverId']}"
-        url = database.url(role, "server%20password")
-        server = TestServer(created["serverId"], url, control)
+    control = Control(database)
+    async with control.connection() as connection:
+        await connection.execute("SELECT server_role_create(%s)", (created["serverId"],))
+        await connection.execute(APPROVE, (created["serverId"],))
+    role = f"wharf_server_{created['serverId']}"
+    url = database.url(role, "server%20password")
+    server = TestServer(created["serverId"], url, control)
+    try:
         await server.register()
         yield server
+    finally:
+        await server.close()
 
 
 async def enrol(client: httpx2.AsyncClient, token: str, words: str = "any") -> httpx2.Response:

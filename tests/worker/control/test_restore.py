@@ -72,6 +72,7 @@ async def scenario(copies: list[Database]) -> AsyncIterator[RestoreScenario]:
         queued = await world.submit(enrolled)
         await raise_counter(world)
     name = f"copy_{make_id().replace('-', '')}"
+    database.end_sessions()
     database.server.create_database(name, template=database.name)
     copies.append(Database(database.server, name))
     async with AsyncExitStack() as stack:
