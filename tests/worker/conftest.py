@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.worker.engine.contexts import keep_layers
 from tests.worker.engine.parts import RegistryFixture, require_real_parts
 from worker.engine.transport.connection import Engine
 from worker.local.engines import LocalEngine
@@ -33,7 +32,6 @@ def local_engine(
         insecure_registries=("10.77.0.0/16",),
     )
     try:
-        keep_layers(running.docker_host)
         yield running
     finally:
         running.stop()

@@ -30,11 +30,6 @@ def make_base(docker_host: str, name: str = BASE, *, architecture: str = HERE) -
     )
 
 
-def keep_layers(docker_host: str) -> None:
-    """Keep the layers of images with a shell in the Engine: unpacking them costs a process each."""
-    make_base(docker_host, "localhost:1/kept:1")
-
-
 async def context(
     dockerfile: str, files: Mapping[str, bytes] | None = None
 ) -> AsyncIterator[bytes]:

@@ -19,6 +19,9 @@ import pytest
 from worker.local.engines import LocalEngine
 from worker.local.processes import free_port
 
+pytestmark = pytest.mark.timeout(600)
+"""Four starts of the whole product, on machines that may be slow."""
+
 PROGRAMS = str(Path(__file__).parent / "programs")
 """A folder for ``PYTHONPATH``: of what a program starts, coverage is not measured."""
 

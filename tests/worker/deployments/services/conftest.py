@@ -8,7 +8,6 @@ import pytest
 from pydantic import JsonValue
 
 from tests.worker.deployments.services.scenario import LISTEN, ServiceScenario, open_node
-from tests.worker.engine.contexts import keep_layers
 from tests.worker.engine.parts import RegistryFixture, require_real_parts
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
@@ -19,7 +18,6 @@ from worker.local.engines import LocalEngine
 def manager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEngine]:
     require_real_parts()
     with open_node(tmp_path_factory.mktemp("swarm")) as node:
-        keep_layers(node.docker_host)
         yield node
 
 
