@@ -74,6 +74,9 @@ class Database:
             cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
+    def __del__(self) -> None:
+        self.end_sessions()
+
     @asynccontextmanager
     async def session(self, role: str) -> AsyncIterator[Connection]:
         """Give an autocommit session of a role, with dict rows, for the block.

@@ -165,6 +165,10 @@ def _follow(schema: Any, names: Mapping[str, str]) -> Any:
     match schema:
         case {"$ref": str(), **rest}:
             return {"$ref": f"{SCHEMAS}{names[_key_of(schema)]}", **rest}
+        case {"propertyName": str(), "mapping": dict() as mapping}:
+            keys = {value: reference.removeprefix(SCHEMAS) for value, reference in mapping.items()}
+            renamed = {value: f"{SCHEMAS}{names[key]}" for value, key in keys.items()}
+            return {**schema, "mapping": renamed}
         case dict():
             return {key: _follow(part, names) for key, part in schema.items()}
         case list():

@@ -57,6 +57,16 @@ def test_every_schema_has_a_name_of_the_domain(document: dict[str, Any]) -> None
     assert [name for name in names if name.endswith("Output")] == []
 
 
+def test_every_value_of_a_discriminator_names_a_schema(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    text = json.dumps(schemas)
+    mappings = [json.loads(found) for found in re.findall(r'"mapping": (\{[^}]*\})', text)]
+    named = {reference.rpartition("/")[2] for mapping in mappings for reference in mapping.values()}
+
+    assert named == {"AcrSourceInput", "EcrSourceInput", "GoogleSourceInput"}
+    assert named <= schemas.keys()
+
+
 def test_every_property_is_described(document: dict[str, Any]) -> None:
     properties = [
         (name, each, shape)
