@@ -28,7 +28,7 @@ from tests.databases import Database
 from worker.control.image_usage import recheck
 
 KINDS = list(SUPPORTED)
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 APPROVE = "UPDATE server SET approved_at = now() WHERE server_id = %s"
 
 
