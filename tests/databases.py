@@ -87,25 +87,33 @@ class Database:
         connection = await self._idle(role) or await AsyncConnection.connect(
             self.url(role), autocommit=True, row_factory=dict_row
         )
+        is_reset = False
         try:
             yield connection
         finally:
-            if await _is_reset(connection):
-                self.idle.setdefault(role, []).append(connection)
-            else:
-                await connection.close()
+            try:
+                is_reset = await _is_reset(connection)
+            finally:
+                if is_reset:
+                    self.idle.setdefault(role, []).append(connection)
+                else:
+                    connection.pgconn.finish()
 
     async def _idle(self, role: str) -> Connection | None:
         """Return an idle session that is still open."""
         idle = self.idle.get(role, [])
         while idle:
             connection = idle.pop()
+            is_open = False
             try:
                 await connection.execute("SELECT 1")
+                is_open = True
             except psycopg.OperationalError:
-                await connection.close()
-            else:
-                return connection
+                continue
+            finally:
+                if not is_open:
+                    connection.pgconn.finish()
+            return connection
         return None
 
     def end_sessions(self) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from shared.coroutines import end
 from shared.vault import KeyRing, SealContext
 from tests.api.asking import create_registry, until
 from tests.api.fleet import TestServer, bad_error, good_report
@@ -53,7 +54,7 @@ async def test_no_caller_gets_the_verdict_of_another_password(
         )
     )
 
-    working.cancel()
+    await end(working)
     expected = [200 if password == "right" else 400 for _, password in callers]
     assert [answer.status_code for answer in answers] == expected
     assert len(database.execute("SELECT 1 FROM job")) < CALLERS
