@@ -1,5 +1,6 @@
 """Databases for tests: one embedded server a test process, one migrated template, copies of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -142,7 +143,7 @@ class Database:
 
 async def _is_reset(connection: Connection) -> bool:
     """Reset a session for the next block, if it can be used again."""
-    if connection.closed or not connection.autocommit:
+    if connection.closed or not connection.autocommit or connection.lock.locked():
         return False
     if connection.info.transaction_status != TransactionStatus.IDLE:
         return False
@@ -150,6 +151,7 @@ async def _is_reset(connection: Connection) -> bool:
         await connection.execute(RESET)
     except psycopg.Error:
         return False
+    connection.lock = asyncio.Lock()  # the one that it has belongs to the loop of this test
     return True
 
 

@@ -230,10 +230,10 @@ async def test_tokens_of_ten_seconds_fail_no_transfer_through_deaths_and_outages
         await submit_until(22.5)
         scenario.aws.failure = None
         await submit_until(28)
-        await wait_until(scenario.have_ended, seconds=30)
+        await wait_until(scenario.have_ended, seconds=90)
 
     outcomes = await scenario.outcomes()
-    assert len(outcomes) >= 40
+    assert len(outcomes) >= 20  # over all three lives of a token
     assert set(outcomes) == {("succeeded", 0)}
     assert scenario.aws.logins >= 4
 
@@ -279,7 +279,7 @@ async def test_a_stolen_server_holds_tokens_and_nowhere_is_the_secret(
     async with scenario.control():
         for number in range(3):
             await scenario.submit(f"{ecr.HOST}/team/copy-{number}:1")
-        await wait_until(scenario.have_ended, seconds=30)
+        await wait_until(scenario.have_ended, seconds=90)
 
     assert set(await scenario.outcomes()) == {("succeeded", 0)}
     secret, tokens = spellings(ecr.SECRET, ecr.KEY_ID), set(scenario.aws.tokens)
