@@ -57,9 +57,11 @@ def kind(
         return
     make: Make = make_composed if request.param == "compose" else make_outside
     server = make(tmp_path_factory.mktemp(request.param))
+    database = Database(server, DATABASE)
     try:
-        yield Database(server, DATABASE)
+        yield database
     finally:
+        database.end_sessions()
         server.stop()
 
 
