@@ -17,7 +17,7 @@ from worker.control.providers.provider import HttpClient, Minted
 
 LONGEST = timedelta(days=7)
 RESOLUTION = timedelta(seconds=1)
-"""That of a ``Date`` header: a login may end earlier by it."""
+"""Precision of a ``Date`` header: a login may end earlier by it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True)
 class RateLimit:
-    """``limit`` pulls in ``window``, of which ``remaining`` are left; ``None`` if not told."""
+    """``limit`` pulls in ``window``, of which ``remaining`` are left; ``None`` if unknown."""
 
     limit: int
     window: timedelta | None = None

@@ -1,4 +1,4 @@
-"""What every minter has to do, run over all of them and their fakes."""
+"""Check that every minter does the same, with its own fake."""
 
 import json
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What every provider's login does, whoever the provider is: one suite for all of them."""
+"""Check that the logins of all providers behave alike."""
 
 import time
 from datetime import timedelta
