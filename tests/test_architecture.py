@@ -8,7 +8,9 @@ module: the API submits, control releases, both to one state machine. A function
 not seen here.
 """
 
+import subprocess
 import tomllib
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -23,6 +25,7 @@ TOP = {
     *("pyproject.toml", "README.md", "worker", "api", "shared", "tests", "compose.yaml"),
     *("Makefile", "uv.lock", "LICENSE"),
 }
+MAX_MODULES = 15
 UNTRACKED = {"node_modules", "dist", "build", "htmlcov"}
 
 # The parts of each side. A new name here is a decision about the layout, not a detail.
@@ -82,6 +85,14 @@ def test_a_package_has_no_part_that_is_not_in_the_layout(package: str) -> None:
     children = {name.rpartition(".")[2] for name in graph().find_children(package)}
 
     assert children <= PARTS[package]
+
+
+def test_no_folder_has_more_than_fifteen_modules() -> None:
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    modules = Counter(str(path.parent) for path in map(Path, tracked) if path.name != "__init__.py")
+    assert {folder: n for folder, n in modules.items() if n > MAX_MODULES} == {}
 
 
 def test_the_top_of_the_repository_shows_only_the_agreed_names() -> None:

@@ -17,7 +17,7 @@ from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name
 from worker.login import EngineLogin, Login
 from worker.oci.images.platform import Platform
 from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
-from worker.oci.transport.remedies import find_remedy
+from worker.oci.providers.remedies import find_remedy
 
 ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
 """Codes that are certain, but whose ``Retry-After`` only our own client sees."""

@@ -19,9 +19,9 @@ from worker.login import Login
 from worker.oci.auth.challenge import Challenge
 from worker.oci.auth.realm import Realm, parse_realm, require_equal_verification
 from worker.oci.auth.scope import Scope, parse_granted
+from worker.oci.providers.remedies import find_remedy
 from worker.oci.transport.answers import make_response_error
 from worker.oci.transport.http import Request, Response, Transport
-from worker.oci.transport.remedies import find_remedy
 from worker.oci.transport.route import Route
 from worker.oci.transport.shape import has_words, parse_error_codes
 from worker.oci.transport.verdicts import DENIED, Operation

@@ -5,9 +5,9 @@ import contextlib
 from shared.errors import WharfError
 from shared.reference import HUB
 from worker.oci.auth.scope import PULL, Scope
+from worker.oci.providers.rate_limit import RateLimit
 from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.http import Request
-from worker.oci.transport.rate_limit import RateLimit
 
 REPOSITORY = "ratelimitpreview/test"
 """Docker's own repository for this question; a HEAD of it is no pull."""

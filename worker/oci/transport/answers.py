@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
+from worker.oci.providers.rate_limit import RateLimit
+from worker.oci.providers.remedies import find_remedy
 from worker.oci.transport.http import Response
-from worker.oci.transport.rate_limit import RateLimit
-from worker.oci.transport.remedies import find_remedy
 from worker.oci.transport.shape import parse_error_codes, parse_retry_after
 from worker.oci.transport.verdicts import Operation, diagnose
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.faults import FAULTS, FaultCode
-from worker.oci.transport.rate_limit import RateLimit
-from worker.oci.transport.remedies import REMEDIES, WORD_RULES, WordRule, find_remedy
+from worker.oci.providers.rate_limit import RateLimit
+from worker.oci.providers.remedies import REMEDIES, WORD_RULES, WordRule, find_remedy
 
 GHCR = "ghcr.io"
 
