@@ -218,10 +218,10 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             registry.host = host.name
         if request.credential is not None:
             await store_source(session, context, registry, request.credential)
-            registry.password_changed_at = datetime.now(UTC)
+            _mark_changed(registry)
         elif "password" in given:
             await _store_password(session, context, registry, request.password)
-            registry.password_changed_at = datetime.now(UTC)
+            _mark_changed(registry)
         else:
             _require_same_login(registry, bound, given, stored)
             registry.username = login_username
@@ -280,6 +280,12 @@ async def _store_password(
         return None
     _warn(context, registry, password)
     return await store_source(session, context, registry, source, username=registry.username)
+
+
+def _mark_changed(registry: Registry) -> None:
+    """Record that a person gave the registry a new login."""
+    registry.password_changed_at = datetime.now(UTC)
+    registry.login_revision = make_id()
 
 
 def _require_same_login(

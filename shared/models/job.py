@@ -165,6 +165,7 @@ class JobAttempt(SQLModel, table=True):
     """An attempt; ``incarnation`` names its worker, ``last_event_number`` its last stored event.
 
     ``login_expires_at`` is the end of the first of its short-lived logins, if it has any.
+    ``login_revisions`` are the revisions of its logins, by the ids of their registries.
     """
 
     __tablename__ = "job_attempt"
@@ -185,6 +186,7 @@ class JobAttempt(SQLModel, table=True):
     started_at: Moment = moment()
     ended_at: Moment = moment()
     login_expires_at: Moment = moment()
+    login_revisions: dict[str, Any] | None = document()
     outcome: str | None = None
     error: dict[str, Any] | None = document()
     last_event_number: int = _zero()

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.ids import make_id
 from shared.jobs.states import FINAL
 from shared.models.columns import Moment, document, ids, moment, one_of
 from shared.providers import Provider, recognise
@@ -18,7 +19,8 @@ class Registry(SQLModel, table=True):
     all. ``transfer_limit`` is the limit of concurrent pulls and pushes with it, on all servers.
     ``password_expires_at`` is known of tokens that contain it. A password is due for a change
     ``rotate_after_days`` after the last one. A registry with a `CredentialSource` has the password
-    that control got last from its provider, and none before the first time.
+    that control got last from its provider, and none before the first time. ``login_revision``
+    changes with the password or source that a person gives, not with the logins of a source.
     """
 
     __table_args__ = (
@@ -45,6 +47,10 @@ class Registry(SQLModel, table=True):
     password_changed_at: Moment = moment(default_now=True)
     password_expires_at: Moment = moment()
     rotate_after_days: int = Field(default=90, sa_column_kwargs={"server_default": text("90")})
+    login_revision: str = Field(
+        default_factory=make_id,
+        sa_column_kwargs={"server_default": text("(gen_random_uuid())::text")},
+    )
 
     @property
     def provider(self) -> Provider:

@@ -122,11 +122,13 @@ DISPATCH = """, served AS (
               SELECT id #>> '{}' FROM jsonb_path_query(job.command, '$.images[*].registry_id') id
             ) AS registry_ids
 ), attempts AS (
-  INSERT INTO job_attempt (job_id, attempt, server_id, login_expires_at)
-  SELECT job_id, attempt, server_id, (
-           SELECT min(password_expires_at) FROM registry JOIN credential_source USING (registry_id)
-            WHERE registry_id = ANY (d.registry_ids))
-    FROM dispatched d
+  INSERT INTO job_attempt (job_id, attempt, server_id, login_expires_at, login_revisions)
+  SELECT d.job_id, d.attempt, d.server_id, login.expires_at, login.revisions
+    FROM dispatched d CROSS JOIN LATERAL (
+      SELECT min(r.password_expires_at) FILTER (WHERE s.registry_id IS NOT NULL) AS expires_at,
+             jsonb_object_agg(r.registry_id, r.login_revision) AS revisions
+        FROM registry r LEFT JOIN credential_source s USING (registry_id)
+       WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) login
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
        d.fair_key, e.public_key, coalesce(given.sealed, '{}') AS sealed,

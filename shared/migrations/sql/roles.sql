@@ -36,7 +36,7 @@ DROP POLICY IF EXISTS all_by_control ON public.job_secret;
 CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
-  allowed_applications, password_changed_at, password_expires_at, rotate_after_days)
+  allowed_applications, password_changed_at, password_expires_at, rotate_after_days, login_revision)
   ON public.registry TO wharf_api;
 -- It stores sources of logins, and asks for a renewal. Control alone records the outcome of one.
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;

@@ -229,6 +229,17 @@ async def test_another_name_keeps_the_credential(
     assert sources(database) == before
 
 
+async def test_another_credential_gives_the_login_another_revision(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = await create_cloud(client)
+    [(first,)] = database.execute("SELECT login_revision FROM registry")
+
+    assert (await update(client, created["registryId"], credential=KEYS)).json() is True
+
+    assert database.execute("SELECT login_revision FROM registry") != [(first,)]
+
+
 async def test_a_removed_registry_takes_its_credential_with_it(
     client: httpx2.AsyncClient, database: Database
 ) -> None:

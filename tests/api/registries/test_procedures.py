@@ -270,3 +270,22 @@ async def test_a_login_that_its_provider_will_not_accept_is_named_and_stored(
     assert (warning["field"], warning["code"]) == ("password", "login_form")
     assert "classic personal access tokens" in warning["message"]
     assert len((await client.get("/api/registry.all")).json()) == 1
+
+
+async def test_a_new_password_gives_the_login_another_revision_and_other_changes_do_not(
+    client: httpx2.AsyncClient, database: Database
+) -> None:
+    created = await create_registry(client)
+
+    async def revision_after(**changes: Any) -> str:
+        changed = {"registryId": created["registryId"], **changes}
+        assert (await client.post("/api/registry.update", json=changed)).json() is True
+        [(revision,)] = database.execute("SELECT login_revision FROM registry")
+        return str(revision)
+
+    first = await revision_after(registryName="Renamed", rotateAfterDays=30)
+    second = await revision_after(password="another")
+    third = await revision_after(password="another")
+
+    assert await revision_after(allowedServers=[]) == third
+    assert len({first, second, third}) == 3
