@@ -1,5 +1,6 @@
 """Parts that all tests share: their order, a real PostgreSQL, a migrated database."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -63,6 +64,8 @@ def choose_temporary_directory() -> None:
 
 choose_engine()
 choose_temporary_directory()
+# A process holds the code of all tests, which the collector would search again and again.
+gc.set_threshold(50_000, 20, 100)
 
 
 class Scheduler(LoadScopeScheduling):  # type: ignore[misc]
@@ -92,6 +95,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & ON_REAL_PARTS or any(_is_in(item.path, name) for name in REAL_PARTS):
             item.add_marker(pytest.mark.real_parts)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out from now on what was collected: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

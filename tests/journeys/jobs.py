@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tests.waiting import pause_after
 from worker.local.stack import Stack
 
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
@@ -36,18 +37,19 @@ class Jobs:
 
     def verified(self, job_id: str, seconds: float = 60) -> Job:
         """The job once it has succeeded and control has asked the registry for the digest."""
-        end = time.monotonic() + seconds
+        begun = time.monotonic()
         assert self.ended(job_id, seconds)["state"] == "succeeded"
         while (job := self.one(job_id))["verification"] is None:
-            assert time.monotonic() < end, f"nobody asked for the digest within {seconds} s"
-            time.sleep(0.05)
+            waited = time.monotonic() - begun
+            assert waited < seconds, f"nobody asked for the digest within {seconds} s"
+            time.sleep(pause_after(waited))
         return job
 
     def until(self, job_id: str, enough: Callable[[Job], bool], seconds: float = 60) -> Job:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        while (waited := time.monotonic() - begun) < seconds:
             job = self.one(job_id)
             if enough(job) or job["state"] in FINAL:
                 return job
-            time.sleep(0.05)
+            time.sleep(pause_after(waited, longest=0.3))
         raise AssertionError(f"job {job_id} is still {job['state']} after {seconds} s")
