@@ -46,11 +46,15 @@ RESET = "RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DISCARD 
 
 @dataclass(frozen=True)
 class Database:
-    """One database of its own; everything in it is the test's. ``idle`` are sessions by role."""
+    """One database of its own; everything in it is the test's.
+
+    ``idle`` are sessions by role; ``owners`` is the owner's one, which empties the tables.
+    """
 
     server: Server
     name: str
     idle: dict[str, list[Connection]] = field(default_factory=dict, compare=False, repr=False)
+    owners: list[psycopg.Connection] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
     def create(cls, server: Server) -> Self:
@@ -119,17 +123,30 @@ class Database:
 
     def end_sessions(self) -> None:
         """End the idle sessions."""
+        while self.owners:
+            self.owners.pop().close()
         while self.idle:
             for connection in self.idle.popitem()[1]:
                 connection.pgconn.finish()
 
     def empty(self) -> None:
         """Delete all rows, and the login roles of the servers that enrolled in it."""
-        with psycopg.connect(self.url(OWNER), autocommit=True) as connection:
-            roles = connection.execute(SERVER_ROLES).fetchall()
-            drops = [sql.SQL("DROP ROLE {}").format(sql.Identifier(role)) for (role,) in roles]
-            deletes = [sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in TABLES]
-            connection.execute(sql.SQL("; ").join([*drops, *deletes]))
+        connection = self._owner()
+        roles = connection.execute(SERVER_ROLES).fetchall()
+        drops = [sql.SQL("DROP ROLE {}").format(sql.Identifier(role)) for (role,) in roles]
+        deletes = [sql.SQL("DELETE FROM {}").format(sql.Identifier(name)) for name in TABLES]
+        connection.execute(sql.SQL("; ").join([*drops, *deletes]))
+
+    def _owner(self) -> psycopg.Connection:
+        """Return a session of the owner, which stays open: a new one plans all statements anew."""
+        if self.owners:
+            try:
+                self.owners[0].execute("SELECT 1")
+            except psycopg.OperationalError:
+                self.owners.pop().close()
+        if not self.owners:
+            self.owners.append(psycopg.connect(self.url(OWNER), autocommit=True))
+        return self.owners[0]
 
     def drop(self) -> None:
         """Drop it, and the login roles of the servers that enrolled in it."""
