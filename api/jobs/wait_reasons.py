@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.shapes import Moment, Output, show_moment
+from shared.jobs.durations import show_duration
 from shared.jobs.states import State
 from shared.models import Job
 
@@ -28,7 +29,14 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
             AND (l.registry_id = j.registry_id OR l.registry_id = j.command->>'source_registry_id'
                  OR jsonb_path_exists(j.command, '$.images[*].registry_id ? (@ == $id)',
                                       jsonb_build_object('id', l.registry_id)))
-          LIMIT 1) END AS missing_login
+          LIMIT 1) END AS missing_login,
+       j.error->>'code' = 'rate_limited' AS refused, (
+         SELECT jsonb_build_object('host', q.host, 'limit', q.pull_limit, 'remaining', q.remaining,
+                  'window_seconds', q.window_seconds, 'until', q.blocked_until)
+           FROM registry_quota_capacity q
+          WHERE q.organization_id = j.organization_id AND q.quota_key = ANY (j.quota_keys)
+            AND q.available = 0
+          ORDER BY q.blocked_until DESC NULLS LAST LIMIT 1) AS quota
   FROM queued_job j JOIN server s USING (server_id)
   JOIN server_capacity c USING (server_id, job_class)
   JOIN organization_capacity o
@@ -49,6 +57,7 @@ ReasonCode = Literal[
     "backoff",
     "same_target",
     "login_pending",
+    "quota",
     "server_limit",
     "registry_limit",
     "organization_limit",
@@ -90,6 +99,8 @@ class Facts:
     organization_full: bool | None = False
     restored: bool = False
     missing_login: Mapping[str, str | None] | None = None
+    refused: bool | None = False
+    quota: Mapping[str, Any] | None = None
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
@@ -130,6 +141,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         ),
         (facts.draining, "server_draining", f"the worker of {server} is shutting down"),
         (facts.paused_at is not None, "paused", f"the server {server} is paused: resume it"),
+        (
+            facts.later and bool(facts.refused),
+            "quota",
+            "a registry refused it, because it was asked too often",
+        ),
         (facts.later, "backoff", "it is retried after a pause"),
         (facts.held, "same_target", "another job works on the same target"),
         (
@@ -137,6 +153,7 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
             "login_pending",
             _describe_login(facts.missing_login or {}),
         ),
+        (facts.quota is not None, "quota", _describe_quota(facts.quota or {})),
         (facts.server_full, "server_limit", f"the server {server} is at its limit for this class"),
         (bool(facts.registry_full), "registry_limit", "its registry is at its limit of transfers"),
         (
@@ -151,7 +168,7 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
                 code=code,
                 message=message,
                 since={"server_offline": facts.seen_at, "paused": facts.paused_at}.get(code),
-                until=run_at if code == "backoff" else None,
+                until=_find_end(facts, code, run_at),
                 jobs=needs if code == "needs" else [],
             )
     return None
@@ -163,3 +180,23 @@ def _describe_login(missing: Mapping[str, str | None]) -> str:
     return (
         f"wharf control has yet to get a login for the registry {missing.get('registry')}{reason}"
     )
+
+
+def _find_end(facts: Facts, code: ReasonCode, run_at: datetime | None) -> datetime | None:
+    """Return the time at which the reason ends, if that is known."""
+    if facts.later and code in {"backoff", "quota"}:
+        return run_at
+    until = (facts.quota or {}).get("until") if code == "quota" else None
+    return datetime.fromisoformat(until) if until else None
+
+
+def _describe_quota(quota: Mapping[str, Any]) -> str:
+    host = quota.get("host")
+    if quota.get("limit") is None or quota.get("remaining") is None:
+        return f"{host} refuses more requests for now; one job tries again first"
+    lasts = quota.get("window_seconds")
+    window = f" in {show_duration(lasts)}" if lasts else ""
+    left = f"{quota['remaining']} of {quota['limit']} pulls{window} are left"
+    if quota.get("until") is None:
+        return f"the other pulls from {host} take all that is allowed: {left}"
+    return f"{host} allows no more pulls now: {left}; one job tries again first"

@@ -85,6 +85,18 @@ FIRST_END = """
 SELECT extract(epoch FROM min(r.password_expires_at) - now())::float AS value
   FROM credential_source JOIN registry r USING (registry_id) HAVING count(r.password_expires_at) > 0
 """
+# A window that is over has all its pulls again.
+QUOTAS = """
+SELECT count(*) FILTER (WHERE blocked_until IS NOT NULL) AS blocked,
+       min(CASE WHEN window_ends_at <= now() AND blocked_until IS NULL THEN pull_limit
+                ELSE remaining END) AS remaining
+  FROM registry_quota
+"""
+WAITING_FOR_QUOTA = """
+SELECT count(*) AS value FROM job
+ WHERE state = 'queued' AND quota_keys && ARRAY(
+   SELECT quota_key FROM registry_quota WHERE blocked_until IS NOT NULL)
+"""
 CONTROLS = "SELECT count(*) AS value FROM control WHERE seen_at > now() - interval '10 seconds'"
 
 
@@ -98,6 +110,7 @@ async def count(connection: Connection, since: str) -> list[Metric]:
     attempts = await rows(ATTEMPTS)
     broker = await rows(BROKER)
     services = await rows(SERVICES)
+    quotas = await rows(QUOTAS)
     return [
         *await count_ended_jobs(rows),
         make_gauge(
@@ -172,6 +185,24 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "wharf_credential_expires_seconds",
             "Time until the first short-lived login ends.",
             await rows(FIRST_END),
+        ),
+        make_gauge(
+            "wharf_registry_quota_remaining",
+            "Pulls that the tightest known limit of a registry still allows; no value if none is "
+            "known.",
+            [row for row in quotas if row["remaining"] is not None],
+            value="remaining",
+        ),
+        make_gauge(
+            "wharf_registry_quotas_blocked",
+            "Limits of registries that allow no more pulls now.",
+            quotas,
+            value="blocked",
+        ),
+        make_gauge(
+            "wharf_jobs_waiting_for_quota",
+            "Jobs that wait because their registry allows no more pulls now.",
+            await rows(WAITING_FOR_QUOTA),
         ),
         make_gauge(
             "wharf_notification_queue_ratio",

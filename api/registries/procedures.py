@@ -45,6 +45,7 @@ from api.registries.credentials import (
     shown_username,
     store_source,
 )
+from api.registries.quotas import Quota, find_quotas
 from shared.credentials.kinds import AnySource
 from shared.errors import NotFoundError
 from shared.faults import FaultCode
@@ -66,6 +67,7 @@ class RegistryOutput(Output):
 
     `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
     The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
+    `quota` is the limit of pulls, if the registry has one and a worker has seen it.
     """
 
     registry_id: str
@@ -85,6 +87,7 @@ class RegistryOutput(Output):
     rotate_after_days: int
     credential: Document | None = None
     credential_error: CredentialFault | None = None
+    quota: Quota | None = None
 
 
 class CreatedRegistry(RegistryOutput, Warned):
@@ -175,7 +178,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         elif request.password is not None:
             source = await _store_password(session, context, registry, request.password)
         session.add(_audit(context, "registry.create", registry))
-    shown = _show(registry, source)
+    shown = _show(registry, source, {})
     return CreatedRegistry.model_validate(shown, from_attributes=True)
 
 
@@ -189,14 +192,16 @@ async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
     async with context.transaction() as session:
         rows = (await session.exec(query)).all()
         sources = await find_sources(session, context)
-    return [_show(row, sources.get(row.registry_id)) for row in rows]
+        quotas = await find_quotas(session, context)
+    return [_show(row, sources.get(row.registry_id), quotas) for row in rows]
 
 
 async def one(context: Context, request: ChosenRegistry) -> RegistryOutput:
     """Return one registry."""
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id)
-        return _show(registry, await session.get(CredentialSource, registry.registry_id))
+        source = await session.get(CredentialSource, registry.registry_id)
+        return _show(registry, source, await find_quotas(session, context, registry.registry_id))
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:
@@ -238,7 +243,9 @@ async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
         await require_unused_registry(session, registry)
-        shown = _show(registry, await session.get(CredentialSource, registry.registry_id))
+        source = await session.get(CredentialSource, registry.registry_id)
+        quotas = await find_quotas(session, context, registry.registry_id)
+        shown = _show(registry, source, quotas)
         await remove_source(session, registry)
         await session.delete(registry)
         session.add(_audit(context, "registry.remove", registry))
@@ -262,10 +269,14 @@ async def find_registry(
     return registry
 
 
-def _show(registry: Registry, source: CredentialSource | None) -> RegistryOutput:
+def _show(
+    registry: Registry, source: CredentialSource | None, quotas: Mapping[str, Quota]
+) -> RegistryOutput:
     shown = RegistryOutput.model_validate(registry)
     username = shown_username(registry, source)
-    return shown.model_copy(update={"username": username, **show_credential(source)})
+    quota = quotas.get(registry.registry_id)
+    added = {"username": username, "quota": quota, **show_credential(source)}
+    return shown.model_copy(update=added)
 
 
 async def _store_password(

@@ -84,6 +84,35 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return None
 
 
+def quota_keys(command: Command, server_id: str) -> list[str]:
+    """Return the keys of the quotas that a command uses, as in ``quotas.sql``; each pull adds its.
+
+    A registry with a login counts by account or by address: a pull has a key for each. The base
+    images of a build are known only with its sources: a build gets a key once it is refused.
+    """
+    keys: list[str] = []
+    for host, registry_id in _pulls(command):
+        if registry_id is None:
+            keys.append(f"server:{server_id}@{host}")
+        else:
+            keys += [f"registry:{registry_id}", f"registry:{registry_id}@{server_id}"]
+    return keys
+
+
+def _pulls(command: Command) -> Iterator[tuple[str, str | None]]:
+    """Yield the host and the registry's id of each image that is read from a registry."""
+    match command:
+        case ImagePull() | ImageVerify() | ServiceReplace():
+            yield command.target.registry, command.registry_id
+        case ImageCopy():
+            yield command.origin.registry, command.source_registry_id
+        case ComposePull():
+            for image in command.images:
+                yield image.target.registry, image.registry_id
+        case _:
+            pass
+
+
 def registries_of(commands: Iterable[Command]) -> frozenset[str]:
     """Return the ids of the registries whose logins some of these commands need."""
     needed = (access.registry_id for command in commands for access in accesses(command))

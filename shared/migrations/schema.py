@@ -22,6 +22,7 @@ SQL_FILES = (
     "jobs/sql/registry_checks.sql",
     "jobs/sql/application_states.sql",
     "jobs/sql/statistics.sql",
+    "jobs/sql/quotas.sql",
     "jobs/sql/transitions.sql",
     "jobs/sql/needs.sql",
     "jobs/sql/cancellation.sql",
@@ -54,7 +55,7 @@ holds nothing that a caller can fill.
 
 DROP_VIEWS = """
 DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
-  public.organization_capacity, public.registry_without_login;
+  public.organization_capacity, public.registry_quota_capacity, public.registry_without_login;
 -- Their names before revision 0024.
 DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organization_room
 """

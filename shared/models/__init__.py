@@ -19,7 +19,7 @@ from shared.models.job import (
     JobSecret,
 )
 from shared.models.organization import ApiKey, AuditEvent, Organization
-from shared.models.registry import CredentialSource, Registry, RegistryCheck
+from shared.models.registry import CredentialSource, Registry, RegistryCheck, RegistryQuota
 from shared.models.rollback import Rollback
 from shared.models.server import (
     Control,
@@ -66,6 +66,7 @@ __all__ = [
     "Organization",
     "Registry",
     "RegistryCheck",
+    "RegistryQuota",
     "ReleaseGate",
     "Rollback",
     "Server",

@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from shared.jobs.commands import DedupeUntil, JobClass, Kind
 from shared.jobs.states import FINAL, Outcome, State
-from shared.models.columns import Moment, document, moment, one_of
+from shared.models.columns import Moment, document, ids, moment, one_of
 
 
 class DigestOutcome(StrEnum):
@@ -38,6 +38,7 @@ class Job(SQLModel, table=True):
     """One accepted piece of work; its state changes only in ``shared/jobs/store`` and in SQL.
 
     ``fair_key`` is the application; those of an organization share its capacity evenly.
+    ``quota_keys`` are those of `RegistryQuota` that it uses, one for each pull.
     """
 
     __table_args__ = (
@@ -134,6 +135,7 @@ class Job(SQLModel, table=True):
     priority: int = _zero()
     command: dict[str, Any] = document(nullable=False)
     registry_id: str | None = None
+    quota_keys: list[str] = ids()
     exclusive_key: str | None = None
     fair_key: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     attempt: int = _zero()

@@ -3,7 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    UniqueConstraint,
+    text,
+)
 from sqlmodel import Field, SQLModel
 
 from shared.ids import make_id
@@ -125,3 +132,45 @@ class RegistryCheck(SQLModel, table=True):
     stage: str | None = None
     milliseconds: float | None = None
     checked_at: Moment = moment(default_now=True, index=True)
+
+
+class RegistryQuota(SQLModel, table=True):
+    """The last known limit of pulls for a ``quota_key`` (see ``quotas.sql``).
+
+    ``source`` is the account or address that the registry counts by, if it says so. After
+    ``blocked_until`` one job tries again; ``refusals`` are those since the last success.
+    """
+
+    __tablename__ = "registry_quota"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "registry_id"],
+            ["registry.organization_id", "registry.registry_id"],
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["organization_id", "server_id"],
+            ["server.organization_id", "server.server_id"],
+            ondelete="CASCADE",
+        ),
+        CheckConstraint(
+            "registry_id IS NOT NULL OR server_id IS NOT NULL", name="quota_has_holder"
+        ),
+        CheckConstraint("pull_limit >= 0 AND remaining >= 0", name="quota_counts_positive"),
+        Index("registry_quota_shared", "organization_id", "host", "source"),
+        Index("registry_quota_of_registry", "registry_id"),
+    )
+
+    quota_key: str = Field(primary_key=True)
+    organization_id: str
+    host: str
+    registry_id: str | None = None
+    server_id: str | None = None
+    source: str | None = None
+    pull_limit: int | None = None
+    remaining: int | None = None
+    window_seconds: int | None = None
+    window_ends_at: Moment = moment()
+    observed_at: Moment = Field(default=None, nullable=False, sa_type=DateTime(timezone=True))
+    blocked_until: Moment = moment()
+    refusals: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})

@@ -24,6 +24,7 @@ KEYS = [
 OURS = [
     *("allowedServers", "allowedApplications", "provider", "passwordChangedAt"),
     *("passwordExpiresAt", "passwordDueAt", "rotateAfterDays", "credential", "credentialError"),
+    "quota",
 ]
 """The fields that the seed does not have."""
 

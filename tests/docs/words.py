@@ -176,6 +176,10 @@ REASONS = {
         "Control has yet to get a login for the registry from its provider. The message has the "
         "error of the last attempt."
     ),
+    "quota": (
+        "Its registry allows no more pulls now, or was asked too often. `until` is when one job "
+        "tries again; the others follow when it succeeds. This is no failure."
+    ),
     "server_limit": "Its server is at its limit of jobs of this class.",
     "registry_limit": "Its registry is at its limit of transfers.",
     "organization_limit": "Its organization is at its limit of transfers.",

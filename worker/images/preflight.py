@@ -4,6 +4,7 @@
 local image for the right platform ──► nothing to pull, whatever its registry does
 registry: manifest, platform, layers ──► layers that are missing here ──► disk space for them
 registry not reachable from the worker ──► ask the Engine, which may have another way
+registry that counts each manifest as a pull ──► only whether the image is there
 ```
 
 A failed check changes nothing.
@@ -24,12 +25,14 @@ from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
 from worker.jobs.mask import Mask
+from worker.jobs.second_opinion import Transfer, look_ahead
 from worker.jobs.tools import Tools, log_sender
 from worker.login import EngineLogin, Grants, Login
 from worker.machine import find_free_bytes
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.platform import Platform, parse_platform
 from worker.oci.images.remote_image import RemoteImage, find_image, make_platform_missing_error
+from worker.oci.providers.quotas import counts_manifests
 from worker.oci.registry.client import RegistryClient
 
 UNPACKED_TIMES = 3
@@ -115,6 +118,13 @@ def count_shared(requested: Sequence[str], held: Iterable[Sequence[str]]) -> int
 async def _check_image(
     target: Reference, requested: Platform, login: Login | None, tools: Tools, log: JobLog
 ) -> None:
+    if counts_manifests(target.registry):
+        await look_ahead(Transfer("pull", target, login), tools)
+        log.add(
+            f"{target.registry} counts each manifest that is read as a pull: platform and size are "
+            "not checked before the pull"
+        )
+        return
     try:
         image = await _find_remote_image(target, requested, login, tools)
     except (RegistryError, RefusedNetworkError) as error:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from shared.errors import LeaseLostError, WharfError
 from shared.faults import FAULTS, Fault, FaultCode
-from shared.jobs.accesses import hosts_of
+from shared.jobs.accesses import accesses, hosts_of
 from shared.jobs.commands import (
     Command,
     parse_command,
@@ -22,6 +22,7 @@ from shared.jobs.states import LEASE, Outcome
 from shared.vault import KeyRing
 from worker.jobs.functions import ClaimAnswer, DatabaseAway, Functions, fault_document
 from worker.login import Grants, login_context
+from worker.oci.providers.quotas import Holder, QuotaLog
 
 TRY_AGAIN_SECONDS = 0.3
 
@@ -45,7 +46,7 @@ class Attempt:
 
     ``write_event`` stores an event of the job, by number, kind and content, while the attempt runs.
     ``is_too_late`` is set when a stop came during a step that cannot be stopped: the result of that
-    step is then the result of the attempt.
+    step is then the result of the attempt. ``quotas`` is reported with the result.
     """
 
     job_id: str
@@ -57,6 +58,7 @@ class Attempt:
     claimed: bool = False
     is_too_late: bool = False
     write_event: EventWriter | None = None
+    quotas: QuotaLog = field(default_factory=QuotaLog)
 
     @property
     def has_new_progress(self) -> bool:
@@ -148,6 +150,7 @@ async def _perform(
     try:
         command = parse_command(claim.kind, claim.command)
         grants = _open_grants(attempt, claim, command, keys, server_id)
+        attempt.quotas.registry_ids = _find_registries(command, grants)
         async with limit:
             result = await _stoppable(attempt, work(command, grants, attempt))
         return AttemptResult(
@@ -196,6 +199,7 @@ async def _finish(
                 error=attempt_result.error,
                 # Progress of short transfers that no heartbeat has reported yet.
                 progress=attempt.progress if attempt.has_new_progress else None,
+                quotas=attempt.quotas.report(),
             )
         except DatabaseAway as away:
             log.warning("finish_retried", error=type(away).__name__)
@@ -224,6 +228,15 @@ def _open_grants(
             )
             return Grants.model_validate_json(keys.open(secret.sealed, context))
     return Grants()
+
+
+def _find_registries(command: Command, grants: Grants) -> dict[Holder, str]:
+    """Return the ids of the stored registries by their logins, which are in the same order."""
+    return {
+        (grant.login.host, grant.login.username): access.registry_id
+        for access, grant in zip(accesses(command), grants.grants, strict=False)
+        if access.registry_id is not None
+    }
 
 
 def _stopped_result(attempt: Attempt) -> AttemptResult | None:

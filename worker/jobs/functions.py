@@ -196,8 +196,10 @@ class Functions:
         result: dict[str, Any] | None = None,
         error: dict[str, Any] | None = None,
         progress: dict[str, Any] | None = None,
+        quotas: Sequence[Mapping[str, Any]] = (),
     ) -> FinishAnswer:
-        document = {
+        """End an attempt; ``quotas`` is what registries said about their limits (`QuotaLog`)."""
+        document: dict[str, Any] = {
             "job_id": job_id,
             "attempt": attempt,
             "outcome": outcome,
@@ -205,6 +207,8 @@ class Functions:
             "error": error,
             "progress": progress,
         }
+        if quotas:
+            document["quotas"] = list(quotas)
         return FinishAnswer.model_validate(await self._call("finish", document))
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name
 from worker.login import EngineLogin, Login
 from worker.oci.images.platform import Platform
 from worker.oci.inquiry import LIMIT, Findings, Inquiry, inquire
+from worker.oci.providers.quotas import counts_manifests
 from worker.oci.providers.remedies import find_remedy
 
 ASKED_CODES = frozenset({FaultCode.RATE_LIMITED})
@@ -158,20 +159,24 @@ def _make_refusal(error: RegistryError, transfer: Transfer, stage: Stage) -> Reg
 
 
 async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings:
-    """Return what the registry says about a transfer; nothing, if only the Engine can ask it."""
+    """Return what the registry says about a transfer; nothing, if only the Engine can ask it.
+
+    Where each manifest that is read counts as a pull, none is read.
+    """
     nothing = Findings(Stage.PARSE)
     try:
         async with asyncio.timeout(LIMIT.total_seconds()):
             settings = await tools.connection_settings()
     except (WharfError, TimeoutError):
         return nothing
+    is_counted = counts_manifests(transfer.reference.registry)
     found = await inquire(
         Inquiry(
             transfer.reference,
             transfer.login,
             transfer.right,
-            platform=transfer.platform,
-            with_parts=with_parts,
+            platform=None if is_counted else transfer.platform,
+            with_parts=with_parts and not is_counted,
         ),
         settings,
     )

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from shared.errors import EngineError, RefusedNetworkError, RegistryError, WharfError
@@ -23,6 +23,7 @@ from worker.jobs.workspaces import Workspaces
 from worker.login import EngineLogin, Login
 from worker.oci.copy import ABSENT
 from worker.oci.destinations import Destinations
+from worker.oci.providers.quotas import QuotaLog
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -83,7 +84,7 @@ class Tools:
     """The Engine of this server, the networks of registries and the folders of builds.
 
     Uploaded contexts are fetched from ``api_url``. ``destinations`` decides which logins the Engine
-    may be given.
+    may be given. ``quotas`` is the log of the attempt that uses the tools.
     """
 
     engine: Engine
@@ -94,14 +95,17 @@ class Tools:
     engine_view: EngineView = field(default_factory=EngineView)
     transfers: TransferCount = field(default_factory=TransferCount)
     clean_ups: CleanUps = field(default_factory=CleanUps)
+    quotas: QuotaLog = field(default_factory=QuotaLog)
 
     async def connection_settings(self) -> ConnectionSettings:
         """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""
-        return await self.engine_view.settings(self.engine, self.networks)
+        settings = await self.engine_view.settings(self.engine, self.networks)
+        return replace(settings, quotas=self.quotas)
 
     def recent_settings(self) -> ConnectionSettings | None:
         """Return how registries were reached some seconds ago, if that is known."""
-        return self.engine_view.recent(self.networks)
+        recent = self.engine_view.recent(self.networks)
+        return recent and replace(recent, quotas=self.quotas)
 
     async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """Return the login for the Engine after checking where ``target``'s registry sends it.

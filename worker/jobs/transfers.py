@@ -1,11 +1,13 @@
 """Pull an image with a server's Engine; a failure is explained with the registry's help."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from shared.errors import EngineError
+from shared.errors import EngineError, WharfError
 from shared.faults import FaultCode
-from shared.reference import HUB, Reference
+from shared.reference import Reference, parse_registry
 from worker.engine import images
 from worker.engine.compression import require_unpackable, unpacks_zstd
 from worker.engine.images import PulledImage
@@ -15,6 +17,12 @@ from worker.jobs.second_opinion import Transfer, ask, combine, is_worth_asking, 
 from worker.jobs.tools import IDLE, Tools
 from worker.login import EngineLogin
 from worker.oci.images.platform import parse_platform
+from worker.oci.providers.quotas import counts_manifests
+from worker.oci.registry.client import RegistryClient
+from worker.oci.registry.pull_limit import read_pull_limit
+
+OBSERVE_SECONDS = 2.0
+"""The longest time that a finished pull waits for the registry's limit."""
 
 MAX_BASES = 3
 """The number of bases of a failed build that are asked for, each within five seconds."""
@@ -42,7 +50,28 @@ async def pull(
         await _require_unpackable(transfer, tools)
     step = LastStep(on_progress)
     async with second_opinion(transfer, tools, has_moved=lambda: step.has_moved):
-        return await images.pull(engine, reference, login, step, IDLE, platform=platform)
+        pulled = await images.pull(engine, reference, login, step, IDLE, platform=platform)
+    await _observe_limit(reference, login, pulled.digest, tools)
+    return pulled
+
+
+async def _observe_limit(
+    reference: Reference, login: EngineLogin | None, digest: str, tools: Tools
+) -> None:
+    """Learn what Docker Hub has counted, which it does not tell by way of an Engine.
+
+    A HEAD is no pull. An Engine with mirrors has probably not asked Docker Hub.
+    """
+    if not counts_manifests(reference.registry):
+        return
+    with contextlib.suppress(WharfError, TimeoutError):
+        async with asyncio.timeout(OBSERVE_SECONDS):
+            settings = await tools.connection_settings()
+            if settings.mirrors:
+                return
+            host = parse_registry(reference.registry)
+            async with RegistryClient(host, login, settings) as registry:
+                await read_pull_limit(registry, reference.repository, digest)
 
 
 @asynccontextmanager
@@ -74,9 +103,9 @@ async def second_opinion_on_bases(
 async def _require_unpackable(transfer: Transfer, tools: Tools) -> None:
     """Look at the image if its layers might be such that this Engine cannot unpack them.
 
-    Docker Hub counts each manifest that is read as a pull, so there nothing is read in advance.
+    Where each manifest that is read counts as a pull, nothing is read in advance.
     """
-    if transfer.reference.registry == HUB or await unpacks_zstd(tools.engine):
+    if counts_manifests(transfer.reference.registry) or await unpacks_zstd(tools.engine):
         return
     found = await ask(transfer, tools, with_parts=False)
     if found.image is not None:

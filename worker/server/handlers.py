@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from pydantic import BaseModel
@@ -74,7 +75,7 @@ async def open_work(
     stack.push_async_callback(tools.clean_ups.finish)
 
     async def work(command: Command, grants: Grants, attempt: Attempt) -> BaseModel:
-        return await _begin(command, grants, attempt, tools)
+        return await _begin(command, grants, attempt, replace(tools, quotas=attempt.quotas))
 
     return OpenedWork(work, partial(describe_machine, engine, host_paths.allowed), journal)
 

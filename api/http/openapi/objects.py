@@ -45,6 +45,7 @@ REGISTRY: Example = {
     "rotateAfterDays": 90,
     "credential": None,
     "credentialError": None,
+    "quota": None,
 }
 REGISTRY_CHECK: Example = {
     "jobId": JOB_ID,

@@ -21,3 +21,20 @@ SELECT o.organization_id, c.job_class, held.jobs,
  CROSS JOIN LATERAL (
    SELECT count(*) AS jobs FROM public.job WHERE state IN ('dispatched', 'running')
       AND job.organization_id = o.organization_id AND job.job_class = c.job_class) held;
+
+-- Of each quota that a registry named or enforced: how many pulls run (`active`), with all that share it, and how many
+-- more may start (`available`; null for any number).
+CREATE VIEW public.registry_quota_capacity WITH (security_invoker) AS
+SELECT (held.q).*, held.shared, held.active, public.quota_available(held.q, held.active, now()) AS available
+  FROM (
+    SELECT q, concat_ws(' ', q.organization_id, q.host, coalesce(q.source, q.quota_key)) AS shared,
+           sum(CASE WHEN q.server_id IS NULL THEN (
+             SELECT count(*) FROM public.job j CROSS JOIN unnest(j.quota_keys) AS k (quota_key)
+              WHERE j.organization_id = q.organization_id AND j.state IN ('dispatched', 'running')
+                AND k.quota_key = q.quota_key)
+           ELSE (
+             SELECT count(*) FROM public.job j CROSS JOIN unnest(j.quota_keys) AS k (quota_key)
+              WHERE j.server_id = q.server_id AND j.state IN ('dispatched', 'running')
+                AND k.quota_key = q.quota_key)
+           END) OVER (PARTITION BY q.organization_id, q.host, coalesce(q.source, q.quota_key))::bigint AS active
+      FROM public.registry_quota q) held;

@@ -45,6 +45,9 @@ WITH RECURSIVE queue AS (
     JOIN organization_capacity o USING (organization_id, job_class)
 ), full_registry AS MATERIALIZED (
   SELECT registry_id FROM registry_capacity WHERE available <= 0
+), quota AS MATERIALIZED (
+  SELECT quota_key, shared, active, available FROM registry_quota_capacity
+   WHERE available IS NOT NULL
 ), application AS (
   -- The queue in the queue: a step in the index for each application.
   SELECT q.*, first.fair_key FROM with_capacity q CROSS JOIN LATERAL (
@@ -62,12 +65,13 @@ WITH RECURSIVE queue AS (
   -- Of each application as many as there is room for, and only those that nothing holds up.
   SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_available, j.*
     FROM application a CROSS JOIN LATERAL (
-      SELECT job_id, priority, run_at, registry_id, exclusive_key FROM queued_job
+      SELECT job_id, priority, run_at, registry_id, exclusive_key, quota_keys FROM queued_job
        WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
          AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy AND NOT lacks_login
          AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
          AND (job_class <> 'transfer' OR registry_id IS NULL
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))
+         AND NOT quota_keys && ARRAY(SELECT quota_key FROM quota WHERE available = 0)
        ORDER BY priority DESC, run_at, job_id LIMIT a.server_available) j
 ), turn AS (
   SELECT due.*, s.organization_has, s.organization_available, last.served_at,
@@ -87,11 +91,18 @@ WITH RECURSIVE queue AS (
     FROM turn
 ), counted AS (
   SELECT line.*, registry_capacity.available AS registry_available,
+         -- Of several quotas the one that allows least; the next release sees the others.
+         quota.available AS quota_available, quota.active AS quota_active, quota.pulls,
+         sum(quota.pulls) OVER (PARTITION BY quota.shared ORDER BY place, job_id) AS of_quota,
          row_number() OVER (PARTITION BY server_id, job_class ORDER BY place) AS of_server,
          row_number() OVER (PARTITION BY registry_id, job_class ORDER BY place) AS of_registry,
          row_number() OVER (PARTITION BY coalesce(exclusive_key, job_id)
                             ORDER BY place, job_id) AS of_key
     FROM line LEFT JOIN registry_capacity USING (registry_id)
+    LEFT JOIN LATERAL (
+      SELECT shared, available, active,
+             cardinality(array_positions(line.quota_keys, quota_key)) AS pulls
+        FROM quota WHERE quota_key = ANY (line.quota_keys) ORDER BY available LIMIT 1) quota ON true
 ), chosen AS (
   SELECT job_id, organization_id, job_class, fair_key,
          row_number() OVER (ORDER BY job_class, organization_has + place, job_id) AS rank
@@ -100,6 +111,9 @@ WITH RECURSIVE queue AS (
      AND (organization_available IS NULL OR place <= organization_available)
      AND (registry_available IS NULL OR job_class <> 'transfer'
           OR of_registry <= registry_available)
+     -- A job of more pulls than are left begins alone.
+     AND (quota_available IS NULL OR of_quota <= quota_available
+          OR of_quota = pulls AND quota_active = 0)
    ORDER BY rank LIMIT %(most)s
 )"""
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - no input

@@ -10,6 +10,7 @@ from psycopg.types.json import Jsonb
 
 from shared.database import Connection
 from shared.ids import make_id
+from shared.jobs.accesses import quota_keys
 from shared.jobs.commands import RULES, Command, DedupeUntil
 
 SUBMIT = """
@@ -19,10 +20,12 @@ WITH caller AS MATERIALIZED (
                     coalesce(%(proof)s, current_setting('wharf.proof', true), ''), true)
 ), accepted AS (
   INSERT INTO job (job_id, organization_id, server_id, kind, version, job_class, priority, command,
-                   registry_id, exclusive_key, fair_key, dedupe_key, dedupe_until, has_needs,
+                   registry_id, quota_keys, exclusive_key, fair_key, dedupe_key, dedupe_until,
+                   has_needs,
                    max_failures, timeout_seconds, deadline_at, deployment_id, requested_by)
   SELECT  %(job_id)s, %(organization_id)s, %(server_id)s, %(kind)s, %(version)s, %(job_class)s,
-          %(priority)s, %(command)s, %(registry_id)s, %(exclusive_key)s, %(fair_key)s,
+          %(priority)s, %(command)s, %(registry_id)s, %(quota_keys)s, %(exclusive_key)s,
+          %(fair_key)s,
           %(dedupe_key)s, %(dedupe_until)s, %(needs)s::text[] <> '{}', %(max_failures)s,
           %(timeout_seconds)s, now() + %(deadline)s, %(deployment_id)s,
           %(requested_by)s FROM caller
@@ -113,6 +116,7 @@ def values_of(job: Submission, proof: str | None = None) -> dict[str, object]:
         "priority": rule.priority if job.priority is None else job.priority,
         "command": Jsonb(job.command.model_dump(mode="json")),
         "registry_id": job.registry_id,
+        "quota_keys": quota_keys(job.command, job.server_id),
         "exclusive_key": job.exclusive_key and f"{job.organization_id}:{job.exclusive_key}",
         "fair_key": job.fair_key,
         "dedupe_key": job.dedupe_key,

@@ -65,7 +65,8 @@ GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap, public.image_runs,
   public.caller, public.send_notification, public.repository_of, public.organization_resume,
-  public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment
+  public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment,
+  public.quota_available
   TO wharf_api;
 
 -- Control moves jobs and looks after servers; of credentials it reads what is sealed to it.
@@ -85,7 +86,7 @@ GRANT INSERT ON public.credential_source TO wharf_control;
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
-GRANT DELETE ON public.server_token, public.idempotency, public.registry_check TO wharf_control;
+GRANT DELETE ON public.server_token, public.idempotency, public.registry_check, public.registry_quota TO wharf_control;
 GRANT INSERT, UPDATE, DELETE ON public.application_turn TO wharf_control;
 GRANT UPDATE (outcome, digest, revision, error, finished_at, retained, image_deleted_at) ON public.build
   TO wharf_control;
@@ -106,7 +107,8 @@ GRANT DELETE, UPDATE (attempts, due_at, delivered_at, failed_at, status, code)
 GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_backoff, public.job_close_attempt,
   public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
-  public.send_notification, public.server_is_online, public.server_is_available, public.job_lose
+  public.send_notification, public.server_is_online, public.server_is_available, public.job_lose,
+  public.quota_available
   TO wharf_control;
 
 -- The functions that are SECURITY DEFINER run as a role that nobody can log in as.
@@ -123,12 +125,15 @@ GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wh
 GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;
 GRANT SELECT (api_key_id, organization_id, role, key_hash, expires_at) ON public.api_key TO wharf_functions;
 GRANT SELECT (hook_id, organization_id, token_hash) ON public.deploy_hook TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE, DELETE ON public.registry_quota TO wharf_functions;
 -- An endpoint is locked while a message to it is stored, which takes the right to change it.
 GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
   public.job_delete_login, public.job_delete_secrets, public.registry_check_add, public.job_ended_add,
   public.running_deployment, public.application_record_state,
+  public.quota_number, public.quota_available, public.quota_next_try, public.quota_after, public.quota_spent,
+  public.quota_store, public.quota_key, public.quota_observe, public.quota_record,
   public.new_id, public.show_moment, public.webhook_error, public.webhook_add,
   public.send_notification, public.plain_text, public.readable_document, public.epoch_signature, public.epoch_mark,
   public.epoch_check, public.database_restored, public.caller TO wharf_functions;
@@ -138,6 +143,7 @@ ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.build_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.deployment_after_end OWNER TO wharf_functions;
+ALTER FUNCTION public.quota_forget OWNER TO wharf_functions;
 ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;
 ALTER FUNCTION public.job_event_prune OWNER TO wharf_functions;

@@ -385,3 +385,23 @@ async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown
     for state in ("pending", "current", "failing", "without_login"):
         assert at(samples, "credentials", state=state) == 1
     assert -3700 < (at(samples, "credential_expires_seconds") or 0) < -3500
+
+
+async def test_limits_of_registries_and_the_jobs_that_wait_for_them_are_counted(
+    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    assert at(await scrape(app), "registry_quota_remaining") is None
+    seen = {"host": "docker.io", "limit": 100, "window_seconds": 3600}
+    for remaining in (42, 0):
+        await pull(client)
+        job = await server.next_job()
+        report = {**seen, "remaining": remaining}
+        await server.finish(job, "succeeded", result={}, quotas=[report])
+        samples = await scrape(app)
+        assert at(samples, "registry_quota_remaining") == remaining
+    await pull(client)
+
+    samples = await scrape(app)
+
+    assert at(samples, "registry_quotas_blocked") == 1
+    assert at(samples, "jobs_waiting_for_quota") == 1

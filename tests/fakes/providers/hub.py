@@ -1,5 +1,7 @@
 """Docker Hub: its token server on another host, the limit of pulls, and the limit of requests."""
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -38,11 +40,32 @@ class Account:
 
 @dataclass
 class Limit:
-    """The number of pulls in a window; ``None`` for an account without a limit."""
+    """The number of pulls in a window; ``None`` for an account without a limit.
+
+    A window begins with its first pull. ``counted`` are all pulls, ``refused`` the requests for
+    manifests that were refused, by method.
+    """
 
     pulls: int | None = None
     window: timedelta = timedelta(hours=1)
     used: int = 0
+    source: str = "dockerhubuser"
+    began: float | None = None
+    counted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def take(self, method: str, now: float) -> bool:
+        """Return whether a request for a manifest is answered; a GET counts as a pull."""
+        if self.began is not None and now - self.began >= self.window.total_seconds():
+            self.used, self.began = 0, None
+        if self.pulls is not None and self.used >= self.pulls:
+            self.refused[method] += 1
+            return False
+        if method == "GET":
+            self.used += 1
+            self.counted += 1
+            self.began = now if self.began is None else self.began
+        return True
 
     @property
     def headers(self) -> dict[str, str]:
@@ -52,7 +75,7 @@ class Limit:
         return {
             "ratelimit-limit": f"{self.pulls};w={seconds}",
             "ratelimit-remaining": f"{max(self.pulls - self.used, 0)};w={seconds}",
-            "docker-ratelimit-source": "dockerhubuser",
+            "docker-ratelimit-source": self.source,
         }
 
 
@@ -124,11 +147,8 @@ class Hub(Cloud):
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
         """Count a GET of a manifest as a pull; a HEAD is free."""
-        is_over = self.limit.pulls is not None and self.limit.used >= self.limit.pulls
-        if is_over:
+        if not self.limit.take(request.method, time.monotonic()):
             return refusal(429, "TOOMANYREQUESTS", USED_UP, headers=self.limit.headers)
-        if request.method == "GET":
-            self.limit.used += 1
         response = await self.forward(request)
         response.headers.update(self.limit.headers)
         return response

@@ -13,6 +13,7 @@ EXPIRED = (
     "DELETE FROM idempotency WHERE created_at < now() - interval '24 hours'",
     "DELETE FROM registry_check WHERE checked_at < now() - interval '1 year'",
     "DELETE FROM application_turn WHERE served_at < now() - interval '1 hour'",
+    "DELETE FROM registry_quota WHERE observed_at < now() - interval '7 days'",
     DELETE_EXPIRED_SET_ASIDE,
 )
 

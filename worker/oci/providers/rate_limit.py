@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
 
+from shared.jobs.durations import show_duration
+
 _VALUE = re.compile(r"(?P<count>[0-9]{1,9})(?:\s*;\s*w=(?P<seconds>[0-9]{1,9}))?")
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,9 @@ class RateLimit:
         )
 
     def __str__(self) -> str:
-        window = f" in {_show(self.window)}" if self.window else ""
+        window = ""
+        if self.window:
+            window = f" in {show_duration(int(self.window.total_seconds()))}"
         if self.remaining is None:
             return f"the limit is {self.limit} pulls{window}"
         return f"{self.remaining} of {self.limit} pulls{window} are left"
-
-
-def _show(window: timedelta) -> str:
-    seconds = int(window.total_seconds())
-    size, unit = next((size, unit) for size, unit in _UNITS if seconds % size == 0)
-    return f"{seconds // size} {unit}"

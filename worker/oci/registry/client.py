@@ -10,6 +10,7 @@ Other modules of this folder implement the requests of the OCI distribution spec
 import asyncio
 import contextlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Self
 
 from yarl import URL
@@ -30,7 +31,13 @@ from worker.oci.transport.answers import (
 from worker.oci.transport.http import Request, Response, Transport
 from worker.oci.transport.route import Route, find_origin, find_route, require_connection
 from worker.oci.transport.settings import ConnectionSettings
-from worker.oci.transport.shape import has_words, is_registry, is_registrys, parse_error_codes
+from worker.oci.transport.shape import (
+    has_words,
+    is_registry,
+    is_registrys,
+    parse_error_codes,
+    parse_retry_after,
+)
 from worker.oci.transport.verdicts import Operation
 
 MAX_REDIRECTS = 3
@@ -181,6 +188,8 @@ class RegistryClient:
         for _ in range(MAX_REDIRECTS + 1):
             sent = authorization if find_origin(request.url) == own else None
             response = await self._transport.request(request.with_authorization(sent))
+            if find_origin(request.url) == own:
+                self._note_quota(response)
             self._authorization = sent or self._authorization
             if sent and response.status not in {400, 401, 403}:
                 self._is_accepted = True
@@ -191,6 +200,11 @@ class RegistryClient:
                 return response
             request = replace(request, url=following)
         raise RegistryError(FaultCode.NOT_A_REGISTRY, f"{self.host.name} redirects too many times")
+
+    def _note_quota(self, response: Response) -> None:
+        holder = (self.host.name, self.login.username if self.login else "")
+        wait = parse_retry_after(response.headers, datetime.now(UTC))
+        self.settings.quotas.note(holder, response.status, response.headers, wait)
 
     async def accept_challenge(self, response: Response) -> bool:
         """Return whether a 401 of the registry itself has a challenge that we support; keep it."""

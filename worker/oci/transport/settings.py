@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 
 from shared.networks import RegistryNetworks, is_address
+from worker.oci.providers.quotas import QuotaLog
 from worker.oci.transport.address import Resolver, SystemResolver
 from worker.oci.transport.certificate import CERTIFICATES_DIRECTORY
 
@@ -66,7 +67,8 @@ class ConnectionSettings:
     ``insecure`` is the Engine's list: ``host[:port]`` as in image names, or a CIDR. ``proxy`` is
     the Engine's proxy; we use it where a registry cannot be reached without. ``mirrors`` are the
     URLs that the Engine asks for images of Docker Hub first.
-    ``engine_problem`` says why the Engine's list is unknown, if it is.
+    ``engine_problem`` says why the Engine's list is unknown, if it is. ``quotas`` collects what
+    registries say about their limits.
     """
 
     networks: RegistryNetworks
@@ -77,6 +79,7 @@ class ConnectionSettings:
     proxy: EngineProxy = field(default_factory=EngineProxy)
     mirrors: tuple[str, ...] = ()
     engine_problem: str = ""
+    quotas: QuotaLog = field(default_factory=QuotaLog, compare=False, repr=False)
 
     def is_same_engine(self, other: "ConnectionSettings") -> bool:
         """Return whether the Engine's part is the same."""

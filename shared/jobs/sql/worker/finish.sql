@@ -1,10 +1,13 @@
 -- finish {incarnation, job_id, attempt, outcome: succeeded | failed | cancelled | returned, result, error, progress,
---         jitter}
+--         jitter, quotas: [{host, registry_id, source, by_address, limit, remaining, window_seconds, refused,
+--                           retry_after_seconds, age_seconds}]}
 --   → {status: recorded, state} | {status: already_recorded, outcome} | {status: refused | fenced}
 -- A failed job is tried again if its error is retryable and `max_failures` is not reached; `retry_after_seconds` is
 -- honoured up to an hour. A job that is returned, or cancelled without a request, is queued again: the first
 -- three times this is no failure, later it is (`returned_too_often`). A job whose short-lived login ended during the
--- attempt, so that the registry refused it, is queued again and gets a fresh one; that is never a failure. A result that cannot be stored, or that has an invalid digest, is a failure.
+-- attempt, so that the registry refused it, is queued again and gets a fresh one; that is never a failure. Nor is it
+-- one if a registry allows no more pulls now: the job waits for its quota (quotas.sql), unless somebody waits for its
+-- answer (class quick). A result that cannot be stored, or that has an invalid digest, is a failure.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -13,6 +16,8 @@ DECLARE
   kept jsonb := public.readable_document(document->'result', 262144);
   what jsonb := public.readable_document(document->'error', 262144);
   login_ended boolean;
+  is_limited boolean;
+  refused text[];
   too_often boolean;
   before text;
 BEGIN
@@ -41,9 +46,14 @@ BEGIN
     what := jsonb_build_object('code', 'auth_expired', 'message', 'the login ended during the transfer',
       'remedy', 'Nothing is to be done: the job is repeated with a fresh login.', 'retryable', true);
   END IF;
-  too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND 3 <= (
+  is_limited := outcome = 'failed' AND coalesce(what->>'code', '') = 'rate_limited' AND EXISTS (
+    SELECT FROM public.job q WHERE q.job_id = document->>'job_id' AND q.job_class <> 'quick');
+  IF is_limited THEN
+    outcome := 'returned';
+  END IF;
+  too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND NOT is_limited AND 3 <= (
     SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned'
-       AND coalesce(a.error->>'code', '') <> 'auth_expired');
+       AND coalesce(a.error->>'code', '') NOT IN ('auth_expired', 'rate_limited'));
   IF too_often THEN
     what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave back this job four times unfinished',
       'remedy', 'Read the worker''s log on the server: something stops or restarts it. If the job has failed, submit it again.', 'retryable', true);
@@ -71,6 +81,20 @@ BEGIN
   IF j.job_id IS NOT NULL THEN
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
       CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
+    refused := public.quota_record(j, document->'quotas', outcome = 'succeeded');
+    IF is_limited AND refused <> '{}' THEN
+      -- It waits for what refused it, also if that was not known before: the base image of a build, for example.
+      UPDATE public.job SET quota_keys = quota_keys || ARRAY(
+          SELECT DISTINCT key FROM unnest(refused) key WHERE key <> ALL (quota_keys))
+       WHERE job_id = j.job_id AND state = 'queued' AND NOT quota_keys @> refused::varchar[];
+    ELSIF is_limited THEN
+      -- Nobody knows which quota it was.
+      UPDATE public.job SET run_at = now() + public.job_backoff((
+          SELECT count(*)::integer - 1 FROM public.job_attempt a
+           WHERE a.job_id = j.job_id AND a.outcome = 'returned' AND a.error->>'code' = 'rate_limited'),
+        random(), make_interval(secs => public.quota_number(what->'retry_after_seconds', 3600)::double precision))
+       WHERE job_id = j.job_id AND state = 'queued';
+    END IF;
     RETURN jsonb_build_object('status', 'recorded', 'state', j.state);
   END IF;
   SELECT a.outcome INTO before FROM public.job_attempt a

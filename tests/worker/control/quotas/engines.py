@@ -1,0 +1,113 @@
+"""A simulated Engine: it pulls from Docker Hub by itself, and tells its worker only the outcome."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from shared.errors import RegistryError
+from shared.faults import FaultCode
+from shared.reference import parse_reference, parse_registry
+from tests.worker.engine.parts import ScriptedEngine, open_scripted_engine
+from worker.login import Login
+from worker.oci.images.contents import parse_contents
+from worker.oci.registry import manifests
+from worker.oci.registry.blob import BlobReader
+from worker.oci.registry.client import RegistryClient
+from worker.oci.transport.settings import ConnectionSettings
+
+USED_UP = "toomanyrequests: You have reached your pull rate limit."
+
+
+@dataclass
+class SimulatedEngine:
+    """The images that an Engine has, by ``name@digest``.
+
+    ``pulls`` are those that succeeded, ``refusals`` those that met the limit.
+    """
+
+    settings: ConnectionSettings
+    images: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pulls: int = 0
+    refusals: int = 0
+    _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _clients: dict[tuple[str, str], RegistryClient] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        if path.endswith("/info"):
+            return web.json_response({"RegistryConfig": {}})
+        if path.endswith("/images/create"):
+            return await self._pull(request)
+        name = path.partition("/images/")[2].removesuffix("/json")
+        image = self.images.get(name)
+        if image is None:
+            return web.json_response({"message": f"No such image: {name}"}, status=404)
+        return web.json_response(image)
+
+    async def _find_client(self, registry: str, login: Login | None) -> RegistryClient:
+        """Return a client that keeps its connections, as an Engine does."""
+        key = (registry, login.username if login else "")
+        if key not in self._clients:
+            client = RegistryClient(parse_registry(registry), login, self.settings)
+            self._clients[key] = await self._stack.enter_async_context(client)
+        return self._clients[key]
+
+    async def _pull(self, request: web.Request) -> web.StreamResponse:
+        name, tag = request.query["fromImage"], request.query["tag"]
+        reference = parse_reference(f"{name}{'@' if ':' in tag else ':'}{tag}")
+        given = json.loads(base64.urlsafe_b64decode(request.headers["X-Registry-Auth"]))
+        login = None
+        if given:
+            secret = SecretStr(given["password"])
+            login = Login(host=reference.registry, username=given["username"], secret=secret)
+        registry = await self._find_client(reference.registry, login)
+        try:
+            manifest = await manifests.fetch(registry, reference.repository, reference.target)
+            contents = parse_contents(manifest)
+            assert contents is not None
+            for blob in contents.layers:
+                with closing(BlobReader(registry, reference.repository, blob)) as chunks:
+                    async for _ in chunks:
+                        pass
+        except RegistryError as error:
+            if error.code != FaultCode.RATE_LIMITED:
+                raise
+            self.refusals += 1
+            return web.json_response({"message": USED_UP}, status=500)
+        self.pulls += 1
+        digest = manifest.descriptor.digest
+        image = {
+            "Id": digest,
+            "RepoDigests": [f"{reference.name}@{digest}"],
+            "Os": "linux",
+            "Architecture": "amd64",
+        }
+        self.images |= {f"{reference.name}@{digest}": image, digest: image}
+        status = f"Status: Downloaded newer image for {reference}"
+        lines = ({"status": f"Digest: {digest}"}, {"status": status})
+        return web.Response(
+            text="\n".join(json.dumps(line) for line in lines), content_type="application/json"
+        )
+
+
+@asynccontextmanager
+async def open_simulated_engine(
+    directory: Path, settings: ConnectionSettings
+) -> AsyncIterator[tuple[SimulatedEngine, ScriptedEngine]]:
+    """Serve a simulated Engine on a unix socket during the block."""
+    engine = SimulatedEngine(settings)
+    async with open_scripted_engine(directory, engine.answer) as scripted:
+        try:
+            yield engine, scripted
+        finally:
+            await engine.close()
