@@ -3,11 +3,13 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from api.cli import build as builds
 from api.cli.build import POLL_SECONDS, error_text, find_application, request_for
 from api.cli.client import ClientSettings, call
+from api.cli.waiting import Waits, ask
 from shared.errors import SetupError
 
 _NO_POINT = (
@@ -78,13 +80,17 @@ def roll_back(
 
 
 def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str]:
-    """Follow a deployment on each server, line by line, until it has ended."""
+    """Follow a deployment on each server, line by line, until it has ended.
+
+    A server whose first job waits for long is named with the reason.
+    """
     if deployment["buildId"] == deployment["deploymentId"]:
         build = call(settings, "build.one", {"buildId": deployment["buildId"]})
         # The servers do not wait for the copy to the rollback registry.
         yield from builds.follow(settings, {**build, "jobIds": build["jobIds"][:2]})
     names = {server["serverId"]: server["name"] for server in call(settings, "server.all")}
     states: dict[str, str] = {}
+    waits = Waits(partial(ask, settings))
     while True:
         shown = one(settings, deployment)
         for server in shown["servers"]:
@@ -94,6 +100,14 @@ def follow(settings: ClientSettings, deployment: dict[str, Any]) -> Iterator[str
                 yield f"{names.get(server_id, server_id)}: {state}{_more(server)}"
         if shown["finishedAt"] is not None:
             return
+        queued = [server for server in shown["servers"] if server["state"] == "queued"]
+        yield from waits.lines(
+            {
+                names.get(server["serverId"], server["serverId"]): server["jobIds"][0]
+                for server in queued
+                if server["jobIds"]
+            }
+        )
         time.sleep(POLL_SECONDS)
 
 
