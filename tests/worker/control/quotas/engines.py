@@ -29,13 +29,15 @@ USED_UP = "toomanyrequests: You have reached your pull rate limit."
 class SimulatedEngine:
     """The images that an Engine has, by ``name@digest``.
 
-    ``pulls`` are those that succeeded, ``refusals`` those that met the limit.
+    ``pulls`` are those that succeeded, ``refusals`` those that met the limit. With a ``failure``
+    all pulls fail with it, and the registry is not asked.
     """
 
     settings: ConnectionSettings
     images: dict[str, dict[str, Any]] = field(default_factory=dict)
     pulls: int = 0
     refusals: int = 0
+    failure: str = ""
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _clients: dict[tuple[str, str], RegistryClient] = field(default_factory=dict)
 
@@ -63,6 +65,8 @@ class SimulatedEngine:
         return self._clients[key]
 
     async def _pull(self, request: web.Request) -> web.StreamResponse:
+        if self.failure:
+            return web.json_response({"message": self.failure}, status=500)
         name, tag = request.query["fromImage"], request.query["tag"]
         reference = parse_reference(f"{name}{'@' if ':' in tag else ':'}{tag}")
         given = json.loads(base64.urlsafe_b64decode(request.headers["X-Registry-Auth"]))

@@ -43,7 +43,7 @@ class Shape:
 
 
 SMALL = Shape(images=3, servers=6, pulls=6, window=timedelta(seconds=2), seconds=60)
-LARGE = Shape(images=40, servers=50, pulls=100, window=timedelta(seconds=15), seconds=1500)
+LARGE = Shape(images=40, servers=50, pulls=100, window=timedelta(seconds=30), seconds=1700)
 
 
 @pytest.fixture(scope="module")
