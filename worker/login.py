@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, SecretStr, field_serializer
+from pydantic import BaseModel, ConfigDict, PrivateAttr, SecretStr, field_serializer
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
@@ -23,7 +23,8 @@ class Login(BaseModel):
     """A username and a secret that may be sent to ``host`` only.
 
     ``host`` is the registry's canonical name (`shared.reference`). An empty username with an empty
-    secret stands for anonymous access.
+    secret stands for anonymous access. A login that ends may be renewed while it is used: whoever
+    sends it takes the `newest`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,6 +32,17 @@ class Login(BaseModel):
     host: str
     username: str
     secret: SecretStr
+    _renewed: "Login | None" = PrivateAttr(default=None)
+
+    @property
+    def newest(self) -> "Login":
+        """Return the login that was given last in place of this one, or this one."""
+        return self._renewed or self
+
+    def renew(self, fresh: "Login") -> None:
+        """Let those who hold this login send ``fresh`` from their next request on."""
+        if fresh.host == self.host:
+            self._renewed = fresh
 
 
 class EngineLogin(Login):
@@ -88,6 +100,14 @@ class Grants(BaseModel):
     def to_sealable_json(self) -> str:
         """Return the grants as JSON with their secrets in clear, for sealing at once."""
         return _OpenGrants.of(self).model_dump_json()
+
+    def renew(self, fresh: "Grants") -> None:
+        """Renew the logins by those of ``fresh`` that are for the same repository and rights."""
+        renewed = {(one.login.host, one.repository, one.rights): one.login for one in fresh.grants}
+        for grant in self.grants:
+            login = renewed.get((grant.login.host, grant.repository, grant.rights))
+            if login is not None:
+                grant.login.renew(login)
 
     def login_for(self, target: Reference, right: Right) -> Login:
         """Return the login that was given for this repository and right.

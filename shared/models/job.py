@@ -232,23 +232,34 @@ class ApplicationTurn(SQLModel, table=True):
 
 
 class JobSecret(SQLModel, table=True):
-    """A sealed secret: given with its job, until the job ends, or a ``login`` for one attempt."""
+    """A sealed secret: given with its job, until the job ends, or a ``login`` for one attempt.
+
+    ``number`` counts the logins of an attempt: control renews them while it runs. ``expires_at`` is
+    the end of a renewed one; that of the first is in `JobAttempt`.
+    """
 
     __tablename__ = "job_secret"
     __table_args__ = (
         CheckConstraint(
-            "(purpose IN ('password', 'git_token', 'git_ssh_key', 'build_secrets', 'environment')"
-            " AND attempt = 0)"
+            "(purpose IN ('password', 'git_token', 'git_ssh_key', 'build_secrets', 'environment',"
+            " 'credential_source') AND attempt = 0)"
             " OR (purpose = 'login' AND attempt > 0)",
             name="purpose_known",
         ),
         CheckConstraint("starts_with(sealed, 'v1.')", name="sealed"),
+        Index(
+            "job_secret_source",
+            "job_id",
+            postgresql_where=text("purpose = 'credential_source'"),
+        ),
     )
 
     job_id: str = Field(primary_key=True, foreign_key="job.job_id", ondelete="CASCADE")
     purpose: str = Field(primary_key=True)
     attempt: int = Field(primary_key=True)
     sealed: str
+    number: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    expires_at: Moment = moment()
 
 
 class JobEvent(SQLModel, table=True):

@@ -57,6 +57,7 @@ class Aws:
     ``life`` is that of tokens. ``ahead`` is how far AWS's clock is ahead of ours. ``failure`` is
     answered to every request of the API in place of its own answer. ``registry`` is the real one
     behind the tokens, ``address:port``; ``repositories`` are those that exist, ``None`` for all.
+    ``ended`` counts the requests whose token had ended.
     """
 
     registry: str = ""
@@ -68,7 +69,7 @@ class Aws:
     repositories: set[str] | None = None
     tokens: dict[str, float] = field(default_factory=dict)
     logins: int = 0
-    refused: int = 0
+    ended: int = 0
     session: aiohttp.ClientSession | None = None
 
     def now(self) -> datetime:
@@ -119,7 +120,6 @@ class Aws:
         """Answer a request to the registry: by a real one, for tokens that have not ended."""
         refusal = self._refuse_token(request) or self._refuse_repository(request)
         if refusal is not None:
-            self.refused += 1
             return refusal
         if self.session is None or self.session.closed:
             self.session = aiohttp.ClientSession(auto_decompress=False)
@@ -145,6 +145,7 @@ class Aws:
         if user != "AWS" or token not in self.tokens:
             return web.Response(status=401, text="Not Authorized\n", headers=challenge)
         if self.has_ended(token):
+            self.ended += 1
             return _oci_error(403, "DENIED", EXPIRED)
         return None
 

@@ -32,6 +32,8 @@ from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, FilledDatabase
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
+from worker.control.credentials.logins_in_flight import RENEW, STALE
+from worker.control.credentials.minting import LEASE, TAKE
 from worker.control.maintenance import expired_rows, job_statistics, retention
 from worker.local.cluster import SUPERUSER
 
@@ -39,6 +41,7 @@ LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempoten
 """The tables that grow with time and use; maintenance services read all rows of ``server``."""
 
 ORGANIZATION, SERVER, API_KEY = "organization-0003", "server-000003", "key-3"
+RENEWED = {"job_id": "x", "attempt": 1, "number": 1, "server_id": SERVER}
 HELD = "SELECT job_id FROM job WHERE server_id = %s AND state = 'running' ORDER BY 1"
 OF_STATE = "SELECT job_id FROM job WHERE organization_id = %s AND state = %s ORDER BY 1 LIMIT 1"
 
@@ -118,6 +121,9 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "roles to make": (roles.PENDING.whole, None),
         "roles to drop": (roles.GONE.whole, None),
         **{statement[:40]: (statement, None) for statement in expired_rows.EXPIRED},
+        "claim of sources": (TAKE.whole, {"room": 1, "lease": LEASE}),
+        "logins in flight": (STALE.whole, None),
+        "renewal of a login": (RENEW, {**RENEWED, "sealed": "v1.", "expires_at": None}),
         "count ended jobs": (job_statistics.COUNT, {**job_statistics.VALUES, "batch": 10}),
     }
 
@@ -282,7 +288,7 @@ async def test_a_report_of_a_worker_reads_no_large_table_whole(scenario: ScaleSc
         [job] = await release.release(scenario.connection) or []
         await scenario.become_server()
         running = {"job_id": scenario.held[0], "attempt": 1}
-        jobs = [{"job_id": job_id, "attempt": 1} for job_id in scenario.held]
+        jobs = [{"job_id": job_id, "attempt": 1, "login": 1} for job_id in scenario.held]
         documents: dict[str, dict[str, Any]] = {
             "claim": {"job_id": job.job_id, "attempt": 1},
             "heartbeat": {"jobs": jobs},

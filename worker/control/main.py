@@ -23,6 +23,7 @@ from worker.control.access.approval import APPROVE_ALL
 from worker.control.access.broker_state import BrokerWatch, open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
+from worker.control.credentials import logins_in_flight
 from worker.control.credentials.google_keys import GoogleKeys
 from worker.control.credentials.minting import Minting
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
@@ -103,7 +104,11 @@ class Control:
                 "deliveries": Runner(
                     self.pool, [self._deliveries.service()], self._deliveries.notification
                 ),
-                "minting": Runner(self.pool, [self._minting.service()], self._minting.notification),
+                "minting": Runner(
+                    self.pool,
+                    [self._minting.service(), logins_in_flight.make_service(self.vault)],
+                    self._minting.notification,
+                ),
                 "verification": Runner(self.pool, [self._verification()]),
                 "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
             }

@@ -164,7 +164,7 @@ async def _send(tools: Tools, transfer: Transfer, login: EngineLogin | None, ste
     target = transfer.reference
     async with second_opinion(transfer, tools, has_moved=lambda: step.has_moved):
         pushed = await images.push(tools.engine, target, login, step, IDLE)
-    held = await tools.confirm(target, login)
+    held = await tools.confirm(target, transfer.login)
     if held.digest != pushed.digest:
         raise RegistryError(
             FaultCode.DIGEST_MISMATCH,

@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel
 
-from shared.errors import LeaseLostError, WharfError
+from shared.errors import CredentialError, LeaseLostError, WharfError
 from shared.faults import FAULTS, Fault, FaultCode
 from shared.jobs.accesses import accesses, hosts_of
 from shared.jobs.commands import (
@@ -20,7 +20,13 @@ from shared.jobs.commands import (
 )
 from shared.jobs.states import LEASE, Outcome
 from shared.vault import KeyRing
-from worker.jobs.functions import ClaimAnswer, DatabaseAway, Functions, fault_document
+from worker.jobs.functions import (
+    ClaimAnswer,
+    DatabaseAway,
+    FreshLogin,
+    Functions,
+    fault_document,
+)
 from worker.login import Grants, login_context
 from worker.oci.providers.quotas import Holder, QuotaLog
 
@@ -47,6 +53,8 @@ class Attempt:
     ``write_event`` stores an event of the job, by number, kind and content, while the attempt runs.
     ``is_too_late`` is set when a stop came during a step that cannot be stopped: the result of that
     step is then the result of the attempt. ``quotas`` is reported with the result.
+    step is then the result of the attempt. ``login_number`` counts its logins, ``None`` without
+    one; ``renew_login`` opens a newer one and gives it to those who use the former.
     """
 
     job_id: str
@@ -59,6 +67,8 @@ class Attempt:
     is_too_late: bool = False
     write_event: EventWriter | None = None
     quotas: QuotaLog = field(default_factory=QuotaLog)
+    login_number: int | None = None
+    renew_login: Callable[[str], None] | None = None
 
     @property
     def has_new_progress(self) -> bool:
@@ -68,6 +78,17 @@ class Attempt:
     @property
     def is_stopped(self) -> bool:
         return self.stop_reason is not None
+
+    def accept_login(self, fresh: FreshLogin) -> None:
+        """Use a newer login from now on; one that does not open is left alone."""
+        if self.renew_login is None or self.login_number is None:
+            return
+        if fresh.number > self.login_number:
+            self.login_number = fresh.number
+            try:
+                self.renew_login(fresh.sealed)
+            except (CredentialError, ValueError) as error:
+                log.warning("login_not_renewed", job_id=self.job_id, error=type(error).__name__)
 
     def stop(self, stop_reason: StopReason) -> None:
         """Stop the work; a reason that was given before is kept."""
@@ -217,17 +238,25 @@ async def _finish(
 def _open_grants(
     attempt: Attempt, claim: ClaimAnswer, command: Command, keys: KeyRing, server_id: str
 ) -> Grants:
-    for secret in claim.secrets:
-        if secret.purpose == "login":
-            context = login_context(
-                organization_id=claim.organization_id,
-                job_id=attempt.job_id,
-                attempt=attempt.number,
-                server_id=server_id,
-                hosts=hosts_of(command),
-            )
-            return Grants.model_validate_json(keys.open(secret.sealed, context))
-    return Grants()
+    """Open the attempt's logins and secrets; its logins are renewed from then on."""
+    login = next((secret for secret in claim.secrets if secret.purpose == "login"), None)
+    if login is None:
+        return Grants()
+    context = login_context(
+        organization_id=claim.organization_id,
+        job_id=attempt.job_id,
+        attempt=attempt.number,
+        server_id=server_id,
+        hosts=hosts_of(command),
+    )
+
+    def open_sealed(sealed: str) -> Grants:
+        return Grants.model_validate_json(keys.open(sealed, context))
+
+    grants = open_sealed(login.sealed)
+    attempt.renew_login = lambda sealed: grants.renew(open_sealed(sealed))
+    attempt.login_number = login.number
+    return grants
 
 
 def _find_registries(command: Command, grants: Grants) -> dict[Holder, str]:

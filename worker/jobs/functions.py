@@ -56,6 +56,7 @@ class RegisterAnswer(_Answer):
 class Secret(_Answer):
     purpose: str
     sealed: str
+    number: int = 1
 
 
 class ClaimAnswer(_Answer):
@@ -67,10 +68,18 @@ class ClaimAnswer(_Answer):
     secrets: list[Secret] = []
 
 
+class FreshLogin(_Answer):
+    """A renewed login, sealed as the first one; ``number`` counts the attempt's logins."""
+
+    sealed: str
+    number: int
+
+
 class HeldAttempt(_Answer):
     job_id: str
     attempt: int
     cancel: bool = False
+    login: FreshLogin | None = None
 
 
 class HeartbeatAnswer(_Answer):
@@ -92,11 +101,16 @@ class FinishAnswer(_Answer):
 
 
 class AttemptHeartbeat(BaseModel):
-    """One running attempt in a heartbeat; ``progress`` is set only if it has changed."""
+    """One running attempt in a heartbeat.
+
+    ``progress`` is set only if it has changed. ``login`` is the number of its login, to get a newer
+    one; ``None`` if it has no login.
+    """
 
     job_id: str
     attempt: int
     progress: dict[str, Any] | None = None
+    login: int | None = None
 
 
 class Functions:

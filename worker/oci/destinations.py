@@ -77,7 +77,8 @@ class Destinations:
 
 def _make_engine_login(login: Login) -> EngineLogin:
     """Make the Engine's login of one whose destinations were found safe."""
-    return EngineLogin(host=login.host, username=login.username, secret=login.secret)
+    newest = login.newest
+    return EngineLogin(host=newest.host, username=newest.username, secret=newest.secret)
 
 
 async def _find_safe_name(target: Reference, settings: ConnectionSettings) -> str:

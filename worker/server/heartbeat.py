@@ -304,15 +304,22 @@ class Presence:
 def _make_heartbeat(attempt: Attempt) -> AttemptHeartbeat:
     fresh = attempt.progress if attempt.has_new_progress else None
     attempt.reported_progress = attempt.progress
-    return AttemptHeartbeat(job_id=attempt.job_id, attempt=attempt.number, progress=fresh)
+    return AttemptHeartbeat(
+        job_id=attempt.job_id,
+        attempt=attempt.number,
+        progress=fresh,
+        login=attempt.login_number,
+    )
 
 
 def _apply_answer(answer: HeartbeatAnswer, reported: list[Attempt]) -> None:
-    """Stop attempts whose lease is lost, and those whose cancellation is requested."""
-    cancel = {(job.job_id, job.attempt): job.cancel for job in answer.jobs}
+    """Renew logins; stop attempts whose lease is lost or whose cancellation is requested."""
+    held = {(job.job_id, job.attempt): job for job in answer.jobs}
     for attempt in reported:
-        cancel_requested = cancel.get((attempt.job_id, attempt.number))
-        if cancel_requested is None:
+        job = held.get((attempt.job_id, attempt.number))
+        if job is None:
             attempt.stop(StopReason.LEASE_LOST)
-        elif cancel_requested:
+        elif job.cancel:
             attempt.stop(StopReason.CANCELLED)
+        elif job.login is not None:
+            attempt.accept_login(job.login)

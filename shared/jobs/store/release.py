@@ -117,24 +117,25 @@ WITH RECURSIVE queue AS (
    ORDER BY rank LIMIT %(most)s
 )"""
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - no input
+REGISTRY_IDS = """ARRAY[j.registry_id, j.command->>'source_registry_id'] || ARRAY(
+  SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)"""
+"""The registries whose logins the job ``j`` needs: its own, the source of a copy, those of a
+compose file."""
+
 ONE = """
 WITH chosen AS (
   SELECT job_id, organization_id, job_class, fair_key, 1 AS rank FROM job WHERE job_id = %(job_id)s
 )"""
-DISPATCH = """, served AS (
+DISPATCH = f""", served AS (
   INSERT INTO application_turn (organization_id, job_class, fair_key)
   SELECT DISTINCT organization_id, job_class, fair_key FROM chosen
   ON CONFLICT (organization_id, job_class, fair_key) DO UPDATE SET served_at = clock_timestamp()
 ), dispatched AS (
-  UPDATE job SET state = 'dispatched', attempt = attempt + 1, dispatched_at = clock_timestamp(),
-                 published_at = clock_timestamp()
-    FROM chosen WHERE job.job_id = chosen.job_id AND job.state = 'queued'
-  RETURNING job.job_id, job.organization_id, job.server_id, job.kind, job.attempt, job.command,
-            job.registry_id, job.fair_key, chosen.rank,
-            -- All that the command names: its own, the source of a copy, those of a compose file.
-            ARRAY[job.registry_id, job.command->>'source_registry_id'] || ARRAY(
-              SELECT id #>> '{}' FROM jsonb_path_query(job.command, '$.images[*].registry_id') id
-            ) AS registry_ids
+  UPDATE job j SET state = 'dispatched', attempt = attempt + 1, dispatched_at = clock_timestamp(),
+                   published_at = clock_timestamp()
+    FROM chosen WHERE j.job_id = chosen.job_id AND j.state = 'queued'
+  RETURNING j.job_id, j.organization_id, j.server_id, j.kind, j.attempt, j.command, j.registry_id,
+            j.fair_key, chosen.rank, {REGISTRY_IDS} AS registry_ids
 ), attempts AS (
   INSERT INTO job_attempt (job_id, attempt, server_id, login_expires_at, login_revisions)
   SELECT d.job_id, d.attempt, d.server_id, login.expires_at, login.revisions
@@ -145,8 +146,8 @@ DISPATCH = """, served AS (
        WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) login
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
-       d.fair_key, e.public_key, coalesce(given.sealed, '{}') AS sealed,
-       coalesce(known.registries, '{}') AS registries
+       d.fair_key, e.public_key, coalesce(given.sealed, '{{}}') AS sealed,
+       coalesce(known.registries, '{{}}') AS registries
   FROM dispatched d
   JOIN server_enrolment e USING (server_id)
   CROSS JOIN LATERAL (
@@ -160,7 +161,7 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
       FROM registry r LEFT JOIN credential_source s USING (registry_id)
      WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) known
  ORDER BY d.rank
-"""
+"""  # noqa: S608 - no input
 RELEASE = CHOOSE + DISPATCH
 RELEASE_ONE = ONE + DISPATCH
 

@@ -34,6 +34,10 @@ DROP POLICY IF EXISTS password_by_api ON public.job_secret;
 CREATE POLICY password_by_api ON public.job_secret FOR INSERT TO wharf_api WITH CHECK (purpose <> 'login');
 DROP POLICY IF EXISTS all_by_control ON public.job_secret;
 CREATE POLICY all_by_control ON public.job_secret TO wharf_control, wharf_functions USING (true);
+-- Of an attempt's secrets control renews the login alone.
+DROP POLICY IF EXISTS logins_by_control ON public.job_secret;
+CREATE POLICY logins_by_control ON public.job_secret AS RESTRICTIVE FOR UPDATE TO wharf_control
+  USING (purpose = 'login');
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
   allowed_applications, password_changed_at, password_expires_at, rotate_after_days, login_revision)
@@ -81,6 +85,8 @@ GRANT INSERT ON public.job_attempt, public.job_secret, public.audit_event TO wha
 -- It renews the logins of registries that have a source of them.
 GRANT UPDATE (renew_at, claimed_until, failures, error, minted_at) ON public.credential_source TO wharf_control;
 GRANT UPDATE (username, password, password_expires_at) ON public.registry TO wharf_control;
+-- It renews the login of a running attempt.
+GRANT UPDATE (sealed, number, expires_at) ON public.job_secret TO wharf_control;
 -- It turns stored keys of Google into sources.
 GRANT INSERT ON public.credential_source TO wharf_control;
 -- The API cannot approve a server.

@@ -140,7 +140,7 @@ AS_CONTROL = [
     "UPDATE api_key SET role = 'admin'",
     "UPDATE audit_event SET action = 'nothing'",
     "DELETE FROM audit_event",
-    "UPDATE job_secret SET sealed = 'v1.'",
+    "UPDATE job_secret SET purpose = 'password'",
     "SELECT worker_v1.claim('{}')",
     "SELECT server_enroll('', 'a', 'SCRAM-SHA-256$', NULL)",
     "CREATE ROLE mine",
@@ -312,6 +312,21 @@ async def test_control_may_not_do_what_is_others_business(world: World) -> None:
     await world.add_registry()
 
     assert await allowed(world.control, AS_CONTROL) == []
+
+
+async def test_control_renews_logins_and_changes_no_other_secret_of_a_job(world: World) -> None:
+    job_id = await world.dispatch(await world.add_server(), sealed={"password": "v1.given"})
+    await world.control.execute(
+        "INSERT INTO job_secret VALUES (%s, 'login', 1, 'v1.first')", (job_id,)
+    )
+
+    await world.control.execute("UPDATE job_secret SET sealed = 'v1.second'")
+
+    rows = await world.rows("SELECT purpose, sealed FROM job_secret ORDER BY purpose")
+    assert [(row["purpose"], row["sealed"]) for row in rows] == [
+        ("login", "v1.second"),
+        ("password", "v1.given"),
+    ]
 
 
 async def test_control_makes_roles_for_enrolled_servers_only_and_keeps_those_in_use(

@@ -1,7 +1,7 @@
 """One attempt against a real database, with handlers that end in every possible way."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +15,8 @@ from shared.jobs.commands import Command
 from shared.jobs.results import ImageResult
 from shared.jobs.states import Outcome
 from shared.jobs.store.cancel import cancel
-from shared.jobs.store.release import give_login
-from shared.vault import KeyRing, PrivateKey
+from shared.jobs.store.release import Released, give_login
+from shared.vault import KeyRing, PrivateKey, SealContext
 from tests.proxies import open_proxy
 from tests.waiting import wait_until
 from tests.world import HOST, PASSWORD, PULL, EnrolledServer, World
@@ -29,7 +29,7 @@ from worker.jobs.attempt import (
     Work,
     run_attempt,
 )
-from worker.jobs.functions import Functions
+from worker.jobs.functions import FreshLogin, Functions
 from worker.login import Grants
 
 DIGEST = f"sha256:{'0' * 64}"
@@ -434,7 +434,32 @@ async def test_a_login_that_does_not_open_ends_the_job(scenario: AttemptScenario
     assert not scenario.begun.is_set()
 
 
-async def give(scenario: AttemptScenario) -> None:
+async def test_a_newer_login_reaches_the_handler_that_works_with_the_former(
+    scenario: AttemptScenario,
+) -> None:
+    secrets: list[str] = []
+
+    async def take(_: Command, grants: Grants, attempt: Attempt) -> BaseModel:
+        login = grants.grants[0].login
+        for fresh in (newer, damaged, older):
+            attempt.accept_login(fresh)
+            secrets.append(login.newest.secret.get_secret_value())
+        assert attempt.login_number == 3
+        return DONE
+
+    job = await give(scenario)
+    sealed = seal_grants(scenario.world.keys, with_password(scenario.world, job, "newer"))
+    assert sealed is not None
+    newer = FreshLogin(sealed=sealed, number=2)
+    damaged = FreshLogin(sealed="v1.damaged", number=3)
+    older = FreshLogin(sealed=sealed, number=1)
+    result = await scenario.run(take)
+
+    assert result is not None and result.outcome is Outcome.SUCCEEDED
+    assert secrets == ["newer", "newer", "newer"]
+
+
+async def give(scenario: AttemptScenario) -> Released:
     """Give the job of the scenario a sealed login."""
     world = scenario.world
     registry_id = await world.add_registry()
@@ -445,6 +470,17 @@ async def give(scenario: AttemptScenario) -> None:
     assert sealed is not None
     await give_login(world.control, job, sealed)
     scenario.attempt.job_id = job_id
+    return job
+
+
+def with_password(world: World, job: Released, password: str) -> Released:
+    """Return the released job as if its registry had another password."""
+    [(registry_id, row)] = job.registries.items()
+    context = SealContext(
+        "credential", world.organization_id, registry_id, row["host"], row["username"]
+    )
+    changed = {**row, "password": world.vault.public.seal(password, context)}
+    return replace(job, registries={registry_id: changed})
 
 
 def count(logs: list[Any], event: str) -> int:

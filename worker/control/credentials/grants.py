@@ -76,6 +76,22 @@ def seal_grants(
         build_secrets=build_secrets,
         environment=environment,
     )
+    return _seal(job, command, given)
+
+
+def seal_logins(vault: KeyRing, job: Released) -> str:
+    """Return the newest logins of a running attempt, sealed as its first ones, without secrets.
+
+    Raises:
+        CredentialError, RegistryError, UnmetConditionError: as `seal_grants`.
+    """
+    command = parse_command(job.kind, job.command)
+    now = datetime.now(UTC)
+    given = Grants(grants=tuple(_grant(vault, job, access, now) for access in accesses(command)))
+    return _seal(job, command, given)
+
+
+def _seal(job: Released, command: Command, given: Grants) -> str:
     context = login_context(
         organization_id=job.organization_id,
         job_id=job.job_id,

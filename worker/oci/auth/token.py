@@ -227,8 +227,9 @@ class TokenSource:
 
 
 def make_basic(login: Login) -> str:
-    """Return the value of ``Authorization`` (RFC 7617, in UTF-8)."""
-    pair = f"{login.username}:{login.secret.get_secret_value()}"
+    """Return the value of ``Authorization`` (RFC 7617, in UTF-8), of the newest login."""
+    newest = login.newest
+    pair = f"{newest.username}:{newest.secret.get_secret_value()}"
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 

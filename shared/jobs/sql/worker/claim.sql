@@ -1,5 +1,5 @@
 -- claim {incarnation, job_id, attempt}
---   → {status: claimed, kind, version, command, timeout_seconds, secrets: [{purpose, sealed}]} | {status: fenced}
+--   → {status: claimed, kind, version, command, timeout_seconds, secrets: [{purpose, sealed, number}]} | {status: fenced}
 -- A repeat by the same incarnation gets the same answer.
 CREATE OR REPLACE FUNCTION worker_v1.claim(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -32,6 +32,7 @@ BEGIN
   RETURN jsonb_build_object(
     'status', 'claimed', 'kind', j.kind, 'version', j.version, 'command', j.command,
     'organization_id', j.organization_id, 'timeout_seconds', j.timeout_seconds,
-    'secrets', (SELECT coalesce(jsonb_agg(jsonb_build_object('purpose', purpose, 'sealed', sealed)), '[]')
+    'secrets', (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'purpose', purpose, 'sealed', sealed, 'number', number)), '[]')
                   FROM public.job_secret WHERE job_id = j.job_id AND attempt = j.attempt));
 END $$;

@@ -1,11 +1,12 @@
--- heartbeat {incarnation, jobs: [{job_id, attempt, progress}], begun: [job_id], draining, leaving, engine,
+-- heartbeat {incarnation, jobs: [{job_id, attempt, progress, login}], begun: [job_id], draining, leaving, engine,
 --       clock_ahead_seconds, mark}
---   → {status: current, jobs: [{job_id, attempt, cancel}], ended: [job_id], now, mark} | {status: superseded}
+--   → {status: current, jobs: [{job_id, attempt, cancel, login: {sealed, number}}], ended: [job_id], now, mark} | {status: superseded}
 -- Renew the lease of every job in `jobs`. A job that is missing in the answer is not the caller's any more. A worker
 -- that is `draining` gets no new jobs; one that is `leaving` is not the current worker any more. `engine` and
 -- `clock_ahead_seconds` may be missing: then they stay as they were. `now` is in seconds since the epoch. `begun` are
 -- the jobs in the recovery journal; `ended` are those of them that the caller gets no further attempt at, also a job
--- that there is no record of.
+-- that there is no record of. `login` of a reported job is the number of the login that its worker has: if control has
+-- made a newer one, the answer has it; a worker that reports none gets none.
 CREATE OR REPLACE FUNCTION worker_v1.heartbeat(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -30,7 +31,8 @@ BEGIN
     RETURN jsonb_build_object('status', 'superseded');
   END IF;
   WITH reported AS (
-    SELECT job->>'job_id' AS job_id, (job->>'attempt')::integer AS attempt, job->'progress' AS progress
+    SELECT job->>'job_id' AS job_id, (job->>'attempt')::integer AS attempt, job->'progress' AS progress,
+           CASE WHEN jsonb_typeof(job->'login') = 'number' THEN (job->>'login')::numeric END AS login
       FROM jsonb_array_elements(document->'jobs') job LIMIT 1000
   ), renewed AS (
     UPDATE public.job j SET
@@ -39,9 +41,14 @@ BEGIN
       FROM reported
      WHERE j.job_id = reported.job_id AND j.attempt = reported.attempt AND j.state = 'running'
        AND j.server_id = worker_v1.me() AND j.incarnation = document->>'incarnation'
-    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel
+    RETURNING j.job_id, j.attempt, j.cancel_requested_at IS NOT NULL AS cancel, reported.login AS known
   )
-  SELECT coalesce(jsonb_agg(to_jsonb(renewed)), '[]') INTO held FROM renewed;
+  SELECT coalesce(jsonb_agg(to_jsonb(renewed) - 'known' || coalesce(newer.login, '{}')), '[]') INTO held
+    FROM renewed LEFT JOIN LATERAL (
+      SELECT jsonb_build_object('login', jsonb_build_object('sealed', s.sealed, 'number', s.number)) AS login
+        FROM public.job_secret s
+       WHERE s.job_id = renewed.job_id AND s.purpose = 'login' AND s.attempt = renewed.attempt
+         AND s.number > renewed.known) newer ON true;
   IF jsonb_array_length(held) > 0 THEN
     PERFORM public.send_notification('wharf_progress', worker_v1.me());
   END IF;

@@ -124,7 +124,7 @@ async def test_a_claim_answers_all_that_the_attempt_needs(world: World) -> None:
         "command": PULL.model_dump(mode="json"),
         "organization_id": world.organization_id,
         "timeout_seconds": 7200,
-        "secrets": [{"purpose": "login", "sealed": "v1.sealed"}],
+        "secrets": [{"purpose": "login", "sealed": "v1.sealed", "number": 1}],
     }
 
 

@@ -1,12 +1,10 @@
 """Logins that end after seconds: control renews them, and transfers go on through every fault.
 
 Control runs as it does in production, with AWS as a fake on its real names in front of a real
-registry. The server's worker is short: it claims what control sends, opens the login with its own
-key, copies with our client, and reports the outcome to the database.
+registry. The server's worker has no Engine and no Celery: it finds its jobs in the database.
 """
 
 import asyncio
-import json
 import os
 import shutil
 import time
@@ -15,17 +13,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from shared.credentials.ecr import EcrSource
 from shared.database import listening, open_pool
-from shared.errors import WharfError
 from shared.ids import make_id
-from shared.jobs.accesses import hosts_of
-from shared.jobs.commands import ImageCopy, parse_command
+from shared.jobs.commands import Command, ImageCopy
+from shared.jobs.results import ImageResult
 from shared.reference import parse_registry
 from shared.vault import KeyRing
 from tests.fakes import ecr
@@ -40,83 +36,60 @@ from worker.control.credentials.minting import Minting
 from worker.control.main import CHANNELS, Control
 from worker.control.providers.mint import Mint
 from worker.control.scheduling.publish import Publisher
-from worker.jobs.functions import fault_document
+from worker.jobs.attempt import Attempt, StopReason
 from worker.local.registry import LocalRegistry
-from worker.login import Grants, login_context
+from worker.login import Grants
 from worker.oci.copy import copy_image
 from worker.oci.registry.client import RegistryClient
+from worker.server.heartbeat import Presence
+from worker.server.runtime import Runtime
 
 SOURCE = EcrSource.model_validate(
     {"kind": "ecr", "accessKeyId": ecr.KEY_ID, "secretAccessKey": ecr.SECRET}
 )
 LAYERS = tuple(bytes([number]) * 50_000 for number in range(12))
+DISPATCHED = "SELECT job_id, attempt FROM job WHERE state = 'dispatched'"
 ENDED = "SELECT count(*) FILTER (WHERE finished_at IS NULL) AS open FROM job"
 
 
 @dataclass
 class Worker:
-    """The worker of one server. ``seen`` is everything that it got to see, opened."""
+    """The worker of one server, but for its Engine. ``seen`` are the logins that it was given."""
 
     server: EnrolledServer
     world: World
     named: NamedHosts
     seen: list[str] = field(default_factory=list)
-    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     async def run(self) -> None:
-        beaten = 0.0
-        while True:
-            if time.monotonic() - beaten > 2:
-                jobs = [{"job_id": job_id, "attempt": 0} for job_id in self.running]
-                await self.server.call("heartbeat", "first", jobs=jobs)
-                beaten = time.monotonic()
-            for row in await self.world.rows(
-                "SELECT job_id, attempt FROM job WHERE state = 'dispatched'"
-            ):
-                if row["job_id"] not in self.running:
-                    self.running[row["job_id"]] = asyncio.create_task(self._attempt(**row))
-            await asyncio.sleep(0.05)
-
-    async def _attempt(self, job_id: str, attempt: int) -> None:
+        enrolment, functions = self.server.enrolment, self.server.functions("first")
+        runtime = Runtime(enrolment, KeyRing([self.server.key]), functions, self._work)
+        presence = Presence(enrolment, functions, runtime.attempts, runtime.stop_all, lambda: None)
         try:
-            claim = await self.server.call("claim", "first", job_id=job_id, attempt=attempt)
-            if claim["status"] == "claimed":
-                outcome = await self._work(claim, job_id, attempt)
-                await self.server.call("finish", "first", job_id=job_id, attempt=attempt, **outcome)
+            async with presence.sending_heartbeats(), asyncio.TaskGroup() as attempts:
+                while True:
+                    for row in await self.world.rows(DISPATCHED):
+                        attempts.create_task(runtime.run(row["job_id"], row["attempt"]))
+                    await asyncio.sleep(0.05)
         finally:
-            del self.running[job_id]
+            runtime.stop_all(StopReason.LEASE_LOST)
 
-    async def _work(self, claim: dict[str, Any], job_id: str, attempt: int) -> dict[str, Any]:
-        command = parse_command(claim["kind"], claim["command"])
+    async def _work(self, command: Command, grants: Grants, _: Attempt) -> ImageResult:
         assert isinstance(command, ImageCopy)
-        context = login_context(
-            organization_id=self.world.organization_id,
-            job_id=job_id,
-            attempt=attempt,
-            server_id=self.server.server_id,
-            hosts=hosts_of(command),
-        )
-        [secret] = claim["secrets"]
-        opened = KeyRing([self.server.key]).open(secret["sealed"], context)
-        self.seen += [json.dumps(claim), opened]
-        grants = Grants.model_validate_json(opened)
-        pull, push = (
-            grants.login_for(command.origin, "pull"),
-            grants.login_for(command.target, "push"),
-        )
-        origin, destination = (
-            parse_registry(each.registry) for each in (command.origin, command.target)
-        )
+        self.seen.append(grants.to_sealable_json())
+        origin, target = command.origin, command.target
         settings = self.named.settings
-        try:
-            async with (
-                RegistryClient(origin, pull, settings) as source,
-                RegistryClient(destination, push, settings) as target,
-            ):
-                await copy_image(source, command.origin, target, command.target, lambda _: None)
-        except WharfError as error:
-            return {"outcome": "failed", "error": fault_document(error.fault())}
-        return {"outcome": "succeeded", "result": {}}
+        async with (
+            RegistryClient(
+                parse_registry(origin.registry), grants.login_for(origin, "pull"), settings
+            ) as source,
+            RegistryClient(
+                parse_registry(target.registry), grants.login_for(target, "push"), settings
+            ) as destination,
+        ):
+            held = await copy_image(source, origin, destination, target, lambda _: None)
+        self.seen += [grant.login.newest.secret.get_secret_value() for grant in grants.grants]
+        return ImageResult(reference=str(target), digest=held.digest)
 
 
 @dataclass
@@ -143,6 +116,28 @@ class Scenario:
         return await self.world.submit(
             self.worker.server, command, registry_id=target_id or self.registry_id
         )
+
+    async def copy_slowly(self) -> str:
+        """Submit a copy to another registry that takes some lives of a token."""
+
+        async def slowly(request: web.Request) -> web.StreamResponse:
+            if request.method == "GET" and "/blobs/" in request.path:
+                await asyncio.sleep(2.5)
+            return await self.aws.distribution(request)
+
+        self.named.hosts[ecr.HOST] = slowly
+        self.registry_id = await self.world.add_source(SOURCE, host=ecr.HOST)
+        elsewhere = await self.world.add_registry(host=self.registry.host)
+        return await self.submit(f"{self.registry.host}/team/long:1", elsewhere)
+
+    async def attempts(self, job_id: str) -> list[tuple[str, str | None]]:
+        """Return the outcome of each attempt, and the code of its error."""
+        rows = await self.world.rows(
+            "SELECT outcome, error->>'code' AS code FROM job_attempt WHERE job_id = %s"
+            " ORDER BY attempt",
+            job_id,
+        )
+        return [(row["outcome"], row["code"]) for row in rows]
 
     async def have_ended(self) -> bool:
         [row] = await self.world.rows(ENDED)
@@ -201,7 +196,7 @@ async def scenario(
             yield found
         finally:
             running.cancel()
-            await asyncio.gather(running, *worker.running.values(), return_exceptions=True)
+            await asyncio.gather(running, return_exceptions=True)
             await aws.close()
 
 
@@ -240,36 +235,40 @@ async def test_tokens_of_ten_seconds_fail_no_transfer_through_deaths_and_outages
     assert scenario.aws.logins >= 4
 
 
-async def test_a_transfer_that_outlives_its_tokens_goes_on_with_fresh_ones(
+async def test_a_transfer_that_outlives_its_tokens_gets_fresh_ones_and_goes_on(
     scenario: Scenario,
 ) -> None:
-    scenario.aws.life = timedelta(seconds=6)
-
-    async def slowly(request: web.Request) -> web.StreamResponse:
-        if request.method == "GET" and "/blobs/" in request.path:
-            await asyncio.sleep(2.5)
-        return await scenario.aws.distribution(request)
-
-    scenario.named.hosts[ecr.HOST] = slowly
-    scenario.registry_id = await scenario.world.add_source(SOURCE, host=ecr.HOST)
-    elsewhere = await scenario.world.add_registry(host=scenario.registry.host)
+    scenario.aws.life = timedelta(seconds=8)
+    job_id = await scenario.copy_slowly()
     async with scenario.control():
-        job_id = await scenario.submit(f"{scenario.registry.host}/team/long:1", elsewhere)
         await wait_until(scenario.have_ended, seconds=60)
 
     assert await scenario.outcomes() == [("succeeded", 0)]
-    attempts = await scenario.world.rows(
-        "SELECT outcome, error->>'code' AS code FROM job_attempt WHERE job_id = %s"
-        " ORDER BY attempt",
-        job_id,
-    )
-    *earlier, last = [(row["outcome"], row["code"]) for row in attempts]
+    assert await scenario.attempts(job_id) == [("succeeded", None)]
+    assert scenario.aws.ended == 0
+    assert len(set(scenario.worker.seen)) > 1
+
+
+async def test_a_transfer_whose_token_ends_while_control_is_dead_is_repeated(
+    scenario: Scenario,
+) -> None:
+    scenario.aws.life = timedelta(seconds=4)
+    job_id = await scenario.copy_slowly()
+    async with scenario.control():
+        await wait_until(lambda: bool(scenario.worker.seen))
+
+    await wait_until(lambda: scenario.aws.ended > 0, seconds=30)
+    async with scenario.control():
+        await wait_until(scenario.have_ended, seconds=60)
+
+    assert await scenario.outcomes() == [("succeeded", 0)]
+    *earlier, last = await scenario.attempts(job_id)
     assert earlier
     assert set(earlier) == {("returned", "auth_expired")}
     assert last == ("succeeded", None)
     # A layer that has arrived is not fetched again.
     blobs = [line for line in scenario.named.requests if "GET" in line and "/blobs/" in line]
-    assert len(blobs) < len(attempts) * len(LAYERS)
+    assert len(blobs) < (len(earlier) + 1) * len(LAYERS)
 
 
 async def test_a_stolen_server_holds_tokens_and_nowhere_is_the_secret(

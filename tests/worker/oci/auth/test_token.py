@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from shared.errors import RegistryError
 from shared.faults import FaultCode
 from tests.fakes.token_server import TokenServer
 from tests.worker.oci.parts import make_login
@@ -60,6 +61,30 @@ async def test_a_token_is_kept_until_shortly_before_it_expires(
 
     assert stored is first and second is not first
     assert len(token_server.scopes) == 2
+
+
+async def test_a_renewed_login_is_sent_for_the_next_token(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    login = make_login("registry.test")
+    async with Transport(settings) as transport:
+        source = make_source(transport, token_server, login, Clock())
+        first = await source.find(PULL)
+        login.renew(Login.model_validate({**login.model_dump(), "secret": "wrong"}))
+        assert await source.find(PULL) is first
+
+        with pytest.raises(RegistryError) as caught:
+            await source.find(OTHER)
+
+    assert caught.value.code == FaultCode.AUTH_BAD_CREDENTIALS
+
+
+def test_a_login_is_not_renewed_by_one_for_another_host() -> None:
+    login = make_login("registry.test")
+
+    login.renew(make_login("other.test"))
+
+    assert login.newest is login
 
 
 async def test_a_token_covers_fewer_rights_but_no_other_repository(
