@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails
 
 from api.errors import Issue
 
@@ -46,6 +46,17 @@ def read_issues(model: type[BaseModel], error: ValidationError) -> list[Issue]:
     known = [_issue(model, detail) for detail in details if detail["type"] != "extra_forbidden"]
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     return known + ([_unrecognized(unknown)] if unknown else [])
+
+
+def require_given(request: BaseModel, *names: str) -> None:
+    """Raise the `ValidationError` of a model that lacks one of these fields."""
+    missing = [name for name in names if getattr(request, name) is None]
+    if missing:
+        raise ValidationError.from_exception_data(
+            type(request).__name__,
+            [InitErrorDetails(type="missing", loc=(name,), input=None) for name in missing],
+            hide_input=True,
+        )
 
 
 def show_issues(issues: Iterable[Issue]) -> str:

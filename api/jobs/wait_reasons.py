@@ -22,14 +22,14 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
        CASE WHEN j.job_class = ANY (s.paused_classes) THEN s.paused_at END AS paused_at,
        j.job_class = 'transfer' AND r.available <= 0 AS registry_full,
        o.available <= 0 AS organization_full, j.is_restored AS restored,
-       CASE WHEN j.lacks_login THEN (
+       CASE WHEN j.lacks_login THEN coalesce((
          SELECT jsonb_build_object('registry', l.registry_name, 'error', l.error->>'message')
            FROM registry_without_login l
           WHERE l.organization_id = j.organization_id
             AND (l.registry_id = j.registry_id OR l.registry_id = j.command->>'source_registry_id'
                  OR jsonb_path_exists(j.command, '$.images[*].registry_id ? (@ == $id)',
                                       jsonb_build_object('id', l.registry_id)))
-          LIMIT 1) END AS missing_login,
+          LIMIT 1), jsonb_build_object('registry', j.command->>'host')) END AS missing_login,
        j.error->>'code' = 'rate_limited' AS refused, (
          SELECT jsonb_build_object('host', q.host, 'limit', q.pull_limit, 'remaining', q.remaining,
                   'window_seconds', q.window_seconds, 'until', q.blocked_until)

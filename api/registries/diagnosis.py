@@ -13,6 +13,7 @@ from api.events.waiter import EndedJob
 from api.fields import dokploy
 from api.fields.effects import NotBeside
 from api.fields.hosts import require_host
+from api.fields.issues import require_given
 from api.fields.shapes import Accepted, Id, Input, Password, Prefix, Url, Username
 from api.jobs.server_choice import choose_server
 from api.jobs.submission import (
@@ -23,16 +24,20 @@ from api.jobs.submission import (
     submit_and_wait,
 )
 from api.procedure.audit import audit_event
+from api.procedure.auth import require_role
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.registries.credentials import retry_refused
-from shared.errors import InvalidReferenceError, NotFoundError
+from shared.credentials.google import parse_key_login
+from shared.credentials.kinds import AnySource, source_context
+from shared.errors import InvalidInputError, InvalidReferenceError, NotFoundError
 from shared.jobs.commands import RegistryTest
 from shared.jobs.diagnosis import ProbeReport
 from shared.jobs.permissions import require_allowed
 from shared.jobs.states import State
 from shared.jobs.store.submit import Submission
 from shared.models import AuditEvent, Registry
+from shared.providers import Provider, recognise
 from shared.reference import RegistryHost, make_reference, parse_prefix
 from shared.vault import SealContext
 
@@ -49,13 +54,22 @@ NO_NAMESPACE = (
 
 
 class AdHocTest(Input):
+    """Give `username` and `password`, or a `credential` with which control gets the login."""
+
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
 
     registry_url: Url
-    username: Username
-    password: Password
+    username: Annotated[Username | None, NotBeside("credential")] = None
+    password: Annotated[Password | None, NotBeside("credential", refused=True)] = None
+    credential: AnySource | None = None
     image_prefix: Prefix | None = None
     server_id: Id | None = None
+
+    @model_validator(mode="after")
+    def _has_login(self) -> Self:
+        if self.credential is None:
+            require_given(self, "username", "password")
+        return self
 
 
 class StoredTest(Input):
@@ -64,29 +78,34 @@ class StoredTest(Input):
 
 
 class Diagnose(Input):
-    """Either a stored registry, or a URL with username and password."""
+    """Either a stored registry, or a URL with username and password or a credential."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
 
     registry_id: Id | None = None
     registry_url: Url | None = None
-    username: Username | None = None
-    password: Password | None = None
+    username: Annotated[Username | None, NotBeside("credential")] = None
+    password: Annotated[Password | None, NotBeside("credential", refused=True)] = None
+    credential: AnySource | None = None
     image_prefix: Annotated[Prefix | None, NotBeside("registry_id", refused=True)] = None
     server_id: Id | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
-        given = (self.registry_url, self.username, self.password)
         stored = self.registry_id is not None
-        if stored == all(value is not None for value in given) or (stored and any(given)):
-            raise ValueError("Give registryId, or registryUrl with username and password")
+        has_login = self.credential is not None or None not in (self.username, self.password)
+        is_whole = self.registry_url is not None and has_login
+        others = (self.registry_url, self.username, self.password, self.credential)
+        if stored == is_whole or (stored and any(others)):
+            raise ValueError(
+                "Give registryId, or registryUrl with username and password or credential"
+            )
         return self
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """The registry to be tested: a stored one, or one given with its password."""
+    """The registry to be tested: a stored one, or one given with its password or source."""
 
     url: str
     host: RegistryHost
@@ -94,10 +113,17 @@ class _Candidate:
     prefix: str | None
     registry: Registry | None = None
     password: SecretStr | None = None
+    source: AnySource | None = None
 
     @property
     def registry_id(self) -> str | None:
         return self.registry.registry_id if self.registry else None
+
+    def given_secret(self) -> str:
+        """Return the password or source in clear, for sealing or hashing at once."""
+        if self.source is not None:
+            return self.source.to_sealable_json()
+        return self.password.get_secret_value() if self.password else ""
 
 
 async def try_ad_hoc(context: Context, request: AdHocTest) -> bool | Accepted:
@@ -144,13 +170,41 @@ def _report(ended: EndedJob) -> ProbeReport:
 
 def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
     url = request.registry_url or ""
+    host = require_host(url, context.resources.networks)
+    source = _find_source(context, request, host)
     return _Candidate(
         url=url,
-        host=require_host(url, context.resources.networks),
-        username=request.username or "",
+        host=host,
+        username=source.USERNAME if source else request.username or "",
         prefix=request.image_prefix,
-        password=request.password,
+        password=None if source else request.password,
+        source=source,
     )
+
+
+def _find_source(
+    context: Context, request: AdHocTest | Diagnose, host: RegistryHost
+) -> AnySource | None:
+    """Return the source that was given: a credential, or a key of Google as the password.
+
+    Raises:
+        ForbiddenError: a credential without an administrator's key, as in `registry.create`.
+        InvalidInputError: it gives no logins for this host, or the key is not whole.
+    """
+    if request.credential is not None:
+        require_role(context.caller, "admin")
+        request.credential.require_host(host.name)
+        return request.credential
+    if request.password is None or recognise(host.name) is not Provider.GOOGLE:
+        return None
+    try:
+        return parse_key_login(request.username or "", request.password)
+    except ValueError as error:
+        # No server is given even a part of a key.
+        raise InvalidInputError(
+            f"the password is not the key of a service account: {error}",
+            remedy="Give the whole content of the key's JSON file.",
+        ) from None
 
 
 def stored_test(context: Context, registry: Registry) -> RegistryTest:
@@ -217,10 +271,10 @@ def _find_key(
     """
     if context.respond_async or context.outlives:
         return None
-    if candidate.password is None:
-        proof, secret = "", candidate.registry.password or "" if candidate.registry else ""
+    if candidate.registry is not None:
+        proof, secret = "", candidate.registry.password or ""
     else:
-        proof, secret = context.caller.proof, candidate.password.get_secret_value()
+        proof, secret = context.caller.proof, candidate.given_secret()
     content = json.dumps([server_id, command.model_dump(mode="json"), secret])
     return hmac.digest(proof.encode(), content.encode(), hashlib.sha256).hex()
 
@@ -232,6 +286,7 @@ def _command(candidate: _Candidate) -> RegistryTest:
         username=candidate.username,
         repository=repository,
         registry_id=candidate.registry_id,
+        credential=candidate.source.kind if candidate.source else None,
         warnings=(*candidate.host.warnings, *warnings),
     )
 
@@ -248,17 +303,14 @@ def _probed_repository(candidate: _Candidate) -> tuple[str, tuple[str, ...]]:
 
 
 def _seal(context: Context, candidate: _Candidate, job_id: str) -> dict[str, str]:
-    if candidate.password is None:
+    if candidate.registry is not None:
         return {}
-    bound = SealContext(
-        purpose="password",
-        organization_id=context.organization_id,
-        object_id=job_id,
-        host=candidate.host.name,
-        username=candidate.username,
-    )
-    password = candidate.password.get_secret_value()
-    return {bound.purpose: context.resources.vault.seal(password, bound)}
+    organization_id, host = context.organization_id, candidate.host.name
+    if candidate.source is not None:
+        bound = source_context(organization_id, job_id, host)
+    else:
+        bound = SealContext("password", organization_id, job_id, host, candidate.username)
+    return {bound.purpose: context.resources.vault.seal(candidate.given_secret(), bound)}
 
 
 PROCEDURES = (

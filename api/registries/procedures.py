@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_core import InitErrorDetails
+from pydantic import Field, SecretStr, model_validator
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -13,6 +12,7 @@ from api.errors import PasswordNeededError
 from api.fields import dokploy
 from api.fields.effects import FieldWarning, NotBeside
 from api.fields.hosts import require_host
+from api.fields.issues import require_given
 from api.fields.shapes import (
     Change,
     Document,
@@ -117,13 +117,7 @@ class CreateRegistry(Input):
     @model_validator(mode="after")
     def _has_login(self) -> Self:
         if self.credential is None:
-            missing = [name for name in ("username", "password") if getattr(self, name) is None]
-            if missing:
-                raise ValidationError.from_exception_data(
-                    type(self).__name__,
-                    [InitErrorDetails(type="missing", loc=(name,), input=None) for name in missing],
-                    hide_input=True,
-                )
+            require_given(self, "username", "password")
         return self
 
 

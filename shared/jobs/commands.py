@@ -87,7 +87,11 @@ class ServerCheck(Command):
 
 
 class RegistryTest(Command):
-    """Test a login from a server; ``repository`` is the one whose permissions are tested."""
+    """Test a login from a server; ``repository`` is the one whose permissions are tested.
+
+    ``credential`` is the kind of the source that was given in place of a password. It is cleared
+    when control has got the login from the provider; until then the job waits.
+    """
 
     kind: ClassVar[Kind] = Kind.REGISTRY_TEST
 
@@ -95,6 +99,7 @@ class RegistryTest(Command):
     username: str
     repository: str
     registry_id: str | None = None
+    credential: str | None = None
     warnings: tuple[str, ...] = ()
 
 

@@ -137,11 +137,14 @@ PROBES: dict[str, Probe] = {
         ("registry",),
     ),
     "registry.remove": Probe({"registryId": "$registry"}, {"registryId": NOTHING}, ("registry",)),
-    "registry.testRegistry": Probe(LOGIN, TESTED),
+    "registry.testRegistry": Probe(LOGIN, {**TESTED, "credential": refused(ECR_KEYS)}),
     "registry.testRegistryById": Probe(
         {"registryId": "$registry"}, {"registryId": NOTHING, "serverId": NOTHING}
     ),
-    "registry.diagnose": Probe(LOGIN, {**TESTED, "registryId": refused("$registry")}),
+    "registry.diagnose": Probe(
+        LOGIN,
+        {**TESTED, "registryId": refused("$registry"), "credential": refused(ECR_KEYS)},
+    ),
     "registry.testOnServers": Probe({}, {"registryIds": ["$registry"], "serverIds": [NOTHING]}),
     "registry.matrix": Probe({}, {"registryId": NOTHING, "serverId": NOTHING, "history": 1}),
     "server.create": Probe(

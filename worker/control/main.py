@@ -25,6 +25,7 @@ from worker.control.access.broker_users import BrokerUsers
 from worker.control.access.database_roles import DatabaseRoles
 from worker.control.credentials import logins_in_flight
 from worker.control.credentials.google_keys import GoogleKeys
+from worker.control.credentials.logins_of_tests import LoginsOfTests
 from worker.control.credentials.minting import Minting
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
@@ -81,7 +82,9 @@ class Control:
         settings = ConnectionSettings(self.webhook_networks)
         self._deliveries = Deliveries(self.pool, self.vault, settings)
         providers = HttpClient(ConnectionSettings(self.registry_networks))
-        self._minting = Minting(self.pool, self.vault, Mint(providers, self.machine))
+        mint = Mint(providers, self.machine)
+        self._minting = Minting(self.pool, self.vault, mint)
+        self._logins_of_tests = LoginsOfTests(self.pool, self.vault, mint)
         self._runners: dict[str, Runner] = {}
 
     @property
@@ -106,7 +109,11 @@ class Control:
                 ),
                 "minting": Runner(
                     self.pool,
-                    [self._minting.service(), logins_in_flight.make_service(self.vault)],
+                    [
+                        self._minting.service(),
+                        logins_in_flight.make_service(self.vault),
+                        self._logins_of_tests.service(),
+                    ],
                     self._minting.notification,
                 ),
                 "verification": Runner(self.pool, [self._verification()]),
@@ -121,6 +128,7 @@ class Control:
                 for runner in self.runners.values():
                     group.create_task(runner.run())
         finally:
+            await self._logins_of_tests.close()
             await self._minting.close()
             await self._deliveries.close()
 

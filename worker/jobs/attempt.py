@@ -53,8 +53,8 @@ class Attempt:
     ``write_event`` stores an event of the job, by number, kind and content, while the attempt runs.
     ``is_too_late`` is set when a stop came during a step that cannot be stopped: the result of that
     step is then the result of the attempt. ``quotas`` is reported with the result.
-    step is then the result of the attempt. ``login_number`` counts its logins, ``None`` without
-    one; ``renew_login`` opens a newer one and gives it to those who use the former.
+    ``login_number`` counts its logins, ``None`` without one; ``renew_login`` opens a newer one and
+    gives it to those who use the former.
     """
 
     job_id: str

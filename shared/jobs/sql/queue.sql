@@ -25,8 +25,10 @@ SELECT j.*,
        j.exclusive_key IS NOT NULL AND EXISTS (
          SELECT FROM public.job other WHERE other.exclusive_key = j.exclusive_key
             AND other.state IN ('dispatched', 'running')) AS target_is_busy,
-       -- The first condition is evaluated once; it is almost always false.
-       (SELECT EXISTS (SELECT FROM public.registry_without_login)) AND EXISTS (
+       -- Of a test with a source in place of a password, control clears `credential` when it has the login. The next
+       -- condition is evaluated once; it is almost always false.
+       j.kind = 'registry.test' AND j.command->>'credential' IS NOT NULL
+       OR (SELECT EXISTS (SELECT FROM public.registry_without_login)) AND EXISTS (
          SELECT FROM public.registry_without_login r
           WHERE r.organization_id = j.organization_id
             AND (r.registry_id = j.registry_id OR r.registry_id = j.command->>'source_registry_id'

@@ -248,3 +248,11 @@ async def refuse(connection: Connection, job: Released, fault: Fault) -> None:
     error = Jsonb(fault.model_dump(mode="json"))
     values = {"job_id": job.job_id, "attempt": job.attempt, "error": error}
     await connection.execute(REFUSE, values)
+
+
+async def refuse_queued(connection: Connection, job_id: str, fault: Fault) -> None:
+    """End a queued job that cannot be released; one that is no longer queued stays as it is."""
+    async with connection.transaction():
+        job = await dispatch_one(connection, job_id)
+        if job is not None:
+            await refuse(connection, job, fault)

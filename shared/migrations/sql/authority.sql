@@ -101,7 +101,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
--- Notify control of a source whose login is due.
+-- Notify control of a source whose login is due, or is needed for a test.
 CREATE OR REPLACE FUNCTION public.credential_source_after_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -149,5 +149,7 @@ CREATE OR REPLACE TRIGGER require_requester BEFORE INSERT ON public.deployment
   FOR EACH ROW EXECUTE FUNCTION public.require_requester();
 CREATE OR REPLACE TRIGGER credential_source_after_change AFTER INSERT OR UPDATE OF renew_at ON public.credential_source
   FOR EACH ROW WHEN (NEW.renew_at <= now()) EXECUTE FUNCTION public.credential_source_after_change();
+CREATE OR REPLACE TRIGGER job_secret_after_insert AFTER INSERT ON public.job_secret
+  FOR EACH ROW WHEN (NEW.purpose = 'credential_source') EXECUTE FUNCTION public.credential_source_after_change();
 CREATE OR REPLACE TRIGGER server_after_enrolment AFTER INSERT OR UPDATE OF public_key ON public.server_enrolment
   FOR EACH ROW EXECUTE FUNCTION public.server_after_enrolment();

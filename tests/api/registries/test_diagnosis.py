@@ -1,16 +1,25 @@
 import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
 import pytest
 from fastapi import FastAPI
 
+from shared.credentials.ecr import EcrSource
+from shared.credentials.kinds import parse_source, source_context
 from shared.vault import KeyRing, SealContext
 from tests.api.asking import create_registry
 from tests.api.fleet import TestServer, bad_error, bad_report, good_report
 from tests.databases import Database
+from tests.fakes import ecr
+from tests.fakes.providers.google import ServiceAccount
 
+KEYS = {"kind": "ecr", "accessKeyId": ecr.KEY_ID, "secretAccessKey": ecr.SECRET}
 AD_HOC = {"registryUrl": "ghcr.io", "username": "github-user", "password": "ghp_secret"}
+Asking = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 FAULT = {
     "code": "auth_bad_credentials",
     "stage": "auth",
@@ -31,6 +40,102 @@ async def test_the_password_of_a_test_is_sealed_for_its_job_and_gone_with_it(
     assert database.execute("SELECT * FROM job_secret") == []
 
 
+async def test_the_credential_of_a_test_is_sealed_for_its_job_and_waits_for_control(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, vault: KeyRing
+) -> None:
+    body = {"registryUrl": ecr.HOST, "credential": KEYS}
+
+    answer = await client.post(
+        "/api/registry.testRegistry", json=body, headers={"Prefer": "respond-async"}
+    )
+
+    job_id = answer.json()["jobId"]
+    organization_id, command, sealed = stored_source(database)
+    assert (command["username"], command["credential"]) == ("AWS", "ecr")
+    opened = vault.open(sealed, source_context(organization_id, job_id, ecr.HOST))
+    assert parse_source(opened) == EcrSource.model_validate(KEYS)
+    job = (await client.get("/api/job.one", params={"jobId": job_id})).json()
+    assert job["waiting"]["code"] == "login_pending"
+    assert ecr.SECRET not in json.dumps([command, job])
+
+
+@pytest.mark.parametrize(
+    ("procedure", "username"),
+    [("testRegistry", "_json_key"), ("diagnose", "_json_key"), ("diagnose", "_json_key_base64")],
+)
+async def test_a_key_of_google_as_the_password_is_a_credential(
+    asking: Asking, database: Database, vault: KeyRing, procedure: str, username: str
+) -> None:
+    text = ServiceAccount().text
+    given = text if username == "_json_key" else base64.b64encode(text.encode()).decode()
+    body = {"registryUrl": "gcr.io", "username": username, "password": given}
+
+    answer = await asking(f"/api/registry.{procedure}", body)
+
+    organization_id, command, sealed = stored_source(database)
+    assert (command["username"], command["credential"]) == ("oauth2accesstoken", "google")
+    opened = vault.open(sealed, source_context(organization_id, answer["jobId"], "gcr.io"))
+    assert json.loads(opened)["service_account_key"] == text
+
+
+@pytest.fixture
+def asking(client: httpx2.AsyncClient, server: TestServer) -> Asking:
+    """Submit a request that answers its job."""
+
+    async def ask(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        answer = await client.post(path, json=body, headers={"Prefer": "respond-async"})
+        assert answer.status_code == 202, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    return ask
+
+
+def stored_source(database: Database) -> tuple[str, dict[str, Any], str]:
+    """Return the organization, the command and the sealed source of the one test."""
+    [(organization_id, command, sealed)] = database.execute(
+        "SELECT organization_id, command, sealed FROM job JOIN job_secret USING (job_id)"
+        " WHERE purpose = 'credential_source'"
+    )
+    assert isinstance(command, dict)
+    return str(organization_id), command, str(sealed)
+
+
+@pytest.mark.parametrize("password", ["no JSON", '{"type": "service_account"}'])
+async def test_a_key_of_google_that_is_not_whole_is_refused_before_anything_happens(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, password: str
+) -> None:
+    body = {"registryUrl": "gcr.io", "username": "_json_key", "password": password}
+
+    answer = await client.post("/api/registry.testRegistry", json=body)
+
+    assert answer.status_code == 400
+    assert "not the key of a service account" in answer.json()["message"]
+    assert database.execute("SELECT 1 FROM job") == []
+
+
+async def test_a_credential_is_tested_for_its_own_provider_only(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    body = {"registryUrl": "ghcr.io", "credential": KEYS}
+
+    answer = await client.post("/api/registry.testRegistry", json=body)
+
+    assert answer.status_code == 400
+    assert database.execute("SELECT 1 FROM job") == []
+
+
+async def test_a_member_tests_no_credential(
+    client: httpx2.AsyncClient, member: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    body = {"registryUrl": ecr.HOST, "credential": {"kind": "ecr", "machineIdentity": True}}
+
+    answer = await member.post("/api/registry.testRegistry", json=body)
+
+    assert answer.status_code == 403
+    assert database.execute("SELECT 1 FROM job") == []
+
+
 async def test_a_test_tries_a_repository_below_the_prefix(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:
@@ -46,6 +151,7 @@ async def test_a_test_tries_a_repository_below_the_prefix(
         "username": "github-username",
         "repository": "myorg/connection-test",
         "registry_id": created["registryId"],
+        "credential": None,
         "warnings": [],
     }
     assert job.registry_id == created["registryId"]
