@@ -24,7 +24,8 @@ class EcrSource(Source):
     """Access keys, or the identity of control's machine; with ``role_arn`` it assumes this role.
 
     ``session_token`` belongs to temporary keys, which are not renewed. ``external_id`` is the one
-    that the role's trust policy requires.
+    that the role's trust policy requires. With ``create_repository`` control creates a repository
+    that is missing at the first push.
     """
 
     PROVIDERS: ClassVar = frozenset({Provider.ECR, Provider.ECR_PUBLIC})
@@ -37,6 +38,7 @@ class EcrSource(Source):
     machine_identity: bool = False
     role_arn: RoleArn | None = None
     external_id: ExternalId | None = None
+    create_repository: bool = False
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -113,6 +113,11 @@ class Job(SQLModel, table=True):
                 f"dedupe_key IS NOT NULL AND state IN ('queued', {_HELD})",
             ),
         ),
+        Index(
+            "job_without_repository",
+            "registry_id",
+            postgresql_where=text("state = 'queued' AND error->>'code' = 'repo_missing'"),
+        ),
         Index("job_recent", "organization_id", "job_id"),
         Index("job_in_state", "organization_id", "state", "job_id"),
         Index("job_of_server", "server_id", "job_id"),

@@ -33,10 +33,9 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/registry-login"
 EXTERNAL_ID = "wharfinger-42"
 WEB_TOKEN = "eyJ.web-identity.token"
 
-TARGETS = {
-    "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken": list,
-    "SpencerFrontendService.GetAuthorizationToken": None,
-}
+PRIVATE, PUBLIC = "AmazonEC2ContainerRegistry_V20150921", "SpencerFrontendService"
+TARGETS = {f"{PRIVATE}.GetAuthorizationToken": list, f"{PUBLIC}.GetAuthorizationToken": None}
+CREATIONS = {f"{PRIVATE}.CreateRepository", f"{PUBLIC}.CreateRepository"}
 EXPIRED = "Your authorization token has expired. Reauthenticate and try again."
 TOLERANCE = timedelta(minutes=5)
 
@@ -48,6 +47,7 @@ class Key:
     secret: str
     session_token: str = ""
     may_login: bool = True
+    may_create: bool = True
 
 
 @dataclass
@@ -57,7 +57,8 @@ class Aws:
     ``life`` is that of tokens. ``ahead`` is how far AWS's clock is ahead of ours. ``failure`` is
     answered to every request of the API in place of its own answer. ``registry`` is the real one
     behind the tokens, ``address:port``; ``repositories`` are those that exist, ``None`` for all.
-    ``ended`` counts the requests whose token had ended.
+    ``creations`` are the names for which ``CreateRepository`` was called. ``ended`` counts the
+    requests whose token had ended.
     """
 
     registry: str = ""
@@ -68,6 +69,7 @@ class Aws:
     roles: dict[str, str] = field(default_factory=lambda: {ROLE: EXTERNAL_ID})
     repositories: set[str] | None = None
     tokens: dict[str, float] = field(default_factory=dict)
+    creations: list[str] = field(default_factory=list)
     logins: int = 0
     ended: int = 0
     session: aiohttp.ClientSession | None = None
@@ -83,6 +85,8 @@ class Aws:
         if error:
             return self._error(*error)
         target = request.headers["X-Amz-Target"]
+        if target in CREATIONS:
+            return self._create(await request.json(), is_public=target.startswith(PUBLIC))
         if target not in TARGETS:
             return self._error("UnknownOperationException", "")
         self.logins += 1
@@ -96,6 +100,19 @@ class Aws:
         return self._dated(
             web.Response(text=json.dumps(whole), content_type="application/x-amz-json-1.1")
         )
+
+    def _create(self, body: dict[str, str], *, is_public: bool) -> web.Response:
+        name = body["repositoryName"]
+        self.creations.append(name)
+        if not is_public and body["registryId"] != ACCOUNT:
+            return self._error("RepositoryNotFoundException", "no such registry")
+        known = self.repositories if self.repositories is not None else {name}
+        if name in known:
+            message = f"The repository with name '{name}' already exists in the registry"
+            return self._error("RepositoryAlreadyExistsException", message)
+        known.add(name)
+        answer = web.json_response({"repository": {"repositoryName": name}})
+        return self._dated(answer)
 
     async def sts(self, request: web.Request) -> web.StreamResponse:
         """Answer ``AssumeRole``, signed, and ``AssumeRoleWithWebIdentity``, not signed."""
@@ -182,6 +199,12 @@ class Aws:
             return "AccessDeniedException", (
                 f"User: arn:aws:iam::{ACCOUNT}:user/builder is not authorized to perform: "
                 "ecr:GetAuthorizationToken on resource: *"
+            )
+        creates = request.headers.get("X-Amz-Target", "") in CREATIONS
+        if creates and not key.may_create:
+            return "AccessDeniedException", (
+                f"User: arn:aws:iam::{ACCOUNT}:user/builder is not authorized to perform: "
+                "ecr:CreateRepository on resource: *"
             )
         return None
 

@@ -32,6 +32,7 @@ from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, FilledDatabase
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
+from worker.control.credentials import missing_repositories
 from worker.control.credentials.logins_in_flight import RENEW, STALE
 from worker.control.credentials.logins_of_tests import GIVE, PENDING
 from worker.control.credentials.minting import LEASE, TAKE
@@ -126,6 +127,7 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "logins in flight": (STALE.whole, None),
         "renewal of a login": (RENEW, {**RENEWED, "sealed": "v1.", "expires_at": None}),
         "tests with a source": (PENDING.whole, {"room": 1}),
+        "missing repositories": (missing_repositories.MISSING.whole, None),
         "login of a test": (GIVE, {"job_id": "x", "sealed": "v1."}),
         "count ended jobs": (job_statistics.COUNT, {**job_statistics.VALUES, "batch": 10}),
     }

@@ -27,6 +27,7 @@ from worker.control.credentials import logins_in_flight
 from worker.control.credentials.google_keys import GoogleKeys
 from worker.control.credentials.logins_of_tests import LoginsOfTests
 from worker.control.credentials.minting import Minting
+from worker.control.credentials.missing_repositories import MissingRepositories
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
@@ -85,6 +86,7 @@ class Control:
         mint = Mint(providers, self.machine)
         self._minting = Minting(self.pool, self.vault, mint)
         self._logins_of_tests = LoginsOfTests(self.pool, self.vault, mint)
+        self._repositories = MissingRepositories(self.pool, self.vault, mint)
         self._runners: dict[str, Runner] = {}
 
     @property
@@ -113,6 +115,7 @@ class Control:
                         self._minting.service(),
                         logins_in_flight.make_service(self.vault),
                         self._logins_of_tests.service(),
+                        self._repositories.service(),
                     ],
                     self._minting.notification,
                 ),
@@ -128,7 +131,8 @@ class Control:
                 for runner in self.runners.values():
                     group.create_task(runner.run())
         finally:
-            await self._logins_of_tests.close()
+            await self._logins_of_tests.tasks.close()
+            await self._repositories.tasks.close()
             await self._minting.close()
             await self._deliveries.close()
 

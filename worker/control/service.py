@@ -7,15 +7,15 @@ after a growing pause. The service itself sets aside single bad rows, with `shar
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 import structlog
 
-from shared.coroutines import wait_for_event
+from shared.coroutines import end, wait_for_event
 from shared.database import Connection, Pool
 from shared.set_aside import SERVICE, caught, is_unavailable, set_aside
 
@@ -66,6 +66,24 @@ class Statistics:
     runs: int = 0
     failures: int = 0
     seconds: float = 0.0
+
+
+@dataclass
+class KeyedTasks:
+    """Work of a service that takes long: one task for each key, and ``limit`` tasks at most."""
+
+    limit: int
+    running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def start(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the work, unless that of this key is running or there is no room."""
+        if key not in self.running and len(self.running) < self.limit:
+            task = self.running[key] = asyncio.create_task(work())
+            task.add_done_callback(lambda _: self.running.pop(key))
+
+    async def close(self) -> None:
+        """End all of them."""
+        await end(*self.running.values())
 
 
 @dataclass

@@ -9,6 +9,7 @@ PROPERTIES = {
     "accessKeyId": "Id of an access key of AWS.",
     "externalId": "External id that the trust policy of the role requires.",
     "Interval": "Time between two checks, in nanoseconds.",
+    "createRepository": "Create a missing repository at the first push.",
     "machineIdentity": "Use the identity of the machine of control; its operator has to allow it.",
     "Retries": "Failed checks in a row after which a container is unhealthy.",
     "roleArn": "Role that control assumes at AWS.",

@@ -126,6 +126,7 @@ GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.deployment, public.deployment_server TO wharf_functions;
 GRANT UPDATE (stopped_at) ON public.deployment_server TO wharf_functions;
 GRANT SELECT ON public.job_need TO wharf_functions;
+GRANT SELECT (registry_id, shown) ON public.credential_source TO wharf_functions;
 GRANT DELETE ON public.job, public.job_event TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.organization, public.database_epoch TO wharf_functions;
 GRANT INSERT ON public.api_key, public.registry_check, public.job_ended, public.audit_event TO wharf_functions;

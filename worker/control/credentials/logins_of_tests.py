@@ -9,24 +9,23 @@ A server gets that login, and never the source. If the provider refuses it, the 
 provider's reason.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
 
-from shared.coroutines import end
-from shared.credentials.kinds import parse_source, source_context
+from shared.credentials.kinds import source_context
 from shared.database import Pool
-from shared.errors import CredentialError, RegistryError, WharfError
-from shared.faults import Fault, FaultCode
+from shared.errors import WharfError
+from shared.faults import Fault
 from shared.jobs.store.release import refuse_queued
 from shared.set_aside import Rows, caught, is_unavailable, set_aside
 from shared.vault import KeyRing, SealContext
+from worker.control.credentials.sources import open_source, within
 from worker.control.providers.mint import Mint
 from worker.control.providers.provider import Minted
-from worker.control.service import Service
+from worker.control.service import KeyedTasks, Service
 
 SERVICE = "logins_of_tests"
 INTERVAL = timedelta(seconds=10)
@@ -83,7 +82,7 @@ class LoginsOfTests:
     pool: Pool
     vault: KeyRing
     mint: Mint
-    _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tasks: KeyedTasks = field(default_factory=lambda: KeyedTasks(MAX_CONCURRENT))
 
     def service(self) -> Service:
         return Service(SERVICE, self.begin, INTERVAL)
@@ -94,18 +93,8 @@ class LoginsOfTests:
         async with self.pool.connection() as connection:
             rows = await (await connection.execute(PENDING.whole, values)).fetchall()
         for pending in (Pending(**row) for row in rows):
-            if pending.row_id not in self._running and len(self._running) < MAX_CONCURRENT:
-                task = asyncio.create_task(self._get(pending))
-                self._running[pending.row_id] = task
-                task.add_done_callback(partial(self._ended, pending.row_id))
+            self.tasks.start(pending.row_id, partial(self._get, pending))
         return None
-
-    async def close(self) -> None:
-        """End what runs; another replica asks again."""
-        await end(*self._running.values())
-
-    def _ended(self, job_id: str, _: asyncio.Task[None]) -> None:
-        self._running.pop(job_id)
 
     async def _get(self, pending: Pending) -> None:
         found = await caught(self._mint(pending))
@@ -121,25 +110,9 @@ class LoginsOfTests:
 
     async def _mint(self, pending: Pending) -> Minted:
         context = source_context(pending.organization_id, pending.row_id, pending.host)
-        text = self.vault.open(pending.sealed, context)
-        try:
-            source = parse_source(text)
-        except ValueError:
-            # Without its cause, which may contain parts of the source.
-            raise CredentialError(
-                f"this version of wharf control cannot read the credential for {pending.host}",
-                remedy="Update wharf control, then repeat the request.",
-            ) from None
-        source.require_host(pending.host)
-        try:
-            async with asyncio.timeout(LIMIT.total_seconds()):
-                return await self.mint.mint(source, pending.host, datetime.now(UTC))
-        except TimeoutError as error:
-            raise RegistryError(
-                FaultCode.AUTH_SERVER_UNREACHABLE,
-                f"the provider of {pending.host} did not answer in time",
-                remedy="Check that wharf control can reach the provider.",
-            ) from error
+        source = open_source(self.vault, pending.sealed, context)
+        async with within(LIMIT, pending.host):
+            return await self.mint.mint(source, pending.host, datetime.now(UTC))
 
     async def _give(self, pending: Pending, minted: Minted) -> None:
         context = SealContext(

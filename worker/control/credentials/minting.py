@@ -16,12 +16,13 @@ import structlog
 from psycopg.types.json import Jsonb
 
 from shared.coroutines import end
-from shared.credentials.kinds import AnySource, parse_source, source_context
+from shared.credentials.kinds import source_context
 from shared.database import Pool
-from shared.errors import CredentialError, RegistryError, WharfError
-from shared.faults import Fault, FaultCode
+from shared.errors import WharfError
+from shared.faults import Fault
 from shared.set_aside import Change, Rows, caught, change, is_unavailable, set_aside
 from shared.vault import KeyRing, SealContext
+from worker.control.credentials.sources import open_source, within
 from worker.control.providers.mint import Mint
 from worker.control.providers.provider import Minted
 from worker.control.service import Service
@@ -182,34 +183,14 @@ class Minting:
                     await set_aside(connection, SERVICE, due.registry_id, recorded)
 
     async def _mint(self, due: Due) -> Minted:
-        source = self._open(due)
+        context = source_context(due.organization_id, due.registry_id, due.host)
+        source = open_source(self.vault, due.sealed, context)
         begun = time.monotonic()
-        try:
-            async with asyncio.timeout(due.lease.total_seconds() * ATTEMPT_PART):
-                minted = await self.mint.mint(source, due.host, datetime.now(UTC))
-        except TimeoutError as error:
-            raise RegistryError(
-                FaultCode.AUTH_SERVER_UNREACHABLE,
-                f"the provider of {due.host} did not answer in time",
-                remedy="Check that wharf control can reach the provider.",
-            ) from error
+        async with within(due.lease * ATTEMPT_PART, due.host):
+            minted = await self.mint.mint(source, due.host, datetime.now(UTC))
         # Its life began during the exchange at the latest.
         spent = timedelta(seconds=time.monotonic() - begun)
         return Minted(minted.password, max(minted.lifetime - spent, timedelta()))
-
-    def _open(self, due: Due) -> AnySource:
-        context = source_context(due.organization_id, due.registry_id, due.host)
-        text = self.vault.open(due.sealed, context)
-        try:
-            source = parse_source(text)
-        except ValueError:
-            # Without its cause, which may contain parts of the source.
-            raise CredentialError(
-                f"this version of wharf control cannot read the credential for {due.host}",
-                remedy="Update wharf control, or store the credential again.",
-            ) from None
-        source.require_host(due.host)
-        return source
 
     async def _record(self, due: Due, minted: Minted) -> None:
         sealed = self.vault.find_public_key(due.sealed).seal(

@@ -1,7 +1,9 @@
-"""Logins for AWS ECR, private and public, by ``GetAuthorizationToken``; valid for twelve hours."""
+"""AWS ECR, private and public: logins, which are valid for twelve hours, and new repositories."""
 
 import base64
 import binascii
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,15 +13,17 @@ from pydantic import SecretStr
 from shared.credentials.ecr import EcrSource
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from worker.control.providers.aws.endpoints import find_endpoints
+from shared.reference import Reference
+from worker.control.providers.aws.endpoints import Endpoints, find_endpoints
 from worker.control.providers.aws.keys import find_keys
 from worker.control.providers.aws.machine import MachineIdentity
 from worker.control.providers.aws.requests import send
 from worker.control.providers.aws.signature import Message
 from worker.control.providers.provider import HttpClient, Minted, require_object
 
-PRIVATE_TARGET = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"
-PUBLIC_TARGET = "SpencerFrontendService.GetAuthorizationToken"
+PRIVATE_API = "AmazonEC2ContainerRegistry_V20150921"
+PUBLIC_API = "SpencerFrontendService"
+EXISTS = "RepositoryAlreadyExistsException"
 JSON = "application/x-amz-json-1.1"
 
 
@@ -33,12 +37,36 @@ class EcrMinter:
         """Return a login for the registry ``host``; `Minter.mint` says the errors."""
         endpoints = find_endpoints(host)
         keys = await find_keys(source, endpoints.sts, client, self.machine, now)
-        target = PUBLIC_TARGET if endpoints.is_public else PRIVATE_TARGET
-        message = Message({"Content-Type": JSON, "X-Amz-Target": target}, b"{}")
+        message = _make_message(endpoints, "GetAuthorizationToken", {})
         purpose = f"get a login for {host}"
         answer = await send(client, endpoints.ecr, message, keys, now, purpose=purpose)
         document = require_object(answer.response, "ECR")
         return _read_login(document.get("authorizationData"), host, answer.sent_at)
+
+    async def create_repository(
+        self, source: EcrSource, target: Reference, client: HttpClient, now: datetime
+    ) -> None:
+        """Create the repository of ``target``, unless it exists already.
+
+        Raises:
+            RegistryError: as `mint`; ``credential_denied``, the keys may not do it.
+        """
+        endpoints = find_endpoints(target.registry)
+        keys = await find_keys(source, endpoints.sts, client, self.machine, now)
+        account, name = target.registry.partition(".")[0], target.repository
+        if endpoints.is_public:
+            content = {"repositoryName": name.partition("/")[2]}  # without the registry's alias
+        else:
+            content = {"registryId": account, "repositoryName": name}
+        message = _make_message(endpoints, "CreateRepository", content)
+        purpose = f"create the repository {name}"
+        await send(client, endpoints.ecr, message, keys, now, purpose=purpose, accepted=EXISTS)
+
+
+def _make_message(endpoints: Endpoints, action: str, content: Mapping[str, str]) -> Message:
+    api = PUBLIC_API if endpoints.is_public else PRIVATE_API
+    headers = {"Content-Type": JSON, "X-Amz-Target": f"{api}.{action}"}
+    return Message(headers, json.dumps(content).encode())
 
 
 def _read_login(data: Any, host: str, now: datetime) -> Minted:

@@ -9,6 +9,7 @@ from shared.credentials.google import GoogleSource
 from shared.credentials.kinds import AnySource
 from shared.errors import RegistryError
 from shared.faults import FaultCode
+from shared.reference import Reference
 from worker.control.providers.acr import AcrMinter
 from worker.control.providers.aws.machine import MachineIdentity
 from worker.control.providers.ecr import EcrMinter
@@ -43,6 +44,16 @@ class Mint:
                 remedy="Nothing is to be done: wharf control asks again.",
             )
         return Minted(minted.password, min(lifetime, LONGEST))
+
+    async def create_repository(self, source: AnySource, target: Reference, now: datetime) -> None:
+        """Create the repository of ``target`` at a provider that creates none by itself.
+
+        Raises:
+            RegistryError: the provider refuses or cannot be reached.
+        """
+        if isinstance(source, EcrSource):
+            ecr = EcrMinter(self.machine)
+            await ecr.create_repository(source, target, self.client, now)
 
     async def _mint(self, source: AnySource, host: str, now: datetime) -> Minted:
         match source:

@@ -86,7 +86,8 @@ REMEDIES: Mapping[Provider, Mapping[FaultCode, str]] = {
         FaultCode.PUSH_DENIED: "Allow the identity ecr:InitiateLayerUpload, ecr:UploadLayerPart, "
         "ecr:CompleteLayerUpload and ecr:PutImage for this repository.",
         FaultCode.REPO_MISSING: "Create the repository first: aws ecr create-repository "
-        "--repository-name NAME.",
+        "--repository-name NAME. Or let wharf control create it at the first push: "
+        "createRepository: true in the registry's credential.",
     },
     Provider.GOOGLE: {
         FaultCode.AUTH_BAD_CREDENTIALS: "Check that the service account and its key exist and are "

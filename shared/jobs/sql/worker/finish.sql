@@ -7,7 +7,9 @@
 -- three times this is no failure, later it is (`returned_too_often`). A job whose short-lived login ended during the
 -- attempt, so that the registry refused it, is queued again and gets a fresh one; that is never a failure. Nor is it
 -- one if a registry allows no more pulls now: the job waits for its quota (quotas.sql), unless somebody waits for its
--- answer (class quick). A result that cannot be stored, or that has an invalid digest, is a failure.
+-- answer (class quick). A push that found no repository, at a registry for which control creates them, is queued
+-- again for control to make it due: three times at most. A result that cannot be stored, or that has an invalid
+-- digest, is a failure.
 CREATE OR REPLACE FUNCTION worker_v1.finish(document jsonb) RETURNS jsonb
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -18,6 +20,7 @@ DECLARE
   login_ended boolean;
   is_limited boolean;
   refused text[];
+  is_created boolean;
   too_often boolean;
   before text;
 BEGIN
@@ -51,9 +54,21 @@ BEGIN
   IF is_limited THEN
     outcome := 'returned';
   END IF;
-  too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND NOT is_limited AND 3 <= (
+  is_created := outcome = 'failed' AND coalesce(what->>'code' = 'repo_missing', false)
+    AND EXISTS (
+      SELECT FROM public.job p JOIN public.credential_source s USING (registry_id)
+       WHERE p.job_id = document->>'job_id' AND p.kind IN ('image.push', 'image.copy')
+         AND s.shown->'create_repository' = 'true')
+    AND 3 > (SELECT count(*) FROM public.job_attempt a
+              WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned' AND a.error->>'code' = 'repo_missing');
+  IF is_created THEN
+    outcome := 'returned';
+    what := what || '{"remedy": "Nothing is to be done: wharf control creates the repository.", "retryable": true}';
+  END IF;
+  too_often := outcome IN ('cancelled', 'returned') AND NOT login_ended AND NOT is_limited
+    AND NOT is_created AND 3 <= (
     SELECT count(*) FROM public.job_attempt a WHERE a.job_id = document->>'job_id' AND a.outcome = 'returned'
-       AND coalesce(a.error->>'code', '') NOT IN ('auth_expired', 'rate_limited'));
+       AND coalesce(a.error->>'code', '') NOT IN ('auth_expired', 'rate_limited', 'repo_missing'));
   IF too_often THEN
     what := jsonb_build_object('code', 'returned_too_often', 'message', 'the worker gave back this job four times unfinished',
       'remedy', 'Read the worker''s log on the server: something stops or restarts it. If the job has failed, submit it again.', 'retryable', true);
@@ -73,12 +88,16 @@ BEGIN
         failures, least(greatest(coalesce((document->>'jitter')::double precision, random()), 0), 1),
         make_interval(secs => CASE WHEN what->>'retry_after_seconds' IS NOT NULL
           THEN least((what->>'retry_after_seconds')::double precision, 3600) END))
+      WHEN is_created THEN now() + interval '5 minutes'
       ELSE now() END
    WHERE job_id = document->>'job_id' AND attempt = (document->>'attempt')::integer AND state = 'running'
      AND server_id = worker_v1.me() AND incarnation = document->>'incarnation'
      AND worker_v1.is_current(document->>'incarnation')
   RETURNING * INTO j;
   IF j.job_id IS NOT NULL THEN
+    IF is_created THEN
+      PERFORM public.send_notification('wharf_credential', '');
+    END IF;
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
       CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
     refused := public.quota_record(j, document->'quotas', outcome = 'succeeded');

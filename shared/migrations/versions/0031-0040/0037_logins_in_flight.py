@@ -1,4 +1,4 @@
-"""Renew the login of a running attempt, and keep a source of logins for one test."""
+"""Renew the login of a running attempt, keep a source for one test, and find missing repositories."""
 
 from alembic import op
 import sqlalchemy as sa
@@ -18,4 +18,10 @@ def upgrade() -> None:
     op.create_check_constraint('purpose_known', 'job_secret', f"({GIVEN}) OR (purpose = 'login' AND attempt > 0)")
     op.create_index(
         'job_secret_source', 'job_secret', ['job_id'], postgresql_where=sa.text("purpose = 'credential_source'")
+    )
+    op.create_index(
+        'job_without_repository',
+        'job',
+        ['registry_id'],
+        postgresql_where=sa.text("state = 'queued' AND error->>'code' = 'repo_missing'"),
     )

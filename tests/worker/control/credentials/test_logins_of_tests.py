@@ -101,7 +101,7 @@ async def scenario(
         made = Scenario(world, server, pool, case, named)
         yield made
         for replica in made.replicas:
-            await replica.close()
+            await replica.tasks.close()
 
 
 async def test_a_server_tests_with_a_login_that_the_provider_issued(scenario: Scenario) -> None:
@@ -157,7 +157,7 @@ async def test_replicas_that_ask_at_once_give_one_login(of_ecr: Scenario) -> Non
     first, second = of_ecr.replica(), of_ecr.replica()
 
     await asyncio.gather(*(one.begin(of_ecr.pool) for one in (first, second, first)))
-    await wait_until(lambda: not first._running and not second._running, seconds=20)
+    await wait_until(lambda: not first.tasks.running and not second.tasks.running, seconds=20)
 
     rows = await of_ecr.world.rows("SELECT purpose FROM job_secret WHERE job_id = %s", job_id)
     assert sorted(row["purpose"] for row in rows) == ["credential_source", "password"]

@@ -21,6 +21,7 @@ from yarl import URL
 from shared.credentials.ecr import EcrSource
 from shared.errors import RegistryError
 from shared.providers import Provider, recognise
+from shared.reference import parse_reference
 from tests.fakes import ecr
 from tests.fakes.certificates import Authority
 from tests.fakes.named import NamedHosts, open_named
@@ -101,6 +102,22 @@ async def test_ecr_public_has_one_region_and_its_own_answer(scenario: Scenario) 
 
     assert token in scenario.aws.tokens
     assert scenario.named.requests == [f"POST {PUBLIC_API}/"]
+
+
+async def test_a_repository_of_ecr_public_is_created_below_the_registry_s_alias(
+    scenario: Scenario,
+) -> None:
+    scenario.aws.repositories = set()
+    source = EcrSource.model_validate({"kind": "ecr", **KEYS})
+    target = parse_reference(f"{PUBLIC}/our-alias/team/app:1")
+
+    for _ in range(2):
+        await EcrMinter(scenario.machine).create_repository(
+            source, target, scenario.named.client, datetime.now(UTC)
+        )
+
+    assert scenario.aws.repositories == {"team/app"}
+    assert scenario.aws.creations == ["team/app", "team/app"]
 
 
 async def test_the_identity_of_the_machine_is_refused_unless_the_operator_allowed_it(

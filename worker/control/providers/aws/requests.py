@@ -52,10 +52,12 @@ async def send(
     now: datetime,
     *,
     purpose: str,
+    accepted: str = "",
 ) -> Answer:
     """Send a signed request; if our clock is wrong, sign it again by AWS's own time.
 
-    ``purpose`` names in messages what it is for: ``get a login for HOST``.
+    ``purpose`` names in messages what it is for: ``get a login for HOST``. ``accepted`` is the code
+    of an error that is a success here.
 
     Raises:
         RegistryError: AWS refuses, or cannot be reached.
@@ -66,7 +68,8 @@ async def send(
     if response.status in {400, 401, 403} and abs(there - now) > TOLERATED_SKEW:
         signed = sign(service.url, message, keys, service.scope, there)
         response = await client.post(service.url, signed, message.content)
-    require_success(response, keys.label, purpose, Secrets(keys.secrets))
+    if not accepted or parse_error(response)[0] != accepted:
+        require_success(response, keys.label, purpose, Secrets(keys.secrets))
     return Answer(response, provider_time(response, now))
 
 
