@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.main import create_app, leave
 from api.procedure.context import Resources
@@ -42,7 +42,7 @@ def main() -> None:
         sys.exit(f"wharf api: {in_sentences(error.message, error.remedy)}")
 
 
-async def serve(app: FastAPI, host: str, port: int) -> None:
+async def serve(app: Starlette, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
@@ -72,7 +72,7 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
 class Server(uvicorn.Server):
     """Limit connections. On shutdown finish the received requests; end event streams and waits."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+    def __init__(self, config: uvicorn.Config, app: Starlette) -> None:
         super().__init__(config)
         self._app = app
 

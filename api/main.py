@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import cache
 
 import psycopg
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -69,7 +69,7 @@ CLIENT_CLOSED_REQUEST = 499
 
 def create_app(
     settings: ApiSettings, *, patience: timedelta = PATIENCE, log: LogStream | None = None
-) -> FastAPI:
+) -> Starlette:
     """Make the application; ``patience`` is the longest wait of a request for a job.
 
     Raises:
@@ -83,7 +83,7 @@ def create_app(
     webhook_networks = parse_webhook_networks(settings.webhook_networks)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(
                 open_pool(
@@ -144,11 +144,8 @@ def create_app(
             )
             yield
 
-    app = FastAPI(
+    app = Starlette(
         lifespan=lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
         exception_handlers={CallerGoneError: _answer_nobody, ClientDisconnect: _answer_nobody},
     )
     http_metrics = HttpMetrics()
@@ -158,7 +155,7 @@ def create_app(
     return app
 
 
-def leave(app: FastAPI, patience: timedelta) -> None:
+def leave(app: Starlette, patience: timedelta) -> None:
     """End event streams now, and waits for a job after ``patience``."""
     resources: Resources = app.state.resources
     resources.feeds.leave()
@@ -207,7 +204,7 @@ async def _begin(pool: Pool, settings: ApiSettings) -> None:
         ) from error
 
 
-def _add_routes(app: FastAPI, http_metrics: HttpMetrics) -> None:
+def _add_routes(app: Starlette, http_metrics: HttpMetrics) -> None:
     def resources() -> Resources:
         held: Resources = app.state.resources
         return held
@@ -215,47 +212,46 @@ def _add_routes(app: FastAPI, http_metrics: HttpMetrics) -> None:
     _add_watching(app, resources, http_metrics)
     add_docs(app, lambda: json.loads(_document()))
 
-    @app.get("/api/trpc/job.events", include_in_schema=False)
     async def events(request: Request) -> Response:
         return await answer_events(resources(), request)
 
+    app.add_route("/api/trpc/job.events", events, methods=["GET"])
     add_events(app, resources)
     add_upload(app, resources)
     add_deploy_hooks(app, resources, METHODS)
 
-    @app.get("/api/contexts/{context_id}", include_in_schema=False)
-    async def context(context_id: str, request: Request) -> Response:
-        return await answer_context(resources(), context_id, request)
+    async def context(request: Request) -> Response:
+        return await answer_context(resources(), request.path_params["context_id"], request)
 
-    @app.api_route("/api/trpc/{path:path}", methods=METHODS, include_in_schema=False)
-    async def trpc(path: str, request: Request) -> Response:
+    async def trpc(request: Request) -> Response:
+        path = request.path_params["path"]
         return await answer_in_dialect(resources(), PROCEDURES, path, request)
 
+    app.add_route("/api/contexts/{context_id}", context, methods=["GET"])
+    app.add_route("/api/trpc/{path:path}", trpc, methods=METHODS)
     for procedure in PROCEDURES.values():
         add_procedure(app, procedure, resources)
 
-    @app.api_route("/api/{path:path}", methods=METHODS, include_in_schema=False)
-    async def unknown(path: str, request: Request) -> Response:
-        return await answer_unknown(resources(), path, request)
+    async def unknown(request: Request) -> Response:
+        return await answer_unknown(resources(), request.path_params["path"], request)
+
+    app.add_route("/api/{path:path}", unknown, methods=METHODS)
 
 
 def _add_watching(
-    app: FastAPI, resources: Callable[[], Resources], http_metrics: HttpMetrics
+    app: Starlette, resources: Callable[[], Resources], http_metrics: HttpMetrics
 ) -> None:
     """Add the routes without a key: health, metrics, the OpenAPI document."""
 
-    @app.get("/healthz", include_in_schema=False)
-    async def healthz() -> Response:
+    async def healthz(_request: Request) -> Response:
         return answer_alive()
 
-    @app.get("/readyz", include_in_schema=False)
-    async def readyz() -> Response:
+    async def readyz(_request: Request) -> Response:
         return await answer_ready(resources().pool, resources().disk)
 
     making, made = asyncio.Lock(), list[bytes]()
 
-    @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
+    async def openapi(_request: Request) -> Response:
         if not made:
             async with making:
                 made[:] = [await asyncio.to_thread(_document)]
@@ -263,9 +259,13 @@ def _add_watching(
 
     metrics = Metrics(http_metrics)
 
-    @app.get("/metrics", include_in_schema=False)
-    async def answer_metrics() -> Response:
+    async def answer_metrics(_request: Request) -> Response:
         return await metrics.answer(resources())
+
+    app.add_route("/healthz", healthz, methods=["GET"])
+    app.add_route("/readyz", readyz, methods=["GET"])
+    app.add_route("/openapi.json", openapi, methods=["GET"])
+    app.add_route("/metrics", answer_metrics, methods=["GET"])
 
 
 @cache

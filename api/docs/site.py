@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import Response
 
 from api.docs.contents import HOME, ROOT, Page, read_asset, read_pages
@@ -80,29 +81,30 @@ class Site:
         return self._reference
 
 
-def add_docs(app: FastAPI, make_document: MakeDocument) -> None:
+def add_docs(app: Starlette, make_document: MakeDocument) -> None:
     """Add the documentation's routes; ``make_document`` makes the OpenAPI document."""
     site = Site(make_document)
 
-    @app.api_route(f"{ROOT}/style.css", methods=METHODS, include_in_schema=False)
-    async def style() -> Response:
+    async def style(_request: Request) -> Response:
         return site.answer_style()
 
-    @app.api_route(f"{ROOT}/search", methods=METHODS, include_in_schema=False)
-    async def search(q: str = "") -> Response:
-        return await site.answer_search(q)
+    async def search(request: Request) -> Response:
+        return await site.answer_search(request.query_params.get("q", ""))
 
-    @app.api_route(API_URL, methods=METHODS, include_in_schema=False)
-    async def reference() -> Response:
+    async def reference(_request: Request) -> Response:
         return await site.answer_reference()
 
-    @app.api_route(ROOT, methods=METHODS, include_in_schema=False)
-    async def home() -> Response:
+    async def home(_request: Request) -> Response:
         return await site.answer(HOME)
 
-    @app.api_route(f"{ROOT}/{{path:path}}", methods=METHODS, include_in_schema=False)
-    async def page(path: str) -> Response:
-        return await site.answer(path)
+    async def page(request: Request) -> Response:
+        return await site.answer(request.path_params["path"])
+
+    app.add_route(f"{ROOT}/style.css", style, methods=METHODS)
+    app.add_route(f"{ROOT}/search", search, methods=METHODS)
+    app.add_route(API_URL, reference, methods=METHODS)
+    app.add_route(ROOT, home, methods=METHODS)
+    app.add_route(f"{ROOT}/{{path:path}}", page, methods=METHODS)
 
 
 def _render_pages() -> Finished:

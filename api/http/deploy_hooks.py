@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,13 +17,14 @@ from shared.errors import WharfError
 
 
 def add_deploy_hooks(
-    app: FastAPI, resources: Callable[[], Resources], methods: Sequence[str]
+    app: Starlette, resources: Callable[[], Resources], methods: Sequence[str]
 ) -> None:
     """Give it its route, for all methods and all that is below: no other door sees a token."""
 
-    @app.api_route("/api/deploy/{token:path}", methods=list(methods), include_in_schema=False)
-    async def deploy_hook(token: str, request: Request) -> Response:
-        return await answer_deploy_hook(resources(), token, request)
+    async def deploy_hook(request: Request) -> Response:
+        return await answer_deploy_hook(resources(), request.path_params["token"], request)
+
+    app.add_route("/api/deploy/{token:path}", deploy_hook, methods=list(methods))
 
 
 async def answer_deploy_hook(resources: Resources, token: str, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,13 +27,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def add_procedure(
-    app: FastAPI, procedure: AnyProcedure, resources: Callable[[], Resources]
+    app: Starlette, procedure: AnyProcedure, resources: Callable[[], Resources]
 ) -> None:
     """Give a procedure its route."""
     _add(app, procedure.name, procedure.method, _endpoint(procedure, resources))
 
 
-def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
+def add_events(app: Starlette, resources: Callable[[], Resources]) -> None:
     """Give the stream of a job's events its route."""
 
     async def endpoint(request: Request) -> Response:
@@ -42,7 +42,7 @@ def add_events(app: FastAPI, resources: Callable[[], Resources]) -> None:
     _add(app, EVENTS.name, "GET", endpoint)
 
 
-def add_upload(app: FastAPI, resources: Callable[[], Resources]) -> None:
+def add_upload(app: Starlette, resources: Callable[[], Resources]) -> None:
     """Give the upload of a context its route."""
 
     async def endpoint(request: Request) -> Response:
@@ -51,9 +51,8 @@ def add_upload(app: FastAPI, resources: Callable[[], Resources]) -> None:
     _add(app, UPLOAD.name, "POST", endpoint)
 
 
-def _add(app: FastAPI, name: str, method: str, endpoint: Endpoint) -> None:
-    """Add a plain route: FastAPI's own analyses each endpoint, which makes the start slow."""
-    route = Route(f"/api/{name}", endpoint, methods=[method], include_in_schema=False)
+def _add(app: Starlette, name: str, method: str, endpoint: Endpoint) -> None:
+    route = Route(f"/api/{name}", endpoint, methods=[method])
     # A route for GET also answers HEAD, but a query has no answer without a body.
     route.methods = {method}
     app.router.routes.append(route)

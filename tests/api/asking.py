@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 ADMIN_KEY = "wharf_test-admin-key-0123456789abcdefghijklmnopq"
 
@@ -27,7 +27,7 @@ GHCR = {
 }
 
 
-def open_client(app: FastAPI, key: str | None) -> httpx2.AsyncClient:
+def open_client(app: Starlette, key: str | None) -> httpx2.AsyncClient:
     headers = {"x-api-key": key} if key else {}
     transport = httpx2.ASGITransport(app=app)
     return httpx2.AsyncClient(transport=transport, base_url="http://api.test", headers=headers)

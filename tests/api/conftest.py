@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.main import create_app
 from shared.settings import ApiSettings
@@ -51,7 +51,7 @@ def settings(database: Database, vault_key: PrivateKey, tmp_path: Path) -> ApiSe
 
 
 @pytest.fixture
-async def app(settings: ApiSettings) -> AsyncIterator[FastAPI]:
+async def app(settings: ApiSettings) -> AsyncIterator[Starlette]:
     """The running application; a request waits ten seconds for a job."""
     app = create_app(settings, patience=timedelta(seconds=10))
     async with app.router.lifespan_context(app):
@@ -59,21 +59,21 @@ async def app(settings: ApiSettings) -> AsyncIterator[FastAPI]:
 
 
 @pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(app: Starlette) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with the admin key."""
     async with open_client(app, ADMIN_KEY) as client:
         yield client
 
 
 @pytest.fixture
-async def stranger(app: FastAPI, database: Database) -> AsyncIterator[httpx2.AsyncClient]:
+async def stranger(app: Starlette, database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     """A client with the admin key of another organization."""
     async with open_client(app, add_organization(database)) as client:
         yield client
 
 
 @pytest.fixture
-async def member(app: FastAPI, client: httpx2.AsyncClient) -> AsyncIterator[httpx2.AsyncClient]:
+async def member(app: Starlette, client: httpx2.AsyncClient) -> AsyncIterator[httpx2.AsyncClient]:
     """A client whose key may use things and not change them."""
     created = (await client.post("/api/apiKey.create", json={"name": "pipeline"})).json()
     async with open_client(app, created["key"]) as client_of_member:

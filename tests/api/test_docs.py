@@ -1,11 +1,11 @@
 """The documentation as the whole application serves it."""
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import open_client
 
 
-async def test_the_documentation_needs_no_key(app: FastAPI) -> None:
+async def test_the_documentation_needs_no_key(app: Starlette) -> None:
     async with open_client(app, None) as nobody:
         answers = [await nobody.get(path) for path in ("/docs", "/docs/quickstart", "/docs/api")]
 

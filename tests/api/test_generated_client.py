@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.fields.shapes import Change
 from api.http.openapi.document import make_document
@@ -134,7 +134,7 @@ def test_a_generated_update_sends_what_it_was_given_and_no_more(
 
 
 async def test_a_generated_client_creates_lists_and_gets_errors_with_their_codes(
-    generated: Generated, app: FastAPI
+    generated: Generated, app: Starlette
 ) -> None:
     package = importlib.import_module(NAME)
     models = importlib.import_module(f"{NAME}.models")
@@ -158,7 +158,7 @@ async def test_a_generated_client_creates_lists_and_gets_errors_with_their_codes
 
 
 async def test_one_change_leaves_all_else_as_it_was(
-    generated: Generated, app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+    generated: Generated, app: Starlette, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     chosen = await _make_all(client, server)
     package = importlib.import_module(NAME)

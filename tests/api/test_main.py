@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.accounts.bootstrap import found_organization
 from api.main import PATIENCE, create_app
@@ -38,7 +38,9 @@ def database(own_database: Database) -> Database:
 
 
 @asynccontextmanager
-async def running(settings: ApiSettings, patience: timedelta = PATIENCE) -> AsyncIterator[FastAPI]:
+async def running(
+    settings: ApiSettings, patience: timedelta = PATIENCE
+) -> AsyncIterator[Starlette]:
     app = create_app(settings, patience=patience)
     async with app.router.lifespan_context(app):
         yield app
@@ -134,7 +136,7 @@ async def test_the_api_is_not_ready_without_its_database_and_recovers(
 
 
 async def test_a_call_without_the_database_is_503_in_every_dialect(
-    client: httpx2.AsyncClient, app: FastAPI
+    client: httpx2.AsyncClient, app: Starlette
 ) -> None:
     await app.state.resources.pool.close()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.events.waiter import EndedJob
 from api.jobs.submission import fault_of, read_result
@@ -189,7 +189,7 @@ def test_a_result_of_another_shape_is_a_failed_job_to_who_waits(result: dict[str
 
 
 async def test_bad_rows_of_before_break_nothing_that_is_shown(
-    app: FastAPI, client: httpx2.AsyncClient, database: Database
+    app: Starlette, client: httpx2.AsyncClient, database: Database
 ) -> None:
     async with open_server(client, database) as server:
         job_id = await ask_for_job(client, server)

@@ -9,7 +9,7 @@ from urllib.parse import urldefrag
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.docs import contents
 from api.docs.contents import read_pages
@@ -52,7 +52,7 @@ def document() -> dict[str, Any]:
 @pytest.fixture
 async def client(document: dict[str, Any]) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of the documentation alone: it needs no database."""
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = Starlette()
     add_docs(app, lambda: document)
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://docs.example") as client:

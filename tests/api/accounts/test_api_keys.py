@@ -3,14 +3,14 @@ import hashlib
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import open_client
 from tests.databases import Database
 
 
 async def test_a_key_is_shown_once_works_and_is_kept_as_a_hash(
-    client: httpx2.AsyncClient, app: FastAPI, database: Database
+    client: httpx2.AsyncClient, app: Starlette, database: Database
 ) -> None:
     created = (await client.post("/api/apiKey.create", json={"name": "ci"})).json()
 
@@ -39,7 +39,7 @@ async def test_a_whole_number_may_be_written_with_a_fraction(
 
 
 async def test_a_key_that_has_expired_is_401(
-    client: httpx2.AsyncClient, app: FastAPI, database: Database
+    client: httpx2.AsyncClient, app: Starlette, database: Database
 ) -> None:
     body = {"name": "short", "expiresInSeconds": 60}
     created = (await client.post("/api/apiKey.create", json=body)).json()
@@ -53,7 +53,7 @@ async def test_a_key_that_has_expired_is_401(
     assert (before.status_code, after.status_code) == (200, 401)
 
 
-async def test_a_removed_key_is_401(client: httpx2.AsyncClient, app: FastAPI) -> None:
+async def test_a_removed_key_is_401(client: httpx2.AsyncClient, app: Starlette) -> None:
     created = (await client.post("/api/apiKey.create", json={"name": "ci"})).json()
     chosen = {"apiKeyId": created["apiKeyId"]}
 
@@ -77,7 +77,7 @@ async def test_the_last_admin_key_stays(client: httpx2.AsyncClient, database: Da
 
 
 async def test_two_admins_cannot_remove_one_another_at_once(
-    client: httpx2.AsyncClient, app: FastAPI
+    client: httpx2.AsyncClient, app: Starlette
 ) -> None:
     created = (
         await client.post("/api/apiKey.create", json={"name": "second", "role": "admin"})

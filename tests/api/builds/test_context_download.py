@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from shared.jobs.store.release import Released
 from tests.api.asking import ADMIN_KEY, create_application, open_client, upload_context
@@ -53,7 +53,7 @@ async def build(client: httpx2.AsyncClient, application_id: str) -> dict[str, An
 
 
 @pytest.fixture
-async def nobody(app: FastAPI) -> Any:
+async def nobody(app: Starlette) -> Any:
     async with open_client(app, None) as client:
         yield client
 
@@ -168,7 +168,7 @@ async def test_nobody_learns_whether_there_is_a_context(scenario: ContextScenari
 
 
 async def test_a_context_that_is_gone_from_the_disk_is_not_found(
-    scenario: ContextScenario, app: FastAPI
+    scenario: ContextScenario, app: Starlette
 ) -> None:
     app.state.resources.contexts.remove(scenario.context_id)
 

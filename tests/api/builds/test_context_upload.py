@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 from api.errors import IncompleteUploadError
@@ -137,7 +137,7 @@ async def test_an_upload_that_cannot_be_stored_is_refused_and_leaves_nothing(
 
 
 async def test_nobody_sends_without_a_key_or_to_another_organization(
-    app: FastAPI,
+    app: Starlette,
     stranger: httpx2.AsyncClient,
     chosen: dict[str, str],
     stored: Path,
@@ -228,7 +228,7 @@ async def test_an_upload_is_rate_limited_as_every_call(settings: ApiSettings, st
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(
-    app: FastAPI, chosen: dict[str, str], stored: Path, database: Database
+    app: Starlette, chosen: dict[str, str], stored: Path, database: Database
 ) -> None:
     head = (
         f"POST {URL}?applicationId={chosen['applicationId']} HTTP/1.1\r\nHost: api.test\r\n"

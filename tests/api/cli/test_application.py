@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.cli.test_deploy import run
 from tests.api.deployments.test_control import (
@@ -19,7 +19,7 @@ from tests.databases import Database
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 

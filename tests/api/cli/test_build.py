@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
 from api.cli.build import SseEvent, read_events
 from tests.api.asking import ADMIN_KEY, create_application, create_registry
@@ -22,7 +22,7 @@ DIGEST = f"sha256:{'a' * 64}"
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import ADMIN_KEY
 from tests.api.deploying import (
@@ -30,7 +30,7 @@ PULLED = {"reference": "x", "digest": DIGEST}
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from shared.ssh.keys import DeployKey, show_fingerprint
 from tests.api.asking import ADMIN_KEY, create_application, show_application
@@ -15,7 +15,7 @@ from tests.api.events.reading import serving
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 

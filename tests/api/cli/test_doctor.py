@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 from aiohttp import web
-from fastapi import FastAPI
 from pydantic import SecretStr
 from rich.console import Console
+from starlette.applications import Starlette
 
 from api.cli.client import ClientSettings
 from api.cli.doctor import Check, examine, show
@@ -30,7 +30,7 @@ AWAY = {"code": "engine_unreachable", "message": "no Engine answers", "remedy": 
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 
@@ -199,7 +199,7 @@ async def test_doctor_says_that_there_is_no_api(database: Database) -> None:
     assert wrong(nobody) == wrong(junk) == ["API"]
 
 
-async def test_the_database_being_away_hides_the_rest(url: str, app: FastAPI) -> None:
+async def test_the_database_being_away_hides_the_rest(url: str, app: Starlette) -> None:
     await app.state.resources.pool.close()
 
     assert wrong(await ask(url)) == ["database", "API key"]

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 import typer
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from api.cli.main import app as commands
@@ -153,7 +153,7 @@ COMMANDS = {
 class Recorder:
     """The API, and what it was asked: the path, the body, the Idempotency-Key."""
 
-    app: FastAPI
+    app: Starlette
     requested: list[tuple[str, bytes, bytes]] = field(default_factory=list)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -197,7 +197,7 @@ async def scene(
 
 
 @pytest.fixture
-async def terminal(app: FastAPI, scene: Scene) -> AsyncIterator[Terminal]:
+async def terminal(app: Starlette, scene: Scene) -> AsyncIterator[Terminal]:
     recorder = Recorder(app)
     async with serving(app, recorder) as (_, url):
         yield Terminal(url, recorder)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
@@ -19,7 +19,7 @@ from worker.local.processes import free_port
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     async with serving(app) as (_, url):
         yield url
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import create_application, open_client, show_application
 from tests.api.deploying import DIGEST, create_deployable, deploy, reconcile
@@ -138,7 +138,7 @@ async def test_an_application_is_deleted_under_dokploys_name(client: httpx2.Asyn
 
 
 async def test_health_is_public_and_the_version_is_dokploys(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     async with open_client(app, None) as nobody:
         healthy = await nobody.get("/api/trpc/settings.health")
@@ -152,7 +152,7 @@ async def test_health_is_public_and_the_version_is_dokploys(
 
 
 async def test_a_key_is_made_and_deleted_as_dokploys_clients_do(
-    app: FastAPI, client: httpx2.AsyncClient
+    app: Starlette, client: httpx2.AsyncClient
 ) -> None:
     organization_id = (await ask(client, "user.get"))["organizationId"]
     wanted = {

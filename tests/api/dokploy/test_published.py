@@ -4,7 +4,7 @@ import re
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.http.published import DIFFERENCES, DIFFERS, REASONS, WORKS, read_published
 from api.routers import PROCEDURES
@@ -54,7 +54,7 @@ async def test_a_name_that_dokploy_does_not_have_either_is_a_404(
 
 
 @pytest.mark.parametrize("name", ["mariadb.create", "domain.all"])
-async def test_a_caller_without_a_key_learns_nothing_of_it(app: FastAPI, name: str) -> None:
+async def test_a_caller_without_a_key_learns_nothing_of_it(app: Starlette, name: str) -> None:
     async with open_client(app, None) as nobody:
         assert (await nobody.post(f"/api/{name}", json={})).status_code == 401
 

@@ -2,14 +2,14 @@ from collections.abc import AsyncIterator
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.events.reading import serving
 from tests.api.fleet import TestServer
 
 
 @pytest.fixture
-async def url(app: FastAPI) -> AsyncIterator[str]:
+async def url(app: Starlette) -> AsyncIterator[str]:
     """The application on a socket."""
     async with serving(app) as (_, url):
         yield url

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.__main__ import Server
 from tests.api.asking import ADMIN_KEY
@@ -96,7 +96,7 @@ async def open_reader(
 
 
 @asynccontextmanager
-async def serving(app: FastAPI, front: Any = None) -> AsyncIterator[tuple[Server, str]]:
+async def serving(app: Starlette, front: Any = None) -> AsyncIterator[tuple[Server, str]]:
     """The application, already in its lifespan, on a socket; stopped as a signal would.
 
     ``front`` is what answers in its place, if there is something before it.

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.events.feed import Feeds
 from api.events.wire import COMMENT
@@ -184,7 +184,7 @@ async def test_a_job_that_is_pruned_while_it_is_watched_ends_the_stream(
 
 
 async def test_many_readers_of_one_job_see_the_same_by_one_listener(
-    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+    app: Starlette, url: str, job_id: str, server: TestServer, database: Database
 ) -> None:
     feeds: Feeds = app.state.resources.feeds
     async with AsyncExitStack() as stack:
@@ -206,7 +206,7 @@ async def test_many_readers_of_one_job_see_the_same_by_one_listener(
 
 
 async def test_a_slow_reader_is_not_queued_for_and_misses_no_event(
-    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+    app: Starlette, url: str, job_id: str, server: TestServer, database: Database
 ) -> None:
     feeds: Feeds = app.state.resources.feeds
     job = await server.next_job()
@@ -270,7 +270,7 @@ async def test_a_stream_survives_the_loss_of_its_listener_and_of_its_pool(
 
 
 async def test_forged_notifications_change_nothing(
-    app: FastAPI, url: str, job_id: str, server: TestServer, database: Database
+    app: Starlette, url: str, job_id: str, server: TestServer, database: Database
 ) -> None:
     async with open_reader(url, job_id) as reader:
         await reader.until("snapshot", state="queued")
@@ -283,7 +283,7 @@ async def test_forged_notifications_change_nothing(
     assert reader.ids == [1, 2, 3, 4, 5]
 
 
-async def test_a_quiet_line_is_kept_alive_with_comments(app: FastAPI, job_id: str) -> None:
+async def test_a_quiet_line_is_kept_alive_with_comments(app: Starlette, job_id: str) -> None:
     held = app.state.resources
     source = Source(held.feeds, held.readers, held.pool, comment_every=timedelta(milliseconds=20))
     opening = Opening(
@@ -299,7 +299,7 @@ async def test_a_quiet_line_is_kept_alive_with_comments(app: FastAPI, job_id: st
 
 
 async def test_streams_end_in_order_when_the_process_stops(
-    app: FastAPI, job_id: str, server: TestServer
+    app: Starlette, job_id: str, server: TestServer
 ) -> None:
     loop = asyncio.get_running_loop()
     async with serving(app) as (process, url), open_reader(url, job_id) as reader:
@@ -314,7 +314,7 @@ async def test_streams_end_in_order_when_the_process_stops(
 
 
 async def test_a_process_that_stops_or_is_full_takes_no_new_reader(
-    app: FastAPI, client: httpx2.AsyncClient, job_id: str
+    app: Starlette, client: httpx2.AsyncClient, job_id: str
 ) -> None:
     app.state.resources.feeds.leave()
 
@@ -325,7 +325,7 @@ async def test_a_process_that_stops_or_is_full_takes_no_new_reader(
 
 
 async def test_a_key_with_its_share_of_streams_is_refused_and_another_key_is_served(
-    app: FastAPI, url: str, client: httpx2.AsyncClient, job_id: str
+    app: Starlette, url: str, client: httpx2.AsyncClient, job_id: str
 ) -> None:
     places = app.state.resources.readers.limit
     places.per_key = 2
@@ -342,7 +342,7 @@ async def test_a_key_with_its_share_of_streams_is_refused_and_another_key_is_ser
 
 
 async def test_an_organization_with_its_share_of_streams_is_refused_and_another_one_is_served(
-    app: FastAPI,
+    app: Starlette,
     client: httpx2.AsyncClient,
     stranger: httpx2.AsyncClient,
     job_id: str,
@@ -365,7 +365,7 @@ async def organizations(client: httpx2.AsyncClient) -> set[str]:
 
 
 async def test_many_streams_that_are_opened_at_once_are_no_more_than_the_share(
-    app: FastAPI, url: str, job_id: str
+    app: Starlette, url: str, job_id: str
 ) -> None:
     places = app.state.resources.readers.limit
     places.per_key = 3

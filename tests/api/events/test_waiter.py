@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.events.waiter import Waiter
 from shared.database import open_pool
@@ -35,7 +35,7 @@ async def job(client: httpx2.AsyncClient, server: TestServer) -> str:
 
 
 async def test_a_forged_notification_ends_no_wait(
-    app: FastAPI, job: str, database: Database
+    app: Starlette, job: str, database: Database
 ) -> None:
     resources = app.state.resources
     [[organization]] = database.execute("SELECT organization_id FROM job")
@@ -51,7 +51,7 @@ async def test_a_forged_notification_ends_no_wait(
 
 
 async def test_a_job_that_had_ended_before_is_seen_at_once(
-    app: FastAPI, job: str, server: TestServer, database: Database
+    app: Starlette, job: str, server: TestServer, database: Database
 ) -> None:
     await server.succeed_next({"reference": "x"})
     resources = app.state.resources
@@ -76,7 +76,7 @@ async def test_a_wait_ends_without_any_notification(
 
 
 async def test_a_wait_survives_the_loss_of_its_listener(
-    app: FastAPI, job: str, server: TestServer, database: Database
+    app: Starlette, job: str, server: TestServer, database: Database
 ) -> None:
     resources = app.state.resources
     [[organization]] = database.execute("SELECT organization_id FROM job")

@@ -4,7 +4,7 @@ import json
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import create_registry, open_client
 
@@ -79,7 +79,7 @@ async def test_an_error_is_plain(client: httpx2.AsyncClient) -> None:
     }
 
 
-async def test_without_a_key_even_a_bad_body_is_401(app: FastAPI) -> None:
+async def test_without_a_key_even_a_bad_body_is_401(app: Starlette) -> None:
     async with open_client(app, None) as nobody:
         answer = await nobody.post(f"{T}registry.create", content=b"{", headers=JSON)
 

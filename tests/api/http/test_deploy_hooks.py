@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import create_application, create_registry, open_client
 from tests.api.deploy_hooks.test_pushes import GITHUB, HUB, distribution
@@ -65,7 +65,9 @@ async def create_hook(
 
 
 @pytest.fixture
-async def hook(client: httpx2.AsyncClient, app: FastAPI, server: TestServer) -> AsyncIterator[Hook]:
+async def hook(
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer
+) -> AsyncIterator[Hook]:
     async with open_client(app, None) as caller:
         yield await create_hook(client, caller, server, tagFilter="1.*")
 
@@ -153,7 +155,7 @@ async def test_a_caller_without_the_secret_deploys_nothing(
 
 
 async def test_a_sender_that_cannot_sign_may_be_let_in_by_its_url(
-    client: httpx2.AsyncClient, app: FastAPI, server: TestServer
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer
 ) -> None:
     async with open_client(app, None) as caller:
         hook = await create_hook(client, caller, server, "team/app", requireSignature=False)
@@ -242,7 +244,7 @@ async def test_a_push_for_something_else_is_answered_and_ignored(
 
 @pytest.fixture
 async def open_hook(
-    client: httpx2.AsyncClient, app: FastAPI, server: TestServer
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer
 ) -> AsyncIterator[Hook]:
     async with open_client(app, None) as caller:
         yield await create_hook(client, caller, server, tagFilter="*")
@@ -281,7 +283,7 @@ async def test_an_application_that_is_built_by_now_is_left_alone(
 
 
 async def test_pushes_by_its_own_builds_start_no_loop(
-    client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer, database: Database
 ) -> None:
     registry = await create_registry(client, imagePrefix="team/")
     settings = {"appName": "app", "buildRegistryId": registry["registryId"]}
@@ -323,7 +325,7 @@ async def test_an_unknown_token_is_not_found(hook: Hook, path: str) -> None:
     assert answer.status_code == 404
 
 
-async def test_wrong_secrets_from_one_address_are_slowed(hook: Hook, app: FastAPI) -> None:
+async def test_wrong_secrets_from_one_address_are_slowed(hook: Hook, app: Starlette) -> None:
     app.state.resources.guesses.clock = lambda: 1000.0
     body = distribution("1.0")
     await hook.deployed(body)

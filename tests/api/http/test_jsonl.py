@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import httpx2
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.http.trpc.protocol import MAX_BATCH_CALLS
 from tests.api.asking import HUB, open_client, until
@@ -90,7 +90,7 @@ async def test_an_error_of_the_whole_request_is_that_of_each_call_and_nothing_ha
     assert (await client.get("/api/registry.all")).json() == []
 
 
-async def test_an_unknown_key_is_refused_line_by_line(app: FastAPI, database: Database) -> None:
+async def test_an_unknown_key_is_refused_line_by_line(app: Starlette, database: Database) -> None:
     async with open_client(app, "nobody's key") as nobody:
         answer = await nobody.post(
             f"{T}registry.create?batch=1", json={"0": {"json": HUB}}, headers=LINES

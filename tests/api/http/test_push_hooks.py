@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import create_application, create_registry, open_client
 from tests.api.deploy_hooks.test_commits import AFTER, GITHUB, GITLAB
@@ -37,7 +37,9 @@ async def create_hook(
 
 
 @pytest.fixture
-async def hook(client: httpx2.AsyncClient, app: FastAPI, server: TestServer) -> AsyncIterator[Hook]:
+async def hook(
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer
+) -> AsyncIterator[Hook]:
     async with open_client(app, None) as caller:
         yield await create_hook(client, caller, server, pathFilters=["src/*"])
 

@@ -7,7 +7,7 @@ from operator import getitem
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.routers import PROCEDURES
 from tests.api.asking import create_registry, open_client
@@ -40,7 +40,7 @@ async def test_a_wrong_method_is_404_like_an_unknown_path(
     assert (answer.status_code, answer.json()["message"]) == (404, "Not found")
 
 
-async def test_without_a_key_every_path_is_401(app: FastAPI) -> None:
+async def test_without_a_key_every_path_is_401(app: Starlette) -> None:
     async with open_client(app, None) as nobody:
         answers = [await nobody.get(f"/api/{path}") for path in ("registry.all", "registry.nosuch")]
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import HUB, create_registry, open_client
 
@@ -143,7 +143,7 @@ async def test_a_query_asked_by_post_is_405(client: httpx2.AsyncClient) -> None:
     assert answer.text == fails(expected, -32005, "METHOD_NOT_SUPPORTED", 405, "registry.one")
 
 
-async def test_an_unknown_key_is_401_even_with_a_bad_body(app: FastAPI) -> None:
+async def test_an_unknown_key_is_401_even_with_a_bad_body(app: Starlette) -> None:
     async with open_client(app, "nobody's key") as nobody:
         answer = await nobody.post(f"{T}registry.create?batch=1", json={"0": {"json": {}}})
 

@@ -2,7 +2,7 @@
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.errors import TooManyFailuresError
 from api.limits.guess_limit import MAX_ADDRESSES, GuessLimit
@@ -19,14 +19,14 @@ class Clock:
 
 
 @pytest.fixture
-def app(app: FastAPI) -> FastAPI:
+def app(app: Starlette) -> Starlette:
     """Its budgets do not fill up again within a test."""
     app.state.resources.guesses.clock = Clock()
     return app
 
 
 async def test_an_address_with_too_many_wrong_keys_is_refused_before_the_database_is_asked(
-    app: FastAPI, client: httpx2.AsyncClient
+    app: Starlette, client: httpx2.AsyncClient
 ) -> None:
     await client.get("/api/registry.all")
     async with open_client(app, None) as guesser:
@@ -55,7 +55,7 @@ async def test_an_address_with_too_many_wrong_keys_is_refused_before_the_databas
 
 
 @pytest.mark.parametrize("path", ["/api/deploy/guess", "/api/contexts/nothing"])
-async def test_wrong_tokens_are_slowed_as_wrong_keys_are(app: FastAPI, path: str) -> None:
+async def test_wrong_tokens_are_slowed_as_wrong_keys_are(app: Starlette, path: str) -> None:
     async with open_client(app, None) as guesser:
         statuses = []
         for number in range(LIMIT + 1):
@@ -70,7 +70,7 @@ async def test_wrong_tokens_are_slowed_as_wrong_keys_are(app: FastAPI, path: str
 
 
 async def test_a_key_that_is_removed_is_a_wrong_one_from_then_on(
-    app: FastAPI, client: httpx2.AsyncClient
+    app: Starlette, client: httpx2.AsyncClient
 ) -> None:
     created = (await client.post("/api/apiKey.create", json={"name": "x"})).json()
     async with open_client(app, created["key"]) as other:
@@ -106,7 +106,7 @@ def test_addresses_and_good_keys_are_kept_in_bounds() -> None:
 
 
 async def test_a_line_of_the_log_says_who_asked_from_where(
-    app: FastAPI, client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+    app: Starlette, client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [key] = (await client.get("/api/apiKey.all")).json()
     async with open_client(app, "wharf_wrong-key") as nobody:

@@ -14,8 +14,8 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
 from sqlalchemy import event
+from starlette.applications import Starlette
 
 from shared.settings import ApiSettings
 from tests.api.asking import ADMIN_KEY, until
@@ -91,7 +91,9 @@ async def test_a_caller_gets_the_id_of_its_job_when_the_process_stops_and_the_jo
     assert await asyncio.to_thread(child.process.wait, 10) == 0
 
 
-async def test_a_used_up_pool_is_busy_and_no_hang(app: FastAPI, client: httpx2.AsyncClient) -> None:
+async def test_a_used_up_pool_is_busy_and_no_hang(
+    app: Starlette, client: httpx2.AsyncClient
+) -> None:
     pool = app.state.resources.pool
     pool.timeout = 0.2
     async with AsyncExitStack() as stack:
@@ -108,7 +110,7 @@ async def test_a_used_up_pool_is_busy_and_no_hang(app: FastAPI, client: httpx2.A
     assert after.status_code == 200
 
 
-async def test_a_full_queue_is_busy_at_once(app: FastAPI, client: httpx2.AsyncClient) -> None:
+async def test_a_full_queue_is_busy_at_once(app: Starlette, client: httpx2.AsyncClient) -> None:
     pool = app.state.resources.pool
     pool.max_waiting = 2
     async with AsyncExitStack() as stack:
@@ -123,7 +125,7 @@ async def test_a_full_queue_is_busy_at_once(app: FastAPI, client: httpx2.AsyncCl
     assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503, 503]
 
 
-async def test_used_up_sessions_are_busy_too(app: FastAPI, client: httpx2.AsyncClient) -> None:
+async def test_used_up_sessions_are_busy_too(app: Starlette, client: httpx2.AsyncClient) -> None:
     sessions = app.state.resources.sessions
     engine = sessions.kw["bind"]
     engine.pool._timeout = 0.2
@@ -137,7 +139,7 @@ async def test_used_up_sessions_are_busy_too(app: FastAPI, client: httpx2.AsyncC
 
 
 async def test_a_key_with_its_share_of_waits_is_refused_before_there_is_a_job(
-    client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer, database: Database
 ) -> None:
     places = app.state.resources.waits
     places.per_key = 0
@@ -155,7 +157,7 @@ async def test_a_key_with_its_share_of_waits_is_refused_before_there_is_a_job(
 
 
 async def test_a_database_that_is_gone_is_not_called_busy(
-    client: httpx2.AsyncClient, app: FastAPI
+    client: httpx2.AsyncClient, app: Starlette
 ) -> None:
     await app.state.resources.pool.close()
 
@@ -165,7 +167,7 @@ async def test_a_database_that_is_gone_is_not_called_busy(
 
 
 async def test_a_transaction_that_was_ended_while_its_process_was_frozen_can_be_sent_again(
-    client: httpx2.AsyncClient, app: FastAPI
+    client: httpx2.AsyncClient, app: Starlette
 ) -> None:
     engine = app.state.resources.sessions.kw["bind"].sync_engine
 

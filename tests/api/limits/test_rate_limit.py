@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 import redis
-from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.applications import Starlette
 
 from api.errors import RateLimitedError
 from api.limits.rate_limit import TIMEOUT, RateLimiter, Usage
@@ -55,7 +55,7 @@ class Clock:
 
 
 @asynccontextmanager
-async def limited(settings: ApiSettings, url: str, limit: int = LIMIT) -> AsyncIterator[FastAPI]:
+async def limited(settings: ApiSettings, url: str, limit: int = LIMIT) -> AsyncIterator[Starlette]:
     """An API process with a limit."""
     changed = {**settings.model_dump(), "broker_url": url, "api_rate_per_minute": limit}
     app = create_app(ApiSettings.model_validate(changed))
@@ -143,7 +143,7 @@ def counted(admin: "redis.Redis") -> int:
     return sum(int(admin.get(key) or 0) for key in admin.keys("limit:*"))
 
 
-def usage_of(app: FastAPI) -> Usage:
+def usage_of(app: Starlette) -> Usage:
     limiter: RateLimiter = app.state.resources.limiter
     [usage] = limiter._usages.values()
     return usage

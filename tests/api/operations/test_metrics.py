@@ -9,11 +9,11 @@ from typing import Any
 import httpx2
 import psycopg
 import pytest
-from fastapi import FastAPI
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
+from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from api.operations.http_metrics import CountRequests, HttpMetrics
@@ -35,7 +35,7 @@ def database(own_database: Database) -> Database:
     return own_database
 
 
-async def scrape(app: FastAPI) -> Samples:
+async def scrape(app: Starlette) -> Samples:
     """All samples, counted afresh."""
     answer = await Metrics().answer(app.state.resources)
     return parse(bytes(answer.body).decode())
@@ -66,7 +66,7 @@ async def pull(client: httpx2.AsyncClient, image: str = "nginx") -> str:
     return str(answer.json()["jobId"])
 
 
-async def test_an_empty_control_plane_has_metrics_too(app: FastAPI) -> None:
+async def test_an_empty_control_plane_has_metrics_too(app: Starlette) -> None:
     samples = await scrape(app)
 
     assert at(samples, "controls") == 0
@@ -86,7 +86,7 @@ async def test_an_empty_control_plane_has_metrics_too(app: FastAPI) -> None:
     assert at(samples, "http_requests_total", procedure="other", status="200") == 0
 
 
-async def test_a_broker_that_fills_is_reported(app: FastAPI, database: Database) -> None:
+async def test_a_broker_that_fills_is_reported(app: Starlette, database: Database) -> None:
     database.execute(
         "INSERT INTO control (control_id, version, broker_error, broker_memory)"
         " VALUES ('c', '0', 'full', 0.95)"
@@ -98,7 +98,7 @@ async def test_a_broker_that_fills_is_reported(app: FastAPI, database: Database)
 
 
 async def test_digests_that_control_asked_for_are_counted_by_outcome(
-    app: FastAPI, client: httpx2.AsyncClient, database: Database, server: TestServer
+    app: Starlette, client: httpx2.AsyncClient, database: Database, server: TestServer
 ) -> None:
     checks = [("missing", None), ("not_reached", "dns_failure"), ("not_reached", "dns_failure")]
     for number, (outcome, code) in enumerate(checks):
@@ -114,7 +114,7 @@ async def test_digests_that_control_asked_for_are_counted_by_outcome(
 
 
 async def test_waiting_running_and_ended_jobs_are_counted(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     await pull(client, "a")
     job = await server.next_job()
@@ -149,7 +149,7 @@ async def test_waiting_running_and_ended_jobs_are_counted(
 
 
 async def test_a_lost_lease_and_the_retry_are_counted_however_long_the_job_runs(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     await pull(client)
     await server.next_job()
@@ -165,7 +165,7 @@ async def test_a_lost_lease_and_the_retry_are_counted_however_long_the_job_runs(
         assert at(samples, "jobs_failed_before", kind="image.pull", state="running") == 1
 
 
-async def scrape_at(app: FastAPI, later: timedelta) -> Samples:
+async def scrape_at(app: Starlette, later: timedelta) -> Samples:
     """As if the jobs were so much older."""
     metrics = Metrics(clock=lambda: time.time() + later.total_seconds())
     answer = await metrics.answer(app.state.resources)
@@ -177,7 +177,7 @@ async def scrape_at(app: FastAPI, later: timedelta) -> Samples:
 
 
 async def test_servers_are_online_away_or_new(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     for name in ("never", "gone"):
         await client.post("/api/server.create", json={"name": name})
@@ -194,7 +194,7 @@ async def test_servers_are_online_away_or_new(
 
 
 async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
-    app: FastAPI, database: Database
+    app: Starlette, database: Database
 ) -> None:
     for row, next_at in (("a", "now()"), ("b", "now()"), ("c", "now() - interval '3 minutes'")):
         database.execute(
@@ -208,7 +208,7 @@ async def test_rows_that_control_sets_aside_are_counted_until_they_are_handled(
 
 
 async def test_the_page_needs_no_key_names_nothing_and_is_kept_for_five_seconds(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     async with open_client(app, None) as nobody:
         before = await nobody.get("/metrics")
@@ -223,7 +223,7 @@ async def test_the_page_needs_no_key_names_nothing_and_is_kept_for_five_seconds(
 
 
 async def test_open_streams_are_counted(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     job_id = await pull(client)
     async with serving(app) as (_, url), open_reader(url, job_id) as reader:
@@ -232,14 +232,14 @@ async def test_open_streams_are_counted(
         assert at(await scrape(app), "event_readers") == 1
 
 
-async def test_without_the_database_it_is_503(app: FastAPI) -> None:
+async def test_without_the_database_it_is_503(app: Starlette) -> None:
     await app.state.resources.pool.close()
     async with open_client(app, None) as nobody:
         assert (await nobody.get("/metrics")).status_code == 503
 
 
 async def test_durations_are_counted_in_every_bucket_that_holds_them(
-    app: FastAPI, database: Database
+    app: Starlette, database: Database
 ) -> None:
     for up_to, jobs, seconds in ((0.5, 3, 1.2), (60.0, 2, 80.0), (70.0, 1, 65.0)):
         database.execute(
@@ -260,7 +260,7 @@ async def test_durations_are_counted_in_every_bucket_that_holds_them(
 
 
 async def test_requests_are_counted_by_procedure_and_status_and_none_makes_a_label(
-    app: FastAPI, client: httpx2.AsyncClient
+    app: Starlette, client: httpx2.AsyncClient
 ) -> None:
     for path in ("registry.all", "registry.all", "secret-name.one", "job.one?jobId=secret-id"):
         await client.get(f"/api/{path}")
@@ -339,7 +339,7 @@ async def test_nothing_scans_the_jobs_that_ended_long_ago(
 
 
 async def test_services_of_all_control_processes_at_work_are_added_up(
-    app: FastAPI, database: Database
+    app: Starlette, database: Database
 ) -> None:
     for age, runs in (("0 s", 3), ("5 s", 4), ("11 s", 100)):
         database.execute(
@@ -358,7 +358,7 @@ async def test_services_of_all_control_processes_at_work_are_added_up(
 
 
 async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown(
-    app: FastAPI, client: httpx2.AsyncClient, database: Database
+    app: Starlette, client: httpx2.AsyncClient, database: Database
 ) -> None:
     keys = {"kind": "ecr", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "secret"}
     cloud = {"registryUrl": "123456789012.dkr.ecr.eu-central-1.amazonaws.com", "credential": keys}

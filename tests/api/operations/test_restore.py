@@ -5,7 +5,7 @@ import os
 import sys
 
 import httpx2
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from tests.api.asking import ADMIN_KEY
 from tests.api.events.reading import serving
@@ -100,7 +100,7 @@ async def wharf_resume(url: str, *words: str) -> tuple[int | None, list[str]]:
 
 
 async def test_wharf_resume_lists_first_and_lets_jobs_run_when_asked(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     held = await pull(client)
     database.execute("UPDATE api_key SET name = E'first [bold]key\\x1b[2J'")

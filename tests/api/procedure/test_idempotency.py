@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from api.http.plain import WARNINGS
 from api.routers import PROCEDURES
@@ -330,7 +330,7 @@ def test_each_procedure_that_submits_a_job_takes_a_key() -> None:
 
 
 async def test_stored_answers_contain_no_password(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer, database: Database
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer, database: Database
 ) -> None:
     requested = asyncio.create_task(ask(client, "registry.testRegistry", AD_HOC))
     await server.succeed_next(good_report())

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from shared.credentials.ecr import EcrSource
 from shared.credentials.kinds import parse_source, source_context
@@ -313,7 +313,7 @@ async def test_a_caller_that_prefers_not_to_wait_gets_the_job(
 
 
 async def test_a_caller_that_goes_away_cancels_its_test(
-    client: httpx2.AsyncClient, app: FastAPI, server: TestServer, database: Database
+    client: httpx2.AsyncClient, app: Starlette, server: TestServer, database: Database
 ) -> None:
     messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     sent: list[Any] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from shared.vault import PrivateKey
 from tests.api.asking import open_client
@@ -158,7 +158,7 @@ async def test_a_bad_proof_is_refused_and_leaves_the_token_good(
     assert (await enrol(client, created["joinToken"])).status_code == 200
 
 
-async def test_enrolment_asks_for_no_api_key_in_any_dialect(app: FastAPI) -> None:
+async def test_enrolment_asks_for_no_api_key_in_any_dialect(app: Starlette) -> None:
     async with open_client(app, None) as nobody:
         proof = {"joinToken": "x", "publicKey": GOOD_KEY, "roleVerifier": make_verifier("p")}
         bare = await nobody.post("/api/trpc/server.enroll", json=proof)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -30,25 +30,24 @@ async def answer_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)
 
 
-def make_app() -> FastAPI:
-    app = FastAPI(exception_handlers={ClientDisconnect: answer_nobody})
-
-    @app.get("/")
-    async def show() -> Response:
+def make_app() -> Starlette:
+    async def show(_request: Request) -> Response:
         return Response(b"shown")
 
-    @app.get("/large")
-    async def show_large() -> Response:
+    async def show_large(_request: Request) -> Response:
         return Response(bytes(LARGE))
 
-    @app.post("/")
     async def take(request: Request) -> Response:
         return Response(str(len(await request.body())))
 
-    @app.post("/early")
-    async def refuse() -> Response:
+    async def refuse(_request: Request) -> Response:
         return Response(status_code=401)
 
+    app = Starlette(exception_handlers={ClientDisconnect: answer_nobody})
+    app.add_route("/", show, methods=["GET"])
+    app.add_route("/", take, methods=["POST"])
+    app.add_route("/large", show_large, methods=["GET"])
+    app.add_route("/early", refuse, methods=["POST"])
     return app
 
 

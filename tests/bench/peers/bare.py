@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
 from sqlalchemy import JSON
 from sqlmodel import Field, SQLModel
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from api.procedure.sessions import Sessions, open_sessions
 from shared.database import Pool, open_pool
@@ -51,7 +53,7 @@ class BareJob(SQLModel, table=True):
 
 
 @asynccontextmanager
-async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
     url = os.environ["WHARF_DATABASE_URL"]
     async with open_pool(url) as pool, open_sessions(url) as sessions:
         pools.append(pool)
@@ -59,24 +61,26 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-app = FastAPI(lifespan=lifespan)
-
-
-@app.post("/bare")
-async def insert(requested: RequestInput) -> dict[str, str]:
+async def insert(request: Request) -> Response:
+    requested = RequestInput.model_validate_json(await request.body())
     job_id = make_id()
     values = (job_id, "organization", requested.server_id, Jsonb({"reference": requested.image}))
     async with pools[0].connection() as connection:
         await connection.execute(INSERT, values)
-    return {"jobId": job_id}
+    return JSONResponse({"jobId": job_id})
 
 
-@app.post("/naive")
-async def insert_and_send(requested: RequestInput) -> dict[str, str]:
+async def insert_and_send(request: Request) -> Response:
+    requested = RequestInput.model_validate_json(await request.body())
     job_id = make_id()
     async with makers[0]() as session:
         command = {"reference": requested.image}
         session.add(BareJob(job_id=job_id, server_id=requested.server_id, command=command))
         await session.commit()
     celery.send_task("image.pull", args=[job_id, 1], queue="server.nobody")
-    return {"jobId": job_id}
+    return JSONResponse({"jobId": job_id})
+
+
+app = Starlette(lifespan=lifespan)
+app.add_route("/bare", insert, methods=["POST"])
+app.add_route("/naive", insert_and_send, methods=["POST"])
