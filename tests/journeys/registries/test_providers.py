@@ -27,7 +27,7 @@ from tests.fakes.providers.cloud import Cloud, Serve, names, open_clouds
 from tests.fakes.providers.ecr import EcrRegistry
 from tests.fakes.providers.ghcr import Ghcr
 from tests.fakes.providers.google import Google
-from tests.fakes.providers.hub import Hub
+from tests.fakes.providers.hub import Hub, Limit
 from tests.journeys.canary import files, leaks, record_traffic, spellings, tables
 from tests.journeys.jobs import Jobs
 from tests.serving import open_loop, serving
@@ -77,6 +77,7 @@ class World:
     engine: LocalEngine
     google: Google
     account: Account
+    hub: Hub
 
     def create(self, body: dict[str, str]) -> dict[str, Any]:
         """Create a registry of the seed; Google's with the key of its service account."""
@@ -121,7 +122,8 @@ def world() -> Iterator[World]:
         stack.callback(own.stop)
         google = Google(behind.host)
         account = Account(behind.host, services=aws.Aws(registry=behind.host))
-        clouds = (google, account, Acr(behind.host), Hub(behind.host), Ghcr(behind.host))
+        hub = Hub(behind.host)
+        clouds = (google, account, Acr(behind.host), hub, Ghcr(behind.host))
         ecr = EcrRegistry(behind.host)
         loop = stack.enter_context(open_loop())
         served = open_clouds(*clouds, ecr, authority=authority, listen=listen)
@@ -139,7 +141,7 @@ def world() -> Iterator[World]:
         server = plane.add_server(
             "providers", engine.docker_host, wrapper=(*namespace.wrapper, *room)
         )
-        yield World(plane, server, engine, google, account)
+        yield World(plane, server, engine, google, account, hub)
 
 
 def _start_engine(
@@ -281,6 +283,36 @@ def test_a_key_of_aws_gives_logins_to_an_engine_and_is_found_nowhere_on_the_serv
         ("memory of the worker", _memory(_worker_pid(world))),
     ]
     assert leaks(places, spellings(aws.SECRET, aws.KEY_ID)) == []
+
+
+def test_a_pull_beyond_the_limit_of_docker_hub_waits_for_its_next_window(
+    world: World, created: dict[str, dict[str, Any]]
+) -> None:
+    registry_id, server_id = created["Docker Hub"]["registryId"], world.server.server_id
+    references = []
+    for number in range(2):
+        local = f"journey-quota-{number}:1"
+        make_image(world.engine.docker_host, local, files={"bin/busybox": BUSYBOX}, seed=number)
+        pushed = world.jobs.ended(world.jobs.push(server_id, registry_id, local))
+        assert pushed["state"] == "succeeded", pushed["error"]
+        references.append(pushed["result"]["reference"])
+        world.docker("image", "rm", "--force", local, references[-1])
+    world.hub.limit = limit = Limit(1, timedelta(seconds=8))
+
+    first = world.jobs.ended(world.jobs.pull(server_id, registry_id, references[0]))
+    second = world.jobs.pull(server_id, registry_id, references[1])
+    waiting = world.jobs.until(second, _waits_for_quota)
+    ended = world.jobs.ended(second)
+
+    assert first["state"] == "succeeded", first["error"]
+    assert _waits_for_quota(waiting), waiting
+    assert (ended["state"], ended["failures"]) == ("succeeded", 0), ended["error"]
+    assert limit.counted == 2
+    assert world.stack.call("registry.one", {"registryId": registry_id})["quota"]["limit"] == 1
+
+
+def _waits_for_quota(job: dict[str, Any]) -> bool:
+    return job["waiting"] is not None and job["waiting"]["code"] == "quota"
 
 
 def _read(directory: Path) -> bytes:
