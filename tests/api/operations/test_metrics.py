@@ -388,7 +388,7 @@ async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown
 
 
 async def test_limits_of_registries_and_the_jobs_that_wait_for_them_are_counted(
-    app: FastAPI, client: httpx2.AsyncClient, server: TestServer
+    app: Starlette, client: httpx2.AsyncClient, server: TestServer
 ) -> None:
     assert at(await scrape(app), "registry_quota_remaining") is None
     seen = {"host": "docker.io", "limit": 100, "window_seconds": 3600}
