@@ -8,6 +8,7 @@ WharfError
 │   ├── NoEffectError           a field cannot take effect
 │   ├── InvalidSourceError      not a usable source of an application
 │   ├── InvalidUrlError         not a usable URL of a webhook
+│   ├── InvalidCertificateError not a usable certificate or key of a registry
 │   ├── NoContextError          no context was uploaded for the build
 │   ├── ChecksumError           an upload's checksum differs from the declared one
 │   ├── IncompleteUploadError   an upload broke off
@@ -68,6 +69,10 @@ class InvalidSourceError(InvalidInputError):
 
 class InvalidUrlError(InvalidInputError):
     code = "url_invalid"
+
+
+class InvalidCertificateError(InvalidInputError):
+    code = "certificate_invalid"
 
 
 class NoContextError(InvalidInputError):

@@ -25,6 +25,7 @@ class FaultCode(StrEnum):
     TLS_NOT_OFFERED = "tls_not_offered"
     TLS_FAILED = "tls_failed"
     TLS_CLIENT_CERT = "tls_client_cert"
+    PLAIN_HTTP_REFUSED = "plain_http_refused"
     HTTP_TO_HTTPS = "http_to_https"
     AUTH_BAD_CREDENTIALS = "auth_bad_credentials"
     AUTH_MISSING = "auth_missing"
@@ -150,8 +151,9 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TLS_UNKNOWN_CA: Verdict(
         retryable=False,
-        remedy="Add the registry's CA to this server's trusted certificates, and for Docker to "
-        "/etc/docker/certs.d/HOST:PORT/ca.crt (no restart needed).",
+        remedy="Store the registry's CA with registry.update (caCertificate), and for Docker in "
+        "/etc/docker/certs.d/HOST:PORT/ca.crt (no restart needed), or let the worker put it there "
+        "(installCa: true).",
         certain=False,
     ),
     FaultCode.TLS_EXPIRED: Verdict(
@@ -164,8 +166,9 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TLS_NOT_OFFERED: Verdict(
         retryable=False,
-        remedy="The registry uses plain HTTP: enable TLS, or add it to insecure-registries of the "
-        "server's Docker Engine.",
+        remedy="The registry uses plain HTTP: enable TLS. To use it as it is, an administrator has "
+        "to allow it with registry.update (plainHttp: true), and it has to be in "
+        "insecure-registries of the server's Docker Engine.",
         certain=False,
     ),
     FaultCode.TLS_FAILED: Verdict(
@@ -176,8 +179,16 @@ FAULTS: dict[FaultCode, Verdict] = {
     ),
     FaultCode.TLS_CLIENT_CERT: Verdict(
         retryable=False,
-        remedy="Store the client certificate that the registry requires, and its key, as "
-        "client.cert and client.key in /etc/docker/certs.d/HOST:PORT.",
+        remedy="Store the client certificate that the registry requires, and its key, with "
+        "registry.update (clientCertificate, clientKey), and for Docker as client.cert and "
+        "client.key in /etc/docker/certs.d/HOST:PORT, or let the worker put them there "
+        "(installCa: true).",
+    ),
+    FaultCode.PLAIN_HTTP_REFUSED: Verdict(
+        retryable=False,
+        remedy="Enable TLS at the registry. If the network in between is safe, let an "
+        "administrator allow plain HTTP with registry.update (plainHttp: true).",
+        certain=False,
     ),
     FaultCode.HTTP_TO_HTTPS: Verdict(
         retryable=False,

@@ -118,6 +118,7 @@ class WorkerSettings(Settings):
 
     ``url`` is the API's; the state directory stores it for later starts.
     ``host_paths`` are the directories that containers may mount, separated by colons.
+    ``certificates_dir`` is where the Engine looks for certificates of registries.
     """
 
     url: str | None = None
@@ -128,6 +129,7 @@ class WorkerSettings(Settings):
     registry_networks: str = DEFAULT_NETWORKS
     drain_seconds: float = 30
     host_paths: str = ""
+    certificates_dir: Path = Path("/etc/docker/certs.d")
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

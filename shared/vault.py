@@ -28,11 +28,11 @@ class SealContext:
     """The purpose of a secret; it opens only if every field is the same again.
 
     ``purpose`` is ``credential`` (a stored registry password), ``credential_source`` (a source of
-    such passwords, without username, of a registry or for a single job), ``password`` (given with a
-    single
-    job), ``login`` (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an
-    application ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two
-    without host and username.
+    such passwords, without username, of a registry or for a single job), ``client_key`` (of a
+    registry or of one job, without username), ``password`` (given with a single job), ``login``
+    (for one server and one attempt), ``webhook`` (for an endpoint's host), or of an application
+    ``git_token``, ``git_ssh_key``, ``environment`` or ``build_secrets``, the last two without host
+    and username.
     """
 
     purpose: str

@@ -40,7 +40,7 @@ PARTS = {
     "worker": {
         *("control", "server", "local", "engine", "oci"),
         *("builds", "deployments", "images", "jobs", "registries"),
-        *("broker", "broker_users", "files", "login", "machine", "progress"),
+        *("broker", "broker_users", "files", "login", "machine", "progress", "registry_tls"),
     },
     "shared": {
         *("compose", "credentials", "deployments", "jobs", "migrations", "models", "servers"),

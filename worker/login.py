@@ -11,6 +11,7 @@ from shared.jobs.commands import ANY_REPOSITORY
 from shared.jobs.diagnosis import Right
 from shared.reference import Reference
 from shared.vault import SealContext
+from worker.registry_tls import PUBLIC, RegistryTls
 
 GIT_TOKEN = "git_token"  # noqa: S105 - the name of one
 GIT_SSH_KEY = "git_ssh_key"
@@ -23,8 +24,8 @@ class Login(BaseModel):
     """A username and a secret that may be sent to ``host`` only.
 
     ``host`` is the registry's canonical name (`shared.reference`). An empty username with an empty
-    secret stands for anonymous access. A login that ends may be renewed while it is used: whoever
-    sends it takes the `newest`.
+    secret stands for anonymous access. ``tls`` says how the host may be reached. A login that ends
+    may be renewed while it is used: whoever sends it takes the `newest`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -32,6 +33,7 @@ class Login(BaseModel):
     host: str
     username: str
     secret: SecretStr
+    tls: RegistryTls = PUBLIC
     _renewed: "Login | None" = PrivateAttr(default=None)
 
     @property
@@ -123,7 +125,15 @@ class Grants(BaseModel):
         )
 
 
+class _OpenTls(RegistryTls):
+    @field_serializer("client_key")
+    def _in_clear(self, client_key: SecretStr) -> str:
+        return client_key.get_secret_value()
+
+
 class _OpenLogin(Login):
+    tls: _OpenTls
+
     @field_serializer("secret")
     def _in_clear(self, secret: SecretStr) -> str:
         return secret.get_secret_value()

@@ -26,6 +26,7 @@ CONTENTS = (
             "how-to/providers",
             "how-to/google",
             "how-to/azure",
+            "how-to/self-hosted",
             "how-to/build",
             "how-to/deploy",
             "how-to/stop-and-start",

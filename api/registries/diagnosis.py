@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Self
 
 from pydantic import SecretStr, model_validator
@@ -28,6 +28,7 @@ from api.procedure.auth import require_role
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.registries.credentials import retry_refused
+from api.registries.tls import CLIENT_KEY, TlsFields, TrialTls, find_trial_tls
 from shared.credentials.google import parse_key_login
 from shared.credentials.kinds import AnySource, source_context
 from shared.errors import InvalidInputError, InvalidReferenceError, NotFoundError
@@ -53,8 +54,11 @@ NO_NAMESPACE = (
 )
 
 
-class AdHocTest(Input):
-    """Give `username` and `password`, or a `credential` with which control gets the login."""
+class AdHocTest(TlsFields):
+    """Give `username` and `password`, or a `credential` with which control gets the login.
+
+    What is stored for the same host counts for `plainHttp` and `caCertificate` too.
+    """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
 
@@ -77,7 +81,7 @@ class StoredTest(Input):
     server_id: Id | None = None
 
 
-class Diagnose(Input):
+class Diagnose(TlsFields):
     """Either a stored registry, or a URL with username and password or a credential."""
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.TESTED_REGISTRY
@@ -100,6 +104,9 @@ class Diagnose(Input):
             raise ValueError(
                 "Give registryId, or registryUrl with username and password or credential"
             )
+        tls = self.model_fields_set & TlsFields.model_fields.keys()
+        if stored and any(getattr(self, name) for name in tls):
+            raise ValueError("The TLS of a stored registry is changed with registry.update")
         return self
 
 
@@ -114,6 +121,7 @@ class _Candidate:
     registry: Registry | None = None
     password: SecretStr | None = None
     source: AnySource | None = None
+    tls: TrialTls = field(default_factory=TrialTls)
 
     @property
     def registry_id(self) -> str | None:
@@ -132,7 +140,8 @@ async def try_ad_hoc(context: Context, request: AdHocTest) -> bool | Accepted:
     Requests for the same test at the same moment share one job, if they wait for its end and have
     no `Idempotency-Key`. A caller that leaves does not end the test of the others.
     """
-    return _require_passed(await _test(context, _of_input(context, request), request.server_id))
+    candidate = await _of_input(context, request)
+    return _require_passed(await _test(context, candidate, request.server_id))
 
 
 async def try_stored(context: Context, request: StoredTest) -> bool | Accepted:
@@ -149,7 +158,7 @@ async def diagnose(context: Context, request: Diagnose) -> ProbeReport | Accepte
     if request.registry_id is not None:
         candidate = await _stored(context, request.registry_id)
     else:
-        candidate = _of_input(context, request)
+        candidate = await _of_input(context, request)
     ended = await _test(context, candidate, request.server_id)
     return ended if isinstance(ended, Accepted) else _report(ended)
 
@@ -168,7 +177,7 @@ def _report(ended: EndedJob) -> ProbeReport:
     return read_result(ended, ProbeReport)
 
 
-def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
+async def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
     url = request.registry_url or ""
     host = require_host(url, context.resources.networks)
     source = _find_source(context, request, host)
@@ -179,6 +188,7 @@ def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candidate:
         prefix=request.image_prefix,
         password=None if source else request.password,
         source=source,
+        tls=await find_trial_tls(context, request, host.name),
     )
 
 
@@ -275,7 +285,8 @@ def _find_key(
         proof, secret = "", candidate.registry.password or ""
     else:
         proof, secret = context.caller.proof, candidate.given_secret()
-    content = json.dumps([server_id, command.model_dump(mode="json"), secret])
+    key = candidate.tls.client_key.get_secret_value()
+    content = json.dumps([server_id, command.model_dump(mode="json"), secret, key])
     return hmac.digest(proof.encode(), content.encode(), hashlib.sha256).hex()
 
 
@@ -288,6 +299,9 @@ def _command(candidate: _Candidate) -> RegistryTest:
         registry_id=candidate.registry_id,
         credential=candidate.source.kind if candidate.source else None,
         warnings=(*candidate.host.warnings, *warnings),
+        ca_certificate=candidate.tls.ca_certificate,
+        client_certificate=candidate.tls.client_certificate,
+        plain_http=candidate.tls.plain_http,
     )
 
 
@@ -310,7 +324,12 @@ def _seal(context: Context, candidate: _Candidate, job_id: str) -> dict[str, str
         bound = source_context(organization_id, job_id, host)
     else:
         bound = SealContext("password", organization_id, job_id, host, candidate.username)
-    return {bound.purpose: context.resources.vault.seal(candidate.given_secret(), bound)}
+    vault, tls = context.resources.vault, candidate.tls
+    sealed = {bound.purpose: vault.seal(candidate.given_secret(), bound)}
+    if tls.client_certificate:
+        of_key = SealContext(CLIENT_KEY, organization_id, job_id, host, "")
+        sealed[CLIENT_KEY] = vault.seal(tls.client_key.get_secret_value(), of_key)
+    return sealed
 
 
 PROCEDURES = (

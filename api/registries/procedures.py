@@ -35,6 +35,7 @@ from api.procedure.audit import audit_event
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.procedure.usage import require_applications, require_servers, require_unused_registry
+from api.registries.certificates import CertificateOutput
 from api.registries.credentials import (
     LOGIN_FORM,
     CredentialFault,
@@ -46,6 +47,7 @@ from api.registries.credentials import (
     store_source,
 )
 from api.registries.quotas import Quota, find_quotas
+from api.registries.tls import StoredTlsFields, set_tls, show_tls
 from shared.credentials.kinds import AnySource
 from shared.errors import NotFoundError
 from shared.faults import FaultCode
@@ -68,6 +70,7 @@ class RegistryOutput(Output):
     `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
     The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
     `quota` is the limit of pulls, if the registry has one and a worker has seen it.
+    With `plainHttp`, the login may be sent without TLS.
     """
 
     registry_id: str
@@ -88,13 +91,17 @@ class RegistryOutput(Output):
     credential: Document | None = None
     credential_error: CredentialFault | None = None
     quota: Quota | None = None
+    ca_certificates: list[CertificateOutput] = Field(default_factory=list)
+    client_identity: CertificateOutput | None = None
+    install_ca: bool = False
+    plain_http: bool = False
 
 
 class CreatedRegistry(RegistryOutput, Warned):
     """A registry that was just stored."""
 
 
-class CreateRegistry(Input):
+class CreateRegistry(StoredTlsFields):
     """Only `allowedServers` receive its login, for `allowedApplications`; empty means all.
 
     Give `username` and `password`, or a `credential` with which control gets short-lived logins
@@ -121,11 +128,11 @@ class CreateRegistry(Input):
         return self
 
 
-class UpdateRegistry(Change):
+class UpdateRegistry(Change, StoredTlsFields):
     """Only given fields change; ``imagePrefix: null`` removes the prefix.
 
     A `password` replaces the `credential`, and a `credential` the password. ``credential: null``
-    needs a password.
+    needs a password. ``null`` removes `caCertificate`, and `clientCertificate` with its key.
     """
 
     NOT_USED: ClassVar[Mapping[str, str]] = dokploy.REGISTRY
@@ -163,6 +170,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         allowed_applications=request.allowed_applications,
         rotate_after_days=request.rotate_after_days,
     )
+    set_tls(context, registry, request, host=registry.host)
     source = None
     async with context.transaction() as session:
         await _require_named(session, context, request)
@@ -215,6 +223,7 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             host = require_host(registry.registry_url, context.resources.networks)
             parse_prefix(host, registry.image_prefix)
             registry.host = host.name
+        set_tls(context, registry, request, host=bound[0])
         if request.credential is not None:
             await store_source(session, context, registry, request.credential)
             _mark_changed(registry)
@@ -268,8 +277,12 @@ def _show(
 ) -> RegistryOutput:
     shown = RegistryOutput.model_validate(registry)
     username = shown_username(registry, source)
-    quota = quotas.get(registry.registry_id)
-    added = {"username": username, "quota": quota, **show_credential(source)}
+    added = {
+        "username": username,
+        "quota": quotas.get(registry.registry_id),
+        **show_tls(registry),
+        **show_credential(source),
+    }
     return shown.model_copy(update=added)
 
 

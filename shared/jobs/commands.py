@@ -90,7 +90,8 @@ class RegistryTest(Command):
     """Test a login from a server; ``repository`` is the one whose permissions are tested.
 
     ``credential`` is the kind of the source that was given in place of a password. It is cleared
-    when control has got the login from the provider; until then the job waits.
+    when control has got the login from the provider; until then the job waits. Certificates in
+    PEM and the permission for plain HTTP are those of a registry that is not stored.
     """
 
     kind: ClassVar[Kind] = Kind.REGISTRY_TEST
@@ -101,6 +102,9 @@ class RegistryTest(Command):
     registry_id: str | None = None
     credential: str | None = None
     warnings: tuple[str, ...] = ()
+    ca_certificate: str = ""
+    client_certificate: str = ""
+    plain_http: bool = False
 
 
 class ImagePull(ImageCommand):

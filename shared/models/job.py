@@ -246,8 +246,8 @@ class JobSecret(SQLModel, table=True):
     __tablename__ = "job_secret"
     __table_args__ = (
         CheckConstraint(
-            "(purpose IN ('password', 'git_token', 'git_ssh_key', 'build_secrets', 'environment',"
-            " 'credential_source') AND attempt = 0)"
+            "(purpose IN ('password', 'client_key', 'git_token', 'git_ssh_key', 'build_secrets',"
+            " 'environment', 'credential_source') AND attempt = 0)"
             " OR (purpose = 'login' AND attempt > 0)",
             name="purpose_known",
         ),

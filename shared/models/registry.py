@@ -28,6 +28,10 @@ class Registry(SQLModel, table=True):
     ``rotate_after_days`` after the last one. A registry with a `CredentialSource` has the password
     that control got last from its provider, and none before the first time. ``login_revision``
     changes with the password or source that a person gives, not with the logins of a source.
+
+    ``ca_certificate`` and ``client_certificate`` are PEM, ``client_key`` is sealed; with
+    ``install_ca`` workers store them where their Engines look for them. Our own client speaks plain
+    HTTP to the host only with ``plain_http``.
     """
 
     __table_args__ = (
@@ -36,6 +40,10 @@ class Registry(SQLModel, table=True):
         CheckConstraint("starts_with(password, 'v1.')", name="password_sealed"),
         CheckConstraint("transfer_limit > 0", name="limit_positive"),
         CheckConstraint("rotate_after_days > 0", name="rotation_positive"),
+        CheckConstraint("starts_with(client_key, 'v1.')", name="client_key_sealed"),
+        CheckConstraint(
+            "(client_certificate IS NULL) = (client_key IS NULL)", name="client_pair_whole"
+        ),
     )
 
     registry_id: str = Field(primary_key=True)
@@ -58,6 +66,11 @@ class Registry(SQLModel, table=True):
         default_factory=make_id,
         sa_column_kwargs={"server_default": text("(gen_random_uuid())::text")},
     )
+    ca_certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    install_ca: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    plain_http: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
     @property
     def provider(self) -> Provider:

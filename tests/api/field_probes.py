@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import trustme
+
 from api.http.openapi.examples import EXAMPLES
 from api.http.openapi.objects import ORGANIZATION_ID, REGISTRY_ID, SERVER_ID
 
@@ -106,8 +108,14 @@ ECR_KEYS = {
     "accessKeyId": "AKIAIOSFODNN7EXAMPLE",
     "secretAccessKey": "not-a-real-secret",
 }
+TLS = {
+    "caCertificate": trustme.CA().cert_pem.bytes().decode(),
+    "clientCertificate": refused("a certificate"),
+    "clientKey": refused("a key"),
+    "plainHttp": True,
+}
 OTHER_LOGIN = {"registryUrl": "quay.io", "username": "you", "password": "longer secret"}
-TESTED = {**OTHER_LOGIN, "imagePrefix": "team", "serverId": NOTHING}
+TESTED = {**OTHER_LOGIN, **TLS, "imagePrefix": "team", "serverId": NOTHING}
 PROOF = {"joinToken": "$token", "publicKey": "$key", "roleVerifier": "$verifier"}
 NAMED_IMAGE = {"image": "ghcr.io/a/other:1", "name": "other", "tag": "2", "serverId": NOTHING}
 
@@ -116,6 +124,8 @@ PROBES: dict[str, Probe] = {
         {"registryName": "probe", **LOGIN},
         {"registryName": "other", "registryType": "selfHosted", "imagePrefix": "team"}
         | {"rotateAfterDays": 30, "credential": refused(ECR_KEYS)}
+        | {"installCa": True}
+        | TLS
         | OTHER_LOGIN
         | ALLOWED,
     ),
@@ -132,6 +142,8 @@ PROBES: dict[str, Probe] = {
             "credential": refused(ECR_KEYS),
             "imagePrefix": "team",
             "rotateAfterDays": 30,
+            "installCa": True,
+            **TLS,
             **ALLOWED,
         },
         ("registry",),

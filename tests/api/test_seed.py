@@ -25,6 +25,7 @@ OURS = [
     *("allowedServers", "allowedApplications", "provider", "passwordChangedAt"),
     *("passwordExpiresAt", "passwordDueAt", "rotateAfterDays", "credential", "credentialError"),
     "quota",
+    *("caCertificates", "clientIdentity", "installCa", "plainHttp"),
 ]
 """The fields that the seed does not have."""
 

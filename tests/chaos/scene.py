@@ -176,6 +176,7 @@ def _store(stack: Stack, host: str) -> str:
             "password": PASSWORD,
             "registryType": "selfHosted",
             "imagePrefix": "team",
+            "plainHttp": True,
         },
     )
     return str(row["registryId"])

@@ -96,6 +96,7 @@ def test_the_main_job_runs_and_flower_shows_it(plane: Plane) -> None:
         password=plane.secret("registry.password"),
         registryType="selfHosted",
         imagePrefix="team",
+        plainHttp=True,
     )
     place = {"serverId": server["serverId"], "registryId": registry["registryId"]}
     make_image(plane.engine.docker_host, "team/app:1", layer_bytes=(2_000_000, 50_000))

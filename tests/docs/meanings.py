@@ -27,6 +27,9 @@ MEANINGS = {
     ),
     "busy": "This process is at its limit of requests.",
     "cancelled": "The job was cancelled.",
+    "certificate_invalid": (
+        "A certificate or key for a registry is not whole, expired, no CA, or the two do not fit."
+    ),
     "checksum_mismatch": "The upload's checksum differs from the declared one.",
     "command_unreadable": "The stored job cannot be read.",
     "compose_invalid": "This is not a valid compose file.",
@@ -132,6 +135,9 @@ MEANINGS = {
     "password_needed": (
         "The host or username has changed, so the stored password, token or deploy key "
         "cannot be used."
+    ),
+    "plain_http_refused": (
+        "The registry speaks plain HTTP, and no administrator has allowed that for it."
     ),
     "platform_missing": "The image is not for the platform of the server.",
     "port_taken": "Another program uses the published port on the server.",

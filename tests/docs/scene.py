@@ -36,6 +36,13 @@ CMD ["busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
 """
 
 
+PERMIT = b"""
+CREATE FUNCTION permit() RETURNS trigger LANGUAGE plpgsql AS $$
+  BEGIN NEW.plain_http = true; RETURN NEW; END $$;
+CREATE TRIGGER permit BEFORE INSERT ON registry FOR EACH ROW EXECUTE FUNCTION permit();
+"""
+
+
 @dataclass
 class Scene:
     """The running parts, what the words of the pages stand for, and the ids learned so far."""
@@ -161,6 +168,7 @@ def _start(stack: ExitStack, directory: Path, fleet: Fleet) -> Scene:
     stack.callback(repository.stop)
     plane = Stack.start(directory / "wharf", address=fleet.address, durable=False)
     stack.callback(plane.stop)
+    _permit_plain_http(plane)
     plane.add_server(host.name, host.docker_host, wrapper=host.wrapper)
     programs = {"bin/sh": BUSYBOX, "bin/busybox": BUSYBOX}
     make_image(host.docker_host, "busybox:1.37", files=programs, command=["/bin/sh"])
@@ -178,6 +186,13 @@ def _start(stack: ExitStack, directory: Path, fleet: Fleet) -> Scene:
     return Scene(plane, work, words)
 
 
+def _permit_plain_http(plane: Stack) -> None:
+    """Permit it for all registries: the scene's have no TLS."""
+    assert plane.postgres
+    with psycopg.connect(plane.postgres.url(OWNER)) as connection:
+        connection.execute(PERMIT)
+
+
 def _is_query(block: Block) -> bool:
     text = block.text
     return re.search(r"-X (POST|PUT)|-d |-T ", text) is None and ("curl" in text or "list" in text)
@@ -185,4 +200,5 @@ def _is_query(block: Block) -> bool:
 
 def programs_missing() -> list[str]:
     """Programs that the examples call and that are not here."""
-    return [name for name in ("curl", "jq", "git", "bash", "tar") if shutil.which(name) is None]
+    needed = ("curl", "jq", "git", "bash", "tar", "openssl")
+    return [name for name in needed if shutil.which(name) is None]

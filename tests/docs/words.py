@@ -150,6 +150,13 @@ SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         ("`wharf up`",),
         "The directories of the host that containers may mount, separated by colons.",
     ),
+    "WHARF_CERTIFICATES_DIR": (
+        (),
+        (
+            "Where the Docker Engine looks for certificates of registries. The worker stores them "
+            "there for registries with `installCa`."
+        ),
+    ),
     "DOCKER_HOST": (
         ("worker", "`wharf up`"),
         "The Docker Engine. The default is `unix:///var/run/docker.sock`.",

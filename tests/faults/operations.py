@@ -40,8 +40,10 @@ from worker.jobs.workspaces import Workspaces
 from worker.login import CONTEXT_TOKEN, Grant, Grants, Login
 from worker.oci.transport.settings import ConnectionSettings
 from worker.registries.diagnosis import run_test
+from worker.registry_tls import RegistryTls
 
 CONTEXT = "context"
+ALLOWED = RegistryTls(plain_http=True)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def grants(target: Target) -> Grants:
     return Grants(
         grants=tuple(
             Grant(
-                login=Login(host=host, username=USER, secret=SecretStr(password)),
+                login=Login(host=host, username=USER, secret=SecretStr(password), tls=ALLOWED),
                 repository="*",
                 rights=rights,
             )

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -62,13 +63,14 @@ def port() -> Iterator[Port]:
         yield Port(fleet, plane, servers, registry, row["registryId"], directory)
 
 
-def login(registry: LocalRegistry, password: str) -> dict[str, str]:
+def login(registry: LocalRegistry, password: str) -> dict[str, Any]:
     return {
         "registryUrl": registry.host,
         "username": "porter",
         "password": password,
         "registryType": "selfHosted",
         "imagePrefix": "team",
+        "plainHttp": True,
     }
 
 

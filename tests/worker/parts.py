@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
 
-from shared.networks import parse_networks
-from tests.worker.engine.parts import open_scripted_engine
+from shared.networks import RegistryNetworks, parse_networks
+from tests.worker.engine.parts import ALLOWED, open_scripted_engine
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
 from worker.engine.transport.connection import Engine
+from worker.jobs.engine_view import EngineView
 from worker.jobs.workspaces import Workspaces
+from worker.oci.transport.settings import ConnectionSettings
 
 
 @asynccontextmanager
@@ -37,6 +40,14 @@ async def open_tools(directory: Path) -> AsyncIterator[DeploymentTools]:
         yield make_tools(engine, "loopback", directory)
 
 
+class PermissiveView(EngineView):
+    """An Engine's view that allows plain HTTP also where no registry, and so no login, is given."""
+
+    async def settings(self, engine: Engine, networks: RegistryNetworks) -> ConnectionSettings:
+        """Return the settings with the permission."""
+        return replace(await super().settings(engine, networks), tls=ALLOWED)
+
+
 def make_tools(engine: Engine, networks: str, directory: Path) -> DeploymentTools:
     """Make tools for an Engine, with a worker's files below the directory."""
     return DeploymentTools(
@@ -44,4 +55,5 @@ def make_tools(engine: Engine, networks: str, directory: Path) -> DeploymentTool
         parse_networks(networks),
         Workspaces.open(directory / "builds"),
         journal=RecoveryJournal(engine, directory / "begun.json"),
+        engine_view=PermissiveView(),
     )

@@ -194,7 +194,7 @@ class _Rollout:
         found = await ask(transfer, self.tools, with_parts=True)
         if found.error is None or found.error.code == FaultCode.PLATFORM_MISSING:
             return error
-        return combine(error, transfer, found)
+        return combine(error, transfer, found, self.tools.engine_certificates)
 
     async def _restore(self) -> bool:
         """Ask the Swarm to restore the previous spec; return whether it accepted."""

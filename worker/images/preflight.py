@@ -57,6 +57,7 @@ UNREACHABLE_CODES = frozenset(
         FaultCode.TLS_UNKNOWN_CA,
         FaultCode.TLS_FAILED,
         FaultCode.TLS_CLIENT_CERT,
+        FaultCode.PLAIN_HTTP_REFUSED,
     }
 )
 """Errors that the Engine may not have, as it has its own proxy, mirrors and certificates."""

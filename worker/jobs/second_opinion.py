@@ -12,6 +12,7 @@ from shared.jobs.diagnosis import Right, Stage
 from shared.reference import Reference, parse_registry
 from worker.engine.errors import EngineOperation
 from worker.engine.redaction import redact
+from worker.jobs.engine_certificates import EngineCertificates
 from worker.jobs.tools import Tools
 from worker.jobs.verdicts import PLACE_CODES, EngineReport, RegistryReport, name_subject, weigh
 from worker.login import EngineLogin, Login
@@ -81,13 +82,16 @@ async def explain(
 ) -> EngineError:
     """Return the error of a failed transfer, weighed against what the registry says now."""
     found = await ask(transfer, tools, with_parts=True)
-    return combine(error, transfer, found, seconds=seconds, waited_for=waited_for)
+    return combine(
+        error, transfer, found, tools.engine_certificates, seconds=seconds, waited_for=waited_for
+    )
 
 
 def combine(
     error: EngineError,
     transfer: Transfer,
     found: Findings,
+    certificates: EngineCertificates,
     *,
     seconds: float = 0.0,
     waited_for: int = 0,
@@ -106,7 +110,7 @@ def combine(
     return EngineError(
         opinion.code,
         redact(opinion.message, transfer.login),
-        remedy=_adapt(opinion.remedy, opinion.code, transfer),
+        remedy=_adapt(opinion.remedy, opinion.code, transfer, certificates),
         evidence=redact(opinion.evidence, transfer.login),
         stage=opinion.stage,
         retry_after_seconds=opinion.retry_after_seconds,
@@ -126,7 +130,7 @@ async def look_ahead(transfer: Transfer, tools: Tools) -> Findings:
     error = found.error
     if error is None or error.code in PLACE_CODES:
         return found
-    raise _make_refusal(error, transfer, found.stage) from error
+    raise _make_refusal(error, transfer, found.stage, tools) from error
 
 
 async def find_engine_login(transfer: Transfer, tools: Tools) -> EngineLogin | None:
@@ -142,16 +146,18 @@ async def find_engine_login(transfer: Transfer, tools: Tools) -> EngineLogin | N
         return await tools.engine_login(transfer.login, transfer.reference)
     except RegistryError as error:
         if error.is_certain:
-            raise _make_refusal(error, transfer, Stage.AUTH) from error
+            raise _make_refusal(error, transfer, Stage.AUTH, tools) from error
         found = await ask(transfer, tools, with_parts=False)
-        raise _make_refusal(found.error or error, transfer, found.stage) from error
+        raise _make_refusal(found.error or error, transfer, found.stage, tools) from error
 
 
-def _make_refusal(error: RegistryError, transfer: Transfer, stage: Stage) -> RegistryError:
+def _make_refusal(
+    error: RegistryError, transfer: Transfer, stage: Stage, tools: Tools
+) -> RegistryError:
     return RegistryError(
         FaultCode(error.code),
         name_subject(str(transfer), error.message),
-        remedy=_adapt(error.remedy, FaultCode(error.code), transfer),
+        remedy=_adapt(error.remedy, FaultCode(error.code), transfer, tools.engine_certificates),
         evidence=error.evidence,
         stage=stage,
         retry_after_seconds=error.retry_after_seconds,
@@ -185,17 +191,21 @@ async def ask(transfer: Transfer, tools: Tools, *, with_parts: bool) -> Findings
     return nothing if is_elsewhere and settings.proxy.applies_to(hostname) else found
 
 
-def _adapt(remedy: str, code: FaultCode, transfer: Transfer) -> str:
+def _adapt(
+    remedy: str, code: FaultCode, transfer: Transfer, certificates: EngineCertificates
+) -> str:
     """Return the remedy in the terms of the registry's provider, if it is the general one.
 
     A transfer that has a login is not advised to log in.
     """
+    registry = transfer.reference.registry
+    remedy = certificates.advise(remedy, code, registry, transfer.login)
     if remedy != FAULTS[code].remedy:
         return remedy
     has_login = transfer.login is not None and transfer.login.secret.get_secret_value()
     if code is FaultCode.RATE_LIMITED and has_login:
         return LIMITED_REMEDY
-    return find_remedy(transfer.reference.registry, code) or remedy
+    return find_remedy(registry, code) or remedy
 
 
 def _report(found: Findings) -> RegistryReport:

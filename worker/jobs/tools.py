@@ -16,6 +16,7 @@ from worker.engine import images
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.clean_ups import CleanUps
+from worker.jobs.engine_certificates import EngineCertificates
 from worker.jobs.engine_view import EngineView
 from worker.jobs.joblog import LogSender
 from worker.jobs.verdicts import PLACE_CODES
@@ -84,7 +85,8 @@ class Tools:
     """The Engine of this server, the networks of registries and the folders of builds.
 
     Uploaded contexts are fetched from ``api_url``. ``destinations`` decides which logins the Engine
-    may be given. ``quotas`` is the log of the attempt that uses the tools.
+    may be given, ``engine_certificates`` stores those of registries for it. ``quotas`` is the log
+    of the attempt that uses the tools.
     """
 
     engine: Engine
@@ -96,9 +98,10 @@ class Tools:
     transfers: TransferCount = field(default_factory=TransferCount)
     clean_ups: CleanUps = field(default_factory=CleanUps)
     quotas: QuotaLog = field(default_factory=QuotaLog)
+    engine_certificates: EngineCertificates = field(default_factory=EngineCertificates)
 
     async def connection_settings(self) -> ConnectionSettings:
-        """Return how registries are reached; plain HTTP needs an entry in the Engine's list."""
+        """Return how registries are reached, as the Engine is configured."""
         settings = await self.engine_view.settings(self.engine, self.networks)
         return replace(settings, quotas=self.quotas)
 
@@ -110,6 +113,7 @@ class Tools:
     async def engine_login(self, login: Login | None, target: Reference) -> EngineLogin | None:
         """Return the login for the Engine after checking where ``target``'s registry sends it.
 
+        Certificates of the registry are stored for the Engine first, if the registry says so.
         If Docker Hub cannot be reached and the Engine has mirrors, it gets no login: it pulls from
         a mirror, for which the login is not.
 
@@ -119,6 +123,7 @@ class Tools:
         """
         if login is None or not (login.username or login.secret.get_secret_value()):
             return None
+        await self.engine_certificates.install(login)
         try:
             return await self.destinations.require_safe(login, target, self.connection_settings)
         except RegistryError as error:

@@ -96,7 +96,7 @@ async def second_opinion_on_bases(
             transfer = Transfer("pull", reference, login)
             found = await ask(transfer, tools, with_parts=False)
             if found.error is not None:
-                raise combine(error, transfer, found) from error
+                raise combine(error, transfer, found, tools.engine_certificates) from error
         raise
 
 

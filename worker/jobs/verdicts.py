@@ -50,6 +50,7 @@ PLACE_CODES = frozenset(
         FaultCode.TLS_NOT_OFFERED,
         FaultCode.TLS_FAILED,
         FaultCode.TLS_CLIENT_CERT,
+        FaultCode.PLAIN_HTTP_REFUSED,
         FaultCode.HTTP_TO_HTTPS,
         FaultCode.PROXY_ERROR,
     }
@@ -75,6 +76,7 @@ _STAGES = {
     FaultCode.TLS_NOT_OFFERED: Stage.TLS,
     FaultCode.TLS_FAILED: Stage.TLS,
     FaultCode.TLS_CLIENT_CERT: Stage.TLS,
+    FaultCode.PLAIN_HTTP_REFUSED: Stage.TLS,
     FaultCode.HTTP_TO_HTTPS: Stage.TLS,
     FaultCode.NOT_A_REGISTRY: Stage.PING,
     FaultCode.BLOCKED_BY_PROXY: Stage.PING,

@@ -26,6 +26,7 @@ from worker.oci.registry.manifest import ACCEPT
 from worker.oci.transport.http import Request
 from worker.oci.transport.settings import ConnectionSettings
 from worker.oci.transport.verdicts import Operation
+from worker.registry_tls import PUBLIC, RegistryTls
 
 FindSettings = Callable[[], Awaitable[ConnectionSettings]]
 
@@ -41,20 +42,20 @@ class Destinations:
     """
 
     clock: Callable[[], float] = time.monotonic
-    _until: dict[str, float] = field(default_factory=dict)
+    _until: dict[tuple[str, RegistryTls], float] = field(default_factory=dict)
     _locks: defaultdict[str, asyncio.Lock] = field(
         default_factory=lambda: defaultdict(asyncio.Lock)
     )
 
-    def is_known_safe(self, target: Reference) -> bool:
+    def is_known_safe(self, target: Reference, tls: RegistryTls = PUBLIC) -> bool:
         """Return whether a login for ``target`` was found safe within `CACHE_LIFETIME`."""
         now = self.clock()
         self._until = {name: until for name, until in self._until.items() if until > now}
-        return not {target.registry, target.name}.isdisjoint(self._until)
+        return not {(target.registry, tls), (target.name, tls)}.isdisjoint(self._until)
 
-    def remember(self, registry: str) -> None:
+    def remember(self, registry: str, tls: RegistryTls = PUBLIC) -> None:
         """Keep that a registry's destinations were found safe by a test of it."""
-        self._until[registry] = self.clock() + CACHE_LIFETIME.total_seconds()
+        self._until[registry, tls] = self.clock() + CACHE_LIFETIME.total_seconds()
 
     async def require_safe(
         self, login: Login, target: Reference, find_settings: FindSettings
@@ -69,16 +70,19 @@ class Destinations:
             RegistryError: ``auth_unsafe_realm``, or why the registry cannot be checked.
         """
         async with self._locks[target.registry]:
-            if not self.is_known_safe(target):
-                name = await _find_safe_name(target, await find_settings())
-                self._until[name] = self.clock() + CACHE_LIFETIME.total_seconds()
+            if not self.is_known_safe(target, login.tls):
+                hostname = parse_registry(target.registry).hostname
+                settings = (await find_settings()).for_registry(hostname, login.tls)
+                self.remember(await _find_safe_name(target, settings), login.tls)
         return _make_engine_login(login)
 
 
 def _make_engine_login(login: Login) -> EngineLogin:
     """Make the Engine's login of one whose destinations were found safe."""
     newest = login.newest
-    return EngineLogin(host=newest.host, username=newest.username, secret=newest.secret)
+    return EngineLogin(
+        host=newest.host, username=newest.username, secret=newest.secret, tls=login.tls
+    )
 
 
 async def _find_safe_name(target: Reference, settings: ConnectionSettings) -> str:

@@ -53,6 +53,7 @@ _CONNECTION_STAGES = {
     FaultCode.TLS_NOT_OFFERED: Stage.TLS,
     FaultCode.TLS_FAILED: Stage.TLS,
     FaultCode.TLS_CLIENT_CERT: Stage.TLS,
+    FaultCode.PLAIN_HTTP_REFUSED: Stage.TLS,
 }
 
 

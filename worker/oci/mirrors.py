@@ -15,6 +15,7 @@ from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.listing import list_tags
 from worker.oci.registry.manifests import MISSING
 from worker.oci.transport.settings import ConnectionSettings
+from worker.registry_tls import RegistryTls
 
 LOGIN_CODES = frozenset(
     {FaultCode.AUTH_MISSING, FaultCode.AUTH_BAD_CREDENTIALS, FaultCode.PULL_DENIED}
@@ -75,5 +76,6 @@ def _parse(url: str, settings: ConnectionSettings) -> tuple[RegistryHost, Connec
         parsed, authority = URL(), url
     host = parse_registry(authority)
     if parsed.scheme == "http":
-        settings = replace(settings, insecure=settings.insecure | {host.name})
+        permitted = RegistryTls(plain_http=True)
+        settings = replace(settings, insecure=settings.insecure | {host.name}, tls=permitted)
     return host, settings

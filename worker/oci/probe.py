@@ -120,7 +120,12 @@ class _ProbeStages:
     ) -> None:
         self._request = request
         self._waits_for_cancel = waits_for_cancel
-        self._settings = settings
+        login = request.login
+        self._settings = (
+            settings.for_registry(parse_registry(request.url).hostname, login.tls)
+            if login
+            else settings
+        )
         self._stack = stack
         self.host = RegistryHost("")
         self.repository = ""

@@ -84,7 +84,7 @@ async def _run_stages(
 
     def ask_engine(before: ProbeReport) -> None:
         if _has_safe_destinations(before):
-            tools.destinations.remember(login.host)
+            tools.destinations.remember(login.host, login.tls)
         target = Reference(before.host, before.repository, "latest")
         work = _ask_engine(target, login, tools, engine_seconds)
         logins.append(asyncio.create_task(work))
@@ -135,7 +135,7 @@ async def _ask_engine(target: Reference, login: Login, tools: Tools, seconds: fl
         async with asyncio.timeout(seconds):
             await _log_in(target, login, tools)
     except (EngineError, RegistryError, TimeoutError) as error:
-        result = await _make_result(error, tools)
+        result = await _make_result(error, target.registry, login, tools)
     else:
         result = StageResult(stage=Stage.ENGINE, outcome=Outcome.OK)
     return result.model_copy(update={"milliseconds": _since(begun)})
@@ -157,7 +157,7 @@ async def _log_in(target: Reference, login: Login, tools: Tools) -> None:
 
 
 async def _make_result(
-    error: EngineError | RegistryError | TimeoutError, tools: Tools
+    error: EngineError | RegistryError | TimeoutError, registry: str, login: Login, tools: Tools
 ) -> StageResult:
     if isinstance(error, TimeoutError) and await _answers(tools):
         code = FaultCode.CONN_TIMEOUT
@@ -167,6 +167,10 @@ async def _make_result(
         return _make_warning(FaultCode.ENGINE_UNREACHABLE, evidence)
     else:
         code, evidence = FaultCode(error.code), error.message
+    if code is FaultCode.CONN_RESET and login.tls.client_certificate:
+        # With TLS 1.3 a server often cuts the connection of a client without a certificate.
+        code = FaultCode.TLS_CLIENT_CERT
+        evidence = f"{evidence}; the registry has a client certificate that Docker may not use"
     if code is FaultCode.ENGINE_UNREACHABLE:
         return _make_warning(code, f"not asked: {evidence}")
     if code is FaultCode.BLOCKED_BY_PROXY and isinstance(error, EngineError):
@@ -178,7 +182,7 @@ async def _make_result(
         outcome=Outcome.FAILED,
         code=code,
         evidence=evidence,
-        remedy=FAULTS[code].remedy,
+        remedy=tools.engine_certificates.advise(FAULTS[code].remedy, code, registry, login),
     )
 
 

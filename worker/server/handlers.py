@@ -39,6 +39,7 @@ from worker.images import compose, verification
 from worker.images import copy as copies
 from worker.images import pull_push_tag as images
 from worker.jobs.attempt import Attempt
+from worker.jobs.engine_certificates import EngineCertificates
 from worker.jobs.tools import Tools
 from worker.jobs.workspaces import Workspaces
 from worker.login import Grants
@@ -70,6 +71,7 @@ async def open_work(
         settings.url,
         journal=journal,
         host_paths=host_paths,
+        engine_certificates=EngineCertificates(settings.certificates_dir),
     )
 
     stack.push_async_callback(tools.clean_ups.finish)

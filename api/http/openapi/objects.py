@@ -46,6 +46,10 @@ REGISTRY: Example = {
     "credential": None,
     "credentialError": None,
     "quota": None,
+    "caCertificates": [],
+    "clientIdentity": None,
+    "installCa": False,
+    "plainHttp": False,
 }
 REGISTRY_CHECK: Example = {
     "jobId": JOB_ID,

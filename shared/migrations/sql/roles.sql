@@ -40,7 +40,8 @@ CREATE POLICY logins_by_control ON public.job_secret AS RESTRICTIVE FOR UPDATE T
   USING (purpose = 'login');
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
-  allowed_applications, password_changed_at, password_expires_at, rotate_after_days, login_revision)
+  allowed_applications, password_changed_at, password_expires_at, rotate_after_days, login_revision, ca_certificate,
+  client_certificate, client_key, install_ca, plain_http)
   ON public.registry TO wharf_api;
 -- It stores sources of logins, and asks for a renewal. Control alone records the outcome of one.
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;

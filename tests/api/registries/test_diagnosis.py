@@ -153,6 +153,9 @@ async def test_a_test_tries_a_repository_below_the_prefix(
         "registry_id": created["registryId"],
         "credential": None,
         "warnings": [],
+        "ca_certificate": "",
+        "client_certificate": "",
+        "plain_http": False,
     }
     assert job.registry_id == created["registryId"]
     assert job.sealed == {}

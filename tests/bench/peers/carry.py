@@ -19,6 +19,7 @@ from worker.login import Login
 from worker.oci.copy import copy_image
 from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.settings import ConnectionSettings
+from worker.registry_tls import RegistryTls
 
 
 async def carry(source: str, target: str, network: str, username: str, password: str) -> float:
@@ -35,7 +36,9 @@ async def carry(source: str, target: str, network: str, username: str, password:
 
 
 def _open(host: str, username: str, password: str, settings: ConnectionSettings) -> RegistryClient:
-    login = Login(host=host, username=username, secret=SecretStr(password))
+    login = Login(
+        host=host, username=username, secret=SecretStr(password), tls=RegistryTls(plain_http=True)
+    )
     return RegistryClient(parse_registry(host), login, settings)
 
 

@@ -62,12 +62,13 @@ class Caller:
         self.answers[f"{procedure} #{len(self.answers)}"] = answer.content
         return answer.json()
 
-    def login(self, host: str, **changes: str) -> dict[str, str]:
+    def login(self, host: str, **changes: str) -> dict[str, Any]:
         return {
             "registryUrl": host,
             "username": USER,
             "password": self.password,
             "imagePrefix": "team",
+            "plainHttp": True,
             **changes,
         }
 

@@ -54,7 +54,9 @@ def test_a_tag_that_is_pushed_runs_and_its_webhook_is_called(
 def create(port: Port, host: str) -> tuple[str, str, dict[str, Any]]:
     """A registry, an application of an image in it, and the hook that deploys its ``1.…``."""
     row = {"registryName": "tells", "registryUrl": host, "username": "porter", "password": PASSWORD}
-    registry = port.stack.call("registry.create", row | {"registryType": "selfHosted"})
+    registry = port.stack.call(
+        "registry.create", row | {"registryType": "selfHosted", "plainHttp": True}
+    )
     made = port.stack.call(
         "application.create", {"name": "pushed", "serverIds": [port.servers[0].server_id]}
     )

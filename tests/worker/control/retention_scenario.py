@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from shared.ids import make_id
 from shared.jobs.commands import ImageDelete
+from tests.worker.oci.parts import ALLOWED
 from tests.worker.oci.sample_images import Image, RepositoryFixture
 from tests.world import EnrolledServer, World
 from worker.control.image_usage import recheck
@@ -153,7 +154,7 @@ class RetentionScenario:
         return result
 
     async def _delete(self, command: ImageDelete) -> dict[str, Any]:
-        login = Login(host=self.host, username="alice", secret=SecretStr("unused"))
+        login = Login(host=self.host, username="alice", secret=SecretStr("unused"), tls=ALLOWED)
         rights = frozenset({"pull", "delete"})
         given = Grants(grants=(Grant(login=login, repository=REPOSITORY, rights=rights),))
         result = await delete(command, given, Attempt("job", 1), self.tools)

@@ -16,6 +16,10 @@ from shared.reference import Reference
 from worker.local.engines import engines_possible
 from worker.local.registry import PROGRAM, LocalRegistry
 from worker.login import EngineLogin
+from worker.registry_tls import RegistryTls
+
+ALLOWED = RegistryTls(plain_http=True)
+"""With the permission for plain HTTP."""
 
 USER, PASSWORD = "alice", "correct-horse-77"
 IDLE = timedelta(seconds=20)
@@ -57,7 +61,7 @@ class RegistryFixture:
         return Reference(self.host, repository, tag)
 
     def login(self, secret: str = PASSWORD) -> EngineLogin:
-        return EngineLogin(host=self.host, username=USER, secret=SecretStr(secret))
+        return EngineLogin(host=self.host, username=USER, secret=SecretStr(secret), tls=ALLOWED)
 
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]

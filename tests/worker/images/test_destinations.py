@@ -25,7 +25,7 @@ from shared.reference import Reference
 from tests.fakes.certificates import Authority
 from tests.fakes.git import open_git_server
 from tests.fakes.web import Fake, open_fake
-from tests.worker.engine.parts import IDLE
+from tests.worker.engine.parts import ALLOWED, IDLE
 from tests.worker.engine.test_images import ignore
 from tests.worker.parts import make_tools
 from worker.builds import build as builds
@@ -69,7 +69,9 @@ class UnsafeRegistry:
 
     @property
     def login(self) -> EngineLogin:
-        return EngineLogin(host=self.fake.host, username="alice", secret=SecretStr(CANARY))
+        return EngineLogin(
+            host=self.fake.host, username="alice", secret=SecretStr(CANARY), tls=ALLOWED
+        )
 
     @property
     def grants(self) -> Grants:

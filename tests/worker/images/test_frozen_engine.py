@@ -20,6 +20,7 @@ from shared.jobs.results import ImageResult
 from tests.fakes.web import Fake, open_fake
 from tests.waiting import wait_until
 from tests.worker.engine.parts import open_scripted_engine
+from tests.worker.oci.parts import ALLOWED
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
 from worker.images.pull_push_tag import push, tag
@@ -93,7 +94,7 @@ class CancelScenario:
         command = ImagePush(
             source="app:1", reference=f"{self.registry.host}/team/app:1", registry_id="registry"
         )
-        nobody = Login(host=self.registry.host, username="", secret=SecretStr(""))
+        nobody = Login(host=self.registry.host, username="", secret=SecretStr(""), tls=ALLOWED)
         grant = Grant(login=nobody, repository="team/app", rights=frozenset({"push"}))
         return self._start(push(command, Grants(grants=(grant,)), self.attempt, self.tools))
 

@@ -17,6 +17,7 @@ from tests.fakes.front import open_front
 from tests.fakes.immutable import ImmutableTags
 from tests.fakes.web import Fake
 from tests.worker.engine.parts import RegistryFixture
+from tests.worker.oci.parts import ALLOWED
 from tests.worker.parts import make_tools
 from worker.engine import images
 from worker.engine.transport.connection import Engine
@@ -47,7 +48,9 @@ class PushScenario:
             source=source, reference=f"{self.front.host}/{target}", registry_id="registry"
         )
         right = self.registry.login()
-        login = Login(host=self.front.host, username=right.username, secret=right.secret)
+        login = Login(
+            host=self.front.host, username=right.username, secret=right.secret, tls=ALLOWED
+        )
         repository = target.partition(":")[0]
         grant = Grant(login=login, repository=repository, rights=frozenset({"push"}))
         return await push(command, Grants(grants=(grant,)), Attempt("job", 1), self.tools)
@@ -93,7 +96,7 @@ async def test_the_engine_confirms_a_push_to_a_registry_that_only_it_reaches(
     target = f"{inner.host}/team/inner:1"
     try:
         await asyncio.to_thread(make_image, local_engine.docker_host, target, seed=631)
-        login = Login(host=inner.host, username="", secret=SecretStr(""))
+        login = Login(host=inner.host, username="", secret=SecretStr(""), tls=ALLOWED)
         grant = Grant(login=login, repository="team/inner", rights=frozenset({"push"}))
         command = ImagePush(source=target, reference=target, registry_id="registry")
         tools = make_tools(engine, networks, tmp_path)

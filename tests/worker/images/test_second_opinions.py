@@ -20,6 +20,7 @@ from tests.engines import is_before_23
 from tests.fakes.front import open_front
 from tests.fakes.web import Answer, open_fake
 from tests.worker.engine.parts import RegistryFixture
+from tests.worker.oci.parts import ALLOWED
 from tests.worker.oci.sample_images import (
     LAYER,
     Image,
@@ -54,7 +55,7 @@ class Server:
     async def fail(self, host: str, right: str, *, tag: str = "1") -> WharfError:
         """Return the error of a pull or push."""
         reference = f"{host}/{REPOSITORY}:{tag}"
-        login = Login(host=host, username="alice", secret=SecretStr("wr0ng-secret"))
+        login = Login(host=host, username="alice", secret=SecretStr("wr0ng-secret"), tls=ALLOWED)
         grant = Grant(login=login, repository=REPOSITORY, rights=frozenset({"pull", "push"}))
         grants, attempt = Grants(grants=(grant,)), Attempt("job", 1)
         work: Awaitable[ImageResult]

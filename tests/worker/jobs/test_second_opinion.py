@@ -14,6 +14,7 @@ from shared.reference import Reference
 from tests.fakes.sockets import be_silent, open_socket
 from tests.fakes.web import Fake, open_fake
 from tests.worker.parts import open_tools
+from worker.jobs.engine_certificates import EngineCertificates
 from worker.jobs.second_opinion import Transfer, combine, look_ahead, second_opinion
 from worker.jobs.tools import Tools
 from worker.oci.inquiry import Findings
@@ -88,7 +89,7 @@ def test_an_engines_refusal_alone_is_explained_in_the_terms_of_the_provider(
 ) -> None:
     refused = EngineError(code, f"cannot push {host}/team/app:1: denied")
 
-    error = combine(refused, transfer(host), Findings(Stage.PARSE))
+    error = combine(refused, transfer(host), Findings(Stage.PARSE), EngineCertificates())
 
     assert error.code == code
     assert words in error.remedy

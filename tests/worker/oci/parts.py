@@ -16,8 +16,12 @@ from worker.login import Login
 from worker.oci.registry.client import RegistryClient
 from worker.oci.transport.address import Resolver
 from worker.oci.transport.settings import ConnectionSettings, Deadlines
+from worker.registry_tls import RegistryTls
 
 ROUNDS = 4
+ALLOWED = RegistryTls(plain_http=True)
+"""With the permission for plain HTTP."""
+
 API = {"Docker-Distribution-Api-Version": "registry/2.0"}
 """The header by which most registries show themselves."""
 
@@ -68,6 +72,7 @@ def make_settings(
     *,
     networks: str = "loopback",
     insecure: frozenset[str] = frozenset(),
+    tls: RegistryTls = ALLOWED,
     certificates: Path = Path("/nonexistent"),
     resolver: Resolver | None = None,
     deadlines: Deadlines | None = None,
@@ -77,15 +82,18 @@ def make_settings(
         networks=parse_networks(networks),
         insecure=insecure,
         certificates=certificates,
+        tls=tls,
         resolver=resolver or Names(),
         deadlines=deadlines or Deadlines(),
     )
 
 
-def make_login(host: str, username: str = "alice", secret: str | None = None) -> Login:
-    """Make a login, by default with the right password."""
+def make_login(
+    host: str, username: str = "alice", secret: str | None = None, *, tls: RegistryTls = ALLOWED
+) -> Login:
+    """Make a login, by default with the right password, and plain HTTP allowed."""
     chosen = PASSWORDS[username] if secret is None else secret
-    return Login(host=host, username=username, secret=SecretStr(chosen))
+    return Login(host=host, username=username, secret=SecretStr(chosen), tls=tls)
 
 
 def basic(username: str = "alice") -> dict[str, str]:

@@ -16,7 +16,7 @@ from shared.reference import Reference
 from tests.fakes.scripted_registry import ScriptedRegistry
 from tests.fakes.web import Answer, Fake, open_fake, says
 from tests.worker.engine.parts import open_scripted_engine
-from tests.worker.oci.parts import make_login, outcomes, stage
+from tests.worker.oci.parts import ALLOWED, make_login, outcomes, stage
 from tests.worker.parts import make_tools
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import NegativeResultError
@@ -230,7 +230,7 @@ async def test_a_test_pings_the_registry_once_for_itself_and_the_engine(tools: T
         await _test(fake.host, tools)
 
     assert fake.lines.count("GET /v2/") == 1
-    assert tools.destinations.is_known_safe(Reference(fake.host, "team/app", "1"))
+    assert tools.destinations.is_known_safe(Reference(fake.host, "team/app", "1"), ALLOWED)
 
 
 async def test_a_token_server_that_is_unsafe_for_the_engine_fails_the_test(tools: Tools) -> None:

@@ -28,6 +28,7 @@ from worker.login import (
     Login,
     login_context,
 )
+from worker.registry_tls import RegistryTls
 
 _VARIABLES = TypeAdapter(dict[str, SecretStr])
 _TAKES: dict[str, type[ImageBuild | Replace]] = {BUILD_SECRETS: ImageBuild, ENVIRONMENT: Replace}
@@ -40,6 +41,9 @@ class Limited(BaseModel):
     allowed_servers: list[str] = []
     allowed_applications: list[str] = []
 
+
+CLIENT_KEY = "client_key"
+"""The purpose of a sealed key of a client certificate."""
 
 SKEW = timedelta(minutes=5)
 """The difference of clocks up to which a registry decides itself if a token has expired."""
@@ -150,7 +154,7 @@ def _require_minted(registry: Mapping[str, Any]) -> None:
 def open_stored_login(
     vault: KeyRing, organization_id: str, registry_id: str, registry: Mapping[str, Any]
 ) -> Login:
-    """Open the login in a registry's row: ``host``, ``username`` and the sealed ``password``.
+    """Open the login in a registry's row, with the certificates for its host.
 
     Raises:
         CredentialError: it does not open.
@@ -158,7 +162,18 @@ def open_stored_login(
     host, username = registry["host"], registry["username"]
     context = SealContext("credential", organization_id, registry_id, host, username)
     secret = vault.open(registry["password"], context)
-    return Login(host=host, username=username, secret=SecretStr(secret))
+    tls = _open_tls(vault, organization_id, registry_id, registry)
+    return Login(host=host, username=username, secret=SecretStr(secret), tls=tls)
+
+
+def _open_tls(
+    vault: KeyRing, organization_id: str, registry_id: str, registry: Mapping[str, Any]
+) -> RegistryTls:
+    key = registry.get(CLIENT_KEY)
+    context = SealContext(CLIENT_KEY, organization_id, registry_id, registry["host"], "")
+    stored = {name: value for name, value in registry.items() if value is not None}
+    opened = SecretStr(vault.open(key, context) if key else "")
+    return RegistryTls.model_validate(stored | {CLIENT_KEY: opened, "registry_id": registry_id})
 
 
 def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
@@ -169,7 +184,15 @@ def _login_of_job(vault: KeyRing, job: Released, host: str) -> Login:
     username = str(job.command.get("username", ""))
     context = SealContext("password", job.organization_id, job.job_id, host, username)
     secret = vault.open(job.sealed["password"], context)
-    return Login(host=host, username=username, secret=SecretStr(secret))
+    tls = _open_tls_of_job(vault, job, host)
+    return Login(host=host, username=username, secret=SecretStr(secret), tls=tls)
+
+
+def _open_tls_of_job(vault: KeyRing, job: Released, host: str) -> RegistryTls:
+    key = job.sealed.get(CLIENT_KEY)
+    context = SealContext(CLIENT_KEY, job.organization_id, job.job_id, host, "")
+    opened = SecretStr(vault.open(key, context) if key else "")
+    return RegistryTls.model_validate(job.command | {CLIENT_KEY: opened, "registry_id": ""})
 
 
 def _open_secrets(vault: KeyRing, job: Released, command: Command) -> dict[str, SecretStr]:

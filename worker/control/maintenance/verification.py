@@ -39,7 +39,8 @@ DUE = Rows(
     f"""
 SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id,
        job.command->>'reference' AS reference, job.result->>'digest' AS digest,
-       r.host, r.username, r.password
+       r.host, r.username, r.password, r.ca_certificate, r.client_certificate, r.client_key,
+       r.plain_http, r.install_ca
   FROM job JOIN registry r USING (organization_id, registry_id)
   LEFT JOIN digest_check c ON c.job_id = job.job_id
  WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'

@@ -97,7 +97,11 @@ class Demo:
         return f"{row['registryUrl']} as {row['username']}"
 
     def _store(self, name: str, registry: LocalRegistry) -> dict[str, Any]:
-        body = self._login(self.password) | {"registryName": name, "registryType": "selfHosted"}
+        body = self._login(self.password) | {
+            "registryName": name,
+            "registryType": "selfHosted",
+            "plainHttp": True,
+        }
         row: dict[str, Any] = self.stack.call(
             "registry.create", body | {"registryUrl": registry.host}
         )

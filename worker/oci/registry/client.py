@@ -73,9 +73,9 @@ class RegistryClient:
             )
         self.host = host
         self.login = login if login and (login.username or login.secret) else None
-        self.settings = settings
+        self.settings = settings.for_registry(host.hostname, login.tls) if login else settings
         self._route = route
-        self._transport = Transport(settings)
+        self._transport = Transport(self.settings)
         self.handshake = Handshake(self._transport, self.login, host.name)
         self.is_open: bool | None = None
         self._is_accepted = False

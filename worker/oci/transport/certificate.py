@@ -1,6 +1,7 @@
 """TLS contexts with the CAs that the server's Docker Engine trusts, and parsed certificates."""
 
 import asyncio
+import os
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
+from worker.registry_tls import PUBLIC, RegistryTls
 
 CERTIFICATES_DIRECTORY = Path("/etc/docker/certs.d")
 """Docker's directory of a registry's CAs (``HOST:PORT/*.crt``) and of client certificates
@@ -41,16 +43,17 @@ class Certificate:
         return f"issued by {self.issuer} for {names}{more}, valid until {self.not_after:%Y-%m-%d}"
 
 
-async def make_context(name: str, directory: Path) -> ssl.SSLContext:
-    """Make a context of the system's CAs and the registry's own, ``directory/name/*.crt``.
+async def make_context(name: str, directory: Path, tls: RegistryTls = PUBLIC) -> ssl.SSLContext:
+    """Make a context of the system's CAs and the registry's own: in ``directory/name/*.crt``.
 
-    ``*.cert`` with ``*.key`` is the client certificate for a registry that requests one. Runs in a
-    thread, since reading a CA bundle takes some 20 ms.
+    ``*.cert`` with ``*.key`` is the client certificate for a registry that requests one. Beside
+    these files, those in ``tls`` count. Runs in a thread, since reading a CA bundle takes some
+    20 ms.
 
     Raises:
         RegistryError: ``tls_failed``: a file there is not a certificate.
     """
-    return await asyncio.to_thread(_find_context, name, directory)
+    return await asyncio.to_thread(_find_context, name, directory, tls)
 
 
 def make_unverified_context() -> ssl.SSLContext:
@@ -75,16 +78,18 @@ def parse_certificate(encoded: bytes | None) -> Certificate | None:
         return None
 
 
-def _find_context(name: str, directory: Path) -> ssl.SSLContext:
+def _find_context(name: str, directory: Path, tls: RegistryTls) -> ssl.SSLContext:
     system = ssl.get_default_verify_paths()
     bundles = [Path(path) for path in (system.cafile, system.capath) if path]
     own = sorted(one for kind in ("crt", "cert") for one in (directory / name).glob(f"*.{kind}"))
     changed = tuple(path.stat().st_mtime_ns for path in (*bundles, *own) if path.exists())
-    return _make_context(tuple(own), changed)
+    return _make_context(tuple(own), changed, tls)
 
 
 @lru_cache(maxsize=MAX_CACHED_CONTEXTS)
-def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSLContext:
+def _make_context(
+    files: tuple[Path, ...], _changed: tuple[int, ...], tls: RegistryTls
+) -> ssl.SSLContext:
     """Make a context, cached until a file changes: as in Docker, a new CA counts at once."""
     context = ssl.create_default_context()
     # Docker ignores a common name, so a certificate needs its host as an alternative name.
@@ -103,7 +108,35 @@ def _make_context(files: tuple[Path, ...], _changed: tuple[int, ...]) -> ssl.SSL
                 f"the certificate file {file} on this server cannot be read or is not PEM",
                 remedy="Correct the content or the permissions of this file.",
             ) from error
+    _add_stored(context, tls)
     return context
+
+
+def _add_stored(context: ssl.SSLContext, tls: RegistryTls) -> None:
+    """Add the certificates that are stored with the registry."""
+    try:
+        if tls.ca_certificate:
+            context.load_verify_locations(cadata=tls.ca_certificate)
+        if tls.client_certificate:
+            _load_client_certificate(context, tls)
+    except (OSError, ssl.SSLError) as error:
+        raise RegistryError(
+            FaultCode.TLS_FAILED,
+            "a certificate that is stored with the registry cannot be used on this server",
+            remedy="Store its caCertificate, clientCertificate and clientKey again with "
+            "registry.update.",
+        ) from error
+
+
+def _load_client_certificate(context: ssl.SSLContext, tls: RegistryTls) -> None:
+    # OpenSSL reads a key from a file only; this one is in memory and has no name.
+    file = os.memfd_create("client-certificate")
+    try:
+        with os.fdopen(file, "wb", closefd=False) as whole:
+            whole.write(f"{tls.client_key.get_secret_value()}\n{tls.client_certificate}".encode())
+        context.load_cert_chain(f"/proc/self/fd/{file}")
+    finally:
+        os.close(file)
 
 
 def _name(name: x509.Name) -> str:

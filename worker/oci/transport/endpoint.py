@@ -10,7 +10,12 @@ from shared.coroutines import end
 from shared.errors import RegistryError
 from shared.networks import Network
 from worker.oci.transport.address import are_loopback, resolve
-from worker.oci.transport.errors import NO_ROUTE_ERRNOS, make_connection_error, make_timeout
+from worker.oci.transport.errors import (
+    NO_ROUTE_ERRNOS,
+    make_connection_error,
+    make_plain_http_error,
+    make_timeout,
+)
 from worker.oci.transport.settings import ConnectionSettings
 
 
@@ -18,7 +23,8 @@ from worker.oci.transport.settings import ConnectionSettings
 class Endpoint:
     """A host with its resolved addresses.
 
-    ``name`` is Docker's name for it (certificates, insecure list).
+    ``name`` is Docker's name for it (certificates, insecure list). ``is_insecure`` if the Engine
+    lists it; plain HTTP ``is_permitted`` if an administrator also allows it for the registry.
     """
 
     name: str
@@ -26,10 +32,16 @@ class Endpoint:
     port: int | None
     addresses: tuple[str, ...]
     is_insecure: bool
+    is_permitted: bool = False
 
     @property
     def allows_plain_http(self) -> bool:
-        return self.is_insecure or are_loopback(self.addresses)
+        return (self.is_insecure and self.is_permitted) or are_loopback(self.addresses)
+
+    @property
+    def lacks_permission(self) -> bool:
+        """True if only the administrator's permission for plain HTTP is missing."""
+        return self.is_insecure and not self.allows_plain_http
 
     @property
     def authority(self) -> str:
@@ -48,7 +60,7 @@ async def find_endpoint(
     deadline = settings.deadlines.dns
     addresses = await resolve(hostname, settings.networks, settings.resolver, deadline)
     listed = name in settings.insecure or _is_in_networks(addresses, settings.insecure)
-    return Endpoint(name, hostname, port, addresses, listed)
+    return Endpoint(name, hostname, port, addresses, listed, settings.tls.plain_http)
 
 
 async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
@@ -57,14 +69,18 @@ async def connect(endpoint: Endpoint, settings: ConnectionSettings) -> Endpoint:
     Without a given port this is 443, and then 80 for a host that may use plain HTTP.
 
     Raises:
-        RegistryError: ``conn_refused``, ``conn_timeout`` or ``conn_reset``.
+        RegistryError: ``conn_refused``, ``conn_timeout`` or ``conn_reset``; ``plain_http_refused``
+            if only port 80 accepts one.
     """
     try:
         return await _connect(endpoint, endpoint.port or 443, settings.deadlines.tcp)
     except RegistryError:
-        if endpoint.port is not None or not endpoint.allows_plain_http:
+        if endpoint.port is not None or not (endpoint.allows_plain_http or endpoint.is_insecure):
             raise
-        return await _connect(endpoint, 80, settings.deadlines.tcp)
+        found = await _connect(endpoint, 80, settings.deadlines.tcp)
+        if endpoint.lacks_permission:
+            raise make_plain_http_error(found.authority) from None
+        return found
 
 
 async def _connect(endpoint: Endpoint, port: int, deadline: timedelta) -> Endpoint:

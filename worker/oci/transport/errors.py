@@ -100,8 +100,30 @@ def make_timeout(authority: str, step: str, deadline: timedelta) -> RegistryErro
     )
 
 
-def make_client_certificate_error(authority: str) -> RegistryError:
+def make_client_certificate_error(authority: str, *, is_given: bool = False) -> RegistryError:
+    if is_given:
+        return RegistryError(
+            FaultCode.TLS_CLIENT_CERT,
+            f"{authority} does not accept the client certificate of this registry",
+            remedy="Check that the registry trusts the CA of the client certificate, and that the "
+            "certificate is valid; store another one with registry.update.",
+        )
     return RegistryError(FaultCode.TLS_CLIENT_CERT, f"{authority} requires a client certificate")
+
+
+def make_plain_http_error(authority: str) -> RegistryError:
+    return RegistryError(
+        FaultCode.PLAIN_HTTP_REFUSED,
+        f"{authority} speaks plain HTTP, which no administrator has allowed for this registry",
+    )
+
+
+def is_reset(error: BaseException) -> bool:
+    """Return whether the other side cut the connection."""
+    return any(
+        isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError | ConnectionError)
+        for cause in _causes(error)
+    )
 
 
 def is_not_tls(error: BaseException) -> bool:

@@ -197,7 +197,12 @@ class Transport:
         if route.context is None or not route.addresses or route.origin in self._answered:
             return fault
         cause = await explain_failure(
-            fault, route.hostname, route.addresses[0], route.port, self._settings.deadlines.tls
+            fault,
+            route.hostname,
+            route.addresses[0],
+            route.port,
+            self._settings.deadlines.tls,
+            has_certificate=bool(self._settings.tls_of(route.hostname).client_certificate),
         )
         return blame_engine(cause, self._settings)
 

@@ -61,9 +61,18 @@ class Peer:
 
 
 async def explain_failure(
-    fault: RegistryError, hostname: str, address: str, port: int, deadline: timedelta
+    fault: RegistryError,
+    hostname: str,
+    address: str,
+    port: int,
+    deadline: timedelta,
+    *,
+    has_certificate: bool = False,
 ) -> RegistryError:
-    """Return the true cause of a failed TLS connection, or the same error with more evidence."""
+    """Return the true cause of a failed TLS connection, or the same error with more evidence.
+
+    ``has_certificate`` if a client certificate was given.
+    """
     authority = f"{hostname}:{port}"
     if fault.code == FaultCode.TLS_NOT_OFFERED:
         if await speaks_http(hostname, address, port, deadline):
@@ -74,7 +83,7 @@ async def explain_failure(
         return fault
     peer = await observe_peer(hostname, address, port, deadline)
     if fault.code in CLIENT_CERTIFICATE_SUSPECTS and peer.requests_certificate:
-        return make_client_certificate_error(authority)
+        return make_client_certificate_error(authority, is_given=has_certificate)
     if fault.code == FaultCode.CONN_RESET and not peer.answers:
         old = await observe_peer(hostname, address, port, deadline, is_old=True)
         if old.answers:
@@ -104,6 +113,22 @@ async def observe_peer(
     except (OSError, TimeoutError):
         pass
     return peer
+
+
+async def answers_http(endpoint_host: str, address: str, port: int, deadline: timedelta) -> bool:
+    """Return whether a server answers a request of plain HTTP, which carries no login."""
+    request = f"GET /v2/ HTTP/1.1\r\nHost: {endpoint_host}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(deadline.total_seconds()):
+            reader, writer = await asyncio.open_connection(address, port)
+            try:
+                writer.write(request.encode())
+                first = await reader.read(FIRST_BYTES)
+            finally:
+                writer.transport.abort()
+    except (OSError, TimeoutError):
+        return False
+    return first.lower().startswith(b"http/")
 
 
 async def speaks_http(hostname: str, address: str, port: int, deadline: timedelta) -> bool:

@@ -1,7 +1,7 @@
 """Routes to hosts: checked and pinned addresses, and TLS or, if allowed, plain HTTP.
 
-Plain HTTP is used only for loopback and for registries that the server's Engine lists as insecure,
-and only if the port itself does not speak TLS.
+Plain HTTP is used only for loopback, and for registries for which an administrator allows it and
+which the server's Engine lists as insecure; and only if the port itself does not speak TLS.
 """
 
 import asyncio
@@ -22,10 +22,12 @@ from worker.oci.transport.certificate import (
 from worker.oci.transport.endpoint import Endpoint, connect, find_endpoint
 from worker.oci.transport.errors import (
     is_not_tls,
+    is_reset,
     make_connection_error,
+    make_plain_http_error,
     make_timeout,
 )
-from worker.oci.transport.peer import explain_failure
+from worker.oci.transport.peer import answers_http, explain_failure
 from worker.oci.transport.settings import ConnectionSettings
 
 CONNECTION_FAILURES = frozenset(
@@ -88,25 +90,42 @@ async def negotiate(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
     Raises:
         RegistryError: one of the ``tls_…`` codes; the evidence describes the certificate.
     """
-    context = await make_context(endpoint.name, settings.certificates)
+    tls = settings.tls_of(endpoint.hostname)
+    context = await make_context(endpoint.name, settings.certificates, tls)
     try:
         return await _handshake(endpoint, context, settings.deadlines.tls)
     except TimeoutError as error:
         deadline = settings.deadlines.tls
         raise make_timeout(endpoint.authority, "TLS handshake", deadline) from error
     except OSError as error:
-        if endpoint.allows_plain_http and is_not_tls(error):
+        if await _is_plain(endpoint, error, settings):
             return make_plain_route(endpoint)
         fault = make_connection_error(error, endpoint.authority)
         if isinstance(error, ssl.SSLCertVerificationError) and endpoint.is_insecure:
             unverified = await _fetch_certificate(endpoint, settings.deadlines.tls)
             if unverified:
                 return replace(unverified, unverified_reason=fault.message)
-        port = endpoint.port or 443
         cause = await explain_failure(
-            fault, endpoint.hostname, endpoint.addresses[0], port, settings.deadlines.tls
+            fault,
+            endpoint.hostname,
+            endpoint.addresses[0],
+            endpoint.port or 443,
+            settings.deadlines.tls,
+            has_certificate=bool(tls.client_certificate),
         )
+        if endpoint.lacks_permission and cause.code == FaultCode.TLS_NOT_OFFERED:
+            raise make_plain_http_error(endpoint.authority) from error
         raise blame_engine(cause, settings) from error
+
+
+async def _is_plain(endpoint: Endpoint, error: OSError, settings: ConnectionSettings) -> bool:
+    """Return whether to use plain HTTP after a failed handshake; some cut it instead."""
+    if not endpoint.allows_plain_http:
+        return False
+    if not is_reset(error):
+        return is_not_tls(error)
+    port, deadline = endpoint.port or 443, settings.deadlines.tls
+    return await answers_http(endpoint.authority, endpoint.addresses[0], port, deadline)
 
 
 def blame_engine(fault: RegistryError, settings: ConnectionSettings) -> RegistryError:
@@ -132,7 +151,7 @@ async def find_route(
     """
     try:
         endpoint = await find_endpoint(name, hostname, port, settings)
-        if endpoint.allows_plain_http:
+        if endpoint.allows_plain_http or endpoint.is_insecure:
             return await negotiate(await connect(endpoint, settings), settings)
         return await _make_strict_route(endpoint, settings)
     except RegistryError as error:
@@ -147,15 +166,16 @@ async def find_proxied_route(
 ) -> Route | None:
     """Return the route through the Engine's proxy, if it uses one and there is no other way.
 
-    The proxy resolves the name, as for the Engine itself. Plain HTTP needs an entry in the Engine's
-    list, and is used if the Engine has only a proxy for that.
+    The proxy resolves the name, as for the Engine itself. Plain HTTP needs the permission and an
+    entry in the Engine's list, and is used if the Engine has only a proxy for that.
     """
     if error.code not in CONNECTION_FAILURES:
         return None
     if url := settings.proxy.find(hostname):
-        context = await make_context(name, settings.certificates)
+        context = await make_context(name, settings.certificates, settings.tls_of(hostname))
         return Route(hostname, port or 443, (), context, proxy=url)
-    if name in settings.insecure and (url := settings.proxy.find(hostname, is_plain=True)):
+    is_permitted = settings.tls.plain_http and name in settings.insecure
+    if is_permitted and (url := settings.proxy.find(hostname, is_plain=True)):
         return Route(hostname, port or 80, (), None, proxy=url)
     return None
 
@@ -165,7 +185,8 @@ async def find_route_to(url: URL, settings: ConnectionSettings) -> Route:
 
     Raises:
         RefusedNetworkError: an address that is not allowed for registries.
-        RegistryError: ``tls_not_offered`` for plain HTTP to elsewhere; no address, no connection.
+        RegistryError: ``plain_http_refused`` or ``tls_not_offered`` for plain HTTP to elsewhere; no
+            address, no connection.
     """
     hostname, port = url.raw_host or "", url.port or 443
     name = hostname if url.is_default_port() else f"{hostname}:{port}"
@@ -192,6 +213,8 @@ async def _find_direct_route(url: URL, name: str, settings: ConnectionSettings) 
         return await negotiate(await connect(endpoint, settings), settings)
     if endpoint.allows_plain_http:
         return make_plain_route(endpoint)
+    if endpoint.lacks_permission:
+        raise make_plain_http_error(endpoint.authority)
     return await _make_strict_route(endpoint, settings)  # refused for its scheme
 
 
@@ -219,7 +242,8 @@ def make_plain_route(endpoint: Endpoint) -> Route:
 async def _make_strict_route(endpoint: Endpoint, settings: ConnectionSettings) -> Route:
     if settings.proxy.find(endpoint.hostname):
         await connect(endpoint, settings)  # if that fails, the Engine's proxy is the way
-    context = await make_context(endpoint.name, settings.certificates)
+    tls = settings.tls_of(endpoint.hostname)
+    context = await make_context(endpoint.name, settings.certificates, tls)
     return Route(endpoint.hostname, endpoint.port or 443, endpoint.addresses, context)
 
 

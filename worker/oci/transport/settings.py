@@ -1,6 +1,6 @@
 """Settings of the registry traffic: allowed networks, certificates, deadlines, proxy."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
@@ -9,6 +9,7 @@ from shared.networks import RegistryNetworks, is_address
 from worker.oci.providers.quotas import QuotaLog
 from worker.oci.transport.address import Resolver, SystemResolver
 from worker.oci.transport.certificate import CERTIFICATES_DIRECTORY
+from worker.registry_tls import PUBLIC, RegistryTls
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ class ConnectionSettings:
     the Engine's proxy; we use it where a registry cannot be reached without. ``mirrors`` are the
     URLs that the Engine asks for images of Docker Hub first.
     ``engine_problem`` says why the Engine's list is unknown, if it is. ``quotas`` collects what
-    registries say about their limits.
+    registries say about their limits. ``tls`` is what is stored with the registry at ``tls_host``
+    that these connections are for.
     """
 
     networks: RegistryNetworks
@@ -80,6 +82,19 @@ class ConnectionSettings:
     mirrors: tuple[str, ...] = ()
     engine_problem: str = ""
     quotas: QuotaLog = field(default_factory=QuotaLog, compare=False, repr=False)
+    tls: RegistryTls = PUBLIC
+    tls_host: str = ""
+
+    def for_registry(self, hostname: str, tls: RegistryTls) -> "ConnectionSettings":
+        """Return the settings for connections to one registry, and to hosts that it names."""
+        return replace(self, tls=tls, tls_host=hostname)
+
+    def tls_of(self, hostname: str) -> RegistryTls:
+        """Return what counts for a host: as in Docker, the CA also for the token server.
+
+        The client certificate is shown to the registry alone.
+        """
+        return self.tls if hostname == self.tls_host else self.tls.for_other_hosts()
 
     def is_same_engine(self, other: "ConnectionSettings") -> bool:
         """Return whether the Engine's part is the same."""

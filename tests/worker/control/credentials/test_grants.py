@@ -40,6 +40,7 @@ from worker.login import (
     Grants,
     login_context,
 )
+from worker.registry_tls import RegistryTls
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 VAULT, SERVER = PrivateKey.generate(), PrivateKey.generate()
@@ -97,6 +98,50 @@ def open_grant(job: Released, text: str | None, **changes: Any) -> Grant:
     context = replace(context_of(job), **changes)
     [grant] = Grants.model_validate_json(KeyRing([SERVER]).open(text, context)).grants
     return grant
+
+
+def test_the_tls_of_a_registry_goes_with_its_login() -> None:
+    key = sealed("client_key", username="")
+    row = fault_document(
+        ca_certificate="a CA",
+        client_certificate="a certificate",
+        client_key=key,
+        install_ca=True,
+        plain_http=True,
+    )
+    job = make_job(PULL, registries={"registry": row})
+
+    text = seal_grants(RING, job)
+
+    tls = open_grant(job, text).login.tls
+    assert (tls.ca_certificate, tls.client_certificate) == ("a CA", "a certificate")
+    assert tls.client_key.get_secret_value() == SECRET
+    assert tls.install_ca and tls.plain_http and tls.registry_id == "registry"
+    assert open_grant(job, seal_grants(RING, make_job(PULL))).login.tls == RegistryTls(
+        registry_id="registry"
+    )
+
+
+def test_a_client_key_of_another_host_is_not_opened() -> None:
+    key = sealed("client_key", username="", host="evil.example")
+    row = fault_document(client_certificate="a certificate", client_key=key)
+
+    with pytest.raises(CredentialError):
+        seal_grants(RING, make_job(PULL, registries={"registry": row}))
+
+
+def test_a_test_of_what_is_not_stored_has_its_own_tls() -> None:
+    command = AD_HOC.model_copy(
+        update={"ca_certificate": "a CA", "client_certificate": "one", "plain_http": True}
+    )
+    key = sealed("client_key", "job", username="")
+    secrets = {"password": sealed("password", "job"), "client_key": key}
+    job = make_job(command, **WITHOUT_REGISTRY, sealed=secrets)
+
+    tls = open_grant(job, seal_grants(RING, job)).login.tls
+
+    assert (tls.ca_certificate, tls.client_certificate, tls.plain_http) == ("a CA", "one", True)
+    assert tls.client_key.get_secret_value() == SECRET and not tls.install_ca
 
 
 def test_a_login_goes_to_the_servers_alone_that_its_registry_names() -> None:
