@@ -1,16 +1,18 @@
 """Load an application with everything that its builds and deployments are planned from."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, func
 from sqlalchemy.orm import aliased
 from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from api.jobs.registry_choice import choose_registry, find_registries
 from api.procedure.context import Context
 from shared.errors import NotFoundError
 from shared.models import Application, ApplicationServer, Build, Deployment, Job, Registry, Server
+from shared.reference import parse_reference
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ async def lock_application(
     # Read after the lock, not with it: another statement sees what others have committed.
     application, registries = await load_application(session, context, application_id)
     servers = await _load_servers(session, application_id)
+    registries = await _choose_pull(session, context, application, registries, servers)
     is_repeat = context.outlives and await _is_stored(session, context.job_id)
     return LoadedApplication(application, registries, servers, is_repeat)
 
@@ -108,6 +111,25 @@ async def _load_servers(session: AsyncSession, application_id: str) -> Sequence[
         .order_by(Server.server_id)
     )
     return (await session.exec(query)).all()
+
+
+async def _choose_pull(
+    session: AsyncSession,
+    context: Context,
+    application: Application,
+    registries: ApplicationRegistries,
+    servers: Sequence[Server],
+) -> ApplicationRegistries:
+    """Choose the registry of a ready image, if the application names none."""
+    is_ready = application.source_type == "docker" and application.docker_image is not None
+    if registries.pull is not None or not is_ready:
+        return registries
+    reference = parse_reference(application.docker_image or "")
+    found = await find_registries(session, context, [reference.registry])
+    builder = [application.build_server_id] if application.build_server_id else []
+    places = [*builder, *(server.server_id for server in servers)] if builder else []
+    chosen = choose_registry(reference, found, places, application.application_id)
+    return replace(registries, pull=chosen)
 
 
 async def _is_stored(session: AsyncSession, request_id: str) -> bool:

@@ -177,6 +177,7 @@ def _about_key(client: httpx2.Client, now: datetime) -> Iterator[Check]:
         yield Check("restore", found, "Cancel unwanted jobs, then run wharf resume.")
     if registries.is_success:
         yield from _about_passwords(registries.json(), now)
+        yield from _about_tls(registries.json(), now)
     if servers.is_success:
         yield from _about_servers(client, servers.json())
     else:
@@ -195,6 +196,19 @@ def _about_passwords(registries: list[dict[str, Any]], now: datetime) -> Iterato
             yield Check(name, f"expired at {expires}", "Store a new one with registry.update.")
         elif due and datetime.fromisoformat(due) <= now:
             yield Check(name, f"due for a change since {due}")
+
+
+def _about_tls(registries: list[dict[str, Any]], now: datetime) -> Iterator[Check]:
+    """Yield each registry with plain HTTP, or with a certificate that has expired."""
+    for registry in registries:
+        name = f"TLS of {registry['registryName']}"
+        if registry.get("plainHttp"):
+            yield Check(name, "plain HTTP is allowed: the network in between can read the password")
+        client = registry.get("clientIdentity")
+        for one in (*registry.get("caCertificates", ()), *([client] if client else ())):
+            if datetime.fromisoformat(one["notAfter"]) <= now:
+                found = f"the certificate {one['subject']} expired at {one['notAfter']}"
+                yield Check(name, found, "Store a new one with registry.update.")
 
 
 def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iterator[Check]:

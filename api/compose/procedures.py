@@ -10,6 +10,7 @@ from sqlmodel import col, select
 from api.compose.dotenv import parse_dotenv
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, Input
+from api.jobs.registry_choice import choose_registry, find_registries
 from api.jobs.server_choice import choose_server
 from api.jobs.submission import TRANSFER_DEADLINE, submit_job
 from api.procedure.context import Context
@@ -20,7 +21,7 @@ from shared.jobs.commands import ComposeImage, ComposePull
 from shared.jobs.permissions import require_allowed
 from shared.jobs.store.submit import Submission
 from shared.models import Registry
-from shared.reference import Reference, parse_prefix, parse_registry
+from shared.reference import Reference
 
 MAX_REGISTRIES = 50
 MAX_PROFILES = 50
@@ -48,8 +49,9 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
 
     `job.one` returns the pinned file as `result.composeFile`, with the digest of each service's
     image; everything else is unchanged, byte for byte. Services without an image do not change. An
-    image is pulled with the login of the registry at its host; of several registries, the longest
-    matching prefix wins; without a registry the pull is anonymous.
+    image is pulled with the login of the registry at its host that may be used on this server; of
+    several registries, the longest matching prefix wins, and of equal ones the oldest; without a
+    registry the pull is anonymous.
 
     Services are treated as `docker compose pull` treats them. Without an active profile, or with
     the pull policy `never` or `build`, they are skipped; so is an image that cannot be pulled but
@@ -69,11 +71,10 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
     for host in sorted(hosts):
         require_host(host, context.resources.networks)
     registries = await _registries(context, hosts, request.registry_ids)
-    images = _images(file, registries)
     server_id = await choose_server(context, request.server_id, online=False)
-    used = {image.registry_id for image in images}
-    logins = [registry for registry in registries if registry.registry_id in used]
-    require_allowed(logins, [server_id], "")
+    if request.registry_ids is not None:
+        require_allowed([one for one in registries if one.host in hosts], [server_id], "")
+    images = _images(file, registries, server_id)
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
@@ -93,28 +94,17 @@ async def pull(context: Context, request: PullCompose) -> Accepted:
     return await submit_job(context, job)
 
 
-def choose_registry(reference: Reference, registries: Iterable[Registry]) -> Registry | None:
-    """Return the registry at the image's host with the longest matching prefix, else the first.
-
-    ``None``: there is no registry at that host.
-    """
-    at_host = [registry for registry in registries if registry.host == reference.registry]
-    return max(at_host, key=lambda registry: _fit(registry, reference.repository), default=None)
-
-
-def _fit(registry: Registry, repository: str) -> int:
-    """Return the length of the matching prefix; a prefix that does not match is worse than none."""
-    prefix = parse_prefix(parse_registry(registry.registry_url), registry.image_prefix)
-    fits = not prefix or f"{repository}/".startswith(f"{prefix}/")
-    return len(prefix) if fits else -1
-
-
-def _images(file: ComposeFile, registries: Sequence[Registry]) -> tuple[ComposeImage, ...]:
+def _images(
+    file: ComposeFile, registries: Sequence[Registry], server_id: str
+) -> tuple[ComposeImage, ...]:
     """Return each image once, with the services that run it."""
     services: dict[Reference, list[ServiceImage]] = {}
     for image in file.images:
         services.setdefault(image.reference, []).append(image)
-    chosen = {reference: choose_registry(reference, registries) for reference in services}
+    chosen = {
+        reference: choose_registry(reference, registries, [server_id], must_fit=False)
+        for reference in services
+    }
     return tuple(
         ComposeImage(
             services=tuple(one.service for one in images),
@@ -136,12 +126,11 @@ async def _registries(
         NotFoundError: one of ``ids`` does not exist in the organization.
     """
     query = select(Registry).where(Registry.organization_id == context.organization_id)
-    if ids is None:
-        query = query.where(col(Registry.host).in_(hosts))
-    else:
-        query = query.where(col(Registry.registry_id).in_(ids))
+    query = query.where(col(Registry.registry_id).in_(ids or ()))
     query = query.order_by(col(Registry.created_at), Registry.registry_id)
     async with context.transaction() as session:
+        if ids is None:
+            return await find_registries(session, context, hosts)
         found = (await session.exec(query)).all()
     if len(found) < len(set(ids or ())):
         raise NotFoundError("Registry not found")

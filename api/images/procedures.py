@@ -7,6 +7,7 @@ from api.applications.permissions import require_repository
 from api.events.waiter import EndedJob
 from api.fields.hosts import require_host
 from api.fields.shapes import Accepted, Id, ImageName, Input, Output, Tag
+from api.jobs.registry_choice import choose_registry, find_registries
 from api.jobs.server_choice import choose_server
 from api.jobs.submission import (
     TEST_DEADLINE,
@@ -92,7 +93,11 @@ class ImageOutput(Output):
 
 
 async def pull(context: Context, request: Pull) -> AcceptedPull:
-    """Pull an image to a server; without a registry, anonymously.
+    """Pull an image to a server.
+
+    Without `registryId`, the registry at the image's host with the longest image prefix that fits
+    is chosen, if its login may be used on this server; of equal ones, the oldest. If none fits, and
+    with ``registryId: null``, the pull is anonymous.
 
     The same image is pulled to a server once: a repeated request with the same registry returns the
     existing job and `joined: true`. A pull by digest is shared until it has ended. A pull by tag is
@@ -101,16 +106,19 @@ async def pull(context: Context, request: Pull) -> AcceptedPull:
     """
     reference, registry = await _source(context, request.image, request.registry_id)
     server_id = await _choose(context, request.server_id, registry)
-    command = ImagePull(reference=str(reference), registry_id=request.registry_id)
+    if "registry_id" not in request.model_fields_set:
+        registry = await _choose_registry(context, reference, server_id)
+    registry_id = registry.registry_id if registry else None
+    command = ImagePull(reference=str(reference), registry_id=registry_id)
     job = Submission(
         organization_id=context.organization_id,
         server_id=server_id,
         command=command,
         requested_by=context.caller.api_key_id,
-        registry_id=request.registry_id,
+        registry_id=registry_id,
         exclusive_key=exclusive_key(command, server_id),
         fair_key=_application(reference),
-        dedupe_key=f"{server_id}:{reference}:{request.registry_id or ''}",
+        dedupe_key=f"{server_id}:{reference}:{registry_id or ''}",
         dedupe_until=DedupeUntil.ENDED if reference.digest else DedupeUntil.BEGUN,
         deadline=TRANSFER_DEADLINE,
         job_id=context.job_id,
@@ -128,14 +136,16 @@ async def push(context: Context, request: Push) -> Accepted:
     command = ImagePush(
         source=request.image, reference=str(target), registry_id=registry.registry_id
     )
-    return await _transfer(context, command, target, request.server_id, registry)
+    server_id = await _choose(context, request.server_id, registry)
+    return await _transfer(context, command, target, server_id)
 
 
 async def copy(context: Context, request: Copy) -> Accepted:
     """Copy an image to another registry unchanged: all platforms, byte for byte.
 
     The server transfers the bytes, without its Engine. Blobs that the target registry already has
-    are not sent; within one registry none are.
+    are not sent; within one registry none are. Without `sourceRegistryId`, the login to read with
+    is chosen as by `image.pull`.
     """
     source, source_registry = await _source(context, request.image, request.source_registry_id)
     registry = await _registry(context, request.registry_id)
@@ -146,14 +156,16 @@ async def copy(context: Context, request: Copy) -> Accepted:
     if not source.digest and target == source:
         raise InvalidReferenceError(f"{target} is both source and target")
     await require_repository(context, target)
+    server_id = await _choose(context, request.server_id, registry, source_registry)
+    if "source_registry_id" not in request.model_fields_set:
+        source_registry = await _choose_registry(context, source, server_id)
     command = ImageCopy(
         source=str(source),
         reference=str(target),
-        source_registry_id=request.source_registry_id,
+        source_registry_id=source_registry.registry_id if source_registry else None,
         registry_id=registry.registry_id,
     )
-    registries = (registry, source_registry)
-    return await _transfer(context, command, target, request.server_id, *registries)
+    return await _transfer(context, command, target, server_id)
 
 
 async def tag(context: Context, request: TagImage) -> ImageOutput | Accepted:
@@ -178,17 +190,15 @@ async def _transfer(
     context: Context,
     command: ImagePush | ImageCopy,
     target: Reference,
-    server_id: str | None,
-    *registries: Registry | None,
+    server_id: str,
 ) -> Accepted:
-    chosen = await _choose(context, server_id, *registries)
     job = Submission(
         organization_id=context.organization_id,
-        server_id=chosen,
+        server_id=server_id,
         command=command,
         requested_by=context.caller.api_key_id,
         registry_id=command.registry_id,
-        exclusive_key=exclusive_key(command, chosen),
+        exclusive_key=exclusive_key(command, server_id),
         fair_key=_application(target),
         deadline=TRANSFER_DEADLINE,
         job_id=context.job_id,
@@ -203,6 +213,14 @@ async def _choose(context: Context, server_id: str | None, *registries: Registry
     chosen = await choose_server(context, server_id, online=False, among=among)
     require_allowed(limited, [chosen], "")
     return chosen
+
+
+async def _choose_registry(
+    context: Context, reference: Reference, server_id: str
+) -> Registry | None:
+    async with context.transaction() as session:
+        found = await find_registries(session, context, [reference.registry])
+    return choose_registry(reference, found, [server_id])
 
 
 async def _source(

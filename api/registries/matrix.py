@@ -36,7 +36,7 @@ ACTION = "registry.testOnServers"
 """The audited action; also the fair key, so that other jobs take turns with a matrix."""
 
 NEWEST = """
-SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
+SELECT r.registry_id, r.registry_name, r.plain_http, s.server_id, s.name AS server_name,
        c.job_id, c.state, c.code, c.stage, c.milliseconds, c.checked_at
   FROM registry r JOIN server s USING (organization_id) CROSS JOIN LATERAL (
     SELECT * FROM registry_check c
@@ -50,7 +50,7 @@ SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
 """One index lookup for each pair, regardless of the length of its history."""
 
 REQUESTED = """
-SELECT r.registry_id, r.registry_name, s.server_id, s.name AS server_name,
+SELECT r.registry_id, r.registry_name, r.plain_http, s.server_id, s.name AS server_name,
        j.job_id, j.state, j.error->>'code' AS code, j.error->>'stage' AS stage,
        c.milliseconds, c.checked_at
   FROM job j JOIN registry r USING (registry_id) JOIN server s USING (server_id)
@@ -77,6 +77,7 @@ class CellOutput(CheckOutput):
 
     registry_id: str
     registry_name: str
+    plain_http: bool
     server_id: str
     server_name: str
     history: list[CheckOutput]
@@ -111,6 +112,7 @@ class _Row:
 
     registry_id: str
     registry_name: str
+    plain_http: bool
     server_id: str
     server_name: str
     job_id: str

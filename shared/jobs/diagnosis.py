@@ -23,6 +23,16 @@ PROBE_REPOSITORY = "connection-test"
 Right = Literal["pull", "push", "delete"]
 
 
+class ExcessCode(StrEnum):
+    """What a login may do beyond need."""
+
+    DELETE = "delete"
+    EVERYTHING = "everything"
+    ADMINISTRATOR = "administrator"
+    ALL_REPOSITORIES = "all_repositories"
+    PERSONAL_ACCOUNT = "personal_account"
+
+
 class Stage(StrEnum):
     PARSE = "parse"
     POLICY = "policy"
@@ -80,14 +90,25 @@ class StageResult(_Record):
     retry_after_seconds: float | None = None
 
 
+class Excess(_Record):
+    """A right of a login beyond pull and push in the tested repository."""
+
+    code: ExcessCode
+    message: str
+
+
 class ProbeReport(_Record):
-    """All stages of a test; ``host`` and ``repository`` are empty where they could not be read."""
+    """All stages of a test; ``host`` and ``repository`` are empty where they could not be read.
+
+    ``excess`` is what the login may do beyond need, as far as that is known.
+    """
 
     host: str = ""
     repository: str = ""
     stages: tuple[StageResult, ...]
     verified: tuple[str, ...] = ()
     not_verified: tuple[str, ...] = ()
+    excess: tuple[Excess, ...] = ()
 
     def fault(self) -> Fault | None:
         """Return the first hard failure, or ``None``."""

@@ -13,12 +13,13 @@ from typing import Any
 
 from shared.errors import RegistryError, WharfError
 from shared.faults import FaultCode
-from shared.jobs.diagnosis import Outcome, ProbeReport, Right, Stage, make_probe_repository
+from shared.jobs.diagnosis import Excess, Outcome, ProbeReport, Right, Stage, make_probe_repository
 from shared.networks import is_address
 from shared.reference import HUB, RegistryHost, parse_registry, require_repository
 from worker.login import Login
-from worker.oci.auth.handshake import Authentication
-from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, Scope
+from worker.oci.auth.scope import PULL, PUSH, PUSH_AND_CANCEL, UNKNOWN, Scope
+from worker.oci.excess import find_excess
+from worker.oci.findings import describe_authentication, describe_certificate, describe_plain_http
 from worker.oci.mirrors import ask_mirrors
 from worker.oci.probe_stages import Finding, StageRunner, Step
 from worker.oci.registry.authentication import authenticate
@@ -36,7 +37,6 @@ from worker.oci.transport.settings import ConnectionSettings
 TIME_LIMIT = timedelta(seconds=15)
 CANCEL_TIME_LIMIT = timedelta(seconds=3)
 MAX_REPOSITORIES = 50
-EXPIRY_WARNING = timedelta(days=21)
 PROXIED = Finding(
     "through the proxy of the Docker Engine: shown by the next stage",
     Outcome.SKIPPED,
@@ -104,7 +104,8 @@ async def _run(
     if before.fault() is None and not stages.is_hidden:
         on_login(before)
     await runner.run(*last)
-    return runner.report(host=stages.host.name, repository=stages.repository)
+    report = runner.report(host=stages.host.name, repository=stages.repository)
+    return report.model_copy(update={"excess": stages.find_excess()})
 
 
 class _ProbeStages:
@@ -135,6 +136,8 @@ class _ProbeStages:
         self._granted: frozenset[str] | None = None
         self._first_page: Response | None = None
         self._pushed: Finding | None = None
+        self._claims = UNKNOWN
+        self._lists_all = False
         self._proxied: Route | None = None
         self.is_hidden = False
 
@@ -236,11 +239,11 @@ class _ProbeStages:
             return PROXIED
         self._route = route = await negotiate(self._endpoint, self._settings)
         if route.context is None:
-            return _describe_plain_http(self._endpoint)
+            return describe_plain_http(self._endpoint)
         if route.unverified_reason:
             text = f"{route.unverified_reason}; this server's Docker lists the host as insecure"
             return Finding(text, Outcome.WARNING, is_verified=False)
-        return _describe_certificate(route)
+        return describe_certificate(route)
 
     async def _ping(self) -> Finding:
         self._client = await self._stack.enter_async_context(
@@ -256,7 +259,8 @@ class _ProbeStages:
         accepted = await authenticate(self._client, *self._scopes())
         authentication = accepted.authentication
         self._granted, self._first_page = authentication.actions, accepted.first_page
-        text = _describe_authentication(authentication)
+        self._claims = authentication.claims
+        text = describe_authentication(authentication)
         login = self._request.login
         if login is None or not (login.username or login.secret):
             return Finding(f"no password was given; {text}", Outcome.SKIPPED, is_verified=False)
@@ -357,7 +361,21 @@ class _ProbeStages:
         except WharfError:
             text = "this login may not list repositories, which is usual"
             return Finding(text, Outcome.SKIPPED, is_verified=False)
+        self._lists_all = True
         return Finding("repositories can be listed")
+
+    def find_excess(self) -> tuple[Excess, ...]:
+        """Return what the login may do beyond need, as far as the stages have seen it."""
+        login = self._request.login
+        if login is None or not login.username:
+            return ()
+        return find_excess(
+            self._claims,
+            self.host.name,
+            self.repository,
+            login.username,
+            lists_all=self._lists_all,
+        )
 
     def _scopes(self) -> list[Scope]:
         actions = [PUSH_AND_CANCEL, PUSH, PULL] if "push" in self._request.rights else [PULL]
@@ -371,35 +389,3 @@ async def _cancel(uploads: Uploads, upload: Upload) -> bool:
     except (WharfError, TimeoutError):
         return False  # the right to push is verified anyway
     return True
-
-
-def _describe_plain_http(endpoint: Endpoint) -> Finding:
-    if endpoint.is_insecure:
-        text = (
-            "plain HTTP, since this server's Docker lists the host as insecure: "
-            "the network in between can read the password"
-        )
-        return Finding(text, Outcome.WARNING, is_verified=False)
-    return Finding("plain HTTP within this machine", Outcome.SKIPPED, is_verified=False)
-
-
-def _describe_certificate(route: Route) -> Finding:
-    certificate = route.certificate
-    if certificate is None:
-        return Finding("the certificate is accepted")
-    days = certificate.remaining_time().days
-    outcome = Outcome.WARNING if certificate.remaining_time() < EXPIRY_WARNING else Outcome.OK
-    return Finding(f"{certificate}, {days} days left", outcome)
-
-
-def _describe_authentication(authentication: Authentication) -> str:
-    if not authentication.realm_host:
-        return "the registry accepts this login"
-    where = (
-        f"{authentication.realm_host}, which is another host,"
-        if authentication.is_foreign
-        else authentication.realm_host
-    )
-    if authentication.actions is None:
-        return f"{where} issued a token"
-    return f"{where} issued a token for: {', '.join(sorted(authentication.actions)) or 'nothing'}"

@@ -17,6 +17,7 @@ REFUSALS = {
     "already_joined": "Remove the server and create it again to join it anew.",
     "bad_input": "Correct the fields that `issues` names.",
     "busy": "Send the request again in a moment.",
+    "certificate_invalid": "Give whole, valid certificates in PEM, and the key that fits.",
     "checksum_mismatch": "Send the upload again.",
     "compose_invalid": "Correct the compose file as the message says.",
     "conflict": (

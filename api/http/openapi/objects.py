@@ -66,6 +66,7 @@ MATRIX: Example = {
             **REGISTRY_CHECK,
             "registryId": REGISTRY_ID,
             "registryName": "GitHub Container Registry",
+            "plainHttp": False,
             "serverId": SERVER_ID,
             "serverName": "web-1",
             "history": [],
@@ -98,6 +99,7 @@ PROBE: Example = {
     ],
     "verified": ["the host is a registry"],
     "notVerified": ["the login is valid"],
+    "excess": [],
 }
 SERVER: Example = {
     "serverId": SERVER_ID,

@@ -81,7 +81,11 @@ async def test_only_the_same_pull_is_joined(
     registry = await create_registry(client)
     body = {"image": f"ghcr.io/myorg/app@{DIGEST}"}
     other = (await ask(client, "server.create", {"name": "other"})).json()
-    for more in ({}, {"registryId": registry["registryId"]}, {"serverId": other["serverId"]}):
+    for more in (
+        {"registryId": None},
+        {"registryId": registry["registryId"]},
+        {"serverId": other["serverId"]},
+    ):
         answer = await ask(client, "image.pull", {**body, **more})
         assert answer.json()["joined"] is False
 
@@ -246,7 +250,7 @@ async def test_a_copy_goes_below_the_prefix_of_the_other_registry(
     assert job_row(database, "command") == {
         "source": source,
         "reference": reference,
-        "source_registry_id": None,
+        "source_registry_id": registry["registryId"] if source.startswith("ghcr.io") else None,
         "registry_id": registry["registryId"],
     }
     assert exclusive_key(database) == f"push:{reference}"
@@ -314,3 +318,49 @@ async def test_a_bad_tag_is_refused(
     client: httpx2.AsyncClient, server: TestServer, body: dict[str, str]
 ) -> None:
     assert (await ask(client, "image.tag", body)).status_code == 400
+
+
+async def test_a_pull_without_a_registry_chooses_the_account_with_the_longest_prefix(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    whole = await create_registry(client, registryName="whole", imagePrefix=None)
+    team = await create_registry(client, registryName="team", imagePrefix="team")
+    app = await create_registry(client, registryName="app", imagePrefix="team/app")
+    database.execute(
+        "UPDATE registry SET allowed_servers = '{another}' WHERE registry_id = %s",
+        app["registryId"],
+    )
+    named = {"image": "ghcr.io/team/app:4", "registryId": app["registryId"]} | {
+        "serverId": server.server_id
+    }
+
+    for image, more in (
+        ("ghcr.io/team/app:1", {}),
+        ("ghcr.io/other/app:2", {}),
+        ("ghcr.io/team/app:3", {"registryId": None}),
+    ):
+        answer = await ask(client, "image.pull", {"image": image, **more})
+        assert answer.status_code == 200, answer.text
+    refused = await ask(client, "image.pull", named)
+
+    rows: list[tuple[Any, ...]] = database.execute(
+        "SELECT registry_id FROM job ORDER BY command->>'reference' DESC"
+    )
+    assert [row[0] for row in rows] == [None, team["registryId"], whole["registryId"]]
+    assert refused.json()["data"]["cause"]["code"] == "registry_not_allowed"
+
+
+async def test_a_copy_reads_with_the_account_whose_prefix_fits(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    source = await create_registry(client, imagePrefix="team")
+    keep = await create_registry(client, registryUrl="keep.example", imagePrefix="kept")
+    body = {"registryId": keep["registryId"], "image": "ghcr.io/team/app:1"}
+
+    await ask(client, "image.copy", body)
+    await ask(client, "image.copy", body | {"image": "ghcr.io/other/app:2"})
+
+    rows: list[tuple[Any, ...]] = database.execute(
+        "SELECT command->>'source_registry_id' FROM job ORDER BY command->>'source' DESC"
+    )
+    assert [row[0] for row in rows] == [source["registryId"], None]

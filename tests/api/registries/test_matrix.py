@@ -56,6 +56,7 @@ async def test_all_registries_are_tested_from_all_servers_at_once(
 
     cells, _ = await asyncio.gather(try_all(client), work([server, beta], bad=beta, jobs=2))
 
+    assert not any(cell["plainHttp"] for cell in cells)
     assert [(cell["registryName"], cell["serverName"], cell["state"]) for cell in cells] == [
         (name, place, state)
         for name in names

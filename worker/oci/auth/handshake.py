@@ -8,7 +8,7 @@ from shared.faults import FaultCode
 from worker.login import Login
 from worker.oci.auth.challenge import Challenge, parse_challenges
 from worker.oci.auth.realm import require_unambiguous
-from worker.oci.auth.scope import Scope
+from worker.oci.auth.scope import UNKNOWN, Claims, Scope
 from worker.oci.auth.token import Token, TokenSource, make_basic
 from worker.oci.transport.http import Transport
 from worker.oci.transport.route import Route
@@ -29,6 +29,7 @@ class Authentication:
     is_foreign: bool = False
     scope: Scope | None = None
     actions: frozenset[str] | None = None
+    claims: Claims = UNKNOWN
 
 
 class Handshake:
@@ -136,7 +137,8 @@ class Handshake:
 
 def _make_authentication(source: TokenSource, token: Token) -> Authentication:
     realm = source.realm
-    return Authentication(realm.url.host or "", realm.is_foreign, token.scope, token.granted)
+    host = realm.url.host or ""
+    return Authentication(host, realm.is_foreign, token.scope, token.granted, token.claims)
 
 
 def _bearer(token: Token) -> str:

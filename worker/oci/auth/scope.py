@@ -51,39 +51,55 @@ class Scope:
         return Operation.DELETE if "delete" in self.actions else Operation.PULL
 
 
-def parse_granted(value: str, scope: Scope | None) -> frozenset[str] | None:
-    """Return the actions that a token's ``access`` claim grants within ``scope``.
+class Access(BaseModel):
+    """The actions that a token grants on one resource."""
 
-    ``None`` for an opaque token and for one without that claim. The registry verifies the
-    signature; here the claim only says what to expect.
-    """
-    if scope is None:
-        return None
-    try:
-        payload = value.split(".")[1]
-        statements = _Claims.model_validate(json.loads(_decode(payload)))
-    except (IndexError, ValueError, RecursionError):
-        return None
-    if "access" not in statements.model_fields_set:
-        return None
-    return frozenset(
-        action
-        for access in statements.access or ()
-        if (access.type, access.name) == (scope.kind, scope.name)
-        for action in access.actions
-    )
-
-
-class _Access(BaseModel):
     type: str = ""
     name: str = ""
     actions: list[str] = []
 
 
-class _Claims(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+class Claims(BaseModel):
+    """What a readable token says that it is for; ``scope`` is text of some token servers."""
 
-    access: list[_Access] | None = None
+    model_config = ConfigDict(hide_input_in_errors=True, frozen=True)
+
+    access: list[Access] | None = None
+    scope: str = ""
+
+    def granted(self, scope: Scope | None) -> frozenset[str] | None:
+        """Return the actions granted within ``scope``; ``None`` if the token does not say."""
+        if scope is None or "access" not in self.model_fields_set:
+            return None
+        return frozenset(
+            action
+            for access in self.access or ()
+            if (access.type, access.name) == (scope.kind, scope.name)
+            for action in access.actions
+        )
+
+
+UNKNOWN = Claims()
+"""The claims of an opaque token."""
+
+
+def parse_claims(value: str) -> Claims:
+    """Return the claims of a token; `UNKNOWN` for an opaque one.
+
+    The registry verifies the signature; here the claims only say what to expect.
+    """
+    try:
+        document = json.loads(_decode(value.split(".")[1]))
+        if isinstance(document, dict) and not isinstance(document.get("scope", ""), str):
+            del document["scope"]
+        return Claims.model_validate(document)
+    except (IndexError, ValueError, RecursionError):
+        return UNKNOWN
+
+
+def parse_granted(value: str, scope: Scope | None) -> frozenset[str] | None:
+    """Return the actions that a token grants within ``scope``; ``None`` if it does not say."""
+    return parse_claims(value).granted(scope)
 
 
 def _in_order(action: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from shared.faults import FaultCode
 from worker.login import Login
 from worker.oci.auth.challenge import Challenge
 from worker.oci.auth.realm import Realm, parse_realm, require_equal_verification
-from worker.oci.auth.scope import Scope, parse_granted
+from worker.oci.auth.scope import UNKNOWN, Claims, Scope, parse_claims
 from worker.oci.providers.remedies import find_remedy
 from worker.oci.transport.answers import make_response_error
 from worker.oci.transport.http import Request, Response, Transport
@@ -57,6 +57,7 @@ class Token:
     scope: Scope | None
     granted: frozenset[str] | None
     expires_at: float
+    claims: Claims = UNKNOWN
 
     def serves(self, scope: Scope) -> bool:
         return self.scope is not None and self.scope.covers(scope) and self.grants(scope)
@@ -195,7 +196,8 @@ class TokenSource:
         life = max(parsed.expires_in or DEFAULT_LIFE_SECONDS, 0.0)
         skew = min(SKEW_SECONDS, life / 4)
         ends = self._clock() + life - skew
-        return Token(value, scope, parse_granted(value, scope), ends)
+        claims = parse_claims(value)
+        return Token(value, scope, claims.granted(scope), ends, claims)
 
     def _make_refusal(self, response: Response, scope: Scope | None) -> RegistryError:
         host, codes = self._realm.url.host, parse_error_codes(response)
