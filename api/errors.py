@@ -19,6 +19,8 @@ WharfError
 │   ├── IdempotencyMismatchError    the key was used for another request
 │   ├── AlreadyEndedError       the job, build or deployment has already ended
 │   ├── AlreadyJoinedError      a server that has joined gets no join token
+│   ├── RotationRunningError    the registry's new login is being tested
+│   ├── NoFormerLoginError      the registry's former login is not kept
 │   └── LastAdminKeyError
 ├── SignatureError              401, a deploy hook's request has no valid signature
 ├── NoProcedureError            404, in tRPC's format
@@ -109,6 +111,14 @@ class AlreadyEndedError(ConflictError):
 
 class AlreadyJoinedError(ConflictError):
     code = "already_joined"
+
+
+class RotationRunningError(ConflictError):
+    code = "rotation_running"
+
+
+class NoFormerLoginError(ConflictError):
+    code = "no_former_login"
 
 
 class LastAdminKeyError(ConflictError):

@@ -32,6 +32,7 @@ from api.operations import restore
 from api.procedure.procedure import Procedure
 from api.registries import diagnosis, matrix
 from api.registries import procedures as registry
+from api.registries import rotation as registry_rotation
 from api.rollbacks import procedures as rollback
 from api.servers import (
     enrolment,
@@ -49,7 +50,7 @@ from api.webhooks import deliveries as webhook_delivery
 from api.webhooks import procedures as webhook
 
 MODULES = (
-    *(registry, diagnosis, matrix, server, server_check, server_path, enrolment),
+    *(registry, registry_rotation, diagnosis, matrix, server, server_check, server_path, enrolment),
     *(application, application_source, application_key, application_build, build),
     *(deploy, application_control, application_logs),
     *(deployment, deployment_logs, rollback, deploy_hook),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from api.cli import application, restored, server
+from api.cli import application, registry, restored, server
 from api.cli import build as builds
 from api.cli import deploy as deployments
 from api.cli import deploy_key as deploy_keys
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(application.app, name="app")
+app.add_typer(registry.app, name="registry")
 app.add_typer(server.app, name="server")
 
 DataDirectory = Annotated[Path | None, typer.Option("--data-dir", help="Directory of all data.")]

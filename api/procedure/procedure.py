@@ -29,7 +29,8 @@ class Flat:
 class Procedure(Generic[AnyInput, AnyOutput]):
     """``role`` is the one that a caller needs at least, `None` for a public procedure.
 
-    ``waits``: it waits for a job, so a caller's disconnection has to be noticed.
+    ``waits``: it waits for a job, so a caller's disconnection has to be noticed. ``repeatable``:
+    what it stores has the id `Context.job_id`, as a job has.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Procedure(Generic[AnyInput, AnyOutput]):
     run: Callable[[Context, AnyInput], Awaitable[AnyOutput | Accepted]]
     role: Role | None = "member"
     waits: bool = False
+    repeatable: bool = False
 
     @property
     def method(self) -> Literal["GET", "POST"]:
@@ -47,10 +49,10 @@ class Procedure(Generic[AnyInput, AnyOutput]):
 
     @property
     def submits(self) -> bool:
-        """Return whether it submits a job, so that an ``Idempotency-Key`` makes it repeatable."""
+        """Return whether it submits work, so that an ``Idempotency-Key`` makes it repeatable."""
         if self.kind == "query":
             return False
-        return self.waits or Accepted in getattr(self.output, "__mro__", ())
+        return self.waits or self.repeatable or Accepted in getattr(self.output, "__mro__", ())
 
     @property
     def summary(self) -> str:

@@ -1,5 +1,6 @@
-"""Sources of short-lived logins: stored sealed, shown without their secrets."""
+"""Logins of registries and their sources: stored sealed, shown without their secrets."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import SecretStr
@@ -7,14 +8,17 @@ from sqlmodel import col, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.effects import FieldWarning
-from api.fields.shapes import Moment, Output, show_document
+from api.fields.shapes import Moment, Output, show_document, show_moment
 from api.procedure.context import Context
 from shared.credentials.google import GoogleSource, parse_key_login
 from shared.credentials.kinds import AnySource, source_context
+from shared.credentials.slots import StoredLogin, StoredSource
 from shared.database import Connection
+from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.models import CredentialSource, Registry
-from shared.providers import Provider
+from shared.providers import Provider, advise, read_expiry
+from shared.vault import SealContext
 
 GIVEN_USERNAME = "username"
 """The name, among the shown parts of a source, of the username that a caller gave with its key."""
@@ -45,36 +49,60 @@ class StoredCredential(Output):
 
 
 def find_key_source(
-    context: Context, registry: Registry, password: SecretStr
+    context: Context, provider: Provider, username: str, password: SecretStr
 ) -> GoogleSource | None:
     """Return the source that a password stands for, if it is a key of Google (``_json_key``).
 
     So the key stays with control. One that is not whole is an ordinary password, with a warning.
     """
-    if registry.provider is not Provider.GOOGLE:
+    if provider is not Provider.GOOGLE:
         return None
     try:
-        return parse_key_login(registry.username, password)
+        return parse_key_login(username, password)
     except ValueError as error:
         warning = FieldWarning(field="password", code=LOGIN_FORM, message=str(error))
         context.warnings.append(warning)
     return None
 
 
-def shown_username(registry: Registry, source: CredentialSource | None) -> str:
-    """Return the username that a caller gave; that of logins by a key of Google is another one."""
-    return (source.shown.get(GIVEN_USERNAME) if source else None) or registry.username
+def seal_password(
+    context: Context, registry: Registry, username: str, password: SecretStr
+) -> StoredLogin:
+    """Seal a login for the registry's host; warn of what its provider will probably not accept.
+
+    A key of Google becomes a source of logins.
+    """
+    source = find_key_source(context, registry.provider, username, password)
+    _warn_of_form(context, registry, username, password)
+    if source is not None:
+        return seal_source(context, registry, source, username=username)
+    bound = SealContext(
+        purpose="credential",
+        organization_id=registry.organization_id,
+        object_id=registry.registry_id,
+        host=registry.host,
+        username=username,
+    )
+    secret, now = password.get_secret_value(), datetime.now(UTC)
+    expires = read_expiry(secret)
+    if expires is not None and expires <= now:
+        message = f"this token expired at {show_moment(expires)}: give a new one"
+        context.warnings.append(
+            FieldWarning(field="password", code=FaultCode.AUTH_EXPIRED, message=message)
+        )
+    return StoredLogin(
+        username=username,
+        password=context.resources.vault.seal(secret, bound),
+        password_changed_at=now,
+        password_expires_at=expires,
+        login_revision=make_id(),
+    )
 
 
-async def store_source(
-    session: AsyncSession,
-    context: Context,
-    registry: Registry,
-    source: AnySource,
-    *,
-    username: str | None = None,
-) -> CredentialSource:
-    """Store a source in place of the registry's password; control then gets the first login.
+def seal_source(
+    context: Context, registry: Registry, source: AnySource, *, username: str | None = None
+) -> StoredLogin:
+    """Seal a source of logins; control gets the first one.
 
     ``username`` is the one to show, if the source was given as a username and a password.
 
@@ -82,20 +110,52 @@ async def store_source(
         InvalidInputError: the source gives no logins for this registry's host.
     """
     source.require_host(registry.host)
-    await remove_source(session, registry)
-    registry.username, registry.password = source.USERNAME, None
-    registry.password_expires_at = None
     bound = source_context(registry.organization_id, registry.registry_id, registry.host)
-    stored = CredentialSource(
-        registry_id=registry.registry_id,
-        organization_id=registry.organization_id,
+    sealed = StoredSource(
         kind=source.kind,
         shown=source.shown() | ({GIVEN_USERNAME: username} if username else {}),
         sealed=context.resources.vault.seal(source.to_sealable_json(), bound),
         revision=make_id(),
     )
+    return StoredLogin(
+        username=source.USERNAME,
+        password_changed_at=datetime.now(UTC),
+        login_revision=make_id(),
+        source=sealed,
+    )
+
+
+def login_of(registry: Registry, source: CredentialSource | None) -> StoredLogin:
+    """Return the login in use, as it is stored."""
+    kept = StoredSource.model_validate(source, from_attributes=True) if source else None
+    return StoredLogin.model_validate(
+        registry.model_dump(include=set(StoredLogin.model_fields) - {"source"}) | {"source": kept}
+    )
+
+
+def shown_username(registry: Registry, source: CredentialSource | None) -> str:
+    """Return the username that a caller gave; that of logins by a key of Google is another one."""
+    return (source.shown.get(GIVEN_USERNAME) if source else None) or registry.username
+
+
+async def store_login(
+    session: AsyncSession, registry: Registry, login: StoredLogin
+) -> CredentialSource | None:
+    """Store a login in place of the registry's; return its source, if it has one."""
+    await remove_source(session, registry)
+    registry.username, registry.password = login.username, login.password
+    registry.password_changed_at = login.password_changed_at
+    registry.password_expires_at = login.password_expires_at
+    registry.login_revision = login.login_revision
     session.add(registry)
+    if login.source is None:
+        return None
     await session.flush()
+    stored = CredentialSource(
+        registry_id=registry.registry_id,
+        organization_id=registry.organization_id,
+        **login.source.model_dump(),
+    )
     session.add(stored)
     return stored
 
@@ -137,3 +197,14 @@ def show_credential(source: CredentialSource | None) -> dict[str, Any]:
         "credential": {**show_document(shown), **times},
         "credential_error": CredentialFault.model_validate(source.error) if source.error else None,
     }
+
+
+def _warn_of_form(context: Context, registry: Registry, username: str, password: SecretStr) -> None:
+    """Warn of what the provider will probably not accept; once for each field."""
+    warned = {warning.field for warning in context.warnings if warning.code == LOGIN_FORM}
+    secret = password.get_secret_value()
+    for advice in advise(registry.provider, registry.host, username, secret):
+        if advice.field not in warned:
+            context.warnings.append(
+                FieldWarning(field=advice.field, code=LOGIN_FORM, message=advice.message)
+            )

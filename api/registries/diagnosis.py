@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Self
 
 from pydantic import SecretStr, model_validator
@@ -217,9 +217,15 @@ def _find_source(
         ) from None
 
 
-def stored_test(context: Context, registry: Registry) -> RegistryTest:
-    """Make the command that tests a stored registry."""
-    return _command(_of_row(context, registry))
+def stored_test(
+    context: Context, registry: Registry, *, username: str = "", rotation_id: str | None = None
+) -> RegistryTest:
+    """Make the command that tests a stored registry, or the new login of a rotation."""
+    candidate = _of_row(context, registry)
+    if rotation_id is None:
+        return _command(candidate)
+    command = _command(replace(candidate, username=username))
+    return command.model_copy(update={"rotation_id": rotation_id})
 
 
 async def _stored(context: Context, registry_id: str) -> _Candidate:

@@ -1,7 +1,6 @@
 """Registries: store them, show them without their password, change and remove them."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -10,7 +9,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import PasswordNeededError
 from api.fields import dokploy
-from api.fields.effects import FieldWarning, NotBeside
+from api.fields.effects import NotBeside
 from api.fields.hosts import require_host
 from api.fields.issues import require_given
 from api.fields.shapes import (
@@ -29,7 +28,6 @@ from api.fields.shapes import (
     Url,
     Username,
     Warned,
-    show_moment,
 )
 from api.procedure.audit import audit_event
 from api.procedure.context import Context
@@ -37,25 +35,26 @@ from api.procedure.procedure import Procedure
 from api.procedure.usage import require_applications, require_servers, require_unused_registry
 from api.registries.certificates import CertificateOutput
 from api.registries.credentials import (
-    LOGIN_FORM,
     CredentialFault,
-    find_key_source,
     find_sources,
+    login_of,
     remove_source,
+    seal_password,
+    seal_source,
     show_credential,
     shown_username,
-    store_source,
+    store_login,
 )
+from api.registries.former_logins import RotationOutput, find_newest, keep_former, show_rotation
 from api.registries.quotas import Quota, find_quotas
 from api.registries.tls import StoredTlsFields, set_tls, show_tls
 from shared.credentials.kinds import AnySource
+from shared.credentials.slots import StoredLogin
 from shared.errors import NotFoundError
-from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.models import AuditEvent, CredentialSource, Registry
-from shared.providers import Provider, advise, read_expiry
+from shared.providers import Provider
 from shared.reference import parse_prefix
-from shared.vault import SealContext
 
 CHANGEABLE = (
     *("registry_name", "registry_url", "username", "image_prefix"),
@@ -95,6 +94,12 @@ class RegistryOutput(Output):
     client_identity: CertificateOutput | None = None
     install_ca: bool = False
     plain_http: bool = False
+
+
+class RegistryWithRotation(RegistryOutput):
+    """A registry, and the newest rotation of its login, if there was one."""
+
+    rotation: RotationOutput | None = Field(default=None, exclude_if=lambda found: found is None)
 
 
 class CreatedRegistry(RegistryOutput, Warned):
@@ -175,10 +180,9 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
     async with context.transaction() as session:
         await _require_named(session, context, request)
         session.add(registry)
-        if request.credential is not None:
-            source = await store_source(session, context, registry, request.credential)
-        elif request.password is not None:
-            source = await _store_password(session, context, registry, request.password)
+        login = seal_given(context, registry, request)
+        if login is not None:
+            source = await store_login(session, registry, login)
         session.add(_audit(context, "registry.create", registry))
     shown = _show(registry, source, {})
     return CreatedRegistry.model_validate(shown, from_attributes=True)
@@ -198,21 +202,28 @@ async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
     return [_show(row, sources.get(row.registry_id), quotas) for row in rows]
 
 
-async def one(context: Context, request: ChosenRegistry) -> RegistryOutput:
-    """Return one registry."""
+async def one(context: Context, request: ChosenRegistry) -> RegistryWithRotation:
+    """Return one registry, with the newest rotation of its login."""
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id)
         source = await session.get(CredentialSource, registry.registry_id)
-        return _show(registry, source, await find_quotas(session, context, registry.registry_id))
+        quotas = await find_quotas(session, context, registry.registry_id)
+        rotation = await find_newest(session, registry.registry_id)
+        found = await show_rotation(session, rotation) if rotation else None
+    return RegistryWithRotation(**dict(_show(registry, source, quotas)), rotation=found)
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:
-    """Change a registry; a new host or username needs the password or credential again."""
+    """Change a registry; a new host or username needs the password or credential again.
+
+    A new password or credential is used at once, without a test, and the former one is kept for a
+    day: `registry.rollbackCredential` goes back to it. `registry.rotate` tests it first.
+    """
     given = request.model_fields_set
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id, lock=True)
         stored = await session.get(CredentialSource, registry.registry_id)
-        login_username = registry.username
+        former = login_of(registry, stored)
         registry.username = shown_username(registry, stored)
         bound = (registry.host, registry.username)
         await _require_named(session, context, request)
@@ -224,15 +235,14 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
             parse_prefix(host, registry.image_prefix)
             registry.host = host.name
         set_tls(context, registry, request, host=bound[0])
-        if request.credential is not None:
-            await store_source(session, context, registry, request.credential)
-            _mark_changed(registry)
-        elif "password" in given:
-            await _store_password(session, context, registry, request.password)
-            _mark_changed(registry)
+        login = seal_given(context, registry, request)
+        if login is not None:
+            is_same_host = registry.host == bound[0]
+            await keep_former(session, context, registry, former if is_same_host else None)
+            await store_login(session, registry, login)
         else:
             _require_same_login(registry, bound, given, stored)
-            registry.username = login_username
+            registry.username = former.username
         changed = sorted(given - {"registry_id"} & set(Registry.model_fields))
         session.add(_audit(context, "registry.update", registry, changed))
     return True
@@ -286,24 +296,15 @@ def _show(
     return shown.model_copy(update=added)
 
 
-async def _store_password(
-    session: AsyncSession, context: Context, registry: Registry, password: SecretStr
-) -> CredentialSource | None:
-    """Store a password, or the source of logins that it stands for."""
-    source = find_key_source(context, registry, password)
-    if source is None:
-        await remove_source(session, registry)
-        _warn(context, registry, password)
-        _seal(context, registry, password)
-        return None
-    _warn(context, registry, password)
-    return await store_source(session, context, registry, source, username=registry.username)
-
-
-def _mark_changed(registry: Registry) -> None:
-    """Record that a person gave the registry a new login."""
-    registry.password_changed_at = datetime.now(UTC)
-    registry.login_revision = make_id()
+def seal_given(
+    context: Context, registry: Registry, given: CreateRegistry | UpdateRegistry
+) -> StoredLogin | None:
+    """Seal the password or credential of a request, if it has one."""
+    if given.credential is not None:
+        return seal_source(context, registry, given.credential)
+    if "password" in given.model_fields_set and given.password is not None:
+        return seal_password(context, registry, registry.username, given.password)
+    return None
 
 
 def _require_same_login(
@@ -334,35 +335,6 @@ async def _require_named(
     await require_applications(session, context, request.allowed_applications)
 
 
-def _warn(context: Context, registry: Registry, password: SecretStr) -> None:
-    """Warn of what the provider will probably not accept; once for each field."""
-    warned = {warning.field for warning in context.warnings if warning.code == LOGIN_FORM}
-    secret = password.get_secret_value()
-    for advice in advise(registry.provider, registry.host, registry.username, secret):
-        if advice.field not in warned:
-            context.warnings.append(
-                FieldWarning(field=advice.field, code=LOGIN_FORM, message=advice.message)
-            )
-
-
-def _seal(context: Context, registry: Registry, password: SecretStr) -> None:
-    bound = SealContext(
-        purpose="credential",
-        organization_id=registry.organization_id,
-        object_id=registry.registry_id,
-        host=registry.host,
-        username=registry.username,
-    )
-    secret = password.get_secret_value()
-    registry.password = context.resources.vault.seal(secret, bound)
-    registry.password_expires_at = expires = read_expiry(secret)
-    if expires is not None and expires <= datetime.now(UTC):
-        message = f"this token expired at {show_moment(expires)}: give a new one"
-        context.warnings.append(
-            FieldWarning(field="password", code=FaultCode.AUTH_EXPIRED, message=message)
-        )
-
-
 def _audit(
     context: Context, action: str, registry: Registry, changed: list[str] | None = None
 ) -> AuditEvent:
@@ -379,7 +351,7 @@ def _audit(
 PROCEDURES = (
     Procedure("registry.create", "mutation", CreateRegistry, CreatedRegistry, create, "admin"),
     Procedure("registry.all", "query", NoInput, list[RegistryOutput], get_all),
-    Procedure("registry.one", "query", ChosenRegistry, RegistryOutput, one),
+    Procedure("registry.one", "query", ChosenRegistry, RegistryWithRotation, one),
     Procedure("registry.update", "mutation", UpdateRegistry, bool, update, "admin"),
     Procedure("registry.remove", "mutation", ChosenRegistry, RegistryOutput, remove, "admin"),
 )

@@ -16,6 +16,7 @@ from shared.jobs.commands import (
     ImageVerify,
     RegistryTest,
     Replace,
+    ServiceLogin,
     ServiceReplace,
 )
 from shared.jobs.diagnosis import Right
@@ -48,7 +49,7 @@ def _needed(command: Command) -> Iterator[Access]:
             yield Access(command.host, command.repository, _PUSH, command.registry_id)
         case ImageBuild(base_host=str() as host, registry_id=str()):
             yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
-        case ImagePull() | ImageVerify() | ServiceReplace():
+        case ImagePull() | ImageVerify() | ServiceReplace() | ServiceLogin():
             yield from _pull(command.target, command.registry_id)
         case ImagePush():
             yield _access(command.target, _PUSH, command.registry_id)
@@ -78,7 +79,7 @@ def exclusive_key(command: Command, server_id: str) -> str | None:
             return f"build:{command.application_id}"
         case ImageDelete():
             return f"delete:{command.reference}"
-        case Replace() | ApplicationControl():
+        case Replace() | ApplicationControl() | ServiceLogin():
             return f"container:{server_id}:{command.application_id}"
         case _:
             return None

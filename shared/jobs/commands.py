@@ -37,6 +37,7 @@ class Kind(StrEnum):
     COMPOSE_PULL = "compose.pull"
     CONTAINER_REPLACE = "container.replace"
     SERVICE_REPLACE = "service.replace"
+    SERVICE_LOGIN = "service.login"
     APPLICATION_CONTROL = "application.control"
     APPLICATION_LOGS = "application.logs"
 
@@ -92,6 +93,7 @@ class RegistryTest(Command):
     ``credential`` is the kind of the source that was given in place of a password. It is cleared
     when control has got the login from the provider; until then the job waits. Certificates in
     PEM and the permission for plain HTTP are those of a registry that is not stored.
+    With ``rotation_id`` the login is the new one of the registry, which this rotation stages.
     """
 
     kind: ClassVar[Kind] = Kind.REGISTRY_TEST
@@ -101,6 +103,7 @@ class RegistryTest(Command):
     repository: str
     registry_id: str | None = None
     credential: str | None = None
+    rotation_id: str | None = None
     warnings: tuple[str, ...] = ()
     ca_certificate: str = ""
     client_certificate: str = ""
@@ -283,6 +286,15 @@ class ServiceReplace(Replace):
     replicas: int = 1
 
 
+class ServiceLogin(ImageCommand):
+    """Give an application's Swarm service the new login of ``registry_id`` for its image."""
+
+    kind: ClassVar[Kind] = Kind.SERVICE_LOGIN
+
+    application_id: str
+    registry_id: str
+
+
 class ApplicationControl(Command):
     """Stop, start or reload what runs of an application on the server; ``name`` is for messages.
 
@@ -347,6 +359,7 @@ RULES: dict[Kind, Rule] = {
     Kind.CONTAINER_REPLACE: Rule(
         ContainerReplace, 2, JobClass.TRANSFER, timedelta(minutes=90), 10, 2
     ),
+    Kind.SERVICE_LOGIN: Rule(ServiceLogin, 1, JobClass.QUICK, timedelta(seconds=18), 10, 0),
     Kind.APPLICATION_LOGS: Rule(ApplicationLogs, 1, JobClass.QUICK, timedelta(seconds=18), 1, 1),
     Kind.APPLICATION_CONTROL: Rule(
         ApplicationControl, 1, JobClass.QUICK, timedelta(minutes=75), 3, 1

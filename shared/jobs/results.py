@@ -122,6 +122,12 @@ class ServiceResult(_Result):
     gap_seconds: float = Field(ge=0)
 
 
+class ServiceLoginResult(_Result):
+    """Whether the service got the new login; one that runs another image now did not."""
+
+    changed: bool
+
+
 class ControlResult(_Result):
     """The state of what runs of an application on the server, after it was stopped or started.
 

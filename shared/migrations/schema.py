@@ -55,7 +55,8 @@ holds nothing that a caller can fill.
 
 DROP_VIEWS = """
 DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
-  public.organization_capacity, public.registry_quota_capacity, public.registry_without_login;
+  public.organization_capacity, public.registry_quota_capacity, public.registry_without_login,
+  public.former_login_use;
 -- Their names before revision 0024.
 DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organization_room
 """

@@ -21,6 +21,7 @@ from shared.models.job import (
 from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import CredentialSource, Registry, RegistryCheck, RegistryQuota
 from shared.models.rollback import Rollback
+from shared.models.rotation import Rotation, RotationState
 from shared.models.server import (
     Control,
     DatabaseEpoch,
@@ -69,6 +70,8 @@ __all__ = [
     "RegistryQuota",
     "ReleaseGate",
     "Rollback",
+    "Rotation",
+    "RotationState",
     "Server",
     "ServerEnrolment",
     "ServerToken",

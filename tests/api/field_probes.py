@@ -149,6 +149,24 @@ PROBES: dict[str, Probe] = {
         ("registry",),
     ),
     "registry.remove": Probe({"registryId": "$registry"}, {"registryId": NOTHING}, ("registry",)),
+    "registry.rotate": Probe(
+        {"registryId": "$registry", "password": "a new password"},
+        {
+            "registryId": NOTHING,
+            "username": "you",
+            "password": "a longer password",
+            "credential": refused(ECR_KEYS),
+            "force": True,
+            "keepOldHours": 1,
+        },
+        ("registry",),
+    ),
+    "registry.cancelRotation": Probe(
+        {"registryId": "$testing"}, {"registryId": NOTHING}, ("testing",)
+    ),
+    "registry.rollbackCredential": Probe(
+        {"registryId": "$kept_login"}, {"registryId": NOTHING}, ("kept_login",)
+    ),
     "registry.testRegistry": Probe(LOGIN, {**TESTED, "credential": refused(ECR_KEYS)}),
     "registry.testRegistryById": Probe(
         {"registryId": "$registry"}, {"registryId": NOTHING, "serverId": NOTHING}

@@ -51,8 +51,8 @@ class Scene:
     async def make(self, name: str) -> None:
         """One thing that nothing was done with yet."""
         match name:
-            case "registry":
-                self.names[name] = (await create_registry(self.client))["registryId"]
+            case "registry" | "testing" | "kept_login":
+                await self._make_registry(name)
             case "webhook":
                 made = await self.post("webhook.create", url="https://a.example/")
                 self.names[name] = made["webhookId"]
@@ -79,6 +79,16 @@ class Scene:
                 )
             case _:
                 await self._make_server(name)
+
+    async def _make_registry(self, name: str) -> None:
+        """A registry; the login of one in ``testing`` is about to change, of another it has."""
+        chosen = (await create_registry(self.client))["registryId"]
+        change = {"registryId": chosen, "password": "another password"}
+        if name == "testing":
+            await self.client.post("/api/registry.rotate", json=change, headers=ASYNC)
+        elif name == "kept_login":
+            await self.post("registry.update", **change)
+        self.names[name] = chosen
 
     async def _make_server(self, name: str) -> None:
         made = await self.post("server.create", name=f"probe-{next(self.numbers)}")

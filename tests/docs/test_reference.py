@@ -54,6 +54,7 @@ OTHERS = {
         "image.delete",
         "image.prove",
         "image.verify",
+        "service.login",
         "deployment.ended",
         "build.ended",
         "job.ended",

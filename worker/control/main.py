@@ -28,6 +28,7 @@ from worker.control.credentials.google_keys import GoogleKeys
 from worker.control.credentials.logins_of_tests import LoginsOfTests
 from worker.control.credentials.minting import Minting
 from worker.control.credentials.missing_repositories import MissingRepositories
+from worker.control.credentials.rotations import Rotations
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
@@ -48,13 +49,14 @@ from worker.control.webhooks.deliveries import CHANNEL as NEW_DELIVERY
 from worker.control.webhooks.deliveries import Deliveries
 from worker.oci.transport.settings import ConnectionSettings
 
-POOL_CONNECTIONS = 7
+POOL_CONNECTIONS = 8
 """One for each runner."""
 
 JOB_TO_RELEASE = "wharf_release"
 JOB_OF_DEPLOYMENT_ENDED = "wharf_deployment"
 LOGIN_DUE = "wharf_credential"
-CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY, LOGIN_DUE)
+ROTATION_DUE = "wharf_rotation"
+CHANNELS = (JOB_TO_RELEASE, JOB_OF_DEPLOYMENT_ENDED, NEW_DELIVERY, LOGIN_DUE, ROTATION_DUE)
 """Channels of LISTEN/NOTIFY. Any role can notify, so a notification only starts a round early."""
 
 REGISTRY_NETWORKS = parse_networks(DEFAULT_NETWORKS)
@@ -87,6 +89,7 @@ class Control:
         self._minting = Minting(self.pool, self.vault, mint)
         self._logins_of_tests = LoginsOfTests(self.pool, self.vault, mint)
         self._repositories = MissingRepositories(self.pool, self.vault, mint)
+        self._rotations = Rotations(self.vault, mint)
         self._runners: dict[str, Runner] = {}
 
     @property
@@ -119,6 +122,7 @@ class Control:
                     ],
                     self._minting.notification,
                 ),
+                "rotations": Runner(self.pool, [self._rotations.service()]),
                 "verification": Runner(self.pool, [self._verification()]),
                 "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
             }
@@ -147,6 +151,7 @@ class Control:
             JOB_OF_DEPLOYMENT_ENDED: "outcomes",
             NEW_DELIVERY: "deliveries",
             LOGIN_DUE: "minting",
+            ROTATION_DUE: "rotations",
         }
         for known, name in runners.items():
             if channel in {known, ""}:

@@ -20,6 +20,7 @@ from typing import Self
 import bcrypt
 
 from shared.errors import SetupError
+from worker.files import write_atomically
 from worker.local.processes import Child, on_free_port
 
 PROGRAM = "docker-registry"
@@ -122,6 +123,11 @@ class LocalRegistry:
     @property
     def host(self) -> str:
         return f"{self.address}:{self.port}"
+
+    def replace_users(self, users: Mapping[str, str]) -> None:
+        """Let in these users only, from the next request on."""
+        lines = "".join(_make_line(name, word, BCRYPT_ROUNDS) for name, word in users.items())
+        write_atomically(self.child.log.parent / "htpasswd", lines)
 
     def stop(self) -> None:
         """End it; what it stores stays."""

@@ -24,13 +24,14 @@ from shared.jobs.commands import (
     RegistryTest,
     Replace,
     ServerCheck,
+    ServiceLogin,
     ServiceReplace,
 )
 from shared.networks import parse_networks
 from shared.settings import WorkerSettings
 from worker.builds import build as builds
 from worker.builds.pins import removing_stale_pins
-from worker.deployments import containers, control, logs, services
+from worker.deployments import containers, control, logs, service_login, services
 from worker.deployments.host_paths import HostPaths
 from worker.deployments.recovery import RecoveryJournal
 from worker.deployments.tools import DeploymentTools
@@ -104,7 +105,7 @@ def _begin(
             handling = builds.build(command, grants, attempt, tools)
         case ApplicationLogs():
             handling = logs.read_logs(command, tools)
-        case Replace() | ApplicationControl():
+        case Replace() | ApplicationControl() | ServiceLogin():
             handling = _change_application(command, grants, attempt, tools)
         case _:
             raise _make_unknown_error(command.kind)
@@ -118,7 +119,10 @@ def _make_unknown_error(kind: str) -> InvalidInputError:
 
 
 def _change_application(
-    command: Replace | ApplicationControl, grants: Grants, attempt: Attempt, tools: DeploymentTools
+    command: Replace | ApplicationControl | ServiceLogin,
+    grants: Grants,
+    attempt: Attempt,
+    tools: DeploymentTools,
 ) -> Awaitable[BaseModel]:
     """Return the work of a kind that changes what runs of an application."""
     match command:
@@ -126,6 +130,8 @@ def _change_application(
             return containers.replace_container(command, grants, attempt, tools)
         case ServiceReplace():
             return services.replace_service(command, grants, attempt, tools)
+        case ServiceLogin():
+            return service_login.renew_login(command, grants, tools)
         case ApplicationControl():
             return control.control_application(command, attempt, tools)
         case _:

@@ -100,8 +100,8 @@ ROLES = {
 }
 
 
-ANSWERS_EARLY = {"registry.testOnServers"}
-"""Operations that wait for many jobs, and answer 200 at once with ``Prefer: respond-async``."""
+ANSWERS_EARLY = {"registry.testOnServers", "registry.rotate"}
+"""Operations that wait for several jobs, and answer 200 at once with ``Prefer: respond-async``."""
 
 
 def make_document(procedures: Iterable[AnyProcedure]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from api.http.openapi.objects import (
     BUILD,
     BUILD_ID,
     CANCELLED_DEPLOYMENT,
+    CANCELLED_ROTATION,
     CONTEXT,
     CREATED_KEY,
     DELIVERY,
@@ -47,6 +48,8 @@ from api.http.openapi.objects import (
     RESTORED,
     ROLLBACK,
     ROLLBACK_ID,
+    ROLLED_BACK_ROTATION,
+    ROTATION,
     SERVER,
     SERVER_ID,
     STOPPED_APPLICATION,
@@ -83,11 +86,16 @@ EXAMPLES: Mapping[str, Example] = {
         {"registryName": "GitHub Container Registry", **LOGIN, "imagePrefix": "acme"}, REGISTRY
     ),
     "registry.all": Example({}, [REGISTRY]),
-    "registry.one": Example(BY_REGISTRY, REGISTRY),
+    "registry.one": Example(BY_REGISTRY, REGISTRY | {"rotation": ROTATION}),
     "registry.update": Example(
         {**BY_REGISTRY, "password": "a-new-access-token", "imagePrefix": None}, answer=True
     ),
     "registry.remove": Example(BY_REGISTRY, REGISTRY),
+    "registry.rotate": Example(
+        {**BY_REGISTRY, "password": "a-new-access-token", "keepOldHours": 48}, ROTATION
+    ),
+    "registry.cancelRotation": Example(BY_REGISTRY, CANCELLED_ROTATION),
+    "registry.rollbackCredential": Example(BY_REGISTRY, ROLLED_BACK_ROTATION),
     "registry.testRegistry": Example({**LOGIN, **BY_SERVER}, answer=True),
     "registry.testRegistryById": Example({**BY_REGISTRY, **BY_SERVER}, answer=True),
     "registry.diagnose": Example({**LOGIN, "imagePrefix": "acme"}, PROBE),

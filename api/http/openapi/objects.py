@@ -20,6 +20,7 @@ CONTEXT_ID = "0197c1e4-0a00-7000-8000-00000000000d"
 PUSH_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000e"
 PULL_JOB_ID = "0197c1e4-0a00-7000-8000-00000000000f"
 REPLACE_JOB_ID = "0197c1e4-0a00-7000-8000-000000000010"
+ROTATION_ID = "0197c1e4-0a00-7000-8000-000000000011"
 
 CREATED_AT = "2026-07-01T09:00:00.000Z"
 STARTED_AT = "2026-07-01T09:00:01.000Z"
@@ -51,6 +52,36 @@ REGISTRY: Example = {
     "installCa": False,
     "plainHttp": False,
 }
+ROTATION: Example = {
+    "rotationId": ROTATION_ID,
+    "state": "switched",
+    "forced": False,
+    "tests": [
+        {
+            "serverId": SERVER_ID,
+            "serverName": "web-1",
+            "state": "passed",
+            "jobId": JOB_ID,
+            "code": None,
+            "message": None,
+            "remedy": None,
+        }
+    ],
+    "error": None,
+    "jobsWithOldLogin": 0,
+    "createdAt": CREATED_AT,
+    "switchedAt": STARTED_AT,
+    "keptUntil": "2026-07-02T09:00:01.000Z",
+    "finishedAt": None,
+}
+CANCELLED_ROTATION: Example = {
+    **ROTATION,
+    "state": "cancelled",
+    "switchedAt": None,
+    "keptUntil": None,
+    "finishedAt": STARTED_AT,
+}
+ROLLED_BACK_ROTATION: Example = {**ROTATION, "state": "rolled_back", "finishedAt": FINISHED_AT}
 REGISTRY_CHECK: Example = {
     "jobId": JOB_ID,
     "state": "succeeded",

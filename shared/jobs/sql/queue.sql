@@ -35,3 +35,10 @@ SELECT j.*,
                  OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
        ) AS lacks_login
   FROM public.job j WHERE j.state = 'queued';
+
+-- Of each rotation that keeps a registry's former login: the jobs that were released with it and have not ended.
+CREATE VIEW public.former_login_use WITH (security_invoker) AS
+SELECT t.rotation_id, j.job_id
+  FROM public.rotation t JOIN public.job j USING (organization_id) JOIN public.job_attempt a USING (job_id, attempt)
+ WHERE t.state = 'switched' AND j.state IN ('dispatched', 'running')
+   AND a.login_revisions->>t.registry_id = t.slot->>'login_revision';

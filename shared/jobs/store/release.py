@@ -117,7 +117,8 @@ WITH RECURSIVE queue AS (
    ORDER BY rank LIMIT %(most)s
 )"""
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - no input
-REGISTRY_IDS = """ARRAY[j.registry_id, j.command->>'source_registry_id'] || ARRAY(
+REGISTRY_IDS = """ARRAY[j.registry_id, j.command->>'registry_id',
+  j.command->>'source_registry_id'] || ARRAY(
   SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)"""
 """The registries whose logins the job ``j`` needs: its own, the source of a copy, those of a
 compose file."""
@@ -141,8 +142,11 @@ DISPATCH = f""", served AS (
   SELECT d.job_id, d.attempt, d.server_id, login.expires_at, login.revisions
     FROM dispatched d CROSS JOIN LATERAL (
       SELECT min(r.password_expires_at) FILTER (WHERE s.registry_id IS NOT NULL) AS expires_at,
-             jsonb_object_agg(r.registry_id, r.login_revision) AS revisions
+             jsonb_object_agg(r.registry_id, coalesce(t.slot->>'login_revision', r.login_revision)
+             ) AS revisions
         FROM registry r LEFT JOIN credential_source s USING (registry_id)
+        LEFT JOIN rotation t ON t.rotation_id = d.command->>'rotation_id'
+                            AND t.registry_id = r.registry_id AND t.state = 'testing'
        WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) login
 )
 SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d.registry_id,
@@ -157,6 +161,12 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
     SELECT jsonb_object_agg(
              r.registry_id, to_jsonb(r) || jsonb_build_object('credential_error',
                CASE WHEN r.password IS NULL OR r.password_expires_at <= now() THEN s.error END)
+             -- The test of a rotation takes its login; if that has ended, none.
+             || CASE WHEN d.command->>'rotation_id' IS NULL THEN '{{}}' ELSE coalesce((
+                  SELECT slot || '{{"credential_error": null}}' FROM rotation t
+                   WHERE t.rotation_id = d.command->>'rotation_id'
+                     AND t.registry_id = r.registry_id AND t.state = 'testing'),
+                  '{{"password": null, "credential_error": null}}') END
            ) AS registries
       FROM registry r LEFT JOIN credential_source s USING (registry_id)
      WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) known

@@ -109,12 +109,24 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- Notify control of the next step of a rotation, and the callers that wait for it.
+CREATE OR REPLACE FUNCTION public.rotation_after_change() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.send_notification('wharf_rotation', '');
+  PERFORM public.send_notification('wharf_job', NEW.rotation_id);
+  PERFORM public.send_notification('wharf_release', '');
+  RETURN NULL;
+END $$;
+
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.api_key
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'last_used_at');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.registry
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.credential_source
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin', 'renew_at');
+CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.rotation
+  FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server
   FOR EACH ROW EXECUTE FUNCTION public.require_caller('admin');
 CREATE OR REPLACE TRIGGER require_caller BEFORE INSERT OR UPDATE OR DELETE ON public.server_token
@@ -151,5 +163,7 @@ CREATE OR REPLACE TRIGGER credential_source_after_change AFTER INSERT OR UPDATE 
   FOR EACH ROW WHEN (NEW.renew_at <= now()) EXECUTE FUNCTION public.credential_source_after_change();
 CREATE OR REPLACE TRIGGER job_secret_after_insert AFTER INSERT ON public.job_secret
   FOR EACH ROW WHEN (NEW.purpose = 'credential_source') EXECUTE FUNCTION public.credential_source_after_change();
+CREATE OR REPLACE TRIGGER rotation_after_change AFTER INSERT OR UPDATE OF state ON public.rotation
+  FOR EACH ROW EXECUTE FUNCTION public.rotation_after_change();
 CREATE OR REPLACE TRIGGER server_after_enrolment AFTER INSERT OR UPDATE OF public_key ON public.server_enrolment
   FOR EACH ROW EXECUTE FUNCTION public.server_after_enrolment();

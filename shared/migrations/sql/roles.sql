@@ -45,6 +45,8 @@ GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, reg
   ON public.registry TO wharf_api;
 -- It stores sources of logins, and asks for a renewal. Control alone records the outcome of one.
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;
+-- It stages a login, ends a rotation, and goes back to the login that is kept. Control tests and switches.
+GRANT INSERT, UPDATE (state, slot, finished_at, settled_at) ON public.rotation TO wharf_api;
 GRANT UPDATE (name, description, ip_address, roles, removed_at, paused_at, paused_classes) ON public.server TO wharf_api;
 GRANT INSERT, UPDATE ON public.idempotency TO wharf_api;
 -- An application keeps its id and its organization.
@@ -88,6 +90,11 @@ GRANT UPDATE (renew_at, claimed_until, failures, error, minted_at) ON public.cre
 GRANT UPDATE (username, password, password_expires_at) ON public.registry TO wharf_control;
 -- It renews the login of a running attempt.
 GRANT UPDATE (sealed, number, expires_at) ON public.job_secret TO wharf_control;
+-- It puts the staged login of a rotation in use.
+GRANT UPDATE (password_changed_at, login_revision) ON public.registry TO wharf_control;
+GRANT DELETE ON public.credential_source TO wharf_control;
+GRANT DELETE, UPDATE (state, slot, tests, error, switched_at, settled_at, kept_until, finished_at)
+  ON public.rotation TO wharf_control;
 -- It turns stored keys of Google into sources.
 GRANT INSERT ON public.credential_source TO wharf_control;
 -- The API cannot approve a server.
@@ -115,8 +122,7 @@ GRANT DELETE ON public.deploy_hook_event TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.job_backoff, public.job_close_attempt,
   public.job_event_prune, public.job_prune, public.job_id_at, public.image_runs, public.repository_of,
   public.send_notification, public.server_is_online, public.server_is_available, public.job_lose,
-  public.quota_available
-  TO wharf_control;
+  public.quota_available, public.running_deployment TO wharf_control;
 
 -- The functions that are SECURITY DEFINER run as a role that nobody can log in as.
 GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;

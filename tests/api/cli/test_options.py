@@ -54,9 +54,14 @@ LOGS = ElsewhereTested(
 DEPLOY_KEY = ElsewhereTested(
     "api/cli/test_deploy_key.py", "test_a_key_is_made_and_shown_again_and_the_host_is_pinned"
 )
+ROTATE = ElsewhereTested(
+    "api/cli/test_registry.py", "test_an_operator_rotates_a_password_that_no_argument_shows"
+)
+ROTATE_CANCEL = ElsewhereTested("api/cli/test_registry.py", "test_a_rotation_is_cancelled")
+ROTATE_BACK = ElsewhereTested("api/cli/test_registry.py", "test_the_old_password_is_brought_back")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
 COMMIT = "a" * 40
-ARGUMENTS = {"application", "directory", "keys", "server"}
+ARGUMENTS = {"application", "directory", "keys", "registry", "server"}
 """Given by their place."""
 
 COMMANDS = {
@@ -127,6 +132,11 @@ COMMANDS = {
     "host-key": Command([], dict.fromkeys(("application", "keys"), DEPLOY_KEY)),
     "doctor": Command([], {}),
     "resume": Command([], {"show_only": ["--list"]}),
+    "registry rotate": Command(
+        [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
+    ),
+    "registry cancel": Command([], {"registry": ROTATE_CANCEL}),
+    "registry rollback": Command([], {"registry": ROTATE_BACK}),
     "server add": Command(
         ["one"],
         {

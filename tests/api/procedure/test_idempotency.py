@@ -325,7 +325,7 @@ def test_each_procedure_that_submits_a_job_takes_a_key() -> None:
         *("image.pull", "image.push", "image.copy", "image.tag"),
         *("application.build", "application.deploy", "application.redeploy"),
         *("application.stop", "application.start", "application.reload"),
-        *("rollback.rollback", "compose.pull", "server.check"),
+        *("rollback.rollback", "compose.pull", "server.check", "registry.rotate"),
     }
 
 

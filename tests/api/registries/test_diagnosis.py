@@ -152,6 +152,7 @@ async def test_a_test_tries_a_repository_below_the_prefix(
         "repository": "myorg/connection-test",
         "registry_id": created["registryId"],
         "credential": None,
+        "rotation_id": None,
         "warnings": [],
         "ca_certificate": "",
         "client_certificate": "",

@@ -12,6 +12,7 @@ EXPIRED = (
     "DELETE FROM server_token WHERE expires_at < now() - interval '1 day'",
     "DELETE FROM idempotency WHERE created_at < now() - interval '24 hours'",
     "DELETE FROM registry_check WHERE checked_at < now() - interval '1 year'",
+    "DELETE FROM rotation WHERE finished_at < now() - interval '1 year'",
     "DELETE FROM application_turn WHERE served_at < now() - interval '1 hour'",
     "DELETE FROM registry_quota WHERE observed_at < now() - interval '7 days'",
     DELETE_EXPIRED_SET_ASIDE,

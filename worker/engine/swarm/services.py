@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, JsonValue, RootModel
 from shared.errors import EngineError
 from shared.faults import FaultCode
 from shared.jobs.containers import PublishedPort
+from shared.reference import Reference
 from worker.engine.containers import APPLICATION, DEPLOYMENT, LAST_LINES
 from worker.engine.credentials import make_registry_auth_header
 from worker.engine.errors import EngineOperation
@@ -83,6 +84,31 @@ async def update(
             )
 
     await _retry_on_conflict(engine, service_id, change)
+
+
+async def renew_login(
+    engine: Engine, service_id: str, reference: Reference, login: EngineLogin | None
+) -> bool:
+    """Give the nodes of a service that runs this image another login, and return whether it does.
+
+    The spec stays as it is. A Swarm replaces no running task whose spec differs in its login only
+    (``IsTaskDirty`` of swarmkit).
+
+    Raises:
+        EngineError: ``service_missing``, or another refusal of the Engine.
+    """
+    operation = EngineOperation("renew the login of the service for", reference, login)
+    changed = False
+
+    async def change(service: Service) -> None:
+        nonlocal changed
+        changed = service.image == str(reference)
+        if changed:
+            headers = make_registry_auth_header(operation)
+            await _change(engine, service, dict(service.document), operation, headers=headers)
+
+    await _retry_on_conflict(engine, service_id, change)
+    return changed
 
 
 async def restore(

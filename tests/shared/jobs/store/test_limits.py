@@ -447,7 +447,7 @@ def test_the_order_of_the_kinds_is_a_matter_of_their_rules() -> None:
     quick, transfers = (
         [
             *("server.check", "registry.test", "application.logs", "application.control"),
-            *("image.tag", "image.verify"),
+            *("image.tag", "image.verify", "service.login"),
         ],
         [
             *("image.pull", "compose.pull", "service.replace", "container.replace"),

@@ -1,0 +1,79 @@
+"""``wharf registry``, against a real API process's socket, with servers that test new logins."""
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from starlette.applications import Starlette
+
+from shared.vault import KeyRing
+from tests.api.asking import create_registry
+from tests.api.cli.test_deploy_key import run
+from tests.api.events.reading import serving
+from tests.api.fleet import TestServer
+from tests.api.registries.rotating import NEW, OLD, Fleet, open_fleet
+from tests.databases import Database
+
+
+@pytest.fixture
+async def url(app: Starlette) -> AsyncIterator[str]:
+    async with serving(app) as (_, url):
+        yield url
+
+
+@pytest.fixture
+async def fleet(
+    client: httpx2.AsyncClient, server: TestServer, database: Database, vault: KeyRing
+) -> AsyncIterator[Fleet]:
+    async with open_fleet(client, server, database, vault) as fleet:
+        yield fleet
+
+
+async def test_an_operator_rotates_a_password_that_no_argument_shows(
+    client: httpx2.AsyncClient, url: str, fleet: Fleet
+) -> None:
+    servers = [server.server_id for server in fleet.servers]
+    await create_registry(client, registryName="ours", allowedServers=servers)
+    words = ("registry", "rotate", "ours")
+
+    async with fleet.working(accepts=False):
+        refused = await run(url, *words, text="wrong\n")
+    async with fleet.working():
+        rotated = await run(url, *words, "--username", "bob", "--keep", "1", text=f"{NEW}\n")
+    async with fleet.working(accepts=False):
+        forced = await run(url, *words, "--force", text="wrong, and used\n")
+
+    assert refused[0] == 1
+    assert "fails from the server alpha" in refused[2]
+    assert rotated[2] == "alpha: passed\nbeta: passed\n"
+    assert rotated[1].startswith("switched; the old login is kept until ")
+    assert forced[0] == 0
+    assert "alpha: failed: auth_bad_credentials" in forced[2]
+    assert fleet.login() == ("bob", "wrong, and used")
+
+
+async def test_a_rotation_is_cancelled(client: httpx2.AsyncClient, url: str, fleet: Fleet) -> None:
+    created = await create_registry(client, registryName="ours")
+    body = {"registryId": created["registryId"], "password": NEW}
+    headers = {"prefer": "respond-async"}
+    await client.post("/api/registry.rotate", json=body, headers=headers)
+
+    cancelled = await run(url, "registry", "cancel", created["registryId"])
+    unknown = await run(url, "registry", "cancel", "nothing")
+
+    assert cancelled == (0, "cancelled\n", "")
+    assert unknown[0] == 1
+    assert "there is no registry nothing" in unknown[2]
+
+
+async def test_the_old_password_is_brought_back(
+    client: httpx2.AsyncClient, url: str, fleet: Fleet
+) -> None:
+    created = await create_registry(client, registryName="ours")
+    body = {"registryId": created["registryId"], "password": NEW}
+    await client.post("/api/registry.update", json=body)
+
+    back = await run(url, "registry", "rollback", "ours")
+
+    assert back == (0, "rolled_back\n", "")
+    assert fleet.login() == ("github-username", OLD)
