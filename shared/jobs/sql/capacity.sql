@@ -22,8 +22,10 @@ SELECT o.organization_id, c.job_class, held.jobs,
    SELECT count(*) AS jobs FROM public.job WHERE state IN ('dispatched', 'running')
       AND job.organization_id = o.organization_id AND job.job_class = c.job_class) held;
 
--- Of each quota that a registry named or enforced: how many pulls run (`active`), with all that share it, and how many
--- more may start (`available`; null for any number).
+-- Of each quota that a registry named or enforced: how many pulls run that the registry may not have counted yet
+-- (`active`), with all that share it, and how many more may start (`available`; null for any number). A registry counts
+-- a pull within seconds after its start: a long one that was observed is not counted twice. After a block those count
+-- that began since then.
 CREATE VIEW public.registry_quota_capacity WITH (security_invoker) AS
 SELECT (held.q).*, held.shared, held.active, public.quota_available(held.q, held.active, now()) AS available
   FROM (
@@ -31,10 +33,12 @@ SELECT (held.q).*, held.shared, held.active, public.quota_available(held.q, held
            sum(CASE WHEN q.server_id IS NULL THEN (
              SELECT count(*) FROM public.job j CROSS JOIN unnest(j.quota_keys) AS k (quota_key)
               WHERE j.organization_id = q.organization_id AND j.state IN ('dispatched', 'running')
-                AND k.quota_key = q.quota_key)
+                AND k.quota_key = q.quota_key
+                AND j.dispatched_at >= coalesce(q.blocked_until, q.observed_at - interval '30 seconds'))
            ELSE (
              SELECT count(*) FROM public.job j CROSS JOIN unnest(j.quota_keys) AS k (quota_key)
               WHERE j.server_id = q.server_id AND j.state IN ('dispatched', 'running')
-                AND k.quota_key = q.quota_key)
+                AND k.quota_key = q.quota_key
+                AND j.dispatched_at >= coalesce(q.blocked_until, q.observed_at - interval '30 seconds'))
            END) OVER (PARTITION BY q.organization_id, q.host, coalesce(q.source, q.quota_key))::bigint AS active
       FROM public.registry_quota q) held;

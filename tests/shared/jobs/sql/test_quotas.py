@@ -155,6 +155,35 @@ async def test_a_pull_that_tries_in_vain_blocks_the_others_again(world: World) -
     assert {await world.state(one) for one in (job_id, other)} == {"queued"}
 
 
+async def test_a_long_pull_that_was_counted_keeps_no_other_one_from_starting(
+    world: World,
+) -> None:
+    server = await world.add_server()
+    long = await run(world, server)
+    await world.owner.execute("UPDATE job SET dispatched_at = now() - interval '1 hour'")
+    report = {"limit": 100, "remaining": 1, "window_seconds": 3600}
+    await end(world, server, await run(world, server), report)
+
+    first, second = await submit(world, server), await submit(world, server)
+
+    assert await released(world) == {first}
+    assert await world.state(second) == "queued"
+    assert await world.state(long) == "running"
+
+
+async def test_a_long_pull_keeps_no_other_one_from_trying_after_a_block(world: World) -> None:
+    server = await world.add_server()
+    long, refused = await run(world, server), await run(world, server)
+    await end(world, server, refused, {"refused": True}, error=LIMITED)
+    await pass_time(world, 1)
+    assert await released(world) == set()
+
+    await world.owner.execute("UPDATE registry_quota SET blocked_until = now()")
+
+    assert await released(world) == {refused}
+    assert await world.state(long) == "running"
+
+
 async def test_retry_after_says_until_when_to_wait(world: World) -> None:
     server = await world.add_server()
     job_id = await run(world, server)
