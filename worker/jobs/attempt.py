@@ -186,7 +186,10 @@ async def _perform(
     except NegativeResultError as error:
         return _failed_result(error.fault(), report=error.report)
     except WharfError as error:
-        return _failed_result(error.fault())
+        fault = error.fault()
+        if fault.code == FaultCode.RATE_LIMITED:
+            attempt.quotas.refuse(fault.retry_after_seconds)
+        return _failed_result(fault)
     except Exception as error:  # noqa: BLE001 - a handler's bug must end its job, not the worker
         return _failed_result(_internal_fault(claim, error))
 

@@ -110,6 +110,15 @@ class QuotaLog:
             self._limits[holder] = seen
             self._refusals.pop(holder, None)
 
+    def refuse(self, retry_after_seconds: float | None) -> None:
+        """Keep that the attempt was refused, if no response said so: by a token server, perhaps.
+
+        With several logins it is not known which one was refused.
+        """
+        if not self._refusals and len(self.registry_ids) == 1:
+            [holder] = self.registry_ids
+            self.note(holder, TOO_MANY_REQUESTS, {}, retry_after_seconds)
+
     def report(self) -> list[dict[str, Any]]:
         """Return all observations for the job's last call, each refusal after its limit."""
         now = self.clock()

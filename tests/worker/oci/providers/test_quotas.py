@@ -77,6 +77,33 @@ def test_a_refusal_without_a_limit_is_reported_after_the_limit_before_it() -> No
     assert second == NOTHING | expected | {"retry_after_seconds": 30.0}
 
 
+def test_a_refusal_that_no_response_showed_is_that_of_the_only_login() -> None:
+    log = make_log(0.0, 0.0)
+
+    log.refuse(7.0)
+
+    [report] = log.report()
+    assert (report["registry_id"], report["refused"]) == ("registry-1", True)
+    assert report["retry_after_seconds"] == 7.0
+
+
+def test_a_refusal_of_one_of_several_logins_is_not_guessed() -> None:
+    log = QuotaLog(registry_ids={**IDS, ("ghcr.io", "bob"): "registry-2"})
+
+    log.refuse(7.0)
+
+    assert log.report() == []
+
+
+def test_a_refusal_that_a_response_showed_is_reported_once() -> None:
+    log = make_log(0.0, 1.0)
+
+    log.note(ANYBODY, 429, {}, 30.0)
+    log.refuse(7.0)
+
+    assert [one["retry_after_seconds"] for one in log.report()] == [30.0]
+
+
 def test_a_success_after_a_refusal_takes_its_place() -> None:
     log = make_log(0.0, 1.0, 1.0)
 
