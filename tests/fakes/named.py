@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from tests.fakes.certificates import Authority
 from tests.fakes.names import Names
 from tests.fakes.web import Answer, Fake, open_fake
 from worker.control.providers.provider import HttpClient
-from worker.oci.transport.settings import ConnectionSettings
+from worker.oci.transport.settings import ConnectionSettings, Deadlines
 
 ANYWHERE = parse_networks("public,private,loopback")
 TRIES = 20
+LIMIT = timedelta(seconds=20)
+"""The limit of each exchange, which a busy machine does not reach."""
 
 
 @dataclass
@@ -70,4 +73,7 @@ async def open_named(
 
 def _settings(certificates: Path, hosts: Mapping[str, Answer], address: str) -> ConnectionSettings:
     resolver = Names(dict.fromkeys(hosts, (address,)))
-    return ConnectionSettings(ANYWHERE, certificates=certificates, resolver=resolver)
+    deadlines = Deadlines(response=LIMIT, tcp=LIMIT, tls=LIMIT)
+    return ConnectionSettings(
+        ANYWHERE, certificates=certificates, resolver=resolver, deadlines=deadlines
+    )

@@ -82,8 +82,9 @@ class TokenServer:
 
     ``is_opaque``: its tokens do not name their rights. ``refused``: actions that it answers with
     403; ``forbidden``: repositories that it answers so. ``life_seconds`` is the lifetime of a
-    token. A registry without TLS has its token server at its own origin, so this one forwards other
-    requests to ``registry``, ``address:port``.
+    token. ``failure`` is a status to answer in place of a token. A registry without TLS has its
+    token server at its own origin, so this one forwards other requests to ``registry``,
+    ``address:port``.
     """
 
     key: SigningKey
@@ -93,6 +94,7 @@ class TokenServer:
     refused: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     life_seconds: int = 300
+    failure: int | None = None
     fake: Fake = field(default_factory=Fake)
     scheme: str = "http"
     registry: str = ""
@@ -111,6 +113,8 @@ class TokenServer:
         if self.session and self.registry and request.path != "/token":
             self.fake.requests.remove(request)
             return await relay(self.session, self.registry, request)
+        if self.failure is not None:
+            return web.Response(status=self.failure)
         user = self._user(request)
         if user is None:
             return web.json_response({"errors": [{"code": "UNAUTHORIZED"}]}, status=401)

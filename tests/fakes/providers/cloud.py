@@ -81,7 +81,7 @@ class Cloud:
 
     ``registry`` is the real one behind, ``address:port``. ``misbehaviour`` is that of the hosts in
     ``token_hosts``, which issue tokens, and ``failure`` what they answer in place of their own
-    answers. ``requests`` are all that came.
+    answers. Each blob is sent ``blob_seconds`` late. ``requests`` are all that came.
     """
 
     registry: str = ""
@@ -89,6 +89,7 @@ class Cloud:
     misbehaviour: Misbehaviour = ""
     failure: Callable[[], web.Response] | None = None
     token_hosts: frozenset[str] = frozenset()
+    blob_seconds: float = 0.0
     session: aiohttp.ClientSession | None = None
     address: str = ""
     requests: list[web.Request] = field(default_factory=list)
@@ -116,6 +117,8 @@ class Cloud:
             response = self.failure()
         else:
             response = await serve(request)
+            if self.blob_seconds and request.method == "GET" and "/blobs/" in request.path:
+                await asyncio.sleep(self.blob_seconds)
         response.headers["Date"] = format_datetime(self.clock.now(), usegmt=True)
         return response
 

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -33,6 +33,9 @@ and answers "denied" to a wrong one, or to none."""
 
 DEFAULT_LIFE_SECONDS = 60.0
 SKEW_SECONDS = 10.0
+RENEWAL_PAUSES = (1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""The seconds between requests for a token of a scope that one was issued for before."""
+
 _REMEDIES = {
     FaultCode.TLS_UNKNOWN_CA: "Add the CA of the token server to this server's trusted "
     "certificates, and for Docker to /etc/docker/certs.d/HOST:PORT/ca.crt.",
@@ -44,6 +47,7 @@ _REMEDIES = {
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 Clock = Callable[[], float]
+Pause = Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,10 @@ class Token:
 
 
 class TokenSource:
-    """The tokens of one token server for one login, each cached until shortly before it expires."""
+    """The tokens of one token server for one login, each cached until shortly before it expires.
+
+    ``clock`` counts seconds, and ``pause`` waits for some.
+    """
 
     def __init__(
         self,
@@ -78,13 +85,16 @@ class TokenSource:
         *,
         registry: str,
         clock: Clock = time.monotonic,
+        pause: Pause = asyncio.sleep,
     ) -> None:
         self._transport = transport
         self._realm = realm
         self._login = login
         self._registry = registry
         self._clock = clock
+        self._pause = pause
         self._tokens: list[Token] = []
+        self._known: set[Scope | None] = set()
         self._lock = asyncio.Lock()
 
     @classmethod
@@ -161,11 +171,23 @@ class TokenSource:
         ]
 
     async def _fetch(self, scope: Scope | None) -> Token:
+        """Request a token; in the midst of a transfer wait for a token server that is down."""
+        for seconds in RENEWAL_PAUSES if scope in self._known else ():
+            try:
+                return await self._fetch_once(scope)
+            except RegistryError as error:
+                if error.code != FaultCode.AUTH_SERVER_UNREACHABLE:
+                    raise
+            await self._pause(seconds)
+        return await self._fetch_once(scope)
+
+    async def _fetch_once(self, scope: Scope | None) -> Token:
         response = await self._request_token(scope)
         if response.status != 200:
             raise self._make_refusal(response, scope)
         token = self._read(response, scope)
         self._tokens.append(token)
+        self._known.add(scope)
         return token
 
     async def _request_token(self, scope: Scope | None) -> Response:

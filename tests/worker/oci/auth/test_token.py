@@ -16,7 +16,7 @@ from tests.worker.oci.parts import make_login
 from worker.login import Login
 from worker.oci.auth.realm import Realm
 from worker.oci.auth.scope import Scope, parse_granted
-from worker.oci.auth.token import Token, TokenSource
+from worker.oci.auth.token import RENEWAL_PAUSES, Token, TokenSource
 from worker.oci.transport.http import Transport
 from worker.oci.transport.settings import ConnectionSettings
 
@@ -61,6 +61,35 @@ async def test_a_token_is_kept_until_shortly_before_it_expires(
 
     assert stored is first and second is not first
     assert len(token_server.scopes) == 2
+
+
+async def test_a_token_server_that_is_down_in_the_midst_of_a_transfer_is_waited_for(
+    token_server: TokenServer, settings: ConnectionSettings
+) -> None:
+    waited: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if len(waited) == 3:
+            token_server.failure = None
+
+    async with Transport(settings) as transport:
+        realm = Realm(URL(token_server.realm), "registry", is_foreign=False)
+        login = make_login("registry.test")
+        source = TokenSource(transport, realm, login, registry="registry.test", pause=pause)
+        await source.find(PULL)
+        token_server.failure = 503
+        assert isinstance(await source.find(PULL, is_fresh=True), Token)
+
+        token_server.failure = 503
+        with pytest.raises(RegistryError) as of_new_scope:
+            await source.find(OTHER)
+        with pytest.raises(RegistryError) as of_known_scope:
+            await source.find(PULL, is_fresh=True)
+
+    assert waited == [1, 2, 4, *RENEWAL_PAUSES]
+    for caught in (of_new_scope, of_known_scope):
+        assert caught.value.code == FaultCode.AUTH_SERVER_UNREACHABLE
 
 
 async def test_a_renewed_login_is_sent_for_the_next_token(
