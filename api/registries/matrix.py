@@ -18,6 +18,7 @@ from api.procedure.context import Context
 from api.procedure.procedure import Procedure
 from api.registries.credentials import retry_refused
 from api.registries.diagnosis import stored_test
+from api.registries.differences import Check, describe_differences
 from api.registries.procedures import find_registry
 from api.servers.queries import find_server
 from shared.errors import InvalidInputError, OverdueError
@@ -84,9 +85,13 @@ class CellOutput(CheckOutput):
 
 
 class MatrixOutput(Output):
-    """Tested pairs of a registry and a server."""
+    """Tested pairs of a registry and a server.
+
+    ``differences`` has a sentence for each registry that works from some servers only, and why.
+    """
 
     cells: list[CellOutput]
+    differences: list[str]
 
 
 class TestOnServers(Input):
@@ -257,7 +262,12 @@ def _cells(rows: Sequence[_Row]) -> MatrixOutput:
     for row in rows:
         pairs.setdefault(row.pair, []).append(row.shown())
     cells = [{**newest, "history": history} for newest, *history in pairs.values()]
-    return MatrixOutput.model_validate({"cells": cells})
+    checks = [
+        Check(row["registry_name"], row["server_name"], State(row["state"]), row["code"])
+        for row, *_ in pairs.values()
+    ]
+    shown = {"cells": cells, "differences": describe_differences(checks)}
+    return MatrixOutput.model_validate(shown)
 
 
 PROCEDURES = (

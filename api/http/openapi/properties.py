@@ -91,6 +91,7 @@ PROPERTIES = {
     "deploysRollbackId": "Id of the rollback point that the deployment was requested for.",
     "description": "Description, any text.",
     "descriptionLog": "Description of the deployment.",
+    "differences": "A sentence for each registry that works from some servers only, and why.",
     "digest": "Digest of the image: `sha256:` and 64 hexadecimal characters.",
     "disabledAt": "Time when it was disabled; null if it is enabled.",
     "disabledCode": "Code of the reason why it was disabled.",

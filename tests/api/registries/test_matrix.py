@@ -102,6 +102,22 @@ async def test_a_matrix_remembers_earlier_tests_longer_than_their_jobs(
     assert long["history"][0]["code"] == "auth_bad_credentials"
 
 
+async def test_a_registry_that_works_from_one_server_only_is_told_in_words(
+    client: httpx2.AsyncClient, server: TestServer, beta: TestServer
+) -> None:
+    await create_registry(client, registryName="ours")
+    await asyncio.gather(try_all(client), work([server, beta], bad=beta))
+
+    answer = await client.get("/api/registry.matrix")
+
+    [cell] = [cell for cell in answer.json()["cells"] if cell["state"] == "succeeded"]
+    good, bad = cell["serverName"], "beta"
+    code = bad_error()["code"]
+    assert answer.json()["differences"] == [
+        f"ours works from {good}, not from {bad}: {bad} fails with {code}."
+    ]
+
+
 async def test_a_single_test_counts_in_the_matrix_and_one_of_a_password_by_the_way_does_not(
     client: httpx2.AsyncClient, server: TestServer
 ) -> None:

@@ -66,7 +66,8 @@ def test_the_matrix_shows_which_server_lacks_the_ca(
     }
 
     tested = port.stack.call("registry.testOnServers", chosen)["cells"]
-    kept = port.stack.call("registry.matrix", {"registryId": stored["registryId"]})["cells"]
+    matrix = port.stack.call("registry.matrix", {"registryId": stored["registryId"]})
+    kept = matrix["cells"]
 
     found = {
         (cell["registryName"], cell["serverName"]): (cell["state"], cell["code"], cell["stage"])
@@ -78,6 +79,9 @@ def test_the_matrix_shows_which_server_lacks_the_ca(
         ("with TLS", "dock-1-tls"): ("succeeded", None, None),
         ("with TLS", "dock-2-tls"): ("failed", "tls_unknown_ca", "tls"),
     }
+    assert matrix["differences"] == [
+        "with TLS works from dock-1-tls, not from dock-2-tls: dock-2-tls does not trust the CA."
+    ]
     lacking = next(cell for cell in kept if cell["state"] == "failed")
     assert "certs.d" in lacking["remedy"]
     assert lacking["milliseconds"] > 0
