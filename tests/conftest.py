@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.databases import Database, start_postgres
 from tests.engines import choose_engine
+from tests.pooling import pooling
 from tests.world import World, open_world
 from worker.local.postgres import LocalPostgres
 
@@ -162,7 +163,8 @@ def shared_database(postgres: LocalPostgres) -> Iterator[Database]:
     """A migrated database that each world leaves empty: five times as fast as one of its own."""
     fresh = Database.create(postgres)
     try:
-        yield fresh
+        with pooling(fresh.name):
+            yield fresh
     finally:
         fresh.drop()
 

@@ -1,6 +1,5 @@
 """Databases for tests: one embedded server a test process, one migrated template, copies of it."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,7 +8,6 @@ from typing import Protocol, Self
 
 import psycopg
 from psycopg import AsyncConnection, sql
-from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from shared.database import Connection
@@ -41,19 +39,15 @@ class Server(Protocol):
     def drop_database(self, name: str) -> None: ...
 
 
-RESET = "RESET SESSION AUTHORIZATION; RESET ALL; UNLISTEN *; CLOSE ALL; DISCARD TEMP"
-
-
 @dataclass(frozen=True)
 class Database:
     """One database of its own; everything in it is the test's.
 
-    ``idle`` are sessions by role; ``owners`` is the owner's one, which empties the tables.
+    ``owners`` is the owner's session, if one is open, which empties the tables.
     """
 
     server: Server
     name: str
-    idle: dict[str, list[Connection]] = field(default_factory=dict, compare=False, repr=False)
     owners: list[psycopg.Connection] = field(default_factory=list, compare=False, repr=False)
 
     @classmethod
@@ -84,50 +78,19 @@ class Database:
 
     @asynccontextmanager
     async def session(self, role: str) -> AsyncIterator[Connection]:
-        """Give an autocommit session of a role, with dict rows, for the block.
-
-        An earlier block may have used it: PostgreSQL plans the statements of each new session anew,
-        which takes longer than to run them.
-        """
-        connection = await self._idle(role) or await AsyncConnection.connect(
+        """Give an autocommit session of a role, with dict rows, for the block."""
+        connection = await AsyncConnection.connect(
             self.url(role), autocommit=True, row_factory=dict_row
         )
-        is_reset = False
         try:
             yield connection
         finally:
-            try:
-                is_reset = await _is_reset(connection)
-            finally:
-                if is_reset:
-                    self.idle.setdefault(role, []).append(connection)
-                else:
-                    connection.pgconn.finish()
-
-    async def _idle(self, role: str) -> Connection | None:
-        """Return an idle session that is still open."""
-        idle = self.idle.get(role, [])
-        while idle:
-            connection = idle.pop()
-            is_open = False
-            try:
-                await connection.execute("SELECT 1")
-                is_open = True
-            except psycopg.OperationalError:
-                continue
-            finally:
-                if not is_open:
-                    connection.pgconn.finish()
-            return connection
-        return None
+            await connection.close()
 
     def end_sessions(self) -> None:
-        """End the idle sessions."""
+        """End the owner's session."""
         while self.owners:
             self.owners.pop().close()
-        while self.idle:
-            for connection in self.idle.popitem()[1]:
-                connection.pgconn.finish()
 
     def empty(self) -> None:
         """Delete all rows, and the login roles of the servers that enrolled in it."""
@@ -156,20 +119,6 @@ class Database:
         with self.server.administer() as connection:
             for (role,) in roles:
                 connection.execute(f'DROP ROLE "{role}"'.encode())
-
-
-async def _is_reset(connection: Connection) -> bool:
-    """Reset a session for the next block, if it can be used again."""
-    if connection.closed or not connection.autocommit or connection.lock.locked():
-        return False
-    if connection.info.transaction_status != TransactionStatus.IDLE:
-        return False
-    try:
-        await connection.execute(RESET)
-    except psycopg.Error:
-        return False
-    connection.lock = asyncio.Lock()  # the one that it has belongs to the loop of this test
-    return True
 
 
 def start_postgres(directory: Path) -> LocalPostgres:

@@ -3,13 +3,17 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 from pydantic import BaseModel
 
 from shared.jobs.commands import Command
 from shared.vault import KeyRing
+from tests.databases import Database
 from tests.worker.control.plane import Plane
+from tests.world import World, open_world
 from worker.jobs.attempt import Attempt
 from worker.local.cluster import SUPERUSER
 from worker.login import Grants
@@ -19,6 +23,13 @@ from worker.server.runtime import Runtime
 SECONDS = 4
 CONTROL_PER_SECOND = 20
 WORKER_PER_SECOND = 1
+
+
+@pytest.fixture
+async def world(own_database: Database) -> AsyncIterator[World]:
+    """An organization in a database whose settings the test changes: for new sessions only."""
+    async with open_world(own_database) as opened:
+        yield opened
 
 
 async def test_idle_processes_ask_little(plane: Plane) -> None:
