@@ -19,7 +19,9 @@ from shared.jobs.commands import RegistryTest
 from shared.vault import KeyRing
 from tests.fakes.certificates import Authority
 from tests.fakes.named import NamedHosts, open_named
+from tests.journeys.canary import leaks, spellings
 from tests.waiting import wait_until
+from tests.worker.control.credentials.test_short_logins import dump
 from tests.worker.control.providers.cases import CASES, Case
 from tests.world import EnrolledServer, World
 from worker.control.credentials.grants import seal_grants
@@ -139,6 +141,26 @@ async def test_a_provider_that_is_down_fails_the_test_and_nothing_waits_for_it(
     job = await scenario.world.job(job_id)
     assert job["state"] == "failed"
     assert job["error"]["retryable"] is True
+
+
+async def test_its_secrets_are_found_in_no_row_no_log_and_nothing_that_the_server_gets(
+    scenario: Scenario, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id, refused_id = await scenario.submit(), await scenario.submit(scenario.case.refused)
+    await scenario.get_login(job_id)
+    await scenario.get_login(refused_id)
+
+    seen, _ = await scenario.seen_by_server(job_id)
+
+    logged = "".join(capsys.readouterr())
+    assert "login_of_test_given" in logged and "credential_refused" in logged
+    places = {
+        "the server": seen.encode(),
+        "the log": logged.encode(),
+        **await dump(scenario.world),
+    }
+    for secret in scenario.case.secrets:
+        assert leaks(places.items(), spellings(secret, scenario.case.source.USERNAME)) == []
 
 
 @pytest.fixture
