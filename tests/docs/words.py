@@ -234,7 +234,8 @@ FAULTS_INTRODUCTION = """# Faults that were tried
 {made}
 
 `make faults` lets each operation meet each fault of a registry: test, pull, deploy, compose.pull,
-build, push, copy from and copy to. The right codes were written down before the run. *Right* is
+build, push, copy from and copy to. The right codes were written down before the run; the remedy is
+the general one of the first, where the registry's provider has no words of its own. *Right* is
 an answer with one of these codes, or a success where the fault does not matter. *Generic* names
 no cause, *misleading* a wrong one. *False ok* and *false alarm* are a success and a failure that
 are none. The last column of the first table counts answers that came too late.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
+from shared.faults import FAULTS as VERDICTS
+from shared.faults import FaultCode
 from tests.faults.fault import Fault
 from tests.faults.table import FAULTS
 from tests.faults.verdicts import Judged, Operation, Verdict
@@ -28,18 +30,25 @@ _ANSWERS = TypeAdapter(list[KeptAnswer])
 
 
 def write_results(engine: str, judged: Sequence[Judged]) -> None:
-    """Keep the answers of a run."""
-    answers = [
-        {
-            "fault": one.fault,
-            "operation": one.operation,
-            "verdict": one.verdict,
-            "code": one.answer.code or "",
-        }
+    """Keep the answers of a run; those of faults that it left out stay."""
+    made = [
+        KeptAnswer(
+            fault=one.fault,
+            operation=one.operation,
+            verdict=one.verdict,
+            code=one.answer.code or "",
+        )
         for one in judged
     ]
+    run = {answer.fault for answer in made}
+    kept = [answer for answer in read_results().get(engine, ()) if answer.fault not in run]
+    order = {fault.name: place for place, fault in enumerate(FAULTS)}
+    known = [answer for answer in (*kept, *made) if answer.fault in order]
     DIRECTORY.mkdir(exist_ok=True)
-    lines = ",\n".join(json.dumps(answer) for answer in answers)
+    lines = ",\n".join(
+        json.dumps(answer.model_dump(mode="json"))
+        for answer in sorted(known, key=lambda answer: order[answer.fault])
+    )
     (DIRECTORY / f"{engine}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
@@ -68,18 +77,20 @@ def _figures(results: Mapping[str, Sequence[KeptAnswer]]) -> list[str]:
 
 
 def _table(results: Mapping[str, Sequence[KeptAnswer]]) -> list[str]:
-    lines = ["| fault | right codes | " + " | ".join(results) + " |"]
-    lines.append("|" + "---|" * (len(results) + 2))
+    lines = ["| fault | right codes | remedy | " + " | ".join(results) + " |"]
+    lines.append("|" + "---|" * (len(results) + 3))
     for fault in FAULTS:
+        codes = _codes(fault)
+        shown = ", ".join(f"`{code}`" for code in codes) or "none: it works"
+        remedy = VERDICTS[codes[0]].remedy if codes else ""
         cells = [_cell(fault, answers) for answers in results.values()]
-        lines.append(f"| {fault.name} | {_codes(fault)} | {' | '.join(cells)} |")
+        lines.append(f"| {fault.name} | {shown} | {remedy} | {' | '.join(cells)} |")
     return lines
 
 
-def _codes(fault: Fault) -> str:
+def _codes(fault: Fault) -> list[FaultCode]:
     in_order = (fault.expected.get(operation, ()) for operation in Operation)
-    codes = dict.fromkeys(code for expected in in_order for code in expected)
-    return ", ".join(f"`{code}`" for code in codes) or "none: it works"
+    return list(dict.fromkeys(code for expected in in_order for code in expected))
 
 
 def _cell(fault: Fault, answers: Sequence[KeptAnswer]) -> str:

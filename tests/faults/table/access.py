@@ -90,6 +90,34 @@ ACCESS = (
         page(404, "Error 404 (Not Found)"),
     ),
     Fault(
+        "no right to push: a permission of AWS is missing (ECR)",
+        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
+        Stage.UPLOAD_START,
+        refuses(
+            403,
+            "DENIED",
+            "User: arn:aws:iam::123456789012:user/ci is not authorized to perform: "
+            "ecr:InitiateLayerUpload on resource: arn:aws:ecr:eu-central-1:123456789012:repository",
+        ),
+    ),
+    Fault(
+        "no right to push: write_package (GitHub)",
+        writing(Code.PUSH_DENIED, test=(Code.PUSH_DENIED,)),
+        Stage.UPLOAD_START,
+        refuses(403, "DENIED", "permission_denied: write_package"),
+    ),
+    Fault(
+        "the repository of gcr.io is missing (Google)",
+        writing(Code.REPO_MISSING, test=(Code.REPO_MISSING,)),
+        Stage.UPLOAD_START,
+        refuses(
+            403,
+            "DENIED",
+            "gcr.io repo does not exist. Creating on push requires the "
+            "artifactregistry.repositories.createOnPush permission",
+        ),
+    ),
+    Fault(
         "the client's address is not allowed (Azure)",
         everywhere(Code.BLOCKED_BY_PROXY),
         respond=refuses(
