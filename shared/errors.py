@@ -121,8 +121,11 @@ class _DiagnosedError(WharfError):
     """An error whose retry verdict and default remedy come from the diagnosis table.
 
     ``stage`` is the stage of a connection test that failed, if it is known. ``is_certain`` is unset
-    if other causes look the same; by default the table decides.
+    if other causes look the same; by default the table decides. ``registry_id`` is the stored
+    registry whose login was refused, where a job has several.
     """
+
+    registry_id: str | None = None
 
     def __init__(
         self,
@@ -145,7 +148,7 @@ class _DiagnosedError(WharfError):
 
     def within(self, whole: str) -> Self:
         """Return the same error with a message that begins with ``whole``."""
-        return type(self)(
+        made = type(self)(
             FaultCode(self.code),
             f"{whole}: {self.message}",
             remedy=self.remedy,
@@ -154,6 +157,8 @@ class _DiagnosedError(WharfError):
             stage=self.stage,
             is_certain=self.is_certain,
         )
+        made.registry_id = self.registry_id
+        return made
 
     def fault(self) -> Fault:
         return (
@@ -164,6 +169,7 @@ class _DiagnosedError(WharfError):
                     "evidence": self.evidence,
                     "retry_after_seconds": self.retry_after_seconds,
                     "stage": self.stage,
+                    "registry_id": self.registry_id,
                 }
             )
         )

@@ -496,7 +496,10 @@ FAULTS: dict[FaultCode, Verdict] = {
 
 
 class Fault(BaseModel):
-    """The error of a job or a stage, as stored and shown; without secrets and whole responses."""
+    """The error of a job or a stage, as stored and shown; without secrets and whole responses.
+
+    ``registry_id`` is the registry that refused its login, if the job may have several.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore")
 
@@ -507,3 +510,4 @@ class Fault(BaseModel):
     stage: str | None = None
     evidence: str = ""
     retry_after_seconds: float | None = None
+    registry_id: str | None = None

@@ -216,8 +216,10 @@ class World:
         )
         return key
 
-    async def add_registry(self, *, username: str = "alice", host: str = HOST) -> str:
-        """A registry whose password is sealed to the vault."""
+    async def add_registry(
+        self, *, username: str = "alice", host: str = HOST, is_tried: bool = True
+    ) -> str:
+        """A registry whose password is sealed to the vault; it has accepted the login before."""
         registry_id = make_id()
         context = SealContext("credential", self.organization_id, registry_id, host, username)
         await self.api.execute(
@@ -232,12 +234,22 @@ class World:
                 host,
             ),
         )
+        if is_tried:
+            await self.accept_login(registry_id)
         return registry_id
+
+    async def accept_login(self, registry_id: str) -> None:
+        """Record that the registry accepted its login a moment ago."""
+        await self.owner.execute(
+            "SELECT login_record(registry_id, login_revision, 'accepted', 'control', now(), NULL,"
+            " NULL) FROM registry WHERE registry_id = %s",
+            (registry_id,),
+        )
 
     async def add_source(
         self, source: AnySource, *, host: str = HOST, registry_id: str | None = None
     ) -> str:
-        """A registry whose logins control gets by a source, which is sealed to the vault."""
+        """A registry whose logins control gets by a source; it has accepted one before."""
         registry_id = registry_id or make_id()
         context = source_context(self.organization_id, registry_id, host)
         await self.api.execute(
@@ -257,6 +269,7 @@ class World:
                 make_id(),
             ),
         )
+        await self.accept_login(registry_id)
         return registry_id
 
     async def submit(self, enrolled: EnrolledServer, command: Command = TAG, **changes: Any) -> str:

@@ -25,7 +25,8 @@ class Login(BaseModel):
 
     ``host`` is the registry's canonical name (`shared.reference`). An empty username with an empty
     secret stands for anonymous access. ``tls`` says how the host may be reached. A login that ends
-    may be renewed while it is used: whoever sends it takes the `newest`.
+    may be renewed while it is used: whoever sends it takes the `newest`. ``registry_id`` is the
+    stored registry; ``is_untried`` if that has yet to accept the login, or has refused it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -34,6 +35,8 @@ class Login(BaseModel):
     username: str
     secret: SecretStr
     tls: RegistryTls = PUBLIC
+    registry_id: str | None = None
+    is_untried: bool = False
     _renewed: "Login | None" = PrivateAttr(default=None)
 
     @property

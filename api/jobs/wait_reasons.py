@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.fields.shapes import Moment, Output, show_moment
 from shared.jobs.durations import show_duration
+from shared.jobs.logins import CONTROL, Refusal
 from shared.jobs.states import State
 from shared.models import Job
 
@@ -36,7 +38,13 @@ SELECT s.name, s.seen_at, s.removed_at IS NOT NULL AS removed, server_is_online(
            FROM registry_quota_capacity q
           WHERE q.organization_id = j.organization_id AND q.quota_key = ANY (j.quota_keys)
             AND q.available = 0
-          ORDER BY q.blocked_until DESC NULLS LAST LIMIT 1) AS quota
+          ORDER BY q.blocked_until DESC NULLS LAST LIMIT 1) AS quota,
+       CASE WHEN j.login_is_held THEN (
+         SELECT jsonb_build_object('registry_name', t.registry_name, 'registry_id', t.registry_id,
+                  'is_refused', h.cause = 'refused', 'refusals', t.refusals, 'servers', ARRAY(
+                    SELECT s.name FROM server s WHERE t.refusals ? s.server_id ORDER BY s.name))
+           FROM held_login h JOIN login_on_trial t USING (registry_id)
+          WHERE h.key = ANY (j.login_keys) ORDER BY h.cause LIMIT 1) END AS held_login
   FROM queued_job j JOIN server s USING (server_id)
   JOIN server_capacity c USING (server_id, job_class)
   JOIN organization_capacity o
@@ -56,12 +64,17 @@ ReasonCode = Literal[
     "paused",
     "backoff",
     "same_target",
+    "credential_refused",
+    "credential_untested",
     "login_pending",
     "quota",
     "server_limit",
     "registry_limit",
     "organization_limit",
 ]
+
+
+CONTROL_NAME = "wharf control"
 
 
 def approve_line(name: str) -> str:
@@ -77,6 +90,34 @@ class Reason(Output):
     since: Moment | None = None
     until: Moment | None = None
     jobs: list[str]
+
+
+class HeldLogin(BaseModel):
+    """A login that is not sent now: the registry has refused it, or another job tries it."""
+
+    registry_name: str
+    registry_id: str
+    is_refused: bool
+    refusals: dict[str, Refusal]
+    servers: list[str]
+
+    @property
+    def since(self) -> datetime | None:
+        return min((one.since for one in self.refusals.values()), default=None)
+
+    def describe(self) -> str:
+        """Return why jobs with this login wait, and what ends it."""
+        if not self.is_refused:
+            return (
+                f"the registry {self.registry_name} has yet to accept its login: one job at a time "
+                "tries it"
+            )
+        refused = self.servers + [CONTROL_NAME] * (CONTROL in self.refusals)
+        return (
+            f"the registry {self.registry_name} refuses its login, from {', '.join(refused)}: "
+            f"store a new one with registry.update, or test it with registry.testRegistryById "
+            f"(registryId {self.registry_id})"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +142,7 @@ class Facts:
     missing_login: Mapping[str, str | None] | None = None
     refused: bool | None = False
     quota: Mapping[str, Any] | None = None
+    held_login: HeldLogin | None = None
 
 
 async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
@@ -110,7 +152,13 @@ async def read_reason(session: AsyncSession, job: Job) -> Reason | None:
     connection = await session.connection()
     row = (await connection.execute(FACTS, {"job_id": job.job_id})).mappings().one_or_none()
     # It may have been released since its row was read.
-    return None if row is None else choose_reason(Facts(**row), job.run_at)
+    if row is None:
+        return None
+    held = row["held_login"]
+    return choose_reason(
+        Facts(**{**row, "held_login": HeldLogin.model_validate(held) if held else None}),
+        job.run_at,
+    )
 
 
 def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
@@ -149,6 +197,15 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
         (facts.later, "backoff", "it is retried after a pause"),
         (facts.held, "same_target", "another job works on the same target"),
         (
+            facts.held_login is not None,
+            (
+                "credential_refused"
+                if facts.held_login and facts.held_login.is_refused
+                else "credential_untested"
+            ),
+            facts.held_login.describe() if facts.held_login else "",
+        ),
+        (
             facts.missing_login is not None,
             "login_pending",
             _describe_login(facts.missing_login or {}),
@@ -167,7 +224,11 @@ def choose_reason(facts: Facts, run_at: datetime | None) -> Reason | None:
             return Reason(
                 code=code,
                 message=message,
-                since={"server_offline": facts.seen_at, "paused": facts.paused_at}.get(code),
+                since={
+                    "server_offline": facts.seen_at,
+                    "paused": facts.paused_at,
+                    "credential_refused": facts.held_login and facts.held_login.since,
+                }.get(code),
                 until=_find_end(facts, code, run_at),
                 jobs=needs if code == "needs" else [],
             )

@@ -19,6 +19,7 @@ SQL_FILES = (
     "jobs/sql/backoff.sql",
     "jobs/sql/attempts.sql",
     "jobs/sql/logins.sql",
+    "jobs/sql/login_use.sql",
     "jobs/sql/registry_checks.sql",
     "jobs/sql/application_states.sql",
     "jobs/sql/statistics.sql",
@@ -56,7 +57,7 @@ holds nothing that a caller can fill.
 DROP_VIEWS = """
 DROP VIEW IF EXISTS public.queued_job, public.server_capacity, public.registry_capacity,
   public.organization_capacity, public.registry_quota_capacity, public.registry_without_login,
-  public.former_login_use;
+  public.former_login_use, public.held_login, public.login_on_trial;
 -- Their names before revision 0024.
 DROP VIEW IF EXISTS public.server_room, public.registry_room, public.organization_room
 """

@@ -19,7 +19,13 @@ from shared.models.job import (
     JobSecret,
 )
 from shared.models.organization import ApiKey, AuditEvent, Organization
-from shared.models.registry import CredentialSource, Registry, RegistryCheck, RegistryQuota
+from shared.models.registry import (
+    CredentialSource,
+    LoginUse,
+    Registry,
+    RegistryCheck,
+    RegistryQuota,
+)
 from shared.models.rollback import Rollback
 from shared.models.rotation import Rotation, RotationState
 from shared.models.server import (
@@ -64,6 +70,7 @@ __all__ = [
     "JobEvent",
     "JobNeed",
     "JobSecret",
+    "LoginUse",
     "Organization",
     "Registry",
     "RegistryCheck",

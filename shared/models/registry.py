@@ -116,6 +116,32 @@ class CredentialSource(SQLModel, table=True):
     minted_at: Moment = moment()
 
 
+class LoginUse(SQLModel, table=True):
+    """The use of a registry's login of this revision, see ``shared/jobs/sql/login_use.sql``.
+
+    ``used_at`` is right to a minute. ``accepted_at`` is the start of the newest attempt in which
+    the registry accepted the login; ``refusals`` are those since then, by server.
+    """
+
+    __tablename__ = "login_use"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "registry_id"],
+            ["registry.organization_id", "registry.registry_id"],
+            ondelete="CASCADE",
+        ),
+    )
+
+    registry_id: str = Field(primary_key=True)
+    organization_id: str
+    login_revision: str
+    used_at: Moment = moment()
+    used_job_id: str | None = None
+    used_server_id: str | None = None
+    accepted_at: Moment = moment()
+    refusals: dict[str, Any] = document(nullable=False)
+
+
 class RegistryCheck(SQLModel, table=True):
     """The outcome of one test of a registry from a server; stored longer than the job.
 

@@ -179,6 +179,14 @@ REASONS = {
     "paused": "Its server is paused. Use `server.resume`.",
     "backoff": "It failed and is retried after a pause.",
     "same_target": "Another job works on the same target.",
+    "credential_refused": (
+        "The registry refuses the login. Store a new one with `registry.update`, or test it with "
+        "`registry.testRegistryById`: a test goes through, and its success ends this."
+    ),
+    "credential_untested": (
+        "The registry has yet to accept this login, or has refused it once. One job at a time "
+        "tries it."
+    ),
     "login_pending": (
         "Control has yet to get a login for the registry from its provider. The message has the "
         "error of the last attempt."

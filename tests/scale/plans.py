@@ -1,9 +1,11 @@
 """The reads of a statement: its plan, or the tables that it read from end to end."""
 
+import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psycopg
+from psycopg.types.string import TextLoader
 
 from shared.database import Connection
 
@@ -20,10 +22,12 @@ async def scanned_by_plan(
     """The tables that the statement would read from end to end, by its plan."""
     # The values stand in the text: a plan is asked for just these.
     cursor = psycopg.AsyncClientCursor(connection)
+    # A plan may be nested more deeply than a document that the product reads.
+    cursor.adapters.register_loader("json", TextLoader)
     await cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}".encode(), values)
     row = await cursor.fetchone()
     assert row is not None
-    [plan] = row["QUERY PLAN"]
+    [plan] = json.loads(row["QUERY PLAN"])
     return {
         node["Relation Name"] for node in _nodes(plan["Plan"]) if node["Node Type"] == "Seq Scan"
     }

@@ -29,6 +29,7 @@ from worker.control.credentials.logins_of_tests import LoginsOfTests
 from worker.control.credentials.minting import Minting
 from worker.control.credentials.missing_repositories import MissingRepositories
 from worker.control.credentials.rotations import Rotations
+from worker.control.maintenance.accepted_logins import ACCEPT_LOGINS
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
@@ -124,7 +125,7 @@ class Control:
                 ),
                 "rotations": Runner(self.pool, [self._rotations.service()]),
                 "verification": Runner(self.pool, [self._verification()]),
-                "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
+                "statistics": Runner(self.pool, [COUNT_ENDED_JOBS, ACCEPT_LOGINS]),
             }
         return self._runners
 

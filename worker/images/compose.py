@@ -11,6 +11,7 @@ from worker.engine import images
 from worker.engine.transfer import OnProgress
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt
+from worker.jobs.logins import find_login
 from worker.jobs.second_opinion import Transfer, find_engine_login
 from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants
@@ -64,7 +65,7 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Imag
         lines.end(name)
         return digest
     try:
-        given = grants.login_for(image.target, "pull") if image.registry_id else None
+        given = await find_login(grants, image.target, "pull", tools) if image.registry_id else None
         login = await find_engine_login(Transfer("pull", image.target, given), tools)
         pulled = await transfers.pull(
             tools,
@@ -73,6 +74,7 @@ async def _pull(image: ComposeImage, grants: Grants, tools: Tools, lines: "_Imag
             lambda progress: lines.set(progress.as_layer(name)),
         )
     except (EngineError, RegistryError) as error:
+        error.registry_id = image.registry_id
         raise error.within(", ".join(image.services)) from error
     lines.end(name)
     return pulled.digest

@@ -7,6 +7,7 @@ from shared.jobs.results import ImageResult
 from shared.reference import Reference, parse_registry
 from worker.jobs.attempt import Attempt
 from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.logins import find_login
 from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants, Login
 from worker.oci.copy import copy_image
@@ -24,8 +25,12 @@ async def copy(command: ImageCopy, grants: Grants, attempt: Attempt, tools: Tool
         RegistryError: as `copy_image`, and ``auth_missing`` if no login allows this.
     """
     target = command.target
-    reading = grants.login_for(command.origin, "pull") if command.source_registry_id else None
-    writing = grants.login_for(target, "push") if command.registry_id else None
+    reading = (
+        await find_login(grants, command.origin, "pull", tools)
+        if command.source_registry_id
+        else None
+    )
+    writing = await find_login(grants, target, "push", tools) if command.registry_id else None
     step = LastStep(progress_recorder(attempt))
     work = _copy((command.origin, reading), (target, writing), tools, step)
     held = await carry_out(work, attempt, lambda: step.is_last)

@@ -24,6 +24,7 @@ from worker.engine.images import LocalImage
 from worker.engine.transport.connection import Engine
 from worker.jobs.attempt import Attempt
 from worker.jobs.joblog import JobLog, open_log
+from worker.jobs.logins import find_login
 from worker.jobs.mask import Mask
 from worker.jobs.second_opinion import Transfer, look_ahead
 from worker.jobs.tools import Tools, log_sender
@@ -103,7 +104,9 @@ async def prepare(
         if here is not None:
             log.add(f"{command.reference} is already on this server")
             return here
-        login = grants.login_for(command.target, "pull") if command.registry_id else None
+        login = (
+            await find_login(grants, command.target, "pull", tools) if command.registry_id else None
+        )
         await _check_image(command.target, requested, login, tools, log)
         return None
 

@@ -14,6 +14,7 @@ from worker.images.preflight import prepare
 from worker.jobs import transfers
 from worker.jobs.attempt import Attempt, StopReason
 from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.logins import find_login
 from worker.jobs.second_opinion import Transfer, find_engine_login, look_ahead, second_opinion
 from worker.jobs.tools import IDLE, Tools, progress_recorder
 from worker.login import EngineLogin, Grants
@@ -50,7 +51,7 @@ async def pull(command: ImagePull, grants: Grants, attempt: Attempt, tools: Tool
             image_id=here.image_id,
             size_bytes=here.size_bytes,
         )
-    login = grants.login_for(target, "pull") if command.registry_id else None
+    login = await find_login(grants, target, "pull", tools) if command.registry_id else None
     engine_login = await find_engine_login(Transfer("pull", target, login), tools)
     pulled = await transfers.pull(
         tools,
@@ -89,7 +90,7 @@ async def push(command: ImagePush, grants: Grants, attempt: Attempt, tools: Tool
             write the tag.
     """
     target = command.target
-    transfer = Transfer("push", target, grants.login_for(target, "push"))
+    transfer = Transfer("push", target, await find_login(grants, target, "push", tools))
     local = await images.inspect(tools.engine, command.source)
     try:
         await look_ahead(transfer, tools)

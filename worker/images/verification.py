@@ -11,6 +11,7 @@ from shared.jobs.results import DeleteResult, VerificationResult
 from shared.reference import Reference, parse_registry
 from worker.jobs.attempt import Attempt
 from worker.jobs.last_step import LastStep, carry_out
+from worker.jobs.logins import find_login
 from worker.jobs.tools import Tools, progress_recorder
 from worker.login import Grants, Login
 from worker.oci.images.dependents import Dependents
@@ -33,7 +34,7 @@ async def verify(
             complete. Any other code, such as ``conn_timeout``, leaves that unknown.
     """
     target, digest = _parse(command.target)
-    login = grants.login_for(target, "pull") if command.registry_id else None
+    login = await find_login(grants, target, "pull", tools) if command.registry_id else None
     try:
         async with asyncio.timeout(within.total_seconds()):
             plan = await _verify(target, login, tools)
@@ -65,7 +66,7 @@ async def delete(
             reports a deletion but still has the image.
     """
     target, digest = _parse(command.target)
-    login = grants.login_for(target, "delete")
+    login = await find_login(grants, target, "delete", tools)
     step = LastStep(progress_recorder(attempt))
     done = await carry_out(
         _delete(target, command.known, login, tools, step), attempt, lambda: step.is_last

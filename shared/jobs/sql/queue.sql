@@ -9,7 +9,40 @@ SELECT r.registry_id, r.organization_id, r.registry_name, s.error
  WHERE (r.password IS NULL OR r.password_expires_at <= now())
    AND NOT (s.renew_at > now() AND coalesce(s.error->>'retryable' = 'false', false));
 
+-- Logins that may not be sent freely, see `login_use.sql`. One without a row was never used.
+CREATE VIEW public.login_on_trial WITH (security_invoker) AS
+SELECT r.registry_id, r.organization_id, r.registry_name, r.login_revision, u.accepted_at,
+       coalesce(u.refusals, '{}') AS refusals,
+       public.login_verdict(u.accepted_at, coalesce(u.refusals, '{}')) AS verdict
+  FROM public.registry r LEFT JOIN public.login_use u USING (registry_id, login_revision)
+ WHERE u.accepted_at IS NULL OR u.refusals <> '{}';
+
+-- Logins that are sent nowhere now, or not to one server (`REGISTRY@SERVER`), or not for a test of the registry
+-- (`REGISTRY@test`). cause: `refused`; or `trial`, as a job tries it at this moment. After half a minute of a trial the
+-- next job may try it too. One test at a time may try a login that was refused.
+CREATE VIEW public.held_login WITH (security_invoker) AS
+WITH on_trial AS MATERIALIZED (SELECT * FROM public.login_on_trial
+), tried AS MATERIALIZED (
+  SELECT DISTINCT l.key AS registry_id, l.value AS login_revision, j.kind = 'registry.test' AS is_test
+    FROM public.job j JOIN public.job_attempt a USING (job_id, attempt)
+   CROSS JOIN LATERAL jsonb_each_text(a.login_revisions) l
+   WHERE (SELECT EXISTS (SELECT FROM on_trial)) AND j.state IN ('dispatched', 'running')
+     AND a.dispatched_at > now() - interval '30 seconds'
+)
+SELECT registry_id AS key, registry_id, 'refused' AS cause FROM on_trial WHERE verdict = 'refused'
+UNION ALL
+SELECT registry_id || '@' || server, registry_id, 'refused'
+  FROM on_trial CROSS JOIN LATERAL jsonb_each(refusals) AS refused (server, value)
+ WHERE (value->>'times')::integer >= 2
+UNION ALL
+SELECT registry_id, registry_id, 'trial'
+  FROM on_trial WHERE verdict = 'trial' AND (registry_id, login_revision) IN (SELECT registry_id, login_revision FROM tried)
+UNION ALL
+SELECT registry_id || '@test', registry_id, 'trial'
+  FROM on_trial JOIN tried USING (registry_id, login_revision) WHERE is_test AND refusals <> '{}';
+
 -- Of each queued job: what holds it up. needs: the jobs that have not ended as it needs them; null if there are none.
+-- login_keys: of its logins in `held_login`. trial: what one job at a time may try, if this is such a job.
 CREATE VIEW public.queued_job WITH (security_invoker) AS
 SELECT j.*,
        coalesce(j.created_at <= (
@@ -33,8 +66,26 @@ SELECT j.*,
           WHERE r.organization_id = j.organization_id
             AND (r.registry_id = j.registry_id OR r.registry_id = j.command->>'source_registry_id'
                  OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
-       ) AS lacks_login
-  FROM public.job j WHERE j.state = 'queued';
+       ) AS lacks_login,
+       login.keys AS login_keys,
+       login.keys && coalesce((SELECT array_agg(h.key) FROM public.held_login h), '{}') AS login_is_held,
+       CASE WHEN j.kind = 'registry.test' THEN (
+              SELECT t.registry_id || '@test' FROM public.login_on_trial t
+               WHERE t.registry_id = j.registry_id AND t.refusals <> '{}')
+            ELSE (SELECT min(t.registry_id) FROM public.login_on_trial t
+                   WHERE t.registry_id = ANY (login.keys) AND t.verdict = 'trial') END AS trial
+  FROM public.job j
+ CROSS JOIN LATERAL (
+   SELECT CASE j.kind
+     WHEN 'registry.test' THEN ARRAY[j.registry_id || '@test']
+     WHEN 'image.copy' THEN ARRAY[
+       j.registry_id, j.registry_id || '@' || j.server_id,
+       j.command->>'source_registry_id', j.command->>'source_registry_id' || '@' || j.server_id]
+     WHEN 'compose.pull' THEN ARRAY(
+       SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
+         FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)
+     ELSE ARRAY[j.registry_id, j.registry_id || '@' || j.server_id] END AS keys) login
+ WHERE j.state = 'queued';
 
 -- Of each rotation that keeps a registry's former login: the jobs that were released with it and have not ended.
 CREATE VIEW public.former_login_use WITH (security_invoker) AS

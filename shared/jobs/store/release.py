@@ -65,9 +65,11 @@ WITH RECURSIVE queue AS (
   -- Of each application as many as there is room for, and only those that nothing holds up.
   SELECT a.organization_id, a.server_id, a.job_class, a.fair_key, a.server_available, j.*
     FROM application a CROSS JOIN LATERAL (
-      SELECT job_id, priority, run_at, registry_id, exclusive_key, quota_keys FROM queued_job
+      SELECT job_id, priority, run_at, registry_id, exclusive_key, quota_keys, trial
+        FROM queued_job
        WHERE server_id = a.server_id AND job_class = a.job_class AND fair_key = a.fair_key
          AND is_due AND NOT is_restored AND needs IS NULL AND NOT target_is_busy AND NOT lacks_login
+         AND NOT login_is_held
          AND job_id <> ALL (%(aside)s) AND kind || '@' || version = ANY (a.kinds)
          AND (job_class <> 'transfer' OR registry_id IS NULL
               OR registry_id NOT IN (SELECT registry_id FROM full_registry))
@@ -97,7 +99,9 @@ WITH RECURSIVE queue AS (
          row_number() OVER (PARTITION BY server_id, job_class ORDER BY place) AS of_server,
          row_number() OVER (PARTITION BY registry_id, job_class ORDER BY place) AS of_registry,
          row_number() OVER (PARTITION BY coalesce(exclusive_key, job_id)
-                            ORDER BY place, job_id) AS of_key
+                            ORDER BY place, job_id) AS of_key,
+         row_number() OVER (PARTITION BY coalesce(trial, job_id)
+                            ORDER BY place, job_id) AS of_trial
     FROM line LEFT JOIN registry_capacity USING (registry_id)
     LEFT JOIN LATERAL (
       SELECT shared, available, active,
@@ -107,7 +111,7 @@ WITH RECURSIVE queue AS (
   SELECT job_id, organization_id, job_class, fair_key,
          row_number() OVER (ORDER BY job_class, organization_has + place, job_id) AS rank
     FROM counted
-   WHERE of_server <= server_available AND of_key = 1
+   WHERE of_server <= server_available AND of_key = 1 AND of_trial = 1
      AND (organization_available IS NULL OR place <= organization_available)
      AND (registry_available IS NULL OR job_class <> 'transfer'
           OR of_registry <= registry_available)
@@ -160,7 +164,8 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
   CROSS JOIN LATERAL (
     SELECT jsonb_object_agg(
              r.registry_id, to_jsonb(r) || jsonb_build_object('credential_error',
-               CASE WHEN r.password IS NULL OR r.password_expires_at <= now() THEN s.error END)
+               CASE WHEN r.password IS NULL OR r.password_expires_at <= now() THEN s.error END,
+               'is_untried', u.accepted_at IS NULL OR u.refusals <> '{{}}')
              -- The test of a rotation takes its login; if that has ended, none.
              || CASE WHEN d.command->>'rotation_id' IS NULL THEN '{{}}' ELSE coalesce((
                   SELECT slot || '{{"credential_error": null}}' FROM rotation t
@@ -169,6 +174,7 @@ SELECT d.job_id, d.organization_id, d.server_id, d.kind, d.attempt, d.command, d
                   '{{"password": null, "credential_error": null}}') END
            ) AS registries
       FROM registry r LEFT JOIN credential_source s USING (registry_id)
+      LEFT JOIN login_use u USING (registry_id, login_revision)
      WHERE r.registry_id = ANY (d.registry_ids) AND r.organization_id = d.organization_id) known
  ORDER BY d.rank
 """  # noqa: S608 - no input

@@ -70,6 +70,7 @@ GRANT INSERT, DELETE, UPDATE (url, events, secret, disabled_at, disabled_code) O
 GRANT UPDATE (attempts, due_at, delivered_at, failed_at) ON public.webhook_delivery TO wharf_api;
 GRANT INSERT, DELETE, UPDATE (last_used_at) ON public.deploy_hook TO wharf_api;
 GRANT INSERT ON public.deploy_hook_event TO wharf_api;
+GRANT EXECUTE ON FUNCTION public.login_verdict TO wharf_api;
 GRANT EXECUTE ON FUNCTION public.job_cancel, public.server_enroll, public.organization_bootstrap, public.image_runs,
   public.caller, public.send_notification, public.repository_of, public.organization_resume,
   public.server_is_online, public.server_is_available, public.organization_lock, public.running_deployment,
@@ -97,6 +98,9 @@ GRANT DELETE, UPDATE (state, slot, tests, error, switched_at, settled_at, kept_u
   ON public.rotation TO wharf_control;
 -- It turns stored keys of Google into sources.
 GRANT INSERT ON public.credential_source TO wharf_control;
+-- It records what it sees of their use.
+GRANT INSERT, UPDATE ON public.login_use TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.login_verdict, public.login_refusals_after, public.login_record TO wharf_control;
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
 GRANT UPDATE (role_ready_at, quick_limit, transfer_limit, build_limit) ON public.server TO wharf_control;
@@ -129,6 +133,8 @@ GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;
 GRANT SELECT, INSERT ON public.server_enrolment TO wharf_functions;
 GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;
 GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
+GRANT SELECT (registry_id, organization_id, login_revision) ON public.registry TO wharf_functions;
+GRANT SELECT, INSERT, UPDATE ON public.login_use TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.deployment, public.deployment_server TO wharf_functions;
 GRANT UPDATE (stopped_at) ON public.deployment_server TO wharf_functions;
@@ -145,6 +151,7 @@ GRANT SELECT, UPDATE (disabled_at) ON public.webhook TO wharf_functions;
 GRANT INSERT ON public.webhook_delivery TO wharf_functions;
 GRANT EXECUTE ON FUNCTION public.job_backoff, public.job_close_attempt, public.job_lose, public.job_id_at,
   public.job_delete_login, public.job_delete_secrets, public.registry_check_add, public.job_ended_add,
+  public.login_verdict, public.login_refusals_after, public.login_record, public.job_record_logins,
   public.running_deployment, public.application_record_state,
   public.quota_number, public.quota_available, public.quota_next_try, public.quota_after, public.quota_spent,
   public.quota_store, public.quota_key, public.quota_observe, public.quota_record,

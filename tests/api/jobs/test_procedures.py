@@ -154,13 +154,19 @@ async def test_a_job_says_which_limit_holds_it_up(
     await pull(client, "ghcr.io/myorg/a", **chosen)
     await server.next_job()
     second = await pull(client, "ghcr.io/myorg/b", **chosen)
+    by_login = await look(client, second)
 
+    database.execute(
+        "INSERT INTO login_use SELECT registry_id, organization_id, login_revision, now(), NULL,"
+        " NULL, now(), '{}' FROM registry"
+    )
     database.execute("UPDATE registry SET transfer_limit = 1")
     by_registry = await look(client, second)
     database.execute("UPDATE registry SET transfer_limit = 8")
     database.execute("UPDATE organization SET transfer_limit = 1")
     by_organization = await look(client, second)
 
+    assert by_login["waiting"]["code"] == "credential_untested"
     assert by_registry["waiting"]["code"] == "registry_limit"
     assert by_organization["waiting"]["code"] == "organization_limit"
 

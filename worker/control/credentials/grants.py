@@ -163,7 +163,14 @@ def open_stored_login(
     context = SealContext("credential", organization_id, registry_id, host, username)
     secret = vault.open(registry["password"], context)
     tls = _open_tls(vault, organization_id, registry_id, registry)
-    return Login(host=host, username=username, secret=SecretStr(secret), tls=tls)
+    return Login(
+        host=host,
+        username=username,
+        secret=SecretStr(secret),
+        tls=tls,
+        registry_id=registry_id,
+        is_untried=registry.get("is_untried", False),
+    )
 
 
 def _open_tls(

@@ -109,6 +109,10 @@ UPDATE rotation SET state = 'switched', slot = %(slot)s, switched_at = now(),
        kept_until = now() + make_interval(hours => keep_hours)
  WHERE rotation_id = %(rotation_id)s
 """
+ACCEPTED = """
+SELECT login_record(%(registry_id)s, %(login_revision)s, 'tested', %(server_id)s, now(), NULL,
+                    %(job_id)s)
+"""
 GATE = "SELECT FROM release_gate FOR UPDATE"
 SERVICES = """
 SELECT a.application_id, p.server_id, d.reference
@@ -228,6 +232,7 @@ async def _test(connection: Connection, rotation: Row, registry: Row) -> None:
             tests = [await _begin(connection, rotation, test, step) for test in tests]
         case Switch():
             await _switch(connection, rotation, slot)
+            await _record_passed(connection, rotation, slot, tests)
         case Refuse(fault):
             await _refuse(connection, rotation, fault)
         case Wait():
@@ -308,6 +313,15 @@ async def _switch(connection: Connection, rotation: Row, login: StoredLogin) -> 
     await connection.execute(SWITCHED, {**rotation, "slot": slot})
     await _audit(connection, rotation, "registry.switchCredential", {})
     log.info("login_switched", registry=rotation["registry_id"], rotation=rotation["rotation_id"])
+
+
+async def _record_passed(
+    connection: Connection, rotation: Row, login: StoredLogin, tests: Sequence[ServerTest]
+) -> None:
+    """Record that the registry accepts the new login, so that no job has to try it first."""
+    for test in [test for test in tests if test.finding is Finding.PASSED][:1]:
+        values = {**rotation, **test.model_dump(), "login_revision": login.login_revision}
+        await connection.execute(ACCEPTED, values)
 
 
 async def _refuse(connection: Connection, rotation: Row, fault: Fault) -> None:

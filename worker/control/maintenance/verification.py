@@ -13,8 +13,10 @@ from typing import Any
 
 import structlog
 
-from shared.database import Pool
+from shared.database import Connection, Pool
 from shared.errors import WharfError
+from shared.faults import FaultCode
+from shared.jobs.logins import CONTROL
 from shared.reference import parse_reference, parse_registry
 from shared.set_aside import Rows, caught, set_aside
 from shared.vault import KeyRing
@@ -40,13 +42,16 @@ DUE = Rows(
 SELECT job.job_id AS row_id, job.server_id, job.organization_id, job.registry_id,
        job.command->>'reference' AS reference, job.result->>'digest' AS digest,
        r.host, r.username, r.password, r.ca_certificate, r.client_certificate, r.client_key,
-       r.plain_http, r.install_ca
+       r.plain_http, r.install_ca,
+       r.login_revision, now() AS asked_at
   FROM job JOIN registry r USING (organization_id, registry_id)
   LEFT JOIN digest_check c ON c.job_id = job.job_id
  WHERE job.kind IN ('image.push', 'image.copy') AND job.state = 'succeeded'
    AND job.finished_at > now() - interval '10 minutes'
    AND r.password IS NOT NULL
    AND NOT EXISTS (SELECT FROM registry_without_login l WHERE l.registry_id = r.registry_id)
+   AND NOT EXISTS (SELECT FROM held_login h WHERE h.key = ANY (
+     ARRAY[r.registry_id, r.registry_id || '@{CONTROL}']))
    AND job.result->>'digest' ~ '^sha256:[0-9a-f]{{64}}$'
    AND ({UNCHECKED} OR c.retryable AND {CHECK_DUE})
    AND {{rows}}
@@ -59,6 +64,15 @@ ON CONFLICT (job_id) DO UPDATE
    SET outcome = excluded.outcome, code = excluded.code, retryable = excluded.retryable,
        checked_at = now()
  WHERE digest_check.outcome = 'not_reached'
+"""
+
+# Of an accepted login there is nothing to record while all is well.
+RECORD_LOGIN = """
+SELECT login_record(registry_id, login_revision, %(how)s, %(control)s,
+         CASE %(how)s WHEN 'refused' THEN now() ELSE %(at)s::timestamptz END, %(code)s, %(job_id)s)
+  FROM registry r WHERE registry_id = %(registry_id)s AND login_revision = %(login_revision)s
+   AND (%(how)s = 'refused'
+        OR EXISTS (SELECT FROM login_on_trial t WHERE t.registry_id = r.registry_id))
 """
 
 Row = dict[str, Any]
@@ -90,6 +104,7 @@ class Verification:
                     await set_aside(connection, SERVICE, row["row_id"], outcome)
                 else:
                     await connection.execute(RECORD, (row["row_id"], *outcome))
+                    await _record_login(connection, row, outcome[1])
         return 0.0 if len(rows) == BATCH else IDLE_SECONDS
 
     async def _check(self, row: Row) -> tuple[str, str | None, bool]:
@@ -111,3 +126,19 @@ class Verification:
         host = parse_registry(target.registry)
         async with RegistryClient(host, login, self.settings) as registry:
             return await manifests.has(registry, target.repository, row["digest"])
+
+
+async def _record_login(connection: Connection, row: Row, code: str | None) -> None:
+    """Record that the registry accepted or refused the login; other errors tell nothing."""
+    if code not in {None, FaultCode.AUTH_BAD_CREDENTIALS}:
+        return
+    values = {
+        "registry_id": row["registry_id"],
+        "login_revision": row["login_revision"],
+        "how": "accepted" if code is None else "refused",
+        "control": CONTROL,
+        "at": row["asked_at"],
+        "code": code,
+        "job_id": row["row_id"],
+    }
+    await connection.execute(RECORD_LOGIN, values)

@@ -231,6 +231,7 @@ class TokenSource:
             is_anonymous=self._login is None,
             registry=self._registry,
         )
+        error.registry_id = self._login.registry_id if self._login else None
         if response.status in {401, 423, 429} or has_words(response):
             return error
         if response.status not in {400, 403} or (response.status == 403 and response.is_html):

@@ -49,6 +49,19 @@ async def authenticate(client: RegistryClient, *scopes: Scope) -> Accepted:
     return Accepted(authentication, tried)
 
 
+async def try_login(client: RegistryClient) -> None:
+    """Send the login once: to ``/v2/``, or for a token without a scope.
+
+    Raises:
+        RegistryError: ``auth_bad_credentials``, or any other error on the way.
+    """
+    if await client.ping():
+        return
+    authentication, authorization = await client.handshake.authenticate(())
+    if not authentication.realm_host:
+        await _require_accepted(client, authorization, authentication)
+
+
 async def _explain_open_registry(client: RegistryClient, scopes: Sequence[Scope]) -> RegistryError:
     """Make the error of a registry whose ``/v2/`` asks for no login.
 

@@ -241,7 +241,7 @@ class RegistryClient:
             operation, repository = Operation.PING, ""
         if response.status == 400 and operation is Operation.PING and response.has_login:
             return self._make_unreadable_login(response)
-        return make_response_error(
+        error = make_response_error(
             response,
             operation,
             self._subject(repository, target if repository else ""),
@@ -249,6 +249,8 @@ class RegistryClient:
             is_proved=self.is_proved,
             registry=self.host.name,
         )
+        error.registry_id = self.login.registry_id if self.login else None
+        return error
 
     async def _examine(self, response: Response) -> None:
         """Ask ``/v2/`` if a response does not tell enough by itself.

@@ -100,6 +100,11 @@ BEGIN
     END IF;
     PERFORM public.job_close_attempt(j.job_id, j.attempt,
       CASE WHEN outcome = 'cancelled' AND j.state <> 'cancelled' THEN 'returned' ELSE outcome END, what);
+    IF outcome IN ('succeeded', 'failed')
+       AND (j.registry_id IS NOT NULL OR j.kind IN ('image.copy', 'compose.pull')) THEN
+      PERFORM public.job_record_logins(
+        j.job_id, j.attempt, j.server_id, j.started_at, j.kind = 'registry.test', outcome, what);
+    END IF;
     refused := public.quota_record(j, document->'quotas', outcome = 'succeeded');
     IF is_limited AND refused <> '{}' THEN
       -- It waits for what refused it, also if that was not known before: the base image of a build, for example.

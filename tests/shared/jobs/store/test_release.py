@@ -44,7 +44,7 @@ async def test_a_due_job_is_handed_out_with_what_its_login_is_made_of(world: Wor
 
 async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
     server = await world.add_server()
-    registry_id = await world.add_registry()
+    registry_id = await world.add_registry(is_tried=False)
     await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
     await world.owner.execute("UPDATE registry SET organization_id = 'theirs'")
     await world.submit(server, PULL, registry_id=registry_id)
@@ -56,7 +56,8 @@ async def test_a_registry_of_another_organization_is_not_handed_out(world: World
 
 async def test_all_registries_that_a_command_names_are_handed_out(world: World) -> None:
     server = await world.add_server()
-    first, second, theirs, _unnamed = [await world.add_registry() for _ in range(4)]
+    first, second, _unnamed = [await world.add_registry() for _ in range(3)]
+    theirs = await world.add_registry(is_tried=False)
     await world.owner.execute("INSERT INTO organization VALUES ('theirs', 'theirs', now())")
     await world.owner.execute(
         "UPDATE registry SET organization_id = 'theirs' WHERE registry_id = %s", (theirs,)

@@ -252,3 +252,26 @@ async def test_many_pushes_are_verified_a_bounded_number_at_a_time(
 
     assert first == BATCH
     assert await outcomes(world) == dict.fromkeys(jobs, ("verified", None))
+
+
+async def test_a_refusal_of_control_confirms_that_of_a_server(
+    world: World, verification: Verifier
+) -> None:
+    servers = [await world.add_server() for _ in range(2)]
+    async with open_fake(
+        says(
+            401, text="{}", kind="application/json", headers={"WWW-Authenticate": 'Basic realm="x"'}
+        )
+    ) as registry:
+        job_id = await push(world, servers[0], registry.host, IMAGE.digest)
+        [row] = await world.rows("SELECT registry_id, login_revision FROM registry")
+        await world.owner.execute(
+            "SELECT login_record(%s, %s, 'refused', %s, now(), 'auth_bad_credentials', %s)",
+            (row["registry_id"], row["login_revision"], servers[0].server_id, job_id),
+        )
+        assert await world.rows("SELECT FROM held_login WHERE cause = 'refused'") == []
+
+        await verification.verify()
+
+    [held] = await world.rows("SELECT * FROM held_login")
+    assert (held["key"], held["cause"]) == (row["registry_id"], "refused")
