@@ -139,6 +139,25 @@ async def test_an_update_switches_at_once_and_keeps_the_old_password(
     assert fleet.login() == ("github-username", OLD)
 
 
+async def test_a_credential_that_a_password_replaced_is_brought_back(
+    client: httpx2.AsyncClient, fleet: Fleet
+) -> None:
+    keys = {"kind": "ecr", "accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "its secret"}
+    host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+    body = {"registryName": "ECR", "registryUrl": host, "credential": keys}
+    created = (await client.post("/api/registry.create", json=body)).json()
+    chosen = {"registryId": created["registryId"]}
+
+    await client.post("/api/registry.update", json={**chosen, "password": "a token of 12 hours"})
+    replaced = await show(client, chosen)
+    await call(client, "rollbackCredential", chosen)
+
+    assert replaced["credential"] is None
+    restored = await show(client, chosen)
+    assert restored["credential"]["accessKeyId"] == keys["accessKeyId"]
+    assert restored["username"] == created["username"]
+
+
 async def test_a_password_for_another_host_is_not_brought_back(
     client: httpx2.AsyncClient, fleet: Fleet
 ) -> None:

@@ -55,6 +55,8 @@ SELECT rotation_id AS row_id, registry_id FROM rotation
  WHERE (state = 'testing' OR state = 'switched' AND (settled_at IS NULL OR kept_until <= now())
         OR state = 'rolled_back' AND settled_at IS NULL)
    AND {rows}
+   AND NOT EXISTS (SELECT FROM organization o
+                    WHERE o.organization_id = rotation.organization_id AND o.held_at IS NOT NULL)
  ORDER BY created_at
 """,
 )

@@ -2,21 +2,28 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from shared.credentials.slots import StoredLogin
+from shared.credentials.ecr import EcrSource
+from shared.credentials.kinds import source_context
+from shared.credentials.slots import StoredLogin, StoredSource
 from shared.database import Connection, Pool, open_pool
 from shared.ids import make_id
 from shared.jobs.commands import ImagePull, RegistryTest
 from shared.jobs.store.release import Released
 from shared.networks import parse_networks
 from shared.vault import SealContext
+from tests.fakes import ecr
+from tests.fakes.certificates import Authority
+from tests.fakes.named import open_named
+from tests.worker.control.credentials.test_minting import SOURCE, WRONG
 from tests.world import HOST, PASSWORD, EnrolledServer, World
 from worker.control.credentials.grants import seal_grants
 from worker.control.credentials.rotations import BUSY_SECONDS, DUE, IDLE_SECONDS, Rotations, _step
@@ -48,20 +55,40 @@ class Scenario:
             "UPDATE registry SET allowed_servers = %s", ([each.server_id for each in servers],)
         )
 
-    async def stage(self, *, forced: bool = False, keep_hours: int = 24) -> str:
-        """Stage a new password, as the API does."""
-        rotation_id = make_id()
+    def password(self) -> StoredLogin:
         organization_id = self.world.organization_id
         context = SealContext("credential", organization_id, self.registry_id, HOST, "bob")
-        login = StoredLogin(
+        return StoredLogin(
             username="bob",
             password=self.world.vault.public.seal(NEW, context),
             password_changed_at=datetime.now(UTC),
             login_revision=make_id(),
         )
+
+    def source(self, source: EcrSource) -> StoredLogin:
+        context = source_context(self.world.organization_id, self.registry_id, ecr.HOST)
+        sealed = StoredSource(
+            kind=source.kind,
+            shown=source.shown(),
+            sealed=self.world.vault.public.seal(source.to_sealable_json(), context),
+            revision=make_id(),
+        )
+        return StoredLogin(
+            username=source.USERNAME,
+            password_changed_at=datetime.now(UTC),
+            login_revision=make_id(),
+            source=sealed,
+        )
+
+    async def stage(
+        self, login: StoredLogin | None = None, *, forced: bool = False, keep_hours: int = 24
+    ) -> str:
+        """Stage a new login, by default a password, as the API does."""
+        login = login or self.password()
+        rotation_id, organization_id = make_id(), self.world.organization_id
         command = RegistryTest(
-            host=HOST,
-            username="bob",
+            host=HOST if login.source is None else ecr.HOST,
+            username=login.username,
             repository="team/app",
             registry_id=self.registry_id,
             rotation_id=rotation_id,
@@ -370,3 +397,78 @@ async def test_a_registry_has_one_rotation_in_test_and_a_slot_with_nothing_unsea
         await scenario.world.api.execute(
             "UPDATE rotation SET slot = slot || %s", (Jsonb({"password": PASSWORD}),)
         )
+
+
+@pytest.fixture
+async def at_ecr(scenario: Scenario, tmp_path: Path) -> AsyncIterator[Scenario]:
+    """The scenario with a registry of ECR, and AWS as a fake."""
+    aws = ecr.Aws()
+    await scenario.world.owner.execute("DELETE FROM registry")
+    registry_id = await scenario.world.add_registry(host=ecr.HOST)
+    async with open_named(Authority(tmp_path), {ecr.API: aws.api, ecr.STS: aws.sts}) as named:
+        rotations = Rotations(scenario.world.keys, Mint(named.client))
+        yield replace(scenario, registry_id=registry_id, rotations=rotations)
+
+
+async def test_a_staged_source_gives_a_login_that_is_tested_before_it_is_used(
+    at_ecr: Scenario,
+) -> None:
+    await at_ecr.add_server()
+    rotation_id = await at_ecr.stage(at_ecr.source(SOURCE))
+
+    await at_ecr.step()
+    [job] = await at_ecr.end_tests()
+    await at_ecr.step()
+
+    assert job.registries[at_ecr.registry_id]["username"] == "AWS"
+    assert job.registries[at_ecr.registry_id]["password"].startswith("v1.")
+    [row] = await at_ecr.world.rows(
+        "SELECT r.username, r.password_expires_at > now() AS lives, s.kind"
+        " FROM registry r JOIN credential_source s USING (registry_id)"
+    )
+    assert row == {"username": "AWS", "lives": True, "kind": "ecr"}
+    rotation = await at_ecr.rotation(rotation_id)
+    assert (rotation["state"], rotation["slot"]["username"]) == ("switched", "alice")
+    assert rotation["slot"]["source"] is None
+
+
+async def test_a_source_that_its_provider_refuses_is_refused_before_any_test(
+    at_ecr: Scenario,
+) -> None:
+    await at_ecr.add_server()
+    rotation_id = await at_ecr.stage(at_ecr.source(WRONG))
+
+    await at_ecr.step()
+
+    rotation = await at_ecr.rotation(rotation_id)
+    assert (rotation["state"], rotation["error"]["code"]) == ("refused", "credential_refused")
+    assert await at_ecr.world.rows("SELECT FROM job") == []
+    assert await at_ecr.username() == "alice"
+
+
+async def test_a_source_that_is_forced_is_used_although_its_provider_refuses(
+    at_ecr: Scenario,
+) -> None:
+    rotation_id = await at_ecr.stage(at_ecr.source(WRONG), forced=True)
+
+    await at_ecr.step()
+
+    assert (await at_ecr.rotation(rotation_id))["state"] == "switched"
+    [row] = await at_ecr.world.rows("SELECT username, password FROM registry")
+    assert row == {"username": "AWS", "password": None}
+
+
+async def test_nothing_goes_on_after_a_restore_before_an_operator_resumes(
+    scenario: Scenario,
+) -> None:
+    await scenario.add_server()
+    await scenario.stage()
+    await scenario.world.owner.execute("UPDATE organization SET held_at = now()")
+
+    await scenario.step()
+    held = await scenario.world.rows("SELECT FROM job")
+    await scenario.world.owner.execute("UPDATE organization SET held_at = NULL")
+    await scenario.step()
+
+    assert held == []
+    assert len(await scenario.world.rows("SELECT FROM job")) == 1
