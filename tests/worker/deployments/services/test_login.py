@@ -13,7 +13,7 @@ from shared.jobs.commands import ServiceLogin
 from shared.jobs.diagnosis import Right
 from shared.jobs.results import ServiceLoginResult
 from tests.worker.deployments.services.scenario import ServiceScenario
-from tests.worker.engine.parts import PASSWORD, USER, RegistryFixture
+from tests.worker.engine.parts import ALLOWED, PASSWORD, USER, RegistryFixture
 from worker.deployments.service_login import renew_login
 from worker.local.registry import LocalRegistry
 from worker.login import EngineLogin, Grant, Grants
@@ -37,7 +37,9 @@ async def give(scenario: ServiceScenario, reference: str) -> ServiceLoginResult:
     command = ServiceLogin(
         application_id=scenario.application_id, registry_id="locked", reference=reference
     )
-    login = EngineLogin(host=scenario.registry.host, username="after", secret=SecretStr(NEW))
+    login = EngineLogin(
+        host=scenario.registry.host, username="after", secret=SecretStr(NEW), tls=ALLOWED
+    )
     rights = frozenset[Right]({"pull"})
     grant = Grant(login=login, repository=command.target.repository, rights=rights)
     return await renew_login(command, Grants(grants=(grant,)), scenario.tools)
@@ -103,7 +105,9 @@ async def test_a_later_deployment_is_restored_with_the_new_login(
     before = await rotated.running()
     await give(rotated, good)
     rotated.registry.local.replace_users({"after": NEW})
-    login = EngineLogin(host=rotated.registry.host, username="after", secret=SecretStr(NEW))
+    login = EngineLogin(
+        host=rotated.registry.host, username="after", secret=SecretStr(NEW), tls=ALLOWED
+    )
 
     await replace(rotated, login=login).fail(bad)
 
