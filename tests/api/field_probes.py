@@ -114,6 +114,8 @@ TLS = {
     "clientKey": refused("a key"),
     "plainHttp": True,
 }
+# The certificates of a stored registry count for tests of its host.
+NOT_STORED = {**LOGIN, "registryUrl": "registry.gitlab.com"}
 OTHER_LOGIN = {"registryUrl": "quay.io", "username": "you", "password": "longer secret"}
 TESTED = {**OTHER_LOGIN, **TLS, "imagePrefix": "team", "serverId": NOTHING}
 PROOF = {"joinToken": "$token", "publicKey": "$key", "roleVerifier": "$verifier"}
@@ -167,12 +169,12 @@ PROBES: dict[str, Probe] = {
     "registry.rollbackCredential": Probe(
         {"registryId": "$kept_login"}, {"registryId": NOTHING}, ("kept_login",)
     ),
-    "registry.testRegistry": Probe(LOGIN, {**TESTED, "credential": refused(ECR_KEYS)}),
+    "registry.testRegistry": Probe(NOT_STORED, {**TESTED, "credential": refused(ECR_KEYS)}),
     "registry.testRegistryById": Probe(
         {"registryId": "$registry"}, {"registryId": NOTHING, "serverId": NOTHING}
     ),
     "registry.diagnose": Probe(
-        LOGIN,
+        NOT_STORED,
         {**TESTED, "registryId": refused("$registry"), "credential": refused(ECR_KEYS)},
     ),
     "registry.testOnServers": Probe({}, {"registryIds": ["$registry"], "serverIds": [NOTHING]}),
