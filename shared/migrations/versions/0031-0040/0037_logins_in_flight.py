@@ -4,7 +4,7 @@ from alembic import op
 import sqlalchemy as sa
 
 revision = '0037'
-down_revision = '0039'
+down_revision = '0035'
 branch_labels = None
 depends_on = None
 

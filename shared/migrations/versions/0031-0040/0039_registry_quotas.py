@@ -5,7 +5,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 revision = '0039'
-down_revision = '0035'
+down_revision = '0037'
 branch_labels = None
 depends_on = None
 
