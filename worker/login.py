@@ -86,6 +86,13 @@ class Grant(BaseModel):
         is_repository = self.repository in {target.repository, ANY_REPOSITORY}
         return is_host and is_repository and right in self.rights
 
+    def fits(self, target: Reference) -> bool:
+        """Return whether a base image may be pulled with it: any, or those below a prefix."""
+        prefix = self.repository.removesuffix(ANY_REPOSITORY)
+        is_pattern = self.repository.endswith(ANY_REPOSITORY)
+        is_below = is_pattern and f"{target.repository}/".startswith(prefix)
+        return self.login.host == target.registry and is_below and "pull" in self.rights
+
 
 class Grants(BaseModel):
     """All logins and secrets of one attempt.
@@ -113,6 +120,12 @@ class Grants(BaseModel):
             login = renewed.get((grant.login.host, grant.repository, grant.rights))
             if login is not None:
                 grant.login.renew(login)
+
+    def login_for_base(self, target: Reference) -> Login | None:
+        """Return the login for a build's base image: that with the longest prefix that fits."""
+        fitting = [grant for grant in self.grants if grant.fits(target)]
+        best = max(fitting, key=lambda grant: len(grant.repository), default=None)
+        return best.login if best else None
 
     def login_for(self, target: Reference, right: Right) -> Login:
         """Return the login that was given for this repository and right.

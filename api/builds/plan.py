@@ -1,6 +1,6 @@
 """Plan the steps of one build: pure, from its application and what is requested."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from api.applications.loading import ApplicationRegistries, LoadedApplication
@@ -8,11 +8,11 @@ from api.applications.repositories import destinations_of, name_image
 from shared.errors import InvalidInputError
 from shared.ids import make_id
 from shared.jobs.accesses import registries_of
-from shared.jobs.commands import ImageBuild, ImageCopy, ImagePull, ImagePush
+from shared.jobs.commands import BaseRegistry, ImageBuild, ImageCopy, ImagePull, ImagePush
 from shared.jobs.permissions import require_allowed
 from shared.jobs.sources import GitSource, UploadSource
 from shared.models import Application, Registry
-from shared.reference import Reference, parse_reference
+from shared.reference import Reference, parse_prefix, parse_reference, parse_registry
 from shared.ssh.address import SshAddress, is_ssh
 
 COMMIT_CHARACTERS = 12
@@ -101,7 +101,8 @@ def _plan(
     tag = request.tag or (commit or "")[:COMMIT_CHARACTERS] or f"v{version}"
     first, second = destinations_of(application, registries)
     reference = name_image(application, first, tag)
-    command = _make(application, registries.pull, reference, request, commit)
+    bases = _Bases(registries.pull, _other_bases(registries.pull, (first, second)))
+    command = _make(application, bases, reference, request, commit)
     make = Step(command, request.build_id)
     if first is None:
         unpushed = replace(command.target, digest=None)
@@ -120,19 +121,42 @@ def _plan(
     return replace(plan, retain=Step(retain))
 
 
+def _other_bases(
+    named: Registry | None, destinations: Iterable[Registry | None]
+) -> tuple[BaseRegistry, ...]:
+    """Return the registries that the build is pushed to, for bases below their prefixes."""
+    return tuple(
+        BaseRegistry(
+            registry_id=each.registry_id,
+            host=each.host,
+            prefix=parse_prefix(parse_registry(each.registry_url), each.image_prefix),
+        )
+        for each in destinations
+        if each is not None and (named is None or each.registry_id != named.registry_id)
+    )
+
+
 def _commit(application: Application, request: BuildRequest) -> str | None:
     return request.commit or (None if request.branch else application.git_commit)
 
 
+@dataclass(frozen=True)
+class _Bases:
+    """The registries of a build's bases: that of any, and those of images below a prefix."""
+
+    named: Registry | None
+    others: tuple[BaseRegistry, ...]
+
+
 def _make(
     application: Application,
-    bases: Registry | None,
+    bases: _Bases,
     reference: Reference,
     request: BuildRequest,
     commit: str | None,
 ) -> ImageBuild | ImagePull:
     if application.source_type == "docker" and request.upload is None:
-        return _pull(application, bases, request.tag)
+        return _pull(application, bases.named, request.tag)
     return ImageBuild(
         application_id=application.application_id,
         reference=str(reference),
@@ -142,8 +166,9 @@ def _make(
         stage=application.docker_build_stage,
         build_args=application.build_args,
         platform=application.platform,
-        base_host=bases.host if bases else None,
-        registry_id=bases.registry_id if bases else None,
+        base_host=bases.named.host if bases.named else None,
+        bases=bases.others,
+        registry_id=bases.named.registry_id if bases.named else None,
         allow_missing=request.allow_missing,
     )
 

@@ -30,12 +30,16 @@ _DELETE: frozenset[Right] = frozenset({"pull", "delete"})
 
 @dataclass(frozen=True)
 class Access:
-    """A command's rights at a repository; without ``registry_id``, by the job's password."""
+    """A command's rights at a repository; without ``registry_id``, by the job's password.
+
+    ``is_optional``: the command is carried out without it, if there is no such login at the moment.
+    """
 
     host: str
     repository: str
     rights: frozenset[Right]
     registry_id: str | None
+    is_optional: bool = False
 
 
 def accesses(command: Command) -> tuple[Access, ...]:
@@ -47,8 +51,8 @@ def _needed(command: Command) -> Iterator[Access]:
     match command:
         case RegistryTest():
             yield Access(command.host, command.repository, _PUSH, command.registry_id)
-        case ImageBuild(base_host=str() as host, registry_id=str()):
-            yield Access(host, ANY_REPOSITORY, _PULL, command.registry_id)
+        case ImageBuild():
+            yield from _bases(command)
         case ImagePull() | ImageVerify() | ServiceReplace() | ServiceLogin():
             yield from _pull(command.target, command.registry_id)
         case ImagePush():
@@ -121,8 +125,11 @@ def registries_of(commands: Iterable[Command]) -> frozenset[str]:
 
 
 def hosts_of(command: Command) -> frozenset[str]:
-    """Return all hosts of a command's secrets: its registries, and a build's git server."""
-    hosts = frozenset(access.host for access in accesses(command))
+    """Return all hosts of a command's secrets: its registries, and a build's git server.
+
+    Those of optional logins are left out: older workers do not know them.
+    """
+    hosts = frozenset(access.host for access in accesses(command) if not access.is_optional)
     match command:
         case ImageBuild(source=GitSource() as source):
             return hosts | {source.host}
@@ -132,6 +139,15 @@ def hosts_of(command: Command) -> frozenset[str]:
 
 def _access(target: Reference, rights: frozenset[Right], registry_id: str | None) -> Access:
     return Access(target.registry, target.repository, rights, registry_id)
+
+
+def _bases(command: ImageBuild) -> Iterator[Access]:
+    """Yield the login that is for any base image, and those for images below a prefix."""
+    if command.base_host and command.registry_id:
+        yield Access(command.base_host, ANY_REPOSITORY, _PULL, command.registry_id)
+    for base in command.bases:
+        repository = f"{base.prefix}/{ANY_REPOSITORY}" if base.prefix else ANY_REPOSITORY
+        yield Access(base.host, repository, _PULL, base.registry_id, is_optional=True)
 
 
 def _pull(target: Reference, registry_id: str | None) -> Iterator[Access]:

@@ -141,10 +141,22 @@ class ImageTag(ImageCommand):
     source: str
 
 
+class BaseRegistry(BaseModel):
+    """A registry whose login may be used for base images below its prefix."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    registry_id: str
+    host: str
+    prefix: str = ""
+
+
 class ImageBuild(ImageCommand):
     """Build an application's image from its sources, tagged as ``reference``.
 
-    ``base_host`` is the registry (``registry_id``) whose login is for private base images.
+    ``base_host`` is the registry (``registry_id``) whose login is for private base images;
+    ``bases`` are others of the application, each for its own. An older worker ignores their
+    prefixes.
     ``dockerfile`` and ``context_path`` are relative to the root of the sources.
     ``allow_missing``: build without submodules and LFS files that cannot be fetched.
     """
@@ -159,6 +171,7 @@ class ImageBuild(ImageCommand):
     build_args: dict[str, str] = {}
     platform: str | None = None
     base_host: str | None = None
+    bases: tuple[BaseRegistry, ...] = ()
     registry_id: str | None = None
     allow_missing: bool = False
 

@@ -1,10 +1,11 @@
 """The base images of a build: found on the Engine, or pulled with the right login."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shared.jobs.commands import ImageBuild
 from shared.jobs.results import BaseImage
+from shared.reference import Reference
 from worker.builds.sources.dockerfile import Base
 from worker.engine import images
 from worker.engine.images import LocalImage
@@ -50,7 +51,7 @@ async def pull_bases(
     tools: Tools,
     command: ImageBuild,
     bases: Sequence[Base],
-    logins: Sequence[EngineLogin],
+    logins: Mapping[Reference, EngineLogin],
     *,
     log: Callable[[str], None],
     on_progress: OnProgress,
@@ -64,7 +65,7 @@ async def pull_bases(
     here = await images.find_platform(engine)
     found = []
     for base in bases:
-        login = next((one for one in logins if one.host == base.reference.registry), None)
+        login = logins.get(base.reference)
         wanted = base.platform or command.platform or ""
         local = await images.find(engine, str(base.reference))
         if not _is_for(here, wanted):

@@ -104,12 +104,13 @@ async def _build(
     )
     log.add(f"{context.files} files, {context.archive.stat().st_size} bytes")
     bases = parse_bases(context.text, command.build_args, command.stage or "")
-    logins = await _find_logins(bases, grants, tools, log)
+    of_bases = await _find_logins(bases, grants, tools)
+    logins = await _find_builder_logins(command, of_bases, grants, tools, log)
     found = await pull_bases(
         tools,
         command,
         bases,
-        logins,
+        of_bases,
         log=log.add,
         on_progress=progress_recorder(attempt),
     )
@@ -188,29 +189,50 @@ async def _fetch_upload(
 
 
 async def _find_logins(
-    bases: Sequence[Base], grants: Grants, tools: Tools, log: JobLog
-) -> list[EngineLogin]:
-    """Return the logins that the Engine may be given; it may use them for the whole build.
+    bases: Sequence[Base], grants: Grants, tools: Tools
+) -> dict[Reference, EngineLogin]:
+    """Return the logins of bases, each that of the longest prefix that fits.
 
     Raises:
-        RegistryError: the login of a base may not be given. Other refused logins are only logged.
+        RegistryError: the login of a base may not be given to the Engine.
     """
-    named = {base.reference.registry: base.reference for base in bases}
+    chosen: dict[Reference, Login] = {}
+    for base in bases:
+        if login := grants.login_for_base(base.reference):
+            chosen[base.reference] = login
+    found = await asyncio.gather(
+        *(find_engine_login(Transfer("pull", *each), tools) for each in chosen.items())
+    )
+    pairs = zip(chosen, found, strict=True)
+    return {target: login for target, login in pairs if login is not None}
 
-    async def find(login: Login) -> EngineLogin | None:
-        if target := named.get(login.host):
-            return await find_engine_login(Transfer("pull", target, login), tools)
-        try:
-            async with asyncio.timeout(OTHER_LOGINS_SECONDS):
-                return await tools.engine_login(login, Reference(login.host, "any", "latest"))
-        except (WharfError, TimeoutError) as error:
-            reason = error.message if isinstance(error, WharfError) else "no answer in time"
-            log.add(f"the build gets no login for {login.host}, which no base names: {reason}")
-            return None
 
-    given = {grant.login.host: grant.login for grant in grants.grants if "pull" in grant.rights}
-    found = await asyncio.gather(*(find(login) for login in given.values()))
-    return [login for login in found if login is not None]
+async def _find_builder_logins(
+    command: ImageBuild,
+    of_bases: Mapping[Reference, EngineLogin],
+    grants: Grants,
+    tools: Tools,
+    log: JobLog,
+) -> list[EngineLogin]:
+    """Return the logins that the builder may use for the whole build, one for each host.
+
+    That of the registry that the application names is added also if no base is there, unless it is
+    refused, which is only logged.
+    """
+    logins: dict[str, EngineLogin] = {}
+    for login in of_bases.values():
+        logins.setdefault(login.host, login)
+    named = next((one.login for one in grants.grants if one.login.host == command.base_host), None)
+    if named is None or named.host in logins:
+        return list(logins.values())
+    try:
+        async with asyncio.timeout(OTHER_LOGINS_SECONDS):
+            given = await tools.engine_login(named, Reference(named.host, "any", "latest"))
+    except (WharfError, TimeoutError) as error:
+        reason = error.message if isinstance(error, WharfError) else "no answer in time"
+        log.add(f"the build gets no login for {named.host}, which no base names: {reason}")
+        return list(logins.values())
+    return [*logins.values(), *([given] if given else [])]
 
 
 def _make_request(

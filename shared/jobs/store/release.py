@@ -123,9 +123,11 @@ WITH RECURSIVE queue AS (
 CHOSEN = CHOOSE + "SELECT job_id FROM chosen ORDER BY rank"  # noqa: S608 - no input
 REGISTRY_IDS = """ARRAY[j.registry_id, j.command->>'registry_id',
   j.command->>'source_registry_id'] || ARRAY(
-  SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)"""
-"""The registries whose logins the job ``j`` needs: its own, the source of a copy, those of a
-compose file."""
+  SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.images[*].registry_id') id
+  UNION ALL
+  SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.bases[*].registry_id') id)"""
+"""The registries whose logins the job ``j`` needs: its own, the source of a copy, those of the bases
+of a build or of a compose file."""
 
 ONE = """
 WITH chosen AS (

@@ -421,3 +421,31 @@ async def job_state(scenario: BuildScenario, job_id: str) -> str:
 async def released(scenario: BuildScenario) -> set[str]:
     async with scenario.server.control.connection() as connection, connection.transaction():
         return {job.job_id for job in await release(connection) or []}
+
+
+async def test_a_build_may_pull_bases_below_the_prefixes_of_where_it_is_pushed(
+    client: httpx2.AsyncClient, server: TestServer, database: Database
+) -> None:
+    named = await create_registry(client, registryName="named", imagePrefix="bases")
+    build = await create_registry(client, registryName="build", imagePrefix="team")
+    settings = {"registryId": named["registryId"], "buildRegistryId": build["registryId"]}
+    application = await create_application(client, **settings)
+    source = {
+        "applicationId": application["applicationId"],
+        "customGitUrl": "https://git.example/a",
+    }
+    await client.post("/api/application.saveGitProvider", json=source)
+
+    answer = await client.post(
+        "/api/application.build", json={"applicationId": application["applicationId"]}
+    )
+
+    assert answer.status_code < 300, answer.text
+    rows: list[tuple[Any, ...]] = database.execute(
+        "SELECT command FROM job WHERE kind = 'image.build'"
+    )
+    [(command,)] = rows
+    assert command["registry_id"] == named["registryId"]
+    assert command["bases"] == [
+        {"registry_id": build["registryId"], "host": "ghcr.io", "prefix": "team"}
+    ]

@@ -1,6 +1,6 @@
 """Open stored credentials for one released job and seal them to the one server that runs it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,7 +75,7 @@ def seal_grants(
     if not (needed or secrets or build_secrets or environment):
         return None
     given = Grants(
-        grants=tuple(_grant(vault, job, access, now or datetime.now(UTC)) for access in needed),
+        grants=tuple(_make_grants(vault, job, needed, now or datetime.now(UTC))),
         secrets=secrets,
         build_secrets=build_secrets,
         environment=environment,
@@ -104,6 +104,17 @@ def _seal(job: Released, command: Command, given: Grants) -> str:
         hosts=hosts_of(command),
     )
     return PublicKey.parse(job.public_key).seal(given.to_sealable_json(), context)
+
+
+def _make_grants(
+    vault: KeyRing, job: Released, needed: Iterable[Access], now: datetime
+) -> Iterator[Grant]:
+    for access in needed:
+        try:
+            yield _grant(vault, job, access, now)
+        except (CredentialError, RegistryError, UnmetConditionError):
+            if not access.is_optional:
+                raise
 
 
 def _grant(vault: KeyRing, job: Released, access: Access, now: datetime) -> Grant:

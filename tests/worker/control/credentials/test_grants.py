@@ -10,7 +10,9 @@ import pytest
 
 from shared.errors import CredentialError, RegistryError, UnmetConditionError
 from shared.faults import FaultCode
+from shared.jobs.accesses import hosts_of
 from shared.jobs.commands import (
+    BaseRegistry,
     Command,
     ComposeImage,
     ComposePull,
@@ -120,6 +122,32 @@ def test_the_tls_of_a_registry_goes_with_its_login() -> None:
     assert open_grant(job, seal_grants(RING, make_job(PULL))).login.tls == RegistryTls(
         registry_id="registry"
     )
+
+
+def test_a_build_goes_on_without_a_login_that_is_only_for_some_bases() -> None:
+    bases = tuple(
+        BaseRegistry(registry_id=each, host=HOST, prefix=each)
+        for each in ("team", "gone", "limited")
+    )
+    command = BUILD.model_copy(update={"base_host": None, "registry_id": None, "bases": bases})
+    rows = {
+        "team": fault_document(password=sealed(object_id="team")),
+        "limited": fault_document(password=sealed(object_id="limited"), allowed_servers=["other"]),
+    }
+    job = make_job(command, registries=rows, sealed={})
+
+    text = seal_grants(RING, job)
+
+    assert text is not None
+    context = login_context(
+        organization_id=job.organization_id,
+        job_id=job.job_id,
+        attempt=job.attempt,
+        server_id=job.server_id,
+        hosts=hosts_of(command),
+    )
+    grants = Grants.model_validate_json(KeyRing([SERVER]).open(text, context))
+    assert [(grant.login.host, grant.repository) for grant in grants.grants] == [(HOST, "team/*")]
 
 
 def test_a_client_key_of_another_host_is_not_opened() -> None:
