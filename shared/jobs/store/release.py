@@ -126,8 +126,8 @@ REGISTRY_IDS = """ARRAY[j.registry_id, j.command->>'registry_id',
   SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.images[*].registry_id') id
   UNION ALL
   SELECT id #>> '{}' FROM jsonb_path_query(j.command, '$.bases[*].registry_id') id)"""
-"""The registries whose logins the job ``j`` needs: its own, the source of a copy, those of the bases
-of a build or of a compose file."""
+"""The registries whose logins the job ``j`` needs: its own, that of a copy's source, those of a
+build's bases or of a compose file."""
 
 ONE = """
 WITH chosen AS (
