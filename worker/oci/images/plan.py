@@ -8,6 +8,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference
 from worker.oci.concurrency import run_concurrently
 from worker.oci.images.contents import Contents, parse_contents
+from worker.oci.images.root import fetch_root
 from worker.oci.registry import manifests
 from worker.oci.registry.client import RegistryClient
 from worker.oci.registry.manifest import Descriptor, Manifest
@@ -43,7 +44,7 @@ async def make_plan(source: RegistryClient, reference: Reference) -> Plan:
             manifest that does not exist, and ``registry_error`` for manifests that are malformed or
             are too many.
     """
-    root = await manifests.fetch(source, reference.repository, reference.target)
+    root = await fetch_root(source, reference)
     return await _PlanBuilder(source, reference).build(root)
 
 

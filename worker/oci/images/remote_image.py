@@ -12,6 +12,7 @@ from shared.faults import FaultCode
 from shared.reference import Reference
 from worker.oci.images.contents import INDEX_TYPES, parse_contents
 from worker.oci.images.platform import Platform
+from worker.oci.images.root import fetch_root
 from worker.oci.registry import manifests
 from worker.oci.registry.blob import BlobReader
 from worker.oci.registry.client import RegistryClient
@@ -111,10 +112,12 @@ async def _find_manifest(
 
 
 async def _fetch(source: RegistryClient, reference: Reference, target: str) -> Manifest:
+    if target == reference.target:
+        return await fetch_root(source, reference)
     try:
         return await manifests.fetch(source, reference.repository, target)
     except RegistryError as error:
-        if target == reference.target or error.code not in MISSING:
+        if error.code not in MISSING:
             raise
         raise RegistryError(
             FaultCode.IMAGE_INCOMPLETE,

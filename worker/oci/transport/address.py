@@ -11,8 +11,9 @@ from ipaddress import ip_address
 from typing import Protocol
 
 from shared.errors import InvalidReferenceError, RegistryError
-from shared.faults import FaultCode
+from shared.faults import FAULTS, FaultCode
 from shared.networks import RegistryNetworks, is_address, is_number
+from worker.oci.providers.nearest import find_nearest_host
 from worker.oci.transport.lookups import LookUps
 
 _FAILURES = {
@@ -108,4 +109,6 @@ async def _resolve(hostname: str, resolver: Resolver, deadline: timedelta) -> tu
 
 
 def _make_not_found(hostname: str) -> RegistryError:
-    return RegistryError(FaultCode.DNS_NOT_FOUND, f"the name {hostname} does not exist")
+    code, nearest = FaultCode.DNS_NOT_FOUND, find_nearest_host(hostname)
+    remedy = f"Did you mean {nearest}? {FAULTS[code].remedy}" if nearest else ""
+    return RegistryError(code, f"the name {hostname} does not exist", remedy=remedy)
