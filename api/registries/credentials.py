@@ -10,10 +10,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from api.fields.effects import FieldWarning
 from api.fields.shapes import Moment, Output, show_document, show_moment
 from api.procedure.context import Context
-from shared.credentials.google import GoogleSource, parse_key_login
+from shared.credentials.google import GoogleSource, holds_part_of_key, parse_key_login
 from shared.credentials.kinds import AnySource, source_context
 from shared.credentials.slots import StoredLogin, StoredSource
 from shared.database import Connection
+from shared.errors import InvalidInputError
 from shared.faults import FaultCode
 from shared.ids import make_id
 from shared.models import CredentialSource, Registry
@@ -53,16 +54,30 @@ def find_key_source(
 ) -> GoogleSource | None:
     """Return the source that a password stands for, if it is a key of Google (``_json_key``).
 
-    So the key stays with control. One that is not whole is an ordinary password, with a warning.
+    So the key stays with control. A text that holds nothing of a key, like a placeholder, is an
+    ordinary password, with a warning.
+
+    Raises:
+        InvalidInputError: the key is not whole; as a password it would reach the servers.
     """
     if provider is not Provider.GOOGLE:
         return None
     try:
         return parse_key_login(username, password)
     except ValueError as error:
+        if holds_part_of_key(password):
+            raise damaged_key(error) from None
         warning = FieldWarning(field="password", code=LOGIN_FORM, message=str(error))
         context.warnings.append(warning)
     return None
+
+
+def damaged_key(error: ValueError) -> InvalidInputError:
+    """Return the error of a password that is a service account's key, but not a whole one."""
+    return InvalidInputError(
+        f"the password is not the key of a service account: {error}",
+        remedy="Give the whole content of the key's JSON file.",
+    )
 
 
 def seal_password(

@@ -27,11 +27,11 @@ from api.procedure.audit import audit_event
 from api.procedure.auth import require_role
 from api.procedure.context import Context
 from api.procedure.procedure import Procedure
-from api.registries.credentials import retry_refused
+from api.registries.credentials import damaged_key, retry_refused
 from api.registries.tls import CLIENT_KEY, TlsFields, TrialTls, find_trial_tls
 from shared.credentials.google import parse_key_login
 from shared.credentials.kinds import AnySource, source_context
-from shared.errors import InvalidInputError, InvalidReferenceError, NotFoundError
+from shared.errors import InvalidReferenceError, NotFoundError
 from shared.jobs.commands import RegistryTest
 from shared.jobs.diagnosis import ProbeReport
 from shared.jobs.permissions import require_allowed
@@ -211,10 +211,7 @@ def _find_source(
         return parse_key_login(request.username or "", request.password)
     except ValueError as error:
         # No server is given even a part of a key.
-        raise InvalidInputError(
-            f"the password is not the key of a service account: {error}",
-            remedy="Give the whole content of the key's JSON file.",
-        ) from None
+        raise damaged_key(error) from None
 
 
 def stored_test(

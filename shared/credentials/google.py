@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import SecretStr, ValidationError, model_validator
@@ -12,6 +13,8 @@ from shared.providers import Provider
 
 KEY_USERNAMES = ("_json_key", "_json_key_base64")
 """The usernames of logins whose password is a service account's key, plain or in base64."""
+
+_MARKS = ("PRIVATE KEY", "private_key")
 
 
 class GoogleSource(Source):
@@ -77,6 +80,16 @@ def parse_key_login(username: str, password: SecretStr) -> GoogleSource | None:
     except ValidationError as error:
         [first, *_] = error.errors(include_input=False, include_url=False, include_context=False)
         raise ValueError(first["msg"].removeprefix("Value error, ")) from None
+
+
+def holds_part_of_key(password: SecretStr) -> bool:
+    """Return whether a text, plain or in base64, contains a part of a service account's key."""
+    text = password.get_secret_value()
+    plain = "".join(text.split()).rstrip("=")
+    decoded = b""
+    with contextlib.suppress(binascii.Error, ValueError):
+        decoded = base64.b64decode(plain[: len(plain) // 4 * 4])
+    return any(mark in text or mark.encode() in decoded for mark in _MARKS)
 
 
 def _decode(text: str) -> str:

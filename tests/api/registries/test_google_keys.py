@@ -86,14 +86,27 @@ async def test_the_placeholder_of_the_seed_is_an_ordinary_password(
     assert (warning["code"], warning["message"][-19:]) == ("login_form", "give the whole file")
 
 
-async def test_a_key_that_is_cut_off_is_told_why(client: httpx2.AsyncClient) -> None:
-    cut = ACCOUNT.text.replace(PRIVATE_LINE, "")
+@pytest.mark.parametrize(
+    ("username", "password"),
+    [
+        ("_json_key", ACCOUNT.text.replace(PRIVATE_LINE, "")),
+        ("_json_key", ACCOUNT.text[: len(ACCOUNT.text) // 2]),
+        ("_json_key", BASE64),
+        ("_json_key_base64", BASE64[: len(BASE64) // 2]),
+        ("_json_key_base64", ACCOUNT.text),
+    ],
+)
+async def test_a_key_that_is_not_whole_is_refused_and_not_stored(
+    client: httpx2.AsyncClient, database: Database, username: str, password: str
+) -> None:
+    body = {**SEED, "username": username, "password": password}
 
-    created = await create(client, password=cut)
+    answer = await client.post("/api/registry.create", json=body)
 
-    [warning] = [one for one in created["warnings"] if one["field"] == "password"]
-    assert "is damaged" in warning["message"]
-    assert created["credential"] is None
+    assert answer.status_code == 400
+    assert "is not the key of a service account" in answer.json()["message"]
+    assert PRIVATE_LINE not in answer.text
+    assert database.execute("SELECT count(*) FROM registry") == [(0,)]
 
 
 async def test_a_key_for_a_registry_of_ones_own_is_its_password(
