@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
+from sqlmodel import col, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import InvalidCertificateError, PasswordNeededError
 from api.fields.shapes import Input, Password
@@ -79,6 +81,16 @@ def set_tls(context: Context, registry: Registry, request: StoredTlsFields, *, h
     for name in ("install_ca", "plain_http"):
         if name in given:
             setattr(registry, name, getattr(request, name))
+
+
+async def is_plain_http_allowed(session: AsyncSession, context: Context, host: str) -> bool:
+    """Return whether an administrator has allowed it for another registry at the same host."""
+    query = select(Registry.registry_id).where(
+        Registry.organization_id == context.organization_id,
+        Registry.host == host,
+        col(Registry.plain_http),
+    )
+    return (await session.exec(query.limit(1))).first() is not None
 
 
 async def find_trial_tls(context: Context, request: TlsFields, host: str) -> TrialTls:

@@ -151,9 +151,13 @@ async def test_a_login_is_used_from_no_server_that_its_registry_does_not_name(
     assert await scene.ask("image.push", image=IMAGE, **at_mine) == refused
     assert await scene.ask("image.copy", image=IMAGE, tag="2", **at_mine) == refused
     requested = {"composeFile": COMPOSE, "serverId": scene.mine.server_id}
-    assert await scene.ask("compose.pull", **requested) == refused
-
+    named = requested | {"registryIds": [registry_id]}
+    assert await scene.ask("compose.pull", **named) == refused
     assert scene.count_jobs() == 0
+
+    assert (await scene.ask("compose.pull", **requested))[0] == 200
+    images = scene.database.execute("SELECT command #>> '{images,0,registry_id}' FROM job")
+    assert images == [(None,)]
 
 
 async def test_a_login_that_is_for_one_application_is_used_for_nothing_else(scene: Scene) -> None:
