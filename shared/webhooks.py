@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 
 from shared.vault import SealContext
 
-EventName = Literal["job.ended", "build.ended", "deployment.ended"]
+EventName = Literal[
+    "job.ended",
+    "build.ended",
+    "deployment.ended",
+    "credential.due",
+    "credential.refused",
+    "credential.expired",
+]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 
 PREFIX = "whsec_"

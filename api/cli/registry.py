@@ -1,4 +1,4 @@
-"""``wharf registry``: rotate the login of a registry, and go back to the old one."""
+"""``wharf registry``: show and rotate the login of a registry, and go back to the old one."""
 
 import sys
 import time
@@ -12,7 +12,9 @@ from api.cli.output import write_line, write_note
 from api.cli.server import client_settings
 from shared.errors import SetupError
 
-app = typer.Typer(help="The logins of registries: rotate, cancel, roll back.", no_args_is_help=True)
+app = typer.Typer(
+    help="The logins of registries: show, rotate, cancel, roll back.", no_args_is_help=True
+)
 
 Chosen = Annotated[str, typer.Argument(metavar="NAME|ID", help="The registry's name or id.")]
 
@@ -46,6 +48,41 @@ def rotate(
         write_note(f"{rotation['state']}{error_text(rotation['error'])}")
         raise typer.Exit(1)
     write_line(f"switched; the old login is kept until {rotation['keptUntil']}")
+
+
+@app.command()
+def show(registry: Chosen) -> None:
+    """Show the life of a registry's login: its dates, its last use, refusals, and what needs it."""
+    with client_settings("registry show") as settings:
+        found = _find(settings, registry)
+        shown = call(settings, "registry.one", {"registryId": found["registryId"]})
+    login, used = shown["login"], shown["usedBy"]
+    lines = {
+        "registry": f"{shown['registryName']} ({shown['registryUrl'] or 'docker.io'})",
+        "username": shown["username"],
+        "login": login["state"],
+        "created": shown["createdAt"],
+        "changed": shown["passwordChangedAt"],
+        "due": shown["passwordDueAt"],
+        "expires": shown["passwordExpiresAt"],
+        "last accepted": login["lastAcceptedAt"],
+        "last used": login["lastUsedAt"],
+        "last used by": _last_user(login),
+        "applications": ", ".join(one["name"] for one in used["applications"]),
+        "rollback points": used["rollbackPoints"],
+        "deploy hooks": used["deployHooks"],
+    }
+    for name, value in lines.items():
+        write_line(f"{name}: {'-' if value in {None, ''} else value}")
+    for refusal in login["refusals"]:
+        where = f"server {refusal['serverId']}" if refusal["serverId"] else "wharf control"
+        write_line(f"refused from {where} since {refusal['since']}: {refusal['code']}")
+
+
+def _last_user(login: dict[str, Any]) -> str | None:
+    if login["lastUsedJobId"] is None:
+        return None
+    return f"job {login['lastUsedJobId']}, server {login['lastUsedServerId'] or 'wharf control'}"
 
 
 @app.command()

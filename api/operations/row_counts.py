@@ -81,6 +81,9 @@ SELECT CASE WHEN r.password_expires_at > now()
        count(*) AS value
   FROM credential_source s JOIN registry r USING (registry_id) GROUP BY 1
 """
+REFUSED = """
+SELECT count(DISTINCT registry_id) AS value FROM held_login WHERE cause = 'refused'
+"""
 FIRST_END = """
 SELECT extract(epoch FROM min(r.password_expires_at) - now())::float AS value
   FROM credential_source JOIN registry r USING (registry_id) HAVING count(r.password_expires_at) > 0
@@ -180,6 +183,11 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "and the last one has ended, so jobs wait or fail.",
             await rows(CREDENTIALS),
             "state",
+        ),
+        make_gauge(
+            "wharf_credentials_refused",
+            "Registries that refuse their login: it is not sent any more, at least by one server.",
+            await rows(REFUSED),
         ),
         make_gauge(
             "wharf_credential_expires_seconds",

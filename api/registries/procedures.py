@@ -46,6 +46,7 @@ from api.registries.credentials import (
     store_login,
 )
 from api.registries.former_logins import RotationOutput, find_newest, keep_former, show_rotation
+from api.registries.life import UNUSED, LoginLife, RegistryUses, find_lives, find_uses
 from api.registries.quotas import Quota, find_quotas
 from api.registries.tls import StoredTlsFields, is_plain_http_allowed, set_tls, show_tls
 from shared.credentials.kinds import AnySource
@@ -69,7 +70,7 @@ class RegistryOutput(Output):
     `provider` is recognised by the host. `passwordExpiresAt` is known of tokens that contain it.
     The password is due for a change at `passwordDueAt`, `rotateAfterDays` after the last one.
     `quota` is the limit of pulls, if the registry has one and a worker has seen it.
-    With `plainHttp`, the login may be sent without TLS.
+    With `plainHttp`, the login may be sent without TLS. `usedBy` is answered by `registry.one`.
     """
 
     registry_id: str
@@ -94,6 +95,8 @@ class RegistryOutput(Output):
     client_identity: CertificateOutput | None = None
     install_ca: bool = False
     plain_http: bool = False
+    login: LoginLife | None = None
+    used_by: RegistryUses | None = None
 
 
 class RegistryWithRotation(RegistryOutput):
@@ -186,7 +189,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
         if login is not None:
             source = await store_login(session, registry, login)
         session.add(_audit(context, "registry.create", registry))
-    shown = _show(registry, source, {})
+    shown = _show(registry, source, {}).model_copy(update={"login": UNUSED})
     return CreatedRegistry.model_validate(shown, from_attributes=True)
 
 
@@ -201,18 +204,28 @@ async def get_all(context: Context, _request: NoInput) -> list[RegistryOutput]:
         rows = (await session.exec(query)).all()
         sources = await find_sources(session, context)
         quotas = await find_quotas(session, context)
-    return [_show(row, sources.get(row.registry_id), quotas) for row in rows]
+        lives = await find_lives(session, context)
+    return [
+        _show(row, sources.get(row.registry_id), quotas).model_copy(
+            update={"login": lives.get(row.registry_id)}
+        )
+        for row in rows
+    ]
 
 
 async def one(context: Context, request: ChosenRegistry) -> RegistryWithRotation:
-    """Return one registry, with the newest rotation of its login."""
+    """Return one registry, the use and the newest rotation of its login, and what needs it."""
     async with context.transaction() as session:
         registry = await find_registry(session, context, request.registry_id)
         source = await session.get(CredentialSource, registry.registry_id)
         quotas = await find_quotas(session, context, registry.registry_id)
+        lives = await find_lives(session, context, registry.registry_id)
+        uses = await find_uses(session, registry)
         rotation = await find_newest(session, registry.registry_id)
         found = await show_rotation(session, rotation) if rotation else None
-    return RegistryWithRotation(**dict(_show(registry, source, quotas)), rotation=found)
+    shown = _show(registry, source, quotas)
+    life = {"login": lives.get(registry.registry_id), "used_by": uses}
+    return RegistryWithRotation(**{**dict(shown), **life}, rotation=found)
 
 
 async def update(context: Context, request: UpdateRegistry) -> bool:
@@ -260,7 +273,9 @@ async def remove(context: Context, request: ChosenRegistry) -> RegistryOutput:
         await require_unused_registry(session, registry)
         source = await session.get(CredentialSource, registry.registry_id)
         quotas = await find_quotas(session, context, registry.registry_id)
+        lives = await find_lives(session, context, registry.registry_id)
         shown = _show(registry, source, quotas)
+        shown = shown.model_copy(update={"login": lives.get(registry.registry_id)})
         await remove_source(session, registry)
         await session.delete(registry)
         session.add(_audit(context, "registry.remove", registry))

@@ -20,6 +20,7 @@ from shared.models.job import (
 )
 from shared.models.organization import ApiKey, AuditEvent, Organization
 from shared.models.registry import (
+    CredentialNotice,
     CredentialSource,
     LoginUse,
     Registry,
@@ -53,6 +54,7 @@ __all__ = [
     "BuildContext",
     "ContextToken",
     "Control",
+    "CredentialNotice",
     "CredentialSource",
     "DatabaseEpoch",
     "DeployHook",

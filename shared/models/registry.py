@@ -142,6 +142,26 @@ class LoginUse(SQLModel, table=True):
     refusals: dict[str, Any] = document(nullable=False)
 
 
+class CredentialNotice(SQLModel, table=True):
+    """A webhook event of a registry's login of this revision that was told; each is told once."""
+
+    __tablename__ = "credential_notice"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["organization_id", "registry_id"],
+            ["registry.organization_id", "registry.registry_id"],
+            ondelete="CASCADE",
+        ),
+    )
+
+    registry_id: str = Field(primary_key=True)
+    event: str = Field(primary_key=True)
+    login_revision: str = Field(primary_key=True)
+    organization_id: str
+    data: dict[str, Any] = document(nullable=False)
+    told_at: Moment = moment(default_now=True)
+
+
 class RegistryCheck(SQLModel, table=True):
     """The outcome of one test of a registry from a server; stored longer than the job.
 

@@ -26,6 +26,7 @@ OURS = [
     *("passwordExpiresAt", "passwordDueAt", "rotateAfterDays", "credential", "credentialError"),
     "quota",
     *("caCertificates", "clientIdentity", "installCa", "plainHttp"),
+    *("login", "usedBy"),
 ]
 """The fields that the seed does not have."""
 

@@ -58,6 +58,9 @@ OTHERS = {
         "deployment.ended",
         "build.ended",
         "job.ended",
+        "credential.due",
+        "credential.expired",
+        "credential.refused",
     ),
     *("WHARF_ADDRESS", "registry.password"),
 }

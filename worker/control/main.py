@@ -32,6 +32,7 @@ from worker.control.credentials.rotations import Rotations
 from worker.control.maintenance.accepted_logins import ACCEPT_LOGINS
 from worker.control.maintenance.automatic_rollback import ROLL_BACK
 from worker.control.maintenance.builds import RECONCILE_BUILDS
+from worker.control.maintenance.credential_events import TELL_CREDENTIAL_EVENTS
 from worker.control.maintenance.deployments import RECONCILE_DEPLOYMENTS
 from worker.control.maintenance.expired_rows import EXPIRED_ROWS
 from worker.control.maintenance.heartbeat import Heartbeat
@@ -125,7 +126,9 @@ class Control:
                 ),
                 "rotations": Runner(self.pool, [self._rotations.service()]),
                 "verification": Runner(self.pool, [self._verification()]),
-                "statistics": Runner(self.pool, [COUNT_ENDED_JOBS, ACCEPT_LOGINS]),
+                "statistics": Runner(self.pool, [COUNT_ENDED_JOBS]),
+                "accepted_logins": Runner(self.pool, [ACCEPT_LOGINS]),
+                "credential_events": Runner(self.pool, [TELL_CREDENTIAL_EVENTS]),
             }
         return self._runners
 

@@ -51,6 +51,19 @@ REGISTRY: Example = {
     "clientIdentity": None,
     "installCa": False,
     "plainHttp": False,
+    "login": {
+        "state": "accepted",
+        "lastUsedAt": FINISHED_AT,
+        "lastUsedJobId": PULL_JOB_ID,
+        "lastUsedServerId": SERVER_ID,
+        "lastAcceptedAt": STARTED_AT,
+        "refusals": [],
+    },
+    "usedBy": {
+        "applications": [{"applicationId": APPLICATION_ID, "name": "shop"}],
+        "rollbackPoints": 3,
+        "deployHooks": 1,
+    },
 }
 ROTATION: Example = {
     "rotationId": ROTATION_ID,

@@ -100,6 +100,9 @@ GRANT DELETE, UPDATE (state, slot, tests, error, switched_at, settled_at, kept_u
 GRANT INSERT ON public.credential_source TO wharf_control;
 -- It records what it sees of their use.
 GRANT INSERT, UPDATE ON public.login_use TO wharf_control;
+-- It tells endpoints of credentials that are due, refused or expired, each once.
+GRANT INSERT ON public.credential_notice TO wharf_control;
+GRANT EXECUTE ON FUNCTION public.show_moment TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.login_verdict, public.login_refusals_after, public.login_record TO wharf_control;
 -- The API cannot approve a server.
 GRANT UPDATE (approved_at) ON public.server TO wharf_control;
@@ -164,6 +167,7 @@ ALTER FUNCTION public.job_after_change OWNER TO wharf_functions;
 ALTER FUNCTION public.job_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.build_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.deployment_after_end OWNER TO wharf_functions;
+ALTER FUNCTION public.credential_notice_after_insert OWNER TO wharf_functions;
 ALTER FUNCTION public.quota_forget OWNER TO wharf_functions;
 ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;

@@ -77,6 +77,16 @@ BEGIN
   RETURN NULL;
 END $$;
 
+CREATE OR REPLACE FUNCTION public.credential_notice_after_insert() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.webhook_add(
+    NEW.organization_id, NEW.event, NEW.registry_id || ':' || NEW.login_revision, NEW.told_at, NEW.data);
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER credential_notice_after_insert AFTER INSERT ON public.credential_notice
+  FOR EACH ROW EXECUTE FUNCTION public.credential_notice_after_insert();
 CREATE OR REPLACE TRIGGER job_after_end AFTER UPDATE OF state ON public.job
   FOR EACH ROW WHEN (OLD.finished_at IS NULL AND NEW.finished_at IS NOT NULL)
   EXECUTE FUNCTION public.job_after_end();

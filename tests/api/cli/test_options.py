@@ -57,6 +57,7 @@ DEPLOY_KEY = ElsewhereTested(
 ROTATE = ElsewhereTested(
     "api/cli/test_registry.py", "test_an_operator_rotates_a_password_that_no_argument_shows"
 )
+SHOW_REGISTRY = ElsewhereTested("api/cli/test_registry.py", "test_the_life_of_a_login_is_shown")
 ROTATE_CANCEL = ElsewhereTested("api/cli/test_registry.py", "test_a_rotation_is_cancelled")
 ROTATE_BACK = ElsewhereTested("api/cli/test_registry.py", "test_the_old_password_is_brought_back")
 ENDS = "test_the_exit_code_says_how_the_{}_ended"
@@ -135,6 +136,7 @@ COMMANDS = {
     "registry rotate": Command(
         [], dict.fromkeys(("registry", "username", "keep", "force"), ROTATE)
     ),
+    "registry show": Command([], {"registry": SHOW_REGISTRY}),
     "registry cancel": Command([], {"registry": ROTATE_CANCEL}),
     "registry rollback": Command([], {"registry": ROTATE_BACK}),
     "server add": Command(

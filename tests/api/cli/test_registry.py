@@ -77,3 +77,15 @@ async def test_the_old_password_is_brought_back(
 
     assert back == (0, "rolled_back\n", "")
     assert fleet.login() == ("github-username", OLD)
+
+
+async def test_the_life_of_a_login_is_shown(client: httpx2.AsyncClient, url: str) -> None:
+    created = await create_registry(client, registryName="ours")
+
+    code, shown, _ = await run(url, "registry", "show", "ours")
+
+    assert code == 0
+    lines = dict(line.split(": ", 1) for line in shown.splitlines())
+    assert lines["registry"] == f"ours ({created['registryUrl']})"
+    assert (lines["login"], lines["last used by"]) == ("untested", "-")
+    assert lines["due"] == created["passwordDueAt"]

@@ -16,7 +16,10 @@ from worker.local.postgres import OWNER
 
 URL = "https://Hooks.Example:8443/team/a?key=b"
 WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
-ALL = ["build.ended", "deployment.ended", "job.ended"]
+ALL = [
+    *("build.ended", "credential.due", "credential.expired", "credential.refused"),
+    *("deployment.ended", "job.ended"),
+]
 
 
 async def create(client: httpx2.AsyncClient, url: str = URL, **more: Any) -> dict[str, Any]:

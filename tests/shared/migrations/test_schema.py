@@ -52,7 +52,8 @@ SHAPE = {
          WHERE relnamespace = 'public'::regnamespace ORDER BY 1, 2""",
     "constraints": "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
     "triggers": """
-        SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1""",
+        SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+         ORDER BY 1, 2""",
     "policies": "SELECT polname, pg_get_expr(polwithcheck, polrelid) FROM pg_policy ORDER BY 1",
     "rows": "SELECT * FROM release_gate",
 }

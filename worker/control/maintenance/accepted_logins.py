@@ -4,8 +4,13 @@ A login that was never accepted is tried by one job at a time. Without this serv
 wait for the end of the first transfer. Safe in replicas.
 """
 
+from datetime import timedelta
+
 from shared.database import Connection
 from worker.control.service import Service
+
+INTERVAL = timedelta(seconds=3)
+"""Workers report progress as often."""
 
 ACCEPT = """
 SELECT login_record(t.registry_id, t.login_revision, 'accepted', j.server_id, j.started_at, NULL,
@@ -26,4 +31,4 @@ async def accept_logins(connection: Connection) -> None:
     await connection.execute(ACCEPT)
 
 
-ACCEPT_LOGINS = Service.with_connection("accepted_logins", accept_logins)
+ACCEPT_LOGINS = Service.with_connection("accepted_logins", accept_logins, INTERVAL)

@@ -1,0 +1,123 @@
+"""The life of a registry's login: its last use, who accepts and who refuses it, what needs it."""
+
+from typing import Literal
+
+from sqlalchemy import text
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from api.fields.shapes import Moment, Output
+from api.procedure.context import Context
+from shared.jobs.logins import CONTROL, Refusal
+from shared.models import Registry
+
+LoginState = Literal["accepted", "untested", "refused"]
+STATES: dict[str, LoginState] = {"free": "accepted", "trial": "untested", "refused": "refused"}
+
+USE = text("""
+SELECT r.registry_id, u.used_at, u.used_job_id, u.used_server_id, u.accepted_at,
+       coalesce(t.verdict, 'free') AS verdict, coalesce(t.refusals, '{}') AS refusals
+  FROM registry r LEFT JOIN login_use u USING (registry_id, login_revision)
+  LEFT JOIN login_on_trial t USING (registry_id)
+ WHERE r.organization_id = :organization_id
+   AND (cast(:registry_id AS text) IS NULL OR r.registry_id = :registry_id)
+""")
+USED_BY = text("""
+WITH using_it AS (
+  SELECT application_id, name FROM application
+   WHERE organization_id = :organization_id
+     AND :registry_id IN (registry_id, build_registry_id, rollback_registry_id)
+)
+SELECT (SELECT coalesce(json_agg(json_build_object('application_id', application_id, 'name', name)
+                                 ORDER BY name), '[]') FROM using_it) AS applications,
+       (SELECT count(*) FROM rollback
+         WHERE registry_id = :registry_id AND dropped_at IS NULL) AS rollback_points,
+       (SELECT count(*) FROM deploy_hook JOIN using_it USING (application_id)) AS deploy_hooks
+""")
+
+
+class RefusedLogin(Output):
+    """Refusals of the login from one server, or from control itself: then `serverId` is null."""
+
+    server_id: str | None
+    code: str | None
+    times: int
+    since: Moment
+    last_refused_at: Moment
+
+
+class LoginLife(Output):
+    """The use of the stored login, to the minute.
+
+    `untested`: the registry has yet to accept it, or has refused it once; one job at a time tries
+    it. `refused`: it is sent nowhere. A server with two refusals gets no jobs with it.
+    """
+
+    state: LoginState
+    last_used_at: Moment | None
+    last_used_job_id: str | None
+    last_used_server_id: str | None
+    last_accepted_at: Moment | None
+    refusals: list[RefusedLogin]
+
+
+UNUSED = LoginLife(
+    state="untested",
+    last_used_at=None,
+    last_used_job_id=None,
+    last_used_server_id=None,
+    last_accepted_at=None,
+    refusals=[],
+)
+"""The life of a login that was just stored."""
+
+
+class UsingApplication(Output):
+    """An application that pulls or pushes with the registry, or keeps images there."""
+
+    application_id: str
+    name: str
+
+
+class RegistryUses(Output):
+    """What needs the registry; `deployHooks` are those of the applications."""
+
+    applications: list[UsingApplication]
+    rollback_points: int
+    deploy_hooks: int
+
+
+async def find_lives(
+    session: AsyncSession, context: Context, registry_id: str | None = None
+) -> dict[str, LoginLife]:
+    """Return the lives of the logins of all registries, or of one, by their ids."""
+    values = {"organization_id": context.organization_id, "registry_id": registry_id}
+    rows = (await (await session.connection()).execute(USE, values)).mappings().all()
+    return {
+        row["registry_id"]: LoginLife(
+            state=STATES[row["verdict"]],
+            last_used_at=row["used_at"],
+            last_used_job_id=row["used_job_id"],
+            last_used_server_id=None if row["used_server_id"] == CONTROL else row["used_server_id"],
+            last_accepted_at=row["accepted_at"],
+            refusals=[_show(server, found) for server, found in sorted(row["refusals"].items())],
+        )
+        for row in rows
+    }
+
+
+async def find_uses(session: AsyncSession, registry: Registry) -> RegistryUses | None:
+    """Return what needs the registry; ``None`` if nothing does."""
+    values = {"organization_id": registry.organization_id, "registry_id": registry.registry_id}
+    row = (await (await session.connection()).execute(USED_BY, values)).mappings().one()
+    return RegistryUses.model_validate(dict(row)) if any(row.values()) else None
+
+
+def _show(server: str, found: object) -> RefusedLogin:
+    refusal = Refusal.model_validate(found)
+    return RefusedLogin(
+        server_id=None if server == CONTROL else server,
+        code=refusal.code,
+        times=refusal.times,
+        since=refusal.since,
+        last_refused_at=refusal.at,
+    )

@@ -1,0 +1,83 @@
+"""A registry shows the life of its login, and what needs it."""
+
+from typing import Any
+
+import httpx2
+
+from tests.api.asking import create_application, create_registry
+from tests.api.fleet import TestServer
+
+REFUSED = {
+    "code": "auth_bad_credentials",
+    "message": "cannot log in to ghcr.io",
+    "retryable": False,
+}
+
+
+async def read(client: httpx2.AsyncClient, registry_id: str) -> dict[str, Any]:
+    answer = await client.get("/api/registry.one", params={"registryId": registry_id})
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def pull(client: httpx2.AsyncClient, registry_id: str, tag: int) -> None:
+    answer = await client.post(
+        "/api/image.pull",
+        json={"image": f"ghcr.io/acme/app:{tag}", "registryId": registry_id},
+        headers={"Prefer": "respond-async"},
+    )
+    assert answer.is_success, answer.text
+
+
+async def test_a_login_that_was_never_used_is_untested(client: httpx2.AsyncClient) -> None:
+    created = await create_registry(client)
+
+    login = (await read(client, created["registryId"]))["login"]
+
+    assert login == {
+        "state": "untested",
+        "lastUsedAt": None,
+        "lastUsedJobId": None,
+        "lastUsedServerId": None,
+        "lastAcceptedAt": None,
+        "refusals": [],
+    }
+
+
+async def test_a_login_shows_its_last_use(client: httpx2.AsyncClient, server: TestServer) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    await pull(client, registry_id, 1)
+    job = await server.succeed_next({})
+
+    login = (await read(client, registry_id))["login"]
+
+    assert (login["state"], login["refusals"]) == ("accepted", [])
+    assert (login["lastUsedJobId"], login["lastUsedServerId"]) == (job.job_id, server.server_id)
+    assert login["lastAcceptedAt"] <= login["lastUsedAt"]
+
+
+async def test_a_refused_login_shows_who_was_refused(
+    client: httpx2.AsyncClient, server: TestServer
+) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    for tag in (1, 2):
+        await pull(client, registry_id, tag)
+        await server.fail_next(REFUSED)
+
+    [listed] = (await client.get("/api/registry.all")).json()
+
+    assert listed["usedBy"] is None
+    [refusal] = listed["login"]["refusals"]
+    assert (refusal["serverId"], refusal["code"]) == (server.server_id, "auth_bad_credentials")
+    assert refusal["times"] == 2
+    assert refusal["since"] <= refusal["lastRefusedAt"]
+
+
+async def test_a_registry_names_the_applications_that_need_it(client: httpx2.AsyncClient) -> None:
+    registry_id = (await create_registry(client))["registryId"]
+    application = await create_application(client, registryId=registry_id)
+
+    used = (await read(client, registry_id))["usedBy"]
+
+    named = {"applicationId": application["applicationId"], "name": application["name"]}
+    assert used == {"applications": [named], "rollbackPoints": 0, "deployHooks": 0}

@@ -1,0 +1,55 @@
+"""Tell webhooks of credentials that are due for a change, refused or expired.
+
+Each event is told once for each credential that a person stored: a trigger on
+``credential_notice`` stores the messages in the statement that adds the row. Safe in replicas.
+"""
+
+from datetime import timedelta
+
+from shared.database import Connection
+from worker.control.service import Service
+
+INTERVAL = timedelta(seconds=10)
+
+# An expired token is one that nobody renews, or that its source could not renew in time.
+TELL = """
+WITH happened AS (
+  SELECT registry_id, 'credential.due' AS event FROM registry
+   WHERE password_changed_at + make_interval(days => rotate_after_days) <= now()
+  UNION ALL
+  SELECT r.registry_id, 'credential.expired' FROM registry r
+    LEFT JOIN credential_source s USING (registry_id)
+   WHERE r.password_expires_at <= now() AND (s.registry_id IS NULL OR s.error IS NOT NULL)
+  UNION ALL
+  SELECT DISTINCT registry_id, 'credential.refused' FROM held_login WHERE cause = 'refused'
+)
+INSERT INTO credential_notice (registry_id, event, login_revision, organization_id, data)
+SELECT registry_id, event, r.login_revision, r.organization_id, jsonb_build_object(
+         'registryId', registry_id, 'registryName', r.registry_name, 'host', r.host,
+         'username', r.username, 'passwordChangedAt', show_moment(r.password_changed_at),
+         'passwordDueAt', show_moment(
+           r.password_changed_at + make_interval(days => r.rotate_after_days)),
+         'passwordExpiresAt', show_moment(r.password_expires_at),
+         'refusals', (
+           SELECT coalesce(jsonb_agg(jsonb_build_object(
+                    'serverId', nullif(refused.server, 'control'), 'code', refused.value->>'code',
+                    'times', refused.value->'times', 'jobId', refused.value->>'job',
+                    'since', show_moment(to_timestamp((refused.value->>'since')::float)))
+                  ORDER BY refused.server), '[]')
+             FROM jsonb_each(coalesce(u.refusals, '{}')) AS refused (server, value)))
+  FROM happened JOIN registry r USING (registry_id)
+  LEFT JOIN login_use u USING (registry_id, login_revision)
+ WHERE NOT EXISTS (
+   SELECT FROM credential_notice n WHERE n.registry_id = happened.registry_id
+      AND n.event = happened.event AND n.login_revision = r.login_revision)
+ ORDER BY registry_id, event
+ON CONFLICT DO NOTHING
+"""
+
+
+async def tell_events(connection: Connection) -> None:
+    """Store the messages about what has happened since the last run."""
+    await connection.execute(TELL)
+
+
+TELL_CREDENTIAL_EVENTS = Service.with_connection("credential_events", tell_events, INTERVAL)
