@@ -56,7 +56,8 @@ def show(registry: Chosen) -> None:
     with client_settings("registry show") as settings:
         found = _find(settings, registry)
         shown = call(settings, "registry.one", {"registryId": found["registryId"]})
-    login, used = shown["login"], shown["usedBy"]
+    login = shown["login"]
+    used = shown["usedBy"] or {"applications": [], "rollbackPoints": 0, "deployHooks": 0}
     lines = {
         "registry": f"{shown['registryName']} ({shown['registryUrl'] or 'docker.io'})",
         "username": shown["username"],
