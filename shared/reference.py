@@ -126,6 +126,11 @@ def parse_registry(url: str) -> RegistryHost:
     return RegistryHost(name, tuple(_warnings(name)))
 
 
+def names_plain_http(url: str) -> bool:
+    """Return whether a registry URL begins with ``http://``."""
+    return url.strip().lower().startswith("http://")
+
+
 def parse_reference(text: str) -> Reference:
     """Parse an image reference as Docker does: no host means Docker Hub, one word ``library/``.
 

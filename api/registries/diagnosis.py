@@ -188,7 +188,7 @@ async def _of_input(context: Context, request: AdHocTest | Diagnose) -> _Candida
         prefix=request.image_prefix,
         password=None if source else request.password,
         source=source,
-        tls=await find_trial_tls(context, request, host.name),
+        tls=await find_trial_tls(context, request, url, host.name),
     )
 
 

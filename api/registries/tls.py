@@ -18,6 +18,7 @@ from api.registries.certificates import (
     show_certificates,
 )
 from shared.models import Registry
+from shared.reference import names_plain_http
 from shared.vault import SealContext
 
 Pem = Annotated[str, Field(min_length=1, max_length=100_000)]
@@ -63,6 +64,8 @@ class TrialTls:
 def set_tls(context: Context, registry: Registry, request: StoredTlsFields, *, host: str) -> None:
     """Set what is given; the registry's host was ``host`` when its client key was sealed.
 
+    A URL that begins with ``http://`` allows plain HTTP, for clients that do not know the field.
+
     Raises:
         InvalidCertificateError: a certificate or key cannot be used.
         PasswordNeededError: the stored client key is for another host.
@@ -78,9 +81,12 @@ def set_tls(context: Context, registry: Registry, request: StoredTlsFields, *, h
             "the registry's host has changed, so the stored client key cannot be used",
             remedy="Give clientCertificate and clientKey again, or clientCertificate: null.",
         )
-    for name in ("install_ca", "plain_http"):
-        if name in given:
-            setattr(registry, name, getattr(request, name))
+    if "install_ca" in given:
+        registry.install_ca = request.install_ca
+    if "plain_http" in given:
+        registry.plain_http = request.plain_http
+    elif "registry_url" in given and names_plain_http(registry.registry_url):
+        registry.plain_http = True
 
 
 async def is_plain_http_allowed(session: AsyncSession, context: Context, host: str) -> bool:
@@ -93,10 +99,11 @@ async def is_plain_http_allowed(session: AsyncSession, context: Context, host: s
     return (await session.exec(query.limit(1))).first() is not None
 
 
-async def find_trial_tls(context: Context, request: TlsFields, host: str) -> TrialTls:
+async def find_trial_tls(context: Context, request: TlsFields, url: str, host: str) -> TrialTls:
     """Return the TLS of a registry that is tested before it is stored.
 
-    What is stored for the same host, in any registry of the organization, counts too.
+    A URL of an administrator that begins with ``http://`` allows plain HTTP. What is stored for the
+    same host, in any registry of the organization, counts too.
 
     Raises:
         ForbiddenError: only administrators allow plain HTTP.
@@ -114,8 +121,14 @@ async def find_trial_tls(context: Context, request: TlsFields, host: str) -> Tri
         ca_certificate=ca or stored.get("ca_certificate") or "",
         client_certificate=certificate,
         client_key=key,
-        plain_http=request.plain_http or stored.get("plain_http", False),
+        plain_http=_is_plain(context, request, url) or stored.get("plain_http", False),
     )
+
+
+def _is_plain(context: Context, request: TlsFields, url: str) -> bool:
+    if "plain_http" in request.model_fields_set:
+        return request.plain_http
+    return context.caller.role == "admin" and names_plain_http(url)
 
 
 def show_tls(registry: Registry) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def environment(port: Port) -> dict[str, str]:
         "WHARF_URL": port.stack.url,
         "WHARF_API_KEY": port.stack.admin_key,
         "API_KEY": port.stack.admin_key,
-        "REGISTRY_URL": port.registry.host,
+        "REGISTRY_URL": f"http://{port.registry.host}",
         "REGISTRY_USER": "porter",
         "REGISTRY_PASSWORD": PASSWORD,
         "DOCKER_HUB_TOKEN": PASSWORD,

@@ -134,7 +134,8 @@ def test_dokploy_s_own_cli_manages_registries(port: Port, node_modules: Path) ->
         return json.loads(text)
 
     login = [
-        *("--username", "porter", "--password", PASSWORD, "--registryUrl", port.registry.host),
+        *("--username", "porter", "--password", PASSWORD),
+        *("--registryUrl", f"http://{port.registry.host}"),
         *("--registryType", "cloud", "--imagePrefix", "team"),
     ]
     verified = run(
@@ -233,7 +234,7 @@ GCR = {
     "registryName": "Google Container Registry",
     "registryUrl": "gcr.io",
     "username": "_json_key",
-    "password": '{"type": "service_account", "private_key": "-----BEGIN\\n"}',
+    "password": "<service-account-json>",
     "registryType": "cloud",
     "imagePrefix": "gcr.io/my-project/",
 }

@@ -115,7 +115,10 @@ MATRIX: Example = {
             "serverName": "web-1",
             "history": [],
         }
-    ]
+    ],
+    "differences": [
+        "GitHub Container Registry works from web-1, not from web-2: web-2 does not trust the CA."
+    ],
 }
 STAGE: Example = {
     "stage": "dns",

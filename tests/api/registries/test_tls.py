@@ -182,6 +182,35 @@ async def test_a_client_key_is_not_taken_to_another_host(
     assert accepted.status_code == 200
 
 
+async def test_a_url_that_begins_with_http_allows_plain_http_unless_refused(
+    client: httpx2.AsyncClient,
+) -> None:
+    """Dokploy's clients do not know the field, and only administrators store registries."""
+    url = {"registryUrl": "http://registry.lan:5000"}
+
+    created = await create_registry(client, **OWN | url)
+    refused = await create_registry(client, **OWN | url, plainHttp=False)
+    renamed = {"registryId": refused["registryId"], "registryName": "other"}
+    assert (await client.post("/api/registry.update", json=renamed)).status_code == 200
+
+    assert created["plainHttp"]
+    assert not (await read(client, refused["registryId"]))["plainHttp"]
+
+
+async def test_a_url_that_begins_with_http_allows_plain_http_in_tests_of_administrators(
+    client: httpx2.AsyncClient, member: httpx2.AsyncClient, database: Database, server: Any
+) -> None:
+    body = {"registryUrl": "http://registry.lan", "username": "u", "password": "p"}
+    headers = {"Prefer": "respond-async"}
+
+    for caller in (client, member):
+        answer = await caller.post("/api/registry.testRegistry", json=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+    rows: list[tuple[Any, ...]] = database.execute("SELECT command FROM job ORDER BY job_id")
+
+    assert [command["plain_http"] for (command,) in rows] == [True, False]
+
+
 async def test_a_member_may_not_test_over_plain_http(
     client: httpx2.AsyncClient, member: httpx2.AsyncClient
 ) -> None:
