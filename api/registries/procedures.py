@@ -182,7 +182,7 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
     source = None
     async with context.transaction() as session:
         await _require_named(session, context, request)
-        if "plain_http" not in request.model_fields_set:
+        if not registry.plain_http and "plain_http" not in request.model_fields_set:
             registry.plain_http = await is_plain_http_allowed(session, context, registry.host)
         session.add(registry)
         login = seal_given(context, registry, request)

@@ -52,6 +52,8 @@ def test_a_stock_trpc_client_lists_creates_tests_and_gets_typed_errors(
 ) -> None:
     seen = json.loads(run(["node", "trpc.mjs"], node_modules, environment(port)))[link]
 
+    lives = [seen[name].pop("login")["state"] for name in ("created", "one", "removed")]
+    assert lives == ["untested", "untested", "accepted"]
     assert seen["one"] == seen["created"]
     assert seen["removed"] == seen["created"] | {"registryName": "renamed"}
     assert "password" not in seen["created"]
