@@ -163,7 +163,7 @@ def shared_database(postgres: LocalPostgres) -> Iterator[Database]:
     """A migrated database that each world leaves empty: five times as fast as one of its own."""
     fresh = Database.create(postgres)
     try:
-        with pooling(fresh.name):
+        with pooling(fresh.name, postgres.port):
             yield fresh
     finally:
         fresh.drop()

@@ -34,8 +34,11 @@ RESET = (
 
 
 @contextmanager
-def pooling(database: str) -> Iterator[None]:
-    """Keep the sessions of asynchronous connections to a database during the block."""
+def pooling(database: str, port: int) -> Iterator[None]:
+    """Keep the sessions of asynchronous connections to a database during the block.
+
+    Not those by way of a proxy, which has another port.
+    """
     idle: dict[str, list[pq.PGconn]] = {}
     original_close, ended = AsyncConnection.close, _end(PGconn.connect_start(b""))
 
@@ -44,7 +47,8 @@ def pooling(database: str) -> Iterator[None]:
         if session is None:
             session = yield from connect(conninfo)
         connection = cls(session)
-        if session.db == database.encode() and session.user.decode() in ROLES:
+        is_direct = (session.db, session.port) == (database.encode(), b"%d" % port)
+        if is_direct and session.user.decode() in ROLES:
             vars(connection)[ORIGIN] = conninfo
         return connection
 
