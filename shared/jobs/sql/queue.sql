@@ -65,7 +65,8 @@ SELECT j.*,
          SELECT FROM public.registry_without_login r
           WHERE r.organization_id = j.organization_id
             AND (r.registry_id = j.registry_id OR r.registry_id = j.command->>'source_registry_id'
-                 OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
+                 OR j.command->'images' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id))
+                 OR j.command->'bases' @> jsonb_build_array(jsonb_build_object('registry_id', r.registry_id)))
        ) AS lacks_login,
        login.keys AS login_keys,
        login.keys && coalesce((SELECT array_agg(h.key) FROM public.held_login h), '{}') AS login_is_held,
@@ -81,6 +82,9 @@ SELECT j.*,
      WHEN 'image.copy' THEN ARRAY[
        j.registry_id, j.registry_id || '@' || j.server_id,
        j.command->>'source_registry_id', j.command->>'source_registry_id' || '@' || j.server_id]
+     WHEN 'image.build' THEN ARRAY[j.registry_id, j.registry_id || '@' || j.server_id] || ARRAY(
+       SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
+         FROM jsonb_path_query(j.command, '$.bases[*].registry_id') id)
      WHEN 'compose.pull' THEN ARRAY(
        SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
          FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)

@@ -14,7 +14,16 @@ from aiohttp import web
 from shared.credentials.ecr import EcrSource
 from shared.database import Pool, open_pool
 from shared.errors import WharfError
-from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy, ImagePull
+from shared.jobs.commands import (
+    BaseRegistry,
+    Command,
+    ComposeImage,
+    ComposePull,
+    ImageBuild,
+    ImageCopy,
+    ImagePull,
+)
+from shared.jobs.sources import GitSource
 from shared.set_aside import change
 from shared.vault import SealContext
 from tests.fakes import ecr
@@ -325,24 +334,29 @@ async def test_a_job_waits_for_the_first_login_and_gets_it(
     assert sealed
 
 
-@pytest.mark.parametrize("kind", ["copy", "compose"])
+@pytest.mark.parametrize("kind", ["copy", "compose", "build"])
 async def test_a_job_waits_for_every_login_that_it_needs(
     scenario: Scenario, server: EnrolledServer, kind: str
 ) -> None:
     ours = await scenario.world.add_registry()
     cloud = await scenario.world.add_source(SOURCE, host=ecr.HOST)
     image = ComposeImage(services=("web",), reference=PULL.reference, registry_id=cloud)
-    command = (
-        ImageCopy(
+    commands: dict[str, Command] = {
+        "copy": ImageCopy(
             source=PULL.reference,
             source_registry_id=cloud,
             reference="registry.example/team/app:1",
             registry_id=ours,
-        )
-        if kind == "copy"
-        else ComposePull(compose="services: {}", images=(image,))
-    )
-    await scenario.world.submit(server, command)
+        ),
+        "compose": ComposePull(compose="services: {}", images=(image,)),
+        "build": ImageBuild(
+            reference="registry.example/team/app:1",
+            application_id="app-1",
+            source=GitSource(url="https://git.example/app.git", branch="main"),
+            bases=(BaseRegistry(registry_id=cloud, host=ecr.HOST),),
+        ),
+    }
+    await scenario.world.submit(server, commands[kind])
     assert await scenario.world.release() == []
 
     await scenario.renew()
