@@ -35,6 +35,7 @@ class Proxy:
     round_trips: int = 0
     address: str = ""
     port: int = 0
+    is_closed: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -70,11 +71,14 @@ class Proxy:
     async def serve(
         self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
     ) -> None:
+        link = _Link(self, [client_writer])
+        if self.is_closed:
+            link.reset()
+            return
         self.connections += 1
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        link = _Link(self, [client_writer])
         with contextlib.suppress(OSError, asyncio.CancelledError):
             reader, writer = await asyncio.open_connection(*self.target)
             link.writers.append(writer)
@@ -175,5 +179,8 @@ async def open_proxy(
         yield proxy
     finally:
         server.close()
+        proxy.is_closed = True
         await asyncio.gather(*proxy.end(), return_exceptions=True)
         await server.wait_closed()
+        # Connections that are reset close in the next round of the loop.
+        await asyncio.sleep(0)

@@ -48,7 +48,7 @@ from api.registries.credentials import (
 from api.registries.former_logins import RotationOutput, find_newest, keep_former, show_rotation
 from api.registries.life import UNUSED, LoginLife, RegistryUses, find_lives, find_uses
 from api.registries.quotas import Quota, find_quotas
-from api.registries.tls import StoredTlsFields, is_plain_http_allowed, set_tls, show_tls
+from api.registries.tls import StoredTlsFields, set_tls, show_tls
 from shared.credentials.kinds import AnySource
 from shared.credentials.slots import StoredLogin
 from shared.errors import NotFoundError
@@ -182,8 +182,6 @@ async def create(context: Context, request: CreateRegistry) -> CreatedRegistry:
     source = None
     async with context.transaction() as session:
         await _require_named(session, context, request)
-        if not registry.plain_http and "plain_http" not in request.model_fields_set:
-            registry.plain_http = await is_plain_http_allowed(session, context, registry.host)
         session.add(registry)
         login = seal_given(context, registry, request)
         if login is not None:

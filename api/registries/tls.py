@@ -5,8 +5,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from pydantic import Field, SecretStr
-from sqlmodel import col, select
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from api.errors import InvalidCertificateError, PasswordNeededError
 from api.fields.shapes import Input, Password
@@ -87,16 +85,6 @@ def set_tls(context: Context, registry: Registry, request: StoredTlsFields, *, h
         registry.plain_http = request.plain_http
     elif "registry_url" in given and names_plain_http(registry.registry_url):
         registry.plain_http = True
-
-
-async def is_plain_http_allowed(session: AsyncSession, context: Context, host: str) -> bool:
-    """Return whether an administrator has allowed it for another registry at the same host."""
-    query = select(Registry.registry_id).where(
-        Registry.organization_id == context.organization_id,
-        Registry.host == host,
-        col(Registry.plain_http),
-    )
-    return (await session.exec(query.limit(1))).first() is not None
 
 
 async def find_trial_tls(context: Context, request: TlsFields, url: str, host: str) -> TrialTls:

@@ -186,7 +186,7 @@ def test_a_client_of_dokploy_walks_over_every_procedure(
     pushed = port.jobs.ended(port.jobs.push(server_id, port.registry_id, WAITS))
     assert pushed["state"] == "succeeded", pushed["error"]
     kept = {
-        "host": port.registry.host,
+        "host": f"http://{port.registry.host}",
         "registry": port.registry_id,
         "server": server_id,
         "name": f"walked-by-{driver}",

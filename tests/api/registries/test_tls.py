@@ -261,17 +261,3 @@ async def test_the_key_of_a_test_is_sealed_for_its_job_alone(
     purposes = database.execute("SELECT purpose FROM job_secret ORDER BY purpose")
     assert purposes == [("client_key",), ("password",)]
     assert given["clientKey"].splitlines()[1] not in str(database.execute("SELECT * FROM job"))
-
-
-async def test_a_registry_takes_the_permission_that_its_host_has(
-    client: httpx2.AsyncClient,
-) -> None:
-    first = await create_registry(client, **OWN)
-    await create_registry(client, **OWN, plainHttp=True)
-
-    third = await create_registry(client, **OWN)
-    fourth = await create_registry(client, **OWN, plainHttp=False)
-    elsewhere = await create_registry(client, **OWN | {"registryUrl": "other.lan"})
-
-    shown = [one["plainHttp"] for one in (first, third, fourth, elsewhere)]
-    assert shown == [False, True, False, False]
