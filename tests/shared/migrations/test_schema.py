@@ -41,14 +41,17 @@ def check(url: str) -> None:
 
 SHAPE = {
     "functions": """
-        SELECT oid::regprocedure::text, prosrc, proacl::text, proconfig::text, proowner FROM pg_proc
+        SELECT oid::regprocedure::text, prosrc, proconfig::text, proowner,
+               ARRAY(SELECT acl::text FROM unnest(proacl) acl ORDER BY 1) FROM pg_proc
          WHERE pronamespace::regnamespace::text IN ('public', 'worker_v1') ORDER BY 1""",
     "tables": """
-        SELECT relname, relacl::text, relrowsecurity FROM pg_class
+        SELECT relname, relrowsecurity, ARRAY(SELECT acl::text FROM unnest(relacl) acl ORDER BY 1)
+          FROM pg_class
          WHERE relnamespace = 'public'::regnamespace ORDER BY 1""",
     "columns": """
-        SELECT attrelid::regclass::text, attname, attacl::text FROM pg_attribute JOIN pg_class
-            ON pg_class.oid = attrelid
+        SELECT attrelid::regclass::text, attname,
+               ARRAY(SELECT acl::text FROM unnest(attacl) acl ORDER BY 1)
+          FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
          WHERE relnamespace = 'public'::regnamespace ORDER BY 1, 2""",
     "constraints": "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint ORDER BY 1, 2",
     "triggers": """
