@@ -82,9 +82,6 @@ SELECT j.*,
      WHEN 'image.copy' THEN ARRAY[
        j.registry_id, j.registry_id || '@' || j.server_id,
        j.command->>'source_registry_id', j.command->>'source_registry_id' || '@' || j.server_id]
-     WHEN 'image.build' THEN ARRAY[j.registry_id, j.registry_id || '@' || j.server_id] || ARRAY(
-       SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
-         FROM jsonb_path_query(j.command, '$.bases[*].registry_id') id)
      WHEN 'compose.pull' THEN ARRAY(
        SELECT unnest(ARRAY[id #>> '{}', id #>> '{}' || '@' || j.server_id])
          FROM jsonb_path_query(j.command, '$.images[*].registry_id') id)

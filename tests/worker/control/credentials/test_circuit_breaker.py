@@ -6,16 +6,7 @@ from typing import Any
 import pytest
 
 from shared.ids import make_id
-from shared.jobs.commands import (
-    BaseRegistry,
-    ComposeImage,
-    ComposePull,
-    ImageBuild,
-    ImageCopy,
-    ImagePull,
-    RegistryTest,
-)
-from shared.jobs.sources import GitSource
+from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy, ImagePull, RegistryTest
 from shared.jobs.store.release import Released
 from tests.world import PULL, EnrolledServer, World
 from worker.control.maintenance.accepted_logins import accept_logins
@@ -265,7 +256,7 @@ async def test_jobs_without_this_login_go_on(fleet: Fleet) -> None:
     assert len(await fleet.start()) == 2
 
 
-async def test_copies_compose_files_and_builds_wait_for_each_of_their_logins(fleet: Fleet) -> None:
+async def test_copies_and_compose_files_wait_for_each_of_their_logins(fleet: Fleet) -> None:
     world, other = fleet.world, await fleet.world.add_registry(host="other.example")
     for number in (0, 1):
         await fleet.run_one(number, REFUSED)
@@ -280,13 +271,6 @@ async def test_copies_compose_files_and_builds_wait_for_each_of_their_logins(fle
         reference="registry.example/team/app:1",
         registry_id=fleet.registry_id,
     )
-    build = ImageBuild(
-        reference="registry.example/team/app:1",
-        application_id="app-1",
-        source=GitSource(url="https://git.example/app.git", branch="main"),
-        bases=(BaseRegistry(registry_id=fleet.registry_id, host="registry.example"),),
-    )
-    await world.submit(fleet.servers[2], build)
     await world.submit(fleet.servers[2], copy, registry_id=other)
     await world.submit(fleet.servers[2], ComposePull(compose="services: {}", images=(image,)))
 
