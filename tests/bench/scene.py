@@ -68,6 +68,7 @@ class Scene:
                 "password": PASSWORD,
                 "registryType": "selfHosted",
                 "imagePrefix": "bench",
+                "plainHttp": True,
             },
         )
         return registry, str(row["registryId"])

@@ -79,6 +79,7 @@ class Deployments(RuleBasedStateMachine):
                 "password": registry.password,
                 "registryType": "selfHosted",
                 "imagePrefix": "team",
+                "plainHttp": True,
             },
         )
         return str(row["registryId"])
