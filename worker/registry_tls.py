@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr
 
 
 class RegistryTls(BaseModel):
-    """What an administrator stored with a registry about its TLS; certificates are in PEM.
+    """The TLS of a registry, as an administrator stored it; certificates are in PEM.
 
     ``plain_http`` permits plain HTTP where the server's Engine lists the registry as insecure.
     ``install_ca``: the worker stores the certificates where its Engine looks for them, marked with

@@ -28,7 +28,7 @@ REASONS: Mapping[str, str] = {
     FaultCode.RATE_LIMITED: "has used up its address's limit",
     FaultCode.ENGINE_UNREACHABLE: "has no Docker that answers",
 }
-"""What a server does where others succeed; other codes are shown as they are."""
+"""The cause in words, of a server where others succeed; other codes are shown as they are."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class UsingApplication(Output):
 
 
 class RegistryUses(Output):
-    """What needs the registry; `deployHooks` are those of the applications."""
+    """The users of a registry; `deployHooks` are those of the applications."""
 
     applications: list[UsingApplication]
     rollback_points: int

@@ -44,7 +44,7 @@ class TlsFields(Input):
 
 
 class StoredTlsFields(TlsFields):
-    """What an administrator stores about the TLS of a registry."""
+    """The TLS of a registry, as an administrator stores it."""
 
     install_ca: bool = False
 

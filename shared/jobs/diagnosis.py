@@ -24,7 +24,7 @@ Right = Literal["pull", "push", "delete"]
 
 
 class ExcessCode(StrEnum):
-    """What a login may do beyond need."""
+    """The rights of a login beyond need."""
 
     DELETE = "delete"
     EVERYTHING = "everything"

@@ -123,7 +123,7 @@ class ServiceResult(_Result):
 
 
 class ServiceLoginResult(_Result):
-    """Whether the service got the new login; one that runs another image now did not."""
+    """The result: a service that runs another image by now does not get the new login."""
 
     changed: bool
 

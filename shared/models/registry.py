@@ -143,7 +143,7 @@ class LoginUse(SQLModel, table=True):
 
 
 class CredentialNotice(SQLModel, table=True):
-    """A webhook event of a registry's login of this revision that was told; each is told once."""
+    """A webhook event about one revision of a registry's login; each is sent once."""
 
     __tablename__ = "credential_notice"
     __table_args__ = (

@@ -12,7 +12,7 @@ MOST_REFUSALS = 30
 
 @dataclass(frozen=True)
 class Quota:
-    """What is known of a registry's limit."""
+    """The known state of a registry's limit."""
 
     observed_at: datetime
     pull_limit: int | None = None
@@ -25,7 +25,7 @@ class Quota:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a worker saw ``age_seconds`` ago."""
+    """An observation of a worker, ``age_seconds`` ago."""
 
     limit: int | None = None
     remaining: int | None = None

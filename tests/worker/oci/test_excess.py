@@ -1,4 +1,4 @@
-"""What a login may do beyond need: read from tokens, names and the catalog, without a request."""
+"""The rights of a login beyond need, read from tokens, names and the catalog without a request."""
 
 import pytest
 

@@ -86,7 +86,7 @@ async def _renew(connection: Connection, vault: KeyRing, row: Row) -> None:
     try:
         sealed = seal_logins(vault, job)
     except WharfError as error:
-        # It works with the login that it has. One that may not go on is told so when that ends.
+        # It goes on with the login that it has; a refusal is answered when it ends.
         log.info("login_not_given_again", job_id=job.job_id, code=error.code)
         return
     renewed = {

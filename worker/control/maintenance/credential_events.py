@@ -1,6 +1,6 @@
 """Tell webhooks of credentials that are due for a change, refused or expired.
 
-Each event is told once for each credential that a person stored: a trigger on
+Each event is sent once for each credential that a person stored: a trigger on
 ``credential_notice`` stores the messages in the statement that adds the row. Safe in replicas.
 """
 

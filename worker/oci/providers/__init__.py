@@ -1,1 +1,1 @@
-"""What providers add to the protocol: limits in their headers, causes in their words."""
+"""Additions of providers to the protocol: limits in their headers, causes in their words."""

@@ -1,4 +1,4 @@
-"""Tell webhooks of credentials that are due, refused or expired; store what was told."""
+"""Send webhook events of credentials that are due, refused or expired; store each event."""
 
 from alembic import op
 import sqlalchemy as sa

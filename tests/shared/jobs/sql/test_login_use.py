@@ -1,4 +1,4 @@
-"""What may be done with a login follows from its refusals and successes alone."""
+"""The use of a login follows from its refusals and successes alone."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What workers report of the limits of registries, and the jobs that wait for them."""
+"""Reports of workers on the limits of registries, and the jobs that wait for them."""
 
 from datetime import timedelta
 from typing import Any

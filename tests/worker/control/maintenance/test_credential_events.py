@@ -18,7 +18,7 @@ async def subscribe(world: World, *events: str) -> None:
     )
 
 
-async def told(world: World) -> list[dict[str, Any]]:
+async def sent_events(world: World) -> list[dict[str, Any]]:
     rows = await world.rows("SELECT event, payload FROM webhook_delivery ORDER BY event")
     return [{"event": row["event"], **row["payload"]["data"]} for row in rows]
 
@@ -43,7 +43,7 @@ async def test_nothing_is_told_of_a_credential_that_works(world: World) -> None:
 
     await tell_events(world.control)
 
-    assert await told(world) == []
+    assert await sent_events(world) == []
 
 
 async def test_a_credential_that_is_due_is_told_once(world: World) -> None:
@@ -54,7 +54,7 @@ async def test_a_credential_that_is_due_is_told_once(world: World) -> None:
     for _ in range(2):
         await tell_events(world.control)
 
-    [event] = await told(world)
+    [event] = await sent_events(world)
     assert (event["event"], event["registryId"]) == ("credential.due", registry_id)
     assert "v1." not in str(event)
 
@@ -68,7 +68,7 @@ async def test_the_next_credential_is_told_again(world: World) -> None:
 
     await tell_events(world.control)
 
-    assert len(await told(world)) == 2
+    assert len(await sent_events(world)) == 2
 
 
 async def test_a_refused_credential_is_told_with_those_who_were_refused(world: World) -> None:
@@ -76,12 +76,12 @@ async def test_a_refused_credential_is_told_with_those_who_were_refused(world: W
     await world.add_registry()
     await refuse(world, "first")
     await tell_events(world.control)
-    assert await told(world) == []
+    assert await sent_events(world) == []
 
     await refuse(world, "control")
     await tell_events(world.control)
 
-    [event] = await told(world)
+    [event] = await sent_events(world)
     assert event["event"] == "credential.refused"
     assert [(one["serverId"], one["times"]) for one in event["refusals"]] == [
         (None, 1),
@@ -98,7 +98,7 @@ async def test_an_expired_token_is_told(world: World) -> None:
 
     await tell_events(world.control)
 
-    assert [event["event"] for event in await told(world)] == ["credential.expired"]
+    assert [event["event"] for event in await sent_events(world)] == ["credential.expired"]
 
 
 async def test_replicas_tell_it_once(world: World) -> None:
@@ -109,7 +109,7 @@ async def test_replicas_tell_it_once(world: World) -> None:
 
     await asyncio.gather(*(tell_events(control) for control in controls))
 
-    assert len(await told(world)) == 1
+    assert len(await sent_events(world)) == 1
 
 
 async def test_an_endpoint_for_other_events_hears_nothing(world: World) -> None:
@@ -119,4 +119,4 @@ async def test_an_endpoint_for_other_events_hears_nothing(world: World) -> None:
 
     await tell_events(world.control)
 
-    assert await told(world) == []
+    assert await sent_events(world) == []

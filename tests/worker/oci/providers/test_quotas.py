@@ -1,4 +1,4 @@
-"""What registries say about their limits, as an attempt collects and reports it."""
+"""The limits in responses of registries, as an attempt collects and reports them."""
 
 from ipaddress import IPv6Address, ip_network
 
