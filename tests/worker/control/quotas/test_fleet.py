@@ -1,9 +1,6 @@
 """A fleet behind the limit of Docker Hub: its pulls wait, and none fails."""
 
-import os
-import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +16,7 @@ from tests.waiting import wait_until
 from tests.worker.control.quotas.fleet import open_fleet
 from tests.worker.oci.sample_images import RepositoryFixture, make_blob, make_image
 from tests.world import PASSWORD, World
-from worker.local.registry import PROGRAM, LocalRegistry
+from worker.local.registry import LocalRegistry
 
 pytestmark = pytest.mark.real_parts
 
@@ -46,23 +43,6 @@ SMALL = Shape(images=3, servers=6, pulls=6, window=timedelta(seconds=2), seconds
 LARGE = Shape(images=40, servers=50, pulls=100, window=timedelta(seconds=30), seconds=1700)
 
 
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    """The registry behind the fake of Docker Hub."""
-    reason = None
-    if os.geteuid():
-        reason = "Docker Hub's hosts listen on port 443, which takes root"
-    elif shutil.which(PROGRAM) is None:
-        reason = f"there is no {PROGRAM} here"
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-    registry = LocalRegistry.start(tmp_path_factory.mktemp("behind"))
-    yield registry
-    registry.stop()
-
-
 @pytest.mark.parametrize(
     "shape",
     [
@@ -71,15 +51,15 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
     ],
 )
 async def test_a_fleet_behind_a_quota_waits_and_no_pull_fails(
-    world: World, behind: LocalRegistry, tmp_path: Path, *, shape: Shape
+    world: World, open_registry: LocalRegistry, tmp_path: Path, *, shape: Shape
 ) -> None:
     names = [f"mycompany/app-{number}" for number in range(shape.images)]
     for name in names:
         image = make_image(make_blob(name, 1000))
-        await RepositoryFixture(behind.host, name).put("1", image)
+        await RepositoryFixture(open_registry.host, name).put("1", image)
     limit = Limit(shape.pulls, shape.window)
     account = Account(PASSWORD, frozenset({"mycompany"}))
-    hub = Hub(behind.host, accounts={USER: account}, limit=limit)
+    hub = Hub(open_registry.host, accounts={USER: account}, limit=limit)
     authority = Authority(tmp_path)
     registry_id = await world.add_registry(host=HUB, username=USER)
     async with open_clouds(hub, authority=authority, listen=find_address(8)):

@@ -1,8 +1,6 @@
 """The pulls that one job spends at Docker Hub, and what its worker reports of the limit."""
 
-import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +25,7 @@ from worker.images.copy import copy
 from worker.images.pull_push_tag import pull
 from worker.jobs.attempt import Attempt
 from worker.jobs.workspaces import Workspaces
-from worker.local.registry import PROGRAM, LocalRegistry
+from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants, Login
 
 pytestmark = pytest.mark.real_parts
@@ -66,28 +64,11 @@ class Server:
         ]
 
 
-@pytest.fixture(scope="module")
-def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalRegistry]:
-    """The registry behind the fake of Docker Hub."""
-    reason = None
-    if os.geteuid():
-        reason = "Docker Hub's hosts listen on port 443, which takes root"
-    elif shutil.which(PROGRAM) is None:
-        reason = f"there is no {PROGRAM} here"
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-    registry = LocalRegistry.start(tmp_path_factory.mktemp("behind"))
-    yield registry
-    registry.stop()
-
-
 @pytest.fixture
-async def server(behind: LocalRegistry, tmp_path: Path) -> AsyncIterator[Server]:
-    await RepositoryFixture(behind.host, "mycompany/app").put("1", make_image(b"layer"))
+async def server(open_registry: LocalRegistry, tmp_path: Path) -> AsyncIterator[Server]:
+    await RepositoryFixture(open_registry.host, "mycompany/app").put("1", make_image(b"layer"))
     account = Account(PASSWORD, frozenset({"mycompany"}))
-    hub = Hub(behind.host, accounts={USER: account}, limit=Limit(100))
+    hub = Hub(open_registry.host, accounts={USER: account}, limit=Limit(100))
     authority = Authority(tmp_path)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
@@ -164,9 +145,9 @@ async def test_refusals_for_too_many_requests_are_reported_without_a_limit(
 
 
 async def test_a_copy_reports_what_its_own_requests_have_seen(
-    server: Server, behind: LocalRegistry
+    server: Server, open_registry: LocalRegistry
 ) -> None:
-    target = f"{behind.host}/copies/app:1"
+    target = f"{open_registry.host}/copies/app:1"
     command = ImageCopy(reference=target, source=REFERENCE, source_registry_id=REGISTRY_ID)
 
     await copy(command, server.grants, server.attempt, server.tools)
