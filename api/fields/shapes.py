@@ -49,6 +49,7 @@ class Input(BaseModel):
         strict=True,
         frozen=True,
         hide_input_in_errors=True,
+        defer_build=True,
     )
 
     @property
@@ -99,7 +100,11 @@ class Output(BaseModel):
     """Output for a client."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, from_attributes=True, frozen=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        from_attributes=True,
+        frozen=True,
+        defer_build=True,
     )
 
 

@@ -61,7 +61,7 @@ class DedupeUntil(StrEnum):
 
 
 class Command(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     kind: ClassVar[Kind]
 
