@@ -227,9 +227,10 @@ def stored_test(
 
 async def _stored(context: Context, registry_id: str) -> _Candidate:
     values = {"organization_id": context.organization_id, "registry_id": registry_id}
-    async with context.resources.pool.connection() as connection:
-        row = await (await connection.execute(FIND, values)).fetchone()
+    async with context.resources.pool.connection() as connection, connection.pipeline():
+        found = await connection.execute(FIND, values)
         await retry_refused(connection, context.organization_id, [registry_id])
+        row = await found.fetchone()
     if row is None:
         raise NotFoundError("Registry not found")
     return _of_row(context, Registry(**row))

@@ -15,6 +15,8 @@ SELECT ARRAY(SELECT row_id FROM set_aside WHERE service = 'release' AND next_at 
   FROM release_gate FOR UPDATE SKIP LOCKED
 """
 
+QUEUED = "SELECT EXISTS (SELECT FROM job WHERE state = 'queued') AS has_queued"
+
 MAX_JOBS = 500
 """The limit of one release; the next one follows at once."""
 
@@ -227,6 +229,12 @@ async def release(connection: Connection) -> list[Released] | None:
     """
     aside = await enter(connection)
     return None if aside is None else await dispatch(connection, aside)
+
+
+async def has_queued_jobs(connection: Connection) -> bool:
+    """Return whether a job waits, due or not: without one there is no need for the gate."""
+    row = await (await connection.execute(QUEUED)).fetchone()
+    return bool(row and row["has_queued"])
 
 
 async def enter(connection: Connection) -> list[str] | None:

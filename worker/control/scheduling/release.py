@@ -18,6 +18,7 @@ from shared.jobs.store.release import (
     dispatch_one,
     enter,
     give_login,
+    has_queued_jobs,
     refuse,
 )
 from shared.jobs.store.sweep import AttemptMessage
@@ -55,6 +56,8 @@ class Releases:
     async def release(self, pool: Pool) -> float:
         """Release due jobs within the limits; return the seconds until the next run."""
         async with pool.connection() as connection:
+            if not await has_queued_jobs(connection):
+                return IDLE_SECONDS
             released = await caught(self._together(connection))
             if isinstance(released, Exception):
                 if is_unavailable(released):

@@ -6,7 +6,7 @@ import pytest
 
 from shared.database import Connection
 from shared.jobs.commands import ComposeImage, ComposePull, ImageCopy
-from shared.jobs.store.release import Released, release
+from shared.jobs.store.release import Released, has_queued_jobs, release
 from tests.world import HOST, KINDS, PULL, TAG, EnrolledServer, World
 
 FAILED = {"code": "x", "message": "x", "remedy": "", "retryable": False}
@@ -40,6 +40,20 @@ async def test_a_due_job_is_handed_out_with_what_its_login_is_made_of(world: Wor
     assert job.public_key == str(server.key.public)
     assert job.sealed == {"password": sealed}
     assert job.registries[registry_id]["username"] == "alice"
+
+
+async def test_control_need_not_enter_the_gate_only_while_no_job_waits(world: World) -> None:
+    server = await world.add_server()
+    seen = [await has_queued_jobs(world.control)]
+
+    await world.submit(server, TAG)
+    await world.owner.execute("UPDATE job SET run_at = now() + interval '1 hour'")
+    seen.append(await has_queued_jobs(world.control))
+    await world.owner.execute("UPDATE job SET run_at = now()")
+    await world.release()
+    seen.append(await has_queued_jobs(world.control))
+
+    assert seen == [False, True, False]
 
 
 async def test_a_registry_of_another_organization_is_not_handed_out(world: World) -> None:
