@@ -20,6 +20,9 @@ EventName = Literal[
     "credential.due",
     "credential.refused",
     "credential.expired",
+    "credential.rotated",
+    "credential.rotation_refused",
+    "credential.rolled_back",
 ]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 

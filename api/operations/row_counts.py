@@ -12,6 +12,7 @@ from api.operations.metric_families import Row, make_gauge
 from shared.database import Connection
 from shared.jobs.commands import Kind
 from shared.jobs.states import FINAL, Outcome, State
+from shared.models import RotationState
 
 KINDS = tuple(Kind)
 UNFINISHED = tuple(state for state in State if state not in FINAL)
@@ -87,6 +88,16 @@ SELECT count(DISTINCT registry_id) AS value FROM held_login WHERE cause = 'refus
 FIRST_END = """
 SELECT extract(epoch FROM min(r.password_expires_at) - now())::float AS value
   FROM credential_source JOIN registry r USING (registry_id) HAVING count(r.password_expires_at) > 0
+"""
+ROTATIONS = """
+SELECT newest.state, count(*) AS value FROM registry r CROSS JOIN LATERAL (
+  SELECT state FROM rotation WHERE registry_id = r.registry_id
+   ORDER BY created_at DESC, rotation_id DESC LIMIT 1) newest
+ GROUP BY 1
+"""
+TESTED_LOGINS = """
+SELECT extract(epoch FROM now() - min(created_at))::float AS value
+  FROM rotation WHERE state = 'testing'
 """
 # A window that is over has all its pulls again.
 QUOTAS = """
@@ -193,6 +204,20 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "wharf_credential_expires_seconds",
             "Time until the first short-lived login ends.",
             await rows(FIRST_END),
+        ),
+        make_gauge(
+            "wharf_registry_rotations",
+            "Registries by the newest rotation of their login; testing: it is yet to be used, "
+            "switched: and the old one is kept, refused: a test failed.",
+            await rows(ROTATIONS),
+            "state",
+            expected=[tuple(RotationState)],
+        ),
+        make_gauge(
+            "wharf_rotation_age_seconds",
+            "The oldest rotation whose new login is being tested began so long ago; 0 if there is "
+            "none.",
+            await rows(TESTED_LOGINS),
         ),
         make_gauge(
             "wharf_registry_quota_remaining",

@@ -82,7 +82,7 @@ async def require_none_testing(session: AsyncSession, registry: Registry) -> Non
 async def keep_former(
     session: AsyncSession, context: Context, registry: Registry, former: StoredLogin | None
 ) -> None:
-    """Keep the former login of a registry that gets another one; ``None`` keeps none.
+    """Keep the former login of a registry that has got another one; ``None`` keeps none.
 
     A login that was kept before makes room for it.
 
@@ -94,7 +94,7 @@ async def keep_former(
     if kept is not None:
         close(kept, RotationState.DROPPED)
         session.add(kept)
-        await session.flush()
+    await session.flush()  # before the new row, whose event names the login in use
     if former is None:
         return
     now = datetime.now(UTC)

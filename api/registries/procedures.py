@@ -251,8 +251,8 @@ async def update(context: Context, request: UpdateRegistry) -> bool:
         login = seal_given(context, registry, request)
         if login is not None:
             is_same_host = registry.host == bound[0]
-            await keep_former(session, context, registry, former if is_same_host else None)
             await store_login(session, registry, login)
+            await keep_former(session, context, registry, former if is_same_host else None)
         else:
             _require_same_login(registry, bound, given, stored)
             registry.username = former.username

@@ -79,4 +79,4 @@ def _unique(events: list[EventName]) -> list[EventName]:
 
 
 EndpointUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARACTERS)]
-Events = Annotated[list[EventName], Field(min_length=1, max_length=10), AfterValidator(_unique)]
+Events = Annotated[list[EventName], Field(min_length=1, max_length=20), AfterValidator(_unique)]

@@ -77,4 +77,4 @@ class Rotation(SQLModel, table=True):
     switched_at: Moment = moment()
     settled_at: Moment = moment()
     kept_until: Moment = moment()
-    finished_at: Moment = moment()
+    finished_at: Moment = moment(index=True)

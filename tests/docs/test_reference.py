@@ -61,6 +61,9 @@ OTHERS = {
         "credential.due",
         "credential.expired",
         "credential.refused",
+        "credential.rolled_back",
+        "credential.rotated",
+        "credential.rotation_refused",
     ),
     *("WHARF_ADDRESS", "registry.password"),
 }

@@ -112,6 +112,18 @@ ATTEMPTS_OF_HELD = """
     INSERT INTO job_attempt (job_id, attempt, server_id, incarnation, started_at)
     SELECT job_id, 1, server_id, 'first', now() FROM job WHERE state = 'running'"""
 
+ROTATIONS = f"""
+    INSERT INTO rotation (rotation_id, organization_id, registry_id, state, error, created_at,
+                          finished_at)
+    SELECT 'rotation-' || g, {ORGANIZATION}, 'registry-' || g % 200,
+           CASE g % 10 WHEN 0 THEN 'refused' ELSE 'dropped' END,
+           CASE g % 10 WHEN 0 THEN '{{}}'::jsonb END, at, at
+      FROM (SELECT g, now() - interval '1 hour' * g AS at FROM generate_series(1, 4000) g) made"""
+NOTICES = f"""
+    INSERT INTO credential_notice (registry_id, event, login_revision, organization_id, data)
+    SELECT 'registry-' || g % 200, 'credential.due', 'revision-' || g, {ORGANIZATION}, '{{}}'
+      FROM generate_series(1, 4000) g"""
+
 SECRETS = """
     INSERT INTO job_secret (job_id, purpose, attempt, sealed)
     SELECT job_id, CASE attempt WHEN 0 THEN 'password' ELSE 'login' END, attempt, 'v1.sealed'
@@ -128,7 +140,7 @@ TURNS = f"""
 
 async def load(superuser: Connection, size: Size) -> None:
     """Fill an empty database; no trigger runs and no foreign key is checked meanwhile."""
-    under_way = (HELD, WAITING, ATTEMPTS_OF_HELD, SECRETS, TURNS)
+    under_way = (HELD, WAITING, ATTEMPTS_OF_HELD, SECRETS, TURNS, ROTATIONS, NOTICES)
     await _load(superuser, size, *LOAD, *under_way, *FINISHED, ASKED_ONCE)
 
 

@@ -32,14 +32,22 @@ from tests.api.asking import open_client
 from tests.scale.conftest import SMALL, FilledDatabase
 from tests.scale.plans import Values, scanned_by_plan, scanned_by_running
 from worker.control.access import database_roles as roles
-from worker.control.credentials import missing_repositories
+from worker.control.credentials import missing_repositories, rotations
 from worker.control.credentials.logins_in_flight import RENEW, STALE
 from worker.control.credentials.logins_of_tests import GIVE, PENDING
 from worker.control.credentials.minting import LEASE, TAKE
-from worker.control.maintenance import expired_rows, job_statistics, retention
+from worker.control.maintenance import (
+    credential_events,
+    expired_rows,
+    job_statistics,
+    retention,
+)
 from worker.local.cluster import SUPERUSER
 
-LARGE = {"job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"}
+LARGE = {
+    *("job", "job_attempt", "job_event", "job_need", "job_secret", "idempotency", "api_key"),
+    *("rotation", "credential_notice", "webhook_delivery"),
+}
 """The tables that grow with time and use; maintenance services read all rows of ``server``."""
 
 ORGANIZATION, SERVER, API_KEY = "organization-0003", "server-000003", "key-3"
@@ -129,6 +137,10 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "tests with a source": (PENDING.whole, {"room": 1}),
         "missing repositories": (missing_repositories.MISSING.whole, None),
         "login of a test": (GIVE, {"job_id": "x", "sealed": "v1."}),
+        "events of credentials": (credential_events.TELL, None),
+        "rotations": (rotations.DUE.whole, None),
+        "open rotations": (rotations.OPEN, None),
+        "logins to mint": (rotations.UNMINTED, None),
         "count ended jobs": (job_statistics.COUNT, {**job_statistics.VALUES, "batch": 10}),
     }
 
@@ -160,7 +172,10 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
         deadline=timedelta(hours=1),
     )
     since = {"since": scenario.held[0]}
-    counted = ("QUEUE_AGE", "UNDER_WAY", "ATTEMPTS", "SERVERS")
+    counted = (
+        *("QUEUE_AGE", "UNDER_WAY", "ATTEMPTS", "SERVERS", "PASSWORDS", "REFUSED"),
+        *("ROTATIONS", "TESTED_LOGINS"),
+    )
     return {
         "submit": (submit.SUBMIT, submit.values_of(job)),
         "stands for it": (submit.STANDS, submit.values_of(job)),

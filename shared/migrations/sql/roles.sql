@@ -136,7 +136,8 @@ GRANT SELECT, UPDATE ON public.server, public.server_token TO wharf_functions;
 GRANT SELECT, INSERT ON public.server_enrolment TO wharf_functions;
 GRANT SELECT, UPDATE ON public.job, public.job_attempt TO wharf_functions;
 GRANT SELECT, DELETE ON public.job_secret TO wharf_functions;
-GRANT SELECT (registry_id, organization_id, login_revision) ON public.registry TO wharf_functions;
+GRANT SELECT (registry_id, organization_id, login_revision, registry_name, host, username)
+  ON public.registry TO wharf_functions;
 GRANT SELECT, INSERT, UPDATE ON public.login_use TO wharf_functions;
 GRANT SELECT, INSERT ON public.job_event TO wharf_functions;
 GRANT SELECT ON public.deployment, public.deployment_server TO wharf_functions;
@@ -168,6 +169,7 @@ ALTER FUNCTION public.job_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.build_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.deployment_after_end OWNER TO wharf_functions;
 ALTER FUNCTION public.credential_notice_after_insert OWNER TO wharf_functions;
+ALTER FUNCTION public.rotation_event OWNER TO wharf_functions;
 ALTER FUNCTION public.quota_forget OWNER TO wharf_functions;
 ALTER FUNCTION public.job_need_check OWNER TO wharf_functions;
 ALTER FUNCTION public.job_cancel OWNER TO wharf_functions;

@@ -1,4 +1,4 @@
--- Store a message for each endpoint when something ends, in the same statement that ends it, so that no message is lost
+-- Store a message for each endpoint when something happens, in the same statement that records it, so that no message is lost
 -- or stored twice. Control sends them.
 
 -- Make a new id, as shared.ids does: UUIDv7 (RFC 9562), sorted by time.
@@ -85,6 +85,26 @@ BEGIN
   RETURN NULL;
 END $$;
 
+-- The username is that of the login that is in use after the change.
+CREATE OR REPLACE FUNCTION public.rotation_event() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  PERFORM public.webhook_add(
+    NEW.organization_id,
+    CASE NEW.state WHEN 'switched' THEN 'credential.rotated' WHEN 'rolled_back' THEN 'credential.rolled_back'
+      ELSE 'credential.rotation_refused' END,
+    NEW.rotation_id, now(), jsonb_build_object(
+      'rotationId', NEW.rotation_id, 'registryId', r.registry_id, 'registryName', r.registry_name,
+      'host', r.host, 'username', r.username, 'forced', NEW.forced, 'error', public.webhook_error(NEW.error),
+      'keptUntil', CASE WHEN NEW.state = 'switched' THEN public.show_moment(NEW.kept_until) END,
+      'createdAt', public.show_moment(NEW.created_at)))
+    FROM public.registry r WHERE r.registry_id = NEW.registry_id;
+  RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER rotation_event AFTER INSERT OR UPDATE OF state ON public.rotation
+  FOR EACH ROW WHEN (NEW.state IN ('switched', 'rolled_back', 'refused'))
+  EXECUTE FUNCTION public.rotation_event();
 CREATE OR REPLACE TRIGGER credential_notice_after_insert AFTER INSERT ON public.credential_notice
   FOR EACH ROW EXECUTE FUNCTION public.credential_notice_after_insert();
 CREATE OR REPLACE TRIGGER job_after_end AFTER UPDATE OF state ON public.job

@@ -19,8 +19,10 @@ from starlette.types import Receive, Scope, Send
 from api.operations.http_metrics import CountRequests, HttpMetrics
 from api.operations.metrics import Metrics
 from api.operations.row_counts import ATTEMPTS, UNDER_WAY
+from shared.ids import make_id
 from shared.jobs.commands import Kind
-from tests.api.asking import open_client
+from shared.models import RotationState
+from tests.api.asking import create_registry, open_client
 from tests.api.events.reading import heartbeat, open_reader, serving
 from tests.api.fleet import TestServer
 from tests.databases import Database
@@ -385,6 +387,37 @@ async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown
     for state in ("pending", "current", "failing", "without_login"):
         assert at(samples, "credentials", state=state) == 1
     assert -3700 < (at(samples, "credential_expires_seconds") or 0) < -3500
+
+
+async def test_registries_are_counted_by_their_newest_rotation(
+    app: Starlette, client: httpx2.AsyncClient, database: Database
+) -> None:
+    assert at(await scrape(app), "rotation_age_seconds") == 0
+    for name, *states in (("a", "refused", "dropped"), ("b", "dropped", "refused"), ("c",)):
+        registry_id = (await create_registry(client, registryName=name))["registryId"]
+        for number, state in enumerate(states):
+            database.execute(
+                "INSERT INTO rotation (rotation_id, organization_id, registry_id, state, error,"
+                " created_at, finished_at) SELECT %s, organization_id, registry_id, %s, %s,"
+                " now() + make_interval(secs => %s), now() FROM registry WHERE registry_id = %s",
+                *(make_id(), state, "{}" if state == "refused" else None, number, registry_id),
+            )
+    answer = await client.post(
+        "/api/registry.rotate",
+        json={"registryId": registry_id, "password": "the new password"},
+        headers={"Prefer": "respond-async"},
+    )
+    assert answer.json()["state"] == "testing"
+    database.execute(
+        "UPDATE rotation SET created_at = now() - interval '5 minutes' WHERE state = 'testing'"
+    )
+
+    samples = await scrape(app)
+
+    for state in RotationState:
+        expected = 1 if state in {"testing", "dropped", "refused"} else 0
+        assert at(samples, "registry_rotations", state=state) == expected
+    assert 300 <= (at(samples, "rotation_age_seconds") or 0) < 310
 
 
 async def test_limits_of_registries_and_the_jobs_that_wait_for_them_are_counted(

@@ -63,7 +63,7 @@ SELECT rotation_id AS row_id, registry_id FROM rotation
 OPEN = """
 SELECT count(*) FILTER (WHERE state = 'testing') AS testing,
        extract(epoch FROM min(kept_until) - now())::float AS seconds
-  FROM rotation WHERE state IN ('testing', 'switched')
+  FROM rotation WHERE finished_at IS NULL
 """
 UNMINTED = """
 SELECT t.rotation_id, t.organization_id, t.registry_id, t.forced, t.requested_by, t.slot, r.host
