@@ -23,6 +23,8 @@ EventName = Literal[
     "credential.rotated",
     "credential.rotation_refused",
     "credential.rolled_back",
+    "certificate.due",
+    "certificate.expired",
 ]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 

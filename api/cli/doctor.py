@@ -199,16 +199,19 @@ def _about_passwords(registries: list[dict[str, Any]], now: datetime) -> Iterato
 
 
 def _about_tls(registries: list[dict[str, Any]], now: datetime) -> Iterator[Check]:
-    """Yield each registry with plain HTTP, or with a certificate that has expired."""
+    """Yield each registry with plain HTTP, or with a certificate that ends or has ended."""
     for registry in registries:
         name = f"TLS of {registry['registryName']}"
         if registry.get("plainHttp"):
             yield Check(name, "plain HTTP is allowed: the network in between can read the password")
         client = registry.get("clientIdentity")
         for one in (*registry.get("caCertificates", ()), *([client] if client else ())):
-            if datetime.fromisoformat(one["notAfter"]) <= now:
-                found = f"the certificate {one['subject']} expired at {one['notAfter']}"
+            subject, ends = one["subject"], one["notAfter"]
+            if datetime.fromisoformat(ends) <= now:
+                found = f"the certificate {subject} expired at {ends}"
                 yield Check(name, found, "Store a new one with registry.update.")
+            elif one.get("state") == "due":
+                yield Check(name, f"the certificate {subject} expires at {ends}")
 
 
 def _about_servers(client: httpx2.Client, servers: list[dict[str, Any]]) -> Iterator[Check]:

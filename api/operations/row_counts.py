@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 
 from api.operations.job_counts import count_ended_jobs
 from api.operations.metric_families import Row, make_gauge
+from shared.credentials.certificates import DUE_DAYS
 from shared.database import Connection
 from shared.jobs.commands import Kind
 from shared.jobs.states import FINAL, Outcome, State
@@ -88,6 +89,18 @@ SELECT count(DISTINCT registry_id) AS value FROM held_login WHERE cause = 'refus
 FIRST_END = """
 SELECT extract(epoch FROM min(r.password_expires_at) - now())::float AS value
   FROM credential_source JOIN registry r USING (registry_id) HAVING count(r.password_expires_at) > 0
+"""
+CERTIFICATES = f"""
+SELECT CASE WHEN c.not_after <= now() THEN 'expired'
+            WHEN c.not_after <= now() + interval '{DUE_DAYS} days' THEN 'due'
+            ELSE 'current' END AS state, count(*) AS value
+  FROM registry r CROSS JOIN LATERAL jsonb_to_recordset(r.certificates) AS c (not_after timestamptz)
+ GROUP BY 1
+"""  # noqa: S608 - no input
+FIRST_CERTIFICATE = """
+SELECT extract(epoch FROM min(c.not_after) - now())::float AS value
+  FROM registry r CROSS JOIN LATERAL jsonb_to_recordset(r.certificates) AS c (not_after timestamptz)
+HAVING count(*) > 0
 """
 ROTATIONS = """
 SELECT newest.state, count(*) AS value FROM registry r CROSS JOIN LATERAL (
@@ -204,6 +217,18 @@ async def count(connection: Connection, since: str) -> list[Metric]:
             "wharf_credential_expires_seconds",
             "Time until the first short-lived login ends.",
             await rows(FIRST_END),
+        ),
+        make_gauge(
+            "wharf_registry_certificates",
+            "CA and client certificates of registries; due: for a change, 30 days before the end.",
+            await rows(CERTIFICATES),
+            "state",
+            expected=[("current", "due", "expired")],
+        ),
+        make_gauge(
+            "wharf_registry_certificate_expires_seconds",
+            "Time until the first certificate of a registry ends; negative if one has expired.",
+            await rows(FIRST_CERTIFICATE),
         ),
         make_gauge(
             "wharf_registry_rotations",

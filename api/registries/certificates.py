@@ -1,7 +1,8 @@
 """Certificates that are stored with a registry: validated before they are stored, and shown."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -15,17 +16,29 @@ from pydantic import SecretStr
 
 from api.errors import InvalidCertificateError
 from api.fields.shapes import Moment, Output
+from shared.credentials.certificates import DUE_DAYS
+from shared.models import Registry
 
 MAX_CERTIFICATES = 50
 BEGIN_KEY = "PRIVATE KEY-----"
 
 
+DUE = timedelta(days=DUE_DAYS)
+
+CertificateUse = Literal["ca", "client"]
+CertificateState = Literal["current", "due", "expired"]
+
+
 class CertificateOutput(Output):
-    """A certificate; `sha256` is the fingerprint of its DER form, as `openssl x509` shows it."""
+    """A certificate; `sha256` is the fingerprint of its DER form, as `openssl x509` shows it.
+
+    It is `due` for a change 30 days before it ends.
+    """
 
     subject: str
     sha256: str
     not_after: Moment
+    state: CertificateState
 
 
 def require_ca(pem: str, now: datetime) -> str:
@@ -81,18 +94,45 @@ def require_client(pem: str, key: SecretStr, now: datetime) -> tuple[str, Secret
     return _write(found), SecretStr(text.strip() + "\n")
 
 
-def show_certificates(pem: str | None) -> list[CertificateOutput]:
-    """Return what is shown of stored certificates."""
-    if pem is None:
-        return []
+def describe_certificates(registry: Registry) -> list[dict[str, Any]]:
+    """Return the description of a registry's CA certificates and of its client certificate.
+
+    A client certificate is described without its chain.
+    """
     return [
-        CertificateOutput(
-            subject=_subject(one),
-            sha256=one.fingerprint(SHA256()).hex(),
-            not_after=one.not_valid_after_utc,
-        )
-        for one in x509.load_pem_x509_certificates(pem.encode())
+        *_describe("ca", _load(registry.ca_certificate)),
+        *_describe("client", _load(registry.client_certificate)[:1]),
     ]
+
+
+def show_certificates(registry: Registry, use: CertificateUse) -> list[CertificateOutput]:
+    """Return what is shown of stored certificates."""
+    return [_show(one) for one in registry.certificates if one["use"] == use]
+
+
+def _load(pem: str | None) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(pem.encode()) if pem else []
+
+
+def _describe(
+    use: CertificateUse, certificates: Sequence[x509.Certificate]
+) -> Iterator[dict[str, Any]]:
+    for one in certificates:
+        yield {
+            "use": use,
+            "subject": _subject(one),
+            "sha256": one.fingerprint(SHA256()).hex(),
+            "not_after": one.not_valid_after_utc.isoformat(),
+        }
+
+
+def _show(described: dict[str, Any]) -> CertificateOutput:
+    ends, now = datetime.fromisoformat(described["not_after"]), datetime.now(UTC)
+    state: CertificateState = "current"
+    if ends <= now + DUE:
+        state = "expired" if ends <= now else "due"
+    shown = {name: described[name] for name in ("subject", "sha256")}
+    return CertificateOutput(**shown, not_after=ends, state=state)
 
 
 def _parse(pem: str, name: str) -> list[x509.Certificate]:

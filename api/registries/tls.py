@@ -11,6 +11,7 @@ from api.fields.shapes import Input, Password
 from api.procedure.auth import require_role
 from api.procedure.context import Context
 from api.registries.certificates import (
+    describe_certificates,
     require_ca,
     require_client,
     show_certificates,
@@ -79,6 +80,8 @@ def set_tls(context: Context, registry: Registry, request: StoredTlsFields, *, h
             "the registry's host has changed, so the stored client key cannot be used",
             remedy="Give clientCertificate and clientKey again, or clientCertificate: null.",
         )
+    if {"ca_certificate", "client_certificate", "client_key"} & given:
+        registry.certificates = describe_certificates(registry)
     if "install_ca" in given:
         registry.install_ca = request.install_ca
     if "plain_http" in given:
@@ -121,9 +124,9 @@ def _is_plain(context: Context, request: TlsFields, url: str) -> bool:
 
 def show_tls(registry: Registry) -> dict[str, Any]:
     """Return the certificates of an answer: `ca_certificates` and `client_identity`."""
-    client = show_certificates(registry.client_certificate)
+    client = show_certificates(registry, "client")
     return {
-        "ca_certificates": show_certificates(registry.ca_certificate),
+        "ca_certificates": show_certificates(registry, "ca"),
         "client_identity": client[0] if client else None,
     }
 

@@ -11,6 +11,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from shared.ids import make_id
@@ -30,8 +31,9 @@ class Registry(SQLModel, table=True):
     changes with the password or source that a person gives, not with the logins of a source.
 
     ``ca_certificate`` and ``client_certificate`` are PEM, ``client_key`` is sealed; with
-    ``install_ca`` workers store them where their Engines look for them. Our own client speaks plain
-    HTTP to the host only with ``plain_http``.
+    ``install_ca`` workers store them where their Engines look for them. ``certificates`` describes
+    them with ``use`` (``ca`` or ``client``), ``subject``, ``sha256`` and ``not_after``. Our own
+    client speaks plain HTTP to the host only with ``plain_http``.
     """
 
     __table_args__ = (
@@ -69,6 +71,12 @@ class Registry(SQLModel, table=True):
     ca_certificate: str | None = None
     client_certificate: str | None = None
     client_key: str | None = None
+    certificates: list[dict[str, Any]] = Field(
+        default_factory=list,
+        sa_type=JSONB,
+        nullable=False,
+        sa_column_kwargs={"server_default": text("'[]'")},
+    )
     install_ca: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     plain_http: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
 
@@ -143,7 +151,10 @@ class LoginUse(SQLModel, table=True):
 
 
 class CredentialNotice(SQLModel, table=True):
-    """A webhook event about one revision of a registry's login; each is sent once."""
+    """A webhook event about a registry's login or certificate; each is sent once.
+
+    ``subject`` is the revision of the login, or the SHA-256 fingerprint of the certificate.
+    """
 
     __tablename__ = "credential_notice"
     __table_args__ = (
@@ -156,7 +167,7 @@ class CredentialNotice(SQLModel, table=True):
 
     registry_id: str = Field(primary_key=True)
     event: str = Field(primary_key=True)
-    login_revision: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
     organization_id: str
     data: dict[str, Any] = document(nullable=False)
     told_at: Moment = moment(default_now=True)

@@ -58,6 +58,8 @@ OTHERS = {
         "deployment.ended",
         "build.ended",
         "job.ended",
+        "certificate.due",
+        "certificate.expired",
         "credential.due",
         "credential.expired",
         "credential.refused",

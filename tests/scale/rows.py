@@ -120,7 +120,7 @@ ROTATIONS = f"""
            CASE g % 10 WHEN 0 THEN '{{}}'::jsonb END, at, at
       FROM (SELECT g, now() - interval '1 hour' * g AS at FROM generate_series(1, 4000) g) made"""
 NOTICES = f"""
-    INSERT INTO credential_notice (registry_id, event, login_revision, organization_id, data)
+    INSERT INTO credential_notice (registry_id, event, subject, organization_id, data)
     SELECT 'registry-' || g % 200, 'credential.due', 'revision-' || g, {ORGANIZATION}, '{{}}'
       FROM generate_series(1, 4000) g"""
 

@@ -137,7 +137,8 @@ def statements_of_control() -> dict[str, tuple[str, Values | None]]:
         "tests with a source": (PENDING.whole, {"room": 1}),
         "missing repositories": (missing_repositories.MISSING.whole, None),
         "login of a test": (GIVE, {"job_id": "x", "sealed": "v1."}),
-        "events of credentials": (credential_events.TELL, None),
+        "events of credentials": (credential_events.TELL_CREDENTIALS, None),
+        "events of certificates": (credential_events.TELL_CERTIFICATES, None),
         "rotations": (rotations.DUE.whole, None),
         "open rotations": (rotations.OPEN, None),
         "logins to mint": (rotations.UNMINTED, None),
@@ -174,7 +175,7 @@ def statements_of_api(scenario: ScaleScenario) -> dict[str, tuple[str, Values | 
     since = {"since": scenario.held[0]}
     counted = (
         *("QUEUE_AGE", "UNDER_WAY", "ATTEMPTS", "SERVERS", "PASSWORDS", "REFUSED"),
-        *("ROTATIONS", "TESTED_LOGINS"),
+        *("ROTATIONS", "TESTED_LOGINS", "CERTIFICATES", "FIRST_CERTIFICATE"),
     )
     return {
         "submit": (submit.SUBMIT, submit.values_of(job)),

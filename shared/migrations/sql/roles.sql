@@ -41,7 +41,7 @@ CREATE POLICY logins_by_control ON public.job_secret AS RESTRICTIVE FOR UPDATE T
 GRANT DELETE ON public.api_key, public.registry TO wharf_api;
 GRANT UPDATE (registry_name, image_prefix, username, password, registry_url, registry_type, host, allowed_servers,
   allowed_applications, password_changed_at, password_expires_at, rotate_after_days, login_revision, ca_certificate,
-  client_certificate, client_key, install_ca, plain_http)
+  client_certificate, client_key, certificates, install_ca, plain_http)
   ON public.registry TO wharf_api;
 -- It stores sources of logins, and asks for a renewal. Control alone records the outcome of one.
 GRANT INSERT, DELETE, UPDATE (renew_at) ON public.credential_source TO wharf_api;
@@ -100,7 +100,7 @@ GRANT DELETE, UPDATE (state, slot, tests, error, switched_at, settled_at, kept_u
 GRANT INSERT ON public.credential_source TO wharf_control;
 -- It records what it sees of their use.
 GRANT INSERT, UPDATE ON public.login_use TO wharf_control;
--- It tells endpoints of credentials that are due, refused or expired, each once.
+-- It tells endpoints of credentials and certificates that are due, refused or expired, each once.
 GRANT INSERT ON public.credential_notice TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.show_moment TO wharf_control;
 GRANT EXECUTE ON FUNCTION public.login_verdict, public.login_refusals_after, public.login_record TO wharf_control;

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import httpx2
 import pytest
 from aiohttp import web
+from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from rich.console import Console
 from starlette.applications import Starlette
@@ -76,6 +77,26 @@ async def test_an_expired_password_is_wrong_and_one_that_is_due_is_shown(
     assert checks["password of Due"].found == "due for a change since 2026-04-01T00:00:00.000Z"
     assert checks["password of Due"].is_good
     assert "password of Current" not in checks
+
+
+async def test_an_expired_certificate_is_wrong_and_one_that_is_due_is_shown(
+    url: str, client: httpx2.AsyncClient, database: Database
+) -> None:
+    for name, days in (("Expired", -1), ("Due", 29), ("Current", 31)):
+        await create_registry(client, registryName=name)
+        ends = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+        certificate = {"use": "ca", "subject": "CN=ours", "sha256": "00ff", "not_after": ends}
+        database.execute(
+            "UPDATE registry SET certificates = %s WHERE registry_name = %s",
+            *(Jsonb([certificate]), name),
+        )
+
+    checks = {check.name: check for check in await ask(url)}
+
+    assert checks["TLS of Expired"].remedy == "Store a new one with registry.update."
+    assert checks["TLS of Due"].found.startswith("the certificate CN=ours expires at ")
+    assert checks["TLS of Due"].is_good
+    assert "TLS of Current" not in checks
 
 
 async def test_each_thing_that_is_wrong_has_a_remedy(

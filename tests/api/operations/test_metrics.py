@@ -389,6 +389,26 @@ async def test_sources_of_logins_are_counted_by_state_and_the_first_end_is_shown
     assert -3700 < (at(samples, "credential_expires_seconds") or 0) < -3500
 
 
+async def test_certificates_of_registries_are_counted_by_state_and_the_first_end_is_shown(
+    app: Starlette, client: httpx2.AsyncClient, database: Database
+) -> None:
+    assert at(await scrape(app), "registry_certificate_expires_seconds") is None
+    for name, days in (("a", [400, 31]), ("b", [29, -1]), ("c", [])):
+        registry_id = (await create_registry(client, registryName=name))["registryId"]
+        database.execute(
+            "UPDATE registry SET certificates = (SELECT coalesce(jsonb_agg(jsonb_build_object("
+            " 'not_after', now() + make_interval(days => days))), '[]')"
+            " FROM unnest(%s::int[]) AS days) WHERE registry_id = %s",
+            *(days, registry_id),
+        )
+
+    samples = await scrape(app)
+
+    for state, number in (("current", 2), ("due", 1), ("expired", 1)):
+        assert at(samples, "registry_certificates", state=state) == number
+    assert -86500 < (at(samples, "registry_certificate_expires_seconds") or 0) < -86300
+
+
 async def test_registries_are_counted_by_their_newest_rotation(
     app: Starlette, client: httpx2.AsyncClient, database: Database
 ) -> None:

@@ -93,6 +93,7 @@ async def test_certificates_are_shown_without_the_key_which_is_sealed_for_the_ho
             "subject": parsed.subject.rfc4514_string(),
             "sha256": parsed.fingerprint(hashes.SHA256()).hex(),
             "notAfter": created["caCertificates"][0]["notAfter"],
+            "state": "current",
         }
     ]
     assert created["clientIdentity"]["notAfter"] > created["createdAt"]
@@ -166,6 +167,24 @@ async def test_an_update_changes_what_it_names_and_null_removes(
     assert permitted["plainHttp"] and permitted["installCa"] and permitted["caCertificates"]
     assert (without["caCertificates"], without["clientIdentity"]) == ([], None)
     assert without["plainHttp"]
+
+
+async def test_a_certificate_is_due_30_days_before_it_ends_and_then_expired(
+    client: httpx2.AsyncClient, database: Database, authority: Authority
+) -> None:
+    soon = make_certificate(is_ca=True, days=29) + make_certificate(is_ca=True, days=31)
+    given = pair(authority, ends_in=timedelta(days=1))
+    created = await create_registry(client, **OWN, caCertificate=soon, **given)
+
+    assert [one["state"] for one in created["caCertificates"]] == ["due", "current"]
+    assert created["clientIdentity"]["state"] == "due"
+    ended = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+    database.execute(
+        "UPDATE registry SET certificates = jsonb_set(certificates, '{0,not_after}', to_jsonb(%s::text))",
+        ended,
+    )
+    found = await read(client, created["registryId"])
+    assert [one["state"] for one in found["caCertificates"]] == ["expired", "current"]
 
 
 async def test_a_client_key_is_not_taken_to_another_host(

@@ -17,7 +17,8 @@ from worker.local.postgres import OWNER
 URL = "https://Hooks.Example:8443/team/a?key=b"
 WAITING = "SELECT 1 FROM pg_locks WHERE NOT granted"
 ALL = [
-    *("build.ended", "credential.due", "credential.expired", "credential.refused"),
+    *("build.ended", "certificate.due", "certificate.expired"),
+    *("credential.due", "credential.expired", "credential.refused"),
     *("credential.rolled_back", "credential.rotated", "credential.rotation_refused"),
     *("deployment.ended", "job.ended"),
 ]

@@ -1,18 +1,19 @@
-"""Tell webhooks of credentials that are due for a change, refused or expired.
+"""Tell webhooks of credentials and certificates that are due for a change, refused or expired.
 
-Each event is sent once for each credential that a person stored: a trigger on
+Each event is sent once for each credential or certificate that a person stored: a trigger on
 ``credential_notice`` stores the messages in the statement that adds the row. Safe in replicas.
 """
 
 from datetime import timedelta
 
+from shared.credentials.certificates import DUE_DAYS
 from shared.database import Connection
 from worker.control.service import Service
 
 INTERVAL = timedelta(seconds=10)
 
 # An expired token is one that nobody renews, or that its source could not renew in time.
-TELL = """
+TELL_CREDENTIALS = """
 WITH happened AS (
   SELECT registry_id, 'credential.due' AS event FROM registry
    WHERE password_changed_at + make_interval(days => rotate_after_days) <= now()
@@ -23,7 +24,7 @@ WITH happened AS (
   UNION ALL
   SELECT DISTINCT registry_id, 'credential.refused' FROM held_login WHERE cause = 'refused'
 )
-INSERT INTO credential_notice (registry_id, event, login_revision, organization_id, data)
+INSERT INTO credential_notice (registry_id, event, subject, organization_id, data)
 SELECT registry_id, event, r.login_revision, r.organization_id, jsonb_build_object(
          'registryId', registry_id, 'registryName', r.registry_name, 'host', r.host,
          'username', r.username, 'passwordChangedAt', show_moment(r.password_changed_at),
@@ -41,15 +42,37 @@ SELECT registry_id, event, r.login_revision, r.organization_id, jsonb_build_obje
   LEFT JOIN login_use u USING (registry_id, login_revision)
  WHERE NOT EXISTS (
    SELECT FROM credential_notice n WHERE n.registry_id = happened.registry_id
-      AND n.event = happened.event AND n.login_revision = r.login_revision)
+      AND n.event = happened.event AND n.subject = r.login_revision)
  ORDER BY registry_id, event
 ON CONFLICT DO NOTHING
 """
+TELL_CERTIFICATES = f"""
+WITH happened AS (
+  SELECT registry_id, organization_id, registry_name, host,
+         c.use, c.subject, c.sha256, c.not_after,
+         CASE WHEN c.not_after <= now() THEN 'certificate.expired' ELSE 'certificate.due' END
+         AS event
+    FROM registry r CROSS JOIN LATERAL jsonb_to_recordset(r.certificates)
+         AS c (use text, subject text, sha256 text, not_after timestamptz)
+   WHERE c.not_after <= now() + interval '{DUE_DAYS} days'
+)
+INSERT INTO credential_notice (registry_id, event, subject, organization_id, data)
+SELECT registry_id, event, sha256, organization_id, jsonb_build_object(
+         'registryId', registry_id, 'registryName', registry_name, 'host', host,
+         'use', use, 'subject', subject, 'sha256', sha256, 'notAfter', show_moment(not_after))
+  FROM happened
+ WHERE NOT EXISTS (
+   SELECT FROM credential_notice n WHERE n.registry_id = happened.registry_id
+      AND n.event = happened.event AND n.subject = happened.sha256)
+ ORDER BY registry_id, event, sha256
+ON CONFLICT DO NOTHING
+"""  # noqa: S608 - no input
 
 
 async def tell_events(connection: Connection) -> None:
     """Store the messages about what has happened since the last run."""
-    await connection.execute(TELL)
+    await connection.execute(TELL_CREDENTIALS)
+    await connection.execute(TELL_CERTIFICATES)
 
 
 TELL_CREDENTIAL_EVENTS = Service.with_connection("credential_events", tell_events, INTERVAL)
