@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import redis
 
@@ -18,6 +20,7 @@ from worker.control.access.broker_state import open_broker
 from worker.control.access.broker_users import BrokerUsers
 from worker.control.main import CHANNELS, Control
 from worker.control.scheduling.publish import Publisher
+from worker.local.processes import Child
 from worker.local.valkey import LocalValkey
 
 
@@ -64,6 +67,17 @@ class Plane:
             finally:
                 control.stop()
                 await running
+
+    def start_process(self, log: Path) -> Child:
+        """Start a control process of its own, which may be killed."""
+        env = {
+            "WHARF_DATABASE_URL": self.world.database.url("wharf_control"),
+            "WHARF_BROKER_URL": self.broker.url("control"),
+            "WHARF_VAULT_PRIVATE_KEY": self.world.vault.text(),
+            "WHARF_WEBHOOK_NETWORKS": "public,private,loopback",
+        }
+        command = [sys.executable, "-m", "worker.control.main"]
+        return Child.start("control", command, log=log, env=env, without="WHARF_")
 
     def messages(self, server: EnrolledServer) -> list[Message]:
         """Return the messages of the server's queue, oldest first."""

@@ -1,7 +1,6 @@
 """Control processes that deliver: beside all else that they do, and over the death of one."""
 
 import asyncio
-import sys
 from pathlib import Path
 
 from shared.database import open_pool
@@ -16,7 +15,7 @@ from tests.worker.control.endpoints import (
     rows,
 )
 from tests.worker.control.plane import Plane
-from worker.local.processes import Child, free_port
+from worker.local.processes import free_port
 
 
 async def test_a_running_control_delivers_also_what_waited_for_a_receiver(plane: Plane) -> None:
@@ -69,7 +68,7 @@ async def test_a_delivery_of_a_control_process_that_died_is_sent_again_under_the
 ) -> None:
     world = plane.world
     server = await world.add_server()
-    control = start_control(plane, tmp_path / "control.log")
+    control = plane.start_process(tmp_path / "control.log")
     try:
         async with open_endpoint() as endpoint:
 
@@ -95,15 +94,3 @@ async def test_a_delivery_of_a_control_process_that_died_is_sent_again_under_the
     assert len(endpoint.messages) == 2
     [row] = await rows(world)
     assert (row["attempts"], row["status"]) == (2, 200)
-
-
-def start_control(plane: Plane, log: Path) -> Child:
-    """A process of its own, which may be killed."""
-    env = {
-        "WHARF_DATABASE_URL": plane.world.database.url("wharf_control"),
-        "WHARF_BROKER_URL": plane.broker.url("control"),
-        "WHARF_VAULT_PRIVATE_KEY": plane.world.vault.text(),
-        "WHARF_WEBHOOK_NETWORKS": "public,private,loopback",
-    }
-    command = [sys.executable, "-m", "worker.control.main"]
-    return Child.start("control", command, log=log, env=env, without="WHARF_")
