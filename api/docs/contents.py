@@ -23,6 +23,7 @@ CONTENTS = (
         "How to",
         (
             "how-to/registries",
+            "how-to/credential-life",
             "how-to/providers",
             "how-to/google",
             "how-to/azure",

@@ -180,7 +180,8 @@ async def test_a_certificate_is_due_30_days_before_it_ends_and_then_expired(
     assert created["clientIdentity"]["state"] == "due"
     ended = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
     database.execute(
-        "UPDATE registry SET certificates = jsonb_set(certificates, '{0,not_after}', to_jsonb(%s::text))",
+        "UPDATE registry"
+        " SET certificates = jsonb_set(certificates, '{0,not_after}', to_jsonb(%s::text))",
         ended,
     )
     found = await read(client, created["registryId"])
