@@ -45,9 +45,9 @@ from worker.jobs.second_opinion import (
     ask,
     combine,
     find_engine_login,
-    second_opinion,
 )
 from worker.jobs.tools import log_sender
+from worker.jobs.transfers import observe_limit
 from worker.login import Grants
 
 RESTORED_WITHIN = timedelta(seconds=90)
@@ -128,6 +128,8 @@ class _Rollout:
             convergence = await self._begin(grants)
             observation = await convergence.wait()
             self.is_last_step = True
+            transfer = self._transfer(grants)
+            await observe_limit(transfer.reference, transfer.login, self.tools)
         except asyncio.CancelledError:
             is_ours = self.has_begun and self.attempt.stop_reason is not StopReason.LEASE_LOST
             if is_ours and not await uninterrupted(self._restore()):
@@ -163,8 +165,8 @@ class _Rollout:
         transfer = self._transfer(grants)
         login = await find_engine_login(transfer, self.tools)
         name = current.name if current else command.name
-        async with second_opinion(transfer, self.tools):
-            spec = await target.make_spec(grants.environment, login, name)
+        platforms = await target.find_platforms(transfer, login, self.tools)
+        spec = await target.make_spec(grants.environment, platforms, name)
         self.tools.journal.record(command, self.attempt.job_id)
         if current is not None and self.previous_tasks and trial.is_needed(target, spec):
             await trial.try_out(target, spec, login, current)

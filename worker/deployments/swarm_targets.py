@@ -17,7 +17,10 @@ from worker.engine.swarm import services
 from worker.engine.swarm.nodes import Node, known_platforms, nodes
 from worker.engine.swarm.service_spec import STOP_FIRST, ServiceSpec, order
 from worker.engine.swarm.service_state import Service, Task
+from worker.jobs.second_opinion import Transfer, look_ahead, second_opinion
+from worker.jobs.tools import Tools
 from worker.login import EngineLogin
+from worker.oci.providers.quotas import counts_manifests
 
 
 @dataclass
@@ -105,20 +108,42 @@ class ServiceTarget(DeploymentTarget):
         tasks = await services.tasks(self.engine, service.service_id)
         return [task for task in tasks if task.is_running and service.is_current(task)]
 
-    async def make_spec(
-        self, environment: Mapping[str, SecretStr], login: EngineLogin | None, name: str
-    ) -> ServiceSpec:
-        """Make the service spec after checking the registry, the nodes and the ports.
+    async def find_platforms(
+        self, transfer: Transfer, login: EngineLogin | None, tools: Tools
+    ) -> tuple[str, ...]:
+        """Return the platforms on which the image may be placed.
 
-        The nodes pull the image themselves, and report any failure as a missing image. So the
-        registry is asked here first, with the same login.
+        Nodes report any failure of a pull as a missing image. So the registry is asked here first,
+        with the same login. Where a manifest that is read costs a pull, none is read if all ready
+        nodes have one platform: the image is placed on that one.
 
         Raises:
-            EngineError: ``platform_missing``, ``no_suitable_node``, ``port_taken``, or an error of
-                the registry.
+            EngineError, RegistryError: the registry refuses the pull, or cannot be reached.
+        """
+        registry = transfer.reference.registry
+        if counts_manifests(registry):
+            there = await nodes(self.engine)
+            alike = {f"{node.os}/{node.architecture}" for node in there if node.is_ready}
+            if len(alike) == 1:
+                await look_ahead(transfer, tools)
+                self.log.add(
+                    f"{registry} counts each manifest that is read as a pull: the platform is not "
+                    "checked before the pull"
+                )
+                return tuple(alike)
+        async with second_opinion(transfer, tools):
+            held = await images.distribution(self.engine, transfer.reference, login)
+        return known_platforms(held.platforms)
+
+    async def make_spec(
+        self, environment: Mapping[str, SecretStr], platforms: tuple[str, ...], name: str
+    ) -> ServiceSpec:
+        """Make the service spec after checking the nodes and the ports.
+
+        Raises:
+            EngineError: ``platform_missing``, ``no_suitable_node`` or ``port_taken``.
         """
         command = self.command
-        held = await images.distribution(self.engine, command.target, login)
         spec = ServiceSpec(
             name=name,
             reference=command.target,
@@ -128,7 +153,7 @@ class ServiceTarget(DeploymentTarget):
             health_check=command.health_check,
             ports=command.ports,
             mounts=command.mounts,
-            platforms=known_platforms(held.platforms),
+            platforms=platforms,
             has_health_check=self.is_checked,
             stop_signal=command.stop_signal,
             grace=self.grace,

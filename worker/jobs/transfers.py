@@ -15,7 +15,7 @@ from worker.engine.transfer import OnProgress
 from worker.jobs.last_step import LastStep
 from worker.jobs.second_opinion import Transfer, ask, combine, is_worth_asking, second_opinion
 from worker.jobs.tools import IDLE, Tools
-from worker.login import EngineLogin
+from worker.login import EngineLogin, Login
 from worker.oci.images.platform import parse_platform
 from worker.oci.providers.quotas import counts_manifests
 from worker.oci.registry.client import RegistryClient
@@ -51,13 +51,11 @@ async def pull(
     step = LastStep(on_progress)
     async with second_opinion(transfer, tools, has_moved=lambda: step.has_moved):
         pulled = await images.pull(engine, reference, login, step, IDLE, platform=platform)
-    await _observe_limit(reference, login, pulled.digest, tools)
+    await observe_limit(reference.with_digest(pulled.digest), login, tools)
     return pulled
 
 
-async def _observe_limit(
-    reference: Reference, login: EngineLogin | None, digest: str, tools: Tools
-) -> None:
+async def observe_limit(reference: Reference, login: Login | None, tools: Tools) -> None:
     """Learn what Docker Hub has counted, which it does not tell by way of an Engine.
 
     A HEAD is no pull. An Engine with mirrors has probably not asked Docker Hub.
@@ -71,7 +69,7 @@ async def _observe_limit(
                 return
             host = parse_registry(reference.registry)
             async with RegistryClient(host, login, settings) as registry:
-                await read_pull_limit(registry, reference.repository, digest)
+                await read_pull_limit(registry, reference.repository, reference.target)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from shared.errors import RegistryError
 from shared.faults import FaultCode
-from shared.reference import parse_reference, parse_registry
+from shared.reference import Reference, parse_reference, parse_registry
 from tests.worker.engine.parts import ScriptedEngine, open_scripted_engine
 from worker.login import Login
 from worker.oci.images.contents import parse_contents
@@ -30,7 +30,8 @@ class SimulatedEngine:
     """The images that an Engine has, by ``name@digest``.
 
     ``pulls`` are those that succeeded, ``refusals`` those that met the limit. With a ``failure``
-    all pulls fail with it, and the registry is not asked.
+    all pulls fail with it, and the registry is not asked. ``architectures`` are those of the nodes
+    of its Swarm.
     """
 
     settings: ConnectionSettings
@@ -38,6 +39,7 @@ class SimulatedEngine:
     pulls: int = 0
     refusals: int = 0
     failure: str = ""
+    architectures: tuple[str, ...] = ("x86_64",)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _clients: dict[tuple[str, str], RegistryClient] = field(default_factory=dict)
 
@@ -50,6 +52,10 @@ class SimulatedEngine:
             return web.json_response({"RegistryConfig": {}})
         if path.endswith("/images/create"):
             return await self._pull(request)
+        if path.endswith("/nodes"):
+            return web.json_response([_make_node(each) for each in self.architectures])
+        if "/distribution/" in path:
+            return await self._look_up(request)
         name = path.partition("/images/")[2].removesuffix("/json")
         image = self.images.get(name)
         if image is None:
@@ -64,17 +70,35 @@ class SimulatedEngine:
             self._clients[key] = await self._stack.enter_async_context(client)
         return self._clients[key]
 
-    async def _pull(self, request: web.Request) -> web.StreamResponse:
-        if self.failure:
-            return web.json_response({"message": self.failure}, status=500)
-        name, tag = request.query["fromImage"], request.query["tag"]
-        reference = parse_reference(f"{name}{'@' if ':' in tag else ':'}{tag}")
+    async def _open_registry(self, request: web.Request, reference: Reference) -> RegistryClient:
         given = json.loads(base64.urlsafe_b64decode(request.headers["X-Registry-Auth"]))
         login = None
         if given:
             secret = SecretStr(given["password"])
             login = Login(host=reference.registry, username=given["username"], secret=secret)
-        registry = await self._find_client(reference.registry, login)
+        return await self._find_client(reference.registry, login)
+
+    async def _look_up(self, request: web.Request) -> web.StreamResponse:
+        """Answer the platforms of an image; an Engine reads its manifest for that."""
+        name = request.path.partition("/distribution/")[2].removesuffix("/json")
+        reference = parse_reference(name)
+        registry = await self._open_registry(request, reference)
+        manifest = await manifests.fetch(registry, reference.repository, reference.target)
+        found = manifest.descriptor
+        descriptor = {
+            "mediaType": found.media_type,
+            "digest": found.digest,
+            "size": found.size_bytes,
+        }
+        platforms = [{"os": "linux", "architecture": "amd64"}]
+        return web.json_response({"Descriptor": descriptor, "Platforms": platforms})
+
+    async def _pull(self, request: web.Request) -> web.StreamResponse:
+        if self.failure:
+            return web.json_response({"message": self.failure}, status=500)
+        name, tag = request.query["fromImage"], request.query["tag"]
+        reference = parse_reference(f"{name}{'@' if ':' in tag else ':'}{tag}")
+        registry = await self._open_registry(request, reference)
         try:
             manifest = await manifests.fetch(registry, reference.repository, reference.target)
             contents = parse_contents(manifest)
@@ -102,6 +126,17 @@ class SimulatedEngine:
         return web.Response(
             text="\n".join(json.dumps(line) for line in lines), content_type="application/json"
         )
+
+
+def _make_node(architecture: str) -> dict[str, Any]:
+    platform = {"OS": "linux", "Architecture": architecture}
+    return {
+        "ID": f"node-{architecture}",
+        "Version": {"Index": 1},
+        "Spec": {"Availability": "active"},
+        "Status": {"State": "ready"},
+        "Description": {"Hostname": architecture, "Platform": platform},
+    }
 
 
 @asynccontextmanager

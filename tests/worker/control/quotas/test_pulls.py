@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from shared.errors import WharfError
 from shared.faults import FaultCode
-from shared.jobs.commands import ImageCopy, ImagePull
+from shared.jobs.commands import ImageCopy, ImagePull, ServiceReplace
 from shared.networks import parse_networks
 from tests.fakes.certificates import Authority
 from tests.fakes.providers.clients import find_address, make_client_settings
@@ -20,10 +20,16 @@ from tests.worker.control.quotas.engines import SimulatedEngine, open_simulated_
 from tests.worker.control.quotas.fleet import SimulatedTools
 from tests.worker.oci.sample_images import RepositoryFixture, make_image
 from worker.deployments.recovery import RecoveryJournal
+from worker.deployments.swarm_targets import ServiceTarget
+from worker.deployments.targets import ReadinessPolicy
 from worker.engine.transport.connection import Engine
 from worker.images.copy import copy
 from worker.images.pull_push_tag import pull
 from worker.jobs.attempt import Attempt
+from worker.jobs.joblog import open_log
+from worker.jobs.mask import Mask
+from worker.jobs.second_opinion import Transfer, find_engine_login
+from worker.jobs.tools import log_sender
 from worker.jobs.workspaces import Workspaces
 from worker.local.registry import LocalRegistry
 from worker.login import Grant, Grants, Login
@@ -49,6 +55,22 @@ class Server:
         reference = f"{HUB}/mycompany/app:{tag}"
         command = ImagePull(reference=reference, registry_id=REGISTRY_ID, preflight=preflight)
         await pull(command, self.grants, self.attempt, self.tools)
+
+    async def find_platforms(self, *, tag: str = "1") -> tuple[str, ...]:
+        """Check the image of a service."""
+        command = ServiceReplace(
+            application_id="app",
+            deployment_id="deployment",
+            name="app",
+            reference=f"{HUB}/mycompany/app:{tag}",
+            registry_id=REGISTRY_ID,
+        )
+        transfer = Transfer("pull", command.target, self.grants.login_for(command.target, "pull"))
+        login = await find_engine_login(transfer, self.tools)
+        mask = Mask(())
+        async with open_log(log_sender(self.attempt), mask) as log:
+            target = ServiceTarget(self.tools.engine, command, log, mask, ReadinessPolicy())
+            return await target.find_platforms(transfer, login, self.tools)
 
     @property
     def grants(self) -> Grants:
@@ -142,6 +164,37 @@ async def test_refusals_for_too_many_requests_are_reported_without_a_limit(
 
     assert raised.value.code == FaultCode.RATE_LIMITED
     assert server.reported() == [(REGISTRY_ID, 99, False), (REGISTRY_ID, None, True)]
+
+
+async def test_the_check_of_a_service_spends_nothing_where_its_nodes_are_alike(
+    server: Server,
+) -> None:
+    server.engine.architectures = ("x86_64", "amd64")
+
+    assert await server.find_platforms() == ("linux/amd64",)
+
+    assert server.hub.limit.counted == 0
+    assert server.reported() == [(REGISTRY_ID, 100, False)]
+
+
+async def test_the_check_of_a_service_reads_the_platforms_for_nodes_that_differ(
+    server: Server,
+) -> None:
+    server.engine.architectures = ("x86_64", "aarch64")
+
+    assert await server.find_platforms() == ("linux/amd64",)
+
+    assert server.hub.limit.counted == 1
+
+
+async def test_the_check_of_a_service_names_a_missing_image_and_spends_nothing(
+    server: Server,
+) -> None:
+    with pytest.raises(WharfError) as raised:
+        await server.find_platforms(tag="missing")
+
+    assert raised.value.code == FaultCode.IMAGE_NOT_FOUND
+    assert server.hub.limit.counted == 0
 
 
 async def test_a_copy_reports_what_its_own_requests_have_seen(
